@@ -1,0 +1,30 @@
+package coro
+
+import "testing"
+
+func BenchmarkSwitch(b *testing.B) {
+	c := New(func(c *Coro) {
+		for c.Yield() {
+		}
+	})
+	for b.Loop() {
+		c.Resume()
+	}
+	<-c.Kill()
+}
+
+func BenchmarkChannelRoundTrip(b *testing.B) {
+	ping, pong := make(chan struct{}), make(chan struct{})
+	go func() {
+		for range ping {
+			pong <- struct{}{}
+		}
+		close(pong)
+	}()
+	for b.Loop() {
+		ping <- struct{}{}
+		<-pong
+	}
+	close(ping)
+	<-pong
+}

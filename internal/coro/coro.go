@@ -1,0 +1,123 @@
+// Package coro provides the stacks that tasks run on: coroutines built on
+// [iter.Pull], the only switch between goroutines that Go documents and that
+// does not go through the scheduler.
+//
+// # Contract
+//
+//  1. Exactly one side runs: Resume gives control to the coroutine and returns
+//     when it yields or ends; Yield gives control back to whoever resumed it.
+//  2. Resume may be called from any goroutine that holds control, a different
+//     one each time; never while the coroutine is running.
+//  3. Resume neither panics nor exits its caller, whatever the body does. A
+//     body that ends by [runtime.Goexit] leaves a dead coroutine, which Dead
+//     reports and Bury disposes of.
+//  4. The body must recover its own panics. One that escapes it is a bug of
+//     the caller of this package, and crashes the program.
+//  5. Kill ends a coroutine that is suspended: its Yield returns false, and the
+//     body must unwind without yielding again. Kill returns when it has.
+//
+// # Why Goexit needs a burial
+//
+// iter.Pull propagates a Goexit of its body to the caller of next: it would take
+// the event loop's own goroutine with it. A deferred function cannot stop a
+// Goexit, but it can suspend in the middle of one. So the outermost deferred
+// function of the body yields once more, with the coroutine marked dead; the
+// resumer goes on as after any other yield, and Bury lets a goroutine of its own
+// finish the Goexit and be ended by it.
+//
+// A coroutine must not hold [runtime.LockOSThread] across a switch, nor be created
+// by a goroutine that does: the runtime ends the program in that case.
+package coro
+
+import (
+	"iter"
+	"runtime"
+)
+
+// Coro is one stack. Its methods are for the goroutine that holds control.
+type Coro struct {
+	next  func() (struct{}, bool)
+	stop  func()
+	yield func(struct{}) bool
+
+	killed bool // Kill was called; Yield returns false
+	dead   bool // the body is in the middle of a Goexit that nobody may see
+	ended  bool // the body has returned or is gone
+}
+
+// New makes a suspended coroutine; the first Resume enters body. It costs a
+// goroutine, which is there until the body ends or Kill is called.
+func New(body func(*Coro)) *Coro {
+	c := new(Coro)
+	c.next, c.stop = iter.Pull(func(yield func(struct{}) bool) {
+		c.yield = yield
+		returned := false
+		defer func() {
+			if returned {
+				return
+			}
+			if v := recover(); v != nil {
+				panic(v) // rule 4; the runtime prints both, with the first stack
+			}
+			if !c.killed {
+				c.dead = true
+				c.Yield()
+			}
+		}()
+		body(c)
+		returned = true
+	})
+	return c
+}
+
+// Resume runs the coroutine until it yields or ends.
+func (c *Coro) Resume() {
+	if _, ok := c.next(); !ok {
+		c.ended = true
+	}
+}
+
+// Yield suspends the coroutine and returns control to its resumer. It returns
+// true when the coroutine is resumed and false when it is killed.
+func (c *Coro) Yield() bool {
+	return c.yield(struct{}{}) && !c.killed
+}
+
+// Dead reports whether the body called [runtime.Goexit]; Bury must follow.
+func (c *Coro) Dead() bool { return c.dead }
+
+// Ended reports whether the body has returned.
+func (c *Coro) Ended() bool { return c.ended }
+
+// Bury lets a dead coroutine finish its Goexit on a goroutine of its own and
+// returns a channel that is closed when that is over.
+func (c *Coro) Bury() <-chan struct{} {
+	gone := make(chan struct{})
+	c.ended = true
+	go func() {
+		defer close(gone)
+		c.next() // exits this goroutine
+	}()
+	return gone
+}
+
+// Kill unwinds a suspended coroutine, on a goroutine of its own because the
+// unwinding may be a Goexit, and returns a channel that is closed when the
+// coroutine's goroutine is gone. A coroutine that has ended is left alone.
+func (c *Coro) Kill() <-chan struct{} {
+	gone := make(chan struct{})
+	if c.ended {
+		close(gone)
+		return gone
+	}
+	c.killed, c.ended = true, true
+	go func() {
+		defer close(gone)
+		c.stop()
+	}()
+	return gone
+}
+
+// Exit ends the running coroutine's body from any depth, running the deferred
+// functions on the way. It is what a body does when Yield returns false.
+func Exit() { runtime.Goexit() }

@@ -1,0 +1,122 @@
+package coro
+
+import (
+	"runtime"
+	"testing"
+)
+
+func TestCoro_ResumeAndYieldAlternate(t *testing.T) {
+	var got []int
+	c := New(func(c *Coro) {
+		for i := range 3 {
+			got = append(got, i)
+			if !c.Yield() {
+				t.Error("Yield = false")
+			}
+		}
+	})
+	for want := range 3 {
+		c.Resume()
+		if len(got) != want+1 || c.Ended() || c.Dead() {
+			t.Fatalf("after %d resumes: %v, ended %v", want+1, got, c.Ended())
+		}
+	}
+	c.Resume()
+	if !c.Ended() {
+		t.Error("the body has returned, Ended = false")
+	}
+	<-c.Kill() // of an ended coroutine: nothing
+}
+
+// Contract 2: each Resume may come from another goroutine.
+func TestCoro_ResumedByDifferentGoroutines(t *testing.T) {
+	n := 0
+	c := New(func(c *Coro) {
+		for c.Yield() {
+			n++
+		}
+	})
+	for range 100 {
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			c.Resume()
+		}()
+		<-done
+	}
+	<-c.Kill()
+	if n != 99 {
+		t.Errorf("n = %d", n)
+	}
+}
+
+// Contract 3: a Goexit of the body, at once or later, leaves the resumer alone.
+func TestCoro_Goexit(t *testing.T) {
+	for _, suspended := range []bool{false, true} {
+		deferred := false
+		c := New(func(c *Coro) {
+			defer func() { deferred = true }()
+			if suspended {
+				c.Yield()
+			}
+			runtime.Goexit()
+		})
+		c.Resume()
+		if suspended {
+			c.Resume()
+		}
+		if !c.Dead() || !deferred {
+			t.Errorf("Dead = %v, deferred = %v", c.Dead(), deferred)
+		}
+		<-c.Bury()
+	}
+}
+
+// Contract 5: Kill unwinds, whether the body returns or exits when Yield says false.
+func TestCoro_Kill(t *testing.T) {
+	for name, unwind := range map[string]func(){"return": func() {}, "exit": Exit} {
+		deferred := false
+		c := New(func(c *Coro) {
+			defer func() { deferred = true }()
+			if !c.Yield() {
+				unwind()
+			}
+		})
+		c.Resume()
+		<-c.Kill()
+		if !deferred || !c.Ended() || c.Dead() {
+			t.Errorf("%s: deferred %v, ended %v, dead %v", name, deferred, c.Ended(), c.Dead())
+		}
+		<-c.Kill()
+	}
+	entered := false
+	c := New(func(*Coro) { entered = true })
+	<-c.Kill()
+	if entered {
+		t.Error("a coroutine that was never resumed was entered by Kill")
+	}
+}
+
+func TestCoro_LeavesNoGoroutine(t *testing.T) {
+	before := runtime.NumGoroutine()
+	for range 100 {
+		c := New(func(c *Coro) { c.Yield(); runtime.Goexit() })
+		c.Resume()
+		c.Resume()
+		<-c.Bury()
+		k := New(func(c *Coro) {
+			if !c.Yield() {
+				Exit()
+			}
+		})
+		k.Resume()
+		<-k.Kill()
+	}
+	for range 1_000_000 {
+		if runtime.NumGoroutine() <= before {
+			return
+		}
+		runtime.Gosched()
+	}
+	t.Errorf("%d goroutines before, %d after", before, runtime.NumGoroutine())
+}
