@@ -1,0 +1,75 @@
+package driver
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Virtual owns its clock: when the loop would wait for a deadline, the clock
+// jumps there. While work outside is held it waits for that in real time and
+// the clock stands still.
+type Virtual struct {
+	now atomic.Int64 // nanoseconds; read by any goroutine
+
+	mu    sync.Mutex
+	woken sync.Cond // signalled when pending becomes true or held becomes zero
+
+	pending bool // guarded by mu
+	held    int  // guarded by mu
+}
+
+// virtualStart is when every virtual clock starts: a fixed moment, because
+// whatever a program can observe must be the same in every run.
+var virtualStart = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// NewVirtual returns a driver whose clock stands at zero.
+func NewVirtual() *Virtual {
+	d := new(Virtual)
+	d.woken.L = &d.mu
+	return d
+}
+
+func (d *Virtual) Now() time.Duration { return time.Duration(d.now.Load()) }
+
+func (d *Virtual) Start() time.Time { return virtualStart }
+
+func (d *Virtual) Wait(until time.Duration) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for !d.pending && d.held > 0 {
+		d.woken.Wait()
+	}
+	switch {
+	case d.pending:
+		d.pending = false
+	case until == Never:
+		return ErrStalled
+	case until > d.Now():
+		d.now.Store(int64(until))
+	}
+	return nil
+}
+
+func (d *Virtual) Wake() {
+	d.mu.Lock()
+	d.pending = true
+	d.mu.Unlock()
+	d.woken.Signal()
+}
+
+func (d *Virtual) Hold() {
+	d.mu.Lock()
+	d.held++
+	d.mu.Unlock()
+}
+
+func (d *Virtual) Release() {
+	d.mu.Lock()
+	d.held--
+	d.mu.Unlock()
+	d.woken.Signal()
+}
+
+func (d *Virtual) Polls() bool  { return true }
+func (d *Virtual) Close() error { return nil }
