@@ -1,0 +1,318 @@
+package asyncio
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// How a context reaches a loop and what its end does there (design rule R2).
+//
+//	C1 A context leads to a loop through its values. It does not name a task: the
+//	   loop knows which task is running, so a context captured elsewhere cannot
+//	   suspend the wrong one.
+//	C2 A done context fails every await made with it, at once, with its cause. An
+//	   await that has begun is woken. Its future is left as it is: whoever else
+//	   waits for it still gets it.
+//	C3 A task that was already due to resume keeps what it was due to get; the
+//	   context speaks at its next await. Nothing that arrived is lost.
+//	C4 The end of a context reaches the loop through the inbox, sent by
+//	   context.AfterFunc; on a polling driver (virtual time) each iteration looks
+//	   instead, because the arrival of a goroutine is not deterministic.
+
+type loopKey struct{}
+
+// loopContext is the root of every context of a loop.
+type loopContext struct {
+	context.Context // what the loop was made with
+	loop            *EventLoop
+}
+
+func (c *loopContext) Value(key any) any {
+	if key == (loopKey{}) {
+		return c.loop
+	}
+	return c.Context.Value(key)
+}
+
+func (c *loopContext) String() string { return fmt.Sprintf("%v.EventLoop", c.Context) }
+
+// outsideContext hides the loop from code that leaves it, so that a library call
+// made there answers ErrNoRunningLoop instead of touching the loop.
+type outsideContext struct{ context.Context }
+
+func (c outsideContext) Value(key any) any {
+	if key == (loopKey{}) {
+		return nil
+	}
+	return c.Context.Value(key)
+}
+
+// loopOf returns the loop ctx leads to, nil if none.
+func loopOf(ctx context.Context) *EventLoop {
+	switch c := ctx.(type) {
+	case nil:
+		return nil
+	case *loopContext:
+		return c.loop
+	}
+	l, _ := ctx.Value(loopKey{}).(*EventLoop)
+	return l
+}
+
+// mustLoop is for functions without an error result.
+func mustLoop(ctx context.Context, caller string) *EventLoop {
+	l := loopOf(ctx)
+	if l == nil {
+		panic(fmt.Errorf("%w (in %s)", ErrNoRunningLoop, caller))
+	}
+	l.mustBeOwner(caller)
+	return l
+}
+
+type factoryKey struct{}
+
+// WithLoopFactory returns a context under which [Run], [NewRunner] and
+// [NewEventLoop] take their event loops from factory. It is how a program that
+// starts its own loop is put under test or simulation without being changed:
+//
+//	err := service.Main(asyncio.WithLoopFactory(ctx, sim.NewEventLoop))
+//
+// Any goroutine may call it. Python's nearest are the loop_factory argument and the
+// event loop policy; this one is bound to a context instead of the process.
+func WithLoopFactory(ctx context.Context, factory func(context.Context) *EventLoop) context.Context {
+	return context.WithValue(ctx, factoryKey{}, factory)
+}
+
+func loopFactory(ctx context.Context) func(context.Context) *EventLoop {
+	f, _ := ctx.Value(factoryKey{}).(func(context.Context) *EventLoop)
+	return f
+}
+
+// A watch tells the tasks that wait with one context when that context is done.
+// All contexts with the same Done channel share it.
+type watch struct {
+	loop  *EventLoop
+	ctx   context.Context
+	done  <-chan struct{}
+	first *watchLink // the tasks, oldest first; unused by the root watch
+	last  *watchLink
+	stop  func() bool // of context.AfterFunc; nil on a polling driver
+	prev  *watch      // in the loop's list, oldest first, for polling
+	next  *watch
+	fired bool
+}
+
+// A watchLink is one task waiting with a watched context.
+type watchLink struct {
+	w          *watch
+	t          *task
+	prev, next *watchLink
+}
+
+// watch adds t to the tasks to be woken when ctx is done.
+func (l *EventLoop) watch(t *task, ctx context.Context, done <-chan struct{}) *watchLink {
+	w := l.watches[done]
+	if w == nil {
+		w = &watch{loop: l, ctx: ctx, done: done}
+		if l.watches == nil {
+			l.watches = make(map[<-chan struct{}]*watch)
+		}
+		l.watches[done] = w
+		if l.lastWatch == nil {
+			l.firstWatch = w
+		} else {
+			l.lastWatch.next, w.prev = w, l.lastWatch
+		}
+		l.lastWatch = w
+		w.listen()
+	}
+	link := &watchLink{w: w, t: t}
+	if w.last == nil {
+		w.first = link
+	} else {
+		w.last.next, link.prev = link, w.last
+	}
+	w.last = link
+	return link
+}
+
+// unwatch ends a task's wait. The last task out closes the watch.
+func (link *watchLink) unwatch() {
+	w := link.w
+	if link.prev == nil {
+		w.first = link.next
+	} else {
+		link.prev.next = link.next
+	}
+	if link.next == nil {
+		w.last = link.prev
+	} else {
+		link.next.prev = link.prev
+	}
+	if w.first == nil {
+		w.close()
+	}
+}
+
+// watchRoot watches the context that the loop was made with. Nearly every await uses it,
+// so it is watched for good once it is used, and a task only says with a flag that it
+// waits with it.
+func (l *EventLoop) watchRoot() {
+	if l.rootWatch == nil {
+		l.rootWatch = &watch{loop: l, ctx: l.ctx}
+		l.rootWatch.listen()
+	}
+}
+
+func (w *watch) listen() {
+	if !w.loop.drv.Polls() {
+		w.stop = context.AfterFunc(w.ctx, func() { _ = w.loop.post(w) })
+	}
+}
+
+func (w *watch) close() {
+	l := w.loop
+	if l.watches[w.done] != w {
+		return
+	}
+	delete(l.watches, w.done)
+	if w.stop != nil {
+		w.stop()
+	}
+	if w.prev == nil {
+		l.firstWatch = w.next
+	} else {
+		w.prev.next = w.next
+	}
+	if w.next == nil {
+		l.lastWatch = w.prev
+	} else {
+		w.next.prev = w.prev
+	}
+}
+
+// arrive runs on the loop when the context is known to be done.
+func (w *watch) arrive() {
+	if w == w.loop.rootWatch {
+		for t := w.loop.firstTask; t != nil; t = t.next {
+			if t.onRoot {
+				t.interrupt()
+			}
+		}
+	}
+	for link := w.first; link != nil; link = link.next {
+		link.t.interrupt()
+	}
+}
+
+func (w *watch) fire(*future) { w.arrive() }
+
+// pollWatches looks at every context that a task waits with.
+func (l *EventLoop) pollWatches() {
+	if w := l.rootWatch; w != nil && !w.fired && w.ctx.Err() != nil {
+		w.fired = true // every later await fails before it waits
+		w.arrive()
+	}
+	for w := l.firstWatch; w != nil; w = w.next {
+		if !w.fired && w.ctx.Err() != nil {
+			w.fired = true
+			w.arrive()
+		}
+	}
+}
+
+// A clockContext ends on the loop's clock. Below it is a standard cancel context,
+// so that contexts derived from it with the standard library follow at once.
+type clockContext struct {
+	context.Context
+	loop     *EventLoop
+	cancel   context.CancelCauseFunc
+	deadline time.Time // zero if none
+	timer    timer
+}
+
+// WithCancel is [context.WithCancel] for a loop: cancel wakes the tasks that wait
+// with the context in the next iteration, on real and on virtual time alike.
+// It must be called in a task or a callback of the loop; cancel may be called by
+// any goroutine. It panics with [ErrNoRunningLoop] if ctx has no loop.
+func WithCancel(ctx context.Context) (_ context.Context, cancel context.CancelFunc) {
+	c := newClockContext(ctx, "WithCancel")
+	return c, c.release
+}
+
+// WithTimeout returns a context that is done, with [context.DeadlineExceeded], once d
+// has passed on the loop's clock; at once if d is not positive. A standard
+// context.WithTimeout works in a task too, but counts on the machine's clock, which
+// a simulated program should not see. See [WithCancel] for who may call what.
+func WithTimeout(ctx context.Context, d time.Duration) (_ context.Context, cancel context.CancelFunc) {
+	l := mustLoop(ctx, "WithTimeout")
+	return WithDeadline(ctx, after(l.Time(), d))
+}
+
+// WithDeadline returns a context that is done, with [context.DeadlineExceeded], when
+// the loop's clock reads when, as [EventLoop.Time] gives it. Its Deadline method
+// translates that to the wall clock. See [WithCancel] for who may call what.
+func WithDeadline(ctx context.Context, when time.Duration) (_ context.Context, cancel context.CancelFunc) {
+	c := newClockContext(ctx, "WithDeadline")
+	l := c.loop
+	c.deadline = l.drv.Start().Add(when)
+	if when <= l.Time() {
+		c.expire()
+	} else if c.Context.Err() == nil {
+		c.timer = timer{when: when, cb: c}
+		l.setTimer(&c.timer)
+	}
+	return c, c.release
+}
+
+func newClockContext(ctx context.Context, caller string) *clockContext {
+	l := mustLoop(ctx, caller)
+	c := &clockContext{loop: l}
+	c.Context, c.cancel = context.WithCancelCause(ctx)
+	return c
+}
+
+func (c *clockContext) Deadline() (time.Time, bool) {
+	d, ok := c.Context.Deadline()
+	if !c.deadline.IsZero() && (!ok || c.deadline.Before(d)) {
+		return c.deadline, true
+	}
+	return d, ok
+}
+
+// Err is DeadlineExceeded where the cause is; the cancel context below knows only Canceled.
+func (c *clockContext) Err() error {
+	err := c.Context.Err()
+	if err != nil && context.Cause(c.Context) == context.DeadlineExceeded {
+		return context.DeadlineExceeded
+	}
+	return err
+}
+
+func (c *clockContext) String() string { return fmt.Sprintf("%v.OnLoop", c.Context) }
+
+// fire is the timer's.
+func (c *clockContext) fire(*future) { c.expire() }
+
+func (c *clockContext) expire() {
+	c.cancel(context.DeadlineExceeded)
+	c.arrive()
+}
+
+// release is the cancel function. It may run on any goroutine, so what it does to
+// the loop goes through the inbox, even when it is called on the loop.
+func (c *clockContext) release() {
+	if c.Context.Err() == nil {
+		c.cancel(nil)
+	}
+	_ = c.loop.post(c) // a closed loop has no timers left
+}
+
+// arrive runs on the loop once the context is done.
+func (c *clockContext) arrive() {
+	c.loop.timers.remove(&c.timer)
+	if w := c.loop.watches[c.Done()]; w != nil {
+		w.arrive()
+	}
+}

@@ -1,0 +1,97 @@
+package asyncio
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+)
+
+// A Coroutine is Python's coroutine object: a coroutine function with its arguments
+// bound, usually by a closure. Making one runs nothing.
+//
+//	func fetch(url string) asyncio.Coroutine[int] {
+//		return func(ctx context.Context) (int, error) { … }
+//	}
+//
+// Any func(context.Context) (T, error) is one.
+type Coroutine[T any] func(ctx context.Context) (T, error)
+
+// Await runs the coroutine in the calling task, here and now: it is a call. It suspends
+// where the coroutine does, and a cancel arrives there.
+func (c Coroutine[T]) Await(ctx context.Context) (T, error) {
+	if c == nil {
+		var zero T
+		return zero, fmt.Errorf("%w: nil coroutine (in Await)", ErrInvalidArgument)
+	}
+	return c(ctx)
+}
+
+// None is the result of a coroutine that has none, and prints as it does in Python.
+type None struct{}
+
+func (None) String() string { return "None" }
+
+// Do makes a coroutine of a function that returns only an error:
+//
+//	task := asyncio.CreateTask(ctx, asyncio.Do(worker))
+//
+//go:noinline
+func Do(fn func(ctx context.Context) error) Coroutine[None] {
+	if fn == nil {
+		return nil
+	}
+	return func(ctx context.Context) (None, error) {
+		if who, ok := ctx.(*whoAreYou); ok {
+			who.pc = funcPC(fn)
+			return None{}, nil
+		}
+		return None{}, fn(ctx)
+	}
+}
+
+// whoAreYou asks a coroutine made by Do which function is inside. All closures of Do
+// share one code address, by which they are known; noinline keeps it so.
+type whoAreYou struct {
+	context.Context
+	pc uintptr
+}
+
+var pcOfDo = funcPC(Do(func(context.Context) error { return nil }))
+
+// coroutinePC returns the code address of the function that coro runs.
+func coroutinePC[T any](coro Coroutine[T]) uintptr {
+	pc := funcPC(coro)
+	if pc == pcOfDo {
+		var who whoAreYou
+		_, _ = coro(&who)
+		pc = who.pc
+	}
+	return pc
+}
+
+func funcPC(fn any) uintptr { return reflect.ValueOf(fn).Pointer() }
+
+// Await waits for a, as a.Await does. It reads like Python's await.
+func Await[T any](ctx context.Context, a Awaitable[T]) (T, error) {
+	if a == nil {
+		var zero T
+		return zero, fmt.Errorf("%w: nil awaitable (in Await)", ErrInvalidArgument)
+	}
+	return a.Await(ctx)
+}
+
+// EnsureFuture returns a itself if it is a future or a task, and otherwise a new task that
+// awaits it. It is for the loop only and does not suspend; it panics as [CreateTask] does.
+func EnsureFuture[T any](ctx context.Context, a Awaitable[T]) *Future[T] {
+	switch a := a.(type) {
+	case *Future[T]:
+		return a
+	case *Task[T]:
+		return &a.Future
+	case Coroutine[T]:
+		return &CreateTask(ctx, a).Future
+	case nil:
+		panic(fmt.Errorf("%w: nil awaitable (in EnsureFuture)", ErrInvalidArgument))
+	}
+	return &CreateTask(ctx, a.Await).Future
+}

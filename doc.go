@@ -1,0 +1,88 @@
+// Package asyncio is Python's asyncio for Go: coroutines, tasks and an event loop, concurrent
+// on one thread, whose order and time are under control.
+//
+//	func main() {
+//		_, err := asyncio.Run(context.Background(), asyncio.Do(func(ctx context.Context) error {
+//			a := asyncio.CreateTask(ctx, fetch("a")) // both run
+//			b := asyncio.CreateTask(ctx, fetch("b")) // concurrently
+//			results, err := asyncio.Gather(ctx, a, b)
+//			fmt.Println(results)
+//			return err
+//		}))
+//		…
+//	}
+//
+//	func fetch(name string) asyncio.Coroutine[string] {
+//		return func(ctx context.Context) (string, error) {
+//			err := asyncio.Sleep(ctx, time.Second)
+//			return name, err
+//		}
+//	}
+//
+// # The model
+//
+// A coroutine function is any func(ctx context.Context) (T, error); a value of it with its
+// arguments bound is a [Coroutine], Python's coroutine object, and making one runs nothing.
+// Calling a coroutine awaits it, here and now. [CreateTask] makes it a [Task] that runs beside
+// the others. Only one task of a loop runs at any moment, and it runs until it awaits something
+// that is not done: between two awaits nothing else happens, so what only the loop's tasks touch
+// needs no lock.
+//
+// ctx leads to the loop. Pass on the one the coroutine was given, or one derived from it.
+//
+// # Rules
+//
+//   - Order. Ready callbacks and tasks run first in, first out; what they schedule runs in the
+//     next iteration. Timers fire in the order of their deadlines, equal ones in the order they were
+//     set, never early. The number of iterations that every operation takes is CPython's.
+//   - Cancelling a task ([Future.Cancel]) is asyncio's: one error, matching [ErrCancelled], at the
+//     task's current or next await. It may be caught. It does not close the task's ctx.
+//   - A context that is done is Go's: every await made with it fails with its cause, until the code
+//     stops using it (context.WithoutCancel, for cleanup). [WithTimeout] and its kin give contexts
+//     on the loop's clock.
+//   - Nothing is lost. Tasks are kept until they are done. An error that nobody retrieved reaches the
+//     exception handler, at the latest when the loop closes.
+//   - A panic in a task is reported at once and becomes the task's [*PanicError]. A t.FailNow in a
+//     task ends the test.
+//   - When [Run] returns, its tasks and goroutines are gone.
+//   - From other goroutines only [EventLoop.CallSoonThreadsafe], [RunCoroutineThreadsafe] and what
+//     says so may be called. Into other goroutines lead [ToThread] and [RunInExecutor].
+//   - Misuse is answered with an error that names the fix: returned where there is an error
+//     result, otherwise as a panic, where Python would raise.
+//
+// # From Python
+//
+//	asyncio.run(main())              asyncio.Run(ctx, main)
+//	asyncio.Runner                   asyncio.NewRunner, RunIn
+//	async def f(): return 1          func f(ctx context.Context) (int, error)
+//	async def f(): (no result)       func f(ctx context.Context) error, wrapped: asyncio.Do(f)
+//	f(x)  (a coroutine object)       a closure, or a func that returns Coroutine[T]
+//	await f()                        f(ctx)
+//	await fut                        fut.Await(ctx), or asyncio.Await(ctx, fut)
+//	create_task(f(), name="x")       CreateTask(ctx, f, Name("x"))
+//	eager_start=True                 EagerStart(true)
+//	ensure_future(x)                 EnsureFuture(ctx, x)
+//	sleep(1)                         Sleep(ctx, time.Second)
+//	gather(a, b)                     Gather(ctx, a, b)
+//	gather(…, return_exceptions=True) GatherResults(ctx, …)
+//	wait(ts, timeout=1, return_when=FIRST_COMPLETED)
+//	                                 Wait(ctx, ts, WaitTimeout(time.Second), ReturnWhen(FirstCompleted))
+//	loop.run_until_complete(wait(ts)) RunUntilComplete(loop, Do(func(ctx) error { Wait(ctx, ts) … }))
+//	current_task(), all_tasks()      CurrentTask(ctx), AllTasks(ctx)
+//	task.cancel("msg"), uncancel()   task.Cancel("msg"), Uncancel()
+//	fut.set_result, set_exception    SetResult, SetException
+//	fut.result(), exception()        Result, Exception
+//	add_done_callback                AddDoneCallback
+//	get_running_loop()               GetRunningLoop(ctx)
+//	new_event_loop()                 NewEventLoop(ctx)
+//	loop.create_future()             CreateFuture[T](ctx)
+//	loop.call_soon, call_later, call_at, time, stop, run_forever, close
+//	                                 the same in CamelCase
+//	to_thread(f)                     ToThread(ctx, f)
+//	loop.run_in_executor(ex, f)      RunInExecutor(ctx, ex, f)
+//	run_coroutine_threadsafe(c, loop) RunCoroutineThreadsafe(c, loop)
+//	CancelledError                   ErrCancelled, *CancelledError
+//	InvalidStateError                ErrInvalidState
+//	None                             None
+//	contextvars                      context values
+package asyncio

@@ -1,0 +1,138 @@
+package asyncio
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// What a program can meet, to be matched with [errors.Is]. A function that has an
+// error result returns it; one that has none (CreateTask, CallSoon) panics with
+// it where Python would raise, because only a mistake in the program leads there.
+var (
+	// ErrCancelled is Python's CancelledError. The error in hand is a
+	// [*CancelledError], which also matches [context.Canceled].
+	ErrCancelled error = &CancelledError{}
+
+	// ErrInvalidState is Python's InvalidStateError: a result asked for before
+	// it is there, or set a second time.
+	ErrInvalidState = errors.New("asyncio: invalid state")
+
+	// ErrInvalidArgument is what Python says with TypeError and ValueError.
+	ErrInvalidArgument = errors.New("asyncio: invalid argument")
+
+	// ErrNoRunningLoop says that the context given does not lead to a loop.
+	ErrNoRunningLoop = errors.New("asyncio: no running event loop: use the ctx that the coroutine was given, and start the first one with Run")
+
+	// ErrNotInTask says that something that suspends was called by a plain callback.
+	ErrNotInTask = errors.New("asyncio: not in a task: only a coroutine can wait; start one with CreateTask")
+
+	// ErrForeignGoroutine says that a loop was touched by a goroutine that is not its own.
+	ErrForeignGoroutine = errors.New("asyncio: not safe from a goroutine outside the event loop: use CallSoonThreadsafe or RunCoroutineThreadsafe")
+
+	// ErrDifferentLoop says that a future was awaited on a loop it does not belong to.
+	ErrDifferentLoop = errors.New("asyncio: future attached to a different event loop: use RunCoroutineThreadsafe to cross over")
+
+	// ErrAwaitSelf says that a task waits for itself, which cannot end.
+	ErrAwaitSelf = errors.New("asyncio: a task cannot await itself")
+
+	// ErrLoopRunning refuses what needs a loop at rest, above all a nested run.
+	ErrLoopRunning = errors.New("asyncio: the event loop is already running")
+
+	// ErrLoopClosed refuses any use of a loop after Close.
+	ErrLoopClosed = errors.New("asyncio: the event loop is closed")
+
+	// ErrLoopStopped says that Stop came before the future that was being run was done.
+	ErrLoopStopped = errors.New("asyncio: event loop stopped before the future completed")
+
+	// ErrDeadlock says that nothing can happen any more: no callback is ready, no
+	// timer is set, and no goroutine is at work that could wake the loop. Only a
+	// loop on a virtual clock can know that.
+	ErrDeadlock = errors.New("asyncio: deadlock")
+
+	// ErrKeyboardInterrupt is what Run returns when SIGINT cancelled the main task.
+	ErrKeyboardInterrupt = errors.New("asyncio: interrupted")
+
+	// ErrGoexit is the outcome of a task or thread function that called
+	// [runtime.Goexit], as t.FailNow does.
+	ErrGoexit = errors.New("asyncio: the goroutine exited (runtime.Goexit, or FailNow or SkipNow of a test)")
+)
+
+// A CancelledError is one request to cancel, delivered to a task at an await. It
+// matches [ErrCancelled] and [context.Canceled].
+//
+// A coroutine that returns it, wrapped or not, ends its task as cancelled; inside a
+// joined error it is an error like any other.
+type CancelledError struct {
+	Msg   string // what Cancel was given
+	By    string // the name of the task that asked, empty if no task did
+	cause error
+}
+
+func (e *CancelledError) Error() string {
+	var b strings.Builder
+	b.WriteString("asyncio: cancelled")
+	if e.Msg != "" {
+		b.WriteString(": " + e.Msg)
+	}
+	if e.By != "" {
+		fmt.Fprintf(&b, " (by %s)", e.By)
+	}
+	if e.cause != nil {
+		b.WriteString(": " + e.cause.Error())
+	}
+	return b.String()
+}
+
+// Is makes every cancellation match [ErrCancelled] and [context.Canceled].
+func (e *CancelledError) Is(target error) bool {
+	return target == ErrCancelled || target == context.Canceled
+}
+
+// Unwrap returns the cause given to CancelCause, nil if there was none.
+func (e *CancelledError) Unwrap() error { return e.cause }
+
+// asCancelled finds the cancellation that err is or wraps. Joined errors are not
+// searched: a cancellation beside real failures does not make them a cancellation.
+func asCancelled(err error) *CancelledError {
+	for err != nil {
+		if c, ok := err.(*CancelledError); ok {
+			return c
+		}
+		u, ok := err.(interface{ Unwrap() error })
+		if !ok {
+			return nil
+		}
+		err = u.Unwrap()
+	}
+	return nil
+}
+
+// A PanicError is the outcome of a task whose coroutine panicked. Value is what
+// it panicked with and Stack the stack of that moment, as [runtime/debug.Stack] prints it.
+type PanicError struct {
+	Value any
+	Stack []byte
+}
+
+func (e *PanicError) Error() string {
+	return fmt.Sprintf("asyncio: panic: %v", e.Value)
+}
+
+// Unwrap returns the panic's value if it is an error.
+func (e *PanicError) Unwrap() error {
+	err, _ := e.Value.(error)
+	return err
+}
+
+// join is errors.Join that leaves a single error as it is.
+func join(a, b error) error {
+	if a == nil {
+		return b
+	}
+	if b == nil {
+		return a
+	}
+	return errors.Join(a, b)
+}

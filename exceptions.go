@@ -1,0 +1,202 @@
+package asyncio
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"runtime/debug"
+)
+
+// An ExceptionContext describes an error that no caller can be given: what Python passes
+// to an exception handler as a dict.
+type ExceptionContext struct {
+	Message   string       // what happened
+	Exception error        // the error, if there is one
+	Task      AnyTask      // the task concerned, if there is one and it still exists
+	Handle    fmt.Stringer // the callback concerned, if there is one
+	Source    string       // repr of a future that nobody holds any more
+	Stack     []byte       // a stack that belongs to it, if there is one
+}
+
+// SetExceptionHandler makes handler receive what would otherwise be logged: panics in
+// callbacks and tasks, errors that nobody retrieved, tasks destroyed while pending. It
+// runs on the loop, or inside Close, and must not await. nil restores the default,
+// [EventLoop.DefaultExceptionHandler].
+func (l *EventLoop) SetExceptionHandler(handler func(*EventLoop, ExceptionContext)) {
+	l.mustBeOwner("SetExceptionHandler")
+	l.exceptionHandler = handler
+}
+
+// GetExceptionHandler returns the handler in use, nil for the default.
+func (l *EventLoop) GetExceptionHandler() func(*EventLoop, ExceptionContext) {
+	return l.exceptionHandler
+}
+
+// DefaultExceptionHandler logs c as an error with [log/slog].
+func (l *EventLoop) DefaultExceptionHandler(c ExceptionContext) {
+	if c.Message == "" {
+		c.Message = "unhandled exception in event loop"
+	}
+	var attrs []any
+	add := func(key string, value any) { attrs = append(attrs, slog.Any(key, value)) }
+	if c.Exception != nil {
+		add("exception", c.Exception.Error())
+	}
+	if c.Task != nil {
+		add("task", c.Task.String())
+	}
+	if c.Handle != nil {
+		add("handle", c.Handle.String())
+	}
+	if c.Source != "" {
+		add("source", c.Source)
+	}
+	stack := c.Stack
+	if p, ok := c.Exception.(*PanicError); ok && stack == nil {
+		stack = p.Stack
+	}
+	if stack != nil {
+		add("stack", string(stack))
+	}
+	slog.Error("asyncio: "+c.Message, attrs...)
+}
+
+// CallExceptionHandler hands c to the exception handler. A handler that panics is
+// reported by the default one. It is for the loop only.
+func (l *EventLoop) CallExceptionHandler(c ExceptionContext) {
+	if l.exceptionHandler == nil {
+		l.DefaultExceptionHandler(c)
+		return
+	}
+	defer func() {
+		if v := recover(); v != nil {
+			l.DefaultExceptionHandler(ExceptionContext{
+				Message:   "unhandled error in exception handler",
+				Exception: &PanicError{Value: v, Stack: debug.Stack()},
+				Source:    fmt.Sprintf("%+v", c),
+			})
+		}
+	}()
+	l.exceptionHandler(l, c)
+}
+
+// invoke runs a user's callback. src is the function to name it by.
+func (l *EventLoop) invoke(fn func(), src any, handle any) {
+	returned := false
+	defer func() {
+		if returned {
+			return
+		}
+		if v := recover(); v != nil {
+			c := ExceptionContext{
+				Message:   "exception in callback " + callSite(funcPC(src)),
+				Exception: &PanicError{Value: v, Stack: debug.Stack()},
+			}
+			c.Handle, _ = handle.(fmt.Stringer)
+			l.CallExceptionHandler(c)
+			return
+		}
+		l.goexit, l.halted, l.todo = true, true, 0
+	}()
+	fn()
+	returned = true
+}
+
+// A report is an error that nobody has looked at. The loop lists it until somebody
+// does, until the garbage collector finds that nobody can any more, or until it closes.
+// It must not refer to the future, which could never be collected then.
+type report struct {
+	list       *reportList
+	prev, next *report
+	loop       *EventLoop
+	err        error
+	task       bool
+	name       string
+	pc         uintptr
+}
+
+type reportList struct{ first, last *report }
+
+// arm notes that f has an error to be looked at.
+func (f *future) arm() {
+	l := f.loop
+	r := &report{loop: l, err: f.err}
+	if t, ok := f.super.(*task); ok {
+		r.task, r.name, r.pc = true, t.GetName(), t.self.code()
+	}
+	r.link(&l.reports)
+	f.report = r
+	if !l.drv.Polls() {
+		// When the collector runs is not deterministic, so on virtual time the
+		// report waits for Close.
+		runtime.AddCleanup(f, func(r *report) { _ = r.loop.post(r) }, r)
+	}
+}
+
+func (r *report) link(list *reportList) {
+	r.list = list
+	if list.last == nil {
+		list.first = r
+	} else {
+		list.last.next, r.prev = r, list.last
+	}
+	list.last = r
+}
+
+func (r *report) unlink() {
+	if r.list == nil {
+		return
+	}
+	if r.prev == nil {
+		r.list.first = r.next
+	} else {
+		r.prev.next = r.next
+	}
+	if r.next == nil {
+		r.list.last = r.prev
+	} else {
+		r.next.prev = r.prev
+	}
+	r.list, r.prev, r.next = nil, nil, nil
+}
+
+// fire runs when the collector has found the future.
+func (r *report) fire(*future) {
+	if r.list != nil {
+		r.unlink()
+		r.deliver()
+	}
+}
+
+func (r *report) deliver() {
+	c := ExceptionContext{Exception: r.err}
+	if r.task {
+		c.Message = "Task exception was never retrieved"
+		c.Source = fmt.Sprintf("<Task finished name=%s coro=<%s> exception=%s>", reprString(r.name), coroutineSite(r.pc, "done"), reprError(r.err))
+	} else {
+		c.Message = "Future exception was never retrieved"
+		c.Source = fmt.Sprintf("<Future finished exception=%s>", reprError(r.err))
+	}
+	r.loop.CallExceptionHandler(c)
+}
+
+func (list *reportList) flush(l *EventLoop) {
+	for r := list.first; r != nil; r = list.first {
+		r.unlink()
+		r.deliver()
+	}
+}
+
+// stacksWith returns the stacks of all goroutines that have a function with marker in its name.
+func stacksWith(marker string) []byte {
+	buf := make([]byte, 1<<20)
+	buf = buf[:runtime.Stack(buf, true)]
+	var out []byte
+	for g := range bytes.SplitSeq(buf, []byte("\n\n")) {
+		if bytes.Contains(g, []byte(marker)) {
+			out = append(append(out, g...), "\n\n"...)
+		}
+	}
+	return out
+}

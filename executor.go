@@ -1,0 +1,168 @@
+package asyncio
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"sync"
+	"time"
+)
+
+// An Executor runs functions outside of the loop, for [RunInExecutor]. Its methods are
+// called on any goroutine. Python: concurrent.futures.Executor.
+type Executor interface {
+	// Submit runs job on some goroutine, now or later, without waiting for it.
+	Submit(job func()) error
+
+	// Shutdown refuses further jobs, lets those submitted finish and, if asked to,
+	// waits for them.
+	Shutdown(wait bool)
+}
+
+// ErrExecutorShutdown is what Submit returns after Shutdown.
+var ErrExecutorShutdown = errors.New("asyncio: the executor has been shut down")
+
+// A ThreadPoolExecutor runs jobs on at most a fixed number of goroutines at a time, first
+// come, first served. It keeps the name that Python programs know; goroutines are made
+// when there is work and end when there is none, so an idle one costs nothing.
+type ThreadPoolExecutor struct {
+	mu      sync.Mutex
+	changed sync.Cond
+	queue   []func()
+	max     int
+	workers int
+	closed  bool
+}
+
+// NewThreadPoolExecutor makes an executor that runs at most maxWorkers jobs at a time. It
+// panics with [ErrInvalidArgument] if maxWorkers is not positive.
+func NewThreadPoolExecutor(maxWorkers int) *ThreadPoolExecutor {
+	if maxWorkers <= 0 {
+		panic(fmt.Errorf("%w: maxWorkers is %d, must be positive (in NewThreadPoolExecutor)", ErrInvalidArgument, maxWorkers))
+	}
+	e := &ThreadPoolExecutor{max: maxWorkers}
+	e.changed.L = &e.mu
+	return e
+}
+
+// Submit runs job as soon as fewer than the maximum are running. It returns
+// [ErrExecutorShutdown] after Shutdown. Any goroutine may call it; it does not block.
+func (e *ThreadPoolExecutor) Submit(job func()) error {
+	if job == nil {
+		return fmt.Errorf("%w: nil job (in Submit)", ErrInvalidArgument)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return ErrExecutorShutdown
+	}
+	e.queue = append(e.queue, job)
+	if e.workers < e.max {
+		e.workers++
+		go e.work()
+	}
+	return nil
+}
+
+func (e *ThreadPoolExecutor) work() {
+	finished := false
+	defer func() {
+		// A job that exits its goroutine takes this worker with it.
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		if !finished && len(e.queue) > 0 {
+			go e.work()
+			return
+		}
+		e.workers--
+		e.changed.Broadcast()
+	}()
+	for {
+		e.mu.Lock()
+		if len(e.queue) == 0 {
+			finished = true
+			e.mu.Unlock()
+			return
+		}
+		job := e.queue[0]
+		e.queue[0] = nil
+		e.queue = e.queue[1:]
+		e.mu.Unlock()
+		job()
+	}
+}
+
+// Shutdown refuses further jobs and, if wait is set, blocks until those submitted are done.
+// Any goroutine may call it, any number of times.
+func (e *ThreadPoolExecutor) Shutdown(wait bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.closed = true
+	for wait && e.workers > 0 {
+		e.changed.Wait()
+	}
+}
+
+// defaultWorkers is CPython's default for its thread pool.
+func defaultWorkers() int { return min(32, runtime.NumCPU()+4) }
+
+// SetDefaultExecutor replaces the executor that [ToThread], and [RunInExecutor] with nil,
+// use. The loop shuts it down. It is for the loop only.
+func (l *EventLoop) SetDefaultExecutor(e Executor) {
+	l.mustBeOwner("SetDefaultExecutor")
+	if e == nil {
+		panic(fmt.Errorf("%w: nil executor (in SetDefaultExecutor)", ErrInvalidArgument))
+	}
+	l.executor = e
+}
+
+func (l *EventLoop) defaultExecutor() (Executor, error) {
+	if l.executorClosed {
+		return nil, ErrExecutorShutdown
+	}
+	if l.executor == nil {
+		l.executor = NewThreadPoolExecutor(defaultWorkers())
+	}
+	return l.executor, nil
+}
+
+// ShutdownDefaultExecutor refuses further jobs for the default executor and suspends until
+// those submitted are done. After timeout, in real time because that is what they take, it
+// gives up, logs the stacks of those that go on, and returns [context.DeadlineExceeded].
+// Run calls it. A cancel ends the wait; the executor stays shut down.
+func (l *EventLoop) ShutdownDefaultExecutor(ctx context.Context, timeout time.Duration) error {
+	l.executorClosed = true
+	if l.executor == nil {
+		return nil
+	}
+	e := l.executor
+	done := CreateFuture[error](ctx)
+	l.drv.Hold()
+	go func() {
+		defer l.drv.Release()
+		joined := make(chan struct{})
+		go func() {
+			defer close(joined)
+			e.Shutdown(true)
+		}()
+		limit := time.NewTimer(timeout)
+		defer limit.Stop()
+		var err error
+		select {
+		case <-joined:
+		case <-limit.C:
+			slog.Warn(fmt.Sprintf("asyncio: the executor did not finish its jobs within %v; they are left behind", timeout),
+				"stacks", string(stacksWith("asyncio.(*threadJob[")))
+			err = context.DeadlineExceeded
+		}
+		_ = l.post(&Handle{loop: l, fn: func() {
+			if !done.Done() {
+				_ = done.SetResult(err)
+			}
+		}})
+	}()
+	err, waitErr := done.Await(ctx)
+	return join(err, waitErr)
+}

@@ -1,0 +1,365 @@
+package asyncio
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// An Awaitable is what a coroutine can wait for: a [*Future], a [*Task], a [Coroutine],
+// a [*ConcurrentFuture].
+type Awaitable[T any] interface {
+	// Await suspends the calling task until there is a result. Awaiting a
+	// coroutine runs it here and now, as a call.
+	Await(ctx context.Context) (T, error)
+}
+
+// AnyFuture is a [*Future] or [*Task] whatever its result type. It is implemented by
+// those two alone.
+type AnyFuture interface {
+	Done() bool
+	Cancelled() bool
+	Exception() error
+	Cancel(msg ...string) bool
+	CancelCause(cause error) bool
+	GetLoop() *EventLoop
+	String() string
+	core() *future
+}
+
+// A Future is a result that will be there later: the value that low-level code sets
+// and tasks await. Make one with [CreateFuture]; the zero value is not usable.
+//
+// It is pending until it gets a value, an error or is cancelled; then it is done and does
+// not change again. Its methods are for the loop only and do not suspend, except Await.
+type Future[T any] struct {
+	future
+	value T
+}
+
+// future is the state machine below [Future], without the type of the result.
+//
+//	F1 pending -> finished or cancelled, once.
+//	F2 Done callbacks never run inline: completing schedules each, in the order of
+//	   adding, and adding one to a done future schedules it (S9).
+//	F3 err is set when cancelled (a *CancelledError) and when finished with an error.
+type future struct {
+	_    noCopy
+	loop *EventLoop
+	err  error
+
+	// Done callbacks in order: first, then more. One is by far the usual number.
+	first callback
+	more  *[]callback
+
+	// super overrides cancel, as a subclass does in Python: the task whose
+	// result this is, or the gathering it is the outer future of.
+	super interface{ cancel(*CancelledError) bool }
+
+	report *report // set while err waits for someone to look at it
+	state  futureState
+	mark   uint32 // scratch of combinators: seen in the pass with this number
+}
+
+type futureState uint8
+
+const (
+	pending futureState = iota
+	cancelled
+	finished
+)
+
+func (s futureState) String() string {
+	return [...]string{"pending", "cancelled", "finished"}[s]
+}
+
+// noCopy makes go vet object to copies.
+type noCopy struct{}
+
+func (*noCopy) Lock()   {}
+func (*noCopy) Unlock() {}
+
+// CreateFuture makes a pending future of the loop ctx leads to. It is for the loop only
+// and does not suspend; it panics with [ErrNoRunningLoop] if ctx has no loop. Python:
+// loop.create_future.
+func CreateFuture[T any](ctx context.Context) *Future[T] {
+	l := mustLoop(ctx, "CreateFuture")
+	return &Future[T]{future: future{loop: l}}
+}
+
+func (f *future) core() *future { return f }
+
+// GetLoop returns the loop the future belongs to. Any goroutine may call it.
+func (f *future) GetLoop() *EventLoop { return f.loop }
+
+// Done reports whether the future has a value, has an error or was cancelled.
+func (f *future) Done() bool { return f.state != pending }
+
+// Cancelled reports whether the future was cancelled. A task is cancelled once its
+// coroutine has ended with a [CancelledError], not when that was asked for.
+func (f *future) Cancelled() bool { return f.state == cancelled }
+
+// Exception returns the error the future finished with, nil if it finished with a
+// value, a [CancelledError] if it was cancelled, [ErrInvalidState] if it is not done.
+// The error then counts as retrieved.
+func (f *future) Exception() error {
+	if f.state == pending {
+		return fmt.Errorf("%w: the exception is not set yet: await the future first", ErrInvalidState)
+	}
+	f.retrieved()
+	return f.err
+}
+
+// Cancel cancels a pending future, or asks a task to stop; msg, at most one, is kept in
+// the error. It reports false if the future was done.
+//
+// Whoever waits for the future gets a [CancelledError] in the next iteration. A task
+// gets it at the await it is in, or at its next one; it may clean up, and may even carry on.
+func (f *future) Cancel(msg ...string) bool {
+	return f.requestCancel(nil, msg)
+}
+
+// CancelCause is [Future.Cancel] with a reason that errors.Is and errors.As find in
+// the [CancelledError]. It has no counterpart in Python.
+func (f *future) CancelCause(cause error) bool {
+	return f.requestCancel(cause, nil)
+}
+
+func (f *future) requestCancel(cause error, msg []string) bool {
+	if f.state != pending || f.loop.guard.Load() == guardClosed {
+		f.retrieved()
+		return false
+	}
+	f.loop.mustBeOwner("Cancel")
+	c := &CancelledError{cause: cause}
+	if len(msg) > 0 {
+		c.Msg = msg[0]
+	}
+	if t := f.loop.current; t != nil {
+		c.By = t.GetName()
+	}
+	return f.cancel(c)
+}
+
+func (f *future) cancel(c *CancelledError) bool {
+	if f.super != nil {
+		return f.super.cancel(c)
+	}
+	f.retrieved()
+	return f.finishCancelled(c)
+}
+
+func (f *future) finishCancelled(c *CancelledError) bool {
+	if f.state != pending {
+		return false
+	}
+	f.state, f.err = cancelled, c
+	f.scheduleCallbacks()
+	return true
+}
+
+// finish completes the future; the value, if err is nil, has been stored.
+func (f *future) finish(err error) {
+	f.state, f.err = finished, err
+	if err != nil {
+		f.arm()
+	}
+	f.scheduleCallbacks()
+}
+
+func (f *future) scheduleCallbacks() {
+	if cb := f.first; cb != nil {
+		f.first = nil
+		f.loop.schedule(cb, f)
+	}
+	if more := f.more; more != nil {
+		f.more = nil
+		for _, cb := range *more {
+			f.loop.schedule(cb, f)
+		}
+	}
+}
+
+func (f *future) addCallback(cb callback) {
+	switch {
+	case f.state != pending:
+		f.loop.schedule(cb, f)
+	case f.more != nil:
+		*f.more = append(*f.more, cb)
+	case f.first != nil:
+		f.more = &[]callback{cb}
+	default:
+		f.first = cb
+	}
+}
+
+// removeCallback removes cb, if it is still to be scheduled, and returns how many it removed.
+func (f *future) removeCallback(cb callback) int {
+	n := 0
+	if f.first == cb {
+		f.first = nil
+		n++
+	}
+	if f.more != nil {
+		all := len(*f.more)
+		*f.more = slices.DeleteFunc(*f.more, func(c callback) bool { return c == cb })
+		n += all - len(*f.more)
+	}
+	return n
+}
+
+// await suspends the current task until f is done. A nil error means that it is, and
+// says nothing of its result.
+func (f *future) await(ctx context.Context) error {
+	if ctx == nil {
+		return fmt.Errorf("%w: nil context (in Await)", ErrInvalidArgument)
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if f.state != pending {
+		return nil // S10: no suspension
+	}
+	t, err := taskOf(ctx, "Await")
+	if err != nil {
+		return err
+	}
+	if f.loop != t.loop() {
+		return t.refuse(fmt.Errorf("%w: %v", ErrDifferentLoop, t.self))
+	}
+	if f == t.fut {
+		return t.refuse(fmt.Errorf("%w: %v", ErrAwaitSelf, t.self))
+	}
+	f.addCallback(t)
+	t.waiter = f
+	if t.mustCancel && f.cancel(t.cancelErr) { // S14
+		t.mustCancel = false
+	}
+	interrupted := t.block(ctx)
+	t.waiter = nil
+	if t.mustCancel { // S13: it takes the place of whatever arrived, unless that is a cancellation
+		t.mustCancel = false
+		f.retrieved()
+		if f.state != cancelled {
+			return t.cancelErr
+		}
+		return f.err
+	}
+	if interrupted {
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+// retrieved notes that someone has looked at the future's error.
+func (f *future) retrieved() {
+	if f.report != nil {
+		f.report.unlink()
+		f.report = nil
+	}
+}
+
+// Await suspends the calling task until the future is done and returns its result. It
+// does not suspend if it is done already.
+//
+// A cancel of the calling task cancels the future it waits for: for a task that is a
+// request, and Await goes on waiting until it has ended. A done ctx only ends the wait. Errors:
+//   - the future's own, a [CancelledError] if it was cancelled;
+//   - a CancelledError if the calling task was;
+//   - the cause of ctx if that is done;
+//   - [ErrDifferentLoop], [ErrAwaitSelf], [ErrNotInTask], [ErrNoRunningLoop].
+func (f *Future[T]) Await(ctx context.Context) (T, error) {
+	if err := f.await(ctx); err != nil {
+		var zero T
+		return zero, err
+	}
+	return f.Result()
+}
+
+// Result returns the future's value or error: a [CancelledError] if it was cancelled,
+// [ErrInvalidState] if it is not done. The error then counts as retrieved.
+func (f *Future[T]) Result() (T, error) {
+	if f.state == pending {
+		var zero T
+		return zero, fmt.Errorf("%w: the result is not ready: await the future first", ErrInvalidState)
+	}
+	if f.report != nil {
+		f.retrieved()
+	}
+	return f.value, f.err
+}
+
+// SetResult completes the future with a value. It returns [ErrInvalidState] if the
+// future is done or is a task, whose result only its coroutine sets.
+func (f *Future[T]) SetResult(v T) error {
+	if err := f.checkSettable("SetResult"); err != nil {
+		return err
+	}
+	f.value = v
+	f.finish(nil)
+	return nil
+}
+
+// SetException completes the future with an error. A [CancelledError] is an error like
+// any other here: the future is then finished, not cancelled. It returns
+// [ErrInvalidState] if the future is done or is a task, and [ErrInvalidArgument] if err is nil.
+func (f *Future[T]) SetException(err error) error {
+	if err == nil {
+		return fmt.Errorf("%w: nil error (in SetException): use SetResult", ErrInvalidArgument)
+	}
+	if e := f.checkSettable("SetException"); e != nil {
+		return e
+	}
+	f.finish(err)
+	return nil
+}
+
+func (f *future) checkSettable(caller string) error {
+	if f.super != nil {
+		return fmt.Errorf("%w: %s: only its coroutine sets the result of a task", ErrInvalidState, caller)
+	}
+	if err := f.loop.checkOwner(caller); err != nil {
+		return err
+	}
+	if f.state != pending {
+		return fmt.Errorf("%w: %s: the future is %s already", ErrInvalidState, caller, f.state)
+	}
+	return nil
+}
+
+// A DoneCallback is a function that waits for a future; it is what
+// [Future.RemoveDoneCallback] takes.
+type DoneCallback struct {
+	fn  func()
+	src any // the user's function, for its name
+}
+
+func (c *DoneCallback) fire(f *future) { f.loop.invoke(c.fn, c.src, f) }
+
+// AddDoneCallback schedules fn for when the future is done; at once if it is. Callbacks
+// run in the order they were added, never inside the call that completes the future.
+func (f *Future[T]) AddDoneCallback(fn func(*Future[T])) *DoneCallback {
+	if fn == nil {
+		panic(fmt.Errorf("%w: nil function (in AddDoneCallback)", ErrInvalidArgument))
+	}
+	f.loop.mustBeOwner("AddDoneCallback")
+	c := &DoneCallback{fn: func() { fn(f) }, src: fn}
+	f.addCallback(c)
+	return c
+}
+
+// RemoveDoneCallback takes c back if it has not been scheduled yet, and returns how many
+// callbacks it removed, one or none. (Python removes by equality; Go's functions have none.)
+func (f *Future[T]) RemoveDoneCallback(c *DoneCallback) int {
+	f.loop.mustBeOwner("RemoveDoneCallback")
+	return f.removeCallback(c)
+}
+
+// String returns Python's repr: <Future finished result=3>.
+func (f *Future[T]) String() string { return f.repr(f.value) }
+
+// isCauseOf reports whether err is what the end of ctx looks like.
+func isCauseOf(ctx context.Context, err error) bool {
+	return ctx.Err() != nil && (errors.Is(err, context.Cause(ctx)) || errors.Is(err, ctx.Err()))
+}

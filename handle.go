@@ -1,0 +1,104 @@
+package asyncio
+
+import (
+	"fmt"
+	"sync/atomic"
+	"time"
+)
+
+// A Handle is a callback that was scheduled and can still be cancelled.
+type Handle struct {
+	loop      *EventLoop
+	fn        func()
+	cancelled atomic.Bool
+}
+
+// Cancel keeps the callback from running, if it has not begun. Any goroutine may call it
+// on a Handle; see [TimerHandle.Cancel].
+func (h *Handle) Cancel() { h.cancelled.Store(true) }
+
+// Cancelled reports whether Cancel was called. Any goroutine may call it.
+func (h *Handle) Cancelled() bool { return h.cancelled.Load() }
+
+func (h *Handle) fire(*future) {
+	if !h.cancelled.Load() {
+		h.loop.invoke(h.fn, h.fn, h)
+	}
+}
+
+// String returns Python's repr: <Handle main.tick() at tick.go:12>.
+func (h *Handle) String() string { return h.repr("Handle", "") }
+
+func (h *Handle) repr(kind, when string) string {
+	if h.cancelled.Load() {
+		return fmt.Sprintf("<%s cancelled%s>", kind, when)
+	}
+	return fmt.Sprintf("<%s%s %s>", kind, when, callSite(funcPC(h.fn)))
+}
+
+// A TimerHandle is a callback that was scheduled for later and can still be cancelled.
+type TimerHandle struct {
+	Handle
+	timer timer
+}
+
+// Cancel keeps the callback from running, if it has not begun. It is for the loop only.
+func (h *TimerHandle) Cancel() {
+	h.loop.mustBeOwner("Cancel")
+	h.Handle.Cancel()
+	h.loop.timers.remove(&h.timer)
+}
+
+// When returns the time the callback is due, on the loop's clock.
+func (h *TimerHandle) When() time.Duration { return h.timer.when }
+
+// String returns Python's repr: <TimerHandle when=1.5s main.tick() at tick.go:12>.
+func (h *TimerHandle) String() string {
+	return h.repr("TimerHandle", fmt.Sprintf(" when=%v", h.timer.when))
+}
+
+// CallSoon schedules fn for the next iteration. Callbacks run in the order they were
+// scheduled, each once. A callback runs in no task, so it must not await; a panic in it
+// goes to the exception handler and the loop goes on. It is for the loop only and does not
+// suspend; it panics with [ErrLoopClosed], [ErrForeignGoroutine] or, if fn is nil, [ErrInvalidArgument].
+func (l *EventLoop) CallSoon(fn func()) *Handle {
+	l.mustBeCallable(fn, "CallSoon")
+	h := &Handle{loop: l, fn: fn}
+	l.schedule(h, nil)
+	return h
+}
+
+// CallLater schedules fn for when d has passed on the loop's clock; never before. A
+// delay that is not positive is due at once, in the next iteration; one that reaches
+// past the end of time never is. See [EventLoop.CallSoon] for the rest.
+func (l *EventLoop) CallLater(d time.Duration, fn func()) *TimerHandle {
+	return l.callAt(after(l.Time(), d), fn, "CallLater")
+}
+
+// CallAt schedules fn for when the loop's clock, [EventLoop.Time], reads when; never before.
+// Callbacks due at the same time run in the order they were scheduled. See
+// [EventLoop.CallSoon] for the rest.
+func (l *EventLoop) CallAt(when time.Duration, fn func()) *TimerHandle {
+	return l.callAt(when, fn, "CallAt")
+}
+
+func (l *EventLoop) callAt(when time.Duration, fn func(), caller string) *TimerHandle {
+	l.mustBeCallable(fn, caller)
+	h := &TimerHandle{Handle: Handle{loop: l, fn: fn}}
+	h.timer = timer{when: when, cb: h}
+	l.setTimer(&h.timer)
+	return h
+}
+
+func (h *TimerHandle) fire(*future) {
+	if !h.cancelled.Load() {
+		h.loop.invoke(h.fn, h.fn, h)
+	}
+}
+
+func (l *EventLoop) mustBeCallable(fn func(), caller string) {
+	l.mustBeOwner(caller)
+	if fn == nil {
+		panic(fmt.Errorf("%w: nil function (in %s)", ErrInvalidArgument, caller))
+	}
+}

@@ -1,0 +1,96 @@
+package asyncio
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+)
+
+// inbox is the only way into a loop from another goroutine: a list under a mutex
+// and one wake-up.
+//
+//	X1 What is accepted is taken in exactly once, in the order of acceptance.
+//	X2 After close nothing is accepted.
+//	X3 What was accepted runs, at the latest while the loop closes.
+type inbox struct {
+	some atomic.Bool // the list is not empty; read without the lock by the loop
+
+	mu     sync.Mutex
+	list   []callback
+	spare  []callback // the emptied list, to be filled next
+	closed bool
+}
+
+// An arrival is something posted that acts on the loop where it is taken in, instead
+// of taking its turn in the ready queue. It runs no user code.
+type arrival interface{ arrive() }
+
+// post hands cb to the loop. Any goroutine may call it; it does not block.
+func (l *EventLoop) post(cb callback) error {
+	b := &l.inbox
+	b.mu.Lock()
+	if b.closed {
+		b.mu.Unlock()
+		return ErrLoopClosed
+	}
+	b.list = append(b.list, cb)
+	b.some.Store(true)
+	b.mu.Unlock()
+	l.drv.Wake()
+	return nil
+}
+
+func (l *EventLoop) emptyInbox() {
+	b := &l.inbox
+	b.mu.Lock()
+	list := b.list
+	b.list, b.spare = b.spare[:0], nil
+	b.some.Store(false)
+	b.mu.Unlock()
+	for i, cb := range list {
+		list[i] = nil
+		l.admit(cb)
+	}
+	if cap(list) <= 1<<14 {
+		b.mu.Lock()
+		b.spare = list[:0]
+		b.mu.Unlock()
+	}
+}
+
+func (l *EventLoop) admit(cb callback) {
+	if a, ok := cb.(arrival); ok {
+		a.arrive()
+	} else {
+		l.ready.push(entry{cb, outside})
+	}
+}
+
+// outside stands in the ready queue where the future would, and marks a callback that
+// was posted: Close must still run it, wherever it has got to (X3).
+var outside = new(future)
+
+// close refuses all further posts and returns what had been accepted.
+func (b *inbox) close() []callback {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	list := b.list
+	b.list, b.spare, b.closed = nil, nil, true
+	b.some.Store(false)
+	return list
+}
+
+// CallSoonThreadsafe schedules fn as [EventLoop.CallSoon] does and wakes the loop. Any
+// goroutine may call it; it does not block. It returns [ErrLoopClosed] if the loop is
+// closed; if it returns no error, fn runs once, at the latest while the loop closes,
+// unless the handle is cancelled first.
+func (l *EventLoop) CallSoonThreadsafe(fn func()) (*Handle, error) {
+	if fn == nil {
+		return nil, fmt.Errorf("%w: nil function (in CallSoonThreadsafe)", ErrInvalidArgument)
+	}
+	h := &Handle{loop: l, fn: fn}
+	if err := l.post(h); err != nil {
+		return nil, fmt.Errorf("%w (in CallSoonThreadsafe)", err)
+	}
+	return h, nil
+}

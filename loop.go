@@ -1,0 +1,416 @@
+package asyncio
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/goasyncio/asyncio/internal/driver"
+)
+
+// EventLoop runs callbacks and tasks one at a time. [Run] makes, runs and closes one
+// for a program; NewEventLoop is for those who need the pieces.
+//
+// Unless it says otherwise, a method is for the loop only: for tasks and callbacks of
+// the loop, or for the goroutine that owns a loop that is not running. IsRunning,
+// IsClosed, GetDebug and [EventLoop.CallSoonThreadsafe] are for any goroutine. A call
+// from elsewhere is refused with [ErrForeignGoroutine] where it can be told: always
+// while the loop waits, in debug mode also while it works.
+//
+// # One iteration
+//
+//	L1 If callbacks are ready or a stop was asked for, do not wait; otherwise wait for
+//	   the earliest timer or a wake-up (S1, S2 of CPython's loop).
+//	L2 Take in what other goroutines sent, then the timers that are due, earliest
+//	   first and in the order of setting where equal, behind what was ready before.
+//	L3 Run exactly as many callbacks as are then in the queue. What they schedule runs
+//	   in the next iteration.
+//	L4 If a stop was asked for, end. A stop asked for before the run still gives one
+//	   whole iteration.
+//	L5 Where CPython appends from another thread straight to the queue, here the
+//	   inbox is emptied into it before anything else is appended, so the order between
+//	   what a goroutine sent and what happened after it on the loop is the same.
+type EventLoop struct {
+	drv     driver.Driver
+	chooser driver.Chooser // nil: first in, first out
+	ctx     *loopContext
+
+	// The iteration.
+	ready    readyQueue
+	todo     int // callbacks still to run in this iteration (L3)
+	timers   timerHeap
+	timerSeq uint64
+	iterated bool // an iteration of this run has begun (L4)
+	stopping bool
+	halted   bool // the run is over, mid-iteration if need be
+	goexit   bool // because something called runtime.Goexit
+	stalled  bool // because nothing can happen any more
+
+	stacks  stackPool
+	current *task
+	eager   int // eager starts in progress; their tasks must yield to the starter
+
+	firstTask, lastTask *task // not done, in order of creation
+	taskSeq             uint32
+	mark                uint32 // what future.mark is compared to
+	reports             reportList
+
+	watches               map[<-chan struct{}]*watch
+	firstWatch, lastWatch *watch
+	rootDone              <-chan struct{} // of ctx
+	rootWatch             *watch          // on ctx, once a task has waited with it
+
+	exceptionHandler func(*EventLoop, ExceptionContext)
+	executor         Executor // default executor, made by its first use
+	executorClosed   bool
+
+	inbox   inbox
+	running atomic.Bool
+	closing atomic.Bool // Close has begun; nothing may suspend any more
+	closed  atomic.Bool
+	debug   atomic.Bool
+
+	// guard tells what a call to the loop must be checked for. Zero: nothing.
+	// guardParked: the loop waits, so whoever asks is foreign. guardClosed: it is
+	// closing or closed. Otherwise the id of the goroutine that has control, kept in
+	// debug mode only, because finding one's own id is slow.
+	guard atomic.Uint64
+}
+
+const (
+	guardParked = ^uint64(0) - iota
+	guardClosed
+)
+
+// A LoopOption is an option of [NewEventLoop].
+type LoopOption struct{ drv driver.Driver }
+
+// Driver makes the loop run on d. Programs cannot make a driver; package sim does.
+func Driver(d driver.Driver) LoopOption { return LoopOption{drv: d} }
+
+// NewEventLoop makes a loop that is not running. The contexts of its tasks descend
+// from ctx: they carry its values, and when ctx is done every await fails with its cause.
+// If ctx carries a factory ([WithLoopFactory]) and no option is given, the factory makes
+// the loop.
+//
+// The loop must be closed with [EventLoop.Close]. Any goroutine may call NewEventLoop.
+func NewEventLoop(ctx context.Context, opts ...LoopOption) *EventLoop {
+	if ctx == nil {
+		panic(fmt.Errorf("%w: nil context (in NewEventLoop): use context.Background()", ErrInvalidArgument))
+	}
+	var d driver.Driver
+	for _, o := range opts {
+		d = o.drv
+	}
+	if d == nil {
+		if f := loopFactory(ctx); f != nil {
+			return f(context.WithValue(ctx, factoryKey{}, nil)) // the factory may call NewEventLoop
+		}
+		d = driver.NewReal()
+	}
+	l := &EventLoop{drv: d}
+	l.chooser, _ = d.(driver.Chooser)
+	l.ctx = &loopContext{Context: ctx, loop: l}
+	l.rootDone = ctx.Done()
+	l.stacks.loop = l
+	l.debug.Store(debugByEnvironment)
+	return l
+}
+
+// debugByEnvironment is ASYNCIODEBUG as of the start of the program, as in Python.
+var debugByEnvironment = os.Getenv("ASYNCIODEBUG") != "" && os.Getenv("ASYNCIODEBUG") != "0"
+
+// GetRunningLoop returns the loop that ctx leads to. It fails with [ErrNoRunningLoop] if
+// ctx leads to none or that loop is not running. Any goroutine may call it.
+func GetRunningLoop(ctx context.Context) (*EventLoop, error) {
+	l := loopOf(ctx)
+	if l == nil || !l.running.Load() {
+		return nil, ErrNoRunningLoop
+	}
+	return l, nil
+}
+
+// Context returns the root context of the loop, for creating tasks and futures
+// outside of any task. Any goroutine may call it.
+func (l *EventLoop) Context() context.Context { return l.ctx }
+
+// Time is the loop's clock: the time since it was made, which does not run backwards.
+// Any goroutine may call it.
+func (l *EventLoop) Time() time.Duration { return l.drv.Now() }
+
+// IsRunning reports whether the loop is running. Any goroutine may call it.
+func (l *EventLoop) IsRunning() bool { return l.running.Load() }
+
+// IsClosed reports whether the loop was closed. Any goroutine may call it.
+func (l *EventLoop) IsClosed() bool { return l.closed.Load() }
+
+// GetDebug reports whether the loop is in debug mode. Any goroutine may call it.
+func (l *EventLoop) GetDebug() bool { return l.debug.Load() }
+
+// SetDebug switches debug mode, in which a call from a foreign goroutine is refused
+// even while the loop works. The environment variable ASYNCIODEBUG=1 switches it on for
+// every loop.
+func (l *EventLoop) SetDebug(enabled bool) { l.debug.Store(enabled) }
+
+// Stop makes the loop end its run after the current iteration, or, if it is not
+// running, makes its next run end after one iteration. It does not suspend.
+func (l *EventLoop) Stop() {
+	l.mustBeOwner("Stop")
+	l.stopping = true
+}
+
+// RunForever runs the loop until Stop is called. It blocks the calling goroutine,
+// which may be any one, also one locked to its thread; tasks run on goroutines of the
+// loop's own. It returns
+//   - [ErrLoopRunning] if the loop is running already, also when called by one of its tasks,
+//   - [ErrLoopClosed] if it was closed,
+//   - [ErrDeadlock], on a virtual clock, when nothing can happen any more.
+//
+// If a task or callback calls [runtime.Goexit], for which t.FailNow is the usual
+// reason, the run ends at once and RunForever exits the calling goroutine in turn.
+func (l *EventLoop) RunForever() error {
+	if l.closed.Load() || l.closing.Load() {
+		return fmt.Errorf("%w (in RunForever)", ErrLoopClosed)
+	}
+	if !l.running.CompareAndSwap(false, true) {
+		return fmt.Errorf("%w: a task that needs another run can await it, or hand it to a goroutine with ToThread", ErrLoopRunning)
+	}
+	l.runToHalt()
+	l.running.Store(false)
+	if l.goexit {
+		l.goexit = false
+		runtime.Goexit()
+	}
+	if l.stalled {
+		l.stalled = false
+		return l.deadlock()
+	}
+	return nil
+}
+
+// runToHalt runs iterations until one ends with a stop, on a goroutine of its own: the
+// caller's may be locked to a thread, and coroutines must not be.
+func (l *EventLoop) runToHalt() {
+	l.halted, l.iterated = false, false
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		l.stacks.hub()
+	}()
+	<-done
+	l.guard.Store(0)
+	l.ready.shrink()
+}
+
+// deadlock describes who waits while nothing can happen.
+func (l *EventLoop) deadlock() error {
+	var b strings.Builder
+	n := 0
+	for t := l.firstTask; t != nil; t = t.next {
+		if n++; n <= 20 {
+			fmt.Fprintf(&b, "\n\t%v", t.self)
+		}
+	}
+	if n > 20 {
+		fmt.Fprintf(&b, "\n\tand %d more", n-20)
+	}
+	return fmt.Errorf("%w: %w; tasks that wait: %d%s", ErrDeadlock, driver.ErrStalled, n, b.String())
+}
+
+// beginIteration does L4, L1 and L2 and reports whether there is anything to run; if
+// not, the run is over. It runs no user code, so any of the loop's stacks may call it.
+func (l *EventLoop) beginIteration() bool {
+	for {
+		if l.iterated && l.stopping {
+			l.stopping = false
+			l.halted = true
+			return false
+		}
+		l.iterated = true
+		l.takeIn()
+		if l.ready.n == 0 && !l.stopping {
+			if !l.park() {
+				l.halted = true
+				return false
+			}
+			l.takeIn()
+		}
+		if len(l.timers) > 0 {
+			now := l.drv.Now()
+			for len(l.timers) > 0 && l.timers[0].when <= now {
+				l.schedule(l.timers.pop().cb, nil)
+			}
+		}
+		l.todo = l.ready.n
+		if l.todo > 0 {
+			return true
+		}
+	}
+}
+
+// takeIn accepts what came from outside the loop.
+func (l *EventLoop) takeIn() {
+	if l.inbox.some.Load() {
+		l.emptyInbox()
+	}
+	if (l.firstWatch != nil || l.rootWatch != nil) && l.drv.Polls() {
+		l.pollWatches()
+	}
+}
+
+// park waits for the next event. It reports false if there can be none.
+func (l *EventLoop) park() bool {
+	until := driver.Never
+	if len(l.timers) > 0 {
+		until = l.timers[0].when
+	}
+	guard := l.guard.Load()
+	l.guard.Store(guardParked)
+	err := l.drv.Wait(until)
+	l.guard.Store(guard)
+	if errors.Is(err, driver.ErrStalled) {
+		l.stalled = true
+	} else if err != nil {
+		panic(fmt.Errorf("asyncio: waiting for events: %w", err))
+	}
+	return err == nil
+}
+
+// next takes the callback to run next off the queue.
+func (l *EventLoop) next() entry {
+	if l.chooser != nil && l.todo > 1 {
+		if k := l.chooser.Choose(l.todo); k > 0 {
+			l.ready.bringForward(k)
+		}
+	}
+	l.todo--
+	return l.ready.pop()
+}
+
+// schedule appends cb to the ready queue (L5).
+func (l *EventLoop) schedule(cb callback, fut *future) {
+	if l.inbox.some.Load() {
+		l.emptyInbox()
+	}
+	l.ready.push(entry{cb, fut})
+}
+
+func (l *EventLoop) setTimer(t *timer) {
+	l.timerSeq++
+	t.seq = l.timerSeq
+	l.timers.push(t)
+}
+
+// checkOwner answers a call from a foreign goroutine or to a closed loop with an error;
+// mustBeOwner panics with it.
+func (l *EventLoop) checkOwner(caller string) error {
+	switch g := l.guard.Load(); {
+	case g == 0:
+		return nil
+	case g == guardClosed:
+		return fmt.Errorf("%w (in %s)", ErrLoopClosed, caller)
+	case g == guardParked || g != goroutineID():
+		return fmt.Errorf("%w (in %s)", ErrForeignGoroutine, caller)
+	}
+	return nil
+}
+
+func (l *EventLoop) mustBeOwner(caller string) {
+	if err := l.checkOwner(caller); err != nil {
+		panic(err)
+	}
+}
+
+// goroutineID reads the id that stack traces begin with. There is no documented
+// faster way, so only debug mode asks.
+func goroutineID() uint64 {
+	var buf [40]byte
+	n := runtime.Stack(buf[:], false)
+	var id uint64
+	for _, c := range buf[len("goroutine "):n] {
+		if c < '0' || c > '9' {
+			break
+		}
+		id = id*10 + uint64(c-'0')
+	}
+	return id
+}
+
+// Close ends a loop that is not running. It does, in this order:
+//
+//   - refuses whatever other goroutines send from now on, and runs what was accepted
+//     from them before: a callback given to [EventLoop.CallSoonThreadsafe] runs, or the call said it would not;
+//   - reports each task that is not done ("Task was destroyed but it is pending!"), unwinds
+//     it, so that its deferred functions run, and lets it end cancelled. An await in
+//     such a function fails with [ErrLoopClosed]. A task that had not started does not start;
+//   - fails what goroutines still wait for ([RunCoroutineThreadsafe]) with ErrLoopClosed;
+//   - reports errors that nobody retrieved;
+//   - drops callbacks and timers, and shuts the default executor down without waiting.
+//
+// Closing a closed loop does nothing. It returns [ErrLoopRunning] if the loop is running.
+func (l *EventLoop) Close() error {
+	if l.closed.Load() {
+		return nil
+	}
+	if !l.running.CompareAndSwap(false, true) {
+		return fmt.Errorf("%w: stop it, or let Run close it", ErrLoopRunning)
+	}
+	defer l.running.Store(false)
+
+	accepted := l.inbox.close()
+	var dropped readyQueue
+	l.ready.sift(&dropped)
+	for _, cb := range accepted {
+		l.admit(cb)
+	}
+	for l.ready.n > 0 { // once, unless a callback halts the run with a Goexit
+		l.stopping, l.todo = true, 0
+		l.runToHalt()
+		l.ready.sift(&dropped)
+	}
+
+	l.closing.Store(true)
+	l.guard.Store(guardClosed)
+	for t := l.firstTask; t != nil; t = l.firstTask {
+		l.destroy(t)
+	}
+	l.ready.sift(&dropped)
+	for dropped.n > 0 {
+		if e := dropped.pop(); e.fut != nil {
+			settle(e.cb, e.fut)
+		}
+	}
+	l.reports.flush(l)
+	if l.executor != nil {
+		l.executor.Shutdown(false)
+	}
+	for w := l.firstWatch; w != nil; w = l.firstWatch {
+		w.close()
+	}
+	if l.rootWatch != nil && l.rootWatch.stop != nil {
+		l.rootWatch.stop()
+	}
+	l.timers = nil
+	l.stacks.drain()
+	l.closed.Store(true)
+	if l.goexit {
+		l.goexit = false
+		runtime.Goexit()
+	}
+	return l.drv.Close()
+}
+
+// A settler is a done callback that someone outside the loop waits for. It is told
+// the outcome even when the loop closes before the callback's turn.
+type settler interface{ settle(*future) }
+
+func settle(cb callback, f *future) {
+	if s, ok := cb.(settler); ok {
+		s.settle(f)
+	}
+}

@@ -1,0 +1,74 @@
+package asyncio
+
+// A callback is anything the loop can run from its ready queue: a task to start
+// or resume, a [Handle], a timer, the done callback of a combinator. fut is the
+// future whose completion scheduled it, nil where there is none.
+type callback interface {
+	fire(fut *future)
+}
+
+// entry is one element of the ready queue.
+type entry struct {
+	cb  callback
+	fut *future
+}
+
+// readyQueue is a ring buffer, first in, first out. Its zero value is empty.
+type readyQueue struct {
+	buf  []entry // len is zero or a power of two
+	head int
+	n    int
+}
+
+func (q *readyQueue) push(e entry) {
+	if q.n == len(q.buf) {
+		q.grow()
+	}
+	q.buf[(q.head+q.n)&(len(q.buf)-1)] = e
+	q.n++
+}
+
+func (q *readyQueue) pop() entry {
+	p := &q.buf[q.head]
+	e := *p
+	*p = entry{} // nothing that has run is kept alive by the queue
+	q.head = (q.head + 1) & (len(q.buf) - 1)
+	q.n--
+	return e
+}
+
+// bringForward moves the k-th oldest entry to the front and keeps the order of
+// the others.
+func (q *readyQueue) bringForward(k int) {
+	mask := len(q.buf) - 1
+	e := q.buf[(q.head+k)&mask]
+	for ; k > 0; k-- {
+		q.buf[(q.head+k)&mask] = q.buf[(q.head+k-1)&mask]
+	}
+	q.buf[q.head] = e
+}
+
+func (q *readyQueue) grow() {
+	buf := make([]entry, max(64, 2*len(q.buf)))
+	n := copy(buf, q.buf[q.head:])
+	copy(buf[n:], q.buf[:q.head])
+	q.buf, q.head = buf, 0
+}
+
+// shrink gives back the memory of a burst once the queue is empty.
+func (q *readyQueue) shrink() {
+	if q.n == 0 && len(q.buf) > 1<<14 {
+		*q = readyQueue{}
+	}
+}
+
+// sift moves all that was not posted from outside to dropped.
+func (q *readyQueue) sift(dropped *readyQueue) {
+	for n := q.n; n > 0; n-- {
+		if e := q.pop(); e.fut == outside {
+			q.push(e)
+		} else {
+			dropped.push(e)
+		}
+	}
+}

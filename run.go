@@ -1,0 +1,308 @@
+package asyncio
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"sync/atomic"
+	"time"
+)
+
+// A RunOption is an option of [Run] and [NewRunner].
+type RunOption struct {
+	factory  func(context.Context) *EventLoop
+	shutdown time.Duration
+	debug    int8 // 0: as the loop has it, 1: on, -1: off
+	signals  int8 // likewise; the default is on
+}
+
+// Debug switches the debug mode of the loop; see [EventLoop.SetDebug].
+func Debug(enabled bool) RunOption { return RunOption{debug: onOff(enabled)} }
+
+// LoopFactory makes the runner take its loop from factory, whatever ctx says; see
+// [WithLoopFactory].
+func LoopFactory(factory func(context.Context) *EventLoop) RunOption {
+	return RunOption{factory: factory}
+}
+
+// HandleSIGINT says whether SIGINT cancels the main task. It does by default; see [Run].
+func HandleSIGINT(enabled bool) RunOption { return RunOption{signals: onOff(enabled)} }
+
+// ShutdownTimeout bounds how long closing the runner waits for the jobs of the default
+// executor. The default is CPython's, five minutes.
+func ShutdownTimeout(d time.Duration) RunOption { return RunOption{shutdown: d} }
+
+func onOff(b bool) int8 {
+	if b {
+		return 1
+	}
+	return -1
+}
+
+// executorJoinTimeout is CPython's THREAD_JOIN_TIMEOUT.
+const executorJoinTimeout = 300 * time.Second
+
+// Run makes an event loop, runs main on it as a task, and returns what main returns. Before it
+// returns, all other tasks are cancelled and waited for, the default executor is shut down
+// and the loop is closed: nothing of it is left.
+//
+// The tasks' contexts descend from ctx; when it is done, every await fails with its cause. Run
+// blocks the calling goroutine, which may be any one that is not itself a task: from within a
+// loop it returns [ErrLoopRunning].
+//
+// SIGINT cancels main; if it ends cancelled, Run returns [ErrKeyboardInterrupt]. From then on
+// SIGINT has its usual effect again, so a second one ends the program at once. Of several
+// runs at a time only the first handles it; see [HandleSIGINT].
+//
+// A panic of main is reported and returned as a [*PanicError]. If a task calls t.FailNow, all
+// is cleaned up and then the calling goroutine exits too. Python: asyncio.run.
+func Run[T any](ctx context.Context, main Coroutine[T], opts ...RunOption) (_ T, err error) {
+	var zero T
+	if err := checkRun(ctx, main == nil, "Run"); err != nil {
+		return zero, err
+	}
+	r := NewRunner(ctx, opts...)
+	defer func() { err = join(err, r.Close()) }()
+	return RunIn(r, main)
+}
+
+func checkRun(ctx context.Context, noMain bool, caller string) error {
+	if ctx == nil {
+		return fmt.Errorf("%w: nil context (in %s): use context.Background()", ErrInvalidArgument, caller)
+	}
+	if noMain {
+		return fmt.Errorf("%w: nil coroutine (in %s)", ErrInvalidArgument, caller)
+	}
+	if l := loopOf(ctx); l != nil && l.running.Load() {
+		return fmt.Errorf("%w: %s was called from a task: await the coroutine instead, or run it in a goroutine made by ToThread", ErrLoopRunning, caller)
+	}
+	return nil
+}
+
+// A Runner is [Run] in pieces: one loop, on which several main coroutines are run in turn.
+// It is for one goroutine at a time.
+type Runner struct {
+	ctx    context.Context
+	opts   RunOption
+	loop   *EventLoop
+	closed bool
+}
+
+// NewRunner makes a runner. Its loop is made by the first use. It must be closed.
+func NewRunner(ctx context.Context, opts ...RunOption) *Runner {
+	r := &Runner{ctx: ctx}
+	for _, o := range opts {
+		if o.factory != nil {
+			r.opts.factory = o.factory
+		}
+		if o.shutdown != 0 {
+			r.opts.shutdown = o.shutdown
+		}
+		if o.debug != 0 {
+			r.opts.debug = o.debug
+		}
+		if o.signals != 0 {
+			r.opts.signals = o.signals
+		}
+	}
+	return r
+}
+
+// GetLoop returns the runner's loop. It returns [ErrLoopClosed] if the runner is closed.
+func (r *Runner) GetLoop() (*EventLoop, error) {
+	if r.closed {
+		return nil, fmt.Errorf("%w: so is its runner", ErrLoopClosed)
+	}
+	if r.loop == nil {
+		if err := checkRun(r.ctx, false, "Runner"); err != nil {
+			return nil, err
+		}
+		if r.opts.factory != nil {
+			r.loop = r.opts.factory(r.ctx)
+		} else {
+			r.loop = NewEventLoop(r.ctx)
+		}
+		if r.opts.debug != 0 {
+			r.loop.SetDebug(r.opts.debug > 0)
+		}
+	}
+	return r.loop, nil
+}
+
+// RunIn runs main on the runner's loop and returns what it returns. Other tasks stay on the
+// loop, to go on in the next run. See [Run] for the rest. Python: Runner.run.
+func RunIn[T any](r *Runner, main Coroutine[T]) (T, error) {
+	var zero T
+	if err := checkRun(r.ctx, main == nil, "RunIn"); err != nil {
+		return zero, err
+	}
+	l, err := r.GetLoop()
+	if err != nil {
+		return zero, err
+	}
+	if l.running.Load() {
+		return zero, fmt.Errorf("%w: RunIn was called from a task", ErrLoopRunning)
+	}
+	t := CreateTask(l.Context(), main)
+	interrupted := func() bool { return false }
+	if r.opts.signals >= 0 {
+		var restore func()
+		interrupted, restore = cancelOnSIGINT(l, &t.task)
+		defer restore()
+	}
+	v, err := RunUntilComplete(l, t)
+	if interrupted() && t.Cancelled() && t.Uncancel() == 0 {
+		return v, fmt.Errorf("%w: %w", ErrKeyboardInterrupt, err)
+	}
+	return v, err
+}
+
+// sigintTaken is set while a run handles SIGINT.
+var sigintTaken atomic.Bool
+
+// cancelOnSIGINT cancels t at the first SIGINT and then stops listening, which gives the
+// signal its default effect back. restore must be called when t's run is over.
+func cancelOnSIGINT(l *EventLoop, t *task) (interrupted func() bool, restore func()) {
+	if signal.Ignored(os.Interrupt) || !sigintTaken.CompareAndSwap(false, true) {
+		return func() bool { return false }, func() {}
+	}
+	var got atomic.Bool
+	signals := make(chan os.Signal, 1)
+	over, ended := make(chan struct{}), make(chan struct{})
+	signal.Notify(signals, os.Interrupt)
+	go func() {
+		defer close(ended)
+		defer signal.Stop(signals)
+		select {
+		case <-signals:
+			got.Store(true)
+			_, _ = l.CallSoonThreadsafe(func() { t.fut.Cancel() })
+		case <-over:
+		}
+	}()
+	return got.Load, func() {
+		close(over)
+		<-ended
+		sigintTaken.Store(false)
+	}
+}
+
+// Close cancels all tasks of the runner's loop, oldest first, waits for them, reports those that
+// fail, shuts the default executor down and closes the loop. Closing a closed runner does
+// nothing. It returns an error if the loop could not be closed in order, for example
+// [ErrDeadlock] if a task on virtual time did not end.
+func (r *Runner) Close() (err error) {
+	if r.closed {
+		return nil
+	}
+	l := r.loop
+	if l != nil && l.running.Load() {
+		return fmt.Errorf("%w: a runner cannot be closed by its own task", ErrLoopRunning)
+	}
+	r.closed = true
+	if l == nil || l.IsClosed() {
+		return nil
+	}
+	defer func() { err = join(err, l.Close()) }()
+	timeout := r.opts.shutdown
+	if timeout == 0 {
+		timeout = executorJoinTimeout
+	}
+	if l.firstTask == nil && l.executor == nil {
+		return nil
+	}
+	return join(cancelAllTasks(l), shutdownExecutor(l, timeout))
+}
+
+func cancelAllTasks(l *EventLoop) error {
+	tasks := AllTasks(l.Context())
+	if len(tasks) == 0 {
+		return nil
+	}
+	for _, t := range tasks {
+		t.core().cancel(&CancelledError{Msg: "the event loop is shutting down"})
+	}
+	// The shutdown must run even if the loop's own context is done.
+	ctx := context.WithoutCancel(l.Context())
+	_, err := runUntilComplete(l, CreateTask(ctx, Do(func(ctx context.Context) error {
+		_, _, err := Wait(ctx, tasks)
+		return err
+	})))
+	for _, t := range tasks {
+		if t.Done() && !t.Cancelled() && t.core().report != nil {
+			l.CallExceptionHandler(ExceptionContext{
+				Message:   "unhandled exception during asyncio.Run shutdown",
+				Exception: t.Exception(),
+				Task:      t,
+			})
+		}
+	}
+	return err
+}
+
+func shutdownExecutor(l *EventLoop, timeout time.Duration) error {
+	if l.executor == nil {
+		return nil
+	}
+	ctx := context.WithoutCancel(l.Context())
+	_, err := runUntilComplete(l, CreateTask(ctx, Do(func(ctx context.Context) error {
+		return l.ShutdownDefaultExecutor(ctx, timeout)
+	})))
+	return err
+}
+
+// RunUntilComplete runs the loop until a is done and returns its result. A coroutine is
+// run as a task. The rest of the iteration in which a's completion is noticed still runs; what is
+// left then waits for the next run (S16). Besides a's own errors and those of
+// [EventLoop.RunForever] it returns
+//   - [ErrLoopStopped] if the loop was stopped before a was done,
+//   - [ErrDifferentLoop] if a is a future of another loop.
+func RunUntilComplete[T any](l *EventLoop, a Awaitable[T]) (T, error) {
+	var zero T
+	if l.running.Load() {
+		return zero, fmt.Errorf("%w (in RunUntilComplete)", ErrLoopRunning)
+	}
+	if err := l.checkOwner("RunUntilComplete"); err != nil {
+		return zero, err
+	}
+	_, given := a.(AnyFuture)
+	if a == nil || given && isNil(a) {
+		return zero, fmt.Errorf("%w: nil awaitable (in RunUntilComplete)", ErrInvalidArgument)
+	}
+	if c, ok := a.(Coroutine[T]); ok && c == nil {
+		return zero, fmt.Errorf("%w: nil coroutine (in RunUntilComplete)", ErrInvalidArgument)
+	}
+	f := EnsureFuture(l.Context(), a)
+	if f.loop != l {
+		return zero, fmt.Errorf("%w (in RunUntilComplete)", ErrDifferentLoop)
+	}
+	return runUntilComplete(l, f)
+}
+
+func runUntilComplete[T any, F interface {
+	AnyFuture
+	Result() (T, error)
+}](l *EventLoop, f F) (T, error) {
+	var zero T
+	if t, ok := f.core().super.(*task); ok {
+		t.quiet = true // its caller is told, so Close need not say it
+	}
+	stop := (*stopCallback)(l)
+	f.core().addCallback(stop)
+	defer f.core().removeCallback(stop)
+	if err := l.RunForever(); err != nil {
+		return zero, err
+	}
+	if !f.Done() {
+		return zero, ErrLoopStopped
+	}
+	return f.Result()
+}
+
+// stopCallback is a loop as the done callback that stops it.
+type stopCallback EventLoop
+
+func (l *stopCallback) fire(*future) { l.stopping = true }
+
+func (l *stopCallback) String() string { return "RunUntilComplete()" }

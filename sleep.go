@@ -1,0 +1,53 @@
+package asyncio
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// Sleep suspends the calling task for d on the loop's clock, never less. If d is not
+// positive it lets the others run for one iteration (S11); the longest duration means
+// for ever. A cancel of the task, or the end of ctx, ends the sleep with the error that [Future.Await] would return.
+func Sleep(ctx context.Context, d time.Duration) error {
+	if ctx == nil {
+		return fmt.Errorf("%w: nil context (in Sleep)", ErrInvalidArgument)
+	}
+	t, err := taskOf(ctx, "Sleep")
+	if err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if d <= 0 {
+		return t.yield()
+	}
+	l := t.loop()
+	s := t.timer
+	if s == nil {
+		s = &sleepTimer{t: t}
+		t.timer = s
+	}
+	s.when, s.cb = after(l.Time(), d), s
+	l.setTimer(&s.timer)
+	err = t.park(ctx)
+	if err != nil && !l.timers.remove(&s.timer) {
+		t.timer = nil // it is in the ready queue and will fire, so it cannot be used again
+	}
+	return err
+}
+
+// sleepTimer wakes a sleeping task. A task has at most one in use, and keeps it.
+type sleepTimer struct {
+	timer
+	t *task
+}
+
+// fire runs in the iteration in which the timer is due; the task resumes in the next,
+// as in CPython, where a timer completes a future.
+func (s *sleepTimer) fire(*future) {
+	if s.t.timer == s {
+		s.t.unpark()
+	}
+}

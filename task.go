@@ -1,0 +1,479 @@
+package asyncio
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"github.com/goasyncio/asyncio/internal/coro"
+)
+
+// A Task runs a coroutine on the loop, beside the others. It is also the [Future] of
+// that coroutine's result. Make one with [CreateTask].
+//
+// # The life of a task
+//
+//	T1 It is scheduled when made, and the coroutine is first entered in the next
+//	   iteration (S12); an eager one is entered at once.
+//	T2 It runs until it awaits something that is not done. Then it is suspended, and
+//	   there is exactly one thing that will schedule it again: the future it waits for
+//	   (waiter), or whoever it is parked with (parked), or it has been scheduled
+//	   already (a bare yield). Never two: a context that ends, or a cancel, first
+//	   takes that thing away.
+//	T3 Cancel goes to what the task waits for. If that does not accept it (because it
+//	   is done, or there is nothing), mustCancel is set and the cancellation is delivered
+//	   when the task next resumes, in place of what it was to receive (S13), or at its
+//	   next wait (S14).
+//	T4 It ends when its coroutine returns: cancelled if the error is a CancelledError or
+//	   a cancel is still to be delivered (S14), else finished. The loop holds it until then.
+//	T5 A task that is cancelled before it starts ends cancelled without being entered.
+//	T6 A panic ends it with a *PanicError and is reported at once. A Goexit ends
+//	   it with ErrGoexit and halts the run. Closing the loop unwinds it as Goexit does.
+type Task[T any] struct {
+	Future[T]
+	task
+	coro Coroutine[T]
+}
+
+// AnyTask is a [*Task] whatever its result type.
+type AnyTask interface {
+	AnyFuture
+	GetName() string
+	SetName(name string)
+	Cancelling() int
+	Uncancel() int
+	taskCore() *task
+}
+
+// task is what [Task] is without the type of the result.
+type task struct {
+	fut  *future // the task's own
+	self body
+	ctx  context.Context
+	name string // empty: "Task-" and num
+
+	prev, next *task // in the loop's list of tasks that are not done
+
+	stack  *stack  // once started and until ended
+	waiter *future // what it is suspended on (T2)
+	timer  *sleepTimer
+
+	cancelErr *CancelledError // the cancel to be delivered, if mustCancel or evicted
+	cancels   int32           // requests, less Uncancel
+	num       uint32
+
+	mustCancel  bool // to be cancelled when it next resumes or waits
+	parked      bool // waits for unpark
+	evicted     bool // woken from its park by a cancel
+	interrupted bool // woken by the end of its context
+	onRoot      bool // waits with the loop's own context
+	quiet       bool // do not report it if it is destroyed pending
+}
+
+// body is the typed part of a task.
+type body interface {
+	AnyTask
+	run(ctx context.Context) error
+	code() uintptr // address of the coroutine function
+}
+
+// A TaskOption is an option of [CreateTask].
+type TaskOption struct {
+	name  string
+	eager bool
+}
+
+// Name names the task. The default is Task-1, Task-2 and so on, counted by each loop.
+func Name(name string) TaskOption { return TaskOption{name: name} }
+
+// EagerStart enters the coroutine inside CreateTask, up to its first suspension, if the
+// loop is running. A task that ends there was never scheduled.
+func EagerStart(eager bool) TaskOption { return TaskOption{eager: eager} }
+
+// CreateTask runs coro as a task and returns it without waiting. The coroutine gets ctx:
+// its values, and its end if it has one. The loop keeps the task until it is done,
+// whether or not the caller does.
+//
+// It is for the loop only; on a loop that is not running yet, use [EventLoop.Context].
+// It does not suspend. It panics with [ErrNoRunningLoop], [ErrLoopClosed],
+// [ErrForeignGoroutine] or, if coro is nil, [ErrInvalidArgument]. Python: asyncio.create_task.
+func CreateTask[T any](ctx context.Context, coro Coroutine[T], opts ...TaskOption) *Task[T] {
+	l := mustLoop(ctx, "CreateTask")
+	l.mustBeOwner("CreateTask")
+	if coro == nil {
+		panic(fmt.Errorf("%w: nil coroutine (in CreateTask)", ErrInvalidArgument))
+	}
+	t := &Task[T]{coro: coro}
+	eager := false
+	for _, o := range opts {
+		if o.name != "" {
+			t.name = o.name
+		}
+		eager = eager || o.eager
+	}
+	t.join(l, ctx, t)
+	if eager && l.running.Load() {
+		l.startEagerly(&t.task)
+	} else {
+		l.schedule(&t.task, nil)
+	}
+	return t
+}
+
+// join makes t a task of l.
+func (t *task) join(l *EventLoop, ctx context.Context, self body) {
+	t.fut, t.self, t.ctx = self.core(), self, ctx
+	t.fut.loop, t.fut.super = l, t
+	if t.name == "" { // as in Python, a task with a name does not use up a number
+		l.taskSeq++
+		t.num = l.taskSeq
+	}
+	if l.lastTask == nil {
+		l.firstTask = t
+	} else {
+		l.lastTask.next, t.prev = t, l.lastTask
+	}
+	l.lastTask = t
+}
+
+// CurrentTask returns the task that is running on the loop ctx leads to, nil in a
+// callback or without a loop. It is for the loop only.
+func CurrentTask(ctx context.Context) AnyTask {
+	if l := loopOf(ctx); l != nil && l.current != nil {
+		return l.current.self
+	}
+	return nil
+}
+
+// AllTasks returns the tasks of the loop ctx leads to that are not done, in the order
+// they were created. It is for the loop only.
+func AllTasks(ctx context.Context) []AnyTask {
+	var all []AnyTask
+	if l := loopOf(ctx); l != nil {
+		for t := l.firstTask; t != nil; t = t.next {
+			all = append(all, t.self)
+		}
+	}
+	return all
+}
+
+func (t *task) taskCore() *task  { return t }
+func (t *task) loop() *EventLoop { return t.fut.loop }
+
+func (t *Task[T]) run(ctx context.Context) (err error) {
+	t.value, err = t.coro(ctx)
+	return err
+}
+
+func (t *Task[T]) code() uintptr { return coroutinePC(t.coro) }
+
+// GetName returns the task's name.
+func (t *task) GetName() string {
+	if t.name == "" {
+		t.name = "Task-" + strconv.FormatUint(uint64(t.num), 10)
+	}
+	return t.name
+}
+
+// SetName changes the task's name.
+func (t *task) SetName(name string) { t.name = name }
+
+// Cancelling returns the number of cancels asked for, less those taken back with Uncancel.
+func (t *task) Cancelling() int { return int(t.cancels) }
+
+// Uncancel takes one request to cancel back and returns how many remain. Who catches a
+// cancellation to carry on calls it. At zero, a cancel not yet delivered is dropped.
+func (t *task) Uncancel() int {
+	if t.cancels > 0 {
+		t.cancels--
+		if t.cancels == 0 {
+			t.mustCancel = false
+		}
+	}
+	return int(t.cancels)
+}
+
+// cancel is T3. It is where Cancel of the task's future ends up.
+func (t *task) cancel(c *CancelledError) bool {
+	t.fut.retrieved()
+	if t.fut.state != pending {
+		return false
+	}
+	t.cancels++
+	if t.waiter != nil {
+		if t.waiter.cancel(c) {
+			return true // waiter stays: it may ignore the cancel and be cancelled again
+		}
+	} else if t.parked {
+		t.evict(c)
+		return true
+	}
+	t.mustCancel = true
+	if !t.evicted { // else a cancel is on its way, and this one adds nothing to it
+		t.cancelErr = c
+	}
+	return true
+}
+
+// fire makes a task a callback; the dispatcher knows tasks and does not call it.
+func (t *task) fire(*future) { panic("asyncio: a task is not called") }
+
+// begin starts t on stack s and returns when it has ended, however often it was
+// suspended in between.
+func (l *EventLoop) begin(t *task, s *stack) {
+	l.current, t.stack = t, s
+	l.enter(s)
+	if t.mustCancel { // T5
+		t.mustCancel = false
+		t.end(t.cancelErr)
+	} else {
+		t.end(t.call())
+	}
+	l.current = nil
+}
+
+// call runs the coroutine. On a Goexit it ends the task itself, because call does
+// not return then.
+func (t *task) call() (err error) {
+	returned := false
+	defer func() {
+		if returned {
+			return
+		}
+		l := t.loop()
+		if v := recover(); v != nil {
+			p := &PanicError{Value: v, Stack: debug.Stack()}
+			err = p
+			l.CallExceptionHandler(ExceptionContext{Message: "panic in task", Exception: p, Task: t.self})
+			return
+		}
+		if l.closing.Load() {
+			t.end(&CancelledError{cause: ErrLoopClosed})
+		} else {
+			t.end(ErrGoexit)
+			t.fut.retrieved() // the exit of Run says it
+			l.goexit, l.halted, l.todo = true, true, 0
+		}
+		l.current = nil
+	}()
+	err = t.self.run(t.ctx)
+	returned = true
+	return err
+}
+
+// end is T4.
+func (t *task) end(err error) {
+	l := t.loop()
+	t.stack, t.timer = nil, nil
+	if t.prev == nil {
+		l.firstTask = t.next
+	} else {
+		t.prev.next = t.next
+	}
+	if t.next == nil {
+		l.lastTask = t.prev
+	} else {
+		t.next.prev = t.prev
+	}
+	t.prev, t.next = nil, nil
+
+	if err == nil && t.mustCancel {
+		t.mustCancel = false
+		err = t.cancelErr
+	}
+	if err == nil {
+		t.fut.finish(nil)
+	} else if c := asCancelled(err); c != nil {
+		t.fut.finishCancelled(c)
+		t.fut.err = err // as returned, with what the coroutine wrapped around it
+	} else {
+		t.fut.finish(err)
+		if _, ok := err.(*PanicError); ok || isCauseOf(t.ctx, err) {
+			// A panic has been reported. An error that is the end of the
+			// task's own context is a task that ended as it was told to.
+			t.fut.retrieved()
+		}
+	}
+}
+
+// startEagerly is T1 for an eager task (K5).
+func (l *EventLoop) startEagerly(t *task) {
+	current, guard := l.current, l.guard.Load()
+	s := l.stacks.take()
+	s.start = t
+	l.eager++
+	l.stacks.resume(s)
+	l.eager--
+	l.current = current
+	l.guard.Store(guard)
+}
+
+// suspend gives control away until the task is resumed.
+func (t *task) suspend() {
+	l := t.loop()
+	if l.ready.n == 1 && l.goesOn(t) {
+		return
+	}
+	s := t.stack
+	if l.stacks.dispatcher == s {
+		l.stacks.dispatcher = nil
+	}
+	l.current = nil
+	if !s.Yield() {
+		coro.Exit() // the loop is being closed
+	}
+	l.enter(s)
+}
+
+// goesOn is K6: it reports whether t, which is about to be suspended while one callback
+// is in the queue, is that callback and next to run, after whatever else a new iteration
+// does; if so it takes t off the queue. While t is being started eagerly its starter is next.
+func (l *EventLoop) goesOn(t *task) bool {
+	if l.todo != 0 || l.eager != 0 || l.halted || l.ready.buf[l.ready.head].cb != callback(t) {
+		return false
+	}
+	if !l.beginIteration() || l.chooser != nil && l.todo > 1 {
+		return false
+	}
+	l.next()
+	return true
+}
+
+// block suspends a task that waits (T2) and reports whether ctx woke it.
+func (t *task) block(ctx context.Context) (interrupted bool) {
+	l := t.loop()
+	if done := ctx.Done(); done == nil {
+		t.suspend()
+	} else if done == l.rootDone {
+		l.watchRoot()
+		t.onRoot = true
+		t.suspend()
+		t.onRoot = false
+	} else {
+		link := l.watch(t, ctx, done)
+		t.suspend()
+		link.unwatch()
+	}
+	interrupted = t.interrupted
+	t.interrupted = false
+	return interrupted
+}
+
+// interrupt wakes a task because the context it waits with is done, unless it is due to
+// resume anyway.
+func (t *task) interrupt() {
+	switch {
+	case t.waiter != nil && t.waiter.state == pending:
+		t.waiter.removeCallback(t)
+		t.waiter = nil // a cancel from now on is for the task (T3)
+	case t.parked:
+		t.parked = false
+	default:
+		return
+	}
+	t.interrupted = true
+	t.loop().schedule(t, nil)
+}
+
+// park suspends the task until unpark. It is a wait for a future that nobody else
+// has: the same iterations, the same cancellation, without the future. A nil error
+// means unparked.
+func (t *task) park(ctx context.Context) error {
+	t.parked = true
+	if t.mustCancel { // S14
+		t.mustCancel = false
+		t.evict(t.cancelErr)
+	}
+	interrupted := t.block(ctx)
+	switch {
+	case t.evicted || t.mustCancel:
+		t.evicted, t.mustCancel = false, false
+		return t.cancelErr
+	case interrupted:
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+// unpark schedules a parked task. It reports false if t is not parked (any more).
+func (t *task) unpark() bool {
+	if !t.parked {
+		return false
+	}
+	t.parked = false
+	t.loop().schedule(t, nil)
+	return true
+}
+
+// evict wakes a parked task with a cancellation.
+func (t *task) evict(c *CancelledError) {
+	t.parked, t.evicted, t.cancelErr = false, true, c
+	t.loop().schedule(t, nil)
+}
+
+// yield is S11: it gives the others one iteration.
+func (t *task) yield() error {
+	t.loop().schedule(t, nil)
+	t.suspend()
+	if t.mustCancel {
+		t.mustCancel = false
+		return t.cancelErr
+	}
+	return nil
+}
+
+// refuse delivers err into the task after one iteration (S15).
+func (t *task) refuse(err error) error {
+	if e := t.yield(); e != nil {
+		return e
+	}
+	return err
+}
+
+// taskOf returns the task that runs on the loop of ctx, for a function that suspends.
+func taskOf(ctx context.Context, caller string) (*task, error) {
+	l := loopOf(ctx)
+	if l == nil {
+		return nil, fmt.Errorf("%w (in %s)", ErrNoRunningLoop, caller)
+	}
+	if l.guard.Load() != 0 {
+		if err := l.checkOwner(caller); err != nil {
+			return nil, err
+		}
+	}
+	t := l.current
+	if t == nil {
+		return nil, fmt.Errorf("%w (in %s)", ErrNotInTask, caller)
+	}
+	return t, nil
+}
+
+// destroy ends a task that is still there when its loop closes.
+func (l *EventLoop) destroy(t *task) {
+	if !t.quiet {
+		l.CallExceptionHandler(ExceptionContext{Message: "Task was destroyed but it is pending!", Task: t.self})
+	}
+	if s := t.stack; s != nil {
+		l.current = t
+		gone := s.Kill()
+		limit := time.NewTimer(unwindLimit)
+		defer limit.Stop()
+		select {
+		case <-gone:
+		case <-limit.C:
+			l.CallExceptionHandler(ExceptionContext{
+				Message: fmt.Sprintf("task does not unwind: a deferred function blocks (%v passed); its goroutine is left behind", unwindLimit),
+				Task:    t.self, Stack: stacksWith("internal/coro."),
+			})
+		}
+		l.current = nil
+	}
+	if t.fut.state == pending {
+		t.end(&CancelledError{cause: ErrLoopClosed})
+	}
+}
+
+// unwindLimit is how long Close waits for the deferred functions of one task.
+const unwindLimit = 10 * time.Second

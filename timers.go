@@ -1,0 +1,112 @@
+package asyncio
+
+import (
+	"math"
+	"time"
+)
+
+// timer is one deadline. It lives in at most one heap, and only the loop's
+// goroutine touches it.
+type timer struct {
+	when time.Duration // on the loop's clock
+	seq  uint64        // order of setting; breaks ties, so that equal deadlines fire FIFO
+	cb   callback
+	pos  int // index in the heap plus one; zero while in none
+}
+
+// timerHeap is a 4-ary min-heap on (when, seq). Four children a node make it half
+// as deep as a binary heap, and siblings share a cache line of pointers.
+//
+// A cancelled timer is removed at once. CPython leaves it in the heap and sweeps
+// when more than half are cancelled; removal costs at most a sift, and in the
+// common case, a timeout that was set last and sits near a leaf, next to nothing.
+type timerHeap []*timer
+
+func (a *timer) before(b *timer) bool {
+	return a.when < b.when || a.when == b.when && a.seq < b.seq
+}
+
+func (h *timerHeap) push(t *timer) {
+	*h = append(*h, t)
+	h.up(len(*h) - 1)
+}
+
+// pop removes and returns the earliest timer.
+func (h *timerHeap) pop() *timer {
+	t := (*h)[0]
+	h.remove(t)
+	return t
+}
+
+// remove takes t out and reports whether it was in.
+func (h *timerHeap) remove(t *timer) bool {
+	if t.pos == 0 {
+		return false
+	}
+	i, last := t.pos-1, len(*h)-1
+	t.pos = 0
+	moved := (*h)[last]
+	(*h)[last] = nil
+	*h = (*h)[:last]
+	if i != last {
+		(*h)[i] = moved
+		moved.pos = i + 1
+		if !h.down(i) {
+			h.up(i)
+		}
+	}
+	if last == 0 && cap(*h) > 1<<14 {
+		*h = nil
+	}
+	return true
+}
+
+func (h timerHeap) up(i int) {
+	t := h[i]
+	for i > 0 {
+		p := (i - 1) / 4
+		if !t.before(h[p]) {
+			break
+		}
+		h[i] = h[p]
+		h[i].pos = i + 1
+		i = p
+	}
+	h[i] = t
+	t.pos = i + 1
+}
+
+// down sifts the timer at i towards the leaves and reports whether it moved.
+func (h timerHeap) down(i int) bool {
+	t, start := h[i], i
+	for {
+		first := 4*i + 1
+		if first >= len(h) {
+			break
+		}
+		least := first
+		for c := first + 1; c < min(first+4, len(h)); c++ {
+			if h[c].before(h[least]) {
+				least = c
+			}
+		}
+		if !h[least].before(t) {
+			break
+		}
+		h[i] = h[least]
+		h[i].pos = i + 1
+		i = least
+	}
+	h[i] = t
+	t.pos = i + 1
+	return i != start
+}
+
+// after returns now+d, and the end of time where that is past it: "sleep for
+// ever" may be written as the longest duration there is.
+func after(now, d time.Duration) time.Duration {
+	if d > math.MaxInt64-now {
+		return math.MaxInt64
+	}
+	return now + d
+}
