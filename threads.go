@@ -1,0 +1,291 @@
+package asyncio
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+)
+
+// ToThread runs fn on a goroutine of the default executor and suspends the calling task
+// until it returns. It is the way to call what blocks.
+//
+// fn gets a ctx with the values of the caller's, but without the loop: it must not touch
+// that, except through [EventLoop.CallSoonThreadsafe] and [RunCoroutineThreadsafe]. When the await is cancelled, or
+// the caller's ctx ends, ToThread returns at once and fn's ctx ends; fn itself goes on until it
+// heeds that, and its result is dropped. Errors: fn's own; those of [Future.Await];
+// [ErrExecutorShutdown]. A panic of fn is reported and returned as a [*PanicError].
+// Python: asyncio.to_thread.
+func ToThread[T any](ctx context.Context, fn func(ctx context.Context) (T, error)) (T, error) {
+	var zero T
+	if ctx == nil || fn == nil {
+		return zero, fmt.Errorf("%w: nil context or function (in ToThread)", ErrInvalidArgument)
+	}
+	if _, err := taskOf(ctx, "ToThread"); err != nil {
+		return zero, err
+	}
+	inside, cancel := context.WithCancelCause(outsideContext{ctx})
+	f := RunInExecutor(ctx, nil, func() (T, error) { return fn(inside) })
+	v, err := f.Await(ctx)
+	if !f.Done() {
+		f.Cancel()
+	}
+	cancel(err)
+	return v, err
+}
+
+// RunInExecutor runs fn in e, or in the default executor if e is nil, and returns a future
+// of its result. Cancelling the future keeps fn from starting if it has not; it cannot stop
+// it. It is for the loop only and does not suspend. The future fails with Submit's error if
+// the executor refuses. It panics as [CreateTask] does. Python: loop.run_in_executor.
+func RunInExecutor[T any](ctx context.Context, e Executor, fn func() (T, error)) *Future[T] {
+	l := mustLoop(ctx, "RunInExecutor")
+	l.mustBeOwner("RunInExecutor")
+	if fn == nil {
+		panic(fmt.Errorf("%w: nil function (in RunInExecutor)", ErrInvalidArgument))
+	}
+	j := &threadJob[T]{fut: &Future[T]{future: future{loop: l}}, fn: fn}
+	var err error
+	if e == nil {
+		e, err = l.defaultExecutor()
+	}
+	if err == nil {
+		j.fut.addCallback(j)
+		l.drv.Hold()
+		if err = e.Submit(j.run); err != nil {
+			l.drv.Release()
+			j.fut.removeCallback(j)
+		}
+	}
+	if err != nil {
+		j.fut.finish(err)
+	}
+	return j.fut
+}
+
+// threadJob is a function on its way through an executor, and the done callback that
+// keeps it from starting when its future is cancelled.
+type threadJob[T any] struct {
+	fut   *Future[T]
+	fn    func() (T, error)
+	taken atomic.Bool // by the goroutine that runs it, or by a cancel
+	value T
+	err   error
+}
+
+// run runs in the executor.
+func (j *threadJob[T]) run() {
+	if j.taken.Swap(true) {
+		return
+	}
+	l := j.fut.loop
+	j.err = ErrGoexit // unless it returns
+	defer func() {
+		if v := recover(); v != nil {
+			j.err = &PanicError{Value: v, Stack: debug.Stack()}
+		}
+		if err := l.post((*threadResult[T])(j)); err != nil {
+			if p, ok := j.err.(*PanicError); ok {
+				// The loop is gone, but a panic is not passed over in silence.
+				l.DefaultExceptionHandler(ExceptionContext{Message: "panic in thread function", Exception: p})
+			}
+		}
+		l.drv.Release()
+	}()
+	j.value, j.err = j.fn()
+}
+
+func (j *threadJob[T]) fire(f *future) {
+	if f.state == cancelled && !j.taken.Swap(true) {
+		f.loop.drv.Release()
+	}
+}
+
+func (j *threadJob[T]) String() string { return "RunInExecutor()" }
+
+// threadResult is a threadJob on its way back.
+type threadResult[T any] threadJob[T]
+
+func (j *threadResult[T]) fire(*future) {
+	f := j.fut
+	p, panicked := j.err.(*PanicError)
+	if panicked {
+		f.loop.CallExceptionHandler(ExceptionContext{Message: "panic in thread function", Exception: p})
+	}
+	if f.state == pending {
+		f.value = j.value
+		f.finish(j.err)
+		if panicked {
+			f.retrieved()
+		}
+	}
+}
+
+// A ConcurrentFuture is the result of a task as seen from outside its loop. All of its
+// methods are for any goroutine. Python: concurrent.futures.Future.
+type ConcurrentFuture[T any] struct {
+	loop *EventLoop
+	coro Coroutine[T]
+
+	mu    sync.Mutex
+	done  chan struct{}
+	over  bool // done is closed
+	value T
+	err   error
+	task  *Task[T] // once created; touched on the loop only
+}
+
+// RunCoroutineThreadsafe runs coro as a task of l, on behalf of another goroutine. Any
+// goroutine may call it; it does not block. If the loop is closed, or closes before the task
+// is done, the result is [ErrLoopClosed]. Python: asyncio.run_coroutine_threadsafe.
+func RunCoroutineThreadsafe[T any](coro Coroutine[T], l *EventLoop) *ConcurrentFuture[T] {
+	c := &ConcurrentFuture[T]{loop: l, coro: coro, done: make(chan struct{})}
+	var err error
+	switch {
+	case coro == nil || l == nil:
+		err = fmt.Errorf("%w: nil coroutine or loop (in RunCoroutineThreadsafe)", ErrInvalidArgument)
+	default:
+		err = l.post((*concurrentStart[T])(c))
+	}
+	if err != nil {
+		var zero T
+		c.resolve(zero, err)
+	}
+	return c
+}
+
+// resolve sets the outcome, if there is none yet.
+func (c *ConcurrentFuture[T]) resolve(v T, err error) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.over {
+		return false
+	}
+	c.value, c.err, c.over = v, err, true
+	close(c.done)
+	return true
+}
+
+// Result blocks the calling goroutine until the task is done, or ctx is, and returns its
+// result. It is for goroutines outside of the loop: a task of the loop that called it would
+// wait for itself, which in debug mode is refused with [ErrLoopRunning]. A done ctx ends the wait, not the task.
+func (c *ConcurrentFuture[T]) Result(ctx context.Context) (T, error) {
+	var zero T
+	if ctx == nil {
+		return zero, fmt.Errorf("%w: nil context (in Result)", ErrInvalidArgument)
+	}
+	select {
+	case <-c.done:
+		return c.value, c.err
+	default:
+	}
+	if g := c.loop.guard.Load(); g != 0 && g == goroutineID() {
+		return zero, fmt.Errorf("%w: Result would block the loop it waits for: use Await", ErrLoopRunning)
+	}
+	select {
+	case <-c.done:
+		return c.value, c.err
+	case <-ctx.Done():
+		return zero, context.Cause(ctx)
+	}
+}
+
+// Done reports whether there is a result.
+func (c *ConcurrentFuture[T]) Done() bool {
+	select {
+	case <-c.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// Cancel makes the result a [CancelledError] at once and asks the task to stop, without
+// waiting until it has. It reports false if there was a result already.
+func (c *ConcurrentFuture[T]) Cancel(msg ...string) bool {
+	var zero T
+	e := &CancelledError{}
+	if len(msg) > 0 {
+		e.Msg = msg[0]
+	}
+	if !c.resolve(zero, e) {
+		return false
+	}
+	_ = c.loop.post((*concurrentCancel[T])(c)) // a closed loop has ended the task
+	return true
+}
+
+// Await suspends the calling task, of any loop, until there is a result. A cancel of that
+// task cancels the concurrent future. Python: asyncio.wrap_future.
+func (c *ConcurrentFuture[T]) Await(ctx context.Context) (T, error) {
+	var zero T
+	if ctx == nil {
+		return zero, fmt.Errorf("%w: nil context (in Await)", ErrInvalidArgument)
+	}
+	t, err := taskOf(ctx, "Await")
+	if err != nil {
+		return zero, err
+	}
+	if !c.Done() {
+		l := t.loop()
+		f := CreateFuture[None](ctx)
+		arrived := &Handle{loop: l, fn: func() {
+			if !f.Done() {
+				_ = f.SetResult(None{})
+			}
+		}}
+		over := make(chan struct{})
+		defer close(over)
+		l.drv.Hold()
+		go func() {
+			defer l.drv.Release()
+			select {
+			case <-c.done:
+				_ = l.post(arrived)
+			case <-over:
+			}
+		}()
+		if _, err := f.Await(ctx); err != nil {
+			if f.Cancelled() {
+				c.Cancel()
+			}
+			return zero, err
+		}
+	}
+	return c.value, c.err
+}
+
+// concurrentStart creates the task, on the loop.
+type concurrentStart[T any] ConcurrentFuture[T]
+
+func (s *concurrentStart[T]) fire(*future) {
+	c := (*ConcurrentFuture[T])(s)
+	if c.Done() {
+		return // cancelled before it could start
+	}
+	c.task = CreateTask(c.loop.Context(), c.coro)
+	c.task.addCallback((*concurrentEnd[T])(c))
+}
+
+// concurrentCancel passes a cancel on, on the loop.
+type concurrentCancel[T any] ConcurrentFuture[T]
+
+func (s *concurrentCancel[T]) fire(*future) {
+	if s.task != nil {
+		s.task.Future.cancel(s.err.(*CancelledError))
+	}
+}
+
+// concurrentEnd is the task's done callback.
+type concurrentEnd[T any] ConcurrentFuture[T]
+
+func (s *concurrentEnd[T]) fire(f *future) { s.settle(f) }
+
+func (s *concurrentEnd[T]) settle(f *future) {
+	c := (*ConcurrentFuture[T])(s)
+	f.retrieved()
+	c.resolve(c.task.value, f.err)
+}
+
+func (s *concurrentEnd[T]) String() string { return "RunCoroutineThreadsafe()" }
