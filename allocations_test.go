@@ -1,0 +1,32 @@
+//go:build !race
+
+package asyncio_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/goasyncio/asyncio"
+)
+
+// The promises about allocation. (The race detector allocates on its own.)
+func TestAllocations(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		done := asyncio.CreateFuture[int](ctx)
+		must(t, done.SetResult(1))
+		for name, fn := range map[string]func(){
+			"yield":             func() { _ = asyncio.Sleep(ctx, 0) },
+			"await of a future": func() { _, _ = done.Await(ctx) },
+			"sleep":             func() { _ = asyncio.Sleep(ctx, time.Second) },
+		} {
+			if n := testing.AllocsPerRun(1000, fn); n != 0 {
+				t.Errorf("%s allocates %v times", name, n)
+			}
+		}
+		if n := testing.AllocsPerRun(1000, func() { _, _ = asyncio.CreateTask(ctx, instant).Await(ctx) }); n > 1 {
+			t.Errorf("spawn and await allocates %v times, want the task alone", n)
+		}
+		return nil
+	})
+}

@@ -1,0 +1,257 @@
+package asyncio_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/goasyncio/asyncio"
+	"github.com/goasyncio/asyncio/sim"
+)
+
+type ctxKey struct{}
+
+// onBothClocks runs body on virtual and on real time.
+func onBothClocks(t *testing.T, body func(t *testing.T, ctx context.Context)) {
+	for name, factory := range map[string]func(context.Context) *asyncio.EventLoop{
+		"virtual": sim.NewEventLoop,
+		"real":    func(ctx context.Context) *asyncio.EventLoop { return asyncio.NewEventLoop(ctx) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
+				body(t, ctx)
+				return nil
+			}), asyncio.LoopFactory(factory))
+			must(t, err)
+		})
+	}
+}
+
+func TestContext_ValuesReachTasks(t *testing.T) {
+	var r reports
+	ctx := context.WithValue(onVirtualTime(t.Context(), &r), ctxKey{}, "outer")
+	_, err := asyncio.Run(ctx, asyncio.Do(func(ctx context.Context) error {
+		if ctx.Value(ctxKey{}) != "outer" {
+			t.Error("Run's ctx does not reach main")
+		}
+		_, err := asyncio.CreateTask(context.WithValue(ctx, ctxKey{}, "task"), asyncio.Do(func(ctx context.Context) error {
+			if ctx.Value(ctxKey{}) != "task" {
+				t.Error("CreateTask's ctx does not reach the task")
+			}
+			return asyncio.Sleep(ctx, 0)
+		})).Await(ctx)
+		return err
+	}))
+	must(t, err)
+}
+
+// R2: the end of Run's context fails every await, with its cause, until the code stops using it.
+func TestContext_ParentOfRunEnds(t *testing.T) {
+	for name, factory := range map[string]func(context.Context) *asyncio.EventLoop{
+		"virtual": sim.NewEventLoop, "real": nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithCancelCause(t.Context())
+			var r reports
+			cleaned := false
+			_, err := asyncio.Run(ctx, asyncio.Do(func(ctx context.Context) error {
+				loop(t, ctx).SetExceptionHandler(r.handle)
+				child := asyncio.CreateTask(ctx, sleeper(time.Hour))
+				waits := asyncio.CreateTask(ctx, child.Await)
+				loop(t, ctx).CallSoon(func() { cancel(errTest) })
+				for range 3 {
+					if err := asyncio.Sleep(ctx, time.Hour); err != errTest {
+						t.Errorf("Sleep = %v, want the cause", err)
+					}
+				}
+				if _, err := asyncio.Gather(ctx, waits); err != errTest {
+					t.Errorf("Gather = %v", err)
+				}
+				if err := asyncio.Sleep(context.WithoutCancel(ctx), time.Microsecond); err != nil {
+					t.Errorf("cleanup: %v", err)
+				}
+				cleaned = true
+				if !child.Done() || child.Cancelled() {
+					t.Errorf("child = %v", child)
+				}
+				return asyncio.Sleep(ctx, 0)
+			}), asyncio.LoopFactory(factory))
+			if err != errTest || !cleaned {
+				t.Errorf("Run = %v, cleaned = %v", err, cleaned)
+			}
+			equal(t, "reports", r.messages(), nil) // they ended as their context did
+		})
+	}
+}
+
+func TestContext_StandardCancelInATask(t *testing.T) {
+	onBothClocks(t, func(t *testing.T, ctx context.Context) {
+		f := asyncio.CreateFuture[int](ctx)
+		inner, cancel := context.WithCancelCause(ctx)
+		first := asyncio.CreateTask(ctx, func(context.Context) (int, error) { return f.Await(inner) })
+		second := asyncio.CreateTask(ctx, func(context.Context) (int, error) { return f.Await(inner) })
+		other := asyncio.CreateTask(ctx, f.Await)
+		settle(t, ctx)
+		cancel(errTest)
+		for _, task := range []*asyncio.Task[int]{first, second} {
+			if _, err := task.Await(ctx); err != errTest {
+				t.Errorf("err = %v, want the cause", err)
+			}
+		}
+		// The future is left alone, and whoever waits with another context still gets it.
+		must(t, f.SetResult(4))
+		if v, err := other.Await(ctx); v != 4 || err != nil {
+			t.Errorf("%v, %v", v, err)
+		}
+		// A done future cannot be had with a done context either.
+		if _, err := f.Await(inner); err != errTest {
+			t.Errorf("err = %v", err)
+		}
+	})
+}
+
+func TestContext_StandardTimeoutOnTheRealClock(t *testing.T) {
+	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
+		inner, cancel := context.WithTimeout(ctx, time.Millisecond)
+		defer cancel()
+		if err := asyncio.Sleep(inner, time.Hour); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("err = %v", err)
+		}
+		return asyncio.Sleep(ctx, time.Microsecond)
+	}))
+	must(t, err)
+}
+
+func TestContext_WithTimeout(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		l := loop(t, ctx)
+		tctx, cancel := asyncio.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		if d, ok := tctx.Deadline(); !ok || d != time.Date(2000, 1, 1, 0, 0, 10, 0, time.UTC) {
+			t.Errorf("Deadline() = %v, %v", d, ok)
+		}
+		if err := asyncio.Sleep(tctx, time.Second); err != nil {
+			t.Errorf("before the deadline: %v", err)
+		}
+		err := asyncio.Sleep(tctx, time.Hour)
+		if !errors.Is(err, context.DeadlineExceeded) || l.Time() != 10*time.Second {
+			t.Errorf("%v at %v", err, l.Time())
+		}
+		if tctx.Err() != context.DeadlineExceeded || context.Cause(tctx) != context.DeadlineExceeded {
+			t.Errorf("Err = %v, Cause = %v", tctx.Err(), context.Cause(tctx))
+		}
+		// Level-triggered: again and again.
+		if err := asyncio.Sleep(tctx, 0); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("again: %v", err)
+		}
+		return nil
+	})
+}
+
+func TestContext_WithDeadlineNested(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		l := loop(t, ctx)
+		outer, cancelOuter := asyncio.WithDeadline(ctx, 5*time.Second)
+		defer cancelOuter()
+		std, cancelStd := context.WithCancel(outer)
+		defer cancelStd()
+		inner, cancelInner := asyncio.WithTimeout(std, time.Hour)
+		defer cancelInner()
+		if d, _ := inner.Deadline(); d != time.Date(2000, 1, 1, 0, 0, 5, 0, time.UTC) {
+			t.Errorf("Deadline() = %v", d)
+		}
+		if err := asyncio.Sleep(inner, time.Minute); !errors.Is(err, context.DeadlineExceeded) || l.Time() != 5*time.Second {
+			t.Errorf("%v at %v", err, l.Time())
+		}
+		past, cancelPast := asyncio.WithDeadline(ctx, time.Second)
+		defer cancelPast()
+		if past.Err() != context.DeadlineExceeded {
+			t.Errorf("a deadline in the past: %v", past.Err())
+		}
+		return nil
+	})
+}
+
+func TestContext_WithCancel(t *testing.T) {
+	onBothClocks(t, func(t *testing.T, ctx context.Context) {
+		inner, cancel := asyncio.WithCancel(ctx)
+		task := asyncio.CreateTask(inner, sleeper(time.Hour))
+		settle(t, ctx)
+		tk := newTicker(t, ctx)
+		must(t, asyncio.Sleep(ctx, 0))
+		start := tk.n
+		cancel()
+		_, err := task.Await(ctx)
+		if !errors.Is(err, context.Canceled) || task.Cancelled() {
+			t.Errorf("%v, %v", err, task)
+		}
+		if tk.n-start != 2 { // the task resumes in the next iteration, its waiter in the one after
+			t.Errorf("%d ticks", tk.n-start)
+		}
+		tk.h.Cancel()
+		cancel()
+	})
+}
+
+// The cancel function of a loop's context may be called by any goroutine, at any time.
+func TestContext_CancelFromAnotherGoroutine(t *testing.T) {
+	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
+		for range 100 {
+			inner, cancel := asyncio.WithTimeout(ctx, time.Hour)
+			go cancel()
+			if err := asyncio.Sleep(inner, time.Hour); err != context.Canceled {
+				t.Errorf("err = %v", err)
+			}
+		}
+		return nil
+	}))
+	must(t, err)
+}
+
+// A cancel and the end of the context in the same iteration: the cancel is not lost.
+func TestContext_EndsWhileCancelled(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		for _, cancelFirst := range []bool{true, false} {
+			inner, cancel := asyncio.WithTimeout(ctx, time.Second)
+			f := asyncio.CreateFuture[int](ctx)
+			task := asyncio.CreateTask(ctx, func(context.Context) (int, error) { return f.Await(inner) })
+			if cancelFirst {
+				loop(t, ctx).CallLater(time.Second, func() { task.Cancel() })
+				settle(t, ctx)
+			} else {
+				settle(t, ctx)
+				loop(t, ctx).CallLater(time.Second, func() { task.Cancel() })
+			}
+			_, err := task.Await(ctx)
+			if !errors.Is(err, asyncio.ErrCancelled) || !task.Cancelled() {
+				t.Errorf("cancel first = %v: %v", cancelFirst, err)
+			}
+			cancel()
+		}
+		return nil
+	})
+}
+
+// C3: what a task was due to get when its context ended it gets.
+func TestContext_NothingThatArrivedIsLost(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		inner, cancel := asyncio.WithCancel(ctx)
+		f := asyncio.CreateFuture[int](ctx)
+		task := asyncio.CreateTask(ctx, func(context.Context) (int, error) {
+			v, err := f.Await(inner)
+			if next := asyncio.Sleep(inner, 0); next != context.Canceled {
+				t.Errorf("next await: %v", next)
+			}
+			return v, err
+		})
+		settle(t, ctx)
+		must(t, f.SetResult(8))
+		cancel()
+		v, err := task.Await(ctx)
+		if v != 8 {
+			t.Errorf("v = %v, %v", v, err)
+		}
+		return err
+	})
+}

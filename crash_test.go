@@ -1,0 +1,376 @@
+package asyncio_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/goasyncio/asyncio"
+	"github.com/goasyncio/asyncio/sim"
+)
+
+// R4: a panic is reported at once, with its stack, and is the error of whoever awaits.
+func TestPanic_InATask(t *testing.T) {
+	r, err := runReporting(t, func(ctx context.Context) error {
+		for name, suspend := range map[string]bool{"at once": false, "after a suspension": true} {
+			task := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
+				if suspend {
+					if err := asyncio.Sleep(ctx, time.Second); err != nil {
+						return err
+					}
+				}
+				panicDeep(errTest)
+				return nil
+			}))
+			_, err := task.Await(ctx)
+			var p *asyncio.PanicError
+			if !errors.As(err, &p) || p.Value != errTest || !errors.Is(err, errTest) || !strings.Contains(string(p.Stack), "panicDeep") {
+				t.Errorf("%s: %v", name, err)
+			}
+			if task.Cancelled() || asyncio.CurrentTask(ctx).GetName() != "Task-1" {
+				t.Errorf("%s: %v", name, task)
+			}
+		}
+		return nil
+	})
+	must(t, err)
+	equal(t, "reports", r.messages(), []string{"panic in task", "panic in task"})
+	if len(r.all) > 0 && (r.all[0].Task == nil || r.all[0].Exception == nil) {
+		t.Errorf("%+v", r.all[0])
+	}
+}
+
+func panicDeep(v any) { panic(v) }
+
+func TestPanic_OfMainAndOfNil(t *testing.T) {
+	r, err := runReporting(t, func(context.Context) error { panic(nil) })
+	var p *asyncio.PanicError
+	var nilErr *runtime.PanicNilError
+	if !errors.As(err, &p) || !errors.As(err, &nilErr) {
+		t.Errorf("err = %v", err)
+	}
+	equal(t, "reports", r.messages(), []string{"panic in task"})
+}
+
+func TestPanic_InAnEagerTask(t *testing.T) {
+	r, err := runReporting(t, func(ctx context.Context) error {
+		task := asyncio.CreateTask(ctx, asyncio.Do(func(context.Context) error { panic("x") }), asyncio.EagerStart(true))
+		if !task.Done() || asyncio.CurrentTask(ctx).GetName() != "Task-1" {
+			t.Error("after the eager start")
+		}
+		return nil
+	})
+	must(t, err)
+	equal(t, "reports", r.messages(), []string{"panic in task"})
+}
+
+// FailNow in a task, a callback, an eager task and after a suspension: the test ends as
+// failed, everything is cleaned up, other tasks' defers run. Seen from outside, in a
+// subprocess that must fail.
+func TestGoexit_FailNowEndsTheTest(t *testing.T) {
+	for _, how := range []string{"main", "child", "suspended child", "eager child", "callback", "skip"} {
+		t.Run(how, func(t *testing.T) {
+			out, err := subprocess("TestGoexit_Subprocess", "ASYNCIO_TEST_GOEXIT="+how).CombinedOutput()
+			text := string(out)
+			if how == "skip" {
+				if err != nil || !strings.Contains(text, "--- SKIP: TestGoexit_Subprocess") {
+					t.Errorf("%v\n%s", err, text)
+				}
+				return
+			}
+			if err == nil || !strings.Contains(text, "--- FAIL: TestGoexit_Subprocess") || strings.Contains(text, "panic") {
+				t.Errorf("%v\n%s", err, text)
+			}
+			for _, want := range []string{"the reason", "bystander cancelled", "deferred of the test"} {
+				if !strings.Contains(text, want) {
+					t.Errorf("output lacks %q:\n%s", want, text)
+				}
+			}
+			for _, not := range []string{"went on", "left behind"} {
+				if strings.Contains(text, not) {
+					t.Errorf("output has %q:\n%s", not, text)
+				}
+			}
+		})
+	}
+}
+
+func subprocess(test string, env ...string) *exec.Cmd {
+	cmd := exec.Command(os.Args[0], "-test.run=^"+test+"$", "-test.v", "-test.timeout=60s")
+	cmd.Env = append(os.Environ(), env...)
+	return cmd
+}
+
+func TestGoexit_Subprocess(t *testing.T) {
+	how := os.Getenv("ASYNCIO_TEST_GOEXIT")
+	if how == "" {
+		return // run by TestGoexit_FailNowEndsTheTest
+	}
+	defer fmt.Println("deferred of the test")
+	fail := func() { t.Fatal("the reason") }
+	_, _ = asyncio.Run(onVirtualTime(t.Context(), new(reports)), asyncio.Do(func(ctx context.Context) error {
+		bystander := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
+			err := asyncio.Sleep(ctx, time.Hour)
+			fmt.Println("bystander cancelled:", err)
+			return err
+		}))
+		settle(t, ctx)
+		switch how {
+		case "main":
+			fail()
+		case "skip":
+			t.Skip("skipped by the subprocess on purpose, which TestGoexit_FailNowEndsTheTest looks for")
+		case "child":
+			asyncio.CreateTask(ctx, asyncio.Do(func(context.Context) error { fail(); return nil }))
+		case "suspended child":
+			asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
+				_ = asyncio.Sleep(ctx, time.Second)
+				fail()
+				return nil
+			}))
+		case "eager child":
+			asyncio.CreateTask(ctx, asyncio.Do(func(context.Context) error { fail(); return nil }), asyncio.EagerStart(true))
+		case "callback":
+			loop(t, ctx).CallSoon(fail)
+		}
+		_, err := bystander.Await(ctx)
+		fmt.Println("main:", err)
+		if err == nil {
+			fmt.Println("went on")
+		}
+		return err
+	}))
+	fmt.Println("went on after Run")
+}
+
+// Who awaits a task that exited gets ErrGoexit; the run ends before that, so it is seen at
+// the next one.
+func TestGoexit_IsTheTasksError(t *testing.T) {
+	l := sim.NewEventLoop(t.Context())
+	task := asyncio.CreateTask(l.Context(), asyncio.Do(func(context.Context) error {
+		runtime.Goexit()
+		return nil
+	}))
+	waiter := asyncio.CreateTask(l.Context(), task.Await)
+	exited := make(chan bool)
+	go func() {
+		returned := false
+		defer func() { exited <- !returned }()
+		_, _ = asyncio.RunUntilComplete(l, waiter)
+		returned = true
+	}()
+	if !<-exited {
+		t.Error("RunUntilComplete returned")
+	}
+	if _, err := asyncio.RunUntilComplete(l, waiter); !errors.Is(err, asyncio.ErrGoexit) {
+		t.Errorf("err = %v", err)
+	}
+	must(t, l.Close())
+}
+
+// Close unwinds what is suspended: defers run, awaits in them fail, goroutines go.
+func TestClose_UnwindsSuspendedTasks(t *testing.T) {
+	l := sim.NewEventLoop(t.Context())
+	var r reports
+	l.SetExceptionHandler(r.handle)
+	ctx := l.Context()
+	var got []string
+	note := func(s string, err error) { got = append(got, fmt.Sprint(s, ": ", err)) }
+	f := asyncio.CreateFuture[int](ctx)
+	suspended := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
+		defer note("outermost", nil)
+		defer func() {
+			err := asyncio.Sleep(ctx, time.Second)
+			note("await in defer", err)
+			if !errors.Is(err, asyncio.ErrLoopClosed) {
+				t.Errorf("Sleep while closing: %v", err)
+			}
+			if err := panicOf(func() { asyncio.CreateTask(ctx, instant) }); !errors.Is(err, asyncio.ErrLoopClosed) {
+				t.Errorf("CreateTask while closing: %v", err)
+			}
+			f.Cancel()
+		}()
+		for {
+			_, err := f.Await(ctx)
+			note("not reached", err)
+		}
+	}), asyncio.Name("suspended"))
+	panics := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
+		defer panic("while unwinding")
+		return asyncio.Sleep(ctx, time.Hour)
+	}), asyncio.Name("panics"))
+	l.CallSoon(func() { l.CallSoon(l.Stop) })
+	must(t, l.RunForever())
+	notStarted := asyncio.CreateTask(ctx, asyncio.Do(func(context.Context) error {
+		note("not reached either", nil)
+		return nil
+	}), asyncio.Name("not started"))
+	must(t, l.Close())
+	must(t, l.Close())
+
+	equal(t, "got", got[1:], []string{"outermost: <nil>"})
+	for _, task := range []*asyncio.Task[asyncio.None]{suspended, notStarted} {
+		if _, err := task.Result(); !task.Cancelled() || !errors.Is(err, asyncio.ErrLoopClosed) {
+			t.Errorf("%v: %v", task, err)
+		}
+	}
+	if _, err := panics.Result(); err == nil {
+		t.Errorf("%v", panics)
+	}
+	equal(t, "reports", r.messages(), []string{
+		"Task was destroyed but it is pending!", // suspended
+		"Task was destroyed but it is pending!", // panics
+		"panic in task",
+		"Task was destroyed but it is pending!", // not started
+	})
+	if !l.IsClosed() || l.IsRunning() {
+		t.Error("IsClosed, IsRunning")
+	}
+}
+
+// Run's shutdown cancels what is left, oldest first, waits for it and reports what fails.
+func TestRun_Shutdown(t *testing.T) {
+	var got []string
+	r, err := runReporting(t, func(ctx context.Context) error {
+		for _, name := range []string{"a", "b"} {
+			asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
+				err := asyncio.Sleep(ctx, time.Hour)
+				got = append(got, name+" cancelled")
+				_ = asyncio.Sleep(ctx, time.Second)
+				got = append(got, name+" cleaned up")
+				return err
+			}), asyncio.Name(name))
+		}
+		asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
+			_ = asyncio.Sleep(ctx, time.Hour)
+			return errTest
+		}), asyncio.Name("fails"))
+		return asyncio.Sleep(ctx, 0)
+	})
+	must(t, err)
+	equal(t, "got", got, []string{"a cancelled", "b cancelled", "a cleaned up", "b cleaned up"})
+	equal(t, "reports", r.messages(), []string{"unhandled exception during asyncio.Run shutdown"})
+}
+
+func TestRunner_SeveralRunsOnOneLoop(t *testing.T) {
+	r := asyncio.NewRunner(t.Context(), asyncio.LoopFactory(sim.NewEventLoop))
+	var background *asyncio.Task[asyncio.None]
+	if _, err := asyncio.RunIn(r, asyncio.Do(func(ctx context.Context) error {
+		background = asyncio.CreateTask(ctx, sleeper(3*time.Second))
+		return asyncio.Sleep(ctx, time.Second)
+	})); err != nil {
+		t.Error(err)
+	}
+	l, err := r.GetLoop()
+	must(t, err)
+	if background.Done() || l.Time() != time.Second {
+		t.Error("after the first run")
+	}
+	if _, err := asyncio.RunIn(r, background.Await); err != nil || l.Time() != 3*time.Second {
+		t.Errorf("%v at %v", err, l.Time())
+	}
+	must(t, r.Close())
+	must(t, r.Close())
+	if _, err := asyncio.RunIn(r, instant); !errors.Is(err, asyncio.ErrLoopClosed) {
+		t.Errorf("RunIn after Close: %v", err)
+	}
+	if _, err := r.GetLoop(); !errors.Is(err, asyncio.ErrLoopClosed) {
+		t.Errorf("GetLoop after Close: %v", err)
+	}
+	must(t, asyncio.NewRunner(t.Context()).Close()) // never used
+}
+
+func TestRun_LeavesNoGoroutine(t *testing.T) {
+	before := runtime.NumGoroutine()
+	for range 50 {
+		run(t, func(ctx context.Context) error {
+			for range 100 {
+				asyncio.CreateTask(ctx, sleeper(time.Hour))
+			}
+			settle(t, ctx)
+			_, err := asyncio.ToThread(ctx, instant)
+			return err
+		})
+	}
+	for end := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > before && time.Now().Before(end); {
+		runtime.Gosched()
+	}
+	if n := runtime.NumGoroutine(); n > before {
+		t.Errorf("%d goroutines before, %d after:\n%s", before, n, leakedGoroutines())
+	}
+}
+
+// SIGINT cancels main; a second one ends the process even if main does not give way.
+func TestRun_SIGINT(t *testing.T) {
+	for _, how := range []string{"gives way", "uncancels", "stubborn", "blocks"} {
+		t.Run(how, func(t *testing.T) {
+			cmd := subprocess("TestRun_SIGINTSubprocess", "ASYNCIO_TEST_SIGINT="+how)
+			out, err := cmd.StdoutPipe()
+			must(t, err)
+			must(t, cmd.Start())
+			var said []string
+			for lines := bufio.NewScanner(out); lines.Scan(); {
+				said = append(said, lines.Text())
+				if strings.HasPrefix(lines.Text(), "send ") {
+					_ = cmd.Process.Signal(os.Interrupt) // it may have died of the one before
+				}
+			}
+			err = cmd.Wait()
+			text := strings.Join(said, "\n")
+			switch how {
+			case "gives way":
+				if err != nil || !strings.Contains(text, "keyboard interrupt: true") || !strings.Contains(text, "cleaned up") {
+					t.Errorf("%v\n%s", err, text)
+				}
+			case "uncancels":
+				if err != nil || !strings.Contains(text, "Run = <nil>") {
+					t.Errorf("%v\n%s", err, text)
+				}
+			default:
+				var exit *exec.ExitError
+				if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGINT {
+					t.Errorf("%v, want death by SIGINT\n%s", err, text)
+				}
+			}
+		})
+	}
+}
+
+func TestRun_SIGINTSubprocess(t *testing.T) {
+	how := os.Getenv("ASYNCIO_TEST_SIGINT")
+	if how == "" {
+		return // run by TestRun_SIGINT
+	}
+	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
+		fmt.Println("send 1")
+		if how == "blocks" {
+			for { // does not let the loop in; the second signal must not need it
+				fmt.Println("send again")
+				runtime.Gosched()
+			}
+		}
+		err := asyncio.Sleep(ctx, time.Hour)
+		switch how {
+		case "uncancels":
+			asyncio.CurrentTask(ctx).Uncancel()
+			return nil
+		case "stubborn":
+			fmt.Println("send 2")
+			for {
+				_ = asyncio.Sleep(ctx, time.Hour)
+			}
+		}
+		fmt.Println("cleaned up", asyncio.Sleep(ctx, time.Millisecond))
+		return err
+	}))
+	fmt.Println("keyboard interrupt:", errors.Is(err, asyncio.ErrKeyboardInterrupt))
+	fmt.Println("Run =", err)
+}

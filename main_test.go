@@ -1,0 +1,191 @@
+package asyncio_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/goasyncio/asyncio"
+	"github.com/goasyncio/asyncio/sim"
+)
+
+// TestMain fails the run if it leaves a goroutine or a descriptor behind.
+func TestMain(m *testing.M) {
+	before := descriptors()
+	code := m.Run()
+	if code == 0 {
+		if left := leakedGoroutines(); left != "" {
+			fmt.Fprintf(os.Stderr, "goroutines left behind:\n%s\n", left)
+			code = 1
+		}
+		if after := descriptors(); after > before {
+			fmt.Fprintf(os.Stderr, "descriptors left behind: %d before, %d after\n", before, after)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+// leakedGoroutines returns the stacks of goroutines that do not end. Goroutines that are
+// on their way out get a while to be gone.
+func leakedGoroutines() string {
+	var left []string
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); runtime.Gosched() {
+		buf := make([]byte, 1<<20)
+		left = left[:0]
+		for i, g := range strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
+			if i > 0 && !strings.Contains(g, "os/signal.") && !strings.Contains(g, "testing.(*M)") {
+				left = append(left, g)
+			}
+		}
+		if len(left) == 0 {
+			return ""
+		}
+	}
+	return strings.Join(left, "\n\n")
+}
+
+// descriptors counts open descriptors where the system tells, but for those that the
+// runtime's own poller opens once.
+func descriptors() int {
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return 0
+	}
+	n := 0
+	for _, e := range entries {
+		if name, err := os.Readlink("/proc/self/fd/" + e.Name()); err == nil && !strings.HasPrefix(name, "anon_inode:") {
+			n++
+		}
+	}
+	return n
+}
+
+// reports collects what reaches a loop's exception handler.
+type reports struct {
+	mu  sync.Mutex
+	all []asyncio.ExceptionContext
+}
+
+func (r *reports) handle(_ *asyncio.EventLoop, c asyncio.ExceptionContext) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.all = append(r.all, c)
+}
+
+func (r *reports) messages() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var all []string
+	for _, c := range r.all {
+		all = append(all, c.Message)
+	}
+	return all
+}
+
+// onVirtualTime returns a context whose loops are virtual and collect their reports in r.
+func onVirtualTime(ctx context.Context, r *reports) context.Context {
+	return asyncio.WithLoopFactory(ctx, func(ctx context.Context) *asyncio.EventLoop {
+		l := sim.NewEventLoop(ctx)
+		l.SetExceptionHandler(r.handle)
+		return l
+	})
+}
+
+// run runs main on virtual time. An error it returns and anything that reaches the
+// exception handler fail the test.
+func run(t *testing.T, main func(ctx context.Context) error) {
+	t.Helper()
+	var r reports
+	if _, err := asyncio.Run(onVirtualTime(t.Context(), &r), asyncio.Do(main)); err != nil {
+		t.Error(err)
+	}
+	for _, c := range r.all {
+		t.Errorf("exception handler: %s: %v %s", c.Message, c.Exception, c.Source)
+	}
+}
+
+// runReporting is run for tests that expect reports, and returns them with main's error.
+func runReporting(t *testing.T, main func(ctx context.Context) error) (*reports, error) {
+	t.Helper()
+	var r reports
+	_, err := asyncio.Run(onVirtualTime(t.Context(), &r), asyncio.Do(main))
+	return &r, err
+}
+
+// loop returns the loop of ctx.
+func loop(t *testing.T, ctx context.Context) *asyncio.EventLoop {
+	t.Helper()
+	l, err := asyncio.GetRunningLoop(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// settle gives everything that is ready a few iterations.
+func settle(t *testing.T, ctx context.Context) {
+	t.Helper()
+	for range 5 {
+		if err := asyncio.Sleep(ctx, 0); err != nil {
+			t.Errorf("settle: %v", err)
+		}
+	}
+}
+
+// panicOf returns the error that fn panics with.
+func panicOf(fn func()) (err error) {
+	defer func() {
+		switch v := recover().(type) {
+		case nil:
+		case error:
+			err = v
+		default:
+			err = fmt.Errorf("panic: %v", v)
+		}
+	}()
+	fn()
+	return nil
+}
+
+func equal[T comparable](t *testing.T, what string, got, want []T) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Errorf("%s = %v, want %v", what, got, want)
+		return
+	}
+	for i := range got {
+		if got[i] != want[i] {
+			t.Errorf("%s = %v, want %v", what, got, want)
+			return
+		}
+	}
+}
+
+// captureLog collects what the default exception handler logs during the test.
+func captureLog(t *testing.T) (logged func() string) {
+	var mu sync.Mutex
+	var b strings.Builder
+	old := slog.Default()
+	slog.SetDefault(slog.New(slog.NewTextHandler(writerFunc(func(p []byte) (int, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		return b.Write(p)
+	}), nil)))
+	t.Cleanup(func() { slog.SetDefault(old) })
+	return func() string {
+		mu.Lock()
+		defer mu.Unlock()
+		return b.String()
+	}
+}
+
+type writerFunc func(p []byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }

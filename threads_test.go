@@ -1,0 +1,418 @@
+package asyncio_test
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/goasyncio/asyncio"
+	"github.com/goasyncio/asyncio/sim"
+)
+
+func TestToThread(t *testing.T) {
+	onBothClocks(t, func(t *testing.T, ctx context.Context) {
+		ctx = context.WithValue(ctx, ctxKey{}, "value")
+		v, err := asyncio.ToThread(ctx, func(ctx context.Context) (string, error) {
+			if err := asyncio.Sleep(ctx, 1); !errors.Is(err, asyncio.ErrNoRunningLoop) {
+				t.Errorf("Sleep in a thread function: %v", err)
+			}
+			return ctx.Value(ctxKey{}).(string), errTest
+		})
+		if v != "value" || err != errTest {
+			t.Errorf("%v, %v", v, err)
+		}
+	})
+}
+
+// While a job is under way virtual time stands still.
+func TestToThread_HoldsVirtualTime(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		l := loop(t, ctx)
+		early := false
+		l.CallLater(time.Second, func() { early = true })
+		_, err := asyncio.ToThread(ctx, func(context.Context) (int, error) {
+			for range 1000 {
+				runtime.Gosched()
+			}
+			return 0, nil
+		})
+		if early || l.Time() != 0 {
+			t.Errorf("time went on to %v", l.Time())
+		}
+		return err
+	})
+}
+
+func TestToThread_CancelEndsItsContext(t *testing.T) {
+	onBothClocks(t, func(t *testing.T, ctx context.Context) {
+		ended := make(chan error, 1)
+		started := make(chan struct{})
+		task := asyncio.CreateTask(ctx, func(ctx context.Context) (int, error) {
+			return asyncio.ToThread(ctx, func(ctx context.Context) (int, error) {
+				close(started)
+				<-ctx.Done()
+				ended <- context.Cause(ctx)
+				return 0, nil
+			})
+		})
+		settle(t, ctx)
+		<-started
+		task.Cancel("stop it")
+		if _, err := task.Await(ctx); !errors.Is(err, asyncio.ErrCancelled) {
+			t.Errorf("err = %v", err)
+		}
+		if err := <-ended; !errors.Is(err, asyncio.ErrCancelled) || !strings.Contains(err.Error(), "stop it") {
+			t.Errorf("cause = %v", err)
+		}
+	})
+}
+
+func TestToThread_PanicAndGoexit(t *testing.T) {
+	r, err := runReporting(t, func(ctx context.Context) error {
+		_, err := asyncio.ToThread(ctx, func(context.Context) (int, error) { panic("x") })
+		var p *asyncio.PanicError
+		if !errors.As(err, &p) || p.Value != "x" {
+			t.Errorf("panic: %v", err)
+		}
+		_, err = asyncio.ToThread(ctx, func(context.Context) (int, error) { runtime.Goexit(); return 0, nil })
+		if !errors.Is(err, asyncio.ErrGoexit) {
+			t.Errorf("Goexit: %v", err)
+		}
+		_, err = asyncio.ToThread(ctx, instant) // the executor is still good
+		return err
+	})
+	must(t, err)
+	equal(t, "reports", r.messages(), []string{"panic in thread function"})
+}
+
+func TestExecutor_BoundAndOrder(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		e := asyncio.NewThreadPoolExecutor(3)
+		var running, most atomic.Int32
+		var fs []*asyncio.Future[int]
+		for i := range 50 {
+			fs = append(fs, asyncio.RunInExecutor(ctx, e, func() (int, error) {
+				n := running.Add(1)
+				for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+				}
+				runtime.Gosched()
+				running.Add(-1)
+				return i, nil
+			}))
+		}
+		got, err := asyncio.Gather(ctx, fs...)
+		for i, v := range got {
+			if v != i {
+				t.Errorf("%d: %d", i, v)
+			}
+		}
+		if m := most.Load(); m > 3 || m < 1 {
+			t.Errorf("%d at a time", m)
+		}
+		e.Shutdown(true)
+		if _, err := asyncio.RunInExecutor(ctx, e, func() (int, error) { return 0, nil }).Await(ctx); !errors.Is(err, asyncio.ErrExecutorShutdown) {
+			t.Errorf("after Shutdown: %v", err)
+		}
+		return err
+	})
+}
+
+// Cancelling the future keeps a job that waits its turn from running.
+func TestExecutor_CancelBeforeStart(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		e := asyncio.NewThreadPoolExecutor(1)
+		block := make(chan struct{})
+		first := asyncio.RunInExecutor(ctx, e, func() (int, error) { <-block; return 1, nil })
+		ran := false
+		second := asyncio.RunInExecutor(ctx, e, func() (int, error) { ran = true; return 2, nil })
+		second.Cancel()
+		settle(t, ctx)
+		close(block)
+		_, err := first.Await(ctx)
+		e.Shutdown(true)
+		if ran {
+			t.Error("a cancelled job ran")
+		}
+		return err
+	})
+}
+
+func TestExecutor_ShutdownDefault(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		l := loop(t, ctx)
+		done := false
+		f := asyncio.RunInExecutor(ctx, nil, func() (int, error) { done = true; return 0, nil })
+		if err := l.ShutdownDefaultExecutor(ctx, time.Minute); err != nil || !done {
+			t.Errorf("%v, done = %v", err, done)
+		}
+		if _, err := asyncio.ToThread(ctx, instant); !errors.Is(err, asyncio.ErrExecutorShutdown) {
+			t.Errorf("ToThread afterwards: %v", err)
+		}
+		_, err := f.Await(ctx)
+		return err
+	})
+}
+
+// A job that does not end is named with its stack, and Run returns all the same.
+func TestExecutor_ShutdownGivesUp(t *testing.T) {
+	logged := captureLog(t)
+	release, gone := make(chan struct{}), make(chan struct{})
+	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
+		asyncio.RunInExecutor(ctx, nil, func() (int, error) { return stuckJob(release, gone) })
+		return nil
+	}), asyncio.ShutdownTimeout(time.Millisecond))
+	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(logged(), "stuckJob") {
+		t.Errorf("%v\n%s", err, logged())
+	}
+	close(release)
+	<-gone
+}
+
+func stuckJob(release, gone chan struct{}) (int, error) {
+	defer close(gone)
+	<-release
+	return 0, nil
+}
+
+func TestRunCoroutineThreadsafe(t *testing.T) {
+	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
+		l := loop(t, ctx)
+		_, err := asyncio.ToThread(ctx, func(ctx context.Context) (int, error) {
+			ok := asyncio.RunCoroutineThreadsafe(after(time.Microsecond, 5, nil), l)
+			if v, err := ok.Result(ctx); v != 5 || err != nil || !ok.Done() || ok.Cancel() {
+				t.Errorf("%v, %v", v, err)
+			}
+			if _, err := asyncio.RunCoroutineThreadsafe(after(0, 0, errTest), l).Result(ctx); err != errTest {
+				t.Errorf("%v", err)
+			}
+			var r *asyncio.PanicError
+			if _, err := asyncio.RunCoroutineThreadsafe(func(context.Context) (int, error) { panic("x") }, l).Result(ctx); !errors.As(err, &r) {
+				t.Errorf("%v", err)
+			}
+			impatient, cancel := context.WithCancelCause(ctx)
+			cancel(errTest)
+			long := asyncio.RunCoroutineThreadsafe(after(time.Hour, 0, nil), l)
+			if _, err := long.Result(impatient); err != errTest || long.Done() {
+				t.Errorf("%v", err)
+			}
+			if !long.Cancel("bored") || long.Cancel() {
+				t.Error("Cancel")
+			}
+			if _, err := long.Result(ctx); !errors.Is(err, asyncio.ErrCancelled) {
+				t.Errorf("%v", err)
+			}
+			return 0, nil
+		})
+		settle(t, ctx)
+		if n := len(asyncio.AllTasks(ctx)); n != 1 {
+			t.Errorf("%d tasks left", n)
+		}
+		return err
+	}), asyncio.LoopFactory(quietLoop))
+	must(t, err)
+}
+
+// quietLoop is a real loop whose reports go nowhere.
+func quietLoop(ctx context.Context) *asyncio.EventLoop {
+	l := asyncio.NewEventLoop(ctx)
+	l.SetExceptionHandler(new(reports).handle)
+	return l
+}
+
+// Two loops: a task of one awaits a coroutine on the other.
+func TestConcurrentFuture_AwaitAcrossLoops(t *testing.T) {
+	other := asyncio.NewEventLoop(t.Context())
+	ended := make(chan error)
+	go func() { ended <- other.RunForever() }()
+	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
+		v, err := asyncio.RunCoroutineThreadsafe(after(time.Microsecond, 9, errTest), other).Await(ctx)
+		if v != 9 || err != errTest {
+			t.Errorf("%v, %v", v, err)
+		}
+		cancelled := make(chan error, 1)
+		far := asyncio.RunCoroutineThreadsafe(func(ctx context.Context) (int, error) {
+			err := asyncio.Sleep(ctx, time.Hour)
+			cancelled <- err
+			return 0, err
+		}, other)
+		task := asyncio.CreateTask(ctx, far.Await)
+		started := asyncio.RunCoroutineThreadsafe(instant, other) // behind far in other's queue
+		if _, err := started.Await(ctx); err != nil {
+			return err
+		}
+		task.Cancel()
+		if _, err := task.Await(ctx); !errors.Is(err, asyncio.ErrCancelled) {
+			t.Errorf("%v", err)
+		}
+		if err := <-cancelled; !errors.Is(err, asyncio.ErrCancelled) {
+			t.Errorf("far side: %v", err)
+		}
+		return nil
+	}))
+	must(t, err)
+	_, err = other.CallSoonThreadsafe(other.Stop)
+	must(t, err)
+	must(t, <-ended)
+	must(t, other.Close())
+}
+
+// What another goroutine sent before, comes before; also if the loop itself sent it.
+func TestCallSoonThreadsafe_Order(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		l := loop(t, ctx)
+		var got []string
+		note := func(s string) func() { return func() { got = append(got, s) } }
+		l.CallSoon(note("1"))
+		_, err := l.CallSoonThreadsafe(note("2"))
+		must(t, err)
+		l.CallSoon(note("3"))
+		sent := make(chan struct{})
+		go func() {
+			_, err := l.CallSoonThreadsafe(note("4"))
+			if err != nil {
+				t.Error(err)
+			}
+			close(sent)
+		}()
+		<-sent
+		l.CallSoon(note("5"))
+		settle(t, ctx)
+		equal(t, "order", got, []string{"1", "2", "3", "4", "5"})
+		return nil
+	})
+}
+
+func TestClose_RunsWhatWasAccepted(t *testing.T) {
+	l := sim.NewEventLoop(t.Context())
+	ran := 0
+	for range 3 {
+		_, err := l.CallSoonThreadsafe(func() { ran++ })
+		must(t, err)
+	}
+	c := asyncio.RunCoroutineThreadsafe(instant, l)
+	must(t, l.Close())
+	if ran != 3 {
+		t.Errorf("%d of 3 ran", ran)
+	}
+	if _, err := c.Result(t.Context()); !errors.Is(err, asyncio.ErrLoopClosed) {
+		t.Errorf("err = %v", err)
+	}
+}
+
+// Also what was taken in by the run that ended but had not had its turn, and also if one of
+// the callbacks exits its goroutine.
+func TestClose_RunsWhatWasAcceptedDespiteAll(t *testing.T) {
+	l := sim.NewEventLoop(t.Context())
+	ran := 0
+	post := func(fn func()) {
+		_, err := l.CallSoonThreadsafe(fn)
+		must(t, err)
+	}
+	var results []*asyncio.ConcurrentFuture[int]
+	l.CallSoon(l.Stop)
+	l.CallSoon(func() {
+		for range 3 {
+			post(func() { ran++; runtime.Goexit() })
+			results = append(results, asyncio.RunCoroutineThreadsafe(instant, l))
+		}
+		l.CallSoon(func() { t.Error("a dropped callback ran") }) // takes the inbox in
+	})
+	must(t, l.RunForever())
+	exited := make(chan struct{})
+	go func() {
+		defer close(exited)
+		must(t, l.Close())
+	}()
+	<-exited
+	if ran != 3 || !l.IsClosed() {
+		t.Errorf("%d of 3 ran", ran)
+	}
+	for _, c := range results {
+		if _, err := c.Result(t.Context()); !errors.Is(err, asyncio.ErrLoopClosed) {
+			t.Errorf("err = %v", err)
+		}
+	}
+}
+
+// Eight goroutines call in while loops open, work and close. Everything accepted runs exactly
+// once, everything refused says so, every result arrives, and nothing blocks.
+func TestThreadsafe_ConcurrentSafe(t *testing.T) {
+	rounds, calls := 40, 250
+	if raceEnabled {
+		rounds, calls = 15, 100
+	}
+	for round := range rounds {
+		l := asyncio.NewEventLoop(t.Context())
+		l.SetExceptionHandler(new(reports).handle)
+		var accepted, ran, refused, results, closedResults atomic.Int64
+		var senders sync.WaitGroup
+		for g := range 8 {
+			senders.Go(func() {
+				seen := make([]atomic.Int32, calls)
+				for i := range calls {
+					if (i+g)%2 == 0 {
+						_, err := l.CallSoonThreadsafe(func() {
+							ran.Add(1)
+							if seen[i].Add(1) != 1 {
+								t.Error("a callback ran twice")
+							}
+						})
+						switch {
+						case err == nil:
+							accepted.Add(1)
+						case errors.Is(err, asyncio.ErrLoopClosed):
+							refused.Add(1)
+						default:
+							t.Error(err)
+						}
+						continue
+					}
+					c := asyncio.RunCoroutineThreadsafe(func(ctx context.Context) (int, error) {
+						for range i % 3 {
+							if err := asyncio.Sleep(ctx, 0); err != nil {
+								return 0, err
+							}
+						}
+						return i, nil
+					}, l)
+					if i%5 == 0 {
+						c.Cancel()
+					}
+					v, err := c.Result(t.Context())
+					switch {
+					case err == nil && v == i, errors.Is(err, asyncio.ErrCancelled) && i%5 == 0:
+						results.Add(1)
+					case errors.Is(err, asyncio.ErrLoopClosed):
+						closedResults.Add(1)
+					default:
+						t.Errorf("result %v, %v", v, err)
+					}
+				}
+			})
+		}
+		steps := 0
+		var step func()
+		step = func() {
+			if steps++; steps > round*20 {
+				l.Stop()
+				return
+			}
+			l.CallSoon(step)
+		}
+		l.CallSoon(step)
+		must(t, l.RunForever())
+		must(t, l.Close())
+		senders.Wait()
+		if accepted.Load() != ran.Load() {
+			t.Fatalf("round %d: %d callbacks accepted, %d ran", round, accepted.Load(), ran.Load())
+		}
+		if n := accepted.Load() + refused.Load() + results.Load() + closedResults.Load(); n != int64(8*calls) {
+			t.Fatalf("round %d: %d of %d calls accounted for", round, n, 8*calls)
+		}
+	}
+}
