@@ -1,0 +1,65 @@
+// Package cli is the asyncio command without the process around it.
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/goasyncio/asyncio/examples/tutorial"
+)
+
+const (
+	statusFailure = 1
+	statusUsage   = 2
+)
+
+// failure is an error of what was asked for, as opposed to one in how it was asked.
+type failure struct {
+	status int
+	err    error
+}
+
+func (f *failure) Error() string { return f.err.Error() }
+func (f *failure) Unwrap() error { return f.err }
+
+// Run runs the command and returns its exit status. args does not include the command's
+// own name; lessons is the tutorial.
+func Run(args []string, lessons []tutorial.Lesson, stdout, stderr io.Writer) int {
+	root := &cobra.Command{
+		Use:   "asyncio",
+		Short: "Python's asyncio for Go: the tutorial",
+		Long: "asyncio shows what the Go library github.com/goasyncio/asyncio does:\n" +
+			"coroutines, tasks and an event loop, as in Python.",
+		SilenceErrors: true, // printed below
+		SilenceUsage:  true,
+
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
+	}
+	root.AddCommand(newTutorialCommand(lessons))
+	root.InitDefaultHelpCmd()
+	for _, c := range root.Commands() {
+		if c.Name() == "help" { // cobra's own takes any words, and ends with status 0
+			c.Args = func(_ *cobra.Command, args []string) error {
+				_, _, err := root.Find(args)
+				return err
+			}
+		}
+	}
+	root.SetArgs(append([]string{}, args...)) // nil would mean os.Args
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+
+	cmd, err := root.ExecuteC()
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintf(stderr, "asyncio: %v\n", err)
+	if f, ok := errors.AsType[*failure](err); ok {
+		return f.status
+	}
+	fmt.Fprintf(stderr, "Run '%s --help' for usage.\n", cmd.CommandPath())
+	return statusUsage
+}
