@@ -14,13 +14,13 @@ import (
 func onLoop(b *testing.B, body func(ctx context.Context) error) {
 	b.Helper()
 	b.ReportAllocs()
-	if _, err := asyncio.Run(b.Context(), asyncio.Do(body)); err != nil {
+	if _, err := asyncio.Run(context.Background(), asyncio.Do(body)); err != nil {
 		b.Fatal(err)
 	}
 }
 
-// Two parties take turns: a channel round trip is two switches each way, and so is
-// a yield with two tasks.
+// A yield gives every other task its turn and comes back, as a channel round trip gives
+// the other goroutine its turn and comes back.
 func BenchmarkYield(b *testing.B) {
 	b.Run("asyncio/tasks=1", func(b *testing.B) {
 		onLoop(b, func(ctx context.Context) error {
@@ -34,22 +34,15 @@ func BenchmarkYield(b *testing.B) {
 	})
 	b.Run("asyncio/tasks=2", func(b *testing.B) {
 		onLoop(b, func(ctx context.Context) error {
-			stop := false
-			other := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
-				for !stop {
+			half := asyncio.Do(func(ctx context.Context) error {
+				for range (b.N + 1) / 2 { // each op is one yield, by one of the two
 					if err := asyncio.Sleep(ctx, 0); err != nil {
 						return err
 					}
 				}
 				return nil
-			}))
-			for b.Loop() {
-				if err := asyncio.Sleep(ctx, 0); err != nil {
-					return err
-				}
-			}
-			stop = true
-			_, err := other.Await(ctx)
+			})
+			_, err := asyncio.Gather(ctx, half, half)
 			return err
 		})
 	})

@@ -228,12 +228,88 @@ func TestClose_UnwindsSuspendedTasks(t *testing.T) {
 	equal(t, "reports", r.messages(), []string{
 		"Task was destroyed but it is pending!", // suspended
 		"Task was destroyed but it is pending!", // panics
-		"panic in task",
 		"Task was destroyed but it is pending!", // not started
+		"panic in task",
 	})
 	if !l.IsClosed() || l.IsRunning() {
 		t.Error("IsClosed, IsRunning")
 	}
+}
+
+// Tasks on top of each other are unwound together, each as its own.
+func TestClose_UnwindsTasksOnTopOfEachOther(t *testing.T) {
+	l := sim.NewEventLoop(context.Background())
+	var r reports
+	l.SetExceptionHandler(r.handle)
+	var got []string
+	var tasks []*asyncio.Task[asyncio.None]
+	var nest func(depth int) asyncio.Coroutine[asyncio.None]
+	nest = func(depth int) asyncio.Coroutine[asyncio.None] {
+		return asyncio.Do(func(ctx context.Context) error {
+			defer func() {
+				got = append(got, fmt.Sprint(depth, " ", errors.Is(asyncio.Sleep(ctx, 1), asyncio.ErrLoopClosed)))
+			}()
+			if depth == 0 {
+				return asyncio.Sleep(ctx, time.Hour)
+			}
+			task := asyncio.CreateTask(ctx, nest(depth-1))
+			tasks = append(tasks, task)
+			_, err := task.Await(ctx)
+			return err
+		})
+	}
+	tasks = append(tasks, asyncio.CreateTask(l.Context(), nest(2)))
+	l.CallLater(time.Second, l.Stop)
+	must(t, l.RunForever())
+	must(t, l.Close())
+	equal(t, "unwound", got, []string{"0 true", "1 true", "2 true"})
+	for _, task := range tasks {
+		if !task.Cancelled() {
+			t.Error(task)
+		}
+	}
+	if len(r.all) != 3 {
+		t.Errorf("reports: %v", r.messages())
+	}
+}
+
+// A Goexit in a task takes the one that waits beneath it along; its deferred functions run,
+// and may still await.
+func TestGoexit_OnTopOfAnother(t *testing.T) {
+	l := sim.NewEventLoop(context.Background())
+	var got []string
+	exited := make(chan bool)
+	run := func(a asyncio.Awaitable[asyncio.None]) {
+		go func() {
+			returned := false
+			defer func() { exited <- !returned }()
+			_, err := asyncio.RunUntilComplete(l, a)
+			got = append(got, fmt.Sprint(err))
+			returned = true
+		}()
+	}
+	task := asyncio.CreateTask(l.Context(), asyncio.Do(func(ctx context.Context) error {
+		defer func() {
+			err := asyncio.Sleep(ctx, time.Second)
+			got = append(got, fmt.Sprint("deferred ", err, " ", asyncio.CurrentTask(ctx).GetName()))
+		}()
+		_, err := asyncio.CreateTask(ctx, asyncio.Do(func(context.Context) error {
+			runtime.Goexit()
+			return nil
+		})).Await(ctx)
+		return err
+	}), asyncio.Name("lower"))
+	run(task)
+	if !<-exited {
+		t.Error("the run returned")
+	}
+	run(task)
+	<-exited
+	must(t, l.Close())
+	if !errors.Is(task.Exception(), asyncio.ErrGoexit) {
+		t.Errorf("%v", task)
+	}
+	equal(t, "got", got, []string{"deferred <nil> lower"})
 }
 
 // Run's shutdown cancels what is left, oldest first, waits for it and reports what fails.

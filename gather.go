@@ -92,39 +92,46 @@ func gather[T any, A Awaitable[T]](ctx context.Context, aws []A, all bool) (*gat
 
 	g := &gathering[T]{children: make([]*Future[T], len(aws)), all: all}
 	g.outer.loop, g.outer.super = l, g
+	var tasks []Task[T] // for coroutines; nobody else will hold them, so they can share memory
 	for i, a := range aws {
-		f := EnsureFuture[T](ctx, a)
-		if _, given := any(a).(AnyFuture); !given {
-			f.super.(*task).quiet = true // made here, so nobody knows it
+		switch a := any(a).(type) {
+		case *Future[T]:
+			g.children[i] = a
+		case *Task[T]:
+			g.children[i] = &a.Future
+		case Coroutine[T]:
+			if len(tasks) == 0 {
+				tasks = make([]Task[T], min(len(aws)-i, 128))
+			}
+			t := &tasks[0]
+			tasks = tasks[1:]
+			t.coro, t.quiet = a, true
+			t.join(l, ctx, t)
+			l.schedule(&t.task, nil)
+			g.children[i] = &t.Future
+		default:
+			g.children[i] = EnsureFuture(ctx, a.(Awaitable[T]))
+			g.children[i].super.(*task).quiet = true
 		}
-		g.children[i] = f
 	}
 	l.mark++
-	mark := l.mark
+	var done []*future
 	for _, c := range g.children {
-		if c.mark != mark {
-			c.mark = mark
-			g.left++
+		if c.mark == l.mark {
+			continue // given before
+		}
+		c.mark = l.mark
+		g.left++
+		if c.state != pending {
+			done = append(done, &c.future)
+		} else {
+			c.addCallback(g)
 		}
 	}
 	if g.left == 0 {
 		return g, nil // an empty gather does not suspend
 	}
 	// A child that is done already counts at once, so that if all are, nothing suspends.
-	l.mark++
-	mark = l.mark
-	var done []*future
-	for _, c := range g.children {
-		if c.mark == mark {
-			continue
-		}
-		c.mark = mark
-		if c.Done() {
-			done = append(done, &c.future)
-		} else {
-			c.addCallback(g)
-		}
-	}
 	for _, f := range done {
 		g.fire(f)
 	}

@@ -42,7 +42,8 @@ type EventLoop struct {
 
 	// The iteration.
 	ready    readyQueue
-	todo     int // callbacks still to run in this iteration (L3)
+	todo     int  // callbacks still to run in this iteration (L3)
+	chosen   bool // the first of them has been chosen
 	timers   timerHeap
 	timerSeq uint64
 	iterated bool // an iteration of this run has begun (L4)
@@ -53,7 +54,6 @@ type EventLoop struct {
 
 	stacks  stackPool
 	current *task
-	eager   int // eager starts in progress; their tasks must yield to the starter
 
 	firstTask, lastTask *task // not done, in order of creation
 	taskSeq             uint32
@@ -196,7 +196,7 @@ func (l *EventLoop) RunForever() error {
 // runToHalt runs iterations until one ends with a stop, on a goroutine of its own: the
 // caller's may be locked to a thread, and coroutines must not be.
 func (l *EventLoop) runToHalt() {
-	l.halted, l.iterated = false, false
+	l.halted, l.iterated, l.chosen = false, false, false
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -283,13 +283,21 @@ func (l *EventLoop) park() bool {
 
 // next takes the callback to run next off the queue.
 func (l *EventLoop) next() entry {
-	if l.chooser != nil && l.todo > 1 {
+	if l.chooser != nil && l.todo > 1 && !l.chosen {
 		if k := l.chooser.Choose(l.todo); k > 0 {
 			l.ready.bringForward(k)
 		}
 	}
+	l.chosen = false
 	l.todo--
 	return l.ready.pop()
+}
+
+// putBack undoes next.
+func (l *EventLoop) putBack(e entry) {
+	l.ready.pushFront(e)
+	l.todo++
+	l.chosen = true
 }
 
 // schedule appends cb to the ready queue (L5).
@@ -376,6 +384,11 @@ func (l *EventLoop) Close() error {
 
 	l.closing.Store(true)
 	l.guard.Store(guardClosed)
+	for t := l.firstTask; t != nil; t = t.next {
+		if !t.quiet {
+			l.CallExceptionHandler(ExceptionContext{Message: "Task was destroyed but it is pending!", Task: t.self})
+		}
+	}
 	for t := l.firstTask; t != nil; t = l.firstTask {
 		l.destroy(t)
 	}

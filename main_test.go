@@ -98,16 +98,19 @@ func onVirtualTime(ctx context.Context, r *reports) context.Context {
 	})
 }
 
-// run runs main on virtual time. An error it returns and anything that reaches the
-// exception handler fail the test.
+// run runs main on virtual time, once with a context that could end and once with one that
+// cannot, because the ways to suspend differ. An error it returns and anything that reaches
+// the exception handler fail the test.
 func run(t *testing.T, main func(ctx context.Context) error) {
 	t.Helper()
-	var r reports
-	if _, err := asyncio.Run(onVirtualTime(t.Context(), &r), asyncio.Do(main)); err != nil {
-		t.Error(err)
-	}
-	for _, c := range r.all {
-		t.Errorf("exception handler: %s: %v %s", c.Message, c.Exception, c.Source)
+	for _, ctx := range []context.Context{t.Context(), context.WithoutCancel(t.Context())} {
+		var r reports
+		if _, err := asyncio.Run(onVirtualTime(ctx, &r), asyncio.Do(main)); err != nil {
+			t.Error(err)
+		}
+		for _, c := range r.all {
+			t.Errorf("exception handler: %s: %v %s", c.Message, c.Exception, c.Source)
+		}
 	}
 }
 

@@ -37,6 +37,15 @@ func (q *readyQueue) pop() entry {
 	return e
 }
 
+func (q *readyQueue) pushFront(e entry) {
+	if q.n == len(q.buf) {
+		q.grow()
+	}
+	q.head = (q.head - 1) & (len(q.buf) - 1)
+	q.buf[q.head] = e
+	q.n++
+}
+
 // bringForward moves the k-th oldest entry to the front and keeps the order of
 // the others.
 func (q *readyQueue) bringForward(k int) {

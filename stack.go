@@ -6,21 +6,30 @@ import "github.com/goasyncio/asyncio/internal/coro"
 //
 //	K1 One stack is the dispatcher: it takes callbacks off the ready queue and runs
 //	   them. A new task is simply called on it, so a task that never suspends costs no switch.
-//	K2 If a task suspends on the dispatcher's stack, the stack becomes the task's own
+//	K2 If a task suspends on the dispatcher's stack, that goes on dispatching on top of the
+//	   suspended task. When the task's own turn comes, it just returns: no switch. So a
+//	   task that is alone never switches, and two that take turns switch once each.
+//	K3 The dispatcher resumes a task that is suspended on another stack and gets control
+//	   back when it suspends again or ends: two switches.
+//	K4 What might not come back, a new task or a user's callback, must not run on top of a
+//	   suspended task. When it is next, the dispatcher leaves its stack to the task
 //	   and yields to the hub, which makes another stack the dispatcher: two switches.
-//	K3 The dispatcher resumes a suspended task on the task's stack and gets control back
-//	   when it suspends again or ends: two switches.
-//	K4 A stack whose task has ended is idle: it yields to whoever resumed it and can
-//	   serve again. So a stack is, at any time, the dispatcher, a task's, or idle.
-//	K5 A task that is started eagerly runs on a stack of its own, resumed by its starter.
-//	K6 A task that suspends while it alone is ready goes on at once (see task.suspend):
-//	   that is the order the queue would give, without a switch.
-//	K7 A stack whose body calls runtime.Goexit is dead. Whoever resumed it buries it.
-//	   The run halts, so no dispatcher is needed.
+//	K5 One exception to K4: a new task may be called on top of the task that waits for it,
+//	   because that cannot go on before the new one has ended. It must be so without
+//	   exception: not if a context could end the wait (a cancel is passed on to the new
+//	   task, and the wait goes on). The two then share a stack; resuming it goes on with
+//	   the upper one, and the lower one is not scheduled before that has ended. So
+//	   "create a task and await it" costs no switch.
+//	K6 A stack whose task has ended is idle: it yields to whoever resumed it and can
+//	   serve again. So a stack is the dispatcher's, of one or more tasks, both, or idle.
+//	K7 A task that is started eagerly runs on a stack of its own, resumed by its starter.
+//	K8 A stack whose body calls runtime.Goexit is dead. Whoever resumed it buries it.
+//	   The run halts, so no dispatcher is needed. If the task that did it was on top of
+//	   another (K5), that one is unwound with it.
 
 type stack struct {
 	*coro.Coro
-	start *task  // to be started here, eagerly (K5)
+	start *task  // to be started here, eagerly (K7)
 	id    uint64 // of its goroutine; found in debug mode only
 }
 
@@ -76,8 +85,8 @@ func (p *stackPool) hub() {
 	}
 }
 
-// dispatch runs callbacks until the run halts or s is no longer the dispatcher: a task
-// that was started here suspended, and has ended only now (K2).
+// dispatch runs callbacks until the run halts or s is no longer the dispatcher: it was left
+// to a task that was started here (K4), and that has ended only now.
 func (p *stackPool) dispatch(s *stack) {
 	l := p.loop
 	for !l.halted {
@@ -88,10 +97,13 @@ func (p *stackPool) dispatch(s *stack) {
 		if t, ok := e.cb.(*task); !ok {
 			l.enter(s)
 			e.cb.fire(e.fut)
-		} else if t.stack != nil {
+		} else if other := t.stack; other != nil {
 			l.current = t
-			p.resume(t.stack)
+			other.Resume() // p.resume, in place: one return less to mispredict after the switch
 			l.current = nil
+			if other.Dead() {
+				p.bury(other)
+			}
 		} else {
 			l.begin(t, s)
 			if p.dispatcher != s {
@@ -99,6 +111,55 @@ func (p *stackPool) dispatch(s *stack) {
 			}
 		}
 	}
+}
+
+// A quick callback is the library's own: it runs no user code and comes back.
+type quick interface{ quick() }
+
+func (*sleepTimer) quick()   {}
+func (*clockContext) quick() {}
+func (*waiting) quick()      {}
+func (*waitTimeout) quick()  {}
+func (*gathering[T]) quick() {}
+func (*threadJob[T]) quick() {}
+func (*stopCallback) quick() {}
+
+// dispatchOn runs callbacks on top of t, which is suspended on the dispatcher's stack,
+// until t's turn comes (K2). It reports false if that must wait for another dispatcher, because
+// of K4 or because this stack is the dispatcher no longer, or for another run.
+func (p *stackPool) dispatchOn(t *task) bool {
+	l := p.loop
+	for !l.halted {
+		if l.todo == 0 && !l.beginIteration() {
+			return false
+		}
+		e := l.next()
+		if next, ok := e.cb.(*task); !ok {
+			if _, ok := e.cb.(quick); !ok {
+				l.putBack(e)
+				return false
+			}
+			e.cb.fire(e.fut)
+		} else if next == t {
+			return true
+		} else if s := next.stack; s != nil {
+			l.current = next
+			s.Resume()
+			l.current = nil
+			if s.Dead() {
+				p.bury(s)
+			}
+		} else if t.waiter == next.fut && !t.watching {
+			l.begin(next, t.stack) // K5
+			if p.dispatcher != t.stack {
+				return false
+			}
+		} else {
+			l.putBack(e)
+			return false
+		}
+	}
+	return false
 }
 
 // resume gives control to s and returns when it comes back.

@@ -68,7 +68,8 @@ type task struct {
 	parked      bool // waits for unpark
 	evicted     bool // woken from its park by a cancel
 	interrupted bool // woken by the end of its context
-	onRoot      bool // waits with the loop's own context
+	watching    bool // waits with a context that can end
+	onRoot      bool // which is the loop's own
 	quiet       bool // do not report it if it is destroyed pending
 }
 
@@ -101,7 +102,6 @@ func EagerStart(eager bool) TaskOption { return TaskOption{eager: eager} }
 // [ErrForeignGoroutine] or, if coro is nil, [ErrInvalidArgument]. Python: asyncio.create_task.
 func CreateTask[T any](ctx context.Context, coro Coroutine[T], opts ...TaskOption) *Task[T] {
 	l := mustLoop(ctx, "CreateTask")
-	l.mustBeOwner("CreateTask")
 	if coro == nil {
 		panic(fmt.Errorf("%w: nil coroutine (in CreateTask)", ErrInvalidArgument))
 	}
@@ -242,7 +242,7 @@ func (t *task) call() (err error) {
 		if returned {
 			return
 		}
-		l := t.loop()
+		l, s := t.loop(), t.stack
 		if v := recover(); v != nil {
 			p := &PanicError{Value: v, Stack: debug.Stack()}
 			err = p
@@ -256,11 +256,23 @@ func (t *task) call() (err error) {
 			t.fut.retrieved() // the exit of Run says it
 			l.goexit, l.halted, l.todo = true, true, 0
 		}
-		l.current = nil
+		l.current = l.below(t, s)
 	}()
 	err = t.self.run(t.ctx)
 	returned = true
 	return err
+}
+
+// below returns the task whose wait for t is underneath t on stack s, nil if there is none.
+// It is what a Goexit of t goes on to unwind (K8), and its deferred functions may await.
+func (l *EventLoop) below(t *task, s *stack) *task {
+	for u := l.firstTask; u != nil; u = u.next {
+		if u.stack == s && u.waiter == t.fut {
+			u.waiter = nil
+			return u
+		}
+	}
+	return nil
 }
 
 // end is T4.
@@ -298,55 +310,46 @@ func (t *task) end(err error) {
 	}
 }
 
-// startEagerly is T1 for an eager task (K5).
+// startEagerly is T1 for an eager task (K7).
 func (l *EventLoop) startEagerly(t *task) {
 	current, guard := l.current, l.guard.Load()
 	s := l.stacks.take()
 	s.start = t
-	l.eager++
 	l.stacks.resume(s)
-	l.eager--
 	l.current = current
 	l.guard.Store(guard)
 }
 
 // suspend gives control away until the task is resumed.
 func (t *task) suspend() {
-	l := t.loop()
-	if l.ready.n == 1 && l.goesOn(t) {
-		return
-	}
-	s := t.stack
-	if l.stacks.dispatcher == s {
-		l.stacks.dispatcher = nil
-	}
+	l, s := t.loop(), t.stack
 	l.current = nil
+	if l.stacks.dispatcher == s {
+		if l.stacks.dispatchOn(t) {
+			l.current = t
+			l.enter(s)
+			return
+		}
+		if l.stacks.dispatcher == s {
+			l.stacks.dispatcher = nil
+		}
+	}
 	if !s.Yield() {
 		coro.Exit() // the loop is being closed
 	}
 	l.enter(s)
 }
 
-// goesOn is K6: it reports whether t, which is about to be suspended while one callback
-// is in the queue, is that callback and next to run, after whatever else a new iteration
-// does; if so it takes t off the queue. While t is being started eagerly its starter is next.
-func (l *EventLoop) goesOn(t *task) bool {
-	if l.todo != 0 || l.eager != 0 || l.halted || l.ready.buf[l.ready.head].cb != callback(t) {
-		return false
-	}
-	if !l.beginIteration() || l.chooser != nil && l.todo > 1 {
-		return false
-	}
-	l.next()
-	return true
-}
-
 // block suspends a task that waits (T2) and reports whether ctx woke it.
 func (t *task) block(ctx context.Context) (interrupted bool) {
-	l := t.loop()
-	if done := ctx.Done(); done == nil {
+	done := ctx.Done()
+	if done == nil {
 		t.suspend()
-	} else if done == l.rootDone {
+		return false
+	}
+	l := t.loop()
+	t.watching = true
+	if done == l.rootDone {
 		l.watchRoot()
 		t.onRoot = true
 		t.suspend()
@@ -357,7 +360,7 @@ func (t *task) block(ctx context.Context) (interrupted bool) {
 		link.unwatch()
 	}
 	interrupted = t.interrupted
-	t.interrupted = false
+	t.watching, t.interrupted = false, false
 	return interrupted
 }
 
@@ -452,9 +455,6 @@ func taskOf(ctx context.Context, caller string) (*task, error) {
 
 // destroy ends a task that is still there when its loop closes.
 func (l *EventLoop) destroy(t *task) {
-	if !t.quiet {
-		l.CallExceptionHandler(ExceptionContext{Message: "Task was destroyed but it is pending!", Task: t.self})
-	}
 	if s := t.stack; s != nil {
 		l.current = t
 		gone := s.Kill()
