@@ -1,0 +1,304 @@
+package asyncio_test
+
+import (
+	"encoding/json"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/goasyncio/asyncio"
+
+// importPolicy says which package may import which: a statement of policy, not a list to
+// be brought up to date when the test fails. A rule stands below its reason.
+//
+//	a < b, c    a imports nothing but b and c
+//	a !< b      nor b
+//	a !<< b     nor b by way of any other package
+//
+// A path with a dot in front is one of this repository, x/... is x and everything below it,
+// std is the standard library. Imports of tests do not count.
+const importPolicy = `
+# Who uses the library takes on the standard library and golang.org/x/sys, nothing else.
+. < std, golang.org/x/sys/..., ./internal/coro, ./internal/driver
+
+# A mechanism knows nothing of the loop that uses it.
+./internal/coro < std
+./internal/driver < std, golang.org/x/sys/...
+
+# Simulation reaches the loop through the seam, and sees nothing else of its inside.
+./sim < std, ., ./internal/driver
+
+# Examples show what users can write: the public packages are all they have.
+./examples/... < std, ., ./sim
+
+# The command is a user too. What it needs beyond the library stays in its module.
+./cmd/... < std, ., ./sim, ./examples/..., ./cmd/..., third-party
+
+# A program that does not serve HTTP must not carry a server.
+. !<< net/http
+
+# Package testing registers flags and belongs in no program.
+. !<< testing
+
+# The loop has no wire format; tools that show it can have theirs.
+. !< encoding/json
+
+# What must be said goes to the exception handler, and from there to log/slog.
+. !< log
+`
+
+// A rule is one line of importPolicy.
+type rule struct{ pkg, op, list, reason string }
+
+func importRules(t *testing.T) []rule {
+	t.Helper()
+	var rules []rule
+	reason := ""
+	for line := range strings.Lines(importPolicy) {
+		line = strings.TrimSpace(line)
+		if after, ok := strings.CutPrefix(line, "#"); ok {
+			reason = strings.TrimSpace(after)
+		} else if f := strings.SplitN(line, " ", 3); len(f) == 3 {
+			rules = append(rules, rule{f[0], f[1], f[2], reason})
+		} else if line != "" {
+			t.Fatalf("importPolicy: cannot read %q", line)
+		}
+	}
+	return rules
+}
+
+// matches reports whether the import path p is what pattern, of importPolicy, means.
+func matches(pattern, p string) bool {
+	first, _, _ := strings.Cut(p, "/")
+	switch pattern {
+	case "std":
+		return !strings.Contains(first, ".")
+	case "third-party":
+		return strings.Contains(first, ".") && !matches("./...", p)
+	}
+	if strings.HasPrefix(pattern, ".") {
+		pattern = module + pattern[1:]
+	}
+	if above, ok := strings.CutSuffix(pattern, "/..."); ok {
+		return p == above || strings.HasPrefix(p, above+"/")
+	}
+	return p == pattern
+}
+
+func matchesAny(list, p string) bool {
+	return slices.ContainsFunc(strings.Split(list, ", "), func(pattern string) bool { return matches(pattern, p) })
+}
+
+type listedPackage struct {
+	ImportPath, Name string
+	Imports, Deps    []string
+}
+
+// listPackages lists the packages of the module in dir as they are on goos. Nothing is
+// downloaded: what is not at hand is an import like any other.
+func listPackages(t *testing.T, dir, goos string) []listedPackage {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-e", "-json=ImportPath,Name,Imports,Deps", "./...")
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "GOWORK=off", "GOPROXY=off", "GOOS="+goos, "GOARCH=amd64", "CGO_ENABLED=0")
+	var all []listedPackage
+	dec := json.NewDecoder(strings.NewReader(output(t, cmd)))
+	for dec.More() {
+		var p listedPackage
+		if err := dec.Decode(&p); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+	if len(all) == 0 {
+		t.Fatalf("no packages in %s", dir)
+	}
+	return all
+}
+
+func output(t *testing.T, cmd *exec.Cmd) string {
+	t.Helper()
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%v: %v\n%s", cmd, err, stderr.String())
+	}
+	return string(out)
+}
+
+// files returns the paths of the repository's files that match pattern. Besides finding
+// them it makes the result of this test depend on them, so that it is not cached in vain.
+func files(t *testing.T, pattern string) []string {
+	t.Helper()
+	var all []string
+	err := filepath.WalkDir(".", func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && (d.Name() == "testdata" || p != "." && strings.HasPrefix(d.Name(), ".")) {
+			return filepath.SkipDir
+		}
+		if ok, _ := path.Match(pattern, d.Name()); ok && !d.IsDir() {
+			all = append(all, filepath.ToSlash(p))
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func TestImports(t *testing.T) {
+	for _, file := range files(t, "*.go") {
+		if _, err := os.ReadFile(file); err != nil { // see files
+			t.Fatal(err)
+		}
+	}
+	rules := importRules(t)
+	for _, goos := range []string{"linux", "darwin", "windows", "freebsd"} {
+		t.Run(goos, func(t *testing.T) {
+			used := make([]bool, len(rules))
+			whole := false // the command is there
+			for _, mod := range files(t, "go.mod") {
+				whole = whole || mod == "cmd/go.mod"
+				for _, p := range listPackages(t, path.Dir(mod), goos) {
+					checkImports(t, p, rules, used)
+				}
+			}
+			for i, r := range rules {
+				if !used[i] && (whole || !strings.HasPrefix(r.pkg, "./cmd/")) {
+					t.Errorf("importPolicy has a rule for %s, which does not exist", r.pkg)
+				}
+			}
+		})
+	}
+}
+
+func checkImports(t *testing.T, p listedPackage, rules []rule, used []bool) {
+	t.Helper()
+	name := p.ImportPath
+	if below, ok := strings.CutPrefix(name, module); ok {
+		name = "." + below
+	}
+	known := false
+	for i, r := range rules {
+		if !matches(r.pkg, p.ImportPath) {
+			continue
+		}
+		used[i] = true
+		imports := p.Imports
+		switch r.op {
+		case "<":
+			known = true
+		case "!<<":
+			imports = p.Deps
+		}
+		for _, imp := range imports {
+			if matchesAny(r.list, imp) != (r.op == "<") {
+				t.Errorf("%s imports %s. %s", name, imp, r.reason)
+			}
+		}
+	}
+	if !known {
+		t.Errorf("importPolicy does not say what %s may import", name)
+	}
+	switch strings.TrimSuffix(p.Name, "s") {
+	case "util", "helper", "common":
+		t.Errorf("package %s: a package is named for what it provides, and its users find it there", name)
+	}
+}
+
+func TestModules(t *testing.T) {
+	type goMod struct {
+		Go, Toolchain string
+		Require       []struct{ Path string }
+		Use           []struct{ DiskPath string }
+	}
+	read := func(command, file string) (m goMod) {
+		t.Helper()
+		if _, err := os.ReadFile(file); err != nil { // see files
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal([]byte(output(t, exec.Command("go", command, "edit", "-json", file))), &m); err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+
+	root := read("mod", "go.mod")
+	for _, r := range root.Require {
+		if !matches("golang.org/x/sys", r.Path) {
+			t.Errorf("go.mod requires %s. What the library needs beyond golang.org/x/sys, every user would have to take on", r.Path)
+		}
+	}
+	check := func(file string, m goMod) {
+		if m.Go != root.Go {
+			t.Errorf("%s says go %s, go.mod says go %s. One project is for one release of Go", file, m.Go, root.Go)
+		}
+		if m.Toolchain != "" {
+			t.Errorf("%s has a toolchain line. Which toolchain to use is for the user to say", file)
+		}
+	}
+	mods := files(t, "go.mod")
+	var dirs []string
+	for _, mod := range mods {
+		check(mod, read("mod", mod))
+		dirs = append(dirs, path.Dir(mod))
+	}
+	if _, err := os.Stat("go.work"); os.IsNotExist(err) && len(mods) == 1 {
+		return // the module by itself, as a download of it is
+	}
+	work := read("work", "go.work")
+	check("go.work", work)
+	var use []string
+	for _, u := range work.Use {
+		use = append(use, path.Clean(u.DiskPath))
+	}
+	slices.Sort(dirs)
+	slices.Sort(use)
+	if !slices.Equal(use, dirs) {
+		t.Errorf("go.work uses the modules %v, the repository has %v", use, dirs)
+	}
+}
+
+// realSleeps lists the tests that may use time.Sleep, each with its reason. A test that
+// waits for a fixed time is slow when it passes and wrong on a slow day: use package sim,
+// package testing/synctest, or wait for the event itself.
+var realSleeps = map[string]string{}
+
+func TestTestsDoNotSleep(t *testing.T) {
+	for _, file := range files(t, "*_test.go") {
+		fset := token.NewFileSet()
+		f, err := parser.ParseFile(fset, file, nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		sleeps := false
+		ast.Inspect(f, func(n ast.Node) bool {
+			if s, ok := n.(*ast.SelectorExpr); ok && s.Sel.Name == "Sleep" {
+				if x, ok := s.X.(*ast.Ident); ok && x.Name == "time" {
+					sleeps = true
+					if realSleeps[file] == "" {
+						t.Errorf("%v: a test sleeps on the real clock; see realSleeps", fset.Position(n.Pos()))
+					}
+				}
+			}
+			return true
+		})
+		if realSleeps[file] != "" && !sleeps {
+			t.Errorf("realSleeps lists %s, which does not sleep", file)
+		}
+	}
+}

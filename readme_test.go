@@ -1,0 +1,133 @@
+package asyncio_test
+
+import (
+	"os"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+var readmes = []string{"README.md", "README.zh-CN.md"}
+
+func readFile(t *testing.T, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// fenced returns the contents of doc's code blocks in language lang.
+func fenced(doc, lang string) []string {
+	var blocks []string
+	for rest := doc; ; {
+		_, after, ok := strings.Cut(rest, "\n```"+lang+"\n")
+		if !ok {
+			return blocks
+		}
+		block, tail, _ := strings.Cut(after, "```\n")
+		blocks, rest = append(blocks, block), tail
+	}
+}
+
+func sections(doc string) []string {
+	return regexp.MustCompile(`(?m)^#+ .*$`).FindAllString(doc, -1)
+}
+
+// examples/readme has tests of its own, so what is its program is known to work.
+func TestReadme_ExampleIsTheProgram(t *testing.T) {
+	program := readFile(t, "examples/readme/main.go")
+	output := regexp.MustCompile(`\t// Output:\n((?:\t// .*\n)+)`).FindStringSubmatch(readFile(t, "examples/readme/main_test.go"))
+	if output == nil {
+		t.Fatal("the example's test does not say what it prints")
+	}
+	prints := strings.ReplaceAll(output[1], "\t// ", "")
+	for _, name := range readmes {
+		doc := readFile(t, name)
+		if got := fenced(doc, "go"); !slices.Equal(got, []string{program}) {
+			t.Errorf("%s: the Go code is %q, want examples/readme/main.go, once: %q", name, got, program)
+		}
+		if got := fenced(doc, "text"); !slices.Equal(got, []string{prints}) {
+			t.Errorf("%s: the example's output is %q, want what its test expects: %q", name, got, prints)
+		}
+	}
+}
+
+func TestReadme_SameInBothLanguages(t *testing.T) {
+	english, chinese := readFile(t, readmes[0]), readFile(t, readmes[1])
+	want := []string{"go run ./cmd/asyncio tutorial\ngo test work\n"}
+	for _, name := range readmes {
+		if got := fenced(readFile(t, name), "sh"); !slices.Equal(got, want) {
+			t.Errorf("%s: set-up commands %q, want %q", name, got, want)
+		}
+	}
+	if e, c := sections(english), sections(chinese); len(e) != len(c) {
+		t.Errorf("sections: %d in English, %d in Chinese:\n%q\n%q", len(e), len(c), e, c)
+	}
+	// Code, numbers and links are the same in every language.
+	for what, re := range map[string]*regexp.Regexp{
+		"table rows": regexp.MustCompile(`(?m)^\|`),
+		"list items": regexp.MustCompile(`(?m)^- `),
+		"ratios":     regexp.MustCompile(`\d+\.\d+`),
+		"links":      regexp.MustCompile(`\]\([^)]*\)`),
+	} {
+		e, c := re.FindAllString(english, -1), re.FindAllString(chinese, -1)
+		slices.Sort(e)
+		slices.Sort(c)
+		if what == "links" { // each links to the other
+			e = slices.DeleteFunc(e, func(s string) bool { return strings.Contains(s, "README") })
+			c = slices.DeleteFunc(c, func(s string) bool { return strings.Contains(s, "README") })
+		}
+		if !slices.Equal(e, c) {
+			t.Errorf("%s differ:\n%q\n%q", what, e, c)
+		}
+	}
+}
+
+var (
+	code    = regexp.MustCompile("`[^`]*`")
+	link    = regexp.MustCompile(`\]\(([^)#]*)(?:#([^)]*))?\)`)
+	dropped = regexp.MustCompile("[^a-z0-9 -]")
+)
+
+// anchor is what a heading is called in a link, as web pages of repositories have it.
+func anchor(heading string) string {
+	text := strings.ToLower(strings.TrimSpace(strings.TrimLeft(heading, "#")))
+	return strings.ReplaceAll(dropped.ReplaceAllString(text, ""), " ", "-")
+}
+
+func TestDocuments_LinksLeadSomewhere(t *testing.T) {
+	for _, name := range files(t, "*.md") {
+		for _, m := range link.FindAllStringSubmatch(code.ReplaceAllString(readFile(t, name), ""), -1) {
+			target, fragment := path.Join(path.Dir(name), m[1]), m[2]
+			if m[1] == "" {
+				target = name
+			}
+			if strings.Contains(m[1], "://") {
+				continue
+			}
+			if _, err := os.Stat(target); err != nil {
+				t.Errorf("%s links to %s: %v", name, m[1], err)
+				continue
+			}
+			if fragment == "" {
+				continue
+			}
+			if !slices.ContainsFunc(sections(readFile(t, target)), func(h string) bool { return anchor(h) == fragment }) {
+				t.Errorf("%s links to %s#%s, which has no such section", name, target, fragment)
+			}
+		}
+	}
+}
+
+func TestDocuments_ArchitectureListsEveryFile(t *testing.T) {
+	doc := readFile(t, "ARCHITECTURE.md")
+	for _, file := range files(t, "*.go") {
+		if path.Dir(file) == "." && !strings.HasSuffix(file, "_test.go") && !strings.Contains(doc, "| ["+file+"]("+file+") |") {
+			t.Errorf("ARCHITECTURE.md does not say what is in %s", file)
+		}
+	}
+}

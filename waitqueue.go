@@ -1,0 +1,125 @@
+package asyncio
+
+import "context"
+
+// waitQueue is the queue of tasks under every synchronisation primitive: fair, cancellable,
+// first in, first out. It stands for the deque of futures that CPython's primitives keep, with
+// the same states and the same number of iterations.
+//
+//	W1 A waiter is in the queue from the time its task parks until the task has resumed,
+//	   whatever woke it. So a primitive that looks at the queue sees also those on their way out.
+//	W2 A waiter is pending, woken (by wake) or cancelled (by a cancel of its task or the end of
+//	   its context), once. Waking is a hand-over: the waker has set aside what it gives.
+//	W3 A cancel can reach a waiter that has been woken but has not resumed (S13). Then wait
+//	   returns an error and woken is true: the primitive must pass on what it was given.
+//
+// It is for the loop only.
+type waitQueue struct {
+	first, last *waiter
+}
+
+// waiter is one task in a waitQueue.
+type waiter struct {
+	t          *task
+	q          *waitQueue
+	prev, next *waiter
+	woken      bool
+}
+
+// wait parks the current task at the end of the queue until it is woken. On return the
+// waiter has left the queue. The error is that of the wait (W3), or says that there is no
+// task to park, in which case woken is false.
+func (q *waitQueue) wait(ctx context.Context, caller string) (woken bool, err error) {
+	t, err := taskOf(ctx, caller)
+	if err != nil {
+		return false, err
+	}
+	if ctx.Err() != nil {
+		return false, context.Cause(ctx)
+	}
+	w := &waiter{t: t}
+	q.push(w)
+	defer q.remove(w) // also when the loop is closed meanwhile and unwinds the task
+	err = t.park(ctx)
+	return w.woken, err
+}
+
+// pending reports whether the waiter has neither been woken nor cancelled.
+func (w *waiter) pending() bool { return !w.woken && w.t.parked }
+
+// wake wakes a pending waiter and reports whether it was pending.
+func (w *waiter) wake() bool {
+	if !w.pending() {
+		return false
+	}
+	w.woken = true
+	return w.t.unpark()
+}
+
+// wakeFirst wakes the oldest waiter if it is pending, and nobody if it is not: the oldest is
+// then on its way and will see to the next.
+func (q *waitQueue) wakeFirst() bool { return q.first != nil && q.first.wake() }
+
+// wakeNext wakes the oldest pending waiter and reports whether there was one.
+func (q *waitQueue) wakeNext() bool {
+	for w := q.first; w != nil; w = w.next {
+		if w.wake() {
+			return true
+		}
+	}
+	return false
+}
+
+// wakeAll wakes all pending waiters, oldest first.
+func (q *waitQueue) wakeAll() {
+	for w := q.first; w != nil; w = w.next {
+		w.wake()
+	}
+}
+
+// hasLive reports whether a waiter is in the queue that was not cancelled.
+func (q *waitQueue) hasLive() bool {
+	for w := q.first; w != nil; w = w.next {
+		if w.woken || w.t.parked {
+			return true
+		}
+	}
+	return false
+}
+
+// len counts the waiters in the queue, those on their way out too, as CPython's reprs do.
+func (q *waitQueue) len() int {
+	n := 0
+	for w := q.first; w != nil; w = w.next {
+		n++
+	}
+	return n
+}
+
+func (q *waitQueue) push(w *waiter) {
+	w.q = q
+	if q.last == nil {
+		q.first = w
+	} else {
+		q.last.next, w.prev = w, q.last
+	}
+	q.last = w
+}
+
+// remove takes w out of whichever queue it is in.
+func (q *waitQueue) remove(w *waiter) {
+	if w.q != q {
+		return
+	}
+	if w.prev == nil {
+		q.first = w.next
+	} else {
+		w.prev.next = w.next
+	}
+	if w.next == nil {
+		q.last = w.prev
+	} else {
+		w.next.prev = w.prev
+	}
+	w.q, w.prev, w.next = nil, nil, nil
+}
