@@ -1,5 +1,5 @@
-// Package asyncio is Python's asyncio for Go: coroutines, tasks and an event loop, concurrent
-// on one thread, whose order and time are under control.
+// Package asyncio is Python's asyncio for Go: coroutines, tasks and an event loop, concurrent,
+// one step at a time, whose order and time are under control.
 //
 //	func main() {
 //		_, err := asyncio.Run(context.Background(), asyncio.Do(func(ctx context.Context) error {

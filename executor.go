@@ -130,8 +130,8 @@ func (l *EventLoop) defaultExecutor() (Executor, error) {
 
 // ShutdownDefaultExecutor refuses further jobs for the default executor and suspends until
 // those submitted are done. After timeout, in real time because that is what they take, it
-// gives up, logs the stacks of those that go on, and returns [context.DeadlineExceeded].
-// Run calls it. A cancel ends the wait; the executor stays shut down.
+// gives up, logs the stacks of those that go on, and returns [context.DeadlineExceeded]; at
+// once if timeout is not positive. Run calls it. A cancel ends the wait; the executor stays shut down.
 func (l *EventLoop) ShutdownDefaultExecutor(ctx context.Context, timeout time.Duration) error {
 	l.executorClosed = true
 	if l.executor == nil {

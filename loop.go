@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -74,6 +75,10 @@ type EventLoop struct {
 	closing atomic.Bool // Close has begun; nothing may suspend any more
 	closed  atomic.Bool
 	debug   atomic.Bool
+
+	// unwinding decides who ends a task whose goroutine Close gives up on: Close, or
+	// the goroutine after all.
+	unwinding sync.Mutex
 
 	// guard tells what a call to the loop must be checked for. Zero: nothing.
 	// guardParked: the loop waits, so whoever asks is foreign. guardClosed: it is
@@ -373,6 +378,7 @@ func (l *EventLoop) Close() error {
 	accepted := l.inbox.close()
 	var dropped readyQueue
 	l.ready.sift(&dropped)
+	l.timers.clear() // none fires because the loop closes
 	for _, cb := range accepted {
 		l.admit(cb)
 	}
@@ -408,7 +414,7 @@ func (l *EventLoop) Close() error {
 	if l.rootWatch != nil && l.rootWatch.stop != nil {
 		l.rootWatch.stop()
 	}
-	l.timers = nil
+	l.timers.clear()
 	l.stacks.drain()
 	l.closed.Store(true)
 	if l.goexit {

@@ -372,6 +372,25 @@ func TestLoop_StartsFromALockedThread(t *testing.T) {
 	must(t, <-done)
 }
 
+// Closing drops callbacks and timers, those that are due too.
+func TestClose_DropsCallbacksAndTimers(t *testing.T) {
+	l := sim.NewEventLoop(t.Context())
+	l.CallLater(0, func() { t.Error("a timer fired") })
+	l.CallLater(-1, func() { t.Error("a timer fired") })
+	l.CallSoon(func() { t.Error("a callback ran") })
+	ran := false
+	_, err := l.CallSoonThreadsafe(func() {
+		ran = true
+		l.CallLater(0, func() { t.Error("a timer set while closing fired") })
+		l.CallSoon(func() { t.Error("a callback scheduled while closing ran") })
+	})
+	must(t, err)
+	must(t, l.Close())
+	if !ran {
+		t.Error("what was accepted from outside did not run")
+	}
+}
+
 func TestLoop_String(t *testing.T) {
 	l := newLoop(t)
 	h := l.CallLater(1500*time.Millisecond, func() {})

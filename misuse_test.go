@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"testing"
 	"time"
 
@@ -257,12 +258,10 @@ func TestMisuse_ForeignGoroutine(t *testing.T) {
 			f := asyncio.CreateFuture[int](ctx)
 			h := l.CallLater(time.Hour, func() {})
 			errs, err := asyncio.ToThread(ctx, func(context.Context) (map[string]error, error) {
-				for {
-					errs := attempts(ctx, l, f, h)
-					if errors.Is(errs["Sleep"], asyncio.ErrForeignGoroutine) {
-						return errs, nil
-					}
+				for !asyncio.Parked(l) {
+					runtime.Gosched()
 				}
+				return attempts(ctx, l, f, h), nil
 			})
 			check(t, errs)
 			h.Cancel()

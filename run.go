@@ -12,7 +12,7 @@ import (
 // A RunOption is an option of [Run] and [NewRunner].
 type RunOption struct {
 	factory  func(context.Context) *EventLoop
-	shutdown time.Duration
+	shutdown *time.Duration
 	debug    int8 // 0: as the loop has it, 1: on, -1: off
 	signals  int8 // likewise; the default is on
 }
@@ -30,8 +30,8 @@ func LoopFactory(factory func(context.Context) *EventLoop) RunOption {
 func HandleSIGINT(enabled bool) RunOption { return RunOption{signals: onOff(enabled)} }
 
 // ShutdownTimeout bounds how long closing the runner waits for the jobs of the default
-// executor. The default is CPython's, five minutes.
-func ShutdownTimeout(d time.Duration) RunOption { return RunOption{shutdown: d} }
+// executor; one that is not positive does not wait. The default is CPython's, five minutes.
+func ShutdownTimeout(d time.Duration) RunOption { return RunOption{shutdown: &d} }
 
 func onOff(b bool) int8 {
 	if b {
@@ -48,8 +48,8 @@ const executorJoinTimeout = 300 * time.Second
 // and the loop is closed: nothing of it is left.
 //
 // The tasks' contexts descend from ctx; when it is done, every await fails with its cause. Run
-// blocks the calling goroutine, which may be any one that is not itself a task: from within a
-// loop it returns [ErrLoopRunning].
+// blocks the calling goroutine, which may be any one, also one locked to its thread. In a task it
+// would block the task's loop: with the task's ctx it returns [ErrLoopRunning] instead.
 //
 // SIGINT cancels main; if it ends cancelled, Run returns [ErrKeyboardInterrupt]. From then on
 // SIGINT has its usual effect again, so a second one ends the program at once. Of several
@@ -96,7 +96,7 @@ func NewRunner(ctx context.Context, opts ...RunOption) *Runner {
 		if o.factory != nil {
 			r.opts.factory = o.factory
 		}
-		if o.shutdown != 0 {
+		if o.shutdown != nil {
 			r.opts.shutdown = o.shutdown
 		}
 		if o.debug != 0 {
@@ -173,12 +173,20 @@ func cancelOnSIGINT(l *EventLoop, t *task) (interrupted func() bool, restore fun
 	signal.Notify(signals, os.Interrupt)
 	go func() {
 		defer close(ended)
-		defer signal.Stop(signals)
 		select {
 		case <-signals:
+			signal.Stop(signals)
 			got.Store(true)
 			_, _ = l.CallSoonThreadsafe(func() { t.fut.Cancel() })
+			select {
+			case <-signals: // a second one, between the first and Stop
+				if p, err := os.FindProcess(os.Getpid()); err == nil {
+					_ = p.Signal(os.Interrupt)
+				}
+			default:
+			}
 		case <-over:
+			signal.Stop(signals)
 		}
 	}()
 	return got.Load, func() {
@@ -205,9 +213,9 @@ func (r *Runner) Close() (err error) {
 		return nil
 	}
 	defer func() { err = join(err, l.Close()) }()
-	timeout := r.opts.shutdown
-	if timeout == 0 {
-		timeout = executorJoinTimeout
+	timeout := executorJoinTimeout
+	if r.opts.shutdown != nil {
+		timeout = *r.opts.shutdown
 	}
 	if l.firstTask == nil && l.executor == nil {
 		return nil

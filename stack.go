@@ -31,6 +31,8 @@ type stack struct {
 	*coro.Coro
 	start *task  // to be started here, eagerly (K7)
 	id    uint64 // of its goroutine; found in debug mode only
+
+	abandoned bool // Close has given up on it; guarded by EventLoop.unwinding
 }
 
 type stackPool struct {

@@ -250,7 +250,12 @@ func (t *task) call() (err error) {
 			return
 		}
 		if l.closing.Load() {
-			t.end(&CancelledError{cause: ErrLoopClosed})
+			l.unwinding.Lock()
+			defer l.unwinding.Unlock()
+			if !s.abandoned {
+				t.end(&CancelledError{cause: ErrLoopClosed})
+			}
+			return
 		} else {
 			t.end(ErrGoexit)
 			t.fut.retrieved() // the exit of Run says it
@@ -463,6 +468,9 @@ func (l *EventLoop) destroy(t *task) {
 		select {
 		case <-gone:
 		case <-limit.C:
+			l.unwinding.Lock()
+			s.abandoned = true
+			l.unwinding.Unlock()
 			l.CallExceptionHandler(ExceptionContext{
 				Message: fmt.Sprintf("task does not unwind: a deferred function blocks (%v passed); its goroutine is left behind", unwindLimit),
 				Task:    t.self, Stack: stacksWith("internal/coro."),

@@ -61,6 +61,14 @@ func (h *timerHeap) remove(t *timer) bool {
 	return true
 }
 
+// clear takes all timers out.
+func (h *timerHeap) clear() {
+	for _, t := range *h {
+		t.pos = 0
+	}
+	*h = nil
+}
+
 func (h timerHeap) up(i int) {
 	t := h[i]
 	for i > 0 {
