@@ -16,9 +16,10 @@ import (
 //	   waits for it still gets it.
 //	C3 A task that was already due to resume keeps what it was due to get; the
 //	   context speaks at its next await. Nothing that arrived is lost.
-//	C4 The end of a context reaches the loop through the inbox, sent by
+//	C4 The end of a standard context reaches the loop through the inbox, sent by
 //	   context.AfterFunc; on a polling driver (virtual time) each iteration looks
-//	   instead, because the arrival of a goroutine is not deterministic.
+//	   instead, because the arrival of a goroutine is not deterministic. The end of
+//	   a context made here is known to the loop (see clockContext).
 
 type loopKey struct{}
 
@@ -97,7 +98,7 @@ type watch struct {
 	done  <-chan struct{}
 	first *watchLink // the tasks, oldest first; unused by the root watch
 	last  *watchLink
-	stop  func() bool // of context.AfterFunc; nil on a polling driver
+	stop  func() bool // of context.AfterFunc
 	prev  *watch      // in the loop's list, oldest first, for polling
 	next  *watch
 	fired bool
@@ -112,8 +113,10 @@ type watchLink struct {
 
 // watch adds t to the tasks to be woken when ctx is done.
 func (l *EventLoop) watch(t *task, ctx context.Context, done <-chan struct{}) *watchLink {
-	w := l.watches[done]
-	if w == nil {
+	var w *watch
+	if c := clockOf(ctx, done); c != nil {
+		w = &c.watch
+	} else if w = l.watches[done]; w == nil {
 		w = &watch{loop: l, ctx: ctx, done: done}
 		if l.watches == nil {
 			l.watches = make(map[<-chan struct{}]*watch)
@@ -166,9 +169,12 @@ func (l *EventLoop) watchRoot() {
 }
 
 func (w *watch) listen() {
-	if !w.loop.drv.Polls() {
-		w.stop = context.AfterFunc(w.ctx, func() { _ = w.loop.post(w) })
+	l := w.loop
+	tell := func() { _ = l.post(w) }
+	if l.drv.Polls() {
+		tell = l.drv.Wake // in case it waits for real work; then it looks
 	}
+	w.stop = context.AfterFunc(w.ctx, tell)
 }
 
 func (w *watch) close() {
@@ -194,12 +200,13 @@ func (w *watch) close() {
 
 // arrive runs on the loop when the context is known to be done.
 func (w *watch) arrive() {
-	if w == w.loop.rootWatch {
-		for t := w.loop.firstTask; t != nil; t = t.next {
+	if l := w.loop; w == l.rootWatch {
+		for t := l.firstTask; t != nil; t = t.next {
 			if t.onRoot {
 				t.interrupt()
 			}
 		}
+		l.rootClock.endChildren()
 	}
 	for link := w.first; link != nil; link = link.next {
 		link.t.interrupt()
@@ -224,12 +231,32 @@ func (l *EventLoop) pollWatches() {
 
 // A clockContext ends on the loop's clock. Below it is a standard cancel context,
 // so that contexts derived from it with the standard library follow at once.
+//
+// If everything that can end it is known to the loop (its timer, its cancel function, a
+// parent of which the same is true), it is told: the loop passes the end on from parent to
+// child, and needs neither to listen for it nor to poll.
 type clockContext struct {
 	context.Context
 	loop     *EventLoop
 	cancel   context.CancelCauseFunc
 	deadline time.Time // zero if none
 	timer    timer
+
+	told       bool
+	watch      watch         // if told: the tasks that wait with it
+	family     *clockContext // if told: its parent, or the loop's rootClock
+	child      *clockContext // the youngest
+	prev, next *clockContext // siblings, younger and older
+}
+
+type clockKey struct{}
+
+// clockOf returns the told clockContext that ends when done is closed, nil if there is none.
+func clockOf(ctx context.Context, done <-chan struct{}) *clockContext {
+	if c, ok := ctx.Value(clockKey{}).(*clockContext); ok && c.told && c.Done() == done {
+		return c
+	}
+	return nil
 }
 
 // WithCancel is [context.WithCancel] for a loop: cancel wakes the tasks that wait
@@ -269,8 +296,50 @@ func WithDeadline(ctx context.Context, when time.Duration) (_ context.Context, c
 func newClockContext(ctx context.Context, caller string) *clockContext {
 	l := mustLoop(ctx, caller)
 	c := &clockContext{loop: l}
+	c.watch.loop = l
 	c.Context, c.cancel = context.WithCancelCause(ctx)
+	switch done := ctx.Done(); {
+	case done == nil:
+		c.told = true
+	case done == l.rootDone:
+		l.watchRoot()
+		c.join(&l.rootClock)
+	default:
+		if parent := clockOf(ctx, done); parent != nil {
+			c.join(parent)
+		}
+	}
 	return c
+}
+
+func (c *clockContext) join(parent *clockContext) {
+	c.told, c.family = true, parent
+	if c.next = parent.child; c.next != nil {
+		c.next.prev = c
+	}
+	parent.child = c
+}
+
+func (c *clockContext) leave() {
+	if c.family == nil {
+		return
+	}
+	if c.prev == nil {
+		c.family.child = c.next
+	} else {
+		c.prev.next = c.next
+	}
+	if c.next != nil {
+		c.next.prev = c.prev
+	}
+	c.family, c.prev, c.next = nil, nil, nil
+}
+
+func (c *clockContext) Value(key any) any {
+	if key == (clockKey{}) {
+		return c
+	}
+	return c.Context.Value(key)
 }
 
 func (c *clockContext) Deadline() (time.Time, bool) {
@@ -312,7 +381,28 @@ func (c *clockContext) release() {
 // arrive runs on the loop once the context is done.
 func (c *clockContext) arrive() {
 	c.loop.timers.remove(&c.timer)
-	if w := c.loop.watches[c.Done()]; w != nil {
-		w.arrive()
+	if !c.told {
+		if w := c.loop.watches[c.Done()]; w != nil {
+			w.arrive()
+		}
+		return
+	}
+	c.leave()
+	c.watch.arrive()
+	c.endChildren()
+}
+
+// endChildren passes the end of c on, to the oldest first as they would be told one by one.
+func (c *clockContext) endChildren() {
+	last := c.child
+	for last != nil && last.next != nil {
+		last = last.next
+	}
+	for last != nil {
+		before := last.prev
+		if last.Context.Err() != nil {
+			last.arrive()
+		}
+		last = before
 	}
 }

@@ -41,7 +41,7 @@ func (l *EventLoop) DefaultExceptionHandler(c ExceptionContext) {
 	var attrs []any
 	add := func(key string, value any) { attrs = append(attrs, slog.Any(key, value)) }
 	if c.Exception != nil {
-		add("exception", c.Exception.Error())
+		add("exception", fmt.Sprint(c.Exception)) // which survives an Error method that panics
 	}
 	if c.Task != nil {
 		add("task", c.Task.String())
@@ -69,20 +69,52 @@ func (l *EventLoop) CallExceptionHandler(c ExceptionContext) {
 		l.DefaultExceptionHandler(c)
 		return
 	}
+	if !l.closing.Load() {
+		l.runExceptionHandler(c)
+		return
+	}
+	// Close must get to its end even if the handler exits its goroutine.
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		l.runExceptionHandler(c)
+	}()
+	<-done
+}
+
+func (l *EventLoop) runExceptionHandler(c ExceptionContext) {
+	returned := false
 	defer func() {
+		if returned {
+			return
+		}
 		if v := recover(); v != nil {
 			l.DefaultExceptionHandler(ExceptionContext{
 				Message:   "unhandled error in exception handler",
 				Exception: &PanicError{Value: v, Stack: debug.Stack()},
 				Source:    fmt.Sprintf("%+v", c),
 			})
+			return
 		}
+		l.haltByGoexit()
 	}()
 	l.exceptionHandler(l, c)
+	returned = true
 }
 
 // invoke runs a user's callback. src is the function to name it by.
 func (l *EventLoop) invoke(fn func(), src any, handle any) {
+	returned := false
+	defer func() {
+		if !returned {
+			l.haltByGoexit() // whatever a deferred function did meanwhile; see task.call
+		}
+	}()
+	l.invokeRecovering(fn, src, handle)
+	returned = true
+}
+
+func (l *EventLoop) invokeRecovering(fn func(), src any, handle any) {
 	returned := false
 	defer func() {
 		if returned {
@@ -95,9 +127,7 @@ func (l *EventLoop) invoke(fn func(), src any, handle any) {
 			}
 			c.Handle, _ = handle.(fmt.Stringer)
 			l.CallExceptionHandler(c)
-			return
 		}
-		l.goexit, l.halted, l.todo = true, true, 0
 	}()
 	fn()
 	returned = true

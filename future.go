@@ -43,7 +43,7 @@ type Future[T any] struct {
 //	F1 pending -> finished or cancelled, once.
 //	F2 Done callbacks never run inline: completing schedules each, in the order of
 //	   adding, and adding one to a done future schedules it (S9).
-//	F3 err is set when cancelled (a *CancelledError) and when finished with an error.
+//	F3 err is set when cancelled (a *CancelledError, perhaps wrapped) and when finished with an error.
 type future struct {
 	_    noCopy
 	loop *EventLoop
@@ -59,6 +59,8 @@ type future struct {
 
 	report *report // set while err waits for someone to look at it
 	state  futureState
+	shown  bool   // repr is at work on it
+	quiet  bool   // of a task: do not report it if it is destroyed pending
 	mark   uint32 // scratch of combinators: seen in the pass with this number
 }
 
@@ -139,6 +141,7 @@ func (f *future) requestCancel(cause error, msg []string) bool {
 	if t := f.loop.current; t != nil {
 		c.By = t.GetName()
 	}
+	defer func() { f.loop.cancelCircle = false }()
 	return f.cancel(c)
 }
 
@@ -150,11 +153,11 @@ func (f *future) cancel(c *CancelledError) bool {
 	return f.finishCancelled(c)
 }
 
-func (f *future) finishCancelled(c *CancelledError) bool {
+func (f *future) finishCancelled(err error) bool {
 	if f.state != pending {
 		return false
 	}
-	f.state, f.err = cancelled, c
+	f.state, f.err = cancelled, err
 	f.scheduleCallbacks()
 	return true
 }
@@ -233,8 +236,12 @@ func (f *future) await(ctx context.Context) error {
 	}
 	f.addCallback(t)
 	t.waiter = f
-	if t.mustCancel && f.cancel(t.cancelErr) { // S14
-		t.mustCancel = false
+	if t.mustCancel { // S14
+		t.descending = true
+		if f.cancel(t.cancelErr) {
+			t.mustCancel = false
+		}
+		t.descending = false
 	}
 	interrupted := t.block(ctx)
 	t.waiter = nil
@@ -352,7 +359,7 @@ func (f *Future[T]) AddDoneCallback(fn func(*Future[T])) *DoneCallback {
 // RemoveDoneCallback takes c back if it has not been scheduled yet, and returns how many
 // callbacks it removed, one or none. (Python removes by equality; Go's functions have none.)
 func (f *Future[T]) RemoveDoneCallback(c *DoneCallback) int {
-	f.loop.mustBeOwner("RemoveDoneCallback")
+	f.loop.mustNotBeForeign("RemoveDoneCallback")
 	return f.removeCallback(c)
 }
 

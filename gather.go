@@ -105,13 +105,13 @@ func gather[T any, A Awaitable[T]](ctx context.Context, aws []A, all bool) (*gat
 			}
 			t := &tasks[0]
 			tasks = tasks[1:]
-			t.coro, t.quiet = a, true
+			t.coro, t.Future.quiet = a, true
 			t.join(l, ctx, t)
 			l.schedule(&t.task, nil)
 			g.children[i] = &t.Future
 		default:
 			g.children[i] = EnsureFuture(ctx, a.(Awaitable[T]))
-			g.children[i].super.(*task).quiet = true
+			g.children[i].quiet = true
 		}
 	}
 	l.mark++
@@ -152,15 +152,16 @@ func (g *gathering[T]) cancel(c *CancelledError) bool {
 	if g.outer.state != pending {
 		return false
 	}
-	any := false
+	any, circle := false, false
 	for _, child := range g.children {
 		if child.cancel(c) {
 			any = true
 		}
+		circle = circle || g.outer.loop.cancelCircle
+		g.outer.loop.cancelCircle = false
 	}
-	if any {
-		g.cancelled = true
-	}
+	g.outer.loop.cancelCircle = circle && !any // T7: for whoever waits for the gathering
+	g.cancelled = g.cancelled || any
 	return any
 }
 

@@ -44,7 +44,7 @@ type TimerHandle struct {
 
 // Cancel keeps the callback from running, if it has not begun. It is for the loop only.
 func (h *TimerHandle) Cancel() {
-	h.loop.mustBeOwner("Cancel")
+	h.loop.mustNotBeForeign("Cancel")
 	h.Handle.Cancel()
 	h.loop.timers.remove(&h.timer)
 }

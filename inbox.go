@@ -13,7 +13,8 @@ import (
 //	X2 After close nothing is accepted.
 //	X3 What was accepted runs, at the latest while the loop closes.
 type inbox struct {
-	some atomic.Bool // the list is not empty; read without the lock by the loop
+	some     atomic.Bool // the list is not empty; read without the lock by the loop
+	emptying bool        // an arrival that schedules must not start on the next list (X1); the loop's
 
 	mu     sync.Mutex
 	list   []callback
@@ -47,10 +48,12 @@ func (l *EventLoop) emptyInbox() {
 	b.list, b.spare = b.spare[:0], nil
 	b.some.Store(false)
 	b.mu.Unlock()
+	b.emptying = true
 	for i, cb := range list {
 		list[i] = nil
 		l.admit(cb)
 	}
+	b.emptying = false
 	if cap(list) <= 1<<14 {
 		b.mu.Lock()
 		b.spare = list[:0]

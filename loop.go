@@ -56,6 +56,8 @@ type EventLoop struct {
 	stacks  stackPool
 	current *task
 
+	cancelCircle bool // a cancel on its way down has met a task it came from (T7)
+
 	firstTask, lastTask *task // not done, in order of creation
 	taskSeq             uint32
 	mark                uint32 // what future.mark is compared to
@@ -65,6 +67,7 @@ type EventLoop struct {
 	firstWatch, lastWatch *watch
 	rootDone              <-chan struct{} // of ctx
 	rootWatch             *watch          // on ctx, once a task has waited with it
+	rootClock             clockContext    // parent of the clockContexts made from ctx
 
 	exceptionHandler func(*EventLoop, ExceptionContext)
 	executor         Executor // default executor, made by its first use
@@ -185,7 +188,12 @@ func (l *EventLoop) RunForever() error {
 	if !l.running.CompareAndSwap(false, true) {
 		return fmt.Errorf("%w: a task that needs another run can await it, or hand it to a goroutine with ToThread", ErrLoopRunning)
 	}
+	if l.closed.Load() { // by another goroutine, just now
+		l.running.Store(false)
+		return fmt.Errorf("%w (in RunForever)", ErrLoopClosed)
+	}
 	l.runToHalt()
+	l.stopping = false // also if the run ended otherwise
 	l.running.Store(false)
 	if l.goexit {
 		l.goexit = false
@@ -208,9 +216,13 @@ func (l *EventLoop) runToHalt() {
 		l.stacks.hub()
 	}()
 	<-done
+	l.stacks.mourn()
 	l.guard.Store(0)
 	l.ready.shrink()
 }
+
+// haltByGoexit ends the run because a goroutine of the loop is exiting.
+func (l *EventLoop) haltByGoexit() { l.goexit, l.halted, l.todo = true, true, 0 }
 
 // deadlock describes who waits while nothing can happen.
 func (l *EventLoop) deadlock() error {
@@ -307,7 +319,7 @@ func (l *EventLoop) putBack(e entry) {
 
 // schedule appends cb to the ready queue (L5).
 func (l *EventLoop) schedule(cb callback, fut *future) {
-	if l.inbox.some.Load() {
+	if l.inbox.some.Load() && !l.inbox.emptying {
 		l.emptyInbox()
 	}
 	l.ready.push(entry{cb, fut})
@@ -331,6 +343,13 @@ func (l *EventLoop) checkOwner(caller string) error {
 		return fmt.Errorf("%w (in %s)", ErrForeignGoroutine, caller)
 	}
 	return nil
+}
+
+// mustNotBeForeign is for cleaning up, which is allowed on a closed loop.
+func (l *EventLoop) mustNotBeForeign(caller string) {
+	if l.guard.Load() != guardClosed {
+		l.mustBeOwner(caller)
+	}
 }
 
 func (l *EventLoop) mustBeOwner(caller string) {
@@ -391,7 +410,7 @@ func (l *EventLoop) Close() error {
 	l.closing.Store(true)
 	l.guard.Store(guardClosed)
 	for t := l.firstTask; t != nil; t = t.next {
-		if !t.quiet {
+		if !t.fut.quiet {
 			l.CallExceptionHandler(ExceptionContext{Message: "Task was destroyed but it is pending!", Task: t.self})
 		}
 	}
@@ -411,7 +430,7 @@ func (l *EventLoop) Close() error {
 	for w := l.firstWatch; w != nil; w = l.firstWatch {
 		w.close()
 	}
-	if l.rootWatch != nil && l.rootWatch.stop != nil {
+	if l.rootWatch != nil {
 		l.rootWatch.stop()
 	}
 	l.timers.clear()

@@ -1,7 +1,6 @@
 package asyncio
 
 import (
-	"errors"
 	"fmt"
 	"runtime"
 	"strings"
@@ -11,6 +10,11 @@ import (
 
 // repr describes a future or task; value is its result if it has one.
 func (f *future) repr(value any) string {
+	if f.shown { // its result leads back to it
+		return "..."
+	}
+	f.shown = true
+	defer func() { f.shown = false }()
 	var b strings.Builder
 	t, isTask := f.super.(*task)
 	if !isTask {
@@ -139,18 +143,19 @@ func reprValue(v any) string {
 		return reprString(shorten(v))
 	case error:
 		return reprError(v)
+	case AnyFuture:
+		return v.String()
 	}
 	return shorten(fmt.Sprintf("%v", v))
 }
 
 // reprError is Python's ValueError('text').
 func reprError(err error) string {
-	var p *PanicError
-	if errors.As(err, &p) {
+	if p, ok := err.(*PanicError); ok {
 		return fmt.Sprintf("PanicError(%s)", reprString(fmt.Sprint(p.Value)))
 	}
 	name := strings.TrimPrefix(fmt.Sprintf("%T", err), "*")
-	return fmt.Sprintf("%s(%s)", name, reprString(err.Error()))
+	return fmt.Sprintf("%s(%s)", name, reprString(fmt.Sprint(err))) // Sprint survives an Error that panics
 }
 
 // reprString quotes as Python does: with single quotes unless that needs escapes.

@@ -294,11 +294,14 @@ func runUntilComplete[T any, F interface {
 }](l *EventLoop, f F) (T, error) {
 	var zero T
 	if t, ok := f.core().super.(*task); ok {
-		t.quiet = true // its caller is told, so Close need not say it
+		t.fut.quiet = true // its caller is told, so Close need not say it
 	}
-	stop := (*stopCallback)(l)
+	stop := &stopCallback{l: l}
 	f.core().addCallback(stop)
-	defer f.core().removeCallback(stop)
+	defer func() {
+		f.core().removeCallback(stop)
+		stop.l = nil // it may be in the ready queue
+	}()
 	if err := l.RunForever(); err != nil {
 		return zero, err
 	}
@@ -308,9 +311,13 @@ func runUntilComplete[T any, F interface {
 	return f.Result()
 }
 
-// stopCallback is a loop as the done callback that stops it.
-type stopCallback EventLoop
+// stopCallback is the done callback that stops the loop; l is nil once the run is over.
+type stopCallback struct{ l *EventLoop }
 
-func (l *stopCallback) fire(*future) { l.stopping = true }
+func (c *stopCallback) fire(*future) {
+	if c.l != nil {
+		c.l.stopping = true
+	}
+}
 
-func (l *stopCallback) String() string { return "RunUntilComplete()" }
+func (c *stopCallback) String() string { return "RunUntilComplete()" }

@@ -152,7 +152,9 @@ func (p *stackPool) dispatchOn(t *task) bool {
 				p.bury(s)
 			}
 		} else if t.waiter == next.fut && !t.watching {
-			l.begin(next, t.stack) // K5
+			t.covered = true // K5
+			l.begin(next, t.stack)
+			t.covered = false
 			if p.dispatcher != t.stack {
 				return false
 			}
@@ -179,10 +181,16 @@ func (p *stackPool) drain() {
 	for _, s := range p.idle {
 		<-s.Kill()
 	}
+	p.idle = nil
+	p.mourn()
+}
+
+// mourn waits until the dead stacks are gone.
+func (p *stackPool) mourn() {
 	for _, gone := range p.burials {
 		<-gone
 	}
-	p.idle, p.burials = nil, nil
+	p.burials = nil
 }
 
 // enter notes that s has control, for telling foreign goroutines apart.

@@ -31,6 +31,9 @@ import (
 //	T5 A task that is cancelled before it starts ends cancelled without being entered.
 //	T6 A panic ends it with a *PanicError and is reported at once. A Goexit ends
 //	   it with ErrGoexit and halts the run. Closing the loop unwinds it as Goexit does.
+//	T7 If a cancel comes back to a task that it is on its way down from, tasks wait for
+//	   each other in a circle. The last of them whose stack allows it (K5) is then woken with
+//	   the cancellation, as if it had not been waiting. CPython ends in a RecursionError.
 type Task[T any] struct {
 	Future[T]
 	task
@@ -70,7 +73,8 @@ type task struct {
 	interrupted bool // woken by the end of its context
 	watching    bool // waits with a context that can end
 	onRoot      bool // which is the loop's own
-	quiet       bool // do not report it if it is destroyed pending
+	covered     bool // a task it waits for runs on top of it (K5)
+	descending  bool // a cancel is on its way down from it (T7)
 }
 
 // body is the typed part of a task.
@@ -201,10 +205,27 @@ func (t *task) cancel(c *CancelledError) bool {
 	if t.fut.state != pending {
 		return false
 	}
+	l := t.loop()
+	if t.descending { // tasks wait for each other in a circle (T7)
+		l.cancelCircle = true
+		return false
+	}
 	t.cancels++
 	if t.waiter != nil {
-		if t.waiter.cancel(c) {
+		t.descending = true
+		accepted := t.waiter.cancel(c)
+		t.descending = false
+		if accepted {
 			return true // waiter stays: it may ignore the cancel and be cancelled again
+		}
+		if l.cancelCircle {
+			if t.covered {
+				return false
+			}
+			l.cancelCircle = false
+			t.waiter.removeCallback(t)
+			t.waiter = nil
+			l.schedule(t, nil)
 		}
 	} else if t.parked {
 		t.evict(c)
@@ -227,45 +248,82 @@ func (l *EventLoop) begin(t *task, s *stack) {
 	l.enter(s)
 	if t.mustCancel { // T5
 		t.mustCancel = false
-		t.end(t.cancelErr)
+		t.end(t.cancelErr, asCancellation)
 	} else {
 		t.end(t.call())
 	}
 	l.current = nil
 }
 
+// An outcome says what the error that a task ended with is.
+type outcome uint8
+
+const (
+	asResult       outcome = iota // no error, or one like any other
+	asCancellation                // the task ends cancelled
+	asSeen                        // it has been reported, or is what the task was told to end with
+)
+
+// classify looks at the error a coroutine returned, which may run methods of the user's.
+func classify(ctx context.Context, err error) outcome {
+	switch {
+	case err == nil:
+		return asResult
+	case asCancelled(err) != nil:
+		return asCancellation
+	case isCauseOf(ctx, err):
+		return asSeen
+	}
+	return asResult
+}
+
 // call runs the coroutine. On a Goexit it ends the task itself, because call does
-// not return then.
-func (t *task) call() (err error) {
+// not return then. That is told apart from a panic by a layer of its own: a deferred function
+// can panic in the middle of a Goexit, and recovering that does not stop the Goexit.
+func (t *task) call() (err error, as outcome) {
+	returned := false
+	defer func() {
+		if !returned {
+			t.exited()
+		}
+	}()
+	err, as = t.callRecovering()
+	returned = true
+	return err, as
+}
+
+func (t *task) callRecovering() (err error, as outcome) {
 	returned := false
 	defer func() {
 		if returned {
 			return
 		}
-		l, s := t.loop(), t.stack
 		if v := recover(); v != nil {
 			p := &PanicError{Value: v, Stack: debug.Stack()}
-			err = p
-			l.CallExceptionHandler(ExceptionContext{Message: "panic in task", Exception: p, Task: t.self})
-			return
+			err, as = p, asSeen
+			t.loop().CallExceptionHandler(ExceptionContext{Message: "panic in task", Exception: p, Task: t.self})
 		}
-		if l.closing.Load() {
-			l.unwinding.Lock()
-			defer l.unwinding.Unlock()
-			if !s.abandoned {
-				t.end(&CancelledError{cause: ErrLoopClosed})
-			}
-			return
-		} else {
-			t.end(ErrGoexit)
-			t.fut.retrieved() // the exit of Run says it
-			l.goexit, l.halted, l.todo = true, true, 0
-		}
-		l.current = l.below(t, s)
 	}()
 	err = t.self.run(t.ctx)
+	as = classify(t.ctx, err)
 	returned = true
-	return err
+	return err, as
+}
+
+// exited ends a task whose goroutine is exiting.
+func (t *task) exited() {
+	l, s := t.loop(), t.stack
+	if l.closing.Load() {
+		l.unwinding.Lock()
+		defer l.unwinding.Unlock()
+		if !s.abandoned {
+			t.end(&CancelledError{cause: ErrLoopClosed}, asCancellation)
+		}
+		return
+	}
+	t.end(ErrGoexit, asSeen) // the exit of the run says it
+	l.haltByGoexit()
+	l.current = l.below(t, s)
 }
 
 // below returns the task whose wait for t is underneath t on stack s, nil if there is none.
@@ -281,7 +339,7 @@ func (l *EventLoop) below(t *task, s *stack) *task {
 }
 
 // end is T4.
-func (t *task) end(err error) {
+func (t *task) end(err error, as outcome) {
 	l := t.loop()
 	t.stack, t.timer = nil, nil
 	if t.prev == nil {
@@ -298,20 +356,15 @@ func (t *task) end(err error) {
 
 	if err == nil && t.mustCancel {
 		t.mustCancel = false
-		err = t.cancelErr
+		err, as = t.cancelErr, asCancellation
 	}
-	if err == nil {
-		t.fut.finish(nil)
-	} else if c := asCancelled(err); c != nil {
-		t.fut.finishCancelled(c)
-		t.fut.err = err // as returned, with what the coroutine wrapped around it
-	} else {
-		t.fut.finish(err)
-		if _, ok := err.(*PanicError); ok || isCauseOf(t.ctx, err) {
-			// A panic has been reported. An error that is the end of the
-			// task's own context is a task that ended as it was told to.
-			t.fut.retrieved()
-		}
+	if as == asCancellation {
+		t.fut.finishCancelled(err)
+		return
+	}
+	t.fut.finish(err)
+	if as == asSeen {
+		t.fut.retrieved()
 	}
 }
 
@@ -479,7 +532,7 @@ func (l *EventLoop) destroy(t *task) {
 		l.current = nil
 	}
 	if t.fut.state == pending {
-		t.end(&CancelledError{cause: ErrLoopClosed})
+		t.end(&CancelledError{cause: ErrLoopClosed}, asCancellation)
 	}
 }
 

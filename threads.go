@@ -27,11 +27,13 @@ func ToThread[T any](ctx context.Context, fn func(ctx context.Context) (T, error
 	}
 	inside, cancel := context.WithCancelCause(outsideContext{ctx})
 	f := RunInExecutor(ctx, nil, func() (T, error) { return fn(inside) })
-	v, err := f.Await(ctx)
+	err := ErrLoopClosed // unless Await returns
+	defer func() { cancel(err) }()
+	var v T
+	v, err = f.Await(ctx)
 	if !f.Done() {
 		f.Cancel()
 	}
-	cancel(err)
 	return v, err
 }
 
@@ -133,6 +135,7 @@ type ConcurrentFuture[T any] struct {
 	over  bool // done is closed
 	value T
 	err   error
+	waits []func() // to be called when it is over
 	task  *Task[T] // once created; touched on the loop only
 }
 
@@ -158,13 +161,32 @@ func RunCoroutineThreadsafe[T any](coro Coroutine[T], l *EventLoop) *ConcurrentF
 // resolve sets the outcome, if there is none yet.
 func (c *ConcurrentFuture[T]) resolve(v T, err error) bool {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	if c.over {
+		c.mu.Unlock()
 		return false
 	}
 	c.value, c.err, c.over = v, err, true
 	close(c.done)
+	waits := c.waits
+	c.waits = nil
+	c.mu.Unlock()
+	for _, tell := range waits {
+		tell()
+	}
 	return true
+}
+
+// whenDone calls tell, on whatever goroutine, when there is a result.
+func (c *ConcurrentFuture[T]) whenDone(tell func()) {
+	c.mu.Lock()
+	over := c.over
+	if !over {
+		c.waits = append(c.waits, tell)
+	}
+	c.mu.Unlock()
+	if over {
+		tell()
+	}
 }
 
 // Result blocks the calling goroutine until the task is done, or ctx is, and returns its
@@ -227,6 +249,9 @@ func (c *ConcurrentFuture[T]) Await(ctx context.Context) (T, error) {
 	if err != nil {
 		return zero, err
 	}
+	if ctx.Err() != nil {
+		return zero, context.Cause(ctx)
+	}
 	if !c.Done() {
 		l := t.loop()
 		f := CreateFuture[None](ctx)
@@ -235,17 +260,12 @@ func (c *ConcurrentFuture[T]) Await(ctx context.Context) (T, error) {
 				_ = f.SetResult(None{})
 			}
 		}}
-		over := make(chan struct{})
-		defer close(over)
-		l.drv.Hold()
-		go func() {
+		defer arrived.Cancel()
+		if c.loop != l {
+			l.drv.Hold() // the other loop works in real time
 			defer l.drv.Release()
-			select {
-			case <-c.done:
-				_ = l.post(arrived)
-			case <-over:
-			}
-		}()
+		}
+		c.whenDone(func() { _ = l.post(arrived) })
 		if _, err := f.Await(ctx); err != nil {
 			if f.Cancelled() {
 				c.Cancel()

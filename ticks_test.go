@@ -203,7 +203,10 @@ var tickRows = map[string]func(tk *ticker) int{
 	"wait_first_exception": func(tk *ticker) int {
 		f, g := tk.future(), tk.future()
 		return tk.observe(waiting([]*asyncio.Future[int]{f, g}, asyncio.ReturnWhen(asyncio.FirstException)),
-			func(*asyncio.Task[asyncio.None]) { must(tk.t, g.SetException(errTest)) })
+			func(*asyncio.Task[asyncio.None]) {
+				must(tk.t, g.SetException(errTest))
+				_ = g.Exception() // Wait does not look at it
+			})
 	},
 	"wait_cancelled": func(tk *ticker) int {
 		return tk.observe(waiting([]*asyncio.Future[int]{tk.future()}), func(task *asyncio.Task[asyncio.None]) { task.Cancel() })

@@ -132,9 +132,6 @@ type waiting struct {
 func (w *waiting) fire(f *future) {
 	w.left--
 	failed := f.state == finished && f.err != nil
-	if failed && w.when == FirstException {
-		f.retrieved() // CPython asks for the exception here, and only here
-	}
 	if w.left == 0 || w.when == FirstCompleted || failed && w.when == FirstException {
 		w.release()
 	}

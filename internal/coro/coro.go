@@ -30,8 +30,10 @@
 package coro
 
 import (
+	"fmt"
 	"iter"
 	"runtime"
+	"runtime/debug"
 )
 
 // Coro is one stack. Its methods are for the goroutine that holds control.
@@ -57,7 +59,7 @@ func New(body func(*Coro)) *Coro {
 				return
 			}
 			if v := recover(); v != nil {
-				panic(v) // rule 4; the runtime prints both, with the first stack
+				panic(fmt.Sprintf("%v\n\n%s", v, debug.Stack())) // rule 4; the resumer's stack says nothing
 			}
 			if !c.killed {
 				c.dead = true

@@ -42,10 +42,11 @@ func (d *Real) Wait(until time.Duration) error {
 		d.pending.Store(false)
 		return nil
 	}
-	left := until - d.Now()
-	if left <= 0 {
+	now := d.Now()
+	if until <= now {
 		return nil
 	}
+	left := until - now
 	if d.timer == nil {
 		d.timer = time.NewTimer(left)
 	} else {
