@@ -13,6 +13,8 @@ import (
 // The promises about allocation. (The race detector allocates on its own.)
 func TestAllocations(t *testing.T) {
 	run(t, func(ctx context.Context) error {
+		loop(t, ctx).SetDebug(false) // debug mode allocates to find the goroutine's id
+		settle(t, ctx)
 		done := asyncio.CreateFuture[int](ctx)
 		must(t, done.SetResult(1))
 		for name, fn := range map[string]func(){

@@ -43,10 +43,26 @@ func (c *loopContext) String() string { return fmt.Sprintf("%v.EventLoop", c.Con
 type outsideContext struct{ context.Context }
 
 func (c outsideContext) Value(key any) any {
-	if key == (loopKey{}) {
+	switch key.(type) {
+	case loopKey, clockKey:
 		return nil
+	case outsideKey:
+		return true
 	}
 	return c.Context.Value(key)
+}
+
+type outsideKey struct{}
+
+// noLoop is the error for a context that leads to no loop.
+func noLoop(ctx context.Context, caller string) error {
+	switch {
+	case ctx == nil:
+		return fmt.Errorf("%w: nil context (in %s)", ErrInvalidArgument, caller)
+	case ctx.Value(outsideKey{}) != nil:
+		return fmt.Errorf("%w (in %s; this is the ctx of a thread function, which is outside the loop: get the loop before ToThread and use RunCoroutineThreadsafe)", ErrNoRunningLoop, caller)
+	}
+	return fmt.Errorf("%w (in %s)", ErrNoRunningLoop, caller)
 }
 
 // loopOf returns the loop ctx leads to, nil if none.
@@ -65,7 +81,7 @@ func loopOf(ctx context.Context) *EventLoop {
 func mustLoop(ctx context.Context, caller string) *EventLoop {
 	l := loopOf(ctx)
 	if l == nil {
-		panic(fmt.Errorf("%w (in %s)", ErrNoRunningLoop, caller))
+		panic(noLoop(ctx, caller))
 	}
 	l.mustBeOwner(caller)
 	return l
@@ -129,6 +145,9 @@ func (l *EventLoop) watch(t *task, ctx context.Context, done <-chan struct{}) *w
 		}
 		l.lastWatch = w
 		w.listen()
+		if l.drv.Polls() {
+			l.warnOfDeadline(ctx)
+		}
 	}
 	link := &watchLink{w: w, t: t}
 	if w.last == nil {
@@ -138,6 +157,25 @@ func (l *EventLoop) watch(t *task, ctx context.Context, done <-chan struct{}) *w
 	}
 	w.last = link
 	return link
+}
+
+// warnOfDeadline reports a deadline of the standard library's, which counts real time
+// while the loop's is virtual.
+func (l *EventLoop) warnOfDeadline(ctx context.Context) {
+	d, ok := ctx.Deadline()
+	if !ok {
+		return
+	}
+	ours := context.Context(l.ctx)
+	if c, ok := ctx.Value(clockKey{}).(*clockContext); ok {
+		ours = c
+	}
+	if known, ok := ours.Deadline(); !ok || !known.Equal(d) {
+		l.CallExceptionHandler(ExceptionContext{
+			Message: "a deadline of the context package does not come on virtual time: use asyncio.WithTimeout or WithDeadline",
+			Task:    l.current.self,
+		})
+	}
 }
 
 // unwatch ends a task's wait. The last task out closes the watch.

@@ -35,6 +35,9 @@ func (None) String() string { return "None" }
 //
 //	task := asyncio.CreateTask(ctx, asyncio.Do(worker))
 //
+// Without it the compiler says "type func(ctx context.Context) error of worker does not match
+// asyncio.Coroutine[T] (cannot infer T)".
+//
 //go:noinline
 func Do(fn func(ctx context.Context) error) Coroutine[None] {
 	if fn == nil {

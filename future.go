@@ -228,6 +228,9 @@ func (f *future) await(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if f.loop == nil {
+		return fmt.Errorf("%w: a zero Future has no loop: make one with CreateFuture", ErrInvalidArgument)
+	}
 	if f.loop != t.loop() {
 		return t.refuse(fmt.Errorf("%w: %v", ErrDifferentLoop, t.self))
 	}
@@ -326,7 +329,14 @@ func (f *future) checkSettable(caller string) error {
 	if f.super != nil {
 		return fmt.Errorf("%w: %s: only its coroutine sets the result of a task", ErrInvalidState, caller)
 	}
+	if f.loop == nil {
+		return fmt.Errorf("%w: %s: a zero Future has no loop: make one with CreateFuture", ErrInvalidArgument, caller)
+	}
 	if err := f.loop.checkOwner(caller); err != nil {
+		if errors.Is(err, ErrForeignGoroutine) {
+			// Whoever waits would wait for ever, and this error is easily dropped.
+			f.loop.DefaultExceptionHandler(ExceptionContext{Message: "a result was not set", Exception: err})
+		}
 		return err
 	}
 	if f.state != pending {

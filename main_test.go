@@ -94,12 +94,13 @@ func onVirtualTime(ctx context.Context, r *reports) context.Context {
 	return asyncio.WithLoopFactory(ctx, func(ctx context.Context) *asyncio.EventLoop {
 		l := sim.NewEventLoop(ctx)
 		l.SetExceptionHandler(r.handle)
+		l.SetDebug(ctx.Done() != nil) // so that run covers both
 		return l
 	})
 }
 
 // run runs main on virtual time, once with a context that could end and once with one that
-// cannot, because the ways to suspend differ. An error it returns and anything that reaches
+// cannot and without debug mode, because the ways to suspend differ. An error it returns and anything that reaches
 // the exception handler fail the test.
 func run(t *testing.T, main func(ctx context.Context) error) {
 	t.Helper()

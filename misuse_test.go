@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -287,14 +288,49 @@ func TestMisuse_ForeignGoroutine(t *testing.T) {
 			l.CallSoon(func() { f.AddDoneCallback(func(*asyncio.Future[int]) {}) })
 			settle(t, ctx)
 			must(t, f.SetResult(1))
-			if _, err := asyncio.RunCoroutineThreadsafe(instant, l).Result(ctx); !errors.Is(err, asyncio.ErrLoopRunning) {
-				t.Errorf("Result on the loop: %v", err)
+			for _, ctx := range []context.Context{ctx, context.Background()} {
+				if _, err := asyncio.RunCoroutineThreadsafe(instant, l).Result(ctx); !errors.Is(err, asyncio.ErrLoopRunning) {
+					t.Errorf("Result on the loop: %v", err)
+				}
 			}
 			_, err := child.Await(ctx)
 			return err
 		}), asyncio.Debug(true))
 		must(t, err)
 	})
+}
+
+func TestMisuse_ZeroFuture(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		var f asyncio.Future[int]
+		_, err := f.Await(ctx)
+		for name, err := range map[string]error{"Await": err, "SetResult": f.SetResult(1)} {
+			if !errors.Is(err, asyncio.ErrInvalidArgument) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		return nil
+	})
+}
+
+// On virtual time a deadline of the context package would never come; that is said.
+func TestMisuse_StandardDeadlineOnVirtualTime(t *testing.T) {
+	r, err := runReporting(t, func(ctx context.Context) error {
+		ours, cancel := asyncio.WithTimeout(ctx, time.Hour)
+		defer cancel()
+		below, cancelBelow := context.WithCancel(ours)
+		defer cancelBelow()
+		if err := asyncio.Sleep(below, time.Second); err != nil {
+			return err
+		}
+		theirs, cancelTheirs := context.WithTimeout(ctx, time.Minute)
+		defer cancelTheirs()
+		return asyncio.Sleep(theirs, time.Second)
+	})
+	must(t, err)
+	if len(r.all) != 1 || !strings.Contains(r.all[0].Message, "use asyncio.WithTimeout") {
+		t.Errorf("%v", r.messages())
+	}
 }
 
 func TestErrors_SayWhatToDo(t *testing.T) {

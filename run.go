@@ -40,6 +40,9 @@ func onOff(b bool) int8 {
 	return -1
 }
 
+// slowShutdown is when tasks that have not ended are named.
+const slowShutdown = 10 * time.Second
+
 // executorJoinTimeout is CPython's THREAD_JOIN_TIMEOUT.
 const executorJoinTimeout = 300 * time.Second
 
@@ -234,6 +237,19 @@ func cancelAllTasks(l *EventLoop) error {
 	// The shutdown must run even if the loop's own context is done.
 	ctx := context.WithoutCancel(l.Context())
 	_, err := runUntilComplete(l, CreateTask(ctx, Do(func(ctx context.Context) error {
+		if !l.drv.Polls() {
+			_, pending, err := Wait(ctx, tasks, WaitTimeout(slowShutdown))
+			if err != nil {
+				return err
+			}
+			for _, t := range pending {
+				l.CallExceptionHandler(ExceptionContext{
+					Message: fmt.Sprintf("shutdown still waits for a task that was cancelled %v ago; a task must return the ErrCancelled it gets", slowShutdown),
+					Task:    t,
+					Stack:   stacksWith("asyncio.(*task).call("),
+				})
+			}
+		}
 		_, _, err := Wait(ctx, tasks)
 		return err
 	})))
@@ -269,7 +285,7 @@ func shutdownExecutor(l *EventLoop, timeout time.Duration) error {
 func RunUntilComplete[T any](l *EventLoop, a Awaitable[T]) (T, error) {
 	var zero T
 	if l.running.Load() {
-		return zero, fmt.Errorf("%w (in RunUntilComplete)", ErrLoopRunning)
+		return zero, fmt.Errorf("%w: in a task, await instead (in RunUntilComplete)", ErrLoopRunning)
 	}
 	if err := l.checkOwner("RunUntilComplete"); err != nil {
 		return zero, err

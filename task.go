@@ -10,8 +10,9 @@ import (
 	"github.com/goasyncio/asyncio/internal/coro"
 )
 
-// A Task runs a coroutine on the loop, beside the others. It is also the [Future] of
-// that coroutine's result. Make one with [CreateTask].
+// A Task runs a coroutine on the loop, beside the others. Make one with [CreateTask]. It is
+// also the [Future] of the coroutine's result and has its methods: Await, Result, Cancel, Done
+// and the rest.
 //
 // # The life of a task
 //
@@ -497,7 +498,7 @@ func (t *task) refuse(err error) error {
 func taskOf(ctx context.Context, caller string) (*task, error) {
 	l := loopOf(ctx)
 	if l == nil {
-		return nil, fmt.Errorf("%w (in %s)", ErrNoRunningLoop, caller)
+		return nil, noLoop(ctx, caller)
 	}
 	if l.guard.Load() != 0 {
 		if err := l.checkOwner(caller); err != nil {

@@ -191,7 +191,8 @@ func (c *ConcurrentFuture[T]) whenDone(tell func()) {
 
 // Result blocks the calling goroutine until the task is done, or ctx is, and returns its
 // result. It is for goroutines outside of the loop: a task of the loop that called it would
-// wait for itself, which in debug mode is refused with [ErrLoopRunning]. A done ctx ends the wait, not the task.
+// wait for itself. So a ctx that leads to the loop is refused with [ErrLoopRunning], and in debug
+// mode any call by a task. A done ctx ends the wait, not the task.
 func (c *ConcurrentFuture[T]) Result(ctx context.Context) (T, error) {
 	var zero T
 	if ctx == nil {
@@ -202,8 +203,8 @@ func (c *ConcurrentFuture[T]) Result(ctx context.Context) (T, error) {
 		return c.value, c.err
 	default:
 	}
-	if g := c.loop.guard.Load(); g != 0 && g == goroutineID() {
-		return zero, fmt.Errorf("%w: Result would block the loop it waits for: use Await", ErrLoopRunning)
+	if g := c.loop.guard.Load(); loopOf(ctx) == c.loop || g != 0 && g == goroutineID() {
+		return zero, fmt.Errorf("%w: Result would block the loop it waits for: in a task use Await, in a goroutine a ctx of its own", ErrLoopRunning)
 	}
 	select {
 	case <-c.done:

@@ -19,9 +19,13 @@ import (
 // NewEventLoop makes a loop whose clock is virtual and starts at zero, on 1 January 2000
 // UTC. While a job of [asyncio.ToThread] or an executor is under way the clock stands still.
 // Goroutines that the loop does not know of are not waited for: if all that is left is to
-// be woken by one, the loop ends with [asyncio.ErrDeadlock].
+// be woken by one, the loop ends with [asyncio.ErrDeadlock]. The loop is in debug mode (as
+// loops in Python's IsolatedAsyncioTestCase are), so a goroutine that touches it from
+// outside is told.
 //
 // Any goroutine may call it. It has the form that [asyncio.WithLoopFactory] takes.
 func NewEventLoop(ctx context.Context) *asyncio.EventLoop {
-	return asyncio.NewEventLoop(ctx, asyncio.Driver(driver.NewVirtual()))
+	l := asyncio.NewEventLoop(ctx, asyncio.Driver(driver.NewVirtual()))
+	l.SetDebug(true)
+	return l
 }
