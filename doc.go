@@ -78,11 +78,17 @@
 //	loop.create_future()             CreateFuture[T](ctx)
 //	loop.call_soon, call_later, call_at, time, stop, run_forever, close
 //	                                 the same in CamelCase
+//	Lock(), Event()                  var l Lock, var e Event
+//	Condition(lock)                  NewCondition(lock)
+//	Semaphore(2), BoundedSemaphore(2), Barrier(2)
+//	                                 NewSemaphore(2), NewBoundedSemaphore(2), NewBarrier(2)
+//	async with lock: …               if err := l.Acquire(ctx); err != nil { … }; defer l.Release()
 //	to_thread(f)                     ToThread(ctx, f)
 //	loop.run_in_executor(ex, f)      RunInExecutor(ctx, ex, f)
 //	run_coroutine_threadsafe(c, loop) RunCoroutineThreadsafe(c, loop)
 //	CancelledError                   ErrCancelled, *CancelledError
 //	InvalidStateError                ErrInvalidState
+//	BrokenBarrierError               ErrBrokenBarrier
 //	None                             None
 //	contextvars                      context values
 package asyncio

@@ -31,11 +31,23 @@ var (
 	// ErrForeignGoroutine says that a loop was touched by a goroutine that is not its own.
 	ErrForeignGoroutine = errors.New("asyncio: not safe from a goroutine outside the event loop: use CallSoonThreadsafe or RunCoroutineThreadsafe")
 
-	// ErrDifferentLoop says that a future was awaited on a loop it does not belong to.
-	ErrDifferentLoop = errors.New("asyncio: future attached to a different event loop: use RunCoroutineThreadsafe to cross over")
+	// ErrDifferentLoop says that a future was awaited on a loop it does not belong to, or that
+	// a lock, event or the like was waited for on one loop while another uses it.
+	ErrDifferentLoop = errors.New("asyncio: attached to a different event loop: use RunCoroutineThreadsafe to cross over")
 
 	// ErrAwaitSelf says that a task waits for itself, which cannot end.
 	ErrAwaitSelf = errors.New("asyncio: a task cannot await itself")
+
+	// ErrNotAcquired says that a lock that is not locked was released or used with a condition,
+	// or a permit or token given back that nobody has.
+	ErrNotAcquired = errors.New("asyncio: not acquired")
+
+	// ErrWouldBlock says that what must not wait would have to.
+	ErrWouldBlock = errors.New("asyncio: would block")
+
+	// ErrBrokenBarrier is Python's BrokenBarrierError: the barrier waited at was aborted, or
+	// reset meanwhile.
+	ErrBrokenBarrier = errors.New("asyncio: broken barrier")
 
 	// ErrLoopRunning refuses what needs a loop at rest, above all a nested run.
 	ErrLoopRunning = errors.New("asyncio: the event loop is already running")

@@ -23,6 +23,7 @@ type waiter struct {
 	t          *task
 	q          *waitQueue
 	prev, next *waiter
+	what       any // what it waits for, where the waker needs to know
 	woken      bool
 }
 
@@ -30,18 +31,25 @@ type waiter struct {
 // waiter has left the queue. The error is that of the wait (W3), or says that there is no
 // task to park, in which case woken is false.
 func (q *waitQueue) wait(ctx context.Context, caller string) (woken bool, err error) {
+	w := new(waiter)
+	err = q.join(ctx, w, caller)
+	return w.woken, err
+}
+
+// join is wait with a waiter of the caller's, who can look at it also when the wait does not
+// return: the loop is closed meanwhile, and the task unwound.
+func (q *waitQueue) join(ctx context.Context, w *waiter, caller string) error {
 	t, err := taskOf(ctx, caller)
 	if err != nil {
-		return false, err
+		return err
 	}
 	if ctx.Err() != nil {
-		return false, context.Cause(ctx)
+		return context.Cause(ctx)
 	}
-	w := &waiter{t: t}
+	w.t = t
 	q.push(w)
-	defer q.remove(w) // also when the loop is closed meanwhile and unwinds the task
-	err = t.park(ctx)
-	return w.woken, err
+	defer q.remove(w)
+	return t.park(ctx)
 }
 
 // pending reports whether the waiter has neither been woken nor cancelled.
