@@ -143,7 +143,7 @@ func (c *CapacityLimiter) try(borrower any, caller string) (free bool, err error
 	return true, nil
 }
 
-// isBorrower reports whether v can be told from other values, and is equal to itself.
+// isBorrower reports whether v can be told from other values. (NaN is not equal to itself.)
 func isBorrower(v any) bool { return v != nil && reflect.ValueOf(v).Comparable() && v == v }
 
 func (c *CapacityLimiter) lend(borrower any) {

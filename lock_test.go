@@ -1,0 +1,575 @@
+package asyncio_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/goasyncio/asyncio"
+)
+
+// spawn starts fn as a task.
+func spawn(ctx context.Context, fn func(ctx context.Context) error) *asyncio.Task[asyncio.None] {
+	return asyncio.CreateTask(ctx, asyncio.Do(fn))
+}
+
+// iterate lets n iterations pass.
+func iterate(t *testing.T, ctx context.Context, n int) {
+	t.Helper()
+	for range n {
+		must(t, asyncio.Sleep(ctx, 0))
+	}
+}
+
+func await(t *testing.T, ctx context.Context, tasks ...*asyncio.Task[asyncio.None]) {
+	t.Helper()
+	for _, task := range tasks {
+		if _, err := task.Await(ctx); err != nil {
+			t.Errorf("%v: %v", task, err)
+		}
+	}
+}
+
+// endsCancelled awaits task, which is to end cancelled.
+func endsCancelled(t *testing.T, ctx context.Context, task *asyncio.Task[asyncio.None]) {
+	t.Helper()
+	if _, err := task.Await(ctx); !errors.Is(err, asyncio.ErrCancelled) || !task.Cancelled() {
+		t.Errorf("%v ended with %v, want it cancelled", task, err)
+	}
+}
+
+func is(t *testing.T, what string, got, want any) {
+	t.Helper()
+	if got != want {
+		t.Errorf("%s: %v, want %v", what, got, want)
+	}
+}
+
+// locker is what Lock, Condition and the semaphores have in common.
+type locker interface {
+	Acquire(context.Context) error
+	Release()
+	Locked() bool
+	String() string
+}
+
+func TestLock_String(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		var l asyncio.Lock
+		is(t, "new", l.String(), "<asyncio.Lock [unlocked]>")
+		must(t, l.Acquire(ctx))
+		is(t, "acquired", l.String(), "<asyncio.Lock [locked]>")
+		a, b := spawn(ctx, l.Acquire), spawn(ctx, l.Acquire)
+		iterate(t, ctx, 1)
+		is(t, "contended", l.String(), "<asyncio.Lock [locked, waiters:2]>")
+		l.Release()
+		is(t, "handed over", l.String(), "<asyncio.Lock [unlocked, waiters:2]>")
+		await(t, ctx, a)
+		l.Release()
+		await(t, ctx, b)
+		return nil
+	})
+}
+
+func TestLock_AcquireAndDeferredRelease(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		for _, l := range []locker{new(asyncio.Lock), asyncio.NewCondition(nil), asyncio.NewSemaphore(1), asyncio.NewBoundedSemaphore(1)} {
+			is(t, l.String()+" locked at first", l.Locked(), false)
+			func() {
+				must(t, l.Acquire(ctx))
+				defer l.Release()
+				is(t, l.String()+" locked", l.Locked(), true)
+			}()
+			is(t, l.String()+" locked at last", l.Locked(), false)
+		}
+		return nil
+	})
+}
+
+func TestLock_OneAtATimeInOrderOfAsking(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		var l asyncio.Lock
+		var got []int
+		acquire := func(n int) *asyncio.Task[asyncio.None] {
+			return spawn(ctx, func(ctx context.Context) error {
+				err := l.Acquire(ctx)
+				got = append(got, n)
+				return err
+			})
+		}
+		must(t, l.Acquire(ctx))
+		t1, t2 := acquire(1), acquire(2)
+		iterate(t, ctx, 1)
+		equal(t, "while locked", got, nil)
+		l.Release()
+		iterate(t, ctx, 1)
+		equal(t, "after one release", got, []int{1})
+		iterate(t, ctx, 1)
+		equal(t, "and later", got, []int{1})
+		t3 := acquire(3)
+		l.Release()
+		iterate(t, ctx, 1)
+		equal(t, "after two", got, []int{1, 2})
+		l.Release()
+		iterate(t, ctx, 1)
+		equal(t, "after three", got, []int{1, 2, 3})
+		is(t, "all done", t1.Done() && t2.Done() && t3.Done(), true)
+		return nil
+	})
+}
+
+func TestLock_CancelledWaiterLeaves(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		var l asyncio.Lock
+		must(t, l.Acquire(ctx))
+		task := spawn(ctx, l.Acquire)
+		loop(t, ctx).CallSoon(func() { task.Cancel() })
+		endsCancelled(t, ctx, task)
+		is(t, "waiters", len(l.Statistics().Waiters), 0)
+		return nil
+	})
+}
+
+// The lock is released while the first waiter is cancelled but still in the queue.
+func TestLock_ReleaseMeetsACancelledWaiter(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		var l asyncio.Lock
+		f := asyncio.CreateFuture[int](ctx)
+		hold := func(f *asyncio.Future[int]) *asyncio.Task[asyncio.None] {
+			task := spawn(ctx, func(ctx context.Context) error {
+				if err := l.Acquire(ctx); err != nil {
+					return err
+				}
+				defer l.Release()
+				if f != nil {
+					_, err := f.Await(ctx)
+					return err
+				}
+				return nil
+			})
+			iterate(t, ctx, 1)
+			return task
+		}
+		a := hold(f)
+		is(t, "locked", l.Locked(), true)
+		b, c := hold(nil), hold(nil)
+		is(t, "waiters", len(l.Statistics().Waiters), 2)
+
+		must(t, f.SetResult(1))
+		b.Cancel()
+		iterate(t, ctx, 1)
+		is(t, "locked between the two", l.Locked(), false)
+		is(t, "a done", a.Done(), true)
+		is(t, "b cancelled", b.Cancelled(), true)
+		await(t, ctx, c)
+		return nil
+	})
+}
+
+// The second waiter is cancelled and the lock released in one callback: one task gets it, not two.
+func TestLock_CancelAndReleaseLetOneIn(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		var l asyncio.Lock
+		asked, acquired := 0, 0
+		acquire := func(ctx context.Context) error {
+			asked++
+			if err := l.Acquire(ctx); err != nil {
+				return err
+			}
+			acquired++
+			return nil
+		}
+		must(t, l.Acquire(ctx))
+		t1, t2, t3 := spawn(ctx, acquire), spawn(ctx, acquire), spawn(ctx, acquire)
+		iterate(t, ctx, 1)
+		loop(t, ctx).CallSoon(func() {
+			t1.Cancel()
+			l.Release()
+		})
+		endsCancelled(t, ctx, t1)
+		iterate(t, ctx, 1)
+		is(t, "acquired", acquired, 1)
+		is(t, "asked", asked, 3)
+		is(t, "t2 done", t2.Done(), true)
+		t3.Cancel()
+		endsCancelled(t, ctx, t3)
+		return nil
+	})
+}
+
+// A waiter is cancelled and the lock handed on: the next must be woken, in either order.
+func TestLock_CancelledWaiterPassesItsTurnOn(t *testing.T) {
+	for name, act := range map[string]func(cancel func(...string) bool, release func()){
+		"cancelled, then woken": func(cancel func(...string) bool, release func()) { cancel(); release() },
+		"woken, then cancelled": func(cancel func(...string) bool, release func()) { release(); cancel() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			run(t, func(ctx context.Context) error {
+				var l asyncio.Lock
+				must(t, l.Acquire(ctx))
+				b := spawn(ctx, l.Acquire)
+				iterate(t, ctx, 1)
+				is(t, "waiters", len(l.Statistics().Waiters), 1)
+				c := spawn(ctx, l.Acquire)
+				iterate(t, ctx, 1)
+				act(b.Cancel, l.Release)
+				iterate(t, ctx, 2)
+				is(t, "locked", l.Locked(), true)
+				is(t, "b cancelled", b.Cancelled(), true)
+				await(t, ctx, c)
+				return nil
+			})
+		})
+	}
+}
+
+func TestLock_ContextEndsTheWait(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		var l asyncio.Lock
+		must(t, l.Acquire(ctx))
+		limited, cancel := asyncio.WithTimeout(ctx, time.Second)
+		defer cancel()
+		b, c := spawn(limited, l.Acquire), spawn(ctx, l.Acquire)
+		if _, err := b.Await(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Acquire = %v", err)
+		}
+		is(t, "waiters", len(l.Statistics().Waiters), 1)
+		l.Release()
+		await(t, ctx, c)
+		l.Release()
+		if err := l.Acquire(limited); !errors.Is(err, context.DeadlineExceeded) || l.Locked() {
+			t.Errorf("of a free lock with a done context: %v, %v", err, &l)
+		}
+		return nil
+	})
+}
+
+// The context of the first waiter ends, and the lock is released before that waiter has left.
+func TestLock_ReleaseMeetsAWaiterWhoseContextEnded(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		var l asyncio.Lock
+		must(t, l.Acquire(ctx))
+		limited, cancel := asyncio.WithTimeout(ctx, time.Second)
+		defer cancel()
+		b, c := spawn(limited, l.Acquire), spawn(ctx, l.Acquire)
+		iterate(t, ctx, 1)
+		loop(t, ctx).CallAt(loop(t, ctx).Time()+time.Second, l.Release)
+		await(t, ctx, c)
+		if !errors.Is(b.Exception(), context.DeadlineExceeded) {
+			t.Errorf("b: %v", b)
+		}
+		return nil
+	})
+}
+
+// A cancel that was taken back before it was delivered leaves the task with the lock it was given.
+func TestLock_UncancelledWaiterKeepsItsTurn(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		var l asyncio.Lock
+		must(t, l.Acquire(ctx))
+		b := spawn(ctx, l.Acquire)
+		iterate(t, ctx, 1)
+		l.Release()
+		b.Cancel()
+		b.Uncancel()
+		await(t, ctx, b)
+		is(t, "locked", l.Locked(), true)
+		return nil
+	})
+}
+
+func TestLock_ReleaseUnlocked(t *testing.T) {
+	var l asyncio.Lock
+	if err := panicOf(l.Release); !errors.Is(err, asyncio.ErrNotAcquired) {
+		t.Errorf("Release = %v, want ErrNotAcquired", err)
+	}
+}
+
+func TestLock_ReleaseWithoutWaiters(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		var l asyncio.Lock
+		must(t, l.Acquire(ctx))
+		is(t, "locked", l.Locked(), true)
+		l.Release()
+		is(t, "locked", l.Locked(), false)
+		return nil
+	})
+}
+
+func TestLock_Statistics(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		var l asyncio.Lock
+		s := l.Statistics()
+		is(t, "owner of a free lock", s.Owner, nil)
+		must(t, l.Acquire(ctx))
+		b, c := spawn(ctx, l.Acquire), spawn(ctx, l.Acquire)
+		iterate(t, ctx, 1)
+		s = l.Statistics()
+		is(t, "locked", s.Locked, true)
+		is(t, "owner", s.Owner, asyncio.CurrentTask(ctx))
+		equal(t, "waiters", s.Waiters, []asyncio.AnyTask{b, c})
+		l.Release()
+		await(t, ctx, b)
+		is(t, "owner", l.Statistics().Owner, asyncio.AnyTask(b))
+		l.Release()
+		await(t, ctx, c)
+		return nil
+	})
+}
+
+// A loop that is closed over tasks in the middle of their waits unwinds them, and what their
+// deferred functions release is no mistake. Then the primitives can serve another loop.
+func TestLocks_LoopClosesOverTheirTasks(t *testing.T) {
+	var l asyncio.Lock
+	c := asyncio.NewCondition(&l)
+	s := asyncio.NewBoundedSemaphore(1)
+	lim := asyncio.NewCapacityLimiter(1)
+	b := asyncio.NewBarrier(2)
+	var e asyncio.Event
+	var r reports
+	first := newLoop(t)
+	first.SetExceptionHandler(r.handle)
+	_, err := asyncio.RunUntilComplete(first, asyncio.Do(func(ctx context.Context) error {
+		for range 2 { // both wait for the notification, the lock is free
+			spawn(ctx, func(ctx context.Context) error {
+				must(t, l.Acquire(ctx))
+				defer l.Release()
+				defer c.NotifyAll()
+				return c.Wait(ctx)
+			})
+			spawn(ctx, func(ctx context.Context) error {
+				must(t, s.Acquire(ctx))
+				defer s.Release()
+				return e.Wait(ctx)
+			})
+			spawn(ctx, func(ctx context.Context) error {
+				must(t, lim.Acquire(ctx))
+				defer lim.Release(ctx)
+				return e.Wait(ctx)
+			})
+		}
+		spawn(ctx, func(ctx context.Context) error {
+			_, err := b.Wait(ctx)
+			return err
+		})
+		iterate(t, ctx, 3)
+		spawn(ctx, func(ctx context.Context) error { // in the middle of what the lock protects
+			must(t, l.Acquire(ctx))
+			defer l.Release()
+			return asyncio.Sleep(ctx, time.Hour)
+		})
+		iterate(t, ctx, 1)
+		return nil
+	}))
+	must(t, err)
+	must(t, first.Close())
+	for _, c := range r.all {
+		if c.Message != "Task was destroyed but it is pending!" {
+			t.Errorf("exception handler: %s: %v", c.Message, c.Exception)
+		}
+	}
+	is(t, "lock", l.String(), "<asyncio.Lock [unlocked]>")
+	is(t, "condition", c.String(), "<asyncio.Condition [unlocked]>")
+	is(t, "semaphore", s.String(), "<asyncio.BoundedSemaphore [unlocked, value:1]>")
+	is(t, "limiter", lim.String(), "<asyncio.CapacityLimiter [borrowed:0/1]>")
+	is(t, "barrier", b.String(), "<asyncio.Barrier [filling, waiters:0/2]>")
+	is(t, "event", e.String(), "<asyncio.Event [unset]>")
+	if err := panicOf(l.Release); !errors.Is(err, asyncio.ErrNotAcquired) {
+		t.Errorf("Release after Close = %v", err)
+	}
+	run(t, func(ctx context.Context) error {
+		must(t, l.Acquire(ctx))
+		task := spawn(ctx, func(ctx context.Context) error {
+			if err := l.Acquire(ctx); err != nil {
+				return err
+			}
+			defer l.Release()
+			return c.Wait(ctx)
+		})
+		iterate(t, ctx, 1)
+		l.Release()
+		iterate(t, ctx, 1)
+		must(t, l.Acquire(ctx))
+		c.Notify(1)
+		l.Release()
+		await(t, ctx, task)
+		return nil
+	})
+}
+
+// The loop is closed after a waiter was given something and before it has resumed.
+func TestLocks_LoopClosesBeforeAWokenTaskResumes(t *testing.T) {
+	s := asyncio.NewSemaphore(1)
+	lim := asyncio.NewCapacityLimiter(1)
+	l := newLoop(t)
+	l.SetExceptionHandler(new(reports).handle)
+	_, err := asyncio.RunUntilComplete(l, asyncio.Do(func(ctx context.Context) error {
+		must(t, s.Acquire(ctx))
+		must(t, lim.AcquireOnBehalfOf(ctx, "main"))
+		for range 2 {
+			spawn(ctx, s.Acquire)
+			spawn(ctx, lim.Acquire)
+		}
+		iterate(t, ctx, 1)
+		l.Stop()
+		iterate(t, ctx, 1)
+		return nil
+	}))
+	is(t, "stopped", errors.Is(err, asyncio.ErrLoopStopped), true)
+	s.Release()
+	lim.ReleaseOnBehalfOf("main")
+	is(t, "woken", lim.BorrowedTokens(), 1)
+	must(t, l.Close())
+	is(t, "semaphore", s.String(), "<asyncio.Semaphore [unlocked, value:1]>")
+	is(t, "limiter", lim.String(), "<asyncio.CapacityLimiter [borrowed:0/1]>")
+}
+
+func TestLocks_TwoLoopsAtOnce(t *testing.T) {
+	var l, held asyncio.Lock
+	var e asyncio.Event
+	c := asyncio.NewCondition(nil)
+	onUsed := asyncio.NewCondition(&l)
+	s := asyncio.NewSemaphore(0)
+	lim := asyncio.NewCapacityLimiter(0)
+	b := asyncio.NewBarrier(2)
+	first := newLoop(t)
+	first.SetExceptionHandler(new(reports).handle)
+	_, err := asyncio.RunUntilComplete(first, asyncio.Do(func(ctx context.Context) error {
+		must(t, l.Acquire(ctx))
+		must(t, held.Acquire(ctx)) // by a task of a loop that nobody has waited on
+		spawn(ctx, l.Acquire)
+		spawn(ctx, e.Wait)
+		spawn(ctx, s.Acquire)
+		spawn(ctx, lim.Acquire)
+		spawn(ctx, func(ctx context.Context) error {
+			must(t, c.Acquire(ctx))
+			return c.Wait(ctx)
+		})
+		spawn(ctx, func(ctx context.Context) error {
+			_, err := b.Wait(ctx)
+			return err
+		})
+		iterate(t, ctx, 1)
+		return nil
+	}))
+	must(t, err)
+	run(t, func(ctx context.Context) error {
+		must(t, c.Acquire(ctx)) // nothing to wait for: as good on any loop
+		conditionErr := c.Wait(ctx)
+		is(t, "condition still locked", c.Locked(), true)
+		c.Release()
+		lockErr, onUsedErr := l.Acquire(ctx), onUsed.Wait(ctx)
+		_, barrierErr := asyncio.NewBarrier(1).Wait(ctx)
+		must(t, barrierErr)
+		for name, err := range map[string]error{
+			"Lock": lockErr, "held Lock": held.Acquire(ctx), "Event": e.Wait(ctx), "Semaphore": s.Acquire(ctx),
+			"CapacityLimiter": lim.Acquire(ctx), "Condition": conditionErr, "Condition on a used Lock": onUsedErr,
+		} {
+			if !errors.Is(err, asyncio.ErrDifferentLoop) {
+				t.Errorf("%s: %v, want ErrDifferentLoop", name, err)
+			}
+		}
+		return nil
+	})
+}
+
+func TestLocks_Misuse(t *testing.T) {
+	var nilCtx context.Context
+	operations := map[string]func(ctx context.Context) error{
+		"Lock.Acquire":      new(asyncio.Lock).Acquire,
+		"Event.Wait":        new(asyncio.Event).Wait,
+		"Condition.Acquire": new(asyncio.Condition).Acquire,
+		"Condition.Wait":    new(asyncio.Condition).Wait,
+		"Condition.WaitFor": func(ctx context.Context) error {
+			return new(asyncio.Condition).WaitFor(ctx, func() bool { return true })
+		},
+		"Semaphore.Acquire":       asyncio.NewSemaphore(1).Acquire,
+		"CapacityLimiter.Acquire": asyncio.NewCapacityLimiter(1).Acquire,
+		"CapacityLimiter.AcquireOnBehalfOf": func(ctx context.Context) error {
+			return asyncio.NewCapacityLimiter(1).AcquireOnBehalfOf(ctx, "x")
+		},
+		"Barrier.Wait": func(ctx context.Context) error {
+			_, err := asyncio.NewBarrier(1).Wait(ctx)
+			return err
+		},
+		"Barrier.Reset": asyncio.NewBarrier(1).Reset,
+		"Barrier.Abort": asyncio.NewBarrier(1).Abort,
+	}
+	run(t, func(ctx context.Context) error {
+		done, cancel := asyncio.WithCancel(ctx)
+		cancel()
+		for name, op := range operations {
+			if err := op(nilCtx); !errors.Is(err, asyncio.ErrInvalidArgument) {
+				t.Errorf("%s with a nil ctx: %v", name, err)
+			}
+			if err := op(t.Context()); !errors.Is(err, asyncio.ErrNoRunningLoop) {
+				t.Errorf("%s without a loop: %v", name, err)
+			}
+			if err := op(done); !errors.Is(err, context.Canceled) {
+				t.Errorf("%s with a done ctx: %v", name, err)
+			}
+			loop(t, ctx).CallSoon(func() {
+				if err := op(ctx); !errors.Is(err, asyncio.ErrNotInTask) {
+					t.Errorf("%s in a callback: %v", name, err)
+				}
+			})
+		}
+		iterate(t, ctx, 1)
+		return nil
+	})
+	for name, err := range map[string]error{
+		"NewSemaphore":        panicOf(func() { asyncio.NewSemaphore(-1) }),
+		"NewBoundedSemaphore": panicOf(func() { asyncio.NewBoundedSemaphore(-1) }),
+		"NewBarrier(0)":       panicOf(func() { asyncio.NewBarrier(0) }),
+		"NewBarrier(-4)":      panicOf(func() { asyncio.NewBarrier(-4) }),
+		"NewCapacityLimiter":  panicOf(func() { asyncio.NewCapacityLimiter(-1) }),
+		"SetTotalTokens":      panicOf(func() { asyncio.NewCapacityLimiter(1).SetTotalTokens(-1) }),
+	} {
+		if !errors.Is(err, asyncio.ErrInvalidArgument) {
+			t.Errorf("%s: %v, want ErrInvalidArgument", name, err)
+		}
+	}
+}
+
+// Waking a task of a loop that waits, from a goroutine that is not the loop's, is refused.
+func TestLocks_ForeignGoroutine(t *testing.T) {
+	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
+		var l asyncio.Lock
+		var e asyncio.Event
+		c := asyncio.NewCondition(nil)
+		s := asyncio.NewSemaphore(0)
+		lim := asyncio.NewCapacityLimiter(1)
+		must(t, l.Acquire(ctx))
+		must(t, lim.AcquireOnBehalfOf(ctx, 1))
+		tasks := []*asyncio.Task[asyncio.None]{
+			spawn(ctx, l.Acquire), spawn(ctx, e.Wait), spawn(ctx, s.Acquire), spawn(ctx, lim.Acquire),
+			spawn(ctx, func(ctx context.Context) error {
+				must(t, c.Acquire(ctx))
+				return c.Wait(ctx)
+			}),
+		}
+		iterate(t, ctx, 1)
+		must(t, c.Acquire(ctx))
+		_, err := asyncio.ToThread(ctx, func(context.Context) (asyncio.None, error) {
+			for name, fn := range map[string]func(){
+				"Lock": l.Release, "Event": e.Set, "Semaphore": s.Release, "CapacityLimiter": func() { lim.ReleaseOnBehalfOf(1) },
+				"SetTotalTokens": func() { lim.SetTotalTokens(5) }, "Notify": func() { c.Notify(1) }, "NotifyAll": c.NotifyAll,
+			} {
+				if err := panicOf(fn); !errors.Is(err, asyncio.ErrForeignGoroutine) {
+					t.Errorf("%s: %v, want ErrForeignGoroutine", name, err)
+				}
+			}
+			return asyncio.None{}, nil
+		})
+		for _, task := range tasks {
+			is(t, task.String()+" woken", task.Done(), false)
+		}
+		c.Release()
+		for _, task := range tasks {
+			task.Cancel()
+		}
+		return err
+	}), asyncio.Debug(true))
+	must(t, err)
+}
