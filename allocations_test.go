@@ -17,7 +17,20 @@ func TestAllocations(t *testing.T) {
 		settle(t, ctx)
 		done := asyncio.CreateFuture[int](ctx)
 		must(t, done.SetResult(1))
+		var lock asyncio.Lock
+		var set asyncio.Event
+		set.Set()
+		cond, sem := asyncio.NewCondition(nil), asyncio.NewSemaphore(1)
+		bounded, limiter, barrier := asyncio.NewBoundedSemaphore(1), asyncio.NewCapacityLimiter(1), asyncio.NewBarrier(1)
 		for name, fn := range map[string]func(){
+			"lock":              func() { _ = lock.Acquire(ctx); lock.Release() },
+			"event":             func() { _ = set.Wait(ctx) },
+			"condition":         func() { _ = cond.Acquire(ctx); cond.NotifyAll(); cond.Release() },
+			"wait for":          func() { _ = cond.WaitFor(ctx, set.IsSet) },
+			"semaphore":         func() { _ = sem.Acquire(ctx); sem.Release() },
+			"bounded":           func() { _ = bounded.Acquire(ctx); bounded.Release() },
+			"limiter":           func() { _ = limiter.Acquire(ctx); limiter.Release(ctx) },
+			"barrier":           func() { _, _ = barrier.Wait(ctx) },
 			"yield":             func() { _ = asyncio.Sleep(ctx, 0) },
 			"await of a future": func() { _, _ = done.Await(ctx) },
 			"sleep":             func() { _ = asyncio.Sleep(ctx, time.Second) },

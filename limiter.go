@@ -144,7 +144,17 @@ func (c *CapacityLimiter) try(borrower any, caller string) (free bool, err error
 }
 
 // isBorrower reports whether v can be told from other values. (NaN is not equal to itself.)
-func isBorrower(v any) bool { return v != nil && reflect.ValueOf(v).Comparable() && v == v }
+func isBorrower(v any) bool {
+	if v == nil {
+		return false
+	}
+	switch t := reflect.TypeOf(v); t.Kind() {
+	case reflect.Array, reflect.Struct: // it depends on what is inside; looking allocates
+		return reflect.ValueOf(v).Comparable() && v == v
+	default:
+		return t.Comparable() && v == v
+	}
+}
 
 func (c *CapacityLimiter) lend(borrower any) {
 	if c.borrowers == nil {
