@@ -63,6 +63,15 @@ var (
 	// loop on a virtual clock can know that.
 	ErrDeadlock = errors.New("asyncio: deadlock")
 
+	// ErrQueueEmpty is Python's QueueEmpty: GetNowait found nothing.
+	ErrQueueEmpty = errors.New("asyncio: the queue is empty")
+
+	// ErrQueueFull is Python's QueueFull: PutNowait found no room.
+	ErrQueueFull = errors.New("asyncio: the queue is full")
+
+	// ErrQueueShutDown is Python's QueueShutDown: nothing can be put any more, and nothing is left.
+	ErrQueueShutDown = errors.New("asyncio: the queue is shut down")
+
 	// ErrKeyboardInterrupt is what Run returns when SIGINT cancelled the main task.
 	ErrKeyboardInterrupt = errors.New("asyncio: interrupted")
 

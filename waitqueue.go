@@ -8,6 +8,7 @@ import "context"
 //
 //	W1 A waiter is in the queue from the time its task parks until the task has resumed,
 //	   whatever woke it. So a primitive that looks at the queue sees also those on their way out.
+//	   CPython's Queue takes a waiter out when it wakes it; dismissNext and dismissAll do the same.
 //	W2 A waiter is pending, woken (by wake) or cancelled (by a cancel of its task or the end of
 //	   its context), once. Waking is a hand-over: the waker has set aside what it gives.
 //	W3 A cancel can reach a waiter that has been woken but has not resumed (S13). Then wait
@@ -81,6 +82,25 @@ func (q *waitQueue) wakeNext() bool {
 // wakeAll wakes all pending waiters, oldest first.
 func (q *waitQueue) wakeAll() {
 	for w := q.first; w != nil; w = w.next {
+		w.wake()
+	}
+}
+
+// dismissNext takes waiters out, oldest first, until it has woken one. Those before it had been
+// cancelled.
+func (q *waitQueue) dismissNext() {
+	for w := q.first; w != nil; w = q.first {
+		q.remove(w)
+		if w.wake() {
+			return
+		}
+	}
+}
+
+// dismissAll takes all waiters out, oldest first, and wakes those that are pending.
+func (q *waitQueue) dismissAll() {
+	for w := q.first; w != nil; w = q.first {
+		q.remove(w)
 		w.wake()
 	}
 }

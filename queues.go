@@ -1,0 +1,507 @@
+package asyncio
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"strings"
+)
+
+// A Queue carries values from tasks to tasks, first in, first out. With a maximum size, Put
+// waits for room. Make one with [NewQueue]. Python: asyncio.Queue.
+//
+// # Rules
+//
+//	Q1 A value that is put is got once, or discarded by an immediate Shutdown. It stands in
+//	   the queue until a task takes it: waking a getter gives it nothing but its turn to look.
+//	Q2 Put wakes the getter that has waited longest, Get the putter. The woken one looks in the
+//	   next iteration; if somebody was faster, it waits again, behind all others.
+//	Q3 A task that is woken and cancelled before it looks passes the wake-up on, if there still
+//	   is something to get, or room.
+//	Q4 What need not wait does not suspend and does not allocate. It does not let others go first
+//	   either: a getter that comes when there is a value takes it, whoever is waiting.
+//	Q5 The queue belongs to the loop on which a task first had to wait, until that loop is closed.
+//
+// The methods are for the loop only: for its tasks, and those without a context also for its
+// callbacks. What Put and Get say of errors besides their own is common to both:
+//   - a [CancelledError] if the calling task was cancelled while it waited;
+//   - the cause of ctx if that is done, before or while it waited;
+//   - [ErrNotInTask], [ErrNoRunningLoop], [ErrForeignGoroutine], [ErrDifferentLoop] (Q5), and
+//     [ErrInvalidArgument] for a nil context.
+//
+// With any error the call has had no effect.
+type Queue[T any] struct {
+	_       noCopy
+	name    string
+	maxsize int
+	items   store[T]
+
+	getters, putters waitQueue
+	joiners          waitQueue
+	loop             *EventLoop // Q5
+	unfinished       int
+	down             bool // Shutdown was called
+}
+
+// A LifoQueue is a [Queue] that gives the value put last first. Make one with [NewLifoQueue].
+// Python: asyncio.LifoQueue.
+type LifoQueue[T any] struct{ Queue[T] }
+
+// A PriorityQueue is a [Queue] that gives the smallest value first, and of equal ones the one put
+// first. Make one with [NewPriorityQueue]. Python: asyncio.PriorityQueue, which leaves the order of
+// equal ones to chance.
+type PriorityQueue[T any] struct{ Queue[T] }
+
+// NewQueue makes a queue that holds at most maxsize values, any number if maxsize is not positive.
+// It needs no loop and any goroutine may call it. Python: asyncio.Queue(maxsize).
+func NewQueue[T any](maxsize int) *Queue[T] {
+	return &Queue[T]{name: "Queue", maxsize: maxsize, items: new(ring[T])}
+}
+
+// NewLifoQueue makes a queue as [NewQueue] does, last in, first out. Python: asyncio.LifoQueue(maxsize).
+func NewLifoQueue[T any](maxsize int) *LifoQueue[T] {
+	return &LifoQueue[T]{Queue[T]{name: "LifoQueue", maxsize: maxsize, items: new(pile[T])}}
+}
+
+// NewPriorityQueue makes a queue as [NewQueue] does, ordered by compare, which is what
+// [slices.SortFunc] takes: cmp.Compare[int], or a function that compares what matters. If compare
+// panics, so does the call that needed it, and the queue is as it was before. It
+// panics with [ErrInvalidArgument] if compare is nil. Python: asyncio.PriorityQueue(maxsize).
+func NewPriorityQueue[T any](maxsize int, compare func(a, b T) int) *PriorityQueue[T] {
+	if compare == nil {
+		panic(fmt.Errorf("%w: nil function (in NewPriorityQueue): cmp.Compare orders what has an order", ErrInvalidArgument))
+	}
+	return &PriorityQueue[T]{Queue[T]{name: "PriorityQueue", maxsize: maxsize, items: &heapq[T]{compare: compare}}}
+}
+
+// Qsize returns the number of values in the queue. It does not suspend. Python: qsize.
+func (q *Queue[T]) Qsize() int { return q.items.len() }
+
+// Maxsize returns the number of values that the queue can hold, as NewQueue was given it. Any
+// goroutine may call it. Python: maxsize.
+func (q *Queue[T]) Maxsize() int { return q.maxsize }
+
+// Empty reports whether there is no value in the queue. It does not suspend. Python: empty.
+func (q *Queue[T]) Empty() bool { return q.items.len() == 0 }
+
+// Full reports whether a Put would have to wait. It does not suspend. Python: full.
+func (q *Queue[T]) Full() bool { return q.maxsize > 0 && q.items.len() >= q.maxsize }
+
+// Put puts v into the queue. It suspends the calling task while the queue is full, and only then.
+// A cancel that arrives while it waits ends the wait, and v has not been put. It returns
+// [ErrQueueShutDown] if the queue is shut down, also meanwhile, and otherwise what [Queue] says.
+// Python: put.
+func (q *Queue[T]) Put(ctx context.Context, v T) error {
+	t, err := q.begin(ctx, "Put")
+	if err != nil {
+		return err
+	}
+	for q.Full() {
+		if q.down {
+			return ErrQueueShutDown
+		}
+		if err := q.bind(t); err != nil {
+			return err
+		}
+		if woken, err := q.putters.wait(ctx, "Put"); err != nil {
+			if woken && !q.Full() {
+				q.putters.dismissNext() // Q3
+			}
+			return err
+		}
+	}
+	return q.put(v)
+}
+
+// PutNowait puts v into the queue without waiting. It does not suspend; a callback may call it.
+// It returns [ErrQueueFull] if there is no room, [ErrQueueShutDown] if the queue is shut down, and
+// [ErrForeignGoroutine] where that can be told. Python: put_nowait.
+func (q *Queue[T]) PutNowait(v T) error {
+	if err := q.checkOwner("PutNowait"); err != nil {
+		return err
+	}
+	return q.put(v)
+}
+
+func (q *Queue[T]) put(v T) error {
+	if q.down {
+		return ErrQueueShutDown
+	}
+	if q.Full() {
+		return ErrQueueFull
+	}
+	q.items.push(v)
+	q.unfinished++
+	q.getters.dismissNext()
+	return nil
+}
+
+// Get takes a value out of the queue. It suspends the calling task while the queue is empty, and
+// only then. A cancel that arrives while it waits ends the wait and has taken nothing. It
+// returns [ErrQueueShutDown] if the queue is shut down and empty, also meanwhile, and otherwise what
+// [Queue] says. Python: get.
+func (q *Queue[T]) Get(ctx context.Context) (T, error) {
+	var zero T
+	t, err := q.begin(ctx, "Get")
+	if err != nil {
+		return zero, err
+	}
+	for q.Empty() {
+		if q.down {
+			return zero, ErrQueueShutDown
+		}
+		if err := q.bind(t); err != nil {
+			return zero, err
+		}
+		if woken, err := q.getters.wait(ctx, "Get"); err != nil {
+			if woken && !q.Empty() {
+				q.getters.dismissNext() // Q3
+			}
+			return zero, err
+		}
+	}
+	return q.get()
+}
+
+// GetNowait takes a value out of the queue without waiting. It does not suspend; a callback may
+// call it. It returns [ErrQueueEmpty] if there is none, [ErrQueueShutDown] if moreover the queue is
+// shut down, and [ErrForeignGoroutine] where that can be told. Python: get_nowait.
+func (q *Queue[T]) GetNowait() (T, error) {
+	if err := q.checkOwner("GetNowait"); err != nil {
+		var zero T
+		return zero, err
+	}
+	return q.get()
+}
+
+func (q *Queue[T]) get() (T, error) {
+	if q.Empty() {
+		var zero T
+		if q.down {
+			return zero, ErrQueueShutDown
+		}
+		return zero, ErrQueueEmpty
+	}
+	v := q.items.pop()
+	q.putters.dismissNext()
+	return v, nil
+}
+
+// All returns what Get returns, value by value, for a range loop that ends when the queue is shut
+// down and empty:
+//
+//	for v, err := range q.All(ctx) {
+//		if err != nil {
+//			return err // the task was cancelled, or ctx is done
+//		}
+//		…
+//	}
+//
+// The body may await. Each step suspends, is cancelled and fails as [Queue.Get]; an error ends the
+// loop after the body has seen it. A loop that is left early has taken no more than the body was
+// given. TaskDone is for the body to call. All itself does not suspend. Python has no counterpart:
+// a proposal to let "async for" loop over queues was declined.
+func (q *Queue[T]) All(ctx context.Context) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		for {
+			v, err := q.Get(ctx)
+			if errors.Is(err, ErrQueueShutDown) || !yield(v, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// TaskDone says that the work on one value that was got is done; when it has been called for
+// every value that was put, Join returns. It does not suspend; a callback may call it. It panics
+// with [ErrInvalidArgument] when called more often than values were put, as Python raises
+// ValueError, and with [ErrForeignGoroutine] where that can be told. Python: task_done.
+func (q *Queue[T]) TaskDone() {
+	q.mustBeOwner("TaskDone")
+	if q.unfinished <= 0 {
+		panic(fmt.Errorf("%w: TaskDone called more often than values were put", ErrInvalidArgument))
+	}
+	q.finish()
+}
+
+// finish counts one value as done.
+func (q *Queue[T]) finish() {
+	if q.unfinished--; q.unfinished == 0 {
+		q.joiners.wakeAll()
+	}
+}
+
+// Join waits until TaskDone has been called for every value that was put. It suspends the calling
+// task if there are any left, and only then; a value put between its being woken and its return
+// does not hold it back. A cancel that arrives while it waits ends the wait. The errors are those
+// that [Queue] lists; a Shutdown is none. Python: join.
+func (q *Queue[T]) Join(ctx context.Context) error {
+	t, err := q.begin(ctx, "Join")
+	if err != nil {
+		return err
+	}
+	if q.unfinished == 0 {
+		return nil
+	}
+	if err := q.bind(t); err != nil {
+		return err
+	}
+	_, err = q.joiners.wait(ctx, "Join")
+	return err
+}
+
+// Shutdown closes the queue: from now on puts fail with [ErrQueueShutDown], and gets once the queue
+// is empty. If immediate, what is in it is discarded and counts as done, so that Join may return. All
+// tasks that wait in Put or Get are woken and look again. It does not suspend, a callback may call it,
+// and it may be called again. It panics with [ErrForeignGoroutine] where that can be told.
+// Python: shutdown.
+func (q *Queue[T]) Shutdown(immediate bool) {
+	q.mustBeOwner("Shutdown")
+	q.down = true
+	if immediate {
+		for !q.Empty() {
+			q.items.pop()
+			q.finish()
+		}
+	}
+	q.getters.dismissAll()
+	q.putters.dismissAll()
+}
+
+// QueueStatistics is what [Queue.Statistics] returns.
+type QueueStatistics struct {
+	Size       int // values in the queue
+	Maxsize    int // values it can hold; not positive: any number
+	Getters    int // tasks that wait in Get
+	Putters    int // tasks that wait in Put
+	Joiners    int // tasks that wait in Join
+	Unfinished int // values put for which TaskDone was not called
+	ShutDown   bool
+}
+
+// Statistics returns what the queue is doing now. Like Python's repr it counts a task that was
+// cancelled as waiting until it has left. It does not suspend; a callback may call it. Python has
+// no counterpart.
+func (q *Queue[T]) Statistics() QueueStatistics {
+	return QueueStatistics{
+		Size:       q.items.len(),
+		Maxsize:    q.maxsize,
+		Getters:    q.getters.len(),
+		Putters:    q.putters.len(),
+		Joiners:    q.joiners.len(),
+		Unfinished: q.unfinished,
+		ShutDown:   q.down,
+	}
+}
+
+// String returns Python's str: <Queue maxsize=2 _queue=[1, 2] _putters[1] tasks=2>. Of many values
+// it shows the first.
+func (q *Queue[T]) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "<%s maxsize=%d", q.name, q.maxsize)
+	if n := q.items.len(); n > 0 {
+		b.WriteString(" _queue=[")
+		for i := range min(n, queueReprMax) {
+			if i > 0 {
+				b.WriteString(", ")
+			}
+			b.WriteString(reprValue(q.items.at(i)))
+		}
+		if n > queueReprMax {
+			b.WriteString(", ...")
+		}
+		b.WriteString("]")
+	}
+	for _, w := range []struct {
+		what string
+		n    int
+	}{{"_getters", q.getters.len()}, {"_putters", q.putters.len()}} {
+		if w.n > 0 {
+			fmt.Fprintf(&b, " %s[%d]", w.what, w.n)
+		}
+	}
+	if q.unfinished > 0 {
+		fmt.Fprintf(&b, " tasks=%d", q.unfinished)
+	}
+	if q.down {
+		b.WriteString(" shutdown")
+	}
+	b.WriteString(">")
+	return b.String()
+}
+
+// queueReprMax is how many values String shows.
+const queueReprMax = 20
+
+// begin is what every call that may suspend checks first, whether it will or not.
+func (q *Queue[T]) begin(ctx context.Context, caller string) (*task, error) {
+	if ctx == nil {
+		return nil, fmt.Errorf("%w: nil context (in %s)", ErrInvalidArgument, caller)
+	}
+	t, err := taskOf(ctx, caller)
+	if err != nil {
+		return nil, err
+	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	return t, nil
+}
+
+// bind is Q5, for a task that is about to wait.
+func (q *Queue[T]) bind(t *task) error {
+	if l := t.loop(); q.loop != l {
+		if q.loop != nil && !q.loop.closed.Load() {
+			return fmt.Errorf("%w: %v", ErrDifferentLoop, q)
+		}
+		q.loop = l
+	}
+	return nil
+}
+
+// checkOwner tells foreign goroutines apart as far as the queue knows its loop. A closed loop has no
+// tasks that could wait, so the queue is then anybody's, and in deferred functions of tasks
+// that the loop unwinds it works to the end.
+func (q *Queue[T]) checkOwner(caller string) error {
+	if q.loop == nil || q.loop.guard.Load() == guardClosed {
+		return nil
+	}
+	return q.loop.checkOwner(caller)
+}
+
+func (q *Queue[T]) mustBeOwner(caller string) {
+	if err := q.checkOwner(caller); err != nil {
+		panic(err)
+	}
+}
+
+// A store is what a queue keeps its values in, and with that the order in which it gives them.
+type store[T any] interface {
+	len() int
+	push(v T)
+	pop() T
+	at(i int) T // in the order in which Python shows them
+}
+
+// keepStore is the capacity up to which a store that has been emptied keeps its memory.
+const keepStore = 1024
+
+// ring is first in, first out.
+type ring[T any] struct {
+	buf  []T // its length is zero or a power of two
+	head int
+	n    int
+}
+
+func (r *ring[T]) len() int   { return r.n }
+func (r *ring[T]) at(i int) T { return r.buf[(r.head+i)&(len(r.buf)-1)] }
+
+func (r *ring[T]) push(v T) {
+	if r.n == len(r.buf) {
+		grown := make([]T, max(8, 2*r.n))
+		copied := copy(grown, r.buf[r.head:])
+		copy(grown[copied:], r.buf[:r.head])
+		r.buf, r.head = grown, 0
+	}
+	r.buf[(r.head+r.n)&(len(r.buf)-1)] = v
+	r.n++
+}
+
+func (r *ring[T]) pop() T {
+	var zero T
+	v := r.buf[r.head]
+	r.buf[r.head] = zero
+	r.head = (r.head + 1) & (len(r.buf) - 1)
+	if r.n--; r.n == 0 && len(r.buf) > keepStore {
+		*r = ring[T]{}
+	}
+	return v
+}
+
+// pile is last in, first out.
+type pile[T any] struct{ vs []T }
+
+func (p *pile[T]) len() int   { return len(p.vs) }
+func (p *pile[T]) at(i int) T { return p.vs[i] }
+func (p *pile[T]) push(v T)   { p.vs = append(p.vs, v) }
+
+func (p *pile[T]) pop() T {
+	var v T
+	n := len(p.vs) - 1
+	v, p.vs[n] = p.vs[n], v
+	p.vs = p.vs[:n]
+	if n == 0 && cap(p.vs) > keepStore {
+		p.vs = nil
+	}
+	return v
+}
+
+// heapq is smallest first. It lays its values out as Python's module of that name, so that String
+// shows them in the same order. It compares before it moves anything: a compare that panics
+// leaves it as it was.
+type heapq[T any] struct {
+	vs      []ranked[T]
+	compare func(a, b T) int
+	seq     uint64
+}
+
+// ranked is a value and when it was put, which decides among equal ones.
+type ranked[T any] struct {
+	v   T
+	seq uint64
+}
+
+func (h *heapq[T]) len() int   { return len(h.vs) }
+func (h *heapq[T]) at(i int) T { return h.vs[i].v }
+
+func (h *heapq[T]) before(a, b ranked[T]) bool {
+	c := h.compare(a.v, b.v)
+	return c < 0 || c == 0 && a.seq < b.seq
+}
+
+func (h *heapq[T]) push(v T) {
+	e := ranked[T]{v, h.seq}
+	i := len(h.vs)
+	for i > 0 && h.before(e, h.vs[(i-1)/2]) {
+		i = (i - 1) / 2
+	}
+	h.seq++
+	h.vs = append(h.vs, e)
+	for j := len(h.vs) - 1; j > i; j = (j - 1) / 2 {
+		h.vs[j] = h.vs[(j-1)/2]
+	}
+	h.vs[i] = e
+}
+
+func (h *heapq[T]) pop() T {
+	n := len(h.vs) - 1
+	last := h.vs[n]
+	// From the top down to a leaf, by way of the smaller child; up again to where last belongs; then
+	// everything above moves up by one, and the top falls out.
+	i := 0
+	for 2*i+1 < n {
+		child := 2*i + 1
+		if child+1 < n && !h.before(h.vs[child], h.vs[child+1]) {
+			child++
+		}
+		i = child
+	}
+	for i > 0 && h.before(last, h.vs[i]) {
+		i = (i - 1) / 2
+	}
+	out := last
+	if n > 0 {
+		out, h.vs[i] = h.vs[i], last
+		for i > 0 {
+			i = (i - 1) / 2
+			out, h.vs[i] = h.vs[i], out
+		}
+	}
+	h.vs[n] = ranked[T]{}
+	h.vs = h.vs[:n]
+	if n == 0 && cap(h.vs) > keepStore {
+		h.vs = nil
+	}
+	return out.v
+}
