@@ -69,6 +69,8 @@ type EventLoop struct {
 	rootWatch             *watch          // on ctx, once a task has waited with it
 	rootClock             clockContext    // parent of the clockContexts made from ctx
 
+	channels []anyChannelWait // oldest first; on a polling driver
+
 	exceptionHandler func(*EventLoop, ExceptionContext)
 	executor         Executor // default executor, made by its first use
 	executorClosed   bool
@@ -278,6 +280,9 @@ func (l *EventLoop) takeIn() {
 	if (l.firstWatch != nil || l.rootWatch != nil) && l.drv.Polls() {
 		l.pollWatches()
 	}
+	if len(l.channels) > 0 {
+		l.pollChannels()
+	}
 }
 
 // park waits for the next event. It reports false if there can be none.
@@ -288,7 +293,12 @@ func (l *EventLoop) park() bool {
 	}
 	guard := l.guard.Load()
 	l.guard.Store(guardParked)
-	err := l.drv.Wait(until)
+	var err error
+	if len(l.channels) > 0 {
+		err = l.waitOrListen(until)
+	} else {
+		err = l.drv.Wait(until)
+	}
 	l.guard.Store(guard)
 	if errors.Is(err, driver.ErrStalled) {
 		l.stalled = true

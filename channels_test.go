@@ -1,0 +1,499 @@
+package asyncio_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/goasyncio/asyncio"
+)
+
+// onRealTime runs main on the machine's clock.
+func onRealTime(t *testing.T, main func(ctx context.Context) error) {
+	t.Helper()
+	if _, err := asyncio.Run(t.Context(), asyncio.Do(main)); err != nil {
+		t.Error(err)
+	}
+}
+
+// onEitherClock is run, and once more on the machine's clock.
+func onEitherClock(t *testing.T, main func(t *testing.T, ctx context.Context) error) {
+	t.Run("virtual", func(t *testing.T) { run(t, func(ctx context.Context) error { return main(t, ctx) }) })
+	t.Run("real", func(t *testing.T) { onRealTime(t, func(ctx context.Context) error { return main(t, ctx) }) })
+}
+
+func recv[T any](ch <-chan T) asyncio.Coroutine[T] {
+	return func(ctx context.Context) (T, error) {
+		v, ok, err := asyncio.Recv(ctx, ch)
+		if err == nil && !ok {
+			err = errors.New("closed")
+		}
+		return v, err
+	}
+}
+
+// What need not wait does not let others go first.
+func TestChannels_WithoutWaiting(t *testing.T) {
+	onEitherClock(t, func(t *testing.T, ctx context.Context) error {
+		others := false
+		loop(t, ctx).CallSoon(func() { others = true })
+		ch := make(chan int, 1)
+		must(t, asyncio.Send(ctx, ch, 7))
+		if v, ok, err := asyncio.Recv(ctx, ch); v != 7 || !ok || err != nil {
+			t.Errorf("Recv = %v, %v, %v", v, ok, err)
+		}
+		close(ch)
+		if v, ok, err := asyncio.Recv(ctx, ch); v != 0 || ok || err != nil {
+			t.Errorf("Recv of a closed channel = %v, %v, %v", v, ok, err)
+		}
+		if err := panicOf(func() { _ = asyncio.Send(ctx, ch, 1) }); err == nil {
+			t.Error("Send to a closed channel does not panic")
+		}
+		if others {
+			t.Error("it suspended")
+		}
+		return nil
+	})
+}
+
+// A task that waits for a channel does not keep time from going on: the one that will send sleeps.
+func TestRecv_FromATaskThatSleeps(t *testing.T) {
+	for _, room := range []int{0, 1} {
+		run(t, func(ctx context.Context) error {
+			ch := make(chan string, room)
+			task := asyncio.CreateTask(ctx, recv(ch))
+			must(t, asyncio.Sleep(ctx, time.Hour))
+			must(t, asyncio.Send(ctx, ch, "late"))
+			v, err := task.Await(ctx)
+			if now := loop(t, ctx).Time(); v != "late" || now != time.Hour {
+				t.Errorf("%q at %v", v, now)
+			}
+			return err
+		})
+	}
+}
+
+func TestSend_ToATaskThatSleeps(t *testing.T) {
+	for _, room := range []int{0, 1} {
+		run(t, func(ctx context.Context) error {
+			ch := make(chan int, room)
+			task := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
+				for v := range 5 {
+					if err := asyncio.Send(ctx, ch, v); err != nil {
+						return err
+					}
+				}
+				close(ch)
+				return nil
+			}))
+			var got []int
+			for {
+				must(t, asyncio.Sleep(ctx, time.Hour))
+				v, ok, err := asyncio.Recv(ctx, ch)
+				must(t, err)
+				if !ok {
+					break
+				}
+				got = append(got, v)
+			}
+			equal(t, "received", got, []int{0, 1, 2, 3, 4})
+			_, err := task.Await(ctx)
+			return err
+		})
+	}
+}
+
+// On virtual time the number of iterations is the same in every run: one, as for a queue.
+func TestChannels_Ticks(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		tk := newTicker(t, ctx)
+		must(t, asyncio.Sleep(ctx, 0))
+		full, open, empty := make(chan int, 1), make(chan int), make(chan int, 1)
+		full <- 1
+		for what, c := range map[string]struct {
+			wait    func(ctx context.Context) error
+			trigger func(*asyncio.Task[asyncio.None])
+		}{
+			"Recv, buffered":   {awaiting(recv(empty)), func(*asyncio.Task[asyncio.None]) { empty <- 1 }},
+			"Recv, unbuffered": {awaiting(recv(open)), func(*asyncio.Task[asyncio.None]) { must(t, asyncio.Send(ctx, open, 1)) }},
+			"Send, buffered":   {func(ctx context.Context) error { return asyncio.Send(ctx, full, 2) }, func(*asyncio.Task[asyncio.None]) { <-full }},
+			"Recv, cancelled":  {awaiting(recv(make(chan int))), func(task *asyncio.Task[asyncio.None]) { task.Cancel() }},
+		} {
+			if n := tk.observe(c.wait, c.trigger); n != 1 {
+				t.Errorf("%s takes %d ticks, want 1", what, n)
+			}
+		}
+		tk.h.Cancel()
+		return nil
+	})
+}
+
+// A thread holds the clock, so what it sends arrives before anything that takes time.
+func TestRecv_FromAThreadBeforeTimeGoesOn(t *testing.T) {
+	for _, room := range []int{0, 3} {
+		for range 50 {
+			run(t, func(ctx context.Context) error {
+				ch := make(chan int, room)
+				feeder := asyncio.CreateTask(ctx, func(ctx context.Context) (int, error) {
+					return asyncio.ToThread(ctx, func(context.Context) (int, error) {
+						for v := range 10 {
+							runtime.Gosched()
+							ch <- v
+						}
+						return 10, nil
+					})
+				})
+				sleeper := asyncio.CreateTask(ctx, fetch("", time.Hour))
+				for v := range 10 {
+					got, _, err := asyncio.Recv(ctx, ch)
+					if now := loop(t, ctx).Time(); got != v || err != nil || now != 0 {
+						t.Errorf("received %d, %v at %v, want %d", got, err, now, v)
+					}
+				}
+				_, err := feeder.Await(ctx)
+				sleeper.Cancel()
+				return err
+			})
+		}
+	}
+}
+
+// A goroutine that the loop does not know of is waited for when there is nothing else to do.
+func TestRecv_FromAGoroutine(t *testing.T) {
+	onEitherClock(t, func(t *testing.T, ctx context.Context) error {
+		there, back := make(chan int), make(chan int)
+		go func() {
+			for v := range there {
+				back <- v + 1
+			}
+			close(back)
+		}()
+		for v := range 100 {
+			must(t, asyncio.Send(ctx, there, v))
+			if got, ok, err := asyncio.Recv(ctx, back); got != v+1 || !ok || err != nil {
+				t.Fatalf("Recv = %v, %v, %v", got, ok, err)
+			}
+		}
+		close(there)
+		if _, ok, err := asyncio.Recv(ctx, back); ok || err != nil {
+			t.Errorf("Recv of what is closed meanwhile = %v, %v", ok, err)
+		}
+		return nil
+	})
+}
+
+func TestRecv_ClosedByATask(t *testing.T) {
+	onEitherClock(t, func(t *testing.T, ctx context.Context) error {
+		ch := make(chan int)
+		task := asyncio.CreateTask(ctx, func(ctx context.Context) (bool, error) {
+			_, ok, err := asyncio.Recv(ctx, ch)
+			return ok, err
+		})
+		settle(t, ctx)
+		close(ch)
+		ok, err := task.Await(ctx)
+		if ok {
+			t.Error("a closed channel has a value")
+		}
+		return err
+	})
+}
+
+func TestSend_ClosedMeanwhilePanicsInTheTask(t *testing.T) {
+	for what, ctx := range map[string]context.Context{"virtual": onVirtualTime(t.Context(), new(reports)), "real": t.Context()} {
+		t.Run(what, func(t *testing.T) {
+			_, err := asyncio.Run(ctx, asyncio.Do(func(ctx context.Context) error {
+				var r reports
+				loop(t, ctx).SetExceptionHandler(r.handle)
+				ch := make(chan int)
+				task := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error { return asyncio.Send(ctx, ch, 1) }))
+				settle(t, ctx)
+				close(ch)
+				_, err := task.Await(ctx)
+				var p *asyncio.PanicError
+				var re runtime.Error
+				if !errors.As(err, &p) || !errors.As(p, &re) {
+					t.Errorf("%v, want Go's panic", err)
+				}
+				equal(t, "reports", r.messages(), []string{"panic in task"})
+				return nil
+			}))
+			must(t, err)
+		})
+	}
+}
+
+// A cancelled Recv has not received, and a cancelled Send has not sent.
+func TestChannels_CancelledTakesNothing(t *testing.T) {
+	onEitherClock(t, func(t *testing.T, ctx context.Context) error {
+		ch := make(chan int, 1)
+		first := asyncio.CreateTask(ctx, recv(ch))
+		settle(t, ctx)
+		first.Cancel()
+		_, err := first.Await(ctx)
+		if !errors.Is(err, asyncio.ErrCancelled) {
+			t.Errorf("Recv = %v", err)
+		}
+		ch <- 1
+		second := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error { return asyncio.Send(ctx, ch, 2) }))
+		settle(t, ctx)
+		second.Cancel()
+		if _, err := second.Await(ctx); !errors.Is(err, asyncio.ErrCancelled) {
+			t.Errorf("Send = %v", err)
+		}
+		if v := <-ch; v != 1 || len(ch) != 0 {
+			t.Errorf("the channel has %d and %d more, want 1 alone", v, len(ch))
+		}
+		return nil
+	})
+}
+
+// On virtual time a cancelled task does not take a value that comes in the same iteration.
+func TestRecv_CancelThenSend(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		ch := make(chan int)
+		first := asyncio.CreateTask(ctx, recv(ch))
+		second := asyncio.CreateTask(ctx, recv(ch))
+		settle(t, ctx)
+		first.Cancel()
+		must(t, asyncio.Send(ctx, ch, 1))
+		if v, err := second.Await(ctx); v != 1 || err != nil {
+			t.Errorf("second: %v, %v", v, err)
+		}
+		if _, err := first.Await(ctx); !errors.Is(err, asyncio.ErrCancelled) {
+			t.Errorf("first: %v", err)
+		}
+		return nil
+	})
+}
+
+// A value that has been received for a task is the task's, even if it is cancelled before it resumes.
+// The cancel is not lost either, nor delivered twice.
+func TestRecv_ReceivedThenCancelled(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		ch := make(chan int)
+		var next, after error
+		task := asyncio.CreateTask(ctx, func(ctx context.Context) (int, error) {
+			v, _, err := asyncio.Recv(ctx, ch)
+			next = asyncio.Sleep(ctx, time.Hour)
+			after = asyncio.Sleep(ctx, time.Hour)
+			return v, err
+		})
+		settle(t, ctx)
+		must(t, asyncio.Send(ctx, ch, 5))
+		task.Cancel("enough")
+		v, err := task.Await(ctx)
+		var c *asyncio.CancelledError
+		if v != 5 || err != nil || !errors.As(next, &c) || c.Msg != "enough" || after != nil {
+			t.Errorf("%v, %v; next await: %v; the one after: %v", v, err, next, after)
+		}
+		return nil
+	})
+}
+
+func TestRecv_ContextEnds(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		short, cancel := asyncio.WithTimeout(ctx, time.Minute)
+		defer cancel()
+		_, _, err := asyncio.Recv(short, make(chan int))
+		if now := loop(t, ctx).Time(); !errors.Is(err, context.DeadlineExceeded) || now != time.Minute {
+			t.Errorf("%v at %v", err, now)
+		}
+		ready := make(chan int, 1)
+		ready <- 1
+		if _, _, err := asyncio.Recv(short, ready); !errors.Is(err, context.DeadlineExceeded) || len(ready) != 1 {
+			t.Errorf("with a done context: %v", err)
+		}
+		return nil
+	})
+}
+
+// The end of a context is heard also while a loop on virtual time waits for a channel.
+func TestRecv_ContextEndedByAGoroutine(t *testing.T) {
+	onEitherClock(t, func(t *testing.T, ctx context.Context) error {
+		for range 20 {
+			inner, cancel := context.WithCancelCause(ctx)
+			go cancel(errTest)
+			if _, _, err := asyncio.Recv(inner, make(chan int)); !errors.Is(err, errTest) {
+				t.Errorf("Recv = %v", err)
+			}
+		}
+		return nil
+	})
+}
+
+func TestRecv_NilChannel(t *testing.T) {
+	_, err := runReporting(t, func(ctx context.Context) error {
+		_, _, err := asyncio.Recv[int](ctx, nil)
+		return err
+	})
+	if !errors.Is(err, asyncio.ErrDeadlock) {
+		t.Errorf("Recv from nil = %v, want ErrDeadlock: it cannot end", err)
+	}
+	onEitherClock(t, func(t *testing.T, ctx context.Context) error {
+		task := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error { return asyncio.Send(ctx, nil, 1) }))
+		settle(t, ctx)
+		task.Cancel()
+		if _, err := task.Await(ctx); !errors.Is(err, asyncio.ErrCancelled) {
+			t.Errorf("Send to nil = %v", err)
+		}
+		return nil
+	})
+}
+
+func TestChannels_Misuse(t *testing.T) {
+	ch := make(chan int, 1)
+	ch <- 1
+	for ctx, want := range map[context.Context]error{nil: asyncio.ErrInvalidArgument, context.Background(): asyncio.ErrNoRunningLoop} {
+		if _, _, err := asyncio.Recv(ctx, ch); !errors.Is(err, want) {
+			t.Errorf("Recv = %v, want %v", err, want)
+		}
+		if err := asyncio.Send(ctx, ch, 2); !errors.Is(err, want) {
+			t.Errorf("Send = %v, want %v", err, want)
+		}
+	}
+	run(t, func(ctx context.Context) error {
+		loop(t, ctx).CallSoon(func() {
+			if _, _, err := asyncio.Recv(ctx, ch); !errors.Is(err, asyncio.ErrNotInTask) {
+				t.Errorf("Recv in a callback = %v", err)
+			}
+		})
+		return asyncio.Sleep(ctx, 0)
+	})
+	if len(ch) != 1 {
+		t.Error("a refused call received")
+	}
+}
+
+// A loop that is closed while tasks wait for channels leaves no goroutine; TestMain counts.
+func TestRecv_LoopClosed(t *testing.T) {
+	l := asyncio.NewEventLoop(t.Context())
+	l.SetExceptionHandler(new(reports).handle)
+	unwound := false
+	asyncio.CreateTask(l.Context(), asyncio.Do(func(ctx context.Context) error {
+		defer func() { unwound = true }()
+		_, _, err := asyncio.Recv(ctx, make(chan int))
+		return err
+	}))
+	l.CallSoon(func() { l.CallSoon(l.Stop) })
+	must(t, l.RunForever())
+	must(t, l.Close())
+	if !unwound {
+		t.Error("the task was not unwound")
+	}
+}
+
+// Goroutines send and tasks receive, cancelled and timed out all the while: each value arrives
+// once, and what a call says of it is true.
+func TestRecv_NothingLostConcurrentSafe(t *testing.T) {
+	const senders, each = 8, 200
+	for _, room := range []int{0, 1, 16} {
+		t.Run(fmt.Sprint("room=", room), func(t *testing.T) {
+			onEitherClock(t, func(t *testing.T, ctx context.Context) error {
+				ch := make(chan int, room)
+				var wg sync.WaitGroup
+				for s := range senders {
+					wg.Go(func() {
+						for v := range each {
+							ch <- s*each + v
+						}
+					})
+				}
+				seen := make([]int, senders*each)
+				left := len(seen)
+				for left > 0 {
+					var tasks []*asyncio.Task[asyncio.None]
+					for i := range 4 {
+						tasks = append(tasks, asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
+							for left > 0 {
+								inner, cancel := ctx, func() {}
+								if i == 0 {
+									var c context.CancelFunc
+									inner, c = asyncio.WithTimeout(ctx, 50*time.Microsecond)
+									cancel = c
+								}
+								v, _, err := asyncio.Recv(inner, ch)
+								cancel()
+								if err == nil {
+									seen[v]++
+									left--
+								} else if !errors.Is(err, context.DeadlineExceeded) {
+									return err
+								}
+							}
+							return nil
+						})))
+					}
+					for i := 0; left > 0 && i < 5; i++ {
+						must(t, asyncio.Sleep(ctx, 20*time.Microsecond))
+						tasks[1+i%3].Cancel()
+					}
+					for _, task := range tasks {
+						task.Cancel()
+					}
+					_, _, err := asyncio.Wait(ctx, tasks)
+					must(t, err)
+				}
+				for v, n := range seen {
+					if n != 1 {
+						t.Errorf("value %d received %d times", v, n)
+					}
+				}
+				wg.Wait()
+				return nil
+			})
+		})
+	}
+}
+
+func TestSend_NothingLostConcurrentSafe(t *testing.T) {
+	const values = 800
+	for _, room := range []int{0, 3} {
+		t.Run(fmt.Sprint("room=", room), func(t *testing.T) {
+			onEitherClock(t, func(t *testing.T, ctx context.Context) error {
+				ch := make(chan int, room)
+				got := make([]int, values)
+				var mu sync.Mutex
+				var wg sync.WaitGroup
+				for range 4 {
+					wg.Go(func() {
+						for v := range ch {
+							mu.Lock()
+							got[v]++
+							mu.Unlock()
+						}
+					})
+				}
+				sent := make([]int, values)
+				for v := 0; v < values; v += 8 {
+					var tasks []*asyncio.Task[asyncio.None]
+					for i := range 8 {
+						tasks = append(tasks, asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
+							if err := asyncio.Send(ctx, ch, v+i); err != nil {
+								return err
+							}
+							sent[v+i]++
+							return nil
+						})))
+					}
+					must(t, asyncio.Sleep(ctx, 0))
+					for i := range tasks {
+						if (v+i)%3 == 0 {
+							tasks[i].Cancel()
+						}
+					}
+					_, _, err := asyncio.Wait(ctx, tasks)
+					must(t, err)
+				}
+				close(ch)
+				wg.Wait()
+				equal(t, "received", got, sent)
+				return nil
+			})
+		})
+	}
+}
