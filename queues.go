@@ -262,7 +262,9 @@ func (q *Queue[T]) Shutdown(immediate bool) {
 	if immediate {
 		for !q.Empty() {
 			q.items.pop()
-			q.finish()
+			if q.unfinished > 0 { // TaskDone may have come before its Get
+				q.finish()
+			}
 		}
 	}
 	q.getters.dismissAll()

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"os"
 	"strings"
 	"testing"
@@ -26,6 +27,7 @@ type queueOf[T any] interface {
 	Join(ctx context.Context) error
 	TaskDone()
 	Shutdown(immediate bool)
+	All(ctx context.Context) iter.Seq2[T, error]
 	Statistics() asyncio.QueueStatistics
 	String() string
 }
@@ -426,6 +428,19 @@ var queueScenarios = map[string]func(tr *queueTrace){
 		tr.note(q)
 		q.TaskDone()
 		tr.settle()
+	},
+	"shutdown_immediately_with_too_few_unfinished": func(tr *queueTrace) {
+		q := asyncio.NewQueue[int](0)
+		tr.putNowait(q, 1)
+		tr.putNowait(q, 2)
+		q.TaskDone()
+		tr.join("j", q)
+		tr.settle()
+		q.Shutdown(true)
+		tr.note(q)
+		tr.settle()
+		must(tr.t, q.Join(tr.ctx))
+		tr.note(q)
 	},
 	"shutdown_and_cancel_of_a_getter": func(tr *queueTrace) {
 		q := asyncio.NewQueue[int](0)

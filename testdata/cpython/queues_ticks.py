@@ -416,6 +416,21 @@ async def shutdown_immediately_with_one_being_worked_on(t):
 
 
 @scenario
+async def shutdown_immediately_with_too_few_unfinished(t):
+    q = asyncio.Queue()
+    q.put_nowait(1)
+    q.put_nowait(2)
+    q.task_done()
+    t.join('j', q)
+    await settle()
+    q.shutdown(immediate=True)
+    t.note(q)
+    await settle()
+    await q.join()
+    t.note(q)
+
+
+@scenario
 async def shutdown_and_cancel_of_a_getter(t):
     q = asyncio.Queue()
     a = t.get('a', q)
