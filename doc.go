@@ -46,7 +46,8 @@
 //     task ends the test.
 //   - When [Run] returns, its tasks and goroutines are gone.
 //   - From other goroutines only [EventLoop.CallSoonThreadsafe], [RunCoroutineThreadsafe] and what
-//     says so may be called. Into other goroutines lead [ToThread] and [RunInExecutor].
+//     says so may be called. Into other goroutines lead [ToThread] and [RunInExecutor]; [Recv] and
+//     [Send] wait for Go channels.
 //   - Misuse is answered with an error that names the fix: returned where there is an error
 //     result, otherwise as a panic, where Python would raise.
 //
@@ -83,6 +84,15 @@
 //	Semaphore(2), BoundedSemaphore(2), Barrier(2)
 //	                                 NewSemaphore(2), NewBoundedSemaphore(2), NewBarrier(2)
 //	async with lock: …               if err := l.Acquire(ctx); err != nil { … }; defer l.Release()
+//	Queue(maxsize=3)                 NewQueue[T](3)
+//	PriorityQueue(), LifoQueue()     NewPriorityQueue(0, cmp.Compare[T]), NewLifoQueue[T](0)
+//	q.put(v), get(), join()          Put(ctx, v), Get(ctx), Join(ctx)
+//	q.put_nowait(v), get_nowait()    PutNowait(v), GetNowait()
+//	q.qsize(), empty(), full(), maxsize, task_done(), shutdown()
+//	                                 the same in CamelCase
+//	while True: v = await q.get()    for v, err := range q.All(ctx)
+//	QueueEmpty, QueueFull, QueueShutDown
+//	                                 ErrQueueEmpty, ErrQueueFull, ErrQueueShutDown
 //	to_thread(f)                     ToThread(ctx, f)
 //	loop.run_in_executor(ex, f)      RunInExecutor(ctx, ex, f)
 //	run_coroutine_threadsafe(c, loop) RunCoroutineThreadsafe(c, loop)

@@ -59,8 +59,8 @@ var (
 	ErrLoopStopped = errors.New("asyncio: event loop stopped before the future completed")
 
 	// ErrDeadlock says that nothing can happen any more: no callback is ready, no
-	// timer is set, and no goroutine is at work that could wake the loop. Only a
-	// loop on a virtual clock can know that.
+	// timer is set, no goroutine is at work that could wake the loop, and no task waits
+	// for a channel. Only a loop on a virtual clock can know that.
 	ErrDeadlock = errors.New("asyncio: deadlock")
 
 	// ErrQueueEmpty is Python's QueueEmpty: GetNowait found nothing.

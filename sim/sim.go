@@ -19,9 +19,11 @@ import (
 // NewEventLoop makes a loop whose clock is virtual and starts at zero, on 1 January 2000
 // UTC. While a job of [asyncio.ToThread] or an executor is under way the clock stands still.
 // Goroutines that the loop does not know of are not waited for: if all that is left is to
-// be woken by one, the loop ends with [asyncio.ErrDeadlock]. The loop is in debug mode (as
-// loops in Python's IsolatedAsyncioTestCase are), so a goroutine that touches it from
-// outside is told.
+// be woken by one, the loop ends with [asyncio.ErrDeadlock]. Where a task waits for a channel
+// ([asyncio.Recv], [asyncio.Send]) it waits in real time instead, once no timer is left.
+//
+// The loop is in debug mode (as loops in Python's IsolatedAsyncioTestCase are), so a goroutine
+// that touches it from outside is told.
 //
 // Any goroutine may call it. It has the form that [asyncio.WithLoopFactory] takes.
 func NewEventLoop(ctx context.Context) *asyncio.EventLoop {
