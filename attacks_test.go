@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"math"
+	"os"
+	"os/signal"
 	"runtime"
 	"strings"
 	"testing"
@@ -398,5 +400,93 @@ func TestAttack_ContextFamilies(t *testing.T) {
 			}
 		}
 		return err
+	})
+}
+
+// A thread function may wait for a coroutine of the loop that waits for it, on virtual time too.
+func TestAttack_ThreadCallsBack(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		l := loop(t, ctx)
+		v, err := asyncio.ToThread(ctx, func(ctx context.Context) (int, error) {
+			v, err := asyncio.RunCoroutineThreadsafe(after(time.Minute, 5, nil), l).Result(ctx)
+			if now := l.Time(); now != time.Minute {
+				t.Errorf("at %v", now) // the clock stands still again
+			}
+			impatient, cancel := context.WithCancelCause(ctx)
+			cancel(errTest)
+			never := asyncio.RunCoroutineThreadsafe(after(1000*time.Hour, 5, nil), l)
+			if _, err := never.Result(impatient); err != errTest {
+				t.Errorf("impatient: %v", err)
+			}
+			never.Cancel()
+			return v, err
+		})
+		if v != 5 || err != nil || l.Time() != time.Minute {
+			t.Errorf("%v, %v at %v", v, err, l.Time())
+		}
+		return nil
+	})
+}
+
+// The factory of the context serves runs inside of runs.
+func TestAttack_FactoryOfNestedRuns(t *testing.T) {
+	began := time.Now()
+	run(t, func(ctx context.Context) error {
+		_, err := asyncio.ToThread(ctx, func(ctx context.Context) (asyncio.None, error) {
+			return asyncio.Run(ctx, sleeper(1000*time.Hour))
+		})
+		return err
+	})
+	if d := time.Since(began); d > time.Hour {
+		t.Errorf("took %v", d)
+	}
+}
+
+// A signal that comes when main is as good as done is not lost. Seen from outside.
+func TestAttack_SIGINTAtTheEnd(t *testing.T) {
+	out, err := subprocess("TestAttack_SIGINTAtTheEndSubprocess", "ASYNCIO_TEST_SIGINT_END=1").CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "interrupted: true") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+func TestAttack_SIGINTAtTheEndSubprocess(t *testing.T) {
+	if os.Getenv("ASYNCIO_TEST_SIGINT_END") == "" {
+		return // run by TestAttack_SIGINTAtTheEnd
+	}
+	heard := make(chan os.Signal, 1)
+	signal.Notify(heard, os.Interrupt)
+	defer signal.Stop(heard)
+	v, err := asyncio.Run(t.Context(), func(context.Context) (int, error) {
+		p, err := os.FindProcess(os.Getpid())
+		must(t, err)
+		must(t, p.Signal(os.Interrupt))
+		<-heard // so it has been delivered to every listener
+		return 1, nil
+	})
+	fmt.Println("interrupted:", errors.Is(err, asyncio.ErrKeyboardInterrupt), v)
+}
+
+// An await that ends early leaves nothing behind in what it waited for.
+func TestAttack_EarlyEndsLeaveNothing(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		l := loop(t, ctx)
+		slow := asyncio.RunCoroutineThreadsafe(after(time.Hour, 1, nil), l)
+		f := asyncio.CreateFuture[int](ctx)
+		for range 100 {
+			hurried, cancel := asyncio.WithTimeout(ctx, time.Second)
+			if _, err := slow.Await(hurried); !errors.Is(err, context.DeadlineExceeded) {
+				t.Error(err)
+			}
+			if _, err := f.Await(hurried); !errors.Is(err, context.DeadlineExceeded) {
+				t.Error(err)
+			}
+			cancel()
+		}
+		if n := asyncio.Waits(slow); n != 0 || f.String() != "<Future pending>" {
+			t.Errorf("%d waits, %v", n, f)
+		}
+		slow.Cancel()
+		return nil
 	})
 }

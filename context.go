@@ -40,14 +40,17 @@ func (c *loopContext) String() string { return fmt.Sprintf("%v.EventLoop", c.Con
 
 // outsideContext hides the loop from code that leaves it, so that a library call
 // made there answers ErrNoRunningLoop instead of touching the loop.
-type outsideContext struct{ context.Context }
+type outsideContext struct {
+	context.Context
+	loop *EventLoop // whose clock its goroutine holds
+}
 
 func (c outsideContext) Value(key any) any {
 	switch key.(type) {
 	case loopKey, clockKey:
 		return nil
 	case outsideKey:
-		return true
+		return c.loop
 	}
 	return c.Context.Value(key)
 }
@@ -309,7 +312,8 @@ func WithCancel(ctx context.Context) (_ context.Context, cancel context.CancelFu
 // WithTimeout returns a context that is done, with [context.DeadlineExceeded], once d
 // has passed on the loop's clock; at once if d is not positive. A standard
 // context.WithTimeout works in a task too, but counts on the machine's clock, which
-// a simulated program should not see. See [WithCancel] for who may call what.
+// a simulated program should not see. A context derived from this one by the context package
+// ends with it; its cause is then DeadlineExceeded, its Err Canceled. See [WithCancel] for who may call what.
 func WithTimeout(ctx context.Context, d time.Duration) (_ context.Context, cancel context.CancelFunc) {
 	l := mustLoop(ctx, "WithTimeout")
 	return WithDeadline(ctx, after(l.Time(), d))

@@ -290,8 +290,9 @@ func TestGoexit_OnTopOfAnother(t *testing.T) {
 	}
 	task := asyncio.CreateTask(l.Context(), asyncio.Do(func(ctx context.Context) error {
 		defer func() {
+			began := l.Time()
 			err := asyncio.Sleep(ctx, time.Second)
-			got = append(got, fmt.Sprint("deferred ", err, " ", asyncio.CurrentTask(ctx).GetName()))
+			got = append(got, fmt.Sprint("deferred ", err, " ", asyncio.CurrentTask(ctx).GetName(), " ", l.Time()-began))
 		}()
 		_, err := asyncio.CreateTask(ctx, asyncio.Do(func(context.Context) error {
 			runtime.Goexit()
@@ -309,7 +310,7 @@ func TestGoexit_OnTopOfAnother(t *testing.T) {
 	if !errors.Is(task.Exception(), asyncio.ErrGoexit) {
 		t.Errorf("%v", task)
 	}
-	equal(t, "got", got, []string{"deferred <nil> lower"})
+	equal(t, "got", got, []string{"deferred <nil> lower 1s"})
 }
 
 // Run's shutdown cancels what is left, oldest first, waits for it and reports what fails.

@@ -45,6 +45,8 @@
 //   - A panic in a task is reported at once and becomes the task's [*PanicError]. A t.FailNow in a
 //     task ends the test.
 //   - When [Run] returns, its tasks and goroutines are gone.
+//   - A task must not await with its goroutine locked to a thread (runtime.LockOSThread): the Go
+//     runtime ends the program then.
 //   - From other goroutines only [EventLoop.CallSoonThreadsafe], [RunCoroutineThreadsafe] and what
 //     says so may be called. Into other goroutines lead [ToThread] and [RunInExecutor]; [Recv] and
 //     [Send] wait for Go channels.

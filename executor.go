@@ -133,6 +133,11 @@ func (l *EventLoop) defaultExecutor() (Executor, error) {
 // gives up, logs the stacks of those that go on, and returns [context.DeadlineExceeded]; at
 // once if timeout is not positive. Run calls it. A cancel ends the wait; the executor stays shut down.
 func (l *EventLoop) ShutdownDefaultExecutor(ctx context.Context, timeout time.Duration) error {
+	if t, err := taskOf(ctx, "ShutdownDefaultExecutor"); err != nil {
+		return err
+	} else if t.loop() != l {
+		return fmt.Errorf("%w (in ShutdownDefaultExecutor)", ErrDifferentLoop)
+	}
 	l.executorClosed = true
 	if l.executor == nil {
 		return nil

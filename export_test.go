@@ -2,3 +2,10 @@ package asyncio
 
 // Parked reports whether the loop waits for events, for tests that must be foreign to it.
 func Parked(l *EventLoop) bool { return l.guard.Load() == guardParked }
+
+// Waits counts who is to be told of c's result.
+func Waits[T any](c *ConcurrentFuture[T]) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.waits)
+}

@@ -55,7 +55,9 @@ type future struct {
 
 	// super overrides cancel, as a subclass does in Python: the task whose
 	// result this is, or the gathering it is the outer future of.
-	super interface{ cancel(*CancelledError) bool }
+	super interface {
+		cancel(*CancelledError) cancelAnswer
+	}
 
 	report *report // set while err waits for someone to look at it
 	state  futureState
@@ -63,6 +65,15 @@ type future struct {
 	quiet  bool   // of a task: do not report it if it is destroyed pending
 	mark   uint32 // scratch of combinators: seen in the pass with this number
 }
+
+// A cancelAnswer is what became of a cancel that was passed on.
+type cancelAnswer uint8
+
+const (
+	refused  cancelAnswer = iota // it was done already
+	accepted                     // it will end, or take the cancel otherwise
+	inCircle                     // the cancel has come back to where it was (T7)
+)
 
 type futureState uint8
 
@@ -141,25 +152,25 @@ func (f *future) requestCancel(cause error, msg []string) bool {
 	if t := f.loop.current; t != nil {
 		c.By = t.GetName()
 	}
-	defer func() { f.loop.cancelCircle = false }()
-	return f.cancel(c)
+	return f.cancel(c) != refused
 }
 
-func (f *future) cancel(c *CancelledError) bool {
+func (f *future) cancel(c *CancelledError) cancelAnswer {
 	if f.super != nil {
 		return f.super.cancel(c)
 	}
 	f.retrieved()
-	return f.finishCancelled(c)
+	if f.state != pending {
+		return refused
+	}
+	f.finishCancelled(c)
+	return accepted
 }
 
-func (f *future) finishCancelled(err error) bool {
-	if f.state != pending {
-		return false
-	}
+// finishCancelled completes a pending future as cancelled.
+func (f *future) finishCancelled(err error) {
 	f.state, f.err = cancelled, err
 	f.scheduleCallbacks()
-	return true
 }
 
 // finish completes the future; the value, if err is nil, has been stored.
@@ -241,7 +252,7 @@ func (f *future) await(ctx context.Context) error {
 	t.waiter = f
 	if t.mustCancel { // S14
 		t.descending = true
-		if f.cancel(t.cancelErr) {
+		if f.cancel(t.cancelErr) == accepted {
 			t.mustCancel = false
 		}
 		t.descending = false

@@ -52,10 +52,10 @@ func GatherResults[T any, A Awaitable[T]](ctx context.Context, aws ...A) ([]Resu
 // gathering is one call of Gather: its outer future, and the done callback of its children.
 type gathering[T any] struct {
 	outer     future
-	children  []*Future[T] // in the order of the arguments, duplicates too
-	left      int          // children, each counted once, that are not done
-	all       bool         // wait for all, whatever they return
-	cancelled bool         // a cancel was passed on to a child
+	children  []*Future[T]    // in the order of the arguments, duplicates too
+	left      int             // children, each counted once, that are not done
+	all       bool            // wait for all, whatever they return
+	cancelled *CancelledError // that was passed on to a child
 }
 
 func gather[T any, A Awaitable[T]](ctx context.Context, aws []A, all bool) (*gathering[T], error) {
@@ -92,7 +92,7 @@ func gather[T any, A Awaitable[T]](ctx context.Context, aws []A, all bool) (*gat
 
 	g := &gathering[T]{children: make([]*Future[T], len(aws)), all: all}
 	g.outer.loop, g.outer.super = l, g
-	var tasks []Task[T] // for coroutines; nobody else will hold them, so they can share memory
+	var tasks []Task[T] // for coroutines, in one piece of memory: they end at about the same time
 	for i, a := range aws {
 		switch a := any(a).(type) {
 		case *Future[T]:
@@ -148,21 +148,25 @@ func gather[T any, A Awaitable[T]](ctx context.Context, aws []A, all bool) (*gat
 }
 
 // cancel passes a cancel on to the children, oldest first. The outer future is done when they are.
-func (g *gathering[T]) cancel(c *CancelledError) bool {
+func (g *gathering[T]) cancel(c *CancelledError) cancelAnswer {
 	if g.outer.state != pending {
-		return false
+		return refused
 	}
-	any, circle := false, false
+	answer := refused
 	for _, child := range g.children {
-		if child.cancel(c) {
-			any = true
+		switch child.cancel(c) {
+		case accepted:
+			answer = accepted
+		case inCircle:
+			if answer == refused {
+				answer = inCircle // T7: for whoever waits for the gathering
+			}
 		}
-		circle = circle || g.outer.loop.cancelCircle
-		g.outer.loop.cancelCircle = false
 	}
-	g.outer.loop.cancelCircle = circle && !any // T7: for whoever waits for the gathering
-	g.cancelled = g.cancelled || any
-	return any
+	if answer == accepted {
+		g.cancelled = c
+	}
+	return answer
 }
 
 // fire notes that a child is done.
@@ -179,12 +183,8 @@ func (g *gathering[T]) fire(f *future) {
 	if g.left > 0 {
 		return
 	}
-	if g.cancelled {
-		err := f.err
-		if f.state != cancelled {
-			err = &CancelledError{Msg: "gather was cancelled"}
-		}
-		g.outer.finish(err)
+	if g.cancelled != nil {
+		g.outer.finish(g.cancelled)
 		return
 	}
 	g.outer.finish(nil)

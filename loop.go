@@ -56,8 +56,6 @@ type EventLoop struct {
 	stacks  stackPool
 	current *task
 
-	cancelCircle bool // a cancel on its way down has met a task it came from (T7)
-
 	firstTask, lastTask *task // not done, in order of creation
 	taskSeq             uint32
 	mark                uint32 // what future.mark is compared to
@@ -119,7 +117,12 @@ func NewEventLoop(ctx context.Context, opts ...LoopOption) *EventLoop {
 	}
 	if d == nil {
 		if f := loopFactory(ctx); f != nil {
-			return f(context.WithValue(ctx, factoryKey{}, nil)) // the factory may call NewEventLoop
+			masked := context.WithValue(ctx, factoryKey{}, nil) // the factory may call NewEventLoop
+			l := f(masked)
+			if l.ctx.Context == masked {
+				l.ctx.Context = ctx // so that it also serves runs inside of this one
+			}
+			return l
 		}
 		d = driver.NewReal()
 	}
@@ -163,7 +166,9 @@ func (l *EventLoop) IsClosed() bool { return l.closed.Load() }
 func (l *EventLoop) GetDebug() bool { return l.debug.Load() }
 
 // SetDebug switches debug mode, in which a call from a foreign goroutine is refused
-// even while the loop works. The environment variable ASYNCIODEBUG=1 switches it on for
+// even while the loop works; so is one by a sequence that [iter.Pull] runs, which has a
+// goroutine of its own. Without debug mode a foreign call while the loop works is a data race and
+// can corrupt the loop: develop with debug mode or the race detector. The environment variable ASYNCIODEBUG=1 switches it on for
 // every loop.
 func (l *EventLoop) SetDebug(enabled bool) { l.debug.Store(enabled) }
 
@@ -446,11 +451,12 @@ func (l *EventLoop) Close() error {
 	l.timers.clear()
 	l.stacks.drain()
 	l.closed.Store(true)
+	err := l.drv.Close()
 	if l.goexit {
 		l.goexit = false
 		runtime.Goexit()
 	}
-	return l.drv.Close()
+	return err
 }
 
 // A settler is a done callback that someone outside the loop waits for. It is told

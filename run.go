@@ -26,7 +26,10 @@ func LoopFactory(factory func(context.Context) *EventLoop) RunOption {
 	return RunOption{factory: factory}
 }
 
-// HandleSIGINT says whether SIGINT cancels the main task. It does by default; see [Run].
+// HandleSIGINT says whether SIGINT cancels the main task. It does by default, except on virtual
+// time; see [Run]. Switch it off in a bubble of testing/synctest, and where the program has a
+// signal.Notify of its own for it: both would get the signal. If the program was started
+// with SIGINT ignored, as a background job of a shell script is, it stays ignored.
 func HandleSIGINT(enabled bool) RunOption { return RunOption{signals: onOff(enabled)} }
 
 // ShutdownTimeout bounds how long closing the runner waits for the jobs of the default
@@ -148,14 +151,16 @@ func RunIn[T any](r *Runner, main Coroutine[T]) (T, error) {
 		return zero, fmt.Errorf("%w: RunIn was called from a task", ErrLoopRunning)
 	}
 	t := CreateTask(l.Context(), main)
-	interrupted := func() bool { return false }
-	if r.opts.signals >= 0 {
-		var restore func()
-		interrupted, restore = cancelOnSIGINT(l, &t.task)
-		defer restore()
+	var s *sigint
+	if r.opts.signals > 0 || r.opts.signals == 0 && !l.drv.Polls() {
+		s = listenForSIGINT(l, &t.task)
+		defer s.stop()
 	}
 	v, err := RunUntilComplete(l, t)
-	if interrupted() && t.Cancelled() && t.Uncancel() == 0 {
+	switch s.stop(); {
+	case s.came() && !s.accepted: // main was done already
+		return v, join(ErrKeyboardInterrupt, err)
+	case s.came() && t.Cancelled() && t.Uncancel() == 0:
 		return v, fmt.Errorf("%w: %w", ErrKeyboardInterrupt, err)
 	}
 	return v, err
@@ -164,40 +169,61 @@ func RunIn[T any](r *Runner, main Coroutine[T]) (T, error) {
 // sigintTaken is set while a run handles SIGINT.
 var sigintTaken atomic.Bool
 
-// cancelOnSIGINT cancels t at the first SIGINT and then stops listening, which gives the
-// signal its default effect back. restore must be called when t's run is over.
-func cancelOnSIGINT(l *EventLoop, t *task) (interrupted func() bool, restore func()) {
+// A sigint cancels a task at the first SIGINT and then stops listening, which gives the
+// signal its default effect back. A nil sigint does nothing.
+type sigint struct {
+	signals     chan os.Signal
+	over, ended chan struct{}
+	got         bool // valid once ended
+	accepted    bool // the cancel, by the task; the loop's
+	stopped     bool
+}
+
+// listenForSIGINT returns nil if another run listens or the signal is ignored.
+func listenForSIGINT(l *EventLoop, t *task) *sigint {
 	if signal.Ignored(os.Interrupt) || !sigintTaken.CompareAndSwap(false, true) {
-		return func() bool { return false }, func() {}
+		return nil
 	}
-	var got atomic.Bool
-	signals := make(chan os.Signal, 1)
-	over, ended := make(chan struct{}), make(chan struct{})
-	signal.Notify(signals, os.Interrupt)
+	s := &sigint{signals: make(chan os.Signal, 1), over: make(chan struct{}), ended: make(chan struct{})}
+	signal.Notify(s.signals, os.Interrupt)
 	go func() {
-		defer close(ended)
+		defer close(s.ended)
 		select {
-		case <-signals:
-			signal.Stop(signals)
-			got.Store(true)
-			_, _ = l.CallSoonThreadsafe(func() { t.fut.Cancel() })
+		case <-s.signals:
+			signal.Stop(s.signals)
+			s.got = true
+			_, _ = l.CallSoonThreadsafe(func() { s.accepted = t.fut.Cancel() })
 			select {
-			case <-signals: // a second one, between the first and Stop
+			case <-s.signals: // a second one, between the first and Stop
 				if p, err := os.FindProcess(os.Getpid()); err == nil {
 					_ = p.Signal(os.Interrupt)
 				}
 			default:
 			}
-		case <-over:
-			signal.Stop(signals)
+		case <-s.over:
+			signal.Stop(s.signals)
+			select {
+			case <-s.signals:
+				s.got = true
+			default:
+			}
 		}
 	}()
-	return got.Load, func() {
-		close(over)
-		<-ended
+	return s
+}
+
+// stop ends listening, if it has not ended.
+func (s *sigint) stop() {
+	if s != nil && !s.stopped {
+		s.stopped = true
+		close(s.over)
+		<-s.ended
 		sigintTaken.Store(false)
 	}
 }
+
+// came reports whether the signal came. It is for after stop.
+func (s *sigint) came() bool { return s != nil && s.got }
 
 // Close cancels all tasks of the runner's loop, oldest first, waits for them, reports those that
 // fail, shuts the default executor down and closes the loop. Closing a closed runner does

@@ -88,7 +88,7 @@ type body interface {
 // A TaskOption is an option of [CreateTask].
 type TaskOption struct {
 	name  string
-	eager bool
+	eager int8 // 0: not said, 1: on, -1: off
 }
 
 // Name names the task. The default is Task-1, Task-2 and so on, counted by each loop.
@@ -96,13 +96,16 @@ func Name(name string) TaskOption { return TaskOption{name: name} }
 
 // EagerStart enters the coroutine inside CreateTask, up to its first suspension, if the
 // loop is running. A task that ends there was never scheduled.
-func EagerStart(eager bool) TaskOption { return TaskOption{eager: eager} }
+func EagerStart(eager bool) TaskOption { return TaskOption{eager: onOff(eager)} }
 
 // CreateTask runs coro as a task and returns it without waiting. The coroutine gets ctx:
 // its values, and its end if it has one. The loop keeps the task until it is done,
 // whether or not the caller does.
 //
 // It is for the loop only; on a loop that is not running yet, use [EventLoop.Context].
+// The coroutine must not hold [runtime.LockOSThread] where it suspends or starts an eager
+// task: the Go runtime ends the program then. What needs a thread of its own goes to [ToThread].
+//
 // It does not suspend. It panics with [ErrNoRunningLoop], [ErrLoopClosed],
 // [ErrForeignGoroutine] or, if coro is nil, [ErrInvalidArgument]. Python: asyncio.create_task.
 func CreateTask[T any](ctx context.Context, coro Coroutine[T], opts ...TaskOption) *Task[T] {
@@ -116,7 +119,9 @@ func CreateTask[T any](ctx context.Context, coro Coroutine[T], opts ...TaskOptio
 		if o.name != "" {
 			t.name = o.name
 		}
-		eager = eager || o.eager
+		if o.eager != 0 {
+			eager = o.eager > 0
+		}
 	}
 	t.join(l, ctx, t)
 	if eager && l.running.Load() {
@@ -201,42 +206,38 @@ func (t *task) Uncancel() int {
 }
 
 // cancel is T3. It is where Cancel of the task's future ends up.
-func (t *task) cancel(c *CancelledError) bool {
+func (t *task) cancel(c *CancelledError) cancelAnswer {
 	t.fut.retrieved()
 	if t.fut.state != pending {
-		return false
+		return refused
 	}
-	l := t.loop()
-	if t.descending { // tasks wait for each other in a circle (T7)
-		l.cancelCircle = true
-		return false
+	if t.descending {
+		return inCircle // T7
 	}
 	t.cancels++
 	if t.waiter != nil {
 		t.descending = true
-		accepted := t.waiter.cancel(c)
+		answer := t.waiter.cancel(c)
 		t.descending = false
-		if accepted {
-			return true // waiter stays: it may ignore the cancel and be cancelled again
-		}
-		if l.cancelCircle {
-			if t.covered {
-				return false
-			}
-			l.cancelCircle = false
+		switch {
+		case answer == accepted:
+			return accepted // waiter stays: it may ignore the cancel and be cancelled again
+		case answer == inCircle && t.covered:
+			return inCircle
+		case answer == inCircle:
 			t.waiter.removeCallback(t)
 			t.waiter = nil
-			l.schedule(t, nil)
+			t.loop().schedule(t, nil)
 		}
 	} else if t.parked {
 		t.evict(c)
-		return true
+		return accepted
 	}
 	t.mustCancel = true
 	if !t.evicted { // else a cancel is on its way, and this one adds nothing to it
 		t.cancelErr = c
 	}
-	return true
+	return accepted
 }
 
 // fire makes a task a callback; the dispatcher knows tasks and does not call it.
@@ -245,6 +246,9 @@ func (t *task) fire(*future) { panic("asyncio: a task is not called") }
 // begin starts t on stack s and returns when it has ended, however often it was
 // suspended in between.
 func (l *EventLoop) begin(t *task, s *stack) {
+	if t.fut.state != pending {
+		panic("asyncio: internal error: a task was scheduled that has ended (T2)")
+	}
 	l.current, t.stack = t, s
 	l.enter(s)
 	if t.mustCancel { // T5
@@ -322,9 +326,14 @@ func (t *task) exited() {
 		}
 		return
 	}
+	u := l.below(t, s)
+	if u != nil {
+		t.fut.removeCallback(u) // nothing wakes it but what its deferred functions wait for (T2)
+		u.waiter = nil
+	}
 	t.end(ErrGoexit, asSeen) // the exit of the run says it
 	l.haltByGoexit()
-	l.current = l.below(t, s)
+	l.current = u
 }
 
 // below returns the task whose wait for t is underneath t on stack s, nil if there is none.
@@ -332,7 +341,6 @@ func (t *task) exited() {
 func (l *EventLoop) below(t *task, s *stack) *task {
 	for u := l.firstTask; u != nil; u = u.next {
 		if u.stack == s && u.waiter == t.fut {
-			u.waiter = nil
 			return u
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -25,7 +26,7 @@ func ToThread[T any](ctx context.Context, fn func(ctx context.Context) (T, error
 	if _, err := taskOf(ctx, "ToThread"); err != nil {
 		return zero, err
 	}
-	inside, cancel := context.WithCancelCause(outsideContext{ctx})
+	inside, cancel := context.WithCancelCause(outsideContext{ctx, loopOf(ctx)})
 	f := RunInExecutor(ctx, nil, func() (T, error) { return fn(inside) })
 	err := ErrLoopClosed // unless Await returns
 	defer func() { cancel(err) }()
@@ -135,8 +136,9 @@ type ConcurrentFuture[T any] struct {
 	over  bool // done is closed
 	value T
 	err   error
-	waits []func() // to be called when it is over
-	task  *Task[T] // once created; touched on the loop only
+	waits []*func() // to be called when it is over
+	held  int       // goroutines in Result that have given up their hold on the loop's clock
+	task  *Task[T]  // once created; touched on the loop only
 }
 
 // RunCoroutineThreadsafe runs coro as a task of l, on behalf of another goroutine. Any
@@ -166,26 +168,34 @@ func (c *ConcurrentFuture[T]) resolve(v T, err error) bool {
 		return false
 	}
 	c.value, c.err, c.over = v, err, true
+	for range c.held {
+		c.loop.drv.Hold() // before the clock can go on
+	}
 	close(c.done)
 	waits := c.waits
 	c.waits = nil
 	c.mu.Unlock()
 	for _, tell := range waits {
-		tell()
+		(*tell)()
 	}
 	return true
 }
 
-// whenDone calls tell, on whatever goroutine, when there is a result.
-func (c *ConcurrentFuture[T]) whenDone(tell func()) {
+// whenDone calls tell, on whatever goroutine, when there is a result, unless it is forgotten before.
+func (c *ConcurrentFuture[T]) whenDone(tell func()) (forget func()) {
 	c.mu.Lock()
 	over := c.over
 	if !over {
-		c.waits = append(c.waits, tell)
+		c.waits = append(c.waits, &tell)
 	}
 	c.mu.Unlock()
 	if over {
 		tell()
+	}
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.waits = slices.DeleteFunc(c.waits, func(w *func()) bool { return w == &tell })
 	}
 }
 
@@ -205,6 +215,24 @@ func (c *ConcurrentFuture[T]) Result(ctx context.Context) (T, error) {
 	}
 	if g := c.loop.guard.Load(); loopOf(ctx) == c.loop || g != 0 && g == goroutineID() {
 		return zero, fmt.Errorf("%w: Result would block the loop it waits for: in a task use Await, in a goroutine a ctx of its own", ErrLoopRunning)
+	}
+	if inside, _ := ctx.Value(outsideKey{}).(*EventLoop); inside == c.loop {
+		// A thread function of the same loop: that must not keep its clock from going on
+		// to what the function now waits for.
+		c.mu.Lock()
+		if !c.over {
+			c.held++
+			c.loop.drv.Release()
+			defer func() {
+				c.mu.Lock()
+				defer c.mu.Unlock()
+				if !c.over {
+					c.held--
+					c.loop.drv.Hold()
+				}
+			}()
+		}
+		c.mu.Unlock()
 	}
 	select {
 	case <-c.done:
@@ -227,11 +255,15 @@ func (c *ConcurrentFuture[T]) Done() bool {
 // Cancel makes the result a [CancelledError] at once and asks the task to stop, without
 // waiting until it has. It reports false if there was a result already.
 func (c *ConcurrentFuture[T]) Cancel(msg ...string) bool {
-	var zero T
 	e := &CancelledError{}
 	if len(msg) > 0 {
 		e.Msg = msg[0]
 	}
+	return c.cancel(e)
+}
+
+func (c *ConcurrentFuture[T]) cancel(e *CancelledError) bool {
+	var zero T
 	if !c.resolve(zero, e) {
 		return false
 	}
@@ -266,10 +298,10 @@ func (c *ConcurrentFuture[T]) Await(ctx context.Context) (T, error) {
 			l.drv.Hold() // the other loop works in real time
 			defer l.drv.Release()
 		}
-		c.whenDone(func() { _ = l.post(arrived) })
+		defer c.whenDone(func() { _ = l.post(arrived) })()
 		if _, err := f.Await(ctx); err != nil {
-			if f.Cancelled() {
-				c.Cancel()
+			if e := asCancelled(f.err); f.Cancelled() && e != nil {
+				c.cancel(e)
 			}
 			return zero, err
 		}
