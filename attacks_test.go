@@ -321,7 +321,7 @@ func TestAttack_ManyDeadlines(t *testing.T) {
 	if raceEnabled {
 		n = 2_000
 	}
-	run(t, func(ctx context.Context) error {
+	runFast(t, func(ctx context.Context) error {
 		tasks := make([]*asyncio.Task[asyncio.None], n)
 		for i := range tasks {
 			tasks[i] = asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {

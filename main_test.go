@@ -115,6 +115,16 @@ func run(t *testing.T, main func(ctx context.Context) error) {
 	}
 }
 
+// runFast is run without debug mode, for tests that make millions of calls.
+func runFast(t *testing.T, main func(ctx context.Context) error) {
+	t.Helper()
+	run(t, func(ctx context.Context) error {
+		loop(t, ctx).SetDebug(false)
+		settle(t, ctx) // it takes effect with the next step
+		return main(ctx)
+	})
+}
+
 // runReporting is run for tests that expect reports, and returns them with main's error.
 func runReporting(t *testing.T, main func(ctx context.Context) error) (*reports, error) {
 	t.Helper()

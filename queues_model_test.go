@@ -299,7 +299,7 @@ func TestQueue_Model(t *testing.T) {
 	if testing.Short() {
 		n = 300
 	}
-	run(t, func(ctx context.Context) error {
+	runFast(t, func(ctx context.Context) error {
 		r := rand.New(rand.NewPCG(20, 24))
 		for range n {
 			b := make([]byte, 4+r.IntN(48))
@@ -316,7 +316,7 @@ func TestQueue_Model(t *testing.T) {
 
 // A random program, disturbed in each way at each point.
 func TestQueue_ModelDisturbedEverywhere(t *testing.T) {
-	run(t, func(ctx context.Context) error {
+	runFast(t, func(ctx context.Context) error {
 		r := rand.New(rand.NewPCG(3, 13))
 		for range 12 {
 			b := make([]byte, 16)
@@ -342,9 +342,6 @@ func TestQueue_ModelDisturbedEverywhere(t *testing.T) {
 // TestQueue_ExhaustiveCancel runs three tasks, each of every role, with a cancel of each task in
 // each iteration, before and after the others had their turns in it.
 func TestQueue_ExhaustiveCancel(t *testing.T) {
-	if testing.Short() || raceEnabled {
-		t.Skip("long; nothing here is concurrent")
-	}
 	roles := [][]queueOp{
 		{opGet, opGet},
 		{opPut, opPut},
@@ -355,8 +352,11 @@ func TestQueue_ExhaustiveCancel(t *testing.T) {
 		{opYield, opYield, opPutNowait, opGetNowait},
 		{opYield, opYield, opPutNowait, opPutNowait},
 	}
+	if raceEnabled {
+		roles = roles[2:6] // nothing here is concurrent, and the detector is slow
+	}
 	runs := 0
-	run(t, func(ctx context.Context) error {
+	runFast(t, func(ctx context.Context) error {
 		for maxsize := range 3 {
 			for _, a := range roles {
 				for _, b := range roles {
@@ -386,6 +386,6 @@ func FuzzQueue(f *testing.F) {
 	f.Add([]byte{0, 1, 2, 2, 0, 3, 5, 18, 0, 4, 1, 5, 2, 6})
 	f.Add([]byte{2, 2, 3, 1, 9, 2, 0, 1, 2, 3, 4, 5, 6, 7, 232, 236})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		run(t, queueProgramOf(b).run)
+		runFast(t, queueProgramOf(b).run)
 	})
 }

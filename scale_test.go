@@ -43,7 +43,7 @@ func TestScale_SuspendedAtOnce(t *testing.T) {
 	if raceEnabled {
 		n = 4_000 // the race detector stops at 8128 goroutines
 	}
-	run(t, func(ctx context.Context) error {
+	runFast(t, func(ctx context.Context) error {
 		gate := asyncio.CreateFuture[int](ctx)
 		tasks := make([]*asyncio.Task[int], n)
 		for i := range tasks {
@@ -68,7 +68,7 @@ func TestScale_SleepersCancelled(t *testing.T) {
 	if raceEnabled {
 		n = 4_000
 	}
-	run(t, func(ctx context.Context) error {
+	runFast(t, func(ctx context.Context) error {
 		tasks := make([]*asyncio.Task[asyncio.None], n)
 		for i := range tasks {
 			tasks[i] = asyncio.CreateTask(ctx, sleeper(time.Duration(1+i*7919%n)*time.Second))
