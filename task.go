@@ -60,6 +60,8 @@ type task struct {
 	waiter *future // what it is suspended on (T2)
 	timer  *sleepTimer
 
+	cleanup *cleanup // the innermost Cleanup that the task is in
+
 	cancelErr *CancelledError // the cancel to be delivered, if mustCancel or evicted
 	cancels   int32           // requests, less Uncancel
 	num       uint32
@@ -106,13 +108,7 @@ func CreateTask[T any](ctx context.Context, coro Coroutine[T], opts ...TaskOptio
 		panic(fmt.Errorf("%w: nil coroutine (in CreateTask)", ErrInvalidArgument))
 	}
 	t := &Task[T]{coro: coro}
-	eager := false
-	for _, o := range opts {
-		if o.name != "" {
-			t.name = o.name
-		}
-		eager = eager || o.eager
-	}
+	eager := t.configure(opts)
 	t.join(l, ctx, t)
 	if eager && l.running.Load() {
 		l.startEagerly(&t.task)
@@ -120,6 +116,17 @@ func CreateTask[T any](ctx context.Context, coro Coroutine[T], opts ...TaskOptio
 		l.schedule(&t.task, nil)
 	}
 	return t
+}
+
+// configure applies opts and reports whether t is to start eagerly.
+func (t *task) configure(opts []TaskOption) (eager bool) {
+	for _, o := range opts {
+		if o.name != "" {
+			t.name = o.name
+		}
+		eager = eager || o.eager
+	}
+	return eager
 }
 
 // join makes t a task of l.
@@ -190,18 +197,26 @@ func (t *task) Uncancel() int {
 		t.cancels--
 		if t.cancels == 0 {
 			t.mustCancel = false
+			t.cleanup.forget()
 		}
 	}
 	return int(t.cancels)
 }
 
 // cancel is T3. It is where Cancel of the task's future ends up.
-func (t *task) cancel(c *CancelledError) bool {
+func (t *task) cancel(c *CancelledError) bool { return t.cancelFrom(c, 0) }
+
+// cancelFrom is cancel by something that is depth Cleanups deep itself: a timeout or group
+// of the task's own. The Cleanups around it are no protection from it, those inside are.
+func (t *task) cancelFrom(c *CancelledError, depth int) bool {
 	t.fut.retrieved()
 	if t.fut.state != pending {
 		return false
 	}
 	t.cancels++
+	if t.cleanup.defers(c, depth) {
+		return true
+	}
 	if t.waiter != nil {
 		if t.waiter.cancel(c) {
 			return true // waiter stays: it may ignore the cancel and be cancelled again
@@ -225,8 +240,8 @@ func (t *task) fire(*future) { panic("asyncio: a task is not called") }
 func (l *EventLoop) begin(t *task, s *stack) {
 	l.current, t.stack = t, s
 	l.enter(s)
-	if t.mustCancel { // T5
-		t.mustCancel = false
+	if t.mustCancel || t.evicted { // T5; evicted while it waited for its turn to start
+		t.mustCancel, t.evicted = false, false
 		t.end(t.cancelErr)
 	} else {
 		t.end(t.call())
