@@ -29,7 +29,8 @@ import (
 //	T4 It ends when its coroutine returns: cancelled if the error is a CancelledError or
 //	   a cancel is still to be delivered (S14), else finished. The loop holds it until then.
 //	T5 A task that is cancelled before it starts ends cancelled without being entered.
-//	T6 A panic ends it with a *PanicError and is reported at once. A Goexit ends
+//	T6 A panic ends it with a *PanicError and is reported at once, and the task group that
+//	   it is in is aborted at once (G4). A Goexit ends
 //	   it with ErrGoexit and halts the run. Closing the loop unwinds it as Goexit does.
 type Task[T any] struct {
 	Future[T]
@@ -262,6 +263,7 @@ func (t *task) call() (err error) {
 			p := &PanicError{Value: v, Stack: debug.Stack()}
 			err = p
 			l.CallExceptionHandler(ExceptionContext{Message: "panic in task", Exception: p, Task: t.self})
+			t.panicked(p)
 			return
 		}
 		if l.closing.Load() {
