@@ -294,8 +294,19 @@ func TestCleanup_AndTimeouts(t *testing.T) {
 		if self(ctx).Cancelling() != 0 {
 			t.Error(self(ctx).Cancelling())
 		}
+		// Also where a cancel that was caught is still counted.
+		task, err := inTask(t, ctx, time.Second, func(ctx context.Context) error {
+			asCancelled(t, asyncio.Sleep(ctx, time.Hour))
+			must(t, asyncio.Timeout(ctx, time.Second, func(ctx context.Context, _ scope) error {
+				return asyncio.Cleanup(ctx, time.Minute, sleeping(10*time.Second))
+			}))
+			return asyncio.Sleep(ctx, time.Second)
+		})
+		if err != nil || task.Cancelling() != 1 {
+			t.Error(err, task)
+		}
 		// Both a timeout around and somebody else: the cancel is somebody else's.
-		task, err := inTask(t, ctx, 2*time.Second, func(ctx context.Context) error {
+		task, err = inTask(t, ctx, 2*time.Second, func(ctx context.Context) error {
 			return asyncio.Timeout(ctx, time.Second, func(ctx context.Context, _ scope) error {
 				must(t, asyncio.Cleanup(ctx, time.Minute, sleeping(10*time.Second)))
 				return asyncio.Sleep(ctx, time.Hour)

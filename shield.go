@@ -67,13 +67,13 @@ func (s *shieldOuter[T]) fire(*future) {
 		return
 	}
 	inner.removeCallback((*shield[T])(s))
-	inner.removeCallback(lateError{}) // of another shield: once is enough
 	inner.addCallback(lateError{})
 }
 
 func (s *shieldOuter[T]) String() string { return "Shield()" }
 
-// lateError reports an error that nobody is left to be given.
+// lateError reports an error that nobody is left to be given. Of several shields one reports, because
+// the error then counts as retrieved.
 type lateError struct{}
 
 func (lateError) fire(f *future) {

@@ -1001,6 +1001,16 @@ func TestGroupStart_DoesNotGetReady(t *testing.T) {
 			if err != context.DeadlineExceeded || !cleaned {
 				t.Error(err, cleaned)
 			}
+			// A cancel that arrives while that is being waited for is not lost.
+			task, err := inTask(t, ctx, time.Second, func(ctx context.Context) error {
+				hurried, cancel := asyncio.WithTimeout(ctx, time.Second/2)
+				defer cancel()
+				return start(hurried, tg, cleaning(time.Hour, time.Minute))
+			})
+			asCancelled(t, err)
+			if errors.Is(err, context.DeadlineExceeded) && !task.Cancelled() {
+				t.Error(task, err)
+			}
 			// A child that gets ready all the same is one.
 			hurried, cancel2 := asyncio.WithTimeout(ctx, time.Second)
 			defer cancel2()
