@@ -280,6 +280,7 @@ type clockContext struct {
 	context.Context
 	loop     *EventLoop
 	cancel   context.CancelCauseFunc
+	expiry   error     // its cause when the deadline passes
 	deadline time.Time // zero if none
 	timer    timer
 
@@ -324,15 +325,20 @@ func WithTimeout(ctx context.Context, d time.Duration) (_ context.Context, cance
 // translates that to the wall clock. See [WithCancel] for who may call what.
 func WithDeadline(ctx context.Context, when time.Duration) (_ context.Context, cancel context.CancelFunc) {
 	c := newClockContext(ctx, "WithDeadline")
+	c.setDeadline(when, context.DeadlineExceeded)
+	return c, c.release
+}
+
+// setDeadline makes c end at when with cause expiry. It is called once.
+func (c *clockContext) setDeadline(when time.Duration, expiry error) {
 	l := c.loop
-	c.deadline = l.drv.Start().Add(when)
+	c.deadline, c.expiry = l.drv.Start().Add(when), expiry
 	if when <= l.Time() {
 		c.expire()
 	} else if c.Context.Err() == nil {
 		c.timer = timer{when: when, cb: c}
 		l.setTimer(&c.timer)
 	}
-	return c, c.release
 }
 
 func newClockContext(ctx context.Context, caller string) *clockContext {
@@ -395,8 +401,11 @@ func (c *clockContext) Deadline() (time.Time, bool) {
 // Err is DeadlineExceeded where the cause is; the cancel context below knows only Canceled.
 func (c *clockContext) Err() error {
 	err := c.Context.Err()
-	if err != nil && context.Cause(c.Context) == context.DeadlineExceeded {
-		return context.DeadlineExceeded
+	if err != nil {
+		cause := context.Cause(c.Context)
+		if _, ok := cause.(*TimeoutError); ok || cause == context.DeadlineExceeded {
+			return context.DeadlineExceeded
+		}
 	}
 	return err
 }
@@ -407,7 +416,7 @@ func (c *clockContext) String() string { return fmt.Sprintf("%v.OnLoop", c.Conte
 func (c *clockContext) fire(*future) { c.expire() }
 
 func (c *clockContext) expire() {
-	c.cancel(context.DeadlineExceeded)
+	c.cancel(c.expiry)
 	c.arrive()
 }
 

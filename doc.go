@@ -40,6 +40,8 @@
 //   - A context that is done is Go's: every await made with it fails with its cause, until the code
 //     stops using it (context.WithoutCancel, for cleanup). [WithTimeout] and its kin give contexts
 //     on the loop's clock.
+//   - [Timeout] and [WaitFor] limit by one cancel, as Python does; [MoveOnAfter] and [FailAfter] by a
+//     context. [Cleanup] is for what neither may interrupt.
 //   - Nothing is lost. Tasks are kept until they are done. An error that nobody retrieved reaches the
 //     exception handler, at the latest when the loop closes.
 //   - A panic in a task is reported at once and becomes the task's [*PanicError]. A t.FailNow in a
@@ -70,6 +72,18 @@
 //	gather(…, return_exceptions=True) GatherResults(ctx, …)
 //	wait(ts, timeout=1, return_when=FIRST_COMPLETED)
 //	                                 Wait(ctx, ts, WaitTimeout(time.Second), ReturnWhen(FirstCompleted))
+//	as_completed(ts, timeout=1)      AsCompleted(ctx, ts, AsCompletedTimeout(time.Second)), with range
+//	shield(x)                        Shield(ctx, x)
+//	wait_for(x, 1)                   WaitFor(ctx, x, time.Second)
+//	async with timeout(1) as tm: …   Timeout(ctx, time.Second, func(ctx, tm) error { … })
+//	timeout(None)                    Timeout(ctx, Forever, …)
+//	timeout_at(when)                 TimeoutAt(ctx, when, …)
+//	tm.reschedule(when), expired()   tm.Reschedule(when), tm.Expired()
+//	async with TaskGroup() as tg: …  RunTaskGroup(ctx, func(ctx, tg) error { … })
+//	tg.create_task(f())              GroupTask(tg, f), without a result tg.CreateTask(f)
+//	tg.cancel()                      tg.Cancel()
+//	ExceptionGroup                   *GroupError
+//	TimeoutError                     ErrTimeout, *TimeoutError
 //	loop.run_until_complete(wait(ts)) RunUntilComplete(loop, Do(func(ctx) error { Wait(ctx, ts) … }))
 //	current_task(), all_tasks()      CurrentTask(ctx), AllTasks(ctx)
 //	task.cancel("msg"), uncancel()   task.Cancel("msg"), Uncancel()
@@ -102,5 +116,6 @@
 //	InvalidStateError                ErrInvalidState
 //	BrokenBarrierError               ErrBrokenBarrier
 //	None                             None
+//	None (no result)                 None
 //	contextvars                      context values
 package asyncio

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 )
 
 // What a program can meet, to be matched with [errors.Is]. A function that has an
@@ -14,6 +15,10 @@ var (
 	// ErrCancelled is Python's CancelledError. The error in hand is a
 	// [*CancelledError], which also matches [context.Canceled].
 	ErrCancelled error = &CancelledError{}
+
+	// ErrTimeout is Python's TimeoutError. The error in hand is a [*TimeoutError], which also
+	// matches [context.DeadlineExceeded].
+	ErrTimeout error = &TimeoutError{}
 
 	// ErrInvalidState is Python's InvalidStateError: a result asked for before
 	// it is there, or set a second time.
@@ -89,6 +94,10 @@ type CancelledError struct {
 	Msg   string // what Cancel was given
 	By    string // the name of the task that asked, empty if no task did
 	cause error
+
+	// failure is the error of somebody else that led to the cancel. It is printed, but errors.Is does
+	// not find it: who is cancelled because another task met io.EOF has not met it.
+	failure error
 }
 
 func (e *CancelledError) Error() string {
@@ -99,6 +108,9 @@ func (e *CancelledError) Error() string {
 	}
 	if e.By != "" {
 		fmt.Fprintf(&b, " (by %s)", e.By)
+	}
+	if e.failure != nil {
+		b.WriteString(": " + e.failure.Error())
 	}
 	if e.cause != nil {
 		b.WriteString(": " + e.cause.Error())
@@ -129,6 +141,27 @@ func asCancelled(err error) *CancelledError {
 	}
 	return nil
 }
+
+// A TimeoutError says that the time given to [Timeout], [WaitFor], [FailAfter], [Cleanup] or
+// [AsCompleted] ran out. It matches [ErrTimeout] and [context.DeadlineExceeded].
+type TimeoutError struct {
+	When time.Duration // the deadline, on the loop's clock
+
+	// From is the error that the body ended with when it was stopped, nil where there is no
+	// body: for Timeout and WaitFor the cancellation, Python's "raise TimeoutError from exc".
+	// errors.Is does not look into it, because a timeout is not a cancellation.
+	From error
+}
+
+func (e *TimeoutError) Error() string { return "asyncio: timed out" }
+
+// Is makes every timeout match [ErrTimeout] and [context.DeadlineExceeded].
+func (e *TimeoutError) Is(target error) bool {
+	return target == ErrTimeout || target == context.DeadlineExceeded
+}
+
+// Timeout is true, as in net.Error.
+func (e *TimeoutError) Timeout() bool { return true }
 
 // A PanicError is the outcome of a task whose coroutine panicked. Value is what
 // it panicked with and Stack the stack of that moment, as [runtime/debug.Stack] prints it.

@@ -125,6 +125,13 @@ func (*waitTimeout) quick()  {}
 func (*gathering[T]) quick() {}
 func (*threadJob[T]) quick() {}
 func (*stopCallback) quick() {}
+func (*expiry) quick()       {}
+func (*groupChild) quick()   {}
+
+func (*shield[T]) quick()            {}
+func (*shieldOuter[T]) quick()       {}
+func (*completing[F]) quick()        {}
+func (*completionTimeout[F]) quick() {}
 
 // dispatchOn runs callbacks on top of t, which is suspended on the dispatcher's stack,
 // until t's turn comes (K2). It reports false if that must wait for another dispatcher, because

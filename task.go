@@ -30,7 +30,8 @@ import (
 //	T4 It ends when its coroutine returns: cancelled if the error is a CancelledError or
 //	   a cancel is still to be delivered (S14), else finished. The loop holds it until then.
 //	T5 A task that is cancelled before it starts ends cancelled without being entered.
-//	T6 A panic ends it with a *PanicError and is reported at once. A Goexit ends
+//	T6 A panic ends it with a *PanicError and is reported at once, and the task group that
+//	   it is in is aborted at once (G4). A Goexit ends
 //	   it with ErrGoexit and halts the run. Closing the loop unwinds it as Goexit does.
 //	T7 If a cancel comes back to a task that it is on its way down from, tasks wait for
 //	   each other in a circle. The last of them whose stack allows it (K5) is then woken with
@@ -63,6 +64,8 @@ type task struct {
 	stack  *stack  // once started and until ended
 	waiter *future // what it is suspended on (T2)
 	timer  *sleepTimer
+
+	cleanup *cleanup // the innermost Cleanup that the task is in
 
 	cancelErr *CancelledError // the cancel to be delivered, if mustCancel or evicted
 	cancels   int32           // requests, less Uncancel
@@ -114,7 +117,18 @@ func CreateTask[T any](ctx context.Context, coro Coroutine[T], opts ...TaskOptio
 		panic(fmt.Errorf("%w: nil coroutine (in CreateTask)", ErrInvalidArgument))
 	}
 	t := &Task[T]{coro: coro}
-	eager := false
+	eager := t.configure(opts)
+	t.join(l, ctx, t)
+	if eager && l.running.Load() {
+		l.startEagerly(&t.task)
+	} else {
+		l.schedule(&t.task, nil)
+	}
+	return t
+}
+
+// configure applies opts and reports whether t is to start eagerly.
+func (t *task) configure(opts []TaskOption) (eager bool) {
 	for _, o := range opts {
 		if o.name != "" {
 			t.name = o.name
@@ -123,13 +137,7 @@ func CreateTask[T any](ctx context.Context, coro Coroutine[T], opts ...TaskOptio
 			eager = o.eager > 0
 		}
 	}
-	t.join(l, ctx, t)
-	if eager && l.running.Load() {
-		l.startEagerly(&t.task)
-	} else {
-		l.schedule(&t.task, nil)
-	}
-	return t
+	return eager
 }
 
 // join makes t a task of l.
@@ -200,13 +208,18 @@ func (t *task) Uncancel() int {
 		t.cancels--
 		if t.cancels == 0 {
 			t.mustCancel = false
+			t.cleanup.forget()
 		}
 	}
 	return int(t.cancels)
 }
 
 // cancel is T3. It is where Cancel of the task's future ends up.
-func (t *task) cancel(c *CancelledError) cancelAnswer {
+func (t *task) cancel(c *CancelledError) cancelAnswer { return t.cancelFrom(c, 0) }
+
+// cancelFrom is cancel by something that is depth Cleanups deep itself: a timeout or group
+// of the task's own. The Cleanups around it are no protection from it, those inside are.
+func (t *task) cancelFrom(c *CancelledError, depth int) cancelAnswer {
 	t.fut.retrieved()
 	if t.fut.state != pending {
 		return refused
@@ -215,6 +228,9 @@ func (t *task) cancel(c *CancelledError) cancelAnswer {
 		return inCircle // T7
 	}
 	t.cancels++
+	if t.cleanup.defers(c, depth) {
+		return accepted
+	}
 	if t.waiter != nil {
 		t.descending = true
 		answer := t.waiter.cancel(c)
@@ -251,8 +267,8 @@ func (l *EventLoop) begin(t *task, s *stack) {
 	}
 	l.current, t.stack = t, s
 	l.enter(s)
-	if t.mustCancel { // T5
-		t.mustCancel = false
+	if t.mustCancel || t.evicted { // T5; evicted while it waited for its turn to start
+		t.mustCancel, t.evicted = false, false
 		t.end(t.cancelErr, asCancellation)
 	} else {
 		t.end(t.call())
@@ -307,6 +323,7 @@ func (t *task) callRecovering() (err error, as outcome) {
 			p := &PanicError{Value: v, Stack: debug.Stack()}
 			err, as = p, asSeen
 			t.loop().CallExceptionHandler(ExceptionContext{Message: "panic in task", Exception: p, Task: t.self})
+			t.panicked(p)
 		}
 	}()
 	err = t.self.run(t.ctx)

@@ -314,8 +314,10 @@ var tickRows = map[string]func(tk *ticker) int{
 }
 
 // TestTicks replays the tick table recorded from CPython.
-func TestTicks(t *testing.T) {
-	golden, err := os.Open("testdata/cpython/ticks.golden")
+func TestTicks(t *testing.T) { replayTicks(t, "ticks.golden", tickRows) }
+
+func replayTicks(t *testing.T, file string, rows map[string]func(tk *ticker) int) {
+	golden, err := os.Open("testdata/cpython/" + file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -326,9 +328,9 @@ func TestTicks(t *testing.T) {
 		name, n, _ := strings.Cut(lines.Text(), " ")
 		want, err := strconv.Atoi(n)
 		if err != nil {
-			t.Fatalf("ticks.golden: %q: %v", lines.Text(), err)
+			t.Fatalf("%s: %q: %v", file, lines.Text(), err)
 		}
-		row := tickRows[name]
+		row := rows[name]
 		if row == nil {
 			t.Errorf("no Go row for %s", name)
 			continue
@@ -349,7 +351,7 @@ func TestTicks(t *testing.T) {
 			})
 		})
 	}
-	if seen != len(tickRows) {
-		t.Errorf("%d rows in ticks.golden, %d in Go", seen, len(tickRows))
+	if seen != len(rows) {
+		t.Errorf("%d rows in %s, %d in Go", seen, file, len(rows))
 	}
 }

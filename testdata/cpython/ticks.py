@@ -398,4 +398,5 @@ async def main():
         t.handle.cancel()
 
 
-asyncio.run(main())
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,662 @@
+package asyncio
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+)
+
+// A TaskGroup is a set of tasks that end together: [RunTaskGroup] does not return before all of
+// them are done. Children are made with [GroupTask], [TaskGroup.CreateTask] and [GroupStart],
+// by the body, by other children or by callbacks. Methods of a group are for the loop only.
+//
+//	G1 A child that fails, but for being cancelled, aborts the group: every other child is cancelled,
+//	   in order of creation, and so is the task that runs the body. Errors of children are kept in the
+//	   order of their completion.
+//	G2 The group is left when the body has returned and no child is left. A body that returns an error
+//	   aborts the group, and so does a cancel of its task while it waits for the children.
+//	G3 Leaving, the group takes its own cancel of the body's task back (Uncancel). Any other
+//	   cancel is left in force: it is returned, or, if there are errors to return, delivered again.
+//	G4 A child's end is noticed by its done callback, one iteration later. A panic aborts
+//	   the group in the same step: it may have left what the siblings share in disorder.
+//	G5 The end of the group's context is not a failure. Children that return it are like cancelled
+//	   ones, and the group returns it too.
+type TaskGroup struct {
+	loop   *EventLoop
+	parent *task
+	ctx    context.Context
+	limit  int // of children started at a time, 0 for none
+	depth  int // how many Cleanups it is in
+
+	first, last *groupChild // not done, or not noticed, in order of creation
+	count       int
+	started     int           // of these
+	turns       []*groupChild // those that wait to be started, and some that no longer do
+	errs        []error
+	watchers    []*groupWatcher
+
+	supervisor      bool
+	exiting         bool // the body has returned
+	waiting         bool // the parent is parked until the last child is done
+	aborting        bool
+	parentCancelled bool // by the group (G3)
+	ended           bool // a child ended because the context did (G5)
+}
+
+// A GroupOption is an option of [RunTaskGroup].
+type GroupOption struct {
+	limit      int
+	limited    bool
+	supervisor bool
+}
+
+// GroupLimit lets at most n children run at a time. One more can be created at any time: it is
+// a task that waits for its turn, in order of creation, and starts when another child is done. A
+// cancel takes it out of the queue. Creating never suspends; a body that wants to keep the queue short
+// awaits some of its children. A child that waits for another one's turn holds its own.
+func GroupLimit(n int) GroupOption { return GroupOption{limit: n, limited: true} }
+
+// Supervisor makes the failure of a child, also its panic, the child's own: the others and the body
+// go on, and all errors are returned when the group is left. An error of the body, a cancel
+// and [TaskGroup.Cancel] abort the group as ever. Kotlin: supervisorScope.
+func Supervisor() GroupOption { return GroupOption{supervisor: true} }
+
+// RunTaskGroup runs body with a new task group, in the calling task, and returns when body has
+// returned and all children are done. Children get ctx.
+//
+// If a child fails, the others and the calling task are cancelled, so that body stops at its next
+// await. Failures are returned as one [*GroupError]: the children's in the order of their
+// completion, then body's own. A child that ends cancelled, alone, is no failure.
+//
+// A cancel of the calling task reaches body, or the wait for the children, and cancels the
+// children; it is returned when they are done and none has failed. If ctx ends, the children and body
+// hear it; its cause is returned in the same way. After [TaskGroup.Cancel] the result is nil,
+// if nothing else happened.
+//
+// If body panics, the children are cancelled and waited for, errors that cannot be returned any
+// more go to the exception handler, and the panic goes on.
+//
+// It must be called in a task, and suspends where body does and while there are children. Its own
+// errors are [ErrInvalidArgument], [ErrNotInTask], [ErrNoRunningLoop].
+// Python: async with asyncio.TaskGroup() as tg.
+func RunTaskGroup(ctx context.Context, body func(ctx context.Context, tg *TaskGroup) error, opts ...GroupOption) error {
+	if ctx == nil {
+		return fmt.Errorf("%w: nil context (in RunTaskGroup)", ErrInvalidArgument)
+	}
+	if body == nil {
+		return fmt.Errorf("%w: nil function (in RunTaskGroup)", ErrInvalidArgument)
+	}
+	t, err := taskOf(ctx, "RunTaskGroup")
+	if err != nil {
+		return err
+	}
+	g := &TaskGroup{loop: t.loop(), parent: t, ctx: ctx, depth: t.cleanup.nesting()}
+	for _, o := range opts {
+		if o.limited {
+			if o.limit <= 0 {
+				return fmt.Errorf("%w: limit %d (in GroupLimit)", ErrInvalidArgument, o.limit)
+			}
+			g.limit = o.limit
+		}
+		g.supervisor = g.supervisor || o.supervisor
+	}
+	returned := false
+	defer func() {
+		if !returned {
+			g.unwind()
+		}
+	}()
+	err = body(ctx, g)
+	err = g.exit(err)
+	returned = true
+	return err
+}
+
+// exit is G2, G3 and G5.
+func (g *TaskGroup) exit(err error) error {
+	g.exiting = true
+	var cancelled, ended error // to be returned if nothing failed
+	var latest *CancelledError // that reached the wait for the children
+	switch {
+	case err == nil:
+	case asCancelled(err) != nil:
+		cancelled = err
+		g.abort(asCancelled(err))
+	case isEndOf(g.ctx, err):
+		ended = err
+		g.abort(&CancelledError{cause: err})
+	default:
+		g.abort(&CancelledError{Msg: "the body of the task group failed", By: g.parent.GetName(), failure: err})
+	}
+	ctx := g.ctx
+	for g.count > 0 {
+		if ctx.Err() != nil {
+			if ended == nil {
+				ended = context.Cause(ctx)
+				g.abort(&CancelledError{cause: ended})
+			}
+			ctx = context.WithoutCancel(ctx)
+		}
+		if c := g.wait(ctx); c != nil {
+			latest = c
+			if !g.aborting {
+				cancelled = c
+				g.abort(c)
+			}
+		}
+	}
+
+	if g.parentCancelled && g.parent.Uncancel() == 0 {
+		cancelled = nil
+	} else if cancelled == nil && latest != nil {
+		cancelled = latest // it is somebody else's (gh-155433)
+	}
+	if err != nil && err != ended && asCancelled(err) == nil {
+		g.errs = append(g.errs, err)
+	}
+	switch {
+	case len(g.errs) > 0:
+		if g.parent.cancels > 0 {
+			c := latest
+			if cancelled != nil {
+				c = asCancelled(cancelled)
+			} else if c == nil {
+				c = &CancelledError{Msg: "cancelled while a task group failed"}
+			}
+			g.parent.Uncancel()
+			g.parent.cancelFrom(c, g.depth)
+		}
+		return &GroupError{Message: "unhandled errors in a TaskGroup", Exceptions: g.errs}
+	case cancelled != nil:
+		return cancelled
+	case ended != nil:
+		return ended
+	case g.ended:
+		return context.Cause(g.ctx)
+	}
+	return nil
+}
+
+// unwind leaves the group of a body that panics or exits its goroutine.
+func (g *TaskGroup) unwind() {
+	g.exiting = true
+	if !g.loop.closing.Load() {
+		g.abort(&CancelledError{Msg: "the body of the task group panicked", By: g.parent.GetName()})
+		for g.count > 0 {
+			g.wait(context.WithoutCancel(g.ctx))
+		}
+		if g.parentCancelled {
+			g.parent.Uncancel()
+		}
+	}
+	for _, err := range g.errs {
+		g.loop.CallExceptionHandler(ExceptionContext{
+			Message:   "error in a task group was not returned because its body panicked",
+			Exception: err,
+			Task:      g.parent.self,
+		})
+	}
+}
+
+// wait parks the parent until the last child is done or a cancel or the end of ctx wakes it. It
+// returns the cancel, if that is what it was.
+func (g *TaskGroup) wait(ctx context.Context) *CancelledError {
+	g.waiting = true
+	err := g.parent.park(ctx)
+	g.waiting = false
+	if c, ok := err.(*CancelledError); ok && err != context.Cause(ctx) {
+		return c
+	}
+	return nil
+}
+
+// abort cancels the children, once.
+func (g *TaskGroup) abort(c *CancelledError) {
+	if g.aborting {
+		return
+	}
+	g.aborting = true
+	for child := g.first; child != nil; child = child.next {
+		if child.t.fut.state == pending {
+			child.t.cancel(c)
+		}
+	}
+}
+
+// abortAll is abort that stops the body too.
+func (g *TaskGroup) abortAll(c *CancelledError) {
+	if g.aborting || g.parentCancelled {
+		return
+	}
+	g.abort(c)
+	g.parentCancelled = true
+	g.parent.cancelFrom(c, g.depth)
+}
+
+// failed is G1.
+func (g *TaskGroup) failed(t *task, err error) {
+	if !g.supervisor {
+		g.abortAll(&CancelledError{Msg: "a child of the task group failed", By: t.GetName(), failure: err})
+	}
+}
+
+// Cancel ends the group early and without an error: children that are not done are cancelled, in
+// order of creation, and so is the task that runs the body; [RunTaskGroup] takes that one back. Errors
+// of children that fail on the way out are returned all the same, and so is a cancel that
+// came from elsewhere. More calls, and calls after the group was left, do nothing.
+//
+// It is for the loop only: the body, children, callbacks. It does not suspend. Python 3.15:
+// TaskGroup.cancel.
+func (g *TaskGroup) Cancel() {
+	g.loop.mustBeOwner("Cancel")
+	if g.exiting && g.count == 0 {
+		return
+	}
+	c := &CancelledError{Msg: "the task group was cancelled"}
+	if t := g.loop.current; t != nil {
+		c.By = t.GetName()
+	}
+	g.abortAll(c)
+}
+
+// String returns Python's repr: <TaskGroup tasks=2 errors=1 cancelling>.
+func (g *TaskGroup) String() string {
+	var b strings.Builder
+	b.WriteString("<TaskGroup")
+	if g.count > 0 {
+		fmt.Fprintf(&b, " tasks=%d", g.count)
+	}
+	if len(g.errs) > 0 {
+		fmt.Fprintf(&b, " errors=%d", len(g.errs))
+	}
+	if g.aborting {
+		b.WriteString(" cancelling>")
+	} else {
+		b.WriteString(" entered>")
+	}
+	return b.String()
+}
+
+// GroupTask creates a task in the group and returns it without waiting. It is [CreateTask] for
+// the group's context and with the group's care: its error aborts the group. A coroutine
+// that needs another context than the group's uses one it has captured.
+//
+// In a group that is being aborted the new task is cancelled before it starts: it ends
+// cancelled and is never entered. Under a [GroupLimit] it may have to wait for its turn to start.
+//
+// It is for the loop only and does not suspend. It panics as CreateTask does, and with
+// [ErrInvalidState] if the group has been left. Python: TaskGroup.create_task.
+func GroupTask[T any](tg *TaskGroup, coro Coroutine[T], opts ...TaskOption) *Task[T] {
+	return groupTask(tg, coro, nil, "GroupTask", opts)
+}
+
+// CreateTask is [GroupTask] for a function that returns only an error.
+func (g *TaskGroup) CreateTask(fn func(ctx context.Context) error, opts ...TaskOption) *Task[None] {
+	return groupTask(g, Do(fn), nil, "TaskGroup.CreateTask", opts)
+}
+
+func groupTask[T any](g *TaskGroup, coro Coroutine[T], status anyStatus, caller string, opts []TaskOption) *Task[T] {
+	g.loop.mustBeOwner(caller)
+	if coro == nil {
+		panic(fmt.Errorf("%w: nil coroutine (in %s)", ErrInvalidArgument, caller))
+	}
+	if g.exiting && g.count == 0 {
+		panic(fmt.Errorf("%w: the task group is finished (in %s)", ErrInvalidState, caller))
+	}
+	t := &Task[T]{coro: coro}
+	eager := t.configure(opts)
+	t.join(g.loop, g.ctx, t)
+	c := &groupChild{g: g, t: &t.task, status: status}
+	if status != nil {
+		status.setChild(&t.task)
+	}
+	c.begin(eager)
+	return t
+}
+
+// groupChild is a child of a group, as the done callback of its task.
+type groupChild struct {
+	g          *TaskGroup
+	t          *task
+	prev, next *groupChild
+	started    bool      // and counted in g.started
+	status     anyStatus // of a child made by GroupStart
+}
+
+// begin starts the child, or queues it, and makes it the group's.
+func (c *groupChild) begin(eager bool) {
+	g, t := c.g, c.t
+	switch {
+	case g.aborting:
+		t.cancel(&CancelledError{Msg: "the task group is shutting down"})
+		g.loop.schedule(t, nil)
+	case g.limit > 0 && g.started >= g.limit:
+		t.parked = true // unpark starts it, and a cancel evicts it
+		g.turns = append(g.turns, c)
+	default:
+		c.started = true
+		g.started++
+		if eager && g.loop.running.Load() {
+			g.loop.startEagerly(t)
+		} else {
+			g.loop.schedule(t, nil)
+		}
+	}
+	if g.last == nil {
+		g.first = c
+	} else {
+		g.last.next, c.prev = c, g.last
+	}
+	g.last = c
+	g.count++
+	// The callback is scheduled also for a child that is done already: a failure must not cancel
+	// the task in the middle of creating it (gh-128550, gh-128588).
+	t.fut.addCallback(c)
+	if p, ok := t.fut.err.(*PanicError); ok && t.fut.state == finished {
+		g.failed(t, p) // G4
+	} else if c.started && g.aborting && t.fut.state == pending {
+		t.cancel(&CancelledError{Msg: "the task group is shutting down"}) // by itself, before it had joined (gh-155418)
+	}
+}
+
+// fire notes that the child is done.
+func (c *groupChild) fire(f *future) {
+	g := c.g
+	if c.prev == nil {
+		g.first = c.next
+	} else {
+		c.prev.next = c.next
+	}
+	if c.next == nil {
+		g.last = c.prev
+	} else {
+		c.next.prev = c.prev
+	}
+	g.count--
+	if c.started {
+		g.started--
+		g.startNext()
+	}
+	for _, w := range g.watchers {
+		w.done = append(w.done, c.t)
+		w.waiters.wakeNext()
+	}
+	if g.count == 0 && g.waiting {
+		g.parent.unpark()
+	}
+	f.retrieved()
+	returned := c.status != nil && c.status.childEnded(f) // to the caller of GroupStart
+	_, panicked := f.err.(*PanicError)
+	switch {
+	case f.err == nil || f.state == cancelled || returned && !panicked:
+	case isEndOf(g.ctx, f.err) && !panicked:
+		g.ended = true
+	default:
+		g.errs = append(g.errs, f.err)
+		g.failed(c.t, f.err)
+	}
+}
+
+func (c *groupChild) String() string { return "TaskGroup()" }
+
+// startNext starts the child whose turn it is.
+func (g *TaskGroup) startNext() {
+	for len(g.turns) > 0 && g.started < g.limit {
+		c := g.turns[0]
+		g.turns[0] = nil
+		g.turns = g.turns[1:]
+		if c.t.unpark() { // else it was cancelled meanwhile
+			c.started = true
+			g.started++
+		}
+	}
+}
+
+// panicked is G4.
+func (t *task) panicked(p *PanicError) {
+	if c, ok := t.fut.first.(*groupChild); ok {
+		c.g.failed(t, p)
+	} else if t.fut.more != nil {
+		for _, cb := range *t.fut.more {
+			if c, ok := cb.(*groupChild); ok {
+				c.g.failed(t, p)
+			}
+		}
+	}
+}
+
+// GroupStart creates a child that reports when it is ready, and waits until it does: a
+// server says which address it listens on, and then goes on serving in the group. child calls Started
+// of its status once; GroupStart returns the value it gave.
+//
+// A child that ends before it is ready has failed to start. Its error is returned by GroupStart and
+// does not abort the group, unless it is a panic; if it has none, that is [ErrInvalidState]. A
+// cancel of the calling task, or the end of ctx, cancels the child, and GroupStart goes on waiting
+// until the child has ended, or is ready after all. Once it is ready the child is like any other.
+//
+// It must be called in a task and may suspend; under a [GroupLimit] also for the child's turn.
+// Other errors are [ErrInvalidArgument], [ErrNotInTask], and [ErrInvalidState] if the group has been left.
+// Python has no counterpart; trio: nursery.start.
+func GroupStart[R any](ctx context.Context, tg *TaskGroup, child func(ctx context.Context, status *TaskStatus[R]) error, opts ...TaskOption) (R, error) {
+	var zero R
+	if ctx == nil || child == nil {
+		return zero, fmt.Errorf("%w: nil context or function (in GroupStart)", ErrInvalidArgument)
+	}
+	t, err := taskOf(ctx, "GroupStart")
+	if err != nil {
+		return zero, err
+	}
+	if ctx.Err() != nil {
+		return zero, context.Cause(ctx)
+	}
+	if t.loop() != tg.loop {
+		return zero, fmt.Errorf("%w: %v (in GroupStart)", ErrDifferentLoop, tg)
+	}
+	if tg.exiting && tg.count == 0 {
+		return zero, fmt.Errorf("%w: the task group is finished (in GroupStart)", ErrInvalidState)
+	}
+	s := &TaskStatus[R]{}
+	s.ready.loop, s.ready.super = t.loop(), s
+	groupTask(tg, Do(func(ctx context.Context) error { return child(ctx, s) }), s, "GroupStart", opts)
+	v, err := s.ready.Await(ctx)
+	if s.ready.state != pending {
+		return v, err
+	}
+	cancels := t.cancels
+	s.cancel(&CancelledError{cause: err}) // ctx has ended
+	if v, late := s.ready.Await(context.WithoutCancel(ctx)); asCancelled(late) == nil || t.cancels > cancels {
+		return v, late
+	}
+	return v, err
+}
+
+// A TaskStatus is how a child made by [GroupStart] says that it is ready. trio and anyio: TaskStatus.
+type TaskStatus[R any] struct {
+	ready Future[R] // what GroupStart waits for
+	task  *task
+}
+
+// anyStatus is a *TaskStatus whatever its value type.
+type anyStatus interface {
+	setChild(t *task)
+	childEnded(f *future) (beforeReady bool)
+}
+
+// Started says that the child is ready and hands v to who started it. It is for the child, which
+// goes on with its work; it does not suspend. It returns [ErrInvalidState] if the child has said
+// so before.
+func (s *TaskStatus[R]) Started(v R) error {
+	if err := s.ready.loop.checkOwner("Started"); err != nil {
+		return err
+	}
+	if s.ready.state != pending {
+		return fmt.Errorf("%w: Started was called before", ErrInvalidState)
+	}
+	s.ready.value = v
+	s.ready.finish(nil)
+	return nil
+}
+
+func (s *TaskStatus[R]) setChild(t *task) { s.task = t }
+
+func (s *TaskStatus[R]) childEnded(f *future) bool {
+	if s.ready.state != pending {
+		return false
+	}
+	switch {
+	case f.state == cancelled:
+		s.ready.finishCancelled(asCancelled(f.err))
+		s.ready.err = f.err
+	case f.err != nil:
+		s.ready.finish(f.err)
+	default:
+		s.ready.finish(fmt.Errorf("%w: the child ended without calling Started", ErrInvalidState))
+	}
+	return true
+}
+
+// cancel passes a cancel of the caller of GroupStart on to the child.
+func (s *TaskStatus[R]) cancel(c *CancelledError) cancelAnswer {
+	if s.ready.state != pending {
+		return refused
+	}
+	return s.task.cancel(c)
+}
+
+// GroupCompleted is a loop over the children whose result is a T, each as it finishes, in order of
+// finishing, cancelled ones too; later children as well. It ends when the group has no child left.
+//
+//	for task, err := range asyncio.GroupCompleted[int](ctx, tg) {
+//
+// It sees what finishes while the loop is running. Breaking out of it leaves the children alone. If the
+// wait fails, because the group was aborted or ctx is done, the error comes last, with a nil task.
+// The error of a child is in the task's Result, and aborts the group unless that is a [Supervisor].
+//
+// It is for the body of the group, and suspends between children; elsewhere its error is [ErrInvalidState].
+// Python has no counterpart; tokio: JoinSet.join_next.
+func GroupCompleted[T any](ctx context.Context, tg *TaskGroup) iter.Seq2[*Task[T], error] {
+	return func(yield func(*Task[T], error) bool) {
+		if t, err := taskOf(ctx, "GroupCompleted"); err != nil {
+			yield(nil, err)
+			return
+		} else if t != tg.parent || tg.exiting {
+			yield(nil, fmt.Errorf("%w: GroupCompleted is for the body of the task group", ErrInvalidState))
+			return
+		}
+		w := &groupWatcher{}
+		tg.watchers = append(tg.watchers, w)
+		defer func() {
+			tg.watchers = slices.DeleteFunc(tg.watchers, func(x *groupWatcher) bool { return x == w })
+		}()
+		for tg.count > 0 || len(w.done) > 0 {
+			if ctx.Err() != nil {
+				yield(nil, context.Cause(ctx))
+				return
+			}
+			if len(w.done) == 0 {
+				if _, err := w.waiters.wait(ctx, "GroupCompleted"); err != nil {
+					yield(nil, err)
+					return
+				}
+				continue
+			}
+			t, ok := w.done[0].self.(*Task[T])
+			w.done = w.done[1:]
+			if ok && !yield(t, nil) {
+				return
+			}
+		}
+	}
+}
+
+// groupWatcher is one GroupCompleted loop that is running.
+type groupWatcher struct {
+	waiters waitQueue
+	done    []*task // that it has still to see
+}
+
+// A GroupError is what failed in a [RunTaskGroup]: Python's ExceptionGroup. errors.Is and errors.As look
+// into every error of it. It is never a cancellation, whatever is in it. It is a value: any
+// goroutine may use it, and nothing of it suspends.
+type GroupError struct {
+	Message    string
+	Exceptions []error // children's in the order of their completion, the body's last
+}
+
+func (e *GroupError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "asyncio: %s (%d sub-exception", e.Message, len(e.Exceptions))
+	if len(e.Exceptions) != 1 {
+		b.WriteString("s")
+	}
+	b.WriteString(")")
+	sep := ": "
+	for _, err := range e.Exceptions {
+		b.WriteString(sep + err.Error())
+		sep = "; "
+	}
+	return b.String()
+}
+
+// Unwrap returns the errors of the group.
+func (e *GroupError) Unwrap() []error { return e.Exceptions }
+
+// First returns the error that came first, in a nested group its first.
+func (e *GroupError) First() error {
+	if len(e.Exceptions) == 0 {
+		return nil
+	}
+	if inner, ok := e.Exceptions[0].(*GroupError); ok {
+		return inner.First()
+	}
+	return e.Exceptions[0]
+}
+
+// Split divides the group in two by its leaves, the errors in it that are not groups themselves: those
+// for which matches is true, and the rest. Nesting and order are kept; an empty part is nil.
+// rest is an error to be returned as it is, which is what Python's except* does with it:
+//
+//	timeouts, rest := group.Split(func(err error) bool { return errors.Is(err, asyncio.ErrTimeout) })
+//
+// Python: ExceptionGroup.split, which asks about groups too.
+func (e *GroupError) Split(matches func(error) bool) (match *GroupError, rest error) {
+	match, others := e.split(matches)
+	if others == nil {
+		return match, nil
+	}
+	return match, others
+}
+
+// Subgroup is the matching part of [GroupError.Split], nil if nothing matches. Python:
+// ExceptionGroup.subgroup.
+func (e *GroupError) Subgroup(matches func(error) bool) *GroupError {
+	match, _ := e.split(matches)
+	return match
+}
+
+func (e *GroupError) split(matches func(error) bool) (match, rest *GroupError) {
+	add := func(to **GroupError, err error) {
+		if *to == nil {
+			*to = &GroupError{Message: e.Message}
+		}
+		(*to).Exceptions = append((*to).Exceptions, err)
+	}
+	for _, err := range e.Exceptions {
+		if inner, ok := err.(*GroupError); ok {
+			m, r := inner.split(matches)
+			if m != nil {
+				add(&match, m)
+			}
+			if r != nil {
+				add(&rest, r)
+			}
+		} else if matches(err) {
+			add(&match, err)
+		} else {
+			add(&rest, err)
+		}
+	}
+	return match, rest
+}

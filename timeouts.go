@@ -1,0 +1,248 @@
+package asyncio
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// Forever is a duration, or a time of the loop's clock, that never comes. It is what Python
+// says with None where a timeout is asked for.
+const Forever time.Duration = 1<<63 - 1
+
+// Timeout runs body in the calling task and cancels the task if body has not returned when d
+// has passed on the loop's clock. It is edge-triggered, as CPython's:
+//
+//   - On expiry the task is cancelled once ([Future.Cancel]): body gets one [CancelledError] at
+//     the await it is in, or at its next one. It may clean up, and await for that.
+//   - When body then returns that error, wrapped or not, Timeout takes the cancel back and
+//     returns a [*TimeoutError] in its place.
+//   - A cancel by anyone else, before, during or after, is left as it is: body's CancelledError
+//     is returned and [Task.Cancelling] keeps its count.
+//   - If body returns nil after it was cancelled, Timeout returns nil. If it returns another error,
+//     that comes back joined with the *TimeoutError; errors.Is finds both.
+//
+// A d that is not positive expires in the next iteration; [Forever] never does. Whatever body
+// returns before the time is up is returned as it is. What must not run on after the deadline, even
+// if it ignores one cancel, is for [FailAfter].
+//
+// It must be called in a task and suspends only where body does. Besides body's errors it returns
+// [ErrInvalidArgument] if ctx or body is nil, [ErrNoRunningLoop], [ErrNotInTask]. Python: asyncio.timeout.
+func Timeout(ctx context.Context, d time.Duration, body func(ctx context.Context, tm *TimeoutScope) error) error {
+	tm, err := newTimeoutScope(ctx, body == nil, "Timeout")
+	if err != nil {
+		return err
+	}
+	return tm.run(ctx, after(tm.t.loop().Time(), d), body)
+}
+
+// TimeoutAt is [Timeout] with a time of the loop's clock, [EventLoop.Time]. One that has passed
+// expires in the next iteration. Python: asyncio.timeout_at.
+func TimeoutAt(ctx context.Context, when time.Duration, body func(ctx context.Context, tm *TimeoutScope) error) error {
+	tm, err := newTimeoutScope(ctx, body == nil, "TimeoutAt")
+	if err != nil {
+		return err
+	}
+	return tm.run(ctx, when, body)
+}
+
+// A TimeoutScope is a call of [Timeout] that is running, for its body to look at and to
+// reschedule. Its methods are for the loop only, and do not suspend. Python: asyncio.Timeout.
+//
+//	O1 It is active until it expires or its body returns. Expiry is one cancel of the task.
+//	O2 Whose cancel it was is told by counting: at exit the expiry's own request is taken back, and
+//	   if no more remain than when the body was entered, the cancellation was the expiry's.
+//	O3 A request that was not delivered yet when the body was entered is not counted among those
+//	   before: it will arrive inside, and must go on from there. (CPython 3.13 loses it to
+//	   an expiry in the first iteration, gh-134471.)
+//	O4 A cancel of the expiry that is still to be delivered when the body returns is dropped.
+type TimeoutScope struct {
+	t      *task
+	when   time.Duration
+	expiry *expiry // the callback that is set, nil if none
+	before int     // O2
+	depth  int     // how many Cleanups it is in
+	state  timeoutState
+}
+
+type timeoutState uint8
+
+const (
+	timeoutActive timeoutState = iota
+	timeoutExpiring
+	timeoutExpired
+	timeoutFinished
+)
+
+func (s timeoutState) String() string {
+	return [...]string{"active", "expiring", "expired", "finished"}[s]
+}
+
+func newTimeoutScope(ctx context.Context, noBody bool, caller string) (*TimeoutScope, error) {
+	if ctx == nil {
+		return nil, fmt.Errorf("%w: nil context (in %s)", ErrInvalidArgument, caller)
+	}
+	if noBody {
+		return nil, fmt.Errorf("%w: nil function (in %s)", ErrInvalidArgument, caller)
+	}
+	t, err := taskOf(ctx, caller)
+	if err != nil {
+		return nil, err
+	}
+	return &TimeoutScope{t: t}, nil
+}
+
+func (tm *TimeoutScope) run(ctx context.Context, when time.Duration, body func(context.Context, *TimeoutScope) error) (err error) {
+	t := tm.t
+	tm.before, tm.depth = int(t.cancels), t.cleanup.nesting()
+	if t.mustCancel { // O3
+		tm.before--
+	}
+	tm.set(when)
+	defer func() { err = tm.exit(err) }() // also when body panics
+	return body(ctx, tm)
+}
+
+// set sets the deadline.
+func (tm *TimeoutScope) set(when time.Duration) {
+	tm.disarm()
+	tm.when = when
+	if when == Forever {
+		return
+	}
+	l := tm.t.loop()
+	e := &expiry{tm: tm}
+	tm.expiry = e
+	if when <= l.Time() {
+		l.schedule(e, nil)
+	} else {
+		e.timer = timer{when: when, cb: e}
+		l.setTimer(&e.timer)
+	}
+}
+
+func (tm *TimeoutScope) disarm() {
+	if e := tm.expiry; e != nil {
+		tm.expiry, e.tm = nil, nil
+		tm.t.loop().timers.remove(&e.timer)
+	}
+}
+
+func (tm *TimeoutScope) exit(err error) error {
+	tm.disarm()
+	if tm.state == timeoutActive {
+		tm.state = timeoutFinished
+		return err
+	}
+	tm.state = timeoutExpired
+	t := tm.t
+	if t.Uncancel() > tm.before { // O2
+		return err
+	}
+	t.mustCancel = false // O4
+	if err == nil {
+		return nil
+	}
+	timeout := &TimeoutError{When: tm.when}
+	if asCancelled(err) == nil {
+		return fmt.Errorf("%w (while being stopped: %w)", err, timeout)
+	}
+	timeout.From = err
+	return timeout
+}
+
+// expiry is one setting of a deadline, as the callback of its timer. It may be in the ready
+// queue when it is taken back, so it must know.
+type expiry struct {
+	timer
+	tm *TimeoutScope // nil once taken back
+}
+
+func (e *expiry) fire(*future) {
+	if tm := e.tm; tm != nil {
+		tm.expiry, tm.state = nil, timeoutExpiring
+		tm.t.cancelFrom(&CancelledError{Msg: "timed out"}, tm.depth)
+	}
+}
+
+// When returns the deadline on the loop's clock, false if there is none.
+func (tm *TimeoutScope) When() (when time.Duration, ok bool) {
+	return tm.when, tm.when != Forever
+}
+
+// Reschedule changes the deadline to when, a time of the loop's clock; one that has passed
+// expires in the next iteration, [Forever] means never. It returns [ErrInvalidState] if the
+// timeout has expired or its body has returned.
+func (tm *TimeoutScope) Reschedule(when time.Duration) error {
+	tm.t.loop().mustBeOwner("Reschedule")
+	if tm.state != timeoutActive {
+		return fmt.Errorf("%w: cannot reschedule a timeout that is %v", ErrInvalidState, tm.state)
+	}
+	tm.set(when)
+	return nil
+}
+
+// Expired reports whether the time was up before the body returned, also if the body then
+// ended in order.
+func (tm *TimeoutScope) Expired() bool {
+	return tm.state == timeoutExpiring || tm.state == timeoutExpired
+}
+
+// String returns Python's repr: <Timeout [active] when=1.5s>.
+func (tm *TimeoutScope) String() string {
+	switch {
+	case tm.state != timeoutActive:
+		return fmt.Sprintf("<Timeout [%v]>", tm.state)
+	case tm.when == Forever:
+		return "<Timeout [active] when=None>"
+	}
+	return fmt.Sprintf("<Timeout [active] when=%v>", tm.when.Round(time.Millisecond))
+}
+
+// WaitFor awaits aw in the calling task, without a task in between, and cancels it if it is
+// not done when d has passed on the loop's clock. It returns aw's result, or a [*TimeoutError] once aw
+// has ended cancelled; if aw does not heed the cancel, its result is returned, however late.
+// To leave aw running, [Shield] it. [Forever] sets no limit.
+//
+// If d is not positive, the result of a future that is done is returned at once. Anything else is
+// cancelled and waited for; a coroutine is then not entered at all.
+//
+// A cancel of the calling task cancels aw, and is returned. Other errors are those of
+// [Timeout] and of aw, and [ErrInvalidArgument] if aw is nil. Python: asyncio.wait_for.
+func WaitFor[T any](ctx context.Context, aw Awaitable[T], d time.Duration) (T, error) {
+	var v T
+	if ctx == nil || aw == nil || isNil(aw) {
+		return v, fmt.Errorf("%w: nil context or awaitable (in WaitFor)", ErrInvalidArgument)
+	}
+	if d > 0 {
+		err := Timeout(ctx, d, func(ctx context.Context, _ *TimeoutScope) (err error) {
+			v, err = aw.Await(ctx)
+			return err
+		})
+		return v, err
+	}
+	t, err := taskOf(ctx, "WaitFor")
+	if err != nil {
+		return v, err
+	}
+	if ctx.Err() != nil {
+		return v, context.Cause(ctx)
+	}
+	if f, ok := aw.(AnyFuture); ok && f.core().loop != t.loop() {
+		return v, t.refuse(fmt.Errorf("%w: %v (in WaitFor)", ErrDifferentLoop, f))
+	}
+	f := EnsureFuture(ctx, aw)
+	if f.state != pending {
+		return f.Result()
+	}
+	when := t.loop().Time()
+	f.cancel(&CancelledError{Msg: "timed out"})
+	if _, _, err := Wait(ctx, []*Future[T]{f}); err != nil {
+		return v, err
+	}
+	v, err = f.Result()
+	if asCancelled(err) != nil {
+		err = &TimeoutError{When: when, From: err}
+	}
+	return v, err
+}
