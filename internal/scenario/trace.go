@@ -241,7 +241,7 @@ func (r *run) block(ctx context.Context, label string, block []*Instruction, cau
 			outcome, err = r.operation(ctx, label, i)
 		}
 		if err != nil {
-			outcome = kind(err)
+			outcome = kind(err) + r.message(i, err)
 		}
 		r.emit(label, strconv.Itoa(i.Line)+" "+i.Verb+" "+outcome)
 		if err != nil {
@@ -249,6 +249,24 @@ func (r *run) block(ctx context.Context, label string, block []*Instruction, cau
 		}
 	}
 	return result{}, nil
+}
+
+// message returns the message of a cancellation that reached its task directly: not by way of
+// another task, of which CPython hands the message on only once.
+func (r *run) message(i *Instruction, err error) string {
+	switch i.Verb {
+	case "yield", "sleep", "wait":
+	case "await":
+		if _, plain := r.things[i.Args[0]].(*asyncio.Future[int]); !plain {
+			return ""
+		}
+	default:
+		return ""
+	}
+	if c, ok := err.(*asyncio.CancelledError); ok && c.Msg != "" {
+		return " " + c.Msg
+	}
+	return ""
 }
 
 func (r *run) attempt(ctx context.Context, label string, i *Instruction, caught error) (result, error) {

@@ -194,7 +194,7 @@ class Run:
                 self.declare(i)
 
     def declare(self, i):
-        name = i.args[0]
+        name = i.args[0] if i.args else ''
         number = int(i.args[1]) if len(i.args) > 1 and i.verb != 'future' else 0
         match i.verb:
             case 'future':
@@ -328,10 +328,26 @@ class Run:
                 if outcome is None:
                     outcome = await self.operation(label, i)
             except (Exception, CancelledError) as e:
-                self.emit(label, f'{i.line} {i.verb} {kind(e)}')
+                self.emit(label, f'{i.line} {i.verb} {kind(e)}{self.message(i, e)}')
                 raise
             self.emit(label, f'{i.line} {i.verb} {outcome}')
         return None
+
+    def message(self, i, error):
+        """Returns the message of a cancellation that reached its task directly: not by way of another
+        task, of which CPython hands the message on only once."""
+        match i.verb:
+            case 'yield' | 'sleep' | 'wait':
+                pass
+            case 'await':
+                thing = self.things.get(i.args[0])
+                if not isinstance(thing, asyncio.Future) or isinstance(thing, asyncio.Task):
+                    return ''
+            case _:
+                return ''
+        if isinstance(error, CancelledError) and error.args and error.args[0]:
+            return f' {error.args[0]}'
+        return ''
 
     async def attempt(self, label, i, caught):
         value = error = None
