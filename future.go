@@ -262,7 +262,7 @@ func (f *future) await(ctx context.Context) error {
 	if t.mustCancel { // S13: it takes the place of whatever arrived, unless that is a cancellation
 		t.mustCancel = false
 		f.retrieved()
-		if f.state != cancelled {
+		if asCancelled(f.err) == nil {
 			return t.cancelErr
 		}
 		return f.err

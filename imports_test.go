@@ -37,6 +37,11 @@ const importPolicy = `
 # Simulation reaches the loop through the seam, and sees nothing else of its inside.
 ./sim < std, ., ./internal/driver
 
+# Scenarios are programs like any other: beyond the public interface they have only the clock, which
+# counts iterations for them.
+./internal/scenario < std, ., ./internal/driver
+./internal/scenario/cmd/... < std, ./internal/scenario
+
 # Examples show what users can write: the public packages are all they have.
 ./examples/... < std, ., ./sim
 

@@ -37,9 +37,10 @@ import (
 //	   inbox is emptied into it before anything else is appended, so the order between
 //	   what a goroutine sent and what happened after it on the loop is the same.
 type EventLoop struct {
-	drv     driver.Driver
-	chooser driver.Chooser // nil: first in, first out
-	ctx     *loopContext
+	drv      driver.Driver
+	chooser  driver.Chooser  // nil: first in, first out
+	observer driver.Observer // nil: nobody watches
+	ctx      *loopContext
 
 	// The iteration.
 	ready    readyQueue
@@ -128,6 +129,7 @@ func NewEventLoop(ctx context.Context, opts ...LoopOption) *EventLoop {
 	}
 	l := &EventLoop{drv: d}
 	l.chooser, _ = d.(driver.Chooser)
+	l.observer, _ = d.(driver.Observer)
 	l.ctx = &loopContext{Context: ctx, loop: l}
 	l.rootDone = ctx.Done()
 	l.stacks.loop = l
@@ -256,6 +258,9 @@ func (l *EventLoop) beginIteration() bool {
 			return false
 		}
 		l.iterated = true
+		if l.observer != nil {
+			l.observer.BeginIteration()
+		}
 		l.takeIn()
 		if l.ready.n == 0 && !l.stopping {
 			if !l.park() {

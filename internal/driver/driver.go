@@ -3,8 +3,8 @@
 // next. Two implementations exist: [Real] parks on the machine's clock, [Virtual]
 // owns a clock that jumps. The loop cannot tell them apart.
 //
-// Only the asyncio package and its sim package import this package; a test
-// holds them to it.
+// Only the asyncio package, its sim package and the conformance scenarios import this
+// package; a test holds them to it.
 //
 // # Contract
 //
@@ -66,4 +66,11 @@ type Driver interface {
 type Chooser interface {
 	// Choose picks one of n ready callbacks, n > 1, oldest first.
 	Choose(n int) int
+}
+
+// Observer is implemented by a driver that wants to be told of every iteration. It is
+// how traces are compared, iteration by iteration, without a callback that is always ready.
+type Observer interface {
+	// BeginIteration is called before the loop waits for or runs anything.
+	BeginIteration()
 }

@@ -1,0 +1,71 @@
+package scenario
+
+import (
+	"fmt"
+	"strings"
+)
+
+// TraceMark stands between a scenario and its recorded trace.
+const TraceMark = "-- trace --\n"
+
+// A Record is a scenario as it was written, and the trace that CPython gave.
+type Record struct {
+	Text     string
+	Scenario *Scenario
+	Trace    []string
+}
+
+// ParseRecords reads records that are separated by lines of %%.
+func ParseRecords(text string) ([]*Record, error) {
+	var all []*Record
+	for n, part := range strings.Split(text, "\n"+separator+"\n") {
+		source, trace, _ := strings.Cut(part, TraceMark)
+		s, err := Parse(source)
+		if err != nil {
+			return nil, fmt.Errorf("record %d: %w", n+1, err)
+		}
+		if !strings.HasSuffix(source, "\n") {
+			source += "\n"
+		}
+		r := &Record{Text: source, Scenario: s}
+		if trace = strings.TrimSuffix(trace, "\n"); trace != "" {
+			r.Trace = strings.Split(trace, "\n")
+		}
+		all = append(all, r)
+	}
+	return all, nil
+}
+
+func (r *Record) String() string {
+	return r.Text + TraceMark + strings.Join(r.Trace, "\n") + "\n"
+}
+
+// CompareGenerated compares the scenarios of n seeds and returns the differences.
+func CompareGenerated(o *Oracle, seed uint64, n int) ([]*Difference, error) {
+	all := make([]*Scenario, n)
+	for i := range all {
+		all[i] = Generate(seed + uint64(i))
+	}
+	asked := make(chan error, 1)
+	go func() {
+		for _, s := range all {
+			if err := o.Ask(s); err != nil {
+				asked <- err
+				return
+			}
+		}
+		asked <- nil
+	}()
+	var differences []*Difference
+	for i, s := range all {
+		want, err := o.Answer()
+		if err != nil {
+			return nil, err
+		}
+		if d := Compare(s, want); d != nil {
+			d.Seed = seed + uint64(i)
+			differences = append(differences, d)
+		}
+	}
+	return differences, <-asked
+}
