@@ -429,8 +429,10 @@ func TestRun_SIGINTSubprocess(t *testing.T) {
 	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
 		fmt.Println("send 1")
 		if how == "blocks" {
-			for { // does not let the loop in; the second signal must not need it
-				fmt.Println("send again")
+			for i := 1; ; i++ { // does not let the loop in; the second signal must not need it
+				if i%100_000 == 0 { // when the first has long been taken; again in case it had not
+					fmt.Println("send again")
+				}
 				runtime.Gosched()
 			}
 		}
