@@ -2,7 +2,6 @@ package asyncio
 
 import (
 	"context"
-	"fmt"
 	"reflect"
 	"slices"
 	"time"
@@ -51,7 +50,7 @@ import (
 //
 // Python has no counterpart; janus is the package that has.
 func Recv[T any](ctx context.Context, ch <-chan T) (v T, ok bool, err error) {
-	t, err := beginChannel(ctx, "Recv")
+	t, err := enter(ctx, "Recv")
 	if err != nil {
 		return v, false, err
 	}
@@ -71,7 +70,7 @@ func Recv[T any](ctx context.Context, ch <-chan T) (v T, ok bool, err error) {
 // none. A nil ch never has one. It panics if ch is closed, also meanwhile, as ch <- v does. With a nil error
 // v has been sent, with any other it has not. In all other respects it is like [Recv].
 func Send[T any](ctx context.Context, ch chan<- T, v T) error {
-	t, err := beginChannel(ctx, "Send")
+	t, err := enter(ctx, "Send")
 	if err != nil {
 		return err
 	}
@@ -88,20 +87,6 @@ func Send[T any](ctx context.Context, ch chan<- T, v T) error {
 		panic(c.crash)
 	}
 	return nil
-}
-
-func beginChannel(ctx context.Context, caller string) (*task, error) {
-	if ctx == nil {
-		return nil, fmt.Errorf("%w: nil context (in %s)", ErrInvalidArgument, caller)
-	}
-	t, err := taskOf(ctx, caller)
-	if err != nil {
-		return nil, err
-	}
-	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
-	}
-	return t, nil
 }
 
 // channelWait is one task that waits for one operation on one channel.

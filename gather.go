@@ -59,15 +59,9 @@ type gathering[T any] struct {
 }
 
 func gather[T any, A Awaitable[T]](ctx context.Context, aws []A, all bool) (*gathering[T], error) {
-	if ctx == nil {
-		return nil, fmt.Errorf("%w: nil context (in Gather)", ErrInvalidArgument)
-	}
-	t, err := taskOf(ctx, "Gather")
+	t, err := enter(ctx, "Gather")
 	if err != nil {
 		return nil, err
-	}
-	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
 	}
 	l := t.loop()
 	for _, a := range aws {

@@ -1,7 +1,6 @@
 package asyncio
 
 import (
-	"context"
 	"fmt"
 )
 
@@ -20,22 +19,6 @@ type primitive struct {
 	_     noCopy
 	queue waitQueue
 	loop  *EventLoop // P3
-}
-
-// enter is how an operation begins that can suspend: it returns the current task, or why it
-// must not go on.
-func enter(ctx context.Context, caller string) (*task, error) {
-	if ctx == nil {
-		return nil, fmt.Errorf("%w: nil context (in %s)", ErrInvalidArgument, caller)
-	}
-	t, err := taskOf(ctx, caller)
-	if err != nil {
-		return nil, err
-	}
-	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
-	}
-	return t, nil
 }
 
 // bind is P3, for a task that has to wait.

@@ -249,7 +249,7 @@ func (l *EventLoop) deadlock() error {
 }
 
 // beginIteration does L4, L1 and L2 and reports whether there is anything to run; if
-// not, the run is over. It runs no user code, so any of the loop's stacks may call it.
+// not, the run is over. Of user code it runs only the Err method of contexts, so any of the loop's stacks may call it.
 func (l *EventLoop) beginIteration() bool {
 	for {
 		if l.iterated && l.stopping {

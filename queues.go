@@ -93,7 +93,7 @@ func (q *Queue[T]) Full() bool { return q.maxsize > 0 && q.items.len() >= q.maxs
 // [ErrQueueShutDown] if the queue is shut down, also meanwhile, and otherwise what [Queue] says.
 // Python: put.
 func (q *Queue[T]) Put(ctx context.Context, v T) error {
-	t, err := q.begin(ctx, "Put")
+	t, err := enter(ctx, "Put")
 	if err != nil {
 		return err
 	}
@@ -143,7 +143,7 @@ func (q *Queue[T]) put(v T) error {
 // [Queue] says. Python: get.
 func (q *Queue[T]) Get(ctx context.Context) (T, error) {
 	var zero T
-	t, err := q.begin(ctx, "Get")
+	t, err := enter(ctx, "Get")
 	if err != nil {
 		return zero, err
 	}
@@ -237,7 +237,7 @@ func (q *Queue[T]) finish() {
 // does not hold it back. A cancel that arrives while it waits ends the wait. The errors are those
 // that [Queue] lists; a Shutdown is none. Python: join.
 func (q *Queue[T]) Join(ctx context.Context) error {
-	t, err := q.begin(ctx, "Join")
+	t, err := enter(ctx, "Join")
 	if err != nil {
 		return err
 	}
@@ -335,21 +335,6 @@ func (q *Queue[T]) String() string {
 
 // queueReprMax is how many values String shows.
 const queueReprMax = 20
-
-// begin is what every call that may suspend checks first, whether it will or not.
-func (q *Queue[T]) begin(ctx context.Context, caller string) (*task, error) {
-	if ctx == nil {
-		return nil, fmt.Errorf("%w: nil context (in %s)", ErrInvalidArgument, caller)
-	}
-	t, err := taskOf(ctx, caller)
-	if err != nil {
-		return nil, err
-	}
-	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
-	}
-	return t, nil
-}
 
 // bind is Q5, for a task that is about to wait.
 func (q *Queue[T]) bind(t *task) error {

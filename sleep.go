@@ -2,7 +2,6 @@ package asyncio
 
 import (
 	"context"
-	"fmt"
 	"time"
 )
 
@@ -10,15 +9,9 @@ import (
 // positive it lets the others run for one iteration (S11); the longest duration means
 // for ever. A cancel of the task, or the end of ctx, ends the sleep with the error that [Future.Await] would return.
 func Sleep(ctx context.Context, d time.Duration) error {
-	if ctx == nil {
-		return fmt.Errorf("%w: nil context (in Sleep)", ErrInvalidArgument)
-	}
-	t, err := taskOf(ctx, "Sleep")
+	t, err := enter(ctx, "Sleep")
 	if err != nil {
 		return err
-	}
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
 	}
 	if d <= 0 {
 		return t.yield()

@@ -537,6 +537,19 @@ func taskOf(ctx context.Context, caller string) (*task, error) {
 	return t, nil
 }
 
+// enter is how a function that suspends begins: it returns the current task, or the error of a
+// ctx that is nil, leads to no task, or is done.
+func enter(ctx context.Context, caller string) (*task, error) {
+	t, err := taskOf(ctx, caller)
+	if err != nil {
+		return nil, err
+	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	return t, nil
+}
+
 // destroy ends a task that is still there when its loop closes.
 func (l *EventLoop) destroy(t *task) {
 	if s := t.stack; s != nil {
