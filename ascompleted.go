@@ -116,6 +116,8 @@ func newCompletion[F AnyFuture](ctx context.Context, fs []F, opts []AsCompletedO
 	return c, nil
 }
 
+func (c *completion[F]) String() string { return "AsCompleted()" }
+
 // next waits for the next future. ok is false if there is none left.
 func (c *completion[F]) next(ctx context.Context) (f F, ok bool, err error) {
 	for {
@@ -133,7 +135,7 @@ func (c *completion[F]) next(ctx context.Context) (f F, ok bool, err error) {
 		case c.late:
 			return f, false, &TimeoutError{When: c.timer.when}
 		}
-		if woken, err := c.waiters.wait(ctx, "AsCompleted"); err != nil {
+		if woken, err := c.waiters.wait(ctx, c, "AsCompleted"); err != nil {
 			if woken {
 				c.waiters.wakeNext()
 			}

@@ -2,6 +2,7 @@ package asyncio
 
 import (
 	"context"
+	"fmt"
 	"reflect"
 	"slices"
 	"time"
@@ -126,7 +127,7 @@ func (c *channelWait[T]) wait(ctx context.Context) error {
 		}
 	}
 	defer c.leave() // also when the loop is closed meanwhile and unwinds the task
-	err := c.t.park(ctx)
+	err := c.t.park(ctx, c)
 	c.leave()
 	if err != nil && c.over { // H3
 		if err == error(c.t.cancelErr) {
@@ -135,6 +136,13 @@ func (c *channelWait[T]) wait(ctx context.Context) error {
 		return nil
 	}
 	return err
+}
+
+func (c *channelWait[T]) String() string {
+	if c.out != nil {
+		return fmt.Sprintf("send on %T", c.out)
+	}
+	return fmt.Sprintf("receive from %T", c.in)
 }
 
 // leave ends the wait.

@@ -109,6 +109,11 @@
 //	while True: v = await q.get()    for v, err := range q.All(ctx)
 //	QueueEmpty, QueueFull, QueueShutDown
 //	                                 ErrQueueEmpty, ErrQueueFull, ErrQueueShutDown
+//	loop.set_debug(True), slow_callback_duration
+//	                                 SetDebug(true), SetSlowCallbackDuration
+//	capture_call_graph(), format_call_graph(), print_call_graph()
+//	                                 CaptureCallGraph, FormatCallGraph, PrintCallGraph
+//	task.get_stack(), print_stack()  GetStack(), PrintStack(w)
 //	to_thread(f)                     ToThread(ctx, f)
 //	loop.run_in_executor(ex, f)      RunInExecutor(ctx, ex, f)
 //	run_coroutine_threadsafe(c, loop) RunCoroutineThreadsafe(c, loop)

@@ -17,6 +17,9 @@ type ExceptionContext struct {
 	Handle    fmt.Stringer // the callback concerned, if there is one
 	Source    string       // repr of a future that nobody holds any more
 	Stack     []byte       // a stack that belongs to it, if there is one
+
+	// SourceTraceback is where the task, future or handle was made, one call a line, in debug mode.
+	SourceTraceback string
 }
 
 // SetExceptionHandler makes handler receive what would otherwise be logged: panics in
@@ -59,12 +62,18 @@ func (l *EventLoop) DefaultExceptionHandler(c ExceptionContext) {
 	if stack != nil {
 		add("stack", string(stack))
 	}
+	if c.SourceTraceback != "" {
+		add("created", c.SourceTraceback)
+	}
 	slog.Error("asyncio: "+c.Message, attrs...)
 }
 
 // CallExceptionHandler hands c to the exception handler. A handler that panics is
 // reported by the default one. It is for the loop only.
 func (l *EventLoop) CallExceptionHandler(c ExceptionContext) {
+	if c.SourceTraceback == "" && l.debug() {
+		c.SourceTraceback = c.source().String()
+	}
 	if l.exceptionHandler == nil {
 		l.DefaultExceptionHandler(c)
 		return
@@ -80,6 +89,22 @@ func (l *EventLoop) CallExceptionHandler(c ExceptionContext) {
 		l.runExceptionHandler(c)
 	}()
 	<-done
+}
+
+// source returns where what c is about was made.
+func (c ExceptionContext) source() trace {
+	if c.Task != nil {
+		if r := c.Task.core().report; r != nil {
+			return r.created
+		}
+	}
+	switch h := c.Handle.(type) {
+	case *Handle:
+		return h.created
+	case *TimerHandle:
+		return h.created
+	}
+	return nil
 }
 
 func (l *EventLoop) runExceptionHandler(c ExceptionContext) {
@@ -144,6 +169,9 @@ type report struct {
 	task       bool
 	name       string
 	pc         uintptr
+
+	created trace           // D3
+	cancel  *CancelledError // the last that was asked of the task; in debug mode
 }
 
 type reportList struct{ first, last *report }
@@ -151,12 +179,16 @@ type reportList struct{ first, last *report }
 // arm notes that f has an error to be looked at.
 func (f *future) arm() {
 	l := f.loop
-	r := &report{loop: l, err: f.err}
+	r := f.report
+	if r == nil {
+		r = &report{loop: l}
+		f.report = r
+	}
+	r.err = f.err
 	if t, ok := f.super.(*task); ok {
 		r.task, r.name, r.pc = true, t.GetName(), t.self.code()
 	}
 	r.link(&l.reports)
-	f.report = r
 	if !l.drv.Polls() {
 		// When the collector runs is not deterministic, so on virtual time the
 		// report waits for Close.
@@ -200,7 +232,7 @@ func (r *report) fire(*future) {
 }
 
 func (r *report) deliver() {
-	c := ExceptionContext{Exception: r.err}
+	c := ExceptionContext{Exception: r.err, SourceTraceback: r.created.String()}
 	if r.task {
 		c.Message = "Task exception was never retrieved"
 		c.Source = fmt.Sprintf("<Task finished name=%s coro=<%s> exception=%s>", reprString(r.name), coroutineSite(r.pc, "done"), reprError(r.err))

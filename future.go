@@ -59,7 +59,7 @@ type future struct {
 		cancel(*CancelledError) cancelAnswer
 	}
 
-	report *report // set while err waits for someone to look at it
+	report *report // set while err waits for someone to look at it, and always in debug mode
 	state  futureState
 	shown  bool   // repr is at work on it
 	quiet  bool   // of a task: do not report it if it is destroyed pending
@@ -98,7 +98,11 @@ func (*noCopy) Unlock() {}
 // loop.create_future.
 func CreateFuture[T any](ctx context.Context) *Future[T] {
 	l := mustLoop(ctx, "CreateFuture")
-	return &Future[T]{future: future{loop: l}}
+	f := &Future[T]{future: future{loop: l}}
+	if l.modes.Load() != 0 {
+		f.remember()
+	}
+	return f
 }
 
 func (f *future) core() *future { return f }
@@ -275,11 +279,16 @@ func (f *future) await(ctx context.Context) error {
 
 // retrieved notes that someone has looked at the future's error.
 func (f *future) retrieved() {
-	if f.report != nil {
-		f.report.unlink()
-		f.report = nil
+	if r := f.report; r != nil {
+		r.unlink()
+		if r.created == nil {
+			f.report = nil
+		}
 	}
 }
+
+// unretrieved reports whether f has an error that nobody has looked at.
+func (f *future) unretrieved() bool { return f.report != nil && f.report.list != nil }
 
 // Await suspends the calling task until the future is done and returns its result. It
 // does not suspend if it is done already.

@@ -11,6 +11,7 @@ type Handle struct {
 	loop      *EventLoop
 	fn        func()
 	cancelled atomic.Bool
+	created   trace // in debug mode
 }
 
 // Cancel keeps the callback from running, if it has not begun. Any goroutine may call it
@@ -63,7 +64,7 @@ func (h *TimerHandle) String() string {
 // suspend; it panics with [ErrLoopClosed], [ErrForeignGoroutine] or, if fn is nil, [ErrInvalidArgument].
 func (l *EventLoop) CallSoon(fn func()) *Handle {
 	l.mustBeCallable(fn, "CallSoon")
-	h := &Handle{loop: l, fn: fn}
+	h := &Handle{loop: l, fn: fn, created: l.created()}
 	l.schedule(h, nil)
 	return h
 }
@@ -84,7 +85,7 @@ func (l *EventLoop) CallAt(when time.Duration, fn func()) *TimerHandle {
 
 func (l *EventLoop) callAt(when time.Duration, fn func(), caller string) *TimerHandle {
 	l.mustBeCallable(fn, caller)
-	h := &TimerHandle{Handle: Handle{loop: l, fn: fn}}
+	h := &TimerHandle{Handle: Handle{loop: l, fn: fn, created: l.created()}}
 	h.timer = timer{when: when, cb: h}
 	l.setTimer(&h.timer)
 	return h

@@ -62,7 +62,7 @@ func (l *Lock) acquire(ctx context.Context, t *task) error {
 	}
 	// Between a release and the resumption of the waiter it woke the lock is unlocked, but
 	// the waiter is in the queue and keeps others from taking it.
-	if _, err := l.queue.wait(ctx, "Acquire"); err != nil {
+	if _, err := l.queue.wait(ctx, l, "Acquire"); err != nil {
 		if !l.locked {
 			l.queue.wakeFirst()
 		}

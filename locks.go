@@ -48,8 +48,8 @@ func (p *primitive) unwinding() bool {
 // waiters returns the tasks that wait, oldest first.
 func (p *primitive) waiters() []AnyTask {
 	var all []AnyTask
-	for w := p.queue.first; w != nil; w = w.next {
-		all = append(all, w.t.self)
+	for _, t := range p.queue.tasks() {
+		all = append(all, t.self)
 	}
 	return all
 }

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"runtime"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -78,7 +76,6 @@ type EventLoop struct {
 	running atomic.Bool
 	closing atomic.Bool // Close has begun; nothing may suspend any more
 	closed  atomic.Bool
-	debug   atomic.Bool
 
 	// unwinding decides who ends a task whose goroutine Close gives up on: Close, or
 	// the goroutine after all.
@@ -89,6 +86,11 @@ type EventLoop struct {
 	// closing or closed. Otherwise the id of the goroutine that has control, kept in
 	// debug mode only, because finding one's own id is slow.
 	guard atomic.Uint64
+
+	modes    atomic.Uint32 // D1
+	step     step
+	slowStep atomic.Int64 // 0: defaultSlowStep
+	watchdog watchdog
 }
 
 const (
@@ -133,12 +135,9 @@ func NewEventLoop(ctx context.Context, opts ...LoopOption) *EventLoop {
 	l.ctx = &loopContext{Context: ctx, loop: l}
 	l.rootDone = ctx.Done()
 	l.stacks.loop = l
-	l.debug.Store(debugByEnvironment)
+	l.setMode(debugMode, debugByEnvironment)
 	return l
 }
-
-// debugByEnvironment is ASYNCIODEBUG as of the start of the program, as in Python.
-var debugByEnvironment = os.Getenv("ASYNCIODEBUG") != "" && os.Getenv("ASYNCIODEBUG") != "0"
 
 // GetRunningLoop returns the loop that ctx leads to. It fails with [ErrNoRunningLoop] if
 // ctx leads to none or that loop is not running. Any goroutine may call it.
@@ -163,16 +162,6 @@ func (l *EventLoop) IsRunning() bool { return l.running.Load() }
 
 // IsClosed reports whether the loop was closed. Any goroutine may call it.
 func (l *EventLoop) IsClosed() bool { return l.closed.Load() }
-
-// GetDebug reports whether the loop is in debug mode. Any goroutine may call it.
-func (l *EventLoop) GetDebug() bool { return l.debug.Load() }
-
-// SetDebug switches debug mode, in which a call from a foreign goroutine is refused
-// even while the loop works; so is one by a sequence that [iter.Pull] runs, which has a
-// goroutine of its own. Without debug mode a foreign call while the loop works is a data race and
-// can corrupt the loop: develop with debug mode or the race detector. The environment variable ASYNCIODEBUG=1 switches it on for
-// every loop.
-func (l *EventLoop) SetDebug(enabled bool) { l.debug.Store(enabled) }
 
 // Stop makes the loop end its run after the current iteration, or, if it is not
 // running, makes its next run end after one iteration. It does not suspend.
@@ -219,12 +208,16 @@ func (l *EventLoop) RunForever() error {
 // caller's may be locked to a thread, and coroutines must not be.
 func (l *EventLoop) runToHalt() {
 	l.halted, l.iterated, l.chosen = false, false, false
+	l.watchdog.start(l)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		l.stacks.hub()
 	}()
 	<-done
+	l.endStep(nil)
+	l.step.waits()
+	l.watchdog.leave()
 	l.stacks.mourn()
 	l.guard.Store(0)
 	l.ready.shrink()
@@ -232,21 +225,6 @@ func (l *EventLoop) runToHalt() {
 
 // haltByGoexit ends the run because a goroutine of the loop is exiting.
 func (l *EventLoop) haltByGoexit() { l.goexit, l.halted, l.todo = true, true, 0 }
-
-// deadlock describes who waits while nothing can happen.
-func (l *EventLoop) deadlock() error {
-	var b strings.Builder
-	n := 0
-	for t := l.firstTask; t != nil; t = t.next {
-		if n++; n <= 20 {
-			fmt.Fprintf(&b, "\n\t%v", t.self)
-		}
-	}
-	if n > 20 {
-		fmt.Fprintf(&b, "\n\tand %d more", n-20)
-	}
-	return fmt.Errorf("%w: %w; tasks that wait: %d%s", ErrDeadlock, driver.ErrStalled, n, b.String())
-}
 
 // beginIteration does L4, L1 and L2 and reports whether there is anything to run; if
 // not, the run is over. Of user code it runs only the Err method of contexts, so any of the loop's stacks may call it.
@@ -301,6 +279,10 @@ func (l *EventLoop) park() bool {
 	if len(l.timers) > 0 {
 		until = l.timers[0].when
 	}
+	if l.modes.Load() != 0 {
+		l.endStep(nil)
+		l.step.waits()
+	}
 	guard := l.guard.Load()
 	l.guard.Store(guardParked)
 	var err error
@@ -349,48 +331,6 @@ func (l *EventLoop) setTimer(t *timer) {
 	l.timerSeq++
 	t.seq = l.timerSeq
 	l.timers.push(t)
-}
-
-// checkOwner answers a call from a foreign goroutine or to a closed loop with an error;
-// mustBeOwner panics with it.
-func (l *EventLoop) checkOwner(caller string) error {
-	switch g := l.guard.Load(); {
-	case g == 0:
-		return nil
-	case g == guardClosed:
-		return fmt.Errorf("%w (in %s)", ErrLoopClosed, caller)
-	case g == guardParked || g != goroutineID():
-		return fmt.Errorf("%w (in %s)", ErrForeignGoroutine, caller)
-	}
-	return nil
-}
-
-// mustNotBeForeign is for cleaning up, which is allowed on a closed loop.
-func (l *EventLoop) mustNotBeForeign(caller string) {
-	if l.guard.Load() != guardClosed {
-		l.mustBeOwner(caller)
-	}
-}
-
-func (l *EventLoop) mustBeOwner(caller string) {
-	if err := l.checkOwner(caller); err != nil {
-		panic(err)
-	}
-}
-
-// goroutineID reads the id that stack traces begin with. There is no documented
-// faster way, so only debug mode asks.
-func goroutineID() uint64 {
-	var buf [40]byte
-	n := runtime.Stack(buf[:], false)
-	var id uint64
-	for _, c := range buf[len("goroutine "):n] {
-		if c < '0' || c > '9' {
-			break
-		}
-		id = id*10 + uint64(c-'0')
-	}
-	return id
 }
 
 // Close ends a loop that is not running. It does, in this order:

@@ -354,7 +354,7 @@ func TestLoop_DeadlockOnVirtualTime(t *testing.T) {
 		_, err := asyncio.CreateFuture[int](ctx).Await(ctx)
 		return err
 	})
-	if !errors.Is(err, asyncio.ErrDeadlock) || !strings.Contains(err.Error(), "name='Task-1'") {
+	if !errors.Is(err, asyncio.ErrDeadlock) || !strings.Contains(err.Error(), "task 'Task-1', ") {
 		t.Errorf("err = %v, want ErrDeadlock that names the task", err)
 	}
 }

@@ -32,6 +32,9 @@ func (f *future) repr(value any) string {
 			fmt.Fprintf(&b, " wait_for=%s", t.waiter.brief())
 		}
 	}
+	if isTask && t.parked && t.on != nil {
+		fmt.Fprintf(&b, " wait_for=%s", t.on)
+	}
 	if f.state == finished {
 		if f.err != nil {
 			fmt.Fprintf(&b, " exception=%s", reprError(f.err))
@@ -117,7 +120,7 @@ func function(pc uintptr) (name, place string) {
 	// A closure of a function that was inlined is called "main.caller.function.7".
 	if parts := strings.Split(name, "."); len(parts) > 3 {
 		n := len(parts)
-		if isNumber(parts[n-1]) && !strings.HasPrefix(parts[n-2], "func") {
+		if isNumber(parts[n-1]) && !isNumber(parts[n-2]) && !strings.HasPrefix(parts[n-2], "func") {
 			name = parts[0] + "." + parts[n-2] + ".func" + parts[n-1]
 		}
 	}

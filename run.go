@@ -13,6 +13,7 @@ import (
 type RunOption struct {
 	factory  func(context.Context) *EventLoop
 	shutdown *time.Duration
+	stall    *time.Duration
 	debug    int8 // 0: as the loop has it, 1: on, -1: off
 	signals  int8 // likewise; the default is on
 }
@@ -105,6 +106,9 @@ func NewRunner(ctx context.Context, opts ...RunOption) *Runner {
 		if o.shutdown != nil {
 			r.opts.shutdown = o.shutdown
 		}
+		if o.stall != nil {
+			r.opts.stall = o.stall
+		}
 		if o.debug != 0 {
 			r.opts.debug = o.debug
 		}
@@ -131,6 +135,9 @@ func (r *Runner) GetLoop() (*EventLoop, error) {
 		}
 		if r.opts.debug != 0 {
 			r.loop.SetDebug(r.opts.debug > 0)
+		}
+		if r.opts.stall != nil {
+			r.loop.SetStallWatchdog(*r.opts.stall, nil)
 		}
 	}
 	return r.loop, nil

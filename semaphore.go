@@ -80,7 +80,7 @@ func (s *semaphore) wait(ctx context.Context) (err error) {
 		for s.value > 0 && s.wakeNext() {
 		}
 	}()
-	err = s.queue.join(ctx, w, "Acquire")
+	err = s.queue.join(ctx, w, s, "Acquire")
 	acquired = err == nil
 	return err
 }
@@ -134,7 +134,7 @@ func (s *semaphore) describe(class string) string {
 }
 
 // String returns Python's repr: <asyncio.Semaphore [unlocked, value:2]>.
-func (s *Semaphore) String() string { return s.describe("Semaphore") }
+func (s *semaphore) String() string { return s.describe("Semaphore") }
 
 // String returns Python's repr: <asyncio.BoundedSemaphore [locked, waiters:1]>.
 func (s *BoundedSemaphore) String() string { return s.describe("BoundedSemaphore") }

@@ -77,7 +77,7 @@ func (s *shieldOuter[T]) String() string { return "Shield()" }
 type lateError struct{}
 
 func (lateError) fire(f *future) {
-	if f.state == cancelled || f.report == nil {
+	if f.state == cancelled || !f.unretrieved() {
 		return
 	}
 	f.retrieved()

@@ -2,6 +2,7 @@ package asyncio
 
 import (
 	"context"
+	"fmt"
 	"time"
 )
 
@@ -24,7 +25,7 @@ func Sleep(ctx context.Context, d time.Duration) error {
 	}
 	s.when, s.cb = after(l.Time(), d), s
 	l.setTimer(&s.timer)
-	err = t.park(ctx)
+	err = t.park(ctx, s)
 	if err != nil && !l.timers.remove(&s.timer) {
 		t.timer = nil // it is in the ready queue and will fire, so it cannot be used again
 	}
@@ -36,6 +37,8 @@ type sleepTimer struct {
 	timer
 	t *task
 }
+
+func (s *sleepTimer) String() string { return fmt.Sprintf("sleep until %v", s.when) }
 
 // fire runs in the iteration in which the timer is due; the task resumes in the next,
 // as in CPython, where a timer completes a future.

@@ -30,7 +30,10 @@ import "github.com/goasyncio/asyncio/internal/coro"
 type stack struct {
 	*coro.Coro
 	start *task  // to be started here, eagerly (K7)
-	id    uint64 // of its goroutine; found in debug mode only
+	id    uint64 // of its goroutine; found only where it is needed (see enter)
+
+	asked  bool      // to note what is on it, and to yield again (callgraph.go)
+	frames []uintptr // the answer
 
 	abandoned bool // Close has given up on it; guarded by EventLoop.unwinding
 }
@@ -40,6 +43,7 @@ type stackPool struct {
 	dispatcher *stack
 	idle       []*stack
 	burials    []<-chan struct{}
+	noticed    []*stack // that have noted what is on them (V3)
 }
 
 // maxIdle bounds the stacks kept for later, and with them the memory after a burst.
@@ -71,7 +75,7 @@ func (p *stackPool) serve(s *stack) {
 			return
 		}
 		p.idle = append(p.idle, s)
-		if !s.Yield() {
+		if !s.Yield(coro.Suspended) {
 			return
 		}
 	}
@@ -82,7 +86,7 @@ func (p *stackPool) hub() {
 	for !p.loop.halted {
 		s := p.take()
 		p.dispatcher = s
-		p.resume(s)
+		p.resume(s, nil)
 		p.dispatcher = nil
 	}
 }
@@ -97,15 +101,15 @@ func (p *stackPool) dispatch(s *stack) {
 		}
 		e := l.next()
 		if t, ok := e.cb.(*task); !ok {
-			l.enter(s)
+			l.enter(s, e.cb)
 			e.cb.fire(e.fut)
 		} else if other := t.stack; other != nil {
 			l.current = t
-			other.Resume() // p.resume, in place: one return less to mispredict after the switch
-			l.current = nil
-			if other.Dead() {
-				p.bury(other)
+			signal := other.Resume() // p.resume, in place: one return less to mispredict after the switch
+			if signal != coro.Suspended {
+				p.heed(signal, other, s)
 			}
+			l.current = nil
 		} else {
 			l.begin(t, s)
 			if p.dispatcher != s {
@@ -153,11 +157,11 @@ func (p *stackPool) dispatchOn(t *task) bool {
 			return true
 		} else if s := next.stack; s != nil {
 			l.current = next
-			s.Resume()
-			l.current = nil
-			if s.Dead() {
-				p.bury(s)
+			signal := s.Resume()
+			if signal != coro.Suspended {
+				p.heed(signal, s, t.stack)
 			}
+			l.current = nil
 		} else if t.waiter == next.fut && !t.watching {
 			t.covered = true // K5
 			l.begin(next, t.stack)
@@ -173,15 +177,26 @@ func (p *stackPool) dispatchOn(t *task) bool {
 	return false
 }
 
-// resume gives control to s and returns when it comes back.
-func (p *stackPool) resume(s *stack) {
-	s.Resume()
-	if s.Dead() {
-		p.bury(s)
+// resume gives control to s and returns when it comes back. It is called on the stack below,
+// nil for the hub's goroutine.
+func (p *stackPool) resume(s, below *stack) {
+	if signal := s.Resume(); signal != coro.Suspended {
+		p.heed(signal, s, below)
 	}
 }
 
-func (p *stackPool) bury(s *stack) { p.burials = append(p.burials, s.Bury()) }
+// heed does what s, resumed on the stack below, gave control back for.
+func (p *stackPool) heed(signal coro.Signal, s, below *stack) {
+	for signal == coro.Asks {
+		if below != nil {
+			p.notice(below)
+		}
+		signal = s.Resume()
+	}
+	if signal == coro.Died {
+		p.burials = append(p.burials, s.Bury())
+	}
+}
 
 // drain ends all stacks of a loop that is being closed. Those of tasks are gone already.
 func (p *stackPool) drain() {
@@ -200,16 +215,17 @@ func (p *stackPool) mourn() {
 	p.burials = nil
 }
 
-// enter notes that s has control, for telling foreign goroutines apart.
-func (l *EventLoop) enter(s *stack) {
-	if !l.debug.Load() {
-		if l.guard.Load() != 0 {
-			l.guard.Store(0)
-		}
-		return
+// stackInControl returns the stack that has control while the loop runs.
+func (l *EventLoop) stackInControl() *stack {
+	if l.current != nil {
+		return l.current.stack
 	}
-	if s.id == 0 {
-		s.id = goroutineID() // s is the stack we are on
+	return l.stacks.dispatcher
+}
+
+// enter notes that s has control and begins step, if anybody wants to know.
+func (l *EventLoop) enter(s *stack, step callback) {
+	if l.modes.Load() != 0 || l.guard.Load() != 0 {
+		l.beginStep(s, step)
 	}
-	l.guard.Store(s.id)
 }

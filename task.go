@@ -3,8 +3,11 @@ package asyncio
 import (
 	"context"
 	"fmt"
+	"io"
+	"runtime"
 	"runtime/debug"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/goasyncio/asyncio/internal/coro"
@@ -49,6 +52,8 @@ type AnyTask interface {
 	SetName(name string)
 	Cancelling() int
 	Uncancel() int
+	GetStack() []runtime.Frame
+	PrintStack(w io.Writer) error
 	taskCore() *task
 }
 
@@ -57,12 +62,13 @@ type task struct {
 	fut  *future // the task's own
 	self body
 	ctx  context.Context
-	name string // empty: "Task-" and num
+	name atomic.Pointer[string] // nil: "Task-" and num; the watchdog reads it from outside
 
 	prev, next *task // in the loop's list of tasks that are not done
 
 	stack  *stack  // once started and until ended
-	waiter *future // what it is suspended on (T2)
+	waiter *future // what it is suspended on (T2), or
+	on     fmt.Stringer // what it is parked for, for people to read
 	timer  *sleepTimer
 
 	cleanup *cleanup // the innermost Cleanup that the task is in
@@ -131,7 +137,7 @@ func CreateTask[T any](ctx context.Context, coro Coroutine[T], opts ...TaskOptio
 func (t *task) configure(opts []TaskOption) (eager bool) {
 	for _, o := range opts {
 		if o.name != "" {
-			t.name = o.name
+			t.name.Store(&o.name)
 		}
 		if o.eager != 0 {
 			eager = o.eager > 0
@@ -144,7 +150,7 @@ func (t *task) configure(opts []TaskOption) (eager bool) {
 func (t *task) join(l *EventLoop, ctx context.Context, self body) {
 	t.fut, t.self, t.ctx = self.core(), self, ctx
 	t.fut.loop, t.fut.super = l, t
-	if t.name == "" { // as in Python, a task with a name does not use up a number
+	if t.name.Load() == nil { // as in Python, a task with a name does not use up a number
 		l.taskSeq++
 		t.num = l.taskSeq
 	}
@@ -154,6 +160,9 @@ func (t *task) join(l *EventLoop, ctx context.Context, self body) {
 		l.lastTask.next, t.prev = t, l.lastTask
 	}
 	l.lastTask = t
+	if l.modes.Load() != 0 {
+		t.fut.remember()
+	}
 }
 
 // CurrentTask returns the task that is running on the loop ctx leads to, nil in a
@@ -189,14 +198,15 @@ func (t *Task[T]) code() uintptr { return coroutinePC(t.coro) }
 
 // GetName returns the task's name.
 func (t *task) GetName() string {
-	if t.name == "" {
-		t.name = "Task-" + strconv.FormatUint(uint64(t.num), 10)
+	if name := t.name.Load(); name != nil {
+		return *name
 	}
-	return t.name
+	t.SetName("Task-" + strconv.FormatUint(uint64(t.num), 10))
+	return *t.name.Load()
 }
 
 // SetName changes the task's name.
-func (t *task) SetName(name string) { t.name = name }
+func (t *task) SetName(name string) { t.name.Store(&name) }
 
 // Cancelling returns the number of cancels asked for, less those taken back with Uncancel.
 func (t *task) Cancelling() int { return int(t.cancels) }
@@ -228,6 +238,9 @@ func (t *task) cancelFrom(c *CancelledError, depth int) cancelAnswer {
 		return inCircle // T7
 	}
 	t.cancels++
+	if r := t.fut.report; r != nil {
+		r.cancel = c
+	}
 	if t.cleanup.defers(c, depth) {
 		return accepted
 	}
@@ -266,7 +279,7 @@ func (l *EventLoop) begin(t *task, s *stack) {
 		panic("asyncio: internal error: a task was scheduled that has ended (T2)")
 	}
 	l.current, t.stack = t, s
-	l.enter(s)
+	l.enter(s, t)
 	if t.mustCancel || t.evicted { // T5; evicted while it waited for its turn to start
 		t.mustCancel, t.evicted = false, false
 		t.end(t.cancelErr, asCancellation)
@@ -384,6 +397,9 @@ func (t *task) end(err error, as outcome) {
 		t.mustCancel = false
 		err, as = t.cancelErr, asCancellation
 	}
+	if err == nil && t.cancels > 0 && l.debug() {
+		t.reportSwallowedCancel()
+	}
 	if as == asCancellation {
 		t.fut.finishCancelled(err)
 		return
@@ -396,32 +412,38 @@ func (t *task) end(err error, as outcome) {
 
 // startEagerly is T1 for an eager task (K7).
 func (l *EventLoop) startEagerly(t *task) {
-	current, guard := l.current, l.guard.Load()
+	current, step, below := l.current, l.step.what, l.stackInControl()
 	s := l.stacks.take()
 	s.start = t
-	l.stacks.resume(s)
+	l.stacks.resume(s, below)
 	l.current = current
-	l.guard.Store(guard)
+	l.enter(below, step) // which goes on
 }
 
 // suspend gives control away until the task is resumed.
 func (t *task) suspend() {
 	l, s := t.loop(), t.stack
+	if l.modes.Load() != 0 {
+		l.endStep(t)
+	}
 	l.current = nil
 	if l.stacks.dispatcher == s {
 		if l.stacks.dispatchOn(t) {
 			l.current = t
-			l.enter(s)
+			l.enter(s, t)
 			return
 		}
 		if l.stacks.dispatcher == s {
 			l.stacks.dispatcher = nil
 		}
 	}
-	if !s.Yield() {
+	if !s.Yield(coro.Suspended) {
 		coro.Exit() // the loop is being closed
 	}
-	l.enter(s)
+	if s.asked {
+		s.answer()
+	}
+	l.enter(s, t)
 }
 
 // block suspends a task that waits (T2) and reports whether ctx woke it.
@@ -466,14 +488,15 @@ func (t *task) interrupt() {
 
 // park suspends the task until unpark. It is a wait for a future that nobody else
 // has: the same iterations, the same cancellation, without the future. A nil error
-// means unparked.
-func (t *task) park(ctx context.Context) error {
-	t.parked = true
+// means unparked. on is shown to who asks what the task waits for.
+func (t *task) park(ctx context.Context, on fmt.Stringer) error {
+	t.parked, t.on = true, on
 	if t.mustCancel { // S14
 		t.mustCancel = false
 		t.evict(t.cancelErr)
 	}
 	interrupted := t.block(ctx)
+	t.on = nil
 	switch {
 	case t.evicted || t.mustCancel:
 		t.evicted, t.mustCancel = false, false

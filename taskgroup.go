@@ -204,7 +204,7 @@ func (g *TaskGroup) unwind() {
 // returns the cancel, if that is what it was.
 func (g *TaskGroup) wait(ctx context.Context) *CancelledError {
 	g.waiting = true
-	err := g.parent.park(ctx)
+	err := g.parent.park(ctx, g)
 	g.waiting = false
 	if c, ok := err.(*CancelledError); ok && err != context.Cause(ctx) {
 		return c
@@ -556,7 +556,7 @@ func GroupCompleted[T any](ctx context.Context, tg *TaskGroup) iter.Seq2[*Task[T
 				return
 			}
 			if len(w.done) == 0 {
-				if _, err := w.waiters.wait(ctx, "GroupCompleted"); err != nil {
+				if _, err := w.waiters.wait(ctx, tg, "GroupCompleted"); err != nil {
 					yield(nil, err)
 					return
 				}

@@ -90,7 +90,7 @@ func Wait[F AnyFuture](ctx context.Context, fs []F, opts ...WaitOption) (done, p
 	for _, f := range unique {
 		f.core().addCallback(w)
 	}
-	err = t.park(ctx)
+	err = t.park(ctx, w)
 	w.over = true
 	l.timers.remove(&w.timer)
 	n := 0

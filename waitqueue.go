@@ -1,6 +1,9 @@
 package asyncio
 
-import "context"
+import (
+	"context"
+	"fmt"
+)
 
 // waitQueue is the queue of tasks under every synchronisation primitive: fair, cancellable,
 // first in, first out. It stands for the deque of futures that CPython's primitives keep, with
@@ -30,16 +33,16 @@ type waiter struct {
 
 // wait parks the current task at the end of the queue until it is woken. On return the
 // waiter has left the queue. The error is that of the wait (W3), or says that there is no
-// task to park, in which case woken is false.
-func (q *waitQueue) wait(ctx context.Context, caller string) (woken bool, err error) {
+// task to park, in which case woken is false. on is the primitive, as seen from outside.
+func (q *waitQueue) wait(ctx context.Context, on fmt.Stringer, caller string) (woken bool, err error) {
 	w := new(waiter)
-	err = q.join(ctx, w, caller)
+	err = q.join(ctx, w, on, caller)
 	return w.woken, err
 }
 
 // join is wait with a waiter of the caller's, who can look at it also when the wait does not
 // return: the loop is closed meanwhile, and the task unwound.
-func (q *waitQueue) join(ctx context.Context, w *waiter, caller string) error {
+func (q *waitQueue) join(ctx context.Context, w *waiter, on fmt.Stringer, caller string) error {
 	t, err := taskOf(ctx, caller)
 	if err != nil {
 		return err
@@ -50,7 +53,7 @@ func (q *waitQueue) join(ctx context.Context, w *waiter, caller string) error {
 	w.t = t
 	q.push(w)
 	defer q.remove(w)
-	return t.park(ctx)
+	return t.park(ctx, on)
 }
 
 // pending reports whether the waiter has neither been woken nor cancelled.
@@ -113,6 +116,15 @@ func (q *waitQueue) hasLive() bool {
 		}
 	}
 	return false
+}
+
+// tasks returns those that wait, oldest first.
+func (q *waitQueue) tasks() []*task {
+	var all []*task
+	for w := q.first; w != nil; w = w.next {
+		all = append(all, w.t)
+	}
+	return all
 }
 
 // len counts the waiters in the queue, those on their way out too, as CPython's reprs do.

@@ -4,7 +4,7 @@ import "testing"
 
 func BenchmarkSwitch(b *testing.B) {
 	c := New(func(c *Coro) {
-		for c.Yield() {
+		for c.Yield(Suspended) {
 		}
 	})
 	for b.Loop() {

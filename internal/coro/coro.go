@@ -5,12 +5,13 @@
 // # Contract
 //
 //  1. Exactly one side runs: Resume gives control to the coroutine and returns
-//     when it yields or ends; Yield gives control back to whoever resumed it.
+//     when it yields or ends; Yield gives control back to whoever resumed it, with a
+//     signal that says why.
 //  2. Resume may be called from any goroutine that holds control, a different
 //     one each time; never while the coroutine is running.
 //  3. Resume neither panics nor exits its caller, whatever the body does. A
-//     body that ends by [runtime.Goexit] leaves a dead coroutine, which Dead
-//     reports and Bury disposes of.
+//     body that ends by [runtime.Goexit] leaves a dead coroutine, which the signal
+//     Died reports and Bury disposes of.
 //  4. The body must recover its own panics. One that escapes it is a bug of
 //     the caller of this package, and crashes the program.
 //  5. Kill ends a coroutine that is suspended: its Yield returns false, and the
@@ -36,14 +37,22 @@ import (
 	"runtime/debug"
 )
 
+// A Signal says why a coroutine gave control back.
+type Signal uint8
+
+const (
+	Suspended Signal = iota // it waits to be resumed, or has ended
+	Asks                    // it wants something of its resumer, and to be resumed right after
+	Died                    // its body called runtime.Goexit; Bury must follow
+)
+
 // Coro is one stack. Its methods are for the goroutine that holds control.
 type Coro struct {
-	next  func() (struct{}, bool)
+	next  func() (Signal, bool)
 	stop  func()
-	yield func(struct{}) bool
+	yield func(Signal) bool
 
 	killed bool // Kill was called; Yield returns false
-	dead   bool // the body is in the middle of a Goexit that nobody may see
 	ended  bool // the body has returned or is gone
 }
 
@@ -51,7 +60,7 @@ type Coro struct {
 // goroutine, which is there until the body ends or Kill is called.
 func New(body func(*Coro)) *Coro {
 	c := new(Coro)
-	c.next, c.stop = iter.Pull(func(yield func(struct{}) bool) {
+	c.next, c.stop = iter.Pull(func(yield func(Signal) bool) {
 		c.yield = yield
 		returned := false
 		defer func() {
@@ -62,8 +71,7 @@ func New(body func(*Coro)) *Coro {
 				panic(fmt.Sprintf("%v\n\n%s", v, debug.Stack())) // rule 4; the resumer's stack says nothing
 			}
 			if !c.killed {
-				c.dead = true
-				c.Yield()
+				c.Yield(Died)
 			}
 		}()
 		body(c)
@@ -72,21 +80,20 @@ func New(body func(*Coro)) *Coro {
 	return c
 }
 
-// Resume runs the coroutine until it yields or ends.
-func (c *Coro) Resume() {
-	if _, ok := c.next(); !ok {
+// Resume runs the coroutine until it yields or ends, and returns its signal.
+func (c *Coro) Resume() Signal {
+	signal, ok := c.next()
+	if !ok {
 		c.ended = true
 	}
+	return signal
 }
 
 // Yield suspends the coroutine and returns control to its resumer. It returns
 // true when the coroutine is resumed and false when it is killed.
-func (c *Coro) Yield() bool {
-	return c.yield(struct{}{}) && !c.killed
+func (c *Coro) Yield(s Signal) bool {
+	return c.yield(s) && !c.killed
 }
-
-// Dead reports whether the body called [runtime.Goexit]; Bury must follow.
-func (c *Coro) Dead() bool { return c.dead }
 
 // Ended reports whether the body has returned.
 func (c *Coro) Ended() bool { return c.ended }

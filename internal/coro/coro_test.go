@@ -10,14 +10,13 @@ func TestCoro_ResumeAndYieldAlternate(t *testing.T) {
 	c := New(func(c *Coro) {
 		for i := range 3 {
 			got = append(got, i)
-			if !c.Yield() {
+			if !c.Yield(Suspended) {
 				t.Error("Yield = false")
 			}
 		}
 	})
 	for want := range 3 {
-		c.Resume()
-		if len(got) != want+1 || c.Ended() || c.Dead() {
+		if signal := c.Resume(); len(got) != want+1 || c.Ended() || signal != Suspended {
 			t.Fatalf("after %d resumes: %v, ended %v", want+1, got, c.Ended())
 		}
 	}
@@ -28,11 +27,27 @@ func TestCoro_ResumeAndYieldAlternate(t *testing.T) {
 	<-c.Kill() // of an ended coroutine: nothing
 }
 
+// A signal reaches whoever resumed, and the coroutine goes on where it was.
+func TestCoro_Asks(t *testing.T) {
+	c := New(func(c *Coro) {
+		c.Yield(Asks)
+		c.Yield(Suspended)
+	})
+	for _, want := range []Signal{Asks, Suspended, Suspended} {
+		if got := c.Resume(); got != want {
+			t.Errorf("signal %v, want %v", got, want)
+		}
+	}
+	if !c.Ended() {
+		t.Error("not ended")
+	}
+}
+
 // Contract 2: each Resume may come from another goroutine.
 func TestCoro_ResumedByDifferentGoroutines(t *testing.T) {
 	n := 0
 	c := New(func(c *Coro) {
-		for c.Yield() {
+		for c.Yield(Suspended) {
 			n++
 		}
 	})
@@ -57,16 +72,16 @@ func TestCoro_Goexit(t *testing.T) {
 		c := New(func(c *Coro) {
 			defer func() { deferred = true }()
 			if suspended {
-				c.Yield()
+				c.Yield(Suspended)
 			}
 			runtime.Goexit()
 		})
-		c.Resume()
+		signal := c.Resume()
 		if suspended {
-			c.Resume()
+			signal = c.Resume()
 		}
-		if !c.Dead() || !deferred {
-			t.Errorf("Dead = %v, deferred = %v", c.Dead(), deferred)
+		if signal != Died || !deferred {
+			t.Errorf("signal %v, deferred = %v", signal, deferred)
 		}
 		<-c.Bury()
 	}
@@ -78,14 +93,14 @@ func TestCoro_Kill(t *testing.T) {
 		deferred := false
 		c := New(func(c *Coro) {
 			defer func() { deferred = true }()
-			if !c.Yield() {
+			if !c.Yield(Suspended) {
 				unwind()
 			}
 		})
 		c.Resume()
 		<-c.Kill()
-		if !deferred || !c.Ended() || c.Dead() {
-			t.Errorf("%s: deferred %v, ended %v, dead %v", name, deferred, c.Ended(), c.Dead())
+		if !deferred || !c.Ended() {
+			t.Errorf("%s: deferred %v, ended %v", name, deferred, c.Ended())
 		}
 		<-c.Kill()
 	}
@@ -100,12 +115,12 @@ func TestCoro_Kill(t *testing.T) {
 func TestCoro_LeavesNoGoroutine(t *testing.T) {
 	before := runtime.NumGoroutine()
 	for range 100 {
-		c := New(func(c *Coro) { c.Yield(); runtime.Goexit() })
+		c := New(func(c *Coro) { c.Yield(Suspended); runtime.Goexit() })
 		c.Resume()
 		c.Resume()
 		<-c.Bury()
 		k := New(func(c *Coro) {
-			if !c.Yield() {
+			if !c.Yield(Suspended) {
 				Exit()
 			}
 		})

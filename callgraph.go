@@ -1,0 +1,443 @@
+package asyncio
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/goasyncio/asyncio/internal/coro"
+	"github.com/goasyncio/asyncio/internal/driver"
+)
+
+// Who waits for whom, and where.
+//
+//	V1 Nothing is kept for it while programs run. Who waits for a future is who is called back when
+//	   it is done: its done callbacks lead to the tasks (awaiter).
+//	V2 Only a goroutine can walk its own stack. So a suspended stack is resumed with the
+//	   request to note its callers and yield again: suspend sees to that before anything else.
+//	V3 A stack that is not suspended but waits for one that it resumed cannot be resumed. The one in
+//	   control asks its resumer, by yielding Asks, that one its own, and so on down to
+//	   the hub; then each resumes the one above.
+//	V4 Tasks share a stack (K2, K5). The function begin is at the bottom of each, so it
+//	   tells where one ends and the next begins, from the top down.
+
+// A FutureCallGraph is a task or future, where it is, and who waits for it. Python: asyncio.FutureCallGraph.
+type FutureCallGraph struct {
+	Future    AnyFuture
+	CallStack []runtime.Frame    // of a task that is suspended or runs, innermost first; nil for others
+	AwaitedBy []*FutureCallGraph // the tasks that wait for it, each the same wherever it occurs
+}
+
+// CaptureCallGraph returns the call graph of f, of the current task if f is nil: the calls that the task is in, the
+// tasks that wait for it, directly or in Gather, Wait, AsCompleted, Shield or a task group, the calls
+// that those are in, and so on. It returns nil if f is nil and there is no current task.
+//
+// It is for the loop only and does not suspend. It costs two switches for each task in the
+// graph, and nothing before it is called. It panics with [ErrNoRunningLoop] if ctx leads to no loop,
+// and with [ErrDifferentLoop] if f belongs to another. Python: asyncio.capture_call_graph.
+func CaptureCallGraph(ctx context.Context, f AnyFuture) *FutureCallGraph {
+	l := mustLoop(ctx, "CaptureCallGraph")
+	if f == nil || isNil(f) {
+		if l.current == nil {
+			return nil
+		}
+		f = l.current.self
+	}
+	if f.GetLoop() != l {
+		panic(fmt.Errorf("%w: %v (in CaptureCallGraph)", ErrDifferentLoop, f))
+	}
+	var order []*FutureCallGraph
+	nodes := map[*future]*FutureCallGraph{}
+	var visit func(f AnyFuture) *FutureCallGraph
+	visit = func(f AnyFuture) *FutureCallGraph {
+		core := f.core()
+		if n := nodes[core]; n != nil {
+			return n
+		}
+		n := &FutureCallGraph{Future: f}
+		nodes[core] = n
+		order = append(order, n)
+		for _, t := range core.awaitedBy() {
+			n.AwaitedBy = append(n.AwaitedBy, visit(t.self))
+		}
+		return n
+	}
+	root := visit(f)
+
+	var tasks []*task
+	for _, n := range order {
+		if t, ok := n.Future.core().super.(*task); ok {
+			tasks = append(tasks, t)
+		}
+	}
+	frames := l.callStacks(tasks)
+	for _, n := range order {
+		if t, ok := n.Future.core().super.(*task); ok {
+			n.CallStack = frames[t]
+		}
+	}
+	return root
+}
+
+// FormatCallGraph is [CaptureCallGraph] as text. A task that occurs more than once is described where
+// it comes first. Python: asyncio.format_call_graph.
+func FormatCallGraph(ctx context.Context, f AnyFuture) string {
+	g := CaptureCallGraph(ctx, f)
+	if g == nil {
+		return ""
+	}
+	var b strings.Builder
+	g.format(&b, "", map[*FutureCallGraph]bool{})
+	return b.String()
+}
+
+// PrintCallGraph writes what [FormatCallGraph] returns to w. Python: asyncio.print_call_graph.
+func PrintCallGraph(ctx context.Context, f AnyFuture, w io.Writer) error {
+	_, err := io.WriteString(w, FormatCallGraph(ctx, f))
+	return err
+}
+
+func (g *FutureCallGraph) format(b *strings.Builder, indent string, shown map[*FutureCallGraph]bool) {
+	b.WriteString(indent + "* ")
+	if t, ok := g.Future.(AnyTask); ok {
+		name, _ := function(t.taskCore().self.code())
+		fmt.Fprintf(b, "Task %s, %s()", reprString(t.GetName()), name)
+	} else {
+		fmt.Fprintf(b, "Future, %v", g.Future.core().state)
+	}
+	if shown[g] {
+		b.WriteString(", as above\n")
+		return
+	}
+	shown[g] = true
+	b.WriteString("\n")
+	if len(g.CallStack) > 0 {
+		b.WriteString(indent + "  + Call stack:\n")
+		b.WriteString(formatFrames(g.CallStack, indent+"  |   ", "\n"))
+		b.WriteString("\n")
+	}
+	if len(g.AwaitedBy) > 0 {
+		b.WriteString(indent + "  + Awaited by:\n")
+		for _, n := range g.AwaitedBy {
+			n.format(b, indent+"    ", shown)
+		}
+	}
+}
+
+// GetStack returns the calls the task is in, innermost first: the function of this library that it
+// waits in, if it does, and its own down to its coroutine. It is empty if the task has not
+// started or is done. It is for the loop only and does not suspend. Python: Task.get_stack.
+func (t *task) GetStack() []runtime.Frame {
+	t.loop().mustNotBeForeign("GetStack")
+	return t.loop().callStacks([]*task{t})[t]
+}
+
+// PrintStack writes the calls of [Task.GetStack] to w, one a line. Python: Task.print_stack.
+func (t *task) PrintStack(w io.Writer) error {
+	_, err := fmt.Fprintf(w, "Task %s, %s\n%s\n", reprString(t.GetName()), t.fut.state, formatFrames(t.GetStack(), "  ", "\n"))
+	return err
+}
+
+// awaiter is a done callback on behalf of tasks that wait (V1).
+type awaiter interface{ awaiters() []*task }
+
+func (t *task) awaiters() []*task          { return []*task{t} }
+func (w *waiting) awaiters() []*task       { return []*task{w.t} }
+func (g *gathering[T]) awaiters() []*task  { return g.outer.awaitedBy() }
+func (s *shield[T]) awaiters() []*task     { return s.outer.awaitedBy() }
+func (c *groupChild) awaiters() []*task    { return []*task{c.g.parent} }
+func (i *completing[F]) awaiters() []*task { return i.c.waiters.tasks() }
+
+// awaitedBy returns the tasks that wait for f, each once.
+func (f *future) awaitedBy() []*task {
+	var all []*task
+	for cb := range f.callbacks {
+		if a, ok := cb.(awaiter); ok {
+			for _, t := range a.awaiters() {
+				if !slices.Contains(all, t) {
+					all = append(all, t)
+				}
+			}
+		}
+	}
+	return all
+}
+
+// callbacks is a sequence of f's done callbacks.
+func (f *future) callbacks(yield func(callback) bool) {
+	if f.first != nil && !yield(f.first) || f.more == nil {
+		return
+	}
+	for _, cb := range *f.more {
+		if !yield(cb) {
+			return
+		}
+	}
+}
+
+// A holder is something that tasks wait for while one task has it.
+type holder interface{ heldBy() *task }
+
+func (l *Lock) heldBy() *task { return l.owner }
+
+// callStacks returns the frames of the given tasks, of those that have any.
+func (l *EventLoop) callStacks(tasks []*task) map[*task][]runtime.Frame {
+	if l.closing.Load() {
+		return nil // the tasks are being unwound, each on a goroutine of its own
+	}
+	asked := map[*stack][]*task{} // with what is on each
+	for _, t := range tasks {
+		if t.stack != nil {
+			asked[t.stack] = nil
+		}
+	}
+	if len(asked) == 0 {
+		return nil
+	}
+	if s := l.stackInControl(); l.running.Load() && s != nil {
+		l.stacks.notice(s) // V3
+	}
+	for _, t := range tasks {
+		if s := t.stack; s != nil && s.frames == nil { // V2
+			s.asked = true
+			s.Resume()
+		}
+	}
+	for t := l.firstTask; t != nil; t = t.next {
+		if _, ok := asked[t.stack]; ok {
+			asked[t.stack] = append(asked[t.stack], t)
+		}
+	}
+	frames := map[*task][]runtime.Frame{}
+	for s, on := range asked { // each on its own: the order does not matter
+		rest := s.frames
+		for t := topmost(on); t != nil; t = beneath(on, t) {
+			var part []uintptr
+			part, rest = cutAtBegin(rest)
+			frames[t] = userFrames(part)
+		}
+		s.frames = nil
+	}
+	for _, s := range l.stacks.noticed {
+		s.frames = nil
+	}
+	l.stacks.noticed = nil
+	return frames
+}
+
+// notice has s, the stack in control, and those below it note what is on them (V3).
+func (p *stackPool) notice(s *stack) {
+	s.frames = callers(0)
+	p.noticed = append(p.noticed, s)
+	s.Yield(coro.Asks)
+}
+
+// answer is V2, on the stack s.
+func (s *stack) answer() {
+	for s.asked {
+		s.asked = false
+		s.frames = callers(0)
+		if !s.Yield(coro.Suspended) {
+			coro.Exit()
+		}
+	}
+}
+
+// topmost returns the task of a stack that no other is on top of.
+func topmost(on []*task) *task {
+	for _, t := range on {
+		if !t.covered {
+			return t
+		}
+	}
+	return nil
+}
+
+// beneath returns the task that t is on top of.
+func beneath(on []*task, t *task) *task {
+	for _, u := range on {
+		if u.covered && u.waiter == t.fut {
+			return u
+		}
+	}
+	return nil
+}
+
+const beginName = libraryPrefix + "(*EventLoop).begin"
+
+// cutAtBegin is V4: it splits off the frames of the topmost task.
+func cutAtBegin(pcs []uintptr) (top, rest []uintptr) {
+	for i, pc := range pcs {
+		if fn := runtime.FuncForPC(pc - 1); fn != nil && fn.Name() == beginName {
+			return pcs[:i], pcs[i+1:]
+		}
+	}
+	return pcs, nil
+}
+
+const libraryPrefix = "github.com/goasyncio/asyncio."
+
+// ours reports whether f belongs to the machinery below a task.
+func ours(f runtime.Frame) bool {
+	for _, p := range []string{libraryPrefix, "github.com/goasyncio/asyncio/internal/", "iter.", "runtime."} {
+		if strings.HasPrefix(f.Function, p) {
+			return true
+		}
+	}
+	return false
+}
+
+// userFrames leaves the library's own frames out: on top all but the function that was called by
+// the program, at the bottom all.
+func userFrames(pcs []uintptr) []runtime.Frame {
+	var all []runtime.Frame
+	for next := runtime.CallersFrames(pcs); len(pcs) > 0; {
+		f, more := next.Next()
+		all = append(all, f)
+		if !more {
+			break
+		}
+	}
+	if i := slices.IndexFunc(all, func(f runtime.Frame) bool { return strings.HasSuffix(f.Function, runSuffix) }); i >= 0 {
+		all = all[:i]
+	}
+	last := len(all)
+	for last > 0 && ours(all[last-1]) {
+		last--
+	}
+	if last == 0 { // the coroutine is a function of the library
+		return all[max(len(all)-1, 0):]
+	}
+	first := slices.IndexFunc(all, func(f runtime.Frame) bool { return !ours(f) })
+	if first > 0 && strings.HasPrefix(all[first-1].Function, libraryPrefix) {
+		first--
+	}
+	return all[first:last]
+}
+
+// runSuffix is how the name of the function ends that calls the coroutine.
+const runSuffix = "asyncio.(*Task[...]).run"
+
+// firstOutside is the innermost place that is not the library's: "main.fetch() at fetch.go:12".
+func firstOutside(pcs []uintptr) string {
+	for _, f := range userFrames(pcs) {
+		if !ours(f) {
+			return formatFrame(f)
+		}
+	}
+	return ""
+}
+
+func formatFrame(f runtime.Frame) string {
+	return fmt.Sprintf("%s() at %s:%d", f.Function[strings.LastIndexByte(f.Function, '/')+1:], f.File, f.Line)
+}
+
+func formatFrames(frames []runtime.Frame, indent, separator string) string {
+	lines := make([]string, len(frames))
+	for i, f := range frames {
+		lines[i] = indent + formatFrame(f)
+	}
+	return strings.Join(lines, separator)
+}
+
+// deadlock says who waits while nothing can happen, for what, and where.
+func (l *EventLoop) deadlock() error {
+	var all []*task
+	for t := l.firstTask; t != nil; t = t.next {
+		all = append(all, t)
+	}
+	waitsFor := map[*task][]*task{}
+	for _, u := range all {
+		for _, t := range u.fut.awaitedBy() {
+			waitsFor[t] = append(waitsFor[t], u)
+		}
+	}
+	for _, t := range all {
+		if h, ok := t.on.(holder); ok && t.parked && h.heldBy() != nil {
+			waitsFor[t] = append(waitsFor[t], h.heldBy())
+		}
+	}
+	shown := all[:min(len(all), 20)]
+	frames := l.callStacks(shown)
+	var b strings.Builder
+	for _, t := range shown {
+		name, _ := function(t.self.code())
+		fmt.Fprintf(&b, "\n\ttask %s, %s(), waits for %s", reprString(t.GetName()), name, t.waitingFor())
+		for i, u := range waitsFor[t] {
+			if u.fut == t.waiter {
+				break // it has been named
+			}
+			if i == 3 && len(waitsFor[t]) > 4 {
+				fmt.Fprintf(&b, " and %d more", len(waitsFor[t])-i)
+				break
+			}
+			fmt.Fprintf(&b, "%s task %s", [...]string{", that is for", " and"}[min(i, 1)], reprString(u.GetName()))
+		}
+		if f := frames[t]; len(f) > 0 {
+			b.WriteString("\n" + formatFrames(f[:min(len(f), 8)], "\t\t", "\n"))
+		}
+	}
+	if n := len(all) - len(shown); n > 0 {
+		fmt.Fprintf(&b, "\n\tand %d more", n)
+	}
+	if circle := findCircle(all, waitsFor); circle != nil {
+		names := make([]string, len(circle))
+		for i, t := range circle {
+			names[i] = reprString(t.GetName())
+		}
+		fmt.Fprintf(&b, "\n\tin a circle: %s -> %s", strings.Join(names, " -> "), names[0])
+	}
+	return fmt.Errorf("%w: %w; tasks that wait: %d%s", ErrDeadlock, driver.ErrStalled, len(all), b.String())
+}
+
+// waitingFor describes what a suspended task waits for.
+func (t *task) waitingFor() string {
+	if t.parked && t.on != nil {
+		return t.on.String()
+	}
+	if t.waiter != nil {
+		switch s := t.waiter.super.(type) {
+		case *task:
+			return "task " + reprString(s.GetName())
+		case fmt.Stringer:
+			return s.String()
+		}
+	}
+	return "a future"
+}
+
+// findCircle returns tasks that wait each for the next and the last for the first, nil if there
+// are none.
+func findCircle(tasks []*task, waitsFor map[*task][]*task) []*task {
+	next := map[*task]int{}  // of those seen, how many of whom they wait for have been followed
+	place := map[*task]int{} // on the path
+	for _, t := range tasks {
+		if _, seen := next[t]; seen {
+			continue
+		}
+		path := []*task{t}
+		place[t] = 0
+		for len(path) > 0 {
+			t := path[len(path)-1]
+			i := next[t]
+			next[t]++
+			if i >= len(waitsFor[t]) {
+				path = path[:len(path)-1]
+				delete(place, t)
+				continue
+			}
+			u := waitsFor[t][i]
+			if i, ok := place[u]; ok {
+				return path[i:]
+			}
+			if _, seen := next[u]; !seen {
+				place[u] = len(path)
+				path = append(path, u)
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,382 @@
+package asyncio_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/goasyncio/asyncio"
+)
+
+// funcs are the names of the functions of a call stack, innermost first.
+func funcs(frames []runtime.Frame) []string {
+	var all []string
+	for _, f := range frames {
+		all = append(all, f.Function[strings.LastIndexByte(f.Function, '/')+1:])
+	}
+	return all
+}
+
+//go:noinline
+func graphInner(ctx context.Context, f *asyncio.Future[int]) error {
+	_, err := f.Await(ctx)
+	return err
+}
+
+//go:noinline
+func graphOuter(ctx context.Context, f *asyncio.Future[int]) error { return graphInner(ctx, f) }
+
+// Suspended tasks of every way to suspend give their own frames, from a task or a callback,
+// and go on as if nothing had happened.
+func TestCallGraph_StacksOfSuspendedTasks(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		f := asyncio.CreateFuture[int](ctx)
+		var lock asyncio.Lock
+		must(t, lock.Acquire(ctx))
+		want := map[string][]string{
+			"future": {"asyncio.(*Future[...]).Await", "asyncio_test.graphInner", "asyncio_test.graphOuter"},
+			"lock":   {"asyncio.(*Lock).Acquire"},
+			"sleep":  {"asyncio.Sleep"},
+			"eager":  {"asyncio.(*Future[...]).Await", "asyncio_test.graphInner"},
+			"new":    nil,
+		}
+		ended := 0
+		tasks := map[string]*asyncio.Task[asyncio.None]{}
+		add := func(name string, fn func(ctx context.Context) error, opts ...asyncio.TaskOption) {
+			tasks[name] = asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
+				defer func() { ended++ }()
+				return fn(ctx)
+			}), append(opts, asyncio.Name(name))...)
+		}
+		add("future", func(ctx context.Context) error { return graphOuter(ctx, f) })
+		add("lock", func(ctx context.Context) error { return lock.Acquire(ctx) })
+		add("sleep", func(ctx context.Context) error { return asyncio.Sleep(ctx, time.Hour) })
+		add("eager", func(ctx context.Context) error { return graphInner(ctx, f) }, asyncio.EagerStart(true))
+		settle(t, ctx)
+		check := func(where string) {
+			for name, want := range want {
+				got := funcs(tasks[name].GetStack())
+				if len(got) < len(want) || !slices.Equal(got[:len(want)], want) || len(want) == 0 && len(got) != 0 {
+					t.Errorf("%s: %s = %v, want %v", where, name, got, want)
+				}
+				for _, f := range got {
+					if strings.Contains(f, "begin") || strings.Contains(f, "dispatch") || strings.HasSuffix(f, ".run") {
+						t.Errorf("%s: %s shows the machinery: %v", where, name, got)
+					}
+				}
+			}
+		}
+		add("new", func(ctx context.Context) error { return nil })
+		check("main")
+		delete(want, "new")
+		called := false
+		loop(t, ctx).CallSoon(func() { called = true; check("callback") })
+		asyncio.CreateTask(ctx, asyncio.Do(func(context.Context) error { check("eager"); return nil }), asyncio.EagerStart(true))
+		settle(t, ctx)
+		settle(t, ctx)
+		must(t, f.SetResult(1))
+		lock.Release()
+		if err := asyncio.Sleep(ctx, 2*time.Hour); err != nil {
+			return err
+		}
+		if ended != len(tasks) || !called {
+			t.Errorf("%d tasks ended of %d", ended, len(tasks))
+		}
+		if got := tasks["future"].GetStack(); got != nil {
+			t.Errorf("a done task has a stack: %v", got)
+		}
+		return nil
+	})
+}
+
+// A task that asks from on top of others, several deep and through eager starts, sees those below.
+func TestCallGraph_StacksBelow(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		main := asyncio.CurrentTask(ctx)
+		var outer *asyncio.Task[int]
+		asked := false
+		ask := func(ctx context.Context) (int, error) {
+			asked = true
+			if got := funcs(main.GetStack()); len(got) == 0 || !strings.Contains(got[0], "Await") && !strings.Contains(got[0], "CreateTask") {
+				t.Errorf("main = %v", got)
+			}
+			if got := funcs(outer.GetStack()); len(got) == 0 || !strings.Contains(strings.Join(got, " "), "StacksBelow") {
+				t.Errorf("outer = %v", got)
+			}
+			if got := funcs(asyncio.CurrentTask(ctx).GetStack()); len(got) < 2 || !strings.Contains(got[0], "GetStack") {
+				t.Errorf("asking = %v", got)
+			}
+			return 1, nil
+		}
+		for _, eager := range []bool{false, true} {
+			asked = false
+			outer = asyncio.CreateTask(ctx, func(ctx context.Context) (int, error) {
+				inner := asyncio.CreateTask(ctx, ask, asyncio.EagerStart(eager), asyncio.Name("inner"))
+				return inner.Await(ctx)
+			}, asyncio.Name("outer"))
+			if v, err := outer.Await(ctx); v != 1 || err != nil || !asked {
+				t.Errorf("outer = %v, %v", v, err)
+			}
+		}
+		return nil
+	})
+}
+
+// Awaited-by edges of every combinator. (CPython: test_graph.py.)
+func TestCallGraph_AwaitedBy(t *testing.T) {
+	for name, wait := range map[string]func(ctx context.Context, f *asyncio.Task[int]) error{
+		"await": func(ctx context.Context, f *asyncio.Task[int]) error { _, err := f.Await(ctx); return err },
+		"Gather": func(ctx context.Context, f *asyncio.Task[int]) error {
+			_, err := asyncio.Gather[int](ctx, f)
+			return err
+		},
+		"Wait": func(ctx context.Context, f *asyncio.Task[int]) error {
+			_, _, err := asyncio.Wait(ctx, []asyncio.AnyFuture{f})
+			return err
+		},
+		"WaitFor": func(ctx context.Context, f *asyncio.Task[int]) error {
+			_, err := asyncio.WaitFor(ctx, f, time.Hour)
+			return err
+		},
+		"Shield": func(ctx context.Context, f *asyncio.Task[int]) error {
+			_, err := asyncio.Shield(ctx, f).Await(ctx)
+			return err
+		},
+		"Timeout": func(ctx context.Context, f *asyncio.Task[int]) error {
+			return asyncio.Timeout(ctx, time.Hour, func(ctx context.Context, _ *asyncio.TimeoutScope) error { _, err := f.Await(ctx); return err })
+		},
+		"AsCompleted": func(ctx context.Context, f *asyncio.Task[int]) error {
+			for _, err := range asyncio.AsCompleted(ctx, []asyncio.AnyFuture{f}) {
+				return err
+			}
+			return nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			run(t, func(ctx context.Context) error {
+				gate := asyncio.CreateFuture[int](ctx)
+				f := asyncio.CreateTask(ctx, func(ctx context.Context) (int, error) { return gate.Await(ctx) }, asyncio.Name("leaf"))
+				waiter := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error { return wait(ctx, f) }), asyncio.Name("waiter"))
+				root := asyncio.CreateTask(ctx, waiter.Await, asyncio.Name("root"))
+				settle(t, ctx)
+				g := asyncio.CaptureCallGraph(ctx, gate)
+				var path []string
+				for len(g.AwaitedBy) > 0 {
+					if len(g.AwaitedBy) != 1 {
+						t.Fatalf("%v is awaited by %d", g.Future, len(g.AwaitedBy))
+					}
+					g = g.AwaitedBy[0]
+					path = append(path, g.Future.(asyncio.AnyTask).GetName())
+					if len(g.CallStack) == 0 {
+						t.Errorf("%v has no stack", g.Future)
+					}
+				}
+				equal(t, "path", path, []string{"leaf", "waiter", "root"})
+				must(t, gate.SetResult(1))
+				_, err := root.Await(ctx)
+				return err
+			})
+		})
+	}
+}
+
+func TestCallGraph_TaskGroup(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
+			child := tg.CreateTask(func(ctx context.Context) error { return asyncio.Sleep(ctx, time.Second) })
+			g := asyncio.CaptureCallGraph(ctx, child)
+			if len(g.AwaitedBy) != 1 || g.AwaitedBy[0].Future != asyncio.AnyFuture(asyncio.CurrentTask(ctx)) {
+				t.Errorf("the child is awaited by %v", g.AwaitedBy)
+			}
+			return nil
+		})
+	})
+}
+
+// Each task is described once, however many paths lead to it, and circles end.
+func TestCallGraph_Format(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		f := asyncio.CreateFuture[int](ctx)
+		var mids []*asyncio.Task[int]
+		for i := range 3 {
+			mids = append(mids, asyncio.CreateTask(ctx, f.Await, asyncio.Name(fmt.Sprint("mid", i))))
+		}
+		top := asyncio.CreateTask(ctx, func(ctx context.Context) ([]int, error) { return asyncio.Gather[int](ctx, mids...) }, asyncio.Name("top"))
+		settle(t, ctx)
+		text := asyncio.FormatCallGraph(ctx, f)
+		if n := strings.Count(text, "+ Call stack"); n != 4 {
+			t.Errorf("%d stacks in\n%s", n, text)
+		}
+		text = regexp.MustCompile(`at \S+/(\w+\.go):\d+`).ReplaceAllString(text, "at $1")
+		text = regexp.MustCompile(`(?m)^.*\|.*\n`).ReplaceAllString(text, "")
+		want := `* Future, pending
+  + Awaited by:
+    * Task 'mid0', asyncio.(*Future).Await()
+      + Call stack:
+      + Awaited by:
+        * Task 'top', asyncio_test.TestCallGraph_Format.func1.1()
+          + Call stack:
+    * Task 'mid1', asyncio.(*Future).Await()
+      + Call stack:
+      + Awaited by:
+        * Task 'top', asyncio_test.TestCallGraph_Format.func1.1(), as above
+    * Task 'mid2', asyncio.(*Future).Await()
+      + Call stack:
+      + Awaited by:
+        * Task 'top', asyncio_test.TestCallGraph_Format.func1.1(), as above
+`
+		if text != want {
+			t.Errorf("got\n%s\nwant\n%s", text, want)
+		}
+		must(t, f.SetResult(1))
+		if _, err := top.Await(ctx); err != nil {
+			return err
+		}
+		var b strings.Builder
+		must(t, asyncio.PrintCallGraph(ctx, nil, &b))
+		if !strings.HasPrefix(b.String(), "* Task 'Task-1', ") || !strings.Contains(b.String(), "asyncio.PrintCallGraph() at ") {
+			t.Errorf("of the current task:\n%s", b.String())
+		}
+		loop(t, ctx).CallSoon(func() {
+			if s := asyncio.FormatCallGraph(ctx, nil); s != "" {
+				t.Errorf("in a callback: %q", s)
+			}
+		})
+		settle(t, ctx)
+		return nil
+	})
+}
+
+// Asking does not change what happens, nor when.
+func TestCallGraph_IsNotSeen(t *testing.T) {
+	trace := func(ask bool) (events []string) {
+		run(t, func(ctx context.Context) error {
+			events = nil
+			q := asyncio.NewQueue[int](1)
+			var ts []*asyncio.Task[asyncio.None]
+			for i := range 4 {
+				ts = append(ts, asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
+					for n := range 5 {
+						if ask {
+							for _, u := range asyncio.AllTasks(ctx) {
+								asyncio.CaptureCallGraph(ctx, u)
+							}
+						}
+						if i%2 == 0 {
+							if err := q.Put(ctx, n); err != nil {
+								return err
+							}
+						} else if _, err := q.Get(ctx); err != nil {
+							return err
+						}
+						events = append(events, fmt.Sprint(i, n))
+						if n == 3 {
+							_ = asyncio.Sleep(ctx, time.Duration(i)*time.Second)
+						}
+					}
+					return nil
+				})))
+			}
+			_, err := asyncio.Gather[asyncio.None](ctx, ts...)
+			return err
+		})
+		return events
+	}
+	equal(t, "events", trace(true), trace(false))
+}
+
+// A stopped loop has stacks too, and a closed one none.
+func TestCallGraph_LoopNotRunning(t *testing.T) {
+	var r reports
+	ctx := onVirtualTime(t.Context(), &r)
+	l := asyncio.NewEventLoop(ctx)
+	f := asyncio.CreateFuture[int](l.Context())
+	task := asyncio.CreateTask(l.Context(), func(ctx context.Context) (int, error) {
+		defer func() {
+			if s := asyncio.CurrentTask(ctx).GetStack(); s != nil {
+				t.Errorf("while it is unwound: %v", funcs(s))
+			}
+		}()
+		return 0, graphOuter(ctx, f)
+	})
+	l.CallSoon(l.Stop)
+	must(t, l.RunForever())
+	if got := funcs(task.GetStack()); len(got) < 3 || got[1] != "asyncio_test.graphInner" {
+		t.Errorf("stack = %v", got)
+	}
+	must(t, l.Close())
+	if got := task.GetStack(); got != nil {
+		t.Errorf("of a closed loop: %v", funcs(got))
+	}
+	equal(t, "reports", r.messages(), []string{"Task was destroyed but it is pending!"})
+}
+
+// A deadlock says who waits for whom, in a circle where there is one, and where.
+func TestCallGraph_Deadlock(t *testing.T) {
+	_, err := runReporting(t, func(ctx context.Context) error {
+		var a, b asyncio.Lock
+		both := func(first, second *asyncio.Lock) func(ctx context.Context) error {
+			return func(ctx context.Context) error {
+				if err := first.Acquire(ctx); err != nil {
+					return err
+				}
+				defer first.Release()
+				settle(t, ctx)
+				if err := second.Acquire(ctx); err != nil {
+					return err
+				}
+				defer second.Release()
+				return nil
+			}
+		}
+		return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
+			tg.CreateTask(both(&a, &b), asyncio.Name("ab"))
+			tg.CreateTask(both(&b, &a), asyncio.Name("ba"))
+			return nil
+		})
+	})
+	if !errors.Is(err, asyncio.ErrDeadlock) {
+		t.Fatalf("err = %v", err)
+	}
+	for _, want := range []string{
+		"tasks that wait: 3",
+		"task 'ab', asyncio_test.TestCallGraph_Deadlock.func1.1.1(), waits for <asyncio.Lock [locked, waiters:1]>, that is for task 'ba'",
+		"asyncio.(*Lock).Acquire() at ",
+		"that is for task 'ab' and task 'ba'",
+		"in a circle: 'ab' -> 'ba' -> 'ab'",
+	} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is not in\n%v", want, err)
+		}
+	}
+}
+
+func ExamplePrintCallGraph() {
+	_, _ = asyncio.Run(context.Background(), asyncio.Do(func(ctx context.Context) error {
+		f := asyncio.CreateFuture[int](ctx)
+		fetch := asyncio.CreateTask(ctx, f.Await, asyncio.Name("fetch"))
+		asyncio.CreateTask(ctx, func(ctx context.Context) ([]int, error) {
+			return asyncio.Gather[int](ctx, fetch)
+		}, asyncio.Name("page"))
+		_ = asyncio.Sleep(ctx, 0)
+		_ = asyncio.Sleep(ctx, 0)
+		for g := asyncio.CaptureCallGraph(ctx, f); ; g = g.AwaitedBy[0] {
+			if t, ok := g.Future.(asyncio.AnyTask); ok {
+				top := g.CallStack[0].Function
+				fmt.Println(t.GetName(), "is in", top[strings.LastIndexByte(top, '/')+1:])
+			}
+			if len(g.AwaitedBy) == 0 {
+				return f.SetResult(1)
+			}
+		}
+	}))
+	// Output:
+	// fetch is in asyncio.(*Future[...]).Await
+	// page is in asyncio.Gather[...]
+}

@@ -1,0 +1,250 @@
+package asyncio
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// What debug mode does, and how it costs nothing when it is off.
+//
+//	D1 modes says which observers a loop has. While it is zero a step costs one load and a
+//	   branch for them.
+//	D2 A step is what runs from the time a task or a callback gets control until it gives it
+//	   back. enter begins one. It ends when its task suspends, when the next begins, or when the
+//	   loop waits or halts, whichever is first.
+//	D3 Where a future was made is kept in its report, made with the future for that purpose
+//	   and not thrown away when the error is retrieved.
+//	D4 Slow steps are measured on the loop's clock, so on virtual time there are none.
+
+const (
+	debugMode uint32 = 1 << iota
+	watchdogMode
+)
+
+// debugByEnvironment is ASYNCIODEBUG as of the start of the program, as in Python.
+var debugByEnvironment = os.Getenv("ASYNCIODEBUG") != "" && os.Getenv("ASYNCIODEBUG") != "0"
+
+// GetDebug reports whether the loop is in debug mode. Any goroutine may call it. Python:
+// loop.get_debug.
+func (l *EventLoop) GetDebug() bool { return l.debug() }
+
+func (l *EventLoop) debug() bool { return l.modes.Load()&debugMode != 0 }
+
+// SetDebug switches debug mode. Any goroutine may call it. The environment variable ASYNCIODEBUG=1
+// switches it on for every loop. In debug mode
+//
+//   - a call from a foreign goroutine is refused even while the loop works; so is one by a sequence that
+//     [iter.Pull] runs, which has a goroutine of its own. Without debug mode such a call is a data
+//     race and can corrupt the loop: develop with debug mode or the race detector;
+//   - a step, what a task or callback does between two waits, that takes as long as
+//     [EventLoop.SetSlowCallbackDuration] says or longer is logged as a warning, with the place it ended at;
+//   - tasks, futures and handles remember where they were made, and reports to the exception handler
+//     say it;
+//   - a task that was cancelled and returned a result as if nothing had happened is logged as a warning:
+//     one that means to carry on says so with [Task.Uncancel].
+//
+// Python: loop.set_debug.
+func (l *EventLoop) SetDebug(enabled bool) { l.setMode(debugMode, enabled) }
+
+func (l *EventLoop) setMode(mode uint32, on bool) {
+	if on {
+		l.modes.Or(mode)
+	} else {
+		l.modes.And(^mode)
+	}
+}
+
+// SetSlowCallbackDuration sets how long a step may take before debug mode warns of it, by default
+// 100 milliseconds; d must be positive. Any goroutine may call it. Python:
+// loop.slow_callback_duration.
+func (l *EventLoop) SetSlowCallbackDuration(d time.Duration) {
+	if d <= 0 {
+		panic(fmt.Errorf("%w: a duration of %v (in SetSlowCallbackDuration)", ErrInvalidArgument, d))
+	}
+	l.slowStep.Store(int64(d))
+}
+
+const defaultSlowStep = 100 * time.Millisecond
+
+// step is the one that is running (D2), while the loop has observers.
+type step struct {
+	what  callback // nil between two steps
+	began time.Duration
+
+	// For the watchdog's goroutine.
+	count     atomic.Uint64 // of steps and waits begun
+	goroutine atomic.Uint64 // that runs it
+	task      atomic.Pointer[task]
+}
+
+// beginStep is the rest of enter. what may be nil, for a step that was interrupted by
+// another and goes on.
+func (l *EventLoop) beginStep(s *stack, what callback) {
+	modes := l.modes.Load()
+	if modes == 0 {
+		l.guard.Store(0)
+		l.step.what = nil
+		return
+	}
+	l.endStep(nil)
+	if s.id == 0 {
+		s.id = goroutineID() // s is the stack we are on
+	}
+	if modes&debugMode != 0 {
+		l.guard.Store(s.id)
+		l.step.began = l.drv.Now()
+	} else {
+		l.guard.Store(0)
+	}
+	l.step.what = what
+	if modes&watchdogMode != 0 {
+		t, _ := what.(*task)
+		l.step.task.Store(t)
+		l.step.goroutine.Store(s.id)
+		l.step.count.Add(1)
+	}
+}
+
+// endStep ends the step that is running, if one is. If it ends with the suspension of a
+// task, that is given: its stack is the one we are on.
+func (l *EventLoop) endStep(suspends *task) {
+	what := l.step.what
+	l.step.what = nil
+	if what == nil || !l.debug() {
+		return
+	}
+	took := l.drv.Now() - l.step.began
+	limit := time.Duration(l.slowStep.Load())
+	if limit == 0 {
+		limit = defaultSlowStep
+	}
+	if took < limit {
+		return
+	}
+	var attrs []any
+	if suspends != nil {
+		if at := firstOutside(callers(maxCallers)); at != "" {
+			attrs = append(attrs, slog.String("until", at))
+		}
+	}
+	slog.Warn(fmt.Sprintf("asyncio: executing %s took %.3f seconds", describe(what), took.Seconds()), attrs...)
+}
+
+// describe is the String of whatever the loop can run.
+func describe(cb callback) string {
+	switch cb := cb.(type) {
+	case *task:
+		return cb.self.String()
+	case *DoneCallback:
+		return fmt.Sprintf("<DoneCallback %s>", callSite(funcPC(cb.src)))
+	case fmt.Stringer:
+		return cb.String()
+	}
+	return strings.TrimPrefix(fmt.Sprintf("%T", cb), "*asyncio.")
+}
+
+// reportSwallowedCancel warns of a task that ends with a result although it was cancelled.
+func (t *task) reportSwallowedCancel() {
+	var attrs []any
+	if r := t.fut.report; r != nil {
+		if r.cancel != nil {
+			attrs = append(attrs, slog.String("cancel", r.cancel.Error()))
+		}
+		if r.created != nil {
+			attrs = append(attrs, slog.String("created", r.created.String()))
+		}
+	}
+	name, place := function(t.self.code())
+	if place != "" {
+		name += "() at " + place
+	}
+	slog.Warn(fmt.Sprintf("asyncio: task %s was cancelled and returned a result: it, or what it awaited, swallowed the "+
+		"cancellation; return the error, or call Uncancel to say that it carries on", reprString(t.GetName())),
+		append(attrs, slog.String("coro", name))...)
+}
+
+// trace is where something was made, innermost first.
+type trace []uintptr
+
+// maxCallers is how much of a stack is kept: what Python keeps, and the library's own frames on top.
+const maxCallers = 16
+
+// created returns where the library was called from, nil outside debug mode.
+func (l *EventLoop) created() trace {
+	if !l.debug() {
+		return nil
+	}
+	return callers(maxCallers)
+}
+
+// remember is D3.
+func (f *future) remember() {
+	if created := f.loop.created(); created != nil {
+		f.report = &report{loop: f.loop, created: created}
+	}
+}
+
+func (tr trace) String() string {
+	return formatFrames(userFrames(tr), "", "\n")
+}
+
+// callers returns up to n callers of the caller; all, if n is zero.
+func callers(n int) []uintptr {
+	if n > 0 {
+		pcs := make([]uintptr, n)
+		return pcs[:runtime.Callers(3, pcs)]
+	}
+	for size := 64; ; size *= 4 {
+		pcs := make([]uintptr, size)
+		if n := runtime.Callers(3, pcs); n < size {
+			return pcs[:n]
+		}
+	}
+}
+
+// checkOwner answers a call from a foreign goroutine or to a closed loop with an error;
+// mustBeOwner panics with it.
+func (l *EventLoop) checkOwner(caller string) error {
+	switch g := l.guard.Load(); {
+	case g == 0:
+		return nil
+	case g == guardClosed:
+		return fmt.Errorf("%w (in %s)", ErrLoopClosed, caller)
+	case g == guardParked || g != goroutineID():
+		return fmt.Errorf("%w (in %s)", ErrForeignGoroutine, caller)
+	}
+	return nil
+}
+
+// mustNotBeForeign is for cleaning up, which is allowed on a closed loop.
+func (l *EventLoop) mustNotBeForeign(caller string) {
+	if l.guard.Load() != guardClosed {
+		l.mustBeOwner(caller)
+	}
+}
+
+func (l *EventLoop) mustBeOwner(caller string) {
+	if err := l.checkOwner(caller); err != nil {
+		panic(err)
+	}
+}
+
+// goroutineID reads the id that stack traces begin with. There is no documented
+// faster way, so only debug mode asks.
+func goroutineID() uint64 {
+	var buf [40]byte
+	n := runtime.Stack(buf[:], false)
+	var id uint64
+	for _, c := range buf[len("goroutine "):n] {
+		if c < '0' || c > '9' {
+			break
+		}
+		id = id*10 + uint64(c-'0')
+	}
+	return id
+}

@@ -1,0 +1,181 @@
+package asyncio_test
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/goasyncio/asyncio"
+)
+
+func TestDebug_Switch(t *testing.T) {
+	l := asyncio.NewEventLoop(t.Context())
+	for _, on := range []bool{true, false, true} {
+		if l.SetDebug(on); l.GetDebug() != on {
+			t.Errorf("GetDebug() = %v after SetDebug(%v)", l.GetDebug(), on)
+		}
+	}
+	if err := panicOf(func() { l.SetSlowCallbackDuration(0) }); !errors.Is(err, asyncio.ErrInvalidArgument) {
+		t.Errorf("SetSlowCallbackDuration(0): %v", err)
+	}
+	must(t, l.Close())
+}
+
+// Every step is slow where the limit is a nanosecond of the real clock; the warnings name task or
+// callback and the place where the step ended. (CPython: test_run_once_logging in spirit.)
+func TestDebug_SlowSteps(t *testing.T) {
+	logged := captureLog(t)
+	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
+		l := loop(t, ctx)
+		l.SetSlowCallbackDuration(time.Nanosecond)
+		settle(t, ctx)
+		l.CallSoon(debugCallback)
+		_, err := asyncio.CreateTask(ctx, asyncio.Do(debugSlow), asyncio.Name("slow")).Await(ctx)
+		return err
+	}), asyncio.Debug(true))
+	if err != nil {
+		t.Error(err)
+	}
+	for _, want := range []string{
+		"level=WARN", "asyncio: executing <Task pending name='slow' coro=<asyncio_test.debugSlow() running",
+		"until=\"asyncio_test.debugSlow() at ", "asyncio: executing <Handle asyncio_test.debugCallback() at ", " seconds",
+	} {
+		if !strings.Contains(logged(), want) {
+			t.Errorf("%q was not logged, but\n%s", want, logged())
+		}
+	}
+}
+
+func debugSlow(ctx context.Context) error { return asyncio.Sleep(ctx, time.Millisecond) }
+
+func debugCallback() {}
+
+// Quick steps, and slow ones outside debug mode or on virtual time, are nobody's concern.
+func TestDebug_NoWarning(t *testing.T) {
+	logged := captureLog(t)
+	for _, debug := range []bool{false, true} {
+		_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
+			if loop(t, ctx).SetSlowCallbackDuration(time.Hour); !debug {
+				loop(t, ctx).SetSlowCallbackDuration(time.Nanosecond)
+			}
+			settle(t, ctx)
+			return nil
+		}), asyncio.Debug(debug))
+		must(t, err)
+	}
+	run(t, func(ctx context.Context) error {
+		loop(t, ctx).SetSlowCallbackDuration(time.Nanosecond)
+		return asyncio.Sleep(ctx, time.Hour)
+	})
+	if logged() != "" {
+		t.Error(logged())
+	}
+}
+
+// Reports say where the task, future or handle was made.
+func TestDebug_SourceTraceback(t *testing.T) {
+	r, _ := runReporting(t, func(ctx context.Context) error {
+		asyncio.CreateTask(ctx, asyncio.Do(func(context.Context) error { panic("task") }))
+		asyncio.CreateTask(ctx, asyncio.Do(func(context.Context) error { return errors.New("task") }))
+		must(t, asyncio.CreateFuture[int](ctx).SetException(errors.New("future")))
+		loop(t, ctx).CallSoon(func() { panic("handle") })
+		loop(t, ctx).CallLater(time.Second, func() { panic("timer") })
+		return asyncio.Sleep(ctx, 2*time.Second)
+	})
+	if len(r.all) != 5 {
+		t.Errorf("reports: %v", r.messages())
+	}
+	for _, c := range r.all {
+		if !strings.Contains(c.SourceTraceback, "asyncio_test.TestDebug_SourceTraceback.func1() at ") {
+			t.Errorf("%s: made at %q", c.Message, c.SourceTraceback)
+		}
+	}
+	logged := captureLog(t)
+	l := asyncio.NewEventLoop(t.Context())
+	l.DefaultExceptionHandler(asyncio.ExceptionContext{Message: "m", SourceTraceback: "here"})
+	must(t, l.Close())
+	if !strings.Contains(logged(), "created=here") {
+		t.Errorf("logged %s", logged())
+	}
+}
+
+// An error that was retrieved stays retrieved in debug mode, where the report outlives it.
+func TestDebug_RetrievedErrors(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		for _, look := range []func(f *asyncio.Future[int]){
+			func(f *asyncio.Future[int]) { _, _ = f.Result() },
+			func(f *asyncio.Future[int]) { _ = f.Exception() },
+			func(f *asyncio.Future[int]) { _, _ = f.Await(ctx) },
+			func(f *asyncio.Future[int]) { f.Cancel() },
+		} {
+			f := asyncio.CreateFuture[int](ctx)
+			must(t, f.SetException(errors.New("seen")))
+			look(f)
+			runtime.GC()
+		}
+		return nil
+	})
+}
+
+func TestDebug_SwallowedCancel(t *testing.T) {
+	for name, c := range map[string]struct {
+		end  func(ctx context.Context, err error) error
+		want bool
+	}{
+		"returns nil":      {func(context.Context, error) error { return nil }, true},
+		"goes on":          {func(ctx context.Context, _ error) error { return asyncio.Sleep(ctx, 1) }, true},
+		"returns it":       {func(_ context.Context, err error) error { return err }, false},
+		"another error":    {func(context.Context, error) error { return errors.New("cleanup failed") }, false},
+		"uncancels":        {func(ctx context.Context, _ error) error { asyncio.CurrentTask(ctx).Uncancel(); return nil }, false},
+		"is not cancelled": {nil, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			logged := captureLog(t)
+			_, _ = runReporting(t, func(ctx context.Context) error {
+				task := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
+					err := asyncio.Sleep(ctx, time.Second)
+					if c.end != nil {
+						return c.end(ctx, err)
+					}
+					return err
+				}), asyncio.Name("stubborn"))
+				settle(t, ctx)
+				if c.end != nil {
+					task.Cancel("time to go")
+				}
+				_, _ = task.Await(ctx)
+				return nil
+			})
+			warned := strings.Contains(logged(), "task 'stubborn' was cancelled and returned a result")
+			if warned != c.want {
+				t.Errorf("logged %q", logged())
+			}
+			if c.want && (!strings.Contains(logged(), "time to go (by Task-1)") || !strings.Contains(logged(), "created=")) {
+				t.Errorf("it does not say who and where: %s", logged())
+			}
+		})
+	}
+}
+
+// Timeouts, groups and scopes take back the cancels they make: no false alarm.
+func TestDebug_NoSwallowedCancelByScopes(t *testing.T) {
+	logged := captureLog(t)
+	run(t, func(ctx context.Context) error {
+		_, err := asyncio.WaitFor(ctx, asyncio.CreateFuture[int](ctx), time.Second)
+		if !errors.Is(err, asyncio.ErrTimeout) {
+			return err
+		}
+		_, _ = asyncio.MoveOnAfter(ctx, time.Second, func(ctx context.Context) error { return asyncio.Sleep(ctx, time.Hour) })
+		_ = asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
+			tg.CreateTask(func(context.Context) error { return errors.New("fails") })
+			return asyncio.Sleep(ctx, time.Hour)
+		})
+		return nil
+	})
+	if logged() != "" {
+		t.Error(logged())
+	}
+}

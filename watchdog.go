@@ -1,0 +1,140 @@
+package asyncio
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"time"
+)
+
+// A Stall is a step of a loop that does not return: a task or callback that computes, or blocks
+// without awaiting, while everybody else has to wait. See [EventLoop.SetStallWatchdog].
+type Stall struct {
+	For   time.Duration // how long it has been running, at least
+	Task  string        // the name of the task, empty for a callback
+	Stack []byte        // of its goroutine, now
+}
+
+// SetStallWatchdog has the loop watched from outside while it runs: a step that has not returned after
+// limit is reported while it still runs, with its stack, and again each time it has taken twice
+// as long. It is meant to be left on in production: a step costs a few nanoseconds more, and a goroutine
+// looks at the loop four times per limit. A limit of zero switches it off.
+//
+// report runs on that goroutine, so it must not touch the loop but by its thread-safe calls; nil logs a
+// warning. The end of a run waits for a report that is under way. Times are those of the wall, also on a virtual clock.
+//
+// SetStallWatchdog is for the loop only. It does not suspend. It panics with [ErrInvalidArgument]
+// if limit is negative. Python has nothing like it; debug mode tells of slow steps when they are over.
+func (l *EventLoop) SetStallWatchdog(limit time.Duration, report func(Stall)) {
+	l.mustBeOwner("SetStallWatchdog")
+	if limit < 0 {
+		panic(fmt.Errorf("%w: a limit of %v (in SetStallWatchdog)", ErrInvalidArgument, limit))
+	}
+	running := l.watchdog.stop != nil
+	l.watchdog.leave()
+	l.watchdog.limit, l.watchdog.report = limit, report
+	l.setMode(watchdogMode, limit > 0)
+	if running || l.stacks.dispatcher != nil {
+		l.watchdog.start(l)
+	}
+}
+
+// StallWatchdog makes the loop of a [Run] report steps that do not return within limit; see
+// [EventLoop.SetStallWatchdog], which takes a function for the reports as well.
+func StallWatchdog(limit time.Duration) RunOption { return RunOption{stall: &limit} }
+
+// watchdog looks at a loop from a goroutine that is there while the loop runs.
+type watchdog struct {
+	limit      time.Duration
+	report     func(Stall)
+	stop, gone chan struct{} // nil while there is no goroutine
+}
+
+func (w *watchdog) start(l *EventLoop) {
+	if w.limit == 0 {
+		return
+	}
+	w.stop, w.gone = make(chan struct{}), make(chan struct{})
+	go watchSteps(&l.step, w.limit, w.report, w.stop, w.gone)
+}
+
+func (w *watchdog) leave() {
+	if w.stop != nil {
+		close(w.stop)
+		<-w.gone
+		w.stop, w.gone = nil, nil
+	}
+}
+
+// watchSteps reports steps that take longer than limit, until stop is closed.
+func watchSteps(s *step, limit time.Duration, report func(Stall), stop <-chan struct{}, gone chan<- struct{}) {
+	defer close(gone)
+	if report == nil {
+		report = logStall
+	}
+	tick := time.NewTicker(max(limit/4, time.Millisecond))
+	defer tick.Stop()
+	var seen uint64 // the step of the last look
+	var since time.Time
+	var next time.Duration // when to report it
+	for {
+		select {
+		case <-stop:
+			return
+		case <-tick.C:
+		}
+		n, g := s.count.Load(), s.goroutine.Load()
+		if n != seen || g == 0 {
+			seen, since, next = n, time.Now(), limit
+			continue
+		}
+		took := time.Since(since)
+		if took < next {
+			continue
+		}
+		next = 2 * took
+		stall := Stall{For: took, Stack: stackOf(g)}
+		if t := s.task.Load(); t != nil {
+			stall.Task = t.GetName()
+		}
+		if s.count.Load() == n && stall.Stack != nil { // it is still that step
+			report(stall)
+		}
+	}
+}
+
+func logStall(s Stall) {
+	what := "a callback"
+	if s.Task != "" {
+		what = "task " + reprString(s.Task)
+	}
+	slog.Warn(fmt.Sprintf("asyncio: %s has been keeping the loop for %.3f seconds and still is", what, s.For.Seconds()),
+		slog.String("stack", string(s.Stack)))
+}
+
+// waits notes that no step runs, because the loop waits or its run is over.
+func (s *step) waits() {
+	s.goroutine.Store(0)
+	s.count.Add(1)
+}
+
+// stackOf returns the stack of a goroutine as it is now, nil if there is none with that id.
+func stackOf(id uint64) []byte {
+	head := fmt.Appendf(nil, "goroutine %d ", id)
+	for g := range bytes.SplitSeq(allStacks(), []byte("\n\n")) {
+		if bytes.HasPrefix(g, head) {
+			return bytes.Clone(g)
+		}
+	}
+	return nil
+}
+
+func allStacks() []byte {
+	for size := 1 << 20; ; size *= 2 {
+		buf := make([]byte, size)
+		if n := runtime.Stack(buf, true); n < size || size >= 64<<20 {
+			return buf[:n]
+		}
+	}
+}

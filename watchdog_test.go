@@ -1,0 +1,110 @@
+package asyncio_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/goasyncio/asyncio"
+)
+
+// The stall is over when it has been reported, and reported again, so nothing here waits for a clock.
+func TestWatchdog_ReportsWhileItRuns(t *testing.T) {
+	for name, start := range map[string]func(ctx context.Context, block func()){
+		"task": func(ctx context.Context, block func()) {
+			asyncio.CreateTask(ctx, asyncio.Do(func(context.Context) error { block(); return nil }), asyncio.Name("busy"))
+		},
+		"resumed": func(ctx context.Context, block func()) {
+			asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
+				err := asyncio.Sleep(ctx, 1)
+				block()
+				return err
+			}), asyncio.Name("busy"))
+		},
+		"eager": func(ctx context.Context, block func()) {
+			asyncio.CreateTask(ctx, asyncio.Do(func(context.Context) error { block(); return nil }), asyncio.Name("busy"), asyncio.EagerStart(true))
+		},
+		"callback": func(ctx context.Context, block func()) {
+			l, _ := asyncio.GetRunningLoop(ctx)
+			l.CallSoon(block)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			run(t, func(ctx context.Context) error {
+				stalls := make(chan asyncio.Stall)
+				done := make(chan struct{})
+				l := loop(t, ctx)
+				l.SetStallWatchdog(time.Millisecond, func(s asyncio.Stall) {
+					select {
+					case stalls <- s:
+					case <-done: // of another step, on a slow machine
+					}
+				})
+				settle(t, ctx)
+				var got []asyncio.Stall
+				start(ctx, func() {
+					for len(got) < 2 {
+						if s := <-stalls; strings.Contains(string(s.Stack), "watchdogBlocks") {
+							got = append(got, s)
+						} else {
+							watchdogBlocks(stalls, &got)
+						}
+					}
+				})
+				if err := asyncio.Sleep(ctx, time.Second); err != nil {
+					return err
+				}
+				close(done)
+				l.SetStallWatchdog(0, nil)
+				if len(got) < 2 || got[0].For < time.Millisecond || got[1].For <= got[0].For {
+					t.Fatalf("reported %+v", got)
+				}
+				want := "busy"
+				if name == "callback" {
+					want = ""
+				}
+				if got[0].Task != want {
+					t.Errorf("Task = %q, want %q", got[0].Task, want)
+				}
+				return nil
+			})
+		})
+	}
+}
+
+//go:noinline
+func watchdogBlocks(stalls <-chan asyncio.Stall, got *[]asyncio.Stall) { *got = append(*got, <-stalls) }
+
+// A loop that waits, or whose steps come back, has nothing to be reported; the end of the run ends the watching.
+func TestWatchdog_Silence(t *testing.T) {
+	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
+		l := loop(t, ctx)
+		l.SetStallWatchdog(time.Hour, func(s asyncio.Stall) { t.Errorf("reported %+v", s) })
+		_, err := asyncio.ToThread(ctx, func(context.Context) (int, error) { return 1, nil })
+		settle(t, ctx)
+		return err
+	}), asyncio.StallWatchdog(time.Minute))
+	must(t, err)
+	l := asyncio.NewEventLoop(t.Context())
+	if err := panicOf(func() { l.SetStallWatchdog(-1, nil) }); !errors.Is(err, asyncio.ErrInvalidArgument) {
+		t.Errorf("a negative limit: %v", err)
+	}
+	must(t, l.Close())
+}
+
+// Without a function for them, stalls are logged.
+func TestWatchdog_Logs(t *testing.T) {
+	logged := captureLog(t)
+	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
+		asyncio.CurrentTask(ctx).SetName("stuck")
+		for !strings.Contains(logged(), "task 'stuck' has been keeping the loop for ") {
+		}
+		return nil
+	}), asyncio.StallWatchdog(time.Millisecond))
+	must(t, err)
+	if !strings.Contains(logged(), "TestWatchdog_Logs") {
+		t.Errorf("no stack in %s", logged())
+	}
+}
