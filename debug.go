@@ -24,6 +24,7 @@ import (
 const (
 	debugMode uint32 = 1 << iota
 	watchdogMode
+	guardedMode // guard has the id of a goroutine; outlives debugMode until the next step
 )
 
 // debugByEnvironment is ASYNCIODEBUG as of the start of the program, as in Python.
@@ -86,20 +87,22 @@ type step struct {
 // another and goes on.
 func (l *EventLoop) beginStep(s *stack, what callback) {
 	modes := l.modes.Load()
-	if modes == 0 {
+	l.endStep(nil)
+	if modes&(debugMode|watchdogMode) == 0 {
 		l.guard.Store(0)
-		l.step.what = nil
+		l.setMode(guardedMode, false)
 		return
 	}
-	l.endStep(nil)
 	if s.id == 0 {
 		s.id = goroutineID() // s is the stack we are on
 	}
 	if modes&debugMode != 0 {
 		l.guard.Store(s.id)
+		l.setMode(guardedMode, true)
 		l.step.began = l.drv.Now()
 	} else {
 		l.guard.Store(0)
+		l.setMode(guardedMode, false)
 	}
 	l.step.what = what
 	if modes&watchdogMode != 0 {

@@ -225,7 +225,7 @@ func (l *EventLoop) stackInControl() *stack {
 
 // enter notes that s has control and begins step, if anybody wants to know.
 func (l *EventLoop) enter(s *stack, step callback) {
-	if l.modes.Load() != 0 || l.guard.Load() != 0 {
+	if l.modes.Load() != 0 {
 		l.beginStep(s, step)
 	}
 }
