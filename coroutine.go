@@ -52,7 +52,7 @@ func Do(fn func(ctx context.Context) error) Coroutine[None] {
 	}
 }
 
-// whoAreYou asks a coroutine made by Do which function is inside. All closures of Do
+// whoAreYou asks a coroutine made by Do or wrapped which function is inside. All closures of Do
 // share one code address, by which they are known; noinline keeps it so.
 type whoAreYou struct {
 	context.Context
@@ -64,7 +64,7 @@ var pcOfDo = funcPC(Do(func(context.Context) error { return nil }))
 // coroutinePC returns the code address of the function that coro runs.
 func coroutinePC[T any](coro Coroutine[T]) uintptr {
 	pc := funcPC(coro)
-	if pc == pcOfDo {
+	if pc == pcOfDo || pc == funcPC(wrapped[T](nil, nil)) {
 		var who whoAreYou
 		_, _ = coro(&who)
 		pc = who.pc

@@ -66,6 +66,9 @@
 //	await fut                        fut.Await(ctx), or asyncio.Await(ctx, fut)
 //	create_task(f(), name="x")       CreateTask(ctx, f, Name("x"))
 //	eager_start=True                 EagerStart(true)
+//	loop.set_task_factory(f)         SetTaskFactory(f), with a TaskRequest to change
+//	eager_task_factory               EagerTaskFactory
+//	task.get_coro(), get_context()   GetCoro(), GetContext()
 //	ensure_future(x)                 EnsureFuture(ctx, x)
 //	sleep(1)                         Sleep(ctx, time.Second)
 //	gather(a, b)                     Gather(ctx, a, b)
@@ -116,6 +119,8 @@
 //	task.get_stack(), print_stack()  GetStack(), PrintStack(w)
 //	to_thread(f)                     ToThread(ctx, f)
 //	loop.run_in_executor(ex, f)      RunInExecutor(ctx, ex, f)
+//	loop.set_default_executor(ex)    SetDefaultExecutor(ex)
+//	staggered.staggered_race(fs, 1)  StaggeredRace(ctx, time.Second, fs...)
 //	run_coroutine_threadsafe(c, loop) RunCoroutineThreadsafe(c, loop)
 //	CancelledError                   ErrCancelled, *CancelledError
 //	InvalidStateError                ErrInvalidState

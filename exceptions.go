@@ -2,6 +2,7 @@ package asyncio
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"log/slog"
 	"runtime"
@@ -20,6 +21,10 @@ type ExceptionContext struct {
 
 	// SourceTraceback is where the task, future or handle was made, one call a line, in debug mode.
 	SourceTraceback string
+
+	// Context has the values that are to be known when this is dealt with, a trace or
+	// request id, say: it is the context of the task concerned, and the loop's own if there is none.
+	Context context.Context
 }
 
 // SetExceptionHandler makes handler receive what would otherwise be logged: panics in
@@ -68,11 +73,18 @@ func (l *EventLoop) DefaultExceptionHandler(c ExceptionContext) {
 	slog.Error("asyncio: "+c.Message, attrs...)
 }
 
-// CallExceptionHandler hands c to the exception handler. A handler that panics is
-// reported by the default one. It is for the loop only.
+// CallExceptionHandler hands c to the exception handler, with a Context if it has none. A handler
+// that panics is reported by the default one. It is for the loop only.
 func (l *EventLoop) CallExceptionHandler(c ExceptionContext) {
 	if c.SourceTraceback == "" && l.debug() {
 		c.SourceTraceback = c.source().String()
+	}
+	switch {
+	case c.Context != nil:
+	case c.Task != nil && !isNil(c.Task):
+		c.Context = c.Task.GetContext()
+	default:
+		c.Context = l.ctx
 	}
 	if l.exceptionHandler == nil {
 		l.DefaultExceptionHandler(c)
@@ -114,6 +126,7 @@ func (l *EventLoop) runExceptionHandler(c ExceptionContext) {
 			return
 		}
 		if v := recover(); v != nil {
+			c.Context = nil // not for printing
 			l.DefaultExceptionHandler(ExceptionContext{
 				Message:   "unhandled error in exception handler",
 				Exception: &PanicError{Value: v, Stack: debug.Stack()},
@@ -166,7 +179,7 @@ type report struct {
 	prev, next *report
 	loop       *EventLoop
 	err        error
-	task       bool
+	ctx        context.Context // of the task, nil for a future
 	name       string
 	pc         uintptr
 
@@ -186,7 +199,7 @@ func (f *future) arm() {
 	}
 	r.err = f.err
 	if t, ok := f.super.(*task); ok {
-		r.task, r.name, r.pc = true, t.GetName(), t.self.code()
+		r.ctx, r.name, r.pc = t.ctx, t.GetName(), t.self.code()
 	}
 	r.link(&l.reports)
 	if !l.drv.Polls() {
@@ -232,8 +245,8 @@ func (r *report) fire(*future) {
 }
 
 func (r *report) deliver() {
-	c := ExceptionContext{Exception: r.err, SourceTraceback: r.created.String()}
-	if r.task {
+	c := ExceptionContext{Exception: r.err, Context: r.ctx, SourceTraceback: r.created.String()}
+	if r.ctx != nil {
 		c.Message = "Task exception was never retrieved"
 		c.Source = fmt.Sprintf("<Task finished name=%s coro=<%s> exception=%s>", reprString(r.name), coroutineSite(r.pc, "done"), reprError(r.err))
 	} else {

@@ -100,8 +100,8 @@ func gather[T any, A Awaitable[T]](ctx context.Context, aws []A, all bool) (*gat
 			t := &tasks[0]
 			tasks = tasks[1:]
 			t.coro, t.Future.quiet = a, true
-			t.join(l, ctx, t)
-			l.schedule(&t.task, nil)
+			ctx, eager := t.prepare(l, ctx, nil)
+			t.start(l, ctx, eager)
 			g.children[i] = &t.Future
 		default:
 			g.children[i] = EnsureFuture(ctx, a.(Awaitable[T]))

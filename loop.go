@@ -69,6 +69,7 @@ type EventLoop struct {
 	channels []anyChannelWait // oldest first; on a polling driver
 
 	exceptionHandler func(*EventLoop, ExceptionContext)
+	taskFactory      TaskFactory
 	executor         Executor // default executor, made by its first use
 	executorClosed   bool
 

@@ -267,9 +267,7 @@ func cancelAllTasks(l *EventLoop) error {
 	for _, t := range tasks {
 		t.core().cancel(&CancelledError{Msg: "the event loop is shutting down"})
 	}
-	// The shutdown must run even if the loop's own context is done.
-	ctx := context.WithoutCancel(l.Context())
-	_, err := runUntilComplete(l, CreateTask(ctx, Do(func(ctx context.Context) error {
+	err := runOwnTask(l, func(ctx context.Context) error {
 		if !l.drv.Polls() {
 			_, pending, err := Wait(ctx, tasks, WaitTimeout(slowShutdown))
 			if err != nil {
@@ -285,7 +283,7 @@ func cancelAllTasks(l *EventLoop) error {
 		}
 		_, _, err := Wait(ctx, tasks)
 		return err
-	})))
+	})
 	for _, t := range tasks {
 		if t.Done() && !t.Cancelled() && t.core().report != nil {
 			l.CallExceptionHandler(ExceptionContext{
@@ -302,10 +300,15 @@ func shutdownExecutor(l *EventLoop, timeout time.Duration) error {
 	if l.executor == nil {
 		return nil
 	}
-	ctx := context.WithoutCancel(l.Context())
-	_, err := runUntilComplete(l, CreateTask(ctx, Do(func(ctx context.Context) error {
-		return l.ShutdownDefaultExecutor(ctx, timeout)
-	})))
+	return runOwnTask(l, func(ctx context.Context) error { return l.ShutdownDefaultExecutor(ctx, timeout) })
+}
+
+// runOwnTask runs fn as a task of the library's own, of which a task factory knows nothing: the
+// shutdown must run whatever that does, and even if the loop's own context is done.
+func runOwnTask(l *EventLoop, fn func(ctx context.Context) error) error {
+	t := &Task[None]{coro: Do(fn)}
+	t.start(l, context.WithoutCancel(l.Context()), false)
+	_, err := runUntilComplete(l, t)
 	return err
 }
 

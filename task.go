@@ -50,6 +50,7 @@ type AnyTask interface {
 	AnyFuture
 	GetName() string
 	SetName(name string)
+	GetContext() context.Context
 	Cancelling() int
 	Uncancel() int
 	GetStack() []runtime.Frame
@@ -66,8 +67,8 @@ type task struct {
 
 	prev, next *task // in the loop's list of tasks that are not done
 
-	stack  *stack  // once started and until ended
-	waiter *future // what it is suspended on (T2), or
+	stack  *stack       // once started and until ended
+	waiter *future      // what it is suspended on (T2), or
 	on     fmt.Stringer // what it is parked for, for people to read
 	timer  *sleepTimer
 
@@ -123,24 +124,29 @@ func CreateTask[T any](ctx context.Context, coro Coroutine[T], opts ...TaskOptio
 		panic(fmt.Errorf("%w: nil coroutine (in CreateTask)", ErrInvalidArgument))
 	}
 	t := &Task[T]{coro: coro}
-	eager := t.configure(opts)
+	ctx, eager := t.prepare(l, ctx, opts)
+	t.start(l, ctx, eager)
+	return t
+}
+
+// start makes t a task of l and starts it.
+func (t *Task[T]) start(l *EventLoop, ctx context.Context, eager bool) {
 	t.join(l, ctx, t)
 	if eager && l.running.Load() {
 		l.startEagerly(&t.task)
 	} else {
 		l.schedule(&t.task, nil)
 	}
-	return t
 }
 
-// configure applies opts and reports whether t is to start eagerly.
-func (t *task) configure(opts []TaskOption) (eager bool) {
+// configure applies opts and returns what they say about an eager start.
+func (t *task) configure(opts []TaskOption) (eager int8) {
 	for _, o := range opts {
 		if o.name != "" {
 			t.name.Store(&o.name)
 		}
 		if o.eager != 0 {
-			eager = o.eager > 0
+			eager = o.eager
 		}
 	}
 	return eager
@@ -195,6 +201,12 @@ func (t *Task[T]) run(ctx context.Context) (err error) {
 }
 
 func (t *Task[T]) code() uintptr { return coroutinePC(t.coro) }
+
+// GetCoro returns the coroutine that the task runs.
+func (t *Task[T]) GetCoro() Coroutine[T] { return t.coro }
+
+// GetContext returns the context that the task's coroutine was given. Any goroutine may call it.
+func (t *task) GetContext() context.Context { return t.ctx }
 
 // GetName returns the task's name.
 func (t *task) GetName() string {

@@ -306,8 +306,8 @@ func groupTask[T any](g *TaskGroup, coro Coroutine[T], status anyStatus, caller 
 		panic(fmt.Errorf("%w: the task group is finished (in %s)", ErrInvalidState, caller))
 	}
 	t := &Task[T]{coro: coro}
-	eager := t.configure(opts)
-	t.join(g.loop, g.ctx, t)
+	ctx, eager := t.prepare(g.loop, g.ctx, opts)
+	t.join(g.loop, ctx, t)
 	c := &groupChild{g: g, t: &t.task, status: status}
 	if status != nil {
 		status.setChild(&t.task)

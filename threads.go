@@ -48,7 +48,7 @@ func RunInExecutor[T any](ctx context.Context, e Executor, fn func() (T, error))
 	if fn == nil {
 		panic(fmt.Errorf("%w: nil function (in RunInExecutor)", ErrInvalidArgument))
 	}
-	j := &threadJob[T]{fut: &Future[T]{future: future{loop: l}}, fn: fn}
+	j := &threadJob[T]{ctx: ctx, fut: &Future[T]{future: future{loop: l}}, fn: fn}
 	var err error
 	if e == nil {
 		e, err = l.defaultExecutor()
@@ -70,6 +70,7 @@ func RunInExecutor[T any](ctx context.Context, e Executor, fn func() (T, error))
 // threadJob is a function on its way through an executor, and the done callback that
 // keeps it from starting when its future is cancelled.
 type threadJob[T any] struct {
+	ctx   context.Context // of who asked
 	fut   *Future[T]
 	fn    func() (T, error)
 	taken atomic.Bool // by the goroutine that runs it, or by a cancel
@@ -114,7 +115,7 @@ func (j *threadResult[T]) fire(*future) {
 	f := j.fut
 	p, panicked := j.err.(*PanicError)
 	if panicked {
-		f.loop.CallExceptionHandler(ExceptionContext{Message: "panic in thread function", Exception: p})
+		f.loop.CallExceptionHandler(ExceptionContext{Message: "panic in thread function", Exception: p, Context: j.ctx})
 	}
 	if f.state == pending {
 		f.value = j.value
@@ -317,6 +318,33 @@ func (s *concurrentStart[T]) fire(*future) {
 	if c.Done() {
 		return // cancelled before it could start
 	}
+	if c.loop.taskFactory == nil {
+		c.create()
+		return
+	}
+	c.loop.invoke(func() {
+		created := false
+		defer func() {
+			if created {
+				return
+			}
+			v := recover()
+			err := ErrGoexit
+			if v != nil {
+				err = &PanicError{Value: v, Stack: debug.Stack()}
+			}
+			var zero T
+			c.resolve(zero, err)
+			if v != nil {
+				panic(v) // it is reported, too
+			}
+		}()
+		c.create()
+		created = true
+	}, c.loop.taskFactory, nil)
+}
+
+func (c *ConcurrentFuture[T]) create() {
 	c.task = CreateTask(c.loop.Context(), c.coro)
 	c.task.addCallback((*concurrentEnd[T])(c))
 }

@@ -1,0 +1,138 @@
+package asyncio
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// StaggeredRace runs coroutines as tasks with staggered starts, and takes the first success. The
+// first is started at once, and each of the others when the one before it has failed or delay has
+// passed since that was started, whichever is first; with [Forever] as delay they run one after the
+// other. As soon as one returns without an error it has won: those that run are cancelled and waited for,
+// and the rest are not started. It is how several addresses of one host are tried, known as happy eyeballs.
+//
+// winner is what the winner returned and index which it is, -1 if there is none. errs has an entry for each
+// coroutine that was started, in the order of the arguments: its error, nil for the winner. err is for the
+// race itself, and nil if all have merely failed: [ErrInvalidArgument], a [CancelledError] if the calling
+// task was cancelled, the cause of ctx if that is done, the [PanicError] of a coroutine that panicked. Then
+// too all that were started have ended when it returns, and a winner is returned if there was one.
+//
+// It must be called in a task and suspends. A coroutine should return an error unless it has
+// succeeded, also when it is cancelled: what one returns after another has won is dropped, and its
+// entry in errs is then [ErrInvalidState]. Python: asyncio.staggered.staggered_race.
+func StaggeredRace[T any](ctx context.Context, delay time.Duration, coros ...Coroutine[T]) (winner T, index int, errs []error, err error) {
+	if _, err := enter(ctx, "StaggeredRace"); err != nil {
+		return winner, -1, nil, err
+	}
+	for _, c := range coros {
+		if c == nil {
+			return winner, -1, nil, fmt.Errorf("%w: nil coroutine (in StaggeredRace)", ErrInvalidArgument)
+		}
+	}
+	r := &race[T]{ctx: ctx, delay: delay, coros: coros, index: -1}
+	r.start(nil)
+	waitCtx := ctx
+	for len(r.running) > 0 { // each task starts the next before it ends
+		r.over = CreateFuture[None](ctx)
+		_, e := r.over.Await(waitCtx)
+		r.over = nil
+		if e == nil {
+			break
+		}
+		c := asCancelled(e)
+		if c != nil || err == nil {
+			err = e
+		}
+		if c == nil {
+			c = &CancelledError{cause: e}
+		}
+		r.cancelAllBut(nil, c)
+		if ctx.Err() != nil {
+			waitCtx = context.WithoutCancel(ctx)
+		}
+	}
+	if err == nil {
+		err = r.broken
+	}
+	return r.winner, r.index, r.errs, err
+}
+
+// race is one call of StaggeredRace.
+type race[T any] struct {
+	ctx     context.Context
+	delay   time.Duration
+	coros   []Coroutine[T]
+	running []*Task[None]
+	over    *Future[None] // while the caller waits: done when nothing runs
+	winner  T
+	index   int
+	errs    []error
+	broken  error // of a task that did not return
+}
+
+// start makes the task that waits for its turn, until before has failed or the delay has passed, and
+// then runs the next coroutine.
+func (r *race[T]) start(before *Event) {
+	var joined Event // an eager task must not begin before it is in running (gh-124309)
+	t := CreateTask(r.ctx, Do(func(ctx context.Context) error {
+		if err := joined.Wait(ctx); err != nil {
+			return err
+		}
+		return r.run(ctx, before)
+	}))
+	r.running = append(r.running, t)
+	t.AddDoneCallback(func(*Future[None]) { r.ended(t) })
+	joined.Set()
+}
+
+func (r *race[T]) run(ctx context.Context, before *Event) error {
+	if before != nil {
+		_, err := WaitFor(ctx, Do(before.Wait), r.delay)
+		if _, late := err.(*TimeoutError); err != nil && !late {
+			return err
+		}
+	}
+	i := len(r.errs)
+	if i == len(r.coros) {
+		return nil
+	}
+	var failed Event
+	r.start(&failed)
+	r.errs = append(r.errs, nil)
+	v, err := r.coros[i](ctx)
+	switch {
+	case err != nil:
+		r.errs[i] = err
+		failed.Set()
+	case r.index >= 0:
+		r.errs[i] = fmt.Errorf("%w: it returned a result after another had won", ErrInvalidState)
+	default:
+		r.winner, r.index = v, i
+		r.cancelAllBut(CurrentTask(ctx), &CancelledError{Msg: "another has won the staggered race"})
+	}
+	return nil
+}
+
+// cancelAllBut cancels what runs, except one.
+func (r *race[T]) cancelAllBut(but AnyTask, c *CancelledError) {
+	for _, t := range slices.Clone(r.running) {
+		if AnyTask(t) != but {
+			t.core().cancel(c)
+		}
+	}
+}
+
+// ended is the done callback of each task.
+func (r *race[T]) ended(t *Task[None]) {
+	r.running = slices.DeleteFunc(r.running, func(u *Task[None]) bool { return u == t })
+	err := t.Exception()
+	if _, ok := err.(*PanicError); (ok || err == ErrGoexit) && r.broken == nil {
+		r.broken = err
+		r.cancelAllBut(nil, &CancelledError{Msg: "a coroutine of the staggered race did not return"})
+	}
+	if len(r.running) == 0 && r.over != nil && !r.over.Done() {
+		_ = r.over.SetResult(None{})
+	}
+}

@@ -1,0 +1,110 @@
+package asyncio
+
+import (
+	"context"
+	"fmt"
+)
+
+// A TaskFactory has a say in every task that a loop is about to make, whoever asks for it: it sees
+// what was asked for in r and may change that. It is called inside of CreateTask and its kin,
+// by whatever runs then; it must not await, and must not make tasks itself. What it
+// panics with, CreateTask panics with.
+//
+// In Python a factory makes the task. Here only the library can, because a task has the type
+// of its result; what factories are written for, that is starting eagerly, naming, adding values to
+// the context and putting something around the coroutine, is in [TaskRequest].
+type TaskFactory func(l *EventLoop, r *TaskRequest)
+
+// A TaskRequest is what a [TaskFactory] may change in a task. It is valid during the call.
+type TaskRequest struct {
+	// Context is what the coroutine will get. A factory may put one in its place
+	// that is derived from it.
+	Context context.Context
+
+	// Name is the task's name; empty for Task-1, Task-2 and so on.
+	Name string
+
+	// EagerStart is as the option of that name has it, and EagerStartGiven says
+	// whether the caller used the option.
+	EagerStart, EagerStartGiven bool
+
+	wrap func(ctx context.Context, run func(ctx context.Context) error) error
+}
+
+// Wrap makes the task call around instead of its coroutine. around is to call run, which is the
+// coroutine, and to return what that returned, or an error of its own; it may await. The value of
+// the coroutine goes past it to the task. Of several, the last is outermost.
+func (r *TaskRequest) Wrap(around func(ctx context.Context, run func(ctx context.Context) error) error) {
+	if around == nil {
+		panic(fmt.Errorf("%w: nil function (in Wrap)", ErrInvalidArgument))
+	}
+	inner := r.wrap
+	if inner == nil {
+		r.wrap = around
+		return
+	}
+	r.wrap = func(ctx context.Context, run func(ctx context.Context) error) error {
+		return around(ctx, func(ctx context.Context) error { return inner(ctx, run) })
+	}
+}
+
+// EagerTaskFactory is a [TaskFactory] that starts each task eagerly unless its creator says otherwise;
+// see [EagerStart]. Python: asyncio.eager_task_factory.
+func EagerTaskFactory(_ *EventLoop, r *TaskRequest) {
+	if !r.EagerStartGiven {
+		r.EagerStart = true
+	}
+}
+
+// SetTaskFactory makes factory be asked about every task that the loop makes from now on. nil
+// makes an end of it. It is for the loop only. Python: loop.set_task_factory.
+func (l *EventLoop) SetTaskFactory(factory TaskFactory) {
+	l.mustBeOwner("SetTaskFactory")
+	l.taskFactory = factory
+}
+
+// GetTaskFactory returns the factory in use, nil if there is none. It is for the loop only.
+func (l *EventLoop) GetTaskFactory() TaskFactory { return l.taskFactory }
+
+// prepare settles how t, which has not joined l yet, is to be made: with what context, and whether eagerly.
+func (t *Task[T]) prepare(l *EventLoop, ctx context.Context, opts []TaskOption) (_ context.Context, eager bool) {
+	given := t.configure(opts)
+	if l.taskFactory == nil {
+		return ctx, given > 0
+	}
+	r := &TaskRequest{Context: ctx, EagerStart: given > 0, EagerStartGiven: given != 0}
+	if name := t.name.Load(); name != nil {
+		r.Name = *name
+	}
+	l.taskFactory(l, r)
+	if r.Context == nil || loopOf(r.Context) != l {
+		panic(fmt.Errorf("%w: the task factory's Context does not lead to the loop: derive it from the one it was given", ErrInvalidArgument))
+	}
+	if name := r.Name; name != "" {
+		t.name.Store(&name)
+	} else {
+		t.name.Store(nil)
+	}
+	if r.wrap != nil {
+		t.coro = wrapped(t.coro, r.wrap)
+	}
+	return r.Context, r.EagerStart
+}
+
+// wrapped is coro with around in its place. Its closures are known by their code address, as those
+// of Do are, and say which function is inside.
+//
+//go:noinline
+func wrapped[T any](coro Coroutine[T], around func(ctx context.Context, run func(ctx context.Context) error) error) Coroutine[T] {
+	return func(ctx context.Context) (v T, err error) {
+		if who, ok := ctx.(*whoAreYou); ok {
+			who.pc = coroutinePC(coro)
+			return v, nil
+		}
+		err = around(ctx, func(ctx context.Context) (err error) {
+			v, err = coro(ctx)
+			return err
+		})
+		return v, err
+	}
+}
