@@ -109,7 +109,8 @@ func (e *ThreadPoolExecutor) Shutdown(wait bool) {
 func defaultWorkers() int { return min(32, runtime.NumCPU()+4) }
 
 // SetDefaultExecutor replaces the executor that [ToThread], and [RunInExecutor] with nil,
-// use. The loop shuts it down. It is for the loop only.
+// use. The loop shuts it down, unless it is replaced in turn. It is for the loop only. Python:
+// loop.set_default_executor.
 func (l *EventLoop) SetDefaultExecutor(e Executor) {
 	l.mustBeOwner("SetDefaultExecutor")
 	if e == nil {
@@ -123,7 +124,8 @@ func (l *EventLoop) defaultExecutor() (Executor, error) {
 		return nil, ErrExecutorShutdown
 	}
 	if l.executor == nil {
-		l.executor = NewThreadPoolExecutor(defaultWorkers())
+		l.ownExecutor = NewThreadPoolExecutor(defaultWorkers())
+		l.executor = l.ownExecutor
 	}
 	return l.executor, nil
 }
@@ -142,7 +144,7 @@ func (l *EventLoop) ShutdownDefaultExecutor(ctx context.Context, timeout time.Du
 	if l.executor == nil {
 		return nil
 	}
-	e := l.executor
+	e, own := l.executor, l.ownExecutor
 	done := CreateFuture[error](ctx)
 	l.drv.Hold()
 	go func() {
@@ -151,6 +153,9 @@ func (l *EventLoop) ShutdownDefaultExecutor(ctx context.Context, timeout time.Du
 		go func() {
 			defer close(joined)
 			e.Shutdown(true)
+			if own != nil {
+				own.Shutdown(true) // it may have been replaced
+			}
 		}()
 		limit := time.NewTimer(timeout)
 		defer limit.Stop()

@@ -70,7 +70,8 @@ type EventLoop struct {
 
 	exceptionHandler func(*EventLoop, ExceptionContext)
 	taskFactory      TaskFactory
-	executor         Executor // default executor, made by its first use
+	executor         Executor            // default executor, made by its first use
+	ownExecutor      *ThreadPoolExecutor // the one made so, in use or not
 	executorClosed   bool
 
 	inbox   inbox
@@ -387,6 +388,9 @@ func (l *EventLoop) Close() error {
 	l.reports.flush(l)
 	if l.executor != nil {
 		l.executor.Shutdown(false)
+	}
+	if l.ownExecutor != nil {
+		l.ownExecutor.Shutdown(false)
 	}
 	for w := l.firstWatch; w != nil; w = l.firstWatch {
 		w.close()

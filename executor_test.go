@@ -1,0 +1,198 @@
+package asyncio_test
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/goasyncio/asyncio"
+)
+
+// recordingExecutor runs jobs on goroutines and notes what is asked of it.
+type recordingExecutor struct {
+	*asyncio.ThreadPoolExecutor
+	submitted atomic.Int32
+	shutdown  func(wait bool)
+}
+
+func (e *recordingExecutor) Submit(job func()) error {
+	e.submitted.Add(1)
+	return e.ThreadPoolExecutor.Submit(job)
+}
+
+func (e *recordingExecutor) Shutdown(wait bool) {
+	if e.shutdown != nil {
+		e.shutdown(wait)
+	}
+	e.ThreadPoolExecutor.Shutdown(wait)
+}
+
+// The default executor runs as many jobs at a time as CPython's.
+func TestExecutor_DefaultSize(t *testing.T) {
+	want := min(32, runtime.NumCPU()+4)
+	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
+		started, release := make(chan struct{}, 2*want), make(chan struct{})
+		var fs []*asyncio.Future[int]
+		for range 2 * want {
+			fs = append(fs, asyncio.RunInExecutor(ctx, nil, func() (int, error) {
+				started <- struct{}{}
+				<-release
+				return 1, nil
+			}))
+		}
+		for range want {
+			<-started // hangs if it runs fewer
+		}
+		for range 1000 {
+			runtime.Gosched()
+		}
+		is(t, "more than the limit", len(started), 0)
+		close(release)
+		_, err := asyncio.Gather(ctx, fs...)
+		return err
+	}))
+	must(t, err)
+}
+
+func TestExecutor_SetDefault(t *testing.T) {
+	var waits []bool
+	e := &recordingExecutor{ThreadPoolExecutor: asyncio.NewThreadPoolExecutor(2), shutdown: func(wait bool) { waits = append(waits, wait) }}
+	var l *asyncio.EventLoop
+	_, err := asyncio.Run(onVirtualTime(t.Context(), new(reports)), asyncio.Do(func(ctx context.Context) error {
+		l = loop(t, ctx)
+		l.SetDefaultExecutor(e)
+		_, err := asyncio.ToThread(ctx, instant)
+		must(t, err)
+		is(t, "jobs after ToThread", e.submitted.Load(), int32(1))
+		_, err = asyncio.RunInExecutor(ctx, nil, func() (int, error) { return 1, nil }).Await(ctx)
+		is(t, "jobs after RunInExecutor", e.submitted.Load(), int32(2))
+		return err
+	}))
+	must(t, err)
+	equal(t, "shut down", waits, []bool{true, false}) // waited for, and once more by Close
+	wantErr(t, "Submit", e.Submit(func() {}), asyncio.ErrExecutorShutdown)
+}
+
+// The executor that the loop made is the loop's to wait for also when it has been replaced.
+func TestExecutor_ReplacedDefaultIsWaitedFor(t *testing.T) {
+	release := make(chan struct{})
+	var done atomic.Bool
+	e := &recordingExecutor{ThreadPoolExecutor: asyncio.NewThreadPoolExecutor(1), shutdown: func(wait bool) {
+		if wait {
+			close(release)
+		}
+	}}
+	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
+		asyncio.RunInExecutor(ctx, nil, func() (int, error) {
+			<-release
+			for range 10_000 {
+				runtime.Gosched()
+			}
+			done.Store(true)
+			return 1, nil
+		})
+		loop(t, ctx).SetDefaultExecutor(e)
+		_, err := asyncio.ToThread(ctx, instant)
+		return err
+	}))
+	must(t, err)
+	is(t, "the job had ended when Run returned", done.Load(), true)
+}
+
+// Shut down while it works: what was submitted is done, what comes later is refused.
+func TestExecutor_ShutdownWhileWorking(t *testing.T) {
+	for _, wait := range []bool{false, true} {
+		run(t, func(ctx context.Context) error {
+			e := asyncio.NewThreadPoolExecutor(1)
+			release := make(chan struct{})
+			var fs []*asyncio.Future[int]
+			for i := range 5 {
+				fs = append(fs, asyncio.RunInExecutor(ctx, e, func() (int, error) { <-release; return i, nil }))
+			}
+			settle(t, ctx)
+			shut := make(chan struct{})
+			go func() {
+				defer close(shut)
+				e.Shutdown(wait)
+			}()
+			if wait {
+				for range 100 {
+					runtime.Gosched()
+				}
+				select {
+				case <-shut:
+					t.Error("did not wait")
+				default:
+				}
+				for e.Submit(func() {}) == nil {
+					runtime.Gosched() // until Shutdown has begun
+				}
+			} else {
+				<-shut
+			}
+			wantErr(t, "Submit", e.Submit(func() {}), asyncio.ErrExecutorShutdown)
+			_, err := asyncio.RunInExecutor(ctx, e, func() (int, error) { return 0, nil }).Await(ctx)
+			wantErr(t, "RunInExecutor", err, asyncio.ErrExecutorShutdown)
+			close(release)
+			got, err := asyncio.Gather(ctx, fs...)
+			equal(t, "results", got, []int{0, 1, 2, 3, 4})
+			<-shut
+			e.Shutdown(true)
+			return err
+		})
+	}
+}
+
+func TestExecutor_ShutdownDefaultTimesOut(t *testing.T) {
+	logged := captureLog(t)
+	release, gone := make(chan struct{}), make(chan struct{})
+	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
+		l := loop(t, ctx)
+		f := asyncio.RunInExecutor(ctx, nil, func() (int, error) { return stuckJob(release, gone) })
+		for _, limit := range []time.Duration{0, -1, time.Millisecond} {
+			wantErr(t, limit.String(), l.ShutdownDefaultExecutor(ctx, limit), context.DeadlineExceeded)
+		}
+		if !strings.Contains(logged(), "did not finish its jobs within 1ms") || !strings.Contains(logged(), "stuckJob") {
+			t.Error(logged())
+		}
+		// A cancel ends the wait, and it stays shut down.
+		task := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error { return l.ShutdownDefaultExecutor(ctx, time.Hour) }))
+		must(t, yields(ctx, 1))
+		task.Cancel()
+		endsCancelled(t, ctx, task)
+		_, err := asyncio.ToThread(ctx, instant)
+		wantErr(t, "ToThread", err, asyncio.ErrExecutorShutdown)
+		l.SetDefaultExecutor(asyncio.NewThreadPoolExecutor(1)) // does not open it again
+		_, err = asyncio.ToThread(ctx, instant)
+		wantErr(t, "ToThread with another", err, asyncio.ErrExecutorShutdown)
+		is(t, "the job goes on", f.Done(), false)
+		close(release)
+		<-gone
+		_, err = f.Await(ctx)
+		return err
+	}))
+	must(t, err)
+}
+
+// An executor that refuses: the error is the future's, and nothing is left behind.
+func TestExecutor_Refuses(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		e := refusingExecutor{}
+		loop(t, ctx).SetDefaultExecutor(e)
+		_, err := asyncio.ToThread(ctx, instant)
+		wantErr(t, "ToThread", err, errTest)
+		f := asyncio.RunInExecutor(ctx, e, func() (int, error) { return 1, nil })
+		is(t, "done", f.Done(), true)
+		wantErr(t, "RunInExecutor", f.Exception(), errTest)
+		return asyncio.Sleep(ctx, time.Hour) // the clock is not held
+	})
+}
+
+type refusingExecutor struct{}
+
+func (refusingExecutor) Submit(func()) error { return errors.Join(errTest) }
+func (refusingExecutor) Shutdown(bool)       {}
