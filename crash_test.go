@@ -387,7 +387,7 @@ func TestRun_LeavesNoGoroutine(t *testing.T) {
 
 // SIGINT cancels main; a second one ends the process even if main does not give way.
 func TestRun_SIGINT(t *testing.T) {
-	for _, how := range []string{"gives way", "uncancels", "stubborn", "blocks"} {
+	for _, how := range []string{"gives way", "yields", "waits for a future", "cancelled already", "uncancels", "stubborn", "blocks"} {
 		t.Run(how, func(t *testing.T) {
 			cmd := subprocess("TestRun_SIGINTSubprocess", "ASYNCIO_TEST_SIGINT="+how)
 			out, err := cmd.StdoutPipe()
@@ -403,7 +403,11 @@ func TestRun_SIGINT(t *testing.T) {
 			err = cmd.Wait()
 			text := strings.Join(said, "\n")
 			switch how {
-			case "gives way":
+			case "cancelled already":
+				if err != nil || !strings.Contains(text, "keyboard interrupt: false") || !strings.Contains(text, "Run = asyncio: cancelled") {
+					t.Errorf("%v\n%s", err, text)
+				}
+			case "gives way", "yields", "waits for a future":
 				if err != nil || !strings.Contains(text, "keyboard interrupt: true") || !strings.Contains(text, "cleaned up") {
 					t.Errorf("%v\n%s", err, text)
 				}
@@ -435,6 +439,30 @@ func TestRun_SIGINTSubprocess(t *testing.T) {
 				}
 				runtime.Gosched()
 			}
+		}
+		switch how {
+		case "yields":
+			err := asyncio.Sleep(ctx, 0)
+			for err == nil {
+				err = asyncio.Sleep(ctx, 0)
+			}
+			fmt.Println("cleaned up", err)
+			return err
+		case "waits for a future":
+			f := asyncio.CreateFuture[int](ctx)
+			_, err := f.Await(ctx)
+			if f.Cancelled() {
+				fmt.Println("cleaned up")
+			}
+			return err
+		case "cancelled already":
+			me := asyncio.CurrentTask(ctx)
+			me.Cancel("by itself")
+			err := asyncio.Sleep(ctx, time.Hour)
+			for me.Cancelling() < 2 {
+				_ = asyncio.Sleep(ctx, time.Millisecond)
+			}
+			return err
 		}
 		err := asyncio.Sleep(ctx, time.Hour)
 		switch how {
