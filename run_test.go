@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -221,4 +222,43 @@ func TestHandle_String(t *testing.T) {
 	h.Cancel()
 	is(t, "cancelled", h.String(), "<Handle cancelled>")
 	is(t, "Cancelled", h.Cancelled(), true)
+}
+
+// A task that stops its own loop is left where it is, and can be taken up again.
+func TestRunUntilComplete_StoppedByItsTask(t *testing.T) {
+	l := newLoop(t)
+	x := 0
+	task := asyncio.CreateTask(l.Context(), asyncio.Do(func(ctx context.Context) error {
+		for x < 10 {
+			if err := asyncio.Sleep(ctx, time.Second); err != nil {
+				return err
+			}
+			if x++; x == 2 {
+				l.Stop()
+			}
+		}
+		return nil
+	}))
+	_, err := asyncio.RunUntilComplete(l, task)
+	wantErr(t, "stopped", err, asyncio.ErrLoopStopped)
+	is(t, "done", task.Done(), false)
+	is(t, "x", x, 2)
+	is(t, "time", l.Time(), 2*time.Second)
+	task.Cancel()
+	_, err = asyncio.RunUntilComplete(l, task)
+	asCancelled(t, err)
+}
+
+// What leaves a run by Goexit has been seen: it is not reported besides.
+func TestGoexit_IsNotReported(t *testing.T) {
+	var r reports
+	l := sim.NewEventLoop(t.Context())
+	l.SetExceptionHandler(r.handle)
+	if !exits(func() {
+		_, _ = asyncio.RunUntilComplete(l, asyncio.Do(func(context.Context) error { runtime.Goexit(); return nil }))
+	}) {
+		t.Error("RunUntilComplete returned")
+	}
+	must(t, l.Close())
+	equal(t, "reports", r.messages(), nil)
 }

@@ -109,6 +109,7 @@ func TestTask_Accessors(t *testing.T) {
 		ctx = context.WithValue(ctx, ctxKey{}, 1)
 		task := asyncio.CreateTask(ctx, instant)
 		is(t, "loop", task.GetLoop(), loop(t, ctx))
+		is(t, "loop of a future", asyncio.CreateFuture[int](ctx).GetLoop(), loop(t, ctx))
 		is(t, "context", task.GetContext(), ctx)
 		is(t, "main's context", self(ctx).GetContext().Value(ctxKey{}), nil)
 		_, err := task.Await(ctx)
@@ -233,4 +234,29 @@ func TestExceptionHandler_Context(t *testing.T) {
 			t.Errorf("%s: %v", c.Message, c.Context)
 		}
 	}
+}
+
+func TestConcurrentFuture_AwaitNeedsALoop(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		c := asyncio.RunCoroutineThreadsafe(instant, loop(t, ctx))
+		_, err := c.Await(t.Context())
+		wantErr(t, "Await", err, asyncio.ErrNoRunningLoop)
+		v, err := c.Await(ctx)
+		is(t, "value", v, 1)
+		return err
+	})
+}
+
+// A future can be awaited before and after it is done, as often as one likes.
+func TestFuture_AwaitedTwice(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		f := asyncio.CreateFuture[int](ctx)
+		loop(t, ctx).CallSoon(func() { must(t, f.SetResult(42)) })
+		for _, ticks := range []string{"suspending", "at once", "at once"} {
+			v, err := f.Await(ctx)
+			is(t, ticks, v, 42)
+			must(t, err)
+		}
+		return nil
+	})
 }
