@@ -68,7 +68,7 @@
 //	eager_start=True                 EagerStart(true)
 //	ensure_future(x)                 EnsureFuture(ctx, x)
 //	sleep(1)                         Sleep(ctx, time.Second)
-//	gather(a, b)                     Gather(ctx, a, b)
+//	gather(a, b)                     Gather(ctx, a, b); of different types: Gather2(ctx, a, b)
 //	gather(…, return_exceptions=True) GatherResults(ctx, …)
 //	wait(ts, timeout=1, return_when=FIRST_COMPLETED)
 //	                                 Wait(ctx, ts, WaitTimeout(time.Second), ReturnWhen(FirstCompleted))

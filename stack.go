@@ -122,7 +122,7 @@ func (*sleepTimer) quick()   {}
 func (*clockContext) quick() {}
 func (*waiting) quick()      {}
 func (*waitTimeout) quick()  {}
-func (*gathering[T]) quick() {}
+func (*gathering) quick()    {}
 func (*threadJob[T]) quick() {}
 func (*stopCallback) quick() {}
 func (*expiry) quick()       {}
