@@ -146,7 +146,8 @@ type awaiter interface{ awaiters() []*task }
 
 func (t *task) awaiters() []*task          { return []*task{t} }
 func (w *waiting) awaiters() []*task       { return []*task{w.t} }
-func (g *gathering[T]) awaiters() []*task  { return g.outer.awaitedBy() }
+func (g *gathering) awaiters() []*task     { return g.outer.awaitedBy() }
+func (s *selecting) awaiters() []*task     { return []*task{s.t} }
 func (s *shield[T]) awaiters() []*task     { return s.outer.awaitedBy() }
 func (c *groupChild) awaiters() []*task    { return []*task{c.g.parent} }
 func (i *completing[F]) awaiters() []*task { return i.c.waiters.tasks() }

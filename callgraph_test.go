@@ -140,6 +140,14 @@ func TestCallGraph_AwaitedBy(t *testing.T) {
 			_, _, err := asyncio.Wait(ctx, []asyncio.AnyFuture{f})
 			return err
 		},
+		"Gather2": func(ctx context.Context, f *asyncio.Task[int]) error {
+			_, _, err := asyncio.Gather2(ctx, f, asyncio.Coroutine[string](func(context.Context) (string, error) { return "", nil }))
+			return err
+		},
+		"Select": func(ctx context.Context, f *asyncio.Task[int]) error {
+			_, err := asyncio.Select(ctx, asyncio.OnDone(f))
+			return err
+		},
 		"WaitFor": func(ctx context.Context, f *asyncio.Task[int]) error {
 			_, err := asyncio.WaitFor(ctx, f, time.Hour)
 			return err

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/goasyncio/asyncio/internal/driver"
@@ -15,7 +16,8 @@ import (
 //
 //	H1 What need not wait happens at once, in the task.
 //	H2 A task that waits has a listener: a goroutine that selects between the channel and a
-//	   stop signal, and posts what happened to the loop.
+//	   stop signal, and posts what happened to the loop. For several channels (Select) it is one, so that
+//	   only one operation happens.
 //	H3 Whatever ends the wait, the task stops the listener and waits for its last word before it
 //	   returns; that takes as long as a goroutine needs to wake up. If the channel was faster than
 //	   the stop, the operation has happened and is the result, also of a task that was
@@ -60,8 +62,8 @@ func Recv[T any](ctx context.Context, ch <-chan T) (v T, ok bool, err error) {
 		return v, ok, nil
 	default:
 	}
-	c := &channelWait[T]{t: t, in: ch}
-	if err := c.wait(ctx); err != nil {
+	c := &channelOp[T]{in: ch}
+	if err := waitForChannel(ctx, t, c); err != nil {
 		return v, false, err
 	}
 	return c.v, c.ok, nil
@@ -80,151 +82,248 @@ func Send[T any](ctx context.Context, ch chan<- T, v T) error {
 		return nil
 	default:
 	}
-	c := &channelWait[T]{t: t, out: ch, v: v}
-	if err := c.wait(ctx); err != nil {
+	c := &channelOp[T]{out: ch, v: v}
+	if err := waitForChannel(ctx, t, c); err != nil {
 		return err
 	}
-	if c.crash != nil {
-		panic(c.crash)
-	}
+	c.finish()
 	return nil
 }
 
-// channelWait is one task that waits for one operation on one channel.
-type channelWait[T any] struct {
-	t   *task
-	in  <-chan T // to receive from, or
-	out chan<- T // to send to
-
-	// The operation, once over: by the listener while there is one, otherwise by the loop.
+// channelOp is one operation on one channel. It is over once: by a listener while there is one,
+// otherwise by the loop.
+type channelOp[T any] struct {
+	in    <-chan T // to receive from, or
+	out   chan<- T // to send to
 	v     T
 	ok    bool
 	crash any // what the send panicked with
-	over  bool
-
-	stop, gone chan struct{} // of the listener; nil if there is none
-	left       bool          // the task waits no more; a listener's post may still come
 }
 
-// anyChannelWait is a channelWait whatever its type, in the list of a loop on a polling driver.
-type anyChannelWait interface {
-	waiting() bool
-	try()
-	listen()
-	settle()
+// anyChannelOp is a channelOp whatever its type.
+type anyChannelOp interface {
+	never() bool
+	try() (over bool)
+	block(stop <-chan struct{}) (over bool)
+	meet(other anyChannelOp) (over bool)
+	selectCase() reflect.SelectCase
+	take(v reflect.Value, ok bool)
+	String() string
 }
 
-// wait waits until the operation is over; an error says that it has not happened.
-func (c *channelWait[T]) wait(ctx context.Context) error {
-	l := c.t.loop()
-	if c.in != nil || c.out != nil {
-		if !l.drv.Polls() {
-			c.listen()
-		} else if c.meet() {
-			return nil
-		} else {
-			l.channels = append(l.channels, c)
-		}
-	}
-	defer c.leave() // also when the loop is closed meanwhile and unwinds the task
-	err := c.t.park(ctx, c)
-	c.leave()
-	if err != nil && c.over { // H3
-		if err == error(c.t.cancelErr) {
-			c.t.mustCancel = true
-		}
-		return nil
-	}
-	return err
-}
-
-func (c *channelWait[T]) String() string {
+func (c *channelOp[T]) String() string {
 	if c.out != nil {
 		return fmt.Sprintf("send on %T", c.out)
 	}
 	return fmt.Sprintf("receive from %T", c.in)
 }
 
+// never reports whether the channel is nil, on which nothing ever happens.
+func (c *channelOp[T]) never() bool { return c.in == nil && c.out == nil }
+
+// try performs the operation if it need not wait, and reports whether it is over.
+func (c *channelOp[T]) try() (over bool) {
+	defer c.crashed(&over)
+	if c.in != nil {
+		select {
+		case c.v, c.ok = <-c.in:
+			return true
+		default:
+		}
+		return false
+	}
+	select {
+	case c.out <- c.v:
+		return true
+	default:
+		return false
+	}
+}
+
+// crashed is deferred around a send: the channel may be closed.
+func (c *channelOp[T]) crashed(over *bool) {
+	if v := recover(); v != nil {
+		c.crash, *over = v, true
+	}
+}
+
+// finish panics if the operation did.
+func (c *channelOp[T]) finish() {
+	if c.crash != nil {
+		panic(c.crash)
+	}
+}
+
+// block performs the operation unless it is stopped before, and reports which.
+func (c *channelOp[T]) block(stop <-chan struct{}) (over bool) {
+	defer c.crashed(&over)
+	if c.in != nil {
+		select {
+		case c.v, c.ok = <-c.in:
+			return true
+		case <-stop:
+			return false
+		}
+	}
+	select {
+	case c.out <- c.v:
+		return true
+	case <-stop:
+		return false
+	}
+}
+
+// meet performs the operation with the other end of the same unbuffered channel, if that is what other is.
+func (c *channelOp[T]) meet(other anyChannelOp) (over bool) {
+	o, ok := other.(*channelOp[T])
+	if !ok || cap(c.in)+cap(c.out) > 0 || (o.in == nil) == (c.in == nil) || o.address() != c.address() {
+		return false
+	}
+	from, to := o, c
+	if c.in == nil {
+		from, to = c, o
+	}
+	to.v, to.ok = from.v, true
+	return true
+}
+
+func (c *channelOp[T]) address() uintptr {
+	if c.in != nil {
+		return reflect.ValueOf(c.in).Pointer()
+	}
+	return reflect.ValueOf(c.out).Pointer()
+}
+
+func (c *channelOp[T]) selectCase() reflect.SelectCase {
+	if c.in != nil {
+		return reflect.SelectCase{Dir: reflect.SelectRecv, Chan: reflect.ValueOf(c.in)}
+	}
+	return reflect.SelectCase{Dir: reflect.SelectSend, Chan: reflect.ValueOf(c.out), Send: reflect.ValueOf(&c.v).Elem()}
+}
+
+// take is what reflect.Select did with selectCase.
+func (c *channelOp[T]) take(v reflect.Value, ok bool) {
+	if c.in != nil {
+		reflect.ValueOf(&c.v).Elem().Set(v)
+		c.ok = ok
+	}
+}
+
+// channelWait is one task that waits for the first of some channel operations.
+type channelWait struct {
+	t    *task
+	ops  []anyChannelOp // not those on nil channels
+	over anyChannelOp   // the one that has happened
+
+	stop, gone chan struct{} // of the listener; nil if there is none
+	left       bool          // the task waits no more; a listener's post may still come
+}
+
+// waitForChannel waits until op is over; an error says that it has not happened.
+func waitForChannel(ctx context.Context, t *task, op anyChannelOp) error {
+	c := &channelWait{t: t}
+	if !op.never() && c.meet(op) {
+		return nil
+	}
+	c.add(op)
+	c.join()
+	defer c.leave() // also when the loop is closed meanwhile and unwinds the task
+	err := t.park(ctx, c)
+	c.leave()
+	if err != nil && c.over != nil { // H3
+		if err == error(t.cancelErr) {
+			t.mustCancel = true
+		}
+		return nil
+	}
+	return err
+}
+
+// String says what the task waits for.
+func (c *channelWait) String() string {
+	ops := make([]string, len(c.ops))
+	for i, op := range c.ops {
+		ops[i] = op.String()
+	}
+	return strings.Join(ops, " or ")
+}
+
+// join begins the wait; the task then parks.
+func (c *channelWait) join() {
+	c.left = false
+	if len(c.ops) == 0 {
+		return
+	}
+	if l := c.t.loop(); l.drv.Polls() {
+		l.channels = append(l.channels, c)
+	} else {
+		c.listen()
+	}
+}
+
 // leave ends the wait.
-func (c *channelWait[T]) leave() {
+func (c *channelWait) leave() {
 	if c.left {
 		return
 	}
 	c.left = true
 	c.settle()
 	l := c.t.loop()
-	if i := slices.Index(l.channels, anyChannelWait(c)); i >= 0 {
+	if i := slices.Index(l.channels, c); i >= 0 {
 		l.channels = slices.Delete(l.channels, i, i+1)
 	}
 }
 
-// waiting reports whether the operation may still happen: a task that was cancelled is on its
+// waiting reports whether an operation may still happen: a task that was cancelled is on its
 // way out.
-func (c *channelWait[T]) waiting() bool { return c.t.parked && !c.over }
+func (c *channelWait) waiting() bool { return c.t.parked && c.over == nil }
 
-// try performs the operation if it need not wait.
-func (c *channelWait[T]) try() {
-	defer c.crashed()
-	if c.in != nil {
-		select {
-		case c.v, c.ok = <-c.in:
-			c.over = true
-		default:
+// try performs the first operation that need not wait.
+func (c *channelWait) try() {
+	for _, op := range c.ops {
+		if op.try() {
+			c.over = op
+			return
 		}
-	} else {
-		select {
-		case c.out <- c.v:
-			c.over = true
-		default:
-		}
-	}
-	c.arrive()
-}
-
-// crashed is deferred around a send: the channel may be closed.
-func (c *channelWait[T]) crashed() {
-	if v := recover(); v != nil {
-		c.crash, c.over = v, true
-		c.arrive()
 	}
 }
 
 // listen starts the listener.
-func (c *channelWait[T]) listen() {
+func (c *channelWait) listen() {
 	c.stop, c.gone = make(chan struct{}), make(chan struct{})
 	go func(stop <-chan struct{}, gone chan<- struct{}) {
 		defer close(gone)
-		if c.block(stop) {
+		if c.block(stop); c.over != nil {
 			_ = c.t.loop().post(c) // a closed loop has unwound the task
 		}
 	}(c.stop, c.gone)
 }
 
-// block performs the operation unless it is stopped before, and reports which.
-func (c *channelWait[T]) block(stop <-chan struct{}) (over bool) {
+// block performs one of the operations unless it is stopped before.
+func (c *channelWait) block(stop <-chan struct{}) {
+	if len(c.ops) == 1 {
+		if c.ops[0].block(stop) {
+			c.over = c.ops[0]
+		}
+		return
+	}
 	defer func() {
-		if v := recover(); v != nil {
-			c.crash, c.over, over = v, true, true
+		if recover() != nil { // at a closed channel; reflect does not say at which
+			c.try()
 		}
 	}()
-	if c.in != nil {
-		select {
-		case c.v, c.ok = <-c.in:
-			c.over = true
-		case <-stop:
-		}
-	} else {
-		select {
-		case c.out <- c.v:
-			c.over = true
-		case <-stop:
-		}
+	cases := []reflect.SelectCase{{Dir: reflect.SelectRecv, Chan: reflect.ValueOf(stop)}}
+	for _, op := range c.ops {
+		cases = append(cases, op.selectCase())
 	}
-	return c.over
+	if i, v, ok := reflect.Select(cases); i > 0 {
+		c.over = c.ops[i-1]
+		c.over.take(v, ok)
+	}
 }
 
 // settle stops the listener, if there is one, and takes its last word.
-func (c *channelWait[T]) settle() {
+func (c *channelWait) settle() {
 	if c.stop == nil {
 		return
 	}
@@ -234,42 +333,42 @@ func (c *channelWait[T]) settle() {
 	c.arrive()
 }
 
-// arrive wakes the task if the operation is over.
-func (c *channelWait[T]) arrive() {
-	if !c.left && c.over {
+// arrive wakes the task if an operation is over.
+func (c *channelWait) arrive() {
+	if !c.left && c.over != nil {
 		c.t.unpark()
 	}
 }
 
-func (c *channelWait[T]) fire(*future) { c.arrive() }
+func (c *channelWait) fire(*future) { c.arrive() }
 
-// meet looks for a task of the same loop at the other end of an unbuffered channel (H4).
-func (c *channelWait[T]) meet() bool {
-	if cap(c.in)+cap(c.out) > 0 {
-		return false
+// add makes op one of the operations, for the next join.
+func (c *channelWait) add(op anyChannelOp) {
+	if !op.never() {
+		c.ops = append(c.ops, op)
 	}
-	for _, other := range c.t.loop().channels {
-		o, ok := other.(*channelWait[T])
-		if !ok || !o.waiting() || (o.in == nil) == (c.in == nil) || o.address() != c.address() {
-			continue
-		}
-		from, to := o, c
-		if c.in == nil {
-			from, to = c, o
-		}
-		to.v, to.ok = from.v, true
-		from.over, to.over = true, true
-		o.arrive()
-		return true
-	}
-	return false
 }
 
-func (c *channelWait[T]) address() uintptr {
-	if c.in != nil {
-		return reflect.ValueOf(c.in).Pointer()
+// perform performs op if it need not wait.
+func (c *channelWait) perform(op anyChannelOp) bool {
+	return !op.never() && (op.try() || c.meet(op))
+}
+
+// meet looks for a task of the same loop at the other end of op's channel (H4).
+func (c *channelWait) meet(op anyChannelOp) bool {
+	for _, other := range c.t.loop().channels {
+		if !other.waiting() {
+			continue
+		}
+		for _, theirs := range other.ops {
+			if op.meet(theirs) {
+				other.over, c.over = theirs, op
+				other.arrive()
+				return true
+			}
+		}
 	}
-	return reflect.ValueOf(c.out).Pointer()
+	return false
 }
 
 // pollChannels is H4.
@@ -277,6 +376,7 @@ func (l *EventLoop) pollChannels() {
 	for _, c := range l.channels {
 		if c.waiting() {
 			c.try()
+			c.arrive()
 		}
 	}
 }

@@ -35,6 +35,8 @@ func (c *Condition) theLock() *Lock {
 // Acquire is [Lock.Acquire] of the condition's lock. Python: Condition.acquire.
 func (c *Condition) Acquire(ctx context.Context) error { return c.theLock().Acquire(ctx) }
 
+func (c *Condition) acquiring() acquiring { return c.theLock() }
+
 // Release is [Lock.Release] of the condition's lock. Python: Condition.release.
 func (c *Condition) Release() { c.theLock().Release() }
 

@@ -71,10 +71,11 @@
 //	task.get_coro(), get_context()   GetCoro(), GetContext()
 //	ensure_future(x)                 EnsureFuture(ctx, x)
 //	sleep(1)                         Sleep(ctx, time.Second)
-//	gather(a, b)                     Gather(ctx, a, b)
+//	gather(a, b)                     Gather(ctx, a, b); of different types: Gather2(ctx, a, b)
 //	gather(…, return_exceptions=True) GatherResults(ctx, …)
 //	wait(ts, timeout=1, return_when=FIRST_COMPLETED)
 //	                                 Wait(ctx, ts, WaitTimeout(time.Second), ReturnWhen(FirstCompleted))
+//	(the first of several: Go's select) Select(ctx, OnDone(t), OnGet(q), OnRecv(ch), OnTimeout(d), …)
 //	as_completed(ts, timeout=1)      AsCompleted(ctx, ts, AsCompletedTimeout(time.Second)), with range
 //	shield(x)                        Shield(ctx, x)
 //	wait_for(x, 1)                   WaitFor(ctx, x, time.Second)

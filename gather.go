@@ -15,14 +15,15 @@ import (
 //
 // Kinds are mixed in a slice: Gather(ctx, []asyncio.Awaitable[int]{task, future}...). Besides
 // the children's errors and those of [Future.Await], Gather returns [ErrInvalidArgument] for
-// a nil argument and [ErrDifferentLoop]. Python: asyncio.gather.
+// a nil argument and [ErrDifferentLoop]. [Gather2] to [Gather4] take awaitables whose results differ in
+// type. Python: asyncio.gather.
 func Gather[T any, A Awaitable[T]](ctx context.Context, aws ...A) ([]T, error) {
-	g, err := gather[T](ctx, aws, false)
+	children, err := gather[T](ctx, aws, false)
 	if err != nil {
 		return nil, err
 	}
-	values := make([]T, len(g.children))
-	for i, c := range g.children {
+	values := make([]T, len(children))
+	for i, c := range children {
 		values[i] = c.value
 	}
 	return values, nil
@@ -38,61 +39,162 @@ type Result[T any] struct {
 // became of each, errors and cancellations too. Its own error says that it was misused or
 // that the calling task was cancelled; then it has waited for the children to end all the same.
 func GatherResults[T any, A Awaitable[T]](ctx context.Context, aws ...A) ([]Result[T], error) {
-	g, err := gather[T](ctx, aws, true)
+	children, err := gather[T](ctx, aws, true)
 	if err != nil {
 		return nil, err
 	}
-	results := make([]Result[T], len(g.children))
-	for i, c := range g.children {
+	results := make([]Result[T], len(children))
+	for i, c := range children {
 		results[i] = Result[T]{c.value, c.err}
 	}
 	return results, nil
 }
 
+// Gather2 is [Gather] of two awaitables whose results differ in type. With an error the values are
+// zero. Python: asyncio.gather, whose results are of any type.
+func Gather2[A, B any](ctx context.Context, a Awaitable[A], b Awaitable[B]) (A, B, error) {
+	var (
+		fa *Future[A]
+		fb *Future[B]
+	)
+	if err := gatherMixed(ctx, argumentOf(a, &fa), argumentOf(b, &fb)); err != nil {
+		return *new(A), *new(B), err
+	}
+	return fa.value, fb.value, nil
+}
+
+// Gather3 is [Gather2] of three.
+func Gather3[A, B, C any](ctx context.Context, a Awaitable[A], b Awaitable[B], c Awaitable[C]) (A, B, C, error) {
+	var (
+		fa *Future[A]
+		fb *Future[B]
+		fc *Future[C]
+	)
+	if err := gatherMixed(ctx, argumentOf(a, &fa), argumentOf(b, &fb), argumentOf(c, &fc)); err != nil {
+		return *new(A), *new(B), *new(C), err
+	}
+	return fa.value, fb.value, fc.value, nil
+}
+
+// Gather4 is [Gather2] of four.
+func Gather4[A, B, C, D any](ctx context.Context, a Awaitable[A], b Awaitable[B], c Awaitable[C], d Awaitable[D]) (A, B, C, D, error) {
+	var (
+		fa *Future[A]
+		fb *Future[B]
+		fc *Future[C]
+		fd *Future[D]
+	)
+	if err := gatherMixed(ctx, argumentOf(a, &fa), argumentOf(b, &fb), argumentOf(c, &fc), argumentOf(d, &fd)); err != nil {
+		return *new(A), *new(B), *new(C), *new(D), err
+	}
+	return fa.value, fb.value, fc.value, fd.value, nil
+}
+
 // gathering is one call of Gather: its outer future, and the done callback of its children.
-type gathering[T any] struct {
+type gathering struct {
 	outer     future
-	children  []*Future[T]    // in the order of the arguments, duplicates too
+	children  children
 	left      int             // children, each counted once, that are not done
 	all       bool            // wait for all, whatever they return
 	cancelled *CancelledError // that was passed on to a child
 }
 
-func gather[T any, A Awaitable[T]](ctx context.Context, aws []A, all bool) (*gathering[T], error) {
+// children are what a gathering waits for, in the order of the arguments, duplicates too.
+type children interface {
+	len() int
+	at(i int) *future
+}
+
+// futures are children of one type.
+type futures[T any] []*Future[T]
+
+func (c futures[T]) len() int         { return len(c) }
+func (c futures[T]) at(i int) *future { return &c[i].future }
+
+// mixed are children of several types.
+type mixed []*future
+
+func (c mixed) len() int         { return len(c) }
+func (c mixed) at(i int) *future { return c[i] }
+
+func gather[T any, A Awaitable[T]](ctx context.Context, aws []A, all bool) (futures[T], error) {
 	t, err := enter(ctx, "Gather")
 	if err != nil {
 		return nil, err
 	}
-	l := t.loop()
+	if err := checkChildren[T](t.loop(), aws); err != nil {
+		return nil, err
+	}
+	fs := startChildren[T](ctx, t.loop(), aws)
+	return fs, gatherAll(ctx, t.loop(), fs, all)
+}
+
+// A gatherArgument is one argument of a gathering of several types. All are checked before one is started.
+type gatherArgument struct {
+	check func(l *EventLoop) error
+	start func(ctx context.Context, l *EventLoop) *future
+}
+
+// argumentOf makes a an argument whose start keeps the future in f.
+func argumentOf[T any](a Awaitable[T], f **Future[T]) gatherArgument {
+	aws := []Awaitable[T]{a}
+	return gatherArgument{
+		check: func(l *EventLoop) error { return checkChildren[T](l, aws) },
+		start: func(ctx context.Context, l *EventLoop) *future {
+			*f = startChildren[T](ctx, l, aws)[0]
+			return &(*f).future
+		},
+	}
+}
+
+func gatherMixed(ctx context.Context, args ...gatherArgument) error {
+	t, err := enter(ctx, "Gather")
+	if err != nil {
+		return err
+	}
+	for _, arg := range args {
+		if err := arg.check(t.loop()); err != nil {
+			return err
+		}
+	}
+	fs := make(mixed, len(args))
+	for i, arg := range args {
+		fs[i] = arg.start(ctx, t.loop())
+	}
+	return gatherAll(ctx, t.loop(), fs, false)
+}
+
+// checkChildren refuses what cannot be gathered. Nothing has been started then.
+func checkChildren[T any, A Awaitable[T]](l *EventLoop, aws []A) error {
 	for _, a := range aws {
 		switch a := any(a).(type) {
 		case nil:
-			err = fmt.Errorf("%w: nil awaitable (in Gather)", ErrInvalidArgument)
+			return fmt.Errorf("%w: nil awaitable (in Gather)", ErrInvalidArgument)
 		case Coroutine[T]:
 			if a == nil {
-				err = fmt.Errorf("%w: nil coroutine (in Gather)", ErrInvalidArgument)
+				return fmt.Errorf("%w: nil coroutine (in Gather)", ErrInvalidArgument)
 			}
 		case AnyFuture:
 			if isNil(a) {
-				err = fmt.Errorf("%w: nil future (in Gather)", ErrInvalidArgument)
+				return fmt.Errorf("%w: nil future (in Gather)", ErrInvalidArgument)
 			} else if a.core().loop != l {
-				err = fmt.Errorf("%w: %v (in Gather)", ErrDifferentLoop, a)
+				return fmt.Errorf("%w: %v (in Gather)", ErrDifferentLoop, a)
 			}
 		}
-		if err != nil {
-			return nil, err // nothing has been started
-		}
 	}
+	return nil
+}
 
-	g := &gathering[T]{children: make([]*Future[T], len(aws)), all: all}
-	g.outer.loop, g.outer.super = l, g
+// startChildren makes futures of awaitables.
+func startChildren[T any, A Awaitable[T]](ctx context.Context, l *EventLoop, aws []A) futures[T] {
+	fs := make(futures[T], len(aws))
 	var tasks []Task[T] // for coroutines, in one piece of memory: they end at about the same time
 	for i, a := range aws {
 		switch a := any(a).(type) {
 		case *Future[T]:
-			g.children[i] = a
+			fs[i] = a
 		case *Task[T]:
-			g.children[i] = &a.Future
+			fs[i] = &a.Future
 		case Coroutine[T]:
 			if len(tasks) == 0 {
 				tasks = make([]Task[T], min(len(aws)-i, 128))
@@ -102,53 +204,63 @@ func gather[T any, A Awaitable[T]](ctx context.Context, aws []A, all bool) (*gat
 			t.coro, t.Future.quiet = a, true
 			ctx, eager := t.prepare(l, ctx, nil)
 			t.start(l, ctx, eager)
-			g.children[i] = &t.Future
+			fs[i] = &t.Future
 		default:
-			g.children[i] = EnsureFuture(ctx, a.(Awaitable[T]))
-			g.children[i].quiet = true
+			fs[i] = EnsureFuture(ctx, a.(Awaitable[T]))
+			fs[i].quiet = true
 		}
 	}
+	return fs
+}
+
+// gatherAll suspends the calling task until the gathering is over. A nil error means that the children are
+// done, and, unless all are waited for whatever they return, without an error.
+func gatherAll(ctx context.Context, l *EventLoop, cs children, all bool) error {
+	g := &gathering{children: cs, all: all}
+	g.outer.loop, g.outer.super = l, g
 	l.mark++
 	var done []*future
-	for _, c := range g.children {
+	for i := range cs.len() {
+		c := cs.at(i)
 		if c.mark == l.mark {
 			continue // given before
 		}
 		c.mark = l.mark
 		g.left++
 		if c.state != pending {
-			done = append(done, &c.future)
+			done = append(done, c)
 		} else {
 			c.addCallback(g)
 		}
 	}
 	if g.left == 0 {
-		return g, nil // an empty gather does not suspend
+		return nil // an empty gather does not suspend
 	}
 	// A child that is done already counts at once, so that if all are, nothing suspends.
 	for _, f := range done {
 		g.fire(f)
 	}
 
-	err = g.outer.await(ctx)
+	err := g.outer.await(ctx)
 	if err == nil {
 		g.outer.retrieved()
-		err = g.outer.err
-	} else if g.outer.state == pending {
+		return g.outer.err
+	}
+	if g.outer.state == pending {
 		// ctx ended the wait. What the children do from now on is theirs.
 		g.outer.finishCancelled(&CancelledError{cause: err})
 	}
-	return g, err
+	return err
 }
 
 // cancel passes a cancel on to the children, oldest first. The outer future is done when they are.
-func (g *gathering[T]) cancel(c *CancelledError) cancelAnswer {
+func (g *gathering) cancel(c *CancelledError) cancelAnswer {
 	if g.outer.state != pending {
 		return refused
 	}
 	answer := refused
-	for _, child := range g.children {
-		switch child.cancel(c) {
+	for i := range g.children.len() {
+		switch g.children.at(i).cancel(c) {
 		case accepted:
 			answer = accepted
 		case inCircle:
@@ -164,7 +276,7 @@ func (g *gathering[T]) cancel(c *CancelledError) cancelAnswer {
 }
 
 // fire notes that a child is done.
-func (g *gathering[T]) fire(f *future) {
+func (g *gathering) fire(f *future) {
 	g.left--
 	f.retrieved()
 	if g.outer.state != pending {
@@ -184,4 +296,4 @@ func (g *gathering[T]) fire(f *future) {
 	g.outer.finish(nil)
 }
 
-func (g *gathering[T]) String() string { return "Gather()" }
+func (g *gathering) String() string { return "Gather()" }

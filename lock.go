@@ -50,26 +50,55 @@ func (l *Lock) Acquire(ctx context.Context) error {
 }
 
 func (l *Lock) acquire(ctx context.Context, t *task) error {
-	if !l.locked && !l.queue.hasLive() {
-		l.locked, l.owner = true, t
+	w := waiter{t: t}
+	if l.tryAcquire(&w) {
 		return nil
 	}
-	if l.owner != nil && l.owner.loop() != t.loop() && !l.owner.loop().closed.Load() {
-		return fmt.Errorf("%w: the lock is held there (in Acquire)", ErrDifferentLoop)
-	}
-	if err := l.bind(t, "Acquire"); err != nil {
+	if err := l.bindTo(t); err != nil {
 		return err
 	}
-	// Between a release and the resumption of the waiter it woke the lock is unlocked, but
-	// the waiter is in the queue and keeps others from taking it.
 	if _, err := l.queue.wait(ctx, l, "Acquire"); err != nil {
-		if !l.locked {
-			l.queue.wakeFirst()
-		}
+		l.passOn()
 		return err
 	}
 	l.locked, l.owner = true, t
 	return nil
+}
+
+func (l *Lock) acquiring() acquiring { return l }
+
+// tryAcquire is for a task that has woken, too, which may have left its turn unused. Between a release and the
+// resumption of the waiter it woke the lock is unlocked, but the waiter is in the queue and keeps
+// those behind it from taking it.
+func (l *Lock) tryAcquire(w *waiter) bool {
+	if l.locked || l.queue.liveBefore(w) {
+		return false
+	}
+	l.locked, l.owner = true, w.t
+	return true
+}
+
+func (l *Lock) bindTo(t *task) error {
+	if l.owner != nil && l.owner.loop() != t.loop() && !l.owner.loop().closed.Load() {
+		return fmt.Errorf("%w: the lock is held there (in Acquire)", ErrDifferentLoop)
+	}
+	return l.bind(t, "Acquire")
+}
+
+func (l *Lock) waiting() *waitQueue { return &l.queue }
+
+func (l *Lock) leave(w *waiter, acquired bool) {
+	l.queue.remove(w)
+	if !acquired {
+		l.passOn()
+	}
+}
+
+// passOn gives the turn at a lock that is free to whoever is next.
+func (l *Lock) passOn() {
+	if !l.locked {
+		l.queue.wakeFirst()
+	}
 }
 
 // Release unlocks the lock and wakes the task that has waited longest. It does not suspend. Any task

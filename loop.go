@@ -66,7 +66,7 @@ type EventLoop struct {
 	rootWatch             *watch          // on ctx, once a task has waited with it
 	rootClock             clockContext    // parent of the clockContexts made from ctx
 
-	channels []anyChannelWait // oldest first; on a polling driver
+	channels []*channelWait // oldest first; on a polling driver
 
 	exceptionHandler func(*EventLoop, ExceptionContext)
 	taskFactory      TaskFactory

@@ -63,7 +63,7 @@ func (s *semaphore) Acquire(ctx context.Context) error {
 		s.value--
 		return nil
 	}
-	if err := s.bind(t, "Acquire"); err != nil {
+	if err := s.bindTo(t); err != nil {
 		return err
 	}
 	return s.wait(ctx)
@@ -72,17 +72,38 @@ func (s *semaphore) Acquire(ctx context.Context) error {
 func (s *semaphore) wait(ctx context.Context) (err error) {
 	w := new(waiter)
 	acquired := false
-	defer func() { // also when the task is unwound
-		if w.woken && !acquired {
-			s.value++
-		}
-		// Some may have had to wait only because others were before them.
-		for s.value > 0 && s.wakeNext() {
-		}
-	}()
+	defer func() { s.leave(w, acquired) }() // also when the task is unwound
 	err = s.queue.join(ctx, w, s, "Acquire")
 	acquired = err == nil
 	return err
+}
+
+func (s *semaphore) acquiring() acquiring { return s }
+
+// tryAcquire is for a task that has woken, too, which may have been given a permit.
+func (s *semaphore) tryAcquire(w *waiter) bool {
+	if w.woken {
+		return true
+	}
+	if s.value == 0 || s.queue.liveBefore(w) {
+		return false
+	}
+	s.value--
+	return true
+}
+
+func (s *semaphore) bindTo(t *task) error { return s.bind(t, "Acquire") }
+
+func (s *semaphore) waiting() *waitQueue { return &s.queue }
+
+func (s *semaphore) leave(w *waiter, acquired bool) {
+	s.queue.remove(w)
+	if w.woken && !acquired {
+		s.value++
+	}
+	// Some may have had to wait only because others were before them.
+	for s.value > 0 && s.wakeNext() {
+	}
 }
 
 // wakeNext sets a permit aside for the task that has waited longest and wakes it.

@@ -122,15 +122,17 @@ func (p *stackPool) dispatch(s *stack) {
 // A quick callback is the library's own: it runs no user code and comes back.
 type quick interface{ quick() }
 
-func (*sleepTimer) quick()   {}
-func (*clockContext) quick() {}
-func (*waiting) quick()      {}
-func (*waitTimeout) quick()  {}
-func (*gathering[T]) quick() {}
-func (*threadJob[T]) quick() {}
-func (*stopCallback) quick() {}
-func (*expiry) quick()       {}
-func (*groupChild) quick()   {}
+func (*sleepTimer) quick()    {}
+func (*clockContext) quick()  {}
+func (*waiting) quick()       {}
+func (*waitTimeout) quick()   {}
+func (*gathering) quick()     {}
+func (*threadJob[T]) quick()  {}
+func (*stopCallback) quick()  {}
+func (*expiry) quick()        {}
+func (*groupChild) quick()    {}
+func (*selecting) quick()     {}
+func (*selectTimeout) quick() {}
 
 func (*shield[T]) quick()            {}
 func (*shieldOuter[T]) quick()       {}

@@ -16,6 +16,8 @@ import (
 //	   its context), once. Waking is a hand-over: the waker has set aside what it gives.
 //	W3 A cancel can reach a waiter that has been woken but has not resumed (S13). Then wait
 //	   returns an error and woken is true: the primitive must pass on what it was given.
+//	W4 A task can be in several queues (Select). Once one of its waiters is woken, the others are
+//	   as if cancelled.
 //
 // It is for the loop only.
 type waitQueue struct {
@@ -109,9 +111,12 @@ func (q *waitQueue) dismissAll() {
 }
 
 // hasLive reports whether a waiter is in the queue that was not cancelled.
-func (q *waitQueue) hasLive() bool {
-	for w := q.first; w != nil; w = w.next {
-		if w.woken || w.t.parked {
+func (q *waitQueue) hasLive() bool { return q.liveBefore(nil) }
+
+// liveBefore is hasLive of the part of the queue before w, all of it if w is not in it.
+func (q *waitQueue) liveBefore(w *waiter) bool {
+	for o := q.first; o != nil && o != w; o = o.next {
+		if o.woken || o.t.parked {
 			return true
 		}
 	}
@@ -125,6 +130,14 @@ func (q *waitQueue) tasks() []*task {
 		all = append(all, w.t)
 	}
 	return all
+}
+
+// rejoin puts w at the end of the queue, unless it is in it, to wait (again).
+func (q *waitQueue) rejoin(w *waiter) {
+	w.woken = false
+	if w.q == nil {
+		q.push(w)
+	}
 }
 
 // len counts the waiters in the queue, those on their way out too, as CPython's reprs do.
