@@ -90,7 +90,7 @@ func TestReadme_SameInBothLanguages(t *testing.T) {
 var (
 	code    = regexp.MustCompile("`[^`]*`")
 	link    = regexp.MustCompile(`\]\(([^)#]*)(?:#([^)]*))?\)`)
-	dropped = regexp.MustCompile("[^a-z0-9 -]")
+	dropped = regexp.MustCompile("[^a-z0-9_ -]")
 )
 
 // anchor is what a heading is called in a link, as web pages of repositories have it.
