@@ -13,6 +13,7 @@ type primitives struct {
 	families []string
 	names    map[string][]string // of what is declared, for each family
 	groups   int
+	cancels  bool // groups are cancelled
 }
 
 func (p *primitives) has(family string) bool { return slices.Contains(p.families, family) }
@@ -25,6 +26,7 @@ func (g *generator) choose() []*Instruction {
 			g.families = append(g.families, f)
 		}
 	}
+	g.cancels = g.rand.IntN(2) == 0
 	var all []*Instruction
 	for _, f := range families {
 		if !g.has(f) {
@@ -115,6 +117,9 @@ func (g *generator) signal(depth int) *Instruction {
 		}
 		return i
 	case "group":
+		if g.cancels && g.groups > 0 && g.rand.IntN(3) == 0 {
+			return ins("group.cancel", g.group())
+		}
 		if p := g.below(); p > 0 && g.groups > 0 {
 			return ins("group.spawn", g.group(), taskName(p), programName(p))
 		}

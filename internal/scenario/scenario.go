@@ -102,7 +102,7 @@ var grammar = map[string]syntax{
 	"try": {block: true}, "except": {args: "w", block: true}, "finally": {block: true},
 
 	"wait-for": {args: "ma"}, "shield": {args: "a"}, "as-completed": {args: "ma*"},
-	"timeout": {args: "m", block: true}, "group": {args: "w", block: true}, "group.spawn": {args: "wwp"},
+	"timeout": {args: "m", block: true}, "group": {args: "w", block: true}, "group.spawn": {args: "wwp"}, "group.cancel": {args: "w"},
 	"with":         {args: "w", block: true},
 	"lock.acquire": {args: "w"}, "lock.release": {args: "w"}, "lock.locked": {args: "w"},
 	"event.wait": {args: "w"}, "event.set": {args: "w"}, "event.clear": {args: "w"},

@@ -51,10 +51,15 @@ func (r *run) with(ctx context.Context, label string, i *Instruction, l locker, 
 	return err
 }
 
-func (r *run) groupSpawn(i *Instruction) (string, error) {
+// group is effect for task groups.
+func (r *run) group(i *Instruction) (string, error) {
 	g, ok := r.things[i.Args[0]].(*asyncio.TaskGroup)
 	if !ok {
 		return "unset", nil
+	}
+	if i.Verb == "group.cancel" {
+		g.Cancel()
+		return "ok", nil
 	}
 	return "ok", refused("misuse", func() {
 		name, program := i.Args[1], i.Args[2]

@@ -320,8 +320,8 @@ func (r *run) effect(ctx context.Context, i *Instruction) (string, error) {
 		return "ok", nil
 	case "cancel", "uncancel", "set", "fail", "state", "done", "undone", "drop":
 		return r.future(ctx, i)
-	case "group.spawn":
-		return r.groupSpawn(i)
+	case "group.spawn", "group.cancel":
+		return r.group(i)
 	}
 	return r.signal(i)
 }

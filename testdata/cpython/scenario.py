@@ -115,6 +115,49 @@ class TaskGroup(asyncio.TaskGroup):
         return task
 
 
+class CancellableTaskGroup(TaskGroup):
+    """With CPython 3.15's cancel(), for scenarios that call it. An error of the body is never dropped."""
+
+    def cancel(self):
+        if self._aborting or self._exiting and not self._tasks:
+            return
+        self._abort()
+        self._parent_cancel_requested = True
+        self._parent_task.cancel()
+
+    async def __aexit__(self, cls, error, traceback):
+        self._exiting = True
+        cancelled = error if isinstance(error, CancelledError) else None
+        latest = None
+        if error is not None and not self._aborting:
+            self._abort()
+        while self._tasks:
+            self._on_completed_fut = self._loop.create_future()
+            try:
+                await self._on_completed_fut
+            except CancelledError as e:
+                latest = e
+                if not self._aborting:
+                    cancelled = e
+                    self._abort()
+            self._on_completed_fut = None
+        if self._parent_cancel_requested:
+            if self._parent_task.uncancel() == 0:
+                cancelled = None
+            elif cancelled is None:
+                cancelled = latest  # gh-155433
+        if error is not None and not isinstance(error, CancelledError):
+            self._errors.append(error)
+        if self._errors:
+            if self._parent_task.cancelling():
+                self._parent_task.uncancel()
+                self._parent_task.cancel()
+            raise BaseExceptionGroup('errors', self._errors)
+        if cancelled is not None:
+            raise cancelled
+        return True
+
+
 class Stalled(Exception):
     """Nothing can happen any more."""
 
@@ -255,6 +298,7 @@ class Run:
         self.named = []  # what has a name and a state, in the order it was made
         self.coroutines = {}
         self.over = False
+        self.group = CancellableTaskGroup if 'group.cancel' in text else TaskGroup
         for i in parse(text):
             if i.verb == 'task':
                 self.programs[i.args[0]] = i.body
@@ -451,7 +495,7 @@ class Run:
                 async with asyncio.timeout(limit(i.args[0])):
                     return await self.block(label, i.body, caught)
             case 'group':
-                async with TaskGroup() as group:
+                async with self.group() as group:
                     self.things[i.args[0]] = group
                     return await self.block(label, i.body, caught)
 
@@ -521,6 +565,8 @@ class Run:
                 thing.task_done()
             case 'queue.shutdown':
                 thing.shutdown(immediate=args[1:] == ['now'])
+            case 'group.cancel':
+                thing.cancel()
             case 'group.spawn':
                 coroutine = self.coroutine(args[1], args[2])
                 self.declared(args[1], thing.create_task(coroutine, name=args[1]))
