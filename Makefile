@@ -1,5 +1,5 @@
 # make conformance [N=3000] [SEED=0]   compare with CPython: the recorded traces, and N generated scenarios
-# make record                          record the traces in testdata/scenarios again
+# make record                          record testdata/scenarios again, with what the generator makes now
 # make run FILE=x                      print the library's trace of a scenario
 # make generate SEED=1                 print a generated scenario
 #
@@ -17,7 +17,7 @@ conformance:
 	$(scenario) check -n $(N) -seed $(SEED)
 
 record:
-	$(scenario) record testdata/scenarios
+	$(scenario) record -fresh 100 testdata/scenarios
 
 run:
 	@$(scenario) run $(FILE)

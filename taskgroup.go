@@ -165,8 +165,9 @@ func (g *TaskGroup) exit(err error) error {
 			} else if c == nil {
 				c = &CancelledError{Msg: "cancelled while a task group failed"}
 			}
+			again := *c // a request of its own: a timeout around must not take it for the one it made (O4)
 			g.parent.Uncancel()
-			g.parent.cancelFrom(c, g.depth)
+			g.parent.cancelFrom(&again, g.depth)
 		}
 		return &GroupError{Message: "unhandled errors in a TaskGroup", Exceptions: g.errs}
 	case cancelled != nil:

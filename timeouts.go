@@ -55,7 +55,8 @@ func TimeoutAt(ctx context.Context, when time.Duration, body func(ctx context.Co
 //	O3 A request that was not delivered yet when the body was entered is not counted among those
 //	   before: it will arrive inside, and must go on from there. (CPython 3.13 loses it to
 //	   an expiry in the first iteration, gh-134471.)
-//	O4 A cancel of the expiry that is still to be delivered when the body returns is dropped.
+//	O4 The expiry's cancel, where a Cleanup held it back and it is still to be delivered when the body
+//	   returns, is dropped. Any other that is pending then stays, even if O2 took it for one from before.
 type TimeoutScope struct {
 	t      *task
 	when   time.Duration
@@ -63,6 +64,7 @@ type TimeoutScope struct {
 	before int     // O2
 	depth  int     // how many Cleanups it is in
 	state  timeoutState
+	cancel *CancelledError // the expiry's, once it has come
 }
 
 type timeoutState uint8
@@ -139,7 +141,9 @@ func (tm *TimeoutScope) exit(err error) error {
 	if t.Uncancel() > tm.before { // O2
 		return err
 	}
-	t.mustCancel = false // O4
+	if t.mustCancel && t.cancelErr == tm.cancel { // O4
+		t.mustCancel = false
+	}
 	if err == nil {
 		return nil
 	}
@@ -161,7 +165,8 @@ type expiry struct {
 func (e *expiry) fire(*future) {
 	if tm := e.tm; tm != nil {
 		tm.expiry, tm.state = nil, timeoutExpiring
-		tm.t.cancelFrom(&CancelledError{Msg: "timed out"}, tm.depth)
+		tm.cancel = &CancelledError{Msg: "timed out"}
+		tm.t.cancelFrom(tm.cancel, tm.depth)
 	}
 }
 

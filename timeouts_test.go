@@ -353,6 +353,49 @@ func TestTimeout_KeepsACancelOnItsWay(t *testing.T) {
 	})
 }
 
+// A request that came after the expiry stays in force, even if counting takes it for one from before.
+func TestTimeout_LeavesAnotherCancelPending(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		task, err := inTask(t, ctx, time.Second, func(ctx context.Context) error {
+			asCancelled(t, asyncio.Sleep(ctx, time.Hour)) // and still counted
+			must(t, asyncio.Timeout(ctx, time.Second, func(ctx context.Context, _ scope) error {
+				self(ctx).Uncancel()
+				asCancelled(t, asyncio.Sleep(ctx, time.Hour))
+				self(ctx).Cancel()
+				return nil
+			}))
+			if n := self(ctx).Cancelling(); n != 1 {
+				t.Error(n)
+			}
+			return asyncio.Sleep(ctx, time.Second)
+		})
+		asCancelled(t, err)
+		if !task.Cancelled() {
+			t.Error(task)
+		}
+		// So does one that a group delivers again, which is nobody's in particular.
+		task, err = inTask(t, ctx, time.Second, func(ctx context.Context) error {
+			asCancelled(t, asyncio.Sleep(ctx, time.Hour))
+			err := asyncio.Timeout(ctx, time.Second, func(ctx context.Context, _ scope) error {
+				return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg group) error {
+					tg.CreateTask(func(ctx context.Context) error {
+						asCancelled(t, asyncio.Sleep(ctx, time.Hour))
+						return errA
+					})
+					return asyncio.Sleep(ctx, time.Hour)
+				})
+			})
+			failsWith(t, err, errA)
+			return asyncio.Sleep(ctx, time.Second)
+		})
+		asCancelled(t, err)
+		if !task.Cancelled() || task.Cancelling() != 1 {
+			t.Error(task)
+		}
+		return nil
+	})
+}
+
 func TestTimeout_PanicOfTheBody(t *testing.T) {
 	r, err := runReporting(t, func(ctx context.Context) error {
 		task := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {

@@ -140,7 +140,7 @@ func (e *edit) block(block *[]*Instruction) {
 			return
 		}
 		for a := range i.Args {
-			if strings.HasSuffix(i.Verb, "gather") || a > 1 || i.Verb == "cancel" && a > 0 || i.Verb == "future" {
+			if a >= optional(i) {
 				if e.turn() {
 					i.Args = slices.Delete(i.Args, a, a+1)
 					return
@@ -151,23 +151,9 @@ func (e *edit) block(block *[]*Instruction) {
 				return
 			}
 		}
-		switch i.Verb {
-		case "soon", "later", "done":
-			if e.turn() {
-				rest := map[string]int{"soon": 1, "later": 2, "done": 2}[i.Verb]
-				i.Verb, i.Args = i.Args[rest], i.Args[rest+1:]
-				return
-			}
-		case "gather-results":
-			if e.turn() {
-				i.Verb = "gather"
-				return
-			}
-		case "eager":
-			if e.turn() {
-				i.Verb = "spawn"
-				return
-			}
+		if simpler(i) != nil && e.turn() {
+			(*block)[n] = simpler(i)
+			return
 		}
 		e.block(&i.Body)
 		e.block(&i.Clauses)
@@ -175,4 +161,41 @@ func (e *edit) block(block *[]*Instruction) {
 			return
 		}
 	}
+}
+
+// optional returns from where on the arguments of i can be left out.
+func optional(i *Instruction) int {
+	switch i.Verb {
+	case "gather", "gather-results", "future":
+		return 0
+	case "cancel", "as-completed", "queue.shutdown", "condition":
+		return 1
+	}
+	return 2
+}
+
+// simpler returns an instruction that does less, or does it in a simpler way, nil if there is none.
+func simpler(i *Instruction) *Instruction {
+	from := func(verb string, n int) *Instruction {
+		return &Instruction{Line: i.Line, Verb: verb, Args: i.Args[n:]}
+	}
+	switch i.Verb {
+	case "soon":
+		return from(i.Args[1], 2)
+	case "later", "done":
+		return from(i.Args[2], 3)
+	case "gather-results":
+		return from("gather", 0)
+	case "eager":
+		return from("spawn", 0)
+	case "group.spawn":
+		return from("spawn", 1)
+	case "wait-for":
+		return from("await", 1)
+	case "bounded":
+		return from("semaphore", 0)
+	case "priority-queue", "lifo-queue":
+		return from("queue", 0)
+	}
+	return nil
 }

@@ -17,9 +17,10 @@ func Generate(seed uint64) *Scenario {
 	if g.futures > 0 {
 		s.Declarations = append(s.Declarations, ins("future", futureNames[:g.futures]...))
 	}
+	s.Declarations = append(s.Declarations, g.choose()...)
 	for p := range g.programs {
 		g.program = p
-		g.budget = 3 + g.rand.IntN(8)
+		g.budget = 3 + g.rand.IntN(8) + 3*min(2, len(g.families))
 		var body []*Instruction
 		if p == 0 {
 			for q := 1; q < g.programs; q++ {
@@ -27,6 +28,13 @@ func Generate(seed uint64) *Scenario {
 					body = append(body, ins(g.pick("spawn", "spawn", "spawn", "eager"), taskName(q), programName(q)))
 				}
 			}
+			if len(g.families) > 0 && g.rand.IntN(2) == 0 {
+				body = append(body, ins("yield")) // so that the others wait for something
+				body = append(body, g.handover()...)
+				body = append(body, g.storm()...)
+			}
+		} else if len(g.families) > 0 && g.rand.IntN(2) == 0 {
+			body = append(body, g.waiting()...)
 		}
 		s.Programs = append(s.Programs, &Program{programName(p), append(body, g.block(0, false)...)})
 	}
@@ -49,6 +57,7 @@ type generator struct {
 	program  int // being made
 	budget   int // of instructions
 	handles  int
+	primitives
 }
 
 func ins(verb string, args ...string) *Instruction { return &Instruction{Verb: verb, Args: args} }
@@ -135,9 +144,20 @@ func (g *generator) several(one func() string) []string {
 func (g *generator) block(depth int, handling bool) []*Instruction {
 	var block []*Instruction
 	for n := 1 + g.rand.IntN(6-depth); n > 0 && g.budget > 0; {
-		if i := g.instruction(depth, handling); i != nil {
-			block = append(block, i)
-			g.budget--
+		var next []*Instruction
+		switch {
+		case len(g.families) > 0 && g.rand.IntN(12) == 0:
+			next = g.storm()
+		case len(g.families) > 0 && g.rand.IntN(2) == 0:
+			next = g.special(depth, handling)
+		default:
+			if i := g.instruction(depth, handling); i != nil {
+				next = append(next, i)
+			}
+		}
+		if len(next) > 0 {
+			block = append(block, next...)
+			g.budget -= len(next)
 			n--
 		}
 	}
@@ -195,10 +215,15 @@ func (g *generator) instruction(depth int, handling bool) *Instruction {
 // effect returns an instruction that does not wait.
 func (g *generator) effect(depth int) *Instruction {
 	for {
+		if g.rand.IntN(3) == 0 {
+			if i := g.signal(depth); i != nil {
+				return i
+			}
+		}
 		switch n := g.rand.IntN(30); {
 		case n < 9:
 			i := ins("cancel", g.any())
-			if g.rand.IntN(4) == 0 {
+			if g.rand.IntN(4) == 0 && !g.has("group") {
 				i.Args = append(i.Args, g.pick("m1", "m2"))
 			}
 			return i
@@ -213,14 +238,7 @@ func (g *generator) effect(depth int) *Instruction {
 				return ins("fail", f, g.pick("E1", "E2", "E2", "cancelled"))
 			}
 		case n < 22:
-			p := g.below()
-			if depth > 0 { // a callback is not awaited
-				p = 1 + g.rand.IntN(g.programs-1)
-				if p <= g.program {
-					continue
-				}
-			}
-			if p > 0 {
+			if p := g.below(); p > 0 {
 				return ins(g.pick("spawn", "spawn", "eager"), taskName(p), programName(p))
 			}
 		case n < 23:

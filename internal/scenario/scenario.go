@@ -102,7 +102,7 @@ var grammar = map[string]syntax{
 	"try": {block: true}, "except": {args: "w", block: true}, "finally": {block: true},
 
 	"wait-for": {args: "ma"}, "shield": {args: "a"}, "as-completed": {args: "ma*"},
-	"timeout": {args: "n", block: true}, "group": {args: "w", block: true}, "group.spawn": {args: "wwp"},
+	"timeout": {args: "m", block: true}, "group": {args: "w", block: true}, "group.spawn": {args: "wwp"}, "group.cancel": {args: "w"},
 	"with":         {args: "w", block: true},
 	"lock.acquire": {args: "w"}, "lock.release": {args: "w"}, "lock.locked": {args: "w"},
 	"event.wait": {args: "w"}, "event.set": {args: "w"}, "event.clear": {args: "w"},
@@ -116,7 +116,7 @@ var grammar = map[string]syntax{
 }
 
 var declarations = map[string]string{
-	"future": "w*", "lock": "w", "event": "w", "condition": "w",
+	"future": "w*", "lock": "w", "event": "w", "condition": "w?w",
 	"semaphore": "wn", "bounded": "wn", "barrier": "wn",
 	"queue": "wn", "priority-queue": "wn", "lifo-queue": "wn",
 }
@@ -129,6 +129,9 @@ func (s *Scenario) check() error {
 		}
 		if err := checkArgs(d, args, d.Args, nil); err != nil {
 			return err
+		}
+		if d.Verb == "barrier" && number(d.Args[1]) == 0 {
+			return fmt.Errorf("line %d: a barrier for none", d.Line)
 		}
 	}
 	if len(s.Programs) == 0 || s.Programs[0].Name != "main" {

@@ -26,9 +26,6 @@ const (
 
 func (s Setting) String() string { return [...]string{"endless", "root", "derived"}[s] }
 
-// ErrUnsupported says that a scenario needs what the library does not have.
-var ErrUnsupported = errors.New("unsupported")
-
 // Trace runs s, which Parse or Generate made, and returns what happened, one event a line.
 func Trace(s *Scenario, setting Setting) (trace []string, err error) {
 	ctx := context.Background()
@@ -49,9 +46,7 @@ func Trace(s *Scenario, setting Setting) (trace []string, err error) {
 		r.programs[p.Name] = p.Body
 	}
 	for _, d := range s.Declarations {
-		if err := r.declare(d); err != nil {
-			return nil, errors.Join(err, r.loop.Close())
-		}
+		r.declare(d)
 	}
 	r.drive()
 	r.over = true
@@ -78,15 +73,15 @@ type run struct {
 	trace    []string
 	programs map[string][]*Instruction
 	things   map[string]any
-	named    []named // tasks and futures with names, in the order they were made
+	named    []named // what has a name and a state, in the order it was made
 	cancels  []context.CancelFunc
 	over     bool
 	err      error
 }
 
 type named struct {
-	name string
-	f    future
+	name  string
+	thing any
 }
 
 // future is a *Future[int] or *Task[int].
@@ -111,17 +106,19 @@ func (r *run) report(_ *asyncio.EventLoop, c asyncio.ExceptionContext) {
 	}
 }
 
-func (r *run) declare(i *Instruction) error {
-	switch i.Verb {
-	case "future":
-		for _, name := range i.Args {
-			f := asyncio.CreateFuture[int](r.loop.Context())
-			r.things[name] = f
-			r.named = append(r.named, named{name, f})
-		}
-		return nil
+func (r *run) declare(i *Instruction) {
+	if i.Verb != "future" {
+		r.declared(i.Args[0], primitive(i, r.things))
+		return
 	}
-	return fmt.Errorf("line %d: %s: %w", i.Line, i.Verb, ErrUnsupported)
+	for _, name := range i.Args {
+		r.declared(name, asyncio.CreateFuture[int](r.loop.Context()))
+	}
+}
+
+func (r *run) declared(name string, thing any) {
+	r.things[name] = thing
+	r.named = append(r.named, named{name, thing})
 }
 
 func (r *run) emit(who, what string) {
@@ -150,8 +147,8 @@ func (r *run) drive() {
 		r.until(sweep)
 	}
 	for _, n := range r.named {
-		what := "final " + state(n.f)
-		if t, ok := n.f.(asyncio.AnyTask); ok {
+		what := "final " + state(n.thing)
+		if t, ok := n.thing.(asyncio.AnyTask); ok {
 			what += fmt.Sprintf(" cancelling %d", t.Cancelling())
 		}
 		r.emit(n.name, what)
@@ -175,24 +172,24 @@ type result struct {
 func (r *run) coroutine(label, program string) asyncio.Coroutine[int] {
 	body := r.programs[program]
 	return func(ctx context.Context) (int, error) {
-		if r.derived {
-			c, cancel := context.WithCancel(ctx)
-			r.cancels = append(r.cancels, cancel)
-			ctx = c
-		}
-		return r.body(ctx, label, body)
+		return r.body(r.derive(ctx), label, body)
 	}
+}
+
+// derive returns the context of a task or scope that is made with ctx.
+func (r *run) derive(ctx context.Context) context.Context {
+	if !r.derived {
+		return ctx
+	}
+	c, cancel := context.WithCancel(ctx)
+	r.cancels = append(r.cancels, cancel)
+	return c
 }
 
 func (r *run) spawn(ctx context.Context, name, program string, eager bool) *asyncio.Task[int] {
 	t := asyncio.CreateTask(ctx, r.coroutine(name, program), asyncio.Name(name), asyncio.EagerStart(eager))
-	r.name(name, t)
+	r.declared(name, t)
 	return t
-}
-
-func (r *run) name(name string, t *asyncio.Task[int]) {
-	r.things[name] = t
-	r.named = append(r.named, named{name, t})
 }
 
 func (r *run) body(ctx context.Context, label string, block []*Instruction) (int, error) {
@@ -225,12 +222,14 @@ func (r *run) block(ctx context.Context, label string, block []*Instruction, cau
 			}
 			continue
 		case "with", "timeout", "group":
-			res, err := r.scope(ctx, label, i, caught)
+			res, outcome, err := r.scope(ctx, label, i, caught)
 			if err != nil {
-				r.emit(label, fmt.Sprintf("%d %s %s", i.Line, i.Verb, kind(err)))
+				outcome = kind(err)
+			}
+			r.emit(label, fmt.Sprintf("%d %s %s", i.Line, i.Verb, outcome))
+			if err != nil {
 				return result{}, err
 			}
-			r.emit(label, fmt.Sprintf("%d %s left", i.Line, i.Verb))
 			if res.returned {
 				return res, nil
 			}
@@ -252,10 +251,12 @@ func (r *run) block(ctx context.Context, label string, block []*Instruction, cau
 }
 
 // message returns the message of a cancellation that reached its task directly: not by way of
-// another task, of which CPython hands the message on only once.
+// another task, of which CPython hands the message on only once. What the library says of its
+// own accord is several words, the message of a scenario is one.
 func (r *run) message(i *Instruction, err error) string {
 	switch i.Verb {
-	case "yield", "sleep", "wait":
+	case "yield", "sleep", "wait", "lock.acquire", "semaphore.acquire", "condition.acquire",
+		"event.wait", "queue.put", "queue.get", "queue.join":
 	case "await":
 		if _, plain := r.things[i.Args[0]].(*asyncio.Future[int]); !plain {
 			return ""
@@ -263,7 +264,7 @@ func (r *run) message(i *Instruction, err error) string {
 	default:
 		return ""
 	}
-	if c, ok := err.(*asyncio.CancelledError); ok && c.Msg != "" {
+	if c, ok := err.(*asyncio.CancelledError); ok && c.Msg != "" && !strings.Contains(c.Msg, " ") {
 		return " " + c.Msg
 	}
 	return ""
@@ -290,7 +291,7 @@ func (r *run) attempt(ctx context.Context, label string, i *Instruction, caught 
 // handler returns the clause of a try that catches err.
 func handler(i *Instruction, err error) *Instruction {
 	which := "error"
-	if errors.Is(err, asyncio.ErrCancelled) {
+	if _, ok := bare(err).(*asyncio.CancelledError); ok {
 		which = "cancelled"
 	}
 	for _, clause := range i.Clauses {
@@ -299,18 +300,6 @@ func handler(i *Instruction, err error) *Instruction {
 		}
 	}
 	return nil
-}
-
-func (r *run) scope(ctx context.Context, label string, i *Instruction, caught error) (result, error) {
-	return result{}, r.unsupported(i)
-}
-
-func (r *run) unsupported(i *Instruction) error {
-	err := fmt.Errorf("line %d: %s: %w", i.Line, i.Verb, ErrUnsupported)
-	if r.err == nil {
-		r.err = err
-	}
-	return err
 }
 
 // Instructions that do not wait. They are also what callbacks do.
@@ -330,41 +319,60 @@ func (r *run) effect(ctx context.Context, i *Instruction) (string, error) {
 		r.things[args[0]] = r.loop.CallLater(d, r.callback(args[0], nested(i, 2)))
 		return "ok", nil
 	case "cancel", "uncancel", "set", "fail", "state", "done", "undone", "drop":
-	default:
-		return "", nil
+		return r.future(ctx, i)
+	case "group.spawn", "group.cancel":
+		return r.group(i)
 	}
+	return r.signal(i)
+}
+
+// future is effect for what is done to futures, handles and, for state, everything.
+func (r *run) future(ctx context.Context, i *Instruction) (string, error) {
+	args := i.Args
 	thing := r.thing(ctx, args[0])
-	if thing == nil {
+	switch i.Verb {
+	case "state":
+		if text := state(thing); text != "" {
+			return text, nil
+		}
+		return "unset", nil
+	case "drop":
+		h, ok := thing.(dropper)
+		if !ok {
+			return "unset", nil
+		}
+		h.Cancel()
+		return "ok", nil
+	}
+	f, ok := thing.(future)
+	if !ok {
 		return "unset", nil
 	}
-	f, _ := thing.(future)
 	switch i.Verb {
 	case "cancel":
 		return strconv.FormatBool(f.Cancel(args[1:]...)), nil
 	case "uncancel":
-		return strconv.Itoa(f.(asyncio.AnyTask).Uncancel()), nil
+		if t, ok := f.(asyncio.AnyTask); ok {
+			return strconv.Itoa(t.Uncancel()), nil
+		}
+		return "unset", nil
 	case "set":
 		return "ok", f.SetResult(number(args[1]))
 	case "fail":
 		return "ok", f.SetException(failure(args[1]))
-	case "state":
-		return state(f), nil
-	case "drop":
-		thing.(dropper).Cancel()
 	case "done":
 		do := r.callback(args[1], nested(i, 2))
 		r.things[args[1]] = f.AddDoneCallback(func(f *asyncio.Future[int]) {
 			r.emit(args[1], "called "+state(f))
 			do()
 		})
-	case "undone":
-		c, ok := r.things[args[1]].(*asyncio.DoneCallback)
-		if !ok {
-			return "unset", nil
-		}
-		return strconv.Itoa(f.RemoveDoneCallback(c)), nil
+		return "ok", nil
 	}
-	return "ok", nil
+	c, ok := r.things[args[1]].(*asyncio.DoneCallback)
+	if !ok {
+		return "unset", nil
+	}
+	return strconv.Itoa(f.RemoveDoneCallback(c)), nil
 }
 
 func (r *run) callback(label string, i *Instruction) func() {
@@ -442,8 +450,48 @@ func (r *run) operation(ctx context.Context, label string, i *Instruction) (stri
 		}), err
 	case "wait":
 		return r.wait(ctx, args)
+	case "wait-for":
+		a := r.awaitable(ctx, i, 0, args[1])
+		if a == nil {
+			return "unset", nil
+		}
+		v, err := asyncio.WaitFor(ctx, a, limit(args[0]))
+		return strconv.Itoa(v), err
+	case "shield":
+		a := r.awaitable(ctx, i, 0, args[0])
+		if a == nil {
+			return "unset", nil
+		}
+		v, err := asyncio.Shield(ctx, a).Await(ctx)
+		return strconv.Itoa(v), err
+	case "as-completed":
+		return r.asCompleted(ctx, label, i)
 	}
-	return "", r.unsupported(i)
+	return r.wants(ctx, i)
+}
+
+func (r *run) asCompleted(ctx context.Context, label string, i *Instruction) (string, error) {
+	var fs []future
+	for _, a := range r.awaitables(ctx, i, i.Args[1:]) {
+		f, ok := a.(future)
+		if !ok {
+			f = asyncio.CreateTask(ctx, a.Await)
+		}
+		fs = append(fs, f)
+	}
+	var opts []asyncio.AsCompletedOption
+	if i.Args[0] != "-" {
+		opts = append(opts, asyncio.AsCompletedTimeout(limit(i.Args[0])))
+	}
+	n := 0
+	for f, err := range asyncio.AsCompleted(ctx, fs, opts...) {
+		if err != nil {
+			return "", err
+		}
+		n++
+		r.emit(label, fmt.Sprintf("%d %s %d %s", i.Line, i.Verb, n, state(f)))
+	}
+	return "ok", nil
 }
 
 func (r *run) wait(ctx context.Context, args []string) (string, error) {
@@ -451,7 +499,7 @@ func (r *run) wait(ctx context.Context, args []string) (string, error) {
 		"all": asyncio.AllCompleted, "first": asyncio.FirstCompleted, "error": asyncio.FirstException,
 	}[args[0]])}
 	if args[1] != "-" {
-		opts = append(opts, asyncio.WaitTimeout(time.Duration(number(args[1]))*time.Second))
+		opts = append(opts, asyncio.WaitTimeout(limit(args[1])))
 	}
 	names := map[future]string{}
 	var fs []future
@@ -481,6 +529,14 @@ func number(s string) int {
 	return n
 }
 
+// limit is a number of seconds, or - for none.
+func limit(s string) time.Duration {
+	if s == "-" {
+		return asyncio.Forever
+	}
+	return time.Duration(number(s)) * time.Second
+}
+
 func list[T any](all []T, text func(T) string) string {
 	var b strings.Builder
 	for n, v := range all {
@@ -504,27 +560,69 @@ func failure(name string) error {
 	return userError(name)
 }
 
-// kind is the name of an error in traces.
-func kind(err error) string {
-	var user userError
-	switch {
-	case errors.As(err, &user):
-		return "!" + string(user)
-	case errors.Is(err, asyncio.ErrCancelled):
-		return "!cancelled"
-	case errors.Is(err, asyncio.ErrInvalidState):
-		return "!invalid-state"
-	case errors.Is(err, asyncio.ErrAwaitSelf):
-		return "!misuse"
+// bare returns the error that err is: the first of what is joined, without its wrapping.
+func bare(err error) error {
+	for {
+		switch e := err.(type) {
+		case *asyncio.CancelledError, *asyncio.TimeoutError, *asyncio.GroupError:
+			return err
+		case interface{ Unwrap() []error }:
+			err = e.Unwrap()[0]
+		case interface{ Unwrap() error }:
+			inner := e.Unwrap()
+			if inner == nil {
+				return err
+			}
+			err = inner
+		default:
+			return err
+		}
 	}
-	return fmt.Sprintf("!%v", err)
 }
 
-func state(f interface {
-	asyncio.AnyFuture
-	Result() (int, error)
-}) string {
+// kinds are the names of the library's errors in traces.
+var kinds = map[error]string{
+	asyncio.ErrInvalidState:  "!invalid-state",
+	asyncio.ErrAwaitSelf:     "!misuse",
+	asyncio.ErrNotAcquired:   "!misuse",
+	asyncio.ErrBrokenBarrier: "!broken-barrier",
+	asyncio.ErrQueueEmpty:    "!queue-empty",
+	asyncio.ErrQueueFull:     "!queue-full",
+	asyncio.ErrQueueShutDown: "!queue-shutdown",
+}
+
+// kind is the name of an error in traces.
+func kind(err error) string {
+	switch e := bare(err).(type) {
+	case userError:
+		return "!" + string(e)
+	case *asyncio.CancelledError:
+		return "!cancelled"
+	case *asyncio.TimeoutError:
+		return "!timeout"
+	case *asyncio.GroupError:
+		var all []string
+		for _, e := range e.Exceptions {
+			all = append(all, kind(e))
+		}
+		return "!group(" + strings.Join(all, " ") + ")"
+	default:
+		if name, ok := kinds[e]; ok {
+			return name
+		}
+		return fmt.Sprintf("!%v", err)
+	}
+}
+
+// state says what a thing has come to, "" if it is nothing that comes to anything.
+func state(thing any) string {
+	f, ok := thing.(interface {
+		asyncio.AnyFuture
+		Result() (int, error)
+	})
 	switch {
+	case !ok:
+		return primitiveState(thing)
 	case !f.Done():
 		return "pending"
 	case f.Cancelled():

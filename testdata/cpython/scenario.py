@@ -11,8 +11,10 @@ those written in Python instead of those written in C.
 """
 import asyncio
 import inspect
+import re
 import sys
 import textwrap
+import warnings
 
 CancelledError = asyncio.CancelledError
 
@@ -59,6 +61,8 @@ def make_definite():
     asyncio.events.TimerHandle = OrderedTimerHandle
     asyncio.tasks.set = OrderedSet
     asyncio.taskgroups.set = OrderedSet
+    asyncio.timeouts.Timeout = Timeout
+    asyncio.shield = shield()
     # A set comprehension does not look its type up, so that line is replaced.
     completed = asyncio.tasks._AsCompletedIterator
     source = textwrap.dedent(inspect.getsource(completed.__init__))
@@ -67,6 +71,91 @@ def make_definite():
     namespace = {}
     exec(source.replace(before, f'set([{before[1:-1]}])'), asyncio.tasks.__dict__, namespace)
     completed.__init__ = namespace['__init__']
+
+
+# Where the library is not to do what CPython 3.13.0 does; docs/scenarios.md says why.
+
+class Timeout(asyncio.timeouts.Timeout):
+    """A cancel that is still to be delivered when the block is entered arrives inside (gh-134471)."""
+
+    async def __aenter__(self):
+        await super().__aenter__()
+        if self._task._must_cancel:
+            self._cancelling -= 1
+        return self
+
+
+def late_error(future):
+    """What a shielded future tells of an error that nobody waits for any more (CPython 3.14, gh-86802)."""
+    if not future.cancelled():
+        future.exception()
+
+
+def shield():
+    """Returns asyncio.shield with late_error."""
+    source = inspect.getsource(asyncio.tasks.shield)
+    before = 'inner.remove_done_callback(_inner_done_callback)'
+    assert before in source
+    namespace = {}
+    after = f'({before}, inner.remove_done_callback(late_error), inner.add_done_callback(late_error))'
+    exec(source.replace(before, after), asyncio.tasks.__dict__ | {'late_error': late_error}, namespace)
+    return namespace['shield']
+
+
+class TaskGroup(asyncio.TaskGroup):
+    """A child of a group that is shutting down is cancelled before it starts."""
+
+    def create_task(self, coro, **options):
+        if not self._aborting or self._exiting and not self._tasks:
+            return super().create_task(coro, **options)
+        task = self._loop.create_task(coro, **options)
+        task.cancel()
+        self._tasks.add(task)
+        task.add_done_callback(self._on_task_done)
+        return task
+
+
+class CancellableTaskGroup(TaskGroup):
+    """With CPython 3.15's cancel(), for scenarios that call it. An error of the body is never dropped."""
+
+    def cancel(self):
+        if self._aborting or self._exiting and not self._tasks:
+            return
+        self._abort()
+        self._parent_cancel_requested = True
+        self._parent_task.cancel()
+
+    async def __aexit__(self, cls, error, traceback):
+        self._exiting = True
+        cancelled = error if isinstance(error, CancelledError) else None
+        latest = None
+        if error is not None and not self._aborting:
+            self._abort()
+        while self._tasks:
+            self._on_completed_fut = self._loop.create_future()
+            try:
+                await self._on_completed_fut
+            except CancelledError as e:
+                latest = e
+                if not self._aborting:
+                    cancelled = e
+                    self._abort()
+            self._on_completed_fut = None
+        if self._parent_cancel_requested:
+            if self._parent_task.uncancel() == 0:
+                cancelled = None
+            elif cancelled is None:
+                cancelled = latest  # gh-155433
+        if error is not None and not isinstance(error, CancelledError):
+            self._errors.append(error)
+        if self._errors:
+            if self._parent_task.cancelling():
+                self._parent_task.uncancel()
+                self._parent_task.cancel()
+            raise BaseExceptionGroup('errors', self._errors)
+        if cancelled is not None:
+            raise cancelled
+        return True
 
 
 class Stalled(Exception):
@@ -166,13 +255,35 @@ def failure(name):
     return CancelledError() if name == 'cancelled' else Failure(name)
 
 
-def state(future):
-    if not future.done():
+PRIMITIVES = {
+    'lock': asyncio.Lock,
+    'event': asyncio.Event,
+    'condition': asyncio.Condition,
+    'semaphore': asyncio.Semaphore,
+    'barrier': asyncio.Barrier,
+    'queue': asyncio.Queue,
+    'group': TaskGroup,
+}
+
+
+def state(thing):
+    """Says what a thing has come to, None if it is nothing that comes to anything."""
+    if isinstance(thing, asyncio.Queue):
+        text = (f'size {thing.qsize()} unfinished {thing._unfinished_tasks}'
+                f' getters {len(thing._getters)} putters {len(thing._putters)}')
+        return text + ' shut down' if thing._is_shutdown else text
+    if not isinstance(thing, asyncio.Future):
+        printed = re.search(r'\[(.*)\]', repr(thing))
+        return printed[1] if isinstance(thing, tuple(PRIMITIVES.values())) and printed else None
+    if not thing.done():
         return 'pending'
-    if future.cancelled():
+    if thing.cancelled():
         return 'cancelled'
-    error = future.exception()
-    return kind(error) if error is not None else str(future.result())
+    error = thing.exception()
+    return kind(error) if error is not None else str(thing.result())
+
+
+LOCKERS = (asyncio.Lock, asyncio.Semaphore, asyncio.Condition)
 
 
 class Run:
@@ -184,9 +295,10 @@ class Run:
         self.trace = []
         self.programs = {}
         self.things = {}
-        self.named = []  # tasks and futures with names, in the order they were made
+        self.named = []  # what has a name and a state, in the order it was made
         self.coroutines = {}
         self.over = False
+        self.group = CancellableTaskGroup if 'group.cancel' in text else TaskGroup
         for i in parse(text):
             if i.verb == 'task':
                 self.programs[i.args[0]] = i.body
@@ -194,15 +306,12 @@ class Run:
                 self.declare(i)
 
     def declare(self, i):
-        name = i.args[0] if i.args else ''
-        number = int(i.args[1]) if len(i.args) > 1 and i.verb != 'future' else 0
+        if i.verb == 'future':
+            for name in i.args:
+                self.declared(name, self.loop.create_future())
+            return
+        number = int(i.args[1]) if len(i.args) > 1 and i.verb != 'condition' else 0
         match i.verb:
-            case 'future':
-                for name in i.args:
-                    f = self.loop.create_future()
-                    self.things[name] = f
-                    self.named.append((name, f))
-                return
             case 'lock':
                 thing = asyncio.Lock()
             case 'event':
@@ -212,7 +321,8 @@ class Run:
             case 'bounded':
                 thing = asyncio.BoundedSemaphore(number)
             case 'condition':
-                thing = asyncio.Condition()
+                lock = self.things.get(i.args[1]) if len(i.args) > 1 else None
+                thing = asyncio.Condition(lock if isinstance(lock, asyncio.Lock) else None)
             case 'barrier':
                 thing = asyncio.Barrier(number)
             case 'queue':
@@ -223,7 +333,12 @@ class Run:
                 thing = asyncio.LifoQueue(number)
             case _:
                 raise ValueError(f'line {i.line}: {i.verb}')
+        self.declared(i.args[0], thing)
+
+    def declared(self, name, thing):
         self.things[name] = thing
+        self.named.append((name, thing))
+        return thing
 
     def emit(self, who, what):
         if not self.over:
@@ -271,18 +386,13 @@ class Run:
         self.coroutines[body] = len(self.coroutines)
         return body
 
-    def name(self, name, task):
-        self.things[name] = task
-        self.named.append((name, task))
-        return task
-
     def spawn(self, name, program, eager):
         coroutine = self.coroutine(name, program)
         if eager:
             task = asyncio.Task(coroutine, loop=self.loop, name=name, eager_start=True)
         else:
             task = self.loop.create_task(coroutine, name=name)
-        return self.name(name, task)
+        return self.declared(name, task)
 
     async def body(self, label, block):
         self.emit(label, 'start')
@@ -314,6 +424,9 @@ class Run:
                         return value
                     continue
                 case 'with' | 'timeout' | 'group':
+                    if i.verb == 'with' and not isinstance(self.things.get(i.args[0]), LOCKERS):
+                        self.emit(label, f'{i.line} with unset')
+                        continue
                     try:
                         value = await self.scope(label, i, caught)
                     except (Exception, CancelledError) as e:
@@ -337,7 +450,8 @@ class Run:
         """Returns the message of a cancellation that reached its task directly: not by way of another
         task, of which CPython hands the message on only once."""
         match i.verb:
-            case 'yield' | 'sleep' | 'wait':
+            case ('yield' | 'sleep' | 'wait' | 'lock.acquire' | 'semaphore.acquire' | 'condition.acquire'
+                  | 'event.wait' | 'queue.put' | 'queue.get' | 'queue.join'):
                 pass
             case 'await':
                 thing = self.things.get(i.args[0])
@@ -372,17 +486,16 @@ class Run:
         return value
 
     async def scope(self, label, i, caught):
-        thing = self.things.get(i.args[0])
         match i.verb:
             case 'with':
-                async with thing:
+                async with self.things[i.args[0]]:
                     self.emit(label, f'{i.line} with entered')
                     return await self.block(label, i.body, caught)
             case 'timeout':
-                async with asyncio.timeout(int(i.args[0])):
+                async with asyncio.timeout(limit(i.args[0])):
                     return await self.block(label, i.body, caught)
             case 'group':
-                async with asyncio.TaskGroup() as group:
+                async with self.group() as group:
                     self.things[i.args[0]] = group
                     return await self.block(label, i.body, caught)
 
@@ -401,10 +514,18 @@ class Run:
             case 'later':
                 self.things[args[0]] = self.loop.call_later(int(args[1]), self.callback, args[0], nested(i, 2))
                 return 'ok'
-        if '.' not in verb and verb not in ('cancel', 'uncancel', 'set', 'fail', 'state', 'done', 'undone', 'drop'):
+        thing = self.thing(args[0]) if args else None
+        if '.' in verb:
+            if not isinstance(thing, PRIMITIVES[verb.split('.')[0]]):
+                return 'unset'
+        elif verb == 'state':
+            return state(thing) or 'unset'
+        elif verb == 'drop':
+            if not isinstance(thing, asyncio.Handle):
+                return 'unset'
+        elif verb not in ('cancel', 'uncancel', 'set', 'fail', 'done', 'undone'):
             return None
-        thing = self.thing(args[0])
-        if thing is None:
+        elif not isinstance(thing, asyncio.Task if verb == 'uncancel' else asyncio.Future):
             return 'unset'
         match verb:
             case 'cancel':
@@ -415,8 +536,6 @@ class Run:
                 thing.set_result(int(args[1]))
             case 'fail':
                 thing.set_exception(failure(args[1]))
-            case 'state':
-                return state(thing)
             case 'drop':
                 thing.cancel()
             case 'done':
@@ -446,9 +565,11 @@ class Run:
                 thing.task_done()
             case 'queue.shutdown':
                 thing.shutdown(immediate=args[1:] == ['now'])
+            case 'group.cancel':
+                thing.cancel()
             case 'group.spawn':
                 coroutine = self.coroutine(args[1], args[2])
-                self.name(args[1], thing.create_task(coroutine, name=args[1]))
+                self.declared(args[1], thing.create_task(coroutine, name=args[1]))
             case _:
                 return None
         return 'ok'
@@ -465,12 +586,16 @@ class Run:
             return asyncio.current_task()
         return self.things.get(name)
 
+    def future(self, name):
+        thing = self.thing(name)
+        return thing if isinstance(thing, asyncio.Future) else None
+
     # Instructions that may wait.
 
     def awaitable(self, i, n, word):
         if word.endswith('()'):
             return self.coroutine(f'{i.line}.{n}', word[:-2])
-        return self.thing(word)
+        return self.future(word)
 
     def awaitables(self, i, words):
         """Returns those that exist."""
@@ -490,7 +615,7 @@ class Run:
                 if args[0].endswith('()'):
                     value = await self.block(label, self.programs[args[0][:-2]], None)
                     return str(value or 0)
-                if (thing := self.thing(args[0])) is None:
+                if (thing := self.future(args[0])) is None:
                     return 'unset'
                 return str(await thing)
             case 'gather' | 'gather-results':
@@ -498,35 +623,29 @@ class Run:
                 values = await asyncio.gather(*self.awaitables(i, args), return_exceptions=keep)
                 return '[' + ' '.join(kind(v) if isinstance(v, BaseException) else str(v) for v in values) + ']'
             case 'wait':
-                timeout = int(args[1]) if args[1] != '-' else None
-                words = [w for w in args[2:] if self.thing(w) is not None]
                 names = {}
-                for w in words:
-                    names.setdefault(self.thing(w), w)
+                for w in args[2:]:
+                    if (f := self.future(w)) is not None:
+                        names.setdefault(f, w)
                 if not names:
                     return 'unset'
                 when = {'all': asyncio.ALL_COMPLETED, 'first': asyncio.FIRST_COMPLETED,
                         'error': asyncio.FIRST_EXCEPTION}[args[0]]
-                done, pending = await asyncio.wait(list(names), timeout=timeout, return_when=when)
+                done, pending = await asyncio.wait(list(names), timeout=limit(args[1]), return_when=when)
                 return f'done [{" ".join(names[f] for f in done)}] pending [{" ".join(names[f] for f in pending)}]'
             case 'wait-for':
-                timeout = int(args[0]) if args[0] != '-' else None
                 if (thing := self.awaitable(i, 0, args[1])) is None:
                     return 'unset'
-                return str(await asyncio.wait_for(thing, timeout))
+                return str(await asyncio.wait_for(thing, limit(args[0])))
             case 'shield':
                 if (thing := self.awaitable(i, 0, args[0])) is None:
                     return 'unset'
                 return str(await asyncio.shield(thing))
             case 'as-completed':
-                timeout = int(args[0]) if args[0] != '-' else None
                 n = 0
-                for one in asyncio.as_completed(self.awaitables(i, args[1:]), timeout=timeout):
+                async for f in asyncio.as_completed(self.awaitables(i, args[1:]), timeout=limit(args[0])):
                     n += 1
-                    try:
-                        self.emit(label, f'{i.line} {n} {await one}')
-                    except Exception as e:
-                        self.emit(label, f'{i.line} {n} {kind(e)}')
+                    self.emit(label, f'{i.line} {i.verb} {n} {state(f)}')
                 return 'ok'
         thing = self.thing(args[0])
         match i.verb:
@@ -578,6 +697,10 @@ def nested(i, n):
     return Instruction(i.line, i.args[n:])
 
 
+def limit(word):
+    return int(word) if word != '-' else None
+
+
 def yes(b):
     return 'true' if b else 'false'
 
@@ -600,6 +723,9 @@ def main():
     if '--pure' in sys.argv[1:]:
         without_accelerator()
     make_definite()
+    # Tasks that outlive five rounds of cancels are left to the collector, and complain.
+    sys.unraisablehook = lambda complaint: None
+    warnings.simplefilter('ignore', RuntimeWarning)
     lines = []
     for line in sys.stdin:
         if line.rstrip() != '%%':

@@ -5,7 +5,9 @@
 //	scenario generate SEED       print the scenario of a seed
 //	scenario check [-n N] [-seed S]
 //	                             run N generated scenarios on both, and shrink what differs
-//	scenario record [-check] DIR rewrite the recorded traces, or say which would change
+//	scenario record [-check] [-fresh N] DIR
+//	                             rewrite the recorded traces, or say which would change; with -fresh,
+//	                             first replace the scenarios in generated.txt by those of N seeds
 package main
 
 import (
@@ -45,6 +47,7 @@ func command(args []string) error {
 	seed := flags.Uint64("seed", 0, "seed of the first; 0 takes one from the clock")
 	most := flags.Int("differences", 3, "stop after so many")
 	unchanged := flags.Bool("check", false, "write nothing, and fail if a trace would change")
+	fresh := flags.Int("fresh", 0, "how many generated scenarios to record anew")
 	setting := flags.Int("setting", 0, "0: no context can end, 1: the loop's could, 2: each task's could")
 	if err := flags.Parse(args[1:]); err != nil {
 		return err
@@ -81,6 +84,11 @@ func command(args []string) error {
 		}
 		return check(*n, *seed, *most)
 	case "record":
+		if *fresh > 0 {
+			if err := generate(filepath.Join(flags.Arg(0), "generated.txt"), *fresh); err != nil {
+				return err
+			}
+		}
 		return record(flags.Arg(0), *unchanged)
 	}
 	return fmt.Errorf("no such command: %s", args[0])
@@ -163,6 +171,18 @@ func check(n int, seed uint64, most int) error {
 		failed = errors.New("the traces differ from CPython's")
 	}
 	return failed
+}
+
+// generate writes the scenarios of n seeds to file, without traces.
+func generate(file string, n int) error {
+	var b bytes.Buffer
+	for seed := 1; seed <= n; seed++ {
+		if seed > 1 {
+			b.WriteString("%%\n")
+		}
+		fmt.Fprintf(&b, "%s%s\n", scenario.Generate(uint64(seed)), scenario.TraceMark)
+	}
+	return os.WriteFile(file, b.Bytes(), 0o644)
 }
 
 // record rewrites the traces in the files of dir.
