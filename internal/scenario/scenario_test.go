@@ -42,7 +42,7 @@ func TestAgainstCPython(t *testing.T) {
 	if err != nil {
 		t.Skip(err)
 	}
-	n := 2000
+	n := 1000
 	if testing.Short() {
 		n = 100
 	}
