@@ -228,32 +228,15 @@ func (f *future) removeCallback(cb callback) int {
 }
 
 // await suspends the current task until f is done. A nil error means that it is, and
-// says nothing of its result.
+// says nothing of its result. What comes before and after the suspension is in functions
+// of their own, because their frames would be on every suspended stack.
 func (f *future) await(ctx context.Context) error {
-	if ctx == nil {
-		return fmt.Errorf("%w: nil context (in Await)", ErrInvalidArgument)
+	t, err := f.beginWait(ctx)
+	if t == nil {
+		return err // S10, if it is nil: no suspension
 	}
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	if f.state != pending {
-		return nil // S10: no suspension
-	}
-	t, err := taskOf(ctx, "Await")
-	if err != nil {
-		return err
-	}
-	if f.loop == nil {
-		return fmt.Errorf("%w: a zero Future has no loop: make one with CreateFuture", ErrInvalidArgument)
-	}
-	if f.loop != t.loop() {
-		return t.refuse(fmt.Errorf("%w: %v", ErrDifferentLoop, t.self))
-	}
-	if f == t.fut {
-		return t.refuse(fmt.Errorf("%w: %v", ErrAwaitSelf, t.self))
-	}
-	f.addCallback(t)
 	t.waiter = f
+	f.addCallback(t)
 	if t.mustCancel { // S14
 		t.descending = true
 		if f.cancel(t.cancelErr) == accepted {
@@ -261,20 +244,57 @@ func (f *future) await(ctx context.Context) error {
 		}
 		t.descending = false
 	}
-	interrupted := t.block(ctx)
-	t.waiter = nil
-	if t.mustCancel { // S13: it takes the place of whatever arrived, unless that is a cancellation
-		t.mustCancel = false
-		f.retrieved()
-		if asCancelled(f.err) == nil {
-			return t.cancelErr
-		}
-		return f.err
+	interrupted := false
+	if done := ctx.Done(); done == nil {
+		t.suspend()
+	} else {
+		interrupted = t.suspendWatching(ctx, done)
 	}
-	if interrupted {
-		return context.Cause(ctx)
+	t.waiter = nil
+	if t.mustCancel || interrupted {
+		return f.endWait(ctx, t)
 	}
 	return nil
+}
+
+// beginWait returns the current task if it is to wait for f.
+func (f *future) beginWait(ctx context.Context) (*task, error) {
+	if ctx == nil {
+		return nil, fmt.Errorf("%w: nil context (in Await)", ErrInvalidArgument)
+	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	if f.state != pending {
+		return nil, nil
+	}
+	t, err := taskOf(ctx, "Await")
+	if err != nil {
+		return nil, err
+	}
+	if f.loop == nil {
+		return nil, fmt.Errorf("%w: a zero Future has no loop: make one with CreateFuture", ErrInvalidArgument)
+	}
+	if f.loop != t.loop() {
+		return nil, t.refuse(fmt.Errorf("%w: %v", ErrDifferentLoop, t.self))
+	}
+	if f == t.fut {
+		return nil, t.refuse(fmt.Errorf("%w: %v", ErrAwaitSelf, t.self))
+	}
+	return t, nil
+}
+
+// endWait is the end of a wait for f that a cancel or the end of ctx brought about.
+func (f *future) endWait(ctx context.Context, t *task) error {
+	if !t.mustCancel {
+		return context.Cause(ctx)
+	}
+	t.mustCancel = false // S13: it takes the place of whatever arrived, unless that is a cancellation
+	f.retrieved()
+	if asCancelled(f.err) == nil {
+		return t.cancelErr
+	}
+	return f.err
 }
 
 // retrieved notes that someone has looked at the future's error.

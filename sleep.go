@@ -17,6 +17,15 @@ func Sleep(ctx context.Context, d time.Duration) error {
 	if d <= 0 {
 		return t.yield()
 	}
+	err = t.park(ctx, t.setAlarm(d))
+	if err != nil {
+		t.dropAlarm()
+	}
+	return err
+}
+
+// setAlarm sets the task's timer.
+func (t *task) setAlarm(d time.Duration) *sleepTimer {
 	l := t.loop()
 	s := t.timer
 	if s == nil {
@@ -25,11 +34,14 @@ func Sleep(ctx context.Context, d time.Duration) error {
 	}
 	s.when, s.cb = after(l.Time(), d), s
 	l.setTimer(&s.timer)
-	err = t.park(ctx, s)
-	if err != nil && !l.timers.remove(&s.timer) {
+	return s
+}
+
+// dropAlarm takes the task's timer back before its time.
+func (t *task) dropAlarm() {
+	if !t.loop().timers.remove(&t.timer.timer) {
 		t.timer = nil // it is in the ready queue and will fire, so it cannot be used again
 	}
-	return err
 }
 
 // sleepTimer wakes a sleeping task. A task has at most one in use, and keeps it.

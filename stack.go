@@ -26,9 +26,13 @@ import "github.com/goasyncio/asyncio/internal/coro"
 //	K8 A stack whose body calls runtime.Goexit is dead. Whoever resumed it buries it.
 //	   The run halts, so no dispatcher is needed. If the task that did it was on top of
 //	   another (K5), that one is unwound with it.
+//	K9 The frames between the bottom of a stack and a wait are few and small, which is why some
+//	   functions here are in several parts: a goroutine begins with 2 KiB, of which about 1100
+//	   bytes are for frames, and what does not fit doubles every suspended task and copies its stack.
 
 type stack struct {
-	*coro.Coro
+	coro.Coro
+	pool  *stackPool
 	start *task  // to be started here, eagerly (K7)
 	id    uint64 // of its goroutine; found only where it is needed (see enter)
 
@@ -57,19 +61,39 @@ func (p *stackPool) take() *stack {
 		p.idle = p.idle[:n-1]
 		return s
 	}
-	s := new(stack)
-	s.Coro = coro.New(func(*coro.Coro) { p.serve(s) })
+	s := &stack{pool: p}
+	s.Init(s)
 	return s
 }
 
-// serve is the body of every stack.
-func (p *stackPool) serve(s *stack) {
+// Run is the body of every stack. It starts the task it was resumed for, or else runs callbacks
+// until the run halts or s is no longer the dispatcher: it was left to a task that was started
+// here (K4), and that has ended only now.
+func (s *stack) Run() {
+	p := s.pool
+	l := p.loop
 	for {
 		if t := s.start; t != nil {
 			s.start = nil
-			p.loop.begin(t, s)
+			l.begin(t, s)
 		} else {
-			p.dispatch(s)
+			for !l.halted {
+				if l.todo == 0 && !l.beginIteration() {
+					break
+				}
+				e := l.next()
+				if t, ok := e.cb.(*task); !ok {
+					l.enter(s, e.cb)
+					e.cb.fire(e.fut)
+				} else if t.stack != nil {
+					p.resumeTask(t, s)
+				} else {
+					l.begin(t, s)
+					if p.dispatcher != s {
+						break
+					}
+				}
+			}
 		}
 		if len(p.idle) >= maxIdle {
 			return
@@ -88,34 +112,6 @@ func (p *stackPool) hub() {
 		p.dispatcher = s
 		p.resume(s, nil)
 		p.dispatcher = nil
-	}
-}
-
-// dispatch runs callbacks until the run halts or s is no longer the dispatcher: it was left
-// to a task that was started here (K4), and that has ended only now.
-func (p *stackPool) dispatch(s *stack) {
-	l := p.loop
-	for !l.halted {
-		if l.todo == 0 && !l.beginIteration() {
-			return
-		}
-		e := l.next()
-		if t, ok := e.cb.(*task); !ok {
-			l.enter(s, e.cb)
-			e.cb.fire(e.fut)
-		} else if other := t.stack; other != nil {
-			l.current = t
-			signal := other.Resume() // p.resume, in place: one return less to mispredict after the switch
-			if signal != coro.Suspended {
-				p.heed(signal, other, s)
-			}
-			l.current = nil
-		} else {
-			l.begin(t, s)
-			if p.dispatcher != s {
-				return
-			}
-		}
 	}
 }
 
@@ -157,13 +153,8 @@ func (p *stackPool) dispatchOn(t *task) bool {
 			e.cb.fire(e.fut)
 		} else if next == t {
 			return true
-		} else if s := next.stack; s != nil {
-			l.current = next
-			signal := s.Resume()
-			if signal != coro.Suspended {
-				p.heed(signal, s, t.stack)
-			}
-			l.current = nil
+		} else if next.stack != nil {
+			p.resumeTask(next, t.stack)
 		} else if t.waiter == next.fut && !t.watching {
 			t.covered = true // K5
 			l.begin(next, t.stack)
@@ -177,6 +168,16 @@ func (p *stackPool) dispatchOn(t *task) bool {
 		}
 	}
 	return false
+}
+
+// resumeTask gives control to a task that is suspended on another stack than below, ours.
+func (p *stackPool) resumeTask(t *task, below *stack) {
+	p.loop.current = t
+	s := t.stack
+	if signal := s.Resume(); signal != coro.Suspended {
+		p.heed(signal, s, below)
+	}
+	p.loop.current = nil
 }
 
 // resume gives control to s and returns when it comes back. It is called on the stack below,

@@ -285,7 +285,9 @@ func (t *task) cancelFrom(c *CancelledError, depth int) cancelAnswer {
 func (t *task) fire(*future) { panic("asyncio: a task is not called") }
 
 // begin starts t on stack s and returns when it has ended, however often it was
-// suspended in between.
+// suspended in between. On a Goexit it ends the task itself, because it does
+// not return then. That is told apart from a panic by a layer of its own: a deferred function
+// can panic in the middle of a Goexit, and recovering that does not stop the Goexit.
 func (l *EventLoop) begin(t *task, s *stack) {
 	if t.fut.state != pending {
 		panic("asyncio: internal error: a task was scheduled that has ended (T2)")
@@ -295,9 +297,21 @@ func (l *EventLoop) begin(t *task, s *stack) {
 	if t.mustCancel || t.evicted { // T5; evicted while it waited for its turn to start
 		t.mustCancel, t.evicted = false, false
 		t.end(t.cancelErr, asCancellation)
-	} else {
-		t.end(t.call())
+		l.current = nil
+		return
 	}
+	returned := false
+	defer func() {
+		if !returned {
+			t.exited()
+		}
+	}()
+	err, as := t.call()
+	returned = true
+	if p := t.fut.err; p != nil {
+		err, as = p, asSeen
+	}
+	t.end(err, as)
 	l.current = nil
 }
 
@@ -311,50 +325,33 @@ const (
 )
 
 // classify looks at the error a coroutine returned, which may run methods of the user's.
-func classify(ctx context.Context, err error) outcome {
+func (t *task) classify(err error) outcome {
 	switch {
 	case err == nil:
 		return asResult
 	case asCancelled(err) != nil:
 		return asCancellation
-	case isCauseOf(ctx, err):
+	case isCauseOf(t.ctx, err):
 		return asSeen
 	}
 	return asResult
 }
 
-// call runs the coroutine. On a Goexit it ends the task itself, because call does
-// not return then. That is told apart from a panic by a layer of its own: a deferred function
-// can panic in the middle of a Goexit, and recovering that does not stop the Goexit.
-func (t *task) call() (err error, as outcome) {
-	returned := false
-	defer func() {
-		if !returned {
-			t.exited()
-		}
-	}()
-	err, as = t.callRecovering()
-	returned = true
-	return err, as
+// call runs the coroutine. If it panics, the error is left in the task's future.
+func (t *task) call() (error, outcome) {
+	defer t.recovered()
+	err := t.self.run(t.ctx)
+	return err, t.classify(err)
 }
 
-func (t *task) callRecovering() (err error, as outcome) {
-	returned := false
-	defer func() {
-		if returned {
-			return
-		}
-		if v := recover(); v != nil {
-			p := &PanicError{Value: v, Stack: debug.Stack()}
-			err, as = p, asSeen
-			t.loop().CallExceptionHandler(ExceptionContext{Message: "panic in task", Exception: p, Task: t.self})
-			t.panicked(p)
-		}
-	}()
-	err = t.self.run(t.ctx)
-	as = classify(t.ctx, err)
-	returned = true
-	return err, as
+// recovered is deferred by call.
+func (t *task) recovered() {
+	if v := recover(); v != nil {
+		p := &PanicError{Value: v, Stack: debug.Stack()}
+		t.fut.err = p
+		t.loop().CallExceptionHandler(ExceptionContext{Message: "panic in task", Exception: p, Task: t.self})
+		t.panicked(p)
+	}
 }
 
 // exited ends a task whose goroutine is exiting.
@@ -458,13 +455,8 @@ func (t *task) suspend() {
 	l.enter(s, t)
 }
 
-// block suspends a task that waits (T2) and reports whether ctx woke it.
-func (t *task) block(ctx context.Context) (interrupted bool) {
-	done := ctx.Done()
-	if done == nil {
-		t.suspend()
-		return false
-	}
+// suspendWatching suspends a task that waits (T2) and reports whether ctx, which can end, woke it.
+func (t *task) suspendWatching(ctx context.Context, done <-chan struct{}) (interrupted bool) {
 	l := t.loop()
 	t.watching = true
 	if done == l.rootDone {
@@ -507,13 +499,18 @@ func (t *task) park(ctx context.Context, on fmt.Stringer) error {
 		t.mustCancel = false
 		t.evict(t.cancelErr)
 	}
-	interrupted := t.block(ctx)
+	interrupted := false
+	if done := ctx.Done(); done == nil {
+		t.suspend()
+	} else {
+		interrupted = t.suspendWatching(ctx, done)
+	}
 	t.on = nil
-	switch {
-	case t.evicted || t.mustCancel:
+	if t.evicted || t.mustCancel {
 		t.evicted, t.mustCancel = false, false
 		return t.cancelErr
-	case interrupted:
+	}
+	if interrupted {
 		return context.Cause(ctx)
 	}
 	return nil

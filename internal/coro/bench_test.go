@@ -3,7 +3,7 @@ package coro
 import "testing"
 
 func BenchmarkSwitch(b *testing.B) {
-	c := New(func(c *Coro) {
+	c := start(func(c *Coro) {
 		for c.Yield(Suspended) {
 		}
 	})

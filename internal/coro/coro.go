@@ -46,6 +46,11 @@ const (
 	Died                    // its body called runtime.Goexit; Bury must follow
 )
 
+// A Body is what runs on a coroutine. It is a method and not a function so that there is no
+// closure between the coroutine's frames and its own: a stack of the smallest size has room
+// for about a thousand bytes of frames, and every suspended coroutine pays for the next size.
+type Body interface{ Run() }
+
 // Coro is one stack. Its methods are for the goroutine that holds control.
 type Coro struct {
 	next  func() (Signal, bool)
@@ -56,10 +61,9 @@ type Coro struct {
 	ended  bool // the body has returned or is gone
 }
 
-// New makes a suspended coroutine; the first Resume enters body. It costs a
+// Init makes c a suspended coroutine; the first Resume enters body. It costs a
 // goroutine, which is there until the body ends or Kill is called.
-func New(body func(*Coro)) *Coro {
-	c := new(Coro)
+func (c *Coro) Init(body Body) {
 	c.next, c.stop = iter.Pull(func(yield func(Signal) bool) {
 		c.yield = yield
 		returned := false
@@ -74,10 +78,9 @@ func New(body func(*Coro)) *Coro {
 				c.Yield(Died)
 			}
 		}()
-		body(c)
+		body.Run()
 		returned = true
 	})
-	return c
 }
 
 // Resume runs the coroutine until it yields or ends, and returns its signal.

@@ -5,9 +5,19 @@ import (
 	"testing"
 )
 
+type bodyFunc func()
+
+func (f bodyFunc) Run() { f() }
+
+func start(body func(*Coro)) *Coro {
+	c := new(Coro)
+	c.Init(bodyFunc(func() { body(c) }))
+	return c
+}
+
 func TestCoro_ResumeAndYieldAlternate(t *testing.T) {
 	var got []int
-	c := New(func(c *Coro) {
+	c := start(func(c *Coro) {
 		for i := range 3 {
 			got = append(got, i)
 			if !c.Yield(Suspended) {
@@ -29,7 +39,7 @@ func TestCoro_ResumeAndYieldAlternate(t *testing.T) {
 
 // A signal reaches whoever resumed, and the coroutine goes on where it was.
 func TestCoro_Asks(t *testing.T) {
-	c := New(func(c *Coro) {
+	c := start(func(c *Coro) {
 		c.Yield(Asks)
 		c.Yield(Suspended)
 	})
@@ -46,7 +56,7 @@ func TestCoro_Asks(t *testing.T) {
 // Contract 2: each Resume may come from another goroutine.
 func TestCoro_ResumedByDifferentGoroutines(t *testing.T) {
 	n := 0
-	c := New(func(c *Coro) {
+	c := start(func(c *Coro) {
 		for c.Yield(Suspended) {
 			n++
 		}
@@ -69,7 +79,7 @@ func TestCoro_ResumedByDifferentGoroutines(t *testing.T) {
 func TestCoro_Goexit(t *testing.T) {
 	for _, suspended := range []bool{false, true} {
 		deferred := false
-		c := New(func(c *Coro) {
+		c := start(func(c *Coro) {
 			defer func() { deferred = true }()
 			if suspended {
 				c.Yield(Suspended)
@@ -91,7 +101,7 @@ func TestCoro_Goexit(t *testing.T) {
 func TestCoro_Kill(t *testing.T) {
 	for name, unwind := range map[string]func(){"return": func() {}, "exit": Exit} {
 		deferred := false
-		c := New(func(c *Coro) {
+		c := start(func(c *Coro) {
 			defer func() { deferred = true }()
 			if !c.Yield(Suspended) {
 				unwind()
@@ -105,7 +115,7 @@ func TestCoro_Kill(t *testing.T) {
 		<-c.Kill()
 	}
 	entered := false
-	c := New(func(*Coro) { entered = true })
+	c := start(func(*Coro) { entered = true })
 	<-c.Kill()
 	if entered {
 		t.Error("a coroutine that was never resumed was entered by Kill")
@@ -115,11 +125,11 @@ func TestCoro_Kill(t *testing.T) {
 func TestCoro_LeavesNoGoroutine(t *testing.T) {
 	before := runtime.NumGoroutine()
 	for range 100 {
-		c := New(func(c *Coro) { c.Yield(Suspended); runtime.Goexit() })
+		c := start(func(c *Coro) { c.Yield(Suspended); runtime.Goexit() })
 		c.Resume()
 		c.Resume()
 		<-c.Bury()
-		k := New(func(c *Coro) {
+		k := start(func(c *Coro) {
 			if !c.Yield(Suspended) {
 				Exit()
 			}
