@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// An AsCompletedOption is an option of [AsCompleted].
+// An AsCompletedOption is an option of [AsCompleted]. Any goroutine may make one.
 type AsCompletedOption struct {
 	timed   bool
 	timeout time.Duration

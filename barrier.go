@@ -139,7 +139,7 @@ func (b *Barrier) Abort(ctx context.Context) error {
 	return nil
 }
 
-// Parties returns how many tasks the barrier is for. Python: Barrier.parties.
+// Parties returns how many tasks the barrier is for. Any goroutine may call it. Python: Barrier.parties.
 func (b *Barrier) Parties() int { return b.parties }
 
 // NWaiting returns how many tasks wait for others to come; none while they leave. It does not

@@ -314,7 +314,8 @@ func WithCancel(ctx context.Context) (_ context.Context, cancel context.CancelFu
 // has passed on the loop's clock; at once if d is not positive. A standard
 // context.WithTimeout works in a task too, but counts on the machine's clock, which
 // a simulated program should not see. A context derived from this one by the context package
-// ends with it; its cause is then DeadlineExceeded, its Err Canceled. See [WithCancel] for who may call what.
+// ends with it; its cause is then DeadlineExceeded, its Err Canceled.
+// It does not suspend. See [WithCancel] for who may call what.
 func WithTimeout(ctx context.Context, d time.Duration) (_ context.Context, cancel context.CancelFunc) {
 	l := mustLoop(ctx, "WithTimeout")
 	return WithDeadline(ctx, after(l.Time(), d))
@@ -322,7 +323,8 @@ func WithTimeout(ctx context.Context, d time.Duration) (_ context.Context, cance
 
 // WithDeadline returns a context that is done, with [context.DeadlineExceeded], when
 // the loop's clock reads when, as [EventLoop.Time] gives it. Its Deadline method
-// translates that to the wall clock. See [WithCancel] for who may call what.
+// translates that to the wall clock. It does not suspend. Only a task or a callback of the loop may call it, any
+// goroutine its cancel, as with [WithCancel]; it panics with [ErrNoRunningLoop] if ctx has no loop.
 func WithDeadline(ctx context.Context, when time.Duration) (_ context.Context, cancel context.CancelFunc) {
 	c := newClockContext(ctx, "WithDeadline")
 	c.setDeadline(when, context.DeadlineExceeded)

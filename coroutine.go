@@ -31,7 +31,7 @@ type None struct{}
 
 func (None) String() string { return "None" }
 
-// Do makes a coroutine of a function that returns only an error:
+// Do makes a coroutine of a function that returns only an error. Any goroutine may call it.
 //
 //	task := asyncio.CreateTask(ctx, asyncio.Do(worker))
 //
@@ -74,7 +74,8 @@ func coroutinePC[T any](coro Coroutine[T]) uintptr {
 
 func funcPC(fn any) uintptr { return reflect.ValueOf(fn).Pointer() }
 
-// Await waits for a, as a.Await does. It reads like Python's await.
+// Await waits for a, as a.Await does, and reads like Python's await. It suspends the calling task where that
+// does, and a cancel does what it does there. Besides its errors it returns [ErrInvalidArgument] if a is nil.
 func Await[T any](ctx context.Context, a Awaitable[T]) (T, error) {
 	if a == nil {
 		var zero T

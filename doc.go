@@ -50,8 +50,9 @@
 //   - A task must not await with its goroutine locked to a thread (runtime.LockOSThread): the Go
 //     runtime ends the program then.
 //   - From other goroutines only [EventLoop.CallSoonThreadsafe], [RunCoroutineThreadsafe] and what
-//     says so may be called. Into other goroutines lead [ToThread] and [RunInExecutor]; [Recv] and
-//     [Send] wait for Go channels.
+//     says so may be called. What any goroutine may call neither suspends nor blocks, unless its
+//     comment says so. Options are plain values. Into other goroutines lead [ToThread] and [RunInExecutor]; [Recv],
+//     [Send] and [Select] wait for Go channels.
 //   - Misuse is answered with an error that names the fix: returned where there is an error
 //     result, otherwise as a panic, where Python would raise.
 //

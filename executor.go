@@ -36,8 +36,8 @@ type ThreadPoolExecutor struct {
 	closed  bool
 }
 
-// NewThreadPoolExecutor makes an executor that runs at most maxWorkers jobs at a time. It
-// panics with [ErrInvalidArgument] if maxWorkers is not positive.
+// NewThreadPoolExecutor makes an executor that runs at most maxWorkers jobs at a time. Any
+// goroutine may call it. It panics with [ErrInvalidArgument] if maxWorkers is not positive.
 func NewThreadPoolExecutor(maxWorkers int) *ThreadPoolExecutor {
 	if maxWorkers <= 0 {
 		panic(fmt.Errorf("%w: maxWorkers is %d, must be positive (in NewThreadPoolExecutor)", ErrInvalidArgument, maxWorkers))

@@ -6,7 +6,7 @@ import (
 )
 
 // Gather runs awaitables concurrently and returns their results in the order of the
-// arguments. Coroutines become tasks, started in that order; futures and tasks are awaited
+// arguments. It suspends the calling task until all are done, or one has failed. Coroutines become tasks, started in that order; futures and tasks are awaited
 // as they are, one given twice only once.
 //
 // The first error is returned as soon as it happens. The others go on, and what becomes of

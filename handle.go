@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// A Handle is a callback that was scheduled and can still be cancelled.
+// A Handle is a callback that was scheduled and can still be cancelled. Its methods do not suspend.
 type Handle struct {
 	loop      *EventLoop
 	fn        func()
@@ -37,7 +37,8 @@ func (h *Handle) repr(kind, when string) string {
 	return fmt.Sprintf("<%s%s %s>", kind, when, callSite(funcPC(h.fn)))
 }
 
-// A TimerHandle is a callback that was scheduled for later and can still be cancelled.
+// A TimerHandle is a callback that was scheduled for later and can still be cancelled. Its methods
+// are for the loop only and do not suspend.
 type TimerHandle struct {
 	Handle
 	timer timer

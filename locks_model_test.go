@@ -20,6 +20,9 @@ type model struct {
 	held     int
 	asked    []*request
 	overtake bool // one that does not have to wait may overtake one that is about to resume
+
+	// free says how many nobody has been given, where those that have been given theirs may resume in any order.
+	free func() int
 }
 
 type request struct {
@@ -35,9 +38,17 @@ func (m *model) ask(n int) *request {
 }
 
 func (m *model) granted(r *request) {
+	aside := 0 // for others that have not resumed
+	if m.free != nil {
+		aside = m.capacity - m.free() - m.held - 1
+	}
 	for _, earlier := range m.asked {
 		if earlier == r {
 			break
+		}
+		if !earlier.forgiven && aside > 0 {
+			aside--
+			continue
 		}
 		if !earlier.forgiven && (r.suspended || !m.overtake) {
 			m.t.Errorf("%s: task %d before task %d, which asked first", m.what, r.n, earlier.n)
@@ -235,8 +246,8 @@ func (w *modelWorld) idle() {
 	}
 }
 
-// check runs the program and holds what happens against the models.
-func (p modelProgram) check(t *testing.T, ctx context.Context) {
+// start makes the tasks of the program.
+func (p modelProgram) start(t *testing.T, ctx context.Context) *modelWorld {
 	t.Helper()
 	w := &modelWorld{
 		t: t, sem: asyncio.NewSemaphore(2), limiter: asyncio.NewCapacityLimiter(2), barrier: asyncio.NewBarrier(2),
@@ -246,13 +257,11 @@ func (p modelProgram) check(t *testing.T, ctx context.Context) {
 		tokens: model{t: t, what: "limiter", capacity: 2, overtake: true},
 		conds:  model{t: t, what: "condition", capacity: 1},
 	}
-	steps, last := 0, 0
 	for n, script := range p.scripts {
 		ctx, end := asyncio.WithCancel(ctx)
 		w.ends = append(w.ends, end)
 		w.tasks = append(w.tasks, spawn(ctx, func(ctx context.Context) error {
 			for _, op := range script {
-				steps++
 				err := w.step(ctx, n, op)
 				if errors.Is(err, asyncio.ErrCancelled) {
 					w.doomed[n] = false
@@ -263,6 +272,56 @@ func (p modelProgram) check(t *testing.T, ctx context.Context) {
 			}
 			return nil
 		}))
+	}
+	return w
+}
+
+// disturb cancels task n or ends its context.
+func (w *modelWorld) disturb(n int, endContext bool) {
+	if w.tasks[n].Done() {
+		return
+	}
+	if !endContext {
+		w.cancel(n)
+		return
+	}
+	if r := w.requests[n]; r != nil {
+		r.forgiven = true
+	}
+	w.ends[n]()
+}
+
+// over is called when all tasks are done.
+func (w *modelWorld) over() {
+	w.t.Helper()
+	for n, end := range w.ends {
+		end()
+		if err := w.tasks[n].Exception(); err != nil && !errors.Is(err, context.Canceled) {
+			w.t.Error(err)
+		}
+	}
+	for _, m := range []model{w.locks, w.sems, w.tokens, w.conds} {
+		if m.held != 0 || len(m.asked) != 0 {
+			w.t.Errorf("%s: %d held, %d waiting at the end", m.what, m.held, len(m.asked))
+		}
+	}
+	w.idle()
+	for _, s := range []fmt.Stringer{&w.lock, w.sem, w.limiter, &w.cond, w.barrier} {
+		switch s.String() {
+		case "<asyncio.Lock [unlocked]>", "<asyncio.Semaphore [unlocked, value:2]>", "<asyncio.CapacityLimiter [borrowed:0/2]>",
+			"<asyncio.Condition [unlocked]>", "<asyncio.Barrier [filling, waiters:0/2]>":
+		default:
+			w.t.Errorf("at the end: %v", s)
+		}
+	}
+}
+
+// check runs the program and holds what happens against the models.
+func (p modelProgram) check(t *testing.T, ctx context.Context) {
+	t.Helper()
+	w := p.start(t, ctx)
+	last := 0
+	for _, script := range p.scripts {
 		last += 4 * len(script)
 	}
 	for _, o := range p.orders {
@@ -270,16 +329,8 @@ func (p modelProgram) check(t *testing.T, ctx context.Context) {
 	}
 	for tick := range last + 8 {
 		for _, o := range p.orders {
-			if o.at != tick || w.tasks[o.n].Done() {
-				continue
-			}
-			if r := w.requests[o.n]; r != nil {
-				r.forgiven = true
-			}
-			if o.ctx {
-				w.ends[o.n]()
-			} else {
-				w.cancel(o.n)
+			if o.at == tick {
+				w.disturb(o.n, o.ctx)
 			}
 		}
 		must(t, asyncio.Sleep(ctx, 0))
@@ -293,26 +344,7 @@ func (p modelProgram) check(t *testing.T, ctx context.Context) {
 		}
 		must(t, asyncio.Sleep(ctx, 0))
 	}
-	for n, end := range w.ends {
-		end()
-		if err := w.tasks[n].Exception(); err != nil && !errors.Is(err, context.Canceled) {
-			t.Error(err)
-		}
-	}
-	for _, m := range []model{w.locks, w.sems, w.tokens, w.conds} {
-		if m.held != 0 || len(m.asked) != 0 {
-			t.Errorf("%s: %d held, %d waiting at the end", m.what, m.held, len(m.asked))
-		}
-	}
-	w.idle()
-	for _, s := range []fmt.Stringer{&w.lock, w.sem, w.limiter, &w.cond, w.barrier} {
-		switch s.String() {
-		case "<asyncio.Lock [unlocked]>", "<asyncio.Semaphore [unlocked, value:2]>", "<asyncio.CapacityLimiter [borrowed:0/2]>",
-			"<asyncio.Condition [unlocked]>", "<asyncio.Barrier [filling, waiters:0/2]>":
-		default:
-			t.Errorf("at the end: %v", s)
-		}
-	}
+	w.over()
 	if t.Failed() {
 		t.Fatalf("in %+v", p)
 	}

@@ -15,7 +15,7 @@ import (
 // EventLoop runs callbacks and tasks one at a time. [Run] makes, runs and closes one
 // for a program; NewEventLoop is for those who need the pieces.
 //
-// Unless it says otherwise, a method is for the loop only: for tasks and callbacks of
+// Unless it says otherwise, a method does not suspend and is for the loop only: for tasks and callbacks of
 // the loop, or for the goroutine that owns a loop that is not running. IsRunning,
 // IsClosed, GetDebug and [EventLoop.CallSoonThreadsafe] are for any goroutine. A call
 // from elsewhere is refused with [ErrForeignGoroutine] where it can be told: always
@@ -24,7 +24,7 @@ import (
 // # One iteration
 //
 //	L1 If callbacks are ready or a stop was asked for, do not wait; otherwise wait for
-//	   the earliest timer or a wake-up (S1, S2 of CPython's loop).
+//	   the earliest timer or a wake-up.
 //	L2 Take in what other goroutines sent, then the timers that are due, earliest
 //	   first and in the order of setting where equal, behind what was ready before.
 //	L3 Run exactly as many callbacks as are then in the queue. What they schedule runs
@@ -100,7 +100,7 @@ const (
 	guardClosed
 )
 
-// A LoopOption is an option of [NewEventLoop].
+// A LoopOption is an option of [NewEventLoop]. Any goroutine may make one.
 type LoopOption struct{ drv driver.Driver }
 
 // Driver makes the loop run on d. Programs cannot make a driver; package sim does.

@@ -59,7 +59,7 @@ func NewQueue[T any](maxsize int) *Queue[T] {
 	return &Queue[T]{name: "Queue", maxsize: maxsize, items: new(ring[T])}
 }
 
-// NewLifoQueue makes a queue as [NewQueue] does, last in, first out. Python: asyncio.LifoQueue(maxsize).
+// NewLifoQueue makes a queue as [NewQueue] does, last in, first out. Any goroutine may call it. Python: asyncio.LifoQueue(maxsize).
 func NewLifoQueue[T any](maxsize int) *LifoQueue[T] {
 	return &LifoQueue[T]{Queue[T]{name: "LifoQueue", maxsize: maxsize, items: new(pile[T])}}
 }
@@ -67,7 +67,7 @@ func NewLifoQueue[T any](maxsize int) *LifoQueue[T] {
 // NewPriorityQueue makes a queue as [NewQueue] does, ordered by compare, which is what
 // [slices.SortFunc] takes: cmp.Compare[int], or a function that compares what matters. If compare
 // panics, so does the call that needed it, and the queue is as it was before. It
-// panics with [ErrInvalidArgument] if compare is nil. Python: asyncio.PriorityQueue(maxsize).
+// panics with [ErrInvalidArgument] if compare is nil. Any goroutine may call it. Python: asyncio.PriorityQueue(maxsize).
 func NewPriorityQueue[T any](maxsize int, compare func(a, b T) int) *PriorityQueue[T] {
 	if compare == nil {
 		panic(fmt.Errorf("%w: nil function (in NewPriorityQueue): cmp.Compare orders what has an order", ErrInvalidArgument))

@@ -115,66 +115,119 @@ func (m *queueModel) shutdown(immediate bool) {
 	}
 }
 
-// run runs the program and describes what is wrong, nil if nothing is.
-func (p queueProgram) run(ctx context.Context) (wrong error) {
-	complain := func(format string, args ...any) {
-		if wrong == nil {
-			wrong = fmt.Errorf(format+"\n\tin %v", append(args, p)...)
-		}
-	}
+// A queueWorld is a run of a queueProgram.
+type queueWorld struct {
+	p     queueProgram
+	q     queueOf[int]
+	m     *queueModel
+	next  int
+	wrong error // what was first
+}
+
+func (p queueProgram) world() *queueWorld {
 	q := []func() queueOf[int]{
 		func() queueOf[int] { return asyncio.NewQueue[int](p.maxsize) },
 		func() queueOf[int] { return asyncio.NewLifoQueue[int](p.maxsize) },
 		func() queueOf[int] { return asyncio.NewPriorityQueue(p.maxsize, cmp.Compare[int]) },
 	}[p.kind]()
-	m := &queueModel{kind: p.kind, maxsize: p.maxsize}
-	check := func(i int, op queueOp, v int, err, want error, wantV int) {
-		if v != wantV || !errors.Is(err, want) {
-			complain("task %d: %v = %v, %v, want %v, %v", i, op, v, err, wantV, want)
-		}
-	}
-	next := 0
-	step := func(ctx context.Context, i int, op queueOp) error {
-		next = (next*7 + 5) % 101 // values without an order, so that the kinds differ
-		v := next
-		switch op {
-		case opPut:
-			err := q.Put(ctx, v)
-			if err != nil && !errors.Is(err, asyncio.ErrQueueShutDown) {
-				return err // disturbed: it has not put
-			}
-			check(i, op, 0, err, m.put(v), 0)
-		case opGet:
-			got, err := q.Get(ctx)
-			if err != nil && !errors.Is(err, asyncio.ErrQueueShutDown) {
-				return err
-			}
-			want, wantErr := m.get()
-			check(i, op, got, err, wantErr, want)
-		case opPutNowait:
-			check(i, op, 0, q.PutNowait(v), m.put(v), 0)
-		case opGetNowait:
-			got, err := q.GetNowait()
-			want, wantErr := m.get()
-			check(i, op, got, err, wantErr, want)
-		case opYield:
-			return asyncio.Sleep(ctx, 0)
-		case opTaskDone:
-			if m.unfinished > 0 {
-				q.TaskDone()
-				m.unfinished--
-			} else if err := panicOf(q.TaskDone); !errors.Is(err, asyncio.ErrInvalidArgument) {
-				complain("task %d: TaskDone with nothing to be done: %v", i, err)
-			}
-		case opJoin:
-			return q.Join(ctx)
-		case opShutdown, opShutdownNow:
-			q.Shutdown(op == opShutdownNow)
-			m.shutdown(op == opShutdownNow)
-		}
-		return nil
-	}
+	return &queueWorld{p: p, q: q, m: &queueModel{kind: p.kind, maxsize: p.maxsize}}
+}
 
+func (w *queueWorld) complain(format string, args ...any) {
+	if w.wrong == nil {
+		w.wrong = fmt.Errorf(format+"\n\tin %v", append(args, w.p)...)
+	}
+}
+
+func (w *queueWorld) check(i int, op queueOp, v int, err, want error, wantV int) {
+	if v != wantV || !errors.Is(err, want) {
+		w.complain("task %d: %v = %v, %v, want %v, %v", i, op, v, err, wantV, want)
+	}
+}
+
+func (w *queueWorld) step(ctx context.Context, i int, op queueOp) error {
+	q, m := w.q, w.m
+	w.next = (w.next*7 + 5) % 101 // values without an order, so that the kinds differ
+	v := w.next
+	switch op {
+	case opPut:
+		err := q.Put(ctx, v)
+		if err != nil && !errors.Is(err, asyncio.ErrQueueShutDown) {
+			return err // disturbed: it has not put
+		}
+		w.check(i, op, 0, err, m.put(v), 0)
+	case opGet:
+		got, err := q.Get(ctx)
+		if err != nil && !errors.Is(err, asyncio.ErrQueueShutDown) {
+			return err
+		}
+		want, wantErr := m.get()
+		w.check(i, op, got, err, wantErr, want)
+	case opPutNowait:
+		w.check(i, op, 0, q.PutNowait(v), m.put(v), 0)
+	case opGetNowait:
+		got, err := q.GetNowait()
+		want, wantErr := m.get()
+		w.check(i, op, got, err, wantErr, want)
+	case opYield:
+		return asyncio.Sleep(ctx, 0)
+	case opTaskDone:
+		if m.unfinished > 0 {
+			q.TaskDone()
+			m.unfinished--
+		} else if err := panicOf(q.TaskDone); !errors.Is(err, asyncio.ErrInvalidArgument) {
+			w.complain("task %d: TaskDone with nothing to be done: %v", i, err)
+		}
+	case opJoin:
+		return q.Join(ctx)
+	case opShutdown, opShutdownNow:
+		q.Shutdown(op == opShutdownNow)
+		m.shutdown(op == opShutdownNow)
+	}
+	return nil
+}
+
+// perform is what task i does.
+func (w *queueWorld) perform(ctx context.Context, i int) error {
+	for _, op := range w.p.tasks[i] {
+		if err := w.step(ctx, i, op); err != nil && ctx.Err() != nil {
+			return err
+		} else if err != nil && !errors.Is(err, asyncio.ErrCancelled) {
+			w.complain("task %d: %v: %v", i, op, err)
+		}
+	}
+	return nil
+}
+
+// agree compares the queue with the model, between any two steps.
+func (w *queueWorld) agree() {
+	s := w.q.Statistics()
+	if s.Size != len(w.m.values) || s.Unfinished != w.m.unfinished || s.ShutDown != w.m.down {
+		w.complain("%+v, want %d values and %d unfinished", s, len(w.m.values), w.m.unfinished)
+	}
+}
+
+// idle is called when nothing moves any more.
+func (w *queueWorld) idle() {
+	switch s := w.q.Statistics(); {
+	case s.Getters > 0 && (s.Size > 0 || s.ShutDown), s.Putters > 0 && (!w.q.Full() || s.ShutDown), s.Joiners > 0 && s.Unfinished == 0:
+		w.complain("a lost wake-up: %+v", s)
+	}
+}
+
+// close lets all tasks end that still wait.
+func (w *queueWorld) close() {
+	w.q.Shutdown(true)
+	w.m.shutdown(true)
+	for w.m.unfinished > 0 {
+		w.q.TaskDone()
+		w.m.unfinished--
+	}
+}
+
+// run runs the program and describes what is wrong, nil if nothing is.
+func (p queueProgram) run(ctx context.Context) error {
+	w := p.world()
 	tasks := make([]*asyncio.Task[asyncio.None], len(p.tasks))
 	ends := make([]context.CancelFunc, len(p.tasks))
 	iteration := 0
@@ -213,41 +266,21 @@ func (p queueProgram) run(ctx context.Context) (wrong error) {
 		}
 		return nil
 	}))
-	for i, ops := range p.tasks {
+	for i := range p.tasks {
 		inner, end := asyncio.WithCancel(ctx)
 		defer end()
 		ends[i] = end
-		tasks[i] = asyncio.CreateTask(inner, asyncio.Do(func(ctx context.Context) error {
-			for _, op := range ops {
-				if err := step(ctx, i, op); err != nil && ctx.Err() != nil {
-					return err
-				} else if err != nil && !errors.Is(err, asyncio.ErrCancelled) {
-					complain("task %d: %v: %v", i, op, err)
-				}
-			}
-			return nil
-		}))
+		tasks[i] = spawn(inner, func(ctx context.Context) error { return w.perform(ctx, i) })
 	}
 	for iteration = range last {
 		if err := asyncio.Sleep(ctx, 0); err != nil {
 			return err
 		}
 		disturb(false)
-		s := q.Statistics()
-		if s.Size != len(m.values) || s.Unfinished != m.unfinished || s.ShutDown != m.down {
-			complain("%+v, want %d values and %d unfinished", s, len(m.values), m.unfinished)
-		}
+		w.agree()
 	}
-	switch s := q.Statistics(); {
-	case s.Getters > 0 && (s.Size > 0 || s.ShutDown), s.Putters > 0 && (!q.Full() || s.ShutDown), s.Joiners > 0 && s.Unfinished == 0:
-		complain("a lost wake-up: %+v", s)
-	}
-	q.Shutdown(true)
-	m.shutdown(true)
-	for m.unfinished > 0 {
-		q.TaskDone()
-		m.unfinished--
-	}
+	w.idle()
+	w.close()
 	alive := func(task *asyncio.Task[asyncio.None]) bool { return !task.Done() }
 	for n := 0; n < last && slices.ContainsFunc(tasks, alive); n++ {
 		if err := asyncio.Sleep(ctx, 0); err != nil {
@@ -256,13 +289,13 @@ func (p queueProgram) run(ctx context.Context) (wrong error) {
 	}
 	for i, task := range tasks {
 		if !task.Done() {
-			complain("task %d has not ended: %v", i, task)
+			w.complain("task %d has not ended: %v", i, task)
 			task.Cancel()
 		} else {
 			_ = task.Exception()
 		}
 	}
-	return wrong
+	return w.wrong
 }
 
 // queueProgramOf makes a program of any bytes.

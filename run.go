@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// A RunOption is an option of [Run] and [NewRunner].
+// A RunOption is an option of [Run] and [NewRunner]. Any goroutine may make one.
 type RunOption struct {
 	factory  func(context.Context) *EventLoop
 	shutdown *time.Duration
@@ -96,7 +96,8 @@ type Runner struct {
 	closed bool
 }
 
-// NewRunner makes a runner. Its loop is made by the first use. It must be closed.
+// NewRunner makes a runner. Its loop is made by the first use. It must be closed. Any goroutine may
+// call it.
 func NewRunner(ctx context.Context, opts ...RunOption) *Runner {
 	r := &Runner{ctx: ctx}
 	for _, o := range opts {
@@ -144,7 +145,8 @@ func (r *Runner) GetLoop() (*EventLoop, error) {
 }
 
 // RunIn runs main on the runner's loop and returns what it returns. Other tasks stay on the
-// loop, to go on in the next run. See [Run] for the rest. Python: Runner.run.
+// loop, to go on in the next run. It blocks the calling goroutine, which may be any one, one at a time. See
+// [Run] for the rest. Python: Runner.run.
 func RunIn[T any](r *Runner, main Coroutine[T]) (T, error) {
 	var zero T
 	if err := checkRun(r.ctx, main == nil, "RunIn"); err != nil {
@@ -314,7 +316,8 @@ func runOwnTask(l *EventLoop, fn func(ctx context.Context) error) error {
 
 // RunUntilComplete runs the loop until a is done and returns its result. A coroutine is
 // run as a task. The rest of the iteration in which a's completion is noticed still runs; what is
-// left then waits for the next run (S16). Besides a's own errors and those of
+// left then waits for the next run. It blocks the calling goroutine, as [EventLoop.RunForever] does. A cancel
+// of a is its result like any other. Besides a's own errors and those of
 // [EventLoop.RunForever] it returns
 //   - [ErrLoopStopped] if the loop was stopped before a was done,
 //   - [ErrDifferentLoop] if a is a future of another loop.

@@ -15,12 +15,12 @@ import (
 
 // A Task runs a coroutine on the loop, beside the others. Make one with [CreateTask]. It is
 // also the [Future] of the coroutine's result and has its methods: Await, Result, Cancel, Done
-// and the rest.
+// and the rest. Its methods are for the loop only and do not suspend, except Await.
 //
 // # The life of a task
 //
 //	T1 It is scheduled when made, and the coroutine is first entered in the next
-//	   iteration (S12); an eager one is entered at once.
+//	   iteration; an eager one is entered at once.
 //	T2 It runs until it awaits something that is not done. Then it is suspended, and
 //	   there is exactly one thing that will schedule it again: the future it waits for
 //	   (waiter), or whoever it is parked with (parked), or it has been scheduled
@@ -28,16 +28,16 @@ import (
 //	   takes that thing away.
 //	T3 Cancel goes to what the task waits for. If that does not accept it (because it
 //	   is done, or there is nothing), mustCancel is set and the cancellation is delivered
-//	   when the task next resumes, in place of what it was to receive (S13), or at its
-//	   next wait (S14).
+//	   when the task next resumes, in place of what it was to receive, or at its
+//	   next wait.
 //	T4 It ends when its coroutine returns: cancelled if the error is a CancelledError or
-//	   a cancel is still to be delivered (S14), else finished. The loop holds it until then.
+//	   a cancel is still to be delivered, else finished. The loop holds it until then.
 //	T5 A task that is cancelled before it starts ends cancelled without being entered.
 //	T6 A panic ends it with a *PanicError and is reported at once, and the task group that
 //	   it is in is aborted at once (G4). A Goexit ends
 //	   it with ErrGoexit and halts the run. Closing the loop unwinds it as Goexit does.
 //	T7 If a cancel comes back to a task that it is on its way down from, tasks wait for
-//	   each other in a circle. The last of them whose stack allows it (K5) is then woken with
+//	   each other in a circle. The last of them whose stack allows it is then woken with
 //	   the cancellation, as if it had not been waiting. CPython ends in a RecursionError.
 type Task[T any] struct {
 	Future[T]
@@ -95,7 +95,7 @@ type body interface {
 	code() uintptr // address of the coroutine function
 }
 
-// A TaskOption is an option of [CreateTask].
+// A TaskOption is an option of [CreateTask]. Any goroutine may make one.
 type TaskOption struct {
 	name  string
 	eager int8 // 0: not said, 1: on, -1: off
@@ -172,7 +172,7 @@ func (t *task) join(l *EventLoop, ctx context.Context, self body) {
 }
 
 // CurrentTask returns the task that is running on the loop ctx leads to, nil in a
-// callback or without a loop. It is for the loop only.
+// callback or without a loop. It is for the loop only and does not suspend. Python: asyncio.current_task.
 func CurrentTask(ctx context.Context) AnyTask {
 	if l := loopOf(ctx); l != nil && l.current != nil {
 		return l.current.self
@@ -181,7 +181,7 @@ func CurrentTask(ctx context.Context) AnyTask {
 }
 
 // AllTasks returns the tasks of the loop ctx leads to that are not done, in the order
-// they were created. It is for the loop only.
+// they were created. It is for the loop only and does not suspend. Python: asyncio.all_tasks.
 func AllTasks(ctx context.Context) []AnyTask {
 	var all []AnyTask
 	if l := loopOf(ctx); l != nil {

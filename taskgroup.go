@@ -45,7 +45,7 @@ type TaskGroup struct {
 	ended           bool // a child ended because the context did (G5)
 }
 
-// A GroupOption is an option of [RunTaskGroup].
+// A GroupOption is an option of [RunTaskGroup]. Any goroutine may make one.
 type GroupOption struct {
 	limit      int
 	limited    bool
@@ -485,7 +485,7 @@ type anyStatus interface {
 	childEnded(f *future) (beforeReady bool)
 }
 
-// Started says that the child is ready and hands v to who started it. It is for the child, which
+// Started says that the child is ready and hands v to who started it. It is for the loop only, and for the child, which
 // goes on with its work; it does not suspend. It returns [ErrInvalidState] if the child has said
 // so before.
 func (s *TaskStatus[R]) Started(v R) error {

@@ -127,7 +127,7 @@ func (j *threadResult[T]) fire(*future) {
 }
 
 // A ConcurrentFuture is the result of a task as seen from outside its loop. All of its
-// methods are for any goroutine. Python: concurrent.futures.Future.
+// methods are for any goroutine; only Result blocks, and only Await suspends a task. Python: concurrent.futures.Future.
 type ConcurrentFuture[T any] struct {
 	loop *EventLoop
 	coro Coroutine[T]

@@ -204,7 +204,7 @@ func (tm *TimeoutScope) String() string {
 	return fmt.Sprintf("<Timeout [active] when=%v>", tm.when.Round(time.Millisecond))
 }
 
-// WaitFor awaits aw in the calling task, without a task in between, and cancels it if it is
+// WaitFor awaits aw in the calling task, which it suspends where aw does, without a task in between, and cancels it if it is
 // not done when d has passed on the loop's clock. It returns aw's result, or a [*TimeoutError] once aw
 // has ended cancelled; if aw does not heed the cancel, its result is returned, however late.
 // To leave aw running, [Shield] it. [Forever] sets no limit.

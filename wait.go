@@ -16,7 +16,7 @@ const (
 	FirstException                        // one finished with an error, or all are done
 )
 
-// A WaitOption is an option of [Wait].
+// A WaitOption is an option of [Wait]. Any goroutine may make one.
 type WaitOption struct {
 	timed   bool
 	timeout time.Duration

@@ -1,0 +1,445 @@
+package asyncio_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"testing"
+
+	"github.com/goasyncio/asyncio"
+	"github.com/goasyncio/asyncio/internal/driver"
+)
+
+// An explorer runs a small program in every order that ready callbacks can have. It is the driver of the loop, so it
+// is asked which callback is next wherever there are several. A run follows the choices of the run before up to the
+// last that had an alternative, and takes that: depth first, until no choice has one. Nothing else
+// chooses, so the same choices lead to the same run; that is checked.
+type explorer struct {
+	*driver.Virtual
+	choices   []choice
+	pos       int // in choices
+	iteration int
+	begin     func() // called at the beginning of each iteration
+	diverged  bool
+	calm      bool // choose no more
+}
+
+// A choice is which of how many.
+type choice struct{ taken, of int }
+
+func (e *explorer) Choose(n int) int {
+	if e.calm {
+		return 0
+	}
+	if e.pos == len(e.choices) {
+		e.choices = append(e.choices, choice{0, n})
+	}
+	c := e.choices[e.pos]
+	e.pos++
+	if c.of != n {
+		e.diverged = true
+		return 0
+	}
+	return c.taken
+}
+
+func (e *explorer) BeginIteration() {
+	e.iteration++
+	if e.begin != nil {
+		e.begin()
+	}
+}
+
+// next turns to the next order and reports whether there is one.
+func (e *explorer) next() bool {
+	e.choices = e.choices[:e.pos]
+	for len(e.choices) > 0 {
+		last := &e.choices[len(e.choices)-1]
+		if last.taken+1 < last.of {
+			last.taken++
+			return true
+		}
+		e.choices = e.choices[:len(e.choices)-1]
+	}
+	return false
+}
+
+// An exploration is what is run in every order.
+type exploration interface {
+	// start makes tasks and returns them.
+	start(ctx context.Context) []tasked
+
+	// disturb cancels a task, or ends its context.
+	disturb(n int, endContext bool)
+
+	// check is called between iterations, idle when nothing can happen any more; then release
+	// lets the tasks that wait end, and over is called when they have. wrong says what was found.
+	check()
+	idle()
+	release()
+	over()
+	wrong() error
+}
+
+// exploreLimit bounds the orders of one program with one disturbance, so that a program that is too large fails
+// instead of running for a day.
+const exploreLimit = 2_000_000
+
+// A disturber is a callback that is ready in one iteration, so that it has its turn before, between and after all others.
+type disturber struct {
+	task, at   int
+	endContext bool
+}
+
+// explore runs what makes in every order, undisturbed and with every disturbance: each task cancelled, or its context
+// ended, in each iteration, at every place among the callbacks of the iteration. It returns the number of runs.
+func explore(t *testing.T, tasks int, makes func() exploration) (runs int) {
+	t.Helper()
+	e := &explorer{Virtual: driver.NewVirtual()}
+	l := asyncio.NewEventLoop(context.Background(), asyncio.Driver(e))
+	l.SetDebug(false) // it would only slow this down
+	var r reports
+	l.SetExceptionHandler(r.handle)
+	defer func() { must(t, l.Close()) }()
+
+	// orders runs it in every order with one disturbance, nil for none, and reports whether that ever came.
+	orders := func(d *disturber) (came bool) {
+		e.choices = e.choices[:0]
+		for n := 1; ; n++ {
+			if n > exploreLimit {
+				t.Fatalf("not exhausted after %d runs", n)
+			}
+			x := makes()
+			came = exploreOnce(t, l, e, x, d) || came
+			runs++
+			if x.wrong() != nil || e.diverged || t.Failed() || len(r.messages()) > 0 {
+				t.Fatalf("%v\n\tdisturbance %+v, choices %v, diverged: %v, reports %v", x.wrong(), d, e.choices, e.diverged, r.messages())
+			}
+			if !e.next() {
+				return came
+			}
+		}
+	}
+	orders(nil)
+	for n := range tasks {
+		for _, endContext := range []bool{false, true} {
+			for at := 1; orders(&disturber{n, at, endContext}); at++ {
+			}
+		}
+	}
+	return runs
+}
+
+// exploreOnce is one run, in the order of e's choices. It reports whether the disturbance came while a task was left.
+func exploreOnce(t *testing.T, l *asyncio.EventLoop, e *explorer, x exploration, d *disturber) (came bool) {
+	t.Helper()
+	e.pos, e.iteration, e.calm = 0, 0, false
+	tasks := x.start(l.Context())
+	done := func() bool {
+		for _, task := range tasks {
+			if !task.Done() {
+				return false
+			}
+		}
+		return true
+	}
+	e.begin = func() {
+		x.check()
+		switch {
+		case done():
+			l.Stop()
+		case d != nil && e.iteration == d.at:
+			came = true
+			l.CallSoon(func() { x.disturb(d.task, d.endContext) })
+		}
+	}
+	if err := l.RunForever(); err != nil && !errors.Is(err, asyncio.ErrDeadlock) {
+		t.Fatal(err)
+	}
+	x.idle() // whoever still waits must have a reason
+	e.calm, e.begin = true, func() {
+		if done() {
+			l.Stop()
+		}
+	}
+	for i := 0; !done(); i++ {
+		if i > 20 {
+			t.Fatalf("tasks do not end: %v, choices %v", tasks, e.choices)
+		}
+		x.release()
+		if err := l.RunForever(); err != nil && !errors.Is(err, asyncio.ErrDeadlock) {
+			t.Fatal(err)
+		}
+	}
+	x.over()
+	return came
+}
+
+// lockExploration explores a modelProgram.
+type lockExploration struct {
+	t *testing.T
+	p modelProgram
+	w *modelWorld
+}
+
+func (x *lockExploration) start(ctx context.Context) []tasked {
+	x.w = x.p.start(x.t, ctx)
+	x.w.sems.free = func() int { return x.w.sem.Statistics().Value }
+	return x.w.tasks
+}
+
+func (x *lockExploration) disturb(n int, endContext bool) { x.w.disturb(n, endContext) }
+func (x *lockExploration) check()                         {}
+func (x *lockExploration) idle()                          { x.w.idle() }
+func (x *lockExploration) over()                          { x.w.over() }
+
+func (x *lockExploration) release() {
+	for n, task := range x.w.tasks {
+		if !task.Done() {
+			x.w.cancel(n)
+		}
+	}
+}
+
+func (x *lockExploration) wrong() error {
+	if x.t.Failed() {
+		return fmt.Errorf("in %+v", x.p)
+	}
+	return nil
+}
+
+// queueExploration explores a queueProgram.
+type queueExploration struct {
+	p     queueProgram
+	w     *queueWorld
+	tasks []tasked
+	ends  []context.CancelFunc
+}
+
+func (x *queueExploration) start(ctx context.Context) []tasked {
+	x.w = x.p.world()
+	for i := range x.p.tasks {
+		ctx, end := asyncio.WithCancel(ctx)
+		x.ends = append(x.ends, end)
+		x.tasks = append(x.tasks, spawn(ctx, func(ctx context.Context) error { return x.w.perform(ctx, i) }))
+	}
+	return x.tasks
+}
+
+func (x *queueExploration) disturb(n int, endContext bool) {
+	if endContext {
+		x.ends[n]()
+	} else {
+		x.tasks[n].Cancel()
+	}
+}
+
+func (x *queueExploration) check()   { x.w.agree() }
+func (x *queueExploration) idle()    { x.w.idle() }
+func (x *queueExploration) release() { x.w.close() }
+
+func (x *queueExploration) over() {
+	for i, task := range x.tasks {
+		x.ends[i]()
+		_ = task.Exception()
+	}
+	if s := x.w.q.Statistics(); s.Getters+s.Putters+s.Joiners != 0 {
+		x.w.complain("at the end: %+v", s)
+	}
+}
+
+func (x *queueExploration) wrong() error { return x.w.wrong }
+
+// Programs are explored as they are, the small ones also with each step delayed by an iteration, in every
+// combination. If ASYNCIO_EXPLORE is all, so are the large ones; that takes minutes.
+func everything() bool { return os.Getenv("ASYNCIO_EXPLORE") == "all" }
+
+// delayed calls each with every way to insert up to most yields before each step.
+func delayed[E any](most int, scripts [][]E, yield E, each func([][]E)) {
+	steps := 0
+	for _, script := range scripts {
+		steps += len(script)
+	}
+	delays := make([]int, steps) // a number with one digit for each step
+	for {
+		with, at := make([][]E, len(scripts)), 0
+		for i, script := range scripts {
+			for _, step := range script {
+				for range delays[at] {
+					with[i] = append(with[i], yield)
+				}
+				with[i] = append(with[i], step)
+				at++
+			}
+		}
+		each(with)
+		at = 0
+		for ; at < steps && delays[at] == most; at++ {
+			delays[at] = 0
+		}
+		if at == steps {
+			return
+		}
+		delays[at]++
+	}
+}
+
+// The programs of three tasks, by primitive: small ones and large ones.
+var (
+	lockPrograms = map[string][2][][]string{
+		"Lock":      {{{"l", "l", "l"}}, {{"ll", "l", "l"}, {"ll", "ll", "l"}, {"ll", "ll", "ll"}}},
+		"Semaphore": {{{"s", "s", "s"}}, {{"ss", "s", "s"}, {"ss", "ss", "s"}}},
+		"Condition": {{{"c", "c", "pp"}, {"c", "p", "p"}}, {{"c", "cp", "p"}, {"cc", "c", "ppp"}, {"cp", "cp", "pc"}}},
+		"Event":     {{{"e", "e", "E"}}, {{"ee", "e", "ExE"}, {"ee", "ee", "ExE"}}},
+		"Barrier":   {{{"b", "b", "b"}, {"b", "b", "r"}}, {{"bb", "b", "b"}, {"bb", "bb", "r"}, {"b", "b", "rb"}}},
+	}
+	queuePrograms = [2][]queueProgram{{
+		{maxsize: 0, tasks: [][]queueOp{{opGet}, {opGet}, {opPut, opPut}}},
+		{maxsize: 1, tasks: [][]queueOp{{opGet, opGet}, {opPut}, {opPut}}},
+		{maxsize: 1, tasks: [][]queueOp{{opGet, opPut}, {opGet}, {opPut}}},
+		{maxsize: 0, tasks: [][]queueOp{{opJoin}, {opPut}, {opGet, opTaskDone}}},
+		{maxsize: 1, tasks: [][]queueOp{{opGet}, {opPut, opPut}, {opShutdown}}},
+	}, {
+		{maxsize: 1, tasks: [][]queueOp{{opPut, opPut}, {opPut}, {opGet, opGet}}},
+		{maxsize: 1, tasks: [][]queueOp{{opPut, opGet}, {opPut, opGet}, {opPut, opGet}}},
+		{maxsize: 2, kind: 1, tasks: [][]queueOp{{opPut, opPut}, {opGet, opGet}, {opGet, opPut}}},
+		{maxsize: 1, kind: 2, tasks: [][]queueOp{{opGet, opPutNowait}, {opGet, opPut}, {opPut, opPut}}},
+	}}
+)
+
+// explored calls each with every program and by how much to delay its steps.
+func explored[P any](programs [2][]P, each func(p P, most int)) {
+	for size, all := range programs {
+		for _, p := range all {
+			if everything() || size == 0 && !raceEnabled && !testing.Short() {
+				each(p, 1)
+			} else {
+				each(p, 0)
+			}
+		}
+	}
+}
+
+// TestExplore is the proof by exhaustion: three tasks on each primitive, in every order in which what is ready can
+// run, undisturbed and with each task cancelled or its context ended at every point. No wake-up and no value is lost,
+// nobody waits for what is there, who asked first is served first, everything is given back.
+func TestExplore(t *testing.T) {
+	total := 0
+	for name, programs := range lockPrograms {
+		t.Run(name, func(t *testing.T) {
+			explored(programs, func(scripts []string, most int) {
+				steps, several := make([][]rune, len(scripts)), false
+				for i, script := range scripts {
+					steps[i] = []rune(script)
+					several = several || len(script) > 1
+				}
+				for _, stubborn := range []bool{false, true} {
+					if stubborn && !several {
+						continue // nothing to go on with
+					}
+					runs, variants := 0, 0
+					delayed(most, steps, '.', func(steps [][]rune) {
+						p := modelProgram{scripts: make([]string, len(steps)), stubborn: stubborn}
+						for i := range steps {
+							p.scripts[i] = string(steps[i])
+						}
+						runs += explore(t, len(steps), func() exploration { return &lockExploration{t: t, p: p} })
+						variants++
+					})
+					t.Logf("%v, stubborn %v: %d programs, %d runs", scripts, stubborn, variants, runs)
+					total += runs
+				}
+			})
+		})
+	}
+	t.Run("Queue", func(t *testing.T) {
+		explored(queuePrograms, func(p queueProgram, most int) {
+			runs, variants := 0, 0
+			delayed(most, p.tasks, opYield, func(tasks [][]queueOp) {
+				p := p
+				p.tasks = tasks
+				runs += explore(t, len(tasks), func() exploration { return &queueExploration{p: p} })
+				variants++
+			})
+			t.Logf("maxsize %d, %v: %d programs, %d runs", p.maxsize, p.tasks, variants, runs)
+			total += runs
+		})
+	})
+	t.Logf("%d runs", total)
+}
+
+// The explorer by itself: callbacks that are ready together run in every order, each order once, and the order of
+// the others stays as it was when one is brought forward.
+func TestExplorer_EveryOrderOnce(t *testing.T) {
+	for n, want := range []int{1, 1, 2, 6, 24, 120} {
+		e := &explorer{Virtual: driver.NewVirtual()}
+		l := asyncio.NewEventLoop(context.Background(), asyncio.Driver(e))
+		seen := make(map[string]int)
+		for runs := 1; ; runs++ {
+			e.pos = 0
+			var order []byte
+			for i := range n {
+				l.CallSoon(func() { order = append(order, byte('a'+i)) })
+			}
+			l.Stop()
+			must(t, l.RunForever())
+			seen[string(order)]++
+			if !e.next() {
+				break
+			}
+		}
+		must(t, l.Close())
+		for order, times := range seen {
+			if times != 1 || len(order) != n {
+				t.Errorf("order %s came %d times", order, times)
+			}
+		}
+		if len(seen) != want || e.diverged {
+			t.Errorf("%d callbacks ran in %d orders, want %d; diverged: %v", n, len(seen), want, e.diverged)
+		}
+	}
+}
+
+// A program that loses a value in one order of many is found out: the check is not blind.
+func TestExplorer_FindsAMistake(t *testing.T) {
+	e := &explorer{Virtual: driver.NewVirtual()}
+	l := asyncio.NewEventLoop(context.Background(), asyncio.Driver(e))
+	wrong, runs := 0, 0
+	for {
+		e.pos = 0
+		balance := 100
+		withdraw := func(ctx context.Context) error {
+			if seen := balance; seen >= 100 {
+				if err := asyncio.Sleep(ctx, 0); err != nil {
+					return err
+				}
+				balance = seen - 100
+			}
+			return nil
+		}
+		deposit := func(context.Context) error { balance += 10; return nil }
+		tasks := []tasked{spawn(l.Context(), withdraw), spawn(l.Context(), func(ctx context.Context) error {
+			if err := asyncio.Sleep(ctx, 0); err != nil {
+				return err
+			}
+			return deposit(ctx)
+		})}
+		_, err := asyncio.RunUntilComplete(l, asyncio.Do(func(ctx context.Context) error {
+			_, _, err := asyncio.Wait(ctx, tasks)
+			return err
+		}))
+		must(t, err)
+		runs++
+		if balance != 10 {
+			wrong++
+		}
+		if !e.next() {
+			break
+		}
+	}
+	must(t, l.Close())
+	if wrong == 0 || wrong == runs {
+		t.Errorf("%d of %d orders lose the deposit, want some", wrong, runs)
+	}
+}
