@@ -23,7 +23,8 @@ type ExceptionContext struct {
 	SourceTraceback string
 
 	// Context has the values that are to be known when this is dealt with, a trace or
-	// request id, say: it is the context of the task concerned, and the loop's own if there is none.
+	// request id, say: the context of the task concerned or, of a callback, of the task that
+	// registered it; the loop's own if there is none.
 	Context context.Context
 }
 
@@ -164,6 +165,14 @@ func (l *EventLoop) invokeRecovering(fn func(), src any, handle any) {
 				Exception: &PanicError{Value: v, Stack: debug.Stack()},
 			}
 			c.Handle, _ = handle.(fmt.Stringer)
+			switch h := handle.(type) {
+			case *Handle:
+				c.Context = h.ctx
+			case *TimerHandle:
+				c.Context = h.ctx
+			case *DoneCallback:
+				c.Context = h.ctx
+			}
 			l.CallExceptionHandler(c)
 		}
 	}()

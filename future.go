@@ -389,10 +389,11 @@ func (f *future) checkSettable(caller string) error {
 // [Future.RemoveDoneCallback] takes.
 type DoneCallback struct {
 	fn  func()
-	src any // the user's function, for its name
+	src any             // the user's function, for its name
+	ctx context.Context // of the task that added it, nil if none did
 }
 
-func (c *DoneCallback) fire(f *future) { f.loop.invoke(c.fn, c.src, f) }
+func (c *DoneCallback) fire(f *future) { f.loop.invoke(c.fn, c.src, c) }
 
 // AddDoneCallback schedules fn for when the future is done; at once if it is. Callbacks
 // run in the order they were added, never inside the call that completes the future.
@@ -401,7 +402,7 @@ func (f *Future[T]) AddDoneCallback(fn func(*Future[T])) *DoneCallback {
 		panic(fmt.Errorf("%w: nil function (in AddDoneCallback)", ErrInvalidArgument))
 	}
 	f.loop.mustBeOwner("AddDoneCallback")
-	c := &DoneCallback{fn: func() { fn(f) }, src: fn}
+	c := &DoneCallback{fn: func() { fn(f) }, src: fn, ctx: f.loop.currentContext()}
 	f.addCallback(c)
 	return c
 }

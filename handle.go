@@ -1,6 +1,7 @@
 package asyncio
 
 import (
+	"context"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -11,7 +12,8 @@ type Handle struct {
 	loop      *EventLoop
 	fn        func()
 	cancelled atomic.Bool
-	created   trace // in debug mode
+	created   trace           // in debug mode
+	ctx       context.Context // of the task that scheduled it, nil if none did
 }
 
 // Cancel keeps the callback from running, if it has not begun. Any goroutine may call it
@@ -65,7 +67,7 @@ func (h *TimerHandle) String() string {
 // suspend; it panics with [ErrLoopClosed], [ErrForeignGoroutine] or, if fn is nil, [ErrInvalidArgument].
 func (l *EventLoop) CallSoon(fn func()) *Handle {
 	l.mustBeCallable(fn, "CallSoon")
-	h := &Handle{loop: l, fn: fn, created: l.created()}
+	h := &Handle{loop: l, fn: fn, created: l.created(), ctx: l.currentContext()}
 	l.schedule(h, nil)
 	return h
 }
@@ -86,7 +88,7 @@ func (l *EventLoop) CallAt(when time.Duration, fn func()) *TimerHandle {
 
 func (l *EventLoop) callAt(when time.Duration, fn func(), caller string) *TimerHandle {
 	l.mustBeCallable(fn, caller)
-	h := &TimerHandle{Handle: Handle{loop: l, fn: fn, created: l.created()}}
+	h := &TimerHandle{Handle: Handle{loop: l, fn: fn, created: l.created(), ctx: l.currentContext()}}
 	h.timer = timer{when: when, cb: h}
 	l.setTimer(&h.timer)
 	return h
@@ -96,6 +98,14 @@ func (h *TimerHandle) fire(*future) {
 	if !h.cancelled.Load() {
 		h.loop.invoke(h.fn, h.fn, h)
 	}
+}
+
+// currentContext returns the context of the task that is running, nil if none is.
+func (l *EventLoop) currentContext() context.Context {
+	if l.current == nil {
+		return nil
+	}
+	return l.current.ctx
 }
 
 func (l *EventLoop) mustBeCallable(fn func(), caller string) {

@@ -3,6 +3,7 @@ package asyncio_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -216,6 +217,14 @@ func TestExceptionHandler_Context(t *testing.T) {
 		asyncio.CreateTask(named, asyncio.Do(func(context.Context) error { return errTest }))
 		_, _ = asyncio.RunInExecutor(named, nil, func() (int, error) { panic("in thread") }).Await(ctx)
 		loop(t, ctx).CallSoon(func() { panic("in callback") })
+		_, err := asyncio.CreateTask(named, asyncio.Do(func(ctx context.Context) error { // and a callback belongs to who registered it
+			l, f := loop(t, ctx), asyncio.CreateFuture[int](ctx)
+			l.CallSoon(func() { panic("in its callback") })
+			l.CallLater(0, func() { panic("in its timer") })
+			f.AddDoneCallback(func(*asyncio.Future[int]) { panic("in its done callback") })
+			return f.SetResult(1)
+		})).Await(ctx)
+		must(t, err)
 		must(t, asyncio.CreateFuture[int](named).SetException(errTest))
 		loop(t, ctx).CallExceptionHandler(asyncio.ExceptionContext{Message: "by hand", Task: self(ctx)})
 		loop(t, ctx).CallExceptionHandler(asyncio.ExceptionContext{Message: "by hand, with a context", Task: self(ctx), Context: named})
@@ -226,12 +235,16 @@ func TestExceptionHandler_Context(t *testing.T) {
 		"panic in task": "bar", "Task exception was never retrieved": "bar", "panic in thread function": "bar", "by hand, with a context": "bar",
 		"by hand": nil, "Future exception was never retrieved": nil,
 	}
-	if len(r.all) != 7 {
+	if len(r.all) != 10 {
 		t.Errorf("%v", r.messages())
 	}
 	for _, c := range r.all {
-		if c.Context == nil || c.Context.Value(ctxKey{}) != want[c.Message] {
-			t.Errorf("%s: %v", c.Message, c.Context)
+		want := want[c.Message]
+		if c.Exception != nil && strings.Contains(c.Exception.Error(), "in its ") {
+			want = "bar"
+		}
+		if c.Context == nil || c.Context.Value(ctxKey{}) != want {
+			t.Errorf("%s: %v: %v", c.Message, c.Exception, c.Context)
 		}
 	}
 }
