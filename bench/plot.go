@@ -27,7 +27,7 @@ var looks = map[string]draw.GlyphStyle{
 	tokio:         {Color: rgb(0xd55e00), Shape: draw.TriangleGlyph{}},
 	cpython:       {Color: rgb(0xe69f00), Shape: draw.PyramidGlyph{}},
 	uvloop:        {Color: rgb(0xe69f00), Shape: draw.RingGlyph{}},
-	node:          {Color: rgb(0x009e73), Shape: draw.CrossGlyph{}},
+	node:          {Color: rgb(0x009e73), Shape: draw.CircleGlyph{}},
 }
 
 func rgb(v uint32) color.Color {
@@ -60,19 +60,19 @@ func (r *results) plot(file string) error {
 		{X: 0, Y: 0}, {X: vg.Points(width), Y: 0}, {X: vg.Points(width), Y: vg.Points(height)}, {X: 0, Y: vg.Points(height)},
 	}))
 
-	names := r.names()
-	for i, name := range names {
+	x := vg.Points(10)
+	for _, name := range r.names() {
 		l := plot.NewLegend()
 		l.Left, l.Top = true, true
 		l.TextStyle.Font.Size = vg.Points(10)
 		l.ThumbnailWidth = vg.Points(12)
 		l.Add(name, thumbnail{look(name)})
-		each := vg.Points(width-20) / vg.Length(len(names))
-		l.Draw(draw.Crop(all, vg.Points(10)+each*vg.Length(i), 0, vg.Points(height-legend), -vg.Points(6)))
+		l.Draw(draw.Crop(all, x, 0, vg.Points(height-legend), -vg.Points(6)))
+		x += l.ThumbnailWidth + l.TextStyle.Width(name) + vg.Points(28)
 	}
 	below := draw.Crop(all, vg.Points(6), -vg.Points(6), vg.Points(6), -vg.Points(legend))
 	bars.Draw(draw.Crop(below, 0, -vg.Points(width*0.40), 0, 0))
-	curve.Draw(draw.Crop(below, vg.Points(width*0.61), 0, 0, 0))
+	curve.Draw(draw.Crop(below, vg.Points(width*0.61), -vg.Points(16), 0, 0))
 
 	var b bytes.Buffer
 	if _, err := canvas.WriteTo(&b); err != nil {
@@ -118,6 +118,7 @@ func (r *results) plotRatios() (*plot.Plot, error) {
 			return nil, err
 		}
 	}
+	p.X.Min, p.X.Max = p.X.Min/1.5, p.X.Max*1.5
 	return p, nil
 }
 
@@ -141,6 +142,7 @@ func (r *results) plotCurve() (*plot.Plot, error) {
 			return nil, err
 		}
 	}
+	p.Y.Min, p.Y.Max = p.Y.Min/1.5, p.Y.Max*1.5
 	return p, nil
 }
 

@@ -311,12 +311,12 @@ func (r *results) uncertain() string {
 
 func (r *results) environment() string {
 	var b strings.Builder
-	where := "one core each"
+	where := "Each program had one core"
 	if !r.pinned {
-		where = "not held to one core: there is no taskset"
+		where = "Programs were not held to one core, there is no taskset"
 	}
-	fmt.Fprintf(&b, "%s, %s/%s, %s, %d cores. %s, at most %d rounds, %.0f minutes. %s\n\n",
-		r.date.Format("January 2006"), runtime.GOOS, runtime.GOARCH, cpuModel(), runtime.NumCPU(), where, r.rounds, r.took.Minutes(), r.uncertain())
+	fmt.Fprintf(&b, "%s, %s/%s, %d cores of %s. %s. Rounds: %d. Minutes: %.0f. %s\n\n",
+		r.date.Format("January 2006"), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), cpuModel(), where, r.rounds, r.took.Minutes(), r.uncertain())
 	for _, p := range r.peers {
 		fmt.Fprintf(&b, "- %s: %s\n", p.name, p.version)
 	}
