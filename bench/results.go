@@ -354,7 +354,14 @@ func (r *results) writeTerminal(w io.Writer) error {
 	if _, err := fmt.Fprintf(w, "%s\n", r.environment()); err != nil {
 		return err
 	}
-	for _, t := range []table{r.ratios(), r.met(), r.curve(), r.memory(), r.absolute()} {
+	tables := []table{r.ratios(), r.met(), r.absolute()}
+	if len(r.sizes) > 0 {
+		tables = append(tables, r.curve())
+	}
+	if len(r.bytes) > 0 {
+		tables = append(tables, r.memory())
+	}
+	for _, t := range tables {
 		if err := t.terminal(w); err != nil {
 			return err
 		}
