@@ -2,6 +2,9 @@
 # make record                          record testdata/scenarios again, with what the generator makes now
 # make run FILE=x                      print the library's trace of a scenario
 # make generate SEED=1                 print a generated scenario
+# make bench-compare                   measure beside goroutines, tokio, CPython, ...: docs/performance.md, ten minutes
+# make bench-quick                     does that work: every row of every peer once, with small numbers
+# make profile                         where the time of a yield and of a spawn-and-await goes
 #
 # CPython is python3.13, or what ASYNCIO_CPYTHON names. SEED=0 is a new seed each time; it is printed.
 
@@ -25,4 +28,18 @@ run:
 generate:
 	@$(scenario) generate $(SEED)
 
-.PHONY: help conformance record run generate
+bench-compare:
+	go run ./bench -docs docs
+
+bench-quick:
+	go run ./bench -quick
+
+profile:
+	@mkdir -p bench/.build
+	go build -o bench/.build/asyncio ./bench/peers/asyncio
+	@for row in yield1 yield2 spawn; do \
+		GOMAXPROCS=1 bench/.build/asyncio -cpuprofile bench/.build/$$row.prof $$row 20000000 && \
+		go tool pprof -top -nodecount 25 bench/.build/asyncio bench/.build/$$row.prof 2>/dev/null || exit 1; \
+	done
+
+.PHONY: help conformance record run generate bench-compare bench-quick profile

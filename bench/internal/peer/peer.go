@@ -1,0 +1,148 @@
+// Package peer is what the programs of the comparison and its runner agree on: how a program
+// is called, and the lines it prints.
+//
+//	program version        prints one line, what the program was built with
+//	program rows           prints the names of the rows it has, one a line
+//	program ROW N          runs a row and prints one line for each of its measurements
+//
+// A measurement is four fields: the row, n, the nanoseconds that all n took together, and the
+// bytes they held, zero where memory is not what is measured.
+//
+//	yield1,1000000,41234567,0
+//
+// What is timed lies inside the program, so starting it costs nothing. Programs in other
+// languages keep to the same lines by themselves; the Go programs call [Main].
+package peer
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A Measurement is one line.
+type Measurement struct {
+	Row   string
+	N     int
+	Total time.Duration // of all n together
+	Bytes int64         // held by all n together
+}
+
+func (m Measurement) String() string {
+	return fmt.Sprintf("%s,%d,%d,%d", m.Row, m.N, m.Total.Nanoseconds(), m.Bytes)
+}
+
+// Parse reads one line.
+func Parse(line string) (Measurement, error) {
+	f := strings.Split(strings.TrimSpace(line), ",")
+	if len(f) != 4 {
+		return Measurement{}, fmt.Errorf("%q is not row,n,ns,bytes", line)
+	}
+	var v [3]int64
+	for i := range v {
+		var err error
+		if v[i], err = strconv.ParseInt(f[i+1], 10, 64); err != nil {
+			return Measurement{}, fmt.Errorf("%q is not row,n,ns,bytes: %w", line, err)
+		}
+	}
+	if f[0] == "" || v[0] <= 0 || v[1] <= 0 {
+		return Measurement{}, fmt.Errorf("%q measures nothing", line)
+	}
+	return Measurement{f[0], int(v[0]), time.Duration(v[1]), v[2]}, nil
+}
+
+// A Row runs n of what it is about and reports what that took.
+type Row func(n int) ([]Measurement, error)
+
+// Timed makes a row of a function that is measured as a whole, once a tenth of n has been run
+// to warm up: caches, pools and compilers are then as they are in a program that has run for
+// a while.
+func Timed(name string, run func(n int) error) Row {
+	return func(n int) ([]Measurement, error) {
+		if err := run(max(1, n/10)); err != nil {
+			return nil, err
+		}
+		start := time.Now()
+		err := run(n)
+		return []Measurement{{Row: name, N: n, Total: time.Since(start)}}, err
+	}
+}
+
+// Main is the main function of a program that has these rows.
+func Main(rows map[string]Row) {
+	if err := Run(os.Stdout, rows, os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// Run does what the arguments say.
+func Run(w io.Writer, rows map[string]Row, args []string) error {
+	switch {
+	case len(args) == 1 && args[0] == "version":
+		_, err := fmt.Fprintln(w, version())
+		return err
+	case len(args) == 1 && args[0] == "rows":
+		var names []string
+		for name := range rows {
+			names = append(names, name)
+		}
+		slices.Sort(names)
+		_, err := fmt.Fprintln(w, strings.Join(names, "\n"))
+		return err
+	case len(args) == 2:
+		row := rows[args[0]]
+		if row == nil {
+			return fmt.Errorf("no row %q", args[0])
+		}
+		n, err := strconv.Atoi(args[1])
+		if err != nil || n <= 0 {
+			return fmt.Errorf("n is %q, want a positive number", args[1])
+		}
+		measured, err := row(n)
+		if err != nil {
+			return fmt.Errorf("%s: %w", args[0], err)
+		}
+		for _, m := range measured {
+			if _, err := fmt.Fprintln(w, m); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return fmt.Errorf("usage: version | rows | ROW N")
+}
+
+// version is the release of Go, and of what the program is about if that is a module.
+func version() string {
+	v := runtime.Version()
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, dep := range info.Deps {
+			if dep.Path == "github.com/sourcegraph/conc" || dep.Path == "golang.org/x/sync" {
+				v += ", " + dep.Path + " " + dep.Version
+			}
+		}
+	}
+	return v
+}
+
+// Resident is how many bytes of memory the process has now, as the system counts them: the
+// same measure in every language. It is zero where there is no /proc.
+func Resident() int64 {
+	b, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return 0
+	}
+	f := strings.Fields(string(b))
+	if len(f) < 2 {
+		return 0
+	}
+	pages, _ := strconv.ParseInt(f[1], 10, 64)
+	return pages * int64(os.Getpagesize())
+}

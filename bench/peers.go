@@ -1,0 +1,296 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/goasyncio/asyncio/bench/internal/peer"
+)
+
+// The peers, by the names that the tables and -peers use.
+const (
+	library       = "asyncio"
+	limit         = "iter.Pull"
+	goroutines    = "goroutines"
+	goroutinesAll = "goroutines, all cores"
+	concPeer      = "conc"
+	tokio         = "tokio"
+	cpython       = "CPython"
+	uvloop        = "uvloop"
+	node          = "Node"
+)
+
+// A program is a peer as it can be run.
+type program struct {
+	name    string
+	command []string
+	slow    bool // gets the smaller n of a job
+	all     bool // runs on all cores, not on one
+	version string
+	rows    map[string]bool
+}
+
+// errAbsent says that something a peer needs is not on this machine.
+var errAbsent = errors.New("absent")
+
+func absent(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", errAbsent, fmt.Sprintf(format, args...))
+}
+
+// A candidate is a peer that may be there. prepare builds it and returns the command to run it.
+type candidate struct {
+	name      string
+	slow, all bool
+	prepare   func(s *suite) ([]string, error)
+}
+
+var candidates = []candidate{
+	{name: library, prepare: goProgram("asyncio")},
+	{name: limit, prepare: goProgram("pull")},
+	{name: goroutines, prepare: goProgram("goroutines")},
+	{name: goroutinesAll, prepare: goProgram("goroutines"), all: true},
+	{name: concPeer, prepare: goProgram("conc")},
+	{name: tokio, prepare: tokioProgram},
+	{name: cpython, prepare: cpythonProgram, slow: true},
+	{name: uvloop, prepare: uvloopProgram, slow: true},
+	{name: node, prepare: nodeProgram, slow: true},
+}
+
+// A suite is what is common to all programs.
+type suite struct {
+	dir   string   // of this module
+	build string   // where the programs are built
+	pin   []string // puts a command on one core; empty where that is not possible
+	env   []string
+}
+
+func newSuite() (*suite, error) {
+	out, err := exec.Command("go", "list", "-f", "{{.Dir}}", "github.com/goasyncio/asyncio/bench").Output()
+	if err != nil {
+		return nil, fmt.Errorf("finding the suite: run it in its repository: %w", err)
+	}
+	s := &suite{dir: strings.TrimSpace(string(out))}
+	s.build = filepath.Join(s.dir, ".build")
+	if taskset, err := exec.LookPath("taskset"); err == nil {
+		if core := lastCore(); core != "" {
+			s.pin = []string{taskset, "-c", core}
+		}
+	}
+	for _, v := range os.Environ() {
+		if !changesSpeed(v) {
+			s.env = append(s.env, v)
+		}
+	}
+	return s, os.MkdirAll(s.build, 0o777)
+}
+
+// changesSpeed reports whether an environment variable would change how fast a peer is.
+func changesSpeed(v string) bool {
+	name, _, _ := strings.Cut(v, "=")
+	switch name {
+	case "GOMAXPROCS", "GOGC", "GOMEMLIMIT", "GODEBUG", "ASYNCIODEBUG", "NODE_OPTIONS", "MALLOC_ARENA_MAX":
+		return true
+	}
+	return strings.HasPrefix(name, "PYTHON")
+}
+
+// lastCore is the last of the cores that this process may use; the first has the most interrupts.
+func lastCore() string {
+	b, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return ""
+	}
+	_, list, _ := strings.Cut(string(b), "Cpus_allowed_list:")
+	list, _, _ = strings.Cut(list, "\n")
+	list = strings.TrimSpace(list)
+	return list[strings.LastIndexAny(list, "-,")+1:]
+}
+
+// find prepares a peer. It fails with errAbsent if the machine lacks what that needs.
+func (s *suite) find(c candidate) (*program, error) {
+	command, err := c.prepare(s)
+	if err != nil {
+		return nil, err
+	}
+	p := &program{name: c.name, command: command, slow: c.slow, all: c.all, rows: map[string]bool{}}
+	version, err := s.call(p, "version")
+	if err != nil {
+		return nil, err
+	}
+	p.version = strings.TrimSpace(version)
+	rows, err := s.call(p, "rows")
+	if err != nil {
+		return nil, err
+	}
+	for _, row := range strings.Fields(rows) {
+		p.rows[row] = true
+	}
+	return p, nil
+}
+
+// callLimit is how long one call of a program may take.
+const callLimit = 3 * time.Minute
+
+// call runs a program on its core, or cores, and returns what it prints.
+func (s *suite) call(p *program, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), callLimit)
+	defer cancel()
+	command := slices.Concat(p.command, args)
+	env := s.env
+	if !p.all {
+		command = slices.Concat(s.pin, command)
+		env = append(slices.Clone(env), "GOMAXPROCS=1")
+	}
+	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
+	cmd.Env = env
+	out, err := output(cmd)
+	if err != nil {
+		return "", fmt.Errorf("%s %s: %w", p.name, strings.Join(args, " "), err)
+	}
+	return out, nil
+}
+
+// measure runs one row and reads what it prints.
+func (s *suite) measure(p *program, row string, n int) ([]peer.Measurement, error) {
+	out, err := s.call(p, row, fmt.Sprint(n))
+	if err != nil {
+		return nil, err
+	}
+	var all []peer.Measurement
+	for l := range strings.Lines(out) {
+		m, err := peer.Parse(l)
+		if err != nil {
+			return nil, fmt.Errorf("%s %s: %w", p.name, row, err)
+		}
+		all = append(all, m)
+	}
+	if len(all) == 0 {
+		return nil, fmt.Errorf("%s %s: it printed nothing", p.name, row)
+	}
+	return all, nil
+}
+
+// output runs cmd and returns its standard output; the error has its standard error.
+func output(cmd *exec.Cmd) (string, error) {
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("%w\n%s", err, stderr.String())
+	}
+	return string(out), nil
+}
+
+func goProgram(name string) func(*suite) ([]string, error) {
+	return func(s *suite) ([]string, error) {
+		file := filepath.Join(s.build, name)
+		cmd := exec.Command("go", "build", "-o", file, "./peers/"+name)
+		cmd.Dir = s.dir
+		_, err := output(cmd)
+		return []string{file}, err
+	}
+}
+
+// registry is where Debian installs the sources of Rust libraries.
+const registry = "/usr/share/cargo/registry"
+
+func tokioProgram(s *suite) ([]string, error) {
+	cargo, err := exec.LookPath("cargo")
+	if err != nil {
+		return nil, absent("no cargo")
+	}
+	installed, _ := filepath.Glob(filepath.Join(registry, "tokio-1.*"))
+	if len(installed) == 0 {
+		return nil, absent("no sources of tokio in %s: apt-get install librust-tokio-dev", registry)
+	}
+	dir := filepath.Join(s.build, "tokio")
+	if err := copyTree(dir, filepath.Join(s.dir, "peers", "tokio")); err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(cargo, "build", "--release", "--offline", "--quiet",
+		"--config", `source.crates-io.replace-with="installed"`,
+		"--config", fmt.Sprintf("source.installed.directory=%q", registry))
+	cmd.Dir = dir
+	_, version, _ := strings.Cut(filepath.Base(installed[len(installed)-1]), "-")
+	rustc, _ := output(exec.Command("rustc", "--version"))
+	if f := strings.Fields(rustc); len(f) > 1 {
+		version += ", Rust " + f[1]
+	}
+	cmd.Env = append(slices.Clone(s.env), "TOKIO_VERSION="+version)
+	_, err = output(cmd)
+	return []string{filepath.Join(dir, "target", "release", "tokio-rows")}, err
+}
+
+// copyTree brings the files in from up to date in to, and leaves those that are alone.
+func copyTree(to, from string) error {
+	return filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		below, err := filepath.Rel(from, path)
+		if err != nil {
+			return err
+		}
+		target := filepath.Join(to, below)
+		if d.IsDir() {
+			return os.MkdirAll(target, 0o777)
+		}
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		if old, err := os.ReadFile(target); err == nil && bytes.Equal(old, b) {
+			return nil
+		}
+		return os.WriteFile(target, b, 0o666)
+	})
+}
+
+// python returns the first of these interpreters for which the statement does not fail.
+func python(statement string, interpreters ...string) string {
+	for _, file := range interpreters {
+		if path, err := exec.LookPath(file); err == nil && exec.Command(path, "-c", statement).Run() == nil {
+			return path
+		}
+	}
+	return ""
+}
+
+func cpythonProgram(s *suite) ([]string, error) {
+	interpreters := []string{os.Getenv("ASYNCIO_CPYTHON"), "python3.13", "python3"}
+	if home, err := os.UserHomeDir(); err == nil {
+		more, _ := filepath.Glob(filepath.Join(home, ".pyenv", "versions", "3.13.*", "bin", "python3.13"))
+		interpreters = append(interpreters, more...)
+	}
+	file := python("import sys; sys.exit(sys.version_info[:2] != (3, 13) or sys.implementation.name != 'cpython')", interpreters...)
+	if file == "" {
+		return nil, absent("no CPython 3.13: name one in ASYNCIO_CPYTHON")
+	}
+	return []string{file, filepath.Join(s.dir, "peers", "python", "main.py")}, nil
+}
+
+func uvloopProgram(s *suite) ([]string, error) {
+	file := python("import sys, uvloop; sys.exit(sys.version_info < (3, 11))", "/usr/bin/python3", "python3")
+	if file == "" {
+		return nil, absent("no Python with uvloop: apt-get install python3-uvloop")
+	}
+	return []string{file, filepath.Join(s.dir, "peers", "python", "main.py"), "--uvloop"}, nil
+}
+
+func nodeProgram(s *suite) ([]string, error) {
+	for _, name := range []string{"node", "nodejs"} {
+		if file, err := exec.LookPath(name); err == nil {
+			return []string{file, filepath.Join(s.dir, "peers", "node", "main.mjs")}, nil
+		}
+	}
+	return nil, absent("no node: apt-get install nodejs")
+}

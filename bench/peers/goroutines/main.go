@@ -1,0 +1,271 @@
+// The rows of the comparison, as a Go program that uses goroutines, channels and errgroup.
+package main
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/goasyncio/asyncio/bench/internal/peer"
+	"golang.org/x/sync/errgroup"
+)
+
+var rows = map[string]peer.Row{
+	"yield1":             peer.Timed("yield1", yields),
+	"yield2":             peer.Timed("yield2", yieldsOfTwo),
+	"spawn":              peer.Timed("spawn", spawnAndAwait),
+	"gather_now":         peer.Timed("gather_now", gather(func() int { return 1 })),
+	"gather_suspend":     peer.Timed("gather_suspend", gather(func() int { runtime.Gosched(); return 1 })),
+	"queue1":             peer.Timed("queue1", channelPingPong),
+	"queue1000":          peer.Timed("queue1000", channelThroughput),
+	"lock":               peer.Timed("lock", uncontended),
+	"lock100":            peer.Timed("lock100", contended),
+	"sleepers":           peer.Timed("sleepers", sleepers),
+	"suspended":          suspended,
+	"growth":             growth,
+	"timer":              peer.Timed("timer", timers),
+	"cancel":             cancels,
+	"taskgroup":          peer.Timed("taskgroup", errorGroup),
+	"threadsafe":         peer.Timed("threadsafe", functionsToOne),
+	"threadsafe_latency": peer.Timed("threadsafe_latency", functionAndAnswer),
+	"tothread":           peer.Timed("tothread", spawnAndAwait), // a goroutine is where one would block
+}
+
+func main() { peer.Main(rows) }
+
+func yields(n int) error {
+	for range n {
+		runtime.Gosched()
+	}
+	return nil
+}
+
+func yieldsOfTwo(n int) error {
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() { _ = yields(n / 2) })
+	}
+	wg.Wait()
+	return nil
+}
+
+func spawnAndAwait(n int) error {
+	for range n {
+		result := make(chan int, 1)
+		go func() { result <- 1 }()
+		<-result
+	}
+	return nil
+}
+
+const groupSize = 1000
+
+// gather starts 1000 and has their results in order: each writes its own element.
+func gather(child func() int) func(n int) error {
+	return func(n int) error {
+		for range max(1, n/groupSize) {
+			results := make([]int, groupSize)
+			var wg sync.WaitGroup
+			for i := range results {
+				wg.Go(func() { results[i] = child() })
+			}
+			wg.Wait()
+		}
+		return nil
+	}
+}
+
+func channelPingPong(n int) error {
+	ping, pong := make(chan int, 1), make(chan int, 1)
+	go func() {
+		for v := range ping {
+			pong <- v
+		}
+		close(pong)
+	}()
+	for i := range n {
+		ping <- i
+		<-pong
+	}
+	close(ping)
+	<-pong
+	return nil
+}
+
+func channelThroughput(n int) error {
+	c := make(chan int, 1000)
+	go func() {
+		defer close(c)
+		for i := range n {
+			c <- i
+		}
+	}()
+	got := 0
+	for range c {
+		got++
+	}
+	if got != n {
+		return fmt.Errorf("got %d", got)
+	}
+	return nil
+}
+
+func uncontended(n int) error {
+	var mu sync.Mutex
+	held := 0
+	for range n {
+		mu.Lock()
+		held++
+		mu.Unlock()
+	}
+	if held != n {
+		return fmt.Errorf("held %d times", held)
+	}
+	return nil
+}
+
+const contenders = 100
+
+func contended(n int) error {
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for range contenders {
+		wg.Go(func() {
+			for range max(1, n/contenders) {
+				mu.Lock()
+				runtime.Gosched()
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	return nil
+}
+
+func sleepers(n int) error {
+	var wg sync.WaitGroup
+	for range n {
+		wg.Go(func() { time.Sleep(time.Millisecond) })
+	}
+	wg.Wait()
+	return nil
+}
+
+// suspend makes n goroutines that wait for a channel to be closed, and closes it.
+func suspend(n int) (create, finish time.Duration, bytes int64) {
+	before := peer.Resident()
+	start := time.Now()
+	gate := make(chan struct{})
+	var waiting, ended sync.WaitGroup
+	waiting.Add(n)
+	for range n {
+		ended.Go(func() {
+			waiting.Done()
+			<-gate
+		})
+	}
+	waiting.Wait()
+	create = time.Since(start)
+	bytes = peer.Resident() - before
+
+	start = time.Now()
+	close(gate)
+	ended.Wait()
+	return create, time.Since(start), bytes
+}
+
+func suspended(n int) ([]peer.Measurement, error) {
+	create, finish, bytes := suspend(n)
+	return []peer.Measurement{
+		{Row: "suspended_create", N: n, Total: create, Bytes: bytes},
+		{Row: "suspended_finish", N: n, Total: finish},
+	}, nil
+}
+
+func growth(n int) ([]peer.Measurement, error) {
+	create, finish, bytes := suspend(n)
+	return []peer.Measurement{{Row: "growth", N: n, Total: create + finish, Bytes: bytes}}, nil
+}
+
+func timers(n int) error {
+	for range n {
+		time.AfterFunc(time.Hour, func() {}).Stop()
+	}
+	return nil
+}
+
+// cancels ends n goroutines with one context, which is how goroutines are cancelled.
+func cancels(n int) ([]peer.Measurement, error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	errs := make([]error, n)
+	var waiting, ended sync.WaitGroup
+	waiting.Add(n)
+	for i := range errs {
+		ended.Go(func() {
+			waiting.Done()
+			<-ctx.Done()
+			errs[i] = ctx.Err()
+		})
+	}
+	waiting.Wait()
+	start := time.Now()
+	cancel()
+	ended.Wait()
+	took := time.Since(start)
+	for _, err := range errs {
+		if err == nil {
+			return nil, fmt.Errorf("one was not cancelled")
+		}
+	}
+	return []peer.Measurement{{Row: "cancel", N: n, Total: took}}, nil
+}
+
+func errorGroup(n int) error {
+	for range max(1, n/groupSize) {
+		g, _ := errgroup.WithContext(context.Background())
+		for range groupSize {
+			g.Go(func() error { return nil })
+		}
+		if err := g.Wait(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// functionsToOne has one goroutine run the functions that another sends.
+func functionsToOne(n int) error {
+	functions := make(chan func(), 1024)
+	calls := 0
+	go func() {
+		defer close(functions)
+		for range n {
+			functions <- func() { calls++ }
+		}
+	}()
+	for f := range functions {
+		f()
+	}
+	if calls != n {
+		return fmt.Errorf("%d calls", calls)
+	}
+	return nil
+}
+
+func functionAndAnswer(n int) error {
+	functions := make(chan func())
+	go func() {
+		defer close(functions)
+		answer := make(chan struct{}, 1)
+		for range n {
+			functions <- func() { answer <- struct{}{} }
+			<-answer
+		}
+	}()
+	for f := range functions {
+		f()
+	}
+	return nil
+}

@@ -1,0 +1,399 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/goasyncio/asyncio/bench/internal/peer"
+)
+
+// A results is what a run has measured.
+type results struct {
+	rounds int
+	pinned bool
+	date   time.Time
+	took   time.Duration
+	peers  []peerVersion // that are there, in the order of the tables
+	absent []string
+	raw    []string
+
+	times map[cell][]float64 // ns of one of n, a value for each round
+	bytes map[cell][]float64 // bytes of one of n
+	sizes map[int]bool       // n of the curve
+}
+
+type peerVersion struct{ name, version string }
+
+// A cell is where a row (see label) and a peer meet.
+type cell struct{ label, peer string }
+
+func (r *results) add(round int, name string, measured []peer.Measurement) {
+	if r.times == nil {
+		r.times, r.bytes, r.sizes = map[cell][]float64{}, map[cell][]float64{}, map[int]bool{}
+	}
+	var both time.Duration // creating and finishing, a point of the curve
+	for _, m := range measured {
+		r.raw = append(r.raw, fmt.Sprintf("%d,%s,%v\n", round, name, m))
+		c := cell{label(m.Row, m.N), name}
+		r.times[c] = append(r.times[c], float64(m.Total)/float64(m.N))
+		if m.Bytes > 0 {
+			r.bytes[c] = append(r.bytes[c], float64(m.Bytes)/float64(m.N))
+		}
+		switch m.Row {
+		case "growth":
+			r.sizes[m.N] = true
+		case "suspended_create", "suspended_finish":
+			both += m.Total
+		}
+	}
+	if both > 0 {
+		n := measured[0].N
+		r.sizes[n] = true
+		c := cell{label("growth", n), name}
+		r.times[c] = append(r.times[c], float64(both)/float64(n))
+	}
+}
+
+func median(v []float64) float64 {
+	if len(v) == 0 {
+		return math.NaN()
+	}
+	v = slices.Sorted(slices.Values(v))
+	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
+}
+
+// spread is how far the values lie apart: half of what is between the quartiles, as a part of the median.
+func spread(v []float64) float64 {
+	if len(v) < 3 {
+		return math.NaN()
+	}
+	v = slices.Sorted(slices.Values(v))
+	return (v[len(v)*3/4] - v[len(v)/4]) / 2 / median(v)
+}
+
+// time is the median time of one of a row, NaN if it was not measured. The limit has one row of
+// its own, which is what it is to both kinds of yield.
+func (r *results) time(row, name string) float64 {
+	if name == limit && (row == "yield1" || row == "yield2") {
+		row = "switch"
+	}
+	return median(r.times[cell{row, name}])
+}
+
+func (r *results) names() []string {
+	var names []string
+	for _, p := range r.peers {
+		names = append(names, p.name)
+	}
+	return names
+}
+
+// measured are the lines that there is something to say about.
+func (r *results) measured() []line {
+	return slices.DeleteFunc(slices.Clone(lines), func(l line) bool { return math.IsNaN(r.time(l.row, library)) })
+}
+
+// A table is a head and lines below it.
+type table [][]string
+
+func (t table) markdown() string {
+	var b strings.Builder
+	for i, l := range t {
+		fmt.Fprintf(&b, "| %s |\n", strings.Join(l, " | "))
+		if i == 0 {
+			b.WriteString("| --- |" + strings.Repeat(" ---: |", len(l)-1) + "\n")
+		}
+	}
+	return b.String()
+}
+
+func (t table) terminal(w io.Writer) error {
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, l := range t {
+		if _, err := fmt.Fprintln(tw, strings.ReplaceAll(strings.Join(l, "\t"), "**", "")); err != nil {
+			return err
+		}
+	}
+	return tw.Flush()
+}
+
+const nothing = "–" // in a table: not measured
+
+// digits writes v with two significant digits, and without an exponent.
+func digits(v float64) string {
+	switch {
+	case math.IsNaN(v):
+		return nothing
+	case v >= 10:
+		return fmt.Sprintf("%.0f", v)
+	case v >= 1:
+		return fmt.Sprintf("%.1f", v)
+	case v >= 0.095:
+		return fmt.Sprintf("%.2f", v)
+	}
+	return fmt.Sprintf("%.3f", v)
+}
+
+// grouped writes v with a comma every three digits.
+func grouped(v float64) string {
+	if math.IsNaN(v) {
+		return nothing
+	}
+	if v < 100 {
+		return digits(v)
+	}
+	s := fmt.Sprintf("%.0f", v)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+// ratios is the time of this library by the time of each peer. Where it is behind, the figure is bold.
+func (r *results) ratios() table {
+	t := table{append([]string{"asyncio divided by"}, r.names()[1:]...)}
+	for _, l := range r.measured() {
+		cells := []string{l.title}
+		for _, name := range r.names()[1:] {
+			v := r.time(l.row, library) / r.time(l.row, name)
+			s := digits(v)
+			if v > 1 {
+				s = "**" + s + "**"
+			}
+			cells = append(cells, s)
+		}
+		t = append(t, cells)
+	}
+	return t
+}
+
+func (r *results) absolute() table {
+	t := table{append([]string{"nanoseconds", "for one"}, r.names()...)}
+	for _, l := range r.measured() {
+		cells := []string{l.title, l.unit}
+		for _, name := range r.names() {
+			cells = append(cells, grouped(r.time(l.row, name)))
+		}
+		t = append(t, cells)
+	}
+	return t
+}
+
+// curve is the time of one task, created, suspended and finished, among n of them.
+func (r *results) curve() table {
+	var names []string
+	for _, name := range r.names() {
+		if name != limit && name != concPeer {
+			names = append(names, name)
+		}
+	}
+	t := table{append([]string{"nanoseconds for a task of"}, names...)}
+	for _, n := range r.ns() {
+		cells := []string{grouped(float64(n))}
+		for _, name := range names {
+			cells = append(cells, grouped(r.time(label("growth", n), name)))
+		}
+		t = append(t, cells)
+	}
+	cells := []string{"largest / smallest"}
+	for _, name := range names {
+		cells = append(cells, digits(r.grows(name)))
+	}
+	return append(t, cells)
+}
+
+func (r *results) ns() []int {
+	var ns []int
+	for n := range r.sizes {
+		ns = append(ns, n)
+	}
+	slices.Sort(ns)
+	return ns
+}
+
+// grows is the largest cost of a task on the curve by the smallest.
+func (r *results) grows(name string) float64 {
+	least, most := math.NaN(), math.NaN()
+	for _, n := range r.ns() {
+		if v := r.time(label("growth", n), name); !math.IsNaN(v) {
+			if math.IsNaN(least) {
+				least, most = v, v
+			}
+			least, most = min(least, v), max(most, v)
+		}
+	}
+	return most / least
+}
+
+func (r *results) memory() table {
+	t := table{{"bytes for one suspended task"}, {grouped(float64(r.suspendedN()))}}
+	for _, name := range r.names() {
+		if v := median(r.bytes[cell{"suspended_create", name}]); !math.IsNaN(v) {
+			t[0] = append(t[0], name)
+			t[1] = append(t[1], grouped(v))
+		}
+	}
+	return t
+}
+
+// suspendedN is n of the row suspended, which is the largest of the curve.
+func (r *results) suspendedN() int {
+	ns := r.ns()
+	if len(ns) == 0 {
+		return 0
+	}
+	return ns[len(ns)-1]
+}
+
+// met compares with the targets.
+func (r *results) met() table {
+	t := table{{"row", "against", "at most", "measured", "met"}}
+	judge := func(row, against, atMost string, v, limit float64) {
+		if math.IsNaN(v) {
+			return
+		}
+		met := "yes"
+		if v > limit {
+			met = "**no**"
+		}
+		t = append(t, []string{row, against, atMost, digits(v), met})
+	}
+	for _, g := range targets {
+		mine, best := r.time(g.row, library), math.NaN()
+		of := r.time
+		if g.what == inBytes {
+			of = func(row, name string) float64 { return median(r.bytes[cell{row, name}]) }
+			mine = of(g.row, library)
+		}
+		for _, name := range g.against {
+			if v := of(g.row, name); math.IsNaN(best) || v < best {
+				best = v
+			}
+		}
+		row, against := title(g.row), strings.Join(g.against, " or ")
+		switch g.what {
+		case inBytes:
+			row += ", bytes"
+		case plusSwitches:
+			best += r.time("switch", limit)
+			against += " + 2 switches"
+		}
+		judge(row, against, fmt.Sprint(g.atMost), mine/best, g.atMost)
+	}
+	if len(r.ns()) > 1 {
+		judge("cost of a task, growing n", "itself", fmt.Sprint(flatWithin), r.grows(library), flatWithin)
+	}
+	return t
+}
+
+// uncertain says how far rounds lay apart.
+func (r *results) uncertain() string {
+	var all []float64
+	for _, v := range r.times {
+		if s := spread(v); !math.IsNaN(s) {
+			all = append(all, s)
+		}
+	}
+	if len(all) == 0 {
+		return "There are too few rounds to say how far they lie apart."
+	}
+	slices.Sort(all)
+	return fmt.Sprintf("Half the distance between the quartiles of the rounds is %.0f%% of the median in the middle row, %.0f%% in the worst.",
+		100*median(all), 100*all[len(all)-1])
+}
+
+func (r *results) environment() string {
+	var b strings.Builder
+	where := "Each program had one core"
+	if !r.pinned {
+		where = "Programs were not held to one core, there is no taskset"
+	}
+	fmt.Fprintf(&b, "%s, %s/%s, %d cores of %s. %s. Rounds: %d. Minutes: %.0f. %s\n\n",
+		r.date.Format("January 2006"), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), cpuModel(), where, r.rounds, r.took.Minutes(), r.uncertain())
+	for _, p := range r.peers {
+		fmt.Fprintf(&b, "- %s: %s\n", p.name, p.version)
+	}
+	for _, a := range r.absent {
+		fmt.Fprintf(&b, "- absent: %s\n", a)
+	}
+	return b.String()
+}
+
+func cpuModel() string {
+	b, _ := os.ReadFile("/proc/cpuinfo")
+	_, name, ok := strings.Cut(string(b), "model name")
+	if !ok {
+		return "an unnamed processor"
+	}
+	name, _, _ = strings.Cut(name, "\n")
+	return strings.TrimSpace(strings.TrimLeft(name, "\t :"))
+}
+
+// sections are what is written, by the names that the document marks their places with.
+func (r *results) sections() []section {
+	return []section{
+		{"environment", r.environment()},
+		{"ratios", r.ratios().markdown()},
+		{"targets", r.met().markdown()},
+		{"growth", r.curve().markdown()},
+		{"memory", r.memory().markdown()},
+		{"absolute", r.absolute().markdown()},
+	}
+}
+
+type section struct{ name, text string }
+
+func (r *results) writeTerminal(w io.Writer) error {
+	if _, err := fmt.Fprintf(w, "%s\n", r.environment()); err != nil {
+		return err
+	}
+	tables := []table{r.ratios(), r.met(), r.absolute()}
+	if len(r.sizes) > 0 {
+		tables = append(tables, r.curve())
+	}
+	if len(r.bytes) > 0 {
+		tables = append(tables, r.memory())
+	}
+	for _, t := range tables {
+		if err := t.terminal(w); err != nil {
+			return err
+		}
+		if _, err := fmt.Fprintln(w); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *results) writeDocument(file string) error {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	doc, err := fill(string(b), r.sections())
+	if err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	return os.WriteFile(file, []byte(doc), 0o666)
+}
+
+// fill puts each section between its two marks, and leaves everything else as it is.
+func fill(doc string, sections []section) (string, error) {
+	for _, s := range sections {
+		begin, end := fmt.Sprintf("<!-- measured: %s -->\n", s.name), fmt.Sprintf("<!-- end: %s -->\n", s.name)
+		before, rest, ok := strings.Cut(doc, begin)
+		_, after, ended := strings.Cut(rest, end)
+		if !ok || !ended {
+			return "", fmt.Errorf("no place for %s: it goes between %q and %q", s.name, begin, end)
+		}
+		doc = before + begin + s.text + end + after
+	}
+	return doc, nil
+}
