@@ -135,7 +135,11 @@ func (c *completion[F]) next(ctx context.Context) (f F, ok bool, err error) {
 		case c.late:
 			return f, false, &TimeoutError{When: c.timer.when}
 		}
-		if woken, err := c.waiters.wait(ctx, c, "AsCompleted"); err != nil {
+		t, err := taskOf(ctx, "AsCompleted")
+		if err != nil {
+			return f, false, err
+		}
+		if woken, err := c.waiters.wait(ctx, t, c); err != nil {
 			if woken {
 				c.waiters.wakeNext()
 			}

@@ -72,7 +72,7 @@ func (c *Condition) Wait(ctx context.Context) error {
 		return err // it could not be re-acquired
 	}
 	lock.Release()
-	_, err = c.queue.wait(ctx, c, "Wait")
+	_, err = c.queue.wait(ctx, t, c)
 	for {
 		e := lock.acquire(context.WithoutCancel(ctx), t)
 		if e == nil {

@@ -178,11 +178,12 @@ type trace []uintptr
 const maxCallers = 16
 
 // created returns where the library was called from, nil outside debug mode.
-func (l *EventLoop) created() trace {
+func (l *EventLoop) created() *trace {
 	if !l.debug() {
 		return nil
 	}
-	return callers(maxCallers)
+	tr := trace(callers(maxCallers))
+	return &tr
 }
 
 // remember is D3.
@@ -192,8 +193,11 @@ func (f *future) remember() {
 	}
 }
 
-func (tr trace) String() string {
-	return formatFrames(userFrames(tr), "", "\n")
+func (tr *trace) String() string {
+	if tr == nil {
+		return ""
+	}
+	return formatFrames(userFrames(*tr), "", "\n")
 }
 
 // callers returns up to n callers of the caller; all, if n is zero.

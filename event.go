@@ -29,7 +29,7 @@ func (e *Event) Wait(ctx context.Context) error {
 	if err := e.bind(t, "Wait"); err != nil {
 		return err
 	}
-	_, err = e.queue.wait(ctx, e, "Wait")
+	_, err = e.queue.wait(ctx, t, e)
 	return err
 }
 

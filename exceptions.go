@@ -105,7 +105,7 @@ func (l *EventLoop) CallExceptionHandler(c ExceptionContext) {
 }
 
 // source returns where what c is about was made.
-func (c ExceptionContext) source() trace {
+func (c ExceptionContext) source() *trace {
 	if c.Task != nil {
 		if r := c.Task.core().report; r != nil {
 			return r.created
@@ -192,7 +192,7 @@ type report struct {
 	name       string
 	pc         uintptr
 
-	created trace           // D3
+	created *trace          // D3
 	cancel  *CancelledError // the last that was asked of the task; in debug mode
 }
 

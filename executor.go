@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 )
@@ -31,6 +32,7 @@ type ThreadPoolExecutor struct {
 	mu      sync.Mutex
 	changed sync.Cond
 	queue   []func()
+	head    int // of the queue: what is before it has been taken
 	max     int
 	workers int
 	closed  bool
@@ -58,6 +60,10 @@ func (e *ThreadPoolExecutor) Submit(job func()) error {
 	if e.closed {
 		return ErrExecutorShutdown
 	}
+	if e.head > len(e.queue)/2 { // not often enough to matter
+		e.queue = slices.Delete(e.queue, 0, e.head)
+		e.head = 0
+	}
 	e.queue = append(e.queue, job)
 	if e.workers < e.max {
 		e.workers++
@@ -72,7 +78,7 @@ func (e *ThreadPoolExecutor) work() {
 		// A job that exits its goroutine takes this worker with it.
 		e.mu.Lock()
 		defer e.mu.Unlock()
-		if !finished && len(e.queue) > 0 {
+		if !finished && e.head < len(e.queue) {
 			go e.work()
 			return
 		}
@@ -81,14 +87,14 @@ func (e *ThreadPoolExecutor) work() {
 	}()
 	for {
 		e.mu.Lock()
-		if len(e.queue) == 0 {
+		if e.head == len(e.queue) {
 			finished = true
 			e.mu.Unlock()
 			return
 		}
-		job := e.queue[0]
-		e.queue[0] = nil
-		e.queue = e.queue[1:]
+		job := e.queue[e.head]
+		e.queue[e.head] = nil
+		e.head++
 		e.mu.Unlock()
 		job()
 	}

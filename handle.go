@@ -12,7 +12,7 @@ type Handle struct {
 	loop      *EventLoop
 	fn        func()
 	cancelled atomic.Bool
-	created   trace           // in debug mode
+	created   *trace          // in debug mode
 	ctx       context.Context // of the task that scheduled it, nil if none did
 }
 

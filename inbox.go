@@ -17,9 +17,18 @@ type inbox struct {
 	emptying bool        // an arrival that schedules must not start on the next list (X1); the loop's
 
 	mu     sync.Mutex
-	list   []callback
-	spare  []callback // the emptied list, to be filled next
+	first  *inboxBlock // of the list, nil if it is empty
+	last   *inboxBlock
+	spare  *inboxBlock // emptied, to be filled next
 	closed bool
+}
+
+// inboxBlock is a part of the list. A slice would be copied each time it has to grow, and it
+// grows without limit while other goroutines are faster than the loop.
+type inboxBlock struct {
+	next *inboxBlock
+	n    int
+	cbs  [126]callback
 }
 
 // An arrival is something posted that acts on the loop where it is taken in, instead
@@ -34,29 +43,53 @@ func (l *EventLoop) post(cb callback) error {
 		b.mu.Unlock()
 		return ErrLoopClosed
 	}
-	b.list = append(b.list, cb)
+	k := b.last
+	if k == nil || k.n == len(k.cbs) {
+		k = b.grow()
+	}
+	k.cbs[k.n] = cb
+	k.n++
 	b.some.Store(true)
 	b.mu.Unlock()
 	l.drv.Wake()
 	return nil
 }
 
+// grow appends an empty block to the list.
+func (b *inbox) grow() *inboxBlock {
+	k := b.spare
+	if k == nil {
+		k = new(inboxBlock)
+	}
+	b.spare = nil
+	if b.last == nil {
+		b.first = k
+	} else {
+		b.last.next = k
+	}
+	b.last = k
+	return k
+}
+
 func (l *EventLoop) emptyInbox() {
 	b := &l.inbox
 	b.mu.Lock()
-	list := b.list
-	b.list, b.spare = b.spare[:0], nil
+	first := b.first
+	b.first, b.last = nil, nil
 	b.some.Store(false)
 	b.mu.Unlock()
 	b.emptying = true
-	for i, cb := range list {
-		list[i] = nil
-		l.admit(cb)
+	for k := first; k != nil; k = k.next {
+		for _, cb := range k.cbs[:k.n] {
+			l.admit(cb)
+		}
 	}
 	b.emptying = false
-	if cap(list) <= 1<<14 {
+	if first != nil {
+		clear(first.cbs[:first.n])
+		first.next, first.n = nil, 0
 		b.mu.Lock()
-		b.spare = list[:0]
+		b.spare = first
 		b.mu.Unlock()
 	}
 }
@@ -74,13 +107,15 @@ func (l *EventLoop) admit(cb callback) {
 var outside = new(future)
 
 // close refuses all further posts and returns what had been accepted.
-func (b *inbox) close() []callback {
+func (b *inbox) close() (accepted []callback) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	list := b.list
-	b.list, b.spare, b.closed = nil, nil, true
+	for k := b.first; k != nil; k = k.next {
+		accepted = append(accepted, k.cbs[:k.n]...)
+	}
+	b.first, b.last, b.spare, b.closed = nil, nil, nil, true
 	b.some.Store(false)
-	return list
+	return accepted
 }
 
 // CallSoonThreadsafe schedules fn as [EventLoop.CallSoon] does and wakes the loop. Any

@@ -94,7 +94,7 @@ func (c *CapacityLimiter) acquire(ctx context.Context, t *task, borrower any, ca
 			c.wake()
 		}
 	}()
-	err = c.queue.join(ctx, w, c, caller)
+	err = c.queue.join(ctx, t, w, c)
 	acquired = err == nil
 	return err
 }

@@ -50,14 +50,14 @@ func (l *Lock) Acquire(ctx context.Context) error {
 }
 
 func (l *Lock) acquire(ctx context.Context, t *task) error {
-	w := waiter{t: t}
-	if l.tryAcquire(&w) {
+	if !l.locked && !l.queue.hasLive() {
+		l.locked, l.owner = true, t
 		return nil
 	}
 	if err := l.bindTo(t); err != nil {
 		return err
 	}
-	if _, err := l.queue.wait(ctx, l, "Acquire"); err != nil {
+	if _, err := l.queue.wait(ctx, t, l); err != nil {
 		l.passOn()
 		return err
 	}

@@ -52,6 +52,9 @@ type EventLoop struct {
 	goexit   bool // because something called runtime.Goexit
 	stalled  bool // because nothing can happen any more
 
+	waiters      *waiter // that are in no queue, to be used again
+	spareWaiters int     // how many
+
 	stacks  stackPool
 	current *task
 

@@ -104,7 +104,7 @@ func (q *Queue[T]) Put(ctx context.Context, v T) error {
 		if err := q.bind(t); err != nil {
 			return err
 		}
-		if woken, err := q.putters.wait(ctx, q, "Put"); err != nil {
+		if woken, err := q.putters.wait(ctx, t, q); err != nil {
 			if woken && !q.Full() {
 				q.putters.dismissNext() // Q3
 			}
@@ -154,7 +154,7 @@ func (q *Queue[T]) Get(ctx context.Context) (T, error) {
 		if err := q.bind(t); err != nil {
 			return zero, err
 		}
-		if woken, err := q.getters.wait(ctx, q, "Get"); err != nil {
+		if woken, err := q.getters.wait(ctx, t, q); err != nil {
 			if woken && !q.Empty() {
 				q.getters.dismissNext() // Q3
 			}
@@ -247,7 +247,7 @@ func (q *Queue[T]) Join(ctx context.Context) error {
 	if err := q.bind(t); err != nil {
 		return err
 	}
-	_, err = q.joiners.wait(ctx, q, "Join")
+	_, err = q.joiners.wait(ctx, t, q)
 	return err
 }
 

@@ -66,14 +66,17 @@ func (s *semaphore) Acquire(ctx context.Context) error {
 	if err := s.bindTo(t); err != nil {
 		return err
 	}
-	return s.wait(ctx)
+	return s.wait(ctx, t)
 }
 
-func (s *semaphore) wait(ctx context.Context) (err error) {
-	w := new(waiter)
+func (s *semaphore) wait(ctx context.Context, t *task) (err error) {
+	w := t.loop().takeWaiter(t)
 	acquired := false
-	defer func() { s.leave(w, acquired) }() // also when the task is unwound
-	err = s.queue.join(ctx, w, s, "Acquire")
+	defer func() { // also when the task is unwound
+		s.leave(w, acquired)
+		t.loop().giveWaiter(w)
+	}()
+	err = s.queue.join(ctx, t, w, s)
 	acquired = err == nil
 	return err
 }

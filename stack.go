@@ -28,7 +28,7 @@ import "github.com/goasyncio/asyncio/internal/coro"
 //	   another (K5), that one is unwound with it.
 //	K9 The frames between the bottom of a stack and a wait are few and small, which is why some
 //	   functions here are in several parts: a goroutine begins with 2 KiB, of which about 1100
-//	   bytes are for frames, and what does not fit doubles every suspended task and copies its stack.
+//	   bytes are for frames (hence go:noinline here and there), and what does not fit doubles every suspended task and copies its stack.
 
 type stack struct {
 	coro.Coro

@@ -557,7 +557,7 @@ func GroupCompleted[T any](ctx context.Context, tg *TaskGroup) iter.Seq2[*Task[T
 				return
 			}
 			if len(w.done) == 0 {
-				if _, err := w.waiters.wait(ctx, tg, "GroupCompleted"); err != nil {
+				if _, err := w.waiters.wait(ctx, tg.parent, tg); err != nil {
 					yield(nil, err)
 					return
 				}

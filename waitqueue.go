@@ -33,29 +33,65 @@ type waiter struct {
 	woken      bool
 }
 
-// wait parks the current task at the end of the queue until it is woken. On return the
-// waiter has left the queue. The error is that of the wait (W3), or says that there is no
-// task to park, in which case woken is false. on is the primitive, as seen from outside.
-func (q *waitQueue) wait(ctx context.Context, on fmt.Stringer, caller string) (woken bool, err error) {
-	w := new(waiter)
-	err = q.join(ctx, w, on, caller)
-	return w.woken, err
+// wait parks t, the current task, at the end of the queue until it is woken. On return the
+// waiter has left the queue. The error is that of the wait (W3). on is the primitive, as seen
+// from outside.
+func (q *waitQueue) wait(ctx context.Context, t *task, on fmt.Stringer) (woken bool, err error) {
+	if ctx.Err() != nil {
+		return false, context.Cause(ctx)
+	}
+	w := t.loop().takeWaiter(t)
+	q.push(w)
+	defer w.leave() // if the loop is closed meanwhile and unwinds the task
+	err = t.park(ctx, on)
+	return t.loop().giveWaiter(w), err
 }
 
-// join is wait with a waiter of the caller's, who can look at it also when the wait does not
-// return: the loop is closed meanwhile, and the task unwound.
-func (q *waitQueue) join(ctx context.Context, w *waiter, on fmt.Stringer, caller string) error {
-	t, err := taskOf(ctx, caller)
-	if err != nil {
-		return err
-	}
+// join is wait with a waiter of the caller's, who looks at it also when join does not return.
+func (q *waitQueue) join(ctx context.Context, t *task, w *waiter, on fmt.Stringer) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	w.t = t
 	q.push(w)
-	defer q.remove(w)
+	defer w.leave()
 	return t.park(ctx, on)
+}
+
+// takeWaiter returns a waiter for t. A loop keeps some that are done for the next.
+//
+//go:noinline
+func (l *EventLoop) takeWaiter(t *task) *waiter {
+	w := l.waiters
+	if w == nil {
+		return &waiter{t: t}
+	}
+	l.waiters, w.next = w.next, nil
+	l.spareWaiters--
+	w.t = t
+	return w
+}
+
+// giveWaiter takes a waiter back that nobody looks at any more, out of its queue, and returns
+// whether it was woken.
+//
+//go:noinline
+func (l *EventLoop) giveWaiter(w *waiter) (woken bool) {
+	w.leave()
+	woken = w.woken
+	if l.spareWaiters < maxIdle {
+		*w = waiter{next: l.waiters}
+		l.waiters = w
+		l.spareWaiters++
+	}
+	return woken
+}
+
+// leave takes w out of the queue it is in, if any.
+func (w *waiter) leave() {
+	if w.q != nil {
+		w.q.remove(w)
+	}
 }
 
 // pending reports whether the waiter has neither been woken nor cancelled.
@@ -149,6 +185,7 @@ func (q *waitQueue) len() int {
 	return n
 }
 
+//go:noinline
 func (q *waitQueue) push(w *waiter) {
 	w.q = q
 	if q.last == nil {
@@ -160,6 +197,8 @@ func (q *waitQueue) push(w *waiter) {
 }
 
 // remove takes w out of whichever queue it is in.
+//
+//go:noinline
 func (q *waitQueue) remove(w *waiter) {
 	if w.q != q {
 		return
