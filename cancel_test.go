@@ -246,8 +246,9 @@ func TestGather_CancelReachesEveryChild(t *testing.T) {
 			})
 		}
 		a, b := child(), child()
+		c := asyncio.CreateTask(ctx, after(time.Hour, 1, nil))
 		task := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
-			_, err := asyncio.Gather(ctx, a, b)
+			_, err := asyncio.Gather(ctx, a, b, c)
 			if err == nil {
 				proof += 100
 			}
@@ -256,8 +257,8 @@ func TestGather_CancelReachesEveryChild(t *testing.T) {
 		must(t, yields(ctx, 1))
 		is(t, "Cancel", task.Cancel(), true)
 		endsCancelled(t, ctx, task)
-		if !f.Cancelled() || !a.Cancelled() || !b.Cancelled() || proof != 0 {
-			t.Error(f, a, b, proof)
+		if !f.Cancelled() || !a.Cancelled() || !b.Cancelled() || !c.Cancelled() || proof != 0 {
+			t.Error(f, a, b, c, proof)
 		}
 		return nil
 	})

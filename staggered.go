@@ -106,6 +106,9 @@ func (r *race[T]) run(ctx context.Context, before *Event) error {
 	case err != nil:
 		r.errs[i] = err
 		failed.Set()
+		if CurrentTask(ctx).Cancelling() > 0 {
+			return err // or it would look as if the cancel had been swallowed
+		}
 	case r.index >= 0:
 		r.errs[i] = fmt.Errorf("%w: it returned a result after another had won", ErrInvalidState)
 	default:

@@ -87,6 +87,12 @@ func TestStaggeredRace_LosersCleanUp(t *testing.T) {
 
 // A cancel, or the end of the context, in any iteration: all that runs is stopped and waited for.
 func TestStaggeredRace_Left(t *testing.T) {
+	logged := captureLog(t)
+	defer func() {
+		if logged() != "" { // that a cancel was swallowed, say
+			t.Error(logged())
+		}
+	}()
 	for _, how := range []string{"cancel", "context", "both"} {
 		t.Run(how, func(t *testing.T) {
 			run(t, func(ctx context.Context) error {
