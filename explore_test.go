@@ -375,8 +375,8 @@ func TestExplorer_EveryOrderOnce(t *testing.T) {
 	for n, want := range []int{1, 1, 2, 6, 24, 120} {
 		e := &explorer{Virtual: driver.NewVirtual()}
 		l := asyncio.NewEventLoop(context.Background(), asyncio.Driver(e))
-		seen := make(map[string]int)
-		for runs := 1; ; runs++ {
+		seen, before := make(map[string]int), ""
+		for {
 			e.pos = 0
 			var order []byte
 			for i := range n {
@@ -384,7 +384,10 @@ func TestExplorer_EveryOrderOnce(t *testing.T) {
 			}
 			l.Stop()
 			must(t, l.RunForever())
-			seen[string(order)]++
+			if seen[string(order)]++; n > 0 && string(order) <= before { // it would not be, if the others changed places
+				t.Errorf("order %s after %s", order, before)
+			}
+			before = string(order)
 			if !e.next() {
 				break
 			}

@@ -218,8 +218,7 @@ func (w *modelWorld) cancel(n int) {
 	if r := w.requests[n]; r != nil {
 		r.forgiven = true
 	}
-	w.doomed[n] = true
-	w.tasks[n].Cancel()
+	w.doomed[n] = w.tasks[n].Cancel() || w.doomed[n]
 }
 
 // idle is called when nothing moves any more.
@@ -298,6 +297,9 @@ func (w *modelWorld) over() {
 		end()
 		if err := w.tasks[n].Exception(); err != nil && !errors.Is(err, context.Canceled) {
 			w.t.Error(err)
+		}
+		if w.doomed[n] && w.tasks[n].Exception() == nil { // else the error came first, as in CPython
+			w.t.Errorf("task %d: a cancel was lost", n)
 		}
 	}
 	for _, m := range []model{w.locks, w.sems, w.tokens, w.conds} {
