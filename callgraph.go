@@ -94,7 +94,8 @@ func FormatCallGraph(ctx context.Context, f AnyFuture) string {
 	return b.String()
 }
 
-// PrintCallGraph writes what [FormatCallGraph] returns to w. Python: asyncio.print_call_graph.
+// PrintCallGraph writes what [FormatCallGraph] returns to w, and returns w's error. It is for the loop only
+// and does not suspend. Python: asyncio.print_call_graph.
 func PrintCallGraph(ctx context.Context, f AnyFuture, w io.Writer) error {
 	_, err := io.WriteString(w, FormatCallGraph(ctx, f))
 	return err

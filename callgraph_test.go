@@ -365,7 +365,7 @@ func TestCallGraph_Deadlock(t *testing.T) {
 	}
 }
 
-func ExamplePrintCallGraph() {
+func ExampleFutureCallGraph() {
 	_, _ = asyncio.Run(context.Background(), asyncio.Do(func(ctx context.Context) error {
 		f := asyncio.CreateFuture[int](ctx)
 		fetch := asyncio.CreateTask(ctx, f.Await, asyncio.Name("fetch"))
@@ -387,4 +387,25 @@ func ExamplePrintCallGraph() {
 	// Output:
 	// fetch is in asyncio.(*Future[...]).Await
 	// page is in asyncio.Gather[...]
+}
+
+func ExamplePrintCallGraph() {
+	_, _ = asyncio.Run(context.Background(), asyncio.Do(func(ctx context.Context) error {
+		f := asyncio.CreateFuture[int](ctx)
+		asyncio.CreateTask(ctx, f.Await, asyncio.Name("waiter"))
+		_ = asyncio.Sleep(ctx, 0)
+		var graph strings.Builder
+		_ = asyncio.PrintCallGraph(ctx, f, &graph)
+		for line := range strings.Lines(graph.String()) {
+			if !strings.Contains(line, " at /") { // but for the files and lines
+				fmt.Print(line)
+			}
+		}
+		return f.SetResult(1)
+	}))
+	// Output:
+	// * Future, pending
+	//   + Awaited by:
+	//     * Task 'waiter', asyncio.(*Future).Await()
+	//       + Call stack:
 }

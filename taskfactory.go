@@ -33,7 +33,8 @@ type TaskRequest struct {
 
 // Wrap makes the task call around instead of its coroutine. around is to call run, which is the
 // coroutine, and to return what that returned, or an error of its own; it may await. The value of
-// the coroutine goes past it to the task. Of several, the last is outermost.
+// the coroutine goes past it to the task. Of several, the last is outermost. Wrap is for the factory, during
+// its call, and does not suspend. It panics with [ErrInvalidArgument] if around is nil.
 func (r *TaskRequest) Wrap(around func(ctx context.Context, run func(ctx context.Context) error) error) {
 	if around == nil {
 		panic(fmt.Errorf("%w: nil function (in Wrap)", ErrInvalidArgument))
@@ -49,7 +50,8 @@ func (r *TaskRequest) Wrap(around func(ctx context.Context, run func(ctx context
 }
 
 // EagerTaskFactory is a [TaskFactory] that starts each task eagerly unless its creator says otherwise;
-// see [EagerStart]. Python: asyncio.eager_task_factory.
+// see [EagerStart]. It is for the loop only, which calls it, and does not suspend. Python:
+// asyncio.eager_task_factory.
 func EagerTaskFactory(_ *EventLoop, r *TaskRequest) {
 	if !r.EagerStartGiven {
 		r.EagerStart = true

@@ -415,3 +415,50 @@ func ExampleEventLoop_SetTaskFactory() {
 	// greeter ends
 	// <nil>
 }
+
+func ExampleTaskFactory() {
+	numbered := func(prefix string) asyncio.TaskFactory {
+		n := 0
+		return func(_ *asyncio.EventLoop, r *asyncio.TaskRequest) {
+			n++
+			r.Name = fmt.Sprint(prefix, n)
+		}
+	}
+	_, _ = asyncio.Run(context.Background(), asyncio.Do(func(ctx context.Context) error {
+		l, err := asyncio.GetRunningLoop(ctx)
+		if err != nil {
+			return err
+		}
+		l.SetTaskFactory(numbered("worker-"))
+		for range 2 {
+			fmt.Println(asyncio.CreateTask(ctx, asyncio.Do(func(context.Context) error { return nil })).GetName())
+		}
+		return nil
+	}))
+	// Output:
+	// worker-1
+	// worker-2
+}
+
+func ExampleTaskRequest() {
+	type tenant struct{}
+	_, _ = asyncio.Run(context.Background(), asyncio.Do(func(ctx context.Context) error {
+		l, err := asyncio.GetRunningLoop(ctx)
+		if err != nil {
+			return err
+		}
+		l.SetTaskFactory(func(_ *asyncio.EventLoop, r *asyncio.TaskRequest) {
+			r.Context = context.WithValue(r.Context, tenant{}, "acme")
+			r.EagerStart = true
+		})
+		asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
+			fmt.Println("serving", ctx.Value(tenant{}))
+			return nil
+		}))
+		fmt.Println("created")
+		return nil
+	}))
+	// Output:
+	// serving acme
+	// created
+}

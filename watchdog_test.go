@@ -3,6 +3,7 @@ package asyncio_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -107,4 +108,27 @@ func TestWatchdog_Logs(t *testing.T) {
 	if !strings.Contains(logged(), "TestWatchdog_Logs") {
 		t.Errorf("no stack in %s", logged())
 	}
+}
+
+func ExampleStall() {
+	_, _ = asyncio.Run(context.Background(), asyncio.Do(func(ctx context.Context) error {
+		stalls := make(chan asyncio.Stall, 100)
+		l, err := asyncio.GetRunningLoop(ctx)
+		if err != nil {
+			return err
+		}
+		l.SetStallWatchdog(time.Millisecond, func(s asyncio.Stall) {
+			select {
+			case stalls <- s:
+			default:
+			}
+		})
+		_, err = asyncio.CreateTask(ctx, asyncio.Do(func(context.Context) error {
+			s := <-stalls // blocks the loop; asyncio.Recv would not
+			fmt.Println("task", s.Task, "blocks:", s.For >= time.Millisecond, len(s.Stack) > 0)
+			return nil
+		}), asyncio.Name("careless")).Await(ctx)
+		return err
+	}))
+	// Output: task careless blocks: true true
 }
