@@ -85,8 +85,12 @@ func (s *stack) Run() {
 				if t, ok := e.cb.(*task); !ok {
 					l.enter(s, e.cb)
 					e.cb.fire(e.fut)
-				} else if t.stack != nil {
-					p.resumeTask(t, s)
+				} else if other := t.stack; other != nil {
+					l.current = t
+					if signal := other.Resume(); signal != coro.Suspended {
+						p.heed(signal, other, s)
+					}
+					l.current = nil
 				} else {
 					l.begin(t, s)
 					if p.dispatcher != s {
@@ -153,8 +157,12 @@ func (p *stackPool) dispatchOn(t *task) bool {
 			e.cb.fire(e.fut)
 		} else if next == t {
 			return true
-		} else if next.stack != nil {
-			p.resumeTask(next, t.stack)
+		} else if s := next.stack; s != nil {
+			l.current = next
+			if signal := s.Resume(); signal != coro.Suspended {
+				p.heed(signal, s, t.stack)
+			}
+			l.current = nil
 		} else if t.waiter == next.fut && !t.watching {
 			t.covered = true // K5
 			l.begin(next, t.stack)
@@ -170,18 +178,9 @@ func (p *stackPool) dispatchOn(t *task) bool {
 	return false
 }
 
-// resumeTask gives control to a task that is suspended on another stack than below, ours.
-func (p *stackPool) resumeTask(t *task, below *stack) {
-	p.loop.current = t
-	s := t.stack
-	if signal := s.Resume(); signal != coro.Suspended {
-		p.heed(signal, s, below)
-	}
-	p.loop.current = nil
-}
-
 // resume gives control to s and returns when it comes back. It is called on the stack below,
-// nil for the hub's goroutine.
+// nil for the hub's goroutine. Where tasks are resumed it is written out: after a switch every
+// return is mispredicted, and this would be one more.
 func (p *stackPool) resume(s, below *stack) {
 	if signal := s.Resume(); signal != coro.Suspended {
 		p.heed(signal, s, below)
