@@ -13,7 +13,12 @@ import (
 //		return func(ctx context.Context) (int, error) { … }
 //	}
 //
-// Any func(context.Context) (T, error) is one.
+// Any func(context.Context) (T, error) can be one. Where a Coroutine is asked for (by [Run],
+// [CreateTask], [GroupTask]) the function is enough. Where any [Awaitable] is (by [Await], [WaitFor],
+// [Gather], [Shield], [OnDone]) it must be said, because the compiler does not guess T through an
+// interface and answers "does not match asyncio.Awaitable[T] (cannot infer T)":
+//
+//	page, err := asyncio.WaitFor(ctx, asyncio.Coroutine[string](load), time.Second)
 type Coroutine[T any] func(ctx context.Context) (T, error)
 
 // Await runs the coroutine in the calling task, here and now: it is a call. It suspends

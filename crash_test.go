@@ -337,6 +337,20 @@ func TestRun_Shutdown(t *testing.T) {
 	equal(t, "reports", r.messages(), []string{"unhandled exception during asyncio.Run shutdown"})
 }
 
+// A task that the shutdown cancels and that ends otherwise without an error is not reported.
+func TestRun_ShutdownOfATaskThatReturnsAResult(t *testing.T) {
+	r, err := runReporting(t, func(ctx context.Context) error {
+		asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
+			_ = asyncio.Sleep(ctx, time.Hour)
+			asyncio.CurrentTask(ctx).Uncancel()
+			return nil
+		}))
+		return asyncio.Sleep(ctx, 0)
+	})
+	must(t, err)
+	equal(t, "reports", r.messages(), []string(nil))
+}
+
 func TestRunner_SeveralRunsOnOneLoop(t *testing.T) {
 	r := asyncio.NewRunner(t.Context(), asyncio.LoopFactory(sim.NewEventLoop))
 	var background *asyncio.Task[asyncio.None]

@@ -63,6 +63,7 @@
 //	async def f(): return 1          func f(ctx context.Context) (int, error)
 //	async def f(): (no result)       func f(ctx context.Context) error, wrapped: asyncio.Do(f)
 //	f(x)  (a coroutine object)       a closure, or a func that returns Coroutine[T]
+//	f where any awaitable will do    asyncio.Coroutine[int](f), as in WaitFor(ctx, asyncio.Coroutine[int](f), time.Second)
 //	await f()                        f(ctx)
 //	await fut                        fut.Await(ctx), or asyncio.Await(ctx, fut)
 //	create_task(f(), name="x")       CreateTask(ctx, f, Name("x"))
@@ -71,7 +72,7 @@
 //	eager_task_factory               EagerTaskFactory
 //	task.get_coro(), get_context()   GetCoro(), GetContext()
 //	ensure_future(x)                 EnsureFuture(ctx, x)
-//	sleep(1)                         Sleep(ctx, time.Second)
+//	sleep(1)                         Sleep(ctx, time.Second); a bare 1 is a nanosecond, here and in every timeout
 //	gather(a, b)                     Gather(ctx, a, b); of different types: Gather2(ctx, a, b)
 //	gather(…, return_exceptions=True) GatherResults(ctx, …)
 //	wait(ts, timeout=1, return_when=FIRST_COMPLETED)
@@ -95,6 +96,9 @@
 //	fut.set_result, set_exception    SetResult, SetException
 //	fut.result(), exception()        Result, Exception
 //	add_done_callback                AddDoneCallback
+//	set_exception_handler(f)         SetExceptionHandler(f), with an ExceptionContext
+//	loop.add_signal_handler(SIGTERM, f)
+//	                                 signal.Notify(ch, syscall.SIGTERM), and Recv(ctx, ch) or OnRecv(ch) in a task
 //	get_running_loop()               GetRunningLoop(ctx)
 //	new_event_loop()                 NewEventLoop(ctx)
 //	loop.create_future()             CreateFuture[T](ctx)
@@ -123,11 +127,12 @@
 //	loop.run_in_executor(ex, f)      RunInExecutor(ctx, ex, f)
 //	loop.set_default_executor(ex)    SetDefaultExecutor(ex)
 //	staggered.staggered_race(fs, 1)  StaggeredRace(ctx, time.Second, fs...)
+//	loop.call_soon_threadsafe(f)     CallSoonThreadsafe(f)
 //	run_coroutine_threadsafe(c, loop) RunCoroutineThreadsafe(c, loop)
+//	wrap_future(cf)                  cf.Await(ctx)
 //	CancelledError                   ErrCancelled, *CancelledError
 //	InvalidStateError                ErrInvalidState
 //	BrokenBarrierError               ErrBrokenBarrier
-//	None                             None
-//	None (no result)                 None
+//	None, where there is no result   None
 //	contextvars                      context values
 package asyncio

@@ -77,6 +77,9 @@ var (
 	// ErrQueueShutDown is Python's QueueShutDown: nothing can be put any more, and nothing is left.
 	ErrQueueShutDown = errors.New("asyncio: the queue is shut down")
 
+	// ErrExecutorShutdown is what an executor's Submit returns after Shutdown.
+	ErrExecutorShutdown = errors.New("asyncio: the executor has been shut down")
+
 	// ErrKeyboardInterrupt is what Run returns when SIGINT cancelled the main task.
 	ErrKeyboardInterrupt = errors.New("asyncio: interrupted")
 

@@ -2,7 +2,6 @@ package asyncio
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"runtime"
@@ -21,9 +20,6 @@ type Executor interface {
 	// waits for them.
 	Shutdown(wait bool)
 }
-
-// ErrExecutorShutdown is what Submit returns after Shutdown.
-var ErrExecutorShutdown = errors.New("asyncio: the executor has been shut down")
 
 // A ThreadPoolExecutor runs jobs on at most a fixed number of goroutines at a time, first
 // come, first served. It keeps the name that Python programs know; goroutines are made

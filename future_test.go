@@ -48,6 +48,14 @@ func TestFuture_States(t *testing.T) {
 		if err := f.SetException(nil); !errors.Is(err, asyncio.ErrInvalidArgument) {
 			t.Errorf("SetException(nil) = %v", err)
 		}
+		for what, err := range map[string]error{"SetResult": f.SetResult(4), "SetException": f.SetException(errTest)} {
+			if !errors.Is(err, asyncio.ErrInvalidState) {
+				t.Errorf("%s after SetException: %v", what, err)
+			}
+		}
+		if f.Cancel() {
+			t.Error("Cancel of a future with an error = true")
+		}
 
 		f = asyncio.CreateFuture[int](ctx)
 		if !f.Cancel("why") || !f.Cancelled() || !f.Done() {

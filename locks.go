@@ -1,10 +1,8 @@
 package asyncio
 
-import (
-	"fmt"
-)
+import "fmt"
 
-// What the synchronisation primitives have in common. Each is a few variables and a waitQueue.
+// What the synchronization primitives have in common. Each is a few variables and a waitQueue.
 //
 //	P1 Between two awaits nothing else of the loop runs, so no operation is ever seen half done. One
 //	   that need not wait does not suspend (S10) and does not allocate.

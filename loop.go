@@ -16,8 +16,7 @@ import (
 // for a program; NewEventLoop is for those who need the pieces.
 //
 // Unless it says otherwise, a method does not suspend and is for the loop only: for tasks and callbacks of
-// the loop, or for the goroutine that owns a loop that is not running. IsRunning,
-// IsClosed, GetDebug and [EventLoop.CallSoonThreadsafe] are for any goroutine. A call
+// the loop, or for the goroutine that owns a loop that is not running. A call
 // from elsewhere is refused with [ErrForeignGoroutine] where it can be told: always
 // while the loop waits, in debug mode also while it works.
 //

@@ -304,11 +304,18 @@ func TestMisuse_ZeroFuture(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		var f asyncio.Future[int]
 		_, err := f.Await(ctx)
-		for name, err := range map[string]error{"Await": err, "SetResult": f.SetResult(1)} {
+		for name, err := range map[string]error{"Await": err, "SetResult": f.SetResult(1), "SetException": f.SetException(errTest)} {
 			if !errors.Is(err, asyncio.ErrInvalidArgument) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
+		_, err = f.Result()
+		for name, err := range map[string]error{"Result": err, "Exception": f.Exception()} {
+			if !errors.Is(err, asyncio.ErrInvalidState) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		is(t, "String", f.String(), "<Future pending>")
 		return nil
 	})
 }

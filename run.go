@@ -287,7 +287,7 @@ func cancelAllTasks(l *EventLoop) error {
 		return err
 	})
 	for _, t := range tasks {
-		if t.Done() && !t.Cancelled() && t.core().report != nil {
+		if t.Done() && !t.Cancelled() && t.core().unretrieved() {
 			l.CallExceptionHandler(ExceptionContext{
 				Message:   "unhandled exception during asyncio.Run shutdown",
 				Exception: t.Exception(),

@@ -128,10 +128,10 @@ func Cleanup(ctx context.Context, budget time.Duration, body func(ctx context.Co
 
 // cleanup is one call of Cleanup that a task is in; nil is none.
 //
-//	P1 Cleanups are counted from the outermost, which is 1 deep. What cancels a task has a depth of
+//	N1 Cleanups are counted from the outermost, which is 1 deep. What cancels a task has a depth of
 //	   its own: a timeout or group of the task's, the number of Cleanups it was opened in; anything
 //	   else, none.
-//	P2 A cancel is held back by the outermost Cleanup that is deeper than it, and delivered when
+//	N2 A cancel is held back by the outermost Cleanup that is deeper than it, and delivered when
 //	   that ends. Of several, the first is.
 type cleanup struct {
 	outer *cleanup
@@ -162,7 +162,7 @@ func (c *cleanup) nesting() int {
 	return c.depth
 }
 
-// defers holds e back, if P2 says so.
+// defers holds e back, if N2 says so.
 func (c *cleanup) defers(e *CancelledError, depth int) bool {
 	if c.nesting() <= depth {
 		return false

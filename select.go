@@ -142,6 +142,9 @@ type selecting struct {
 //		}
 //	}
 //
+// won is compared to the cases, so one that matters needs a variable: one written in the call is told only
+// by its not being any of the others, and has won if won is not nil.
+//
 // It suspends the calling task if no branch is ready, and only then. A coroutine given to [OnDone] is
 // cancelled if another branch wins, and Select waits until it has ended.
 //

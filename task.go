@@ -22,19 +22,19 @@ import (
 //	T1 It is scheduled when made, and the coroutine is first entered in the next
 //	   iteration; an eager one is entered at once.
 //	T2 It runs until it awaits something that is not done. Then it is suspended, and
-//	   there is exactly one thing that will schedule it again: the future it waits for
-//	   (waiter), or whoever it is parked with (parked), or it has been scheduled
+//	   there is exactly one thing that will schedule it again: the future it waits for,
+//	   or whoever it is parked with (a timer, a queue), or it has been scheduled
 //	   already (a bare yield). Never two: a context that ends, or a cancel, first
 //	   takes that thing away.
 //	T3 Cancel goes to what the task waits for. If that does not accept it (because it
-//	   is done, or there is nothing), mustCancel is set and the cancellation is delivered
+//	   is done, or there is nothing), the request is noted and the cancellation is delivered
 //	   when the task next resumes, in place of what it was to receive, or at its
 //	   next wait.
 //	T4 It ends when its coroutine returns: cancelled if the error is a CancelledError or
 //	   a cancel is still to be delivered, else finished. The loop holds it until then.
 //	T5 A task that is cancelled before it starts ends cancelled without being entered.
 //	T6 A panic ends it with a *PanicError and is reported at once, and the task group that
-//	   it is in is aborted at once (G4). A Goexit ends
+//	   it is in is aborted at once (G4, at TaskGroup). A Goexit ends
 //	   it with ErrGoexit and halts the run. Closing the loop unwinds it as Goexit does.
 //	T7 If a cancel comes back to a task that it is on its way down from, tasks wait for
 //	   each other in a circle. The last of them whose stack allows it is then woken with

@@ -44,7 +44,6 @@ func ToThread[T any](ctx context.Context, fn func(ctx context.Context) (T, error
 // the executor refuses. It panics as [CreateTask] does. Python: loop.run_in_executor.
 func RunInExecutor[T any](ctx context.Context, e Executor, fn func() (T, error)) *Future[T] {
 	l := mustLoop(ctx, "RunInExecutor")
-	l.mustBeOwner("RunInExecutor")
 	if fn == nil {
 		panic(fmt.Errorf("%w: nil function (in RunInExecutor)", ErrInvalidArgument))
 	}

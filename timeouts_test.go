@@ -116,7 +116,7 @@ func TestTimeout_NotNeeded(t *testing.T) {
 func TestTimeout_Never(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		body := func(ctx context.Context, s scope) error {
-			if when, ok := s.When(); ok || s.String() != "<Timeout [active] when=None>" {
+			if when, ok := s.When(); ok || s.Expired() || s.String() != "<Timeout [active] when=None>" {
 				t.Error(s, when)
 			}
 			return asyncio.Sleep(ctx, 1000*time.Hour)

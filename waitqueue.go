@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// waitQueue is the queue of tasks under every synchronisation primitive: fair, cancellable,
+// waitQueue is the queue of tasks under every synchronization primitive: fair, cancellable,
 // first in, first out. It stands for the deque of futures that CPython's primitives keep, with
 // the same states and the same number of iterations.
 //
