@@ -67,12 +67,12 @@ func (e *ThreadPoolExecutor) Submit(job func()) error {
 }
 
 func (e *ThreadPoolExecutor) work() {
-	finished := false
 	defer func() {
-		// A job that exits its goroutine takes this worker with it.
 		e.mu.Lock()
 		defer e.mu.Unlock()
-		if !finished && len(e.queue) > 0 {
+		// A job that exits its goroutine takes this worker with it, and one submitted just now
+		// has counted on it.
+		if len(e.queue) > 0 {
 			go e.work()
 			return
 		}
@@ -82,7 +82,6 @@ func (e *ThreadPoolExecutor) work() {
 	for {
 		e.mu.Lock()
 		if len(e.queue) == 0 {
-			finished = true
 			e.mu.Unlock()
 			return
 		}
