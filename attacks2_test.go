@@ -1,6 +1,8 @@
 package asyncio_test
 
 import (
+	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -25,4 +27,30 @@ func TestAttack_SubmitAsTheWorkerEnds(t *testing.T) {
 		}
 	}
 	e.Shutdown(true)
+}
+
+// panickyExecutor is an Executor that panics.
+type panickyExecutor struct{}
+
+func (panickyExecutor) Submit(func()) error { panic("Submit panics") }
+func (panickyExecutor) Shutdown(bool)       {}
+
+// eagerRefuser is an Executor that runs the job and refuses it nevertheless.
+type eagerRefuser struct{}
+
+func (eagerRefuser) Submit(job func()) error { job(); return asyncio.ErrExecutorShutdown }
+func (eagerRefuser) Shutdown(bool)           {}
+
+// An executor that fails in odd ways leaves the virtual clock running.
+func TestAttack_OddExecutors(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		job := func() (int, error) { return 1, nil }
+		if err := panicOf(func() { asyncio.RunInExecutor(ctx, panickyExecutor{}, job) }); err == nil {
+			t.Error("the panic of Submit did not come through")
+		}
+		if _, err := asyncio.RunInExecutor(ctx, eagerRefuser{}, job).Await(ctx); !errors.Is(err, asyncio.ErrExecutorShutdown) {
+			t.Errorf("refused: %v", err)
+		}
+		return asyncio.Sleep(ctx, time.Hour)
+	})
 }
