@@ -3,6 +3,7 @@ package asyncio_test
 import (
 	"context"
 	"errors"
+	"io"
 	"testing"
 	"time"
 
@@ -54,3 +55,37 @@ func TestAttack_OddExecutors(t *testing.T) {
 		return asyncio.Sleep(ctx, time.Hour)
 	})
 }
+
+// errorList is an error that cannot be compared, as a validator's list of errors is.
+type errorList []error
+
+func (errorList) Error() string   { return "several" }
+func (l errorList) Unwrap() error { return l[0] }
+
+// A body whose error cannot be compared says with it that the context has ended, or fails with it.
+func TestAttack_IncomparableErrorsInGroups(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		ended, cancel := asyncio.WithCancel(ctx)
+		err := asyncio.RunTaskGroup(ended, func(ctx context.Context, tg *asyncio.TaskGroup) error {
+			cancel()
+			return errorList{asyncio.Sleep(ctx, time.Hour)}
+		})
+		if l, ok := err.(errorList); !ok || !errors.Is(l, context.Canceled) {
+			t.Errorf("the end of the context: %T %v", err, err)
+		}
+
+		caused, cancelCause := context.WithCancelCause(ctx)
+		err = asyncio.RunTaskGroup(caused, func(ctx context.Context, tg *asyncio.TaskGroup) error {
+			tg.CreateTask(sleepForever)
+			settle(t, ctx)
+			cancelCause(errorList{io.EOF})
+			return context.Cause(ctx)
+		})
+		if !errors.Is(err, io.EOF) {
+			t.Errorf("the cause: %T %v", err, err)
+		}
+		return nil
+	})
+}
+
+func sleepForever(ctx context.Context) error { return asyncio.Sleep(ctx, asyncio.Forever) }
