@@ -89,3 +89,32 @@ func TestAttack_IncomparableErrorsInGroups(t *testing.T) {
 }
 
 func sleepForever(ctx context.Context) error { return asyncio.Sleep(ctx, asyncio.Forever) }
+
+// hostileUnwrap is an error that panics when it is looked into.
+type hostileUnwrap struct{}
+
+func (*hostileUnwrap) Error() string { return "hostile" }
+func (*hostileUnwrap) Unwrap() error { panic("Unwrap panics") }
+
+// A child panics with such an error when its context ends.
+func TestAttack_PanicWithHostileError(t *testing.T) {
+	r, err := runReporting(t, func(ctx context.Context) error {
+		ended, cancel := asyncio.WithCancel(ctx)
+		return asyncio.RunTaskGroup(ended, func(ctx context.Context, tg *asyncio.TaskGroup) error {
+			tg.CreateTask(func(ctx context.Context) error {
+				if asyncio.Sleep(ctx, time.Hour) != nil {
+					panic(&hostileUnwrap{})
+				}
+				return nil
+			})
+			settle(t, ctx)
+			cancel()
+			return asyncio.Sleep(ctx, time.Hour)
+		})
+	})
+	var g *asyncio.GroupError
+	if !errors.As(err, &g) || len(g.Exceptions) != 1 {
+		t.Errorf("%T", err)
+	}
+	equal(t, "reports", r.messages(), []string{"panic in task"})
+}

@@ -394,7 +394,7 @@ func (c *groupChild) fire(f *future) {
 	_, panicked := f.err.(*PanicError)
 	switch {
 	case f.err == nil || f.state == cancelled || returned && !panicked:
-	case isEndOf(g.ctx, f.err) && !panicked:
+	case !panicked && isEndOf(g.ctx, f.err): // call has asked the error before, but not the value of a panic
 		g.ended = true
 	default:
 		g.errs = append(g.errs, f.err)
