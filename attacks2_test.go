@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"strings"
 	"testing"
 	"time"
 
@@ -117,4 +118,22 @@ func TestAttack_PanicWithHostileError(t *testing.T) {
 		t.Errorf("%T", err)
 	}
 	equal(t, "reports", r.messages(), []string{"panic in task"})
+}
+
+// A task swallows a cancel whose cause has an Error method that panics: the warning about that is given.
+func TestAttack_SwallowedHostileCause(t *testing.T) {
+	logged := captureLog(t)
+	run(t, func(ctx context.Context) error {
+		task := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
+			_ = asyncio.Sleep(ctx, time.Hour)
+			return nil
+		}))
+		settle(t, ctx)
+		task.CancelCause(&hostileError{})
+		_, err := task.Await(ctx)
+		return err
+	})
+	if n := strings.Count(logged(), "swallowed the cancellation"); n != 1 { // run is in debug mode once
+		t.Errorf("%d warnings:\n%s", n, logged())
+	}
 }
