@@ -137,3 +137,29 @@ func TestAttack_SwallowedHostileCause(t *testing.T) {
 		t.Errorf("%d warnings:\n%s", n, logged())
 	}
 }
+
+// The losers of a race do as they should, and debug mode does not say that they swallowed a cancel. One that
+// does swallow it is told of.
+func TestAttack_RaceIsNotSwallowing(t *testing.T) {
+	fast := func(ctx context.Context) (int, error) { return 2, asyncio.Sleep(ctx, time.Second) }
+	for name, loser := range map[string]struct {
+		coro asyncio.Coroutine[int]
+		want int
+	}{
+		"returns the cancel": {func(ctx context.Context) (int, error) { return 1, asyncio.Sleep(ctx, time.Hour) }, 0},
+		"returns an error":   {func(ctx context.Context) (int, error) { _ = asyncio.Sleep(ctx, time.Hour); return 1, io.EOF }, 0},
+		"returns a result":   {func(ctx context.Context) (int, error) { _ = asyncio.Sleep(ctx, time.Hour); return 1, nil }, 1},
+	} {
+		logged := captureLog(t)
+		run(t, func(ctx context.Context) error {
+			v, i, _, err := asyncio.StaggeredRace(ctx, time.Second, loser.coro, fast)
+			if v != 2 || i != 1 {
+				t.Errorf("%s: %d of %d won", name, v, i)
+			}
+			return err
+		})
+		if n := strings.Count(logged(), "swallowed the cancellation"); n != loser.want {
+			t.Errorf("%s: %d warnings, want %d:\n%s", name, n, loser.want, logged())
+		}
+	}
+}

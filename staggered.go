@@ -106,6 +106,8 @@ func (r *race[T]) run(ctx context.Context, before *Event) error {
 	case err != nil:
 		r.errs[i] = err
 		failed.Set()
+		for t := CurrentTask(ctx); t.Uncancel() > 0; { // a cancel that it was given is in errs
+		}
 	case r.index >= 0:
 		r.errs[i] = fmt.Errorf("%w: it returned a result after another had won", ErrInvalidState)
 	default:
