@@ -222,3 +222,37 @@ func TestAttack_SelectAndFactory(t *testing.T) {
 		return err
 	})
 }
+
+// A watchdog that was off meanwhile does not take the step for the one it saw last.
+func TestAttack_WatchdogSwitchedOnAgain(t *testing.T) {
+	stalls := make(chan asyncio.Stall, 1)
+	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
+		l := loop(t, ctx)
+		watch := func(limit time.Duration) {
+			l.SetStallWatchdog(limit, func(s asyncio.Stall) {
+				select {
+				case stalls <- s:
+				default:
+				}
+			})
+		}
+		watch(10 * time.Millisecond)
+		innocent := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
+			watch(0)
+			return asyncio.Sleep(ctx, time.Hour)
+		}), asyncio.Name("innocent"))
+		settle(t, ctx)
+		guilty := asyncio.CreateTask(ctx, asyncio.Do(func(context.Context) error {
+			watch(10 * time.Millisecond)
+			s := <-stalls // while it is kept from returning
+			if s.Task != "guilty" || !strings.Contains(string(s.Stack), "TestAttack_WatchdogSwitchedOnAgain") {
+				t.Errorf("task %s:\n%s", s.Task, s.Stack)
+			}
+			return nil
+		}), asyncio.Name("guilty"))
+		_, err := guilty.Await(ctx)
+		innocent.Cancel()
+		return err
+	}))
+	must(t, err)
+}
