@@ -157,7 +157,7 @@ func (t *task) reportSwallowedCancel() {
 	var attrs []any
 	if r := t.fut.report; r != nil {
 		if r.cancel != nil {
-			attrs = append(attrs, slog.String("cancel", r.cancel.Error()))
+			attrs = append(attrs, slog.String("cancel", fmt.Sprint(r.cancel)))
 		}
 		if r.created != nil {
 			attrs = append(attrs, slog.String("created", r.created.String()))

@@ -69,12 +69,12 @@ func (e *ThreadPoolExecutor) Submit(job func()) error {
 }
 
 func (e *ThreadPoolExecutor) work() {
-	finished := false
 	defer func() {
-		// A job that exits its goroutine takes this worker with it.
 		e.mu.Lock()
 		defer e.mu.Unlock()
-		if !finished && e.head < len(e.queue) {
+		// A job that exits its goroutine takes this worker with it, and one submitted just now
+		// has counted on it.
+		if e.head < len(e.queue) {
 			go e.work()
 			return
 		}
@@ -84,7 +84,6 @@ func (e *ThreadPoolExecutor) work() {
 	for {
 		e.mu.Lock()
 		if e.head == len(e.queue) {
-			finished = true
 			e.mu.Unlock()
 			return
 		}

@@ -213,23 +213,24 @@ const maxCases = 1<<16 - 1
 // choose returns the index of the branch that wins.
 func (s *selecting) choose() (int, error) {
 	for joined := false; ; joined = true {
-		otherwise := -1
+		if i, ok := s.try(); ok {
+			return i, nil
+		}
 		for i, b := range s.branches {
-			if b.try(s) {
+			if d, ok := b.(*defaultBranch); ok {
+				d.c.ok = true
 				return i, nil
 			}
-			if _, ok := b.(*defaultBranch); ok && otherwise < 0 {
-				otherwise = i
-			}
-		}
-		if otherwise >= 0 {
-			s.branches[otherwise].(*defaultBranch).c.ok = true
-			return otherwise, nil
 		}
 		if !joined {
 			for _, b := range s.branches {
 				if err := b.bind(s.t); err != nil {
 					return 0, err
+				}
+			}
+			if s.start() { // what has run eagerly may have made a branch ready
+				if i, ok := s.try(); ok {
+					return i, nil
 				}
 			}
 		}
@@ -254,6 +255,26 @@ func (s *selecting) choose() (int, error) {
 			return 0, err
 		}
 	}
+}
+
+// try returns the index of the first branch that need not wait.
+func (s *selecting) try() (int, bool) {
+	for i, b := range s.branches {
+		if b.try(s) {
+			return i, true
+		}
+	}
+	return 0, false
+}
+
+// start makes tasks of the coroutines, and reports whether there are any.
+func (s *selecting) start() bool {
+	for _, b := range s.branches {
+		if b, ok := b.(interface{ start(*selecting) }); ok {
+			b.start(s)
+		}
+	}
+	return len(s.started) > 0
 }
 
 // leave ends to wait for anything but the end of the coroutines.
@@ -373,15 +394,19 @@ func (b *doneBranch[T]) try(*selecting) bool {
 
 func (b *doneBranch[T]) bind(*task) error { return nil }
 
-func (b *doneBranch[T]) join(s *selecting) {
+func (b *doneBranch[T]) start(s *selecting) {
 	if b.c.from == nil {
-		b.task = CreateTask(s.ctx, b.aw.Await)
-		if c, ok := b.aw.(Coroutine[T]); ok {
-			b.task.coro = c // for its name
+		coro, ok := b.aw.(Coroutine[T]) // for its name
+		if !ok {
+			coro = b.aw.Await
 		}
+		b.task = CreateTask(s.ctx, coro)
 		b.c.from = &b.task.Future
 		s.started = append(s.started, b.task)
 	}
+}
+
+func (b *doneBranch[T]) join(s *selecting) {
 	b.c.from.removeCallback(s)
 	b.c.from.addCallback(s)
 }

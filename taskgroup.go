@@ -118,6 +118,7 @@ func RunTaskGroup(ctx context.Context, body func(ctx context.Context, tg *TaskGr
 func (g *TaskGroup) exit(err error) error {
 	g.exiting = true
 	var cancelled, ended error // to be returned if nothing failed
+	failed := false            // the body
 	var latest *CancelledError // that reached the wait for the children
 	switch {
 	case err == nil:
@@ -128,6 +129,7 @@ func (g *TaskGroup) exit(err error) error {
 		ended = err
 		g.abort(&CancelledError{cause: err})
 	default:
+		failed = true
 		g.abort(&CancelledError{Msg: "the body of the task group failed", By: g.parent.GetName(), failure: err})
 	}
 	ctx := g.ctx
@@ -153,7 +155,7 @@ func (g *TaskGroup) exit(err error) error {
 	} else if cancelled == nil && latest != nil {
 		cancelled = latest // it is somebody else's (gh-155433)
 	}
-	if err != nil && err != ended && asCancelled(err) == nil {
+	if failed {
 		g.errs = append(g.errs, err)
 	}
 	switch {
@@ -392,7 +394,7 @@ func (c *groupChild) fire(f *future) {
 	_, panicked := f.err.(*PanicError)
 	switch {
 	case f.err == nil || f.state == cancelled || returned && !panicked:
-	case isEndOf(g.ctx, f.err) && !panicked:
+	case !panicked && isEndOf(g.ctx, f.err): // call has asked the error before, but not the value of a panic
 		g.ended = true
 	default:
 		g.errs = append(g.errs, f.err)

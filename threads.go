@@ -53,12 +53,7 @@ func RunInExecutor[T any](ctx context.Context, e Executor, fn func() (T, error))
 		e, err = l.defaultExecutor()
 	}
 	if err == nil {
-		j.fut.addCallback(j)
-		l.drv.Hold()
-		if err = e.Submit(j.run); err != nil {
-			l.drv.Release()
-			j.fut.removeCallback(j)
-		}
+		err = j.submit(e)
 	}
 	if err != nil {
 		j.fut.finish(err)
@@ -75,6 +70,24 @@ type threadJob[T any] struct {
 	taken atomic.Bool // by the goroutine that runs it, or by a cancel
 	value T
 	err   error
+}
+
+// submit hands j to e. The loop's clock is held from before, until j has run; not if e refuses.
+func (j *threadJob[T]) submit(e Executor) (err error) {
+	j.fut.addCallback(j)
+	j.fut.loop.drv.Hold()
+	accepted := false
+	defer func() {
+		if !accepted { // also when Submit panics
+			j.fut.removeCallback(j)
+			if !j.taken.Swap(true) {
+				j.fut.loop.drv.Release()
+			}
+		}
+	}()
+	err = e.Submit(j.run)
+	accepted = err == nil
+	return err
 }
 
 // run runs in the executor.

@@ -36,6 +36,7 @@ func (l *EventLoop) SetStallWatchdog(limit time.Duration, report func(Stall)) {
 	l.watchdog.limit, l.watchdog.report = limit, report
 	l.setMode(watchdogMode, limit > 0)
 	if running || l.stacks.dispatcher != nil {
+		l.step.isWatched(l.current) // what is noted may be from before the watchdog was last off
 		l.watchdog.start(l)
 	}
 }
@@ -111,6 +112,13 @@ func logStall(s Stall) {
 	}
 	slog.Warn(fmt.Sprintf("asyncio: %s has been keeping the loop for %.3f seconds and still is", what, s.For.Seconds()),
 		slog.String("stack", string(s.Stack)))
+}
+
+// isWatched notes the step that runs, of t or of a callback, and is called by it.
+func (s *step) isWatched(t *task) {
+	s.task.Store(t)
+	s.goroutine.Store(goroutineID())
+	s.count.Add(1)
 }
 
 // waits notes that no step runs, because the loop waits or its run is over.
