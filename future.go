@@ -416,8 +416,3 @@ func (f *Future[T]) RemoveDoneCallback(c *DoneCallback) int {
 
 // String returns Python's repr: <Future finished result=3>.
 func (f *Future[T]) String() string { return f.repr(f.value) }
-
-// isCauseOf reports whether err is what the end of ctx looks like.
-func isCauseOf(ctx context.Context, err error) bool {
-	return ctx.Err() != nil && (errors.Is(err, context.Cause(ctx)) || errors.Is(err, ctx.Err()))
-}

@@ -331,7 +331,7 @@ func (t *task) classify(err error) outcome {
 		return asResult
 	case asCancelled(err) != nil:
 		return asCancellation
-	case isCauseOf(t.ctx, err):
+	case isEndOf(t.ctx, err):
 		return asSeen
 	}
 	return asResult
