@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -255,4 +256,33 @@ func TestAttack_WatchdogSwitchedOnAgain(t *testing.T) {
 		return err
 	}))
 	must(t, err)
+}
+
+// stalls blocks the loop until the watchdog has called report as often as that wants.
+func stalls(t *testing.T, report func(s asyncio.Stall, enough func())) {
+	t.Helper()
+	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
+		enough := make(chan struct{})
+		once := sync.OnceFunc(func() { close(enough) })
+		loop(t, ctx).SetStallWatchdog(5*time.Millisecond, func(s asyncio.Stall) { report(s, once) })
+		<-enough
+		loop(t, ctx).SetStallWatchdog(0, nil)
+		return nil
+	}))
+	must(t, err)
+}
+
+// A report function that panics is logged, and the watchdog goes on.
+func TestAttack_StallReportPanics(t *testing.T) {
+	logged := captureLog(t)
+	n := 0
+	stalls(t, func(_ asyncio.Stall, enough func()) {
+		if n++; n == 2 {
+			enough()
+		}
+		panic("report panics")
+	})
+	if got := strings.Count(logged(), "report panics"); got < n {
+		t.Errorf("%d reports:\n%s", n, logged())
+	}
 }

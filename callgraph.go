@@ -156,10 +156,12 @@ func (i *completing[F]) awaiters() []*task { return i.c.waiters.tasks() }
 // awaitedBy returns the tasks that wait for f, each once.
 func (f *future) awaitedBy() []*task {
 	var all []*task
+	seen := map[*task]bool{}
 	for cb := range f.callbacks {
 		if a, ok := cb.(awaiter); ok {
 			for _, t := range a.awaiters() {
-				if !slices.Contains(all, t) {
+				if !seen[t] {
+					seen[t] = true
 					all = append(all, t)
 				}
 			}
@@ -191,7 +193,9 @@ func (l *EventLoop) callStacks(tasks []*task) map[*task][]runtime.Frame {
 		return nil // the tasks are being unwound, each on a goroutine of its own
 	}
 	asked := map[*stack][]*task{} // with what is on each
+	wanted := map[*task]bool{}
 	for _, t := range tasks {
+		wanted[t] = true
 		if t.stack != nil {
 			asked[t.stack] = nil
 		}
@@ -216,10 +220,21 @@ func (l *EventLoop) callStacks(tasks []*task) map[*task][]runtime.Frame {
 	frames := map[*task][]runtime.Frame{}
 	for s, on := range asked { // each on its own: the order does not matter
 		rest := s.frames
-		for t := topmost(on); t != nil; t = beneath(on, t) {
+		var top *task                  // that no other is on top of
+		beneath := map[*future]*task{} // whom the task with this future is on top of
+		for _, t := range on {
+			if t.covered {
+				beneath[t.waiter] = t
+			} else {
+				top = t
+			}
+		}
+		for t := top; t != nil; t = beneath[t.fut] {
 			var part []uintptr
 			part, rest = cutAtBegin(rest)
-			frames[t] = userFrames(part)
+			if wanted[t] {
+				frames[t] = userFrames(part)
+			}
 		}
 		s.frames = nil
 	}
@@ -246,26 +261,6 @@ func (s *stack) answer() {
 			coro.Exit()
 		}
 	}
-}
-
-// topmost returns the task of a stack that no other is on top of.
-func topmost(on []*task) *task {
-	for _, t := range on {
-		if !t.covered {
-			return t
-		}
-	}
-	return nil
-}
-
-// beneath returns the task that t is on top of.
-func beneath(on []*task, t *task) *task {
-	for _, u := range on {
-		if u.covered && u.waiter == t.fut {
-			return u
-		}
-	}
-	return nil
 }
 
 const beginName = libraryPrefix + "(*EventLoop).begin"
