@@ -131,6 +131,7 @@ func (*threadJob[T]) quick() {}
 func (*stopCallback) quick() {}
 func (*expiry) quick()       {}
 func (*groupChild) quick()   {}
+func (*half) quick()         {}
 
 func (*shield[T]) quick()            {}
 func (*shieldOuter[T]) quick()       {}
