@@ -229,6 +229,9 @@ func (c *ConcurrentFuture[T]) Result(ctx context.Context) (T, error) {
 	if g := c.loop.guard.Load(); loopOf(ctx) == c.loop || g != 0 && g == goroutineID() {
 		return zero, fmt.Errorf("%w: Result would block the loop it waits for: in a task use Await, in a goroutine a ctx of its own", ErrLoopRunning)
 	}
+	if ctx.Err() != nil {
+		return zero, context.Cause(ctx) // before the clock can go on
+	}
 	if inside, _ := ctx.Value(outsideKey{}).(*EventLoop); inside == c.loop {
 		// A thread function of the same loop: that must not keep its clock from going on
 		// to what the function now waits for.
