@@ -286,3 +286,48 @@ func TestAttack_StallReportPanics(t *testing.T) {
 		t.Errorf("%d reports:\n%s", n, logged())
 	}
 }
+
+// A context that ends with a cause that cannot be compared ends a group as any other does (G5).
+func TestAttack_IncomparableCauseEndsTheGroup(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		ended, cancel := context.WithCancelCause(ctx)
+		err := asyncio.RunTaskGroup(ended, func(ctx context.Context, tg *asyncio.TaskGroup) error {
+			tg.CreateTask(sleepForever)
+			settle(t, ctx)
+			cancel(errorList{io.EOF})
+			return asyncio.Sleep(ctx, time.Hour)
+		})
+		if _, ok := err.(errorList); !ok {
+			t.Errorf("%T %v, want the cause itself", err, err)
+		}
+		return nil
+	})
+}
+
+// brokenShutdown is an executor whose Shutdown panics.
+type brokenShutdown struct{ *asyncio.ThreadPoolExecutor }
+
+func (b brokenShutdown) Shutdown(wait bool) {
+	b.ThreadPoolExecutor.Shutdown(wait)
+	panic("Shutdown panics")
+}
+
+// A loop whose executor panics at its shutdown can be closed all the same.
+func TestAttack_ExecutorShutdownPanics(t *testing.T) {
+	l := quietLoop(t.Context())
+	l.SetDefaultExecutor(brokenShutdown{asyncio.NewThreadPoolExecutor(1)})
+	asyncio.CreateTask(l.Context(), asyncio.Do(sleepForever))
+	l.CallSoon(func() { l.CallSoon(l.Stop) })
+	must(t, l.RunForever())
+	if err := panicOf(func() { must(t, l.Close()) }); err != nil || !l.IsClosed() {
+		t.Errorf("Close: %v, closed: %v", err, l.IsClosed())
+	}
+}
+
+// Nor does it end the program: Run shuts it down on a goroutine of its own.
+func TestAttack_ExecutorShutdownPanicsInRun(t *testing.T) {
+	_, _ = asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
+		loop(t, ctx).SetDefaultExecutor(brokenShutdown{asyncio.NewThreadPoolExecutor(1)})
+		return nil
+	}), asyncio.LoopFactory(quietLoop))
+}

@@ -422,10 +422,10 @@ func (l *EventLoop) Close() error {
 	}
 	l.reports.flush(l)
 	if l.executor != nil {
-		l.executor.Shutdown(false)
+		l.reportShutdown(shutDown(l.executor, false))
 	}
 	if l.ownExecutor != nil {
-		l.ownExecutor.Shutdown(false)
+		l.reportShutdown(shutDown(l.ownExecutor, false))
 	}
 	for w := l.firstWatch; w != nil; w = l.firstWatch {
 		w.close()

@@ -78,9 +78,8 @@ func isEndOf(ctx context.Context, err error) bool {
 		return false
 	}
 	cause := context.Cause(ctx)
-	comparable := reflect.TypeOf(cause).Comparable()
 	for err != nil {
-		if err == context.Canceled || err == context.DeadlineExceeded || comparable && err == cause {
+		if same(err, context.Canceled) || same(err, context.DeadlineExceeded) || same(err, cause) {
 			return true
 		}
 		u, ok := err.(interface{ Unwrap() error })
@@ -90,6 +89,16 @@ func isEndOf(ctx context.Context, err error) bool {
 		err = u.Unwrap()
 	}
 	return false
+}
+
+// same is a == b for errors that may be of a type that cannot be compared.
+func same(a, b error) bool {
+	if va, vb := reflect.ValueOf(a), reflect.ValueOf(b); va.Type() != vb.Type() {
+		return false
+	} else if !va.Comparable() || !vb.Comparable() {
+		return reflect.DeepEqual(a, b)
+	}
+	return a == b
 }
 
 // Cleanup runs body as work that has to be finished: neither the end of ctx nor a cancel of
