@@ -91,11 +91,10 @@ func newCompletion[F AnyFuture](ctx context.Context, fs []F, opts []AsCompletedO
 		if isNil(f) {
 			return nil, fmt.Errorf("%w: nil future (in AsCompleted)", ErrInvalidArgument)
 		}
-		core := f.core()
-		if core.loop != l {
-			return nil, fmt.Errorf("%w: %v (in AsCompleted)", ErrDifferentLoop, f)
+		if err := l.checkFuture(f, "AsCompleted"); err != nil {
+			return nil, err
 		}
-		if core.mark != l.mark {
+		if core := f.core(); core.mark != l.mark {
 			core.mark = l.mark
 			c.items = append(c.items, completing[F]{c, f})
 		}

@@ -46,8 +46,8 @@ func CaptureCallGraph(ctx context.Context, f AnyFuture) *FutureCallGraph {
 		}
 		f = l.current.self
 	}
-	if f.GetLoop() != l {
-		panic(fmt.Errorf("%w: %v (in CaptureCallGraph)", ErrDifferentLoop, f))
+	if err := l.checkFuture(f, "CaptureCallGraph"); err != nil {
+		panic(err)
 	}
 	var order []*FutureCallGraph
 	nodes := map[*future]*FutureCallGraph{}
@@ -132,13 +132,17 @@ func (g *FutureCallGraph) format(b *strings.Builder, indent string, shown map[*F
 // waits in, if it does, and its own down to its coroutine. It is empty if the task has not
 // started or is done. It is for the loop only and does not suspend. Python: Task.get_stack.
 func (t *task) GetStack() []runtime.Frame {
+	if t.fut == nil {
+		panic(zeroFuture("GetStack"))
+	}
 	t.loop().mustNotBeForeign("GetStack")
 	return t.loop().callStacks([]*task{t})[t]
 }
 
 // PrintStack writes the calls of [Task.GetStack] to w, one a line. Python: Task.print_stack.
 func (t *task) PrintStack(w io.Writer) error {
-	_, err := fmt.Fprintf(w, "Task %s, %s\n%s\n", reprString(t.GetName()), t.fut.state, formatFrames(t.GetStack(), "  ", "\n"))
+	stack := t.GetStack()
+	_, err := fmt.Fprintf(w, "Task %s, %s\n%s\n", reprString(t.GetName()), t.fut.state, formatFrames(stack, "  ", "\n"))
 	return err
 }
 

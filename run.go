@@ -337,8 +337,8 @@ func RunUntilComplete[T any](l *EventLoop, a Awaitable[T]) (T, error) {
 		return zero, fmt.Errorf("%w: nil coroutine (in RunUntilComplete)", ErrInvalidArgument)
 	}
 	f := EnsureFuture(l.Context(), a)
-	if f.loop != l {
-		return zero, fmt.Errorf("%w (in RunUntilComplete)", ErrDifferentLoop)
+	if err := l.checkFuture(f, "RunUntilComplete"); err != nil {
+		return zero, err
 	}
 	return runUntilComplete(l, f)
 }

@@ -371,12 +371,10 @@ func (b *doneBranch[T]) check(t *task) error {
 		return fmt.Errorf("%w: nil awaitable (in OnDone)", ErrInvalidArgument)
 	case b.f == nil:
 		return nil
-	case b.f.loop != t.loop():
-		return fmt.Errorf("%w: %v (in OnDone)", ErrDifferentLoop, b.aw)
 	case &b.f.future == t.fut:
 		return fmt.Errorf("%w: %v (in OnDone)", ErrAwaitSelf, b.aw)
 	}
-	return nil
+	return t.loop().checkFuture(b.f, "OnDone")
 }
 
 func isNilCoroutine[T any](aw Awaitable[T]) bool {
@@ -449,11 +447,11 @@ func (b *getBranch[T]) check(t *task) error {
 	if b.q == nil {
 		return fmt.Errorf("%w: nil queue (in OnGet)", ErrInvalidArgument)
 	}
-	return nil
+	return b.q.checkMade("OnGet")
 }
 
 func (b *getBranch[T]) try(*selecting) bool {
-	if b.q.Empty() && !b.q.down {
+	if b.q.empty() && !b.q.down {
 		return false
 	}
 	b.c.value, b.c.err = b.q.get()
@@ -468,7 +466,7 @@ func (b *getBranch[T]) join(*selecting) { b.q.getters.rejoin(&b.waiter) }
 
 func (b *getBranch[T]) leave(*selecting) {
 	b.q.getters.remove(&b.waiter)
-	if b.woken && !b.q.Empty() {
+	if b.woken && !b.q.empty() {
 		b.q.getters.dismissNext() // Q3
 	}
 }
@@ -497,11 +495,11 @@ func (b *putBranch[T]) check(t *task) error {
 	if b.q == nil {
 		return fmt.Errorf("%w: nil queue (in OnPut)", ErrInvalidArgument)
 	}
-	return nil
+	return b.q.checkMade("OnPut")
 }
 
 func (b *putBranch[T]) try(*selecting) bool {
-	if b.q.Full() && !b.q.down {
+	if b.q.full() && !b.q.down {
 		return false
 	}
 	b.c.err = b.q.put(b.v) // may panic, and has then put nothing
@@ -516,7 +514,7 @@ func (b *putBranch[T]) join(*selecting) { b.q.putters.rejoin(&b.waiter) }
 
 func (b *putBranch[T]) leave(*selecting) {
 	b.q.putters.remove(&b.waiter)
-	if b.woken && !b.q.Full() {
+	if b.woken && !b.q.full() {
 		b.q.putters.dismissNext() // Q3
 	}
 }
