@@ -40,8 +40,8 @@ func (l *EventLoop) debug() bool { return l.modes.Load()&debugMode != 0 }
 // switches it on for every loop. In debug mode
 //
 //   - a call from a foreign goroutine is refused even while the loop works; so is one by a sequence that
-//     [iter.Pull] runs, which has a goroutine of its own. (A lock, event or the like that no task waits
-//     for has no loop to be foreign to, so there it is not told.) Without debug mode such a call is a data
+//     [iter.Pull] runs, which has a goroutine of its own. (A queue, event or the like that no task
+//     ever had to wait for has no loop to be foreign to, so there it is not told.) Without debug mode such a call is a data
 //     race and can corrupt the loop: develop with debug mode or the race detector;
 //   - a step, what a task or callback does between two waits, that takes as long as
 //     [EventLoop.SetSlowCallbackDuration] says or longer is logged as a warning, with the place it ended at;
@@ -229,10 +229,17 @@ func (l *EventLoop) checkOwner(caller string) error {
 	return nil
 }
 
-// mustNotBeForeign is for cleaning up, which is allowed on a closed loop.
+// checkForeign and mustNotBeForeign are for what is allowed on a closed loop.
+func (l *EventLoop) checkForeign(caller string) error {
+	if l.guard.Load() == guardClosed {
+		return nil
+	}
+	return l.checkOwner(caller)
+}
+
 func (l *EventLoop) mustNotBeForeign(caller string) {
-	if l.guard.Load() != guardClosed {
-		l.mustBeOwner(caller)
+	if err := l.checkForeign(caller); err != nil {
+		panic(err)
 	}
 }
 

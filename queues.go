@@ -33,13 +33,13 @@ import (
 // With any error the call has had no effect.
 type Queue[T any] struct {
 	_       noCopy
+	binding // Q5
 	name    string
 	maxsize int
 	items   store[T]
 
 	getters, putters waitQueue
 	joiners          waitQueue
-	loop             *EventLoop // Q5
 	unfinished       int
 	down             bool // Shutdown was called
 }
@@ -132,7 +132,7 @@ func (q *Queue[T]) Put(ctx context.Context, v T) error {
 		if q.down {
 			return ErrQueueShutDown
 		}
-		if err := q.bind(t); err != nil {
+		if err := q.bind(t, "Put"); err != nil {
 			return err
 		}
 		if woken, err := q.putters.wait(ctx, t, q); err != nil {
@@ -190,7 +190,7 @@ func (q *Queue[T]) Get(ctx context.Context) (T, error) {
 		if q.down {
 			return zero, ErrQueueShutDown
 		}
-		if err := q.bind(t); err != nil {
+		if err := q.bind(t, "Get"); err != nil {
 			return zero, err
 		}
 		if woken, err := q.getters.wait(ctx, t, q); err != nil {
@@ -283,7 +283,7 @@ func (q *Queue[T]) Join(ctx context.Context) error {
 	if q.unfinished == 0 {
 		return nil
 	}
-	if err := q.bind(t); err != nil {
+	if err := q.bind(t, "Join"); err != nil {
 		return err
 	}
 	_, err = q.joiners.wait(ctx, t, q)
@@ -379,28 +379,12 @@ func (q *Queue[T]) String() string {
 // queueReprMax is how many values String shows.
 const queueReprMax = 20
 
-// bind is Q5, for a task that is about to wait.
-func (q *Queue[T]) bind(t *task) error {
-	if l := t.loop(); q.loop != l {
-		if q.loop != nil && !q.loop.closed.Load() {
-			return fmt.Errorf("%w: %v", ErrDifferentLoop, q)
-		}
-		q.loop = l
-	}
-	return nil
-}
-
-// checkOwner tells foreign goroutines apart as far as the queue knows its loop. A closed loop has no
-// tasks that could wait, so the queue is then anybody's, and in deferred functions of tasks
-// that the loop unwinds it works to the end.
+// checkOwner is that of the binding, and for any queue that is to be changed.
 func (q *Queue[T]) checkOwner(caller string) error {
 	if err := q.checkMade(caller); err != nil {
 		return err
 	}
-	if q.loop == nil || q.loop.guard.Load() == guardClosed {
-		return nil
-	}
-	return q.loop.checkOwner(caller)
+	return q.binding.checkOwner(caller)
 }
 
 func (q *Queue[T]) mustBeOwner(caller string) {

@@ -460,7 +460,7 @@ func (b *getBranch[T]) try(*selecting) bool {
 	return true
 }
 
-func (b *getBranch[T]) bind(t *task) error { return b.q.bind(t) }
+func (b *getBranch[T]) bind(t *task) error { return b.q.bind(t, "OnGet") }
 
 func (b *getBranch[T]) join(*selecting) { b.q.getters.rejoin(&b.waiter) }
 
@@ -508,7 +508,7 @@ func (b *putBranch[T]) try(*selecting) bool {
 	return true
 }
 
-func (b *putBranch[T]) bind(t *task) error { return b.q.bind(t) }
+func (b *putBranch[T]) bind(t *task) error { return b.q.bind(t, "OnPut") }
 
 func (b *putBranch[T]) join(*selecting) { b.q.putters.rejoin(&b.waiter) }
 
