@@ -122,6 +122,7 @@
 //	                                 SetDebug(true), SetSlowCallbackDuration
 //	capture_call_graph(), format_call_graph(), print_call_graph()
 //	                                 CaptureCallGraph, FormatCallGraph, PrintCallGraph
+//	python -m asyncio pstree         PrintTasks(ctx, w), on the loop
 //	task.get_stack(), print_stack()  GetStack(), PrintStack(w)
 //	to_thread(f)                     ToThread(ctx, f)
 //	loop.run_in_executor(ex, f)      RunInExecutor(ctx, ex, f)
