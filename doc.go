@@ -97,6 +97,8 @@
 //	fut.result(), exception()        Result, Exception
 //	add_done_callback                AddDoneCallback
 //	set_exception_handler(f)         SetExceptionHandler(f), with an ExceptionContext
+//	loop.add_signal_handler(SIGTERM, main_task.cancel)
+//	                                 HandleSignals(syscall.SIGTERM), an option of Run
 //	loop.add_signal_handler(SIGTERM, f)
 //	                                 signal.Notify(ch, syscall.SIGTERM), and Recv(ctx, ch) or OnRecv(ch) in a task
 //	get_running_loop()               GetRunningLoop(ctx)
