@@ -63,7 +63,7 @@
 //	async def f(): return 1          func f(ctx context.Context) (int, error)
 //	async def f(): (no result)       func f(ctx context.Context) error, wrapped: asyncio.Do(f)
 //	f(x)  (a coroutine object)       a closure, or a func that returns Coroutine[T]
-//	f where any awaitable will do    asyncio.Coroutine[int](f), as in WaitFor(ctx, asyncio.Coroutine[int](f), time.Second)
+//	f where any awaitable will do    asyncio.Coro(f), as in WaitFor(ctx, asyncio.Coro(f), time.Second)
 //	await f()                        f(ctx)
 //	await fut                        fut.Await(ctx), or asyncio.Await(ctx, fut)
 //	create_task(f(), name="x")       CreateTask(ctx, f, Name("x"))

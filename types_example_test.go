@@ -505,3 +505,45 @@ func ExampleSignalError() {
 	// job 2
 	// stopped by terminated
 }
+
+// Where any awaitable will do, Coro says that a function is one, and T need not be written.
+func ExampleCoro() {
+	load := func(ctx context.Context) (string, error) { return "page", asyncio.Sleep(ctx, time.Second) }
+	count := func(ctx context.Context) (int, error) { return 7, asyncio.Sleep(ctx, time.Second) }
+	_, err := asyncio.Run(background, asyncio.Do(func(ctx context.Context) error {
+		page, err := asyncio.WaitFor(ctx, asyncio.Coro(load), 2*time.Second)
+		if err != nil {
+			return err
+		}
+		fmt.Println(page)
+		pages, err := asyncio.Gather(ctx, asyncio.Coro(load), asyncio.Coro(load))
+		if err != nil {
+			return err
+		}
+		fmt.Println(pages)
+		n, s, err := asyncio.Gather2(ctx, asyncio.Coro(count), asyncio.Coro(load))
+		if err != nil {
+			return err
+		}
+		fmt.Println(n, s)
+		shielded, err := asyncio.Shield(ctx, asyncio.Coro(count)).Await(ctx)
+		if err != nil {
+			return err
+		}
+		fmt.Println(shielded)
+		counted := asyncio.OnDone(asyncio.Coro(count))
+		if _, err := asyncio.Select(ctx, counted, asyncio.OnTimeout(time.Minute)); err != nil {
+			return err
+		}
+		fmt.Println(counted.Result())
+		return nil
+	}))
+	fmt.Println(err)
+	// Output:
+	// page
+	// [page page]
+	// 7 page
+	// 7
+	// 7 <nil>
+	// <nil>
+}
