@@ -106,7 +106,7 @@ func newCompletion[F AnyFuture](ctx context.Context, fs []F, opts []AsCompletedO
 	for _, o := range opts {
 		if o.timed && c.todo > 0 {
 			l.timers.remove(&c.timer)
-			c.timer = timer{when: after(l.Time(), o.timeout), cb: (*completionTimeout[F])(c)}
+			c.timer = timer{when: l.after(o.timeout), cb: (*completionTimeout[F])(c)}
 			if c.timer.when != Forever {
 				l.setTimer(&c.timer)
 			}

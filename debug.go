@@ -6,6 +6,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -48,7 +49,9 @@ func (l *EventLoop) debug() bool { return l.modes.Load()&debugMode != 0 }
 //   - tasks, futures and handles remember where they were made, and reports to the exception handler
 //     say it;
 //   - a task that was cancelled and returned a result as if nothing had happened is logged as a warning:
-//     one that means to carry on says so with [Task.Uncancel].
+//     one that means to carry on says so with [Task.Uncancel];
+//   - a delay or timeout below a microsecond is logged as a warning, once for each place, except on virtual time:
+//     Sleep(ctx, 1) is a nanosecond.
 //
 // Python: loop.set_debug.
 func (l *EventLoop) SetDebug(enabled bool) { l.setMode(debugMode, enabled) }
@@ -137,6 +140,23 @@ func (l *EventLoop) endStep(suspends *task) {
 		}
 	}
 	slog.Warn(fmt.Sprintf("asyncio: executing %s took %.3f seconds", describe(what), took.Seconds()), attrs...)
+}
+
+// tinyDuration is below what is meant by a duration, and above what a number without a unit is.
+const tinyDuration = time.Microsecond
+
+// tinyDurations are the places that have been warned of.
+var tinyDurations sync.Map
+
+// warnOfTinyDuration warns of Sleep(ctx, 1), which is a nanosecond. On virtual time that may be meant.
+func (l *EventLoop) warnOfTinyDuration(d time.Duration) {
+	if !l.debug() || l.drv.Polls() {
+		return
+	}
+	at := firstOutside(callers(maxCallers))
+	if _, told := tinyDurations.LoadOrStore(at, true); !told {
+		slog.Warn(fmt.Sprintf("asyncio: a duration of %v: a bare number counts nanoseconds; write time.Second", d), slog.String("at", at))
+	}
 }
 
 // describe is the String of whatever the loop can run.

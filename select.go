@@ -675,7 +675,7 @@ func (b *timeoutBranch) join(s *selecting) {
 	}
 	b.s = s
 	l := s.t.loop()
-	b.timer = timer{when: after(l.Time(), b.d), cb: &selectTimeout{b, s}}
+	b.timer = timer{when: l.after(b.d), cb: &selectTimeout{b, s}}
 	if b.when != Forever {
 		l.setTimer(&b.timer)
 	}

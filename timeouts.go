@@ -33,7 +33,7 @@ func Timeout(ctx context.Context, d time.Duration, body func(ctx context.Context
 	if err != nil {
 		return err
 	}
-	return tm.run(ctx, after(tm.t.loop().Time(), d), body)
+	return tm.run(ctx, tm.t.loop().after(d), body)
 }
 
 // TimeoutAt is [Timeout] with a time of the loop's clock, [EventLoop.Time]. One that has passed

@@ -83,7 +83,7 @@ func Wait[F AnyFuture](ctx context.Context, fs []F, opts ...WaitOption) (done, p
 
 	w := &waiting{t: t, left: len(unique), when: o.when}
 	if o.timed {
-		w.timer = timer{when: after(l.Time(), o.timeout), cb: (*waitTimeout)(w)}
+		w.timer = timer{when: l.after(o.timeout), cb: (*waitTimeout)(w)}
 		l.setTimer(&w.timer)
 	}
 	for _, f := range unique {
