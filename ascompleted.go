@@ -91,11 +91,10 @@ func newCompletion[F AnyFuture](ctx context.Context, fs []F, opts []AsCompletedO
 		if isNil(f) {
 			return nil, fmt.Errorf("%w: nil future (in AsCompleted)", ErrInvalidArgument)
 		}
-		core := f.core()
-		if core.loop != l {
-			return nil, fmt.Errorf("%w: %v (in AsCompleted)", ErrDifferentLoop, f)
+		if err := l.checkFuture(f, "AsCompleted"); err != nil {
+			return nil, err
 		}
-		if core.mark != l.mark {
+		if core := f.core(); core.mark != l.mark {
 			core.mark = l.mark
 			c.items = append(c.items, completing[F]{c, f})
 		}
@@ -107,7 +106,7 @@ func newCompletion[F AnyFuture](ctx context.Context, fs []F, opts []AsCompletedO
 	for _, o := range opts {
 		if o.timed && c.todo > 0 {
 			l.timers.remove(&c.timer)
-			c.timer = timer{when: after(l.Time(), o.timeout), cb: (*completionTimeout[F])(c)}
+			c.timer = timer{when: l.after(o.timeout), cb: (*completionTimeout[F])(c)}
 			if c.timer.when != Forever {
 				l.setTimer(&c.timer)
 			}

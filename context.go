@@ -318,7 +318,7 @@ func WithCancel(ctx context.Context) (_ context.Context, cancel context.CancelFu
 // It does not suspend. See [WithCancel] for who may call what.
 func WithTimeout(ctx context.Context, d time.Duration) (_ context.Context, cancel context.CancelFunc) {
 	l := mustLoop(ctx, "WithTimeout")
-	return WithDeadline(ctx, after(l.Time(), d))
+	return WithDeadline(ctx, l.after(d))
 }
 
 // WithDeadline returns a context that is done, with [context.DeadlineExceeded], when

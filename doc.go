@@ -65,7 +65,7 @@
 //	async def f(): return 1          func f(ctx context.Context) (int, error)
 //	async def f(): (no result)       func f(ctx context.Context) error, wrapped: asyncio.Do(f)
 //	f(x)  (a coroutine object)       a closure, or a func that returns Coroutine[T]
-//	f where any awaitable will do    asyncio.Coroutine[int](f), as in WaitFor(ctx, asyncio.Coroutine[int](f), time.Second)
+//	f where any awaitable will do    asyncio.Coro(f), as in WaitFor(ctx, asyncio.Coro(f), time.Second)
 //	await f()                        f(ctx)
 //	await fut                        fut.Await(ctx), or asyncio.Await(ctx, fut)
 //	create_task(f(), name="x")       CreateTask(ctx, f, Name("x"))
@@ -99,6 +99,8 @@
 //	fut.result(), exception()        Result, Exception
 //	add_done_callback                AddDoneCallback
 //	set_exception_handler(f)         SetExceptionHandler(f), with an ExceptionContext
+//	loop.add_signal_handler(SIGTERM, main_task.cancel)
+//	                                 HandleSignals(syscall.SIGTERM), an option of Run
 //	loop.add_signal_handler(SIGTERM, f)
 //	                                 signal.Notify(ch, syscall.SIGTERM), and Recv(ctx, ch) or OnRecv(ch) in a task
 //	get_running_loop()               GetRunningLoop(ctx)
@@ -124,6 +126,7 @@
 //	                                 SetDebug(true), SetSlowCallbackDuration
 //	capture_call_graph(), format_call_graph(), print_call_graph()
 //	                                 CaptureCallGraph, FormatCallGraph, PrintCallGraph
+//	python -m asyncio pstree         PrintTasks(ctx, w), on the loop
 //	task.get_stack(), print_stack()  GetStack(), PrintStack(w)
 //	open_connection(host, port)      OpenConnection(ctx, "host:port")
 //	open_unix_connection(path)       OpenUnixConnection(ctx, path)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 )
@@ -84,7 +85,8 @@ var (
 	// ErrExecutorShutdown is what an executor's Submit returns after Shutdown.
 	ErrExecutorShutdown = errors.New("asyncio: the executor has been shut down")
 
-	// ErrKeyboardInterrupt is what Run returns when SIGINT cancelled the main task.
+	// ErrKeyboardInterrupt is what Run returns when SIGINT cancelled the main task; of other
+	// signals a [*SignalError].
 	ErrKeyboardInterrupt = errors.New("asyncio: interrupted")
 
 	// ErrGoexit is the outcome of a task or thread function that called
@@ -169,6 +171,11 @@ func (e *TimeoutError) Is(target error) bool {
 
 // Timeout is true, as in net.Error.
 func (e *TimeoutError) Timeout() bool { return true }
+
+// A SignalError is what [Run] returns when a signal other than SIGINT cancelled the main task; see [HandleSignals].
+type SignalError struct{ Signal os.Signal }
+
+func (e *SignalError) Error() string { return fmt.Sprintf("asyncio: stopped by signal: %v", e.Signal) }
 
 // A PanicError is the outcome of a task whose coroutine panicked. Value is what
 // it panicked with and Stack the stack of that moment, as [runtime/debug.Stack] prints it.

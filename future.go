@@ -107,6 +107,28 @@ func CreateFuture[T any](ctx context.Context) *Future[T] {
 
 func (f *future) core() *future { return f }
 
+// zeroFuture is what is said of a future without a loop.
+func zeroFuture(caller string) error {
+	return fmt.Errorf("%w: a zero Future or Task has no loop: make one with CreateFuture or CreateTask (in %s)", ErrInvalidArgument, caller)
+}
+
+func (f *future) mustBeMade(caller string) {
+	if f.loop == nil {
+		panic(zeroFuture(caller))
+	}
+}
+
+// checkFuture refuses a future that does not belong to l.
+func (l *EventLoop) checkFuture(f AnyFuture, caller string) error {
+	switch f.core().loop {
+	case l:
+		return nil
+	case nil:
+		return zeroFuture(caller)
+	}
+	return fmt.Errorf("%w: %v (in %s)", ErrDifferentLoop, f, caller)
+}
+
 // GetLoop returns the loop the future belongs to. Any goroutine may call it.
 func (f *future) GetLoop() *EventLoop { return f.loop }
 
@@ -144,7 +166,7 @@ func (f *future) CancelCause(cause error) bool {
 }
 
 func (f *future) requestCancel(cause error, msg []string) bool {
-	if f.state != pending || f.loop.guard.Load() == guardClosed {
+	if f.mustBeMade("Cancel"); f.state != pending || f.loop.guard.Load() == guardClosed {
 		f.retrieved()
 		return false
 	}
@@ -273,7 +295,7 @@ func (f *future) beginWait(ctx context.Context) (*task, error) {
 		return nil, err
 	}
 	if f.loop == nil {
-		return nil, fmt.Errorf("%w: a zero Future has no loop: make one with CreateFuture", ErrInvalidArgument)
+		return nil, zeroFuture("Await")
 	}
 	if f.loop != t.loop() {
 		return nil, t.refuse(fmt.Errorf("%w: %v", ErrDifferentLoop, t.self))
@@ -370,7 +392,7 @@ func (f *future) checkSettable(caller string) error {
 		return fmt.Errorf("%w: %s: only its coroutine sets the result of a task", ErrInvalidState, caller)
 	}
 	if f.loop == nil {
-		return fmt.Errorf("%w: %s: a zero Future has no loop: make one with CreateFuture", ErrInvalidArgument, caller)
+		return zeroFuture(caller)
 	}
 	if err := f.loop.checkOwner(caller); err != nil {
 		if errors.Is(err, ErrForeignGoroutine) {
@@ -401,6 +423,7 @@ func (f *Future[T]) AddDoneCallback(fn func(*Future[T])) *DoneCallback {
 	if fn == nil {
 		panic(fmt.Errorf("%w: nil function (in AddDoneCallback)", ErrInvalidArgument))
 	}
+	f.mustBeMade("AddDoneCallback")
 	f.loop.mustBeOwner("AddDoneCallback")
 	c := &DoneCallback{fn: func() { fn(f) }, src: fn, ctx: f.loop.currentContext()}
 	f.addCallback(c)
@@ -410,6 +433,7 @@ func (f *Future[T]) AddDoneCallback(fn func(*Future[T])) *DoneCallback {
 // RemoveDoneCallback takes c back if it has not been scheduled yet, and returns how many
 // callbacks it removed, one or none. (Python removes by equality; Go's functions have none.)
 func (f *Future[T]) RemoveDoneCallback(c *DoneCallback) int {
+	f.mustBeMade("RemoveDoneCallback")
 	f.loop.mustNotBeForeign("RemoveDoneCallback")
 	return f.removeCallback(c)
 }

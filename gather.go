@@ -177,8 +177,9 @@ func checkChildren[T any, A Awaitable[T]](l *EventLoop, aws []A) error {
 		case AnyFuture:
 			if isNil(a) {
 				return fmt.Errorf("%w: nil future (in Gather)", ErrInvalidArgument)
-			} else if a.core().loop != l {
-				return fmt.Errorf("%w: %v (in Gather)", ErrDifferentLoop, a)
+			}
+			if err := l.checkFuture(a, "Gather"); err != nil {
+				return err
 			}
 		}
 	}

@@ -177,7 +177,7 @@ func (ln *Listener) accept(ctx context.Context, t *task) (*Conn, error) {
 
 // pause waits before the next attempt. Closing the listener, its deadline, or another connection ends it.
 func (ln *Listener) pause(ctx context.Context, t *task) error {
-	again := &timer{when: after(ln.loop.Time(), acceptRetryDelay), cb: &ln.rd}
+	again := &timer{when: ln.loop.after(acceptRetryDelay), cb: &ln.rd}
 	ln.loop.setTimer(again)
 	defer ln.loop.timers.remove(again)
 	return ln.rd.wait(ctx, t)

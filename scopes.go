@@ -56,7 +56,7 @@ func limit(ctx context.Context, d time.Duration, body func(ctx context.Context) 
 	}
 	c := newClockContext(ctx, caller)
 	// The cause is this scope's own, so a scope can tell its end from that of one around it.
-	cause := &TimeoutError{When: after(t.loop().Time(), d)}
+	cause := &TimeoutError{When: t.loop().after(d)}
 	if cause.When != Forever {
 		c.setDeadline(cause.When, cause)
 	}

@@ -371,12 +371,10 @@ func (b *doneBranch[T]) check(t *task) error {
 		return fmt.Errorf("%w: nil awaitable (in OnDone)", ErrInvalidArgument)
 	case b.f == nil:
 		return nil
-	case b.f.loop != t.loop():
-		return fmt.Errorf("%w: %v (in OnDone)", ErrDifferentLoop, b.aw)
 	case &b.f.future == t.fut:
 		return fmt.Errorf("%w: %v (in OnDone)", ErrAwaitSelf, b.aw)
 	}
-	return nil
+	return t.loop().checkFuture(b.f, "OnDone")
 }
 
 func isNilCoroutine[T any](aw Awaitable[T]) bool {
@@ -449,11 +447,11 @@ func (b *getBranch[T]) check(t *task) error {
 	if b.q == nil {
 		return fmt.Errorf("%w: nil queue (in OnGet)", ErrInvalidArgument)
 	}
-	return nil
+	return b.q.checkMade("OnGet")
 }
 
 func (b *getBranch[T]) try(*selecting) bool {
-	if b.q.Empty() && !b.q.down {
+	if b.q.empty() && !b.q.down {
 		return false
 	}
 	b.c.value, b.c.err = b.q.get()
@@ -462,13 +460,13 @@ func (b *getBranch[T]) try(*selecting) bool {
 	return true
 }
 
-func (b *getBranch[T]) bind(t *task) error { return b.q.bind(t) }
+func (b *getBranch[T]) bind(t *task) error { return b.q.bind(t, "OnGet") }
 
 func (b *getBranch[T]) join(*selecting) { b.q.getters.rejoin(&b.waiter) }
 
 func (b *getBranch[T]) leave(*selecting) {
 	b.q.getters.remove(&b.waiter)
-	if b.woken && !b.q.Empty() {
+	if b.woken && !b.q.empty() {
 		b.q.getters.dismissNext() // Q3
 	}
 }
@@ -497,11 +495,11 @@ func (b *putBranch[T]) check(t *task) error {
 	if b.q == nil {
 		return fmt.Errorf("%w: nil queue (in OnPut)", ErrInvalidArgument)
 	}
-	return nil
+	return b.q.checkMade("OnPut")
 }
 
 func (b *putBranch[T]) try(*selecting) bool {
-	if b.q.Full() && !b.q.down {
+	if b.q.full() && !b.q.down {
 		return false
 	}
 	b.c.err = b.q.put(b.v) // may panic, and has then put nothing
@@ -510,13 +508,13 @@ func (b *putBranch[T]) try(*selecting) bool {
 	return true
 }
 
-func (b *putBranch[T]) bind(t *task) error { return b.q.bind(t) }
+func (b *putBranch[T]) bind(t *task) error { return b.q.bind(t, "OnPut") }
 
 func (b *putBranch[T]) join(*selecting) { b.q.putters.rejoin(&b.waiter) }
 
 func (b *putBranch[T]) leave(*selecting) {
 	b.q.putters.remove(&b.waiter)
-	if b.woken && !b.q.Full() {
+	if b.woken && !b.q.full() {
 		b.q.putters.dismissNext() // Q3
 	}
 }
@@ -677,7 +675,7 @@ func (b *timeoutBranch) join(s *selecting) {
 	}
 	b.s = s
 	l := s.t.loop()
-	b.timer = timer{when: after(l.Time(), b.d), cb: &selectTimeout{b, s}}
+	b.timer = timer{when: l.after(b.d), cb: &selectTimeout{b, s}}
 	if b.when != Forever {
 		l.setTimer(&b.timer)
 	}

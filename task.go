@@ -172,19 +172,27 @@ func (t *task) join(l *EventLoop, ctx context.Context, self body) {
 }
 
 // CurrentTask returns the task that is running on the loop ctx leads to, nil in a
-// callback or without a loop. It is for the loop only and does not suspend. Python: asyncio.current_task.
+// callback or without a loop. It is for the loop only and does not suspend; it panics with
+// [ErrForeignGoroutine] where that can be told. Python: asyncio.current_task.
 func CurrentTask(ctx context.Context) AnyTask {
-	if l := loopOf(ctx); l != nil && l.current != nil {
-		return l.current.self
+	l := loopOf(ctx)
+	if l == nil {
+		return nil
 	}
-	return nil
+	l.mustNotBeForeign("CurrentTask")
+	if l.current == nil {
+		return nil
+	}
+	return l.current.self
 }
 
 // AllTasks returns the tasks of the loop ctx leads to that are not done, in the order
-// they were created. It is for the loop only and does not suspend. Python: asyncio.all_tasks.
+// they were created. It is for the loop only and does not suspend; it panics with [ErrForeignGoroutine]
+// where that can be told. Python: asyncio.all_tasks.
 func AllTasks(ctx context.Context) []AnyTask {
 	var all []AnyTask
 	if l := loopOf(ctx); l != nil {
+		l.mustNotBeForeign("AllTasks")
 		for t := l.firstTask; t != nil; t = t.next {
 			all = append(all, t.self)
 		}

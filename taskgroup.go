@@ -114,6 +114,14 @@ func RunTaskGroup(ctx context.Context, body func(ctx context.Context, tg *TaskGr
 	return err
 }
 
+// checkMade refuses a group that is not RunTaskGroup's.
+func (g *TaskGroup) checkMade(caller string) error {
+	if g == nil || g.loop == nil {
+		return fmt.Errorf("%w: a nil or zero TaskGroup: RunTaskGroup makes one (in %s)", ErrInvalidArgument, caller)
+	}
+	return nil
+}
+
 // exit is G2, G3 and G5.
 func (g *TaskGroup) exit(err error) error {
 	g.exiting = true
@@ -253,6 +261,9 @@ func (g *TaskGroup) failed(t *task, err error) {
 // It is for the loop only: the body, children, callbacks. It does not suspend. Python 3.15:
 // TaskGroup.cancel.
 func (g *TaskGroup) Cancel() {
+	if err := g.checkMade("Cancel"); err != nil {
+		panic(err)
+	}
 	g.loop.mustBeOwner("Cancel")
 	if g.exiting && g.count == 0 {
 		return
@@ -301,6 +312,9 @@ func (g *TaskGroup) CreateTask(fn func(ctx context.Context) error, opts ...TaskO
 }
 
 func groupTask[T any](g *TaskGroup, coro Coroutine[T], status anyStatus, caller string, opts []TaskOption) *Task[T] {
+	if err := g.checkMade(caller); err != nil {
+		panic(err)
+	}
 	g.loop.mustBeOwner(caller)
 	if coro == nil {
 		panic(fmt.Errorf("%w: nil coroutine (in %s)", ErrInvalidArgument, caller))
@@ -454,6 +468,9 @@ func GroupStart[R any](ctx context.Context, tg *TaskGroup, child func(ctx contex
 	if ctx.Err() != nil {
 		return zero, context.Cause(ctx)
 	}
+	if err := tg.checkMade("GroupStart"); err != nil {
+		return zero, err
+	}
 	if t.loop() != tg.loop {
 		return zero, fmt.Errorf("%w: %v (in GroupStart)", ErrDifferentLoop, tg)
 	}
@@ -491,6 +508,9 @@ type anyStatus interface {
 // goes on with its work; it does not suspend. It returns [ErrInvalidState] if the child has said
 // so before.
 func (s *TaskStatus[R]) Started(v R) error {
+	if s.ready.loop == nil {
+		return fmt.Errorf("%w: a zero TaskStatus: GroupStart makes one (in Started)", ErrInvalidArgument)
+	}
 	if err := s.ready.loop.checkOwner("Started"); err != nil {
 		return err
 	}
@@ -542,6 +562,9 @@ func (s *TaskStatus[R]) cancel(c *CancelledError) cancelAnswer {
 func GroupCompleted[T any](ctx context.Context, tg *TaskGroup) iter.Seq2[*Task[T], error] {
 	return func(yield func(*Task[T], error) bool) {
 		if t, err := taskOf(ctx, "GroupCompleted"); err != nil {
+			yield(nil, err)
+			return
+		} else if err := tg.checkMade("GroupCompleted"); err != nil {
 			yield(nil, err)
 			return
 		} else if t != tg.parent || tg.exiting {

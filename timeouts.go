@@ -33,7 +33,7 @@ func Timeout(ctx context.Context, d time.Duration, body func(ctx context.Context
 	if err != nil {
 		return err
 	}
-	return tm.run(ctx, after(tm.t.loop().Time(), d), body)
+	return tm.run(ctx, tm.t.loop().after(d), body)
 }
 
 // TimeoutAt is [Timeout] with a time of the loop's clock, [EventLoop.Time]. One that has passed
@@ -179,6 +179,9 @@ func (tm *TimeoutScope) When() (when time.Duration, ok bool) {
 // expires in the next iteration, [Forever] means never. It returns [ErrInvalidState] if the
 // timeout has expired or its body has returned.
 func (tm *TimeoutScope) Reschedule(when time.Duration) error {
+	if tm.t == nil {
+		return fmt.Errorf("%w: a zero TimeoutScope: Timeout makes one (in Reschedule)", ErrInvalidArgument)
+	}
 	tm.t.loop().mustBeOwner("Reschedule")
 	if tm.state != timeoutActive {
 		return fmt.Errorf("%w: cannot reschedule a timeout that is %v", ErrInvalidState, tm.state)
@@ -233,8 +236,10 @@ func WaitFor[T any](ctx context.Context, aw Awaitable[T], d time.Duration) (T, e
 	if ctx.Err() != nil {
 		return v, context.Cause(ctx)
 	}
-	if f, ok := aw.(AnyFuture); ok && f.core().loop != t.loop() {
-		return v, t.refuse(fmt.Errorf("%w: %v (in WaitFor)", ErrDifferentLoop, f))
+	if f, ok := aw.(AnyFuture); ok {
+		if err := t.loop().checkFuture(f, "WaitFor"); err != nil {
+			return v, t.refuse(err)
+		}
 	}
 	f := EnsureFuture(ctx, aw)
 	if f.state != pending {

@@ -72,11 +72,10 @@ func Wait[F AnyFuture](ctx context.Context, fs []F, opts ...WaitOption) (done, p
 		if isNil(f) {
 			return nil, nil, fmt.Errorf("%w: nil future (in Wait)", ErrInvalidArgument)
 		}
-		c := f.core()
-		if c.loop != l {
-			return nil, nil, fmt.Errorf("%w: %v (in Wait)", ErrDifferentLoop, f)
+		if err := l.checkFuture(f, "Wait"); err != nil {
+			return nil, nil, err
 		}
-		if c.mark != l.mark {
+		if c := f.core(); c.mark != l.mark {
 			c.mark = l.mark
 			unique = append(unique, f)
 		}
@@ -84,7 +83,7 @@ func Wait[F AnyFuture](ctx context.Context, fs []F, opts ...WaitOption) (done, p
 
 	w := &waiting{t: t, left: len(unique), when: o.when}
 	if o.timed {
-		w.timer = timer{when: after(l.Time(), o.timeout), cb: (*waitTimeout)(w)}
+		w.timer = timer{when: l.after(o.timeout), cb: (*waitTimeout)(w)}
 		l.setTimer(&w.timer)
 	}
 	for _, f := range unique {
