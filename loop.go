@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -59,7 +60,9 @@ type EventLoop struct {
 
 	firstTask, lastTask *task // not done, in order of creation
 	taskSeq             uint32
-	mark                uint32 // what future.mark is compared to
+	mark                uint32         // what future.mark is compared to
+	rand                *rand.Rand     // of callbacks; see Rand
+	randUsers           map[string]int // how often each name has been given a source
 	reports             reportList
 
 	watches               map[<-chan struct{}]*watch
@@ -251,12 +254,7 @@ func (l *EventLoop) beginIteration() bool {
 			}
 			l.takeIn()
 		}
-		if len(l.timers) > 0 {
-			now := l.drv.Now()
-			for len(l.timers) > 0 && l.timers[0].when <= now {
-				l.schedule(l.timers.pop().cb, nil)
-			}
-		}
+		l.takeDue()
 		l.todo = l.ready.n
 		if l.todo > 0 {
 			return true
@@ -274,6 +272,17 @@ func (l *EventLoop) takeIn() {
 	}
 	if len(l.channels) > 0 {
 		l.pollChannels()
+	}
+}
+
+// takeDue schedules the timers that are due.
+func (l *EventLoop) takeDue() {
+	if len(l.timers) == 0 {
+		return
+	}
+	now := l.drv.Now()
+	for len(l.timers) > 0 && l.timers[0].when <= now {
+		l.schedule(l.timers.pop().cb, nil)
 	}
 }
 
@@ -306,14 +315,36 @@ func (l *EventLoop) park() bool {
 
 // next takes the callback to run next off the queue.
 func (l *EventLoop) next() entry {
-	if l.chooser != nil && l.todo > 1 && !l.chosen {
-		if k := l.chooser.Choose(l.todo); k > 0 {
-			l.ready.bringForward(k)
-		}
+	if l.chooser != nil && !l.chosen {
+		l.choose()
 	}
 	l.chosen = false
 	l.todo--
 	return l.ready.pop()
+}
+
+// choose has the chooser pick the callback to run next, and brings it forward. A stop ends the run with the
+// iteration (L4), so nothing is held over then.
+func (l *EventLoop) choose() {
+	if l.guard.Load() != 0 { // the goroutine we are on is not foreign, whoever had control before
+		l.guard.Store(goroutineID())
+	}
+	n := l.ready.n
+	if l.stopping {
+		n = l.todo
+	}
+	k := l.chooser.Choose(&l.ready, l.todo, n)
+	if k >= l.todo {
+		if l.observer != nil {
+			l.observer.BeginIteration()
+		}
+		l.takeIn()
+		l.takeDue()
+		l.todo = l.ready.n
+	}
+	if k > 0 {
+		l.ready.bringForward(k)
+	}
 }
 
 // putBack undoes next.
