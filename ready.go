@@ -116,6 +116,10 @@ func (q *readyQueue) Name(i int) string {
 		return "callback " + functionName(cb.fn)
 	case *DoneCallback:
 		return "callback " + functionName(cb.src)
+	case *clockContext:
+		return "end of a context"
+	case *stopCallback:
+		return "end of the run"
 	case awaiter:
 		names := make([]string, 0, 1)
 		for _, t := range cb.awaiters() {

@@ -143,6 +143,11 @@ func (x *exploration) explain(p plan, o *outcome) *Failure {
 			devs, proven = m.fewest(devs)
 		}
 		switch {
+		case len(devs) == 0:
+			f.Minimal = "it needs the seed alone"
+			if f.Found == 0 && p.name == "in order" {
+				f.Minimal = ""
+			}
 		case proven:
 			f.Minimal = fmt.Sprintf("of %d deviations; no schedule with fewer fails", f.Found)
 		case minimal:

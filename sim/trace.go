@@ -136,7 +136,7 @@ const shownSteps = 60
 func (t *tracer) text() string {
 	var b strings.Builder
 	from := max(0, len(t.steps)-shownSteps)
-	fmt.Fprintf(&b, "%6s  %-10s %-20s %-48s  %s\n", "step", "time", "what", "then it", "because of")
+	fmt.Fprintf(&b, "%6s  %-10s %-20s %-52s  %s\n", "step", "time", "what", "then it", "because of")
 	skipped := 0
 	for i, e := range t.steps {
 		if i < from && e.first == "" && e.cancel == "" {
@@ -164,7 +164,7 @@ func (t *tracer) text() string {
 		if e.first != "" {
 			why += ", before " + quote(e.first)
 		}
-		fmt.Fprintf(&b, "%6s  %-10v %-20s %-48s  %s\n", mark+strconv.Itoa(i+1), e.at, e.name, e.after, why)
+		fmt.Fprintf(&b, "%6s  %-10v %-20s %-52s  %s\n", mark+strconv.Itoa(i+1), e.at, e.name, e.after, why)
 	}
 	return b.String()
 }
