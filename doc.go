@@ -168,5 +168,6 @@
 //	InvalidStateError                ErrInvalidState
 //	BrokenBarrierError               ErrBrokenBarrier
 //	None, where there is no result   None
+//	random                           Rand(ctx), which a simulation can repeat
 //	contextvars                      context values
 package asyncio

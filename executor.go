@@ -9,6 +9,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/goasyncio/asyncio/internal/driver"
 )
 
 // An Executor runs functions outside of the loop, for [RunInExecutor]. Its methods are
@@ -126,6 +128,10 @@ func (l *EventLoop) defaultExecutor() (Executor, error) {
 		return nil, ErrExecutorShutdown
 	}
 	if l.executor == nil {
+		if e, ok := l.drv.(driver.Executor); ok {
+			l.executor = e
+			return e, nil
+		}
 		l.ownExecutor = NewThreadPoolExecutor(defaultWorkers())
 		l.executor = l.ownExecutor
 	}

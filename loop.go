@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -63,7 +64,9 @@ type EventLoop struct {
 
 	firstTask, lastTask *task // not done, in order of creation
 	taskSeq             uint32
-	mark                uint32 // what future.mark is compared to
+	mark                uint32         // what future.mark is compared to
+	rand                *rand.Rand     // of callbacks; see Rand
+	randUsers           map[string]int // how often each name has been given a source
 	reports             reportList
 
 	watches               map[<-chan struct{}]*watch
@@ -272,9 +275,7 @@ func (l *EventLoop) beginIteration() bool {
 			if !looked && l.timers[0].when <= now {
 				l.poll(now)
 			}
-			for len(l.timers) > 0 && l.timers[0].when <= now {
-				l.schedule(l.timers.pop().cb, nil)
-			}
+			l.takeDue(now)
 		}
 		l.todo = l.ready.n
 		l.steps += l.todo
@@ -294,6 +295,13 @@ func (l *EventLoop) takeIn() {
 	}
 	if len(l.channels) > 0 {
 		l.pollChannels()
+	}
+}
+
+// takeDue schedules the timers that are due at now.
+func (l *EventLoop) takeDue(now time.Duration) {
+	for len(l.timers) > 0 && l.timers[0].when <= now {
+		l.schedule(l.timers.pop().cb, nil)
 	}
 }
 
@@ -345,14 +353,36 @@ func (l *EventLoop) poll(now time.Duration) {
 
 // next takes the callback to run next off the queue.
 func (l *EventLoop) next() entry {
-	if l.chooser != nil && l.todo > 1 && !l.chosen {
-		if k := l.chooser.Choose(l.todo); k > 0 {
-			l.ready.bringForward(k)
-		}
+	if l.chooser != nil && !l.chosen {
+		l.choose()
 	}
 	l.chosen = false
 	l.todo--
 	return l.ready.pop()
+}
+
+// choose has the chooser pick the callback to run next, and brings it forward. A stop ends the run with the
+// iteration (L4), so nothing is held over then.
+func (l *EventLoop) choose() {
+	if l.guard.Load() != 0 { // the goroutine we are on is not foreign, whoever had control before
+		l.guard.Store(goroutineID())
+	}
+	n := l.ready.n
+	if l.stopping {
+		n = l.todo
+	}
+	k := l.chooser.Choose(&l.ready, l.todo, n)
+	if k >= l.todo {
+		if l.observer != nil {
+			l.observer.BeginIteration()
+		}
+		l.takeIn()
+		l.takeDue(l.drv.Now())
+		l.todo = l.ready.n
+	}
+	if k > 0 {
+		l.ready.bringForward(k)
+	}
 }
 
 // putBack undoes next.

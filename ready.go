@@ -1,5 +1,10 @@
 package asyncio
 
+import (
+	"fmt"
+	"strings"
+)
+
 // A callback is anything the loop can run from its ready queue: a task to start
 // or resume, a [Handle], a timer, the done callback of a combinator. fut is the
 // future whose completion scheduled it, nil where there is none.
@@ -80,4 +85,54 @@ func (q *readyQueue) sift(dropped *readyQueue) {
 			dropped.push(e)
 		}
 	}
+}
+
+// The queue as a [driver.Chooser] sees it.
+
+func (q *readyQueue) Len() int { return q.n }
+
+func (q *readyQueue) at(i int) callback { return q.buf[(q.head+i)&(len(q.buf)-1)].cb }
+
+func (q *readyQueue) Task(i int) (_ any, resumes bool) {
+	switch cb := q.at(i).(type) {
+	case *task:
+		return cb.self, true
+	case *sleepTimer:
+		return cb.t.self, false
+	}
+	return nil, false
+}
+
+// Name leaves out what differs from run to run or from machine to machine, addresses and directories.
+func (q *readyQueue) Name(i int) string {
+	switch cb := q.at(i).(type) {
+	case *task:
+		return cb.GetName()
+	case *sleepTimer:
+		return "sleep of " + cb.t.GetName()
+	case *Handle:
+		return "callback " + functionName(cb.fn)
+	case *TimerHandle:
+		return "callback " + functionName(cb.fn)
+	case *DoneCallback:
+		return "callback " + functionName(cb.src)
+	case *clockContext:
+		return "end of a context"
+	case *stopCallback:
+		return "end of the run"
+	case awaiter:
+		names := make([]string, 0, 1)
+		for _, t := range cb.awaiters() {
+			names = append(names, t.GetName())
+		}
+		return strings.TrimSpace("result for " + strings.Join(names, ", "))
+	default:
+		name, _, _ := strings.Cut(strings.TrimPrefix(fmt.Sprintf("%T", cb), "*asyncio."), "[")
+		return name
+	}
+}
+
+func functionName(fn any) string {
+	name, _ := function(funcPC(fn))
+	return name + "()"
 }

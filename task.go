@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"runtime"
 	"runtime/debug"
 	"strconv"
@@ -71,6 +72,8 @@ type task struct {
 	waiter *future      // what it is suspended on (T2), or
 	on     fmt.Stringer // what it is parked for, for people to read
 	timer  *sleepTimer
+
+	rand *rand.Rand // see Rand
 
 	cleanup *cleanup // the innermost Cleanup that the task is in
 

@@ -19,7 +19,9 @@
 package driver
 
 import (
+	"encoding/binary"
 	"errors"
+	"hash/fnv"
 	"math"
 	"time"
 )
@@ -61,11 +63,51 @@ type Driver interface {
 	Close() error
 }
 
-// Chooser is implemented by a driver that wants to decide the order of ready
-// callbacks. Without it they run first in, first out.
+// Chooser is implemented by a driver that decides the order of ready callbacks. Without it
+// they run first in, first out.
 type Chooser interface {
-	// Choose picks one of n ready callbacks, n > 1, oldest first.
-	Choose(n int) int
+	// Choose is called before each callback, and picks it: one of the first n of ready,
+	// n > 0. The first todo of them are left of the iteration that is under way. To pick one behind
+	// these ends the iteration, and what was left of it is held over to the next.
+	//
+	// It runs on the loop, between two callbacks, and may do to the loop what a callback may.
+	// What that makes ready comes behind the first n.
+	Choose(ready Ready, todo, n int) int
+}
+
+// Ready is the loop's queue of ready callbacks, the oldest at 0.
+type Ready interface {
+	Len() int
+
+	// Task returns the task, an asyncio.AnyTask, that callback i goes on with or is a timer of,
+	// nil if it is something else. resumes tells the first case.
+	Task(i int) (task any, resumes bool)
+
+	// Name says what callback i is, in the same words in every run of a program.
+	Name(i int) string
+}
+
+// Executor is implemented by a driver that runs the jobs of the default executor itself. It is
+// an asyncio.Executor.
+type Executor interface {
+	Submit(job func()) error
+	Shutdown(wait bool)
+}
+
+// Seeder is implemented by a driver whose world has no true randomness.
+type Seeder interface {
+	// Seed returns the seed of the random numbers of one consumer. It depends on the name
+	// alone, so who draws how many numbers does not change what another gets.
+	Seed(consumer string) (uint64, uint64)
+}
+
+// Derive is the one way from a seed to those of its consumers.
+func Derive(seed uint64, consumer string) (uint64, uint64) {
+	h := fnv.New128a()
+	_, _ = h.Write(binary.LittleEndian.AppendUint64(nil, seed))
+	_, _ = h.Write([]byte(consumer))
+	sum := h.Sum(nil)
+	return binary.LittleEndian.Uint64(sum), binary.LittleEndian.Uint64(sum[8:])
 }
 
 // Observer is implemented by a driver that wants to be told of every iteration. It is

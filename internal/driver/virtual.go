@@ -71,5 +71,8 @@ func (d *Virtual) Release() {
 	d.woken.Signal()
 }
 
+// Seed makes every run the same.
+func (d *Virtual) Seed(consumer string) (uint64, uint64) { return Derive(0, consumer) }
+
 func (d *Virtual) Polls() bool  { return true }
 func (d *Virtual) Close() error { return nil }

@@ -1,0 +1,241 @@
+package gallery
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/goasyncio/asyncio"
+	"github.com/goasyncio/asyncio/sim"
+)
+
+// A program uses one thing of the gallery, and says in the end what must then be so.
+type program func(ctx context.Context, atEnd func(name string, check func() error)) error
+
+// later starts fn, and gives what was started before it a head start: two iterations are time enough for a round trip.
+func later(ctx context.Context, name string, fn func(ctx context.Context) error) (*asyncio.Task[asyncio.None], error) {
+	for range 2 {
+		if err := asyncio.Sleep(ctx, 0); err != nil {
+			return nil, err
+		}
+	}
+	return now(ctx, name, fn), nil
+}
+
+func now(ctx context.Context, name string, fn func(ctx context.Context) error) *asyncio.Task[asyncio.None] {
+	return asyncio.CreateTask(ctx, asyncio.Do(fn), asyncio.Name(name))
+}
+
+func together(ctx context.Context, first, second func(ctx context.Context) error) error {
+	a := now(ctx, "first", first)
+	b, err := later(ctx, "second", second)
+	if err != nil {
+		return err
+	}
+	_, err = asyncio.Gather(ctx, a, b)
+	return err
+}
+
+func want(what string, got, want int) func() error {
+	return func() error {
+		if got != want {
+			return fmt.Errorf("%s: %d, want %d", what, got, want)
+		}
+		return nil
+	}
+}
+
+func deposits(deposit func(*Account, context.Context, int) error) program {
+	return func(ctx context.Context, atEnd func(string, func() error)) error {
+		a := new(Account)
+		ten := func(ctx context.Context) error { return deposit(a, ctx, 10) }
+		if err := together(ctx, ten, ten); err != nil {
+			return err
+		}
+		atEnd("balance", want("after two deposits of 10", a.balance, 20))
+		return nil
+	}
+}
+
+func caching(get func(*Cache, context.Context) (int, error)) program {
+	return func(ctx context.Context, atEnd func(string, func() error)) error {
+		c := &Cache{stored: 1}
+		read := func(ctx context.Context) error {
+			_, err := get(c, ctx)
+			return err
+		}
+		if err := together(ctx, read, func(context.Context) error { c.Set(2); return nil }); err != nil {
+			return err
+		}
+		v, err := get(c, ctx)
+		atEnd("current", want("after 2 was stored, read", v, 2))
+		return err
+	}
+}
+
+func lending(use func(*Pool, context.Context) error) program {
+	return func(ctx context.Context, atEnd func(string, func() error)) error {
+		p := &Pool{free: asyncio.NewSemaphore(1)}
+		atEnd("permits", func() error { return want("free when all is over", p.free.Statistics().Value, 1)() })
+		user := func(ctx context.Context) error { return use(p, ctx) }
+		_, _, err := asyncio.Wait(ctx, []asyncio.AnyFuture{now(ctx, "first", user), now(ctx, "second", user)})
+		return err
+	}
+}
+
+func paying(pay func(*Bank, context.Context, int) error) program {
+	return func(ctx context.Context, atEnd func(string, func() error)) error {
+		b := &Bank{paid: map[string]int{}}
+		err := pay(b, ctx, 10)
+		atEnd("paid once", want("payments", len(b.paid), 1))
+		return err
+	}
+}
+
+func mailing(run func(*Mailer, context.Context) error, end func(*Mailer, context.Context) error) program {
+	return func(ctx context.Context, atEnd func(string, func() error)) error {
+		m := &Mailer{queue: asyncio.NewQueue[string](0)}
+		mailer := now(ctx, "mailer", func(ctx context.Context) error { return run(m, ctx) })
+		for _, mail := range []string{"a", "b"} {
+			if err := m.queue.Put(ctx, mail); err != nil {
+				return err
+			}
+			for range 3 { // there is always something to do before the next mail
+				if err := roundTrip(ctx); err != nil {
+					return err
+				}
+			}
+		}
+		if err := end(m, ctx); err != nil {
+			return err
+		}
+		_, err := mailer.Await(ctx)
+		atEnd("all sent", func() error {
+			if !slices.Equal(m.sent, []string{"a", "b"}) {
+				return fmt.Errorf("sent %q", m.sent)
+			}
+			return nil
+		})
+		return err
+	}
+}
+
+func transfers(there, back func(ctx context.Context, a, b *Account) error) program {
+	return func(ctx context.Context, _ func(string, func() error)) error {
+		a, b := &Account{balance: 10}, &Account{balance: 10}
+		return together(ctx,
+			func(ctx context.Context) error { return there(ctx, a, b) },
+			func(ctx context.Context) error { return back(ctx, a, b) })
+	}
+}
+
+// The gallery, with what it takes to find each bug.
+var gallery = []struct {
+	name         string
+	wrong, right program
+	opts         []sim.Option
+
+	kind       string // of the failure
+	randomRuns int    // the run in which Random finds it
+	pctRuns    int    // PCT(3)
+	deviations int    // the fewest from first in, first out
+	steps      int    // of that run
+	schedules  int    // of the corrected program: all there are; 0 if it draws random numbers, and seeds are run
+}{
+	{name: "lost update", wrong: deposits((*Account).DepositWrong), right: deposits((*Account).Deposit),
+		kind: `invariant "balance"`, randomRuns: 2, pctRuns: 9, deviations: 2, steps: 11, schedules: 35},
+	{name: "check, then act", wrong: caching((*Cache).GetWrong), right: caching((*Cache).Get),
+		kind: `invariant "current"`, randomRuns: 2, pctRuns: 31, deviations: 2, steps: 10, schedules: 28},
+	{name: "permit lost on cancel", wrong: lending((*Pool).UseWrong), right: lending((*Pool).Use),
+		opts: []sim.Option{sim.Cancels()}, kind: `invariant "permits"`, randomRuns: 2, pctRuns: 2, deviations: 1, steps: 11, schedules: 3667},
+	{name: "payment twice", wrong: paying((*Bank).PayWrong), right: paying((*Bank).Pay),
+		kind: `invariant "paid once"`, randomRuns: 3, pctRuns: 3, deviations: 0, steps: 6},
+	{name: "last item dropped", wrong: mailing((*Mailer).RunWrong, (*Mailer).CloseWrong),
+		right: mailing((*Mailer).Run, func(m *Mailer, _ context.Context) error { m.Close(); return nil }),
+		kind:  `invariant "all sent"`, randomRuns: 4, pctRuns: 4, deviations: 3, steps: 11, schedules: 16},
+	{name: "deadlock of two locks",
+		wrong: transfers(
+			func(ctx context.Context, a, b *Account) error { return TransferWrong(ctx, a, b, 1) },
+			func(ctx context.Context, a, b *Account) error { return TransferWrong(ctx, b, a, 1) }),
+		right: transfers(
+			func(ctx context.Context, a, b *Account) error { return Transfer(ctx, a, b, a, b, 1) },
+			func(ctx context.Context, a, b *Account) error { return Transfer(ctx, a, b, b, a, 1) }),
+		kind: "deadlock", randomRuns: 2, pctRuns: 9, deviations: 2, steps: 7, schedules: 35},
+}
+
+func simulated(p program) func(ctx context.Context) error {
+	return func(ctx context.Context) error {
+		return p(ctx, func(name string, check func() error) { sim.AtEnd(ctx, name, check) })
+	}
+}
+
+func TestGallery_FoundAndMinimised(t *testing.T) {
+	for _, g := range gallery {
+		t.Run(g.name, func(t *testing.T) {
+			for _, s := range []struct {
+				sim.Strategy
+				runs int
+			}{{sim.Random(), g.randomRuns}, {sim.PCT(3), g.pctRuns}} {
+				f := sim.Check(simulated(g.wrong), append(g.opts, sim.With(s.Strategy), sim.Runs(1000))...).Failure
+				if f == nil {
+					t.Fatalf("%v did not find it in 1000 runs", s)
+				}
+				t.Logf("%v", f)
+				if !strings.Contains(f.Err.Error(), g.kind) {
+					t.Errorf("%v found something else: %v", s.Strategy, f)
+				}
+				if f.Run != s.runs || len(f.Deviations) != g.deviations || f.Steps != g.steps {
+					t.Errorf("%v found it in run %d, minimised to %d deviations in %d steps; want run %d, %d deviations, %d steps",
+						s.Strategy, f.Run, len(f.Deviations), f.Steps, s.runs, g.deviations, g.steps)
+				}
+				if len(f.Deviations) > 0 && !strings.Contains(f.Minimal, "no schedule with fewer fails") {
+					t.Errorf("%v: %s", s.Strategy, f.Minimal)
+				}
+			}
+		})
+	}
+}
+
+func TestGallery_CorrectedPasses(t *testing.T) {
+	for _, g := range gallery {
+		t.Run(g.name, func(t *testing.T) {
+			sim.Explore(t, simulated(g.right), append(g.opts, sim.Runs(300), sim.With(sim.PCT(3)))...)
+			if g.schedules == 0 {
+				return
+			}
+			r := sim.Check(simulated(g.right), append(g.opts, sim.With(sim.Exhaustive(0)), sim.Runs(5000))...)
+			if r.Failure != nil || r.Runs != g.schedules || !strings.Contains(r.Coverage, "every schedule there is") {
+				t.Errorf("want %d schedules: %s %v", g.schedules, r.Coverage, r.Failure)
+			}
+		})
+	}
+}
+
+// TestGallery_Synctest: testing/synctest gives a virtual clock, too, and runs the wrong programs in one order, in which
+// nothing goes wrong.
+func TestGallery_Synctest(t *testing.T) {
+	for _, g := range gallery {
+		if g.name == "payment twice" {
+			continue // it draws true random numbers there
+		}
+		t.Run(g.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var checks []func() error
+				_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
+					return g.wrong(ctx, func(_ string, check func() error) { checks = append(checks, check) })
+				}), asyncio.HandleSIGINT(false))
+				if err != nil {
+					t.Error(err)
+				}
+				for _, check := range checks {
+					if err := check(); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		})
+	}
+}

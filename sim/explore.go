@@ -1,0 +1,496 @@
+package sim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"github.com/goasyncio/asyncio"
+	"github.com/goasyncio/asyncio/internal/driver"
+)
+
+// TB is what of [testing.TB] is needed here; package testing has no place in a program.
+type TB interface {
+	Helper()
+	Name() string
+	Logf(format string, args ...any)
+	Fatalf(format string, args ...any)
+	Failed() bool
+}
+
+// An Option is an option of [Run], [Explore] and [Check]. Any goroutine may make one.
+type Option func(*exploration)
+
+// Runs sets how many schedules an exploration runs at most; the default is 200. The environment variable ASYNCIOSIM_RUNS overrides it.
+func Runs(n int) Option { return func(x *exploration) { x.runs = n } }
+
+// Seed sets the seed of [Run], and the first of an exploration, which goes on with the numbers after it. The default is 0 for Run and
+// [Exhaustive], else 1.
+func Seed(seed uint64) Option { return func(x *exploration) { x.seed, x.seeded = seed, true } }
+
+// With sets the strategy. The default is first in, first out for [Run], [Random] for an exploration.
+func With(s Strategy) Option { return func(x *exploration) { x.strategy = s } }
+
+// Cancels has one task cancelled in each run, at a random step or, with [Exhaustive], at each step in turn:
+// Exhaustive(1) cancels every task at every await it makes, one at a time. A run in which main ends cancelled by that has not
+// failed. What must hold nevertheless is for [Always] and [AtEnd] to say.
+func Cancels() Option { return func(x *exploration) { x.cancels = true } }
+
+// StepLimit sets how many steps a run may make without the clock moving, more being a livelock, and in all. The default is
+// 100,000 and 10,000,000.
+func StepLimit(still, total int) Option {
+	return func(x *exploration) { x.limits = limits{still, total} }
+}
+
+// Replay runs the schedule that is recorded in a file, once, instead of exploring. The failure matches [ErrIncompatible] if the
+// program is not the one that it was recorded of. The environment variable ASYNCIOSIM does the same, see [Explore].
+func Replay(file string) Option { return func(x *exploration) { x.file = file } }
+
+// StopAt stops a [Replay] before a step, with [runtime.Breakpoint]: for a debugger.
+func StopAt(step int) Option { return func(x *exploration) { x.stopAt = step } }
+
+// A Report is what an exploration has done.
+type Report struct {
+	Runs     int      // schedules that were run
+	Steps    int      // of all of them
+	Coverage string   // what was covered and what was not, in words
+	Failure  *Failure // nil if every run passed
+}
+
+// A Failure is a run that went wrong. As an error it is the whole explanation.
+type Failure struct {
+	Err        error    // what went wrong
+	Seed       uint64   // of the random numbers
+	Run        int      // which run of the exploration it was, counted from 1; 0 for a replay
+	Strategy   string   // that found it
+	Steps      int      // until it had gone wrong
+	Deviations []string // from first in, first out, after minimising, in words
+	Found      int      // how many deviations the run had before
+	Minimal    string   // in what sense they are the fewest
+	Trace      string   // of the minimised run
+	Schedule   string   // the recorded schedule, to be written to a file and given to Replay
+
+	reproduce string
+}
+
+// Unwrap returns Err.
+func (f *Failure) Unwrap() error { return f.Err }
+
+func (f *Failure) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%v\n", f.Err)
+	if f.Run > 0 {
+		fmt.Fprintf(&b, "\nseed %d, %s, run %d", f.Seed, f.Strategy, f.Run)
+	} else {
+		fmt.Fprintf(&b, "\nseed %d, replayed", f.Seed)
+	}
+	if f.reproduce != "" {
+		fmt.Fprintf(&b, "\nonce more: %s", f.reproduce)
+	}
+	b.WriteString("\n\nIt takes: first in, first out everywhere")
+	if len(f.Deviations) > 0 {
+		b.WriteString(", except that\n  " + strings.Join(f.Deviations, ",\n  "))
+	}
+	b.WriteString("\n")
+	if f.Minimal != "" {
+		fmt.Fprintf(&b, "(%s)\n", f.Minimal)
+	}
+	if f.Trace != "" {
+		b.WriteString("\n" + f.Trace)
+	}
+	return b.String()
+}
+
+// An exploration is one call of Run, Explore or Check.
+type exploration struct {
+	program  func(ctx context.Context) error
+	tb       TB // nil for Check
+	runs     int
+	seed     uint64
+	seeded   bool
+	strategy Strategy
+	cancels  bool
+	limits   limits
+	file     string
+	stopAt   int
+
+	steps  int // of the first run, in order
+	report Report
+}
+
+const defaultRuns = 200
+
+func newExploration(main func(ctx context.Context) error, opts []Option) *exploration {
+	if main == nil {
+		panic(fmt.Errorf("%w: nil main (in package sim)", asyncio.ErrInvalidArgument))
+	}
+	x := &exploration{program: main, runs: defaultRuns, limits: limits{still: 100_000, total: 10_000_000}}
+	for _, o := range opts {
+		o(x)
+	}
+	return x
+}
+
+// Run runs main under virtual time, in the order of production (first in, first out), as part of the test t, and fails that if main returns
+// an error or something else goes wrong: a panic, an error that nobody retrieves, a deadlock, an invariant ([Always],
+// [AtEnd]) that does not hold, too many steps, a leak of the real world. [Replay] and [With] have it follow another schedule.
+//
+// main is run as a task with the name main, on a loop of its own; when it returns, tasks that are left are cancelled, as
+// by [asyncio.Run]. It must not depend on what an earlier run has left behind. Run blocks the calling goroutine, which may be any
+// one that t.Fatalf may be called on. See [Explore] for the failure and for the environment variable ASYNCIOSIM.
+func Run(t TB, main func(ctx context.Context) error, opts ...Option) {
+	t.Helper()
+	x := newExploration(main, opts)
+	x.tb = t
+	x.test(func() *Failure {
+		if x.strategy.exhaustive {
+			return x.explore()
+		}
+		x.runs = 1
+		return x.single(x.seed)
+	})
+}
+
+// Explore runs main as [Run] does, many times, on the schedules of a strategy: once in order, with seed 0, then with
+// seeds from 1 or, with [Exhaustive], every schedule. It fails t with the first run that goes wrong, and
+// the whole explanation: the seed, the fewest deviations from first in, first out that it takes, the
+// trace, and a line that runs it again. The schedule is written to testdata/sim, in a directory with the name of the test; what is
+// there is replayed first, every time, so what once went wrong is tried for ever. A schedule that no longer fits the program is
+// logged, and its seed run instead.
+//
+// main should return what it finds wrong as an error: after t.Error a run cannot be told from the next, and is not minimised.
+//
+// To see whether main depends on more than its seed, the first run in order and the first of the strategy are each made twice and
+// the traces compared. In debug mode, in these runs, calls of foreign goroutines are refused. See docs/simulation.md.
+//
+// The environment variable ASYNCIOSIM has Run and Explore do one thing only: run one seed, if it is a number; replay a schedule, if it
+// is the name of a file; with @ and a step behind that, stop there for a debugger.
+//
+//	ASYNCIOSIM=testdata/sim/TestTransfer/5f3c09aa.sim@41 dlv test -- -test.run '^TestTransfer$'
+func Explore(t TB, main func(ctx context.Context) error, opts ...Option) {
+	t.Helper()
+	x := newExploration(main, opts)
+	x.tb = t
+	x.test(func() *Failure {
+		if f := x.corpus(); f != nil {
+			return f
+		}
+		return x.explore()
+	})
+}
+
+// Check explores main as [Explore] does, outside of a test: it reads no environment and writes no files. It blocks the calling goroutine, which
+// may be any one but one of a loop.
+func Check(main func(ctx context.Context) error, opts ...Option) *Report {
+	x := newExploration(main, opts)
+	if x.file != "" {
+		x.report.Failure = x.replay(x.file)
+	} else {
+		x.report.Failure = x.explore()
+	}
+	return &x.report
+}
+
+// test is Run and Explore.
+func (x *exploration) test(do func() *Failure) {
+	x.tb.Helper()
+	var f *Failure
+	env := os.Getenv("ASYNCIOSIM")
+	seed, err := strconv.ParseUint(env, 10, 64)
+	switch file, step, stops := strings.Cut(env, "@"); {
+	case x.file != "":
+		f = x.replay(x.file)
+	case env == "":
+		if n, err := strconv.Atoi(os.Getenv("ASYNCIOSIM_RUNS")); err == nil && n > 0 {
+			x.runs = n
+		}
+		f = do()
+	case err == nil:
+		x.runs = 1
+		if f = x.calibrate(); f == nil && seed > 0 {
+			f = x.single(seed)
+		}
+	default:
+		if stops {
+			if x.stopAt, err = strconv.Atoi(step); err != nil {
+				x.tb.Fatalf("sim: ASYNCIOSIM=%s: %v", env, err)
+				return
+			}
+		}
+		f = x.replay(file)
+	}
+	if f == nil {
+		if x.report.Coverage != "" {
+			x.tb.Logf("%s", x.report.Coverage)
+		}
+		return
+	}
+	if f.Run > 0 && !errors.Is(f, ErrNotDeterministic) {
+		f.reproduce = x.record(f)
+	}
+	x.tb.Fatalf("%v", f)
+}
+
+// record writes the schedule to a file, and returns the line that replays it.
+func (x *exploration) record(f *Failure) string {
+	dir := x.dir()
+	file := filepath.Join(dir, fmt.Sprintf("%08x.sim", uint32(hashOf(f.Schedule))))
+	err := os.MkdirAll(dir, 0o777)
+	if err == nil {
+		err = os.WriteFile(file, []byte(f.Schedule), 0o666)
+	}
+	run := "^" + strings.ReplaceAll(x.tb.Name(), "/", "$/^") + "$"
+	if err != nil {
+		x.tb.Logf("the schedule could not be written: %v", err)
+		return fmt.Sprintf("ASYNCIOSIM=%d go test -run '%s' .", f.Seed, run)
+	}
+	return fmt.Sprintf("ASYNCIOSIM=%s go test -run '%s' .", filepath.ToSlash(file), run)
+}
+
+// dir is where the schedules of the test are.
+func (x *exploration) dir() string {
+	name := strings.Map(func(r rune) rune {
+		if unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("_-.=", r) {
+			return r
+		}
+		return '-'
+	}, x.tb.Name())
+	return filepath.Join("testdata", "sim", name)
+}
+
+// corpus replays what once went wrong.
+func (x *exploration) corpus() *Failure {
+	files, _ := filepath.Glob(filepath.Join(x.dir(), "*.sim")) // sorted
+	for _, file := range files {
+		f := x.replay(file)
+		if f == nil {
+			continue
+		}
+		if !errors.Is(f, ErrIncompatible) {
+			return f
+		}
+		x.tb.Logf("%s: %v; its seed is run instead", file, f.Err)
+		if f := x.calibrate(); f != nil {
+			return f
+		}
+		if f := x.single(f.Seed); f != nil {
+			return f
+		}
+	}
+	return nil
+}
+
+// explore runs the schedules of the strategy.
+func (x *exploration) explore() *Failure {
+	if x.strategy.name == "" {
+		x.strategy = Random()
+	}
+	if x.strategy.exhaustive {
+		return x.exhaust()
+	}
+	if f := x.calibrate(); f != nil {
+		return f
+	}
+	seed := x.seed
+	if !x.seeded {
+		seed = 1
+	}
+	for i := 1; i < x.runs; i++ {
+		f := x.single(seed)
+		if f == nil && i == 1 {
+			f = x.twice(x.plan(seed))
+		}
+		if f != nil {
+			return f
+		}
+		seed++
+	}
+	x.report.Coverage = fmt.Sprintf("%d runs, %d steps, %s: a sample, which proves nothing of the schedules that were not run", x.report.Runs, x.report.Steps, x.strategy)
+	return nil
+}
+
+// calibrate makes the first run, in order, and notes how long it is.
+func (x *exploration) calibrate() *Failure {
+	p := plan{name: "in order", strategy: func(*world) strategy { return fifo{} }}
+	f := x.attempt(p)
+	x.steps = max(x.steps, 1)
+	if f != nil {
+		return f
+	}
+	return x.twice(p)
+}
+
+// single runs one seed.
+func (x *exploration) single(seed uint64) *Failure {
+	if x.strategy.make != nil && x.steps == 0 && x.strategy.name != "Tape" {
+		if f := x.calibrate(); f != nil {
+			return f
+		}
+	}
+	return x.attempt(x.plan(seed))
+}
+
+// plan is how the strategy runs a seed.
+func (x *exploration) plan(seed uint64) plan {
+	return plan{name: x.strategyName(), seed: seed, strategy: func(w *world) strategy {
+		if x.strategy.make == nil {
+			return fifo{}
+		}
+		return x.strategy.make(w, x.steps, x.cancels)
+	}}
+}
+
+// attempt makes one run, and explains it if it fails.
+func (x *exploration) attempt(p plan) *Failure {
+	o := x.play(p)
+	x.report.Runs++
+	x.report.Steps += o.w.step
+	if x.steps == 0 {
+		x.steps = o.w.step
+	}
+	if o.err == nil {
+		return nil
+	}
+	return x.explain(p, o)
+}
+
+// twice makes a run twice, with traces, and compares them.
+func (x *exploration) twice(p plan) *Failure {
+	p.traced = true
+	first := x.play(p)
+	second := x.play(p)
+	err := first.w.tracer.differ(second.w.tracer)
+	for _, o := range []*outcome{first, second} {
+		if err == nil {
+			err = o.err // debug mode sees more
+		}
+	}
+	if err == nil {
+		return nil
+	}
+	return &Failure{Err: err, Seed: p.seed, Run: x.report.Runs, Strategy: p.name, Steps: second.w.step, Trace: second.w.tracer.text()}
+}
+
+func (x *exploration) strategyName() string {
+	if x.strategy.name == "" {
+		return "in order"
+	}
+	return x.strategy.name
+}
+
+// replay is P3.
+func (x *exploration) replay(file string) *Failure {
+	s, err := readSchedule(file)
+	if err != nil {
+		return &Failure{Err: err}
+	}
+	r := &replay{devs: s.devs, strict: true}
+	o := x.play(plan{seed: s.seed, traced: true, stopAt: x.stopAt, strategy: func(*world) strategy { return r }})
+	if misfit := r.finish(s, o.w.step, o.w.tracer.hash(s.steps)); misfit != nil && (o.err == nil || r.mismatch != nil) {
+		return &Failure{Err: misfit, Seed: s.seed}
+	}
+	if o.err == nil {
+		x.report.Coverage = file + ": the schedule fits, and nothing went wrong"
+		return nil
+	}
+	f := &Failure{Err: o.err, Seed: s.seed, Steps: o.w.step, Trace: o.w.tracer.text(), Schedule: s.String()}
+	for _, d := range o.w.devs {
+		f.Deviations = append(f.Deviations, d.String())
+	}
+	return f
+}
+
+// A plan is how to make a run.
+type plan struct {
+	name     string // of the strategy
+	seed     uint64
+	strategy func(*world) strategy
+	traced   bool
+	lists    bool // the tasks that could be cancelled are noted
+	stopAt   int
+}
+
+// An outcome is a run that was made.
+type outcome struct {
+	w   *world
+	err error // nil if nothing went wrong
+}
+
+// errExited is the outcome of a run that was ended by t.FailNow.
+var errExited = errors.New("the test was ended by t.Fatal, t.FailNow or t.SkipNow, in a task or callback")
+
+var errTestFailed = errors.New("t.Error or t.Fail was called")
+
+// play makes a run. It has a goroutine of its own because t.FailNow in a task exits it.
+func (x *exploration) play(p plan) *outcome {
+	w := &world{Virtual: driver.NewVirtual(), seed: p.seed, limits: x.limits, cancels: x.cancels || p.lists, stopAt: p.stopAt, idleAt: -1}
+	if p.traced {
+		w.tracer = new(tracer)
+	}
+	w.strategy = p.strategy(w)
+	failed := x.tb != nil && x.tb.Failed()
+	o := &outcome{w: w, err: errExited}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		o.err = x.run(w)
+	}()
+	<-done
+	if o.err == nil && !failed && x.tb != nil && x.tb.Failed() {
+		o.err = errTestFailed
+	}
+	return o
+}
+
+// run makes the run of w.
+func (x *exploration) run(w *world) error {
+	runner := asyncio.NewRunner(context.WithValue(context.Background(), worldKey{}, w), asyncio.LoopFactory(w.newLoop))
+	l, err := runner.GetLoop()
+	if err != nil {
+		return err
+	}
+	defer func() {
+		w.over = true
+		_ = l.Close()
+	}()
+	main := asyncio.CreateTask(l.Context(), asyncio.Do(x.program), asyncio.Name("main"))
+	_, err = asyncio.RunUntilComplete(l, main)
+	w.closing = true
+	if w.settle(); w.failure != nil {
+		return w.failure
+	}
+	if err != nil && !(w.injected && errors.Is(err, asyncio.ErrCancelled)) {
+		if !errors.Is(err, asyncio.ErrDeadlock) {
+			err = fmt.Errorf("main returned an error: %w", err)
+		}
+		return err
+	}
+	err = runner.Close()
+	if w.settle(); w.failure != nil {
+		return w.failure
+	}
+	if err != nil {
+		return fmt.Errorf("while the tasks that main had left were ended: %w", err)
+	}
+	for _, c := range w.atEnd {
+		if err := c.run(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// settle is what is left to do after the last step.
+func (w *world) settle() {
+	if w.ready != nil && w.tracer != nil {
+		w.tracer.endStep(w)
+	}
+	if !w.over {
+		w.check()
+	}
+}

@@ -1,0 +1,327 @@
+package sim
+
+import (
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"math"
+	"slices"
+	"strings"
+	"unicode"
+
+	"github.com/goasyncio/asyncio"
+)
+
+// What minimising promises.
+//
+//	M1 The result fails in the same way as what was found (kind).
+//	M2 It is 1-minimal: without any one of its deviations, the rest followed as far as it fits (P4), the run does not fail in that way.
+//	M3 Where the budget allows, all schedules with fewer deviations have been run, and none fails in that way: it is the
+//	   fewest there are for this seed. Failure.Minimal says which of the two it is.
+//	M4 Minimising is deterministic. Its budget counts runs and steps, not time.
+
+// minimiseRuns and minimiseSteps are the budget of M4.
+const (
+	minimiseRuns  = 20_000
+	minimiseSteps = 5_000_000
+)
+
+// kind says in what way a run failed, for M1.
+func kind(err error) string {
+	var v *violation
+	var l *livelock
+	var long *tooLong
+	var leak *leaked
+	switch {
+	case errors.As(err, &v):
+		return "invariant " + v.name
+	case errors.As(err, &l):
+		return "livelock"
+	case errors.As(err, &long):
+		return "too long"
+	case errors.As(err, &leak):
+		return "leak"
+	case errors.Is(err, asyncio.ErrDeadlock):
+		return "deadlock"
+	}
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	return strings.Map(func(r rune) rune { // numbers differ from run to run
+		if unicode.IsDigit(r) {
+			return -1
+		}
+		return r
+	}, line)
+}
+
+// A minimiser makes schedules smaller.
+type minimiser struct {
+	x           *exploration
+	seed        uint64
+	kind        string
+	runs, steps int
+}
+
+func (m *minimiser) spent() bool { return m.runs >= minimiseRuns || m.steps >= minimiseSteps }
+
+// try runs a schedule and reports whether it fails in the same way, and the deviations that it had.
+func (m *minimiser) try(devs []deviation) ([]deviation, bool) {
+	o := m.x.follow(m.seed, devs, false)
+	m.runs++
+	m.steps += o.w.step
+	return o.w.devs, o.err != nil && kind(o.err) == m.kind
+}
+
+// shrink is M2: delta debugging, then each deviation alone until none can go.
+func (m *minimiser) shrink(devs []deviation) (_ []deviation, minimal bool) {
+	if without, ok := m.try(nil); ok {
+		return without, true
+	}
+	for size := (len(devs) + 1) / 2; size >= 1 && !m.spent(); {
+		smaller := false
+		for from := 0; from < len(devs) && !m.spent(); {
+			rest := slices.Delete(slices.Clone(devs), from, min(from+size, len(devs)))
+			if made, ok := m.try(rest); ok && len(made) < len(devs) {
+				devs, smaller = made, true
+			} else {
+				from += size
+			}
+		}
+		switch {
+		case size > 1:
+			size = (size + 1) / 2
+		case !smaller:
+			return devs, true
+		}
+	}
+	return devs, len(devs) == 0
+}
+
+// fewest is M3: it looks for a schedule with fewer deviations than devs.
+func (m *minimiser) fewest(devs []deviation) (_ []deviation, proven bool) {
+	cancels := slices.ContainsFunc(devs, func(d deviation) bool { return d.pick == 0 })
+	var found []deviation
+	all := m.x.enumerate(m.seed, len(devs)-1, cancels, func(o *outcome) bool {
+		m.runs++
+		m.steps += o.w.step
+		if o.err != nil && kind(o.err) == m.kind {
+			found = o.w.devs
+			return false
+		}
+		return !m.spent()
+	}, func() int { return minimiseRuns - m.runs })
+	if found != nil {
+		return found, true // those with fewer have been run before
+	}
+	return devs, all.complete
+}
+
+// follow makes the run of a schedule (P4).
+func (x *exploration) follow(seed uint64, devs []deviation, traced bool) *outcome {
+	return x.play(plan{seed: seed, traced: traced, strategy: func(*world) strategy { return &replay{devs: devs} }})
+}
+
+// explain makes a Failure of a run that failed.
+func (x *exploration) explain(p plan, o *outcome) *Failure {
+	f := &Failure{Err: o.err, Seed: p.seed, Run: x.report.Runs, Strategy: p.name, Steps: o.w.step, Found: len(o.w.devs)}
+	devs := slices.Clone(o.w.devs)
+	switch {
+	case o.err == errExited || o.err == errTestFailed:
+		f.Minimal = "not minimised, because the test can fail only once: return an error instead of calling t.Error or t.Fatal"
+		x.write(f, devs, o)
+		return f
+	case errors.Is(o.err, ErrNotDeterministic):
+		f.Minimal = "not minimised, because another run need not be the same"
+		x.write(f, devs, o)
+		return f
+	case x.strategy.exhaustive:
+		f.Minimal = "no schedule with fewer deviations fails"
+	default:
+		m := &minimiser{x: x, seed: p.seed, kind: kind(o.err)}
+		devs, minimal := m.shrink(devs)
+		proven := len(devs) < 2
+		if !proven && !m.spent() {
+			devs, proven = m.fewest(devs)
+		}
+		switch {
+		case len(devs) == 0:
+			f.Minimal = "it needs the seed alone"
+			if f.Found == 0 && p.name == "in order" {
+				f.Minimal = ""
+			}
+		case proven:
+			f.Minimal = fmt.Sprintf("of %d deviations; no schedule with fewer fails", f.Found)
+		case minimal:
+			f.Minimal = fmt.Sprintf("of %d deviations; without any one of them it does not fail", f.Found)
+		default:
+			f.Minimal = fmt.Sprintf("of %d deviations; the attempt to find fewer was given up after %d runs", f.Found, m.runs)
+		}
+		return x.retrace(f, devs)
+	}
+	return x.retrace(f, devs)
+}
+
+// retrace makes the minimised run once more, to say what happens in it.
+func (x *exploration) retrace(f *Failure, devs []deviation) *Failure {
+	o := x.follow(f.Seed, devs, true)
+	if o.err == nil || kind(o.err) != kind(f.Err) {
+		now := "it passes"
+		if o.err != nil {
+			now = "it fails otherwise: " + o.err.Error()
+		}
+		f.Err = fmt.Errorf("%w: the schedule of this failure was run again, and %s: %w", ErrNotDeterministic, now, f.Err)
+	} else {
+		f.Err = o.err
+	}
+	f.Steps = o.w.step
+	x.write(f, o.w.devs, o)
+	return f
+}
+
+// write fills in what follows from the run.
+func (x *exploration) write(f *Failure, devs []deviation, o *outcome) {
+	for _, d := range devs {
+		f.Deviations = append(f.Deviations, d.String())
+	}
+	if o.w.tracer == nil {
+		return
+	}
+	f.Trace = o.w.tracer.text()
+	line, _, _ := strings.Cut(f.Err.Error(), "\n")
+	s := &schedule{seed: f.Seed, steps: len(o.w.tracer.steps), failure: line, devs: devs}
+	s.trace = o.w.tracer.hash(s.steps)
+	if x.tb != nil {
+		s.test = x.tb.Name()
+	}
+	f.Schedule = s.String()
+}
+
+// coverage is how far an enumeration got.
+type coverage struct {
+	complete bool // all within the bound have been run
+	whole    bool // and there are none beyond it
+	depth    int  // all with at most so many deviations have been run; -1: none
+	runs     int
+}
+
+// A node is a schedule that is to be run: that of its parent, and one deviation behind the others.
+type node struct {
+	parent *node
+	dev    deviation
+	depth  int
+}
+
+func (n *node) devs() []deviation {
+	all := make([]deviation, n.depth)
+	for ; n.depth > 0; n = n.parent {
+		all[n.depth-1] = n.dev
+	}
+	return all
+}
+
+// enumerate runs every schedule with at most bound deviations once, fewest first, until each says no or left says that no more
+// are allowed.
+//
+//	N1 A schedule's children have its deviations and one behind the last (in the order of P1). Up to there a child's run is its
+//	   parent's, so what could be picked is known from that. Each schedule is the child of one: itself without its last deviation.
+func (x *exploration) enumerate(seed uint64, bound int, cancels bool, each func(*outcome) bool, left func() int) coverage {
+	queue := []*node{{}}
+	c := coverage{depth: math.MaxInt, whole: true}
+	undone := func(depth int) { c.depth = min(c.depth, depth-1) }
+	for len(queue) > 0 {
+		n := queue[0]
+		queue[0] = nil
+		queue = queue[1:]
+		if left() <= 0 {
+			undone(n.depth)
+			break
+		}
+		devs := n.devs()
+		o := x.play(plan{seed: seed, lists: cancels, strategy: func(*world) strategy { return &replay{devs: devs} }})
+		c.runs++
+		if !each(o) {
+			undone(n.depth)
+			break
+		}
+		room := left() - len(queue)
+		for d := range o.w.children(n, cancels) {
+			if n.depth == bound {
+				c.whole = false
+				break
+			}
+			if room <= 0 {
+				undone(n.depth + 1)
+				break
+			}
+			queue = append(queue, &node{parent: n, dev: d, depth: n.depth + 1})
+			room--
+		}
+	}
+	c.complete = c.depth == math.MaxInt
+	c.whole = c.whole && c.complete
+	return c
+}
+
+// children is the sequence of the deviations that can follow those of n, whose run w is.
+func (w *world) children(n *node, cancels bool) func(func(deviation) bool) {
+	return func(yield func(deviation) bool) {
+		for step := max(n.dev.step, 1); step <= len(w.widths); step++ {
+			if step > n.dev.step && cancels && !w.injected {
+				for _, t := range w.live[step-1] {
+					if !yield(deviation{step: step, cancel: t}) {
+						return
+					}
+				}
+			}
+			if step == n.dev.step && n.dev.pick > 0 {
+				continue
+			}
+			for k := 1; k < int(w.widths[step-1]); k++ {
+				if !yield(deviation{step: step, pick: k}) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// exhaust is the strategy Exhaustive.
+func (x *exploration) exhaust() *Failure {
+	p := plan{name: x.strategy.name, seed: x.seed, strategy: func(*world) strategy { return fifo{} }}
+	if f := x.twice(p); f != nil && errors.Is(f, ErrNotDeterministic) {
+		return f
+	}
+	var failed *outcome
+	c := x.enumerate(x.seed, x.strategy.bound, x.cancels, func(o *outcome) bool {
+		x.report.Runs++
+		x.report.Steps += o.w.step
+		if o.err != nil {
+			failed = o
+		}
+		return o.err == nil
+	}, func() int { return x.runs - x.report.Runs })
+	if failed != nil {
+		return x.explain(p, failed)
+	}
+	var what string
+	switch {
+	case c.whole:
+		what = "every schedule there is"
+	case c.complete:
+		what = fmt.Sprintf("every schedule with at most %d deviations from first in, first out, and none with more", x.strategy.bound)
+	case c.depth < 0:
+		what = "not one schedule"
+	default:
+		what = fmt.Sprintf("every schedule with at most %d deviations from first in, first out, and some with %d; the others were not run (see Runs)", c.depth, c.depth+1)
+	}
+	if x.cancels {
+		what += "; a cancel of a task counts as a deviation"
+	}
+	x.report.Coverage = fmt.Sprintf("%d runs, %d steps: %s", x.report.Runs, x.report.Steps, what)
+	return nil
+}
+
+func hashOf(s string) uint64 {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(s))
+	return h.Sum64()
+}

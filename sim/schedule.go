@@ -1,0 +1,286 @@
+package sim
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// What a schedule is, and what the bytes of its file mean.
+//
+//	P1 A schedule is a set of deviations: everything not named in it runs first in, first out. A deviation is
+//	   at a step, which is a callback counted from 1 (W1). "cancel" cancels a task before the step; "step" runs, as
+//	   that step, the callback that is k-th oldest of the n that are ready, counted from 0, instead of the
+//	   oldest. Of each kind there is at most one at a step, a cancel before a pick, at most one cancel in all.
+//	P2 Seed and schedule determine the run (W2): the same program makes the same steps.
+//	P3 Replaying draws no random number of a strategy. A file is replayed to the letter: if at a
+//	   deviation another number of callbacks is ready, or others than were, or the task is not there, or the run ends
+//	   before, the program is not the one that was recorded, and the replay says so (ErrIncompatible).
+//	P4 Where a schedule is a guess (minimising), a deviation that does not fit is left out.
+//	P5 The file is text, UTF-8, one item a line, in this order; names are quoted as Go quotes them:
+//
+//	   asyncio schedule 1                             the version; a reader refuses others
+//	   test "TestBank/transfer"                       what to run
+//	   seed 17
+//	   steps 87                                       how many the run had when it failed,
+//	   trace 9c1f0a3be8d0f122                         a hash of their names and times (P6),
+//	   failure "main returned an error: …"            and why, on one line
+//	   cancel 12 "writer" 0                           before step 12: the first task alive of that name
+//	   step 41 3/7 "writer" not "reader"              of 7 the one 3rd after the oldest, writer, not reader
+//	   end
+//
+//	   Lines that begin with # say something to people. Deviations are in the order of their steps.
+//	P6 The hash is FNV-1a, 64 bits, of each step's name, a zero byte, and its time in nanoseconds, in decimal, a newline. Source lines
+//	   are not in it, so an edit that leaves the order of events alone leaves a schedule valid.
+type schedule struct {
+	test    string
+	seed    uint64
+	steps   int
+	trace   uint64
+	failure string
+	devs    []deviation
+}
+
+// A deviation is one of P1. Either pick is positive or cancel is set.
+type deviation struct {
+	step   int
+	pick   int
+	cancel target // task is empty for a pick
+
+	// As they were when recorded; of is zero if they were not.
+	of            int
+	chosen, first string
+}
+
+// before is the order of P1.
+func (d deviation) before(e deviation) bool {
+	return d.step < e.step || d.step == e.step && d.pick == 0 && e.pick > 0
+}
+
+// ErrIncompatible says that a recorded schedule is of another program than the one that is run: the code has changed.
+var ErrIncompatible = errors.New("sim: the schedule does not fit the program")
+
+const scheduleHeader = "asyncio schedule 1"
+
+func (s *schedule) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s\n", scheduleHeader)
+	for line := range strings.Lines(explainDeviations(s.devs)) {
+		fmt.Fprintf(&b, "# %s\n", strings.TrimRight(line, "\n"))
+	}
+	fmt.Fprintf(&b, "test %q\nseed %d\nsteps %d\ntrace %016x\nfailure %q\n", s.test, s.seed, s.steps, s.trace, s.failure)
+	for _, d := range s.devs {
+		if d.pick == 0 {
+			fmt.Fprintf(&b, "cancel %d %q %d\n", d.step, d.cancel.task, d.cancel.nth)
+		} else {
+			fmt.Fprintf(&b, "step %d %d/%d %q not %q\n", d.step, d.pick, d.of, d.chosen, d.first)
+		}
+	}
+	b.WriteString("end\n")
+	return b.String()
+}
+
+// parseSchedule reads what String writes.
+func parseSchedule(text string) (*schedule, error) {
+	s := new(schedule)
+	in := bufio.NewScanner(strings.NewReader(text))
+	in.Buffer(nil, 1<<24)
+	n, ended := 0, false
+	bad := func(format string, args ...any) (*schedule, error) {
+		return nil, fmt.Errorf("sim: line %d of a schedule: %s", n, fmt.Sprintf(format, args...))
+	}
+	for in.Scan() {
+		n++
+		line := in.Text()
+		if n == 1 {
+			if line != scheduleHeader {
+				return bad("%q, want %q: it was written by another version", line, scheduleHeader)
+			}
+			continue
+		}
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		if ended {
+			return bad("%q after the end", line)
+		}
+		word, rest, _ := strings.Cut(line, " ")
+		var err error
+		var d deviation
+		switch word {
+		case "test":
+			s.test, err = strconv.Unquote(rest)
+		case "seed":
+			s.seed, err = strconv.ParseUint(rest, 10, 64)
+		case "steps":
+			s.steps, err = strconv.Atoi(rest)
+		case "trace":
+			s.trace, err = strconv.ParseUint(rest, 16, 64)
+		case "failure":
+			s.failure, err = strconv.Unquote(rest)
+		case "cancel":
+			_, err = fmt.Sscanf(rest, "%d %q %d", &d.step, &d.cancel.task, &d.cancel.nth)
+			if err == nil && (d.cancel.task == "" || d.cancel.nth < 0) {
+				err = errors.New("no task is named")
+			}
+		case "step":
+			_, err = fmt.Sscanf(rest, "%d %d/%d %q not %q", &d.step, &d.pick, &d.of, &d.chosen, &d.first)
+			if err == nil && (d.pick < 1 || d.pick >= d.of) {
+				err = fmt.Errorf("there is no %d of %d", d.pick, d.of)
+			}
+		case "end":
+			ended = true
+		default:
+			return bad("%q is not known", word)
+		}
+		if err != nil {
+			return bad("%v in %q", err, line)
+		}
+		if word == "cancel" || word == "step" {
+			if d.step < 1 || len(s.devs) > 0 && !s.devs[len(s.devs)-1].before(d) {
+				return bad("step %d is out of order", d.step)
+			}
+			s.devs = append(s.devs, d)
+		}
+	}
+	if err := in.Err(); err != nil {
+		return nil, err
+	}
+	if !ended {
+		return bad("no end: it was cut off")
+	}
+	return s, nil
+}
+
+func readSchedule(file string) (*schedule, error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	s, err := parseSchedule(string(b))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return s, nil
+}
+
+// explainDeviations says in words what a schedule is.
+func explainDeviations(devs []deviation) string {
+	if len(devs) == 0 {
+		return "first in, first out everywhere"
+	}
+	var b strings.Builder
+	b.WriteString("first in, first out everywhere, except that")
+	for i, d := range devs {
+		switch {
+		case i > 0 && i == len(devs)-1:
+			b.WriteString(", and")
+		case i > 0:
+			b.WriteString(",")
+		}
+		b.WriteString("\n  " + d.String())
+	}
+	return b.String()
+}
+
+func (d deviation) String() string {
+	if d.pick == 0 {
+		which := ""
+		if d.cancel.nth > 0 {
+			which = fmt.Sprintf(" (number %d of that name)", d.cancel.nth+1)
+		}
+		return fmt.Sprintf("before step %d task %s%s was cancelled", d.step, quote(d.cancel.task), which)
+	}
+	if d.of == 0 {
+		return fmt.Sprintf("at step %d number %d ran before the oldest", d.step, d.pick)
+	}
+	return fmt.Sprintf("at step %d %s ran before %s", d.step, quote(d.chosen), quote(d.first))
+}
+
+func quote(name string) string { return "'" + name + "'" }
+
+// A replay follows a schedule.
+type replay struct {
+	devs     []deviation
+	pos      int
+	strict   bool  // P3; otherwise P4
+	mismatch error // under P3
+}
+
+func (r *replay) cancel(w *world) (target, bool) {
+	for r.pos < len(r.devs) && r.devs[r.pos].step < w.step { // only one was ready
+		d := r.devs[r.pos]
+		r.pos++
+		if r.strict {
+			r.refuse(w, fmt.Errorf("at step %d it has %d ready, and there was one", d.step, d.of))
+		}
+	}
+	if r.pos < len(r.devs) && r.devs[r.pos].step == w.step && r.devs[r.pos].pick == 0 {
+		t := r.devs[r.pos].cancel
+		r.pos++
+		if r.strict && w.find(t) == nil {
+			r.refuse(w, fmt.Errorf("before step %d task %s is to be cancelled, and it is not there", w.step, quote(t.task)))
+		}
+		return t, true
+	}
+	return target{}, false
+}
+
+func (r *replay) pick(w *world, _, n int) int {
+	if r.pos == len(r.devs) || r.devs[r.pos].step != w.step {
+		return 0
+	}
+	d := r.devs[r.pos]
+	r.pos++
+	if r.strict && (n != d.of || w.ready.Name(d.pick) != d.chosen || w.ready.Name(0) != d.first) {
+		now := make([]string, n)
+		for i := range now {
+			now[i] = quote(w.ready.Name(i))
+		}
+		r.refuse(w, fmt.Errorf("at step %d it has %d ready, %s the oldest and %s number %d; now there are %s",
+			d.step, d.of, quote(d.first), quote(d.chosen), d.pick, strings.Join(now, ", ")))
+		return 0
+	}
+	if d.pick >= n {
+		return 0
+	}
+	return d.pick
+}
+
+func (r *replay) refuse(w *world, why error) {
+	if r.mismatch == nil {
+		r.mismatch = fmt.Errorf("%w, which has changed since it was recorded: %w", ErrIncompatible, why)
+		w.fail(r.mismatch)
+	}
+}
+
+// finish is the rest of P3, after the run.
+func (r *replay) finish(s *schedule, steps int, trace uint64) error {
+	switch {
+	case r.mismatch != nil:
+		return r.mismatch
+	case r.pos < len(r.devs):
+		return fmt.Errorf("%w, which has changed since it was recorded: it ends after %d steps, and the schedule has something at step %d",
+			ErrIncompatible, steps, r.devs[r.pos].step)
+	case steps < s.steps || trace != s.trace:
+		return fmt.Errorf("%w, which has changed since it was recorded: the schedule can be followed, but the first %d steps are not those that were recorded",
+			ErrIncompatible, s.steps)
+	}
+	return nil
+}
+
+func sortDeviations(devs []deviation) {
+	slices.SortFunc(devs, func(a, b deviation) int {
+		switch {
+		case a.before(b):
+			return -1
+		case b.before(a):
+			return 1
+		}
+		return 0
+	})
+}

@@ -1,0 +1,194 @@
+package sim
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+)
+
+// A strategy decides what is run where several callbacks are ready.
+type strategy interface {
+	// pick returns which of the first n of w.ready is next, n > 1; see driver.Chooser.
+	pick(w *world, todo, n int) int
+
+	// cancel is asked before each step whether a task is to be cancelled, and which.
+	cancel(w *world) (target, bool)
+}
+
+// fifo is what production does.
+type fifo struct{}
+
+func (fifo) pick(*world, int, int) int    { return 0 }
+func (fifo) cancel(*world) (target, bool) { return target{}, false }
+
+// A randomCancel cancels a random task before a random step.
+type randomCancel struct {
+	at  int // 0: never
+	rng *rand.Rand
+}
+
+// newRandomCancel expects a run of about so many steps.
+func newRandomCancel(w *world, steps int) randomCancel {
+	rng := w.stream("cancel")
+	return randomCancel{at: 1 + rng.IntN(max(steps, 1)), rng: rng}
+}
+
+func (c randomCancel) cancel(w *world) (target, bool) {
+	if w.step != c.at {
+		return target{}, false
+	}
+	all := w.live[len(w.live)-1]
+	if len(all) == 0 {
+		return target{}, false
+	}
+	return all[c.rng.IntN(len(all))], true
+}
+
+// random picks each of what is ready with the same probability.
+type random struct {
+	randomCancel
+	rng *rand.Rand
+}
+
+func (r *random) pick(_ *world, _, n int) int { return r.rng.IntN(n) }
+
+// pct is the algorithm of Burckhardt, Kothari, Musuvathi and Nagarakatte, "A Randomized Scheduler with Probabilistic
+// Guarantees of Finding Bugs" (2010). Tasks have random priorities, and the ready task with the highest runs, but
+// for depth-1 random steps, at which the one that is about to run falls below all others. A bug that needs depth orderings
+// of steps, in a program of n tasks and k steps, is found with a probability of at least 1/(n*k^(depth-1)).
+//
+// What is no task's runs first, as soon as it is ready. A task that has been preferred for maxRow steps falls too, because it may be
+// waiting for another in a loop, which the guarantee leaves out.
+type pct struct {
+	randomCancel
+	rng      *rand.Rand
+	falls    map[int]bool // steps
+	priority map[any]int64
+	lowest   int64
+	last     any
+	row      int
+}
+
+const maxRow = 256
+
+func newPCT(w *world, depth, steps int) *pct {
+	p := &pct{rng: w.stream("strategy"), falls: make(map[int]bool), priority: make(map[any]int64)}
+	for range depth - 1 {
+		p.falls[1+p.rng.IntN(max(steps, 1))] = true
+	}
+	return p
+}
+
+func (p *pct) of(task any) int64 {
+	if task == nil {
+		return math.MaxInt64
+	}
+	v, ok := p.priority[task]
+	if !ok {
+		v = 1 + p.rng.Int64N(math.MaxInt64-2)
+		p.priority[task] = v
+	}
+	return v
+}
+
+func (p *pct) highest(w *world, n int) (best int, who any) {
+	most := int64(math.MinInt64)
+	for i := range n {
+		task, _ := w.ready.Task(i)
+		if v := p.of(task); v > most {
+			best, who, most = i, task, v
+		}
+	}
+	return best, who
+}
+
+func (p *pct) pick(w *world, _, n int) int {
+	best, who := p.highest(w, n)
+	if who == p.last {
+		p.row++
+	} else {
+		p.last, p.row = who, 0
+	}
+	if who != nil && (p.falls[w.step] || p.row >= maxRow) {
+		p.lowest--
+		p.priority[who] = p.lowest
+		best, p.last = p.highest(w, n)
+		p.row = 0
+	}
+	return best
+}
+
+// tape takes each choice from a byte, so that go test -fuzz searches and shrinks schedules.
+type tape struct {
+	fifo
+	bytes []byte
+}
+
+func (t *tape) pick(_ *world, _, n int) int {
+	if len(t.bytes) == 0 {
+		return 0
+	}
+	k := int(t.bytes[0]) % n
+	t.bytes = t.bytes[1:]
+	return k
+}
+
+// A Strategy says which schedules an exploration runs. Make one with [Random], [PCT], [Exhaustive] or [Tape]. Any goroutine
+// may make one.
+type Strategy struct {
+	name string
+	make func(w *world, steps int, cancels bool) strategy // of one run
+
+	exhaustive bool
+	bound      int // of deviations
+}
+
+func (s Strategy) String() string { return s.name }
+
+// Random picks each callback that is ready with the same probability.
+func Random() Strategy {
+	return Strategy{name: "Random()", make: func(w *world, steps int, cancels bool) strategy {
+		r := &random{rng: w.stream("strategy")}
+		if cancels {
+			r.randomCancel = newRandomCancel(w, steps)
+		}
+		return r
+	}}
+}
+
+// PCT gives tasks random priorities and changes them at depth-1 random steps; depth is the number of orderings that a bug needs,
+// rarely more than 3. It finds what is rare under [Random] because a task has to be kept waiting for long, and with a
+// probability that can be stated: with n tasks and k steps, each run finds a bug of that depth with at
+// least 1/(n*k^(depth-1)). A depth that is not positive counts as 1.
+func PCT(depth int) Strategy {
+	depth = max(depth, 1)
+	return Strategy{name: fmt.Sprintf("PCT(%d)", depth), make: func(w *world, steps int, cancels bool) strategy {
+		p := newPCT(w, depth, steps)
+		if cancels {
+			p.randomCancel = newRandomCancel(w, steps)
+		}
+		return p
+	}}
+}
+
+// Exhaustive runs every schedule once, those with the fewest deviations from first in, first out first, and none with more than
+// bound; a bound of 0 or less is no bound. So what it finds needs no minimising. How far it got within [Runs] is in [Report.Coverage].
+// With [Cancels] a deviation can also be that a task is cancelled.
+func Exhaustive(bound int) Strategy {
+	name := fmt.Sprintf("Exhaustive(%d)", max(bound, 0))
+	if bound <= 0 {
+		bound = math.MaxInt
+	}
+	return Strategy{name: name, exhaustive: true, bound: bound}
+}
+
+// Tape takes each choice from a byte of the input of a fuzz test: at the i-th place where several callbacks are ready, the
+// one whose number is the byte, modulo how many there are. When it is used up the rest runs in order. So go test -fuzz searches
+// schedules by the code that they reach.
+//
+//	func FuzzTransfer(f *testing.F) {
+//		f.Fuzz(func(t *testing.T, schedule []byte) { sim.Run(t, transfer, sim.With(sim.Tape(schedule))) })
+//	}
+func Tape(schedule []byte) Strategy {
+	return Strategy{name: "Tape", make: func(*world, int, bool) strategy { return &tape{bytes: schedule} }}
+}
