@@ -353,16 +353,16 @@ func newClockContext(ctx context.Context, caller string) *clockContext {
 		c.told = true
 	case done == l.rootDone:
 		l.watchRoot()
-		c.join(&l.rootClock)
+		c.follow(&l.rootClock)
 	default:
 		if parent := clockOf(ctx, done); parent != nil {
-			c.join(parent)
+			c.follow(parent)
 		}
 	}
 	return c
 }
 
-func (c *clockContext) join(parent *clockContext) {
+func (c *clockContext) follow(parent *clockContext) {
 	c.told, c.family = true, parent
 	if c.next = parent.child; c.next != nil {
 		c.next.prev = c

@@ -190,8 +190,8 @@ func (e *PanicError) Unwrap() error {
 	return err
 }
 
-// join is errors.Join that leaves a single error as it is.
-func join(a, b error) error {
+// joinErrors is errors.Join that leaves a single error as it is.
+func joinErrors(a, b error) error {
 	if a == nil {
 		return b
 	}

@@ -175,5 +175,5 @@ func (l *EventLoop) ShutdownDefaultExecutor(ctx context.Context, timeout time.Du
 		}})
 	}()
 	err, waitErr := done.Await(ctx)
-	return join(err, waitErr)
+	return joinErrors(err, waitErr)
 }

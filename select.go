@@ -238,7 +238,7 @@ func (s *selecting) choose() (int, error) {
 		for _, b := range s.branches {
 			b.join(s)
 		}
-		s.channels.join()
+		s.channels.begin()
 		err := s.t.park(s.ctx, s)
 		s.channels.leave()
 		if over := s.channels.over; over != nil { // E3

@@ -34,7 +34,7 @@ type stack struct {
 	coro.Coro
 	pool  *stackPool
 	start *task  // to be started here, eagerly (K7)
-	id    uint64 // of its goroutine; found only where it is needed (see enter)
+	id    uint64 // of its goroutine; found only where it is needed (see noteStep)
 
 	asked  bool      // to note what is on it, and to yield again (callgraph.go)
 	frames []uintptr // the answer
@@ -83,7 +83,7 @@ func (s *stack) Run() {
 				}
 				e := l.next()
 				if t, ok := e.cb.(*task); !ok {
-					l.enter(s, e.cb)
+					l.noteStep(s, e.cb)
 					e.cb.fire(e.fut)
 				} else if other := t.stack; other != nil {
 					l.current = t
@@ -225,8 +225,8 @@ func (l *EventLoop) stackInControl() *stack {
 	return l.stacks.dispatcher
 }
 
-// enter notes that s has control and begins step, if anybody wants to know.
-func (l *EventLoop) enter(s *stack, step callback) {
+// noteStep notes that s has control and begins step, if anybody wants to know.
+func (l *EventLoop) noteStep(s *stack, step callback) {
 	if l.modes.Load() != 0 {
 		l.beginStep(s, step)
 	}

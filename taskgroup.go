@@ -82,9 +82,6 @@ func Supervisor() GroupOption { return GroupOption{supervisor: true} }
 // errors are [ErrInvalidArgument], [ErrNotInTask], [ErrNoRunningLoop].
 // Python: async with asyncio.TaskGroup() as tg.
 func RunTaskGroup(ctx context.Context, body func(ctx context.Context, tg *TaskGroup) error, opts ...GroupOption) error {
-	if ctx == nil {
-		return fmt.Errorf("%w: nil context (in RunTaskGroup)", ErrInvalidArgument)
-	}
 	if body == nil {
 		return fmt.Errorf("%w: nil function (in RunTaskGroup)", ErrInvalidArgument)
 	}
@@ -324,7 +321,7 @@ func groupTask[T any](g *TaskGroup, coro Coroutine[T], status anyStatus, caller 
 	}
 	t := &Task[T]{coro: coro}
 	ctx, eager := t.prepare(g.loop, g.ctx, opts)
-	t.join(g.loop, ctx, t)
+	t.enlist(g.loop, ctx, t)
 	c := &groupChild{g: g, t: &t.task, status: status}
 	if status != nil {
 		status.setChild(&t.task)
@@ -458,15 +455,12 @@ func (t *task) panicked(p *PanicError) {
 // Python has no counterpart; trio: nursery.start.
 func GroupStart[R any](ctx context.Context, tg *TaskGroup, child func(ctx context.Context, status *TaskStatus[R]) error, opts ...TaskOption) (R, error) {
 	var zero R
-	if ctx == nil || child == nil {
-		return zero, fmt.Errorf("%w: nil context or function (in GroupStart)", ErrInvalidArgument)
+	if child == nil {
+		return zero, fmt.Errorf("%w: nil function (in GroupStart)", ErrInvalidArgument)
 	}
-	t, err := taskOf(ctx, "GroupStart")
+	t, err := enter(ctx, "GroupStart")
 	if err != nil {
 		return zero, err
-	}
-	if ctx.Err() != nil {
-		return zero, context.Cause(ctx)
 	}
 	if err := tg.checkMade("GroupStart"); err != nil {
 		return zero, err
