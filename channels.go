@@ -121,7 +121,7 @@ func (c *channelOp[T]) String() string {
 // never reports whether the channel is nil, on which nothing ever happens.
 func (c *channelOp[T]) never() bool { return c.in == nil && c.out == nil }
 
-// try performs the operation if it need not wait, and reports whether it is over.
+// try performs the operation if it need not wait (H1), and reports whether it is over.
 func (c *channelOp[T]) try() (over bool) {
 	defer c.crashed(&over)
 	if c.in != nil {

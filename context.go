@@ -67,7 +67,7 @@ func noLoop(ctx context.Context, caller string) error {
 	return fmt.Errorf("%w (in %s)", ErrNoRunningLoop, caller)
 }
 
-// loopOf returns the loop ctx leads to, nil if none.
+// loopOf returns the loop ctx leads to, nil if none (C1).
 func loopOf(ctx context.Context) *EventLoop {
 	switch c := ctx.(type) {
 	case nil:
@@ -208,6 +208,7 @@ func (l *EventLoop) watchRoot() {
 	}
 }
 
+// listen is C4.
 func (w *watch) listen() {
 	l := w.loop
 	tell := func() { _ = l.post(w) }

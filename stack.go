@@ -44,7 +44,7 @@ type stack struct {
 
 type stackPool struct {
 	loop       *EventLoop
-	dispatcher *stack
+	dispatcher *stack // K1
 	idle       []*stack
 	burials    []<-chan struct{}
 	noticed    []*stack // that have noted what is on them (V3)
@@ -85,7 +85,7 @@ func (s *stack) Run() {
 				if t, ok := e.cb.(*task); !ok {
 					l.noteStep(s, e.cb)
 					e.cb.fire(e.fut)
-				} else if other := t.stack; other != nil {
+				} else if other := t.stack; other != nil { // K3
 					l.current = t
 					if signal := other.Resume(); signal != coro.Suspended {
 						p.heed(signal, other, s)
@@ -99,7 +99,7 @@ func (s *stack) Run() {
 				}
 			}
 		}
-		if len(p.idle) >= maxIdle {
+		if len(p.idle) >= maxIdle { // K6
 			return
 		}
 		p.idle = append(p.idle, s)

@@ -482,8 +482,8 @@ func (t *task) suspendWatching(ctx context.Context, done <-chan struct{}) (inter
 	return interrupted
 }
 
-// interrupt wakes a task because the context it waits with is done, unless it is due to
-// resume anyway.
+// interrupt wakes a task because the context it waits with is done (C2), unless it is due to
+// resume anyway (C3).
 func (t *task) interrupt() {
 	switch {
 	case t.waiter != nil && t.waiter.state == pending:
