@@ -75,12 +75,9 @@ type completing[F AnyFuture] struct {
 }
 
 func newCompletion[F AnyFuture](ctx context.Context, fs []F, opts []AsCompletedOption) (*completion[F], error) {
-	if ctx == nil {
-		return nil, fmt.Errorf("%w: nil context (in AsCompleted)", ErrInvalidArgument)
-	}
 	l := loopOf(ctx)
 	if l == nil {
-		return nil, fmt.Errorf("%w (in AsCompleted)", ErrNoRunningLoop)
+		return nil, noLoop(ctx, "AsCompleted")
 	}
 	if err := l.checkOwner("AsCompleted"); err != nil {
 		return nil, err

@@ -16,7 +16,7 @@ import (
 //	D1 modes says which observers a loop has. While it is zero a step costs one load and a
 //	   branch for them.
 //	D2 A step is what runs from the time a task or a callback gets control until it gives it
-//	   back. enter begins one. It ends when its task suspends, when the next begins, or when the
+//	   back. noteStep begins one. It ends when its task suspends, when the next begins, or when the
 //	   loop waits or halts, whichever is first.
 //	D3 Where a future was made is kept in its report, made with the future for that purpose
 //	   and not thrown away when the error is retrieved.
@@ -87,7 +87,7 @@ type step struct {
 	task      atomic.Pointer[task]
 }
 
-// beginStep is the rest of enter. what may be nil, for a step that was interrupted by
+// beginStep is the rest of noteStep. what may be nil, for a step that was interrupted by
 // another and goes on.
 func (l *EventLoop) beginStep(s *stack, what callback) {
 	modes := l.modes.Load()

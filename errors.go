@@ -38,8 +38,8 @@ var (
 	ErrForeignGoroutine = errors.New("asyncio: not safe from a goroutine outside the event loop: use CallSoonThreadsafe or RunCoroutineThreadsafe")
 
 	// ErrDifferentLoop says that a future was awaited on a loop it does not belong to, or that
-	// a lock, event or the like was waited for on one loop while another uses it.
-	ErrDifferentLoop = errors.New("asyncio: attached to a different event loop: use RunCoroutineThreadsafe to cross over")
+	// a lock, event, queue or the like was waited for on one loop while another uses it.
+	ErrDifferentLoop = errors.New("asyncio: attached to a different event loop: use it on its own, and RunCoroutineThreadsafe to have that loop do something")
 
 	// ErrAwaitSelf says that a task waits for itself, which cannot end.
 	ErrAwaitSelf = errors.New("asyncio: a task cannot await itself")
@@ -194,8 +194,8 @@ func (e *PanicError) Unwrap() error {
 	return err
 }
 
-// join is errors.Join that leaves a single error as it is.
-func join(a, b error) error {
+// joinErrors is errors.Join that leaves a single error as it is.
+func joinErrors(a, b error) error {
 	if a == nil {
 		return b
 	}

@@ -184,7 +184,7 @@ func (l *EventLoop) ShutdownDefaultExecutor(ctx context.Context, timeout time.Du
 		}})
 	}()
 	err, waitErr := done.Await(ctx)
-	return join(err, waitErr)
+	return joinErrors(err, waitErr)
 }
 
 // shutDown shuts e down and returns what it panicked with, nil if it did not.

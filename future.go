@@ -47,7 +47,7 @@ type Future[T any] struct {
 type future struct {
 	_    noCopy
 	loop *EventLoop
-	err  error
+	err  error // F3
 
 	// Done callbacks in order: first, then more. One is by far the usual number.
 	first callback
@@ -59,11 +59,11 @@ type future struct {
 		cancel(*CancelledError) cancelAnswer
 	}
 
-	report *report // set while err waits for someone to look at it, and always in debug mode
-	state  futureState
-	shown  bool   // repr is at work on it
-	quiet  bool   // of a task: do not report it if it is destroyed pending
-	mark   uint32 // scratch of combinators: seen in the pass with this number
+	report *report     // set while err waits for someone to look at it, and always in debug mode
+	state  futureState // F1
+	shown  bool        // repr is at work on it
+	quiet  bool        // of a task: do not report it if it is destroyed pending
+	mark   uint32      // scratch of combinators: seen in the pass with this number
 }
 
 // A cancelAnswer is what became of a cancel that was passed on.
@@ -208,6 +208,7 @@ func (f *future) finish(err error) {
 	f.scheduleCallbacks()
 }
 
+// scheduleCallbacks is F2, and addCallback for those that come late.
 func (f *future) scheduleCallbacks() {
 	if cb := f.first; cb != nil {
 		f.first = nil
@@ -251,7 +252,7 @@ func (f *future) removeCallback(cb callback) int {
 
 // await suspends the current task until f is done. A nil error means that it is, and
 // says nothing of its result. What comes before and after the suspension is in functions
-// of their own, because their frames would be on every suspended stack.
+// of their own, because their frames would be on every suspended stack (K9).
 func (f *future) await(ctx context.Context) error {
 	t, err := f.beginWait(ctx)
 	if t == nil {

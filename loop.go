@@ -454,7 +454,9 @@ func (l *EventLoop) Close() error {
 	l.ready.sift(&dropped)
 	for dropped.n > 0 {
 		if e := dropped.pop(); e.fut != nil {
-			settle(e.cb, e.fut)
+			if s, ok := e.cb.(settler); ok {
+				s.settle(e.fut)
+			}
 		}
 	}
 	l.reports.flush(l)
@@ -484,9 +486,3 @@ func (l *EventLoop) Close() error {
 // A settler is a done callback that someone outside the loop waits for. It is told
 // the outcome even when the loop closes before the callback's turn.
 type settler interface{ settle(*future) }
-
-func settle(cb callback, f *future) {
-	if s, ok := cb.(settler); ok {
-		s.settle(f)
-	}
-}

@@ -78,7 +78,7 @@ func Run[T any](ctx context.Context, main Coroutine[T], opts ...RunOption) (_ T,
 		return zero, err
 	}
 	r := NewRunner(ctx, opts...)
-	defer func() { err = join(err, r.Close()) }()
+	defer func() { err = joinErrors(err, r.Close()) }()
 	return RunIn(r, main)
 }
 
@@ -178,7 +178,7 @@ func RunIn[T any](r *Runner, main Coroutine[T]) (T, error) {
 	v, err := RunUntilComplete(l, t)
 	switch s.stop(); {
 	case s.came() && !s.accepted: // main was done already
-		return v, join(stoppedBy(s.got), err)
+		return v, joinErrors(stoppedBy(s.got), err)
 	case s.came() && t.Cancelled() && t.Uncancel() == 0:
 		return v, fmt.Errorf("%w: %w", stoppedBy(s.got), err)
 	}
@@ -290,7 +290,7 @@ func (r *Runner) Close() (err error) {
 	if l == nil || l.IsClosed() {
 		return nil
 	}
-	defer func() { err = join(err, l.Close()) }()
+	defer func() { err = joinErrors(err, l.Close()) }()
 	timeout := executorJoinTimeout
 	if r.opts.shutdown != nil {
 		timeout = *r.opts.shutdown
@@ -298,7 +298,7 @@ func (r *Runner) Close() (err error) {
 	if l.firstTask == nil && l.executor == nil {
 		return nil
 	}
-	return join(cancelAllTasks(l), shutdownExecutor(l, timeout))
+	return joinErrors(cancelAllTasks(l), shutdownExecutor(l, timeout))
 }
 
 func cancelAllTasks(l *EventLoop) error {

@@ -44,9 +44,6 @@ func failAfter(ctx context.Context, d time.Duration, body func(ctx context.Conte
 // limit runs body for d. If the end of that time is what body's error says, it returns
 // also the cause that the context ended with.
 func limit(ctx context.Context, d time.Duration, body func(ctx context.Context) error, caller string) (*TimeoutError, error) {
-	if ctx == nil {
-		return nil, fmt.Errorf("%w: nil context (in %s)", ErrInvalidArgument, caller)
-	}
 	if body == nil {
 		return nil, fmt.Errorf("%w: nil function (in %s)", ErrInvalidArgument, caller)
 	}
@@ -120,16 +117,14 @@ func same(a, b error) bool {
 // that a closing loop unwinds body runs too, but cannot await. Its own errors are those of
 // [Timeout]. Python has no counterpart; trio: move_on_after(t, shield=True), Kotlin: NonCancellable.
 func Cleanup(ctx context.Context, budget time.Duration, body func(ctx context.Context) error) error {
-	if ctx == nil {
-		return fmt.Errorf("%w: nil context (in Cleanup)", ErrInvalidArgument)
+	t, err := taskOf(ctx, "Cleanup")
+	closed := errors.Is(err, ErrLoopClosed) && body != nil
+	if err != nil && !closed {
+		return err
 	}
 	ctx = context.WithoutCancel(ctx)
-	t, err := taskOf(ctx, "Cleanup")
-	if errors.Is(err, ErrLoopClosed) && body != nil {
+	if closed {
 		return body(ctx)
-	}
-	if err != nil {
-		return err
 	}
 	defer t.enterCleanup().exit(t)
 	return failAfter(ctx, budget, body, "Cleanup")

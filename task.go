@@ -134,7 +134,7 @@ func CreateTask[T any](ctx context.Context, coro Coroutine[T], opts ...TaskOptio
 
 // start makes t a task of l and starts it.
 func (t *Task[T]) start(l *EventLoop, ctx context.Context, eager bool) {
-	t.join(l, ctx, t)
+	t.enlist(l, ctx, t)
 	if eager && l.running.Load() {
 		l.startEagerly(&t.task)
 	} else {
@@ -155,8 +155,8 @@ func (t *task) configure(opts []TaskOption) (eager int8) {
 	return eager
 }
 
-// join makes t a task of l.
-func (t *task) join(l *EventLoop, ctx context.Context, self body) {
+// enlist makes t a task of l.
+func (t *task) enlist(l *EventLoop, ctx context.Context, self body) {
 	t.fut, t.self, t.ctx = self.core(), self, ctx
 	t.fut.loop, t.fut.super = l, t
 	if t.name.Load() == nil { // as in Python, a task with a name does not use up a number
@@ -304,7 +304,7 @@ func (l *EventLoop) begin(t *task, s *stack) {
 		panic("asyncio: internal error: a task was scheduled that has ended (T2)")
 	}
 	l.current, t.stack = t, s
-	l.enter(s, t)
+	l.noteStep(s, t)
 	if t.mustCancel || t.evicted { // T5; evicted while it waited for its turn to start
 		t.mustCancel, t.evicted = false, false
 		t.end(t.cancelErr, asCancellation)
@@ -437,7 +437,7 @@ func (l *EventLoop) startEagerly(t *task) {
 	s.start = t
 	l.stacks.resume(s, below)
 	l.current = current
-	l.enter(below, step) // which goes on
+	l.noteStep(below, step) // which goes on
 }
 
 // suspend gives control away until the task is resumed.
@@ -450,7 +450,7 @@ func (t *task) suspend() {
 	if l.stacks.dispatcher == s {
 		if l.stacks.dispatchOn(t) {
 			l.current = t
-			l.enter(s, t)
+			l.noteStep(s, t)
 			return
 		}
 		if l.stacks.dispatcher == s {
@@ -463,7 +463,7 @@ func (t *task) suspend() {
 	if s.asked {
 		s.answer()
 	}
-	l.enter(s, t)
+	l.noteStep(s, t)
 }
 
 // suspendWatching suspends a task that waits (T2) and reports whether ctx, which can end, woke it.
@@ -485,8 +485,8 @@ func (t *task) suspendWatching(ctx context.Context, done <-chan struct{}) (inter
 	return interrupted
 }
 
-// interrupt wakes a task because the context it waits with is done, unless it is due to
-// resume anyway.
+// interrupt wakes a task because the context it waits with is done (C2), unless it is due to
+// resume anyway (C3).
 func (t *task) interrupt() {
 	switch {
 	case t.waiter != nil && t.waiter.state == pending:

@@ -20,8 +20,8 @@ import (
 // Python: asyncio.to_thread.
 func ToThread[T any](ctx context.Context, fn func(ctx context.Context) (T, error)) (T, error) {
 	var zero T
-	if ctx == nil || fn == nil {
-		return zero, fmt.Errorf("%w: nil context or function (in ToThread)", ErrInvalidArgument)
+	if fn == nil {
+		return zero, fmt.Errorf("%w: nil function (in ToThread)", ErrInvalidArgument)
 	}
 	if _, err := taskOf(ctx, "ToThread"); err != nil {
 		return zero, err
@@ -291,15 +291,9 @@ func (c *ConcurrentFuture[T]) cancel(e *CancelledError) bool {
 // task cancels the concurrent future. Python: asyncio.wrap_future.
 func (c *ConcurrentFuture[T]) Await(ctx context.Context) (T, error) {
 	var zero T
-	if ctx == nil {
-		return zero, fmt.Errorf("%w: nil context (in Await)", ErrInvalidArgument)
-	}
-	t, err := taskOf(ctx, "Await")
+	t, err := enter(ctx, "Await")
 	if err != nil {
 		return zero, err
-	}
-	if ctx.Err() != nil {
-		return zero, context.Cause(ctx)
 	}
 	if !c.Done() {
 		l := t.loop()

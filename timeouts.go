@@ -81,9 +81,6 @@ func (s timeoutState) String() string {
 }
 
 func newTimeoutScope(ctx context.Context, noBody bool, caller string) (*TimeoutScope, error) {
-	if ctx == nil {
-		return nil, fmt.Errorf("%w: nil context (in %s)", ErrInvalidArgument, caller)
-	}
 	if noBody {
 		return nil, fmt.Errorf("%w: nil function (in %s)", ErrInvalidArgument, caller)
 	}
@@ -219,8 +216,8 @@ func (tm *TimeoutScope) String() string {
 // [Timeout] and of aw, and [ErrInvalidArgument] if aw is nil. Python: asyncio.wait_for.
 func WaitFor[T any](ctx context.Context, aw Awaitable[T], d time.Duration) (T, error) {
 	var v T
-	if ctx == nil || aw == nil || isNil(aw) {
-		return v, fmt.Errorf("%w: nil context or awaitable (in WaitFor)", ErrInvalidArgument)
+	if aw == nil || isNil(aw) {
+		return v, fmt.Errorf("%w: nil awaitable (in WaitFor)", ErrInvalidArgument)
 	}
 	if d > 0 {
 		err := Timeout(ctx, d, func(ctx context.Context, _ *TimeoutScope) (err error) {
@@ -229,12 +226,9 @@ func WaitFor[T any](ctx context.Context, aw Awaitable[T], d time.Duration) (T, e
 		})
 		return v, err
 	}
-	t, err := taskOf(ctx, "WaitFor")
+	t, err := enter(ctx, "WaitFor")
 	if err != nil {
 		return v, err
-	}
-	if ctx.Err() != nil {
-		return v, context.Cause(ctx)
 	}
 	if f, ok := aw.(AnyFuture); ok {
 		if err := t.loop().checkFuture(f, "WaitFor"); err != nil {

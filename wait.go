@@ -49,21 +49,15 @@ func Wait[F AnyFuture](ctx context.Context, fs []F, opts ...WaitOption) (done, p
 			o.timed, o.timeout = true, opt.timeout
 		}
 	}
-	if ctx == nil {
-		return nil, nil, fmt.Errorf("%w: nil context (in Wait)", ErrInvalidArgument)
-	}
 	if len(fs) == 0 {
 		return nil, nil, fmt.Errorf("%w: no futures (in Wait)", ErrInvalidArgument)
 	}
 	if o.when < AllCompleted || o.when > FirstException {
 		return nil, nil, fmt.Errorf("%w: unknown ReturnCondition %d (in Wait)", ErrInvalidArgument, o.when)
 	}
-	t, err := taskOf(ctx, "Wait")
+	t, err := enter(ctx, "Wait")
 	if err != nil {
 		return nil, nil, err
-	}
-	if ctx.Err() != nil {
-		return nil, nil, context.Cause(ctx)
 	}
 	l := t.loop()
 	unique := make([]F, 0, len(fs))
