@@ -17,13 +17,13 @@ import (
 // calling task instead of a goroutine. So bufio, textproto, encoding/json and protocols written for net.Conn run unchanged
 // inside a task. Make one with [Dial], [Listener.AcceptContext] or [NewConn].
 //
-// Its methods are for the loop only, and those that can suspend must be called in a task. Close also serves after
-// the loop was closed. One task may read and another write at the same time; a second reader or writer is refused with
-// [ErrBusy].
+// Its methods are for the loop only, but for the two that tell addresses. Read and Write and their kin must be called in
+// a task, which they suspend; the others do not suspend. Close and Abort also serve after the loop was closed. One task may read and
+// another write at the same time; a second reader or writer is refused with [ErrBusy].
 //
 //	I1 An operation tries first and suspends only if it must wait. What need not wait does not suspend, so it is no
-//	   occasion for a cancel (S10). But a task that could go on for ever without suspending gives way to the others for
-//	   one iteration after each maxUnbroken operations.
+//	   occasion for a cancel. But a task that could go on for ever without suspending gives way to the others for
+//	   one iteration after each 16 operations.
 //	I2 A wait ends because the connection may be ready, its deadline passed, it was closed, or its task was
 //	   cancelled or its context ended. Only a cancel or the end of the context is decided by the wait; of the rest the task
 //	   looks itself, closed first, then the deadline, then the connection, so being woken for no reason does no harm.
@@ -31,7 +31,9 @@ import (
 //	I4 Write returns how much was accepted, also with an error. A cancelled Write may have sent a part.
 //
 // Errors are as in package net: a [*net.OpError] around [net.ErrClosed], [os.ErrDeadlineExceeded], a system error
-// such as syscall.ECONNRESET; [io.EOF] as it is. A cancel and the end of a context are returned as [Future.Await] returns them.
+// such as syscall.ECONNRESET, or [errors.ErrUnsupported] where the connection cannot do what is asked; [io.EOF] as it is. A cancel and the
+// end of a context are returned as [Future.Await] returns them. A call in the wrong place returns [ErrNotInTask], [ErrDifferentLoop],
+// [ErrLoopClosed] or, from a foreign goroutine where it can be told, [ErrForeignGoroutine].
 //
 // crypto/tls must not be put on a Conn directly if one task reads while another writes, because it holds a mutex
 // while it waits, which would stop the loop: use [TLSClient] and [TLSServer].
@@ -421,7 +423,7 @@ func (c *Conn) LocalAddr() net.Addr { return c.end.LocalAddr() }
 // RemoteAddr returns the address of the other end. Any goroutine may call it. Python: get_extra_info("peername").
 func (c *Conn) RemoteAddr() net.Addr { return c.end.RemoteAddr() }
 
-// SetDeadline sets both deadlines. See [Conn.SetReadDeadline].
+// SetDeadline sets both deadlines. See [Conn.SetReadDeadline]. It does not suspend.
 func (c *Conn) SetDeadline(d time.Time) error {
 	return c.setDeadline(d, &c.rd, &c.wr)
 }
@@ -474,6 +476,7 @@ func (c *Conn) setOption(o driver.Option, value int) error {
 }
 
 // SyscallConn gives access to the descriptor, for options that have no method here; reading and writing through it are refused.
+// It does not suspend. It returns [errors.ErrUnsupported] for a connection that goroutines serve.
 func (c *Conn) SyscallConn() (syscall.RawConn, error) {
 	raw, err := c.end.SyscallConn()
 	return raw, unsupported(err)

@@ -8,7 +8,7 @@ import (
 	"sync"
 )
 
-// A DialOption is an option of [Dial].
+// A DialOption is an option of [Dial]. Any goroutine may make one.
 type DialOption struct{ dialer *net.Dialer }
 
 // Dialer makes Dial use the settings of d: a local address, a resolver, how long one address family is preferred
@@ -113,7 +113,8 @@ func (h *handover[T]) refuse() {
 }
 
 // ListenPacket opens a socket for datagrams, as [net.ListenPacket] names networks and addresses.
-// See [Listen] for the options, for who may call it and for the errors. Python: loop.create_datagram_endpoint.
+// It must be called in a task, which it suspends while the address is looked up. Options, cancels and errors are those of [Listen].
+// Python: loop.create_datagram_endpoint.
 func ListenPacket(ctx context.Context, network, address string, opts ...ListenOption) (*PacketConn, error) {
 	l, err := enterSockets(ctx, "ListenPacket")
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 	"github.com/goasyncio/asyncio/internal/driver"
 )
 
-// A ListenOption is an option of [Listen] and [ListenPacket].
+// A ListenOption is an option of [Listen] and [ListenPacket]. Any goroutine may make one.
 type ListenOption struct {
 	config    *net.ListenConfig
 	reusePort bool
@@ -50,8 +50,11 @@ func listenConfig(opts []ListenOption) net.ListenConfig {
 	return lc
 }
 
-// A Listener accepts connections for tasks of one loop. It is a [net.Listener] whose Accept suspends the calling task. Its
-// methods are for the loop only. One task at a time can wait in Accept; a second gets [ErrBusy].
+// A Listener accepts connections for tasks of one loop. It is a [net.Listener] whose Accept suspends the calling task. Make one
+// with [Listen] or [NewListener].
+//
+// Its methods are for the loop only, but for Addr. Accept and AcceptContext must be called in a task, which they suspend; the others do
+// not suspend. One task at a time can wait for a connection; a second gets [ErrBusy]. The other errors are those of [Conn].
 type Listener struct {
 	loop   *EventLoop
 	end    driver.Listener
@@ -77,7 +80,10 @@ func Listen(ctx context.Context, network, address string, opts ...ListenOption) 
 	return l.adoptListener(nl)
 }
 
-// NewListener makes a Listener of nl, which then belongs to it and must not be used any more. See [NewConn].
+// NewListener makes a Listener of nl, which then belongs to it and must not be used any more; if NewListener fails, nl is
+// closed. One of package net moves to the loop's poller, any other is served by a goroutine that calls its Accept.
+//
+// It is for the loop only and does not suspend. Errors are those of [NewConn]. Python: the sock argument of start_server.
 func NewListener(ctx context.Context, nl net.Listener) (*Listener, error) {
 	if nl == nil {
 		return nil, fmt.Errorf("%w: nil listener (in NewListener)", ErrInvalidArgument)
@@ -229,7 +235,7 @@ func (ln *Listener) Close() error {
 // Addr returns the address that is listened on. Any goroutine may call it.
 func (ln *Listener) Addr() net.Addr { return ln.end.LocalAddr() }
 
-// SyscallConn gives access to the descriptor, for its options.
+// SyscallConn gives access to the descriptor, for its options. It does not suspend.
 func (ln *Listener) SyscallConn() (syscall.RawConn, error) {
 	raw, err := ln.end.SyscallConn()
 	return raw, unsupported(err)

@@ -12,9 +12,12 @@ import (
 )
 
 // A PacketConn sends and receives datagrams for tasks of one loop: a [net.PacketConn] whose ReadFrom and WriteTo suspend the
-// calling task. Make one with [ListenPacket]; a socket that talks to one peer only is a [Conn] that [Dial] makes. Its methods are
-// for the loop only; one task may receive and another send at the same time, further ones get [ErrBusy]. What is said
-// of [Conn], I1 to I3, is so here.
+// calling task. Make one with [ListenPacket]; a socket that talks to one peer only is a [Conn] that [Dial] makes. Python:
+// the transport of create_datagram_endpoint.
+//
+// Its methods are for the loop only, but for LocalAddr. ReadFrom and WriteTo and their kin must be called in a task, which they suspend;
+// the others do not suspend. One task may receive and another send at the same time, further ones get [ErrBusy]. What is said
+// of [Conn] and its errors, I1 to I3, is so here.
 type PacketConn struct {
 	loop   *EventLoop
 	end    driver.PacketEndpoint
@@ -72,7 +75,8 @@ func (c *PacketConn) ReadFromContext(ctx context.Context, p []byte) (n int, from
 	return n, from, err
 }
 
-// WriteTo sends p as one datagram, and suspends the calling task while the system has no room for it.
+// WriteTo sends p as one datagram, and suspends the calling task while the system has no room for it. A cancel of the task, or the
+// end of the context that it was made with, ends the wait, and nothing was sent.
 func (c *PacketConn) WriteTo(p []byte, to net.Addr) (n int, err error) {
 	t, err := c.loop.currentOn("PacketConn.WriteTo")
 	if err != nil {

@@ -8,7 +8,10 @@ import (
 	"time"
 )
 
-// A Server accepts connections and runs a task for each. [StartServer] makes one. Its methods are for the loop only.
+// A Server accepts connections and runs a task for each. [StartServer] makes one.
+//
+// Its methods are for the loop only. Those with a ctx must be called in a task, which they suspend; the others do not suspend. A call in the
+// wrong place returns [ErrNotInTask], [ErrNoRunningLoop] or [ErrDifferentLoop].
 //
 //	U1 A handler's task runs until the handler returns; then the connection is closed, after what was written.
 //	U2 An error of a handler goes to the exception handler. It ends its own connection and nothing else. So does a panic.
@@ -47,7 +50,8 @@ type client struct {
 }
 
 // StartServer listens on a TCP address ("host:port") and runs handler, as a task, for each client. It returns when it
-// accepts connections. See [Listen] for who may call it, cancels and errors. Python: asyncio.start_server.
+// accepts connections. It must be called in a task, which it suspends. A cancel, or the end of ctx, leaves nothing behind. Errors are
+// those of [Listen], and [ErrInvalidArgument] without a handler. Python: asyncio.start_server.
 func StartServer(ctx context.Context, handler Handler, address string, opts ...StreamOption) (*Server, error) {
 	return startServer(ctx, handler, "tcp", address, opts)
 }
@@ -291,7 +295,8 @@ func (s *Server) AbortClients() {
 	}
 }
 
-// WaitClosed suspends until the server is closed and all handlers have returned.
+// WaitClosed suspends until the server is closed and all handlers have returned. A cancel, or the end of ctx, ends the wait only.
+// Python: wait_closed.
 func (s *Server) WaitClosed(ctx context.Context) error { return s.over.Wait(ctx) }
 
 // Shutdown closes the server, waits for the handlers to return, and when ctx ends or the calling task is cancelled aborts the connections that are

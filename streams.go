@@ -25,7 +25,7 @@ import (
 // DefaultLimit is the limit of a [StreamReader] that was not given one, in bytes.
 const DefaultLimit = 64 << 10
 
-// A StreamOption is an option of [OpenConnection], [StartServer] and their kin.
+// A StreamOption is an option of [OpenConnection], [StartServer] and their kin. Any goroutine may make one.
 type StreamOption struct {
 	limit   int
 	tls     *tls.Config
@@ -33,7 +33,7 @@ type StreamOption struct {
 }
 
 // Limit sets how many bytes ReadLine and ReadUntil may return, the separator not counted. Without it that is [DefaultLimit].
-// It must be positive; math.MaxInt is none. Python: the limit argument.
+// It must be positive, or Limit panics with [ErrInvalidArgument]; math.MaxInt is none. Python: the limit argument.
 func Limit(bytes int) StreamOption {
 	if bytes <= 0 {
 		panic(fmt.Errorf("%w: limit %d (in Limit)", ErrInvalidArgument, bytes))
@@ -46,7 +46,7 @@ func Limit(bytes int) StreamOption {
 func StreamTLS(config *tls.Config) StreamOption { return StreamOption{tls: config} }
 
 // MaxClients makes a server accept a connection only while fewer than n are open. The others wait in the system's queue. A
-// client has no use for it.
+// client has no use for it. It panics with [ErrInvalidArgument] if n is not positive.
 func MaxClients(n int) StreamOption {
 	if n <= 0 {
 		panic(fmt.Errorf("%w: %d clients (in MaxClients)", ErrInvalidArgument, n))
@@ -70,7 +70,7 @@ func streamOptions(opts []StreamOption) (o StreamOption) {
 	return o
 }
 
-// StreamConn is what streams run on: a [*Conn] or a [*TLSConn].
+// StreamConn is what streams run on: a [*Conn] or a [*TLSConn]. Its methods are theirs.
 type StreamConn interface {
 	net.Conn
 	ReadContext(ctx context.Context, p []byte) (int, error)
@@ -82,8 +82,9 @@ type StreamConn interface {
 
 func (c *Conn) connLoop() *EventLoop { return c.loop }
 
-// OpenConnection connects to a TCP address ("host:port") and returns the streams to talk over it. See [Dial] for
-// who may call it, cancels and errors. Python: asyncio.open_connection.
+// OpenConnection connects to a TCP address ("host:port") and returns the streams to talk over it. It must be
+// called in a task, which it suspends. A cancel, or the end of ctx, leaves nothing behind. Errors are those of [Dial] and, with
+// [StreamTLS], of [TLSClient]. Python: asyncio.open_connection.
 func OpenConnection(ctx context.Context, address string, opts ...StreamOption) (*StreamReader, *StreamWriter, error) {
 	return openStreams(ctx, "tcp", address, opts)
 }
@@ -124,8 +125,9 @@ func NewStreams(c StreamConn, opts ...StreamOption) (*StreamReader, *StreamWrite
 }
 
 // A StreamReader reads from a connection, or what it is fed. Its methods are for the loop only; those with a ctx
-// must be called in a task and suspend it only if what is there already does not suffice. One task may read
+// must be called in a task and suspend it only if what is there already does not suffice; the others do not suspend. One task may read
 // at a time; a second gets [ErrBusy]. A cancel, or the end of ctx, loses nothing: what has come stays for the next call.
+// Errors are those of the connection (see [Conn]), what SetException was given, and what the methods say.
 // Python: asyncio.StreamReader.
 type StreamReader struct {
 	loop  *EventLoop
@@ -183,7 +185,8 @@ func (e *LimitOverrunError) Error() string {
 	return fmt.Sprintf("asyncio: no separator in %d bytes, the limit is reached", e.Consumed)
 }
 
-// FeedData appends what has come. It is for readers made by [NewStreamReader]. It panics with [ErrInvalidState] after FeedEOF.
+// FeedData appends what has come. It is for readers made by [NewStreamReader]. It panics with [ErrInvalidState] after FeedEOF,
+// and on any other reader.
 func (r *StreamReader) FeedData(p []byte) {
 	r.mustBeFed("FeedData")
 	if r.eof {
@@ -196,7 +199,7 @@ func (r *StreamReader) FeedData(p []byte) {
 	}
 }
 
-// FeedEOF says that nothing more will come. It is for readers made by [NewStreamReader].
+// FeedEOF says that nothing more will come. It is for readers made by [NewStreamReader]; on any other it panics with [ErrInvalidState].
 func (r *StreamReader) FeedEOF() {
 	r.mustBeFed("FeedEOF")
 	r.eof = true
@@ -484,8 +487,9 @@ type boundReader struct {
 
 func (b boundReader) Read(p []byte) (int, error) { return b.r.ReadInto(b.ctx, p) }
 
-// A StreamWriter writes to a connection. Its methods are for the loop only; those with a ctx must be called in a task. Several tasks may
-// write: they take turns. Python: asyncio.StreamWriter.
+// A StreamWriter writes to a connection. Its methods are for the loop only; those with a ctx must be called in a task, which
+// they suspend; the others do not suspend. Several tasks may write: they take turns. Errors are those of the connection (see [Conn]) and
+// what the methods say. Python: asyncio.StreamWriter.
 type StreamWriter struct {
 	loop   *EventLoop
 	conn   StreamConn

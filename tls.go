@@ -12,19 +12,11 @@ import (
 )
 
 // A TLSConn is a [Conn] with TLS on it, by crypto/tls. It is made by [TLSClient] and [TLSServer], with the handshake done. It has the
-// methods of a Conn and its rules: one task may read while another writes, and a cancelled Read loses nothing.
+// methods of a Conn and its rules: they are for the loop only, but for those that tell addresses; Read, Write and CloseWrite must be called in
+// a task, which they suspend, and the others do not suspend; one task may read while another writes, a second gets [ErrBusy]; and a
+// cancelled Read loses nothing.
 //
-// A tls.Conn locks mutexes while it reads and writes its connection. If a task were suspended there, the next one to want the mutex would
-// stop the whole loop. Therefore:
-//
-//	Y1 What TLS writes goes to a buffer (wire.out) and is sent after the tls.Conn has returned. So the mutex for writing is never
-//	   held by a suspended task.
-//	Y2 The mutex for reading is held by a task that is suspended for the peer's bytes. Only readers want it, and a second one is refused first.
-//	Y3 The mutex of the handshake is held while that goes on. The connection is handed out when it is over, and a configuration that
-//	   allows another handshake later is refused.
-//	Y4 Reading can make TLS write (an answer to a new key). The reader sends that before it waits, unless a writer is sending: that sends
-//	   until nothing is left.
-//	Y5 A cancel, the end of a context and a deadline reach the tls.Conn as temporary errors, after which it can go on.
+// Errors are those of Conn and of crypto/tls. A config that allows renegotiation is refused.
 type TLSConn struct {
 	conn *Conn
 	tls  *tls.Conn
@@ -90,6 +82,18 @@ func startTLS(ctx context.Context, c *Conn, config *tls.Config, start func(net.C
 }
 
 // wire is the connection as TLS sees it.
+//
+// A tls.Conn locks mutexes while it reads and writes its connection. If a task were suspended there, the next one to want the mutex would
+// stop the whole loop. Therefore:
+//
+//	Y1 What TLS writes goes to a buffer (wire.out) and is sent after the tls.Conn has returned. So the mutex for writing is never
+//	   held by a suspended task.
+//	Y2 The mutex for reading is held by a task that is suspended for the peer's bytes. Only readers want it, and a second one is refused first.
+//	Y3 The mutex of the handshake is held while that goes on. The connection is handed out when it is over, and a configuration that
+//	   allows another handshake later is refused.
+//	Y4 Reading can make TLS write (an answer to a new key). The reader sends that before it waits, unless a writer is sending: that sends
+//	   until nothing is left.
+//	Y5 A cancel, the end of a context and a deadline reach the tls.Conn as temporary errors, after which it can go on.
 type wire struct {
 	conn *Conn
 	ctx  context.Context // of who reads

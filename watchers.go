@@ -38,7 +38,7 @@ func (l *EventLoop) AddReader(fd uintptr, fn func()) error {
 	return l.addWatch(fd, fn, "AddReader", func(w *descriptorWatch) **Handle { return &w.reader })
 }
 
-// AddWriter is [EventLoop.AddReader] for writing. Python: loop.add_writer.
+// AddWriter is [EventLoop.AddReader] for writing. It is for the loop only and does not suspend. Python: loop.add_writer.
 func (l *EventLoop) AddWriter(fd uintptr, fn func()) error {
 	return l.addWatch(fd, fn, "AddWriter", func(w *descriptorWatch) **Handle { return &w.writer })
 }
@@ -49,7 +49,7 @@ func (l *EventLoop) RemoveReader(fd uintptr) bool {
 	return l.removeWatch(fd, "RemoveReader", func(w *descriptorWatch) **Handle { return &w.reader })
 }
 
-// RemoveWriter takes AddWriter back. See [EventLoop.RemoveReader]. Python: loop.remove_writer.
+// RemoveWriter takes AddWriter back, as [EventLoop.RemoveReader] does. It is for the loop only and does not suspend. Python: loop.remove_writer.
 func (l *EventLoop) RemoveWriter(fd uintptr) bool {
 	return l.removeWatch(fd, "RemoveWriter", func(w *descriptorWatch) **Handle { return &w.writer })
 }

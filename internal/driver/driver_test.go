@@ -225,7 +225,7 @@ func TestReal_WaitInPollerUntil(t *testing.T) {
 	}
 }
 
-// The rules D1, D3 and D4, on both kinds of endpoints.
+// The rules A1, A3 and A4, on both kinds of endpoints.
 func TestEndpoint(t *testing.T) {
 	for name, d := range map[string]*Real{"poller": NewReal(), "portable": NewPortable()} {
 		t.Run(name, func(t *testing.T) {

@@ -11,22 +11,22 @@ import (
 
 // The poller on Linux: one epoll instance, in which every socket is registered once, edge-triggered and for both directions.
 //
-//	E1 An edge is reported once. The socket keeps it as a flag, readable or writable, that only an attempt
+//	J1 An edge is reported once. The socket keeps it as a flag, readable or writable, that only an attempt
 //	   clears: EAGAIN, or on TCP a read that did not fill its buffer, for then all that had arrived is read, and
 //	   what arrives later is a new edge. So a message costs one read.
-//	E2 After a hang-up (the last byte and its end may be one edge), an error or urgent data (at whose mark a read stops
+//	J2 After a hang-up (the last byte and its end may be one edge), an error or urgent data (at whose mark a read stops
 //	   short of what there is), only EAGAIN clears readable. On Unix sockets that is always so: a read stops short at a
 //	   message that carried descriptors.
-//	E3 A short write does not clear writable; the EAGAIN that follows does. Only that makes the kernel report space.
-//	E4 A hang-up or an error is readiness in both directions: whoever waits is to get the error of its own attempt.
-//	E5 Both directions are told in one call, the reader first.
-//	E6 An event names a slot, the descriptor's number, and the slot's generation, which grows when it is taken. Closing a
+//	J3 A short write does not clear writable; the EAGAIN that follows does. Only that makes the kernel report space.
+//	J4 A hang-up or an error is readiness in both directions: whoever waits is to get the error of its own attempt.
+//	J5 Both directions are told in one call, the reader first.
+//	J6 An event names a slot, the descriptor's number, and the slot's generation, which grows when it is taken. Closing a
 //	   descriptor takes it out of epoll, unless somebody has a duplicate of it (a child that has not executed its
 //	   program yet); events that come all the same are of an old generation and dropped.
-//	E7 Wake-ups are an eventfd, edge-triggered too: every write is an edge, so it is never read.
-//	E8 Waiting never ends early by rounding: nanoseconds where the kernel has epoll_pwait2, otherwise milliseconds
+//	J7 Wake-ups are an eventfd, edge-triggered too: every write is an edge, so it is never read.
+//	J8 Waiting never ends early by rounding: nanoseconds where the kernel has epoll_pwait2, otherwise milliseconds
 //	   rounded up.
-//	E9 Descriptors of others (Watch) are registered level-triggered and for what is asked of them only.
+//	J9 Descriptors of others (Watch) are registered level-triggered and for what is asked of them only.
 
 const pollerExists = true
 
@@ -34,7 +34,7 @@ const (
 	edgeTriggered = 1 << 31 // EPOLLET, whose sign in package syscall depends on the architecture
 	readEvents    = syscall.EPOLLIN | syscall.EPOLLRDHUP | syscall.EPOLLHUP | syscall.EPOLLERR | syscall.EPOLLPRI
 	writeEvents   = syscall.EPOLLOUT | syscall.EPOLLHUP | syscall.EPOLLERR
-	greedyEvents  = syscall.EPOLLRDHUP | syscall.EPOLLHUP | syscall.EPOLLERR | syscall.EPOLLPRI // E2
+	greedyEvents  = syscall.EPOLLRDHUP | syscall.EPOLLHUP | syscall.EPOLLERR | syscall.EPOLLPRI // J2
 	socketEvents  = syscall.EPOLLIN | syscall.EPOLLOUT | syscall.EPOLLRDHUP | syscall.EPOLLPRI | edgeTriggered
 
 	wakeGeneration = 0 // of the eventfd; slots begin with 1
@@ -83,7 +83,7 @@ func (p *poller) register(fd int, generation uint32) error {
 // unregister takes out a descriptor that is not closed at once, or that has a duplicate.
 func (p *poller) unregister(fd int) { _ = p.control(syscall.EPOLL_CTL_DEL, fd, 0, 0) }
 
-// setWatched changes what a descriptor of others is watched for (E9).
+// setWatched changes what a descriptor of others is watched for (J9).
 func (p *poller) setWatched(fd int, generation uint32, was, is direction) error {
 	events := uint32(0)
 	if is&toRead != 0 {
@@ -117,7 +117,7 @@ func (p *poller) wait(limit time.Duration) (woken bool, err error) {
 		}
 		s := p.at(int(ev.Fd), uint32(ev.Pad))
 		if s == nil {
-			continue // E6
+			continue // J6
 		}
 		if ev.Events&greedyEvents != 0 {
 			s.greedy = true

@@ -13,7 +13,7 @@ import (
 //
 //   - Each direction is a filter of its own, cleared when it is reported (EV_CLEAR): an edge.
 //   - Closing a descriptor takes its filters out, whoever has a duplicate, and an event names the descriptor only. That is enough:
-//     within one batch nothing is closed (D2), so no number has been used again.
+//     within one batch nothing is closed (A2), so no number has been used again.
 //   - Wake-ups come through a pipe, which is read until it is empty.
 
 const pollerExists = true

@@ -18,13 +18,13 @@ var ErrSockets = errors.New("not supported here")
 //
 // # Endpoints
 //
-//	D1 Nothing blocks. What would have to wait returns ErrAgain and has done nothing. After ErrAgain, and only
+//	A1 Nothing blocks. What would have to wait returns ErrAgain and has done nothing. After ErrAgain, and only
 //	   then is it promised, Ready is called when it is worth another try.
-//	D2 Ready is called from inside Wait and Poll only. It runs no user code and closes nothing, so that within
+//	A2 Ready is called from inside Wait and Poll only. It runs no user code and closes nothing, so that within
 //	   one batch of events no descriptor is closed and none used again.
-//	D3 Ready may be called for no reason. Who is told tries, and waits again.
-//	D4 After Close no Ready follows; every operation returns net.ErrClosed. Close may be called twice.
-//	D5 Closing the driver closes what is left.
+//	A3 Ready may be called for no reason. Who is told tries, and waits again.
+//	A4 After Close no Ready follows; every operation returns net.ErrClosed. Close may be called twice.
+//	A5 Closing the driver closes what is left.
 type Sockets interface {
 	// Adopt makes an endpoint of c, which then belongs to it: it must not be used any more. If it
 	// fails, c is closed.

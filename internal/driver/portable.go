@@ -12,12 +12,12 @@ import (
 
 // Endpoints of which goroutines wait: where there is no poller, and for connections that are not descriptors.
 //
-//	N1 An attempt that cannot be served from what a goroutine has brought starts one, unless one is under way, and returns
+//	Z1 An attempt that cannot be served from what a goroutine has brought starts one, unless one is under way, and returns
 //	   ErrAgain. What the goroutine brings is kept in the endpoint, so a task that gives up its wait loses nothing.
-//	N2 A write copies what it accepts and says so at once; a goroutine sends it, and meanwhile as much again is accepted. So
+//	Z2 A write copies what it accepts and says so at once; a goroutine sends it, and meanwhile as much again is accepted. So
 //	   an error may be told one write late, as with a kernel's send buffer.
-//	N3 Close and CloseWrite come after what was accepted. Closing the driver gives that lingerLimit and then aborts.
-//	N4 A goroutine's news are put on a list and told by Wait and Poll.
+//	Z3 Close and CloseWrite come after what was accepted. Closing the driver gives that lingerLimit and then aborts.
+//	Z4 A goroutine's news are put on a list and told by Wait and Poll.
 
 // lingerLimit is how long a closed driver waits for what its endpoints had accepted to be sent.
 const lingerLimit = 5 * time.Second
@@ -242,7 +242,7 @@ func (e *portableConn) write() {
 	}
 }
 
-// CloseWrite is N3.
+// CloseWrite is Z3.
 func (e *portableConn) CloseWrite() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -272,7 +272,7 @@ func (e *portableConn) CloseRead() error {
 	return ErrSockets
 }
 
-// Close is N3.
+// Close is Z3.
 func (e *portableConn) Close() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()

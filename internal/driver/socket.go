@@ -32,11 +32,11 @@ type slot struct {
 	p          *poller
 	fd         int // -1 once closed
 	generation uint32
-	watched    direction // of a descriptor of others (E9); zero for our own
+	watched    direction // of a descriptor of others (J9); zero for our own
 	to         Notifier
 
-	readable, writable bool // E1
-	greedy             bool // E2
+	readable, writable bool // J1
+	greedy             bool // J2
 
 	close func() // what closing the poller does to it
 }
@@ -71,7 +71,7 @@ func (t *slots) now(fd int) *slot {
 	return nil
 }
 
-// at is now for a generation (E6).
+// at is now for a generation (J6).
 func (t *slots) at(fd int, generation uint32) *slot {
 	if s := t.now(fd); s != nil && s.generation == generation {
 		return s
