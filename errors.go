@@ -50,6 +50,10 @@ var (
 	// ErrWouldBlock says that what must not wait would have to.
 	ErrWouldBlock = errors.New("asyncio: would block")
 
+	// ErrBusy says that another task is reading, writing or accepting here: what comes in would be dealt out between
+	// the two, and what goes out would be mixed up.
+	ErrBusy = errors.New("asyncio: in use by another task")
+
 	// ErrBrokenBarrier is Python's BrokenBarrierError: the barrier waited at was aborted, or
 	// reset meanwhile.
 	ErrBrokenBarrier = errors.New("asyncio: broken barrier")

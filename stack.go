@@ -133,6 +133,7 @@ func (*expiry) quick()        {}
 func (*groupChild) quick()    {}
 func (*selecting) quick()     {}
 func (*selectTimeout) quick() {}
+func (*half) quick()          {}
 
 func (*shield[T]) quick()            {}
 func (*shieldOuter[T]) quick()       {}
