@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -163,7 +164,14 @@ func RunIn[T any](r *Runner, main Coroutine[T]) (T, error) {
 	var s *sigint
 	if r.opts.signals > 0 || r.opts.signals == 0 && !l.drv.Polls() {
 		s = listenForSIGINT(l, &t.task)
-		defer s.stop()
+		l.sigint = s
+		defer func() {
+			s.stop()
+			l.sigint = nil
+		}()
+		if l.signals[os.Interrupt] != nil {
+			s.pause()
+		}
 	}
 	v, err := RunUntilComplete(l, t)
 	switch s.stop(); {
@@ -186,6 +194,10 @@ type sigint struct {
 	got         bool // valid once ended
 	accepted    bool // the cancel, by the task; the loop's
 	stopped     bool
+
+	// mu keeps resume from listening again after the first signal.
+	mu     sync.Mutex
+	ending bool // no more listening
 }
 
 // listenForSIGINT returns nil if another run listens or the signal is ignored.
@@ -199,7 +211,7 @@ func listenForSIGINT(l *EventLoop, t *task) *sigint {
 		defer close(s.ended)
 		select {
 		case <-s.signals:
-			signal.Stop(s.signals)
+			s.unlisten()
 			s.got = true
 			_, _ = l.CallSoonThreadsafe(func() { s.accepted = t.fut.Cancel() })
 			select {
@@ -210,7 +222,7 @@ func listenForSIGINT(l *EventLoop, t *task) *sigint {
 			default:
 			}
 		case <-s.over:
-			signal.Stop(s.signals)
+			s.unlisten()
 			select {
 			case <-s.signals:
 				s.got = true
@@ -219,6 +231,33 @@ func listenForSIGINT(l *EventLoop, t *task) *sigint {
 		}
 	}()
 	return s
+}
+
+// unlisten gives the signal its default effect back for good.
+func (s *sigint) unlisten() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ending = true
+	signal.Stop(s.signals)
+}
+
+// pause leaves SIGINT to somebody else.
+func (s *sigint) pause() {
+	if s != nil {
+		signal.Stop(s.signals)
+	}
+}
+
+// resume undoes pause.
+func (s *sigint) resume() {
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.ending {
+		signal.Notify(s.signals, os.Interrupt)
+	}
 }
 
 // stop ends listening, if it has not ended.
