@@ -53,6 +53,9 @@
 //     says so may be called. What any goroutine may call neither suspends nor blocks, unless its
 //     comment says so. Options are plain values. Into other goroutines lead [ToThread] and [RunInExecutor]; [Recv],
 //     [Send] and [Select] wait for Go channels.
+//   - [Dial], [Listen] and [OpenConnection] give connections that suspend tasks instead of threads. A [Conn] is
+//     a net.Conn, so what is written for those runs in a task.
+//   - A subprocess ends with its scope, and all that it has started with it; see [Process].
 //   - Misuse is answered with an error that names the fix: returned where there is an error
 //     result, otherwise as a panic, where Python would raise.
 //
@@ -97,8 +100,9 @@
 //	fut.result(), exception()        Result, Exception
 //	add_done_callback                AddDoneCallback
 //	set_exception_handler(f)         SetExceptionHandler(f), with an ExceptionContext
-//	loop.add_signal_handler(SIGTERM, f)
-//	                                 signal.Notify(ch, syscall.SIGTERM), and Recv(ctx, ch) or OnRecv(ch) in a task
+//	loop.add_signal_handler(SIGTERM, f), remove_signal_handler(SIGTERM)
+//	                                 AddSignalHandler(syscall.SIGTERM, f), RemoveSignalHandler(syscall.SIGTERM);
+//	                                 in a task: signal.Notify(ch, …), and Recv(ctx, ch) or OnRecv(ch)
 //	get_running_loop()               GetRunningLoop(ctx)
 //	new_event_loop()                 NewEventLoop(ctx)
 //	loop.create_future()             CreateFuture[T](ctx)
@@ -123,6 +127,47 @@
 //	capture_call_graph(), format_call_graph(), print_call_graph()
 //	                                 CaptureCallGraph, FormatCallGraph, PrintCallGraph
 //	task.get_stack(), print_stack()  GetStack(), PrintStack(w)
+//	open_connection(host, port)      OpenConnection(ctx, "host:port")
+//	open_unix_connection(path)       OpenUnixConnection(ctx, path)
+//	start_server(cb, host, port)     StartServer(ctx, handler, "host:port")
+//	start_unix_server(cb, path)      StartUnixServer(ctx, handler, path)
+//	limit=n, ssl=context             Limit(n), StreamTLS(config)
+//	reader.read(n), readexactly(n), readline(), at_eof()
+//	                                 r.Read(ctx, n), ReadExactly, ReadLine, AtEOF
+//	reader.readuntil((b"a", b"b"))   r.ReadUntil(ctx, []byte("a"), []byte("b"))
+//	async for line in reader         for line, err := range r.Lines(ctx)
+//	writer.write(b); await writer.drain()
+//	                                 w.Write(ctx, b)
+//	writer.writelines, write_eof     WriteLines, WriteEOF
+//	writer.close(); await writer.wait_closed()
+//	                                 w.Close(ctx)
+//	writer.close(), transport.abort() w.CloseSoon(), w.Abort()
+//	writer.start_tls(context)        w.StartTLS(ctx, config, false)
+//	writer.get_extra_info(…)         w.LocalAddr(), RemoteAddr(), Conn()
+//	server.serve_forever(), start_serving(), close(), wait_closed()
+//	                                 s.Serve(ctx), StartServing(ctx), Close(), WaitClosed(ctx)
+//	server.close_clients(), abort_clients(), sockets
+//	                                 s.CloseClients(), AbortClients(), Addrs()
+//	IncompleteReadError, LimitOverrunError
+//	                                 *IncompleteReadError, *LimitOverrunError
+//	loop.create_connection           Dial(ctx, "tcp", "host:port"), a net.Conn
+//	loop.create_server               Listen(ctx, "tcp", "host:port"), NewServer
+//	loop.create_datagram_endpoint    ListenPacket(ctx, "udp", …), Dial(ctx, "udp", …)
+//	loop.start_tls                   TLSClient(ctx, conn, config), TLSServer
+//	loop.add_reader(fd, f), remove_reader, add_writer, remove_writer
+//	                                 AddReader(fd, f) and so on
+//	create_subprocess_exec("ls", "-l", stdout=PIPE)
+//	                                 CreateSubprocessExec(ctx, "ls", []string{"-l"}, Stdout(Pipe))
+//	create_subprocess_shell("ls -l") CreateSubprocessShell(ctx, "ls -l")
+//	PIPE, DEVNULL, STDOUT, a descriptor
+//	                                 Pipe, DevNull, ToStdout, Stdio(file.Fd())
+//	env, cwd, pass_fds, start_new_session, limit
+//	                                 Env, Dir, ExtraFiles, StartNewSession, PipeLimit
+//	p.stdin, stdout, stderr, pid     p.Stdin, Stdout, Stderr, Pid
+//	p.wait(), communicate(b), returncode
+//	                                 p.Wait(ctx), Communicate(ctx, b), ReturnCode()
+//	p.send_signal(s), terminate(), kill()
+//	                                 p.SendSignal(s), Terminate(), Kill()
 //	to_thread(f)                     ToThread(ctx, f)
 //	loop.run_in_executor(ex, f)      RunInExecutor(ctx, ex, f)
 //	loop.set_default_executor(ex)    SetDefaultExecutor(ex)

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
 	"net"
+	"os"
 	"slices"
 )
 
@@ -509,12 +511,17 @@ func (w *StreamWriter) Write(ctx context.Context, p []byte) (n int, err error) {
 			return fmt.Errorf("%w: Write after WriteEOF", ErrInvalidState)
 		}
 		n, err = w.conn.WriteContext(ctx, p)
-		if err != nil && !(n == 0 && isCancel(ctx, err)) {
+		if err != nil && (n > 0 || !passing(ctx, err)) {
 			w.err = err
 		}
 		return err
 	})
 	return n, err
+}
+
+// passing reports whether err says that the call was refused or given up, and nothing of the connection.
+func passing(ctx context.Context, err error) bool {
+	return isCancel(ctx, err) || errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, ErrBusy)
 }
 
 // isCancel reports whether err is how a cancel or the end of ctx is told, and not a failure of the connection.
