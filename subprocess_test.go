@@ -298,12 +298,13 @@ func TestSubprocess_BrokenPipe(t *testing.T) {
 // A pipe that nobody reads any more gives its descriptor back, and says EPIPE.
 func TestSubprocess_ForgottenStdin(t *testing.T) {
 	onPoller(t, func(ctx context.Context) error {
-		p := shell(t, ctx, "exit 0", asyncio.Stdin(asyncio.Pipe), asyncio.Stdout(asyncio.Pipe))
+		p := shell(t, ctx, "exec sleep 1000", asyncio.Stdin(asyncio.Pipe), asyncio.Stdout(asyncio.Pipe))
 		raw, err := p.Stdin.Conn().(*asyncio.Conn).SyscallConn()
 		if err != nil {
 			return err
 		}
-		endsWith(t, ctx, p, 0)
+		must(t, p.Kill())
+		endsWith(t, ctx, p, -9)
 		for raw.Control(func(uintptr) {}) == nil {
 			must(t, asyncio.Sleep(ctx, time.Millisecond))
 		}
