@@ -85,7 +85,7 @@ func SameProcessGroup() SubprocessOption { return SubprocessOption{joined: true}
 //
 // The process and its group are killed when the context it was made with ends, when the loop closes, and by [Process.Close]: see
 // [WithCancel], [MoveOnAfter] for scopes that are shorter than the loop. That goes for as long as the process itself runs: what it has left behind in
-// its group when it ends by itself lives on. To let it outlive its scope, call [Process.Detach]. No zombie remains in any case. Python:
+// its group when it ends by itself lives on. To let it outlive its scope, call [Process.Detach]. Whoever waits or not, no zombie remains once the loop has run again or is closed. Python:
 // asyncio.subprocess.Process.
 type Process struct {
 	// Pid is the process's number.
