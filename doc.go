@@ -55,6 +55,7 @@
 //     [Send] and [Select] wait for Go channels.
 //   - [Dial], [Listen] and [OpenConnection] give connections that suspend tasks instead of threads. A [Conn] is
 //     a net.Conn, so what is written for those runs in a task.
+//   - A subprocess ends with its scope, and all that it has started with it; see [Process].
 //   - Misuse is answered with an error that names the fix: returned where there is an error
 //     result, otherwise as a panic, where Python would raise.
 //
@@ -101,8 +102,9 @@
 //	set_exception_handler(f)         SetExceptionHandler(f), with an ExceptionContext
 //	loop.add_signal_handler(SIGTERM, main_task.cancel)
 //	                                 HandleSignals(syscall.SIGTERM), an option of Run
-//	loop.add_signal_handler(SIGTERM, f)
-//	                                 signal.Notify(ch, syscall.SIGTERM), and Recv(ctx, ch) or OnRecv(ch) in a task
+//	loop.add_signal_handler(SIGTERM, f), remove_signal_handler(SIGTERM)
+//	                                 AddSignalHandler(syscall.SIGTERM, f), RemoveSignalHandler(syscall.SIGTERM);
+//	                                 in a task: signal.Notify(ch, …), and Recv(ctx, ch) or OnRecv(ch)
 //	get_running_loop()               GetRunningLoop(ctx)
 //	new_event_loop()                 NewEventLoop(ctx)
 //	loop.create_future()             CreateFuture[T](ctx)
@@ -157,6 +159,18 @@
 //	loop.start_tls                   TLSClient(ctx, conn, config), TLSServer
 //	loop.add_reader(fd, f), remove_reader, add_writer, remove_writer
 //	                                 AddReader(fd, f) and so on
+//	create_subprocess_exec("ls", "-l", stdout=PIPE)
+//	                                 CreateSubprocessExec(ctx, "ls", []string{"-l"}, Stdout(Pipe))
+//	create_subprocess_shell("ls -l") CreateSubprocessShell(ctx, "ls -l")
+//	PIPE, DEVNULL, STDOUT, a descriptor
+//	                                 Pipe, DevNull, ToStdout, Stdio(file.Fd())
+//	env, cwd, pass_fds, start_new_session, limit
+//	                                 Env, Dir, ExtraFiles, StartNewSession, PipeLimit
+//	p.stdin, stdout, stderr, pid     p.Stdin, Stdout, Stderr, Pid
+//	p.wait(), communicate(b), returncode
+//	                                 p.Wait(ctx), Communicate(ctx, b), ReturnCode()
+//	p.send_signal(s), terminate(), kill()
+//	                                 p.SendSignal(s), Terminate(), Kill()
 //	to_thread(f)                     ToThread(ctx, f)
 //	loop.run_in_executor(ex, f)      RunInExecutor(ctx, ex, f)
 //	loop.set_default_executor(ex)    SetDefaultExecutor(ex)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -82,6 +83,10 @@ type EventLoop struct {
 	iteration uint64
 	steps     int           // since the driver was last asked, or might have been (L6)
 	polled    time.Duration // when it was
+
+	processes processList
+	signals   map[os.Signal]*signalHandler
+	stopper   *stopper // of the run, if it handles signals
 
 	exceptionHandler func(*EventLoop, ExceptionContext)
 	taskFactory      TaskFactory
@@ -413,6 +418,7 @@ func (l *EventLoop) setTimer(t *timer) {
 //   - reports each task that is not done ("Task was destroyed but it is pending!"), unwinds
 //     it, so that its deferred functions run, and lets it end cancelled. An await in
 //     such a function fails with [ErrLoopClosed]. A task that had not started does not start;
+//   - kills subprocesses with their groups and waits for them, unless they are detached;
 //   - fails what goroutines still wait for ([RunCoroutineThreadsafe]) with ErrLoopClosed;
 //   - reports errors that nobody retrieved;
 //   - drops callbacks and timers, shuts the default executor down without waiting, and closes the connections and
@@ -451,6 +457,8 @@ func (l *EventLoop) Close() error {
 	for t := l.firstTask; t != nil; t = l.firstTask {
 		l.destroy(t)
 	}
+	l.removeSignalHandlers()
+	l.endProcesses()
 	l.ready.sift(&dropped)
 	for dropped.n > 0 {
 		if e := dropped.pop(); e.fut != nil {

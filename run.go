@@ -174,7 +174,14 @@ func RunIn[T any](r *Runner, main Coroutine[T]) (T, error) {
 		signals = append([]os.Signal{os.Interrupt}, signals...)
 	}
 	s := listenForSignals(l, &t.task, signals)
-	defer s.stop()
+	l.stopper = s
+	for sig := range l.signals {
+		s.pause(sig)
+	}
+	defer func() {
+		s.stop()
+		l.stopper = nil
+	}()
 	v, err := RunUntilComplete(l, t)
 	switch s.stop(); {
 	case s.came() && !s.accepted: // main was done already
@@ -227,6 +234,9 @@ type stopper struct {
 	got         os.Signal // valid once ended
 	accepted    bool      // the cancel, by the task; the loop's
 	stopped     bool
+
+	mu     sync.Mutex
+	paused []os.Signal // are left to handlers of the loop; guarded by mu
 }
 
 // listenForSignals returns nil if there is none to listen for.
@@ -235,30 +245,66 @@ func listenForSignals(l *EventLoop, t *task, sigs []os.Signal) *stopper {
 	if len(handles) == 0 {
 		return nil
 	}
-	s := &stopper{handles: handles, signals: make(chan os.Signal, 1), over: make(chan struct{}), ended: make(chan struct{})}
+	s := &stopper{handles: handles, signals: make(chan os.Signal, maxPendingSignals), over: make(chan struct{}), ended: make(chan struct{})}
 	signal.Notify(s.signals, handles...)
 	go func() {
 		defer close(s.ended)
-		select {
-		case s.got = <-s.signals:
-			signal.Stop(s.signals)
+		over := false
+		for s.got == nil && !over {
+			select {
+			case sig := <-s.signals:
+				s.take(sig)
+			case <-s.over:
+				over = true
+			}
+		}
+		signal.Stop(s.signals)
+		if !over {
 			_, _ = l.CallSoonThreadsafe(func() { s.accepted = t.fut.Cancel() })
+		}
+		for {
 			select {
-			case second := <-s.signals: // between the first and Stop
-				if p, err := os.FindProcess(os.Getpid()); err == nil {
-					_ = p.Signal(second)
+			case sig := <-s.signals: // before Stop
+				if s.got == nil {
+					s.take(sig)
+				} else if p, err := os.FindProcess(os.Getpid()); err == nil && !over {
+					_ = p.Signal(sig) // a second one
 				}
+				continue
 			default:
 			}
-		case <-s.over:
-			signal.Stop(s.signals)
-			select {
-			case s.got = <-s.signals:
-			default:
-			}
+			return
 		}
 	}()
 	return s
+}
+
+// take notes that sig came, unless it is left to somebody else.
+func (s *stopper) take(sig os.Signal) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !slices.Contains(s.paused, sig) {
+		s.got = sig
+	}
+}
+
+// pause leaves sig to somebody else, who listens already, so that there is no moment at which it
+// has its default effect.
+func (s *stopper) pause(sig os.Signal) {
+	if s != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.paused = append(s.paused, sig)
+	}
+}
+
+// resume undoes pause.
+func (s *stopper) resume(sig os.Signal) {
+	if s != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.paused = slices.DeleteFunc(s.paused, func(p os.Signal) bool { return p == sig })
+	}
 }
 
 // stop ends listening, if it has not ended.
