@@ -174,7 +174,7 @@ func Run(t TB, main func(ctx context.Context) error, opts ...Option) {
 //	ASYNCIOSIM=testdata/sim/TestTransfer/5f3c09aa.sim@41 dlv test -- -test.run '^TestTransfer$'
 func Explore(t TB, main func(ctx context.Context) error, opts ...Option) {
 	t.Helper()
-	x := newExploration(main, opts)
+	x := newExploration(main, append([]Option{With(Random())}, opts...))
 	x.tb = t
 	x.test(func() *Failure {
 		if f := x.corpus(); f != nil {
@@ -187,7 +187,7 @@ func Explore(t TB, main func(ctx context.Context) error, opts ...Option) {
 // Check explores main as [Explore] does, outside of a test: it reads no environment and writes no files. It blocks the calling goroutine, which
 // may be any one but one of a loop.
 func Check(main func(ctx context.Context) error, opts ...Option) *Report {
-	x := newExploration(main, opts)
+	x := newExploration(main, append([]Option{With(Random())}, opts...))
 	if x.file != "" {
 		x.report.Failure = x.replay(x.file)
 	} else {
@@ -287,9 +287,6 @@ func (x *exploration) corpus() *Failure {
 
 // explore runs the schedules of the strategy.
 func (x *exploration) explore() *Failure {
-	if x.strategy.name == "" {
-		x.strategy = Random()
-	}
 	if x.strategy.exhaustive {
 		return x.exhaust()
 	}

@@ -22,7 +22,7 @@ import (
 
 // minimiseRuns and minimiseSteps are the budget of M4.
 const (
-	minimiseRuns  = 20_000
+	minimiseRuns  = 5_000
 	minimiseSteps = 5_000_000
 )
 
@@ -267,7 +267,7 @@ func (w *world) children(n *node, cancels bool) func(func(deviation) bool) {
 		for step := max(n.dev.step, 1); step <= len(w.widths); step++ {
 			if step > n.dev.step && cancels && !w.injected {
 				for _, t := range w.live[step-1] {
-					if !yield(deviation{step: step, cancel: t}) {
+					if !yield(deviation{step: step, cancel: &t}) {
 						return
 					}
 				}

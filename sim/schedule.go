@@ -47,11 +47,13 @@ type schedule struct {
 
 // A deviation is one of P1. Either pick is positive or cancel is set.
 type deviation struct {
-	step   int
-	pick   int
-	cancel target // task is empty for a pick
+	step, pick int
+	cancel     *target
+	*recorded  // of a pick, once it has been made in a run with a trace
+}
 
-	// As they were when recorded; of is zero if they were not.
+// recorded is what a pick was when it was made.
+type recorded struct {
 	of            int
 	chosen, first string
 }
@@ -123,11 +125,16 @@ func parseSchedule(text string) (*schedule, error) {
 		case "failure":
 			s.failure, err = strconv.Unquote(rest)
 		case "cancel":
+			d.cancel = new(target)
 			_, err = fmt.Sscanf(rest, "%d %q %d", &d.step, &d.cancel.task, &d.cancel.nth)
 			if err == nil && (d.cancel.task == "" || d.cancel.nth < 0) {
 				err = errors.New("no task is named")
 			}
+			if slices.ContainsFunc(s.devs, func(d deviation) bool { return d.pick == 0 }) {
+				err = errors.New("there is another cancel")
+			}
 		case "step":
+			d.recorded = new(recorded)
 			_, err = fmt.Sscanf(rest, "%d %d/%d %q not %q", &d.step, &d.pick, &d.of, &d.chosen, &d.first)
 			if err == nil && (d.pick < 1 || d.pick >= d.of) {
 				err = fmt.Errorf("there is no %d of %d", d.pick, d.of)
@@ -195,7 +202,7 @@ func (d deviation) String() string {
 		}
 		return fmt.Sprintf("before step %d task %s%s was cancelled", d.step, quote(d.cancel.task), which)
 	}
-	if d.of == 0 {
+	if d.recorded == nil {
 		return fmt.Sprintf("at step %d number %d ran before the oldest", d.step, d.pick)
 	}
 	return fmt.Sprintf("at step %d %s ran before %s", d.step, quote(d.chosen), quote(d.first))
@@ -220,7 +227,7 @@ func (r *replay) cancel(w *world) (target, bool) {
 		}
 	}
 	if r.pos < len(r.devs) && r.devs[r.pos].step == w.step && r.devs[r.pos].pick == 0 {
-		t := r.devs[r.pos].cancel
+		t := *r.devs[r.pos].cancel
 		r.pos++
 		if r.strict && w.find(t) == nil {
 			r.refuse(w, fmt.Errorf("before step %d task %s is to be cancelled, and it is not there", w.step, quote(t.task)))
@@ -271,16 +278,4 @@ func (r *replay) finish(s *schedule, steps int, trace uint64) error {
 			ErrIncompatible, s.steps)
 	}
 	return nil
-}
-
-func sortDeviations(devs []deviation) {
-	slices.SortFunc(devs, func(a, b deviation) int {
-		switch {
-		case a.before(b):
-			return -1
-		case b.before(a):
-			return 1
-		}
-		return 0
-	})
 }

@@ -72,11 +72,12 @@ func (t *tracer) beginStep(w *world, k, n int) {
 	e := event{name: w.ready.Name(k), at: w.now}
 	if k > 0 {
 		e.first = w.ready.Name(0)
-		d := &w.devs[len(w.devs)-1]
-		d.of, d.chosen, d.first = n, e.name, e.first
+		w.devs[len(w.devs)-1].recorded = &recorded{n, e.name, e.first}
 	}
 	for i := len(w.devs) - 1; i >= 0 && w.devs[i].step == w.step; i-- {
-		e.cancel = w.devs[i].cancel.task
+		if c := w.devs[i].cancel; c != nil {
+			e.cancel = c.task
+		}
 	}
 	t.cause(w.ready.Len(), 0) // by the world's own cancel
 	e.cause = t.causes[k]

@@ -96,6 +96,9 @@ func (w *world) newLoop(ctx context.Context) *asyncio.EventLoop {
 	l.SetDebug(w.tracer != nil)
 	l.SetExceptionHandler(w.report)
 	w.loop = l
+	if w.tracer != nil {
+		l.SetStallWatchdog(stepPatience, w.stalled)
+	}
 	return l
 }
 
@@ -142,7 +145,7 @@ func (w *world) Choose(ready driver.Ready, todo, n int) int {
 	if t, ok := w.strategy.cancel(w); ok && !w.injected && !w.closing {
 		if task := w.find(t); task != nil {
 			w.injected = true
-			w.devs = append(w.devs, deviation{step: w.step, cancel: t})
+			w.devs = append(w.devs, deviation{step: w.step, cancel: &t})
 			task.Cancel("injected by package sim")
 		}
 	}
@@ -310,6 +313,21 @@ func (w *world) Hold() {
 		w.Virtual.Wake()
 		// The loop looks at what is wrong before the next step; there is none before the channel is used.
 		w.abort()
+	}
+}
+
+// stepPatience is how much real time a step may be blocked.
+const stepPatience = 250 * time.Millisecond
+
+// stalled is told of a step that does not return. That it computes, or has to wait for a processor, is nobody's fault; that it sleeps or waits
+// for a goroutine is.
+func (w *world) stalled(s asyncio.Stall) {
+	head, _, _ := strings.Cut(string(s.Stack), "\n")
+	for _, state := range []string{"[sleep", "[chan ", "[select", "[IO wait", "[sync.", "[semacquire"} {
+		if strings.Contains(head, state) {
+			w.leak("a step blocks, and real time goes by: in a task asyncio.Sleep, Recv and ToThread are for that; it is\n" + string(s.Stack))
+			return
+		}
 	}
 }
 

@@ -1,0 +1,50 @@
+package sim
+
+import "context"
+
+// OnBreakpoint replaces the stop for a debugger.
+func OnBreakpoint(fn func()) (restore func()) {
+	old := breakpoint
+	breakpoint = fn
+	return func() { breakpoint = old }
+}
+
+// Without runs a recorded schedule without its i-th deviation, and returns what goes wrong.
+func Without(main func(ctx context.Context) error, text string, i int) error {
+	s, err := parseSchedule(text)
+	if err != nil {
+		return err
+	}
+	x := newExploration(main, nil)
+	return x.follow(s.seed, append(s.devs[:i:i], s.devs[i+1:]...), false).err
+}
+
+// Reformat reads a schedule and writes it.
+func Reformat(text string) (string, error) {
+	s, err := parseSchedule(text)
+	if err != nil {
+		return "", err
+	}
+	return s.String(), nil
+}
+
+// Traces returns the trace of one run of a strategy, every step of it.
+func Traces(main func(ctx context.Context) error, s Strategy, seed uint64) (string, error) {
+	x := newExploration(main, []Option{With(s), Cancels()})
+	x.steps = 50
+	p := x.plan(seed)
+	p.traced = true
+	o := x.play(p)
+	text := ""
+	for _, e := range o.w.tracer.steps {
+		text += e.String() + "\n"
+	}
+	return text, o.err
+}
+
+// Single prepares one run with seed 1, of a program of about 1000 steps, without a trace.
+func Single(main func(ctx context.Context) error, opts []Option) (run func() error) {
+	x := newExploration(main, opts)
+	x.steps = 1000
+	return func() error { return x.play(x.plan(1)).err }
+}
