@@ -12,6 +12,7 @@ import (
 	"slices"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/goasyncio/asyncio"
 )
@@ -328,4 +329,38 @@ func TestConn_UnixReadStopsShort(t *testing.T) {
 func netFileConn(f *os.File) (net.Conn, error) {
 	defer f.Close()
 	return net.FileConn(f)
+}
+
+// In one iteration: what goroutines sent, I/O, timers (S1, L6), however late the loop is for all of them.
+func TestIteration_Order(t *testing.T) {
+	onPoller(t, func(ctx context.Context) error {
+		l := loop(t, ctx)
+		client, server := connect(t, ctx)
+		defer client.Close()
+		defer server.Close()
+		var log []string
+		reader := start(ctx, func(ctx context.Context) error {
+			_, err := server.Read(make([]byte, 1))
+			log = append(log, "I/O")
+			return err
+		})
+		settle(t, ctx)
+		late := l.Time() + time.Millisecond
+		l.CallAt(late, func() { log = append(log, "timer") })
+		if _, err := client.Write([]byte("x")); err != nil {
+			return err
+		}
+		sent := make(chan error)
+		go func() {
+			_, err := l.CallSoonThreadsafe(func() { log = append(log, "goroutine") })
+			sent <- err
+		}()
+		must(t, <-sent)
+		for l.Time() < late { // a step that takes too long
+		}
+		err := ended(ctx, reader)
+		must(t, asyncio.Sleep(ctx, 0))
+		equal(t, "order", log, []string{"goroutine", "I/O", "timer"})
+		return err
+	})
 }

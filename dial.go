@@ -77,6 +77,7 @@ func openOutside[T io.Closer](ctx context.Context, open func(ctx context.Context
 		f.Cancel()
 	}
 	if err != nil {
+		f.retrieved() // what became of it is of no interest to who was cancelled
 		return zero, err
 	}
 	cancel(nil)

@@ -53,6 +53,10 @@
 //     says so may be called. What any goroutine may call neither suspends nor blocks, unless its
 //     comment says so. Options are plain values. Into other goroutines lead [ToThread] and [RunInExecutor]; [Recv],
 //     [Send] and [Select] wait for Go channels.
+//   - [Dial], [Listen] and [OpenConnection] give connections that suspend tasks instead of threads. A [Conn] is
+//     a net.Conn, so what is written for those runs in a task.
+//   - Parallel are only several loops: [RunLoopGroup] makes one for each core. What one has the others do not touch;
+//     [Call] has it done there, and waits.
 //   - Misuse is answered with an error that names the fix: returned where there is an error
 //     result, otherwise as a panic, where Python would raise.
 //
@@ -123,12 +127,43 @@
 //	capture_call_graph(), format_call_graph(), print_call_graph()
 //	                                 CaptureCallGraph, FormatCallGraph, PrintCallGraph
 //	task.get_stack(), print_stack()  GetStack(), PrintStack(w)
+//	open_connection(host, port)      OpenConnection(ctx, "host:port")
+//	open_unix_connection(path)       OpenUnixConnection(ctx, path)
+//	start_server(cb, host, port)     StartServer(ctx, handler, "host:port")
+//	start_unix_server(cb, path)      StartUnixServer(ctx, handler, path)
+//	limit=n, ssl=context             Limit(n), StreamTLS(config)
+//	reader.read(n), readexactly(n), readline(), at_eof()
+//	                                 r.Read(ctx, n), ReadExactly, ReadLine, AtEOF
+//	reader.readuntil((b"a", b"b"))   r.ReadUntil(ctx, []byte("a"), []byte("b"))
+//	async for line in reader         for line, err := range r.Lines(ctx)
+//	writer.write(b); await writer.drain()
+//	                                 w.Write(ctx, b)
+//	writer.writelines, write_eof     WriteLines, WriteEOF
+//	writer.close(); await writer.wait_closed()
+//	                                 w.Close(ctx)
+//	writer.close(), transport.abort() w.CloseSoon(), w.Abort()
+//	writer.start_tls(context)        w.StartTLS(ctx, config, false)
+//	writer.get_extra_info(…)         w.LocalAddr(), RemoteAddr(), Conn()
+//	server.serve_forever(), start_serving(), close(), wait_closed()
+//	                                 s.Serve(ctx), StartServing(ctx), Close(), WaitClosed(ctx)
+//	server.close_clients(), abort_clients(), sockets
+//	                                 s.CloseClients(), AbortClients(), Addrs()
+//	IncompleteReadError, LimitOverrunError
+//	                                 *IncompleteReadError, *LimitOverrunError
+//	loop.create_connection           Dial(ctx, "tcp", "host:port"), a net.Conn
+//	loop.create_server               Listen(ctx, "tcp", "host:port"), NewServer
+//	loop.create_datagram_endpoint    ListenPacket(ctx, "udp", …), Dial(ctx, "udp", …)
+//	loop.start_tls                   TLSClient(ctx, conn, config), TLSServer
+//	loop.add_reader(fd, f), remove_reader, add_writer, remove_writer
+//	                                 AddReader(fd, f) and so on
 //	to_thread(f)                     ToThread(ctx, f)
 //	loop.run_in_executor(ex, f)      RunInExecutor(ctx, ex, f)
 //	loop.set_default_executor(ex)    SetDefaultExecutor(ex)
 //	staggered.staggered_race(fs, 1)  StaggeredRace(ctx, time.Second, fs...)
 //	loop.call_soon_threadsafe(f)     CallSoonThreadsafe(f)
-//	run_coroutine_threadsafe(c, loop) RunCoroutineThreadsafe(c, loop)
+//	run_coroutine_threadsafe(c, loop) RunCoroutineThreadsafe(c, loop), with a ctx StartCall(ctx, loop, c)
+//	wrap_future(run_coroutine_threadsafe(c, loop)), awaited
+//	                                 Call(ctx, loop, c)
 //	wrap_future(cf)                  cf.Await(ctx)
 //	CancelledError                   ErrCancelled, *CancelledError
 //	InvalidStateError                ErrInvalidState

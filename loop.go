@@ -34,8 +34,9 @@ import (
 //	   inbox is emptied into it before anything else is appended, so the order between
 //	   what a goroutine sent and what happened after it on the loop is the same.
 //	L6 I/O that is ready is taken in between the inbox and the timers (S1): always when the loop would wait, and while it
-//	   is busy after some steps if some time has passed. CPython asks the kernel in every iteration; here a busy
-//	   loop spends at most a hundredth of its time on that, and I/O waits for at most pollSteps steps longer.
+//	   is busy after pollSteps steps or before a timer fires, if pollInterval has passed since. CPython asks the kernel in
+//	   every iteration. Here a busy loop spends a few hundredths of its time on that, I/O waits for at most pollSteps steps
+//	   longer, and no timer overtakes I/O that was ready pollInterval before it.
 type EventLoop struct {
 	drv      driver.Driver
 	chooser  driver.Chooser  // nil: first in, first out
@@ -254,17 +255,23 @@ func (l *EventLoop) beginIteration() bool {
 			l.observer.BeginIteration()
 		}
 		l.takeIn()
+		looked := l.sockets == nil
 		if l.ready.n == 0 && !l.stopping {
+			looked = true
 			if !l.park() {
 				l.halted = true
 				return false
 			}
 			l.takeIn()
-		} else if l.sockets != nil && (l.steps >= pollSteps || l.stopping) {
-			l.poll()
+		} else if !looked && (l.steps >= pollSteps || l.stopping) {
+			l.poll(l.drv.Now())
+			looked = true
 		}
 		if len(l.timers) > 0 {
 			now := l.drv.Now()
+			if !looked && l.timers[0].when <= now {
+				l.poll(now)
+			}
 			for len(l.timers) > 0 && l.timers[0].when <= now {
 				l.schedule(l.timers.pop().cb, nil)
 			}
@@ -325,9 +332,8 @@ const (
 
 // poll is L6 for a busy loop. It is all right that time is looked at only now and then: a step takes
 // a tenth of a microsecond or as long as it likes.
-func (l *EventLoop) poll() {
+func (l *EventLoop) poll(now time.Duration) {
 	l.steps = 0
-	now := l.drv.Now()
 	if now-l.polled < pollInterval && !l.stopping {
 		return
 	}
@@ -379,7 +385,8 @@ func (l *EventLoop) setTimer(t *timer) {
 //     such a function fails with [ErrLoopClosed]. A task that had not started does not start;
 //   - fails what goroutines still wait for ([RunCoroutineThreadsafe]) with ErrLoopClosed;
 //   - reports errors that nobody retrieved;
-//   - drops callbacks and timers, and shuts the default executor down without waiting.
+//   - drops callbacks and timers, shuts the default executor down without waiting, and closes the connections and
+//     listeners that are left.
 //
 // Closing a closed loop does nothing. It returns [ErrLoopRunning] if the loop is running.
 func (l *EventLoop) Close() error {

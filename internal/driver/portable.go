@@ -14,7 +14,7 @@ import (
 //
 //	N1 An attempt that cannot be served from what a goroutine has brought starts one, unless one is under way, and returns
 //	   ErrAgain. What the goroutine brings is kept in the endpoint, so a task that gives up its wait loses nothing.
-//	N2 A write copies what it accepts and says so at once; a goroutine sends it, and the next write waits for that. So
+//	N2 A write copies what it accepts and says so at once; a goroutine sends it, and meanwhile as much again is accepted. So
 //	   an error may be told one write late, as with a kernel's send buffer.
 //	N3 Close and CloseWrite come after what was accepted. Closing the driver gives that lingerLimit and then aborts.
 //	N4 A goroutine's news are put on a list and told by Wait and Poll.
@@ -114,7 +114,8 @@ type portableConn struct {
 	brought              bool // unread holds bytes, or a datagram
 	ended                bool // nothing may be written any more
 	detaching            bool
-	in, out, unread      []byte
+	in, unread           []byte
+	out, next            []byte // being written, and to be written next
 	readErr, writeErr    error
 	closeAfter, endAfter bool // the writing goroutine is to close, or to end the stream
 	idle                 sync.Cond
@@ -199,35 +200,46 @@ func (e *portableConn) Write(p []byte) (int, error) {
 	switch {
 	case e.closed:
 		return 0, net.ErrClosed
-	case e.writing:
-		return 0, ErrAgain
 	case e.writeErr != nil:
 		return 0, e.writeErr
 	case e.ended:
 		return 0, os.NewSyscallError("write", syscall.EPIPE)
 	case len(p) == 0 && !e.datagrams():
 		return 0, nil
+	case e.writing && (e.datagrams() || len(e.next) >= portableChunk):
+		return 0, ErrAgain
 	}
-	e.out = append(e.out[:0], p[:min(len(p), portableChunk)]...)
-	n := len(e.out)
-	e.writing = true
-	e.d.news.work.Go(e.write)
+	n := min(len(p), portableChunk-len(e.next))
+	e.next = append(e.next, p[:n]...)
+	if !e.writing {
+		e.writing = true
+		e.out, e.next = e.next, e.out[:0]
+		e.d.news.work.Go(e.write)
+	}
 	return n, nil
 }
 
 func (e *portableConn) write() {
-	_, err := e.c.Write(e.out)
-	e.mu.Lock()
-	e.writing, e.writeErr = false, err
-	if e.endAfter && err == nil {
-		_ = closeWrite(e.c)
+	for more := true; more; {
+		_, err := e.c.Write(e.out)
+		e.mu.Lock()
+		e.writeErr = err
+		more = err == nil && len(e.next) > 0
+		if more {
+			e.out, e.next = e.next, e.out[:0]
+		} else {
+			e.writing = false
+			if e.endAfter && err == nil {
+				_ = closeWrite(e.c)
+			}
+			if e.closeAfter {
+				e.shutLocked()
+			}
+			e.idle.Broadcast()
+		}
+		e.mu.Unlock()
+		e.post(false, true)
 	}
-	if e.closeAfter {
-		e.shutLocked()
-	}
-	e.idle.Broadcast()
-	e.mu.Unlock()
-	e.post(false, true)
 }
 
 // CloseWrite is N3.
@@ -386,13 +398,14 @@ func setOption(c any, o Option, value int) error {
 type portableListener struct {
 	portable
 	l         net.Listener
+	file      socketFile
 	accepting bool
 	accepted  net.Conn
 	err       error
 }
 
 func (n *news) adoptListener(d *Real, l net.Listener) *portableListener {
-	e := &portableListener{l: l}
+	e := &portableListener{l: l, file: fileOf(l)}
 	e.d = d
 	n.add(e)
 	return e
@@ -449,6 +462,7 @@ func (e *portableListener) Close() error {
 		e.accepted.Close()
 	}
 	e.d.news.drop(e)
+	e.file.remove()
 	return e.l.Close()
 }
 

@@ -376,8 +376,7 @@ func (s *socket) Detach() (net.Conn, error) {
 // listenerSocket accepts connections.
 type listenerSocket struct {
 	descriptor
-	path string      // of a Unix socket that is to be removed, or empty
-	file os.FileInfo // which it is
+	file socketFile
 }
 
 func (p *poller) adoptListener(l net.Listener) (*listenerSocket, error) {
@@ -390,14 +389,7 @@ func (p *poller) adoptListener(l net.Listener) (*listenerSocket, error) {
 	if err := s.open(p, fd, l.Addr().Network(), l.Addr()); err != nil {
 		return nil, err
 	}
-	if u, ok := l.(*net.UnixListener); ok {
-		u.SetUnlinkOnClose(false)
-		if name := l.Addr().String(); name != "" && name[0] != '@' && name[0] != 0 {
-			if s.file, err = os.Stat(name); err == nil {
-				s.path = name
-			}
-		}
-	}
+	s.file = fileOf(l)
 	if s.network == "tcp" { // inherited by what it accepts
 		if err = s.SetOption(NoDelay, 1); err == nil {
 			err = s.SetOption(KeepAlive, 1)
@@ -411,13 +403,9 @@ func (p *poller) adoptListener(l net.Listener) (*listenerSocket, error) {
 	return s, nil
 }
 
-// Close also removes a Unix socket's file, if it is still that one: another server may have taken its place.
+// Close also removes a Unix socket's file.
 func (s *listenerSocket) Close() error {
-	if s.fd >= 0 && s.path != "" {
-		if now, err := os.Stat(s.path); err == nil && os.SameFile(now, s.file) {
-			os.Remove(s.path)
-		}
-	}
+	s.file.remove()
 	s.release()
 	return nil
 }
