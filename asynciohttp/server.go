@@ -66,9 +66,9 @@ type exchange struct {
 	buf       []byte // written, and not yet handed over
 	op        *asyncio.Future[asyncio.None]
 	busy      bool
-	err       error // of an operation
-	over      bool  // the task has ended
-	late      bool  // WriteHeader is still to be passed on
+	err       error     // of an operation
+	over      bool      // the task has ended
+	late      bool      // WriteHeader is still to be passed on
 	hijack    *hijacked // asked for; the goroutine's until that is over
 	hijacked  bool      // and given to the task
 	panicked  any
