@@ -56,6 +56,11 @@ func (c outsideContext) Value(key any) any {
 
 type outsideKey struct{}
 
+// Outside returns a context with the values, the end and the deadline of ctx, but without its loop, for goroutines that a program starts
+// itself: a library call made there by mistake answers [ErrNoRunningLoop] instead of touching the loop. [ToThread] does it by
+// itself. Any goroutine may call it.
+func Outside(ctx context.Context) context.Context { return outsideContext{ctx, nil} }
+
 // noLoop is the error for a context that leads to no loop.
 func noLoop(ctx context.Context, caller string) error {
 	switch {

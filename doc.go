@@ -56,6 +56,8 @@
 //   - [Dial], [Listen] and [OpenConnection] give connections that suspend tasks instead of threads. A [Conn] is
 //     a net.Conn, so what is written for those runs in a task.
 //   - A subprocess ends with its scope, and all that it has started with it; see [Process].
+//   - Parallel are only several loops: [RunLoopGroup] makes one for each core. What one has the others do not touch;
+//     [Call] has it done there, and waits.
 //   - Misuse is answered with an error that names the fix: returned where there is an error
 //     result, otherwise as a panic, where Python would raise.
 //
@@ -176,7 +178,9 @@
 //	loop.set_default_executor(ex)    SetDefaultExecutor(ex)
 //	staggered.staggered_race(fs, 1)  StaggeredRace(ctx, time.Second, fs...)
 //	loop.call_soon_threadsafe(f)     CallSoonThreadsafe(f)
-//	run_coroutine_threadsafe(c, loop) RunCoroutineThreadsafe(c, loop)
+//	run_coroutine_threadsafe(c, loop) RunCoroutineThreadsafe(c, loop), with a ctx StartCall(ctx, loop, c)
+//	wrap_future(run_coroutine_threadsafe(c, loop)), awaited
+//	                                 Call(ctx, loop, c)
 //	wrap_future(cf)                  cf.Await(ctx)
 //	CancelledError                   ErrCancelled, *CancelledError
 //	InvalidStateError                ErrInvalidState

@@ -547,3 +547,32 @@ func ExampleCoro() {
 	// 7 <nil>
 	// <nil>
 }
+
+func ExampleLoopGroup() {
+	// Counters are dealt out among three loops by the name of what they count. Each is touched on its loop alone.
+	words := strings.Fields("to be or not to be that is the question to")
+	total, err := asyncio.RunLoopGroup(background, 3, func(ctx context.Context, g *asyncio.LoopGroup) (int, error) {
+		counts := make([]map[string]int, g.Len())
+		for i := range counts {
+			counts[i] = make(map[string]int)
+		}
+		count := func(word string) asyncio.Coroutine[int] {
+			shard := len(word) % g.Len()
+			return func(ctx context.Context) (int, error) {
+				return asyncio.Call(ctx, g.Loop(shard), func(context.Context) (int, error) {
+					counts[shard][word]++
+					return counts[shard][word], nil
+				})
+			}
+		}
+		for _, word := range words {
+			if _, err := count(word)(ctx); err != nil {
+				return 0, err
+			}
+		}
+		return count("to")(ctx)
+	})
+	fmt.Println(total, err)
+	// Output:
+	// 4 <nil>
+}
