@@ -84,9 +84,9 @@ func (p *poller) setWatched(fd int, generation uint32, was, is direction) error 
 	}{{toRead, syscall.EVFILT_READ}, {toWrite, syscall.EVFILT_WRITE}} {
 		flags := 0
 		switch {
-		case is&f.d != 0 && was&f.d == 0:
+		case is&f.d != 0: // also if it was: the descriptor may have been closed, and its number used again
 			flags = syscall.EV_ADD
-		case is&f.d == 0 && was&f.d != 0:
+		case was&f.d != 0:
 			flags = syscall.EV_DELETE
 		default:
 			continue
