@@ -17,10 +17,9 @@ type Body struct {
 	end  func() // on the loop, once src has ended
 
 	buf     []byte
-	read    *asyncio.Future[asyncio.None] // under way, nil if none
-	idle    chan struct{}                 // closed when it is over
-	have    []byte                        // what it brought
-	err     error                         // what came behind
+	read    *bodyRead // under way, nil if none
+	have    []byte    // what it brought
+	err     error     // what came behind
 	busy    bool
 	closed  bool
 	release func() // by Close
@@ -86,33 +85,51 @@ func (b *Body) ReadContext(ctx context.Context, p []byte) (int, error) {
 // fill waits for a read, that is under way or begins now. An error says that the wait was ended (R4).
 func (b *Body) fill(ctx context.Context) error {
 	if b.read == nil {
-		if b.buf == nil {
-			b.buf = make([]byte, bodyBuffer)
-		}
-		b.idle = make(chan struct{})
-		var n int
-		var end error
-		b.read = asyncio.RunInExecutor(b.loop, telling{b.idle}, func() (asyncio.None, error) {
-			n, end = b.src.Read(b.buf)
-			return asyncio.None{}, nil
-		})
-		b.read.AddDoneCallback(func(f *asyncio.Future[asyncio.None]) {
-			b.read = nil
-			if err := f.Exception(); err != nil { // it panicked
-				b.err = err
-				return
-			}
-			b.have, b.err = b.buf[:n], end
-			if end != nil && b.end != nil {
-				b.end()
-			}
-		})
+		b.begin()
 	}
-	_, err := asyncio.Shield(ctx, b.read).Await(ctx)
-	if err != nil && err == b.err {
-		return nil
+	_, err := asyncio.Shield(ctx, b.read.future).Await(ctx)
+	if b.read.take(b) {
+		b.read = nil
+		if err != nil && err == b.err { // the read panicked
+			return nil
+		}
 	}
 	return err
+}
+
+// A bodyRead is a read under way.
+type bodyRead struct {
+	future *asyncio.Future[asyncio.None]
+	idle   chan struct{} // closed when it is over
+	n      int           // the goroutine's until then
+	err    error
+}
+
+func (b *Body) begin() {
+	if b.buf == nil {
+		b.buf = make([]byte, bodyBuffer)
+	}
+	r := &bodyRead{idle: make(chan struct{})}
+	r.future = asyncio.RunInExecutor(b.loop, telling{r.idle}, func() (asyncio.None, error) {
+		r.n, r.err = b.src.Read(b.buf)
+		return asyncio.None{}, nil
+	})
+	b.read = r
+}
+
+// take notes what came of the read, if it is over.
+func (r *bodyRead) take(b *Body) bool {
+	if !r.future.Done() {
+		return false
+	}
+	if b.err = r.future.Exception(); b.err != nil { // it panicked
+		return true
+	}
+	b.have, b.err = b.buf[:r.n], r.err
+	if r.err != nil && b.end != nil && !b.closed {
+		b.end()
+	}
+	return true
 }
 
 // Close ends the body; a task that reads is told when its read is over. It does not suspend. A response's body must be closed.

@@ -94,8 +94,20 @@ func TestPeer_Curl(t *testing.T) {
 		if head, err := run("-I", s.URL+"/file"); !strings.Contains(strings.ToLower(head), "content-length: 2097152") || err != nil {
 			t.Errorf("HEAD: %q, %v", head, err)
 		}
-		if _, err := run("--max-time", "0.2", s.URL+"/endless"); err == nil {
-			t.Error("an endless response ended")
+		if _, err := asyncio.ToThread(ctx, func(ctx context.Context) (int, error) {
+			cmd := exec.CommandContext(ctx, curl, "-sSkN", s.URL+"/endless")
+			stdout, err := cmd.StdoutPipe()
+			if err != nil {
+				return 0, err
+			}
+			if err := cmd.Start(); err != nil {
+				return 0, err
+			}
+			defer cmd.Wait()
+			defer cmd.Process.Kill()
+			return io.ReadFull(stdout, make([]byte, 100))
+		}); err != nil {
+			t.Errorf("an endless response: %v", err)
 		}
 		return left.Wait(ctx)
 	})

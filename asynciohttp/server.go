@@ -62,15 +62,16 @@ type exchange struct {
 	ctx  context.Context
 	jobs chan func() // for the goroutine that serves the request; one at a time
 
-	status    int    // 0 before WriteHeader
-	buf       []byte // written, and not yet handed over
-	op        *asyncio.Future[asyncio.None]
+	status    int        // 0 before WriteHeader
+	buf       []byte     // written, and not yet handed over
+	op        *operation // under way, nil if none
 	busy      bool
-	err       error     // of an operation
-	over      bool      // the task has ended
-	late      bool      // WriteHeader is still to be passed on
-	hijack    *hijacked // asked for; the goroutine's until that is over
-	hijacked  bool      // and given to the task
+	err       error         // of an operation
+	over      bool          // the task has ended
+	late      bool          // WriteHeader is still to be passed on
+	reading   chan struct{} // closed when the read that was under way at the end is over
+	hijack    *hijacked     // asked for; the goroutine's until that is over
+	hijacked  bool          // and given to the task
 	panicked  any
 	stack     []byte
 	failure   error
@@ -116,7 +117,7 @@ func (b *bridge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		job()
 	default:
 	}
-	e.finish(c, r, body)
+	e.finish(c, r)
 }
 
 // run is the task.
@@ -125,6 +126,9 @@ func (e *exchange) run(h http.Handler, body *Body) error {
 		e.over = true
 		if body != nil {
 			body.closed = true
+			if body.read != nil {
+				e.reading = body.read.idle
+			}
 		}
 		if v := recover(); v != nil { // R6
 			e.panicked, e.stack = v, debug.Stack()
@@ -145,19 +149,19 @@ func (e *exchange) run(h http.Handler, body *Body) error {
 }
 
 // finish is what is left for the goroutine when the task has ended.
-func (e *exchange) finish(c *asyncio.ConcurrentFuture[asyncio.None], r *http.Request, body *Body) {
+func (e *exchange) finish(c *asyncio.ConcurrentFuture[asyncio.None], r *http.Request) {
 	if e.r != nil {
 		r.Pattern = e.r.Pattern
 		if r.MultipartForm == nil {
 			r.MultipartForm = e.r.MultipartForm // net/http removes its files
 		}
 	}
-	if body != nil && body.idle != nil {
+	if e.reading != nil {
 		select {
-		case <-body.idle:
+		case <-e.reading:
 		default: // R8
 			_ = e.rc.SetReadDeadline(time.Unix(1, 0))
-			<-body.idle
+			<-e.reading
 		}
 	}
 	if h := e.hijack; h != nil && h.c != nil {
@@ -214,7 +218,7 @@ func (e *exchange) WriteHeader(status int) {
 		return
 	}
 	e.status, e.late = status, true
-	if e.op == nil {
+	if e.settle() {
 		e.passHeader() // now, because it takes the header as it is now
 	}
 }
@@ -259,6 +263,9 @@ func write[B []byte | string](e *exchange, p B) (n int, err error) {
 		p = p[k:]
 		if err := e.flush(false); err != nil {
 			return n, err
+		}
+		if e.over {
+			return n, errOver
 		}
 	}
 }
@@ -328,38 +335,51 @@ func (e *exchange) do(begin func() (job func() error)) error {
 			return err
 		}
 	}
-	if e.err != nil {
+	switch {
+	case e.over: // meanwhile: this is a task that the request's has left behind
+		return errOver
+	case e.err != nil:
 		return e.err
 	}
 	e.passHeader()
 	job := begin()
-	var failed error
-	e.op = asyncio.RunInExecutor(e.ctx, serving(e.jobs), func() (asyncio.None, error) {
-		failed = job()
+	op := new(operation)
+	op.future = asyncio.RunInExecutor(e.ctx, serving(e.jobs), func() (asyncio.None, error) {
+		op.err = job()
 		return asyncio.None{}, nil
 	})
-	e.op.AddDoneCallback(func(f *asyncio.Future[asyncio.None]) {
-		e.op = nil
-		if err := f.Exception(); err != nil { // it panicked
-			failed = err
-		}
-		if e.err == nil {
-			e.err = failed
-		}
-	})
+	e.op = op
 	if err := e.await(t.GetContext()); err != nil {
 		return err
 	}
-	return failed
+	return e.err
 }
 
-// await waits for the operation that is under way.
+// An operation is what the goroutine does for the task.
+type operation struct {
+	future *asyncio.Future[asyncio.None]
+	err    error // the goroutine's until it is done
+}
+
+// await waits for the operation that is under way and notes what came of it. An error says that the wait was ended.
 func (e *exchange) await(ctx context.Context) error {
-	_, err := asyncio.Shield(ctx, e.op).Await(ctx)
-	if err != nil && err == e.err {
+	_, err := asyncio.Shield(ctx, e.op.future).Await(ctx)
+	if e.settle() && err != nil && err == e.err { // it panicked
 		return nil
 	}
 	return err
+}
+
+// settle notes what came of an operation, and reports whether none is under way any more.
+func (e *exchange) settle() bool {
+	if e.op == nil || !e.op.future.Done() {
+		return e.op == nil
+	}
+	if e.err = e.op.future.Exception(); e.err == nil {
+		e.err = e.op.err
+	}
+	e.op = nil
+	return true
 }
 
 // serving is the goroutine that serves a request, as an executor.
