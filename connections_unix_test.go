@@ -18,12 +18,14 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// connections is how many TestConnections_OpenTalkGone opens: ASYNCIO_CONNECTIONS, or 2000.
+// connections is how many TestConnections_OpenTalkGone opens: ASYNCIO_CONNECTIONS, or 2000 if so many are allowed.
 func connections(t *testing.T) int {
 	t.Helper()
 	text := os.Getenv("ASYNCIO_CONNECTIONS")
 	if text == "" {
-		return 2000
+		var limit syscall.Rlimit
+		must(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
+		return int(min(2000, uint64(limit.Max)-200))
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 1 {
