@@ -22,26 +22,36 @@ import (
 
 // The tests in this file talk to programs of others. Where one is absent its tests are skipped, but not in CI.
 
-// program returns the path of the first of names that there is.
-func program(t *testing.T, names ...string) string {
+// absent skips the test for the lack of a program, and fails it in CI.
+func absent(t *testing.T, name string) {
 	t.Helper()
-	for _, name := range names {
-		if path, err := exec.LookPath(name); name != "" && err == nil {
-			return path
-		}
-	}
-	missing := names[len(names)-1] + " is not installed"
 	if os.Getenv("CI") == "true" {
-		t.Fatal(missing)
+		t.Fatalf("%s is not installed", name)
 	}
-	t.Skip(missing)
-	return ""
+	t.Skipf("%s is not installed", name)
 }
 
-// python returns a CPython with asyncio, whatever its version.
+// program returns the path of a program.
+func program(t *testing.T, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		absent(t, name)
+	}
+	return path
+}
+
+// python returns the first CPython that has what is needed, whatever its version. What is only called so, as a version
+// manager's command for a version that is not chosen, does not count.
 func python(t *testing.T) string {
 	t.Helper()
-	return program(t, os.Getenv("ASYNCIO_CPYTHON"), "python3.13", "python3")
+	for _, name := range []string{os.Getenv("ASYNCIO_CPYTHON"), "python3.13", "python3"} {
+		if name != "" && exec.Command(name, "-c", "import asyncio, ssl").Run() == nil {
+			return name
+		}
+	}
+	absent(t, "python3 with asyncio and ssl")
+	return ""
 }
 
 // peer is another program that runs.
