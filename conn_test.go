@@ -39,6 +39,14 @@ func onSockets(t *testing.T, body func(t *testing.T, ctx context.Context) error)
 	}
 }
 
+// onPoller runs body on the real clock and the system's poller, where there is one.
+func onPoller(t *testing.T, body func(ctx context.Context) error) {
+	t.Helper()
+	if _, err := asyncio.Run(t.Context(), asyncio.Do(body)); err != nil {
+		t.Error(err)
+	}
+}
+
 // limited is body under a time limit that only a hang reaches.
 func limited(t *testing.T, ctx context.Context, body func(t *testing.T, ctx context.Context) error) error {
 	return asyncio.Timeout(ctx, time.Minute, func(ctx context.Context, _ *asyncio.TimeoutScope) error { return body(t, ctx) })

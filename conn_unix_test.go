@@ -170,14 +170,6 @@ func pipe(t *testing.T) (r, w int) {
 	return p[0], p[1]
 }
 
-// onPoller runs body on the real clock and the system's poller.
-func onPoller(t *testing.T, body func(ctx context.Context) error) {
-	t.Helper()
-	if _, err := asyncio.Run(t.Context(), asyncio.Do(body)); err != nil {
-		t.Error(err)
-	}
-}
-
 // Readers and writers of plain descriptors are called in every iteration in which they are ready.
 func TestAddReader(t *testing.T) {
 	onPoller(t, func(ctx context.Context) error {

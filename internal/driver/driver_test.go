@@ -250,12 +250,11 @@ func TestEndpoint(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				got, waited := 0, false
+				got := 0
 				for got < 10 {
 					n, err := b.Read(p[:1+i%20])
 					got += n
 					if err == ErrAgain {
-						waited = true
 						if err := d.Wait(Never); err != nil {
 							t.Fatal(err)
 						}
@@ -263,7 +262,7 @@ func TestEndpoint(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				if waited && told.reads == 0 { // else a goroutine had read ahead
+				if name == "poller" && told.reads == 0 { // a goroutine may have read ahead before anybody waited
 					t.Fatal("the reader was not told")
 				}
 			}
