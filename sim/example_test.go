@@ -46,3 +46,87 @@ func ExampleNewEventLoop_deadlock() {
 	// true
 	// task 'Task-1', sim_test.ExampleNewEventLoop_deadlock.func1(), waits for <Queue maxsize=0 _getters[1]>
 }
+
+// inventory sells what it has, and takes a while to book a sale.
+type inventory struct{ stock int }
+
+func (i *inventory) sell(ctx context.Context) error {
+	if i.stock == 0 {
+		return nil
+	}
+	if err := asyncio.Sleep(ctx, time.Duration(asyncio.Rand(ctx).IntN(20))*time.Millisecond); err != nil {
+		return err
+	}
+	i.stock--
+	return nil
+}
+
+// shop has two customers, the second a little later than the first.
+func shop(ctx context.Context) error {
+	i := &inventory{stock: 1}
+	sim.Always(ctx, "nothing is sold twice", func() error {
+		if i.stock < 0 {
+			return fmt.Errorf("stock is %d", i.stock)
+		}
+		return nil
+	})
+	return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
+		tg.CreateTask(i.sell, asyncio.Name("alice"))
+		if err := asyncio.Sleep(ctx, 19*time.Millisecond); err != nil {
+			return err
+		}
+		tg.CreateTask(i.sell, asyncio.Name("bob"))
+		return nil
+	})
+}
+
+// In a test it is sim.Explore(t, shop), which fails t with all of the explanation.
+func ExampleCheck() {
+	report := sim.Check(shop)
+	f := report.Failure
+	fmt.Println(f.Err)
+	fmt.Println("run", f.Run, "seed", f.Seed)
+	fmt.Println("first in, first out everywhere, except that", f.Deviations[0])
+	// Output:
+	// invariant "nothing is sold twice" does not hold: stock is -1
+	// run 95 seed 94
+	// first in, first out everywhere, except that at step 4 'main' ran before 'sleep of alice'
+}
+
+// Every schedule of a small program can be run.
+func ExampleExhaustive() {
+	report := sim.Check(func(ctx context.Context) error {
+		var mu asyncio.Lock
+		work := func(ctx context.Context) error {
+			if err := mu.Acquire(ctx); err != nil {
+				return err
+			}
+			defer mu.Release()
+			return asyncio.Sleep(ctx, 0)
+		}
+		return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
+			tg.CreateTask(work)
+			tg.CreateTask(work)
+			return nil
+		})
+	}, sim.With(sim.Exhaustive(0)), sim.Runs(1000))
+	fmt.Println(report.Failure == nil, report.Coverage)
+	// Output: true 16 runs, 152 steps: every schedule there is
+}
+
+// A condition may have to become true, whatever happens before.
+func ExampleEventually() {
+	report := sim.Check(func(ctx context.Context) error {
+		leader := ""
+		for _, name := range []string{"a", "b"} {
+			asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
+				err := asyncio.Sleep(ctx, time.Minute)
+				leader = name
+				return err
+			}))
+		}
+		return sim.Eventually(ctx, 30*time.Second, "there is a leader", func() bool { return leader != "" })
+	})
+	fmt.Println(report.Failure.Err)
+	// Output: main returned an error: sim: there is a leader: not within 30s
+}

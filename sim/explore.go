@@ -230,21 +230,24 @@ func (x *exploration) test(do func() *Failure) {
 		}
 		return
 	}
-	if f.Run > 0 && !errors.Is(f, ErrNotDeterministic) {
+	if f.Run > 0 {
 		f.reproduce = x.record(f)
 	}
 	x.tb.Fatalf("%v", f)
 }
 
-// record writes the schedule to a file, and returns the line that replays it.
+// record writes the schedule to a file, and returns the line that replays it; without a schedule, the one that runs the seed.
 func (x *exploration) record(f *Failure) string {
+	run := "^" + strings.ReplaceAll(x.tb.Name(), "/", "$/^") + "$"
+	if f.Schedule == "" {
+		return fmt.Sprintf("ASYNCIOSIM=%d go test -run '%s' .", f.Seed, run)
+	}
 	dir := x.dir()
 	file := filepath.Join(dir, fmt.Sprintf("%08x.sim", uint32(hashOf(f.Schedule))))
 	err := os.MkdirAll(dir, 0o777)
 	if err == nil {
 		err = os.WriteFile(file, []byte(f.Schedule), 0o666)
 	}
-	run := "^" + strings.ReplaceAll(x.tb.Name(), "/", "$/^") + "$"
 	if err != nil {
 		x.tb.Logf("the schedule could not be written: %v", err)
 		return fmt.Sprintf("ASYNCIOSIM=%d go test -run '%s' .", f.Seed, run)

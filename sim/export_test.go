@@ -1,6 +1,9 @@
 package sim
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // OnBreakpoint replaces the stop for a debugger.
 func OnBreakpoint(fn func()) (restore func()) {
@@ -47,4 +50,11 @@ func Single(main func(ctx context.Context) error, opts []Option) (run func() err
 	x := newExploration(main, opts)
 	x.steps = 1000
 	return func() error { return x.play(x.plan(1)).err }
+}
+
+// Impatient makes real time run out sooner.
+func Impatient(d time.Duration) (restore func()) {
+	step, thread := stepPatience, threadPatience
+	stepPatience, threadPatience = d, d
+	return func() { stepPatience, threadPatience = step, thread }
 }

@@ -317,7 +317,7 @@ func (w *world) Hold() {
 }
 
 // stepPatience is how much real time a step may be blocked.
-const stepPatience = 250 * time.Millisecond
+var stepPatience = 250 * time.Millisecond
 
 // stalled is told of a step that does not return. That it computes, or has to wait for a processor, is nobody's fault; that it sleeps or waits
 // for a goroutine is.
@@ -331,7 +331,7 @@ func (w *world) stalled(s asyncio.Stall) {
 	}
 }
 
-// abort makes a step, so that what is wrong is seen.
+// abort makes a step, so that what is wrong is seen although nothing is ready.
 func (w *world) abort() {
 	_, _ = w.loop.CallSoonThreadsafe(func() {})
 }
@@ -400,7 +400,7 @@ func userStack() string {
 }
 
 // threadPatience is how much real time a thread function may take before the loop goes on without it.
-const threadPatience = 2 * time.Second
+var threadPatience = 2 * time.Second
 
 // Submit is the default executor's. A thread function is run as one step of the loop, which waits for it: so the moment at which
 // it ends does not depend on real time.
@@ -415,6 +415,7 @@ func (w *world) Submit(job func()) error {
 		case <-limit.C:
 			w.leak(fmt.Sprintf("a thread function waits for something outside of the simulation, or for the loop, or computes for longer than %v; it is\n%s",
 				threadPatience, goroutineWith("sim.(*world).perform(")))
+			w.abort()
 		}
 	})
 	return nil

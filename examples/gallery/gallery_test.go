@@ -3,6 +3,7 @@ package gallery
 import (
 	"context"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -237,5 +238,31 @@ func TestGallery_Synctest(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// printed is a test that keeps what it is failed with.
+type printed struct {
+	sim.TB
+	name, text string
+}
+
+func (p *printed) Name() string                      { return p.name }
+func (p *printed) Helper()                           {}
+func (p *printed) Failed() bool                      { return false }
+func (p *printed) Fatalf(format string, args ...any) { p.text = fmt.Sprintf(format, args...) }
+
+// TestGallery_DocumentShowsWhatIsPrinted holds docs/simulation.md to it.
+func TestGallery_DocumentShowsWhatIsPrinted(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/simulation.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(t.TempDir())
+	p := &printed{name: "TestDeposit"}
+	sim.Explore(p, simulated(gallery[0].wrong))
+	text, _, _ := strings.Cut(p.text, "\n\n  step ")
+	if !strings.Contains(string(doc), "```text\n"+text+"\n```\n") {
+		t.Errorf("docs/simulation.md lacks\n%s", text)
 	}
 }

@@ -1,0 +1,154 @@
+package sim_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/goasyncio/asyncio"
+	"github.com/goasyncio/asyncio/sim"
+)
+
+// What comes in from the real world is an error that says what and, where that can be known, where.
+func TestHonest_LeaksAreErrors(t *testing.T) {
+	defer sim.Impatient(20 * time.Millisecond)()
+	runs := 0
+	for _, c := range []struct {
+		what string
+		main func(ctx context.Context) error
+		want []string
+	}{
+		{"what is left of the run before", func(ctx context.Context) error {
+			runs++
+			for range 1 + runs%2 {
+				if err := asyncio.Sleep(ctx, time.Second); err != nil {
+					return err
+				}
+			}
+			return nil
+		}, []string{"two runs with the same seed differ: at step 3", "end of the run", "waits in asyncio.Sleep at honest_test.go:"}},
+		{"random numbers of another source", func(ctx context.Context) error {
+			runs++
+			return asyncio.Sleep(ctx, time.Duration(runs)*time.Millisecond)
+		}, []string{"two runs with the same seed differ: at step 2"}},
+		{"a goroutine calls the loop", func(ctx context.Context) error {
+			l, err := asyncio.GetRunningLoop(ctx)
+			if err != nil {
+				return err
+			}
+			called := make(chan struct{})
+			go func() {
+				defer close(called)
+				_, _ = l.CallSoonThreadsafe(func() {})
+			}()
+			<-called
+			return asyncio.Sleep(ctx, 0)
+		}, []string{"a goroutine outside of the simulation has called the loop", "sim_test.TestHonest_LeaksAreErrors.", "at honest_test.go:"}},
+		{"a goroutine feeds a channel", func(ctx context.Context) error {
+			ch := make(chan int)
+			defer close(ch)
+			_, _, err := asyncio.Recv(ctx, ch)
+			return err
+		}, []string{"a task waits for a channel, and only a goroutine outside of the simulation could still use it"}},
+		{"a deadline of the context package", func(ctx context.Context) error {
+			ctx, cancel := context.WithTimeout(ctx, time.Hour)
+			defer cancel()
+			return asyncio.Sleep(ctx, time.Second)
+		}, []string{"a deadline of the context package does not come on virtual time", "task 'main'"}},
+		{"a thread function waits", func(ctx context.Context) error {
+			never := make(chan struct{})
+			defer close(never)
+			_, err := asyncio.ToThread(ctx, func(context.Context) (int, error) {
+				<-never
+				return 0, nil
+			})
+			return err
+		}, []string{"a thread function waits", "honest_test.go:"}},
+		{"a step blocks", func(ctx context.Context) error {
+			<-time.After(100 * time.Millisecond)
+			return asyncio.Sleep(ctx, 0)
+		}, []string{"a step blocks, and real time goes by", "honest_test.go:"}},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			runs = 0
+			f := sim.Check(c.main, sim.Runs(2)).Failure
+			if f == nil {
+				t.Fatal("not noticed")
+			}
+			for _, want := range c.want {
+				if !strings.Contains(f.Error(), want) {
+					t.Errorf("%v\nlacks %q", f, want)
+				}
+			}
+			if !strings.Contains(c.want[0], "deadline") && !errors.Is(f, sim.ErrNotDeterministic) {
+				t.Errorf("%v is not ErrNotDeterministic", f)
+			}
+		})
+	}
+}
+
+// Thread functions are part of a step, so that what they do is in the same order in every run.
+func TestHonest_ThreadsAreSteps(t *testing.T) {
+	sim.Explore(t, func(ctx context.Context) error {
+		n := 0 // not guarded: the race detector would see a function that runs beside the loop
+		var all []asyncio.AnyFuture
+		for i := range 3 {
+			all = append(all, start(ctx, fmt.Sprint("t", i), func(ctx context.Context) error {
+				seen := n
+				_, err := asyncio.ToThread(ctx, func(context.Context) (int, error) {
+					n++
+					return n, nil
+				})
+				if n <= seen {
+					return errors.New("it did not run")
+				}
+				return err
+			}))
+		}
+		_, _, err := asyncio.Wait(ctx, all)
+		return err
+	}, sim.Runs(30))
+}
+
+// A test that fails in the ways of package testing is a failure with a schedule, too.
+func TestHonest_FailingTests(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for _, c := range []struct {
+		what string
+		fail func(t *fakeT)
+		want string
+	}{
+		{"Fatal", func(t *fakeT) { t.Fatalf("wrong") }, "the test was ended by t.Fatal"},
+		{"Error", func(t *fakeT) { t.failed = true }, "t.Error or t.Fail was called"},
+	} {
+		got := try("TestX", func(t *fakeT) {
+			sim.Explore(t, func(ctx context.Context) error {
+				err := lostUpdate(ctx)
+				if err != nil {
+					c.fail(t)
+				}
+				return nil
+			})
+		})
+		for _, want := range []string{c.want, "seed 1, Random(), run 2", "once more: ASYNCIOSIM=1 go test -run '^TestX$' .", "return an error instead", "ran before the oldest"} {
+			if !strings.Contains(got.fatal, want) {
+				t.Errorf("%s: %s\nlacks %q", c.what, got.fatal, want)
+			}
+		}
+	}
+}
+
+// Outside of a simulation its functions say so.
+func TestHonest_NeedsASimulation(t *testing.T) {
+	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) (err error) {
+		defer func() { err, _ = recover().(error) }()
+		sim.Always(ctx, "x", func() error { return nil })
+		return nil
+	}), asyncio.HandleSIGINT(false))
+	if !errors.Is(err, asyncio.ErrInvalidArgument) || !strings.Contains(err.Error(), "sim.Always") {
+		t.Errorf("%v", err)
+	}
+}

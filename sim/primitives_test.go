@@ -1,0 +1,217 @@
+package sim_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/goasyncio/asyncio"
+	"github.com/goasyncio/asyncio/sim"
+)
+
+// all starts tasks a, b, … and waits for them.
+func all(ctx context.Context, fns ...func(ctx context.Context) error) error {
+	var tasks []asyncio.AnyFuture
+	for i, fn := range fns {
+		tasks = append(tasks, start(ctx, string(rune('a'+i)), func(ctx context.Context) error {
+			if err := fn(ctx); !errors.Is(err, asyncio.ErrCancelled) {
+				return err
+			}
+			return asyncio.ErrCancelled
+		}))
+	}
+	_, _, err := asyncio.Wait(ctx, tasks)
+	for _, t := range tasks {
+		if t.Done() && !t.Cancelled() && err == nil {
+			err = t.Exception()
+		}
+	}
+	return err
+}
+
+// The primitives, three tasks each. A wake-up that is lost is a deadlock.
+var primitives = map[string]func(ctx context.Context) error{
+	"Lock": func(ctx context.Context) error {
+		var mu asyncio.Lock
+		inside := 0
+		sim.Always(ctx, "one inside", func() error {
+			if inside > 1 {
+				return fmt.Errorf("%d", inside)
+			}
+			return nil
+		})
+		sim.AtEnd(ctx, "unlocked", func() error {
+			if mu.Locked() {
+				return errors.New("locked")
+			}
+			return nil
+		})
+		work := func(ctx context.Context) error {
+			if err := mu.Acquire(ctx); err != nil {
+				return err
+			}
+			defer mu.Release()
+			inside++
+			defer func() { inside-- }()
+			return yield(ctx, 1)
+		}
+		return all(ctx, work, work, work)
+	},
+	"Semaphore": func(ctx context.Context) error {
+		s := asyncio.NewSemaphore(2)
+		sim.AtEnd(ctx, "permits", func() error {
+			if v := s.Statistics().Value; v != 2 {
+				return fmt.Errorf("%d left of 2", v)
+			}
+			return nil
+		})
+		work := func(ctx context.Context) error {
+			if err := s.Acquire(ctx); err != nil {
+				return err
+			}
+			defer s.Release()
+			return yield(ctx, 1)
+		}
+		return all(ctx, work, work, work)
+	},
+	"Condition": func(ctx context.Context) error {
+		c := asyncio.NewCondition(nil)
+		items, waiting := 0, 0
+		take := within(func(ctx context.Context) error {
+			if err := c.Acquire(ctx); err != nil {
+				return err
+			}
+			defer c.Release()
+			for items == 0 {
+				waiting++
+				err := c.Wait(ctx)
+				waiting--
+				if err != nil {
+					if items > 0 {
+						c.Notify(1) // the wake-up may have been for this one
+					}
+					return err
+				}
+			}
+			items--
+			return nil
+		}, func() bool { return items > 0 && waiting > 0 })
+		return all(ctx, take, take, func(ctx context.Context) error {
+			for range 2 {
+				if err := c.Acquire(ctx); err != nil {
+					return err
+				}
+				items++
+				c.Notify(1)
+				c.Release()
+			}
+			return nil
+		})
+	},
+	"Queue": func(ctx context.Context) error {
+		q := asyncio.NewQueue[int](1)
+		put, got := 0, 0
+		sim.AtEnd(ctx, "nothing is lost", func() error {
+			if put != got+q.Qsize() {
+				return fmt.Errorf("put %d, got %d, left %d", put, got, q.Qsize())
+			}
+			return nil
+		})
+		return all(ctx,
+			within(func(ctx context.Context) error {
+				for range 2 {
+					if _, err := q.Get(ctx); err != nil {
+						return err
+					}
+					got++
+				}
+				return nil
+			}, func() bool { return !q.Empty() }),
+			within(func(ctx context.Context) error {
+				for i := range 2 {
+					if err := q.Put(ctx, i); err != nil {
+						return err
+					}
+					put++
+				}
+				return nil
+			}, func() bool { return !q.Full() }))
+	},
+}
+
+// within gives fn a second. That it takes longer is wrong only if it could have gone on.
+func within(fn func(ctx context.Context) error, could func() bool) func(ctx context.Context) error {
+	return func(ctx context.Context) error {
+		err := asyncio.Timeout(ctx, time.Second, func(ctx context.Context, _ *asyncio.TimeoutScope) error { return fn(ctx) })
+		switch {
+		case !errors.Is(err, asyncio.ErrTimeout):
+			return err
+		case could():
+			return errors.New("a wake-up was lost")
+		}
+		return nil
+	}
+}
+
+// TestPrimitives runs them in every order with few deviations, with each task cancelled before each step: more orders than
+// those within iterations, which TestExplore of the root package exhausts.
+func TestPrimitives(t *testing.T) {
+	for name, main := range primitives {
+		t.Run(name, func(t *testing.T) {
+			sim.Explore(t, main, sim.With(sim.Exhaustive(2)), sim.Cancels(), sim.Runs(20000))
+			sim.Explore(t, main, sim.With(sim.PCT(3)), sim.Cancels(), sim.Runs(500))
+		})
+	}
+}
+
+// Cancels with Exhaustive(1) reaches every await of every task, and cancels it there once or more; never two tasks in one run.
+func TestCancels_ReachEveryAwait(t *testing.T) {
+	hit := map[string]int{}
+	const awaits = 4
+	r := sim.Check(func(ctx context.Context) error {
+		cancelled := 0
+		work := func(name string) func(ctx context.Context) error {
+			return func(ctx context.Context) error {
+				for i := range awaits {
+					d := time.Duration(i%2) * time.Millisecond // yields and sleeps in turn
+					if err := asyncio.Sleep(ctx, d); err != nil {
+						hit[fmt.Sprint(name, i)]++
+						cancelled++
+						return err
+					}
+				}
+				return nil
+			}
+		}
+		sim.AtEnd(ctx, "one cancel", func() error {
+			if cancelled > 1 {
+				return fmt.Errorf("%d", cancelled)
+			}
+			return nil
+		})
+		a, b := start(ctx, "a", work("a")), start(ctx, "b", work("b"))
+		if _, _, err := asyncio.Wait(ctx, []asyncio.AnyFuture{a, b}); err != nil {
+			hit["main"]++
+			return asyncio.Cleanup(ctx, time.Minute, func(ctx context.Context) error { // so that the others are not cancelled with it
+				_, _, waitErr := asyncio.Wait(ctx, []asyncio.AnyFuture{a, b})
+				return errors.Join(err, waitErr)
+			})
+		}
+		return nil
+	}, sim.With(sim.Exhaustive(1)), sim.Cancels(), sim.Runs(5000))
+	if r.Failure != nil {
+		t.Fatal(r.Failure)
+	}
+	for _, name := range []string{"a", "b"} {
+		for i := range awaits {
+			if at := fmt.Sprint(name, i); hit[at] == 0 {
+				t.Errorf("no cancel at await %d of %s: %v", i, name, hit)
+			}
+		}
+	}
+	if hit["main"] == 0 {
+		t.Error("main is not cancelled")
+	}
+}
