@@ -2,7 +2,7 @@
 # make record                          record testdata/scenarios again, with what the generator makes now
 # make run FILE=x                      print the library's trace of a scenario
 # make generate SEED=1                 print a generated scenario
-# make bench-compare                   measure beside goroutines, tokio, CPython, ...: docs/performance.md, ten minutes
+# make bench-compare                   measure beside goroutines, tokio, CPython, ...: docs/performance.md, twelve minutes
 # make bench-quick                     does that work: every row of every peer once, with small numbers
 # make profile                         where the time of a yield and of a spawn-and-await goes
 #

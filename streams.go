@@ -21,6 +21,9 @@ import (
 //	   the order they were called.
 //	M3 What was written before Close was called is written before the connection closes. If that fails, Close says so, and
 //	   so do Drain and WaitClosed from then on.
+//	M4 A read has room for at least minRead bytes, for as many again as there are, and for twice as many as the read before if
+//	   that filled its room. So a message of any size comes in few reads, and who announces a large one must send it before
+//	   it costs memory.
 
 // DefaultLimit is the limit of a [StreamReader] that was not given one, in bytes.
 const DefaultLimit = 64 << 10
@@ -136,6 +139,7 @@ type StreamReader struct {
 
 	buf   []byte // what has come
 	taken int    // of it
+	room  int    // that the next read is to have (M4)
 	eof   bool
 	err   error // from SetException
 
@@ -266,8 +270,13 @@ func (r *StreamReader) compact() {
 	}
 }
 
-// take removes the first n bytes and returns them.
+// take removes the first n bytes and returns them. All of a buffer that is well filled need not be copied.
 func (r *StreamReader) take(n int) []byte {
+	if r.taken == 0 && n == len(r.buf) && 4*n >= 3*cap(r.buf) {
+		p := r.buf[:n:n]
+		r.buf = nil
+		return p
+	}
 	p := slices.Clone(r.buf[r.taken : r.taken+n])
 	r.taken += n
 	return p
@@ -298,11 +307,20 @@ func (r *StreamReader) more(ctx context.Context, t *task) error {
 		return r.err
 	}
 	r.compact()
-	if free := cap(r.buf) - len(r.buf); free < minRead {
-		r.buf = slices.Grow(r.buf, max(minRead, min(len(r.buf), maxRead)))
+	if want := max(minRead, r.room); len(r.buf) == 0 && cap(r.buf) < want {
+		r.buf = make([]byte, 0, want)
+	} else if cap(r.buf)-len(r.buf) < want {
+		r.buf = slices.Grow(r.buf, max(minRead, r.room, min(len(r.buf), maxRead)))
 	}
-	n, err := r.conn.ReadContext(ctx, r.buf[len(r.buf):cap(r.buf)])
+	free := r.buf[len(r.buf):cap(r.buf)]
+	n, err := r.receive(ctx, t, free)
 	r.buf = r.buf[:len(r.buf)+n]
+	switch {
+	case n == len(free):
+		r.room = min(2*n, maxRoom)
+	case n < r.room/4:
+		r.room /= 2
+	}
 	if err == io.EOF {
 		r.eof = true
 		return nil
@@ -313,12 +331,23 @@ func (r *StreamReader) more(ctx context.Context, t *task) error {
 	return err
 }
 
-// A read has room for at least minRead bytes, and for as many again as there are, up to maxRead: a message of any size comes in few reads, and
-// who announces a large one must send it before it costs memory.
-const (
+const ( // M4
 	minRead = 4 << 10
-	maxRead = 256 << 10
+	maxRead = 256 << 10    // that are added to what there is
+	maxRoom = DefaultLimit // for a reader that is empty
 )
+
+// receive reads from the connection.
+func (r *StreamReader) receive(ctx context.Context, t *task, p []byte) (int, error) {
+	c, ok := r.conn.(*Conn)
+	if !ok {
+		return r.conn.ReadContext(ctx, p)
+	}
+	if ctx.Err() != nil {
+		return 0, context.Cause(ctx)
+	}
+	return c.read(ctx, t, p)
+}
 
 // Read returns up to n bytes, at least one: what is there, or else what comes next. At the end it returns io.EOF. Is n
 // negative, it returns all there is up to the end, and no error there. The limit does not apply.
@@ -363,7 +392,7 @@ func (r *StreamReader) ReadInto(ctx context.Context, p []byte) (int, error) {
 	if r.conn != nil && len(r.unread()) == 0 && !r.eof {
 		r.reading = t
 		defer func() { r.reading = nil }()
-		n, err := r.conn.ReadContext(ctx, p)
+		n, err := r.receive(ctx, t, p)
 		r.eof = r.eof || err == io.EOF
 		return n, err
 	}
@@ -510,16 +539,24 @@ type StreamWriter struct {
 // have been sent; the number says how much, and since the peer cannot tell, every later Write fails with the same error. It fails
 // with [net.ErrClosed] once Close was called and [ErrInvalidState] after WriteEOF.
 func (w *StreamWriter) Write(ctx context.Context, p []byte) (n int, err error) {
-	err = w.inTurn(ctx, "StreamWriter.Write", func() error {
-		if w.ended {
-			return fmt.Errorf("%w: Write after WriteEOF", ErrInvalidState)
-		}
+	t, err := w.begin(ctx, "StreamWriter.Write")
+	if err != nil {
+		return 0, err
+	}
+	defer w.end()
+	if w.ended {
+		return 0, fmt.Errorf("%w: Write after WriteEOF", ErrInvalidState)
+	}
+	if c, ok := w.conn.(*Conn); !ok {
 		n, err = w.conn.WriteContext(ctx, p)
-		if err != nil && (n > 0 || !passing(ctx, err)) {
-			w.err = err
-		}
-		return err
-	})
+	} else if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	} else {
+		n, err = c.write(ctx, t, p)
+	}
+	if err != nil && (n > 0 || !passing(ctx, err)) {
+		w.err = err
+	}
 	return n, err
 }
 
@@ -535,22 +572,43 @@ func isCancel(ctx context.Context, err error) bool {
 
 // inTurn runs fn when the writes before it are done.
 func (w *StreamWriter) inTurn(ctx context.Context, caller string, fn func() error) error {
-	if _, err := w.loop.enterOn(ctx, caller); err != nil {
+	if _, err := w.begin(ctx, caller); err != nil {
 		return err
+	}
+	defer w.end()
+	return fn()
+}
+
+// begin begins a method that takes its turn among the writes, for which end ends it.
+func (w *StreamWriter) begin(ctx context.Context, caller string) (*task, error) {
+	t, err := w.loop.enterOn(ctx, caller)
+	if err != nil {
+		return nil, err
 	}
 	if w.closing {
-		return fmt.Errorf("asyncio: %w (in %s)", net.ErrClosed, caller)
+		return nil, fmt.Errorf("asyncio: %w (in %s)", net.ErrClosed, caller)
 	}
 	w.pending++
-	defer w.leave()
+	began := false
+	defer func() {
+		if !began { // also by a loop that closes
+			w.leave()
+		}
+	}()
 	if err := w.turn.Acquire(ctx); err != nil {
-		return err
+		return nil, err
 	}
-	defer w.turn.Release()
 	if w.err != nil {
-		return w.err
+		w.turn.Release()
+		return nil, w.err
 	}
-	return fn()
+	began = true
+	return t, nil
+}
+
+func (w *StreamWriter) end() {
+	defer w.leave()
+	w.turn.Release()
 }
 
 // leave is the end of a method; the last one after Close closes the connection (M3).

@@ -330,6 +330,42 @@ func TestStreamWriter_Turns(t *testing.T) {
 	})
 }
 
+// What a reader has handed out stays as it is, however large the reads that follow; and a long message does not come
+// in as many pieces as a short one has bytes (M4).
+func TestStreamReader_LongMessages(t *testing.T) {
+	onSockets(t, func(t *testing.T, ctx context.Context) error {
+		_, cw, sr, sw := streams(t, ctx)
+		defer sw.Close(ctx)
+		want := pattern(4 << 20)
+		writing := start(ctx, func(ctx context.Context) error {
+			defer cw.Close(ctx)
+			_, err := cw.Write(ctx, want)
+			return err
+		})
+		var pieces [][]byte
+		for len(pieces) < len(want) {
+			p, err := sr.Read(ctx, 64<<10)
+			if err == io.EOF {
+				break
+			}
+			if err != nil {
+				return err
+			}
+			if _ = append(p, "not the reader's"...); len(p) == 0 {
+				t.Fatal("Read returned nothing")
+			}
+			pieces = append(pieces, p)
+		}
+		if got := bytes.Join(pieces, nil); !bytes.Equal(got, want) {
+			t.Errorf("what was read, %d bytes, is not what was written", len(got))
+		}
+		if most := len(want) / (8 << 10); len(pieces) > most {
+			t.Errorf("%d reads for %d bytes, want at most %d", len(pieces), len(want), most)
+		}
+		return ended(ctx, writing)
+	})
+}
+
 // Close says whether what was written could be.
 func TestStreamWriter_CloseSaysIfItCould(t *testing.T) {
 	onSockets(t, func(t *testing.T, ctx context.Context) error {

@@ -79,6 +79,18 @@ func TestPrograms(t *testing.T) {
 	}
 }
 
+func TestParseLoad(t *testing.T) {
+	cpu, rate, held, err := parseLoad("10,2000000000,50,600\n", 3)
+	if err != nil || cpu != 5 || rate != 5 || held != 200 {
+		t.Errorf("%v, %v, %v, %v", cpu, rate, held, err)
+	}
+	for _, bad := range []string{"", "1,2,3", "0,1,1,1", "1,1,0,1", "1,x,1,1"} {
+		if _, _, _, err := parseLoad(bad, 1); err == nil {
+			t.Errorf("%q is read", bad)
+		}
+	}
+}
+
 func TestLines_AreWhatJobsMeasure(t *testing.T) {
 	shown := map[string]bool{}
 	for _, l := range lines {
@@ -167,6 +179,19 @@ func aRun() *results {
 	r.add(0, goroutines, []peer.Measurement{{Row: "lock", N: 10, Total: 1000}})
 	r.add(0, tokio, []peer.Measurement{{Row: "lock", N: 10, Total: 8000}})
 	r.add(0, tokio, []peer.Measurement{{Row: "gather_suspend", N: 10, Total: 600}})
+	for round, cpu := range []float64{2000, 4000, 3000} {
+		for _, v := range servers[:4] { // in all of which a message costs the same, and C only half of that
+			if v.name == "C" {
+				cpu /= 2
+			}
+			r.addEcho(round, v.name, echoes[1], cpu, 50_000, 1000)
+			if v.name == "C" {
+				cpu *= 2
+			}
+		}
+	}
+	r.addEcho(0, echoConn, echoes[2], 2000, 50_000, 1000)
+	r.addEcho(0, "Go net", echoes[2], 4000, 40_000, 3000)
 	for _, n := range []int{10, 100} {
 		r.add(0, library, []peer.Measurement{{Row: "growth", N: n, Total: time.Duration(n * 50 * n)}})
 	}
@@ -198,6 +223,8 @@ func TestTables(t *testing.T) {
 			"| 1,000,000 suspended, to create, bytes | goroutines | 1.05 | 2.0 | **no** |",
 			"| 1,000,000 suspended, to create | goroutines | 1.1 | 2.0 | **no** |",
 			"| 1,000,000 suspended, to finish | goroutines | 1 | 1.0 | yes |",
+			"| echo over 100 connections, Conn | C | 1.15 | 2.0 | **no** |",
+			"| echo over 100 connections, streams | Go net | 0.9 | 1.0 | **no** |",
 			"| cost of a task, growing n | itself | 2 | 17 | **no** |", // 5000 / 300
 		}},
 		{"curve", r.curve(), []string{
@@ -206,6 +233,14 @@ func TestTables(t *testing.T) {
 			"| largest / smallest | 17 | 1.0 | – |",
 		}},
 		{"memory", r.memory(), []string{"| 1,000 | 4,000 | 2,000 |"}},
+		{"echo", r.echoRatios(echoConn), []string{
+			"| Conn divided by | C | Go net |",
+			"| 100 connections | **2.0** | 1.0 |",
+			"| 1,000 connections | – | 0.50 |",
+		}},
+		{"echo time", r.echoCPU(), []string{"| 100 connections | 3,000 | 3,000 | 1,500 | 3,000 |"}},
+		{"echo rate", r.echoRate(), []string{"| 1,000 connections | 50,000 | – | – | 40,000 |"}},
+		{"echo memory", r.echoMemory(), []string{"| 1,000 connections | 1,000 | – | – | 3,000 |"}},
 		{"absolute", r.absolute(), []string{"| uncontended lock | lock and unlock | 200 | – | 100 | 800 |"}},
 	} {
 		for _, l := range c.want {
@@ -307,16 +342,19 @@ func TestPlot(t *testing.T) {
 		}
 	}
 	for _, c := range candidates {
-		if _, ok := looks[c.name]; !ok {
+		if _, ok := looks[c.name]; !ok && c.name != cserver {
 			t.Errorf("%s has no look", c.name)
 		}
 	}
 }
 
 func TestSelect(t *testing.T) {
-	todo, err := selectJobs("lock,growth")
-	if err != nil || len(todo) != 4 {
-		t.Errorf("%v, %v", todo, err)
+	todo, talk, err := selectJobs("lock,growth,echo1")
+	if err != nil || len(todo) != 4 || len(talk) != 1 {
+		t.Errorf("%v, %v, %v", todo, talk, err)
+	}
+	if todo, talk, err := selectJobs("echo"); err != nil || len(todo) != 0 || len(talk) != len(echoes) {
+		t.Errorf("%v, %v, %v", todo, talk, err)
 	}
 	some, err := selectPeers("Tokio,all-cores")
 	var names []string
@@ -326,7 +364,7 @@ func TestSelect(t *testing.T) {
 	if want := []string{library, goroutinesAll, tokio}; err != nil || !slices.Equal(names, want) {
 		t.Errorf("%v, %v; want %v", names, err, want)
 	}
-	if _, err := selectJobs("nonsense"); err == nil {
+	if _, _, err := selectJobs("nonsense"); err == nil {
 		t.Error("there is a row called nonsense")
 	}
 	if _, err := selectPeers("nonsense"); err == nil {

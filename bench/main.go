@@ -1,7 +1,7 @@
 // Command bench runs the same rows as programs of this library and of its peers, side by side
 // in one run, and writes how they compare. docs/performance.md says what the rows are.
 //
-//	go run ./bench                         all of it, about ten minutes, to the terminal
+//	go run ./bench                         all of it, about twelve minutes, to the terminal
 //	go run ./bench -docs docs              the same, and into docs/performance.md and .svg
 //	go run ./bench -quick                  small numbers, once: does everything work
 //	go run ./bench -rows lock,queue1 -peers tokio,goroutines -rounds 9
@@ -46,7 +46,7 @@ func run() error {
 	if *docs != "" && (*quick || *rows != "" || *peers != "") {
 		return errors.New("-docs is for a whole run: not with -quick, -rows or -peers")
 	}
-	todo, err := selectJobs(*rows)
+	todo, talk, err := selectJobs(*rows)
 	if err != nil {
 		return err
 	}
@@ -75,7 +75,10 @@ func run() error {
 		programs = append(programs, p)
 		res.peers = append(res.peers, peerVersion{p.name, p.version})
 	}
-	if err := measureAll(s, programs, todo, *quick, res); err != nil {
+	if talk, err = s.prepareEcho(talk, res); err != nil {
+		return err
+	}
+	if err := measureAll(s, programs, todo, talk, *quick, res); err != nil {
 		return err
 	}
 	if err := res.writeTerminal(os.Stdout); err != nil {
@@ -97,7 +100,7 @@ func run() error {
 
 // measureAll goes through all jobs once a round, and through all programs for each job, so that
 // those that are compared run one after the other. Who is first changes from round to round.
-func measureAll(s *suite, programs []*program, todo []job, quick bool, res *results) error {
+func measureAll(s *suite, programs []*program, todo []job, talk []echo, quick bool, res *results) error {
 	start := time.Now()
 	for round := range res.rounds {
 		for _, j := range todo {
@@ -115,16 +118,19 @@ func measureAll(s *suite, programs []*program, todo []job, quick bool, res *resu
 				res.add(round, p.name, measured)
 			}
 		}
+		if err := measureEchoes(s, programs, talk, quick, round, start, res); err != nil {
+			return err
+		}
 	}
 	res.took = time.Since(start)
 	return nil
 }
 
-func selectJobs(rows string) ([]job, error) {
+// selectJobs returns the rows asked for; echo is all of those that are about servers.
+func selectJobs(rows string) (todo []job, talk []echo, err error) {
 	if rows == "" {
-		return jobs, nil
+		return jobs, echoes, nil
 	}
-	var todo []job
 	for name := range strings.SplitSeq(rows, ",") {
 		some := false
 		for _, j := range jobs {
@@ -132,15 +138,23 @@ func selectJobs(rows string) ([]job, error) {
 				todo, some = append(todo, j), true
 			}
 		}
+		for _, e := range echoes {
+			if e.row == name || name == "echo" {
+				talk, some = append(talk, e), true
+			}
+		}
 		if !some {
-			known := map[string]bool{}
+			known := map[string]bool{"echo": true}
+			for _, e := range echoes {
+				known[e.row] = true
+			}
 			for _, j := range jobs {
 				known[j.row] = true
 			}
-			return nil, fmt.Errorf("no row %q; there are %s", name, strings.Join(slices.Sorted(maps.Keys(known)), ", "))
+			return nil, nil, fmt.Errorf("no row %q; there are %s", name, strings.Join(slices.Sorted(maps.Keys(known)), ", "))
 		}
 	}
-	return todo, nil
+	return todo, talk, nil
 }
 
 // selectPeers returns the peers asked for and this library. "goroutines, all cores" is also

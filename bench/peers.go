@@ -27,6 +27,7 @@ const (
 	cpython       = "CPython"
 	uvloop        = "uvloop"
 	node          = "Node"
+	cserver       = "C" // an echo server and nothing else
 )
 
 // A program is a peer as it can be run.
@@ -63,6 +64,7 @@ var candidates = []candidate{
 	{name: cpython, prepare: cpythonProgram, slow: true},
 	{name: uvloop, prepare: uvloopProgram, slow: true},
 	{name: node, prepare: nodeProgram, slow: true},
+	{name: cserver, prepare: cProgram},
 }
 
 // A suite is what is common to all programs.
@@ -70,7 +72,10 @@ type suite struct {
 	dir   string   // of this module
 	build string   // where the programs are built
 	pin   []string // puts a command on one core; empty where that is not possible
-	env   []string
+	files []string // starts one with all the descriptors it may have
+
+	pinLoad []string // puts the load of a server on another core, if there is one
+	env     []string
 }
 
 func newSuite() (*suite, error) {
@@ -81,10 +86,11 @@ func newSuite() (*suite, error) {
 	s := &suite{dir: strings.TrimSpace(string(out))}
 	s.build = filepath.Join(s.dir, ".build")
 	if taskset, err := exec.LookPath("taskset"); err == nil {
-		if core := lastCore(); core != "" {
-			s.pin = []string{taskset, "-c", core}
+		if first, last := cores(); last != "" {
+			s.pin, s.pinLoad = []string{taskset, "-c", last}, []string{taskset, "-c", first}
 		}
 	}
+	s.files = withAllFiles()
 	for _, v := range os.Environ() {
 		if !changesSpeed(v) {
 			s.env = append(s.env, v)
@@ -103,16 +109,25 @@ func changesSpeed(v string) bool {
 	return strings.HasPrefix(name, "PYTHON")
 }
 
-// lastCore is the last of the cores that this process may use; the first has the most interrupts.
-func lastCore() string {
+// cores are the first and the last of the cores that this process may use. Programs run on the last; the first has the
+// most interrupts.
+func cores() (first, last string) {
 	b, err := os.ReadFile("/proc/self/status")
 	if err != nil {
-		return ""
+		return "", ""
 	}
 	_, list, _ := strings.Cut(string(b), "Cpus_allowed_list:")
 	list, _, _ = strings.Cut(list, "\n")
 	list = strings.TrimSpace(list)
-	return list[strings.LastIndexAny(list, "-,")+1:]
+	if list == "" {
+		return "", ""
+	}
+	if i := strings.IndexAny(list, "-,"); i >= 0 {
+		first = list[:i]
+	} else {
+		first = list
+	}
+	return first, list[strings.LastIndexAny(list, "-,")+1:]
 }
 
 // find prepares a peer. It fails with errAbsent if the machine lacks what that needs.

@@ -27,6 +27,8 @@ type results struct {
 	times map[cell][]float64 // ns of one of n, a value for each round
 	bytes map[cell][]float64 // bytes of one of n
 	sizes map[int]bool       // n of the curve
+
+	echoes map[cell]*echoed // of servers, whose names are not those of peers
 }
 
 type peerVersion struct{ name, version string }
@@ -90,7 +92,9 @@ func (r *results) time(row, name string) float64 {
 func (r *results) names() []string {
 	var names []string
 	for _, p := range r.peers {
-		names = append(names, p.name)
+		if p.name != cserver {
+			names = append(names, p.name)
+		}
 	}
 	return names
 }
@@ -287,6 +291,7 @@ func (r *results) met() table {
 		}
 		judge(row, against, fmt.Sprint(g.atMost), mine/best, g.atMost)
 	}
+	r.judgeEcho(judge)
 	if len(r.ns()) > 1 {
 		judge("cost of a task, growing n", "itself", fmt.Sprint(flatWithin), r.grows(library), flatWithin)
 	}
@@ -298,6 +303,11 @@ func (r *results) uncertain() string {
 	var all []float64
 	for _, v := range r.times {
 		if s := spread(v); !math.IsNaN(s) {
+			all = append(all, s)
+		}
+	}
+	for _, v := range r.echoes {
+		if s := spread(v.cpu); !math.IsNaN(s) {
 			all = append(all, s)
 		}
 	}
@@ -344,6 +354,10 @@ func (r *results) sections() []section {
 		{"targets", r.met().markdown()},
 		{"growth", r.curve().markdown()},
 		{"memory", r.memory().markdown()},
+		{"echo", r.echoRatios(echoConn).markdown() + "\n" + r.echoRatios(echoStreams).markdown()},
+		{"echo time", r.echoCPU().markdown()},
+		{"echo rate", r.echoRate().markdown()},
+		{"echo memory", r.echoMemory().markdown()},
 		{"absolute", r.absolute().markdown()},
 	}
 }
@@ -354,12 +368,18 @@ func (r *results) writeTerminal(w io.Writer) error {
 	if _, err := fmt.Fprintf(w, "%s\n", r.environment()); err != nil {
 		return err
 	}
-	tables := []table{r.ratios(), r.met(), r.absolute()}
+	tables := []table{r.met()}
+	if len(r.times) > 0 {
+		tables = []table{r.ratios(), r.met(), r.absolute()}
+	}
 	if len(r.sizes) > 0 {
 		tables = append(tables, r.curve())
 	}
 	if len(r.bytes) > 0 {
 		tables = append(tables, r.memory())
+	}
+	if len(r.echoes) > 0 {
+		tables = append(tables, r.echoRatios(echoConn), r.echoRatios(echoStreams), r.echoCPU(), r.echoRate(), r.echoMemory())
 	}
 	for _, t := range tables {
 		if err := t.terminal(w); err != nil {

@@ -4,6 +4,7 @@
 //	program version        prints one line, what the program was built with
 //	program rows           prints the names of the rows it has, one a line
 //	program ROW N          runs a row and prints one line for each of its measurements
+//	program echo KIND SIZE  serves on 127.0.0.1 with buffers of SIZE bytes, and prints the port; it is killed in the end
 //
 // A measurement is four fields: the row, n, the nanoseconds that all n took together, and the
 // bytes they held, zero where memory is not what is measured.
@@ -17,6 +18,8 @@ package peer
 import (
 	"fmt"
 	"io"
+	"maps"
+	"net"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -80,6 +83,21 @@ func Main(rows map[string]Row) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+}
+
+// A Server is a kind of echo server. It listens on 127.0.0.1, calls listening with its address, and serves.
+type Server func(size int, listening func(net.Addr)) error
+
+// Serve runs the server that args, which begin with echo, ask for.
+func Serve(w io.Writer, servers map[string]Server, args []string) error {
+	if len(args) != 3 || servers[args[1]] == nil {
+		return fmt.Errorf("usage: echo %s SIZE", strings.Join(slices.Sorted(maps.Keys(servers)), "|"))
+	}
+	size, err := strconv.Atoi(args[2])
+	if err != nil || size <= 0 {
+		return fmt.Errorf("the size is %q, want a positive number", args[2])
+	}
+	return servers[args[1]](size, func(a net.Addr) { fmt.Fprintln(w, a.(*net.TCPAddr).Port) })
 }
 
 // Run does what the arguments say.

@@ -5,7 +5,9 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"net"
 	"os"
+	"os/signal"
 	"runtime/pprof"
 	"time"
 
@@ -34,13 +36,83 @@ var rows = map[string]peer.Row{
 	"tothread":           onLoop("tothread", toThread),
 }
 
+var servers = map[string]peer.Server{"streams": echoStreams, "conn": echoConn}
+
 func main() {
 	profile := flag.String("cpuprofile", "", "write a profile of the row to this `file`")
 	flag.Parse()
-	if err := profiled(*profile, func() error { return peer.Run(os.Stdout, rows, flag.Args()) }); err != nil {
+	if err := profiled(*profile, func() error {
+		if flag.Arg(0) == "echo" {
+			return peer.Serve(os.Stdout, servers, flag.Args())
+		}
+		return peer.Run(os.Stdout, rows, flag.Args())
+	}); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+}
+
+// untilInterrupted runs an echo server up to an interrupt, so that a profile of it can be written.
+func untilInterrupted(serve func(ctx context.Context) error) error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	_, err := asyncio.Run(ctx, asyncio.Do(serve))
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// echoStreams is an echo server as in Python.
+func echoStreams(size int, listening func(net.Addr)) error {
+	return untilInterrupted(func(ctx context.Context) error {
+		server, err := asyncio.StartServer(ctx, func(ctx context.Context, r *asyncio.StreamReader, w *asyncio.StreamWriter) error {
+			for {
+				data, err := r.Read(ctx, size)
+				if err != nil {
+					return nil // the end, or a peer that is gone
+				}
+				if _, err := w.Write(ctx, data); err != nil {
+					return nil
+				}
+			}
+		}, "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		listening(server.Addrs()[0])
+		return server.Serve(ctx)
+	})
+}
+
+// echoConn is an echo server as with package net, but for the go statement.
+func echoConn(size int, listening func(net.Addr)) error {
+	return untilInterrupted(func(ctx context.Context) error {
+		ln, err := asyncio.Listen(ctx, "tcp", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		listening(ln.Addr())
+		for {
+			c, err := ln.AcceptContext(ctx)
+			if err != nil {
+				return err
+			}
+			asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
+				defer c.Close()
+				buf := make([]byte, size)
+				for {
+					n, err := c.Read(buf)
+					if err != nil {
+						return nil
+					}
+					if _, err := c.Write(buf[:n]); err != nil {
+						return nil
+					}
+				}
+			}))
+		}
+	})
 }
 
 // profiled runs fn, and writes where its time went to file if there is one.

@@ -4,6 +4,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"net"
+	"os"
 	"runtime"
 	"sync"
 	"time"
@@ -33,7 +35,43 @@ var rows = map[string]peer.Row{
 	"tothread":           peer.Timed("tothread", spawnAndAwait), // a goroutine is where one would block
 }
 
-func main() { peer.Main(rows) }
+var servers = map[string]peer.Server{"net": echo}
+
+func main() {
+	if len(os.Args) > 1 && os.Args[1] == "echo" {
+		fmt.Fprintln(os.Stderr, peer.Serve(os.Stdout, servers, os.Args[1:]))
+		os.Exit(1)
+	}
+	peer.Main(rows)
+}
+
+// echo is an echo server. It does not use io.Copy, which would have the system move the bytes, in three calls.
+func echo(size int, listening func(net.Addr)) error {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	listening(ln.Addr())
+	for {
+		c, err := ln.Accept()
+		if err != nil {
+			return err
+		}
+		go func() {
+			defer c.Close()
+			buf := make([]byte, size)
+			for {
+				n, err := c.Read(buf)
+				if err != nil {
+					return
+				}
+				if _, err := c.Write(buf[:n]); err != nil {
+					return
+				}
+			}
+		}()
+	}
+}
 
 func yields(n int) error {
 	for range n {

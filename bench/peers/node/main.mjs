@@ -5,6 +5,7 @@
 // gives everything else its turn is setImmediate, as asyncio's sleep(0) does. Node has no queue,
 // lock or task group of its own: the first two are the usual few lines with promises, and the
 // last row is absent.
+import { createServer } from "node:net";
 import { setImmediate, setTimeout as sleep } from "node:timers/promises";
 import { Worker, isMainThread, parentPort, workerData } from "node:worker_threads";
 
@@ -342,6 +343,15 @@ function work({ kind, n }) {
   parentPort.postMessage("ready");
 }
 
+// An echo server. Node sizes its buffers by itself.
+function echo() {
+  const server = createServer({ noDelay: true }, (socket) => {
+    socket.on("error", () => {}); // the peer is gone
+    socket.pipe(socket);
+  });
+  server.listen({ port: 0, host: "127.0.0.1", backlog: 4096 }, () => console.log(server.address().port));
+}
+
 const rows = {
   yield1: timed(yields),
   yield2: timed(yieldsOfTwo),
@@ -370,6 +380,8 @@ if (!isMainThread) {
     console.log(`Node ${process.version}, V8 ${process.versions.v8}`);
   } else if (args[0] === "rows") {
     console.log(Object.keys(rows).sort().join("\n"));
+  } else if (args[0] === "echo") {
+    echo();
   } else {
     for (const measurement of await rows[args[0]](args[0], Number(args[1]))) {
       console.log(measurement.join(","));

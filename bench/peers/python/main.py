@@ -217,6 +217,47 @@ async def to_thread(n):
         await asyncio.to_thread(int)
 
 
+async def echo_streams(size):
+    """An echo server; its buffers have size bytes. So do those of the other kind, which come from the loop."""
+
+    async def handle(reader, writer):
+        try:
+            while data := await reader.read(size):
+                writer.write(data)
+                await writer.drain()
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+    return await asyncio.start_server(handle, "127.0.0.1", 0, backlog=4096)
+
+
+class EchoProtocol(asyncio.Protocol):
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def data_received(self, data):
+        self.transport.write(data)
+
+    # What is not read slows its sender down.
+    def pause_writing(self):
+        self.transport.pause_reading()
+
+    def resume_writing(self):
+        self.transport.resume_reading()
+
+
+async def echo_protocol(_):
+    return await asyncio.get_running_loop().create_server(EchoProtocol, "127.0.0.1", 0, backlog=4096)
+
+
+async def echo(kind, size):
+    server = await {"streams": echo_streams, "protocol": echo_protocol}[kind](size)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+
+
 ROWS = {
     "yield1": timed(yields),
     "yield2": timed(yields_of_two),
@@ -252,6 +293,10 @@ def main(args):
         print(version)
     elif args == ["rows"]:
         print("\n".join(sorted(ROWS)))
+    elif args[0] == "echo":
+        _, kind, size = args
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            runner.run(echo(kind, int(size)))
     else:
         name, n = args
         with asyncio.Runner(loop_factory=loop_factory) as runner:

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio::sync::{mpsc, Mutex, Notify};
 use tokio::task::{yield_now, JoinHandle, JoinSet};
 use tokio::time::sleep;
@@ -254,6 +256,29 @@ async fn to_thread(n: usize) {
     }
 }
 
+/// An echo server; its buffers have size bytes.
+async fn echo(size: usize) -> std::io::Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    println!("{}", listener.local_addr()?.port());
+    loop {
+        let (mut socket, _) = listener.accept().await?;
+        socket.set_nodelay(true)?;
+        tokio::spawn(async move {
+            let mut buf = vec![0; size];
+            loop {
+                match socket.read(&mut buf).await {
+                    Ok(0) | Err(_) => return,
+                    Ok(n) => {
+                        if socket.write_all(&buf[..n]).await.is_err() {
+                            return;
+                        }
+                    }
+                }
+            }
+        });
+    }
+}
+
 const ROWS: [&str; 18] = [
     "yield1", "yield2", "spawn", "gather_now", "gather_suspend", "queue1", "queue1000", "lock", "lock100",
     "sleepers", "suspended", "growth", "timer", "cancel", "taskgroup", "threadsafe", "threadsafe_latency",
@@ -298,15 +323,20 @@ fn main() {
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["version"] => println!("tokio {}", env!("TOKIO_VERSION")),
         ["rows"] => println!("{}", ROWS.join("\n")),
+        ["echo", _, size] => {
+            let size = size.parse().expect("size is a number");
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async { tokio::spawn(echo(size)).await.unwrap() }).unwrap();
+        }
         [row, n] => {
             let (row, n) = (row.to_string(), n.parse().expect("n is a number"));
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
             // In a task, which is cheaper to wake than the future that block_on runs itself.
             let measured = runtime.block_on(async { tokio::spawn(run(row, n)).await.unwrap() });
             for m in measured {
                 println!("{},{},{},{}", m.row, m.n, m.total.as_nanos(), m.bytes);
             }
         }
-        _ => panic!("usage: version | rows | ROW N"),
+        _ => panic!("usage: version | rows | echo streams SIZE | ROW N"),
     }
 }

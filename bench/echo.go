@@ -1,0 +1,294 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A server is a kind of echo server that a program has.
+type server struct{ name, program, kind string }
+
+const (
+	echoConn    = "Conn"
+	echoStreams = "streams"
+)
+
+// The first two are this library's.
+var servers = []server{
+	{echoConn, library, "conn"},
+	{echoStreams, library, "streams"},
+	{"C", cserver, "epoll"},
+	{"Go net", goroutines, "net"},
+	{"tokio", tokio, "streams"},
+	{"uvloop protocol", uvloop, "protocol"},
+	{"uvloop streams", uvloop, "streams"},
+	{"CPython streams", cpython, "streams"},
+	{"Node", node, "pipe"},
+}
+
+// An echo is a row about a server: how many connections, and the bytes of a message.
+type echo struct {
+	row, title  string
+	conns, size int
+	rounds      int
+}
+
+const echoTarget = "echo100" // the row that has targets
+
+var echoes = []echo{
+	{"echo1", "1 connection", 1, 64, 3},
+	{echoTarget, "100 connections", 100, 64, 5},
+	{"echo1000", "1,000 connections", 1000, 64, 3},
+	{"echo10000", "10,000 connections", 10_000, 64, 2},
+	{"echo64k", "100 connections, 64 KiB", 100, 64 << 10, 3},
+}
+
+// idleRow is where the bytes of an idle connection are taken from: the larger, the more exact.
+func idleRow(conns int) bool { return conns >= 1000 }
+
+// echoTargets is how much processor time a message may cost, of both of this library's servers.
+var echoTargets = []struct {
+	against string
+	atMost  float64
+}{
+	{"C", 1.15},
+	{"Go net", 0.9},
+	{"tokio", 1.05},
+	{"uvloop streams", 0.7},
+	{"CPython streams", 0.2},
+}
+
+// echoed is what was measured of a server in one row, a value for each round.
+type echoed struct {
+	cpu  []float64 // nanoseconds of the server for a message
+	rate []float64 // messages a second
+	held []float64 // bytes of an idle connection
+}
+
+// minBuffer is what the servers are told to read into for short messages.
+const minBuffer = 4096
+
+// measureEcho runs a server on its core, and the load on the other one.
+func (s *suite) measureEcho(p *program, kind string, e echo, quick bool) (cpu, rate, held float64, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), callLimit)
+	defer cancel()
+	command := slices.Concat(s.files, s.pin, p.command, []string{"echo", kind, strconv.Itoa(max(e.size, minBuffer))})
+	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
+	cmd.Env = append(slices.Clone(s.env), "GOMAXPROCS=1")
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	if err := cmd.Start(); err != nil {
+		return 0, 0, 0, err
+	}
+	defer func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		if err != nil {
+			err = fmt.Errorf("%s, %s of %s: %w\n%s", e.row, kind, p.name, err, stderr.String())
+		}
+	}()
+	port, err := bufio.NewReader(stdout).ReadString('\n')
+	if err != nil {
+		return 0, 0, 0, fmt.Errorf("it did not say its port: %w", err)
+	}
+	warm, limit := 200*time.Millisecond, 600*time.Millisecond
+	if quick {
+		warm, limit = 20*time.Millisecond, 50*time.Millisecond
+	}
+	load := slices.Concat(s.files, s.pinLoad, []string{filepath.Join(s.build, "load"), "-port", strings.TrimSpace(port),
+		"-pid", strconv.Itoa(cmd.Process.Pid), "-conns", strconv.Itoa(e.conns), "-size", strconv.Itoa(e.size),
+		"-warm", warm.String(), "-time", limit.String()})
+	run := exec.CommandContext(ctx, load[0], load[1:]...)
+	run.Env = cmd.Env
+	out, err := output(run)
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	return parseLoad(out, e.conns)
+}
+
+func parseLoad(out string, conns int) (cpu, rate, held float64, err error) {
+	f := strings.Split(strings.TrimSpace(out), ",")
+	if len(f) != 4 {
+		return 0, 0, 0, fmt.Errorf("%q is not messages,ns,ns,bytes", out)
+	}
+	var v [4]float64
+	for i := range v {
+		if v[i], err = strconv.ParseFloat(f[i], 64); err != nil {
+			return 0, 0, 0, fmt.Errorf("%q is not messages,ns,ns,bytes: %w", out, err)
+		}
+	}
+	if !(v[0] > 0 && v[1] > 0 && v[2] > 0) {
+		return 0, 0, 0, fmt.Errorf("%q measures nothing", out)
+	}
+	return v[2] / v[0], v[0] / v[1] * 1e9, v[3] / float64(conns), nil
+}
+
+// measureEchoes goes through the servers of the programs as measureAll goes through the programs.
+func measureEchoes(s *suite, programs []*program, todo []echo, quick bool, round int, start time.Time, res *results) error {
+	for _, e := range todo {
+		if round >= e.rounds {
+			continue
+		}
+		fmt.Fprintf(os.Stderr, "%6.1fs  round %d of %d  %s\n", time.Since(start).Seconds(), round+1, res.rounds, e.row)
+		for i := range servers {
+			v := servers[(i+round)%len(servers)]
+			at := slices.IndexFunc(programs, func(p *program) bool { return p.name == v.program })
+			if at < 0 {
+				continue
+			}
+			cpu, rate, held, err := s.measureEcho(programs[at], v.kind, e, quick)
+			if err != nil {
+				return err
+			}
+			res.addEcho(round, v.name, e, cpu, rate, held)
+		}
+	}
+	return nil
+}
+
+// prepareEcho builds the load, and finds out how many connections are possible.
+func (s *suite) prepareEcho(todo []echo, res *results) ([]echo, error) {
+	if len(todo) == 0 {
+		return nil, nil
+	}
+	cmd := exec.Command("go", "build", "-o", filepath.Join(s.build, "load"), "./load")
+	cmd.Dir = s.dir
+	if loadExists {
+		if _, err := output(cmd); err != nil {
+			return nil, fmt.Errorf("building the load: %w", err)
+		}
+	} else {
+		res.absent = append(res.absent, "echo (the load generator needs epoll)")
+		return nil, nil
+	}
+	const spare = 100 // standard streams, libraries, ...
+	return slices.DeleteFunc(slices.Clone(todo), func(e echo) bool {
+		few := e.conns+spare > mostFiles()
+		if few {
+			res.absent = append(res.absent, fmt.Sprintf("%s (%d descriptors are too few)", e.row, mostFiles()))
+		}
+		return few
+	}), nil
+}
+
+func (r *results) addEcho(round int, name string, e echo, cpu, rate, held float64) {
+	if r.echoes == nil {
+		r.echoes = map[cell]*echoed{}
+	}
+	c := cell{e.row, name}
+	if r.echoes[c] == nil {
+		r.echoes[c] = new(echoed)
+	}
+	v := r.echoes[c]
+	v.cpu, v.rate, v.held = append(v.cpu, cpu), append(v.rate, rate), append(v.held, held)
+	r.raw = append(r.raw, fmt.Sprintf("%d,%s,%s,1,%.0f,%.0f\n", round, name, e.row, cpu, held))
+}
+
+func (r *results) echoOf(row, name string) echoed {
+	if v := r.echoes[cell{row, name}]; v != nil {
+		return *v
+	}
+	return echoed{}
+}
+
+// echoTable has a line for each row and a column for each server that was measured.
+func (r *results) echoTable(head string, servers []server, rows []echo, value func(row, name string) string) table {
+	t := table{{head}}
+	var shown []server
+	for _, v := range servers {
+		if slices.ContainsFunc(echoes, func(e echo) bool { return r.echoes[cell{e.row, v.name}] != nil }) {
+			shown = append(shown, v)
+			t[0] = append(t[0], v.name)
+		}
+	}
+	for _, e := range rows {
+		if r.echoes[cell{e.row, echoConn}] == nil {
+			continue
+		}
+		l := []string{e.title}
+		for _, v := range shown {
+			l = append(l, value(e.row, v.name))
+		}
+		t = append(t, l)
+	}
+	return t
+}
+
+// echoRatios is the processor time of one of this library's servers by that of every other one.
+func (r *results) echoRatios(mine string) table {
+	return r.echoTable(mine+" divided by", servers[2:], echoes, func(row, name string) string {
+		v := median(r.echoOf(row, mine).cpu) / median(r.echoOf(row, name).cpu)
+		if v > 1 {
+			return "**" + digits(v) + "**"
+		}
+		return digits(v)
+	})
+}
+
+func (r *results) echoCPU() table {
+	return r.echoTable("nanoseconds for a message", servers, echoes, func(row, name string) string {
+		return grouped(median(r.echoOf(row, name).cpu))
+	})
+}
+
+func (r *results) echoRate() table {
+	return r.echoTable("messages a second", servers, echoes, func(row, name string) string {
+		return grouped(median(r.echoOf(row, name).rate))
+	})
+}
+
+func (r *results) echoMemory() table {
+	rows := slices.DeleteFunc(slices.Clone(echoes), func(e echo) bool { return !idleRow(e.conns) })
+	return r.echoTable("bytes for an idle connection of", servers, rows, func(row, name string) string {
+		return grouped(math.Round(median(r.echoOf(row, name).held)))
+	})
+}
+
+func (r *results) judgeEcho(judge func(row, against, atMost string, v, limit float64)) {
+	for _, mine := range []string{echoConn, echoStreams} {
+		for _, g := range echoTargets {
+			v := median(r.echoOf(echoTarget, mine).cpu) / median(r.echoOf(echoTarget, g.against).cpu)
+			judge("echo over 100 connections, "+mine, g.against, fmt.Sprint(g.atMost), v, g.atMost)
+		}
+	}
+}
+
+func cProgram(s *suite) ([]string, error) {
+	for _, name := range []string{os.Getenv("CC"), "cc", "gcc", "clang"} {
+		if name == "" {
+			continue
+		}
+		if cc, err := exec.LookPath(name); err == nil {
+			if !loadExists {
+				return nil, absent("no epoll")
+			}
+			file := filepath.Join(s.build, "c")
+			_, err := output(exec.Command(cc, "-O2", "-Wall", "-o", file, filepath.Join(s.dir, "peers", "c", "echo.c")))
+			return []string{file}, err
+		}
+	}
+	return nil, absent("no C compiler")
+}
+
+// withAllFiles starts a command with as many descriptors as it may have.
+func withAllFiles() []string {
+	sh, err := exec.LookPath("sh")
+	if err != nil || !loadExists {
+		return nil
+	}
+	return []string{sh, "-c", `ulimit -n "$(ulimit -Hn)"; exec "$@"`, "sh"}
+}

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package main
+
+const loadExists = false
+
+func mostFiles() int { return 0 }

@@ -1,0 +1,239 @@
+// Command load asks an echo server again and again, over many connections at once, and measures what that costs the
+// server. It is the same for all servers, and does little itself: one thread, epoll, no memory.
+//
+//	load -port 7 -pid 123 -conns 100 -size 64 -warm 200ms -time 600ms
+//
+// It prints four fields, separated by commas: messages, wall-clock nanoseconds, nanoseconds of processor time (user
+// and system, of all threads) that the server spent in them, and the bytes of memory by which the server had grown
+// once the connections were open, had carried one message each, and were idle.
+//
+// Over each connection there is one message on its way, there or back.
+package main
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+	"unsafe"
+)
+
+var (
+	port  = flag.Int("port", 0, "of the server, on 127.0.0.1")
+	pid   = flag.Int("pid", 0, "of the server")
+	conns = flag.Int("conns", 1, "how many connections")
+	size  = flag.Int("size", 64, "bytes of a message")
+	warm  = flag.Duration("warm", 200*time.Millisecond, "at least, before it measures")
+	limit = flag.Duration("time", 600*time.Millisecond, "it measures at least")
+)
+
+func main() {
+	flag.Parse()
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "load:", err)
+		os.Exit(1)
+	}
+}
+
+// conn is a connection. The message is sent, and then comes back.
+type conn struct{ fd, sent, got int }
+
+func run() error {
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, highest()); err != nil {
+		return err
+	}
+	message, into := make([]byte, *size), make([]byte, *size)
+	for i := range message {
+		message[i] = byte('a' + i%23)
+	}
+	epfd, err := syscall.EpollCreate1(0)
+	if err != nil {
+		return err
+	}
+	before := resident(*pid)
+	all := make([]conn, *conns)
+	for i := range all {
+		if err := all[i].connect(epfd, i); err != nil {
+			return fmt.Errorf("connection %d: %w", i, err)
+		}
+		// The server has accepted this connection once it answers, so its queue does not overflow.
+		if err := all[i].exchange(message, into); err != nil {
+			return fmt.Errorf("connection %d: %w", i, err)
+		}
+		if err := syscall.SetNonblock(all[i].fd, true); err != nil {
+			return err
+		}
+	}
+	time.Sleep(50 * time.Millisecond)
+	held := max(0, resident(*pid)-before)
+
+	for i := range all {
+		if _, err := all[i].pump(message, into); err != nil {
+			return err
+		}
+	}
+	events := make([]syscall.EpollEvent, 1024)
+	messages := 0
+	// until goes on up to end, or longer until there are as many messages as connections.
+	until := func(end time.Time) error {
+		messages = 0
+		for now := time.Now(); now.Before(end) || messages < len(all); now = time.Now() {
+			if now.Sub(end) > time.Minute {
+				return errors.New("the server does not go on")
+			}
+			n, _, errno := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, uintptr(epfd), uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), 100, 0, 0)
+			if errno != 0 && errno != syscall.EINTR {
+				return errno
+			}
+			if errno != 0 {
+				continue
+			}
+			for _, ev := range events[:n] {
+				done, err := all[ev.Fd].pump(message, into)
+				if err != nil {
+					return err
+				}
+				messages += done
+			}
+		}
+		return nil
+	}
+	if err := until(time.Now().Add(*warm)); err != nil {
+		return err
+	}
+	start, cpu := time.Now(), processorTime(*pid)
+	if err := until(start.Add(*limit)); err != nil {
+		return err
+	}
+	cpu = processorTime(*pid) - cpu
+	took := time.Since(start)
+	if messages == 0 || cpu <= 0 {
+		return fmt.Errorf("%d messages in %v, in which the server worked for %v", messages, took, cpu)
+	}
+	fmt.Printf("%d,%d,%d,%d\n", messages, took.Nanoseconds(), cpu.Nanoseconds(), held)
+	for _, c := range all { // with a reset, so that nothing is left behind
+		_ = syscall.SetsockoptLinger(c.fd, syscall.SOL_SOCKET, syscall.SO_LINGER, &syscall.Linger{Onoff: 1})
+		syscall.Close(c.fd)
+	}
+	return nil
+}
+
+func (c *conn) connect(epfd, index int) error {
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	c.fd = fd
+	if err := syscall.Connect(fd, &syscall.SockaddrInet4{Port: *port, Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		return err
+	}
+	if err := syscall.SetsockoptInt(fd, syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1); err != nil {
+		return err
+	}
+	const edgeTriggered = 1 << 31
+	return syscall.EpollCtl(epfd, syscall.EPOLL_CTL_ADD, fd, &syscall.EpollEvent{
+		Events: syscall.EPOLLIN | syscall.EPOLLOUT | edgeTriggered,
+		Fd:     int32(index),
+	})
+}
+
+// exchange sends one message and waits for its echo, which has to be the same.
+func (c *conn) exchange(message, into []byte) error {
+	// A server may write before it has read all, so of a long message it is a part at a time.
+	for rest := message; len(rest) > 0; {
+		part := rest[:min(len(rest), 4096)]
+		rest = rest[len(part):]
+		if _, err := syscall.Write(c.fd, part); err != nil {
+			return err
+		}
+		for got := 0; got < len(part); {
+			n, err := syscall.Read(c.fd, into[got:len(part)])
+			if err != nil {
+				return err
+			}
+			if n == 0 {
+				return errClosed
+			}
+			got += n
+		}
+		if !bytes.Equal(part, into[:len(part)]) {
+			return errors.New("what came back is not what was sent")
+		}
+	}
+	return nil
+}
+
+var errClosed = errors.New("closed by the server")
+
+// pump goes on with the message and, if it has come back, with the next one, which it counts. It costs two system
+// calls if all goes well: a read that falls short, or a write, is followed by an edge when there is more to do.
+func (c *conn) pump(message, into []byte) (done int, err error) {
+	if err := c.send(message); err != nil {
+		return 0, err
+	}
+	n, _, errno := syscall.RawSyscall(syscall.SYS_READ, uintptr(c.fd), uintptr(unsafe.Pointer(&into[0])), uintptr(len(message)-c.got))
+	switch {
+	case errno == syscall.EAGAIN:
+		return 0, nil
+	case errno != 0:
+		return 0, errno
+	case n == 0:
+		return 0, errClosed
+	}
+	c.got += int(n)
+	if c.got < len(message) {
+		return 0, nil
+	}
+	c.sent, c.got = 0, 0
+	return 1, c.send(message)
+}
+
+// send sends what is left of the message, or as much as there is room for.
+func (c *conn) send(message []byte) error {
+	for c.sent < len(message) {
+		n, _, errno := syscall.RawSyscall(syscall.SYS_WRITE, uintptr(c.fd), uintptr(unsafe.Pointer(&message[c.sent])), uintptr(len(message)-c.sent))
+		if errno == syscall.EAGAIN {
+			return nil
+		}
+		if errno != 0 {
+			return errno
+		}
+		c.sent += int(n)
+	}
+	return nil
+}
+
+// processorTime is how long all threads of a process have run, as clock_gettime tells it of a process.
+func processorTime(pid int) time.Duration {
+	const scheduled = 2
+	clock := ^pid<<3 | scheduled
+	var t syscall.Timespec
+	_, _, errno := syscall.RawSyscall(syscall.SYS_CLOCK_GETTIME, uintptr(int32(clock)), uintptr(unsafe.Pointer(&t)), 0)
+	if errno != 0 {
+		return 0
+	}
+	return time.Duration(t.Nano())
+}
+
+func resident(pid int) int64 {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	f := strings.Fields(string(b))
+	if err != nil || len(f) < 2 {
+		return 0
+	}
+	pages, _ := strconv.ParseInt(f[1], 10, 64)
+	return pages * int64(os.Getpagesize())
+}
+
+func highest() *syscall.Rlimit {
+	var r syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &r); err == nil {
+		r.Cur = r.Max
+	}
+	return &r
+}
