@@ -5,6 +5,9 @@ package asyncio_test
 import (
 	"cmp"
 	"context"
+	"errors"
+	"io"
+	"strings"
 	"testing"
 	"time"
 
@@ -62,5 +65,47 @@ func TestAllocations(t *testing.T) {
 			t.Errorf("spawn and await allocates %v times, want the task alone", n)
 		}
 		return nil
+	})
+}
+
+// A message that is echoed between two tasks, each of which waits for it.
+func TestAllocations_Echo(t *testing.T) {
+	onSockets(t, func(t *testing.T, ctx context.Context) error {
+		if strings.HasSuffix(t.Name(), "portable") {
+			return nil // where goroutines are started
+		}
+		ctx = loop(t, ctx).Context() // the time limit of the test is not part of the promise
+		client, server := connect(t, ctx)
+		echo := start(ctx, func(ctx context.Context) error {
+			p := make([]byte, 4096)
+			for {
+				n, err := server.Read(p)
+				if err == io.EOF {
+					return server.Close()
+				} else if err != nil {
+					return err
+				}
+				if _, err := server.Write(p[:n]); err != nil {
+					return err
+				}
+			}
+		})
+		measured := start(ctx, func(ctx context.Context) error {
+			message := make([]byte, 64)
+			var failed error
+			allocated := testing.AllocsPerRun(1000, func() {
+				if _, err := client.Write(message); err != nil {
+					failed = err
+				}
+				if _, err := io.ReadFull(client, message); err != nil {
+					failed = err
+				}
+			})
+			if allocated != 0 {
+				t.Errorf("an echo allocates %v times", allocated)
+			}
+			return failed
+		})
+		return errors.Join(ended(ctx, measured), client.Close(), ended(ctx, echo))
 	})
 }

@@ -75,12 +75,9 @@ type completing[F AnyFuture] struct {
 }
 
 func newCompletion[F AnyFuture](ctx context.Context, fs []F, opts []AsCompletedOption) (*completion[F], error) {
-	if ctx == nil {
-		return nil, fmt.Errorf("%w: nil context (in AsCompleted)", ErrInvalidArgument)
-	}
 	l := loopOf(ctx)
 	if l == nil {
-		return nil, fmt.Errorf("%w (in AsCompleted)", ErrNoRunningLoop)
+		return nil, noLoop(ctx, "AsCompleted")
 	}
 	if err := l.checkOwner("AsCompleted"); err != nil {
 		return nil, err
@@ -91,11 +88,10 @@ func newCompletion[F AnyFuture](ctx context.Context, fs []F, opts []AsCompletedO
 		if isNil(f) {
 			return nil, fmt.Errorf("%w: nil future (in AsCompleted)", ErrInvalidArgument)
 		}
-		core := f.core()
-		if core.loop != l {
-			return nil, fmt.Errorf("%w: %v (in AsCompleted)", ErrDifferentLoop, f)
+		if err := l.checkFuture(f, "AsCompleted"); err != nil {
+			return nil, err
 		}
-		if core.mark != l.mark {
+		if core := f.core(); core.mark != l.mark {
 			core.mark = l.mark
 			c.items = append(c.items, completing[F]{c, f})
 		}
@@ -107,7 +103,7 @@ func newCompletion[F AnyFuture](ctx context.Context, fs []F, opts []AsCompletedO
 	for _, o := range opts {
 		if o.timed && c.todo > 0 {
 			l.timers.remove(&c.timer)
-			c.timer = timer{when: after(l.Time(), o.timeout), cb: (*completionTimeout[F])(c)}
+			c.timer = timer{when: l.after(o.timeout), cb: (*completionTimeout[F])(c)}
 			if c.timer.when != Forever {
 				l.setTimer(&c.timer)
 			}

@@ -34,10 +34,10 @@ type BarrierStatistics struct {
 type barrierState uint8
 
 const (
-	filling barrierState = iota
-	draining
-	resetting
-	broken
+	filling   barrierState = iota // B1
+	draining                      // B2
+	resetting                     // B3
+	broken                        // B4
 )
 
 func (s barrierState) String() string {

@@ -2,6 +2,11 @@ package asyncio_test
 
 import (
 	"context"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -158,6 +163,118 @@ func BenchmarkTimerSetAndCancelled(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
 			time.AfterFunc(time.Hour, func() {}).Stop()
+		}
+	})
+}
+
+// Messages of 64 bytes go to and fro over 100 connections at a time: the server is what the row says, the peers are
+// goroutines with package net in all rows. An op is one message and its echo.
+func BenchmarkEcho(b *testing.B) {
+	const connections, size = 100, 64
+	echo := func(c io.ReadWriter) error {
+		buf := make([]byte, 4096)
+		for {
+			n, err := c.Read(buf)
+			if err == io.EOF {
+				return nil
+			} else if err != nil {
+				return err
+			}
+			if _, err := c.Write(buf[:n]); err != nil {
+				return err
+			}
+		}
+	}
+	// load sends b.N messages to address.
+	load := func(b *testing.B, address string) error {
+		var conns []net.Conn
+		for range connections {
+			c, err := net.Dial("tcp", address)
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			conns = append(conns, c)
+		}
+		var left atomic.Int64
+		left.Store(int64(b.N))
+		errs := make(chan error, connections)
+		b.ReportAllocs()
+		b.ResetTimer()
+		for _, c := range conns {
+			go func() {
+				p := make([]byte, size)
+				for left.Add(-1) >= 0 {
+					if _, err := c.Write(p); err != nil {
+						errs <- err
+						return
+					}
+					if _, err := io.ReadFull(c, p); err != nil {
+						errs <- err
+						return
+					}
+				}
+				errs <- nil
+			}()
+		}
+		var err error
+		for range connections {
+			err = errors.Join(err, <-errs)
+		}
+		b.StopTimer()
+		return err
+	}
+	b.Run("asyncio", func(b *testing.B) {
+		_, err := asyncio.Run(context.Background(), asyncio.Do(func(ctx context.Context) error {
+			ln, err := asyncio.Listen(ctx, "tcp", "127.0.0.1:0")
+			if err != nil {
+				return err
+			}
+			defer ln.Close()
+			asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
+				for {
+					c, err := ln.AcceptContext(ctx)
+					if err != nil {
+						return nil // the listener is closed
+					}
+					asyncio.CreateTask(ctx, asyncio.Do(func(context.Context) error {
+						defer c.Close()
+						return echo(c)
+					}))
+				}
+			}))
+			_, err = asyncio.ToThread(ctx, func(context.Context) (asyncio.None, error) {
+				return asyncio.None{}, load(b, ln.Addr().String())
+			})
+			return err
+		}))
+		if err != nil {
+			b.Fatal(err)
+		}
+	})
+	b.Run("goroutines", func(b *testing.B) {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			b.Fatal(err)
+		}
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			for {
+				c, err := ln.Accept()
+				if err != nil {
+					return
+				}
+				wg.Go(func() {
+					defer c.Close()
+					_ = echo(struct{ io.ReadWriter }{c})
+				})
+			}
+		})
+		err = load(b, ln.Addr().String())
+		ln.Close()
+		wg.Wait()
+		if err != nil {
+			b.Fatal(err)
 		}
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"runtime"
 	"slices"
 	"strings"
@@ -46,8 +47,8 @@ func CaptureCallGraph(ctx context.Context, f AnyFuture) *FutureCallGraph {
 		}
 		f = l.current.self
 	}
-	if f.GetLoop() != l {
-		panic(fmt.Errorf("%w: %v (in CaptureCallGraph)", ErrDifferentLoop, f))
+	if err := l.checkFuture(f, "CaptureCallGraph"); err != nil {
+		panic(err)
 	}
 	var order []*FutureCallGraph
 	nodes := map[*future]*FutureCallGraph{}
@@ -132,13 +133,17 @@ func (g *FutureCallGraph) format(b *strings.Builder, indent string, shown map[*F
 // waits in, if it does, and its own down to its coroutine. It is empty if the task has not
 // started or is done. It is for the loop only and does not suspend. Python: Task.get_stack.
 func (t *task) GetStack() []runtime.Frame {
+	if t.fut == nil {
+		panic(zeroFuture("GetStack"))
+	}
 	t.loop().mustNotBeForeign("GetStack")
 	return t.loop().callStacks([]*task{t})[t]
 }
 
 // PrintStack writes the calls of [Task.GetStack] to w, one a line. Python: Task.print_stack.
 func (t *task) PrintStack(w io.Writer) error {
-	_, err := fmt.Fprintf(w, "Task %s, %s\n%s\n", reprString(t.GetName()), t.fut.state, formatFrames(t.GetStack(), "  ", "\n"))
+	stack := t.GetStack()
+	_, err := fmt.Fprintf(w, "Task %s, %s\n%s\n", reprString(t.GetName()), t.fut.state, formatFrames(stack, "  ", "\n"))
 	return err
 }
 
@@ -156,10 +161,12 @@ func (i *completing[F]) awaiters() []*task { return i.c.waiters.tasks() }
 // awaitedBy returns the tasks that wait for f, each once.
 func (f *future) awaitedBy() []*task {
 	var all []*task
+	seen := map[*task]bool{}
 	for cb := range f.callbacks {
 		if a, ok := cb.(awaiter); ok {
 			for _, t := range a.awaiters() {
-				if !slices.Contains(all, t) {
+				if !seen[t] {
+					seen[t] = true
 					all = append(all, t)
 				}
 			}
@@ -191,7 +198,9 @@ func (l *EventLoop) callStacks(tasks []*task) map[*task][]runtime.Frame {
 		return nil // the tasks are being unwound, each on a goroutine of its own
 	}
 	asked := map[*stack][]*task{} // with what is on each
+	wanted := map[*task]bool{}
 	for _, t := range tasks {
+		wanted[t] = true
 		if t.stack != nil {
 			asked[t.stack] = nil
 		}
@@ -216,10 +225,21 @@ func (l *EventLoop) callStacks(tasks []*task) map[*task][]runtime.Frame {
 	frames := map[*task][]runtime.Frame{}
 	for s, on := range asked { // each on its own: the order does not matter
 		rest := s.frames
-		for t := topmost(on); t != nil; t = beneath(on, t) {
+		var top *task                  // that no other is on top of
+		beneath := map[*future]*task{} // whom the task with this future is on top of
+		for _, t := range on {
+			if t.covered {
+				beneath[t.waiter] = t
+			} else {
+				top = t
+			}
+		}
+		for t := top; t != nil; t = beneath[t.fut] {
 			var part []uintptr
 			part, rest = cutAtBegin(rest)
-			frames[t] = userFrames(part)
+			if wanted[t] {
+				frames[t] = userFrames(part)
+			}
 		}
 		s.frames = nil
 	}
@@ -246,26 +266,6 @@ func (s *stack) answer() {
 			coro.Exit()
 		}
 	}
-}
-
-// topmost returns the task of a stack that no other is on top of.
-func topmost(on []*task) *task {
-	for _, t := range on {
-		if !t.covered {
-			return t
-		}
-	}
-	return nil
-}
-
-// beneath returns the task that t is on top of.
-func beneath(on []*task, t *task) *task {
-	for _, u := range on {
-		if u.covered && u.waiter == t.fut {
-			return u
-		}
-	}
-	return nil
 }
 
 const beginName = libraryPrefix + "(*EventLoop).begin"
@@ -345,12 +345,45 @@ func formatFrames(frames []runtime.Frame, indent, separator string) string {
 	return strings.Join(lines, separator)
 }
 
-// deadlock says who waits while nothing can happen, for what, and where.
-func (l *EventLoop) deadlock() error {
+// FormatTasks describes every task of the loop that ctx leads to and that is not done, each once, in the order they were
+// created: its name and function, what it waits for and which tasks that is up to, and the calls it is in,
+// innermost first. If tasks wait for each other in a circle, that is said last. To look at a program that
+// hangs, have the loop do it, from a signal handler or a debug page:
+//
+//	loop.CallSoonThreadsafe(func() { asyncio.PrintTasks(loop.Context(), os.Stderr) })
+//
+// It is for the loop only and does not suspend. It costs two switches for each task, and nothing before it is called. It
+// panics with [ErrNoRunningLoop] if ctx leads to no loop. Python 3.14: asyncio pstree, from outside.
+func FormatTasks(ctx context.Context) string {
+	l := mustLoop(ctx, "FormatTasks")
+	return l.describeTasks(l.allTasks(), math.MaxInt, math.MaxInt, "")
+}
+
+// PrintTasks writes what [FormatTasks] returns to w, and returns w's error. It is for the loop only
+// and does not suspend.
+func PrintTasks(ctx context.Context, w io.Writer) error {
+	l := mustLoop(ctx, "PrintTasks")
+	_, err := io.WriteString(w, l.describeTasks(l.allTasks(), math.MaxInt, math.MaxInt, ""))
+	return err
+}
+
+func (l *EventLoop) allTasks() []*task {
 	var all []*task
 	for t := l.firstTask; t != nil; t = t.next {
 		all = append(all, t)
 	}
+	return all
+}
+
+// deadlock says who waits while nothing can happen, for what, and where.
+func (l *EventLoop) deadlock() error {
+	all := l.allTasks()
+	text := strings.TrimSuffix(l.describeTasks(all, 20, 8, "\t"), "\n")
+	return fmt.Errorf("%w: %w; tasks that wait: %d\n%s", ErrDeadlock, driver.ErrStalled, len(all), text)
+}
+
+// describeTasks says of all tasks, or as many as are shown, what they do, and of each as many calls.
+func (l *EventLoop) describeTasks(all []*task, most, calls int, indent string) string {
 	waitsFor := map[*task][]*task{}
 	for _, u := range all {
 		for _, t := range u.fut.awaitedBy() {
@@ -362,12 +395,12 @@ func (l *EventLoop) deadlock() error {
 			waitsFor[t] = append(waitsFor[t], h.heldBy())
 		}
 	}
-	shown := all[:min(len(all), 20)]
+	shown := all[:min(len(all), most)]
 	frames := l.callStacks(shown)
 	var b strings.Builder
 	for _, t := range shown {
 		name, _ := function(t.self.code())
-		fmt.Fprintf(&b, "\n\ttask %s, %s(), waits for %s", reprString(t.GetName()), name, t.waitingFor())
+		fmt.Fprintf(&b, "%stask %s, %s(), %s", indent, reprString(t.GetName()), name, t.doing())
 		for i, u := range waitsFor[t] {
 			if u.fut == t.waiter {
 				break // it has been named
@@ -378,21 +411,37 @@ func (l *EventLoop) deadlock() error {
 			}
 			fmt.Fprintf(&b, "%s task %s", [...]string{", that is for", " and"}[min(i, 1)], reprString(u.GetName()))
 		}
+		b.WriteString("\n")
 		if f := frames[t]; len(f) > 0 {
-			b.WriteString("\n" + formatFrames(f[:min(len(f), 8)], "\t\t", "\n"))
+			b.WriteString(formatFrames(f[:min(len(f), calls)], indent+"\t", "\n") + "\n")
 		}
 	}
 	if n := len(all) - len(shown); n > 0 {
-		fmt.Fprintf(&b, "\n\tand %d more", n)
+		fmt.Fprintf(&b, "%sand %d more\n", indent, n)
 	}
 	if circle := findCircle(all, waitsFor); circle != nil {
 		names := make([]string, len(circle))
 		for i, t := range circle {
 			names[i] = reprString(t.GetName())
 		}
-		fmt.Fprintf(&b, "\n\tin a circle: %s -> %s", strings.Join(names, " -> "), names[0])
+		fmt.Fprintf(&b, "%sin a circle: %s -> %s\n", indent, strings.Join(names, " -> "), names[0])
 	}
-	return fmt.Errorf("%w: %w; tasks that wait: %d%s", ErrDeadlock, driver.ErrStalled, len(all), b.String())
+	return b.String()
+}
+
+// doing says what a task that is not done does.
+func (t *task) doing() string {
+	switch {
+	case t == t.loop().current:
+		return "runs"
+	case t.stack == nil && t.parked:
+		return "waits for its turn in a TaskGroup"
+	case t.stack == nil:
+		return "has not started"
+	case t.parked && t.on != nil, t.waiter != nil && t.waiter.state == pending:
+		return "waits for " + t.waitingFor()
+	}
+	return "can go on" // it is in the ready queue, or has started an eager task that runs
 }
 
 // waitingFor describes what a suspended task waits for.

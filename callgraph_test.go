@@ -365,6 +365,107 @@ func TestCallGraph_Deadlock(t *testing.T) {
 	}
 }
 
+// Every task is described once, in the order of creation, whatever it is doing; from a callback too.
+func TestPrintTasks(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		var lock asyncio.Lock
+		must(t, lock.Acquire(ctx))
+		f := asyncio.CreateFuture[int](ctx)
+		child := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error { return graphOuter(ctx, f) }), asyncio.Name("child"))
+		tasks := []asyncio.AnyTask{child,
+			asyncio.CreateTask(ctx, child.Await, asyncio.Name("parent")),
+			asyncio.CreateTask(ctx, asyncio.Do(lock.Acquire), asyncio.Name("locked out")),
+			asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error { return asyncio.Sleep(ctx, time.Hour) }), asyncio.Name("asleep")),
+			asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
+				return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
+					tg.CreateTask(func(ctx context.Context) error { _, err := f.Await(ctx); return err }, asyncio.Name("first"))
+					tg.CreateTask(func(ctx context.Context) error { return nil }, asyncio.Name("second"))
+					return nil
+				}, asyncio.GroupLimit(1))
+			}), asyncio.Name("group")),
+		}
+		iterate(t, ctx, 5)
+		tasks = append(tasks, asyncio.CreateTask(ctx, instant, asyncio.Name("new")))
+		check := func(got string, main string) {
+			var said []string
+			for line := range strings.Lines(got) {
+				if !strings.HasPrefix(line, "\t") {
+					name, _, _ := strings.Cut(line, ", ")
+					_, doing, _ := strings.Cut(line, "(), ")
+					said = append(said, strings.TrimSpace(name+": "+doing))
+				}
+			}
+			for i, want := range []string{
+				"task 'Task-1': " + main,
+				"task 'child': waits for a future",
+				"task 'parent': waits for task 'child'",
+				"task 'locked out': waits for <asyncio.Lock [locked, waiters:1]>, that is for task 'Task-1'",
+				"task 'asleep': waits for sleep until ",
+				"task 'group': waits for <TaskGroup tasks=2 entered>, that is for task 'first' and task 'second'",
+				"task 'first': waits for a future",
+				"task 'second': waits for its turn in a TaskGroup",
+				"task 'new': has not started",
+			} {
+				if i >= len(said) || !strings.HasPrefix(said[i], want) || said[i] != want && !strings.HasSuffix(want, " ") {
+					t.Errorf("line %d of\n%swant %q", i, got, want)
+				}
+			}
+			if len(said) != 9 || strings.Count(got, "asyncio_test.graphOuter() at ") != 1 {
+				t.Errorf("tasks described: %d\n%s", len(said), got)
+			}
+		}
+		check(asyncio.FormatTasks(ctx), "runs")
+		called := asyncio.CreateFuture[asyncio.None](ctx)
+		loop(t, ctx).CallSoon(func() {
+			var b strings.Builder
+			must(t, asyncio.PrintTasks(ctx, &b))
+			said, _, _ := strings.Cut(b.String(), "\n")
+			if !strings.HasSuffix(said, "waits for a future") {
+				t.Errorf("in a callback: %q", said)
+			}
+			must(t, called.SetResult(asyncio.None{}))
+		})
+		_, err := called.Await(ctx)
+		lock.Release()
+		must(t, f.SetResult(1))
+		for _, task := range tasks {
+			_ = task.Cancel()
+		}
+		settle(t, ctx)
+		return err
+	})
+	l := newLoop(t)
+	if got := asyncio.FormatTasks(l.Context()); got != "" {
+		t.Errorf("without tasks: %q", got)
+	}
+	wantErr(t, "without a loop", panicOf(func() { asyncio.FormatTasks(t.Context()) }), asyncio.ErrNoRunningLoop)
+}
+
+// A program that hangs is looked at from another goroutine, through the loop.
+func ExamplePrintTasks() {
+	_, _ = asyncio.Run(context.Background(), asyncio.Do(func(ctx context.Context) error {
+		loop, _ := asyncio.GetRunningLoop(ctx)
+		answer := asyncio.CreateFuture[int](ctx)
+		asyncio.CreateTask(ctx, answer.Await, asyncio.Name("waiter"))
+		asked := func() {
+			var tasks strings.Builder
+			_ = asyncio.PrintTasks(loop.Context(), &tasks)
+			for line := range strings.Lines(tasks.String()) {
+				if !strings.Contains(line, " at /") { // but for the files and lines
+					fmt.Print(line)
+				}
+			}
+			_ = answer.SetResult(1)
+		}
+		go loop.CallSoonThreadsafe(asked) // usually when a signal says so
+		_, err := answer.Await(ctx)
+		return err
+	}))
+	// Output:
+	// task 'Task-1', asyncio_test.ExamplePrintTasks.func1(), waits for a future
+	// task 'waiter', asyncio.(*Future).Await(), waits for a future
+}
+
 func ExampleFutureCallGraph() {
 	_, _ = asyncio.Run(context.Background(), asyncio.Do(func(ctx context.Context) error {
 		f := asyncio.CreateFuture[int](ctx)

@@ -121,7 +121,7 @@ func (c *channelOp[T]) String() string {
 // never reports whether the channel is nil, on which nothing ever happens.
 func (c *channelOp[T]) never() bool { return c.in == nil && c.out == nil }
 
-// try performs the operation if it need not wait, and reports whether it is over.
+// try performs the operation if it need not wait (H1), and reports whether it is over.
 func (c *channelOp[T]) try() (over bool) {
 	defer c.crashed(&over)
 	if c.in != nil {
@@ -226,7 +226,7 @@ func waitForChannel(ctx context.Context, t *task, op anyChannelOp) error {
 		return nil
 	}
 	c.add(op)
-	c.join()
+	c.begin()
 	defer c.leave() // also when the loop is closed meanwhile and unwinds the task
 	err := t.park(ctx, c)
 	c.leave()
@@ -248,8 +248,8 @@ func (c *channelWait) String() string {
 	return strings.Join(ops, " or ")
 }
 
-// join begins the wait; the task then parks.
-func (c *channelWait) join() {
+// begin begins the wait; the task then parks.
+func (c *channelWait) begin() {
 	c.left = false
 	if len(c.ops) == 0 {
 		return
@@ -267,7 +267,7 @@ func (c *channelWait) leave() {
 		return
 	}
 	c.left = true
-	c.settle()
+	c.stopListening()
 	l := c.t.loop()
 	if i := slices.Index(l.channels, c); i >= 0 {
 		l.channels = slices.Delete(l.channels, i, i+1)
@@ -322,8 +322,8 @@ func (c *channelWait) block(stop <-chan struct{}) {
 	}
 }
 
-// settle stops the listener, if there is one, and takes its last word.
-func (c *channelWait) settle() {
+// stopListening stops the listener, if there is one, and takes its last word.
+func (c *channelWait) stopListening() {
 	if c.stop == nil {
 		return
 	}
@@ -342,7 +342,7 @@ func (c *channelWait) arrive() {
 
 func (c *channelWait) fire(*future) { c.arrive() }
 
-// add makes op one of the operations, for the next join.
+// add makes op one of the operations, for the next begin.
 func (c *channelWait) add(op anyChannelOp) {
 	if !op.never() {
 		c.ops = append(c.ops, op)
@@ -407,7 +407,7 @@ func (l *EventLoop) waitOrListen(until time.Duration) error {
 		stop()
 	}
 	for _, c := range l.channels {
-		c.settle()
+		c.stopListening()
 	}
 	return err
 }

@@ -3,7 +3,6 @@ package asyncio
 import (
 	"context"
 	"fmt"
-	"time"
 )
 
 // How a context reaches a loop and what its end does there (design rule R2).
@@ -57,6 +56,11 @@ func (c outsideContext) Value(key any) any {
 
 type outsideKey struct{}
 
+// Outside returns a context with the values, the end and the deadline of ctx, but without its loop, for goroutines that a program starts
+// itself: a library call made there by mistake answers [ErrNoRunningLoop] instead of touching the loop. [ToThread] does it by
+// itself. Any goroutine may call it.
+func Outside(ctx context.Context) context.Context { return outsideContext{ctx, nil} }
+
 // noLoop is the error for a context that leads to no loop.
 func noLoop(ctx context.Context, caller string) error {
 	switch {
@@ -68,7 +72,7 @@ func noLoop(ctx context.Context, caller string) error {
 	return fmt.Errorf("%w (in %s)", ErrNoRunningLoop, caller)
 }
 
-// loopOf returns the loop ctx leads to, nil if none.
+// loopOf returns the loop ctx leads to, nil if none (C1).
 func loopOf(ctx context.Context) *EventLoop {
 	switch c := ctx.(type) {
 	case nil:
@@ -209,6 +213,7 @@ func (l *EventLoop) watchRoot() {
 	}
 }
 
+// listen is C4.
 func (w *watch) listen() {
 	l := w.loop
 	tell := func() { _ = l.post(w) }
@@ -267,195 +272,5 @@ func (l *EventLoop) pollWatches() {
 			w.fired = true
 			w.arrive()
 		}
-	}
-}
-
-// A clockContext ends on the loop's clock. Below it is a standard cancel context,
-// so that contexts derived from it with the standard library follow at once.
-//
-// If everything that can end it is known to the loop (its timer, its cancel function, a
-// parent of which the same is true), it is told: the loop passes the end on from parent to
-// child, and needs neither to listen for it nor to poll.
-type clockContext struct {
-	context.Context
-	loop     *EventLoop
-	cancel   context.CancelCauseFunc
-	expiry   error     // its cause when the deadline passes
-	deadline time.Time // zero if none
-	timer    timer
-
-	told       bool
-	watch      watch         // if told: the tasks that wait with it
-	family     *clockContext // if told: its parent, or the loop's rootClock
-	child      *clockContext // the youngest
-	prev, next *clockContext // siblings, younger and older
-}
-
-type clockKey struct{}
-
-// clockOf returns the told clockContext that ends when done is closed, nil if there is none.
-func clockOf(ctx context.Context, done <-chan struct{}) *clockContext {
-	if c, ok := ctx.Value(clockKey{}).(*clockContext); ok && c.told && c.Done() == done {
-		return c
-	}
-	return nil
-}
-
-// WithCancel is [context.WithCancel] for a loop: cancel wakes the tasks that wait
-// with the context in the next iteration, on real and on virtual time alike.
-// It must be called in a task or a callback of the loop; cancel may be called by
-// any goroutine. It panics with [ErrNoRunningLoop] if ctx has no loop.
-func WithCancel(ctx context.Context) (_ context.Context, cancel context.CancelFunc) {
-	c := newClockContext(ctx, "WithCancel")
-	return c, c.release
-}
-
-// WithTimeout returns a context that is done, with [context.DeadlineExceeded], once d
-// has passed on the loop's clock; at once if d is not positive. A standard
-// context.WithTimeout works in a task too, but counts on the machine's clock, which
-// a simulated program should not see. A context derived from this one by the context package
-// ends with it; its cause is then DeadlineExceeded, its Err Canceled.
-// It does not suspend. See [WithCancel] for who may call what.
-func WithTimeout(ctx context.Context, d time.Duration) (_ context.Context, cancel context.CancelFunc) {
-	l := mustLoop(ctx, "WithTimeout")
-	return WithDeadline(ctx, after(l.Time(), d))
-}
-
-// WithDeadline returns a context that is done, with [context.DeadlineExceeded], when
-// the loop's clock reads when, as [EventLoop.Time] gives it. Its Deadline method
-// translates that to the wall clock. It does not suspend. Only a task or a callback of the loop may call it, any
-// goroutine its cancel, as with [WithCancel]; it panics with [ErrNoRunningLoop] if ctx has no loop.
-func WithDeadline(ctx context.Context, when time.Duration) (_ context.Context, cancel context.CancelFunc) {
-	c := newClockContext(ctx, "WithDeadline")
-	c.setDeadline(when, context.DeadlineExceeded)
-	return c, c.release
-}
-
-// setDeadline makes c end at when with cause expiry. It is called once.
-func (c *clockContext) setDeadline(when time.Duration, expiry error) {
-	l := c.loop
-	c.deadline, c.expiry = l.drv.Start().Add(when), expiry
-	if when <= l.Time() {
-		c.expire()
-	} else if c.Context.Err() == nil {
-		c.timer = timer{when: when, cb: c}
-		l.setTimer(&c.timer)
-	}
-}
-
-func newClockContext(ctx context.Context, caller string) *clockContext {
-	l := mustLoop(ctx, caller)
-	c := &clockContext{loop: l}
-	c.watch.loop = l
-	c.Context, c.cancel = context.WithCancelCause(ctx)
-	switch done := ctx.Done(); {
-	case done == nil:
-		c.told = true
-	case done == l.rootDone:
-		l.watchRoot()
-		c.join(&l.rootClock)
-	default:
-		if parent := clockOf(ctx, done); parent != nil {
-			c.join(parent)
-		}
-	}
-	return c
-}
-
-func (c *clockContext) join(parent *clockContext) {
-	c.told, c.family = true, parent
-	if c.next = parent.child; c.next != nil {
-		c.next.prev = c
-	}
-	parent.child = c
-}
-
-func (c *clockContext) leave() {
-	if c.family == nil {
-		return
-	}
-	if c.prev == nil {
-		c.family.child = c.next
-	} else {
-		c.prev.next = c.next
-	}
-	if c.next != nil {
-		c.next.prev = c.prev
-	}
-	c.family, c.prev, c.next = nil, nil, nil
-}
-
-func (c *clockContext) Value(key any) any {
-	if key == (clockKey{}) {
-		return c
-	}
-	return c.Context.Value(key)
-}
-
-func (c *clockContext) Deadline() (time.Time, bool) {
-	d, ok := c.Context.Deadline()
-	if !c.deadline.IsZero() && (!ok || c.deadline.Before(d)) {
-		return c.deadline, true
-	}
-	return d, ok
-}
-
-// Err is DeadlineExceeded where the cause is; the cancel context below knows only Canceled.
-func (c *clockContext) Err() error {
-	err := c.Context.Err()
-	if err != nil {
-		cause := context.Cause(c.Context)
-		if _, ok := cause.(*TimeoutError); ok || cause == context.DeadlineExceeded {
-			return context.DeadlineExceeded
-		}
-	}
-	return err
-}
-
-func (c *clockContext) String() string { return fmt.Sprintf("%v.OnLoop", c.Context) }
-
-// fire is the timer's.
-func (c *clockContext) fire(*future) { c.expire() }
-
-func (c *clockContext) expire() {
-	c.cancel(c.expiry)
-	c.arrive()
-}
-
-// release is the cancel function. It may run on any goroutine, so what it does to
-// the loop goes through the inbox, even when it is called on the loop.
-func (c *clockContext) release() {
-	if c.Context.Err() == nil {
-		c.cancel(nil)
-	}
-	_ = c.loop.post(c) // a closed loop has no timers left
-}
-
-// arrive runs on the loop once the context is done.
-func (c *clockContext) arrive() {
-	c.loop.timers.remove(&c.timer)
-	if !c.told {
-		if w := c.loop.watches[c.Done()]; w != nil {
-			w.arrive()
-		}
-		return
-	}
-	c.leave()
-	c.watch.arrive()
-	c.endChildren()
-}
-
-// endChildren passes the end of c on, to the oldest first as they would be told one by one.
-func (c *clockContext) endChildren() {
-	last := c.child
-	for last != nil && last.next != nil {
-		last = last.next
-	}
-	for last != nil {
-		before := last.prev
-		if last.Context.Err() != nil {
-			last.arrive()
-		}
-		last = before
 	}
 }

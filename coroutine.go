@@ -15,10 +15,10 @@ import (
 //
 // Any func(context.Context) (T, error) can be one. Where a Coroutine is asked for (by [Run],
 // [CreateTask], [GroupTask]) the function is enough. Where any [Awaitable] is (by [Await], [WaitFor],
-// [Gather], [Shield], [OnDone]) it must be said, because the compiler does not guess T through an
+// [Gather], [Shield], [OnDone]) it must be said with [Coro], because the compiler does not guess T through an
 // interface and answers "does not match asyncio.Awaitable[T] (cannot infer T)":
 //
-//	page, err := asyncio.WaitFor(ctx, asyncio.Coroutine[string](load), time.Second)
+//	page, err := asyncio.WaitFor(ctx, asyncio.Coro(load), time.Second)
 type Coroutine[T any] func(ctx context.Context) (T, error)
 
 // Await runs the coroutine in the calling task, here and now: it is a call. It suspends
@@ -30,6 +30,12 @@ func (c Coroutine[T]) Await(ctx context.Context) (T, error) {
 	}
 	return c(ctx)
 }
+
+// Coro makes a [Coroutine] of a function that returns a value and an error, where any [Awaitable] will do and the
+// compiler asks for one. It is a conversion, without having to write T. Any goroutine may call it.
+//
+//	page, err := asyncio.WaitFor(ctx, asyncio.Coro(load), time.Second)
+func Coro[T any](fn func(ctx context.Context) (T, error)) Coroutine[T] { return fn }
 
 // None is the result of a coroutine that has none, and prints as it does in Python.
 type None struct{}

@@ -439,6 +439,88 @@ func TestRun_SIGINT(t *testing.T) {
 	}
 }
 
+// The first of the signals cancels main, the second has its usual effect; the error names the first.
+func TestRun_HandleSignals(t *testing.T) {
+	for how, want := range map[string]string{
+		"TERM":          "Run = asyncio: stopped by signal: terminated: asyncio: cancelled\nkeyboard interrupt: false, signal: terminated",
+		"INT":           "Run = asyncio: interrupted: asyncio: cancelled\nkeyboard interrupt: true, signal: none",
+		"TERM, no INT":  "signal: terminated",
+		"TERM and TERM": "death: terminated",
+		"TERM and INT":  "death: interrupt",
+		"two runs":      "Run = asyncio: stopped by signal: terminated: asyncio: cancelled\nkeyboard interrupt: false, signal: terminated",
+	} {
+		t.Run(how, func(t *testing.T) {
+			cmd := subprocess("TestRun_HandleSignalsSubprocess", "ASYNCIO_TEST_SIGNALS="+how)
+			out, err := cmd.StdoutPipe()
+			must(t, err)
+			must(t, cmd.Start())
+			var said []string
+			for lines := bufio.NewScanner(out); lines.Scan(); {
+				said = append(said, lines.Text())
+				switch lines.Text() {
+				case "send TERM":
+					_ = cmd.Process.Signal(syscall.SIGTERM)
+				case "send INT":
+					_ = cmd.Process.Signal(os.Interrupt)
+				}
+			}
+			var exit *exec.ExitError
+			if errors.As(cmd.Wait(), &exit) {
+				said = append(said, fmt.Sprintf("death: %v", exit.Sys().(syscall.WaitStatus).Signal()))
+			}
+			if text := strings.Join(said, "\n"); !strings.Contains(text, want) {
+				t.Errorf("%s\nwant %s", text, want)
+			}
+		})
+	}
+}
+
+func TestRun_HandleSignalsSubprocess(t *testing.T) {
+	how := os.Getenv("ASYNCIO_TEST_SIGNALS")
+	if how == "" {
+		return // run by TestRun_HandleSignals
+	}
+	opts := []asyncio.RunOption{asyncio.HandleSignals(syscall.SIGTERM), asyncio.HandleSignals(syscall.SIGHUP, nil)}
+	if how == "TERM, no INT" {
+		opts = append(opts, asyncio.HandleSIGINT(false))
+	}
+	first, second, _ := strings.Cut(how, " and ")
+	first, _, _ = strings.Cut(first, ",")
+	main := func(ctx context.Context) error {
+		fmt.Println("send", first)
+		err := asyncio.Sleep(ctx, time.Hour)
+		if second != "" {
+			fmt.Println("send", second)
+			err = asyncio.Sleep(ctx, time.Hour)
+		}
+		return err
+	}
+	if how == "two runs" { // the outer one has SIGINT, the inner one what is left
+		first = "TERM"
+		inner := main
+		main = func(ctx context.Context) error {
+			_, err := asyncio.ToThread(ctx, func(context.Context) (asyncio.None, error) {
+				return asyncio.Run(t.Context(), asyncio.Do(inner), opts...)
+			})
+			return err
+		}
+		_, err := asyncio.Run(t.Context(), asyncio.Do(main))
+		reportRun(err)
+		return
+	}
+	_, err := asyncio.Run(t.Context(), asyncio.Do(main), opts...)
+	reportRun(err)
+}
+
+func reportRun(err error) {
+	got := "none"
+	var s *asyncio.SignalError
+	if errors.As(err, &s) {
+		got = s.Signal.String()
+	}
+	fmt.Printf("Run = %v\nkeyboard interrupt: %v, signal: %s\n", err, errors.Is(err, asyncio.ErrKeyboardInterrupt), got)
+}
+
 func TestRun_SIGINTSubprocess(t *testing.T) {
 	how := os.Getenv("ASYNCIO_TEST_SIGINT")
 	if how == "" {

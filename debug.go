@@ -6,6 +6,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -15,7 +16,7 @@ import (
 //	D1 modes says which observers a loop has. While it is zero a step costs one load and a
 //	   branch for them.
 //	D2 A step is what runs from the time a task or a callback gets control until it gives it
-//	   back. enter begins one. It ends when its task suspends, when the next begins, or when the
+//	   back. noteStep begins one. It ends when its task suspends, when the next begins, or when the
 //	   loop waits or halts, whichever is first.
 //	D3 Where a future was made is kept in its report, made with the future for that purpose
 //	   and not thrown away when the error is retrieved.
@@ -40,15 +41,17 @@ func (l *EventLoop) debug() bool { return l.modes.Load()&debugMode != 0 }
 // switches it on for every loop. In debug mode
 //
 //   - a call from a foreign goroutine is refused even while the loop works; so is one by a sequence that
-//     [iter.Pull] runs, which has a goroutine of its own. (A lock, event or the like that no task waits
-//     for has no loop to be foreign to, so there it is not told.) Without debug mode such a call is a data
+//     [iter.Pull] runs, which has a goroutine of its own. (A queue, event or the like that no task
+//     ever had to wait for has no loop to be foreign to, so there it is not told.) Without debug mode such a call is a data
 //     race and can corrupt the loop: develop with debug mode or the race detector;
 //   - a step, what a task or callback does between two waits, that takes as long as
 //     [EventLoop.SetSlowCallbackDuration] says or longer is logged as a warning, with the place it ended at;
 //   - tasks, futures and handles remember where they were made, and reports to the exception handler
 //     say it;
 //   - a task that was cancelled and returned a result as if nothing had happened is logged as a warning:
-//     one that means to carry on says so with [Task.Uncancel].
+//     one that means to carry on says so with [Task.Uncancel];
+//   - a delay or timeout below a microsecond is logged as a warning, once for each place, except on virtual time:
+//     Sleep(ctx, 1) is a nanosecond.
 //
 // Python: loop.set_debug.
 func (l *EventLoop) SetDebug(enabled bool) { l.setMode(debugMode, enabled) }
@@ -84,7 +87,7 @@ type step struct {
 	task      atomic.Pointer[task]
 }
 
-// beginStep is the rest of enter. what may be nil, for a step that was interrupted by
+// beginStep is the rest of noteStep. what may be nil, for a step that was interrupted by
 // another and goes on.
 func (l *EventLoop) beginStep(s *stack, what callback) {
 	modes := l.modes.Load()
@@ -139,6 +142,23 @@ func (l *EventLoop) endStep(suspends *task) {
 	slog.Warn(fmt.Sprintf("asyncio: executing %s took %.3f seconds", describe(what), took.Seconds()), attrs...)
 }
 
+// tinyDuration is below what is meant by a duration, and above what a number without a unit is.
+const tinyDuration = time.Microsecond
+
+// tinyDurations are the places that have been warned of.
+var tinyDurations sync.Map
+
+// warnOfTinyDuration warns of Sleep(ctx, 1), which is a nanosecond. On virtual time that may be meant.
+func (l *EventLoop) warnOfTinyDuration(d time.Duration) {
+	if !l.debug() || l.drv.Polls() {
+		return
+	}
+	at := firstOutside(callers(maxCallers))
+	if _, told := tinyDurations.LoadOrStore(at, true); !told {
+		slog.Warn(fmt.Sprintf("asyncio: a duration of %v: a bare number counts nanoseconds; write time.Second", d), slog.String("at", at))
+	}
+}
+
 // describe is the String of whatever the loop can run.
 func describe(cb callback) string {
 	switch cb := cb.(type) {
@@ -157,7 +177,7 @@ func (t *task) reportSwallowedCancel() {
 	var attrs []any
 	if r := t.fut.report; r != nil {
 		if r.cancel != nil {
-			attrs = append(attrs, slog.String("cancel", r.cancel.Error()))
+			attrs = append(attrs, slog.String("cancel", fmt.Sprint(r.cancel)))
 		}
 		if r.created != nil {
 			attrs = append(attrs, slog.String("created", r.created.String()))
@@ -229,10 +249,17 @@ func (l *EventLoop) checkOwner(caller string) error {
 	return nil
 }
 
-// mustNotBeForeign is for cleaning up, which is allowed on a closed loop.
+// checkForeign and mustNotBeForeign are for what is allowed on a closed loop.
+func (l *EventLoop) checkForeign(caller string) error {
+	if l.guard.Load() == guardClosed {
+		return nil
+	}
+	return l.checkOwner(caller)
+}
+
 func (l *EventLoop) mustNotBeForeign(caller string) {
-	if l.guard.Load() != guardClosed {
-		l.mustBeOwner(caller)
+	if err := l.checkForeign(caller); err != nil {
+		panic(err)
 	}
 }
 

@@ -53,6 +53,40 @@ func debugSlow(ctx context.Context) error { return asyncio.Sleep(ctx, time.Milli
 
 func debugCallback() {}
 
+// A bare number where a duration is asked for is a nanosecond, which nobody means: debug mode says so, once for each place.
+func TestDebug_TinyDurations(t *testing.T) {
+	logged := captureLog(t)
+	tiny := func(ctx context.Context) error {
+		body := func(context.Context) error { return nil }
+		loop(t, ctx).CallLater(6, debugCallback)
+		_, waitErr := asyncio.WaitFor(ctx, asyncio.Coro(instant), 3)
+		_, moveErr := asyncio.MoveOnAfter(ctx, 4, body)
+		return errors.Join(waitErr, moveErr,
+			asyncio.Sleep(ctx, 1),
+			asyncio.Timeout(ctx, 2, func(context.Context, *asyncio.TimeoutScope) error { return nil }),
+			asyncio.FailAfter(ctx, 5, body),
+			asyncio.Sleep(ctx, -1), asyncio.Sleep(ctx, 0), asyncio.Sleep(ctx, time.Microsecond))
+	}
+	twice := func(ctx context.Context) error { return errors.Join(tiny(ctx), tiny(ctx)) }
+	run(t, twice) // on virtual time a nanosecond may be meant
+	_, err := asyncio.Run(t.Context(), asyncio.Do(twice), asyncio.Debug(false))
+	must(t, err)
+	if logged() != "" {
+		t.Errorf("logged %s", logged())
+	}
+	_, err = asyncio.Run(t.Context(), asyncio.Do(twice), asyncio.Debug(true))
+	must(t, err)
+	for _, d := range []string{"1ns", "2ns", "3ns", "4ns", "5ns", "6ns"} {
+		want := "asyncio: a duration of " + d + ": a bare number counts nanoseconds; write time.Second"
+		if n := strings.Count(logged(), want); n != 1 {
+			t.Errorf("%q was logged %d times", want, n)
+		}
+	}
+	if n := strings.Count(logged(), "at=\"asyncio_test.TestDebug_TinyDurations.func1() at "); n != 6 || strings.Count(logged(), "level=") != 6 {
+		t.Errorf("%d places in\n%s", n, logged())
+	}
+}
+
 // Quick steps, and slow ones outside debug mode or on virtual time, are nobody's concern.
 func TestDebug_NoWarning(t *testing.T) {
 	logged := captureLog(t)

@@ -53,6 +53,11 @@
 //     says so may be called. What any goroutine may call neither suspends nor blocks, unless its
 //     comment says so. Options are plain values. Into other goroutines lead [ToThread] and [RunInExecutor]; [Recv],
 //     [Send] and [Select] wait for Go channels.
+//   - [Dial], [Listen] and [OpenConnection] give connections that suspend tasks instead of threads. A [Conn] is
+//     a net.Conn, so what is written for those runs in a task.
+//   - A subprocess ends with its scope, and all that it has started with it; see [Process].
+//   - Parallel are only several loops: [RunLoopGroup] makes one for each core. What one has the others do not touch;
+//     [Call] has it done there, and waits.
 //   - Misuse is answered with an error that names the fix: returned where there is an error
 //     result, otherwise as a panic, where Python would raise.
 //
@@ -63,7 +68,7 @@
 //	async def f(): return 1          func f(ctx context.Context) (int, error)
 //	async def f(): (no result)       func f(ctx context.Context) error, wrapped: asyncio.Do(f)
 //	f(x)  (a coroutine object)       a closure, or a func that returns Coroutine[T]
-//	f where any awaitable will do    asyncio.Coroutine[int](f), as in WaitFor(ctx, asyncio.Coroutine[int](f), time.Second)
+//	f where any awaitable will do    asyncio.Coro(f), as in WaitFor(ctx, asyncio.Coro(f), time.Second)
 //	await f()                        f(ctx)
 //	await fut                        fut.Await(ctx), or asyncio.Await(ctx, fut)
 //	create_task(f(), name="x")       CreateTask(ctx, f, Name("x"))
@@ -97,8 +102,11 @@
 //	fut.result(), exception()        Result, Exception
 //	add_done_callback                AddDoneCallback
 //	set_exception_handler(f)         SetExceptionHandler(f), with an ExceptionContext
-//	loop.add_signal_handler(SIGTERM, f)
-//	                                 signal.Notify(ch, syscall.SIGTERM), and Recv(ctx, ch) or OnRecv(ch) in a task
+//	loop.add_signal_handler(SIGTERM, main_task.cancel)
+//	                                 HandleSignals(syscall.SIGTERM), an option of Run
+//	loop.add_signal_handler(SIGTERM, f), remove_signal_handler(SIGTERM)
+//	                                 AddSignalHandler(syscall.SIGTERM, f), RemoveSignalHandler(syscall.SIGTERM);
+//	                                 in a task: signal.Notify(ch, …), and Recv(ctx, ch) or OnRecv(ch)
 //	get_running_loop()               GetRunningLoop(ctx)
 //	new_event_loop()                 NewEventLoop(ctx)
 //	loop.create_future()             CreateFuture[T](ctx)
@@ -122,13 +130,57 @@
 //	                                 SetDebug(true), SetSlowCallbackDuration
 //	capture_call_graph(), format_call_graph(), print_call_graph()
 //	                                 CaptureCallGraph, FormatCallGraph, PrintCallGraph
+//	python -m asyncio pstree         PrintTasks(ctx, w), on the loop
 //	task.get_stack(), print_stack()  GetStack(), PrintStack(w)
+//	open_connection(host, port)      OpenConnection(ctx, "host:port")
+//	open_unix_connection(path)       OpenUnixConnection(ctx, path)
+//	start_server(cb, host, port)     StartServer(ctx, handler, "host:port")
+//	start_unix_server(cb, path)      StartUnixServer(ctx, handler, path)
+//	limit=n, ssl=context             Limit(n), StreamTLS(config)
+//	reader.read(n), readexactly(n), readline(), at_eof()
+//	                                 r.Read(ctx, n), ReadExactly, ReadLine, AtEOF
+//	reader.readuntil((b"a", b"b"))   r.ReadUntil(ctx, []byte("a"), []byte("b"))
+//	async for line in reader         for line, err := range r.Lines(ctx)
+//	writer.write(b); await writer.drain()
+//	                                 w.Write(ctx, b)
+//	writer.writelines, write_eof     WriteLines, WriteEOF
+//	writer.close(); await writer.wait_closed()
+//	                                 w.Close(ctx)
+//	writer.close(), transport.abort() w.CloseSoon(), w.Abort()
+//	writer.start_tls(context)        w.StartTLS(ctx, config, false)
+//	writer.get_extra_info(…)         w.LocalAddr(), RemoteAddr(), Conn()
+//	server.serve_forever(), start_serving(), close(), wait_closed()
+//	                                 s.Serve(ctx), StartServing(ctx), Close(), WaitClosed(ctx)
+//	server.close_clients(), abort_clients(), sockets
+//	                                 s.CloseClients(), AbortClients(), Addrs()
+//	IncompleteReadError, LimitOverrunError
+//	                                 *IncompleteReadError, *LimitOverrunError
+//	loop.create_connection           Dial(ctx, "tcp", "host:port"), a net.Conn
+//	loop.create_server               Listen(ctx, "tcp", "host:port"), NewServer
+//	loop.create_datagram_endpoint    ListenPacket(ctx, "udp", …), Dial(ctx, "udp", …)
+//	loop.start_tls                   TLSClient(ctx, conn, config), TLSServer
+//	loop.add_reader(fd, f), remove_reader, add_writer, remove_writer
+//	                                 AddReader(fd, f) and so on
+//	create_subprocess_exec("ls", "-l", stdout=PIPE)
+//	                                 CreateSubprocessExec(ctx, "ls", []string{"-l"}, Stdout(Pipe))
+//	create_subprocess_shell("ls -l") CreateSubprocessShell(ctx, "ls -l")
+//	PIPE, DEVNULL, STDOUT, a descriptor
+//	                                 Pipe, DevNull, ToStdout, Stdio(file.Fd())
+//	env, cwd, pass_fds, start_new_session, limit
+//	                                 Env, Dir, ExtraFiles, StartNewSession, PipeLimit
+//	p.stdin, stdout, stderr, pid     p.Stdin, Stdout, Stderr, Pid
+//	p.wait(), communicate(b), returncode
+//	                                 p.Wait(ctx), Communicate(ctx, b), ReturnCode()
+//	p.send_signal(s), terminate(), kill()
+//	                                 p.SendSignal(s), Terminate(), Kill()
 //	to_thread(f)                     ToThread(ctx, f)
 //	loop.run_in_executor(ex, f)      RunInExecutor(ctx, ex, f)
 //	loop.set_default_executor(ex)    SetDefaultExecutor(ex)
 //	staggered.staggered_race(fs, 1)  StaggeredRace(ctx, time.Second, fs...)
 //	loop.call_soon_threadsafe(f)     CallSoonThreadsafe(f)
-//	run_coroutine_threadsafe(c, loop) RunCoroutineThreadsafe(c, loop)
+//	run_coroutine_threadsafe(c, loop) RunCoroutineThreadsafe(c, loop), with a ctx StartCall(ctx, loop, c)
+//	wrap_future(run_coroutine_threadsafe(c, loop)), awaited
+//	                                 Call(ctx, loop, c)
 //	wrap_future(cf)                  cf.Await(ctx)
 //	CancelledError                   ErrCancelled, *CancelledError
 //	InvalidStateError                ErrInvalidState

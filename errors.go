@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 )
@@ -37,8 +38,8 @@ var (
 	ErrForeignGoroutine = errors.New("asyncio: not safe from a goroutine outside the event loop: use CallSoonThreadsafe or RunCoroutineThreadsafe")
 
 	// ErrDifferentLoop says that a future was awaited on a loop it does not belong to, or that
-	// a lock, event or the like was waited for on one loop while another uses it.
-	ErrDifferentLoop = errors.New("asyncio: attached to a different event loop: use RunCoroutineThreadsafe to cross over")
+	// a lock, event, queue or the like was waited for on one loop while another uses it.
+	ErrDifferentLoop = errors.New("asyncio: attached to a different event loop: use it on its own, and RunCoroutineThreadsafe to have that loop do something")
 
 	// ErrAwaitSelf says that a task waits for itself, which cannot end.
 	ErrAwaitSelf = errors.New("asyncio: a task cannot await itself")
@@ -49,6 +50,10 @@ var (
 
 	// ErrWouldBlock says that what must not wait would have to.
 	ErrWouldBlock = errors.New("asyncio: would block")
+
+	// ErrBusy says that another task is reading, writing or accepting here: what comes in would be dealt out between
+	// the two, and what goes out would be mixed up.
+	ErrBusy = errors.New("asyncio: in use by another task")
 
 	// ErrBrokenBarrier is Python's BrokenBarrierError: the barrier waited at was aborted, or
 	// reset meanwhile.
@@ -80,7 +85,8 @@ var (
 	// ErrExecutorShutdown is what an executor's Submit returns after Shutdown.
 	ErrExecutorShutdown = errors.New("asyncio: the executor has been shut down")
 
-	// ErrKeyboardInterrupt is what Run returns when SIGINT cancelled the main task.
+	// ErrKeyboardInterrupt is what Run returns when SIGINT cancelled the main task; of other
+	// signals a [*SignalError].
 	ErrKeyboardInterrupt = errors.New("asyncio: interrupted")
 
 	// ErrGoexit is the outcome of a task or thread function that called
@@ -166,6 +172,11 @@ func (e *TimeoutError) Is(target error) bool {
 // Timeout is true, as in net.Error.
 func (e *TimeoutError) Timeout() bool { return true }
 
+// A SignalError is what [Run] returns when a signal other than SIGINT cancelled the main task; see [HandleSignals].
+type SignalError struct{ Signal os.Signal }
+
+func (e *SignalError) Error() string { return fmt.Sprintf("asyncio: stopped by signal: %v", e.Signal) }
+
 // A PanicError is the outcome of a task whose coroutine panicked. Value is what
 // it panicked with and Stack the stack of that moment, as [runtime/debug.Stack] prints it.
 type PanicError struct {
@@ -183,8 +194,8 @@ func (e *PanicError) Unwrap() error {
 	return err
 }
 
-// join is errors.Join that leaves a single error as it is.
-func join(a, b error) error {
+// joinErrors is errors.Join that leaves a single error as it is.
+func joinErrors(a, b error) error {
 	if a == nil {
 		return b
 	}

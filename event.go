@@ -43,7 +43,10 @@ func (e *Event) Set() {
 }
 
 // Clear makes the event not set. It does not suspend. Python: Event.clear.
-func (e *Event) Clear() { e.set = false }
+func (e *Event) Clear() {
+	e.mustBeOwner("Clear")
+	e.set = false
+}
 
 // IsSet reports whether the event is set. It does not suspend. Python: Event.is_set.
 func (e *Event) IsSet() bool { return e.set }

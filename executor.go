@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -71,12 +72,12 @@ func (e *ThreadPoolExecutor) Submit(job func()) error {
 }
 
 func (e *ThreadPoolExecutor) work() {
-	finished := false
 	defer func() {
-		// A job that exits its goroutine takes this worker with it.
 		e.mu.Lock()
 		defer e.mu.Unlock()
-		if !finished && e.head < len(e.queue) {
+		// A job that exits its goroutine takes this worker with it, and one submitted just now
+		// has counted on it.
+		if e.head < len(e.queue) {
 			go e.work()
 			return
 		}
@@ -86,7 +87,6 @@ func (e *ThreadPoolExecutor) work() {
 	for {
 		e.mu.Lock()
 		if e.head == len(e.queue) {
-			finished = true
 			e.mu.Unlock()
 			return
 		}
@@ -157,30 +157,49 @@ func (l *EventLoop) ShutdownDefaultExecutor(ctx context.Context, timeout time.Du
 	l.drv.Hold()
 	go func() {
 		defer l.drv.Release()
-		joined := make(chan struct{})
+		joined := make(chan *PanicError, 1)
 		go func() {
-			defer close(joined)
-			e.Shutdown(true)
+			p := shutDown(e, true)
 			if own != nil {
-				own.Shutdown(true) // it may have been replaced
+				_ = shutDown(own, true) // it may have been replaced; ours does not panic
 			}
+			joined <- p
 		}()
 		limit := time.NewTimer(timeout)
 		defer limit.Stop()
 		var err error
+		var p *PanicError
 		select {
-		case <-joined:
+		case p = <-joined:
 		case <-limit.C:
 			slog.Warn(fmt.Sprintf("asyncio: the executor did not finish its jobs within %v; they are left behind", timeout),
 				"stacks", string(stacksWith("asyncio.(*threadJob[")))
 			err = context.DeadlineExceeded
 		}
 		_ = l.post(&Handle{loop: l, fn: func() {
+			l.reportShutdown(p)
 			if !done.Done() {
 				_ = done.SetResult(err)
 			}
 		}})
 	}()
 	err, waitErr := done.Await(ctx)
-	return join(err, waitErr)
+	return joinErrors(err, waitErr)
+}
+
+// shutDown shuts e down and returns what it panicked with, nil if it did not.
+func shutDown(e Executor, wait bool) (p *PanicError) {
+	defer func() {
+		if v := recover(); v != nil {
+			p = &PanicError{Value: v, Stack: debug.Stack()}
+		}
+	}()
+	e.Shutdown(wait)
+	return nil
+}
+
+func (l *EventLoop) reportShutdown(p *PanicError) {
+	if p != nil {
+		l.CallExceptionHandler(ExceptionContext{Message: "panic in the shutdown of an executor", Exception: p})
+	}
 }

@@ -47,7 +47,7 @@ type Future[T any] struct {
 type future struct {
 	_    noCopy
 	loop *EventLoop
-	err  error
+	err  error // F3
 
 	// Done callbacks in order: first, then more. One is by far the usual number.
 	first callback
@@ -59,11 +59,11 @@ type future struct {
 		cancel(*CancelledError) cancelAnswer
 	}
 
-	report *report // set while err waits for someone to look at it, and always in debug mode
-	state  futureState
-	shown  bool   // repr is at work on it
-	quiet  bool   // of a task: do not report it if it is destroyed pending
-	mark   uint32 // scratch of combinators: seen in the pass with this number
+	report *report     // set while err waits for someone to look at it, and always in debug mode
+	state  futureState // F1
+	shown  bool        // repr is at work on it
+	quiet  bool        // of a task: do not report it if it is destroyed pending
+	mark   uint32      // scratch of combinators: seen in the pass with this number
 }
 
 // A cancelAnswer is what became of a cancel that was passed on.
@@ -107,6 +107,28 @@ func CreateFuture[T any](ctx context.Context) *Future[T] {
 
 func (f *future) core() *future { return f }
 
+// zeroFuture is what is said of a future without a loop.
+func zeroFuture(caller string) error {
+	return fmt.Errorf("%w: a zero Future or Task has no loop: make one with CreateFuture or CreateTask (in %s)", ErrInvalidArgument, caller)
+}
+
+func (f *future) mustBeMade(caller string) {
+	if f.loop == nil {
+		panic(zeroFuture(caller))
+	}
+}
+
+// checkFuture refuses a future that does not belong to l.
+func (l *EventLoop) checkFuture(f AnyFuture, caller string) error {
+	switch f.core().loop {
+	case l:
+		return nil
+	case nil:
+		return zeroFuture(caller)
+	}
+	return fmt.Errorf("%w: %v (in %s)", ErrDifferentLoop, f, caller)
+}
+
 // GetLoop returns the loop the future belongs to. Any goroutine may call it.
 func (f *future) GetLoop() *EventLoop { return f.loop }
 
@@ -144,7 +166,7 @@ func (f *future) CancelCause(cause error) bool {
 }
 
 func (f *future) requestCancel(cause error, msg []string) bool {
-	if f.state != pending || f.loop.guard.Load() == guardClosed {
+	if f.mustBeMade("Cancel"); f.state != pending || f.loop.guard.Load() == guardClosed {
 		f.retrieved()
 		return false
 	}
@@ -186,6 +208,7 @@ func (f *future) finish(err error) {
 	f.scheduleCallbacks()
 }
 
+// scheduleCallbacks is F2, and addCallback for those that come late.
 func (f *future) scheduleCallbacks() {
 	if cb := f.first; cb != nil {
 		f.first = nil
@@ -229,7 +252,7 @@ func (f *future) removeCallback(cb callback) int {
 
 // await suspends the current task until f is done. A nil error means that it is, and
 // says nothing of its result. What comes before and after the suspension is in functions
-// of their own, because their frames would be on every suspended stack.
+// of their own, because their frames would be on every suspended stack (K9).
 func (f *future) await(ctx context.Context) error {
 	t, err := f.beginWait(ctx)
 	if t == nil {
@@ -273,7 +296,7 @@ func (f *future) beginWait(ctx context.Context) (*task, error) {
 		return nil, err
 	}
 	if f.loop == nil {
-		return nil, fmt.Errorf("%w: a zero Future has no loop: make one with CreateFuture", ErrInvalidArgument)
+		return nil, zeroFuture("Await")
 	}
 	if f.loop != t.loop() {
 		return nil, t.refuse(fmt.Errorf("%w: %v", ErrDifferentLoop, t.self))
@@ -370,7 +393,7 @@ func (f *future) checkSettable(caller string) error {
 		return fmt.Errorf("%w: %s: only its coroutine sets the result of a task", ErrInvalidState, caller)
 	}
 	if f.loop == nil {
-		return fmt.Errorf("%w: %s: a zero Future has no loop: make one with CreateFuture", ErrInvalidArgument, caller)
+		return zeroFuture(caller)
 	}
 	if err := f.loop.checkOwner(caller); err != nil {
 		if errors.Is(err, ErrForeignGoroutine) {
@@ -401,6 +424,7 @@ func (f *Future[T]) AddDoneCallback(fn func(*Future[T])) *DoneCallback {
 	if fn == nil {
 		panic(fmt.Errorf("%w: nil function (in AddDoneCallback)", ErrInvalidArgument))
 	}
+	f.mustBeMade("AddDoneCallback")
 	f.loop.mustBeOwner("AddDoneCallback")
 	c := &DoneCallback{fn: func() { fn(f) }, src: fn, ctx: f.loop.currentContext()}
 	f.addCallback(c)
@@ -410,14 +434,10 @@ func (f *Future[T]) AddDoneCallback(fn func(*Future[T])) *DoneCallback {
 // RemoveDoneCallback takes c back if it has not been scheduled yet, and returns how many
 // callbacks it removed, one or none. (Python removes by equality; Go's functions have none.)
 func (f *Future[T]) RemoveDoneCallback(c *DoneCallback) int {
+	f.mustBeMade("RemoveDoneCallback")
 	f.loop.mustNotBeForeign("RemoveDoneCallback")
 	return f.removeCallback(c)
 }
 
 // String returns Python's repr: <Future finished result=3>.
 func (f *Future[T]) String() string { return f.repr(f.value) }
-
-// isCauseOf reports whether err is what the end of ctx looks like.
-func isCauseOf(ctx context.Context, err error) bool {
-	return ctx.Err() != nil && (errors.Is(err, context.Cause(ctx)) || errors.Is(err, ctx.Err()))
-}

@@ -275,3 +275,18 @@ func reprAction(context.Context) error { return nil }
 type reprReceiver struct{}
 
 func (reprReceiver) method(context.Context) (asyncio.None, error) { return asyncio.None{}, nil }
+
+// The end of a task's context does not hide a failure that is joined to it.
+func TestReports_FailureBesideTheEndOfTheContext(t *testing.T) {
+	r, err := runReporting(t, func(ctx context.Context) error {
+		sub, cancel := asyncio.WithCancel(ctx)
+		asyncio.CreateTask(sub, asyncio.Do(func(ctx context.Context) error {
+			return errors.Join(asyncio.Sleep(ctx, time.Hour), errTest)
+		}))
+		must(t, asyncio.Sleep(ctx, 0))
+		cancel()
+		return asyncio.Sleep(ctx, time.Second)
+	})
+	must(t, err)
+	equal(t, "reports", r.messages(), []string{"Task exception was never retrieved"})
+}

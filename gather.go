@@ -18,7 +18,7 @@ import (
 // a nil argument and [ErrDifferentLoop]. [Gather2] to [Gather4] take awaitables whose results differ in
 // type. Python: asyncio.gather.
 func Gather[T any, A Awaitable[T]](ctx context.Context, aws ...A) ([]T, error) {
-	children, err := gather[T](ctx, aws, false)
+	children, err := gather[T](ctx, aws, false, "Gather")
 	if err != nil {
 		return nil, err
 	}
@@ -39,7 +39,7 @@ type Result[T any] struct {
 // became of each, errors and cancellations too. Its own error says that it was misused or
 // that the calling task was cancelled; then it has waited for the children to end all the same.
 func GatherResults[T any, A Awaitable[T]](ctx context.Context, aws ...A) ([]Result[T], error) {
-	children, err := gather[T](ctx, aws, true)
+	children, err := gather[T](ctx, aws, true, "GatherResults")
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +57,7 @@ func Gather2[A, B any](ctx context.Context, a Awaitable[A], b Awaitable[B]) (A, 
 		fa *Future[A]
 		fb *Future[B]
 	)
-	if err := gatherMixed(ctx, argumentOf(a, &fa), argumentOf(b, &fb)); err != nil {
+	if err := gatherMixed(ctx, "Gather2", argumentOf(a, &fa), argumentOf(b, &fb)); err != nil {
 		return *new(A), *new(B), err
 	}
 	return fa.value, fb.value, nil
@@ -70,7 +70,7 @@ func Gather3[A, B, C any](ctx context.Context, a Awaitable[A], b Awaitable[B], c
 		fb *Future[B]
 		fc *Future[C]
 	)
-	if err := gatherMixed(ctx, argumentOf(a, &fa), argumentOf(b, &fb), argumentOf(c, &fc)); err != nil {
+	if err := gatherMixed(ctx, "Gather3", argumentOf(a, &fa), argumentOf(b, &fb), argumentOf(c, &fc)); err != nil {
 		return *new(A), *new(B), *new(C), err
 	}
 	return fa.value, fb.value, fc.value, nil
@@ -84,7 +84,7 @@ func Gather4[A, B, C, D any](ctx context.Context, a Awaitable[A], b Awaitable[B]
 		fc *Future[C]
 		fd *Future[D]
 	)
-	if err := gatherMixed(ctx, argumentOf(a, &fa), argumentOf(b, &fb), argumentOf(c, &fc), argumentOf(d, &fd)); err != nil {
+	if err := gatherMixed(ctx, "Gather4", argumentOf(a, &fa), argumentOf(b, &fb), argumentOf(c, &fc), argumentOf(d, &fd)); err != nil {
 		return *new(A), *new(B), *new(C), *new(D), err
 	}
 	return fa.value, fb.value, fc.value, fd.value, nil
@@ -117,12 +117,12 @@ type mixed []*future
 func (c mixed) len() int         { return len(c) }
 func (c mixed) at(i int) *future { return c[i] }
 
-func gather[T any, A Awaitable[T]](ctx context.Context, aws []A, all bool) (futures[T], error) {
-	t, err := enter(ctx, "Gather")
+func gather[T any, A Awaitable[T]](ctx context.Context, aws []A, all bool, caller string) (futures[T], error) {
+	t, err := enter(ctx, caller)
 	if err != nil {
 		return nil, err
 	}
-	if err := checkChildren[T](t.loop(), aws); err != nil {
+	if err := checkChildren[T](t.loop(), aws, caller); err != nil {
 		return nil, err
 	}
 	fs := startChildren[T](ctx, t.loop(), aws)
@@ -131,7 +131,7 @@ func gather[T any, A Awaitable[T]](ctx context.Context, aws []A, all bool) (futu
 
 // A gatherArgument is one argument of a gathering of several types. All are checked before one is started.
 type gatherArgument struct {
-	check func(l *EventLoop) error
+	check func(l *EventLoop, caller string) error
 	start func(ctx context.Context, l *EventLoop) *future
 }
 
@@ -139,7 +139,7 @@ type gatherArgument struct {
 func argumentOf[T any](a Awaitable[T], f **Future[T]) gatherArgument {
 	aws := []Awaitable[T]{a}
 	return gatherArgument{
-		check: func(l *EventLoop) error { return checkChildren[T](l, aws) },
+		check: func(l *EventLoop, caller string) error { return checkChildren[T](l, aws, caller) },
 		start: func(ctx context.Context, l *EventLoop) *future {
 			*f = startChildren[T](ctx, l, aws)[0]
 			return &(*f).future
@@ -147,13 +147,13 @@ func argumentOf[T any](a Awaitable[T], f **Future[T]) gatherArgument {
 	}
 }
 
-func gatherMixed(ctx context.Context, args ...gatherArgument) error {
-	t, err := enter(ctx, "Gather")
+func gatherMixed(ctx context.Context, caller string, args ...gatherArgument) error {
+	t, err := enter(ctx, caller)
 	if err != nil {
 		return err
 	}
 	for _, arg := range args {
-		if err := arg.check(t.loop()); err != nil {
+		if err := arg.check(t.loop(), caller); err != nil {
 			return err
 		}
 	}
@@ -165,20 +165,21 @@ func gatherMixed(ctx context.Context, args ...gatherArgument) error {
 }
 
 // checkChildren refuses what cannot be gathered. Nothing has been started then.
-func checkChildren[T any, A Awaitable[T]](l *EventLoop, aws []A) error {
+func checkChildren[T any, A Awaitable[T]](l *EventLoop, aws []A, caller string) error {
 	for _, a := range aws {
 		switch a := any(a).(type) {
 		case nil:
-			return fmt.Errorf("%w: nil awaitable (in Gather)", ErrInvalidArgument)
+			return fmt.Errorf("%w: nil awaitable (in %s)", ErrInvalidArgument, caller)
 		case Coroutine[T]:
 			if a == nil {
-				return fmt.Errorf("%w: nil coroutine (in Gather)", ErrInvalidArgument)
+				return fmt.Errorf("%w: nil coroutine (in %s)", ErrInvalidArgument, caller)
 			}
 		case AnyFuture:
 			if isNil(a) {
-				return fmt.Errorf("%w: nil future (in Gather)", ErrInvalidArgument)
-			} else if a.core().loop != l {
-				return fmt.Errorf("%w: %v (in Gather)", ErrDifferentLoop, a)
+				return fmt.Errorf("%w: nil future (in %s)", ErrInvalidArgument, caller)
+			}
+			if err := l.checkFuture(a, caller); err != nil {
+				return err
 			}
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -148,8 +149,16 @@ func TestGatherMixed_Misuse(t *testing.T) {
 			"no loop":       {third(asyncio.Gather2(context.Background(), ok, ok)), asyncio.ErrNoRunningLoop},
 			"nil context":   {third(asyncio.Gather2(nil, ok, ok)), asyncio.ErrInvalidArgument}, //nolint:staticcheck // that is the test
 		} {
-			if !errors.Is(c.err, c.want) {
-				t.Errorf("%s: %v, want %v", what, c.err, c.want)
+			if !errors.Is(c.err, c.want) || !strings.Contains(c.err.Error(), "(in Gather2)") {
+				t.Errorf("%s: %v, want %v in Gather2", what, c.err, c.want)
+			}
+		}
+		_, _, _, err3 := asyncio.Gather3(ctx, ok, ok, strange)
+		_, _, _, _, err4 := asyncio.Gather4(ctx, ok, ok, ok, strange)
+		_, errs := asyncio.GatherResults(ctx, strange)
+		for name, err := range map[string]error{"Gather3": err3, "Gather4": err4, "GatherResults": errs} {
+			if err == nil || !strings.Contains(err.Error(), "(in "+name+")") {
+				t.Errorf("%s: %v", name, err)
 			}
 		}
 		settle(t, ctx)

@@ -76,18 +76,19 @@ func (l *EventLoop) CallSoon(fn func()) *Handle {
 // delay that is not positive is due at once, in the next iteration; one that reaches
 // past the end of time never is. See [EventLoop.CallSoon] for the rest.
 func (l *EventLoop) CallLater(d time.Duration, fn func()) *TimerHandle {
-	return l.callAt(after(l.Time(), d), fn, "CallLater")
+	l.mustBeCallable(fn, "CallLater")
+	return l.callAt(l.after(d), fn)
 }
 
 // CallAt schedules fn for when the loop's clock, [EventLoop.Time], reads when; never before.
 // Callbacks due at the same time run in the order they were scheduled. See
 // [EventLoop.CallSoon] for the rest.
 func (l *EventLoop) CallAt(when time.Duration, fn func()) *TimerHandle {
-	return l.callAt(when, fn, "CallAt")
+	l.mustBeCallable(fn, "CallAt")
+	return l.callAt(when, fn)
 }
 
-func (l *EventLoop) callAt(when time.Duration, fn func(), caller string) *TimerHandle {
-	l.mustBeCallable(fn, caller)
+func (l *EventLoop) callAt(when time.Duration, fn func()) *TimerHandle {
 	h := &TimerHandle{Handle: Handle{loop: l, fn: fn, created: l.created(), ctx: l.currentContext()}}
 	h.timer = timer{when: when, cb: h}
 	l.setTimer(&h.timer)

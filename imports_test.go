@@ -37,13 +37,16 @@ const importPolicy = `
 # Simulation reaches the loop through the seam, and sees nothing else of its inside.
 ./sim < std, ., ./internal/driver
 
+# HTTP is for those who want it, and a user of the loop like any other.
+./asynciohttp < std, .
+
 # Scenarios are programs like any other: beyond the public interface they have only the clock, which
 # counts iterations for them.
 ./internal/scenario < std, ., ./internal/driver
 ./internal/scenario/cmd/... < std, ./internal/scenario
 
 # Examples show what users can write: the public packages are all they have.
-./examples/... < std, ., ./sim
+./examples/... < std, ., ./sim, ./asynciohttp
 
 # The command is a user too. What it needs beyond the library stays in its module.
 ./cmd/... < std, ., ./sim, ./examples/..., ./cmd/..., third-party

@@ -94,7 +94,7 @@ func (c *CapacityLimiter) acquire(ctx context.Context, t *task, borrower any, ca
 			c.wake()
 		}
 	}()
-	err = c.queue.join(ctx, t, w, c)
+	err = c.queue.waitWith(ctx, t, w, c)
 	acquired = err == nil
 	return err
 }
@@ -180,8 +180,9 @@ func (c *CapacityLimiter) wake() {
 func (c *CapacityLimiter) Release(ctx context.Context) {
 	l := loopOf(ctx)
 	if l == nil {
-		panic(fmt.Errorf("%w (in Release)", ErrNoRunningLoop))
+		panic(noLoop(ctx, "Release"))
 	}
+	l.mustNotBeForeign("Release")
 	if l.current == nil {
 		panic(fmt.Errorf("%w (in Release)", ErrNotInTask))
 	}

@@ -108,17 +108,21 @@ func (l *Lock) Release() {
 	if !l.mustBeLocked("Release") {
 		return
 	}
-	l.mustBeOwner("Release")
 	l.locked, l.owner = false, nil
 	l.queue.wakeFirst()
 }
 
-// mustBeLocked panics if the lock is not locked, but reports false for P4.
+// mustBeLocked panics if the lock is not locked, but reports false for P4, and if its owner's loop is
+// not the caller's.
 func (l *Lock) mustBeLocked(caller string) bool {
-	if !l.locked && !l.unwinding() {
-		panic(notLocked(caller))
+	if !l.locked {
+		if !l.unwinding() {
+			panic(notLocked(caller))
+		}
+		return false
 	}
-	return l.locked
+	l.owner.loop().mustNotBeForeign(caller)
+	return true
 }
 
 func notLocked(caller string) error {

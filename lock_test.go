@@ -532,6 +532,56 @@ func TestLocks_Misuse(t *testing.T) {
 	}
 }
 
+// What has served a loop belongs to it until that is closed: in debug mode a foreign call is refused
+// also while no task waits, by a primitive as by a queue.
+func TestLocks_ForeignGoroutineWithoutWaiters(t *testing.T) {
+	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
+		var never, l asyncio.Lock
+		var e asyncio.Event
+		c := asyncio.NewCondition(nil)
+		s := asyncio.NewSemaphore(0)
+		bounded := asyncio.NewBoundedSemaphore(1)
+		lim := asyncio.NewCapacityLimiter(1)
+		q := asyncio.NewQueue[int](0)
+		must(t, l.Acquire(ctx))
+		must(t, bounded.Acquire(ctx))
+		must(t, lim.AcquireOnBehalfOf(ctx, 1))
+		var tasks []*asyncio.Task[asyncio.None]
+		for _, wait := range []func(context.Context) error{l.Acquire, e.Wait, s.Acquire, bounded.Acquire, lim.Acquire, q.Join,
+			func(ctx context.Context) error { _, err := q.Get(ctx); return err }} {
+			tasks = append(tasks, spawn(ctx, wait))
+		}
+		must(t, q.PutNowait(1))
+		iterate(t, ctx, 1)
+		for _, task := range tasks {
+			task.Cancel()
+		}
+		iterate(t, ctx, 2)
+		must(t, never.Acquire(ctx)) // its owner has a loop
+		must(t, c.Acquire(ctx))
+		_, err := asyncio.ToThread(ctx, func(context.Context) (asyncio.None, error) {
+			for name, fn := range map[string]func(){
+				"Lock": l.Release, "Lock nobody waited for": never.Release, "Event": e.Set, "Clear": e.Clear, "Semaphore": s.Release,
+				"BoundedSemaphore": bounded.Release, "CapacityLimiter": func() { lim.ReleaseOnBehalfOf(1) },
+				"SetTotalTokens": func() { lim.SetTotalTokens(5) }, "Notify": func() { c.Notify(1) }, "NotifyAll": c.NotifyAll,
+				"TaskDone": q.TaskDone, "Shutdown": func() { q.Shutdown(false) },
+			} {
+				if err := panicOf(fn); !errors.Is(err, asyncio.ErrForeignGoroutine) {
+					t.Errorf("%s: %v, want ErrForeignGoroutine", name, err)
+				}
+			}
+			return asyncio.None{}, nil
+		})
+		is(t, "locked", l.Locked() && never.Locked() && c.Locked(), true)
+		l.Release()
+		never.Release()
+		c.Release()
+		bounded.Release()
+		return err
+	}), asyncio.Debug(true))
+	must(t, err)
+}
+
 // Waking a task of a loop that waits, from a goroutine that is not the loop's, is refused.
 func TestLocks_ForeignGoroutine(t *testing.T) {
 	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {

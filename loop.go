@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -34,6 +35,10 @@ import (
 //	L5 Where CPython appends from another thread straight to the queue, here the
 //	   inbox is emptied into it before anything else is appended, so the order between
 //	   what a goroutine sent and what happened after it on the loop is the same.
+//	L6 I/O that is ready is taken in between the inbox and the timers: always when the loop would wait, and while it
+//	   is busy after pollSteps steps or before a timer fires, if pollInterval has passed since. CPython asks the kernel in
+//	   every iteration. Here a busy loop spends a few hundredths of its time on that, I/O waits for at most pollSteps steps
+//	   longer, and no timer overtakes I/O that was ready pollInterval before it.
 type EventLoop struct {
 	drv      driver.Driver
 	chooser  driver.Chooser  // nil: first in, first out
@@ -72,6 +77,16 @@ type EventLoop struct {
 	rootClock             clockContext    // parent of the clockContexts made from ctx
 
 	channels []*channelWait // oldest first; on a polling driver
+
+	sockets   driver.Sockets // once any have been asked for
+	watched   map[uintptr]*descriptorWatch
+	iteration uint64
+	steps     int           // since the driver was last asked, or might have been (L6)
+	polled    time.Duration // when it was
+
+	processes processList
+	signals   map[os.Signal]*signalHandler
+	stopper   *stopper // of the run, if it handles signals
 
 	exceptionHandler func(*EventLoop, ExceptionContext)
 	taskFactory      TaskFactory
@@ -243,19 +258,32 @@ func (l *EventLoop) beginIteration() bool {
 			return false
 		}
 		l.iterated = true
+		l.iteration++
 		if l.observer != nil {
 			l.observer.BeginIteration()
 		}
 		l.takeIn()
+		looked := l.sockets == nil
 		if l.ready.n == 0 && !l.stopping {
+			looked = true
 			if !l.park() {
 				l.halted = true
 				return false
 			}
 			l.takeIn()
+		} else if !looked && (l.steps >= pollSteps || l.stopping) {
+			l.poll(l.drv.Now())
+			looked = true
 		}
-		l.takeDue()
+		if len(l.timers) > 0 {
+			now := l.drv.Now()
+			if !looked && l.timers[0].when <= now {
+				l.poll(now)
+			}
+			l.takeDue(now)
+		}
 		l.todo = l.ready.n
+		l.steps += l.todo
 		if l.todo > 0 {
 			return true
 		}
@@ -275,12 +303,8 @@ func (l *EventLoop) takeIn() {
 	}
 }
 
-// takeDue schedules the timers that are due.
-func (l *EventLoop) takeDue() {
-	if len(l.timers) == 0 {
-		return
-	}
-	now := l.drv.Now()
+// takeDue schedules the timers that are due at now.
+func (l *EventLoop) takeDue(now time.Duration) {
 	for len(l.timers) > 0 && l.timers[0].when <= now {
 		l.schedule(l.timers.pop().cb, nil)
 	}
@@ -298,6 +322,7 @@ func (l *EventLoop) park() bool {
 	}
 	guard := l.guard.Load()
 	l.guard.Store(guardParked)
+	l.steps = 0
 	var err error
 	if len(l.channels) > 0 {
 		err = l.waitOrListen(until)
@@ -311,6 +336,24 @@ func (l *EventLoop) park() bool {
 		panic(fmt.Errorf("asyncio: waiting for events: %w", err))
 	}
 	return err == nil
+}
+
+const (
+	pollSteps    = 16
+	pollInterval = 50 * time.Microsecond
+)
+
+// poll is L6 for a busy loop. It is all right that time is looked at only now and then: a step takes
+// a tenth of a microsecond or as long as it likes.
+func (l *EventLoop) poll(now time.Duration) {
+	l.steps = 0
+	if now-l.polled < pollInterval && !l.stopping {
+		return
+	}
+	l.polled = now
+	if err := l.sockets.Poll(); err != nil {
+		panic(fmt.Errorf("asyncio: looking for events: %w", err))
+	}
 }
 
 // next takes the callback to run next off the queue.
@@ -339,7 +382,7 @@ func (l *EventLoop) choose() {
 			l.observer.BeginIteration()
 		}
 		l.takeIn()
-		l.takeDue()
+		l.takeDue(l.drv.Now())
 		l.todo = l.ready.n
 	}
 	if k > 0 {
@@ -375,9 +418,11 @@ func (l *EventLoop) setTimer(t *timer) {
 //   - reports each task that is not done ("Task was destroyed but it is pending!"), unwinds
 //     it, so that its deferred functions run, and lets it end cancelled. An await in
 //     such a function fails with [ErrLoopClosed]. A task that had not started does not start;
+//   - kills subprocesses with their groups and waits for them, unless they are detached;
 //   - fails what goroutines still wait for ([RunCoroutineThreadsafe]) with ErrLoopClosed;
 //   - reports errors that nobody retrieved;
-//   - drops callbacks and timers, and shuts the default executor down without waiting.
+//   - drops callbacks and timers, shuts the default executor down without waiting, and closes the connections and
+//     listeners that are left.
 //
 // Closing a closed loop does nothing. It returns [ErrLoopRunning] if the loop is running.
 func (l *EventLoop) Close() error {
@@ -412,18 +457,22 @@ func (l *EventLoop) Close() error {
 	for t := l.firstTask; t != nil; t = l.firstTask {
 		l.destroy(t)
 	}
+	l.removeSignalHandlers()
+	l.endProcesses()
 	l.ready.sift(&dropped)
 	for dropped.n > 0 {
 		if e := dropped.pop(); e.fut != nil {
-			settle(e.cb, e.fut)
+			if s, ok := e.cb.(settler); ok {
+				s.settle(e.fut)
+			}
 		}
 	}
 	l.reports.flush(l)
 	if l.executor != nil {
-		l.executor.Shutdown(false)
+		l.reportShutdown(shutDown(l.executor, false))
 	}
 	if l.ownExecutor != nil {
-		l.ownExecutor.Shutdown(false)
+		l.reportShutdown(shutDown(l.ownExecutor, false))
 	}
 	for w := l.firstWatch; w != nil; w = l.firstWatch {
 		w.close()
@@ -445,9 +494,3 @@ func (l *EventLoop) Close() error {
 // A settler is a done callback that someone outside the loop waits for. It is told
 // the outcome even when the loop closes before the callback's turn.
 type settler interface{ settle(*future) }
-
-func settle(cb callback, f *future) {
-	if s, ok := cb.(settler); ok {
-		s.settle(f)
-	}
-}

@@ -243,6 +243,8 @@ func TestMisuse_ForeignGoroutine(t *testing.T) {
 			"CallLater":       panicOf(func() { l.CallLater(1, func() {}) }),
 			"TimerHandle":     panicOf(h.Cancel),
 			"Stop":            panicOf(l.Stop),
+			"CurrentTask":     panicOf(func() { asyncio.CurrentTask(ctx) }),
+			"AllTasks":        panicOf(func() { asyncio.AllTasks(ctx) }),
 			"WithTimeout":     panicOf(func() { _, cancel := asyncio.WithTimeout(ctx, 1); cancel() }),
 		}
 	}

@@ -28,18 +28,18 @@ import (
 //   - a [CancelledError] if the calling task was cancelled while it waited;
 //   - the cause of ctx if that is done, before or while it waited;
 //   - [ErrNotInTask], [ErrNoRunningLoop], [ErrForeignGoroutine], [ErrDifferentLoop] (Q5), and
-//     [ErrInvalidArgument] for a nil context.
+//     [ErrInvalidArgument] for a nil context or a queue that was not made with NewQueue and its like.
 //
 // With any error the call has had no effect.
 type Queue[T any] struct {
 	_       noCopy
+	binding // Q5
 	name    string
 	maxsize int
 	items   store[T]
 
 	getters, putters waitQueue
 	joiners          waitQueue
-	loop             *EventLoop // Q5
 	unfinished       int
 	down             bool // Shutdown was called
 }
@@ -76,36 +76,67 @@ func NewPriorityQueue[T any](maxsize int, compare func(a, b T) int) *PriorityQue
 }
 
 // Qsize returns the number of values in the queue. It does not suspend. Python: qsize.
-func (q *Queue[T]) Qsize() int { return q.items.len() }
+func (q *Queue[T]) Qsize() int {
+	q.mustBeMade("Qsize")
+	return q.items.len()
+}
 
 // Maxsize returns the number of values that the queue can hold, as NewQueue was given it. Any
 // goroutine may call it. Python: maxsize.
 func (q *Queue[T]) Maxsize() int { return q.maxsize }
 
 // Empty reports whether there is no value in the queue. It does not suspend. Python: empty.
-func (q *Queue[T]) Empty() bool { return q.items.len() == 0 }
+func (q *Queue[T]) Empty() bool {
+	q.mustBeMade("Empty")
+	return q.empty()
+}
+
+func (q *Queue[T]) empty() bool { return q.items.len() == 0 }
 
 // Full reports whether a Put would have to wait. It does not suspend. Python: full.
-func (q *Queue[T]) Full() bool { return q.maxsize > 0 && q.items.len() >= q.maxsize }
+func (q *Queue[T]) Full() bool {
+	q.mustBeMade("Full")
+	return q.full()
+}
+
+func (q *Queue[T]) full() bool { return q.maxsize > 0 && q.items.len() >= q.maxsize }
+
+// checkMade refuses a zero queue: what its order would be cannot be told.
+func (q *Queue[T]) checkMade(caller string) error {
+	if q.items == nil {
+		return zeroQueue(caller)
+	}
+	return nil
+}
+
+func (q *Queue[T]) mustBeMade(caller string) {
+	if q.items == nil {
+		panic(zeroQueue(caller))
+	}
+}
+
+func zeroQueue(caller string) error {
+	return fmt.Errorf("%w: a zero queue: make one with NewQueue, NewLifoQueue or NewPriorityQueue (in %s)", ErrInvalidArgument, caller)
+}
 
 // Put puts v into the queue. It suspends the calling task while the queue is full, and only then.
 // A cancel that arrives while it waits ends the wait, and v has not been put. It returns
 // [ErrQueueShutDown] if the queue is shut down, also meanwhile, and otherwise what [Queue] says.
 // Python: put.
 func (q *Queue[T]) Put(ctx context.Context, v T) error {
-	t, err := enter(ctx, "Put")
+	t, err := q.enter(ctx, "Put")
 	if err != nil {
 		return err
 	}
-	for q.Full() {
+	for q.full() {
 		if q.down {
 			return ErrQueueShutDown
 		}
-		if err := q.bind(t); err != nil {
+		if err := q.bind(t, "Put"); err != nil {
 			return err
 		}
 		if woken, err := q.putters.wait(ctx, t, q); err != nil {
-			if woken && !q.Full() {
+			if woken && !q.full() {
 				q.putters.dismissNext() // Q3
 			}
 			return err
@@ -124,11 +155,19 @@ func (q *Queue[T]) PutNowait(v T) error {
 	return q.put(v)
 }
 
+// enter is [enter] for a queue.
+func (q *Queue[T]) enter(ctx context.Context, caller string) (*task, error) {
+	if err := q.checkMade(caller); err != nil {
+		return nil, err
+	}
+	return enter(ctx, caller)
+}
+
 func (q *Queue[T]) put(v T) error {
 	if q.down {
 		return ErrQueueShutDown
 	}
-	if q.Full() {
+	if q.full() {
 		return ErrQueueFull
 	}
 	q.items.push(v)
@@ -143,19 +182,19 @@ func (q *Queue[T]) put(v T) error {
 // [Queue] says. Python: get.
 func (q *Queue[T]) Get(ctx context.Context) (T, error) {
 	var zero T
-	t, err := enter(ctx, "Get")
+	t, err := q.enter(ctx, "Get")
 	if err != nil {
 		return zero, err
 	}
-	for q.Empty() {
+	for q.empty() {
 		if q.down {
 			return zero, ErrQueueShutDown
 		}
-		if err := q.bind(t); err != nil {
+		if err := q.bind(t, "Get"); err != nil {
 			return zero, err
 		}
 		if woken, err := q.getters.wait(ctx, t, q); err != nil {
-			if woken && !q.Empty() {
+			if woken && !q.empty() {
 				q.getters.dismissNext() // Q3
 			}
 			return zero, err
@@ -176,7 +215,7 @@ func (q *Queue[T]) GetNowait() (T, error) {
 }
 
 func (q *Queue[T]) get() (T, error) {
-	if q.Empty() {
+	if q.empty() {
 		var zero T
 		if q.down {
 			return zero, ErrQueueShutDown
@@ -237,14 +276,14 @@ func (q *Queue[T]) finish() {
 // does not hold it back. A cancel that arrives while it waits ends the wait. The errors are those
 // that [Queue] lists; a Shutdown is none. Python: join.
 func (q *Queue[T]) Join(ctx context.Context) error {
-	t, err := enter(ctx, "Join")
+	t, err := q.enter(ctx, "Join")
 	if err != nil {
 		return err
 	}
 	if q.unfinished == 0 {
 		return nil
 	}
-	if err := q.bind(t); err != nil {
+	if err := q.bind(t, "Join"); err != nil {
 		return err
 	}
 	_, err = q.joiners.wait(ctx, t, q)
@@ -260,7 +299,7 @@ func (q *Queue[T]) Shutdown(immediate bool) {
 	q.mustBeOwner("Shutdown")
 	q.down = true
 	if immediate {
-		for !q.Empty() {
+		for !q.empty() {
 			q.items.pop()
 			if q.unfinished > 0 { // TaskDone may have come before its Get
 				q.finish()
@@ -286,6 +325,7 @@ type QueueStatistics struct {
 // cancelled as waiting until it has left. It does not suspend; a callback may call it. Python has
 // no counterpart.
 func (q *Queue[T]) Statistics() QueueStatistics {
+	q.mustBeMade("Statistics")
 	return QueueStatistics{
 		Size:       q.items.len(),
 		Maxsize:    q.maxsize,
@@ -300,6 +340,9 @@ func (q *Queue[T]) Statistics() QueueStatistics {
 // String returns Python's str: <Queue maxsize=2 _queue=[1, 2] _putters[1] tasks=2>. Of many values
 // it shows the first.
 func (q *Queue[T]) String() string {
+	if q.items == nil {
+		return "<Queue, zero>"
+	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "<%s maxsize=%d", q.name, q.maxsize)
 	if n := q.items.len(); n > 0 {
@@ -336,159 +379,16 @@ func (q *Queue[T]) String() string {
 // queueReprMax is how many values String shows.
 const queueReprMax = 20
 
-// bind is Q5, for a task that is about to wait.
-func (q *Queue[T]) bind(t *task) error {
-	if l := t.loop(); q.loop != l {
-		if q.loop != nil && !q.loop.closed.Load() {
-			return fmt.Errorf("%w: %v", ErrDifferentLoop, q)
-		}
-		q.loop = l
-	}
-	return nil
-}
-
-// checkOwner tells foreign goroutines apart as far as the queue knows its loop. A closed loop has no
-// tasks that could wait, so the queue is then anybody's, and in deferred functions of tasks
-// that the loop unwinds it works to the end.
+// checkOwner is that of the binding, and for any queue that is to be changed.
 func (q *Queue[T]) checkOwner(caller string) error {
-	if q.loop == nil || q.loop.guard.Load() == guardClosed {
-		return nil
+	if err := q.checkMade(caller); err != nil {
+		return err
 	}
-	return q.loop.checkOwner(caller)
+	return q.binding.checkOwner(caller)
 }
 
 func (q *Queue[T]) mustBeOwner(caller string) {
 	if err := q.checkOwner(caller); err != nil {
 		panic(err)
 	}
-}
-
-// A store is what a queue keeps its values in, and with that the order in which it gives them.
-type store[T any] interface {
-	len() int
-	push(v T)
-	pop() T
-	at(i int) T // in the order in which Python shows them
-}
-
-// keepStore is the capacity up to which a store that has been emptied keeps its memory.
-const keepStore = 1024
-
-// ring is first in, first out.
-type ring[T any] struct {
-	buf  []T // its length is zero or a power of two
-	head int
-	n    int
-}
-
-func (r *ring[T]) len() int   { return r.n }
-func (r *ring[T]) at(i int) T { return r.buf[(r.head+i)&(len(r.buf)-1)] }
-
-func (r *ring[T]) push(v T) {
-	if r.n == len(r.buf) {
-		grown := make([]T, max(8, 2*r.n))
-		copied := copy(grown, r.buf[r.head:])
-		copy(grown[copied:], r.buf[:r.head])
-		r.buf, r.head = grown, 0
-	}
-	r.buf[(r.head+r.n)&(len(r.buf)-1)] = v
-	r.n++
-}
-
-func (r *ring[T]) pop() T {
-	var zero T
-	v := r.buf[r.head]
-	r.buf[r.head] = zero
-	r.head = (r.head + 1) & (len(r.buf) - 1)
-	if r.n--; r.n == 0 && len(r.buf) > keepStore {
-		*r = ring[T]{}
-	}
-	return v
-}
-
-// pile is last in, first out.
-type pile[T any] struct{ vs []T }
-
-func (p *pile[T]) len() int   { return len(p.vs) }
-func (p *pile[T]) at(i int) T { return p.vs[i] }
-func (p *pile[T]) push(v T)   { p.vs = append(p.vs, v) }
-
-func (p *pile[T]) pop() T {
-	var v T
-	n := len(p.vs) - 1
-	v, p.vs[n] = p.vs[n], v
-	p.vs = p.vs[:n]
-	if n == 0 && cap(p.vs) > keepStore {
-		p.vs = nil
-	}
-	return v
-}
-
-// heapq is smallest first. It lays its values out as Python's module of that name, so that String
-// shows them in the same order. It compares before it moves anything: a compare that panics
-// leaves it as it was.
-type heapq[T any] struct {
-	vs      []ranked[T]
-	compare func(a, b T) int
-	seq     uint64
-}
-
-// ranked is a value and when it was put, which decides among equal ones.
-type ranked[T any] struct {
-	v   T
-	seq uint64
-}
-
-func (h *heapq[T]) len() int   { return len(h.vs) }
-func (h *heapq[T]) at(i int) T { return h.vs[i].v }
-
-func (h *heapq[T]) before(a, b ranked[T]) bool {
-	c := h.compare(a.v, b.v)
-	return c < 0 || c == 0 && a.seq < b.seq
-}
-
-func (h *heapq[T]) push(v T) {
-	e := ranked[T]{v, h.seq}
-	i := len(h.vs)
-	for i > 0 && h.before(e, h.vs[(i-1)/2]) {
-		i = (i - 1) / 2
-	}
-	h.seq++
-	h.vs = append(h.vs, e)
-	for j := len(h.vs) - 1; j > i; j = (j - 1) / 2 {
-		h.vs[j] = h.vs[(j-1)/2]
-	}
-	h.vs[i] = e
-}
-
-func (h *heapq[T]) pop() T {
-	n := len(h.vs) - 1
-	last := h.vs[n]
-	// From the top down to a leaf, by way of the smaller child; up again to where last belongs; then
-	// everything above moves up by one, and the top falls out.
-	i := 0
-	for 2*i+1 < n {
-		child := 2*i + 1
-		if child+1 < n && !h.before(h.vs[child], h.vs[child+1]) {
-			child++
-		}
-		i = child
-	}
-	for i > 0 && h.before(last, h.vs[i]) {
-		i = (i - 1) / 2
-	}
-	out := last
-	if n > 0 {
-		out, h.vs[i] = h.vs[i], last
-		for i > 0 {
-			i = (i - 1) / 2
-			out, h.vs[i] = h.vs[i], out
-		}
-	}
-	h.vs[n] = ranked[T]{}
-	h.vs = h.vs[:n]
-	if n == 0 && cap(h.vs) > keepStore {
-		h.vs = nil
-	}
-	return out.v
 }

@@ -5,7 +5,8 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"sync/atomic"
+	"slices"
+	"sync"
 	"time"
 )
 
@@ -15,7 +16,8 @@ type RunOption struct {
 	shutdown *time.Duration
 	stall    *time.Duration
 	debug    int8 // 0: as the loop has it, 1: on, -1: off
-	signals  int8 // likewise; the default is on
+	sigint   int8 // likewise; the default is on
+	signals  []os.Signal
 }
 
 // Debug switches the debug mode of the loop; see [EventLoop.SetDebug].
@@ -31,7 +33,13 @@ func LoopFactory(factory func(context.Context) *EventLoop) RunOption {
 // time; see [Run]. Switch it off in a bubble of testing/synctest, and where the program has a
 // signal.Notify of its own for it: both would get the signal. If the program was started
 // with SIGINT ignored, as a background job of a shell script is, it stays ignored.
-func HandleSIGINT(enabled bool) RunOption { return RunOption{signals: onOff(enabled)} }
+func HandleSIGINT(enabled bool) RunOption { return RunOption{sigint: onOff(enabled)} }
+
+// HandleSignals makes these signals cancel the main task, besides what [HandleSIGINT] says of SIGINT: with SIGTERM
+// a service that is told to stop finishes what it has begun. All is as with SIGINT (see [Run]), but for
+// the error: if main ends cancelled, Run returns a [*SignalError], and [ErrKeyboardInterrupt] for SIGINT alone. After the
+// first of the signals, whichever it was, all have their usual effect again.
+func HandleSignals(sigs ...os.Signal) RunOption { return RunOption{signals: sigs} }
 
 // ShutdownTimeout bounds how long closing the runner waits for the jobs of the default
 // executor; one that is not positive does not wait. The default is CPython's, five minutes.
@@ -60,7 +68,7 @@ const executorJoinTimeout = 300 * time.Second
 //
 // SIGINT cancels main; if it ends cancelled, Run returns [ErrKeyboardInterrupt]. From then on
 // SIGINT has its usual effect again, so a second one ends the program at once. Of several
-// runs at a time only the first handles it; see [HandleSIGINT].
+// runs at a time only the first handles it; see [HandleSIGINT], and [HandleSignals] for SIGTERM and others.
 //
 // A panic of main is reported and returned as a [*PanicError]. If a task calls t.FailNow, all
 // is cleaned up and then the calling goroutine exits too. Python: asyncio.run.
@@ -70,7 +78,7 @@ func Run[T any](ctx context.Context, main Coroutine[T], opts ...RunOption) (_ T,
 		return zero, err
 	}
 	r := NewRunner(ctx, opts...)
-	defer func() { err = join(err, r.Close()) }()
+	defer func() { err = joinErrors(err, r.Close()) }()
 	return RunIn(r, main)
 }
 
@@ -113,9 +121,10 @@ func NewRunner(ctx context.Context, opts ...RunOption) *Runner {
 		if o.debug != 0 {
 			r.opts.debug = o.debug
 		}
-		if o.signals != 0 {
-			r.opts.signals = o.signals
+		if o.sigint != 0 {
+			r.opts.sigint = o.sigint
 		}
+		r.opts.signals = append(r.opts.signals, o.signals...)
 	}
 	return r
 }
@@ -160,79 +169,156 @@ func RunIn[T any](r *Runner, main Coroutine[T]) (T, error) {
 		return zero, fmt.Errorf("%w: RunIn was called from a task", ErrLoopRunning)
 	}
 	t := CreateTask(l.Context(), main)
-	var s *sigint
-	if r.opts.signals > 0 || r.opts.signals == 0 && !l.drv.Polls() {
-		s = listenForSIGINT(l, &t.task)
-		defer s.stop()
+	signals := r.opts.signals
+	if r.opts.sigint > 0 || r.opts.sigint == 0 && !l.drv.Polls() {
+		signals = append([]os.Signal{os.Interrupt}, signals...)
 	}
+	s := listenForSignals(l, &t.task, signals)
+	l.stopper = s
+	for sig := range l.signals {
+		s.pause(sig)
+	}
+	defer func() {
+		s.stop()
+		l.stopper = nil
+	}()
 	v, err := RunUntilComplete(l, t)
 	switch s.stop(); {
 	case s.came() && !s.accepted: // main was done already
-		return v, join(ErrKeyboardInterrupt, err)
+		return v, joinErrors(stoppedBy(s.got), err)
 	case s.came() && t.Cancelled() && t.Uncancel() == 0:
-		return v, fmt.Errorf("%w: %w", ErrKeyboardInterrupt, err)
+		return v, fmt.Errorf("%w: %w", stoppedBy(s.got), err)
 	}
 	return v, err
 }
 
-// sigintTaken is set while a run handles SIGINT.
-var sigintTaken atomic.Bool
-
-// A sigint cancels a task at the first SIGINT and then stops listening, which gives the
-// signal its default effect back. A nil sigint does nothing.
-type sigint struct {
-	signals     chan os.Signal
-	over, ended chan struct{}
-	got         bool // valid once ended
-	accepted    bool // the cancel, by the task; the loop's
-	stopped     bool
+func stoppedBy(sig os.Signal) error {
+	if sig == os.Interrupt {
+		return ErrKeyboardInterrupt
+	}
+	return &SignalError{Signal: sig}
 }
 
-// listenForSIGINT returns nil if another run listens or the signal is ignored.
-func listenForSIGINT(l *EventLoop, t *task) *sigint {
-	if signal.Ignored(os.Interrupt) || !sigintTaken.CompareAndSwap(false, true) {
+// signalsTaken are those that a run handles.
+var signalsTaken struct {
+	sync.Mutex
+	sigs []os.Signal
+}
+
+// takeSignals returns those of sigs that are neither ignored nor handled by another run.
+func takeSignals(sigs []os.Signal) []os.Signal {
+	signalsTaken.Lock()
+	defer signalsTaken.Unlock()
+	var taken []os.Signal
+	for _, sig := range sigs {
+		if sig != nil && !signal.Ignored(sig) && !slices.Contains(signalsTaken.sigs, sig) {
+			signalsTaken.sigs = append(signalsTaken.sigs, sig)
+			taken = append(taken, sig)
+		}
+	}
+	return taken
+}
+
+func giveSignals(sigs []os.Signal) {
+	signalsTaken.Lock()
+	defer signalsTaken.Unlock()
+	signalsTaken.sigs = slices.DeleteFunc(signalsTaken.sigs, func(sig os.Signal) bool { return slices.Contains(sigs, sig) })
+}
+
+// A stopper cancels a task at the first of some signals and then stops listening, which gives the
+// signals their default effect back. A nil stopper does nothing.
+type stopper struct {
+	handles     []os.Signal
+	signals     chan os.Signal
+	over, ended chan struct{}
+	got         os.Signal // valid once ended
+	accepted    bool      // the cancel, by the task; the loop's
+	stopped     bool
+
+	mu     sync.Mutex
+	paused []os.Signal // are left to handlers of the loop; guarded by mu
+}
+
+// listenForSignals returns nil if there is none to listen for.
+func listenForSignals(l *EventLoop, t *task, sigs []os.Signal) *stopper {
+	handles := takeSignals(sigs)
+	if len(handles) == 0 {
 		return nil
 	}
-	s := &sigint{signals: make(chan os.Signal, 1), over: make(chan struct{}), ended: make(chan struct{})}
-	signal.Notify(s.signals, os.Interrupt)
+	s := &stopper{handles: handles, signals: make(chan os.Signal, maxPendingSignals), over: make(chan struct{}), ended: make(chan struct{})}
+	signal.Notify(s.signals, handles...)
 	go func() {
 		defer close(s.ended)
-		select {
-		case <-s.signals:
-			signal.Stop(s.signals)
-			s.got = true
+		over := false
+		for s.got == nil && !over {
+			select {
+			case sig := <-s.signals:
+				s.take(sig)
+			case <-s.over:
+				over = true
+			}
+		}
+		signal.Stop(s.signals)
+		if !over {
 			_, _ = l.CallSoonThreadsafe(func() { s.accepted = t.fut.Cancel() })
+		}
+		for {
 			select {
-			case <-s.signals: // a second one, between the first and Stop
-				if p, err := os.FindProcess(os.Getpid()); err == nil {
-					_ = p.Signal(os.Interrupt)
+			case sig := <-s.signals: // before Stop
+				if s.got == nil {
+					s.take(sig)
+				} else if p, err := os.FindProcess(os.Getpid()); err == nil && !over {
+					_ = p.Signal(sig) // a second one
 				}
+				continue
 			default:
 			}
-		case <-s.over:
-			signal.Stop(s.signals)
-			select {
-			case <-s.signals:
-				s.got = true
-			default:
-			}
+			return
 		}
 	}()
 	return s
 }
 
+// take notes that sig came, unless it is left to somebody else.
+func (s *stopper) take(sig os.Signal) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !slices.Contains(s.paused, sig) {
+		s.got = sig
+	}
+}
+
+// pause leaves sig to somebody else, who listens already, so that there is no moment at which it
+// has its default effect.
+func (s *stopper) pause(sig os.Signal) {
+	if s != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.paused = append(s.paused, sig)
+	}
+}
+
+// resume undoes pause.
+func (s *stopper) resume(sig os.Signal) {
+	if s != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.paused = slices.DeleteFunc(s.paused, func(p os.Signal) bool { return p == sig })
+	}
+}
+
 // stop ends listening, if it has not ended.
-func (s *sigint) stop() {
+func (s *stopper) stop() {
 	if s != nil && !s.stopped {
 		s.stopped = true
 		close(s.over)
 		<-s.ended
-		sigintTaken.Store(false)
+		giveSignals(s.handles)
 	}
 }
 
-// came reports whether the signal came. It is for after stop.
-func (s *sigint) came() bool { return s != nil && s.got }
+// came reports whether a signal came. It is for after stop.
+func (s *stopper) came() bool { return s != nil && s.got != nil }
 
 // Close cancels all tasks of the runner's loop, oldest first, waits for them, reports those that
 // fail, shuts the default executor down and closes the loop. Closing a closed runner does
@@ -250,7 +336,7 @@ func (r *Runner) Close() (err error) {
 	if l == nil || l.IsClosed() {
 		return nil
 	}
-	defer func() { err = join(err, l.Close()) }()
+	defer func() { err = joinErrors(err, l.Close()) }()
 	timeout := executorJoinTimeout
 	if r.opts.shutdown != nil {
 		timeout = *r.opts.shutdown
@@ -258,7 +344,7 @@ func (r *Runner) Close() (err error) {
 	if l.firstTask == nil && l.executor == nil {
 		return nil
 	}
-	return join(cancelAllTasks(l), shutdownExecutor(l, timeout))
+	return joinErrors(cancelAllTasks(l), shutdownExecutor(l, timeout))
 }
 
 func cancelAllTasks(l *EventLoop) error {
@@ -337,8 +423,8 @@ func RunUntilComplete[T any](l *EventLoop, a Awaitable[T]) (T, error) {
 		return zero, fmt.Errorf("%w: nil coroutine (in RunUntilComplete)", ErrInvalidArgument)
 	}
 	f := EnsureFuture(l.Context(), a)
-	if f.loop != l {
-		return zero, fmt.Errorf("%w (in RunUntilComplete)", ErrDifferentLoop)
+	if err := l.checkFuture(f, "RunUntilComplete"); err != nil {
+		return zero, err
 	}
 	return runUntilComplete(l, f)
 }

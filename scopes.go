@@ -44,9 +44,6 @@ func failAfter(ctx context.Context, d time.Duration, body func(ctx context.Conte
 // limit runs body for d. If the end of that time is what body's error says, it returns
 // also the cause that the context ended with.
 func limit(ctx context.Context, d time.Duration, body func(ctx context.Context) error, caller string) (*TimeoutError, error) {
-	if ctx == nil {
-		return nil, fmt.Errorf("%w: nil context (in %s)", ErrInvalidArgument, caller)
-	}
 	if body == nil {
 		return nil, fmt.Errorf("%w: nil function (in %s)", ErrInvalidArgument, caller)
 	}
@@ -56,7 +53,7 @@ func limit(ctx context.Context, d time.Duration, body func(ctx context.Context) 
 	}
 	c := newClockContext(ctx, caller)
 	// The cause is this scope's own, so a scope can tell its end from that of one around it.
-	cause := &TimeoutError{When: after(t.loop().Time(), d)}
+	cause := &TimeoutError{When: t.loop().after(d)}
 	if cause.When != Forever {
 		c.setDeadline(cause.When, cause)
 	}
@@ -78,9 +75,8 @@ func isEndOf(ctx context.Context, err error) bool {
 		return false
 	}
 	cause := context.Cause(ctx)
-	comparable := reflect.TypeOf(cause).Comparable()
 	for err != nil {
-		if err == context.Canceled || err == context.DeadlineExceeded || comparable && err == cause {
+		if same(err, context.Canceled) || same(err, context.DeadlineExceeded) || same(err, cause) {
 			return true
 		}
 		u, ok := err.(interface{ Unwrap() error })
@@ -90,6 +86,16 @@ func isEndOf(ctx context.Context, err error) bool {
 		err = u.Unwrap()
 	}
 	return false
+}
+
+// same is a == b for errors that may be of a type that cannot be compared.
+func same(a, b error) bool {
+	if va, vb := reflect.ValueOf(a), reflect.ValueOf(b); va.Type() != vb.Type() {
+		return false
+	} else if !va.Comparable() || !vb.Comparable() {
+		return reflect.DeepEqual(a, b)
+	}
+	return a == b
 }
 
 // Cleanup runs body as work that has to be finished: neither the end of ctx nor a cancel of
@@ -111,16 +117,14 @@ func isEndOf(ctx context.Context, err error) bool {
 // that a closing loop unwinds body runs too, but cannot await. Its own errors are those of
 // [Timeout]. Python has no counterpart; trio: move_on_after(t, shield=True), Kotlin: NonCancellable.
 func Cleanup(ctx context.Context, budget time.Duration, body func(ctx context.Context) error) error {
-	if ctx == nil {
-		return fmt.Errorf("%w: nil context (in Cleanup)", ErrInvalidArgument)
+	t, err := taskOf(ctx, "Cleanup")
+	closed := errors.Is(err, ErrLoopClosed) && body != nil
+	if err != nil && !closed {
+		return err
 	}
 	ctx = context.WithoutCancel(ctx)
-	t, err := taskOf(ctx, "Cleanup")
-	if errors.Is(err, ErrLoopClosed) && body != nil {
+	if closed {
 		return body(ctx)
-	}
-	if err != nil {
-		return err
 	}
 	defer t.enterCleanup().exit(t)
 	return failAfter(ctx, budget, body, "Cleanup")

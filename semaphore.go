@@ -76,7 +76,7 @@ func (s *semaphore) wait(ctx context.Context, t *task) (err error) {
 		s.leave(w, acquired)
 		t.loop().giveWaiter(w)
 	}()
-	err = s.queue.join(ctx, t, w, s)
+	err = s.queue.waitWith(ctx, t, w, s)
 	acquired = err == nil
 	return err
 }

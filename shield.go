@@ -27,8 +27,8 @@ func Shield[T any](ctx context.Context, aw Awaitable[T]) *Future[T] {
 	if inner.state != pending {
 		return inner
 	}
-	if inner.loop != l {
-		panic(fmt.Errorf("%w: %v (in Shield)", ErrDifferentLoop, inner))
+	if err := l.checkFuture(inner, "Shield"); err != nil {
+		panic(err)
 	}
 	s := &shield[T]{inner: inner, outer: &Future[T]{future: future{loop: l}}}
 	inner.addCallback(s)

@@ -32,7 +32,7 @@ func (t *task) setAlarm(d time.Duration) *sleepTimer {
 		s = &sleepTimer{t: t}
 		t.timer = s
 	}
-	s.when, s.cb = after(l.Time(), d), s
+	s.when, s.cb = l.after(d), s
 	l.setTimer(&s.timer)
 	return s
 }

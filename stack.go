@@ -34,7 +34,7 @@ type stack struct {
 	coro.Coro
 	pool  *stackPool
 	start *task  // to be started here, eagerly (K7)
-	id    uint64 // of its goroutine; found only where it is needed (see enter)
+	id    uint64 // of its goroutine; found only where it is needed (see noteStep)
 
 	asked  bool      // to note what is on it, and to yield again (callgraph.go)
 	frames []uintptr // the answer
@@ -44,7 +44,7 @@ type stack struct {
 
 type stackPool struct {
 	loop       *EventLoop
-	dispatcher *stack
+	dispatcher *stack // K1
 	idle       []*stack
 	burials    []<-chan struct{}
 	noticed    []*stack // that have noted what is on them (V3)
@@ -83,9 +83,9 @@ func (s *stack) Run() {
 				}
 				e := l.next()
 				if t, ok := e.cb.(*task); !ok {
-					l.enter(s, e.cb)
+					l.noteStep(s, e.cb)
 					e.cb.fire(e.fut)
-				} else if other := t.stack; other != nil {
+				} else if other := t.stack; other != nil { // K3
 					l.current = t
 					if signal := other.Resume(); signal != coro.Suspended {
 						p.heed(signal, other, s)
@@ -99,7 +99,7 @@ func (s *stack) Run() {
 				}
 			}
 		}
-		if len(p.idle) >= maxIdle {
+		if len(p.idle) >= maxIdle { // K6
 			return
 		}
 		p.idle = append(p.idle, s)
@@ -133,6 +133,7 @@ func (*expiry) quick()        {}
 func (*groupChild) quick()    {}
 func (*selecting) quick()     {}
 func (*selectTimeout) quick() {}
+func (*half) quick()          {}
 
 func (*shield[T]) quick()            {}
 func (*shieldOuter[T]) quick()       {}
@@ -225,8 +226,8 @@ func (l *EventLoop) stackInControl() *stack {
 	return l.stacks.dispatcher
 }
 
-// enter notes that s has control and begins step, if anybody wants to know.
-func (l *EventLoop) enter(s *stack, step callback) {
+// noteStep notes that s has control and begins step, if anybody wants to know.
+func (l *EventLoop) noteStep(s *stack, step callback) {
 	if l.modes.Load() != 0 {
 		l.beginStep(s, step)
 	}

@@ -134,7 +134,7 @@ func CreateTask[T any](ctx context.Context, coro Coroutine[T], opts ...TaskOptio
 
 // start makes t a task of l and starts it.
 func (t *Task[T]) start(l *EventLoop, ctx context.Context, eager bool) {
-	t.join(l, ctx, t)
+	t.enlist(l, ctx, t)
 	if eager && l.running.Load() {
 		l.startEagerly(&t.task)
 	} else {
@@ -155,8 +155,8 @@ func (t *task) configure(opts []TaskOption) (eager int8) {
 	return eager
 }
 
-// join makes t a task of l.
-func (t *task) join(l *EventLoop, ctx context.Context, self body) {
+// enlist makes t a task of l.
+func (t *task) enlist(l *EventLoop, ctx context.Context, self body) {
 	t.fut, t.self, t.ctx = self.core(), self, ctx
 	t.fut.loop, t.fut.super = l, t
 	if t.name.Load() == nil { // as in Python, a task with a name does not use up a number
@@ -175,19 +175,27 @@ func (t *task) join(l *EventLoop, ctx context.Context, self body) {
 }
 
 // CurrentTask returns the task that is running on the loop ctx leads to, nil in a
-// callback or without a loop. It is for the loop only and does not suspend. Python: asyncio.current_task.
+// callback or without a loop. It is for the loop only and does not suspend; it panics with
+// [ErrForeignGoroutine] where that can be told. Python: asyncio.current_task.
 func CurrentTask(ctx context.Context) AnyTask {
-	if l := loopOf(ctx); l != nil && l.current != nil {
-		return l.current.self
+	l := loopOf(ctx)
+	if l == nil {
+		return nil
 	}
-	return nil
+	l.mustNotBeForeign("CurrentTask")
+	if l.current == nil {
+		return nil
+	}
+	return l.current.self
 }
 
 // AllTasks returns the tasks of the loop ctx leads to that are not done, in the order
-// they were created. It is for the loop only and does not suspend. Python: asyncio.all_tasks.
+// they were created. It is for the loop only and does not suspend; it panics with [ErrForeignGoroutine]
+// where that can be told. Python: asyncio.all_tasks.
 func AllTasks(ctx context.Context) []AnyTask {
 	var all []AnyTask
 	if l := loopOf(ctx); l != nil {
+		l.mustNotBeForeign("AllTasks")
 		for t := l.firstTask; t != nil; t = t.next {
 			all = append(all, t.self)
 		}
@@ -296,7 +304,7 @@ func (l *EventLoop) begin(t *task, s *stack) {
 		panic("asyncio: internal error: a task was scheduled that has ended (T2)")
 	}
 	l.current, t.stack = t, s
-	l.enter(s, t)
+	l.noteStep(s, t)
 	if t.mustCancel || t.evicted { // T5; evicted while it waited for its turn to start
 		t.mustCancel, t.evicted = false, false
 		t.end(t.cancelErr, asCancellation)
@@ -334,7 +342,7 @@ func (t *task) classify(err error) outcome {
 		return asResult
 	case asCancelled(err) != nil:
 		return asCancellation
-	case isCauseOf(t.ctx, err):
+	case isEndOf(t.ctx, err):
 		return asSeen
 	}
 	return asResult
@@ -429,7 +437,7 @@ func (l *EventLoop) startEagerly(t *task) {
 	s.start = t
 	l.stacks.resume(s, below)
 	l.current = current
-	l.enter(below, step) // which goes on
+	l.noteStep(below, step) // which goes on
 }
 
 // suspend gives control away until the task is resumed.
@@ -442,7 +450,7 @@ func (t *task) suspend() {
 	if l.stacks.dispatcher == s {
 		if l.stacks.dispatchOn(t) {
 			l.current = t
-			l.enter(s, t)
+			l.noteStep(s, t)
 			return
 		}
 		if l.stacks.dispatcher == s {
@@ -455,7 +463,7 @@ func (t *task) suspend() {
 	if s.asked {
 		s.answer()
 	}
-	l.enter(s, t)
+	l.noteStep(s, t)
 }
 
 // suspendWatching suspends a task that waits (T2) and reports whether ctx, which can end, woke it.
@@ -477,8 +485,8 @@ func (t *task) suspendWatching(ctx context.Context, done <-chan struct{}) (inter
 	return interrupted
 }
 
-// interrupt wakes a task because the context it waits with is done, unless it is due to
-// resume anyway.
+// interrupt wakes a task because the context it waits with is done (C2), unless it is due to
+// resume anyway (C3).
 func (t *task) interrupt() {
 	switch {
 	case t.waiter != nil && t.waiter.state == pending:

@@ -3,8 +3,6 @@ package asyncio
 import (
 	"context"
 	"fmt"
-	"iter"
-	"slices"
 	"strings"
 )
 
@@ -82,9 +80,6 @@ func Supervisor() GroupOption { return GroupOption{supervisor: true} }
 // errors are [ErrInvalidArgument], [ErrNotInTask], [ErrNoRunningLoop].
 // Python: async with asyncio.TaskGroup() as tg.
 func RunTaskGroup(ctx context.Context, body func(ctx context.Context, tg *TaskGroup) error, opts ...GroupOption) error {
-	if ctx == nil {
-		return fmt.Errorf("%w: nil context (in RunTaskGroup)", ErrInvalidArgument)
-	}
 	if body == nil {
 		return fmt.Errorf("%w: nil function (in RunTaskGroup)", ErrInvalidArgument)
 	}
@@ -114,10 +109,19 @@ func RunTaskGroup(ctx context.Context, body func(ctx context.Context, tg *TaskGr
 	return err
 }
 
+// checkMade refuses a group that is not RunTaskGroup's.
+func (g *TaskGroup) checkMade(caller string) error {
+	if g == nil || g.loop == nil {
+		return fmt.Errorf("%w: a nil or zero TaskGroup: RunTaskGroup makes one (in %s)", ErrInvalidArgument, caller)
+	}
+	return nil
+}
+
 // exit is G2, G3 and G5.
 func (g *TaskGroup) exit(err error) error {
 	g.exiting = true
 	var cancelled, ended error // to be returned if nothing failed
+	failed := false            // the body
 	var latest *CancelledError // that reached the wait for the children
 	switch {
 	case err == nil:
@@ -128,6 +132,7 @@ func (g *TaskGroup) exit(err error) error {
 		ended = err
 		g.abort(&CancelledError{cause: err})
 	default:
+		failed = true
 		g.abort(&CancelledError{Msg: "the body of the task group failed", By: g.parent.GetName(), failure: err})
 	}
 	ctx := g.ctx
@@ -153,7 +158,7 @@ func (g *TaskGroup) exit(err error) error {
 	} else if cancelled == nil && latest != nil {
 		cancelled = latest // it is somebody else's (gh-155433)
 	}
-	if err != nil && err != ended && asCancelled(err) == nil {
+	if failed {
 		g.errs = append(g.errs, err)
 	}
 	switch {
@@ -251,6 +256,9 @@ func (g *TaskGroup) failed(t *task, err error) {
 // It is for the loop only: the body, children, callbacks. It does not suspend. Python 3.15:
 // TaskGroup.cancel.
 func (g *TaskGroup) Cancel() {
+	if err := g.checkMade("Cancel"); err != nil {
+		panic(err)
+	}
 	g.loop.mustBeOwner("Cancel")
 	if g.exiting && g.count == 0 {
 		return
@@ -299,6 +307,9 @@ func (g *TaskGroup) CreateTask(fn func(ctx context.Context) error, opts ...TaskO
 }
 
 func groupTask[T any](g *TaskGroup, coro Coroutine[T], status anyStatus, caller string, opts []TaskOption) *Task[T] {
+	if err := g.checkMade(caller); err != nil {
+		panic(err)
+	}
 	g.loop.mustBeOwner(caller)
 	if coro == nil {
 		panic(fmt.Errorf("%w: nil coroutine (in %s)", ErrInvalidArgument, caller))
@@ -308,7 +319,7 @@ func groupTask[T any](g *TaskGroup, coro Coroutine[T], status anyStatus, caller 
 	}
 	t := &Task[T]{coro: coro}
 	ctx, eager := t.prepare(g.loop, g.ctx, opts)
-	t.join(g.loop, ctx, t)
+	t.enlist(g.loop, ctx, t)
 	c := &groupChild{g: g, t: &t.task, status: status}
 	if status != nil {
 		status.setChild(&t.task)
@@ -392,7 +403,7 @@ func (c *groupChild) fire(f *future) {
 	_, panicked := f.err.(*PanicError)
 	switch {
 	case f.err == nil || f.state == cancelled || returned && !panicked:
-	case isEndOf(g.ctx, f.err) && !panicked:
+	case !panicked && isEndOf(g.ctx, f.err): // call has asked the error before, but not the value of a panic
 		g.ended = true
 	default:
 		g.errs = append(g.errs, f.err)
@@ -426,238 +437,4 @@ func (t *task) panicked(p *PanicError) {
 			}
 		}
 	}
-}
-
-// GroupStart creates a child that reports when it is ready, and waits until it does: a
-// server says which address it listens on, and then goes on serving in the group. child calls Started
-// of its status once; GroupStart returns the value it gave.
-//
-// A child that ends before it is ready has failed to start. Its error is returned by GroupStart and
-// does not abort the group, unless it is a panic; if it has none, that is [ErrInvalidState]. A
-// cancel of the calling task, or the end of ctx, cancels the child, and GroupStart goes on waiting
-// until the child has ended, or is ready after all. Once it is ready the child is like any other.
-//
-// It must be called in a task and may suspend; under a [GroupLimit] also for the child's turn.
-// Other errors are [ErrInvalidArgument], [ErrNotInTask], and [ErrInvalidState] if the group has been left.
-// Python has no counterpart; trio: nursery.start.
-func GroupStart[R any](ctx context.Context, tg *TaskGroup, child func(ctx context.Context, status *TaskStatus[R]) error, opts ...TaskOption) (R, error) {
-	var zero R
-	if ctx == nil || child == nil {
-		return zero, fmt.Errorf("%w: nil context or function (in GroupStart)", ErrInvalidArgument)
-	}
-	t, err := taskOf(ctx, "GroupStart")
-	if err != nil {
-		return zero, err
-	}
-	if ctx.Err() != nil {
-		return zero, context.Cause(ctx)
-	}
-	if t.loop() != tg.loop {
-		return zero, fmt.Errorf("%w: %v (in GroupStart)", ErrDifferentLoop, tg)
-	}
-	if tg.exiting && tg.count == 0 {
-		return zero, fmt.Errorf("%w: the task group is finished (in GroupStart)", ErrInvalidState)
-	}
-	s := &TaskStatus[R]{}
-	s.ready.loop, s.ready.super = t.loop(), s
-	groupTask(tg, Do(func(ctx context.Context) error { return child(ctx, s) }), s, "GroupStart", opts)
-	v, err := s.ready.Await(ctx)
-	if s.ready.state != pending {
-		return v, err
-	}
-	cancels := t.cancels
-	s.cancel(&CancelledError{cause: err}) // ctx has ended
-	if v, late := s.ready.Await(context.WithoutCancel(ctx)); asCancelled(late) == nil || t.cancels > cancels {
-		return v, late
-	}
-	return v, err
-}
-
-// A TaskStatus is how a child made by [GroupStart] says that it is ready. trio and anyio: TaskStatus.
-type TaskStatus[R any] struct {
-	ready Future[R] // what GroupStart waits for
-	task  *task
-}
-
-// anyStatus is a *TaskStatus whatever its value type.
-type anyStatus interface {
-	setChild(t *task)
-	childEnded(f *future) (beforeReady bool)
-}
-
-// Started says that the child is ready and hands v to who started it. It is for the loop only, and for the child, which
-// goes on with its work; it does not suspend. It returns [ErrInvalidState] if the child has said
-// so before.
-func (s *TaskStatus[R]) Started(v R) error {
-	if err := s.ready.loop.checkOwner("Started"); err != nil {
-		return err
-	}
-	if s.ready.state != pending {
-		return fmt.Errorf("%w: Started was called before", ErrInvalidState)
-	}
-	s.ready.value = v
-	s.ready.finish(nil)
-	return nil
-}
-
-func (s *TaskStatus[R]) setChild(t *task) { s.task = t }
-
-func (s *TaskStatus[R]) childEnded(f *future) bool {
-	if s.ready.state != pending {
-		return false
-	}
-	switch {
-	case f.state == cancelled:
-		s.ready.finishCancelled(asCancelled(f.err))
-		s.ready.err = f.err
-	case f.err != nil:
-		s.ready.finish(f.err)
-	default:
-		s.ready.finish(fmt.Errorf("%w: the child ended without calling Started", ErrInvalidState))
-	}
-	return true
-}
-
-// cancel passes a cancel of the caller of GroupStart on to the child.
-func (s *TaskStatus[R]) cancel(c *CancelledError) cancelAnswer {
-	if s.ready.state != pending {
-		return refused
-	}
-	return s.task.cancel(c)
-}
-
-// GroupCompleted is a loop over the children whose result is a T, each as it finishes, in order of
-// finishing, cancelled ones too; later children as well. It ends when the group has no child left.
-//
-//	for task, err := range asyncio.GroupCompleted[int](ctx, tg) {
-//
-// It sees what finishes while the loop is running. Breaking out of it leaves the children alone. If the
-// wait fails, because the group was aborted or ctx is done, the error comes last, with a nil task.
-// The error of a child is in the task's Result, and aborts the group unless that is a [Supervisor].
-//
-// It is for the body of the group, and suspends between children; elsewhere its error is [ErrInvalidState].
-// Python has no counterpart; tokio: JoinSet.join_next.
-func GroupCompleted[T any](ctx context.Context, tg *TaskGroup) iter.Seq2[*Task[T], error] {
-	return func(yield func(*Task[T], error) bool) {
-		if t, err := taskOf(ctx, "GroupCompleted"); err != nil {
-			yield(nil, err)
-			return
-		} else if t != tg.parent || tg.exiting {
-			yield(nil, fmt.Errorf("%w: GroupCompleted is for the body of the task group", ErrInvalidState))
-			return
-		}
-		w := &groupWatcher{}
-		tg.watchers = append(tg.watchers, w)
-		defer func() {
-			tg.watchers = slices.DeleteFunc(tg.watchers, func(x *groupWatcher) bool { return x == w })
-		}()
-		for tg.count > 0 || len(w.done) > 0 {
-			if ctx.Err() != nil {
-				yield(nil, context.Cause(ctx))
-				return
-			}
-			if len(w.done) == 0 {
-				if _, err := w.waiters.wait(ctx, tg.parent, tg); err != nil {
-					yield(nil, err)
-					return
-				}
-				continue
-			}
-			t, ok := w.done[0].self.(*Task[T])
-			w.done = w.done[1:]
-			if ok && !yield(t, nil) {
-				return
-			}
-		}
-	}
-}
-
-// groupWatcher is one GroupCompleted loop that is running.
-type groupWatcher struct {
-	waiters waitQueue
-	done    []*task // that it has still to see
-}
-
-// A GroupError is what failed in a [RunTaskGroup]: Python's ExceptionGroup. errors.Is and errors.As look
-// into every error of it. It is never a cancellation, whatever is in it. It is a value: any
-// goroutine may use it, and nothing of it suspends.
-type GroupError struct {
-	Message    string
-	Exceptions []error // children's in the order of their completion, the body's last
-}
-
-func (e *GroupError) Error() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "asyncio: %s (%d sub-exception", e.Message, len(e.Exceptions))
-	if len(e.Exceptions) != 1 {
-		b.WriteString("s")
-	}
-	b.WriteString(")")
-	sep := ": "
-	for _, err := range e.Exceptions {
-		b.WriteString(sep + err.Error())
-		sep = "; "
-	}
-	return b.String()
-}
-
-// Unwrap returns the errors of the group.
-func (e *GroupError) Unwrap() []error { return e.Exceptions }
-
-// First returns the error that came first, in a nested group its first.
-func (e *GroupError) First() error {
-	if len(e.Exceptions) == 0 {
-		return nil
-	}
-	if inner, ok := e.Exceptions[0].(*GroupError); ok {
-		return inner.First()
-	}
-	return e.Exceptions[0]
-}
-
-// Split divides the group in two by its leaves, the errors in it that are not groups themselves: those
-// for which matches is true, and the rest. Nesting and order are kept; an empty part is nil.
-// rest is an error to be returned as it is, which is what Python's except* does with it:
-//
-//	timeouts, rest := group.Split(func(err error) bool { return errors.Is(err, asyncio.ErrTimeout) })
-//
-// Python: ExceptionGroup.split, which asks about groups too.
-func (e *GroupError) Split(matches func(error) bool) (match *GroupError, rest error) {
-	match, others := e.split(matches)
-	if others == nil {
-		return match, nil
-	}
-	return match, others
-}
-
-// Subgroup is the matching part of [GroupError.Split], nil if nothing matches. Python:
-// ExceptionGroup.subgroup.
-func (e *GroupError) Subgroup(matches func(error) bool) *GroupError {
-	match, _ := e.split(matches)
-	return match
-}
-
-func (e *GroupError) split(matches func(error) bool) (match, rest *GroupError) {
-	add := func(to **GroupError, err error) {
-		if *to == nil {
-			*to = &GroupError{Message: e.Message}
-		}
-		(*to).Exceptions = append((*to).Exceptions, err)
-	}
-	for _, err := range e.Exceptions {
-		if inner, ok := err.(*GroupError); ok {
-			m, r := inner.split(matches)
-			if m != nil {
-				add(&match, m)
-			}
-			if r != nil {
-				add(&rest, r)
-			}
-		} else if matches(err) {
-			add(&match, err)
-		} else {
-			add(&rest, err)
-		}
-	}
-	return match, rest
 }

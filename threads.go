@@ -20,8 +20,8 @@ import (
 // Python: asyncio.to_thread.
 func ToThread[T any](ctx context.Context, fn func(ctx context.Context) (T, error)) (T, error) {
 	var zero T
-	if ctx == nil || fn == nil {
-		return zero, fmt.Errorf("%w: nil context or function (in ToThread)", ErrInvalidArgument)
+	if fn == nil {
+		return zero, fmt.Errorf("%w: nil function (in ToThread)", ErrInvalidArgument)
 	}
 	if _, err := taskOf(ctx, "ToThread"); err != nil {
 		return zero, err
@@ -53,12 +53,7 @@ func RunInExecutor[T any](ctx context.Context, e Executor, fn func() (T, error))
 		e, err = l.defaultExecutor()
 	}
 	if err == nil {
-		j.fut.addCallback(j)
-		l.drv.Hold()
-		if err = e.Submit(j.run); err != nil {
-			l.drv.Release()
-			j.fut.removeCallback(j)
-		}
+		err = j.submit(e)
 	}
 	if err != nil {
 		j.fut.finish(err)
@@ -75,6 +70,24 @@ type threadJob[T any] struct {
 	taken atomic.Bool // by the goroutine that runs it, or by a cancel
 	value T
 	err   error
+}
+
+// submit hands j to e. The loop's clock is held from before, until j has run; not if e refuses.
+func (j *threadJob[T]) submit(e Executor) (err error) {
+	j.fut.addCallback(j)
+	j.fut.loop.drv.Hold()
+	accepted := false
+	defer func() {
+		if !accepted { // also when Submit panics
+			j.fut.removeCallback(j)
+			if !j.taken.Swap(true) {
+				j.fut.loop.drv.Release()
+			}
+		}
+	}()
+	err = e.Submit(j.run)
+	accepted = err == nil
+	return err
 }
 
 // run runs in the executor.
@@ -130,6 +143,8 @@ func (j *threadResult[T]) fire(*future) {
 type ConcurrentFuture[T any] struct {
 	loop *EventLoop
 	coro Coroutine[T]
+	from context.Context // of who called; nil if nobody did
+	opts []TaskOption
 
 	mu    sync.Mutex
 	done  chan struct{}
@@ -139,6 +154,7 @@ type ConcurrentFuture[T any] struct {
 	waits []*func() // to be called when it is over
 	held  int       // goroutines in Result that have given up their hold on the loop's clock
 	task  *Task[T]  // once created; touched on the loop only
+	leave func()    // ends the task's context; likewise
 }
 
 // RunCoroutineThreadsafe runs coro as a task of l, on behalf of another goroutine. Any
@@ -146,18 +162,23 @@ type ConcurrentFuture[T any] struct {
 // is done, the result is [ErrLoopClosed]. Python: asyncio.run_coroutine_threadsafe.
 func RunCoroutineThreadsafe[T any](coro Coroutine[T], l *EventLoop) *ConcurrentFuture[T] {
 	c := &ConcurrentFuture[T]{loop: l, coro: coro, done: make(chan struct{})}
+	c.begin("RunCoroutineThreadsafe")
+	return c
+}
+
+// begin sends c on its way to the loop.
+func (c *ConcurrentFuture[T]) begin(caller string) {
 	var err error
 	switch {
-	case coro == nil || l == nil:
-		err = fmt.Errorf("%w: nil coroutine or loop (in RunCoroutineThreadsafe)", ErrInvalidArgument)
+	case c.coro == nil || c.loop == nil:
+		err = fmt.Errorf("%w: nil coroutine or loop (in %s)", ErrInvalidArgument, caller)
 	default:
-		err = l.post((*concurrentStart[T])(c))
+		err = c.loop.post((*concurrentStart[T])(c))
 	}
 	if err != nil {
 		var zero T
 		c.resolve(zero, err)
 	}
-	return c
 }
 
 // resolve sets the outcome, if there is none yet.
@@ -216,24 +237,10 @@ func (c *ConcurrentFuture[T]) Result(ctx context.Context) (T, error) {
 	if g := c.loop.guard.Load(); loopOf(ctx) == c.loop || g != 0 && g == goroutineID() {
 		return zero, fmt.Errorf("%w: Result would block the loop it waits for: in a task use Await, in a goroutine a ctx of its own", ErrLoopRunning)
 	}
-	if inside, _ := ctx.Value(outsideKey{}).(*EventLoop); inside == c.loop {
-		// A thread function of the same loop: that must not keep its clock from going on
-		// to what the function now waits for.
-		c.mu.Lock()
-		if !c.over {
-			c.held++
-			c.loop.drv.Release()
-			defer func() {
-				c.mu.Lock()
-				defer c.mu.Unlock()
-				if !c.over {
-					c.held--
-					c.loop.drv.Hold()
-				}
-			}()
-		}
-		c.mu.Unlock()
+	if ctx.Err() != nil {
+		return zero, context.Cause(ctx) // before the clock can go on
 	}
+	defer c.lendClock(ctx)()
 	select {
 	case <-c.done:
 		return c.value, c.err
@@ -241,6 +248,32 @@ func (c *ConcurrentFuture[T]) Result(ctx context.Context) (T, error) {
 		return zero, context.Cause(ctx)
 	}
 }
+
+// lendClock is for a goroutine that is going to wait for c. If it is a thread function of the same loop, that must not
+// keep the loop's clock from going on to what the function waits for.
+func (c *ConcurrentFuture[T]) lendClock(ctx context.Context) (takeBack func()) {
+	if inside, _ := ctx.Value(outsideKey{}).(*EventLoop); inside == nil || inside != c.loop {
+		return func() {}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.over {
+		return func() {}
+	}
+	c.held++
+	c.loop.drv.Release()
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if !c.over {
+			c.held--
+			c.loop.drv.Hold()
+		}
+	}
+}
+
+// Finished returns a channel that is closed when there is a result, for a select of a goroutine. In a task use Await.
+func (c *ConcurrentFuture[T]) Finished() <-chan struct{} { return c.done }
 
 // Done reports whether there is a result.
 func (c *ConcurrentFuture[T]) Done() bool {
@@ -275,15 +308,9 @@ func (c *ConcurrentFuture[T]) cancel(e *CancelledError) bool {
 // task cancels the concurrent future. Python: asyncio.wrap_future.
 func (c *ConcurrentFuture[T]) Await(ctx context.Context) (T, error) {
 	var zero T
-	if ctx == nil {
-		return zero, fmt.Errorf("%w: nil context (in Await)", ErrInvalidArgument)
-	}
-	t, err := taskOf(ctx, "Await")
+	t, err := enter(ctx, "Await")
 	if err != nil {
 		return zero, err
-	}
-	if ctx.Err() != nil {
-		return zero, context.Cause(ctx)
 	}
 	if !c.Done() {
 		l := t.loop()
@@ -344,7 +371,16 @@ func (s *concurrentStart[T]) fire(*future) {
 }
 
 func (c *ConcurrentFuture[T]) create() {
-	c.task = CreateTask(c.loop.Context(), c.coro)
+	ctx := c.loop.Context()
+	if c.from != nil {
+		if c.from.Err() != nil {
+			var zero T
+			c.resolve(zero, context.Cause(c.from))
+			return
+		}
+		ctx, c.leave = c.loop.enterCall(c.from)
+	}
+	c.task = CreateTask(ctx, c.coro, c.opts...)
 	c.task.addCallback((*concurrentEnd[T])(c))
 }
 
@@ -365,6 +401,9 @@ func (s *concurrentEnd[T]) fire(f *future) { s.settle(f) }
 func (s *concurrentEnd[T]) settle(f *future) {
 	c := (*ConcurrentFuture[T])(s)
 	f.retrieved()
+	if c.leave != nil {
+		c.leave()
+	}
 	c.resolve(c.task.value, f.err)
 }
 

@@ -33,7 +33,7 @@ func Timeout(ctx context.Context, d time.Duration, body func(ctx context.Context
 	if err != nil {
 		return err
 	}
-	return tm.run(ctx, after(tm.t.loop().Time(), d), body)
+	return tm.run(ctx, tm.t.loop().after(d), body)
 }
 
 // TimeoutAt is [Timeout] with a time of the loop's clock, [EventLoop.Time]. One that has passed
@@ -81,9 +81,6 @@ func (s timeoutState) String() string {
 }
 
 func newTimeoutScope(ctx context.Context, noBody bool, caller string) (*TimeoutScope, error) {
-	if ctx == nil {
-		return nil, fmt.Errorf("%w: nil context (in %s)", ErrInvalidArgument, caller)
-	}
 	if noBody {
 		return nil, fmt.Errorf("%w: nil function (in %s)", ErrInvalidArgument, caller)
 	}
@@ -179,6 +176,9 @@ func (tm *TimeoutScope) When() (when time.Duration, ok bool) {
 // expires in the next iteration, [Forever] means never. It returns [ErrInvalidState] if the
 // timeout has expired or its body has returned.
 func (tm *TimeoutScope) Reschedule(when time.Duration) error {
+	if tm.t == nil {
+		return fmt.Errorf("%w: a zero TimeoutScope: Timeout makes one (in Reschedule)", ErrInvalidArgument)
+	}
 	tm.t.loop().mustBeOwner("Reschedule")
 	if tm.state != timeoutActive {
 		return fmt.Errorf("%w: cannot reschedule a timeout that is %v", ErrInvalidState, tm.state)
@@ -216,8 +216,8 @@ func (tm *TimeoutScope) String() string {
 // [Timeout] and of aw, and [ErrInvalidArgument] if aw is nil. Python: asyncio.wait_for.
 func WaitFor[T any](ctx context.Context, aw Awaitable[T], d time.Duration) (T, error) {
 	var v T
-	if ctx == nil || aw == nil || isNil(aw) {
-		return v, fmt.Errorf("%w: nil context or awaitable (in WaitFor)", ErrInvalidArgument)
+	if aw == nil || isNil(aw) {
+		return v, fmt.Errorf("%w: nil awaitable (in WaitFor)", ErrInvalidArgument)
 	}
 	if d > 0 {
 		err := Timeout(ctx, d, func(ctx context.Context, _ *TimeoutScope) (err error) {
@@ -226,15 +226,14 @@ func WaitFor[T any](ctx context.Context, aw Awaitable[T], d time.Duration) (T, e
 		})
 		return v, err
 	}
-	t, err := taskOf(ctx, "WaitFor")
+	t, err := enter(ctx, "WaitFor")
 	if err != nil {
 		return v, err
 	}
-	if ctx.Err() != nil {
-		return v, context.Cause(ctx)
-	}
-	if f, ok := aw.(AnyFuture); ok && f.core().loop != t.loop() {
-		return v, t.refuse(fmt.Errorf("%w: %v (in WaitFor)", ErrDifferentLoop, f))
+	if f, ok := aw.(AnyFuture); ok {
+		if err := t.loop().checkFuture(f, "WaitFor"); err != nil {
+			return v, t.refuse(err)
+		}
 	}
 	f := EnsureFuture(ctx, aw)
 	if f.state != pending {

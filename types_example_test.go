@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/goasyncio/asyncio"
@@ -460,4 +462,117 @@ func ExampleWaitOption() {
 	// Output:
 	// 1 done, 1 pending
 	// <nil>
+}
+
+// A service that is told to stop takes nothing new, finishes what it has, and exits.
+func ExampleSignalError() {
+	jobs := asyncio.NewQueue[int](0)
+	main := func(ctx context.Context) error {
+		worker := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
+			for job, err := range jobs.All(ctx) {
+				if err != nil {
+					return err
+				}
+				fmt.Println("job", job)
+			}
+			return nil
+		}))
+		for job := range 3 {
+			_ = jobs.PutNowait(job)
+		}
+		self, _ := os.FindProcess(os.Getpid())
+		_ = self.Signal(syscall.SIGTERM) // as a supervisor does
+
+		stopped := asyncio.Sleep(ctx, time.Hour) // serves until it is told to stop
+		err := asyncio.Cleanup(ctx, 10*time.Second, func(ctx context.Context) error {
+			jobs.Shutdown(false)
+			_, err := worker.Await(ctx)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		return stopped
+	}
+	_, err := asyncio.Run(context.Background(), asyncio.Do(main), asyncio.HandleSignals(syscall.SIGTERM))
+	var stop *asyncio.SignalError
+	if errors.As(err, &stop) {
+		fmt.Println("stopped by", stop.Signal)
+	}
+	// Output:
+	// job 0
+	// job 1
+	// job 2
+	// stopped by terminated
+}
+
+// Where any awaitable will do, Coro says that a function is one, and T need not be written.
+func ExampleCoro() {
+	load := func(ctx context.Context) (string, error) { return "page", asyncio.Sleep(ctx, time.Second) }
+	count := func(ctx context.Context) (int, error) { return 7, asyncio.Sleep(ctx, time.Second) }
+	_, err := asyncio.Run(background, asyncio.Do(func(ctx context.Context) error {
+		page, err := asyncio.WaitFor(ctx, asyncio.Coro(load), 2*time.Second)
+		if err != nil {
+			return err
+		}
+		fmt.Println(page)
+		pages, err := asyncio.Gather(ctx, asyncio.Coro(load), asyncio.Coro(load))
+		if err != nil {
+			return err
+		}
+		fmt.Println(pages)
+		n, s, err := asyncio.Gather2(ctx, asyncio.Coro(count), asyncio.Coro(load))
+		if err != nil {
+			return err
+		}
+		fmt.Println(n, s)
+		shielded, err := asyncio.Shield(ctx, asyncio.Coro(count)).Await(ctx)
+		if err != nil {
+			return err
+		}
+		fmt.Println(shielded)
+		counted := asyncio.OnDone(asyncio.Coro(count))
+		if _, err := asyncio.Select(ctx, counted, asyncio.OnTimeout(time.Minute)); err != nil {
+			return err
+		}
+		fmt.Println(counted.Result())
+		return nil
+	}))
+	fmt.Println(err)
+	// Output:
+	// page
+	// [page page]
+	// 7 page
+	// 7
+	// 7 <nil>
+	// <nil>
+}
+
+func ExampleLoopGroup() {
+	// Counters are dealt out among three loops by the name of what they count. Each is touched on its loop alone.
+	words := strings.Fields("to be or not to be that is the question to")
+	total, err := asyncio.RunLoopGroup(background, 3, func(ctx context.Context, g *asyncio.LoopGroup) (int, error) {
+		counts := make([]map[string]int, g.Len())
+		for i := range counts {
+			counts[i] = make(map[string]int)
+		}
+		count := func(word string) asyncio.Coroutine[int] {
+			shard := len(word) % g.Len()
+			return func(ctx context.Context) (int, error) {
+				return asyncio.Call(ctx, g.Loop(shard), func(context.Context) (int, error) {
+					counts[shard][word]++
+					return counts[shard][word], nil
+				})
+			}
+		}
+		for _, word := range words {
+			if _, err := count(word)(ctx); err != nil {
+				return 0, err
+			}
+		}
+		return count("to")(ctx)
+	})
+	fmt.Println(total, err)
+	// Output:
+	// 4 <nil>
 }

@@ -49,21 +49,15 @@ func Wait[F AnyFuture](ctx context.Context, fs []F, opts ...WaitOption) (done, p
 			o.timed, o.timeout = true, opt.timeout
 		}
 	}
-	if ctx == nil {
-		return nil, nil, fmt.Errorf("%w: nil context (in Wait)", ErrInvalidArgument)
-	}
 	if len(fs) == 0 {
 		return nil, nil, fmt.Errorf("%w: no futures (in Wait)", ErrInvalidArgument)
 	}
 	if o.when < AllCompleted || o.when > FirstException {
 		return nil, nil, fmt.Errorf("%w: unknown ReturnCondition %d (in Wait)", ErrInvalidArgument, o.when)
 	}
-	t, err := taskOf(ctx, "Wait")
+	t, err := enter(ctx, "Wait")
 	if err != nil {
 		return nil, nil, err
-	}
-	if ctx.Err() != nil {
-		return nil, nil, context.Cause(ctx)
 	}
 	l := t.loop()
 	unique := make([]F, 0, len(fs))
@@ -72,11 +66,10 @@ func Wait[F AnyFuture](ctx context.Context, fs []F, opts ...WaitOption) (done, p
 		if isNil(f) {
 			return nil, nil, fmt.Errorf("%w: nil future (in Wait)", ErrInvalidArgument)
 		}
-		c := f.core()
-		if c.loop != l {
-			return nil, nil, fmt.Errorf("%w: %v (in Wait)", ErrDifferentLoop, f)
+		if err := l.checkFuture(f, "Wait"); err != nil {
+			return nil, nil, err
 		}
-		if c.mark != l.mark {
+		if c := f.core(); c.mark != l.mark {
 			c.mark = l.mark
 			unique = append(unique, f)
 		}
@@ -84,7 +77,7 @@ func Wait[F AnyFuture](ctx context.Context, fs []F, opts ...WaitOption) (done, p
 
 	w := &waiting{t: t, left: len(unique), when: o.when}
 	if o.timed {
-		w.timer = timer{when: after(l.Time(), o.timeout), cb: (*waitTimeout)(w)}
+		w.timer = timer{when: l.after(o.timeout), cb: (*waitTimeout)(w)}
 		l.setTimer(&w.timer)
 	}
 	for _, f := range unique {

@@ -47,8 +47,8 @@ func (q *waitQueue) wait(ctx context.Context, t *task, on fmt.Stringer) (woken b
 	return t.loop().giveWaiter(w), err
 }
 
-// join is wait with a waiter of the caller's, who looks at it also when join does not return.
-func (q *waitQueue) join(ctx context.Context, t *task, w *waiter, on fmt.Stringer) error {
+// waitWith is wait with a waiter of the caller's, who looks at it also when waitWith does not return.
+func (q *waitQueue) waitWith(ctx context.Context, t *task, w *waiter, on fmt.Stringer) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"runtime/debug"
 	"time"
 )
 
@@ -13,7 +14,7 @@ import (
 type Stall struct {
 	For   time.Duration // how long it has been running, at least
 	Task  string        // the name of the task, empty for a callback
-	Stack []byte        // of its goroutine, now
+	Stack []byte        // of its goroutine, now; nil if there are too many goroutines to find it
 }
 
 // SetStallWatchdog has the loop watched from outside while it runs: a step that has not returned after
@@ -22,7 +23,7 @@ type Stall struct {
 // looks at the loop four times per limit. A limit of zero switches it off.
 //
 // report runs on that goroutine, so it must not touch the loop but by its thread-safe calls; nil logs a
-// warning. The end of a run waits for a report that is under way. Times are those of the wall, also on a virtual clock.
+// warning, and so does a panic of report. The end of a run waits for a report that is under way. Times are those of the wall, also on a virtual clock.
 //
 // SetStallWatchdog is for the loop only. It does not suspend. It panics with [ErrInvalidArgument]
 // if limit is negative. Python has nothing like it; debug mode tells of slow steps when they are over.
@@ -36,6 +37,7 @@ func (l *EventLoop) SetStallWatchdog(limit time.Duration, report func(Stall)) {
 	l.watchdog.limit, l.watchdog.report = limit, report
 	l.setMode(watchdogMode, limit > 0)
 	if running || l.stacks.dispatcher != nil {
+		l.step.isWatched(l.current) // what is noted may be from before the watchdog was last off
 		l.watchdog.start(l)
 	}
 }
@@ -56,7 +58,7 @@ func (w *watchdog) start(l *EventLoop) {
 		return
 	}
 	w.stop, w.gone = make(chan struct{}), make(chan struct{})
-	go watchSteps(&l.step, w.limit, w.report, w.stop, w.gone)
+	go l.watchSteps(w.limit, w.report, w.stop, w.gone)
 }
 
 func (w *watchdog) leave() {
@@ -68,7 +70,8 @@ func (w *watchdog) leave() {
 }
 
 // watchSteps reports steps that take longer than limit, until stop is closed.
-func watchSteps(s *step, limit time.Duration, report func(Stall), stop <-chan struct{}, gone chan<- struct{}) {
+func (l *EventLoop) watchSteps(limit time.Duration, report func(Stall), stop <-chan struct{}, gone chan<- struct{}) {
+	s := &l.step
 	defer close(gone)
 	if report == nil {
 		report = logStall
@@ -98,10 +101,23 @@ func watchSteps(s *step, limit time.Duration, report func(Stall), stop <-chan st
 		if t := s.task.Load(); t != nil {
 			stall.Task = t.GetName()
 		}
-		if s.count.Load() == n && stall.Stack != nil { // it is still that step
-			report(stall)
+		if s.count.Load() == n { // it is still that step
+			l.reportStall(report, stall)
 		}
 	}
+}
+
+// reportStall calls report, which must not end the program that it watches.
+func (l *EventLoop) reportStall(report func(Stall), stall Stall) {
+	defer func() {
+		if v := recover(); v != nil {
+			l.DefaultExceptionHandler(ExceptionContext{
+				Message:   "panic in the report function of a stall watchdog",
+				Exception: &PanicError{Value: v, Stack: debug.Stack()},
+			})
+		}
+	}()
+	report(stall)
 }
 
 func logStall(s Stall) {
@@ -111,6 +127,13 @@ func logStall(s Stall) {
 	}
 	slog.Warn(fmt.Sprintf("asyncio: %s has been keeping the loop for %.3f seconds and still is", what, s.For.Seconds()),
 		slog.String("stack", string(s.Stack)))
+}
+
+// isWatched notes the step that runs, of t or of a callback, and is called by it.
+func (s *step) isWatched(t *task) {
+	s.task.Store(t)
+	s.goroutine.Store(goroutineID())
+	s.count.Add(1)
 }
 
 // waits notes that no step runs, because the loop waits or its run is over.
@@ -130,10 +153,13 @@ func stackOf(id uint64) []byte {
 	return nil
 }
 
+// allStacks returns the stacks of all goroutines, up to 64 MiB. While the runtime prints them nothing else runs,
+// and it takes as long for a buffer that is too small, so the first guess is not.
 func allStacks() []byte {
-	for size := 1 << 20; ; size *= 2 {
+	const most = 64 << 20
+	for size := min(1<<20+runtime.NumGoroutine()*2048, most); ; size = min(4*size, most) {
 		buf := make([]byte, size)
-		if n := runtime.Stack(buf, true); n < size || size >= 64<<20 {
+		if n := runtime.Stack(buf, true); n < size || size == most {
 			return buf[:n]
 		}
 	}

@@ -2,6 +2,7 @@ package driver
 
 import (
 	"errors"
+	"net"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -99,5 +100,220 @@ func TestVirtual_StandsStillWhileHeld(t *testing.T) {
 	}
 	if err := d.Wait(time.Hour); err != nil || d.Now() != time.Hour {
 		t.Errorf("%v, now %v", err, d.Now())
+	}
+}
+
+// connected returns two ends of a connection on d.
+func connected(t *testing.T, d *Real) (a, b Endpoint) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	c, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a, err = d.Adopt(c); err != nil {
+		t.Fatal(err)
+	}
+	if b, err = d.Adopt(s); err != nil {
+		t.Fatal(err)
+	}
+	return a, b
+}
+
+// noted is a Notifier that keeps what it is told.
+type noted struct{ reads, writes int }
+
+func (n *noted) Ready(read, write bool) {
+	if read {
+		n.reads++
+	}
+	if write {
+		n.writes++
+	}
+}
+
+// No Wake is lost while the driver goes to and fro between the channel and the poller, and no edge is.
+func TestReal_NoWakeIsLostInPoller(t *testing.T) {
+	d := NewReal()
+	defer d.Close()
+	var work atomic.Int64
+	const senders, each = 4, 5000
+	var wg sync.WaitGroup
+	for range senders {
+		wg.Go(func() {
+			for range each {
+				work.Add(1)
+				d.Wake()
+			}
+		})
+	}
+	var a, b Endpoint
+	var told noted
+	taken, messages := int64(0), 0
+	unread := false
+	p := make([]byte, 10)
+	for i := 0; taken < senders*each; i++ {
+		if n := work.Swap(0); n > 0 {
+			taken += n
+			continue
+		}
+		switch i % 200 {
+		case 0:
+			a, b = connected(t, d)
+			a.Notify(new(noted))
+			b.Notify(&told)
+			unread = false
+		case 150:
+			a.Close()
+			b.Close()
+			a = nil
+		}
+		if a != nil {
+			if !unread {
+				if _, err := a.Write([]byte("x")); err != nil {
+					t.Fatal(err)
+				}
+				unread = true
+			}
+			if _, err := b.Read(p); err == nil {
+				unread = false
+				messages++
+				continue
+			} else if err != ErrAgain {
+				t.Fatal(err)
+			}
+		}
+		until := Never
+		if i%3 == 0 {
+			until = d.Now() + time.Hour
+		}
+		if err := d.Wait(until); err != nil { // hangs if a Wake was lost
+			t.Fatal(err)
+		}
+	}
+	wg.Wait()
+	t.Log(messages, "messages beside it")
+}
+
+// A wait in the poller is never shorter than asked for, but for a reason.
+func TestReal_WaitInPollerUntil(t *testing.T) {
+	d := NewReal()
+	defer d.Close()
+	connected(t, d)
+	if err := d.Poll(); err != nil { // what the connections are worth at first
+		t.Fatal(err)
+	}
+	for range 50 {
+		until := d.Now() + 200*time.Microsecond
+		if err := d.Wait(until); err != nil {
+			t.Fatal(err)
+		}
+		if now := d.Now(); now < until {
+			t.Errorf("woke %v early", until-now)
+		}
+	}
+	if err := d.Wait(d.Now() - time.Second); err != nil { // in the past
+		t.Error(err)
+	}
+}
+
+// The rules A1, A3 and A4, on both kinds of endpoints.
+func TestEndpoint(t *testing.T) {
+	for name, d := range map[string]*Real{"poller": NewReal(), "portable": NewPortable()} {
+		t.Run(name, func(t *testing.T) {
+			defer d.Close()
+			a, b := connected(t, d)
+			var told noted
+			a.Notify(new(noted))
+			b.Notify(&told)
+			p := make([]byte, 100)
+			for i := range 100 {
+				if _, err := b.Read(p); err != ErrAgain {
+					t.Fatalf("Read = %v, want ErrAgain", err)
+				}
+				told = noted{}
+				for {
+					if n, err := a.Write([]byte("0123456789")); n == 10 {
+						break
+					} else if err != ErrAgain {
+						t.Fatal(err)
+					}
+					if err := d.Wait(Never); err != nil {
+						t.Fatal(err)
+					}
+				}
+				got := 0
+				for got < 10 {
+					n, err := b.Read(p[:1+i%20])
+					got += n
+					if err == ErrAgain {
+						if err := d.Wait(Never); err != nil {
+							t.Fatal(err)
+						}
+					} else if err != nil {
+						t.Fatal(err)
+					}
+				}
+				if name == "poller" && told.reads == 0 { // a goroutine may have read ahead before anybody waited
+					t.Fatal("the reader was not told")
+				}
+			}
+			if err := b.Close(); err != nil {
+				t.Error(err)
+			}
+			if err := b.Close(); err != nil {
+				t.Error(err)
+			}
+			told = noted{}
+			a.Abort()
+			if _, err := b.Read(p); err != net.ErrClosed {
+				t.Errorf("Read after Close: %v", err)
+			}
+			if err := d.Poll(); err != nil {
+				t.Error(err)
+			}
+			if told != (noted{}) {
+				t.Errorf("told after Close: %+v", told)
+			}
+		})
+	}
+}
+
+// Closing the driver closes what is left, and a Wake that comes too late does no harm.
+func TestReal_Close(t *testing.T) {
+	for name, d := range map[string]*Real{"poller": NewReal(), "portable": NewPortable()} {
+		a, b := connected(t, d)
+		a.Notify(new(noted))
+		b.Notify(new(noted))
+		if _, err := a.Read(make([]byte, 1)); err != ErrAgain {
+			t.Fatal(err)
+		}
+		if _, err := a.Write(make([]byte, 10)); err != nil {
+			t.Fatal(err)
+		}
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			for range 1000 {
+				d.Wake()
+			}
+		})
+		if err := d.Close(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		wg.Wait()
+		if _, err := b.Read(make([]byte, 1)); err != net.ErrClosed {
+			t.Errorf("%s: Read = %v", name, err)
+		}
+		if err := d.Close(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

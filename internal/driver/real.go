@@ -1,30 +1,59 @@
 package driver
 
 import (
+	"net"
+	"runtime"
 	"sync/atomic"
 	"time"
 )
 
-// Real runs on the machine's monotonic clock and parks on a channel: while there
-// is no I/O to wait for, waiting needs nothing of the kernel that the Go runtime
-// does not do for it.
+// Real runs on the machine's monotonic clock. It parks on a channel: while there is no I/O to wait for, waiting
+// needs nothing of the kernel that the Go runtime does not do for it. While there are descriptors to be waited for it
+// parks in the kernel's poller, and a wake-up is an event there.
 type Real struct {
 	start time.Time
 	timer *time.Timer // made by the first Wait with a deadline, then reused
 
-	// parked is set while Wait is about to block or blocked. Wake sends only
+	// parked says where Wait is about to block or blocked. Wake sends only
 	// then, so that a busy loop is woken at the cost of one atomic load.
 	//
-	// No wake-up is lost: Wake publishes its work (in the loop's inbox) and
-	// then looks at pending; Wait sets parked, then takes pending.
+	// No wake-up is lost:
+	//
+	//   - Wake publishes its work (in the loop's inbox), sets pending and then looks at parked. Wait sets parked and
+	//     then takes pending. So either Wait sees that it is pending, or Wake sees where it is parked and sends there.
+	//   - What was sent may arrive late, after Wait has taken pending, and then ends a later Wait: early, for no
+	//     reason, which the contract allows.
+	//   - Wait takes pending back when it sees what was sent. A Wake that came before that and sent nothing,
+	//     because it found pending set, had published its work: the loop looks there after Wait.
 	pending atomic.Bool
-	parked  atomic.Bool
+	parked  atomic.Uint32
 	wake    chan struct{} // capacity 1
+	held    atomic.Int64
+
+	portable bool
+	poller   *poller // made for the first descriptor, on the loop; Wake reads it only after it saw inPoller
+	news     news
+	closed   bool
 }
+
+// Where Wait is.
+const (
+	awake uint32 = iota
+	onChannel
+	inPoller
+)
 
 // NewReal returns a driver whose clock starts now.
 func NewReal() *Real {
 	return &Real{start: time.Now(), wake: make(chan struct{}, 1)}
+}
+
+// NewPortable returns a Real that does without the system's poller: whatever waits is a goroutine. It is what NewReal
+// comes down to where there is no poller, and for connections that are not descriptors.
+func NewPortable() *Real {
+	d := NewReal()
+	d.portable = true
+	return d
 }
 
 func (d *Real) Now() time.Duration { return time.Since(d.start) }
@@ -32,19 +61,30 @@ func (d *Real) Now() time.Duration { return time.Since(d.start) }
 func (d *Real) Start() time.Time { return d.start }
 
 func (d *Real) Wait(until time.Duration) error {
-	d.parked.Store(true)
-	defer d.parked.Store(false)
+	if d.poller != nil && d.poller.count > 0 {
+		err := d.waitInPoller(until)
+		d.news.tell()
+		return err
+	}
+	d.waitOnChannel(until)
+	d.news.tell()
+	return nil
+}
+
+func (d *Real) waitOnChannel(until time.Duration) {
+	d.parked.Store(onChannel)
+	defer d.parked.Store(awake)
 	if d.pending.Swap(false) {
-		return nil
+		return
 	}
 	if until == Never {
 		<-d.wake
 		d.pending.Store(false)
-		return nil
+		return
 	}
 	now := d.Now()
 	if until <= now {
-		return nil
+		return
 	}
 	left := until - now
 	if d.timer == nil {
@@ -58,22 +98,153 @@ func (d *Real) Wait(until time.Duration) error {
 	case <-d.timer.C:
 	}
 	d.timer.Stop()
-	return nil
+}
+
+// waitInPoller looks at the descriptors also if it is not to wait.
+func (d *Real) waitInPoller(until time.Duration) error {
+	if d.held.Load() > 0 && !d.pending.Load() {
+		// The system call below keeps this thread's P for a while. Who works for the loop gets a turn first.
+		runtime.Gosched()
+	}
+	d.parked.Store(inPoller)
+	limit := Never
+	if d.pending.Swap(false) {
+		limit = 0
+	} else if until != Never {
+		limit = max(until-d.Now(), 0)
+	}
+	woken, err := d.poller.wait(limit)
+	d.parked.Store(awake)
+	if woken {
+		d.pending.Store(false)
+	}
+	return err
+}
+
+// Poll tells notifiers what is ready, without waiting.
+func (d *Real) Poll() error {
+	d.news.tell()
+	if d.poller == nil || d.poller.count == 0 {
+		return nil
+	}
+	_, err := d.poller.wait(0)
+	return err
 }
 
 func (d *Real) Wake() {
 	if d.pending.Swap(true) {
 		return // an earlier Wake that Wait has not seen yet does for both
 	}
-	if d.parked.Load() {
+	switch d.parked.Load() {
+	case onChannel:
 		select {
 		case d.wake <- struct{}{}:
 		default:
 		}
+	case inPoller:
+		d.poller.wake()
 	}
 }
 
-func (d *Real) Hold()        {}
-func (d *Real) Release()     {}
-func (d *Real) Polls() bool  { return false }
-func (d *Real) Close() error { return nil }
+func (d *Real) Hold()       { d.held.Add(1) }
+func (d *Real) Release()    { d.held.Add(-1) }
+func (d *Real) Polls() bool { return false }
+
+// Close closes the endpoints that are left.
+func (d *Real) Close() error {
+	if d.closed {
+		return nil
+	}
+	d.closed = true
+	d.news.close()
+	if d.poller != nil {
+		return d.poller.close()
+	}
+	return nil
+}
+
+// usePoller makes the poller if there is none. It reports false where the system has none.
+func (d *Real) usePoller() (bool, error) {
+	if d.portable || !pollerExists {
+		return false, nil
+	}
+	if d.closed {
+		return false, net.ErrClosed
+	}
+	if d.poller == nil {
+		p, err := newPoller()
+		if err != nil {
+			return false, err
+		}
+		d.poller = p
+	}
+	return true, nil
+}
+
+// Adopt implements [Sockets].
+func (d *Real) Adopt(c net.Conn) (Endpoint, error) {
+	e, err := d.adopt(c)
+	if err != nil {
+		c.Close()
+	}
+	return e, err
+}
+
+func (d *Real) adopt(c net.Conn) (Endpoint, error) {
+	use, err := d.usePoller()
+	if err != nil {
+		return nil, err
+	}
+	if use && isSocket(c) {
+		e, err := d.poller.adopt(c)
+		if err != nil {
+			return nil, err
+		}
+		return e, nil
+	}
+	return d.news.adopt(d, c), nil
+}
+
+// AdoptListener implements [Sockets].
+func (d *Real) AdoptListener(l net.Listener) (Listener, error) {
+	use, err := d.usePoller()
+	if err == nil && use && isSocket(l) {
+		var e *listenerSocket
+		if e, err = d.poller.adoptListener(l); err == nil {
+			return e, nil
+		}
+	}
+	if err != nil {
+		l.Close()
+		return nil, err
+	}
+	return d.news.adoptListener(d, l), nil
+}
+
+// AdoptPacketConn implements [Sockets].
+func (d *Real) AdoptPacketConn(c net.PacketConn) (PacketEndpoint, error) {
+	use, err := d.usePoller()
+	if err == nil && use && isSocket(c) {
+		var e *packetSocket
+		if e, err = d.poller.adoptPacketConn(c); err == nil {
+			return e, nil
+		}
+	}
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	return d.news.adoptPacketConn(d, c), nil
+}
+
+// Watch implements [Sockets].
+func (d *Real) Watch(fd uintptr, read, write bool, w Notifier) error {
+	use, err := d.usePoller()
+	if err != nil {
+		return err
+	}
+	if !use {
+		return ErrSockets
+	}
+	return d.poller.watch(int(fd), read, write, w)
+}

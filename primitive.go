@@ -10,37 +10,51 @@ import "fmt"
 //	   permit, a notification) is not lost: a waiter that was given it and ends with an
 //	   error all the same (W3) passes it on before it returns.
 //	P3 A primitive is bound to the loop of the first task that had to wait for it, until that loop
-//	   is closed. A task of another loop that would have to wait is refused.
+//	   is closed. A task of another loop that would have to wait is refused, and so is a foreign
+//	   goroutine that changes it, where that can be told. A locked lock is its owner's loop's.
 //	P4 A loop that is being closed unwinds tasks in the middle of their waits, and their deferred
 //	   functions give back what they then do not have. That is not a mistake of theirs.
 type primitive struct {
-	_     noCopy
+	_ noCopy
+	binding
 	queue waitQueue
-	loop  *EventLoop // P3
 }
 
-// bind is P3, for a task that has to wait.
-func (p *primitive) bind(t *task, caller string) error {
+// A binding is which loop something serves that was made without one (P3): a primitive, a queue.
+type binding struct {
+	loop *EventLoop // nil until a task had to wait
+}
+
+// bind is for a task that has to wait.
+func (b *binding) bind(t *task, caller string) error {
 	l := t.loop()
-	if p.loop != l {
-		if p.loop != nil && !p.loop.closed.Load() {
+	if b.loop != l {
+		if b.loop != nil && !b.loop.closed.Load() {
 			return fmt.Errorf("%w (in %s)", ErrDifferentLoop, caller)
 		}
-		p.loop = l
+		b.loop = l
 	}
 	return nil
 }
 
-// mustBeOwner refuses, where it can be told, a foreign goroutine that is about to wake tasks.
-func (p *primitive) mustBeOwner(caller string) {
-	if p.queue.first != nil && p.loop.guard.Load() != guardClosed {
-		p.loop.mustBeOwner(caller)
+// checkOwner refuses a foreign goroutine where it can be told. A closed loop has no tasks that could wait, so
+// what served it is then anybody's, and in deferred functions of tasks that the loop unwinds it works to the end.
+func (b *binding) checkOwner(caller string) error {
+	if b.loop == nil {
+		return nil
+	}
+	return b.loop.checkForeign(caller)
+}
+
+func (b *binding) mustBeOwner(caller string) {
+	if err := b.checkOwner(caller); err != nil {
+		panic(err)
 	}
 }
 
 // unwinding reports whether P4 is under way.
-func (p *primitive) unwinding() bool {
-	return p.loop != nil && p.loop.closing.Load() && !p.loop.closed.Load()
+func (b *binding) unwinding() bool {
+	return b.loop != nil && b.loop.closing.Load() && !b.loop.closed.Load()
 }
 
 // waiters returns the tasks that wait, oldest first.

@@ -1,0 +1,172 @@
+package asynciohttp
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+
+	"github.com/goasyncio/asyncio"
+)
+
+// A Body is the body of a request in a handler, or of a response that [Do] returned. Its methods are for tasks of its loop; Read and ReadContext suspend
+// the calling task until there is something. One task may read at a time; a second gets [asyncio.ErrBusy].
+type Body struct {
+	loop context.Context // leads to the loop
+	src  io.ReadCloser
+	end  func() // on the loop, once src has ended
+
+	buf     []byte
+	read    *bodyRead // under way, nil if none
+	have    []byte    // what it brought
+	err     error     // what came behind
+	busy    bool
+	closed  bool
+	release func() // by Close
+}
+
+// bodyBuffer is how much one read under way can bring.
+const bodyBuffer = 32 << 10
+
+// goroutines runs each job on one of its own.
+type goroutines struct{}
+
+func (goroutines) Submit(job func()) error { go job(); return nil }
+func (goroutines) Shutdown(bool)           {}
+
+// A telling executor runs jobs so and closes a channel when the job is over, also if it was not begun.
+type telling struct{ over chan struct{} }
+
+func (e telling) Submit(job func()) error {
+	go func() {
+		defer close(e.over)
+		job()
+	}()
+	return nil
+}
+func (telling) Shutdown(bool) {}
+
+// Read reads up to len(p) bytes, at least one. It is [Body.ReadContext] with the context of the task.
+func (b *Body) Read(p []byte) (int, error) {
+	t := asyncio.CurrentTask(b.loop)
+	if t == nil {
+		return 0, fmt.Errorf("%w (in Body.Read)", asyncio.ErrNotInTask)
+	}
+	return b.ReadContext(t.GetContext(), p)
+}
+
+// ReadContext reads up to len(p) bytes, at least one, and suspends the calling task until there are any. A cancel of the task or the
+// end of ctx ends the wait; nothing is lost. Errors are those of package net/http, and [io.EOF] at the end.
+func (b *Body) ReadContext(ctx context.Context, p []byte) (int, error) {
+	if b.busy {
+		return 0, fmt.Errorf("%w: the body", asyncio.ErrBusy)
+	}
+	b.busy = true
+	defer func() { b.busy = false }()
+	for len(b.have) == 0 {
+		if b.closed {
+			return 0, fmt.Errorf("asynciohttp: the body is closed: %w", net.ErrClosed)
+		}
+		if b.err != nil {
+			return 0, b.err
+		}
+		if len(p) == 0 {
+			return 0, nil
+		}
+		if err := b.fill(ctx); err != nil {
+			return 0, err
+		}
+	}
+	n := copy(p, b.have)
+	b.have = b.have[n:]
+	return n, nil
+}
+
+// fill waits for a read, that is under way or begins now. An error says that the wait was ended (R4).
+func (b *Body) fill(ctx context.Context) error {
+	if b.read == nil {
+		b.begin()
+	}
+	_, err := asyncio.Shield(ctx, b.read.future).Await(ctx)
+	if b.read.take(b) {
+		b.read = nil
+		if err != nil && err == b.err { // the read panicked
+			return nil
+		}
+	}
+	return err
+}
+
+// A bodyRead is a read under way.
+type bodyRead struct {
+	future *asyncio.Future[asyncio.None]
+	idle   chan struct{} // closed when it is over
+	n      int           // the goroutine's until then
+	err    error
+}
+
+func (b *Body) begin() {
+	if b.buf == nil {
+		b.buf = make([]byte, bodyBuffer)
+	}
+	r := &bodyRead{idle: make(chan struct{})}
+	r.future = asyncio.RunInExecutor(b.loop, telling{r.idle}, func() (asyncio.None, error) {
+		r.n, r.err = b.src.Read(b.buf)
+		return asyncio.None{}, nil
+	})
+	b.read = r
+}
+
+// take notes what came of the read, if it is over.
+func (r *bodyRead) take(b *Body) bool {
+	if !r.future.Done() {
+		return false
+	}
+	if b.err = r.future.Exception(); b.err != nil { // it panicked
+		return true
+	}
+	b.have, b.err = b.buf[:r.n], r.err
+	if r.err != nil && b.end != nil && !b.closed {
+		b.end()
+	}
+	return true
+}
+
+// Close ends the body; a task that reads is told when its read is over. It does not suspend. A response's body must be closed.
+func (b *Body) Close() error {
+	if b.closed {
+		return nil
+	}
+	b.closed = true
+	b.have = nil
+	if b.release != nil {
+		b.release()
+	}
+	return nil
+}
+
+// NewBody makes a request body for [Do], or any other use by goroutines, of a reader that is one of the loop's: an asyncio.StreamReader,
+// a pipe that a task fills. Each read of the transport's is a task of the loop of ctx that reads r. A body that is a [Body] need not be wrapped for
+// Do. It may be made by any goroutine, and its methods are for goroutines: they block, and fail when ctx ends.
+func NewBody(ctx context.Context, l *asyncio.EventLoop, r io.Reader) io.ReadCloser {
+	return &outsideBody{asyncio.Outside(ctx), l, r}
+}
+
+type outsideBody struct {
+	ctx  context.Context
+	loop *asyncio.EventLoop
+	r    io.Reader
+}
+
+func (b *outsideBody) Read(p []byte) (int, error) {
+	return asyncio.Call(b.ctx, b.loop, func(context.Context) (int, error) { return b.r.Read(p) })
+}
+
+func (b *outsideBody) Close() error {
+	c, ok := b.r.(io.Closer)
+	if !ok {
+		return nil
+	}
+	_, err := b.loop.CallSoonThreadsafe(func() { _ = c.Close() })
+	return err
+}

@@ -1,0 +1,531 @@
+package asynciohttp
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"runtime/debug"
+	"time"
+
+	"github.com/goasyncio/asyncio"
+)
+
+// Handler returns a handler for net/http that runs each request as a task of l, named by its method and path, in which h serves it (R1-R8 above).
+// Everything in h works as on a goroutine, but may suspend: the body's Read, the writer's Write and Flush, and whatever awaits
+// with the request's Context. What blocks otherwise stops the loop: it belongs into asyncio.ToThread. Middleware that starts goroutines, as
+// [http.TimeoutHandler] does, goes around Handler, not into it. Copying an [*os.File] to the response, as [http.FileServer] does, does not stop the loop
+// for the reading.
+//
+// Any goroutine may call it and what it returns; ServeHTTP blocks its goroutine until the task has ended.
+func Handler(l *asyncio.EventLoop, h http.Handler) http.Handler {
+	return &bridge{func() *asyncio.EventLoop { return l }, h}
+}
+
+// GroupHandler is [Handler] for several loops, which get the requests in turn. Any goroutine may call it; it does not block.
+func GroupHandler(g *asyncio.LoopGroup, h http.Handler) http.Handler {
+	return &bridge{g.Next, h}
+}
+
+// A HandlerFunc is a handler that returns an error. It must be called below [Handler], [GroupHandler] or [Serve]: in a task, whose ctx it gets. A
+// cancel that is returned cancels the task. Any other error goes to the loop's exception handler, and the client gets 500 if
+// nothing has been sent, else an aborted connection or stream.
+type HandlerFunc func(ctx context.Context, w http.ResponseWriter, r *http.Request) error
+
+// ServeHTTP implements [http.Handler]. It must be called in a task, and suspends it where f does.
+func (f HandlerFunc) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	e, _ := r.Context().Value(exchangeKey{}).(*exchange)
+	if e == nil {
+		panic("asynciohttp: a HandlerFunc was called outside of a task: put asynciohttp.Handler around it")
+	}
+	if err := f(r.Context(), w, r); err != nil && e.failure == nil {
+		e.failure = err
+	}
+}
+
+type exchangeKey struct{}
+
+type bridge struct {
+	loop    func() *asyncio.EventLoop
+	handler http.Handler
+}
+
+// An exchange is a request with its response. All of it belongs to the loop while the task lives, but for the operation that is under way.
+type exchange struct {
+	w    http.ResponseWriter
+	rc   *http.ResponseController
+	r    *http.Request // as it was given to the task
+	ctx  context.Context
+	jobs chan func() // for the goroutine that serves the request; one at a time
+
+	status    int        // 0 before WriteHeader
+	buf       []byte     // written, and not yet handed over
+	op        *operation // under way, nil if none
+	busy      bool
+	err       error         // of an operation
+	over      bool          // the task has ended
+	late      bool          // WriteHeader is still to be passed on
+	reading   chan struct{} // closed when the read that was under way at the end is over
+	hijack    *hijacked     // asked for; the goroutine's until that is over
+	hijacked  bool          // and given to the task
+	panicked  any
+	stack     []byte
+	failure   error
+	cancelled bool
+}
+
+// clientGone is the cause of a request's context (R5).
+const clientGone = "the client has gone"
+
+func (b *bridge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	l := b.loop()
+	outer := r.Context()
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(outer))
+	defer cancel(nil)
+	defer context.AfterFunc(outer, func() {
+		why := context.Cause(outer)
+		if why == context.Canceled {
+			why = &asyncio.CancelledError{Msg: clientGone}
+		}
+		cancel(why)
+	})()
+	e := &exchange{w: w, rc: http.NewResponseController(w), jobs: make(chan func(), 1)}
+	var body *Body
+	c := asyncio.StartCall(ctx, l, func(ctx context.Context) (asyncio.None, error) {
+		e.ctx = context.WithValue(ctx, exchangeKey{}, e)
+		e.r = r.WithContext(e.ctx)
+		if r.Body != nil && r.Body != http.NoBody {
+			body = &Body{loop: ctx, src: r.Body, end: func() { e.r.Trailer = r.Trailer }}
+			e.r.Body = body
+		}
+		return asyncio.None{}, e.run(b.handler, body)
+	}, asyncio.Name(r.Method+" "+r.URL.Path))
+	for waiting := true; waiting; {
+		select {
+		case job := <-e.jobs:
+			job()
+		case <-c.Finished():
+			waiting = false
+		}
+	}
+	select {
+	case job := <-e.jobs: // of a task that did not wait for it
+		job()
+	default:
+	}
+	e.finish(c, r)
+}
+
+// run is the task.
+func (e *exchange) run(h http.Handler, body *Body) error {
+	defer func() {
+		e.over = true
+		if body != nil {
+			body.closed = true
+			if body.read != nil {
+				e.reading = body.read.idle
+			}
+		}
+		if v := recover(); v != nil { // R6
+			e.panicked, e.stack = v, debug.Stack()
+		}
+	}()
+	h.ServeHTTP(e, e.r)
+	e.cancelled = asyncio.CurrentTask(e.ctx).Cancelling() > 0
+	err := e.failure
+	if err == nil || errors.Is(err, asyncio.ErrCancelled) {
+		return err
+	}
+	if e.ctx.Err() == nil {
+		if l, e2 := asyncio.GetRunningLoop(e.ctx); e2 == nil {
+			l.CallExceptionHandler(asyncio.ExceptionContext{Message: "Unhandled exception in HTTP handler", Exception: err, Task: asyncio.CurrentTask(e.ctx)})
+		}
+	}
+	return nil
+}
+
+// finish is what is left for the goroutine when the task has ended.
+func (e *exchange) finish(c *asyncio.ConcurrentFuture[asyncio.None], r *http.Request) {
+	if e.r != nil {
+		r.Pattern = e.r.Pattern
+		if r.MultipartForm == nil {
+			r.MultipartForm = e.r.MultipartForm // net/http removes its files
+		}
+	}
+	if e.reading != nil {
+		select {
+		case <-e.reading:
+		default: // R8
+			_ = e.rc.SetReadDeadline(time.Unix(1, 0))
+			<-e.reading
+		}
+	}
+	if h := e.hijack; h != nil && h.c != nil {
+		if !e.hijacked { // the task did not wait for it
+			h.c.Close()
+		}
+		return
+	}
+	e.passHeader()
+	_, err := c.Result(context.Background())
+	switch p := (*asyncio.PanicError)(nil); {
+	case e.panicked == http.ErrAbortHandler:
+		panic(http.ErrAbortHandler)
+	case e.panicked != nil:
+		panic(taskPanic{asyncio.PanicError{Value: e.panicked, Stack: e.stack}})
+	case errors.As(err, &p): // R6, of something that the loop did for the task
+		panic(p)
+	case err != nil || e.cancelled: // R7
+		e.fail(http.StatusServiceUnavailable)
+	case e.failure != nil:
+		e.fail(http.StatusInternalServerError)
+	case len(e.buf) > 0:
+		_, _ = e.w.Write(e.buf)
+	}
+}
+
+// taskPanic is a panic that also prints where it was: the stack that net/http prints is another one's.
+type taskPanic struct{ asyncio.PanicError }
+
+func (p taskPanic) Error() string { return fmt.Sprintf("%v\n%s", p.Value, p.Stack) }
+
+// fail answers with status, if no other one was said yet; then there is no taking back.
+func (e *exchange) fail(status int) {
+	if e.status != 0 {
+		panic(http.ErrAbortHandler)
+	}
+	http.Error(e.w, http.StatusText(status), status)
+}
+
+var errOver = fmt.Errorf("asynciohttp: the request is over: %w", net.ErrClosed)
+
+// Header implements [http.ResponseWriter].
+func (e *exchange) Header() http.Header { return e.w.Header() }
+
+// WriteHeader does nothing that waits, except with an informational status, which is sent at once.
+func (e *exchange) WriteHeader(status int) {
+	if e.over || e.status != 0 {
+		return
+	}
+	if status >= 100 && status < 200 && status != http.StatusSwitchingProtocols {
+		_ = e.do(func() func() error {
+			return func() error { e.w.WriteHeader(status); return nil }
+		})
+		return
+	}
+	e.status, e.late = status, true
+	if e.settle() {
+		e.passHeader() // now, because it takes the header as it is now
+	}
+}
+
+// passHeader is for when nothing is under way.
+func (e *exchange) passHeader() {
+	if e.late {
+		e.late = false
+		e.w.WriteHeader(e.status)
+	}
+}
+
+const (
+	collect  = 4 << 10  // R3
+	maxChunk = 64 << 10 // is under way at most
+)
+
+// Write implements [http.ResponseWriter]. It suspends the task while what was written before is on its way.
+func (e *exchange) Write(p []byte) (int, error) { return write(e, p) }
+
+// WriteString implements [io.StringWriter].
+func (e *exchange) WriteString(s string) (int, error) { return write(e, s) }
+
+func write[B []byte | string](e *exchange, p B) (n int, err error) {
+	if err := e.usable(); err != nil {
+		return 0, err
+	}
+	if e.status == 0 {
+		e.WriteHeader(http.StatusOK)
+	}
+	if e.status < 200 || e.status == http.StatusNoContent || e.status == http.StatusNotModified {
+		return 0, http.ErrBodyNotAllowed
+	}
+	for {
+		if len(e.buf)+len(p) <= collect {
+			e.buf = append(e.buf, p...)
+			return n + len(p), nil
+		}
+		k := min(len(p), maxChunk-len(e.buf))
+		e.buf = append(e.buf, p[:k]...)
+		n += k
+		p = p[k:]
+		if err := e.flush(false); err != nil {
+			return n, err
+		}
+		if e.over {
+			return n, errOver
+		}
+	}
+}
+
+func (e *exchange) usable() error {
+	switch {
+	case e.over:
+		return errOver
+	case e.busy:
+		return fmt.Errorf("%w: the response", asyncio.ErrBusy)
+	case e.hijacked:
+		return http.ErrHijacked
+	}
+	return e.err
+}
+
+// Flush implements [http.Flusher].
+func (e *exchange) Flush() { _ = e.FlushError() }
+
+// FlushError sends what was written and suspends the task until that is done. A cancel ends the wait.
+func (e *exchange) FlushError() error {
+	if err := e.usable(); err != nil {
+		return err
+	}
+	if e.status == 0 {
+		e.WriteHeader(http.StatusOK)
+	}
+	return e.flush(true)
+}
+
+// flush hands over what was written. An error of the wait leaves it on its way (R4).
+func (e *exchange) flush(through bool) error {
+	return e.do(func() func() error {
+		p := e.buf
+		e.buf = nil
+		return func() error { return e.send(p, through) }
+	})
+}
+
+// send is the goroutine's.
+func (e *exchange) send(p []byte, through bool) error {
+	if len(p) > 0 {
+		if _, err := e.w.Write(p); err != nil {
+			return err
+		}
+	}
+	if through {
+		return e.rc.Flush()
+	}
+	return nil
+}
+
+// do runs what begin returns on the goroutine that serves the request and suspends the calling task until it has run. If one is under way that the last task did not wait
+// for, that comes first, and then begin.
+func (e *exchange) do(begin func() (job func() error)) error {
+	if err := e.usable(); err != nil {
+		return err
+	}
+	t := asyncio.CurrentTask(e.ctx)
+	if t == nil {
+		return fmt.Errorf("%w (in a ResponseWriter)", asyncio.ErrNotInTask)
+	}
+	e.busy = true
+	defer func() { e.busy = false }()
+	if e.op != nil {
+		if err := e.await(t.GetContext()); err != nil {
+			return err
+		}
+	}
+	switch {
+	case e.over: // meanwhile: this is a task that the request's has left behind
+		return errOver
+	case e.err != nil:
+		return e.err
+	}
+	e.passHeader()
+	job := begin()
+	op := new(operation)
+	op.future = asyncio.RunInExecutor(e.ctx, serving(e.jobs), func() (asyncio.None, error) {
+		op.err = job()
+		return asyncio.None{}, nil
+	})
+	e.op = op
+	if err := e.await(t.GetContext()); err != nil {
+		return err
+	}
+	return e.err
+}
+
+// An operation is what the goroutine does for the task.
+type operation struct {
+	future *asyncio.Future[asyncio.None]
+	err    error // the goroutine's until it is done
+}
+
+// await waits for the operation that is under way and notes what came of it. An error says that the wait was ended.
+func (e *exchange) await(ctx context.Context) error {
+	_, err := asyncio.Shield(ctx, e.op.future).Await(ctx)
+	if e.settle() && err != nil && err == e.err { // it panicked
+		return nil
+	}
+	return err
+}
+
+// settle notes what came of an operation, and reports whether none is under way any more.
+func (e *exchange) settle() bool {
+	if e.op == nil || !e.op.future.Done() {
+		return e.op == nil
+	}
+	if e.err = e.op.future.Exception(); e.err == nil {
+		e.err = e.op.err
+	}
+	e.op = nil
+	return true
+}
+
+// serving is the goroutine that serves a request, as an executor.
+type serving chan func()
+
+func (s serving) Submit(job func()) error { s <- job; return nil }
+func (serving) Shutdown(bool)             {}
+
+// ReadFrom implements [io.ReaderFrom]. A file is copied by the goroutine, as net/http does it; anything else in the task.
+func (e *exchange) ReadFrom(src io.Reader) (n int64, err error) {
+	file := src
+	if l, ok := src.(*io.LimitedReader); ok {
+		file = l.R
+	}
+	if _, ok := file.(*os.File); !ok {
+		return io.Copy(struct{ io.Writer }{e}, src)
+	}
+	if err := e.usable(); err != nil {
+		return 0, err
+	}
+	if e.status == 0 {
+		e.WriteHeader(http.StatusOK)
+	}
+	copied := new(int64) // not n: the task may have left
+	err = e.do(func() func() error {
+		p := e.buf
+		e.buf = nil
+		return func() (err error) {
+			if err = e.send(p, false); err == nil {
+				*copied, err = io.Copy(e.w, src)
+			}
+			return err
+		}
+	})
+	if e.op == nil {
+		n = *copied
+	}
+	return n, err
+}
+
+// SetReadDeadline, SetWriteDeadline and EnableFullDuplex are for [http.ResponseController].
+func (e *exchange) SetReadDeadline(d time.Time) error {
+	if e.over {
+		return errOver
+	}
+	return e.rc.SetReadDeadline(d)
+}
+
+// SetWriteDeadline is SetReadDeadline for writing.
+func (e *exchange) SetWriteDeadline(d time.Time) error {
+	if e.over {
+		return errOver
+	}
+	return e.rc.SetWriteDeadline(d)
+}
+
+// EnableFullDuplex suspends the task while something is on its way.
+func (e *exchange) EnableFullDuplex() error {
+	return e.optional(e.do(func() func() error { return e.rc.EnableFullDuplex }))
+}
+
+// optional is for an operation whose failure says nothing of the response.
+func (e *exchange) optional(err error) error {
+	if err != nil && err == e.err {
+		e.err = nil
+	}
+	return err
+}
+
+// Hijack implements [http.Hijacker]. The connection is one for goroutines; asyncio.NewConn makes it one of the loop's.
+func (e *exchange) Hijack() (c net.Conn, rw *bufio.ReadWriter, err error) {
+	h := new(hijacked)
+	err = e.optional(e.do(func() func() error {
+		e.hijack = h
+		return func() (err error) {
+			h.c, h.rw, err = e.rc.Hijack()
+			return err
+		}
+	}))
+	if err != nil {
+		return nil, nil, err
+	}
+	e.hijacked = true
+	return h.c, h.rw, nil
+}
+
+type hijacked struct {
+	c  net.Conn
+	rw *bufio.ReadWriter
+}
+
+// Push implements [http.Pusher].
+func (e *exchange) Push(target string, opts *http.PushOptions) error {
+	if err := e.usable(); err != nil {
+		return err
+	}
+	if p, ok := e.w.(http.Pusher); ok {
+		return p.Push(target, opts)
+	}
+	return http.ErrNotSupported
+}
+
+// Serve serves ln with srv, whose Handler it puts on the loop of ctx as [Handler] does. With a certificate in srv.TLSConfig it speaks TLS, with HTTP/2. It
+// closes ln.
+//
+// It must be called in a task, which it suspends until the server ends: by srv.Shutdown or srv.Close, after which it returns
+// [http.ErrServerClosed], by an error of ln's, or by a cancel or the end of ctx. Then it stops accepting and waits until the requests
+// under way are answered; a second cancel closes their connections.
+func Serve(ctx context.Context, srv *http.Server, ln net.Listener) error {
+	l, err := asyncio.GetRunningLoop(ctx)
+	if err != nil {
+		return errors.Join(err, ln.Close())
+	}
+	if _, ok := srv.Handler.(*bridge); !ok {
+		h := srv.Handler
+		if h == nil {
+			h = http.DefaultServeMux
+		}
+		srv.Handler = Handler(l, h)
+	}
+	serve := srv.Serve
+	if c := srv.TLSConfig; c != nil && (len(c.Certificates) > 0 || c.GetCertificate != nil || c.GetConfigForClient != nil) {
+		serve = func(ln net.Listener) error { return srv.ServeTLS(ln, "", "") }
+	}
+	var stopped error
+	served := asyncio.RunInExecutor(ctx, goroutines{}, func() (asyncio.None, error) { stopped = serve(ln); return asyncio.None{}, nil })
+	over := false
+	defer func() {
+		if !over {
+			_ = srv.Close() // a loop that closes unwinds the task
+		}
+	}()
+	if _, err = asyncio.Shield(ctx, served).Await(ctx); err == nil {
+		over = true // Shutdown may still wait for requests
+		return stopped
+	}
+	patient := context.WithoutCancel(ctx)
+	drained := asyncio.RunInExecutor(ctx, goroutines{}, func() (asyncio.None, error) {
+		_ = srv.Shutdown(context.Background())
+		return asyncio.None{}, nil
+	})
+	if _, e := asyncio.Shield(patient, drained).Await(patient); e != nil {
+		_ = srv.Close()
+		_, _ = drained.Await(patient)
+	}
+	_, _ = served.Await(patient)
+	over = true
+	return err
+}

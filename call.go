@@ -1,0 +1,172 @@
+package asyncio
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// How one loop, or a goroutine, awaits what another loop does.
+//
+//	J1 A call that waits suspends a task, or blocks a goroutine that runs no loop. It never blocks a loop. So
+//	   loops that call each other, in any depth and in both directions at once, go on: each runs what it is called
+//	   for while its own task waits.
+//	J2 Everything crosses in order, through the inbox of the loop it goes to: the start, cancels, the result.
+//	J3 A call is over when its coroutine has ended on the other loop, not before. A cancel of the caller and the
+//	   end of its context go to the coroutine, which may clean up, and what it makes of them is the result. There is no
+//	   moment at which the caller has gone on and the coroutine still works for it.
+//	J4 The coroutine's context has the values of the caller's. It ends when the caller's does, with its cause; when the
+//	   loop's own does; and when the call is over.
+//	J5 A loop that closes ends the calls it was to do, with ErrLoopClosed, and cancels those it waits for.
+//	J6 Two clocks, of which one is virtual, have no time in common, and waiting for each other they could stand still
+//	   for ever. Such loops do not call each other.
+
+// Call runs coro as a task of l and waits until it has ended, wherever the caller is: in a task, which is suspended, be it of
+// another loop or of l; or in a goroutine outside of every loop, which is blocked. Nothing but what is passed and returned goes from loop to
+// loop: what belongs to l is touched by coro alone.
+//
+// coro's ctx has the values of the caller's, ends with it and, at the latest, with the call; what coro is to
+// leave running needs the loop's [EventLoop.Context]. A cancel of the calling task cancels coro. In both cases
+// Call waits for coro to end and returns what coro does. Loops may call each other as they like; none waits for
+// another while it has something to do. opts are those of [CreateTask].
+//
+// Besides coro's errors it returns a [*PanicError] if coro panics, which has been reported by l;
+// [ErrLoopClosed] if l is closed, or closes before coro is done; [ErrNotInTask] in a callback;
+// [ErrLoopRunning] in a task that does not use its ctx, where that can be told; and [errors.ErrUnsupported] between
+// two loops one of which is on virtual time.
+func Call[T any](ctx context.Context, l *EventLoop, coro Coroutine[T], opts ...TaskOption) (T, error) {
+	var zero T
+	if ctx == nil || l == nil || coro == nil {
+		return zero, fmt.Errorf("%w: nil context, loop or coroutine (in Call)", ErrInvalidArgument)
+	}
+	from := loopOf(ctx)
+	if from == nil {
+		return callFromOutside(ctx, l, coro, opts)
+	}
+	t, err := enter(ctx, "Call")
+	if err != nil {
+		return zero, err
+	}
+	patient := context.WithoutCancel(ctx) // J3: its end goes to coro
+	if from == l {
+		return CreateTask(ctx, coro, opts...).Await(patient)
+	}
+	if from.drv.Polls() || l.drv.Polls() {
+		return zero, fmt.Errorf("asyncio: %w: a loop on virtual time and another one have no common clock (in Call)", errors.ErrUnsupported)
+	}
+	c := StartCall(ctx, l, coro, opts...)
+	w := &callWait[T]{future: future{loop: t.loop()}, call: c}
+	w.super = w
+	defer func() {
+		if !c.Done() { // the caller's loop is closed and unwinds the task
+			w.cancel(&CancelledError{Msg: "the loop that called is closed"})
+		}
+	}()
+	defer c.whenDone(func() { _ = w.loop.post((*callDone[T])(w)) })()
+	if err := w.await(patient); err != nil {
+		return zero, err
+	}
+	return c.value, c.err
+}
+
+func callFromOutside[T any](ctx context.Context, l *EventLoop, coro Coroutine[T], opts []TaskOption) (T, error) {
+	if g := l.guard.Load(); g != 0 && g == goroutineID() {
+		var zero T
+		return zero, fmt.Errorf("%w: this is its goroutine; use the ctx that the coroutine was given (in Call)", ErrLoopRunning)
+	}
+	c := StartCall(ctx, l, coro, opts...)
+	defer c.lendClock(ctx)()
+	<-c.done
+	return c.value, c.err
+}
+
+// StartCall is [Call] without the wait: it runs coro as a task of l, and Await or Result of what it returns wait. It is
+// [RunCoroutineThreadsafe] with a ctx: coro's has the values of ctx and ends with it, and when coro is done.
+// Any goroutine may call it; it does not block. If ctx is done before coro starts, coro is not run, and the error is the cause of ctx. Else the
+// errors are those of [Call].
+func StartCall[T any](ctx context.Context, l *EventLoop, coro Coroutine[T], opts ...TaskOption) *ConcurrentFuture[T] {
+	c := &ConcurrentFuture[T]{loop: l, coro: coro, from: ctx, opts: opts, done: make(chan struct{})}
+	if ctx == nil {
+		var zero T
+		c.resolve(zero, fmt.Errorf("%w: nil context (in StartCall)", ErrInvalidArgument))
+		return c
+	}
+	c.begin("StartCall")
+	return c
+}
+
+// callWait is what a task that called is suspended on: a future that passes a cancel on and ends when the call has.
+type callWait[T any] struct {
+	future
+	call *ConcurrentFuture[T]
+}
+
+func (w *callWait[T]) cancel(e *CancelledError) cancelAnswer {
+	if w.state != pending || w.call.Done() {
+		return refused
+	}
+	_ = w.call.loop.post(&callCancel[T]{w.call, e}) // a closed loop has ended it
+	return accepted
+}
+
+// callCancel is a cancel that arrives, behind the start (J2).
+type callCancel[T any] struct {
+	call *ConcurrentFuture[T]
+	e    *CancelledError
+}
+
+func (p *callCancel[T]) fire(*future) {
+	if p.call.task != nil {
+		p.call.task.Future.cancel(p.e)
+	}
+}
+
+// callDone is the result that arrives.
+type callDone[T any] callWait[T]
+
+func (d *callDone[T]) fire(*future) {
+	f := &d.future
+	if f.state != pending {
+		return
+	}
+	if d.call.err != nil && asCancelled(d.call.err) != nil {
+		f.finishCancelled(d.call.err)
+		f.retrieved()
+	} else {
+		f.finish(nil)
+	}
+}
+
+// callContext is below the context of a coroutine that was called: the values are the caller's, the rest is the loop's.
+type callContext struct {
+	*loopContext
+	values context.Context
+}
+
+func (c *callContext) Value(key any) any {
+	switch key.(type) {
+	case loopKey, clockKey, outsideKey:
+		return c.loopContext.Value(key)
+	}
+	if v := c.values.Value(key); v != nil {
+		return v
+	}
+	return c.loopContext.Value(key)
+}
+
+// enterCall makes the context of a called coroutine, on its loop, and returns what ends it (J4).
+func (l *EventLoop) enterCall(from context.Context) (_ context.Context, leave func()) {
+	// WithoutCancel, so that package context does not take the caller's end for the loop's.
+	inner := newClockContext(&callContext{l.ctx, context.WithoutCancel(from)}, "Call")
+	if d, ok := from.Deadline(); ok && !l.drv.Polls() {
+		inner.deadline = d
+	}
+	stop := context.AfterFunc(from, func() {
+		inner.cancel(context.Cause(from))
+		_ = l.post(inner)
+	})
+	return inner, func() {
+		stop()
+		inner.release()
+	}
+}

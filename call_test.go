@@ -1,0 +1,678 @@
+package asyncio_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/goasyncio/asyncio"
+	"github.com/goasyncio/asyncio/sim"
+)
+
+// withLoops runs main on the first of n loops on the real clock.
+func withLoops(t *testing.T, n int, main func(ctx context.Context, g *asyncio.LoopGroup) error) {
+	t.Helper()
+	var r reports
+	factory := func(ctx context.Context) *asyncio.EventLoop {
+		l := asyncio.NewEventLoop(ctx)
+		l.SetDebug(true)
+		l.SetExceptionHandler(r.handle)
+		return l
+	}
+	_, err := asyncio.RunLoopGroup(t.Context(), n, func(ctx context.Context, g *asyncio.LoopGroup) (asyncio.None, error) {
+		return asyncio.None{}, limited(t, ctx, func(t *testing.T, ctx context.Context) error { return main(ctx, g) })
+	}, asyncio.LoopFactory(factory))
+	must(t, err)
+	for _, m := range r.messages() {
+		t.Errorf("exception handler: %s", m)
+	}
+}
+
+// where says on which loop of g ctx is.
+func where(t *testing.T, ctx context.Context, g *asyncio.LoopGroup) int {
+	for i := range g.Len() {
+		if loop(t, ctx) == g.Loop(i) {
+			return i
+		}
+	}
+	t.Error("on no loop of the group")
+	return -1
+}
+
+func TestCall_RunsThereAndReturnsHere(t *testing.T) {
+	withLoops(t, 3, func(ctx context.Context, g *asyncio.LoopGroup) error {
+		ctx = context.WithValue(ctx, ctxKey{}, "mine")
+		for i := range g.Len() {
+			v, err := asyncio.Call(ctx, g.Loop(i), func(ctx context.Context) (string, error) {
+				err := asyncio.Sleep(ctx, 0)
+				name := asyncio.CurrentTask(ctx).GetName()
+				return fmt.Sprint(where(t, ctx, g), ctx.Value(ctxKey{}), name, err), errTest
+			}, asyncio.Name("called"))
+			if want := fmt.Sprint(i, "mine", "called", nil); v != want || err != errTest {
+				t.Errorf("Call = %q, %v; want %q, %v", v, err, want, errTest)
+			}
+			if where(t, ctx, g) != 0 {
+				t.Error("the caller is on another loop")
+			}
+		}
+		return nil
+	})
+}
+
+// J1: each loop's task waits for the other's while the other way round the same happens, a hundred deep.
+func TestCall_LoopsCallEachOther(t *testing.T) {
+	withLoops(t, 2, func(ctx context.Context, g *asyncio.LoopGroup) error {
+		var descend func(depth int) asyncio.Coroutine[int]
+		descend = func(depth int) asyncio.Coroutine[int] {
+			return func(ctx context.Context) (int, error) {
+				if depth == 0 {
+					return 1, nil
+				}
+				n, err := asyncio.Call(ctx, g.Loop(1-where(t, ctx, g)), descend(depth-1))
+				return n + 1, err
+			}
+		}
+		var both []asyncio.Coroutine[int]
+		for i := range 20 {
+			both = append(both, func(ctx context.Context) (int, error) { return asyncio.Call(ctx, g.Loop(i%2), descend(100)) })
+		}
+		got, err := asyncio.Gather(ctx, both...)
+		for _, n := range got {
+			if n != 101 {
+				t.Errorf("%d calls, want 101", n)
+			}
+		}
+		return err
+	})
+}
+
+// J3: the cancel arrives there, the coroutine cleans up, and only then does the caller go on.
+func TestCall_CancelGoesThere(t *testing.T) {
+	withLoops(t, 2, func(ctx context.Context, g *asyncio.LoopGroup) error {
+		started := make(chan struct{})
+		cleaned := false // there, before the result; here, after
+		task := asyncio.CreateTask(ctx, func(ctx context.Context) (int, error) {
+			return asyncio.Call(ctx, g.Loop(1), func(ctx context.Context) (int, error) {
+				close(started)
+				err := asyncio.Sleep(ctx, time.Hour)
+				if e := asyncio.Sleep(ctx, time.Millisecond); e != nil {
+					t.Errorf("cleaning up: %v", e)
+				}
+				cleaned = true
+				return 0, err
+			})
+		})
+		if _, _, err := asyncio.Recv(ctx, started); err != nil {
+			return err
+		}
+		task.Cancel("enough")
+		_, err := task.Await(ctx)
+		var c *asyncio.CancelledError
+		if !errors.As(err, &c) || c.Msg != "enough" || !task.Cancelled() || !cleaned {
+			t.Errorf("err = %v, cancelled %v, cleaned up %v", err, task.Cancelled(), cleaned)
+		}
+		return nil
+	})
+}
+
+// As with a task that is awaited: a coroutine that keeps the cancel to itself ends the wait with its result.
+func TestCall_CoroutineMayRefuseTheCancel(t *testing.T) {
+	withLoops(t, 2, func(ctx context.Context, g *asyncio.LoopGroup) error {
+		started := make(chan struct{})
+		task := asyncio.CreateTask(ctx, func(ctx context.Context) (int, error) {
+			v, err := asyncio.Call(ctx, g.Loop(1), func(ctx context.Context) (int, error) {
+				close(started)
+				if err := asyncio.Sleep(ctx, time.Hour); errors.Is(err, asyncio.ErrCancelled) {
+					asyncio.CurrentTask(ctx).Uncancel()
+					return 7, nil
+				}
+				return 0, nil
+			})
+			asyncio.CurrentTask(ctx).Uncancel() // it was asked for here, too
+			return v, err
+		})
+		if _, _, err := asyncio.Recv(ctx, started); err != nil {
+			return err
+		}
+		task.Cancel()
+		v, err := task.Await(ctx)
+		if v != 7 || err != nil {
+			t.Errorf("%d, %v", v, err)
+		}
+		return nil
+	})
+}
+
+func TestCall_CancelledBeforeItBegins(t *testing.T) {
+	withLoops(t, 2, func(ctx context.Context, g *asyncio.LoopGroup) error {
+		task := start(ctx, func(ctx context.Context) error {
+			asyncio.CurrentTask(ctx).Cancel() // delivered at the next wait
+			_, err := asyncio.Call(ctx, g.Loop(1), func(context.Context) (int, error) {
+				t.Error("entered")
+				return 0, nil
+			})
+			return err
+		})
+		if err := ended(ctx, task); !errors.Is(err, asyncio.ErrCancelled) || !task.Cancelled() {
+			t.Errorf("%v", err)
+		}
+		over, cancel := asyncio.WithCancel(ctx)
+		cancel()
+		_, err := asyncio.Call(over, g.Loop(1), instant)
+		if err != context.Canceled {
+			t.Errorf("with a done context: %v", err)
+		}
+		return nil
+	})
+}
+
+// J4: the end of the caller's context is the end of the coroutine's, with its cause, and the clocks of both are told.
+func TestCall_ContextGoesThere(t *testing.T) {
+	withLoops(t, 2, func(ctx context.Context, g *asyncio.LoopGroup) error {
+		why := errors.New("no more")
+		for what, end := range map[string]func(ctx context.Context) (context.Context, error){
+			"a cause": func(ctx context.Context) (context.Context, error) {
+				ctx, cancel := context.WithCancelCause(ctx)
+				loop(t, ctx).CallLater(time.Millisecond, func() { cancel(why) })
+				return ctx, why
+			},
+			"a time limit": func(ctx context.Context) (context.Context, error) {
+				ctx, cancel := asyncio.WithTimeout(ctx, time.Millisecond)
+				t.Cleanup(cancel)
+				return ctx, context.DeadlineExceeded
+			},
+		} {
+			for i := range g.Len() {
+				limited, want := end(ctx)
+				_, err := asyncio.Call(limited, g.Loop(i), func(ctx context.Context) (int, error) {
+					err := asyncio.Sleep(ctx, time.Hour)
+					if ctx.Err() == nil {
+						t.Error("the coroutine's context has not ended")
+					}
+					return 0, err
+				})
+				if err != want {
+					t.Errorf("%s, loop %d: %v, want %v", what, i, err, want)
+				}
+			}
+		}
+		d, cancel := asyncio.WithTimeout(ctx, time.Hour)
+		defer cancel()
+		want, _ := d.Deadline()
+		got, err := asyncio.Call(d, g.Loop(1), func(ctx context.Context) (time.Time, error) {
+			d, ok := ctx.Deadline()
+			if !ok {
+				t.Error("no deadline")
+			}
+			return d, nil
+		})
+		if !got.Equal(want) {
+			t.Errorf("deadline %v, want %v", got, want)
+		}
+		return err
+	})
+}
+
+// J4: what the coroutine leaves behind under its context ends with the call.
+func TestCall_ContextEndsWithTheCall(t *testing.T) {
+	withLoops(t, 2, func(ctx context.Context, g *asyncio.LoopGroup) error {
+		left, err := asyncio.Call(ctx, g.Loop(1), func(ctx context.Context) (*asyncio.Task[asyncio.None], error) {
+			return start(ctx, func(ctx context.Context) error { return asyncio.Sleep(ctx, time.Hour) }), nil
+		})
+		if err != nil {
+			return err
+		}
+		_, err = asyncio.Call(ctx, g.Loop(1), left.Await)
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("what was left: %v", err)
+		}
+		return nil
+	})
+}
+
+func TestCall_PanicIsReportedThere(t *testing.T) {
+	var r reports
+	_, err := asyncio.RunLoopGroup(t.Context(), 2, func(ctx context.Context, g *asyncio.LoopGroup) (int, error) {
+		for i := range 2 {
+			_, err := asyncio.Call(ctx, g.Loop(i), func(context.Context) (int, error) { panic("boom") })
+			var p *asyncio.PanicError
+			if !errors.As(err, &p) || p.Value != "boom" {
+				t.Errorf("loop %d: %v", i, err)
+			}
+		}
+		return 0, nil
+	}, asyncio.LoopFactory(func(ctx context.Context) *asyncio.EventLoop {
+		l := asyncio.NewEventLoop(ctx)
+		l.SetExceptionHandler(r.handle)
+		return l
+	}))
+	must(t, err)
+	if got := r.messages(); len(got) != 2 {
+		t.Errorf("reports: %q, want one for each panic", got)
+	}
+}
+
+// From a goroutine: it blocks, its context goes along, and nothing is left behind.
+func TestCall_FromGoroutines(t *testing.T) {
+	withLoops(t, 2, func(ctx context.Context, g *asyncio.LoopGroup) error {
+		_, err := asyncio.ToThread(ctx, func(context.Context) (asyncio.None, error) {
+			ctx := context.WithValue(context.Background(), ctxKey{}, "mine")
+			v, err := asyncio.Call(ctx, g.Loop(0), func(ctx context.Context) (any, error) {
+				return ctx.Value(ctxKey{}), asyncio.Sleep(ctx, time.Millisecond)
+			})
+			if v != "mine" || err != nil {
+				t.Errorf("%v, %v", v, err)
+			}
+			ctx, cancel := context.WithCancel(ctx)
+			cleaned := false
+			_, err = asyncio.Call(ctx, g.Loop(1), func(ctx context.Context) (int, error) {
+				cancel()
+				err := asyncio.Sleep(ctx, time.Hour)
+				e := asyncio.Sleep(context.WithoutCancel(ctx), time.Millisecond)
+				cleaned = e == nil
+				return 0, err
+			})
+			if err != context.Canceled || !cleaned {
+				t.Errorf("%v, cleaned up %v", err, cleaned)
+			}
+			if _, err := asyncio.Call(ctx, g.Loop(1), instant); err != context.Canceled {
+				t.Errorf("with a done context: %v", err)
+			}
+			f := asyncio.StartCall(context.Background(), g.Loop(1), instant)
+			<-f.Finished()
+			if v, err := f.Result(context.Background()); !f.Done() || v != 1 || err != nil {
+				t.Errorf("StartCall: %d, %v", v, err)
+			}
+			return asyncio.None{}, nil
+		})
+		return err
+	})
+}
+
+// A thread function may call the loop it came from, also on virtual time, whose clock it holds.
+func TestCall_FromAThreadOfTheSameLoop(t *testing.T) {
+	onBothClocks(t, func(t *testing.T, ctx context.Context) {
+		l := loop(t, ctx)
+		v, err := asyncio.ToThread(ctx, func(ctx context.Context) (int, error) {
+			return asyncio.Call(ctx, l, after(time.Millisecond, 5, nil))
+		})
+		if v != 5 || err != nil {
+			t.Errorf("%d, %v", v, err)
+		}
+	})
+}
+
+func TestCall_Misuse(t *testing.T) {
+	withLoops(t, 2, func(ctx context.Context, g *asyncio.LoopGroup) error {
+		for i, call := range []func() error{
+			func() error { _, err := asyncio.Call[int](ctx, g.Loop(1), nil); return err },
+			func() error { _, err := asyncio.Call(ctx, nil, instant); return err },
+			func() error { _, err := asyncio.StartCall(ctx, nil, instant).Result(context.Background()); return err },
+			func() error {
+				_, err := asyncio.StartCall(nil, g.Loop(1), instant).Result(context.Background()) //nolint:staticcheck // that is the test
+				return err
+			},
+		} {
+			if err := call(); !errors.Is(err, asyncio.ErrInvalidArgument) {
+				t.Errorf("call %d: %v", i, err)
+			}
+		}
+		if _, err := asyncio.Call(context.Background(), g.Loop(0), instant); !errors.Is(err, asyncio.ErrLoopRunning) {
+			t.Errorf("a call that would block its own loop: %v", err)
+		}
+		in := make(chan error, 1)
+		g.Loop(0).CallSoon(func() { _, err := asyncio.Call(ctx, g.Loop(1), instant); in <- err })
+		if err, _, _ := asyncio.Recv(ctx, in); !errors.Is(err, asyncio.ErrNotInTask) {
+			t.Errorf("in a callback: %v", err)
+		}
+		return nil
+	})
+	closed := asyncio.NewEventLoop(t.Context())
+	must(t, closed.Close())
+	if _, err := asyncio.Call(t.Context(), closed, instant); !errors.Is(err, asyncio.ErrLoopClosed) {
+		t.Errorf("a closed loop: %v", err)
+	}
+	run(t, func(ctx context.Context) error { // J6
+		other := sim.NewEventLoop(t.Context())
+		defer other.Close()
+		if _, err := asyncio.Call(ctx, other, instant); !errors.Is(err, errors.ErrUnsupported) {
+			t.Errorf("two virtual clocks: %v", err)
+		}
+		return nil
+	})
+}
+
+// J5: a loop that closes ends the calls it was to do.
+func TestCall_LoopClosesMeanwhile(t *testing.T) {
+	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
+		other := quietLoop(t.Context())
+		ended := make(chan error)
+		entered := make(chan struct{})
+		go func() {
+			err := other.RunForever()
+			ended <- errors.Join(err, other.Close())
+		}()
+		task := asyncio.CreateTask(ctx, func(ctx context.Context) (int, error) {
+			return asyncio.Call(ctx, other, func(ctx context.Context) (int, error) {
+				close(entered)
+				return 0, asyncio.Sleep(ctx, time.Hour)
+			})
+		})
+		if _, _, err := asyncio.Recv(ctx, entered); err != nil {
+			return err
+		}
+		if _, err := other.CallSoonThreadsafe(other.Stop); err != nil {
+			return err
+		}
+		if _, err := task.Await(ctx); !errors.Is(err, asyncio.ErrLoopClosed) {
+			t.Errorf("err = %v", err)
+		}
+		return <-ended
+	}))
+	must(t, err)
+}
+
+// J5: a loop that closes under its tasks cancels what they wait for elsewhere.
+func TestCall_CallersLoopCloses(t *testing.T) {
+	withLoops(t, 2, func(ctx context.Context, g *asyncio.LoopGroup) error {
+		told := make(chan error, 1)
+		_, err := asyncio.ToThread(ctx, func(context.Context) (asyncio.None, error) {
+			caller := quietLoop(t.Context())
+			asyncio.CreateTask(caller.Context(), func(ctx context.Context) (int, error) {
+				return asyncio.Call(ctx, g.Loop(1), func(ctx context.Context) (int, error) {
+					_, err := caller.CallSoonThreadsafe(caller.Stop)
+					err = errors.Join(err, asyncio.Sleep(ctx, time.Hour))
+					told <- err
+					return 0, err
+				})
+			})
+			return asyncio.None{}, errors.Join(caller.RunForever(), caller.Close())
+		})
+		if err != nil {
+			return err
+		}
+		if err, _, _ := asyncio.Recv(ctx, told); !errors.Is(err, asyncio.ErrCancelled) {
+			t.Errorf("there: %v", err)
+		}
+		return nil
+	})
+}
+
+// Calls, cancels and ends of contexts from everywhere at once: each call ends, and each coroutine before it.
+func TestCall_ConcurrentSafe(t *testing.T) {
+	withLoops(t, 3, func(ctx context.Context, g *asyncio.LoopGroup) error {
+		var working atomic.Int32
+		coro := func(ctx context.Context) (int, error) {
+			working.Add(1)
+			defer working.Add(-1)
+			err := asyncio.Sleep(ctx, time.Microsecond)
+			return 1, err
+		}
+		err := g.Each(ctx, func(ctx context.Context, i int) error {
+			var all []*asyncio.Task[int]
+			for n := range 300 {
+				task := asyncio.CreateTask(ctx, func(ctx context.Context) (int, error) {
+					if n%5 == 0 {
+						var cancel context.CancelFunc
+						ctx, cancel = asyncio.WithTimeout(ctx, time.Microsecond)
+						defer cancel()
+					}
+					return asyncio.Call(ctx, g.Next(), coro)
+				})
+				if n%3 == 0 {
+					loop(t, ctx).CallLater(time.Duration(n)*time.Microsecond, func() { task.Cancel() })
+				}
+				all = append(all, task)
+			}
+			rs, err := asyncio.GatherResults(ctx, all...)
+			for _, r := range rs {
+				if r.Err != nil && !errors.Is(r.Err, asyncio.ErrCancelled) && !errors.Is(r.Err, context.DeadlineExceeded) {
+					t.Errorf("%v", r.Err)
+				}
+			}
+			return err
+		})
+		var goroutines sync.WaitGroup
+		for range 8 {
+			goroutines.Go(func() {
+				for n := range 100 {
+					ctx, cancel := context.WithCancel(context.Background())
+					if n%2 == 0 {
+						go cancel()
+					}
+					if _, err := asyncio.Call(ctx, g.Next(), coro); err != nil && err != context.Canceled {
+						t.Errorf("from a goroutine: %v", err)
+					}
+					cancel()
+				}
+			})
+		}
+		if _, e := asyncio.ToThread(ctx, func(context.Context) (int, error) { goroutines.Wait(); return 0, nil }); e != nil {
+			return e
+		}
+		if n := working.Load(); n != 0 {
+			t.Errorf("%d coroutines work for nobody", n)
+		}
+		return err
+	})
+}
+
+func TestLoopGroup_LoopsRunAtTheSameTime(t *testing.T) {
+	withLoops(t, 3, func(ctx context.Context, g *asyncio.LoopGroup) error {
+		// Each blocks its loop until all have come.
+		var come sync.WaitGroup
+		come.Add(g.Len())
+		return g.Each(ctx, func(ctx context.Context, i int) error {
+			if where(t, ctx, g) != i {
+				t.Errorf("the function of loop %d is elsewhere", i)
+			}
+			come.Done()
+			come.Wait()
+			return nil
+		})
+	})
+}
+
+func TestLoopGroup_Size(t *testing.T) {
+	size := func(ctx context.Context, n int) int {
+		got, err := asyncio.RunLoopGroup(ctx, n, func(ctx context.Context, g *asyncio.LoopGroup) (int, error) {
+			seen := make(map[*asyncio.EventLoop]bool)
+			for range 2 * g.Len() {
+				seen[g.Next()] = true
+			}
+			if len(seen) != g.Len() {
+				t.Errorf("Next gives %d of %d loops", len(seen), g.Len())
+			}
+			return g.Len(), nil
+		})
+		must(t, err)
+		return got
+	}
+	if got, want := size(t.Context(), 0), runtime.GOMAXPROCS(0); got != want {
+		t.Errorf("%d loops, want one for each of %d cores", got, want)
+	}
+	if got := size(t.Context(), 5); got != 5 {
+		t.Errorf("%d loops, want 5", got)
+	}
+	if got := size(asyncio.WithLoopFactory(t.Context(), sim.NewEventLoop), 5); got != 1 { // Y3
+		t.Errorf("%d loops on virtual time, want 1", got)
+	}
+	_, err := asyncio.RunLoopGroup(t.Context(), -1, func(context.Context, *asyncio.LoopGroup) (int, error) { return 0, nil })
+	if !errors.Is(err, asyncio.ErrInvalidArgument) {
+		t.Errorf("-1 loops: %v", err)
+	}
+	_, err = asyncio.RunLoopGroup[int](t.Context(), 1, nil)
+	if !errors.Is(err, asyncio.ErrInvalidArgument) {
+		t.Errorf("no main: %v", err)
+	}
+}
+
+// Y1: when main has ended the tasks of the others are cancelled, and while they clean up the first loop still answers.
+func TestLoopGroup_End(t *testing.T) {
+	var mu sync.Mutex
+	var got []string
+	note := func(s string) {
+		mu.Lock()
+		defer mu.Unlock()
+		got = append(got, s)
+	}
+	withLoops(t, 3, func(ctx context.Context, g *asyncio.LoopGroup) error {
+		for i := 1; i < g.Len(); i++ {
+			_, err := asyncio.Call(ctx, g.Loop(i), func(ctx context.Context) (int, error) {
+				start(loop(t, ctx).Context(), func(ctx context.Context) error {
+					err := asyncio.Sleep(ctx, time.Hour)
+					_, e := asyncio.Call(ctx, g.Loop(0), func(ctx context.Context) (int, error) {
+						note("clean-up answered")
+						return 0, asyncio.Sleep(ctx, time.Millisecond)
+					})
+					if e != nil {
+						t.Errorf("cleaning up: %v", e)
+					}
+					return err
+				})
+				return 0, asyncio.Sleep(ctx, 0)
+			})
+			if err != nil {
+				return err
+			}
+		}
+		note("main ends")
+		return nil
+	})
+	equal(t, "order", got, []string{"main ends", "clean-up answered", "clean-up answered"})
+}
+
+func TestLoopGroup_ErrorsAndPanicsOfMain(t *testing.T) {
+	_, err := asyncio.RunLoopGroup(t.Context(), 2, func(ctx context.Context, g *asyncio.LoopGroup) (int, error) { return 0, errTest })
+	if err != errTest {
+		t.Errorf("err = %v", err)
+	}
+	_, err = asyncio.RunLoopGroup(t.Context(), 2, func(ctx context.Context, g *asyncio.LoopGroup) (int, error) { panic("boom") },
+		asyncio.LoopFactory(quietLoop))
+	if p := (*asyncio.PanicError)(nil); !errors.As(err, &p) || p.Value != "boom" {
+		t.Errorf("err = %v", err)
+	}
+	err = nil
+	ctx, cancel := context.WithCancel(t.Context())
+	_, err = asyncio.RunLoopGroup(ctx, 2, func(ctx context.Context, g *asyncio.LoopGroup) (int, error) {
+		return asyncio.Call(ctx, g.Loop(1), func(ctx context.Context) (int, error) {
+			cancel()
+			return 0, asyncio.Sleep(ctx, time.Hour)
+		})
+	})
+	if err != context.Canceled {
+		t.Errorf("the end of the group's context: %v", err)
+	}
+}
+
+// Y2: a loop that a task has halted takes the others with it.
+func TestLoopGroup_GoexitElsewhere(t *testing.T) {
+	_, err := asyncio.RunLoopGroup(t.Context(), 2, func(ctx context.Context, g *asyncio.LoopGroup) (int, error) {
+		asyncio.StartCall(ctx, g.Loop(1), func(context.Context) (int, error) {
+			runtime.Goexit()
+			return 0, nil
+		})
+		return 0, asyncio.Sleep(ctx, time.Hour)
+	}, asyncio.LoopFactory(quietLoop))
+	if !errors.Is(err, asyncio.ErrCancelled) || !errors.Is(err, asyncio.ErrGoexit) {
+		t.Errorf("err = %v", err)
+	}
+}
+
+func TestLoopGroup_Listen(t *testing.T) {
+	for _, network := range []string{"tcp", "unix"} { // dealt out by the system, and by a goroutine
+		t.Run(network, func(t *testing.T) {
+			withLoops(t, 3, func(ctx context.Context, g *asyncio.LoopGroup) error {
+				address := "127.0.0.1:0"
+				if network == "unix" {
+					address = t.TempDir() + "/s"
+				}
+				listeners, err := g.Listen(ctx, network, address)
+				if err != nil {
+					return err
+				}
+				if len(listeners) != g.Len() {
+					return fmt.Errorf("%d listeners", len(listeners))
+				}
+				const clients = 60
+				serving := start(ctx, func(ctx context.Context) error {
+					return g.Each(ctx, func(ctx context.Context, i int) error {
+						ln := listeners[i]
+						defer ln.Close()
+						if ln.Addr().String() != listeners[0].Addr().String() {
+							t.Errorf("listens at %v and %v", ln.Addr(), listeners[0].Addr())
+						}
+						return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
+							for {
+								c, err := ln.AcceptContext(ctx)
+								if err != nil {
+									return err
+								}
+								tg.CreateTask(func(ctx context.Context) error {
+									defer c.Close()
+									_, err := fmt.Fprintf(c, "loop %d", where(t, ctx, g))
+									return err
+								})
+							}
+						})
+					})
+				})
+				seen := make(map[string]int)
+				var asking []*asyncio.Task[asyncio.None]
+				for range clients {
+					asking = append(asking, start(ctx, func(ctx context.Context) error {
+						c, err := asyncio.Dial(ctx, network, listeners[0].Addr().String())
+						if err != nil {
+							return err
+						}
+						defer c.Close()
+						b, err := io.ReadAll(c)
+						seen[string(b)]++
+						return err
+					}))
+				}
+				if _, err := asyncio.Gather(ctx, asking...); err != nil {
+					return err
+				}
+				total := 0
+				for who, n := range seen {
+					total += n
+					if !strings.HasPrefix(who, "loop ") {
+						t.Errorf("answer %q", who)
+					}
+				}
+				if total != clients || network == "tcp" && len(seen) != g.Len() {
+					t.Errorf("%d answers by %v", total, seen)
+				}
+				serving.Cancel()
+				if err := ended(ctx, serving); !errors.Is(err, asyncio.ErrCancelled) {
+					return err
+				}
+				if c, err := asyncio.Dial(ctx, network, listeners[0].Addr().String()); err == nil {
+					c.Close()
+					t.Error("somebody still listens")
+				}
+				return nil
+			})
+		})
+	}
+}
+
+func TestLoopGroup_ListenFails(t *testing.T) {
+	withLoops(t, 2, func(ctx context.Context, g *asyncio.LoopGroup) error {
+		if ls, err := g.Listen(ctx, "tcp", "256.0.0.1:0"); err == nil || len(ls) != 0 {
+			t.Errorf("%v, %v", ls, err)
+		}
+		if ls, err := g.Listen(ctx, "unix", t.TempDir()+"/no/s"); err == nil || len(ls) != 0 {
+			t.Errorf("%v, %v", ls, err)
+		}
+		return nil
+	})
+}

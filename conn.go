@@ -1,0 +1,483 @@
+package asyncio
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/goasyncio/asyncio/internal/driver"
+)
+
+// A Conn is a connection that tasks of one loop read and write: a [net.Conn] whose Read and Write suspend the
+// calling task instead of a goroutine. So bufio, textproto, encoding/json and protocols written for net.Conn run unchanged
+// inside a task. Make one with [Dial], [Listener.AcceptContext] or [NewConn].
+//
+// Its methods are for the loop only, but for the two that tell addresses. Read and Write and their kin must be called in
+// a task, which they suspend; the others do not suspend. Close and Abort also serve after the loop was closed. One task may read and
+// another write at the same time; a second reader or writer is refused with [ErrBusy].
+//
+//	I1 An operation tries first and suspends only if it must wait. What need not wait does not suspend, so it is no
+//	   occasion for a cancel. But a task that could go on for ever without suspending gives way to the others for
+//	   one iteration after each 16 operations.
+//	I2 A wait ends because the connection may be ready, its deadline passed, it was closed, or its task was
+//	   cancelled or its context ended. Only a cancel or the end of the context is decided by the wait; of the rest the task
+//	   looks itself, closed first, then the deadline, then the connection, so being woken for no reason does no harm.
+//	I3 Bytes are taken from the connection only by the task that returns them. Whatever ends a wait, none are lost.
+//	I4 Write returns how much was accepted, also with an error. A cancelled Write may have sent a part.
+//
+// Errors are as in package net: a [*net.OpError] around [net.ErrClosed], [os.ErrDeadlineExceeded], a system error
+// such as syscall.ECONNRESET, or [errors.ErrUnsupported] where the connection cannot do what is asked; [io.EOF] as it is. A cancel and the
+// end of a context are returned as [Future.Await] returns them. A call in the wrong place returns [ErrNotInTask], [ErrDifferentLoop],
+// [ErrLoopClosed] or, from a foreign goroutine where it can be told, [ErrForeignGoroutine].
+//
+// crypto/tls must not be put on a Conn directly if one task reads while another writes, because it holds a mutex
+// while it waits, which would stop the loop: use [TLSClient] and [TLSServer].
+type Conn struct {
+	loop   *EventLoop
+	end    driver.Endpoint
+	rd, wr half
+	closed bool
+}
+
+// maxUnbroken is I1.
+const maxUnbroken = 16
+
+// half is one direction of a connection, or what there is to wait for of a listener.
+type half struct {
+	loop *EventLoop
+	verb string   // what waiting here is called
+	addr net.Addr // of whom
+
+	t         *task         // who uses it, while that is suspended
+	deadline  time.Duration // on the loop's clock, 0 for none
+	timer     timer         // set while somebody waits under a deadline
+	iteration uint64        // in which
+	unbroken  int           // operations were done without a wait
+}
+
+func (h *half) String() string {
+	if h.addr == nil {
+		return h.verb
+	}
+	return h.verb + " " + h.addr.String()
+}
+
+// begin begins an operation of t: it returns ErrBusy if another one is suspended here, and gives way if it is time (I1).
+func (h *half) begin(t *task) error {
+	if h.t != nil {
+		return fmt.Errorf("%w: %s by %s", ErrBusy, h, h.t.GetName())
+	}
+	if h.iteration != h.loop.iteration {
+		h.iteration, h.unbroken = h.loop.iteration, 0
+	}
+	h.unbroken++
+	if h.unbroken <= maxUnbroken {
+		return nil
+	}
+	h.t = t
+	defer h.leave()
+	return t.yield()
+}
+
+// expired reports whether the deadline has passed.
+func (h *half) expired() bool { return h.deadline != 0 && h.loop.Time() >= h.deadline }
+
+// wait suspends t until something has happened (I2).
+func (h *half) wait(ctx context.Context, t *task) error {
+	h.t = t
+	h.arm()
+	defer h.leave()
+	return t.park(ctx, h)
+}
+
+func (h *half) leave() {
+	h.t = nil
+	h.loop.timers.remove(&h.timer)
+}
+
+func (h *half) arm() {
+	if h.deadline != 0 {
+		h.timer.when, h.timer.cb = h.deadline, h
+		h.loop.setTimer(&h.timer)
+	}
+}
+
+// wake lets whoever waits look.
+func (h *half) wake() {
+	if h.t != nil {
+		h.t.unpark()
+	}
+}
+
+// fire is the timer's. It may come late, to who waits for the next thing already (I2).
+func (h *half) fire(*future) { h.wake() }
+
+func (h *half) setDeadline(d time.Time) {
+	h.loop.timers.remove(&h.timer)
+	h.deadline = 0
+	if !d.IsZero() {
+		h.deadline = max(d.Sub(h.loop.drv.Start()), 1)
+	}
+	if h.t != nil && h.t.parked {
+		h.arm()
+	}
+}
+
+// NewConn makes a Conn of c, which then belongs to it and must not be used any more; if NewConn fails, c is closed.
+// A connection of package net moves to the loop's poller. Any other one is served by goroutines that call its Read and Write, and its
+// errors may be told one write late.
+//
+// It is for the loop only and does not suspend. It fails with [ErrNoRunningLoop] and, if the loop's clock is
+// virtual, [errors.ErrUnsupported]. Python: the sock argument of open_connection, connect_accepted_socket.
+func NewConn(ctx context.Context, c net.Conn) (*Conn, error) {
+	if c == nil {
+		return nil, fmt.Errorf("%w: nil connection (in NewConn)", ErrInvalidArgument)
+	}
+	l, err := socketsOf(ctx, "NewConn")
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	return l.adopt(c)
+}
+
+// socketsOf returns the loop of ctx if it can have sockets.
+func socketsOf(ctx context.Context, caller string) (*EventLoop, error) {
+	l := loopOf(ctx)
+	if l == nil {
+		return nil, noLoop(ctx, caller)
+	}
+	if err := l.checkOwner(caller); err != nil {
+		return nil, err
+	}
+	if l.sockets == nil {
+		s, ok := l.drv.(driver.Sockets)
+		if !ok {
+			return nil, fmt.Errorf("asyncio: %w: a loop on virtual time has no network (in %s)", errors.ErrUnsupported, caller)
+		}
+		l.sockets = s
+	}
+	return l, nil
+}
+
+func (l *EventLoop) adopt(nc net.Conn) (*Conn, error) {
+	end, err := l.sockets.Adopt(nc)
+	if err != nil {
+		return nil, &net.OpError{Op: "dial", Net: nc.LocalAddr().Network(), Addr: nc.RemoteAddr(), Err: err}
+	}
+	return l.newConn(end), nil
+}
+
+func (l *EventLoop) newConn(end driver.Endpoint) *Conn {
+	c := &Conn{loop: l, end: end}
+	c.rd = half{loop: l, verb: "read from", addr: end.RemoteAddr()}
+	c.wr = half{loop: l, verb: "write to", addr: end.RemoteAddr()}
+	end.Notify((*connReady)(c))
+	return c
+}
+
+// connReady is the Conn as its endpoint sees it.
+type connReady Conn
+
+func (c *connReady) Ready(read, write bool) {
+	if read {
+		c.rd.wake()
+	}
+	if write {
+		c.wr.wake()
+	}
+}
+
+// currentOn returns the task that runs on l, for a method that suspends and has no ctx.
+func (l *EventLoop) currentOn(caller string) (*task, error) {
+	if l.guard.Load() != 0 {
+		if err := l.checkOwner(caller); err != nil {
+			return nil, err
+		}
+	}
+	t := l.current
+	if t == nil {
+		return nil, fmt.Errorf("%w (in %s)", ErrNotInTask, caller)
+	}
+	if t.ctx.Err() != nil {
+		return nil, context.Cause(t.ctx)
+	}
+	return t, nil
+}
+
+// enterOn is enter for what belongs to l.
+func (l *EventLoop) enterOn(ctx context.Context, caller string) (*task, error) {
+	t, err := enter(ctx, caller)
+	if err == nil && t.loop() != l {
+		return nil, fmt.Errorf("%w (in %s)", ErrDifferentLoop, caller)
+	}
+	return t, err
+}
+
+// Read reads up to len(p) bytes, at least one, and suspends the calling task until there are any. At the end of what the peer
+// sends it returns [io.EOF]. A cancel of the task, or the end of the context that the task was made with, ends the wait; nothing is lost.
+func (c *Conn) Read(p []byte) (int, error) {
+	t, err := c.loop.currentOn("Conn.Read")
+	if err != nil {
+		return 0, err
+	}
+	return c.read(t.ctx, t, p)
+}
+
+// ReadContext is Read with a context that can end it.
+func (c *Conn) ReadContext(ctx context.Context, p []byte) (int, error) {
+	t, err := c.loop.enterOn(ctx, "Conn.ReadContext")
+	if err != nil {
+		return 0, err
+	}
+	return c.read(ctx, t, p)
+}
+
+func (c *Conn) read(ctx context.Context, t *task, p []byte) (int, error) {
+	h := &c.rd
+	if err := h.begin(t); err != nil {
+		return 0, err
+	}
+	for {
+		if err := c.usable(h, "read"); err != nil {
+			return 0, err
+		}
+		n, err := c.end.Read(p)
+		if err == nil {
+			return n, nil
+		}
+		if err != driver.ErrAgain {
+			return n, c.failure("read", err)
+		}
+		if err := h.wait(ctx, t); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// usable is I2's order.
+func (c *Conn) usable(h *half, op string) error {
+	if c.closed {
+		return c.failure(op, net.ErrClosed)
+	}
+	if h.deadline != 0 && h.expired() {
+		return c.failure(op, os.ErrDeadlineExceeded)
+	}
+	return nil
+}
+
+// Write writes all of p and suspends the calling task while the connection accepts no more, so a peer that does not
+// read slows its writer down. If it fails, it returns how many bytes were accepted before. A cancel of the task, or the end of the
+// context that the task was made with, ends the wait.
+func (c *Conn) Write(p []byte) (int, error) {
+	t, err := c.loop.currentOn("Conn.Write")
+	if err != nil {
+		return 0, err
+	}
+	return c.write(t.ctx, t, p)
+}
+
+// WriteContext is Write with a context that can end it.
+func (c *Conn) WriteContext(ctx context.Context, p []byte) (int, error) {
+	t, err := c.loop.enterOn(ctx, "Conn.WriteContext")
+	if err != nil {
+		return 0, err
+	}
+	return c.write(ctx, t, p)
+}
+
+func (c *Conn) write(ctx context.Context, t *task, p []byte) (written int, err error) {
+	h := &c.wr
+	if err := h.begin(t); err != nil {
+		return 0, err
+	}
+	for {
+		if err := c.usable(h, "write"); err != nil {
+			return written, err
+		}
+		n, err := c.end.Write(p[written:])
+		written += n
+		if err == nil {
+			if written == len(p) {
+				return written, nil
+			}
+			continue
+		}
+		if err != driver.ErrAgain {
+			return written, c.failure("write", err)
+		}
+		if err := h.wait(ctx, t); err != nil {
+			return written, err
+		}
+	}
+}
+
+// failure is err as package net would have it.
+func (c *Conn) failure(op string, err error) error {
+	if err == io.EOF {
+		return err
+	}
+	if _, ok := err.(*net.OpError); ok {
+		return err
+	}
+	local, remote := c.end.LocalAddr(), c.end.RemoteAddr()
+	return &net.OpError{Op: op, Net: local.Network(), Source: local, Addr: remote, Err: err}
+}
+
+// mayClose refuses a foreign goroutine, where it can be told.
+func (l *EventLoop) mayClose(caller string) error {
+	if g := l.guard.Load(); g == 0 || g == guardClosed {
+		return nil
+	}
+	return l.checkOwner(caller)
+}
+
+// Close closes the connection. What was written is still delivered; a task that reads or writes gets [net.ErrClosed]. It does not
+// suspend. More calls do nothing.
+func (c *Conn) Close() error {
+	if err := c.loop.mayClose("Conn.Close"); err != nil {
+		return err
+	}
+	return c.shut(c.end.Close)
+}
+
+// Abort closes the connection and drops what has not been delivered; the peer of a TCP connection sees a reset. It does not
+// suspend. Python: transport.abort.
+func (c *Conn) Abort() error {
+	if err := c.loop.mayClose("Conn.Abort"); err != nil {
+		return err
+	}
+	return c.shut(c.end.Abort)
+}
+
+func (c *Conn) shut(how func() error) error {
+	if c.closed {
+		return nil
+	}
+	c.closed = true
+	err := how()
+	c.rd.wake()
+	c.wr.wake()
+	if err != nil {
+		return c.failure("close", err)
+	}
+	return nil
+}
+
+// CloseWrite ends what this side sends; the peer reads [io.EOF] and may go on sending. It does not suspend. Python: write_eof.
+func (c *Conn) CloseWrite() error { return c.control("close", c.end.CloseWrite) }
+
+// CloseRead says that this side reads no more. It does not suspend.
+func (c *Conn) CloseRead() error { return c.control("close", c.end.CloseRead) }
+
+func (c *Conn) control(op string, fn func() error) error {
+	if err := c.loop.checkOwner("Conn"); err != nil {
+		return err
+	}
+	if c.closed {
+		return c.failure(op, net.ErrClosed)
+	}
+	if err := fn(); err != nil {
+		return c.failure(op, unsupported(err))
+	}
+	return nil
+}
+
+func unsupported(err error) error {
+	if err == driver.ErrSockets {
+		return errors.ErrUnsupported
+	}
+	return err
+}
+
+// Detach gives the connection to goroutines: it returns an ordinary [net.Conn], which is theirs, and c is closed.
+// Nothing that the peer has sent is lost. It does not suspend. It returns [ErrBusy] while a task reads or writes.
+func (c *Conn) Detach() (net.Conn, error) {
+	if err := c.loop.checkOwner("Conn.Detach"); err != nil {
+		return nil, err
+	}
+	if c.closed {
+		return nil, c.failure("detach", net.ErrClosed)
+	}
+	for _, h := range []*half{&c.rd, &c.wr} {
+		if h.t != nil {
+			return nil, fmt.Errorf("%w: %s by %s (in Detach)", ErrBusy, h, h.t.GetName())
+		}
+	}
+	c.closed = true
+	nc, err := c.end.Detach()
+	if err != nil {
+		return nil, c.failure("detach", err)
+	}
+	return nc, nil
+}
+
+// LocalAddr returns the address of this end. Any goroutine may call it. Python: get_extra_info("sockname").
+func (c *Conn) LocalAddr() net.Addr { return c.end.LocalAddr() }
+
+// RemoteAddr returns the address of the other end. Any goroutine may call it. Python: get_extra_info("peername").
+func (c *Conn) RemoteAddr() net.Addr { return c.end.RemoteAddr() }
+
+// SetDeadline sets both deadlines. See [Conn.SetReadDeadline]. It does not suspend.
+func (c *Conn) SetDeadline(d time.Time) error {
+	return c.setDeadline(d, &c.rd, &c.wr)
+}
+
+// SetReadDeadline makes Read fail with [os.ErrDeadlineExceeded] once the loop's clock has reached d, also one that
+// waits already; the zero time takes that back. [Timeout] and [WithTimeout] are for limiting more than one call.
+func (c *Conn) SetReadDeadline(d time.Time) error { return c.setDeadline(d, &c.rd) }
+
+// SetWriteDeadline is [Conn.SetReadDeadline] for Write.
+func (c *Conn) SetWriteDeadline(d time.Time) error { return c.setDeadline(d, &c.wr) }
+
+func (c *Conn) setDeadline(d time.Time, halves ...*half) error {
+	if err := c.loop.checkOwner("Conn.SetDeadline"); err != nil {
+		return err
+	}
+	if c.closed {
+		return c.failure("set", net.ErrClosed)
+	}
+	for _, h := range halves {
+		h.setDeadline(d)
+	}
+	return nil
+}
+
+// SetNoDelay says whether TCP sends at once (the default) or waits to fill its packets.
+func (c *Conn) SetNoDelay(on bool) error { return c.setOption(driver.NoDelay, oneIf(on)) }
+
+// SetKeepAlive says whether TCP probes an idle peer (the default).
+func (c *Conn) SetKeepAlive(on bool) error { return c.setOption(driver.KeepAlive, oneIf(on)) }
+
+// SetLinger says what becomes of what is still to be delivered when the connection is closed: less than zero, it is delivered in the
+// background (the default); zero, it is dropped; else it is dropped after that many seconds.
+func (c *Conn) SetLinger(seconds int) error { return c.setOption(driver.Linger, seconds) }
+
+// SetReadBuffer sets the size of the system's receive buffer in bytes.
+func (c *Conn) SetReadBuffer(bytes int) error { return c.setOption(driver.ReadBuffer, bytes) }
+
+// SetWriteBuffer sets the size of the system's send buffer in bytes.
+func (c *Conn) SetWriteBuffer(bytes int) error { return c.setOption(driver.WriteBuffer, bytes) }
+
+func oneIf(on bool) int {
+	if on {
+		return 1
+	}
+	return 0
+}
+
+func (c *Conn) setOption(o driver.Option, value int) error {
+	return c.control("set", func() error { return c.end.SetOption(o, value) })
+}
+
+// SyscallConn gives access to the descriptor, for options that have no method here; reading and writing through it are refused.
+// It does not suspend. It returns [errors.ErrUnsupported] for a connection that goroutines serve.
+func (c *Conn) SyscallConn() (syscall.RawConn, error) {
+	raw, err := c.end.SyscallConn()
+	return raw, unsupported(err)
+}

@@ -1,0 +1,133 @@
+package asyncio
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+)
+
+// A DialOption is an option of [Dial]. Any goroutine may make one.
+type DialOption struct{ dialer *net.Dialer }
+
+// Dialer makes Dial use the settings of d: a local address, a resolver, how long one address family is preferred
+// to the other, a Control function. Its Timeout and Deadline count real time; use [Timeout] or a context instead.
+func Dialer(d *net.Dialer) DialOption { return DialOption{dialer: d} }
+
+// Dial connects to an address, as [net.Dial] names networks and addresses: "tcp", "udp", "unix" and their kin. Names are
+// looked up, and the addresses of both families tried side by side, by package net on a goroutine; the connection itself needs none.
+//
+// It must be called in a task, which it suspends. A cancel of that, or the end of ctx, ends the attempt and leaves nothing
+// behind. Errors are those of package net, [ErrNotInTask], [ErrNoRunningLoop] and, on virtual time, [errors.ErrUnsupported].
+// Python: loop.create_connection, create_datagram_endpoint.
+func Dial(ctx context.Context, network, address string, opts ...DialOption) (*Conn, error) {
+	l, err := enterSockets(ctx, "Dial")
+	if err != nil {
+		return nil, err
+	}
+	d := new(net.Dialer)
+	for _, o := range opts {
+		if o.dialer != nil {
+			d = o.dialer
+		}
+	}
+	nc, err := openOutside(ctx, func(ctx context.Context) (net.Conn, error) { return d.DialContext(ctx, network, address) })
+	if err != nil {
+		return nil, err
+	}
+	return l.adopt(nc)
+}
+
+func enterSockets(ctx context.Context, caller string) (*EventLoop, error) {
+	if _, err := enter(ctx, caller); err != nil {
+		return nil, err
+	}
+	return socketsOf(ctx, caller)
+}
+
+// freely is an executor without a limit: an attempt to connect may take minutes and no processor.
+type freely struct{}
+
+func (freely) Submit(job func()) error { go job(); return nil }
+func (freely) Shutdown(bool)           {}
+
+// openOutside runs open on a goroutine and suspends the calling task until it returns. What it opened is returned or, if
+// the task no longer waits for it, closed.
+func openOutside[T io.Closer](ctx context.Context, open func(ctx context.Context) (T, error)) (T, error) {
+	var zero T
+	inside, cancel := context.WithCancelCause(outsideContext{ctx, loopOf(ctx)})
+	h := new(handover[T])
+	f := RunInExecutor(ctx, freely{}, func() (None, error) {
+		v, err := open(inside)
+		if err == nil {
+			h.offer(v)
+		}
+		return None{}, err
+	})
+	err := ErrLoopClosed // unless Await returns
+	defer func() {
+		if err != nil {
+			cancel(err)
+			h.refuse()
+		}
+	}()
+	_, err = f.Await(ctx)
+	if !f.Done() {
+		f.Cancel()
+	}
+	if err != nil {
+		f.retrieved() // what became of it is of no interest to who was cancelled
+		return zero, err
+	}
+	cancel(nil)
+	return h.v, nil
+}
+
+// handover passes something from a goroutine to a task that may have left: whoever comes second closes it.
+type handover[T io.Closer] struct {
+	mu      sync.Mutex
+	v       T
+	there   bool
+	refused bool
+}
+
+func (h *handover[T]) offer(v T) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.refused {
+		v.Close()
+		return
+	}
+	h.v, h.there = v, true
+}
+
+func (h *handover[T]) refuse() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.refused = true
+	if h.there {
+		h.there = false
+		h.v.Close()
+	}
+}
+
+// ListenPacket opens a socket for datagrams, as [net.ListenPacket] names networks and addresses.
+// It must be called in a task, which it suspends while the address is looked up. Options, cancels and errors are those of [Listen].
+// Python: loop.create_datagram_endpoint.
+func ListenPacket(ctx context.Context, network, address string, opts ...ListenOption) (*PacketConn, error) {
+	l, err := enterSockets(ctx, "ListenPacket")
+	if err != nil {
+		return nil, err
+	}
+	lc := listenConfig(opts)
+	nc, err := openOutside(ctx, func(ctx context.Context) (net.PacketConn, error) { return lc.ListenPacket(ctx, network, address) })
+	if err != nil {
+		return nil, err
+	}
+	end, err := l.sockets.AdoptPacketConn(nc)
+	if err != nil {
+		return nil, fmt.Errorf("asyncio: taking over the socket of %v: %w", nc.LocalAddr(), err)
+	}
+	return l.newPacketConn(end), nil
+}

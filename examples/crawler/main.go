@@ -1,0 +1,158 @@
+// Crawler follows the links of a site: at most so many requests at a time, each with a time limit, tried again after
+// failures that may pass. What was seen and what was found are plain maps.
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"regexp"
+	"slices"
+	"time"
+
+	"github.com/goasyncio/asyncio"
+	"github.com/goasyncio/asyncio/asynciohttp"
+)
+
+// A crawler says how to crawl, and what came of it.
+type crawler struct {
+	client  *http.Client
+	atOnce  int           // requests at a time
+	timeout time.Duration // of one attempt
+	tries   int           // attempts for each page
+	pause   time.Duration // before the second one; doubled each time
+
+	slots *asyncio.Semaphore
+	pages map[string]*page
+}
+
+// A page is what is known of an address.
+type page struct {
+	Status int
+	Links  int
+	Tries  int
+	Err    error
+}
+
+const maxPage = 1 << 20
+
+var link = regexp.MustCompile(`<a\s[^>]*href="([^"#]*)`)
+
+// crawl follows links from start to pages of the same host and returns all pages.
+func (c *crawler) crawl(ctx context.Context, start string) (map[string]*page, error) {
+	u, err := url.Parse(start)
+	if err != nil {
+		return nil, err
+	}
+	c.slots = asyncio.NewSemaphore(c.atOnce)
+	c.pages = make(map[string]*page)
+	err = asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
+		c.visit(tg, u)
+		return nil
+	})
+	return c.pages, err
+}
+
+// visit has a task visit u, if none has.
+func (c *crawler) visit(tg *asyncio.TaskGroup, u *url.URL) {
+	address := u.String()
+	if c.pages[address] != nil {
+		return
+	}
+	p := new(page)
+	c.pages[address] = p
+	tg.CreateTask(func(ctx context.Context) error {
+		body, err := c.fetch(ctx, address, p)
+		if errors.Is(err, asyncio.ErrCancelled) {
+			return err
+		}
+		p.Err = err // a page that cannot be had is not the end of the crawl
+		for _, m := range link.FindAllSubmatch(body, -1) {
+			if to, err := u.Parse(string(m[1])); err == nil && to.Host == u.Host && to.Scheme == u.Scheme {
+				p.Links++
+				c.visit(tg, to)
+			}
+		}
+		return nil
+	})
+}
+
+// errTryAgain is in the errors of attempts that may do better another time.
+var errTryAgain = errors.New("the server is not well")
+
+// fetch tries until it works, or it is no use.
+func (c *crawler) fetch(ctx context.Context, address string, p *page) (body []byte, err error) {
+	pause := c.pause
+	for {
+		p.Tries++
+		body, err = c.attempt(ctx, address, p)
+		if p.Tries == c.tries || !errors.Is(err, errTryAgain) && !errors.Is(err, asyncio.ErrTimeout) {
+			return body, err
+		}
+		if err := asyncio.Sleep(ctx, pause); err != nil {
+			return nil, err
+		}
+		pause *= 2
+	}
+}
+
+func (c *crawler) attempt(ctx context.Context, address string, p *page) (body []byte, err error) {
+	if err := c.slots.Acquire(ctx); err != nil {
+		return nil, err
+	}
+	defer c.slots.Release()
+	err = asyncio.Timeout(ctx, c.timeout, func(ctx context.Context, _ *asyncio.TimeoutScope) error {
+		req, err := http.NewRequest(http.MethodGet, address, nil)
+		if err != nil {
+			return err
+		}
+		resp, err := asynciohttp.Do(ctx, c.client, req)
+		if err != nil {
+			return err
+		}
+		body, err = asynciohttp.ReadAll(resp.Body, maxPage)
+		p.Status = resp.StatusCode
+		switch {
+		case err != nil:
+			return err
+		case resp.StatusCode >= 500 || resp.StatusCode == http.StatusTooManyRequests:
+			return fmt.Errorf("%w: %s", errTryAgain, resp.Status)
+		case resp.StatusCode >= 400:
+			return errors.New(resp.Status)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return body, nil
+}
+
+func main() {
+	c := &crawler{client: http.DefaultClient, pause: time.Second}
+	flag.IntVar(&c.atOnce, "at-once", 8, "`requests` at a time")
+	flag.IntVar(&c.tries, "tries", 3, "attempts for each page")
+	flag.DurationVar(&c.timeout, "timeout", 10*time.Second, "of one attempt")
+	flag.Parse()
+	pages, err := asyncio.Run(context.Background(), func(ctx context.Context) (map[string]*page, error) {
+		return c.crawl(ctx, flag.Arg(0))
+	})
+	addresses := make([]string, 0, len(pages))
+	for a := range pages {
+		addresses = append(addresses, a)
+	}
+	slices.SortFunc(addresses, cmp.Compare[string])
+	for _, a := range addresses {
+		p := pages[a]
+		fmt.Println(p.Status, a, p.Links, "links", p.Tries, "tries", cmp.Or(p.Err, errors.New("")))
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}

@@ -1,0 +1,90 @@
+package asyncio
+
+import (
+	"fmt"
+	"strings"
+)
+
+// A GroupError is what failed in a [RunTaskGroup]: Python's ExceptionGroup. errors.Is and errors.As look
+// into every error of it. It is never a cancellation, whatever is in it. It is a value: any
+// goroutine may use it, and nothing of it suspends.
+type GroupError struct {
+	Message    string
+	Exceptions []error // children's in the order of their completion, the body's last
+}
+
+func (e *GroupError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "asyncio: %s (%d sub-exception", e.Message, len(e.Exceptions))
+	if len(e.Exceptions) != 1 {
+		b.WriteString("s")
+	}
+	b.WriteString(")")
+	sep := ": "
+	for _, err := range e.Exceptions {
+		b.WriteString(sep + err.Error())
+		sep = "; "
+	}
+	return b.String()
+}
+
+// Unwrap returns the errors of the group.
+func (e *GroupError) Unwrap() []error { return e.Exceptions }
+
+// First returns the error that came first, in a nested group its first.
+func (e *GroupError) First() error {
+	if len(e.Exceptions) == 0 {
+		return nil
+	}
+	if inner, ok := e.Exceptions[0].(*GroupError); ok {
+		return inner.First()
+	}
+	return e.Exceptions[0]
+}
+
+// Split divides the group in two by its leaves, the errors in it that are not groups themselves: those
+// for which matches is true, and the rest. Nesting and order are kept; an empty part is nil.
+// rest is an error to be returned as it is, which is what Python's except* does with it:
+//
+//	timeouts, rest := group.Split(func(err error) bool { return errors.Is(err, asyncio.ErrTimeout) })
+//
+// Python: ExceptionGroup.split, which asks about groups too.
+func (e *GroupError) Split(matches func(error) bool) (match *GroupError, rest error) {
+	match, others := e.split(matches)
+	if others == nil {
+		return match, nil
+	}
+	return match, others
+}
+
+// Subgroup is the matching part of [GroupError.Split], nil if nothing matches. Python:
+// ExceptionGroup.subgroup.
+func (e *GroupError) Subgroup(matches func(error) bool) *GroupError {
+	match, _ := e.split(matches)
+	return match
+}
+
+func (e *GroupError) split(matches func(error) bool) (match, rest *GroupError) {
+	add := func(to **GroupError, err error) {
+		if *to == nil {
+			*to = &GroupError{Message: e.Message}
+		}
+		(*to).Exceptions = append((*to).Exceptions, err)
+	}
+	for _, err := range e.Exceptions {
+		if inner, ok := err.(*GroupError); ok {
+			m, r := inner.split(matches)
+			if m != nil {
+				add(&match, m)
+			}
+			if r != nil {
+				add(&rest, r)
+			}
+		} else if matches(err) {
+			add(&match, err)
+		} else {
+			add(&rest, err)
+		}
+	}
+	return match, rest
+}

@@ -1,0 +1,107 @@
+package asyncio
+
+import (
+	"context"
+	"fmt"
+)
+
+// GroupStart creates a child that reports when it is ready, and waits until it does: a
+// server says which address it listens on, and then goes on serving in the group. child calls Started
+// of its status once; GroupStart returns the value it gave.
+//
+// A child that ends before it is ready has failed to start. Its error is returned by GroupStart and
+// does not abort the group, unless it is a panic; if it has none, that is [ErrInvalidState]. A
+// cancel of the calling task, or the end of ctx, cancels the child, and GroupStart goes on waiting
+// until the child has ended, or is ready after all. Once it is ready the child is like any other.
+//
+// It must be called in a task and may suspend; under a [GroupLimit] also for the child's turn.
+// Other errors are [ErrInvalidArgument], [ErrNotInTask], and [ErrInvalidState] if the group has been left.
+// Python has no counterpart; trio: nursery.start.
+func GroupStart[R any](ctx context.Context, tg *TaskGroup, child func(ctx context.Context, status *TaskStatus[R]) error, opts ...TaskOption) (R, error) {
+	var zero R
+	if child == nil {
+		return zero, fmt.Errorf("%w: nil function (in GroupStart)", ErrInvalidArgument)
+	}
+	t, err := enter(ctx, "GroupStart")
+	if err != nil {
+		return zero, err
+	}
+	if err := tg.checkMade("GroupStart"); err != nil {
+		return zero, err
+	}
+	if t.loop() != tg.loop {
+		return zero, fmt.Errorf("%w: %v (in GroupStart)", ErrDifferentLoop, tg)
+	}
+	if tg.exiting && tg.count == 0 {
+		return zero, fmt.Errorf("%w: the task group is finished (in GroupStart)", ErrInvalidState)
+	}
+	s := &TaskStatus[R]{}
+	s.ready.loop, s.ready.super = t.loop(), s
+	groupTask(tg, Do(func(ctx context.Context) error { return child(ctx, s) }), s, "GroupStart", opts)
+	v, err := s.ready.Await(ctx)
+	if s.ready.state != pending {
+		return v, err
+	}
+	cancels := t.cancels
+	s.cancel(&CancelledError{cause: err}) // ctx has ended
+	if v, late := s.ready.Await(context.WithoutCancel(ctx)); asCancelled(late) == nil || t.cancels > cancels {
+		return v, late
+	}
+	return v, err
+}
+
+// A TaskStatus is how a child made by [GroupStart] says that it is ready. trio and anyio: TaskStatus.
+type TaskStatus[R any] struct {
+	ready Future[R] // what GroupStart waits for
+	task  *task
+}
+
+// anyStatus is a *TaskStatus whatever its value type.
+type anyStatus interface {
+	setChild(t *task)
+	childEnded(f *future) (beforeReady bool)
+}
+
+// Started says that the child is ready and hands v to who started it. It is for the loop only, and for the child, which
+// goes on with its work; it does not suspend. It returns [ErrInvalidState] if the child has said
+// so before.
+func (s *TaskStatus[R]) Started(v R) error {
+	if s.ready.loop == nil {
+		return fmt.Errorf("%w: a zero TaskStatus: GroupStart makes one (in Started)", ErrInvalidArgument)
+	}
+	if err := s.ready.loop.checkOwner("Started"); err != nil {
+		return err
+	}
+	if s.ready.state != pending {
+		return fmt.Errorf("%w: Started was called before", ErrInvalidState)
+	}
+	s.ready.value = v
+	s.ready.finish(nil)
+	return nil
+}
+
+func (s *TaskStatus[R]) setChild(t *task) { s.task = t }
+
+func (s *TaskStatus[R]) childEnded(f *future) bool {
+	if s.ready.state != pending {
+		return false
+	}
+	switch {
+	case f.state == cancelled:
+		s.ready.finishCancelled(asCancelled(f.err))
+		s.ready.err = f.err
+	case f.err != nil:
+		s.ready.finish(f.err)
+	default:
+		s.ready.finish(fmt.Errorf("%w: the child ended without calling Started", ErrInvalidState))
+	}
+	return true
+}
+
+// cancel passes a cancel of the caller of GroupStart on to the child.
+func (s *TaskStatus[R]) cancel(c *CancelledError) cancelAnswer {
+	if s.ready.state != pending {
+		return refused
+	}
+	return s.task.cancel(c)
+}

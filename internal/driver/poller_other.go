@@ -1,0 +1,29 @@
+//go:build !linux && !darwin && !freebsd
+
+package driver
+
+import (
+	"net"
+	"time"
+)
+
+// pollerExists says that connections can be descriptors in a poller. Here goroutines wait for them all.
+const pollerExists = false
+
+type (
+	poller         struct{ count int }
+	socket         struct{ Endpoint }
+	listenerSocket struct{ Listener }
+	packetSocket   struct{ PacketEndpoint }
+)
+
+func isSocket(any) bool { return false }
+
+func newPoller() (*poller, error)                                     { return nil, ErrSockets }
+func (*poller) wait(time.Duration) (bool, error)                      { return false, ErrSockets }
+func (*poller) wake()                                                 {}
+func (*poller) close() error                                          { return nil }
+func (*poller) adopt(net.Conn) (*socket, error)                       { return nil, ErrSockets }
+func (*poller) adoptListener(net.Listener) (*listenerSocket, error)   { return nil, ErrSockets }
+func (*poller) adoptPacketConn(net.PacketConn) (*packetSocket, error) { return nil, ErrSockets }
+func (*poller) watch(fd int, read, write bool, w Notifier) error      { return ErrSockets }

@@ -1,0 +1,584 @@
+package driver
+
+import (
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// Endpoints of which goroutines wait: where there is no poller, and for connections that are not descriptors.
+//
+//	Z1 An attempt that cannot be served from what a goroutine has brought starts one, unless one is under way, and returns
+//	   ErrAgain. What the goroutine brings is kept in the endpoint, so a task that gives up its wait loses nothing.
+//	Z2 A write copies what it accepts and says so at once; a goroutine sends it, and meanwhile as much again is accepted. So
+//	   an error may be told one write late, as with a kernel's send buffer.
+//	Z3 Close and CloseWrite come after what was accepted. Closing the driver gives that lingerLimit and then aborts.
+//	Z4 A goroutine's news are put on a list and told by Wait and Poll.
+
+// lingerLimit is how long a closed driver waits for what its endpoints had accepted to be sent.
+const lingerLimit = 5 * time.Second
+
+const portableChunk = 64 << 10
+
+// news is the list of endpoints that goroutines have news for, and of all endpoints.
+type news struct {
+	some atomic.Bool
+	mu   sync.Mutex
+	list []told
+	all  map[interface{ shut() }]struct{} // open, or with a goroutine at work
+	work sync.WaitGroup
+}
+
+type told struct {
+	to          *portable
+	read, write bool
+}
+
+// tell runs on the loop.
+func (n *news) tell() {
+	if !n.some.Load() {
+		return
+	}
+	n.mu.Lock()
+	list := n.list
+	n.list = nil
+	n.some.Store(false)
+	n.mu.Unlock()
+	for _, e := range list {
+		if e.to.to != nil {
+			e.to.to.Ready(e.read, e.write)
+		}
+	}
+}
+
+func (n *news) add(e interface{ shut() }) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.all == nil {
+		n.all = make(map[interface{ shut() }]struct{})
+	}
+	n.all[e] = struct{}{}
+}
+
+func (n *news) drop(e interface{ shut() }) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.all, e)
+}
+
+// close closes what is left and waits for the goroutines.
+func (n *news) close() {
+	n.mu.Lock()
+	var all []interface{ shut() }
+	for e := range n.all {
+		all = append(all, e)
+	}
+	n.mu.Unlock()
+	for _, e := range all {
+		e.shut()
+	}
+	n.work.Wait()
+}
+
+// portable is what the three kinds of endpoints have in common.
+type portable struct {
+	d  *Real
+	to Notifier
+
+	mu     sync.Mutex
+	closed bool
+}
+
+func (e *portable) Notify(n Notifier) { e.to = n }
+
+// post hands news to the loop.
+func (e *portable) post(read, write bool) {
+	n := &e.d.news
+	n.mu.Lock()
+	n.list = append(n.list, told{e, read, write})
+	n.some.Store(true)
+	n.mu.Unlock()
+	e.d.Wake()
+}
+
+// portableConn is a connection. in and its kin are the reading goroutine's while reading is set, out the writing one's.
+type portableConn struct {
+	portable
+	c net.Conn
+
+	reading, writing     bool
+	brought              bool // unread holds bytes, or a datagram
+	ended                bool // nothing may be written any more
+	detaching            bool
+	in, unread           []byte
+	out, next            []byte // being written, and to be written next
+	readErr, writeErr    error
+	closeAfter, endAfter bool // the writing goroutine is to close, or to end the stream
+	idle                 sync.Cond
+}
+
+func (n *news) adopt(d *Real, c net.Conn) *portableConn {
+	e := &portableConn{c: c}
+	e.d = d
+	e.idle.L = &e.mu
+	n.add(e)
+	return e
+}
+
+func (e *portableConn) LocalAddr() net.Addr  { return e.c.LocalAddr() }
+func (e *portableConn) RemoteAddr() net.Addr { return e.c.RemoteAddr() }
+
+func (e *portableConn) SyscallConn() (syscall.RawConn, error) { return syscallConn(e.c) }
+
+func syscallConn(c any) (syscall.RawConn, error) {
+	if s, ok := c.(syscall.Conn); ok {
+		return s.SyscallConn()
+	}
+	return nil, ErrSockets
+}
+
+func (e *portableConn) Read(p []byte) (int, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch {
+	case e.closed:
+		return 0, net.ErrClosed
+	case len(p) == 0:
+		return 0, nil
+	case e.reading:
+		return 0, ErrAgain
+	case e.brought:
+		n := copy(p, e.unread)
+		e.unread = e.unread[n:]
+		e.brought = len(e.unread) > 0 && !e.datagrams()
+		return n, nil
+	case e.readErr != nil:
+		return 0, e.readErr
+	}
+	if e.in == nil {
+		e.in = make([]byte, portableChunk)
+	}
+	e.reading = true
+	e.d.news.work.Go(e.read)
+	return 0, ErrAgain
+}
+
+func (e *portableConn) read() {
+	n, err := e.c.Read(e.in)
+	for n == 0 && err == nil && !e.datagrams() {
+		n, err = e.c.Read(e.in)
+	}
+	e.mu.Lock()
+	e.reading = false
+	if !(e.detaching && isTimeout(err)) {
+		e.unread, e.readErr = e.in[:n], err
+		e.brought = n > 0 || err == nil
+	}
+	e.idle.Broadcast()
+	e.mu.Unlock()
+	e.post(true, false)
+}
+
+// datagrams reports whether reading nothing is something.
+func (e *portableConn) datagrams() bool {
+	_, ok := e.c.(net.PacketConn)
+	return ok
+}
+
+func isTimeout(err error) bool {
+	t, ok := err.(net.Error)
+	return ok && t.Timeout()
+}
+
+func (e *portableConn) Write(p []byte) (int, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch {
+	case e.closed:
+		return 0, net.ErrClosed
+	case e.writeErr != nil:
+		return 0, e.writeErr
+	case e.ended:
+		return 0, os.NewSyscallError("write", syscall.EPIPE)
+	case len(p) == 0 && !e.datagrams():
+		return 0, nil
+	case e.writing && (e.datagrams() || len(e.next) >= portableChunk):
+		return 0, ErrAgain
+	}
+	n := min(len(p), portableChunk-len(e.next))
+	e.next = append(e.next, p[:n]...)
+	if !e.writing {
+		e.writing = true
+		e.out, e.next = e.next, e.out[:0]
+		e.d.news.work.Go(e.write)
+	}
+	return n, nil
+}
+
+func (e *portableConn) write() {
+	for more := true; more; {
+		_, err := e.c.Write(e.out)
+		e.mu.Lock()
+		e.writeErr = err
+		more = err == nil && len(e.next) > 0
+		if more {
+			e.out, e.next = e.next, e.out[:0]
+		} else {
+			e.writing = false
+			if e.endAfter && err == nil {
+				_ = closeWrite(e.c)
+			}
+			if e.closeAfter {
+				e.shutLocked()
+			}
+			e.idle.Broadcast()
+		}
+		e.mu.Unlock()
+		e.post(false, true)
+	}
+}
+
+// CloseWrite is Z3.
+func (e *portableConn) CloseWrite() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch {
+	case e.closed:
+		return net.ErrClosed
+	case e.writing:
+		e.endAfter, e.ended = true, true
+		return nil
+	}
+	err := closeWrite(e.c)
+	e.ended = e.ended || err == nil
+	return err
+}
+
+func closeWrite(c net.Conn) error {
+	if h, ok := c.(interface{ CloseWrite() error }); ok {
+		return h.CloseWrite()
+	}
+	return ErrSockets
+}
+
+func (e *portableConn) CloseRead() error {
+	if h, ok := e.c.(interface{ CloseRead() error }); ok {
+		return h.CloseRead()
+	}
+	return ErrSockets
+}
+
+// Close is Z3.
+func (e *portableConn) Close() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return nil
+	}
+	e.closed, e.to = true, nil
+	if e.writing {
+		e.closeAfter = true
+		return nil
+	}
+	return e.shutLocked()
+}
+
+func (e *portableConn) shutLocked() error {
+	e.d.news.drop(e)
+	return e.c.Close()
+}
+
+func (e *portableConn) Abort() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed && !e.closeAfter {
+		return nil
+	}
+	e.closed, e.closeAfter, e.to = true, false, nil
+	if t, ok := e.c.(*net.TCPConn); ok {
+		_ = t.SetLinger(0)
+	}
+	return e.shutLocked()
+}
+
+// shut closes it with its driver.
+func (e *portableConn) shut() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.closed, e.to = true, nil
+	if e.writing {
+		e.closeAfter = true
+		_ = e.c.SetWriteDeadline(time.Now().Add(lingerLimit))
+		return
+	}
+	_ = e.shutLocked()
+}
+
+// Detach waits for the goroutines: the one that reads is interrupted, the one that writes is not.
+func (e *portableConn) Detach() (net.Conn, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return nil, net.ErrClosed
+	}
+	e.closed, e.detaching, e.to = true, true, nil
+	if e.reading {
+		_ = e.c.SetReadDeadline(time.Unix(1, 0))
+	}
+	for e.reading || e.writing {
+		e.idle.Wait()
+	}
+	e.d.news.drop(e)
+	if err := e.c.SetReadDeadline(time.Time{}); err != nil {
+		return nil, err
+	}
+	if e.brought || e.readErr != nil {
+		return &prefixed{Conn: e.c, unread: e.unread, err: e.readErr}, nil
+	}
+	return e.c, nil
+}
+
+// prefixed is a connection of which a part has been read.
+type prefixed struct {
+	net.Conn
+	mu     sync.Mutex
+	unread []byte
+	err    error
+}
+
+func (c *prefixed) Read(p []byte) (int, error) {
+	c.mu.Lock()
+	if len(c.unread) > 0 {
+		defer c.mu.Unlock()
+		n := copy(p, c.unread)
+		c.unread = c.unread[n:]
+		return n, nil
+	}
+	err := c.err
+	c.mu.Unlock()
+	if err != nil {
+		return 0, err
+	}
+	return c.Conn.Read(p)
+}
+
+func (e *portableConn) SetOption(o Option, value int) error { return setOption(e.c, o, value) }
+
+func setOption(c any, o Option, value int) error {
+	switch o {
+	case NoDelay:
+		if t, ok := c.(interface{ SetNoDelay(bool) error }); ok {
+			return t.SetNoDelay(value != 0)
+		}
+	case KeepAlive:
+		if t, ok := c.(interface{ SetKeepAlive(bool) error }); ok {
+			return t.SetKeepAlive(value != 0)
+		}
+	case Linger:
+		if t, ok := c.(interface{ SetLinger(int) error }); ok {
+			return t.SetLinger(value)
+		}
+	case ReadBuffer:
+		if t, ok := c.(interface{ SetReadBuffer(int) error }); ok {
+			return t.SetReadBuffer(value)
+		}
+	case WriteBuffer:
+		if t, ok := c.(interface{ SetWriteBuffer(int) error }); ok {
+			return t.SetWriteBuffer(value)
+		}
+	}
+	return ErrSockets
+}
+
+// portableListener accepts one connection ahead of being asked at most.
+type portableListener struct {
+	portable
+	l         net.Listener
+	file      socketFile
+	accepting bool
+	accepted  net.Conn
+	err       error
+}
+
+func (n *news) adoptListener(d *Real, l net.Listener) *portableListener {
+	e := &portableListener{l: l, file: fileOf(l)}
+	e.d = d
+	n.add(e)
+	return e
+}
+
+func (e *portableListener) LocalAddr() net.Addr                   { return e.l.Addr() }
+func (e *portableListener) SyscallConn() (syscall.RawConn, error) { return syscallConn(e.l) }
+
+func (e *portableListener) Accept() (Endpoint, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch {
+	case e.closed:
+		return nil, net.ErrClosed
+	case e.accepting:
+		return nil, ErrAgain
+	case e.accepted != nil:
+		c := e.accepted
+		e.accepted = nil
+		return e.d.news.adopt(e.d, c), nil
+	case e.err != nil:
+		err := e.err
+		e.err = nil
+		return nil, err
+	}
+	e.accepting = true
+	e.d.news.work.Go(e.accept)
+	return nil, ErrAgain
+}
+
+func (e *portableListener) accept() {
+	c, err := e.l.Accept()
+	e.mu.Lock()
+	e.accepting = false
+	if e.closed {
+		if err == nil {
+			c.Close()
+		}
+	} else {
+		e.accepted, e.err = c, err
+	}
+	e.mu.Unlock()
+	e.post(true, false)
+}
+
+func (e *portableListener) Close() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return nil
+	}
+	e.closed, e.to = true, nil
+	if e.accepted != nil {
+		e.accepted.Close()
+	}
+	e.d.news.drop(e)
+	e.file.remove()
+	return e.l.Close()
+}
+
+func (e *portableListener) shut() { _ = e.Close() }
+
+// portablePacketConn sends and receives datagrams.
+type portablePacketConn struct {
+	portable
+	c                net.PacketConn
+	reading, writing bool
+	full             bool // in holds a datagram
+	in, out          []byte
+	n                int
+	from, dest       net.Addr
+	readErr, sendErr error
+}
+
+func (n *news) adoptPacketConn(d *Real, c net.PacketConn) *portablePacketConn {
+	e := &portablePacketConn{c: c}
+	e.d = d
+	n.add(e)
+	return e
+}
+
+func (e *portablePacketConn) LocalAddr() net.Addr                   { return e.c.LocalAddr() }
+func (e *portablePacketConn) SyscallConn() (syscall.RawConn, error) { return syscallConn(e.c) }
+func (e *portablePacketConn) SetOption(o Option, value int) error   { return setOption(e.c, o, value) }
+
+func (e *portablePacketConn) ReadFrom(p []byte) (int, net.Addr, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch {
+	case e.closed:
+		return 0, nil, net.ErrClosed
+	case e.reading:
+		return 0, nil, ErrAgain
+	case e.full:
+		e.full = false
+		return copy(p, e.in[:e.n]), e.from, nil
+	case e.readErr != nil:
+		err := e.readErr
+		e.readErr = nil
+		return 0, nil, err
+	}
+	if e.in == nil {
+		e.in = make([]byte, portableChunk)
+	}
+	e.reading = true
+	e.d.news.work.Go(e.receive)
+	return 0, nil, ErrAgain
+}
+
+func (e *portablePacketConn) receive() {
+	n, from, err := e.c.ReadFrom(e.in)
+	e.mu.Lock()
+	e.reading, e.full = false, err == nil
+	e.n, e.from, e.readErr = n, from, err
+	e.mu.Unlock()
+	e.post(true, false)
+}
+
+func (e *portablePacketConn) WriteTo(p []byte, to net.Addr) (int, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch {
+	case e.closed:
+		return 0, net.ErrClosed
+	case e.writing:
+		return 0, ErrAgain
+	case e.sendErr != nil:
+		err := e.sendErr
+		e.sendErr = nil
+		return 0, err
+	}
+	e.out = append(e.out[:0], p...)
+	e.dest = to
+	e.writing = true
+	e.d.news.work.Go(e.send)
+	return len(p), nil
+}
+
+func (e *portablePacketConn) send() {
+	_, err := e.c.WriteTo(e.out, e.dest)
+	e.mu.Lock()
+	e.writing, e.sendErr = false, err
+	if e.closed {
+		e.c.Close()
+	}
+	e.mu.Unlock()
+	e.post(false, true)
+}
+
+func (e *portablePacketConn) ReadFromAddrPort(p []byte) (int, netip.AddrPort, error) {
+	n, from, err := e.ReadFrom(p)
+	if a, ok := from.(*net.UDPAddr); ok {
+		return n, a.AddrPort(), err
+	}
+	return n, netip.AddrPort{}, err
+}
+
+func (e *portablePacketConn) WriteToAddrPort(p []byte, to netip.AddrPort) (int, error) {
+	return e.WriteTo(p, net.UDPAddrFromAddrPort(to))
+}
+
+func (e *portablePacketConn) Close() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return nil
+	}
+	e.closed, e.to = true, nil
+	e.d.news.drop(e)
+	if e.writing {
+		return nil // the goroutine closes
+	}
+	return e.c.Close()
+}
+
+func (e *portablePacketConn) shut() { _ = e.Close() }

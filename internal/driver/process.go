@@ -1,0 +1,192 @@
+package driver
+
+import (
+	"errors"
+	"net"
+	"os"
+	"os/exec"
+)
+
+// Processes is implemented by a driver that can start processes of the operating system, talk to them over pipes and be told of
+// their end.
+type Processes interface {
+	// OpenPipe makes a pipe. One end is an endpoint; the other is for a child and blocks. Neither is inherited by who is
+	// not given it.
+	OpenPipe(read bool) (ours Endpoint, theirs *os.File, err error)
+
+	// StartProcess starts cmd, if group is set as the leader of a process group of its own. Of cmd only what concerns the start is used. Any
+	// goroutine may call it; it blocks until the program runs or could not be executed.
+	StartProcess(cmd *exec.Cmd, group bool) (*Child, error)
+}
+
+// A Child is a process that was started here.
+//
+//	C1 Its end is told by Ready, from inside Wait and Poll (D2), after WatchExit and until it is reaped.
+//	C2 It is reaped by Reap only. Until then its number, and that of its group, are nobody else's. Reap and signals are for the loop, or
+//	   for whoever has the Child before WatchExit, so a signal never reaches another process.
+//	C3 What is abandoned is reaped when it ends, by a goroutine that outlives the driver. What it is reaped by does not depend on
+//	   SIGCHLD, nor on any other process of the program.
+//	C4 Every child is reaped or abandoned.
+type Child struct {
+	portable  // how the goroutine that waits tells
+	process   *os.Process
+	group     bool
+	handle    int // of the process, watched by the poller; -1 without
+	released  bool
+	waiting   bool // a goroutine waits for the end
+	ended     bool // and has seen it
+	abandoned bool // and is to reap it
+}
+
+// StartProcess implements [Processes].
+func (d *Real) StartProcess(cmd *exec.Cmd, group bool) (*Child, error) {
+	if !processesExist {
+		return nil, ErrSockets
+	}
+	if group {
+		ownGroup(cmd)
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	c := &Child{process: cmd.Process, group: group, handle: -1}
+	c.d = d
+	return c, nil
+}
+
+// Pid is the number of the process.
+func (c *Child) Pid() int { return c.process.Pid }
+
+// WatchExit makes n be told when the process has ended.
+func (c *Child) WatchExit(n Notifier) {
+	c.to = n
+	if use, err := c.d.usePoller(); use && err == nil {
+		_ = c.process.WithHandle(func(h uintptr) {
+			if c.d.poller.watch(int(h), true, false, n) == nil {
+				c.handle = int(h)
+			}
+		})
+	}
+	if c.handle < 0 {
+		c.waiting = true
+		go c.wait() // not among the driver's goroutines: what is abandoned outlives it (C3)
+	}
+}
+
+// wait is the goroutine's, where the poller cannot tell.
+func (c *Child) wait() {
+	waitForExit(c.process.Pid)
+	c.mu.Lock()
+	c.ended = true
+	abandoned := c.abandoned
+	c.mu.Unlock()
+	if abandoned {
+		_, _ = c.process.Wait()
+	} else {
+		c.post(true, false)
+	}
+}
+
+// Release ends the watch, and with it signals. Reap may be called later, by any goroutine.
+func (c *Child) Release() {
+	if c.handle >= 0 {
+		_ = c.d.poller.watch(c.handle, false, false, nil)
+		c.handle = -1
+	}
+	c.released = true
+}
+
+// Reap waits for the end of the process, if it has not come, and returns how it ended. It fails if somebody else has reaped the process.
+func (c *Child) Reap() (*os.ProcessState, error) {
+	if !c.released {
+		c.Release()
+	}
+	return c.process.Wait()
+}
+
+// Abandon leaves the process alone (C3).
+func (c *Child) Abandon() {
+	c.Release()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.abandoned, c.to = true, nil
+	if !c.waiting || c.ended {
+		go func() { _, _ = c.process.Wait() }()
+	}
+}
+
+// Signal sends a signal to the process. It fails with [os.ErrProcessDone] once that is released or reaped.
+func (c *Child) Signal(s os.Signal) error {
+	if c.released {
+		return os.ErrProcessDone
+	}
+	return c.process.Signal(s)
+}
+
+// SignalGroup sends a signal to every process of the child's group, or to the child if it has none.
+func (c *Child) SignalGroup(s os.Signal) error {
+	if !c.group {
+		return c.Signal(s)
+	}
+	if c.released {
+		return os.ErrProcessDone
+	}
+	return signalGroup(c.process.Pid, s)
+}
+
+// pipeAddr is the address of a pipe, which has none.
+type pipeAddr struct{}
+
+func (pipeAddr) Network() string { return "pipe" }
+func (pipeAddr) String() string  { return "pipe" }
+
+// OpenPipe implements [Processes].
+func (d *Real) OpenPipe(read bool) (Endpoint, *os.File, error) {
+	if !processesExist {
+		return nil, nil, ErrSockets
+	}
+	use, err := d.usePoller()
+	if err != nil {
+		return nil, nil, err
+	}
+	ours, theirs, err := newPipe(read)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !use {
+		return d.news.adopt(d, &pipeConn{File: os.NewFile(uintptr(ours), "pipe"), write: !read}), os.NewFile(uintptr(theirs), "pipe"), nil
+	}
+	end, err := d.poller.adoptPipe(ours, read) // closes ours if it fails
+	if err != nil {
+		closePipe(theirs)
+		return nil, nil, err
+	}
+	return end, os.NewFile(uintptr(theirs), "pipe"), nil
+}
+
+// pipeConn is one end of a pipe as a connection of which goroutines wait.
+type pipeConn struct {
+	*os.File
+	write bool
+}
+
+func (c *pipeConn) LocalAddr() net.Addr  { return pipeAddr{} }
+func (c *pipeConn) RemoteAddr() net.Addr { return pipeAddr{} }
+
+func (c *pipeConn) Close() error {
+	if err := c.File.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
+		return err
+	}
+	return nil
+}
+
+func (c *pipeConn) CloseWrite() error {
+	if !c.write {
+		return ErrSockets
+	}
+	return c.Close()
+}
+
+// A Shedder is an endpoint that can give its descriptor back before it is closed, when nobody is at the other end any more. Every operation
+// says the same as before.
+type Shedder interface{ Shed() }

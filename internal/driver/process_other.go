@@ -1,0 +1,35 @@
+//go:build !linux && !darwin && !freebsd
+
+package driver
+
+import (
+	"os"
+	"os/exec"
+	"syscall"
+)
+
+// processesExist says that a driver can start processes here.
+const processesExist = false
+
+func ownGroup(*exec.Cmd)                             {}
+func waitForExit(int)                                {}
+func closePipe(int)                                  {}
+func signalGroup(int, os.Signal) error               { return ErrSockets }
+func newPipe(bool) (int, int, error)                 { return -1, -1, ErrSockets }
+func (*poller) adoptPipe(int, bool) (*socket, error) { return nil, ErrSockets }
+
+// NewSession is not possible here.
+func NewSession(*exec.Cmd) error { return ErrSockets }
+
+// Duplicate is not possible here.
+func Duplicate(uintptr) (*os.File, error) { return nil, ErrSockets }
+
+// ExitCode is how a process ended.
+func ExitCode(s *os.ProcessState) int { return s.ExitCode() }
+
+// Catchable reports whether a program can be told of s, and valid whether s is a signal at all.
+func Catchable(s os.Signal) (catchable, valid bool) {
+	n, ok := s.(syscall.Signal)
+	valid = ok && n > 0
+	return valid && s != os.Kill, valid
+}

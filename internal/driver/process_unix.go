@@ -1,0 +1,171 @@
+//go:build linux || darwin || freebsd
+
+package driver
+
+import (
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"syscall"
+)
+
+const processesExist = true
+
+// ownGroup makes cmd the leader of a new process group. A new session is one already.
+func ownGroup(cmd *exec.Cmd) {
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = new(syscall.SysProcAttr)
+	}
+	if !cmd.SysProcAttr.Setsid {
+		cmd.SysProcAttr.Setpgid, cmd.SysProcAttr.Pgid = true, 0
+	}
+}
+
+// NewSession makes cmd the leader of a new session.
+func NewSession(cmd *exec.Cmd) error {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	return nil
+}
+
+func signalGroup(pid int, s os.Signal) error {
+	n, ok := s.(syscall.Signal)
+	if !ok {
+		return ErrSockets
+	}
+	err := syscall.Kill(-pid, n)
+	if err == syscall.ESRCH {
+		return os.ErrProcessDone
+	}
+	return os.NewSyscallError("kill", err)
+}
+
+// Catchable reports whether a program can be told of s, and valid whether s is a signal at all.
+func Catchable(s os.Signal) (catchable, valid bool) {
+	n, ok := s.(syscall.Signal)
+	if !ok || n < 1 || n > lastSignal {
+		return false, false
+	}
+	return n != syscall.SIGKILL && n != syscall.SIGSTOP, true
+}
+
+// ExitCode is how a process ended, negative for the number of the signal that killed it.
+func ExitCode(s *os.ProcessState) int {
+	if w, ok := s.Sys().(syscall.WaitStatus); ok && w.Signaled() {
+		return -int(w.Signal())
+	}
+	return s.ExitCode()
+}
+
+// Duplicate returns a duplicate of a descriptor, for a child that is started while the descriptor's owner may close it.
+func Duplicate(fd uintptr) (*os.File, error) {
+	syscall.ForkLock.RLock()
+	dup, err := syscall.Dup(int(fd))
+	if err == nil {
+		syscall.CloseOnExec(dup)
+	}
+	syscall.ForkLock.RUnlock()
+	if err != nil {
+		return nil, os.NewSyscallError("dup", err)
+	}
+	return os.NewFile(uintptr(dup), "duplicate"), nil
+}
+
+// newPipe makes a pipe. Our end does not block.
+func newPipe(read bool) (ours, theirs int, err error) {
+	var p [2]int
+	syscall.ForkLock.RLock()
+	if err = syscall.Pipe(p[:]); err == nil {
+		syscall.CloseOnExec(p[0])
+		syscall.CloseOnExec(p[1])
+	}
+	syscall.ForkLock.RUnlock()
+	if err != nil {
+		return -1, -1, os.NewSyscallError("pipe", err)
+	}
+	ours, theirs = p[1], p[0]
+	if read {
+		ours, theirs = theirs, ours
+	}
+	if err = syscall.SetNonblock(ours, true); err != nil {
+		closePipe(ours)
+		closePipe(theirs)
+		return -1, -1, os.NewSyscallError("fcntl", err)
+	}
+	return ours, theirs, nil
+}
+
+func closePipe(fd int) { syscall.Close(fd) }
+
+// pipeEnd is one end of a pipe. At the end of what it reads, and when nobody reads what it writes, it gives its descriptor back by itself:
+// a program that waits for its children and forgets their pipes must not run out of descriptors.
+type pipeEnd struct {
+	socket
+	reads bool
+	over  bool // at the end, or broken
+}
+
+func (p *poller) adoptPipe(fd int, reads bool) (*pipeEnd, error) {
+	e := &pipeEnd{reads: reads}
+	e.remote, e.stream = pipeAddr{}, true
+	e.close = e.release
+	if err := e.open(p, fd, "pipe", pipeAddr{}); err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+func (e *pipeEnd) Read(p []byte) (int, error) {
+	if !e.reads {
+		return 0, ErrSockets
+	}
+	if e.over {
+		return 0, io.EOF
+	}
+	n, err := e.socket.Read(p)
+	if err == io.EOF {
+		e.Shed()
+	}
+	return n, err
+}
+
+func (e *pipeEnd) Write(p []byte) (int, error) {
+	if e.reads {
+		return 0, ErrSockets
+	}
+	if e.over {
+		return 0, os.NewSyscallError("write", syscall.EPIPE)
+	}
+	n, err := e.socket.Write(p)
+	if se, ok := err.(*os.SyscallError); ok && se.Err == syscall.EPIPE {
+		e.Shed()
+	}
+	return n, err
+}
+
+// Shed implements [Shedder].
+func (e *pipeEnd) Shed() {
+	e.over = true
+	e.release()
+}
+
+func (e *pipeEnd) CloseWrite() error { return e.closeSide(!e.reads) }
+func (e *pipeEnd) CloseRead() error  { return e.closeSide(e.reads) }
+
+func (e *pipeEnd) closeSide(mine bool) error {
+	if !mine {
+		return ErrSockets
+	}
+	e.release()
+	return nil
+}
+
+func (e *pipeEnd) Abort() error { return e.Close() }
+
+// Detach fails: a pipe is no [net.Conn].
+func (e *pipeEnd) Detach() (net.Conn, error) {
+	e.release()
+	return nil, ErrSockets
+}
+
+func (e *pipeEnd) SetOption(Option, int) error { return ErrSockets }

@@ -1,0 +1,587 @@
+//go:build linux || darwin || freebsd
+
+package driver
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"syscall"
+)
+
+// slots is the poller's table of descriptors, indexed by their numbers.
+type slots struct {
+	table      []*slot
+	count      int
+	generation uint32
+}
+
+// direction is a set of directions.
+type direction uint8
+
+const (
+	toRead direction = 1 << iota
+	toWrite
+)
+
+// A slot is a descriptor in the poller.
+type slot struct {
+	p          *poller
+	fd         int // -1 once closed
+	generation uint32
+	watched    direction // of a descriptor of others (J9); zero for our own
+	to         Notifier
+
+	readable, writable bool // J1
+	greedy             bool // J2
+
+	close func() // what closing the poller does to it
+}
+
+func (t *slots) put(s *slot) {
+	t.generation++
+	if t.generation == 0 {
+		t.generation++
+	}
+	s.generation = t.generation
+	if s.fd >= len(t.table) {
+		t.table = append(t.table, make([]*slot, max(s.fd+1, 2*len(t.table), 64)-len(t.table))...)
+	}
+	if t.table[s.fd] == nil {
+		t.count++
+	} // else a watched one that its owner closed without a word
+	t.table[s.fd] = s
+}
+
+func (t *slots) remove(s *slot) {
+	if s.fd < len(t.table) && t.table[s.fd] == s {
+		t.table[s.fd] = nil
+		t.count--
+	}
+}
+
+// now returns the slot of a descriptor, nil if there is none.
+func (t *slots) now(fd int) *slot {
+	if fd >= 0 && fd < len(t.table) {
+		return t.table[fd]
+	}
+	return nil
+}
+
+// at is now for a generation (J6).
+func (t *slots) at(fd int, generation uint32) *slot {
+	if s := t.now(fd); s != nil && s.generation == generation {
+		return s
+	}
+	return nil
+}
+
+func (t *slots) closeAll() {
+	for _, s := range t.table {
+		if s != nil && s.close != nil {
+			s.close()
+		}
+	}
+	t.table, t.count = nil, 0
+}
+
+// ready notes edges and passes them on.
+func (s *slot) ready(read, write bool) {
+	if s.watched != 0 {
+		read, write = read && s.watched&toRead != 0, write && s.watched&toWrite != 0
+	}
+	s.readable = s.readable || read
+	s.writable = s.writable || write
+	if s.to != nil && (read || write) {
+		s.to.Ready(read, write)
+	}
+}
+
+// watch implements [Sockets.Watch].
+func (p *poller) watch(fd int, read, write bool, w Notifier) error {
+	is := direction(0)
+	if read {
+		is |= toRead
+	}
+	if write {
+		is |= toWrite
+	}
+	s := p.now(fd)
+	switch {
+	case s == nil && is == 0:
+		return nil
+	case s == nil:
+		s = &slot{p: p, fd: fd}
+		p.put(s)
+		if err := p.setWatched(fd, s.generation, 0, is); err != nil {
+			p.remove(s)
+			return err
+		}
+	case s.watched == 0:
+		return errors.New("the descriptor belongs to a connection")
+	default:
+		err := p.setWatched(fd, s.generation, s.watched, is)
+		if errors.Is(err, syscall.ENOENT) && is != 0 { // closed, and opened again as another
+			err = p.setWatched(fd, s.generation, 0, is)
+		}
+		if is == 0 {
+			p.remove(s)
+			return nil // also if its owner has closed it
+		}
+		if err != nil {
+			return err
+		}
+	}
+	s.watched, s.to = is, w
+	return nil
+}
+
+// isSocket reports whether c has a descriptor that can be taken over.
+func isSocket(c any) bool {
+	switch c.(type) {
+	case *net.TCPConn, *net.UDPConn, *net.UnixConn, *net.TCPListener, *net.UnixListener:
+		return true
+	}
+	return false
+}
+
+// descriptorOf returns a duplicate of c's descriptor: what package net waits for is in the poller of the runtime.
+func descriptorOf(c syscall.Conn) (int, error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return -1, err
+	}
+	var dup int
+	var failed error
+	err = raw.Control(func(fd uintptr) {
+		syscall.ForkLock.RLock()
+		defer syscall.ForkLock.RUnlock()
+		if dup, failed = syscall.Dup(int(fd)); failed == nil {
+			syscall.CloseOnExec(dup)
+		}
+	})
+	if err != nil {
+		return -1, err
+	}
+	if failed != nil {
+		return -1, os.NewSyscallError("dup", failed)
+	}
+	return dup, nil
+}
+
+// descriptor is what the three kinds of sockets have in common.
+type descriptor struct {
+	slot
+	network string
+	local   net.Addr
+}
+
+func (d *descriptor) open(p *poller, fd int, network string, local net.Addr) error {
+	d.p, d.fd, d.network, d.local = p, fd, network, local
+	d.readable, d.writable = true, true // the first attempt tells
+	d.greedy = network != "tcp"
+	p.put(&d.slot)
+	if err := p.register(fd, d.generation); err != nil {
+		d.release()
+		return err
+	}
+	return nil
+}
+
+// release closes the descriptor.
+func (d *descriptor) release() {
+	if d.fd >= 0 {
+		fd := d.fd
+		d.p.remove(&d.slot)
+		d.fd, d.to = -1, nil
+		syscall.Close(fd)
+	}
+}
+
+func (d *descriptor) Notify(n Notifier)   { d.to = n }
+func (d *descriptor) LocalAddr() net.Addr { return d.local }
+func (d *descriptor) Close() error        { d.release(); return nil }
+
+func (d *descriptor) SyscallConn() (syscall.RawConn, error) {
+	if d.fd < 0 {
+		return nil, net.ErrClosed
+	}
+	return rawConn{d}, nil
+}
+
+// rawConn gives access to the descriptor, for its options.
+type rawConn struct{ d *descriptor }
+
+func (c rawConn) Control(f func(fd uintptr)) error {
+	if c.d.fd < 0 {
+		return net.ErrClosed
+	}
+	f(uintptr(c.d.fd))
+	return nil
+}
+
+func (c rawConn) Read(func(fd uintptr) bool) error  { return ErrSockets }
+func (c rawConn) Write(func(fd uintptr) bool) error { return ErrSockets }
+
+// SetOption implements [Endpoint].
+func (d *descriptor) SetOption(o Option, value int) error {
+	if d.fd < 0 {
+		return net.ErrClosed
+	}
+	var err error
+	switch o {
+	case NoDelay:
+		err = syscall.SetsockoptInt(d.fd, syscall.IPPROTO_TCP, syscall.TCP_NODELAY, value)
+	case KeepAlive:
+		err = syscall.SetsockoptInt(d.fd, syscall.SOL_SOCKET, syscall.SO_KEEPALIVE, value)
+		if err == nil && value != 0 {
+			for _, opt := range keepAliveOptions {
+				if err = syscall.SetsockoptInt(d.fd, syscall.IPPROTO_TCP, opt.name, opt.value); err != nil {
+					break
+				}
+			}
+		}
+	case Linger:
+		l := syscall.Linger{}
+		if value >= 0 {
+			l.Onoff, l.Linger = 1, int32(value)
+		}
+		err = syscall.SetsockoptLinger(d.fd, syscall.SOL_SOCKET, syscall.SO_LINGER, &l)
+	case ReadBuffer:
+		err = syscall.SetsockoptInt(d.fd, syscall.SOL_SOCKET, syscall.SO_RCVBUF, value)
+	case WriteBuffer:
+		err = syscall.SetsockoptInt(d.fd, syscall.SOL_SOCKET, syscall.SO_SNDBUF, value)
+	}
+	return os.NewSyscallError("setsockopt", err)
+}
+
+// socket is a connection.
+type socket struct {
+	descriptor
+	remote net.Addr
+	stream bool // zero bytes are its end
+}
+
+func (p *poller) newSocket(fd int, network string, local, remote net.Addr) (*socket, error) {
+	s := &socket{remote: remote, stream: network != "udp" && network != "unixgram"}
+	s.close = s.release
+	if err := s.open(p, fd, network, local); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func (p *poller) adopt(c net.Conn) (*socket, error) {
+	fd, err := descriptorOf(c.(syscall.Conn))
+	if err != nil {
+		return nil, err
+	}
+	s, err := p.newSocket(fd, c.LocalAddr().Network(), c.LocalAddr(), c.RemoteAddr())
+	if err == nil {
+		c.Close()
+	}
+	return s, err
+}
+
+func (s *socket) RemoteAddr() net.Addr { return s.remote }
+
+func (s *socket) Read(p []byte) (int, error) {
+	if s.fd < 0 {
+		return 0, net.ErrClosed
+	}
+	if !s.readable {
+		return 0, ErrAgain
+	}
+	if len(p) == 0 {
+		return 0, nil
+	}
+	for {
+		n, errno := read(s.fd, p)
+		switch {
+		case errno == 0:
+			if n < len(p) && !s.greedy {
+				s.readable = false
+			}
+			if n == 0 && s.stream {
+				s.readable = true // and stays so: every later read is to say the same
+				return 0, io.EOF
+			}
+			return n, nil
+		case errno == syscall.EAGAIN:
+			s.readable = false
+			return 0, ErrAgain
+		case errno != syscall.EINTR:
+			return 0, os.NewSyscallError("read", errno)
+		}
+	}
+}
+
+func (s *socket) Write(p []byte) (int, error) {
+	if s.fd < 0 {
+		return 0, net.ErrClosed
+	}
+	if !s.writable {
+		return 0, ErrAgain
+	}
+	for {
+		n, errno := write(s.fd, p)
+		switch {
+		case errno == 0:
+			return n, nil
+		case errno == syscall.EAGAIN:
+			s.writable = false
+			return 0, ErrAgain
+		case errno != syscall.EINTR:
+			return 0, os.NewSyscallError("write", errno)
+		}
+	}
+}
+
+func (s *socket) CloseWrite() error { return s.shutdown(syscall.SHUT_WR) }
+func (s *socket) CloseRead() error  { return s.shutdown(syscall.SHUT_RD) }
+
+func (s *socket) shutdown(how int) error {
+	if s.fd < 0 {
+		return net.ErrClosed
+	}
+	return os.NewSyscallError("shutdown", syscall.Shutdown(s.fd, how))
+}
+
+func (s *socket) Abort() error {
+	if s.fd < 0 {
+		return nil
+	}
+	if s.network == "tcp" {
+		_ = s.SetOption(Linger, 0)
+	}
+	s.release()
+	return nil
+}
+
+func (s *socket) Detach() (net.Conn, error) {
+	if s.fd < 0 {
+		return nil, net.ErrClosed
+	}
+	s.p.unregister(s.fd)
+	s.p.remove(&s.slot)
+	f := os.NewFile(uintptr(s.fd), "")
+	s.fd, s.to = -1, nil
+	defer f.Close()
+	return net.FileConn(f) // which is a duplicate
+}
+
+// listenerSocket accepts connections.
+type listenerSocket struct {
+	descriptor
+	file socketFile
+}
+
+func (p *poller) adoptListener(l net.Listener) (*listenerSocket, error) {
+	fd, err := descriptorOf(l.(syscall.Conn))
+	if err != nil {
+		return nil, err
+	}
+	s := new(listenerSocket)
+	s.close = func() { s.Close() }
+	if err := s.open(p, fd, l.Addr().Network(), l.Addr()); err != nil {
+		return nil, err
+	}
+	s.file = fileOf(l)
+	if s.network == "tcp" { // inherited by what it accepts
+		if err = s.SetOption(NoDelay, 1); err == nil {
+			err = s.SetOption(KeepAlive, 1)
+		}
+		if err != nil {
+			s.Close()
+			return nil, err
+		}
+	}
+	l.Close()
+	return s, nil
+}
+
+// Close also removes a Unix socket's file.
+func (s *listenerSocket) Close() error {
+	s.file.remove()
+	s.release()
+	return nil
+}
+
+func (s *listenerSocket) Accept() (Endpoint, error) {
+	if s.fd < 0 {
+		return nil, net.ErrClosed
+	}
+	if !s.readable {
+		return nil, ErrAgain
+	}
+	for {
+		fd, sa, err := accept(s.fd)
+		switch err {
+		case nil:
+			local := s.local
+			if sa, err := syscall.Getsockname(fd); err == nil {
+				local = address(s.network, sa)
+			}
+			c, err := s.p.newSocket(fd, s.network, local, address(s.network, sa))
+			if err != nil {
+				return nil, err
+			}
+			if !optionsInherited && s.network == "tcp" {
+				_ = c.SetOption(NoDelay, 1)
+				_ = c.SetOption(KeepAlive, 1)
+			}
+			return c, nil
+		case syscall.EAGAIN:
+			s.readable = false
+			return nil, ErrAgain
+		case syscall.EINTR, syscall.ECONNABORTED: // the peer has given up already
+		default:
+			return nil, os.NewSyscallError("accept", err)
+		}
+	}
+}
+
+// packetSocket sends and receives datagrams.
+type packetSocket struct {
+	descriptor
+	inet6 bool // IPv4 addresses are to be mapped
+}
+
+func (p *poller) adoptPacketConn(c net.PacketConn) (*packetSocket, error) {
+	fd, err := descriptorOf(c.(syscall.Conn))
+	if err != nil {
+		return nil, err
+	}
+	s := new(packetSocket)
+	s.close = s.release
+	if err := s.open(p, fd, c.LocalAddr().Network(), c.LocalAddr()); err != nil {
+		return nil, err
+	}
+	sa, _ := syscall.Getsockname(fd)
+	_, s.inet6 = sa.(*syscall.SockaddrInet6)
+	c.Close()
+	return s, nil
+}
+
+func (s *packetSocket) receive(p []byte) (int, syscall.Sockaddr, error) {
+	if s.fd < 0 {
+		return 0, nil, net.ErrClosed
+	}
+	if !s.readable {
+		return 0, nil, ErrAgain
+	}
+	for {
+		n, from, err := syscall.Recvfrom(s.fd, p, 0)
+		switch err {
+		case nil:
+			return n, from, nil
+		case syscall.EAGAIN:
+			s.readable = false
+			return 0, nil, ErrAgain
+		case syscall.EINTR:
+		default:
+			return 0, nil, os.NewSyscallError("recvfrom", err)
+		}
+	}
+}
+
+func (s *packetSocket) send(p []byte, to syscall.Sockaddr) (int, error) {
+	if s.fd < 0 {
+		return 0, net.ErrClosed
+	}
+	if !s.writable {
+		return 0, ErrAgain
+	}
+	for {
+		switch err := syscall.Sendto(s.fd, p, 0, to); err {
+		case nil:
+			return len(p), nil
+		case syscall.EAGAIN:
+			s.writable = false
+			return 0, ErrAgain
+		case syscall.EINTR:
+		default:
+			return 0, os.NewSyscallError("sendto", err)
+		}
+	}
+}
+
+func (s *packetSocket) ReadFrom(p []byte) (int, net.Addr, error) {
+	n, from, err := s.receive(p)
+	if err != nil {
+		return 0, nil, err
+	}
+	return n, address(s.network, from), nil
+}
+
+func (s *packetSocket) ReadFromAddrPort(p []byte) (int, netip.AddrPort, error) {
+	n, from, err := s.receive(p)
+	if err != nil {
+		return 0, netip.AddrPort{}, err
+	}
+	a, _ := address(s.network, from).(*net.UDPAddr)
+	if a == nil {
+		return n, netip.AddrPort{}, nil
+	}
+	return n, a.AddrPort(), nil
+}
+
+func (s *packetSocket) WriteTo(p []byte, to net.Addr) (int, error) {
+	switch a := to.(type) {
+	case *net.UDPAddr:
+		return s.WriteToAddrPort(p, a.AddrPort())
+	case *net.UnixAddr:
+		return s.send(p, &syscall.SockaddrUnix{Name: a.Name})
+	}
+	return 0, ErrSockets
+}
+
+func (s *packetSocket) WriteToAddrPort(p []byte, to netip.AddrPort) (int, error) {
+	ip := to.Addr()
+	if s.inet6 {
+		sa := &syscall.SockaddrInet6{Port: int(to.Port()), Addr: ip.As16()}
+		if z := ip.Zone(); z != "" {
+			if i, err := net.InterfaceByName(z); err == nil {
+				sa.ZoneId = uint32(i.Index)
+			} else if n, err := strconv.Atoi(z); err == nil {
+				sa.ZoneId = uint32(n)
+			}
+		}
+		return s.send(p, sa)
+	}
+	if ip = ip.Unmap(); !ip.Is4() {
+		return 0, &net.AddrError{Err: "IPv6 address on an IPv4 socket", Addr: to.String()}
+	}
+	return s.send(p, &syscall.SockaddrInet4{Port: int(to.Port()), Addr: ip.As4()})
+}
+
+// address is sa as package net has it.
+func address(network string, sa syscall.Sockaddr) net.Addr {
+	var ip net.IP
+	var port int
+	var zone string
+	switch a := sa.(type) {
+	case *syscall.SockaddrInet4:
+		ip, port = net.IP(a.Addr[:]), a.Port
+	case *syscall.SockaddrInet6:
+		ip, port = net.IP(a.Addr[:]), a.Port
+		if a.ZoneId != 0 {
+			zone = strconv.Itoa(int(a.ZoneId))
+			if i, err := net.InterfaceByIndex(int(a.ZoneId)); err == nil {
+				zone = i.Name
+			}
+		}
+	case *syscall.SockaddrUnix:
+		return &net.UnixAddr{Name: a.Name, Net: network}
+	}
+	switch network {
+	case "tcp":
+		return &net.TCPAddr{IP: ip, Port: port, Zone: zone}
+	case "udp":
+		return &net.UDPAddr{IP: ip, Port: port, Zone: zone}
+	}
+	return &net.UnixAddr{Net: network}
+}

@@ -1,0 +1,242 @@
+package asyncio
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/goasyncio/asyncio/internal/driver"
+)
+
+// A ListenOption is an option of [Listen] and [ListenPacket]. Any goroutine may make one.
+type ListenOption struct {
+	config    *net.ListenConfig
+	reusePort bool
+}
+
+// ListenConfig makes Listen use the settings of lc.
+func ListenConfig(lc *net.ListenConfig) ListenOption { return ListenOption{config: lc} }
+
+// ReusePort lets several sockets, of this program or others of the same user, listen on one address. The system
+// deals connections out among them (SO_REUSEPORT). Python: reuse_port=True.
+func ReusePort() ListenOption { return ListenOption{reusePort: true} }
+
+func listenConfig(opts []ListenOption) net.ListenConfig {
+	var lc net.ListenConfig
+	reuse := false
+	for _, o := range opts {
+		if o.config != nil {
+			lc = *o.config
+		}
+		reuse = reuse || o.reusePort
+	}
+	if reuse {
+		before := lc.Control
+		lc.Control = func(network, address string, c syscall.RawConn) error {
+			if before != nil {
+				if err := before(network, address, c); err != nil {
+					return err
+				}
+			}
+			var failed error
+			err := c.Control(func(fd uintptr) { failed = driver.ReusePort(fd) })
+			return errors.Join(err, unsupported(failed))
+		}
+	}
+	return lc
+}
+
+// A Listener accepts connections for tasks of one loop. It is a [net.Listener] whose Accept suspends the calling task. Make one
+// with [Listen] or [NewListener].
+//
+// Its methods are for the loop only, but for Addr. Accept and AcceptContext must be called in a task, which they suspend; the others do
+// not suspend. One task at a time can wait for a connection; a second gets [ErrBusy]. The other errors are those of [Conn].
+type Listener struct {
+	loop   *EventLoop
+	end    driver.Listener
+	rd     half
+	closed bool
+	failed bool // Accept has reported that there are no descriptors, and none has been accepted since
+}
+
+// Listen listens on an address, as [net.Listen] names networks and addresses: "tcp", "unix" and their kin.
+//
+// It must be called in a task, and suspends it while the address is looked up. A cancel, or the end of ctx, leaves nothing behind. Errors
+// are those of package net, [ErrNotInTask], [ErrNoRunningLoop] and, on virtual time, [errors.ErrUnsupported].
+func Listen(ctx context.Context, network, address string, opts ...ListenOption) (*Listener, error) {
+	l, err := enterSockets(ctx, "Listen")
+	if err != nil {
+		return nil, err
+	}
+	lc := listenConfig(opts)
+	nl, err := openOutside(ctx, func(ctx context.Context) (net.Listener, error) { return lc.Listen(ctx, network, address) })
+	if err != nil {
+		return nil, err
+	}
+	return l.adoptListener(nl)
+}
+
+// NewListener makes a Listener of nl, which then belongs to it and must not be used any more; if NewListener fails, nl is
+// closed. One of package net moves to the loop's poller, any other is served by a goroutine that calls its Accept.
+//
+// It is for the loop only and does not suspend. Errors are those of [NewConn]. Python: the sock argument of start_server.
+func NewListener(ctx context.Context, nl net.Listener) (*Listener, error) {
+	if nl == nil {
+		return nil, fmt.Errorf("%w: nil listener (in NewListener)", ErrInvalidArgument)
+	}
+	l, err := socketsOf(ctx, "NewListener")
+	if err != nil {
+		nl.Close()
+		return nil, err
+	}
+	return l.adoptListener(nl)
+}
+
+func (l *EventLoop) adoptListener(nl net.Listener) (*Listener, error) {
+	addr := nl.Addr()
+	end, err := l.sockets.AdoptListener(nl)
+	if err != nil {
+		return nil, &net.OpError{Op: "listen", Net: addr.Network(), Addr: addr, Err: err}
+	}
+	ln := &Listener{loop: l, end: end}
+	ln.rd = half{loop: l, verb: "accept at", addr: addr}
+	end.Notify((*listenerReady)(ln))
+	return ln, nil
+}
+
+type listenerReady Listener
+
+func (ln *listenerReady) Ready(read, write bool) {
+	if read {
+		ln.rd.wake()
+	}
+}
+
+// Accept suspends the calling task until there is a connection. It is [Listener.AcceptContext] with the context of
+// the task. The connection is a [*Conn].
+func (ln *Listener) Accept() (net.Conn, error) {
+	t, err := ln.loop.currentOn("Listener.Accept")
+	if err != nil {
+		return nil, err
+	}
+	c, err := ln.accept(t.ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// AcceptContext suspends the calling task until there is a connection. A cancel of the task or the end of ctx ends the wait; no connection
+// is lost. It returns [net.ErrClosed] when the listener is closed, also meanwhile.
+//
+// When the system is out of descriptors or memory, that goes to the exception handler, once, and AcceptContext tries again
+// every second: the connections that wait need not be lost.
+func (ln *Listener) AcceptContext(ctx context.Context) (*Conn, error) {
+	t, err := ln.loop.enterOn(ctx, "Listener.AcceptContext")
+	if err != nil {
+		return nil, err
+	}
+	return ln.accept(ctx, t)
+}
+
+// acceptRetryDelay is CPython's ACCEPT_RETRY_DELAY.
+const acceptRetryDelay = time.Second
+
+func (ln *Listener) accept(ctx context.Context, t *task) (*Conn, error) {
+	h := &ln.rd
+	if err := h.begin(t); err != nil {
+		return nil, err
+	}
+	for {
+		switch {
+		case ln.closed:
+			return nil, ln.failure("accept", net.ErrClosed)
+		case h.expired():
+			return nil, ln.failure("accept", os.ErrDeadlineExceeded)
+		}
+		end, err := ln.end.Accept()
+		switch {
+		case err == nil:
+			ln.failed = false
+			return ln.loop.newConn(end), nil
+		case outOfResources(err):
+			if !ln.failed {
+				ln.failed = true
+				ln.loop.CallExceptionHandler(ExceptionContext{Message: "socket.accept() out of system resource", Exception: ln.failure("accept", err), Task: t.self})
+			}
+			if err := ln.pause(ctx, t); err != nil {
+				return nil, err
+			}
+		case err == driver.ErrAgain:
+			if err := h.wait(ctx, t); err != nil {
+				return nil, err
+			}
+		default:
+			return nil, ln.failure("accept", err)
+		}
+	}
+}
+
+// pause waits before the next attempt. Closing the listener, its deadline, or another connection ends it.
+func (ln *Listener) pause(ctx context.Context, t *task) error {
+	again := &timer{when: ln.loop.after(acceptRetryDelay), cb: &ln.rd}
+	ln.loop.setTimer(again)
+	defer ln.loop.timers.remove(again)
+	return ln.rd.wait(ctx, t)
+}
+
+func outOfResources(err error) bool {
+	for _, e := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+func (ln *Listener) failure(op string, err error) error {
+	if _, ok := err.(*net.OpError); ok {
+		return err
+	}
+	return &net.OpError{Op: op, Net: ln.Addr().Network(), Addr: ln.Addr(), Err: err}
+}
+
+// SetDeadline makes Accept fail with [os.ErrDeadlineExceeded] once the loop's clock has reached d; the zero time takes that back.
+func (ln *Listener) SetDeadline(d time.Time) error {
+	if err := ln.loop.checkOwner("Listener.SetDeadline"); err != nil {
+		return err
+	}
+	if ln.closed {
+		return ln.failure("set", net.ErrClosed)
+	}
+	ln.rd.setDeadline(d)
+	return nil
+}
+
+// Close stops listening; a task that waits in Accept gets [net.ErrClosed]. Connections that were accepted stay open. The file of a Unix socket is
+// removed if it is still this one's. It does not suspend; more calls do nothing.
+func (ln *Listener) Close() error {
+	if err := ln.loop.mayClose("Listener.Close"); err != nil {
+		return err
+	}
+	if ln.closed {
+		return nil
+	}
+	ln.closed = true
+	err := ln.end.Close()
+	ln.rd.wake()
+	return err
+}
+
+// Addr returns the address that is listened on. Any goroutine may call it.
+func (ln *Listener) Addr() net.Addr { return ln.end.LocalAddr() }
+
+// SyscallConn gives access to the descriptor, for its options. It does not suspend.
+func (ln *Listener) SyscallConn() (syscall.RawConn, error) {
+	raw, err := ln.end.SyscallConn()
+	return raw, unsupported(err)
+}

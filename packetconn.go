@@ -1,0 +1,191 @@
+package asyncio
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/goasyncio/asyncio/internal/driver"
+)
+
+// A PacketConn sends and receives datagrams for tasks of one loop: a [net.PacketConn] whose ReadFrom and WriteTo suspend the
+// calling task. Make one with [ListenPacket]; a socket that talks to one peer only is a [Conn] that [Dial] makes. Python:
+// the transport of create_datagram_endpoint.
+//
+// Its methods are for the loop only, but for LocalAddr. ReadFrom and WriteTo and their kin must be called in a task, which they suspend;
+// the others do not suspend. One task may receive and another send at the same time, further ones get [ErrBusy]. What is said
+// of [Conn] and its errors, I1 to I3, is so here.
+type PacketConn struct {
+	loop   *EventLoop
+	end    driver.PacketEndpoint
+	rd, wr half
+	closed bool
+}
+
+func (l *EventLoop) newPacketConn(end driver.PacketEndpoint) *PacketConn {
+	c := &PacketConn{loop: l, end: end}
+	c.rd = half{loop: l, verb: "receive at", addr: end.LocalAddr()}
+	c.wr = half{loop: l, verb: "send from", addr: end.LocalAddr()}
+	end.Notify((*packetReady)(c))
+	return c
+}
+
+type packetReady PacketConn
+
+func (c *packetReady) Ready(read, write bool) {
+	if read {
+		c.rd.wake()
+	}
+	if write {
+		c.wr.wake()
+	}
+}
+
+// ReadFrom suspends the calling task until a datagram has come, and returns it and its sender. What does not fit into p is lost. A
+// cancel of the task, or the end of the context that it was made with, ends the wait; no datagram is lost.
+func (c *PacketConn) ReadFrom(p []byte) (n int, from net.Addr, err error) {
+	t, err := c.loop.currentOn("PacketConn.ReadFrom")
+	if err != nil {
+		return 0, nil, err
+	}
+	err = c.do(t.ctx, t, &c.rd, "read", func() (err error) { n, from, err = c.end.ReadFrom(p); return err })
+	return n, from, err
+}
+
+// ReadFromUDPAddrPort is ReadFrom for UDP, with an address that is a value.
+func (c *PacketConn) ReadFromUDPAddrPort(p []byte) (n int, from netip.AddrPort, err error) {
+	t, err := c.loop.currentOn("PacketConn.ReadFromUDPAddrPort")
+	if err != nil {
+		return 0, from, err
+	}
+	err = c.do(t.ctx, t, &c.rd, "read", func() (err error) { n, from, err = c.end.ReadFromAddrPort(p); return err })
+	return n, from, err
+}
+
+// ReadFromContext is ReadFrom with a context that can end it.
+func (c *PacketConn) ReadFromContext(ctx context.Context, p []byte) (n int, from net.Addr, err error) {
+	t, err := c.loop.enterOn(ctx, "PacketConn.ReadFromContext")
+	if err != nil {
+		return 0, nil, err
+	}
+	err = c.do(ctx, t, &c.rd, "read", func() (err error) { n, from, err = c.end.ReadFrom(p); return err })
+	return n, from, err
+}
+
+// WriteTo sends p as one datagram, and suspends the calling task while the system has no room for it. A cancel of the task, or the
+// end of the context that it was made with, ends the wait, and nothing was sent.
+func (c *PacketConn) WriteTo(p []byte, to net.Addr) (n int, err error) {
+	t, err := c.loop.currentOn("PacketConn.WriteTo")
+	if err != nil {
+		return 0, err
+	}
+	err = c.do(t.ctx, t, &c.wr, "write", func() (err error) { n, err = c.end.WriteTo(p, to); return err })
+	return n, err
+}
+
+// WriteToUDPAddrPort is WriteTo for UDP, with an address that is a value.
+func (c *PacketConn) WriteToUDPAddrPort(p []byte, to netip.AddrPort) (n int, err error) {
+	t, err := c.loop.currentOn("PacketConn.WriteToUDPAddrPort")
+	if err != nil {
+		return 0, err
+	}
+	err = c.do(t.ctx, t, &c.wr, "write", func() (err error) { n, err = c.end.WriteToAddrPort(p, to); return err })
+	return n, err
+}
+
+// do tries until it need not wait.
+func (c *PacketConn) do(ctx context.Context, t *task, h *half, op string, try func() error) error {
+	if err := h.begin(t); err != nil {
+		return err
+	}
+	for {
+		if c.closed {
+			return c.failure(op, net.ErrClosed)
+		}
+		if h.expired() {
+			return c.failure(op, os.ErrDeadlineExceeded)
+		}
+		err := try()
+		if err == nil {
+			return nil
+		}
+		if err != driver.ErrAgain {
+			return c.failure(op, unsupported(err))
+		}
+		if err := h.wait(ctx, t); err != nil {
+			return err
+		}
+	}
+}
+
+func (c *PacketConn) failure(op string, err error) error {
+	if _, ok := err.(*net.OpError); ok {
+		return err
+	}
+	return &net.OpError{Op: op, Net: c.LocalAddr().Network(), Source: c.LocalAddr(), Err: err}
+}
+
+// Close closes the socket; a task that sends or receives gets [net.ErrClosed]. It does not suspend; more calls do nothing.
+func (c *PacketConn) Close() error {
+	if err := c.loop.mayClose("PacketConn.Close"); err != nil {
+		return err
+	}
+	if c.closed {
+		return nil
+	}
+	c.closed = true
+	err := c.end.Close()
+	c.rd.wake()
+	c.wr.wake()
+	return err
+}
+
+// LocalAddr returns the socket's address. Any goroutine may call it.
+func (c *PacketConn) LocalAddr() net.Addr { return c.end.LocalAddr() }
+
+// SetDeadline sets both deadlines. See [Conn.SetReadDeadline].
+func (c *PacketConn) SetDeadline(d time.Time) error { return c.setDeadline(d, &c.rd, &c.wr) }
+
+// SetReadDeadline is [Conn.SetReadDeadline] for ReadFrom.
+func (c *PacketConn) SetReadDeadline(d time.Time) error { return c.setDeadline(d, &c.rd) }
+
+// SetWriteDeadline is [Conn.SetReadDeadline] for WriteTo.
+func (c *PacketConn) SetWriteDeadline(d time.Time) error { return c.setDeadline(d, &c.wr) }
+
+func (c *PacketConn) setDeadline(d time.Time, halves ...*half) error {
+	if err := c.loop.checkOwner("PacketConn.SetDeadline"); err != nil {
+		return err
+	}
+	if c.closed {
+		return c.failure("set", net.ErrClosed)
+	}
+	for _, h := range halves {
+		h.setDeadline(d)
+	}
+	return nil
+}
+
+// SetReadBuffer sets the size of the system's receive buffer in bytes.
+func (c *PacketConn) SetReadBuffer(bytes int) error { return c.setOption(driver.ReadBuffer, bytes) }
+
+// SetWriteBuffer sets the size of the system's send buffer in bytes.
+func (c *PacketConn) SetWriteBuffer(bytes int) error { return c.setOption(driver.WriteBuffer, bytes) }
+
+func (c *PacketConn) setOption(o driver.Option, value int) error {
+	if err := c.loop.checkOwner("PacketConn"); err != nil {
+		return err
+	}
+	if err := c.end.SetOption(o, value); err != nil {
+		return c.failure("set", unsupported(err))
+	}
+	return nil
+}
+
+// SyscallConn gives access to the descriptor, for its options.
+func (c *PacketConn) SyscallConn() (syscall.RawConn, error) {
+	raw, err := c.end.SyscallConn()
+	return raw, unsupported(err)
+}

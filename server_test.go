@@ -1,0 +1,348 @@
+package asyncio_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/goasyncio/asyncio"
+)
+
+// shout is a handler that answers each line in capitals.
+func shout(ctx context.Context, r *asyncio.StreamReader, w *asyncio.StreamWriter) error {
+	for line, err := range r.Lines(ctx) {
+		if err != nil {
+			return err
+		}
+		if _, err := w.Write(ctx, []byte(strings.ToUpper(string(line)))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ask sends a line to a server and returns the answer.
+func ask(ctx context.Context, r *asyncio.StreamReader, w *asyncio.StreamWriter, line string) (string, error) {
+	if _, err := w.Write(ctx, []byte(line+"\n")); err != nil {
+		return "", err
+	}
+	answer, err := r.ReadLine(ctx)
+	return strings.TrimSuffix(string(answer), "\n"), err
+}
+
+func TestServer(t *testing.T) {
+	onSockets(t, func(t *testing.T, ctx context.Context) error {
+		s, err := asyncio.StartServer(ctx, shout, "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		if !s.IsServing() || len(s.Addrs()) != 1 {
+			t.Errorf("serving: %v at %v", s.IsServing(), s.Addrs())
+		}
+		r, w, err := asyncio.OpenConnection(ctx, s.Addrs()[0].String())
+		if err != nil {
+			return err
+		}
+		for _, line := range []string{"hello", "", "again"} {
+			if got, err := ask(ctx, r, w, line); got != strings.ToUpper(line) || err != nil {
+				t.Errorf("%q, %v", got, err)
+			}
+		}
+		if s.Clients() != 1 {
+			t.Errorf("%d clients", s.Clients())
+		}
+		// Closing leaves the client; it is over when that has gone.
+		s.Close()
+		s.Close()
+		if s.IsServing() || len(s.Addrs()) != 0 {
+			t.Error("closed, and serving")
+		}
+		over := start(ctx, s.WaitClosed)
+		if got, err := ask(ctx, r, w, "still"); got != "STILL" || err != nil {
+			t.Errorf("%q, %v", got, err)
+		}
+		if over.Done() {
+			t.Error("WaitClosed did not wait for the client")
+		}
+		if err := w.Close(ctx); err != nil {
+			t.Error(err)
+		}
+		if err := ended(ctx, over); err != nil {
+			t.Error(err)
+		}
+		if err := s.StartServing(ctx); !errors.Is(err, asyncio.ErrInvalidState) {
+			t.Errorf("StartServing after Close: %v", err)
+		}
+		if err := s.Serve(ctx); !errors.Is(err, asyncio.ErrInvalidState) {
+			t.Errorf("Serve after Close: %v", err)
+		}
+		return nil
+	})
+}
+
+func TestServer_Unix(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		return // the path of a temporary directory may be too long there
+	}
+	onSockets(t, func(t *testing.T, ctx context.Context) error {
+		path := filepath.Join(t.TempDir(), "s")
+		s, err := asyncio.StartUnixServer(ctx, shout, path)
+		if err != nil {
+			return err
+		}
+		r, w, err := asyncio.OpenUnixConnection(ctx, path)
+		if err != nil {
+			return err
+		}
+		if got, err := ask(ctx, r, w, "hello"); got != "HELLO" || err != nil {
+			t.Errorf("%q, %v", got, err)
+		}
+		w.CloseSoon()
+		// Another one has taken the path: its file is left alone.
+		must(t, os.Remove(path))
+		other, err := asyncio.StartUnixServer(ctx, shout, path)
+		if err != nil {
+			return err
+		}
+		s.Close()
+		if _, err := os.Stat(path); err != nil {
+			t.Errorf("the file of another server: %v", err)
+		}
+		other.Close()
+		if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("its own file: %v", err)
+		}
+		return errors.Join(s.WaitClosed(ctx), other.WaitClosed(ctx))
+	})
+}
+
+// What goes wrong with one client is reported, and its own; a client whose handler returns is closed.
+func TestServer_HandlerFails(t *testing.T) {
+	onSockets(t, func(t *testing.T, ctx context.Context) error {
+		l := loop(t, ctx)
+		var r reports
+		handler := l.GetExceptionHandler()
+		l.SetExceptionHandler(r.handle)
+		defer l.SetExceptionHandler(handler)
+		s, err := asyncio.StartServer(ctx, func(ctx context.Context, r *asyncio.StreamReader, w *asyncio.StreamWriter) error {
+			line, err := r.ReadLine(ctx)
+			if err != nil {
+				return err
+			}
+			switch string(line) {
+			case "fail\n":
+				return errors.New("it failed")
+			case "panic\n":
+				panic("it panicked")
+			}
+			_, err = w.Write(ctx, line)
+			return err
+		}, "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		for _, line := range []string{"fail", "panic", "fine"} {
+			r, w, err := asyncio.OpenConnection(ctx, s.Addrs()[0].String())
+			if err != nil {
+				return err
+			}
+			got, err := ask(ctx, r, w, line)
+			if line == "fine" != (got == "fine") {
+				t.Errorf("%s: %q, %v", line, got, err)
+			}
+			if _, err := r.Read(ctx, 1); err != io.EOF {
+				t.Errorf("%s: %v, want the end", line, err)
+			}
+			if err := w.Close(ctx); err != nil {
+				t.Error(err)
+			}
+		}
+		equal(t, "reports", r.messages(), []string{"Unhandled exception in client_connected_cb", "panic in task"})
+		return s.Shutdown(ctx)
+	})
+}
+
+func TestServer_Serve(t *testing.T) {
+	onSockets(t, func(t *testing.T, ctx context.Context) error {
+		// Until it is closed.
+		s, err := asyncio.StartServer(ctx, shout, "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		serving := start(ctx, s.Serve)
+		settle(t, ctx)
+		if err := s.Serve(ctx); !errors.Is(err, asyncio.ErrBusy) {
+			t.Errorf("a second Serve: %v", err)
+		}
+		s.Close()
+		if err := ended(ctx, serving); err != nil {
+			t.Errorf("closed: %v", err)
+		}
+		// Until it is cancelled; then it waits for the handlers.
+		ln, err := asyncio.Listen(ctx, "tcp", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		s = asyncio.NewServer(ctx, []*asyncio.Listener{ln}, shout)
+		if s.IsServing() {
+			t.Error("serving before Serve")
+		}
+		serving = start(ctx, s.Serve)
+		r, w, err := asyncio.OpenConnection(ctx, ln.Addr().String())
+		if err != nil {
+			return err
+		}
+		if got, err := ask(ctx, r, w, "hello"); got != "HELLO" || err != nil {
+			t.Errorf("%q, %v", got, err)
+		}
+		serving.Cancel()
+		settle(t, ctx)
+		if serving.Done() || s.IsServing() {
+			t.Error("Serve did not wait for the handler, or went on")
+		}
+		w.CloseSoon()
+		if err := ended(ctx, serving); !errors.Is(err, asyncio.ErrCancelled) {
+			t.Errorf("cancelled: %v", err)
+		}
+		return nil
+	})
+}
+
+func TestServer_Shutdown(t *testing.T) {
+	onSockets(t, func(t *testing.T, ctx context.Context) error {
+		for name, end := range map[string]func(context.Context, *asyncio.Server) error{
+			"close clients": func(ctx context.Context, s *asyncio.Server) error {
+				s.CloseClients()
+				return s.Shutdown(ctx)
+			},
+			"abort clients": func(ctx context.Context, s *asyncio.Server) error {
+				s.AbortClients()
+				return s.Shutdown(ctx)
+			},
+			"context": func(ctx context.Context, s *asyncio.Server) error {
+				short, cancel := asyncio.WithTimeout(ctx, time.Millisecond)
+				defer cancel()
+				if err := s.Shutdown(short); !errors.Is(err, context.DeadlineExceeded) {
+					return errors.Join(errors.New("Shutdown was not in time"), err)
+				}
+				return nil
+			},
+			"cancel": func(ctx context.Context, s *asyncio.Server) error {
+				down := start(ctx, s.Shutdown)
+				settle(t, ctx)
+				down.Cancel()
+				if err := ended(ctx, down); !errors.Is(err, asyncio.ErrCancelled) {
+					return errors.Join(errors.New("Shutdown was not cancelled"), err)
+				}
+				return nil
+			},
+		} {
+			stuck := 0
+			s, err := asyncio.StartServer(ctx, func(ctx context.Context, r *asyncio.StreamReader, w *asyncio.StreamWriter) error {
+				stuck++
+				defer func() { stuck-- }()
+				_, err := w.Write(ctx, []byte("hello\n"))
+				if err == nil {
+					_, err = r.ReadLine(ctx)
+				}
+				if errors.Is(err, net.ErrClosed) {
+					return nil
+				}
+				return err
+			}, "127.0.0.1:0")
+			if err != nil {
+				return err
+			}
+			var clients []*asyncio.StreamWriter
+			for range 3 {
+				r, w, err := asyncio.OpenConnection(ctx, s.Addrs()[0].String())
+				if err != nil {
+					return err
+				}
+				if _, err := r.ReadLine(ctx); err != nil {
+					return err
+				}
+				clients = append(clients, w)
+			}
+			if stuck != 3 {
+				t.Fatalf("%d handlers", stuck)
+			}
+			if err := end(ctx, s); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			if stuck != 0 || s.Clients() != 0 || s.IsServing() {
+				t.Errorf("%s: %d handlers and %d clients are left", name, stuck, s.Clients())
+			}
+			for _, w := range clients {
+				w.Abort()
+			}
+		}
+		return nil
+	})
+}
+
+// Of more clients than a server takes, the others wait.
+func TestServer_MaxClients(t *testing.T) {
+	onSockets(t, func(t *testing.T, ctx context.Context) error {
+		now, most, served := 0, 0, 0
+		s, err := asyncio.StartServer(ctx, func(ctx context.Context, r *asyncio.StreamReader, w *asyncio.StreamWriter) error {
+			now++
+			most = max(most, now)
+			served++
+			defer func() { now-- }()
+			settle(t, ctx)
+			return shout(ctx, r, w)
+		}, "127.0.0.1:0", asyncio.MaxClients(2))
+		if err != nil {
+			return err
+		}
+		err = asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
+			for range 10 {
+				tg.CreateTask(func(ctx context.Context) error {
+					r, w, err := asyncio.OpenConnection(ctx, s.Addrs()[0].String())
+					if err != nil {
+						return err
+					}
+					defer w.CloseSoon()
+					_, err = ask(ctx, r, w, "x")
+					return err
+				})
+			}
+			return nil
+		})
+		if most != 2 || served != 10 {
+			t.Errorf("at most %d at a time, %d in all", most, served)
+		}
+		return errors.Join(err, s.Shutdown(ctx))
+	})
+}
+
+// A server that nobody closes ends with its program, and so do its handlers.
+func TestServer_EndsWithRun(t *testing.T) {
+	unwound := 0
+	onSockets(t, func(t *testing.T, ctx context.Context) error {
+		s, err := asyncio.StartServer(ctx, func(ctx context.Context, r *asyncio.StreamReader, w *asyncio.StreamWriter) error {
+			defer func() { unwound++ }()
+			return shout(ctx, r, w)
+		}, "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		r, w, err := asyncio.OpenConnection(ctx, s.Addrs()[0].String())
+		if err != nil {
+			return err
+		}
+		_, err = ask(ctx, r, w, "hello")
+		return err
+	})
+	if unwound != 2 {
+		t.Errorf("%d handlers ended, want 2", unwound)
+	}
+}

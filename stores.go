@@ -1,0 +1,131 @@
+package asyncio
+
+// A store is what a queue keeps its values in, and with that the order in which it gives them.
+type store[T any] interface {
+	len() int
+	push(v T)
+	pop() T
+	at(i int) T // in the order in which Python shows them
+}
+
+// keepStore is the capacity up to which a store that has been emptied keeps its memory.
+const keepStore = 1024
+
+// ring is first in, first out.
+type ring[T any] struct {
+	buf  []T // its length is zero or a power of two
+	head int
+	n    int
+}
+
+func (r *ring[T]) len() int   { return r.n }
+func (r *ring[T]) at(i int) T { return r.buf[(r.head+i)&(len(r.buf)-1)] }
+
+func (r *ring[T]) push(v T) {
+	if r.n == len(r.buf) {
+		grown := make([]T, max(8, 2*r.n))
+		copied := copy(grown, r.buf[r.head:])
+		copy(grown[copied:], r.buf[:r.head])
+		r.buf, r.head = grown, 0
+	}
+	r.buf[(r.head+r.n)&(len(r.buf)-1)] = v
+	r.n++
+}
+
+func (r *ring[T]) pop() T {
+	var zero T
+	v := r.buf[r.head]
+	r.buf[r.head] = zero
+	r.head = (r.head + 1) & (len(r.buf) - 1)
+	if r.n--; r.n == 0 && len(r.buf) > keepStore {
+		*r = ring[T]{}
+	}
+	return v
+}
+
+// pile is last in, first out.
+type pile[T any] struct{ vs []T }
+
+func (p *pile[T]) len() int   { return len(p.vs) }
+func (p *pile[T]) at(i int) T { return p.vs[i] }
+func (p *pile[T]) push(v T)   { p.vs = append(p.vs, v) }
+
+func (p *pile[T]) pop() T {
+	var v T
+	n := len(p.vs) - 1
+	v, p.vs[n] = p.vs[n], v
+	p.vs = p.vs[:n]
+	if n == 0 && cap(p.vs) > keepStore {
+		p.vs = nil
+	}
+	return v
+}
+
+// heapq is smallest first. It lays its values out as Python's module of that name, so that String
+// shows them in the same order. It compares before it moves anything: a compare that panics
+// leaves it as it was.
+type heapq[T any] struct {
+	vs      []ranked[T]
+	compare func(a, b T) int
+	seq     uint64
+}
+
+// ranked is a value and when it was put, which decides among equal ones.
+type ranked[T any] struct {
+	v   T
+	seq uint64
+}
+
+func (h *heapq[T]) len() int   { return len(h.vs) }
+func (h *heapq[T]) at(i int) T { return h.vs[i].v }
+
+func (h *heapq[T]) before(a, b ranked[T]) bool {
+	c := h.compare(a.v, b.v)
+	return c < 0 || c == 0 && a.seq < b.seq
+}
+
+func (h *heapq[T]) push(v T) {
+	e := ranked[T]{v, h.seq}
+	i := len(h.vs)
+	for i > 0 && h.before(e, h.vs[(i-1)/2]) {
+		i = (i - 1) / 2
+	}
+	h.seq++
+	h.vs = append(h.vs, e)
+	for j := len(h.vs) - 1; j > i; j = (j - 1) / 2 {
+		h.vs[j] = h.vs[(j-1)/2]
+	}
+	h.vs[i] = e
+}
+
+func (h *heapq[T]) pop() T {
+	n := len(h.vs) - 1
+	last := h.vs[n]
+	// From the top down to a leaf, by way of the smaller child; up again to where last belongs; then
+	// everything above moves up by one, and the top falls out.
+	i := 0
+	for 2*i+1 < n {
+		child := 2*i + 1
+		if child+1 < n && !h.before(h.vs[child], h.vs[child+1]) {
+			child++
+		}
+		i = child
+	}
+	for i > 0 && h.before(last, h.vs[i]) {
+		i = (i - 1) / 2
+	}
+	out := last
+	if n > 0 {
+		out, h.vs[i] = h.vs[i], last
+		for i > 0 {
+			i = (i - 1) / 2
+			out, h.vs[i] = h.vs[i], out
+		}
+	}
+	h.vs[n] = ranked[T]{}
+	h.vs = h.vs[:n]
+	if n == 0 && cap(h.vs) > keepStore {
+		h.vs = nil
+	}
+	return out.v
+}

@@ -1,0 +1,705 @@
+package asyncio
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net"
+	"os"
+	"slices"
+)
+
+// Streams are asyncio's names on top of connections. Python's transport reads ahead and calls the reader back; here the
+// reader reads when it is asked, and the writer writes when it is told, so what limits a fast peer is the peer's own send buffer:
+//
+//	M1 A reader holds what a method needed to see and did not return, no more. So nothing is to be paused and resumed.
+//	M2 A write returns when the system has accepted it all. Writes of several tasks do not mix; they take turns in
+//	   the order they were called.
+//	M3 What was written before Close was called is written before the connection closes. If that fails, Close says so, and
+//	   so do Drain and WaitClosed from then on.
+
+// DefaultLimit is the limit of a [StreamReader] that was not given one, in bytes.
+const DefaultLimit = 64 << 10
+
+// A StreamOption is an option of [OpenConnection], [StartServer] and their kin. Any goroutine may make one.
+type StreamOption struct {
+	limit   int
+	tls     *tls.Config
+	clients int
+}
+
+// Limit sets how many bytes ReadLine and ReadUntil may return, the separator not counted. Without it that is [DefaultLimit].
+// It must be positive, or Limit panics with [ErrInvalidArgument]; math.MaxInt is none. Python: the limit argument.
+func Limit(bytes int) StreamOption {
+	if bytes <= 0 {
+		panic(fmt.Errorf("%w: limit %d (in Limit)", ErrInvalidArgument, bytes))
+	}
+	return StreamOption{limit: bytes}
+}
+
+// StreamTLS puts TLS on the connection before it is handed out. A server needs a configuration with a certificate; a client
+// that does not name the server in it verifies the host it connects to. Python: the ssl argument.
+func StreamTLS(config *tls.Config) StreamOption { return StreamOption{tls: config} }
+
+// MaxClients makes a server accept a connection only while fewer than n are open. The others wait in the system's queue. A
+// client has no use for it. It panics with [ErrInvalidArgument] if n is not positive.
+func MaxClients(n int) StreamOption {
+	if n <= 0 {
+		panic(fmt.Errorf("%w: %d clients (in MaxClients)", ErrInvalidArgument, n))
+	}
+	return StreamOption{clients: n}
+}
+
+func streamOptions(opts []StreamOption) (o StreamOption) {
+	o.limit = DefaultLimit
+	for _, s := range opts {
+		if s.limit > 0 {
+			o.limit = s.limit
+		}
+		if s.tls != nil {
+			o.tls = s.tls
+		}
+		if s.clients > 0 {
+			o.clients = s.clients
+		}
+	}
+	return o
+}
+
+// StreamConn is what streams run on: a [*Conn] or a [*TLSConn]. Its methods are theirs.
+type StreamConn interface {
+	net.Conn
+	ReadContext(ctx context.Context, p []byte) (int, error)
+	WriteContext(ctx context.Context, p []byte) (int, error)
+	CloseWrite() error
+	Abort() error
+	connLoop() *EventLoop
+}
+
+func (c *Conn) connLoop() *EventLoop { return c.loop }
+
+// OpenConnection connects to a TCP address ("host:port") and returns the streams to talk over it. It must be
+// called in a task, which it suspends. A cancel, or the end of ctx, leaves nothing behind. Errors are those of [Dial] and, with
+// [StreamTLS], of [TLSClient]. Python: asyncio.open_connection.
+func OpenConnection(ctx context.Context, address string, opts ...StreamOption) (*StreamReader, *StreamWriter, error) {
+	return openStreams(ctx, "tcp", address, opts)
+}
+
+// OpenUnixConnection is [OpenConnection] for a Unix socket. Python: asyncio.open_unix_connection.
+func OpenUnixConnection(ctx context.Context, path string, opts ...StreamOption) (*StreamReader, *StreamWriter, error) {
+	return openStreams(ctx, "unix", path, opts)
+}
+
+func openStreams(ctx context.Context, network, address string, opts []StreamOption) (*StreamReader, *StreamWriter, error) {
+	c, err := Dial(ctx, network, address)
+	if err != nil {
+		return nil, nil, err
+	}
+	config := streamOptions(opts).tls
+	if config == nil {
+		r, w := NewStreams(c, opts...)
+		return r, w, nil
+	}
+	if config.ServerName == "" && !config.InsecureSkipVerify {
+		config = config.Clone()
+		if host, _, err := net.SplitHostPort(address); err == nil {
+			config.ServerName = host
+		}
+	}
+	secure, err := TLSClient(ctx, c, config)
+	if err != nil {
+		return nil, nil, err
+	}
+	r, w := NewStreams(secure, opts...)
+	return r, w, nil
+}
+
+// NewStreams returns streams on c, which then belongs to the writer. It is for the loop only and does not suspend.
+func NewStreams(c StreamConn, opts ...StreamOption) (*StreamReader, *StreamWriter) {
+	r := &StreamReader{loop: c.connLoop(), conn: c, limit: streamOptions(opts).limit}
+	return r, &StreamWriter{loop: r.loop, conn: c, reader: r}
+}
+
+// A StreamReader reads from a connection, or what it is fed. Its methods are for the loop only; those with a ctx
+// must be called in a task and suspend it only if what is there already does not suffice; the others do not suspend. One task may read
+// at a time; a second gets [ErrBusy]. A cancel, or the end of ctx, loses nothing: what has come stays for the next call.
+// Errors are those of the connection (see [Conn]), what SetException was given, and what the methods say.
+// Python: asyncio.StreamReader.
+type StreamReader struct {
+	loop  *EventLoop
+	conn  StreamConn // nil if it is fed
+	limit int
+
+	buf   []byte // what has come
+	taken int    // of it
+	eof   bool
+	err   error // from SetException
+
+	reading *task // suspended in a method
+	h       half  // where it is, if the reader is fed
+}
+
+// NewStreamReader returns a reader that is fed with FeedData and FeedEOF, for what does not come from a connection. It is for
+// the loop only and does not suspend. It panics with [ErrNoRunningLoop].
+func NewStreamReader(ctx context.Context, opts ...StreamOption) *StreamReader {
+	l := mustLoop(ctx, "NewStreamReader")
+	r := &StreamReader{loop: l, limit: streamOptions(opts).limit}
+	r.h = half{loop: l, verb: "read from a stream that is fed"}
+	return r
+}
+
+// An IncompleteReadError says that the stream ended before what was asked for had come. It matches [io.ErrUnexpectedEOF] or, if
+// nothing had come, [io.EOF]. Python: IncompleteReadError.
+type IncompleteReadError struct {
+	Partial  []byte // what had come
+	Expected int    // how many bytes were asked for, -1 for a separator
+}
+
+func (e *IncompleteReadError) Error() string {
+	if e.Expected < 0 {
+		return fmt.Sprintf("asyncio: end of stream after %d bytes, before the separator", len(e.Partial))
+	}
+	return fmt.Sprintf("asyncio: end of stream after %d of %d bytes", len(e.Partial), e.Expected)
+}
+
+// Is makes it match what package io would say.
+func (e *IncompleteReadError) Is(target error) bool {
+	return target == io.EOF && len(e.Partial) == 0 || target == io.ErrUnexpectedEOF && len(e.Partial) > 0
+}
+
+// A LimitOverrunError says that there is no separator within the limit. The data stays in the reader, where Read and ReadExactly, which have no
+// limit, can get at it. Python: LimitOverrunError.
+type LimitOverrunError struct {
+	Found    bool // there is a separator, beyond the limit
+	Consumed int  // how many bytes there are before the separator, or that are certainly not part of one
+}
+
+func (e *LimitOverrunError) Error() string {
+	if e.Found {
+		return fmt.Sprintf("asyncio: the separator comes after %d bytes, beyond the limit", e.Consumed)
+	}
+	return fmt.Sprintf("asyncio: no separator in %d bytes, the limit is reached", e.Consumed)
+}
+
+// FeedData appends what has come. It is for readers made by [NewStreamReader]. It panics with [ErrInvalidState] after FeedEOF,
+// and on any other reader.
+func (r *StreamReader) FeedData(p []byte) {
+	r.mustBeFed("FeedData")
+	if r.eof {
+		panic(fmt.Errorf("%w: FeedData after FeedEOF", ErrInvalidState))
+	}
+	if len(p) > 0 {
+		r.compact()
+		r.buf = append(r.buf, p...)
+		r.h.wake()
+	}
+}
+
+// FeedEOF says that nothing more will come. It is for readers made by [NewStreamReader]; on any other it panics with [ErrInvalidState].
+func (r *StreamReader) FeedEOF() {
+	r.mustBeFed("FeedEOF")
+	r.eof = true
+	r.h.wake()
+}
+
+// SetException makes every read fail with err, also one that waits if the reader is fed.
+func (r *StreamReader) SetException(err error) {
+	r.loop.mustBeOwner("SetException")
+	r.err = err
+	r.h.wake()
+}
+
+// Exception returns what SetException was given.
+func (r *StreamReader) Exception() error { return r.err }
+
+func (r *StreamReader) mustBeFed(caller string) {
+	r.loop.mustBeOwner(caller)
+	if r.conn != nil {
+		panic(fmt.Errorf("%w: the reader has a connection (in %s)", ErrInvalidState, caller))
+	}
+}
+
+// AtEOF reports whether a read has seen the end and nothing is left.
+func (r *StreamReader) AtEOF() bool { return r.eof && len(r.unread()) == 0 }
+
+// Buffered returns how many bytes have come and were not read.
+func (r *StreamReader) Buffered() int { return len(r.unread()) }
+
+// String returns Python's repr: <StreamReader 4 bytes eof limit=3>.
+func (r *StreamReader) String() string {
+	var b bytes.Buffer
+	b.WriteString("<StreamReader")
+	if n := len(r.unread()); n > 0 {
+		fmt.Fprintf(&b, " %d bytes", n)
+	}
+	if r.eof {
+		b.WriteString(" eof")
+	}
+	if r.limit != DefaultLimit {
+		fmt.Fprintf(&b, " limit=%d", r.limit)
+	}
+	if r.reading != nil {
+		fmt.Fprintf(&b, " waiter=%s", r.reading.GetName())
+	}
+	if r.err != nil {
+		fmt.Fprintf(&b, " exception=%v", r.err)
+	}
+	b.WriteByte('>')
+	return b.String()
+}
+
+func (r *StreamReader) unread() []byte { return r.buf[r.taken:] }
+
+// compact makes room at the front.
+func (r *StreamReader) compact() {
+	switch {
+	case r.taken == 0:
+	case r.taken == len(r.buf) && cap(r.buf) > DefaultLimit:
+		r.buf, r.taken = nil, 0 // the memory of a burst is given back
+	default:
+		r.buf = r.buf[:copy(r.buf, r.buf[r.taken:])]
+		r.taken = 0
+	}
+}
+
+// take removes the first n bytes and returns them.
+func (r *StreamReader) take(n int) []byte {
+	p := slices.Clone(r.buf[r.taken : r.taken+n])
+	r.taken += n
+	return p
+}
+
+// begin begins a method.
+func (r *StreamReader) begin(ctx context.Context, caller string) (*task, error) {
+	t, err := r.loop.enterOn(ctx, caller)
+	if err != nil {
+		return nil, err
+	}
+	if r.reading != nil {
+		return nil, fmt.Errorf("%w: %s reads (in %s)", ErrBusy, r.reading.GetName(), caller)
+	}
+	return t, r.err
+}
+
+// more suspends t until more has come, or the end.
+func (r *StreamReader) more(ctx context.Context, t *task) error {
+	r.reading = t
+	defer func() { r.reading = nil }()
+	if r.conn == nil {
+		for n := len(r.buf); len(r.buf) == n && !r.eof && r.err == nil; {
+			if err := r.h.wait(ctx, t); err != nil {
+				return err
+			}
+		}
+		return r.err
+	}
+	r.compact()
+	if free := cap(r.buf) - len(r.buf); free < minRead {
+		r.buf = slices.Grow(r.buf, max(minRead, min(len(r.buf), maxRead)))
+	}
+	n, err := r.conn.ReadContext(ctx, r.buf[len(r.buf):cap(r.buf)])
+	r.buf = r.buf[:len(r.buf)+n]
+	if err == io.EOF {
+		r.eof = true
+		return nil
+	}
+	if err == nil {
+		return r.err
+	}
+	return err
+}
+
+// A read has room for at least minRead bytes, and for as many again as there are, up to maxRead: a message of any size comes in few reads, and
+// who announces a large one must send it before it costs memory.
+const (
+	minRead = 4 << 10
+	maxRead = 256 << 10
+)
+
+// Read returns up to n bytes, at least one: what is there, or else what comes next. At the end it returns io.EOF. Is n
+// negative, it returns all there is up to the end, and no error there. The limit does not apply.
+func (r *StreamReader) Read(ctx context.Context, n int) ([]byte, error) {
+	t, err := r.begin(ctx, "StreamReader.Read")
+	if err != nil || n == 0 {
+		return nil, err
+	}
+	if n < 0 {
+		for !r.eof {
+			if err := r.more(ctx, t); err != nil {
+				return nil, err
+			}
+		}
+		return r.take(len(r.unread())), nil
+	}
+	if err := r.some(ctx, t); err != nil {
+		return nil, err
+	}
+	return r.take(min(n, len(r.unread()))), nil
+}
+
+// some waits until there is something.
+func (r *StreamReader) some(ctx context.Context, t *task) error {
+	for len(r.unread()) == 0 {
+		if r.eof {
+			return io.EOF
+		}
+		if err := r.more(ctx, t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ReadInto is Read into p: without allocating, and without a buffer in between if none is filled.
+func (r *StreamReader) ReadInto(ctx context.Context, p []byte) (int, error) {
+	t, err := r.begin(ctx, "StreamReader.ReadInto")
+	if err != nil || len(p) == 0 {
+		return 0, err
+	}
+	if r.conn != nil && len(r.unread()) == 0 && !r.eof {
+		r.reading = t
+		defer func() { r.reading = nil }()
+		n, err := r.conn.ReadContext(ctx, p)
+		r.eof = r.eof || err == io.EOF
+		return n, err
+	}
+	if err := r.some(ctx, t); err != nil {
+		return 0, err
+	}
+	n := copy(p, r.unread())
+	r.taken += n
+	return n, nil
+}
+
+// ReadExactly returns n bytes. If the stream ends before, the error is an [*IncompleteReadError] that has what came. The limit
+// does not apply.
+func (r *StreamReader) ReadExactly(ctx context.Context, n int) ([]byte, error) {
+	if n < 0 {
+		return nil, fmt.Errorf("%w: %d bytes (in ReadExactly)", ErrInvalidArgument, n)
+	}
+	t, err := r.begin(ctx, "StreamReader.ReadExactly")
+	if err != nil {
+		return nil, err
+	}
+	for len(r.unread()) < n {
+		if r.eof {
+			return nil, &IncompleteReadError{Partial: r.take(len(r.unread())), Expected: n}
+		}
+		if err := r.more(ctx, t); err != nil {
+			return nil, err
+		}
+	}
+	return r.take(n), nil
+}
+
+// ReadUntil returns everything up to and including one of the separators. Of several that are found, the one that ends first makes the result.
+//
+//   - A result longer than the limit, the separator not counted, or the certainty that there will be none within it, is a
+//     [*LimitOverrunError], and the data stays.
+//   - The end of the stream before a separator is an [*IncompleteReadError] that has what came.
+func (r *StreamReader) ReadUntil(ctx context.Context, separators ...[]byte) ([]byte, error) {
+	shortest, longest := 0, 0
+	for i, sep := range separators {
+		if i == 0 || len(sep) < shortest {
+			shortest = len(sep)
+		}
+		longest = max(longest, len(sep))
+	}
+	if shortest == 0 {
+		return nil, fmt.Errorf("%w: no separator, or an empty one (in ReadUntil)", ErrInvalidArgument)
+	}
+	t, err := r.begin(ctx, "StreamReader.ReadUntil")
+	if err != nil {
+		return nil, err
+	}
+	clean := 0 // no separator begins in the first so many bytes
+	for {
+		if buf := r.unread(); len(buf)-clean >= shortest {
+			at, end := -1, 0
+			for _, sep := range separators {
+				i := bytes.Index(buf[clean:], sep)
+				if i < 0 {
+					continue
+				}
+				if e := clean + i + len(sep); at < 0 || e < end || e == end && clean+i > at {
+					at, end = clean+i, e
+				}
+			}
+			if at > r.limit {
+				return nil, &LimitOverrunError{Found: true, Consumed: at}
+			}
+			if at >= 0 {
+				return r.take(end), nil
+			}
+			clean = max(0, len(buf)+1-longest)
+			if clean > r.limit {
+				return nil, &LimitOverrunError{Consumed: clean}
+			}
+		}
+		if r.eof {
+			return nil, &IncompleteReadError{Partial: r.take(len(r.unread())), Expected: -1}
+		}
+		if err := r.more(ctx, t); err != nil {
+			return nil, err
+		}
+	}
+}
+
+var newline = []byte{'\n'}
+
+// ReadLine returns the next line with its '\n'. The last one may have none; after it the error is [io.EOF]. A line longer than the
+// limit is a [*LimitOverrunError], and the data stays: ReadLine would say the same again.
+func (r *StreamReader) ReadLine(ctx context.Context) ([]byte, error) {
+	line, err := r.ReadUntil(ctx, newline)
+	if e, ok := err.(*IncompleteReadError); ok {
+		if len(e.Partial) == 0 {
+			return nil, io.EOF
+		}
+		return e.Partial, nil
+	}
+	return line, err
+}
+
+// Lines is for a range loop over the lines up to the end of the stream. An error is the last thing it yields.
+// Python: async for line in reader.
+func (r *StreamReader) Lines(ctx context.Context) iter.Seq2[[]byte, error] {
+	return func(yield func([]byte, error) bool) {
+		for {
+			line, err := r.ReadLine(ctx)
+			if err == io.EOF || !yield(line, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// Reader returns the stream as an [io.Reader] whose reads suspend with ctx.
+func (r *StreamReader) Reader(ctx context.Context) io.Reader { return boundReader{r, ctx} }
+
+type boundReader struct {
+	r   *StreamReader
+	ctx context.Context
+}
+
+func (b boundReader) Read(p []byte) (int, error) { return b.r.ReadInto(b.ctx, p) }
+
+// A StreamWriter writes to a connection. Its methods are for the loop only; those with a ctx must be called in a task, which
+// they suspend; the others do not suspend. Several tasks may write: they take turns. Errors are those of the connection (see [Conn]) and
+// what the methods say. Python: asyncio.StreamWriter.
+type StreamWriter struct {
+	loop   *EventLoop
+	conn   StreamConn
+	reader *StreamReader
+
+	turn    Lock
+	pending int   // tasks in a method, writing or waiting for their turn
+	err     error // of the first write that failed
+	ended   bool  // WriteEOF was called
+	closing bool
+	closed  Event // the connection is closed
+}
+
+// Write writes all of p. It suspends while earlier writes are under way and while the system accepts no more, so who writes faster than the
+// peer reads is slowed down; there is no need to Drain.
+//
+// A cancel, or the end of ctx, while it waits for its turn has written nothing. Later, or when the connection fails, a part may
+// have been sent; the number says how much, and since the peer cannot tell, every later Write fails with the same error. It fails
+// with [net.ErrClosed] once Close was called and [ErrInvalidState] after WriteEOF.
+func (w *StreamWriter) Write(ctx context.Context, p []byte) (n int, err error) {
+	err = w.inTurn(ctx, "StreamWriter.Write", func() error {
+		if w.ended {
+			return fmt.Errorf("%w: Write after WriteEOF", ErrInvalidState)
+		}
+		n, err = w.conn.WriteContext(ctx, p)
+		if err != nil && (n > 0 || !passing(ctx, err)) {
+			w.err = err
+		}
+		return err
+	})
+	return n, err
+}
+
+// passing reports whether err says that the call was refused or given up, and nothing of the connection.
+func passing(ctx context.Context, err error) bool {
+	return isCancel(ctx, err) || errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, ErrBusy)
+}
+
+// isCancel reports whether err is how a cancel or the end of ctx is told, and not a failure of the connection.
+func isCancel(ctx context.Context, err error) bool {
+	return asCancelled(err) != nil || ctx.Err() != nil && err == context.Cause(ctx)
+}
+
+// inTurn runs fn when the writes before it are done.
+func (w *StreamWriter) inTurn(ctx context.Context, caller string, fn func() error) error {
+	if _, err := w.loop.enterOn(ctx, caller); err != nil {
+		return err
+	}
+	if w.closing {
+		return fmt.Errorf("asyncio: %w (in %s)", net.ErrClosed, caller)
+	}
+	w.pending++
+	defer w.leave()
+	if err := w.turn.Acquire(ctx); err != nil {
+		return err
+	}
+	defer w.turn.Release()
+	if w.err != nil {
+		return w.err
+	}
+	return fn()
+}
+
+// leave is the end of a method; the last one after Close closes the connection (M3).
+func (w *StreamWriter) leave() {
+	w.pending--
+	if w.pending == 0 && w.closing {
+		w.shut(w.conn.Close)
+	}
+}
+
+func (w *StreamWriter) shut(how func() error) {
+	if w.loop.closing.Load() {
+		return // the loop closes its connections itself, and nobody can wait any more
+	}
+	if !w.closed.IsSet() {
+		if err := how(); w.err == nil {
+			w.err = err
+		}
+		w.closed.Set()
+	}
+}
+
+// WriteLines writes the concatenation of lines as [StreamWriter.Write] does. It adds no line ends.
+func (w *StreamWriter) WriteLines(ctx context.Context, lines ...[]byte) (int, error) {
+	return w.Write(ctx, bytes.Join(lines, nil))
+}
+
+// Drain suspends until the writes that were called before it are done, and returns the error of one that failed or what the reader's SetException was
+// given. Since Write waits by itself, it is for who wants to know that other tasks' writes are done.
+func (w *StreamWriter) Drain(ctx context.Context) error {
+	if w.reader != nil && w.reader.err != nil {
+		return w.reader.err
+	}
+	return w.inTurn(ctx, "StreamWriter.Drain", func() error { return nil })
+}
+
+// WriteEOF ends what this side sends, after the writes before it. The peer reads its end and may go on sending. It suspends while
+// there are such writes.
+func (w *StreamWriter) WriteEOF(ctx context.Context) error {
+	return w.inTurn(ctx, "StreamWriter.WriteEOF", func() error {
+		if w.ended {
+			return nil
+		}
+		w.ended = true
+		return w.conn.CloseWrite()
+	})
+}
+
+// CanWriteEOF reports whether WriteEOF is possible: on every connection, also with TLS.
+func (w *StreamWriter) CanWriteEOF() bool { return true }
+
+// Close refuses further writes, suspends until those before it are done, and closes the connection. A nil error says that all that
+// was written has been accepted by the system, which delivers it in the background; otherwise it is the error of the first write that failed. More
+// calls wait and say the same.
+//
+// A cancel while it waits, or the end of ctx, also one that was done before, aborts the connection: what was
+// still to be written is lost, and the error says so. With no write under way Close does not suspend and cannot be cancelled.
+func (w *StreamWriter) Close(ctx context.Context) error {
+	if err := w.loop.mayClose("StreamWriter.Close"); err != nil {
+		return err
+	}
+	w.CloseSoon()
+	if w.closed.IsSet() || w.loop.closing.Load() {
+		return w.err
+	}
+	if err := w.closed.Wait(ctx); err != nil {
+		w.Abort()
+		return err
+	}
+	return w.err
+}
+
+// CloseSoon is Close without waiting: when the writes that are under way are done, the connection is closed. It does not suspend. Python: writer.close.
+func (w *StreamWriter) CloseSoon() {
+	if !w.closing {
+		w.closing = true
+		if w.pending == 0 {
+			w.shut(w.conn.Close)
+		}
+	}
+}
+
+// Abort closes the connection at once; writes under way fail with [net.ErrClosed]. It does not suspend. Python: transport.abort.
+func (w *StreamWriter) Abort() {
+	w.closing = true
+	w.shut(w.conn.Abort)
+}
+
+// IsClosing reports whether Close or Abort was called.
+func (w *StreamWriter) IsClosing() bool { return w.closing }
+
+// WaitClosed suspends until the connection is closed by Close, CloseSoon or Abort, of whatever task, and returns the error of the first
+// write that failed.
+func (w *StreamWriter) WaitClosed(ctx context.Context) error {
+	if err := w.closed.Wait(ctx); err != nil {
+		return err
+	}
+	return w.err
+}
+
+// Conn returns the connection, a [*Conn] or a [*TLSConn]: its addresses and options. Python: get_extra_info.
+func (w *StreamWriter) Conn() StreamConn { return w.conn }
+
+// LocalAddr returns the address of this end.
+func (w *StreamWriter) LocalAddr() net.Addr { return w.conn.LocalAddr() }
+
+// RemoteAddr returns the address of the other end.
+func (w *StreamWriter) RemoteAddr() net.Addr { return w.conn.RemoteAddr() }
+
+// Writer returns the stream as an [io.Writer] whose writes suspend with ctx.
+func (w *StreamWriter) Writer(ctx context.Context) io.Writer { return boundWriter{w, ctx} }
+
+type boundWriter struct {
+	w   *StreamWriter
+	ctx context.Context
+}
+
+func (b boundWriter) Write(p []byte) (int, error) { return b.w.Write(b.ctx, p) }
+
+// StartTLS goes on with TLS on the same connection, after the writes before it. The side that connected is the client, unless asServer is
+// true. Nobody may be reading, and nothing of the peer's may have come that was not read: it would have been sent in
+// the clear, so that is an error, [ErrInvalidState]. If the handshake fails the connection is closed. Errors are else those of
+// [TLSClient]. Python: writer.start_tls.
+func (w *StreamWriter) StartTLS(ctx context.Context, config *tls.Config, asServer bool) error {
+	return w.inTurn(ctx, "StreamWriter.StartTLS", func() error {
+		c, ok := w.conn.(*Conn)
+		switch {
+		case !ok:
+			return fmt.Errorf("%w: the connection has TLS already (in StartTLS)", ErrInvalidState)
+		case w.reader.reading != nil:
+			return fmt.Errorf("%w: %s reads (in StartTLS)", ErrBusy, w.reader.reading.GetName())
+		case len(w.reader.unread()) > 0:
+			return fmt.Errorf("%w: %d bytes that came before TLS were not read (in StartTLS)", ErrInvalidState, len(w.reader.unread()))
+		}
+		start := TLSClient
+		if asServer {
+			start = TLSServer
+		}
+		// A reader must not come in between and take the handshake for data.
+		w.reader.reading = w.loop.current
+		defer func() { w.reader.reading = nil }()
+		secure, err := start(ctx, c, config)
+		if err != nil {
+			w.err = err
+			w.closing = true
+			w.shut(w.conn.Close)
+			return err
+		}
+		w.conn, w.reader.conn = secure, secure
+		return nil
+	})
+}

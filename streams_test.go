@@ -1,0 +1,519 @@
+package asyncio_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/goasyncio/asyncio"
+)
+
+// fed returns a reader that has been given chunks and, unless there are none, the end.
+func fed(ctx context.Context, limit int, chunks ...string) *asyncio.StreamReader {
+	r := asyncio.NewStreamReader(ctx, asyncio.Limit(limit))
+	for _, c := range chunks {
+		r.FeedData([]byte(c))
+	}
+	return r
+}
+
+func bytesOf(separators ...string) [][]byte {
+	var all [][]byte
+	for _, s := range separators {
+		all = append(all, []byte(s))
+	}
+	return all
+}
+
+// What CPython's test_streams says of each method, with all the data there and with the data coming byte by byte.
+func TestStreamReader(t *testing.T) {
+	type call func(ctx context.Context, r *asyncio.StreamReader) ([]byte, error)
+	read := func(n int) call {
+		return func(ctx context.Context, r *asyncio.StreamReader) ([]byte, error) { return r.Read(ctx, n) }
+	}
+	exactly := func(n int) call {
+		return func(ctx context.Context, r *asyncio.StreamReader) ([]byte, error) { return r.ReadExactly(ctx, n) }
+	}
+	until := func(seps ...string) call {
+		return func(ctx context.Context, r *asyncio.StreamReader) ([]byte, error) {
+			return r.ReadUntil(ctx, bytesOf(seps...)...)
+		}
+	}
+	line := call(func(ctx context.Context, r *asyncio.StreamReader) ([]byte, error) { return r.ReadLine(ctx) })
+	eof := func(err error) bool { return err == io.EOF }
+	incomplete := func(partial string, expected int) func(error) bool {
+		return func(err error) bool {
+			var e *asyncio.IncompleteReadError
+			end := io.ErrUnexpectedEOF
+			if partial == "" {
+				end = io.EOF
+			}
+			return errors.As(err, &e) && string(e.Partial) == partial && e.Expected == expected && errors.Is(err, end)
+		}
+	}
+	overrun := func(found bool, consumed int) func(error) bool {
+		return func(err error) bool {
+			var e *asyncio.LimitOverrunError
+			return errors.As(err, &e) && e.Found == found && e.Consumed == consumed
+		}
+	}
+	invalid := func(err error) bool { return errors.Is(err, asyncio.ErrInvalidArgument) }
+
+	for name, c := range map[string]struct {
+		data  string
+		limit int
+		call  call
+		want  string
+		err   func(error) bool
+		rest  string
+		atEnd bool // the same however the data comes
+	}{
+		"read zero":                    {data: "hello", call: read(0), rest: "hello"},
+		"read some":                    {data: "hello", call: read(2), want: "he", rest: "llo", atEnd: true},
+		"read at the end":              {call: read(1024), err: eof},
+		"read all":                     {data: "chunk1\nchunk2", call: read(-1), want: "chunk1\nchunk2"},
+		"read all of nothing":          {call: read(-1)},
+		"read beyond the limit":        {data: "chunk", limit: 3, call: read(-1), want: "chunk"},
+		"line":                         {data: "chunk1 chunk2 chunk3 \n chunk4", call: line, want: "chunk1 chunk2 chunk3 \n", rest: " chunk4"},
+		"line of two":                  {data: "line1\nline2\n", limit: 3000, call: line, want: "line1\n", rest: "line2\n"},
+		"line without end":             {data: "some data", call: line, want: "some data"},
+		"line at the end":              {call: line, err: eof},
+		"line of the limit":            {data: "12\n34", limit: 2, call: line, want: "12\n", rest: "34"},
+		"line beyond the limit":        {data: "li\nne1\nline2\n", limit: 1, call: line, err: overrun(true, 2), rest: "li\nne1\nline2\n", atEnd: true},
+		"no line within the limit":     {data: "12345", limit: 3, call: line, err: overrun(false, 5), rest: "12345", atEnd: true},
+		"until":                        {data: "AAAbBBbC", call: until("b"), want: "AAAb", rest: "BBbC"},
+		"until a long one":             {data: "AASEPBB", call: until("SEP"), want: "AASEP", rest: "BB"},
+		"until a repeated beginning":   {data: "aaaaB", call: until("aaB"), want: "aaaaB"},
+		"until not found":              {data: "dataAA", call: until("AAA"), err: incomplete("dataAA", -1)},
+		"until of nothing":             {call: until("AAA"), err: incomplete("", -1)},
+		"until beyond the limit":       {data: "some dataAAA", limit: 3, call: until("AAA"), err: overrun(true, 9), rest: "some dataAAA", atEnd: true},
+		"until no end in sight":        {data: "XXXXXX", limit: 3, call: until("AAA"), err: overrun(false, 4), rest: "XXXXXX", atEnd: true},
+		"several: first found":         {data: "HTTP/1.1 200 OK\r\n\r\n", call: until("\n", "\r"), want: "HTTP/1.1 200 OK\r", rest: "\n\r\n"},
+		"several: longer ends first":   {data: "some datasep--more", call: until("datasep--more!", "sep"), want: "some datasep", rest: "--more"},
+		"several: same end":            {data: "abcXXX--", call: until("X-", "XX-", "-"), want: "abcXXX-", rest: "-"},
+		"several: limit by shortest":   {data: "some dataA", limit: 3, call: until("A", "ome dataA"), err: overrun(true, 9), rest: "some dataA", atEnd: true},
+		"several: longer than data":    {data: "data", call: until("A", "long sep"), err: incomplete("data", -1)},
+		"until nothing":                {data: "data", call: until(""), err: invalid, rest: "data"},
+		"until one of none":            {data: "data", call: until(), err: invalid, rest: "data"},
+		"exactly":                      {data: "123456", call: exactly(4), want: "1234", rest: "56"},
+		"exactly zero":                 {data: "123456", call: exactly(0), rest: "123456"},
+		"exactly less than zero":       {data: "123456", call: exactly(-1), err: invalid, rest: "123456"},
+		"exactly beyond the limit":     {data: "chunk", limit: 3, call: exactly(5), want: "chunk"},
+		"exactly more than there is":   {data: "12", call: exactly(6), err: incomplete("12", 6)},
+		"exactly something of nothing": {call: exactly(1), err: incomplete("", 1)},
+	} {
+		limit := c.limit
+		if limit == 0 {
+			limit = asyncio.DefaultLimit
+		}
+		check := func(t *testing.T, ctx context.Context, r *asyncio.StreamReader) {
+			t.Helper()
+			got, err := c.call(ctx, r)
+			if string(got) != c.want || (err != nil) != (c.err != nil) || err != nil && !c.err(err) {
+				t.Errorf("%q, %v; want %q", got, err, c.want)
+			}
+			if rest, err := r.Read(ctx, -1); string(rest) != c.rest || err != nil {
+				t.Errorf("left behind: %q, %v; want %q", rest, err, c.rest)
+			}
+			if !r.AtEOF() {
+				t.Error("not at the end")
+			}
+		}
+		t.Run(name, func(t *testing.T) {
+			run(t, func(ctx context.Context) error {
+				r := fed(ctx, limit, c.data)
+				r.FeedEOF()
+				check(t, ctx, r)
+				return nil
+			})
+		})
+		if c.atEnd {
+			continue
+		}
+		t.Run(name+"/byte by byte", func(t *testing.T) {
+			run(t, func(ctx context.Context) error {
+				r := fed(ctx, limit)
+				feeder := start(ctx, func(ctx context.Context) error {
+					for i := range len(c.data) {
+						if err := asyncio.Sleep(ctx, 0); err != nil {
+							return err
+						}
+						r.FeedData([]byte(c.data[i : i+1]))
+					}
+					r.FeedEOF()
+					return nil
+				})
+				check(t, ctx, r)
+				return ended(ctx, feeder)
+			})
+		})
+		t.Run(name+"/connection", func(t *testing.T) {
+			onSockets(t, func(t *testing.T, ctx context.Context) error {
+				client, server := connect(t, ctx)
+				r, w := asyncio.NewStreams(client, asyncio.Limit(limit))
+				defer w.Close(ctx)
+				if _, err := server.Write([]byte(c.data)); err != nil {
+					return err
+				}
+				server.Close()
+				check(t, ctx, r)
+				return nil
+			})
+		})
+	}
+}
+
+func TestStreamReader_Lines(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		r := fed(ctx, 10, "one\ntwo\n", "three")
+		r.FeedEOF()
+		var got []string
+		for line, err := range r.Lines(ctx) {
+			must(t, err)
+			got = append(got, string(line))
+		}
+		equal(t, "lines", got, []string{"one\n", "two\n", "three"})
+
+		r = fed(ctx, 3, "one\nlonger\ntwo\n")
+		var errs []string
+		for line, err := range r.Lines(ctx) {
+			if err != nil {
+				errs = append(errs, err.Error())
+			} else {
+				got = append(got, string(line))
+			}
+		}
+		equal(t, "errors", errs, []string{"asyncio: the separator comes after 6 bytes, beyond the limit"})
+		if line, err := r.ReadExactly(ctx, 7); string(line) != "longer\n" || err != nil { // the data is still there
+			t.Errorf("%q, %v", line, err)
+		}
+		return nil
+	})
+}
+
+func TestStreamReader_Exception(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		broken := errors.New("broken")
+		r := fed(ctx, 100, "da")
+		waiting := start(ctx, func(ctx context.Context) error {
+			_, err := r.ReadExactly(ctx, 3)
+			return err
+		})
+		settle(t, ctx)
+		if _, err := r.ReadLine(ctx); !errors.Is(err, asyncio.ErrBusy) {
+			t.Errorf("a second reader: %v", err)
+		}
+		r.SetException(broken)
+		if err := ended(ctx, waiting); err != broken || r.Exception() != broken {
+			t.Errorf("%v, %v", err, r.Exception())
+		}
+		if _, err := r.Read(ctx, 1); err != broken {
+			t.Errorf("later: %v", err)
+		}
+		return nil
+	})
+}
+
+// A cancel leaves what had come, and the waiter's place, to the next.
+func TestStreamReader_Cancel(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		r := fed(ctx, 100, "da")
+		waiting := start(ctx, func(ctx context.Context) error {
+			_, err := r.ReadExactly(ctx, 4)
+			return err
+		})
+		settle(t, ctx)
+		r.FeedData([]byte("ta"))
+		waiting.Cancel() // it was due to resume
+		if err := ended(ctx, waiting); !errors.Is(err, asyncio.ErrCancelled) {
+			t.Errorf("%v, want it cancelled", err)
+		}
+		if got, err := r.ReadExactly(ctx, 4); string(got) != "data" || err != nil {
+			t.Errorf("%q, %v", got, err)
+		}
+		return nil
+	})
+}
+
+func TestStreamReader_Misuse(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		r := fed(ctx, 100)
+		r.FeedData(nil)
+		r.FeedEOF()
+		if err := panicOf(func() { r.FeedData([]byte("x")) }); !errors.Is(err, asyncio.ErrInvalidState) {
+			t.Errorf("FeedData after FeedEOF: %v", err)
+		}
+		for _, n := range []int{0, -1, math.MinInt} {
+			if err := panicOf(func() { asyncio.Limit(n) }); !errors.Is(err, asyncio.ErrInvalidArgument) {
+				t.Errorf("Limit(%d): %v", n, err)
+			}
+			if err := panicOf(func() { asyncio.MaxClients(n) }); !errors.Is(err, asyncio.ErrInvalidArgument) {
+				t.Errorf("MaxClients(%d): %v", n, err)
+			}
+		}
+		for want, r := range map[string]*asyncio.StreamReader{
+			"<StreamReader>":                 fed(ctx, asyncio.DefaultLimit),
+			"<StreamReader 4 bytes>":         fed(ctx, asyncio.DefaultLimit, "data"),
+			"<StreamReader limit=123>":       fed(ctx, 123),
+			"<StreamReader eof limit=100>":   r,
+			"<StreamReader 2 bytes limit=1>": fed(ctx, 1, "ab"),
+		} {
+			if r.String() != want {
+				t.Errorf("%s, want %s", r, want)
+			}
+		}
+		return nil
+	})
+}
+
+// streams returns the two sides of a connection.
+func streams(t *testing.T, ctx context.Context) (cr *asyncio.StreamReader, cw *asyncio.StreamWriter, sr *asyncio.StreamReader, sw *asyncio.StreamWriter) {
+	t.Helper()
+	client, server := connect(t, ctx)
+	cr, cw = asyncio.NewStreams(client)
+	sr, sw = asyncio.NewStreams(server)
+	return cr, cw, sr, sw
+}
+
+// Writes of several tasks come whole and in the order of the calls; Close waits for them; what is called later is refused.
+func TestStreamWriter_Turns(t *testing.T) {
+	onSockets(t, func(t *testing.T, ctx context.Context) error {
+		_, cw, sr, sw := streams(t, ctx)
+		defer sw.Close(ctx)
+		const n, size = 5, 2 << 20
+		var writers []*asyncio.Task[asyncio.None]
+		for i := range n {
+			writers = append(writers, start(ctx, func(ctx context.Context) error {
+				_, err := cw.Write(ctx, bytes.Repeat([]byte{byte('a' + i)}, size))
+				return err
+			}))
+		}
+		drained := start(ctx, func(ctx context.Context) error {
+			err := cw.Drain(ctx)
+			for i, w := range writers {
+				if !w.Done() {
+					t.Errorf("Drain returned before the write %d", i)
+				}
+			}
+			return err
+		})
+		settle(t, ctx)
+		closing := start(ctx, cw.Close)
+		settle(t, ctx)
+		if _, err := cw.Write(ctx, []byte("late")); !errors.Is(err, net.ErrClosed) || !cw.IsClosing() {
+			t.Errorf("Write after Close: %v", err)
+		}
+		if closing.Done() {
+			t.Error("Close did not wait")
+		}
+		got, err := sr.Read(ctx, -1)
+		if err != nil {
+			return err
+		}
+		for i := range n {
+			if !bytes.Equal(got[:min(size, len(got))], bytes.Repeat([]byte{byte('a' + i)}, size)) {
+				t.Fatalf("the write %d is not there, or not whole", i)
+			}
+			got = got[size:]
+		}
+		if len(got) > 0 {
+			t.Errorf("%d bytes too many", len(got))
+		}
+		return errors.Join(ended(ctx, closing), ended(ctx, drained), cw.WaitClosed(ctx), cw.Close(ctx))
+	})
+}
+
+// Close says whether what was written could be.
+func TestStreamWriter_CloseSaysIfItCould(t *testing.T) {
+	onSockets(t, func(t *testing.T, ctx context.Context) error {
+		_, cw, _, sw := streams(t, ctx)
+		writing := start(ctx, func(ctx context.Context) error {
+			_, err := cw.Write(ctx, pattern(64<<20))
+			return err
+		})
+		settle(t, ctx)
+		closing := start(ctx, cw.Close)
+		settle(t, ctx)
+		sw.Abort()
+		wrote, closed := ended(ctx, writing), ended(ctx, closing)
+		if wrote == nil || closed != wrote || cw.WaitClosed(ctx) != wrote {
+			t.Errorf("Write: %v, Close: %v", wrote, closed)
+		}
+
+		// A Close that is cancelled gives up.
+		_, cw, _, sw = streams(t, ctx)
+		writing = start(ctx, func(ctx context.Context) error {
+			_, err := cw.Write(ctx, pattern(64<<20))
+			return err
+		})
+		settle(t, ctx)
+		err := asyncio.Timeout(ctx, time.Millisecond, func(ctx context.Context, _ *asyncio.TimeoutScope) error { return cw.Close(ctx) })
+		if !errors.Is(err, asyncio.ErrTimeout) {
+			t.Errorf("Close: %v", err)
+		}
+		if err := ended(ctx, writing); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("Write: %v", err)
+		}
+		sw.Abort()
+		return nil
+	})
+}
+
+// A Write that was cancelled before it began has done nothing; one cut in the middle is told to all that follow.
+func TestStreamWriter_Cancel(t *testing.T) {
+	onSockets(t, func(t *testing.T, ctx context.Context) error {
+		_, cw, sr, sw := streams(t, ctx)
+		defer sw.Abort()
+		var n int
+		big := start(ctx, func(ctx context.Context) (err error) {
+			n, err = cw.Write(ctx, pattern(64<<20))
+			return err
+		})
+		settle(t, ctx)
+		next := start(ctx, func(ctx context.Context) error {
+			_, err := cw.Write(ctx, []byte("next"))
+			return err
+		})
+		settle(t, ctx)
+		next.Cancel()
+		if err := ended(ctx, next); !errors.Is(err, asyncio.ErrCancelled) {
+			t.Errorf("one that waited for its turn: %v", err)
+		}
+		if _, err := sr.ReadExactly(ctx, 1<<20); err != nil { // it goes on
+			t.Error(err)
+		}
+		big.Cancel("enough")
+		if err := ended(ctx, big); !errors.Is(err, asyncio.ErrCancelled) || n < 1<<20 {
+			t.Errorf("Write = %d, %v", n, err)
+		}
+		if _, err := cw.Write(ctx, []byte("x")); err == nil || !strings.Contains(err.Error(), "enough") {
+			t.Errorf("after a part: %v", err)
+		}
+		if err := cw.Close(ctx); err == nil {
+			t.Error("Close says that all was written")
+		}
+		return nil
+	})
+}
+
+func TestStreamWriter_WriteEOF(t *testing.T) {
+	onSockets(t, func(t *testing.T, ctx context.Context) error {
+		cr, cw, sr, sw := streams(t, ctx)
+		if _, err := cw.WriteLines(ctx, bytesOf("a\n", "b\n")...); err != nil {
+			return err
+		}
+		if err := errors.Join(cw.WriteEOF(ctx), cw.WriteEOF(ctx)); err != nil || !cw.CanWriteEOF() {
+			t.Errorf("WriteEOF: %v", err)
+		}
+		if _, err := cw.Write(ctx, []byte("x")); !errors.Is(err, asyncio.ErrInvalidState) {
+			t.Errorf("Write after WriteEOF: %v", err)
+		}
+		got, err := io.ReadAll(sr.Reader(ctx))
+		if string(got) != "a\nb\n" || err != nil {
+			t.Errorf("%q, %v", got, err)
+		}
+		if _, err := fmt.Fprintf(sw.Writer(ctx), "%d bytes\n", len(got)); err != nil {
+			t.Error(err)
+		}
+		if line, err := cr.ReadLine(ctx); string(line) != "4 bytes\n" || err != nil {
+			t.Errorf("%q, %v", line, err)
+		}
+		return errors.Join(cw.Close(ctx), sw.Close(ctx))
+	})
+}
+
+// A peer that does not read holds the writer up, at once, and not when memory is full.
+func TestStreamWriter_SlowReader(t *testing.T) {
+	onSockets(t, func(t *testing.T, ctx context.Context) error {
+		_, cw, _, sw := streams(t, ctx)
+		defer sw.Abort()
+		written := 0
+		err := asyncio.Timeout(ctx, 50*time.Millisecond, func(ctx context.Context, _ *asyncio.TimeoutScope) error {
+			for {
+				n, err := cw.Write(ctx, pattern(64<<10))
+				written += n
+				if err != nil {
+					return err
+				}
+			}
+		})
+		if !errors.Is(err, asyncio.ErrTimeout) || written > 32<<20 {
+			t.Errorf("%d bytes were accepted, %v", written, err)
+		}
+		cw.Abort()
+		return nil
+	})
+}
+
+// ReadUntil agrees with the plainest way to do it, whatever the data and however it comes.
+func FuzzReadUntil(f *testing.F) {
+	f.Add([]byte("some dataSEPmore"), "SEP", "data", 10, 3)
+	f.Add([]byte("aaaaaaab"), "aab", "ab", 3, 1)
+	f.Add([]byte("\r\n\r\n"), "\r\n", "\n", 1, 2)
+	f.Fuzz(func(t *testing.T, data []byte, a, b string, limit, chunk int) {
+		if a == "" || b == "" || limit <= 0 || chunk <= 0 || len(data) > 1000 {
+			return
+		}
+		run(t, func(ctx context.Context) error {
+			r := fed(ctx, limit)
+			feeder := start(ctx, func(ctx context.Context) error {
+				for rest := data; len(rest) > 0; {
+					n := min(chunk, len(rest))
+					r.FeedData(rest[:n])
+					rest = rest[n:]
+					if err := asyncio.Sleep(ctx, 0); err != nil {
+						return err
+					}
+				}
+				r.FeedEOF()
+				return nil
+			})
+			got, err := r.ReadUntil(ctx, []byte(a), []byte(b))
+			var over *asyncio.LimitOverrunError
+			var short *asyncio.IncompleteReadError
+			end := -1 // of the first separator to end, and the shortest part before it
+			before := 0
+			for i := range len(data) + 1 {
+				for _, sep := range []string{a, b} {
+					if bytes.HasSuffix(data[:i], []byte(sep)) && (end < 0 || end == i && i-len(sep) > before) {
+						end, before = i, i-len(sep)
+					}
+				}
+			}
+			all := data
+			switch {
+			case err == nil:
+				if end < 0 || before > limit || !bytes.Equal(got, data[:end]) {
+					t.Errorf("%q, want the first %d, of which %d before the separator, limit %d", got, end, before, limit)
+				}
+				all = data[len(got):]
+			case errors.As(err, &over):
+				if end >= 0 && before <= limit && over.Found || over.Consumed <= limit || over.Consumed > len(data) {
+					t.Errorf("%v; want the first %d, limit %d", err, end, limit)
+				}
+				if end >= 0 && before < over.Consumed-len(a)-len(b) {
+					t.Errorf("%v, but a separator is at %d", err, before)
+				}
+			case errors.As(err, &short):
+				if end >= 0 || !bytes.Equal(short.Partial, data) {
+					t.Errorf("%v; want the first %d", err, end)
+				}
+				all = nil
+			default:
+				t.Error(err)
+			}
+			rest, err := r.Read(ctx, -1)
+			if !bytes.Equal(rest, all) || err != nil {
+				t.Errorf("left behind: %q, %v; want %q", rest, err, all)
+			}
+			return ended(ctx, feeder)
+		})
+	})
+}

@@ -1,0 +1,834 @@
+//go:build linux || darwin || freebsd
+
+package asyncio_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/goasyncio/asyncio"
+)
+
+// onProcesses is onSockets, after which no child of this program may be left: neither one that runs nor a zombie.
+func onProcesses(t *testing.T, body func(t *testing.T, ctx context.Context) error) {
+	t.Helper()
+	onSockets(t, func(t *testing.T, ctx context.Context) error {
+		t.Cleanup(func() { noChildren(t) })
+		return body(t, ctx)
+	})
+}
+
+// noChildren gives those a while that are on their way out: a start that was cancelled is undone on a goroutine.
+func noChildren(t *testing.T) {
+	t.Helper()
+	var left []string
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); runtime.Gosched() {
+		if left = children(); len(left) == 0 {
+			return
+		}
+	}
+	t.Errorf("children are left: %v", left)
+}
+
+// children lists the children of this program, with the state they are in.
+func children() []string {
+	if runtime.GOOS != "linux" {
+		if _, err := syscall.Wait4(-1, nil, syscall.WNOHANG, nil); err != syscall.ECHILD {
+			return []string{"?"}
+		}
+		return nil
+	}
+	var left []string
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, file := range stats {
+		stat, err := os.ReadFile(file)
+		if err != nil {
+			continue // gone meanwhile
+		}
+		pid, rest, _ := strings.Cut(string(stat), " (")
+		name := rest[:strings.LastIndexByte(rest, ')')]
+		f := strings.Fields(rest[len(name)+1:])
+		if f[1] == strconv.Itoa(os.Getpid()) {
+			left = append(left, fmt.Sprintf("%s (%s) %s", pid, name, f[0]))
+		}
+	}
+	return left
+}
+
+// alive reports whether there is a process with that number that has not ended.
+func alive(t *testing.T, pid int) bool {
+	t.Helper()
+	if runtime.GOOS == "linux" { // where nobody may reap an orphan
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil {
+			return false
+		}
+		return !strings.Contains(string(stat), ") Z ")
+	}
+	return syscall.Kill(pid, 0) == nil
+}
+
+// gone waits for the end of a process that is none of our children.
+func gone(t *testing.T, ctx context.Context, pid int) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); alive(t, pid); {
+		if time.Now().After(end) {
+			t.Errorf("process %d is still there", pid)
+			return
+		}
+		must(t, asyncio.Sleep(ctx, time.Millisecond))
+	}
+}
+
+func shell(t *testing.T, ctx context.Context, command string, opts ...asyncio.SubprocessOption) *asyncio.Process {
+	t.Helper()
+	p, err := asyncio.CreateSubprocessShell(ctx, command, opts...)
+	if err != nil {
+		t.Fatalf("%s: %v", command, err)
+	}
+	return p
+}
+
+func endsWith(t *testing.T, ctx context.Context, p *asyncio.Process, want int) {
+	t.Helper()
+	got, err := p.Wait(ctx)
+	if got != want || err != nil {
+		t.Errorf("Wait = %d, %v; want %d", got, err, want)
+	}
+	if again, ended := p.ReturnCode(); again != want || !ended {
+		t.Errorf("ReturnCode = %d, %v; want %d", again, ended, want)
+	}
+}
+
+// readLine reads a line, without its end.
+func readLine(t *testing.T, ctx context.Context, r *asyncio.StreamReader) string {
+	t.Helper()
+	line, err := r.ReadLine(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSuffix(string(line), "\n")
+}
+
+func readPid(t *testing.T, ctx context.Context, r *asyncio.StreamReader) int {
+	t.Helper()
+	pid, err := strconv.Atoi(readLine(t, ctx, r))
+	must(t, err)
+	return pid
+}
+
+func TestSubprocess_ReturnCode(t *testing.T) {
+	onProcesses(t, func(t *testing.T, ctx context.Context) error {
+		for command, want := range map[string]int{
+			"exit 0":         0,
+			"exit 7":         7,
+			"kill -TERM $$":  -int(syscall.SIGTERM),
+			"kill -KILL $$":  -int(syscall.SIGKILL),
+			"exec /bin/true": 0,
+		} {
+			if command == "exec /bin/true" && runtime.GOOS != "linux" {
+				command = "exec /usr/bin/true"
+			}
+			p := shell(t, ctx, command)
+			if code, ended := p.ReturnCode(); code != 0 || ended {
+				t.Errorf("%s: ReturnCode = %d, %v before the loop can have heard of the end", command, code, ended)
+			}
+			endsWith(t, ctx, p, want)
+			if got := p.String(); got != fmt.Sprintf("<Process %d>", p.Pid) {
+				t.Error(got)
+			}
+		}
+		return nil
+	})
+}
+
+// What is written to the process's Stdin comes out of its Stdout, by the streams' own methods.
+func TestSubprocess_Streams(t *testing.T) {
+	onProcesses(t, func(t *testing.T, ctx context.Context) error {
+		p, err := asyncio.CreateSubprocessExec(ctx, "cat", nil, asyncio.Stdin(asyncio.Pipe), asyncio.Stdout(asyncio.Pipe))
+		if err != nil {
+			return err
+		}
+		if p.Stderr != nil {
+			t.Error("there is a Stderr that nobody asked for")
+		}
+		for _, line := range []string{"one\n", "two\n"} {
+			if _, err := p.Stdin.Write(ctx, []byte(line)); err != nil {
+				return err
+			}
+			if got := readLine(t, ctx, p.Stdout) + "\n"; got != line {
+				t.Errorf("%q came back as %q", line, got)
+			}
+		}
+		must(t, p.Stdin.Close(ctx))
+		if _, err := p.Stdin.Write(ctx, []byte("x")); err == nil {
+			t.Error("Write after Close succeeded")
+		}
+		if rest, err := p.Stdout.Read(ctx, -1); len(rest) != 0 || err != nil {
+			t.Errorf("after the end: %q, %v", rest, err)
+		}
+		if _, err := p.Stdout.Read(ctx, 1); err != io.EOF {
+			t.Errorf("after the end: %v", err)
+		}
+		endsWith(t, ctx, p, 0)
+		return nil
+	})
+}
+
+func TestSubprocess_Stdio(t *testing.T) {
+	onProcesses(t, func(t *testing.T, ctx context.Context) error {
+		dir := t.TempDir()
+		file, err := os.Create(filepath.Join(dir, "out"))
+		if err != nil {
+			return err
+		}
+		defer file.Close()
+		const both = "cat; echo out; echo err >&2"
+		all := []asyncio.SubprocessOption{asyncio.Stdin(asyncio.Pipe), asyncio.Stdout(asyncio.Pipe), asyncio.Stderr(asyncio.Pipe)}
+		null := asyncio.DevNull
+		for name, c := range map[string]struct {
+			command     string
+			opts        []asyncio.SubprocessOption
+			input       []byte
+			out, errOut string
+		}{
+			"all are pipes":           {both, nil, []byte("in "), "in out\n", "err\n"},
+			"no input":                {both, nil, nil, "out\n", "err\n"},
+			"empty input":             {"wc -c | tr -d ' '", nil, []byte{}, "0\n", ""},
+			"input of three bytes":    {"wc -c | tr -d ' '", nil, []byte("abc"), "3\n", ""},
+			"stdin by its name":       {"cat /dev/stdin", nil, []byte("abc"), "abc", ""},
+			"no stdin":                {"wc -c | tr -d ' '", []asyncio.SubprocessOption{asyncio.Stdin(null)}, nil, "0\n", ""},
+			"no stdout":               {both, []asyncio.SubprocessOption{asyncio.Stdout(null)}, []byte("x"), "", "err\n"},
+			"no stderr":               {both, []asyncio.SubprocessOption{asyncio.Stderr(null)}, []byte("x"), "xout\n", ""},
+			"stderr to stdout":        {both, []asyncio.SubprocessOption{asyncio.Stderr(asyncio.ToStdout)}, nil, "out\nerr\n", ""},
+			"stderr to no stdout":     {both, []asyncio.SubprocessOption{asyncio.Stdout(null), asyncio.Stderr(asyncio.ToStdout)}, nil, "", ""},
+			"stdout to a descriptor":  {"echo file", []asyncio.SubprocessOption{asyncio.Stdout(asyncio.Stdio(file.Fd()))}, nil, "", ""},
+			"the environment":         {`echo "$A-$HOME"`, []asyncio.SubprocessOption{asyncio.Env("A=b")}, nil, "b-\n", ""},
+			"no environment":          {`echo "-$HOME"`, []asyncio.SubprocessOption{asyncio.Env()}, nil, "-\n", ""},
+			"the directory":           {"ls", []asyncio.SubprocessOption{asyncio.Dir(dir)}, nil, "out\n", ""},
+			"another file":            {"echo extra >&3", []asyncio.SubprocessOption{asyncio.ExtraFiles(file)}, nil, "", ""},
+			"output without an end":   {"printf '%100000s' x | tr -d '\\n'", nil, nil, strings.Repeat(" ", 99_999) + "x", ""},
+			"beyond the pipe's limit": {"echo 12345678901", []asyncio.SubprocessOption{asyncio.PipeLimit(10)}, nil, "12345678901\n", ""},
+		} {
+			p := shell(t, ctx, c.command, append(slices.Clone(all), c.opts...)...)
+			out, errOut, err := p.Communicate(ctx, c.input)
+			if string(out) != c.out || string(errOut) != c.errOut || err != nil {
+				t.Errorf("%s: %.100q, %q, %v", name, out, errOut, err)
+			}
+			if (p.Stdin == nil) != (name == "no stdin") || (p.Stdout == nil) != (name == "no stdout" || name == "stdout to a descriptor" || name == "stderr to no stdout") {
+				t.Errorf("%s: Stdin %v, Stdout %v", name, p.Stdin, p.Stdout)
+			}
+			endsWith(t, ctx, p, 0)
+		}
+		if got, err := os.ReadFile(file.Name()); string(got) != "file\nextra\n" && string(got) != "extra\nfile\n" || err != nil {
+			t.Errorf("the file has %q, %v", got, err)
+		}
+		return nil
+	})
+}
+
+func TestSubprocess_Limit(t *testing.T) {
+	onProcesses(t, func(t *testing.T, ctx context.Context) error {
+		p := shell(t, ctx, "echo 12345678901", asyncio.Stdout(asyncio.Pipe), asyncio.PipeLimit(10))
+		var overrun *asyncio.LimitOverrunError
+		if _, err := p.Stdout.ReadLine(ctx); !errors.As(err, &overrun) {
+			t.Errorf("ReadLine: %v", err)
+		}
+		endsWith(t, ctx, p, 0)
+		return nil
+	})
+}
+
+// Megabytes go both ways at the same time, and more than a pipe holds through stderr.
+func TestSubprocess_CommunicateMuch(t *testing.T) {
+	onProcesses(t, func(t *testing.T, ctx context.Context) error {
+		want := pattern(4 << 20)
+		p := shell(t, ctx, "tee /dev/stderr", asyncio.Stdin(asyncio.Pipe), asyncio.Stdout(asyncio.Pipe), asyncio.Stderr(asyncio.Pipe))
+		out, errOut, err := p.Communicate(ctx, want)
+		if err != nil || !bytes.Equal(out, want) || !bytes.Equal(errOut, want) {
+			t.Errorf("%d and %d bytes, %v; want %d", len(out), len(errOut), err, len(want))
+		}
+		endsWith(t, ctx, p, 0)
+		return nil
+	})
+}
+
+// A process that does not read its input is no error for Communicate, and EPIPE for who writes.
+func TestSubprocess_BrokenPipe(t *testing.T) {
+	onProcesses(t, func(t *testing.T, ctx context.Context) error {
+		much := make([]byte, 1<<20)
+		p := shell(t, ctx, "exit 0", asyncio.Stdin(asyncio.Pipe))
+		if _, _, err := p.Communicate(ctx, much); err != nil {
+			t.Error(err)
+		}
+		endsWith(t, ctx, p, 0)
+
+		p = shell(t, ctx, "echo ready; read line", asyncio.Stdin(asyncio.Pipe), asyncio.Stdout(asyncio.Pipe))
+		if got := readLine(t, ctx, p.Stdout); got != "ready" {
+			t.Error(got)
+		}
+		much[len(much)-1] = '\n'
+		much[100] = '\n'
+		_, err := p.Stdin.Write(ctx, much)
+		if !errors.Is(err, syscall.EPIPE) && !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("Write: %v", err)
+		}
+		endsWith(t, ctx, p, 0)
+		if err := p.Stdin.Drain(ctx); !errors.Is(err, syscall.EPIPE) && !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("Drain: %v", err)
+		}
+		return nil
+	})
+}
+
+// A pipe that nobody reads any more gives its descriptor back, and says EPIPE.
+func TestSubprocess_ForgottenStdin(t *testing.T) {
+	onPoller(t, func(ctx context.Context) error {
+		p := shell(t, ctx, "exec sleep 1000", asyncio.Stdin(asyncio.Pipe), asyncio.Stdout(asyncio.Pipe))
+		raw, err := p.Stdin.Conn().(*asyncio.Conn).SyscallConn()
+		if err != nil {
+			return err
+		}
+		must(t, p.Kill())
+		endsWith(t, ctx, p, -9)
+		for raw.Control(func(uintptr) {}) == nil {
+			must(t, asyncio.Sleep(ctx, time.Millisecond))
+		}
+		if _, err := p.Stdin.Write(ctx, []byte("x")); !errors.Is(err, syscall.EPIPE) {
+			t.Errorf("Write: %v", err)
+		}
+		if _, _, err := p.Communicate(ctx, []byte("x")); err != nil {
+			t.Errorf("Communicate: %v", err)
+		}
+		return nil
+	})
+	noChildren(t)
+}
+
+// Wait is about the process: another one that has its pipe does not matter.
+func TestSubprocess_GrandchildHoldsThePipe(t *testing.T) {
+	onProcesses(t, func(t *testing.T, ctx context.Context) error {
+		p := shell(t, ctx, "sleep 1000 & echo $!; exit 3", asyncio.Stdout(asyncio.Pipe))
+		grandchild := readPid(t, ctx, p.Stdout)
+		endsWith(t, ctx, p, 3)
+		if !alive(t, grandchild) {
+			t.Error("what the process left behind has gone with it")
+		}
+		talking := start(ctx, func(ctx context.Context) error { _, _, err := p.Communicate(ctx, nil); return err })
+		settle(t, ctx)
+		if talking.Done() {
+			t.Error("Communicate did not wait for the end of the pipe")
+		}
+		must(t, syscall.Kill(grandchild, syscall.SIGKILL))
+		return ended(ctx, talking)
+	})
+}
+
+func TestSubprocess_Signals(t *testing.T) {
+	onProcesses(t, func(t *testing.T, ctx context.Context) error {
+		for _, c := range []struct {
+			sig  syscall.Signal
+			send func(*asyncio.Process) error
+		}{
+			{syscall.SIGKILL, (*asyncio.Process).Kill},
+			{syscall.SIGTERM, (*asyncio.Process).Terminate},
+			{syscall.SIGHUP, func(p *asyncio.Process) error { return p.SendSignal(syscall.SIGHUP) }},
+			{syscall.SIGUSR1, func(p *asyncio.Process) error { return p.SignalGroup(syscall.SIGUSR1) }},
+		} {
+			p, err := asyncio.CreateSubprocessExec(ctx, "sleep", []string{"1000"})
+			if err != nil {
+				return err
+			}
+			must(t, c.send(p))
+			endsWith(t, ctx, p, -int(c.sig))
+			if err := c.send(p); !errors.Is(err, os.ErrProcessDone) {
+				t.Errorf("%v after the end: %v", c.sig, err)
+			}
+			must(t, p.Close())
+		}
+		return nil
+	})
+}
+
+// A signal at the moment at which the process ends neither fails badly nor spoils the return code (gh-87744).
+func TestSubprocess_SignalAtTheEnd(t *testing.T) {
+	onProcesses(t, func(t *testing.T, ctx context.Context) error {
+		for i := range 50 {
+			p := shell(t, ctx, "exit 5")
+			for range i % 7 {
+				must(t, asyncio.Sleep(ctx, 200*time.Microsecond))
+			}
+			if err := p.SendSignal(syscall.SIGKILL); err != nil && !errors.Is(err, os.ErrProcessDone) {
+				t.Error(err)
+			}
+			if code, err := p.Wait(ctx); code != 5 && code != -9 || err != nil {
+				t.Errorf("%d, %v", code, err)
+			}
+		}
+		return nil
+	})
+}
+
+// A process that ignores SIGTERM is ended by what its scope ends with.
+func TestSubprocess_IgnoresTerminate(t *testing.T) {
+	onProcesses(t, func(t *testing.T, ctx context.Context) error {
+		var p *asyncio.Process
+		expired, err := asyncio.MoveOnAfter(ctx, 50*time.Millisecond, func(ctx context.Context) error {
+			p = shell(t, ctx, "trap '' TERM; echo ready; while :; do sleep 1000; done", asyncio.Stdout(asyncio.Pipe))
+			if got := readLine(t, ctx, p.Stdout); got != "ready" {
+				t.Error(got)
+			}
+			must(t, p.Terminate())
+			return second(p.Wait(ctx))
+		})
+		if !expired || err != nil {
+			t.Errorf("%v, %v", expired, err)
+		}
+		endsWith(t, ctx, p, -int(syscall.SIGKILL))
+		return nil
+	})
+}
+
+const family = "sleep 1000 & echo $!; wait" // a process with a child of its own
+
+// The end of the context kills the whole group, and so do Close and the closing of the loop.
+func TestSubprocess_Scopes(t *testing.T) {
+	for name, end := range map[string]func(t *testing.T, p *asyncio.Process, cancel func()) error{
+		"the context ends": func(_ *testing.T, _ *asyncio.Process, cancel func()) error { cancel(); return nil },
+		"Close":            func(_ *testing.T, p *asyncio.Process, _ func()) error { return p.Close() },
+		"SignalGroup":      func(_ *testing.T, p *asyncio.Process, _ func()) error { return p.SignalGroup(syscall.SIGKILL) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			onProcesses(t, func(t *testing.T, ctx context.Context) error {
+				for _, opts := range [][]asyncio.SubprocessOption{nil, {asyncio.StartNewSession()}} {
+					scope, cancel := asyncio.WithCancel(ctx)
+					defer cancel()
+					p := shell(t, scope, family, append(opts, asyncio.Stdout(asyncio.Pipe))...)
+					grandchild := readPid(t, ctx, p.Stdout)
+					must(t, end(t, p, cancel))
+					endsWith(t, ctx, p, -int(syscall.SIGKILL))
+					gone(t, ctx, grandchild)
+					if err := end(t, p, cancel); err != nil && !errors.Is(err, os.ErrProcessDone) {
+						t.Error(err)
+					}
+				}
+				return nil
+			})
+		})
+	}
+	t.Run("the loop closes", func(t *testing.T) {
+		var grandchild int
+		onProcesses(t, func(t *testing.T, ctx context.Context) error {
+			p := shell(t, ctx, family, asyncio.Stdout(asyncio.Pipe), asyncio.Stdin(asyncio.Pipe))
+			grandchild = readPid(t, ctx, p.Stdout)
+			return nil
+		})
+		onPoller(t, func(ctx context.Context) error {
+			gone(t, ctx, grandchild)
+			return nil
+		})
+	})
+	t.Run("in the group of the program", func(t *testing.T) {
+		onProcesses(t, func(t *testing.T, ctx context.Context) error {
+			p := shell(t, ctx, family, asyncio.Stdout(asyncio.Pipe), asyncio.SameProcessGroup())
+			grandchild := readPid(t, ctx, p.Stdout)
+			if pgid, err := syscall.Getpgid(p.Pid); pgid != syscall.Getpgrp() || err != nil {
+				t.Errorf("group %d, %v", pgid, err)
+			}
+			must(t, p.Close())
+			endsWith(t, ctx, p, -int(syscall.SIGKILL))
+			if !alive(t, grandchild) {
+				t.Error("a process beyond the one was killed")
+			}
+			return syscall.Kill(grandchild, syscall.SIGKILL)
+		})
+	})
+}
+
+// A process of a scope that has ended already does not start to run for long.
+func TestSubprocess_ScopeIsOver(t *testing.T) {
+	onProcesses(t, func(t *testing.T, ctx context.Context) error {
+		scope, cancel := asyncio.WithCancel(ctx)
+		cancel()
+		if p, err := asyncio.CreateSubprocessShell(scope, "sleep 1000"); p != nil || !errors.Is(err, context.Canceled) {
+			t.Errorf("%v, %v", p, err)
+		}
+		return nil
+	})
+}
+
+func TestSubprocess_Detach(t *testing.T) {
+	var pid int
+	for _, how := range []string{"the loop closes", "the context ends", "Close"} {
+		onSockets(t, func(t *testing.T, ctx context.Context) error {
+			scope, cancel := asyncio.WithCancel(ctx)
+			defer cancel()
+			p := shell(t, scope, "echo ready; exec sleep 1000", asyncio.Stdout(asyncio.Pipe))
+			if got := readLine(t, ctx, p.Stdout); got != "ready" {
+				t.Error(got)
+			}
+			must(t, p.Detach())
+			pid = p.Pid
+			t.Cleanup(func() {
+				defer noChildren(t)
+				if !alive(t, pid) {
+					t.Errorf("%s: the process has ended", how)
+				}
+				must(t, syscall.Kill(pid, syscall.SIGKILL))
+			})
+			switch how {
+			case "the context ends":
+				cancel()
+				settle(t, ctx)
+			case "Close":
+				must(t, p.Close())
+			}
+			must(t, p.SendSignal(syscall.SIGCONT))
+			return nil
+		})
+	}
+}
+
+// Nobody waits, and no zombie remains.
+func TestSubprocess_NobodyWaits(t *testing.T) {
+	onProcesses(t, func(t *testing.T, ctx context.Context) error {
+		p := shell(t, ctx, "exit 0")
+		for ended := false; !ended; _, ended = p.ReturnCode() {
+			must(t, asyncio.Sleep(ctx, time.Millisecond))
+		}
+		if left := children(); len(left) > 0 {
+			t.Errorf("left: %v", left)
+		}
+		_ = shell(t, ctx, "exit 0") // has ended, unheard of, or will
+		return nil
+	})
+}
+
+// Two tasks wait; one is cancelled. The other gets the return code, and the process has not noticed.
+func TestSubprocess_CancelledWait(t *testing.T) {
+	onProcesses(t, func(t *testing.T, ctx context.Context) error {
+		p := shell(t, ctx, "exec sleep 1000")
+		one := asyncio.CreateTask(ctx, p.Wait)
+		other := asyncio.CreateTask(ctx, p.Wait)
+		settle(t, ctx)
+		one.Cancel()
+		if _, err := one.Await(ctx); !errors.Is(err, asyncio.ErrCancelled) {
+			t.Errorf("cancelled: %v", err)
+		}
+		one.Cancel()
+		must(t, p.Kill())
+		if code, err := other.Await(ctx); code != -9 || err != nil {
+			t.Errorf("the other: %d, %v", code, err)
+		}
+		endsWith(t, ctx, p, -9)
+		return nil
+	})
+}
+
+// A cancel at every moment of a start leaves no process and no descriptor.
+func TestSubprocess_CancelledStart(t *testing.T) {
+	onProcesses(t, func(t *testing.T, ctx context.Context) error {
+		var running []*asyncio.Process
+		for i := range 60 {
+			starting := asyncio.CreateTask(ctx, func(ctx context.Context) (*asyncio.Process, error) {
+				return asyncio.CreateSubprocessShell(ctx, "exec sleep 1000", asyncio.Stdin(asyncio.Pipe), asyncio.Stdout(asyncio.Pipe), asyncio.Stderr(asyncio.DevNull))
+			})
+			for range i % 4 {
+				must(t, asyncio.Sleep(ctx, 0))
+			}
+			for range i / 6 {
+				must(t, asyncio.Sleep(ctx, 100*time.Microsecond))
+			}
+			starting.Cancel()
+			switch p, err := starting.Await(ctx); {
+			case err == nil:
+				running = append(running, p)
+			case !errors.Is(err, asyncio.ErrCancelled):
+				t.Error(err)
+			}
+		}
+		for _, p := range running {
+			must(t, p.Close())
+			endsWith(t, ctx, p, -9)
+		}
+		noChildren(t)
+		return nil
+	})
+}
+
+// A cancel at every moment of Communicate loses nothing: the next one goes on.
+func TestSubprocess_CancelledCommunicate(t *testing.T) {
+	onProcesses(t, func(t *testing.T, ctx context.Context) error {
+		want := pattern(1 << 20)
+		p := shell(t, ctx, "tee /dev/stderr", asyncio.Stdin(asyncio.Pipe), asyncio.Stdout(asyncio.Pipe), asyncio.Stderr(asyncio.Pipe))
+		input := want
+		cancels := 0
+		for i := 0; ; i++ {
+			talking := asyncio.CreateTask(ctx, func(ctx context.Context) ([2][]byte, error) {
+				out, errOut, err := p.Communicate(ctx, input)
+				return [2][]byte{out, errOut}, err
+			})
+			for range i % 40 {
+				must(t, asyncio.Sleep(ctx, 0))
+			}
+			talking.Cancel()
+			got, err := talking.Await(ctx)
+			if err == nil {
+				if !bytes.Equal(got[0], want) || !bytes.Equal(got[1], want) {
+					t.Errorf("%d and %d bytes after %d cancels, want %d", len(got[0]), len(got[1]), cancels, len(want))
+				}
+				break
+			}
+			if !errors.Is(err, asyncio.ErrCancelled) {
+				return err
+			}
+			cancels++
+			if i%40 > 0 { // it has begun
+				input = nil
+			}
+		}
+		if cancels == 0 {
+			t.Error("no cancel came in time")
+		}
+		if _, _, err := p.Communicate(ctx, want); !errors.Is(err, asyncio.ErrInvalidState) {
+			t.Errorf("input for the second time: %v", err)
+		}
+		endsWith(t, ctx, p, 0)
+		return nil
+	})
+}
+
+// A task that reads is not disturbed by Communicate.
+func TestSubprocess_CommunicateBusy(t *testing.T) {
+	onProcesses(t, func(t *testing.T, ctx context.Context) error {
+		p := shell(t, ctx, "read line; echo $line", asyncio.Stdin(asyncio.Pipe), asyncio.Stdout(asyncio.Pipe))
+		reading := asyncio.CreateTask(ctx, p.Stdout.ReadLine)
+		settle(t, ctx)
+		if _, _, err := p.Communicate(ctx, nil); !errors.Is(err, asyncio.ErrBusy) {
+			t.Errorf("Communicate: %v", err)
+		}
+		if !p.Stdin.IsClosing() { // unless the feeding was faster than the error
+			if _, err := p.Stdin.Write(ctx, []byte("hello\n")); err != nil {
+				return err
+			}
+			if line, err := reading.Await(ctx); string(line) != "hello\n" || err != nil {
+				t.Errorf("%q, %v", line, err)
+			}
+		} else if line, err := reading.Await(ctx); string(line) != "\n" || err != nil {
+			t.Errorf("%q, %v", line, err)
+		}
+		_, err := p.Wait(ctx)
+		return err
+	})
+}
+
+// What was written before the end is read after it.
+func TestSubprocess_ReadAfterTheEnd(t *testing.T) {
+	onProcesses(t, func(t *testing.T, ctx context.Context) error {
+		p := shell(t, ctx, "printf '%10000s' x; exit 1", asyncio.Stdout(asyncio.Pipe))
+		endsWith(t, ctx, p, 1)
+		out, err := p.Stdout.Read(ctx, -1)
+		if len(out) != 10_000 || err != nil {
+			t.Errorf("%d bytes, %v", len(out), err)
+		}
+		return nil
+	})
+}
+
+func TestSubprocess_Many(t *testing.T) {
+	onProcesses(t, func(t *testing.T, ctx context.Context) error {
+		const n = 200
+		before := descriptors()
+		var all []*asyncio.Task[string]
+		for i := range n {
+			all = append(all, asyncio.CreateTask(ctx, func(ctx context.Context) (string, error) {
+				p, err := asyncio.CreateSubprocessExec(ctx, "cat", nil, asyncio.Stdin(asyncio.Pipe), asyncio.Stdout(asyncio.Pipe))
+				if err != nil {
+					return "", err
+				}
+				out, _, err := p.Communicate(ctx, fmt.Appendf(nil, "foo%d", i))
+				return string(out), err
+			}))
+		}
+		results, err := asyncio.Gather(ctx, all...)
+		if err != nil {
+			return err
+		}
+		for i, got := range results {
+			if want := fmt.Sprintf("foo%d", i); got != want {
+				t.Errorf("%q, want %q", got, want)
+			}
+		}
+		if after := descriptors(); after > before {
+			t.Errorf("%d descriptors before, %d after", before, after)
+		}
+		noChildren(t)
+		return nil
+	})
+}
+
+// Out of descriptors at any point of the start: an error, and nothing is left.
+func TestSubprocess_OutOfDescriptors(t *testing.T) {
+	onProcesses(t, func(t *testing.T, ctx context.Context) error {
+		_, _, err := shell(t, ctx, "exit 0", asyncio.Stdout(asyncio.Pipe)).Communicate(ctx, nil) // the poller is there
+		if err != nil {
+			return err
+		}
+		before := descriptors()
+		for free := 0; ; free++ {
+			p, err := func() (*asyncio.Process, error) {
+				release := useUpDescriptorsBut(t, free)
+				defer release()
+				return asyncio.CreateSubprocessShell(ctx, "exec sleep 1000", asyncio.Stdin(asyncio.Pipe), asyncio.Stdout(asyncio.Pipe), asyncio.Stderr(asyncio.DevNull))
+			}()
+			if err == nil {
+				if free < 5 {
+					t.Errorf("it started with %d descriptors", free)
+				}
+				must(t, p.Close())
+				endsWith(t, ctx, p, -9)
+				break
+			}
+			if !errors.Is(err, syscall.EMFILE) {
+				t.Errorf("with %d descriptors: %v", free, err)
+			}
+			if after := descriptors(); after != before {
+				t.Errorf("with %d descriptors: %d before, %d after", free, before, after)
+			}
+		}
+		return nil
+	})
+}
+
+// useUpDescriptorsBut is useUpDescriptors that leaves some.
+func useUpDescriptorsBut(t *testing.T, free int) (release func()) {
+	t.Helper()
+	var kept []int
+	for range free {
+		fd, err := syscall.Open(os.DevNull, syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
+		must(t, err)
+		kept = append(kept, fd)
+	}
+	release = useUpDescriptors(t)
+	for _, fd := range kept {
+		must(t, syscall.Close(fd))
+	}
+	return release
+}
+
+func TestSubprocess_Errors(t *testing.T) {
+	onProcesses(t, func(t *testing.T, ctx context.Context) error {
+		plain := filepath.Join(t.TempDir(), "plain")
+		must(t, os.WriteFile(plain, []byte("no program"), 0o644))
+		before := descriptors()
+		pipes := []asyncio.SubprocessOption{asyncio.Stdin(asyncio.Pipe), asyncio.Stdout(asyncio.Pipe)}
+		for _, c := range []struct {
+			name string
+			opts []asyncio.SubprocessOption
+			want error
+		}{
+			{"", nil, asyncio.ErrInvalidArgument},
+			{"there-is-no-such-program", nil, exec.ErrNotFound},
+			{"./there-is-no-such-program", nil, fs.ErrNotExist},
+			{plain, nil, fs.ErrPermission},
+			{"cat", []asyncio.SubprocessOption{asyncio.Dir("/there/is/none")}, fs.ErrNotExist},
+			{"cat\x00", nil, exec.ErrNotFound},
+			{"cat", []asyncio.SubprocessOption{asyncio.Stdin(asyncio.ToStdout)}, asyncio.ErrInvalidArgument},
+			{"cat", []asyncio.SubprocessOption{asyncio.Stdout(asyncio.ToStdout)}, asyncio.ErrInvalidArgument},
+			{"cat", []asyncio.SubprocessOption{asyncio.Stderr(-10)}, asyncio.ErrInvalidArgument},
+			{"cat", []asyncio.SubprocessOption{asyncio.Stderr(1 << 20)}, syscall.EBADF},
+		} {
+			p, err := asyncio.CreateSubprocessExec(ctx, c.name, nil, append(slices.Clone(pipes), c.opts...)...)
+			if p != nil || !errors.Is(err, c.want) {
+				t.Errorf("%q: %v, %v; want %v", c.name, p, err, c.want)
+			}
+		}
+		if after := descriptors(); after != before {
+			t.Errorf("%d descriptors before, %d after", before, after)
+		}
+
+		p := shell(t, ctx, "exec sleep 1000")
+		if _, _, err := p.Communicate(ctx, []byte("x")); !errors.Is(err, asyncio.ErrInvalidArgument) {
+			t.Errorf("input without a pipe: %v", err)
+		}
+		if err := p.SendSignal(nil); !errors.Is(err, asyncio.ErrInvalidArgument) {
+			t.Errorf("a nil signal: %v", err)
+		}
+		if err := p.SendSignal(syscall.Signal(1000)); !errors.Is(err, syscall.EINVAL) {
+			t.Errorf("no signal: %v", err)
+		}
+		return nil
+	})
+	run(t, func(ctx context.Context) error {
+		if _, err := asyncio.CreateSubprocessShell(ctx, "exit 0"); !errors.Is(err, errors.ErrUnsupported) {
+			t.Errorf("on virtual time: %v", err)
+		}
+		return nil
+	})
+}
+
+// A Process can be handled in the deferred functions of a task that a closing loop unwinds, and after.
+func TestSubprocess_LoopIsClosed(t *testing.T) {
+	l := asyncio.NewEventLoop(t.Context())
+	l.SetExceptionHandler(new(reports).handle)
+	var p *asyncio.Process
+	var waited error
+	task := asyncio.CreateTask(l.Context(), asyncio.Do(func(ctx context.Context) error {
+		p = shell(t, ctx, "exec sleep 1000", asyncio.Stdin(asyncio.Pipe))
+		defer func() {
+			_, waited = p.Wait(ctx)
+			must(t, p.Kill())
+		}()
+		l.Stop()
+		return second(p.Wait(ctx))
+	}))
+	must(t, l.RunForever())
+	if task.Done() {
+		t.Error("the task did not wait")
+	}
+	must(t, l.Close())
+	if !errors.Is(waited, asyncio.ErrLoopClosed) {
+		t.Errorf("Wait of a closing loop: %v", waited)
+	}
+	if code, ended := p.ReturnCode(); code != -9 || !ended {
+		t.Errorf("ReturnCode = %d, %v", code, ended)
+	}
+	if err := p.Kill(); !errors.Is(err, os.ErrProcessDone) {
+		t.Errorf("Kill: %v", err)
+	}
+	must(t, p.Close())
+	must(t, p.Detach())
+	noChildren(t)
+}
+
+// Somebody else waits for all children of the program: the return code is unknown, and that is said.
+func TestSubprocess_ReapedBySomebodyElse(t *testing.T) {
+	onPoller(t, func(ctx context.Context) error {
+		l := loop(t, ctx)
+		var r reports
+		l.SetExceptionHandler(r.handle)
+		p := shell(t, ctx, "exit 0")
+		if _, err := syscall.Wait4(p.Pid, nil, 0, nil); err != nil {
+			return err
+		}
+		endsWith(t, ctx, p, 255)
+		if all := r.messages(); len(all) != 1 || !strings.Contains(all[0], "was taken by somebody else") {
+			t.Errorf("reports: %q", all)
+		}
+		return nil
+	})
+}

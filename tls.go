@@ -1,0 +1,341 @@
+package asyncio
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"time"
+)
+
+// A TLSConn is a [Conn] with TLS on it, by crypto/tls. It is made by [TLSClient] and [TLSServer], with the handshake done. It has the
+// methods of a Conn and its rules: they are for the loop only, but for those that tell addresses; Read, Write and CloseWrite must be called in
+// a task, which they suspend, and the others do not suspend; one task may read while another writes, a second gets [ErrBusy]; and a
+// cancelled Read loses nothing.
+//
+// Errors are those of Conn and of crypto/tls. A config that allows renegotiation is refused.
+type TLSConn struct {
+	conn *Conn
+	tls  *tls.Conn
+	wire wire
+
+	reading, writing *task
+	closed           bool
+}
+
+// tlsHandshakeTimeout is CPython's SSL_HANDSHAKE_TIMEOUT.
+const tlsHandshakeTimeout = 60 * time.Second
+
+// TLSClient does a TLS handshake as the client and returns the secured connection, to which c then belongs. config must name
+// the server or skip verification.
+//
+// It must be called in a task, and suspends it. The handshake is limited to 60 s, and by ctx and cancels. If it fails, c is closed; the
+// error is that of crypto/tls, a [*TimeoutError], or how a cancel or the end of ctx is told. A config that allows renegotiation is refused with
+// [ErrInvalidArgument].
+func TLSClient(ctx context.Context, c *Conn, config *tls.Config) (*TLSConn, error) {
+	return startTLS(ctx, c, config, tls.Client, "TLSClient")
+}
+
+// TLSServer is [TLSClient] for the other side. config must have a certificate.
+func TLSServer(ctx context.Context, c *Conn, config *tls.Config) (*TLSConn, error) {
+	return startTLS(ctx, c, config, tls.Server, "TLSServer")
+}
+
+func startTLS(ctx context.Context, c *Conn, config *tls.Config, start func(net.Conn, *tls.Config) *tls.Conn, caller string) (*TLSConn, error) {
+	if c == nil || config == nil {
+		return nil, fmt.Errorf("%w: nil connection or configuration (in %s)", ErrInvalidArgument, caller)
+	}
+	ok := false
+	defer func() {
+		if !ok {
+			_ = c.Close()
+		}
+	}()
+	if _, err := c.loop.enterOn(ctx, caller); err != nil {
+		return nil, err
+	}
+	if config.Renegotiation != tls.RenegotiateNever {
+		return nil, fmt.Errorf("%w: a connection shared by tasks cannot renegotiate (in %s)", ErrInvalidArgument, caller)
+	}
+	s := &TLSConn{conn: c}
+	s.wire.conn = c
+	s.tls = start(&s.wire, config)
+	err := Timeout(ctx, tlsHandshakeTimeout, func(ctx context.Context, _ *TimeoutScope) error {
+		s.wire.ctx = ctx
+		// Without a context of its own: it would start a goroutine that closes the connection.
+		err := s.tls.HandshakeContext(context.Background())
+		if err == nil {
+			return s.wire.flush(ctx)
+		}
+		s.wire.trySend() // the alert
+		return s.wire.cause(err)
+	})
+	s.wire.ctx = nil
+	if err != nil {
+		return nil, err
+	}
+	ok = true
+	return s, nil
+}
+
+// wire is the connection as TLS sees it.
+//
+// A tls.Conn locks mutexes while it reads and writes its connection. If a task were suspended there, the next one to want the mutex would
+// stop the whole loop. Therefore:
+//
+//	Y1 What TLS writes goes to a buffer (wire.out) and is sent after the tls.Conn has returned. So the mutex for writing is never
+//	   held by a suspended task.
+//	Y2 The mutex for reading is held by a task that is suspended for the peer's bytes. Only readers want it, and a second one is refused first.
+//	Y3 The mutex of the handshake is held while that goes on. The connection is handed out when it is over, and a configuration that
+//	   allows another handshake later is refused.
+//	Y4 Reading can make TLS write (an answer to a new key). The reader sends that before it waits, unless a writer is sending: that sends
+//	   until nothing is left.
+//	Y5 A cancel, the end of a context and a deadline reach the tls.Conn as temporary errors, after which it can go on.
+type wire struct {
+	conn *Conn
+	ctx  context.Context // of who reads
+	out  []byte          // to be sent (Y1)
+	turn Lock            // held by who sends
+}
+
+// transient is Y5.
+type transient struct{ err error }
+
+func (e *transient) Error() string   { return e.err.Error() }
+func (e *transient) Unwrap() error   { return e.err }
+func (e *transient) Timeout() bool   { return errors.Is(e.err, os.ErrDeadlineExceeded) }
+func (e *transient) Temporary() bool { return true }
+
+// cause is the error that TLS was given, or its own.
+func (w *wire) cause(err error) error {
+	var t *transient
+	if errors.As(err, &t) {
+		return t.err
+	}
+	return err
+}
+
+func (w *wire) Read(p []byte) (int, error) {
+	var n int
+	var err error
+	if len(w.out) > 0 && !w.turn.Locked() { // Y4
+		err = w.flush(w.ctx)
+	}
+	if err == nil {
+		n, err = w.conn.ReadContext(w.ctx, p)
+	}
+	if err != nil && (isCancel(w.ctx, err) || errors.Is(err, os.ErrDeadlineExceeded)) {
+		err = &transient{err}
+	}
+	return n, err
+}
+
+func (w *wire) Write(p []byte) (int, error) {
+	w.out = append(w.out, p...)
+	return len(p), nil
+}
+
+// flush sends what there is. What it could not send stays for the next.
+func (w *wire) flush(ctx context.Context) error {
+	if err := w.turn.Acquire(ctx); err != nil {
+		return err
+	}
+	defer w.turn.Release()
+	for len(w.out) > 0 {
+		n, err := w.conn.WriteContext(ctx, w.out)
+		w.sent(n)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sent takes what was sent out of the buffer, to which others may have appended meanwhile.
+func (w *wire) sent(n int) {
+	w.out = w.out[:copy(w.out, w.out[n:])]
+	if len(w.out) == 0 && cap(w.out) > maxRead {
+		w.out = nil
+	}
+}
+
+// trySend sends what can be sent without waiting and reports whether that is all.
+func (w *wire) trySend() bool {
+	for len(w.out) > 0 && !w.conn.closed && !w.turn.Locked() {
+		n, err := w.conn.end.Write(w.out)
+		if err != nil {
+			break
+		}
+		w.sent(n)
+	}
+	return len(w.out) == 0
+}
+
+func (w *wire) Close() error                     { return w.conn.Close() }
+func (w *wire) LocalAddr() net.Addr              { return w.conn.LocalAddr() }
+func (w *wire) RemoteAddr() net.Addr             { return w.conn.RemoteAddr() }
+func (w *wire) SetDeadline(time.Time) error      { return nil } // deadlines are the Conn's
+func (w *wire) SetReadDeadline(time.Time) error  { return nil }
+func (w *wire) SetWriteDeadline(time.Time) error { return nil }
+
+func (s *TLSConn) connLoop() *EventLoop { return s.conn.loop }
+
+// Read is [Conn.Read] of what was sent by the peer in cipher.
+func (s *TLSConn) Read(p []byte) (int, error) {
+	t, err := s.conn.loop.currentOn("TLSConn.Read")
+	if err != nil {
+		return 0, err
+	}
+	return s.read(t.ctx, t, p)
+}
+
+// ReadContext is Read with a context that can end it.
+func (s *TLSConn) ReadContext(ctx context.Context, p []byte) (int, error) {
+	t, err := s.conn.loop.enterOn(ctx, "TLSConn.ReadContext")
+	if err != nil {
+		return 0, err
+	}
+	return s.read(ctx, t, p)
+}
+
+func (s *TLSConn) read(ctx context.Context, t *task, p []byte) (int, error) {
+	if s.reading != nil {
+		return 0, fmt.Errorf("%w: %s by %s", ErrBusy, &s.conn.rd, s.reading.GetName()) // Y2
+	}
+	if s.closed {
+		return 0, s.conn.failure("read", net.ErrClosed)
+	}
+	s.reading, s.wire.ctx = t, ctx
+	defer func() { s.reading, s.wire.ctx = nil, nil }()
+	n, err := s.tls.Read(p)
+	if len(s.wire.out) > 0 && !s.wire.turn.Locked() { // Y4
+		s.wire.trySend()
+	}
+	if err != nil {
+		if s.closed {
+			return n, s.conn.failure("read", net.ErrClosed)
+		}
+		return n, s.wire.cause(err)
+	}
+	return n, nil
+}
+
+// Write is [Conn.Write] in cipher. What it says was written is written whole or will be, before anything else, by
+// the next Write or Close.
+func (s *TLSConn) Write(p []byte) (int, error) {
+	t, err := s.conn.loop.currentOn("TLSConn.Write")
+	if err != nil {
+		return 0, err
+	}
+	return s.write(t.ctx, t, p)
+}
+
+// WriteContext is Write with a context that can end it.
+func (s *TLSConn) WriteContext(ctx context.Context, p []byte) (int, error) {
+	t, err := s.conn.loop.enterOn(ctx, "TLSConn.WriteContext")
+	if err != nil {
+		return 0, err
+	}
+	return s.write(ctx, t, p)
+}
+
+func (s *TLSConn) write(ctx context.Context, t *task, p []byte) (written int, err error) {
+	if s.writing != nil {
+		return 0, fmt.Errorf("%w: %s by %s", ErrBusy, &s.conn.wr, s.writing.GetName())
+	}
+	s.writing = t
+	defer func() { s.writing = nil }()
+	for {
+		if s.closed {
+			return written, s.conn.failure("write", net.ErrClosed)
+		}
+		// What an earlier Write left comes first, so that this one adds to an empty buffer.
+		if err := s.wire.flush(ctx); err != nil {
+			return written, err
+		}
+		if written == len(p) {
+			return written, nil
+		}
+		n, err := s.tls.Write(p[written:min(len(p), written+tlsChunk)])
+		written += n
+		if err != nil {
+			return written, s.wire.cause(err)
+		}
+	}
+}
+
+// tlsChunk is how much is encrypted before it is sent: four of TLS's records.
+const tlsChunk = 64 << 10
+
+// Close tells the peer that this is the end, if the system's buffer has room for that, and closes the connection. It does not suspend: what a cancelled
+// Write left to be sent and does not fit into that buffer is lost, and Close returns [io.ErrShortWrite]. More calls do nothing.
+func (s *TLSConn) Close() error {
+	if err := s.conn.loop.mayClose("TLSConn.Close"); err != nil {
+		return err
+	}
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	all := true
+	if !s.conn.closed && s.conn.loop.guard.Load() != guardClosed {
+		all = s.wire.trySend()
+		_ = s.tls.CloseWrite()
+		s.wire.trySend()
+	}
+	err := s.conn.Close()
+	if err == nil && !all {
+		err = s.conn.failure("close", io.ErrShortWrite)
+	}
+	return err
+}
+
+// Abort closes the connection and drops what has not been delivered. It does not suspend.
+func (s *TLSConn) Abort() error {
+	if err := s.conn.loop.mayClose("TLSConn.Abort"); err != nil {
+		return err
+	}
+	s.closed = true
+	return s.conn.Abort()
+}
+
+// CloseWrite tells the peer that nothing more will come; it reads [io.EOF] and may go on sending. It must be called in a task, and
+// suspends it while the system accepts no more.
+func (s *TLSConn) CloseWrite() error {
+	t, err := s.conn.loop.currentOn("TLSConn.CloseWrite")
+	if err != nil {
+		return err
+	}
+	if s.closed {
+		return s.conn.failure("close", net.ErrClosed)
+	}
+	if err := s.tls.CloseWrite(); err != nil {
+		return err
+	}
+	return s.wire.flush(t.ctx)
+}
+
+// ConnectionState says what was negotiated: the version, the protocol (ALPN), the peer's certificates. Python:
+// get_extra_info of "peercert", "cipher", "ssl_object".
+func (s *TLSConn) ConnectionState() tls.ConnectionState { return s.tls.ConnectionState() }
+
+// NetConn returns the connection below, for its options. Reading or writing it breaks TLS.
+func (s *TLSConn) NetConn() *Conn { return s.conn }
+
+// LocalAddr returns the address of this end. Any goroutine may call it.
+func (s *TLSConn) LocalAddr() net.Addr { return s.conn.LocalAddr() }
+
+// RemoteAddr returns the address of the other end. Any goroutine may call it.
+func (s *TLSConn) RemoteAddr() net.Addr { return s.conn.RemoteAddr() }
+
+// SetDeadline is [Conn.SetDeadline].
+func (s *TLSConn) SetDeadline(d time.Time) error { return s.conn.SetDeadline(d) }
+
+// SetReadDeadline is [Conn.SetReadDeadline].
+func (s *TLSConn) SetReadDeadline(d time.Time) error { return s.conn.SetReadDeadline(d) }
+
+// SetWriteDeadline is [Conn.SetWriteDeadline].
+func (s *TLSConn) SetWriteDeadline(d time.Time) error { return s.conn.SetWriteDeadline(d) }

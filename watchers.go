@@ -1,0 +1,114 @@
+package asyncio
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+
+	"github.com/goasyncio/asyncio/internal/driver"
+)
+
+// descriptorWatch is what AddReader and AddWriter have asked of one descriptor.
+type descriptorWatch struct {
+	loop           *EventLoop
+	fd             uintptr
+	reader, writer *Handle
+}
+
+// Ready schedules the callbacks. A poll comes at the beginning of an iteration, in which they run, so none is ever scheduled twice.
+func (w *descriptorWatch) Ready(read, write bool) {
+	if read && w.reader != nil {
+		w.loop.schedule(w.reader, nil)
+	}
+	if write && w.writer != nil {
+		w.loop.schedule(w.writer, nil)
+	}
+}
+
+// AddReader calls fn in every iteration in which the descriptor fd can be read without waiting, or is at its
+// end or in error, until [EventLoop.RemoveReader]. A second AddReader for fd replaces the first. The descriptor stays the caller's, who removes
+// the reader before closing it.
+//
+// fd is a pipe, socket, terminal or the like. Regular files are always ready, and Linux refuses to watch
+// them: that is an error that matches os.ErrInvalid. Other errors: [errors.ErrUnsupported] on virtual time and on systems without a poller,
+// [ErrInvalidArgument], [ErrLoopClosed], [ErrForeignGoroutine], and one for the descriptor of a [Conn]. It is for the loop only and does
+// not suspend. Python: loop.add_reader.
+func (l *EventLoop) AddReader(fd uintptr, fn func()) error {
+	return l.addWatch(fd, fn, "AddReader", func(w *descriptorWatch) **Handle { return &w.reader })
+}
+
+// AddWriter is [EventLoop.AddReader] for writing. It is for the loop only and does not suspend. Python: loop.add_writer.
+func (l *EventLoop) AddWriter(fd uintptr, fn func()) error {
+	return l.addWatch(fd, fn, "AddWriter", func(w *descriptorWatch) **Handle { return &w.writer })
+}
+
+// RemoveReader takes AddReader back and reports whether there was anything to take back. A call that was due does not come any more. It is for
+// the loop only and does not suspend. Python: loop.remove_reader.
+func (l *EventLoop) RemoveReader(fd uintptr) bool {
+	return l.removeWatch(fd, "RemoveReader", func(w *descriptorWatch) **Handle { return &w.reader })
+}
+
+// RemoveWriter takes AddWriter back, as [EventLoop.RemoveReader] does. It is for the loop only and does not suspend. Python: loop.remove_writer.
+func (l *EventLoop) RemoveWriter(fd uintptr) bool {
+	return l.removeWatch(fd, "RemoveWriter", func(w *descriptorWatch) **Handle { return &w.writer })
+}
+
+func (l *EventLoop) addWatch(fd uintptr, fn func(), caller string, side func(*descriptorWatch) **Handle) error {
+	if fn == nil {
+		return fmt.Errorf("%w: nil function (in %s)", ErrInvalidArgument, caller)
+	}
+	if l.closed.Load() {
+		return fmt.Errorf("%w (in %s)", ErrLoopClosed, caller)
+	}
+	if _, err := socketsOf(l.ctx, caller); err != nil {
+		return err
+	}
+	w := l.watched[fd]
+	if w == nil {
+		w = &descriptorWatch{loop: l, fd: fd}
+	}
+	h := side(w)
+	old := *h
+	*h = &Handle{loop: l, fn: fn, created: l.created()}
+	if err := w.apply(); err != nil {
+		*h = old
+		switch {
+		case errors.Is(err, driver.ErrSockets):
+			err = errors.ErrUnsupported
+		case errors.Is(err, syscall.EPERM):
+			err = fmt.Errorf("%w: a regular file or directory cannot be watched", os.ErrInvalid)
+		}
+		return fmt.Errorf("asyncio: descriptor %d: %w (in %s)", fd, err, caller)
+	}
+	if old != nil {
+		old.Cancel()
+	}
+	if l.watched == nil {
+		l.watched = make(map[uintptr]*descriptorWatch)
+	}
+	l.watched[fd] = w
+	return nil
+}
+
+func (l *EventLoop) removeWatch(fd uintptr, caller string, side func(*descriptorWatch) **Handle) bool {
+	l.mustNotBeForeign(caller)
+	w := l.watched[fd]
+	if w == nil || *side(w) == nil {
+		return false
+	}
+	h := side(w)
+	(*h).Cancel()
+	*h = nil
+	if !l.closed.Load() {
+		_ = w.apply() // the descriptor may be gone already
+	}
+	if w.reader == nil && w.writer == nil {
+		delete(l.watched, fd)
+	}
+	return true
+}
+
+func (w *descriptorWatch) apply() error {
+	return w.loop.sockets.Watch(w.fd, w.reader != nil, w.writer != nil, w)
+}
