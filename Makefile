@@ -2,6 +2,7 @@
 # make record                          record testdata/scenarios again, with what the generator makes now
 # make run FILE=x                      print the library's trace of a scenario
 # make generate SEED=1                 print a generated scenario
+# make sim [SEEDS=10000]               run what is explored under so many seeds, or schedules
 # make bench-compare                   measure beside goroutines, tokio, CPython, ...: docs/performance.md, twelve minutes
 # make bench-quick                     does that work: every row of every peer once, with small numbers
 # make profile                         where the time of a yield and of a spawn-and-await goes
@@ -10,6 +11,7 @@
 
 N ?= 3000
 SEED ?= 0
+SEEDS ?= 10000
 scenario = go run ./internal/scenario/cmd/scenario
 
 help:
@@ -28,6 +30,9 @@ run:
 generate:
 	@$(scenario) generate $(SEED)
 
+sim:
+	ASYNCIOSIM_RUNS=$(SEEDS) go test -count 1 -timeout 60m -run 'Corrected|Primitives' ./sim ./examples/gallery
+
 bench-compare:
 	go run ./bench -docs docs
 
@@ -42,4 +47,4 @@ profile:
 		go tool pprof -top -nodecount 25 bench/.build/asyncio bench/.build/$$row.prof 2>/dev/null || exit 1; \
 	done
 
-.PHONY: help conformance record run generate bench-compare bench-quick profile
+.PHONY: help conformance record run generate sim bench-compare bench-quick profile

@@ -143,11 +143,7 @@ func (w *world) Choose(ready driver.Ready, todo, n int) int {
 		w.live = append(w.live, live)
 	}
 	if t, ok := w.strategy.cancel(w); ok && !w.injected && !w.closing {
-		if task := w.find(t); task != nil {
-			w.injected = true
-			w.devs = append(w.devs, deviation{step: w.step, cancel: &t})
-			task.Cancel("injected by package sim")
-		}
+		w.inject(t)
 	}
 	k := 0
 	if n > 1 {
@@ -160,6 +156,17 @@ func (w *world) Choose(ready driver.Ready, todo, n int) int {
 		w.tracer.beginStep(w, k, n)
 	}
 	return k
+}
+
+// inject cancels a task, if it is there. It is apart so that not every step allocates a target.
+//
+//go:noinline
+func (w *world) inject(t target) {
+	if task := w.find(t); task != nil {
+		w.injected = true
+		w.devs = append(w.devs, deviation{step: w.step, cancel: &t})
+		task.Cancel("injected by package sim")
+	}
 }
 
 // breakpoint is where a run stops that is to stop at a step.
