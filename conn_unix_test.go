@@ -356,3 +356,28 @@ func TestIteration_Order(t *testing.T) {
 		return err
 	})
 }
+
+// An event that is still there when the loop is run again does not call what has been taken back meanwhile.
+// (CPython: test_single_selecter_event_callback_after_stopping.)
+func TestAddReader_StoppedAndRunAgain(t *testing.T) {
+	r, w, err := os.Pipe()
+	must(t, err)
+	defer r.Close()
+	defer w.Close()
+	_, err = w.Write([]byte("x"))
+	must(t, err)
+	l := asyncio.NewEventLoop(t.Context())
+	calls := 0
+	must(t, l.AddReader(r.Fd(), func() {
+		calls++
+		l.CallSoon(func() { l.RemoveReader(r.Fd()) })
+	}))
+	for run := range 3 {
+		l.Stop() // so each run is one iteration
+		must(t, l.RunForever())
+		if calls != 1 {
+			t.Errorf("after run %d: %d calls, want 1", run+1, calls)
+		}
+	}
+	must(t, l.Close())
+}
