@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 )
 
 // How one loop, or a goroutine, awaits what another loop does.
@@ -66,6 +67,9 @@ func Call[T any](ctx context.Context, l *EventLoop, coro Coroutine[T], opts ...T
 	if err := w.await(patient); err != nil {
 		return zero, err
 	}
+	if w.asked != nil && !w.arrived.Load() {
+		return zero, w.asked // the coroutine ended before the cancel got there: it is still the caller's
+	}
 	return c.value, c.err
 }
 
@@ -99,25 +103,29 @@ func StartCall[T any](ctx context.Context, l *EventLoop, coro Coroutine[T], opts
 type callWait[T any] struct {
 	future
 	call *ConcurrentFuture[T]
+
+	asked   *CancelledError // the last cancel that was passed on
+	arrived atomic.Bool     // at a coroutine that had not ended
 }
 
 func (w *callWait[T]) cancel(e *CancelledError) cancelAnswer {
 	if w.state != pending || w.call.Done() {
 		return refused
 	}
-	_ = w.call.loop.post(&callCancel[T]{w.call, e}) // a closed loop has ended it
+	w.asked = e
+	_ = w.call.loop.post(&callCancel[T]{w, e}) // a closed loop has ended it
 	return accepted
 }
 
 // callCancel is a cancel that arrives, behind the start (J2).
 type callCancel[T any] struct {
-	call *ConcurrentFuture[T]
-	e    *CancelledError
+	w *callWait[T]
+	e *CancelledError
 }
 
 func (p *callCancel[T]) fire(*future) {
-	if p.call.task != nil {
-		p.call.task.Future.cancel(p.e)
+	if t := p.w.call.task; t != nil && t.Future.cancel(p.e) != refused {
+		p.w.arrived.Store(true)
 	}
 }
 

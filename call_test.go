@@ -153,7 +153,7 @@ func TestCall_CoroutineMayRefuseTheCancel(t *testing.T) {
 func TestCall_CancelledBeforeItBegins(t *testing.T) {
 	withLoops(t, 2, func(ctx context.Context, g *asyncio.LoopGroup) error {
 		task := start(ctx, func(ctx context.Context) error {
-			asyncio.CurrentTask(ctx).Cancel() // delivered at the next wait
+			asyncio.CurrentTask(ctx).Cancel()               // delivered at the next wait
 			_, err := asyncio.Call(ctx, g.Loop(1), instant) // which may be faster there than the cancel
 			return err
 		})
