@@ -9,17 +9,17 @@ import (
 
 // How one loop, or a goroutine, awaits what another loop does.
 //
-//	J1 A call that waits suspends a task, or blocks a goroutine that runs no loop. It never blocks a loop. So
+//	A1 A call that waits suspends a task, or blocks a goroutine that runs no loop. It never blocks a loop. So
 //	   loops that call each other, in any depth and in both directions at once, go on: each runs what it is called
 //	   for while its own task waits.
-//	J2 Everything crosses in order, through the inbox of the loop it goes to: the start, cancels, the result.
-//	J3 A call is over when its coroutine has ended on the other loop, not before. A cancel of the caller and the
+//	A2 Everything crosses in order, through the inbox of the loop it goes to: the start, cancels, the result.
+//	A3 A call is over when its coroutine has ended on the other loop, not before. A cancel of the caller and the
 //	   end of its context go to the coroutine, which may clean up, and what it makes of them is the result. There is no
 //	   moment at which the caller has gone on and the coroutine still works for it.
-//	J4 The coroutine's context has the values of the caller's. It ends when the caller's does, with its cause; when the
+//	A4 The coroutine's context has the values of the caller's. It ends when the caller's does, with its cause; when the
 //	   loop's own does; and when the call is over.
-//	J5 A loop that closes ends the calls it was to do, with ErrLoopClosed, and cancels those it waits for.
-//	J6 Two clocks, of which one is virtual, have no time in common, and waiting for each other they could stand still
+//	A5 A loop that closes ends the calls it was to do, with ErrLoopClosed, and cancels those it waits for.
+//	A6 Two clocks, of which one is virtual, have no time in common, and waiting for each other they could stand still
 //	   for ever. Such loops do not call each other.
 
 // Call runs coro as a task of l and waits until it has ended, wherever the caller is: in a task, which is suspended, be it of
@@ -48,7 +48,7 @@ func Call[T any](ctx context.Context, l *EventLoop, coro Coroutine[T], opts ...T
 	if err != nil {
 		return zero, err
 	}
-	patient := context.WithoutCancel(ctx) // J3: its end goes to coro
+	patient := context.WithoutCancel(ctx) // A3: its end goes to coro
 	if from == l {
 		return CreateTask(ctx, coro, opts...).Await(patient)
 	}
@@ -117,7 +117,7 @@ func (w *callWait[T]) cancel(e *CancelledError) cancelAnswer {
 	return accepted
 }
 
-// callCancel is a cancel that arrives, behind the start (J2).
+// callCancel is a cancel that arrives, behind the start (A2).
 type callCancel[T any] struct {
 	w *callWait[T]
 	e *CancelledError
@@ -162,7 +162,7 @@ func (c *callContext) Value(key any) any {
 	return c.loopContext.Value(key)
 }
 
-// enterCall makes the context of a called coroutine, on its loop, and returns what ends it (J4).
+// enterCall makes the context of a called coroutine, on its loop, and returns what ends it (A4).
 func (l *EventLoop) enterCall(from context.Context) (_ context.Context, leave func()) {
 	// WithoutCancel, so that package context does not take the caller's end for the loop's.
 	inner := newClockContext(&callContext{l.ctx, context.WithoutCancel(from)}, "Call")

@@ -66,7 +66,7 @@ func TestCall_RunsThereAndReturnsHere(t *testing.T) {
 	})
 }
 
-// J1: each loop's task waits for the other's while the other way round the same happens, a hundred deep.
+// A1: each loop's task waits for the other's while the other way round the same happens, a hundred deep.
 func TestCall_LoopsCallEachOther(t *testing.T) {
 	withLoops(t, 2, func(ctx context.Context, g *asyncio.LoopGroup) error {
 		var descend func(depth int) asyncio.Coroutine[int]
@@ -93,7 +93,7 @@ func TestCall_LoopsCallEachOther(t *testing.T) {
 	})
 }
 
-// J3: the cancel arrives there, the coroutine cleans up, and only then does the caller go on.
+// A3: the cancel arrives there, the coroutine cleans up, and only then does the caller go on.
 func TestCall_CancelGoesThere(t *testing.T) {
 	withLoops(t, 2, func(ctx context.Context, g *asyncio.LoopGroup) error {
 		started := make(chan struct{})
@@ -170,7 +170,7 @@ func TestCall_CancelledBeforeItBegins(t *testing.T) {
 	})
 }
 
-// J4: the end of the caller's context is the end of the coroutine's, with its cause, and the clocks of both are told.
+// A4: the end of the caller's context is the end of the coroutine's, with its cause, and the clocks of both are told.
 func TestCall_ContextGoesThere(t *testing.T) {
 	withLoops(t, 2, func(ctx context.Context, g *asyncio.LoopGroup) error {
 		why := errors.New("no more")
@@ -217,7 +217,7 @@ func TestCall_ContextGoesThere(t *testing.T) {
 	})
 }
 
-// J4: what the coroutine leaves behind under its context ends with the call.
+// A4: what the coroutine leaves behind under its context ends with the call.
 func TestCall_ContextEndsWithTheCall(t *testing.T) {
 	withLoops(t, 2, func(ctx context.Context, g *asyncio.LoopGroup) error {
 		left, err := asyncio.Call(ctx, g.Loop(1), func(ctx context.Context) (*asyncio.Task[asyncio.None], error) {
@@ -336,7 +336,7 @@ func TestCall_Misuse(t *testing.T) {
 	if _, err := asyncio.Call(t.Context(), closed, instant); !errors.Is(err, asyncio.ErrLoopClosed) {
 		t.Errorf("a closed loop: %v", err)
 	}
-	run(t, func(ctx context.Context) error { // J6
+	run(t, func(ctx context.Context) error { // A6
 		other := sim.NewEventLoop(t.Context())
 		defer other.Close()
 		if _, err := asyncio.Call(ctx, other, instant); !errors.Is(err, errors.ErrUnsupported) {
@@ -346,7 +346,7 @@ func TestCall_Misuse(t *testing.T) {
 	})
 }
 
-// J5: a loop that closes ends the calls it was to do.
+// A5: a loop that closes ends the calls it was to do.
 func TestCall_LoopClosesMeanwhile(t *testing.T) {
 	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
 		other := quietLoop(t.Context())
@@ -376,7 +376,7 @@ func TestCall_LoopClosesMeanwhile(t *testing.T) {
 	must(t, err)
 }
 
-// J5: a loop that closes under its tasks cancels what they wait for elsewhere.
+// A5: a loop that closes under its tasks cancels what they wait for elsewhere.
 func TestCall_CallersLoopCloses(t *testing.T) {
 	withLoops(t, 2, func(ctx context.Context, g *asyncio.LoopGroup) error {
 		told := make(chan error, 1)
@@ -498,7 +498,7 @@ func TestLoopGroup_Size(t *testing.T) {
 	if got := size(t.Context(), 5); got != 5 {
 		t.Errorf("%d loops, want 5", got)
 	}
-	if got := size(asyncio.WithLoopFactory(t.Context(), sim.NewEventLoop), 5); got != 1 { // Y3
+	if got := size(asyncio.WithLoopFactory(t.Context(), sim.NewEventLoop), 5); got != 1 { // Z3
 		t.Errorf("%d loops on virtual time, want 1", got)
 	}
 	_, err := asyncio.RunLoopGroup(t.Context(), -1, func(context.Context, *asyncio.LoopGroup) (int, error) { return 0, nil })
@@ -511,7 +511,7 @@ func TestLoopGroup_Size(t *testing.T) {
 	}
 }
 
-// Y1: when main has ended the tasks of the others are cancelled, and while they clean up the first loop still answers.
+// Z1: when main has ended the tasks of the others are cancelled, and while they clean up the first loop still answers.
 func TestLoopGroup_End(t *testing.T) {
 	var mu sync.Mutex
 	var got []string
@@ -569,7 +569,7 @@ func TestLoopGroup_ErrorsAndPanicsOfMain(t *testing.T) {
 	}
 }
 
-// Y2: a loop that a task has halted takes the others with it.
+// Z2: a loop that a task has halted takes the others with it.
 func TestLoopGroup_GoexitElsewhere(t *testing.T) {
 	_, err := asyncio.RunLoopGroup(t.Context(), 2, func(ctx context.Context, g *asyncio.LoopGroup) (int, error) {
 		asyncio.StartCall(ctx, g.Loop(1), func(context.Context) (int, error) {

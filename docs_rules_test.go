@@ -2,6 +2,7 @@ package asyncio_test
 
 import (
 	"go/doc"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -24,6 +25,25 @@ func TestDocs_CiteWhatCanBeFound(t *testing.T) {
 				t.Errorf("%s: the comment cites %s, which its reader cannot look up", d.name, cited)
 			}
 		}
+	}
+}
+
+// TestDocs_RulesHaveOneMeaning: a letter stands for the rules of one file, so that a citation needs no file.
+func TestDocs_RulesHaveOneMeaning(t *testing.T) {
+	first := regexp.MustCompile(`(?m)^//\s+([A-Z])1 \S`)
+	files, err := filepath.Glob("*.go")
+	must(t, err)
+	stands := map[string]string{"R": "docs/design.md", "S": "CPython's loop"}
+	for _, file := range files {
+		for _, m := range first.FindAllStringSubmatch(readFile(t, file), -1) {
+			if other := stands[m[1]]; other != "" {
+				t.Errorf("%s1 is in %s and in %s", m[1], other, file)
+			}
+			stands[m[1]] = file
+		}
+	}
+	if len(stands) < 20 {
+		t.Errorf("found rules of %d letters only", len(stands))
 	}
 }
 
