@@ -15,7 +15,8 @@ import (
 //	A2 Everything crosses in order, through the inbox of the loop it goes to: the start, cancels, the result.
 //	A3 A call is over when its coroutine has ended on the other loop, not before. A cancel of the caller and the
 //	   end of its context go to the coroutine, which may clean up, and what it makes of them is the result. There is no
-//	   moment at which the caller has gone on and the coroutine still works for it.
+//	   moment at which the caller has gone on and the coroutine still works for it. A cancel that gets there when the
+//	   coroutine has ended is delivered to the caller, as one that comes after the result is in a single loop (S13).
 //	A4 The coroutine's context has the values of the caller's. It ends when the caller's does, with its cause; when the
 //	   loop's own does; and when the call is over.
 //	A5 A loop that closes ends the calls it was to do, with ErrLoopClosed, and cancels those it waits for.
@@ -28,7 +29,7 @@ import (
 //
 // coro's ctx has the values of the caller's, ends with it and, at the latest, with the call; what coro is to
 // leave running needs the loop's [EventLoop.Context]. A cancel of the calling task cancels coro. In both cases
-// Call waits for coro to end and returns what coro does. Loops may call each other as they like; none waits for
+// Call waits for coro to end and returns what coro does; a [CancelledError] if coro had ended before the cancel came. Loops may call each other as they like; none waits for
 // another while it has something to do. opts are those of [CreateTask].
 //
 // Besides coro's errors it returns a [*PanicError] if coro panics, which has been reported by l;
@@ -56,7 +57,7 @@ func Call[T any](ctx context.Context, l *EventLoop, coro Coroutine[T], opts ...T
 		return zero, fmt.Errorf("asyncio: %w: a loop on virtual time and another one have no common clock (in Call)", errors.ErrUnsupported)
 	}
 	c := StartCall(ctx, l, coro, opts...)
-	w := &callWait[T]{future: future{loop: t.loop()}, call: c}
+	w := &callWait[T]{future: future{loop: t.loop()}, call: c, caller: t}
 	w.super = w
 	defer func() {
 		if !c.Done() { // the caller's loop is closed and unwinds the task
@@ -66,9 +67,6 @@ func Call[T any](ctx context.Context, l *EventLoop, coro Coroutine[T], opts ...T
 	defer c.whenDone(func() { _ = w.loop.post((*callDone[T])(w)) })()
 	if err := w.await(patient); err != nil {
 		return zero, err
-	}
-	if w.asked != nil && !w.arrived.Load() {
-		return zero, w.asked // the coroutine ended before the cancel got there: it is still the caller's
 	}
 	return c.value, c.err
 }
@@ -102,10 +100,11 @@ func StartCall[T any](ctx context.Context, l *EventLoop, coro Coroutine[T], opts
 // callWait is what a task that called is suspended on: a future that passes a cancel on and ends when the call has.
 type callWait[T any] struct {
 	future
-	call *ConcurrentFuture[T]
+	call   *ConcurrentFuture[T]
+	caller *task
 
-	asked   *CancelledError // the last cancel that was passed on
-	arrived atomic.Bool     // at a coroutine that had not ended
+	asked   *CancelledError                // the last cancel that was passed on
+	arrived atomic.Pointer[CancelledError] // the last that found a coroutine that had not ended
 }
 
 func (w *callWait[T]) cancel(e *CancelledError) cancelAnswer {
@@ -125,7 +124,7 @@ type callCancel[T any] struct {
 
 func (p *callCancel[T]) fire(*future) {
 	if t := p.w.call.task; t != nil && t.Future.cancel(p.e) != refused {
-		p.w.arrived.Store(true)
+		p.w.arrived.Store(p.e)
 	}
 }
 
@@ -136,6 +135,9 @@ func (d *callDone[T]) fire(*future) {
 	f := &d.future
 	if f.state != pending {
 		return
+	}
+	if e := d.asked; e != nil && e != d.arrived.Load() { // A3
+		d.caller.mustCancel, d.caller.cancelErr = true, e
 	}
 	if d.call.err != nil && asCancelled(d.call.err) != nil {
 		f.finishCancelled(d.call.err)

@@ -150,7 +150,79 @@ func TestCall_CoroutineMayRefuseTheCancel(t *testing.T) {
 	})
 }
 
+// A3: a cancel that gets there before the coroutine has begun keeps it from beginning.
 func TestCall_CancelledBeforeItBegins(t *testing.T) {
+	withLoops(t, 2, func(ctx context.Context, g *asyncio.LoopGroup) error {
+		holding, release := make(chan struct{}), make(chan struct{})
+		_, err := g.Loop(1).CallSoonThreadsafe(func() { close(holding); <-release })
+		must(t, err)
+		if _, _, err := asyncio.Recv(ctx, holding); err != nil {
+			return err
+		}
+		task := start(ctx, func(ctx context.Context) error {
+			_, err := asyncio.Call(ctx, g.Loop(1), func(context.Context) (int, error) {
+				t.Error("entered")
+				return 0, nil
+			})
+			return err
+		})
+		settle(t, ctx)
+		task.Cancel()
+		close(release) // the loop finds the start and the cancel
+		if err := ended(ctx, task); !errors.Is(err, asyncio.ErrCancelled) || !task.Cancelled() {
+			t.Errorf("%v", err)
+		}
+		return nil
+	})
+}
+
+// A3: one that gets there when it has ended is the caller's, whatever became of cancels before it.
+func TestCall_CancelledWhenItHasEnded(t *testing.T) {
+	for name, c := range map[string]struct {
+		caught bool // a cancel before
+		result error
+	}{"a value": {}, "an error": {result: errTest}, "after one that was caught": {caught: true}} {
+		t.Run(name, func(t *testing.T) {
+			withLoops(t, 2, func(ctx context.Context, g *asyncio.LoopGroup) error {
+				begun, ending, release := make(chan struct{}), make(chan struct{}), make(chan struct{})
+				task := start(ctx, func(ctx context.Context) error {
+					_, err := asyncio.Call(ctx, g.Loop(1), func(ctx context.Context) (int, error) {
+						close(begun)
+						if c.caught {
+							if err := asyncio.Sleep(ctx, time.Hour); !errors.Is(err, asyncio.ErrCancelled) {
+								t.Errorf("the cancel to be caught: %v", err)
+							}
+							asyncio.CurrentTask(ctx).Uncancel()
+						}
+						close(ending)
+						<-release // keeps the cancel from being taken in
+						return 1, c.result
+					})
+					return err
+				})
+				if _, _, err := asyncio.Recv(ctx, begun); err != nil {
+					return err
+				}
+				if c.caught {
+					task.Cancel("first")
+				}
+				if _, _, err := asyncio.Recv(ctx, ending); err != nil {
+					return err
+				}
+				task.Cancel("late")
+				close(release)
+				err := ended(ctx, task)
+				var e *asyncio.CancelledError
+				if !errors.As(err, &e) || e.Msg != "late" || !task.Cancelled() {
+					t.Errorf("%v, want the late cancel", err)
+				}
+				return nil
+			})
+		})
+	}
+}
+
+func TestCall_CancelOnItsWay(t *testing.T) {
 	withLoops(t, 2, func(ctx context.Context, g *asyncio.LoopGroup) error {
 		task := start(ctx, func(ctx context.Context) error {
 			asyncio.CurrentTask(ctx).Cancel()               // delivered at the next wait
