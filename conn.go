@@ -40,7 +40,7 @@ import (
 type Conn struct {
 	loop   *EventLoop
 	end    driver.Endpoint
-	rd, wr half
+	ways   ways
 	closed bool
 }
 
@@ -175,21 +175,21 @@ func (l *EventLoop) adopt(nc net.Conn) (*Conn, error) {
 
 func (l *EventLoop) newConn(end driver.Endpoint) *Conn {
 	c := &Conn{loop: l, end: end}
-	c.rd = half{loop: l, verb: "read from", addr: end.RemoteAddr()}
-	c.wr = half{loop: l, verb: "write to", addr: end.RemoteAddr()}
-	end.Notify((*connReady)(c))
+	c.ways.rd = half{loop: l, verb: "read from", addr: end.RemoteAddr()}
+	c.ways.wr = half{loop: l, verb: "write to", addr: end.RemoteAddr()}
+	end.Notify(&c.ways)
 	return c
 }
 
-// connReady is the Conn as its endpoint sees it.
-type connReady Conn
+// ways are the two directions of a connection, as its endpoint sees them.
+type ways struct{ rd, wr half }
 
-func (c *connReady) Ready(read, write bool) {
+func (w *ways) Ready(read, write bool) {
 	if read {
-		c.rd.wake()
+		w.rd.wake()
 	}
 	if write {
-		c.wr.wake()
+		w.wr.wake()
 	}
 }
 
@@ -239,7 +239,7 @@ func (c *Conn) ReadContext(ctx context.Context, p []byte) (int, error) {
 }
 
 func (c *Conn) read(ctx context.Context, t *task, p []byte) (int, error) {
-	h := &c.rd
+	h := &c.ways.rd
 	if err := h.begin(t); err != nil {
 		return 0, err
 	}
@@ -292,7 +292,7 @@ func (c *Conn) WriteContext(ctx context.Context, p []byte) (int, error) {
 }
 
 func (c *Conn) write(ctx context.Context, t *task, p []byte) (written int, err error) {
-	h := &c.wr
+	h := &c.ways.wr
 	if err := h.begin(t); err != nil {
 		return 0, err
 	}
@@ -361,8 +361,8 @@ func (c *Conn) shut(how func() error) error {
 	}
 	c.closed = true
 	err := how()
-	c.rd.wake()
-	c.wr.wake()
+	c.ways.rd.wake()
+	c.ways.wr.wake()
 	if err != nil {
 		return c.failure("close", err)
 	}
@@ -404,7 +404,7 @@ func (c *Conn) Detach() (net.Conn, error) {
 	if c.closed {
 		return nil, c.failure("detach", net.ErrClosed)
 	}
-	for _, h := range []*half{&c.rd, &c.wr} {
+	for _, h := range []*half{&c.ways.rd, &c.ways.wr} {
 		if h.t != nil {
 			return nil, fmt.Errorf("%w: %s by %s (in Detach)", ErrBusy, h, h.t.GetName())
 		}
@@ -425,15 +425,15 @@ func (c *Conn) RemoteAddr() net.Addr { return c.end.RemoteAddr() }
 
 // SetDeadline sets both deadlines. See [Conn.SetReadDeadline]. It does not suspend.
 func (c *Conn) SetDeadline(d time.Time) error {
-	return c.setDeadline(d, &c.rd, &c.wr)
+	return c.setDeadline(d, &c.ways.rd, &c.ways.wr)
 }
 
 // SetReadDeadline makes Read fail with [os.ErrDeadlineExceeded] once the loop's clock has reached d, also one that
 // waits already; the zero time takes that back. [Timeout] and [WithTimeout] are for limiting more than one call.
-func (c *Conn) SetReadDeadline(d time.Time) error { return c.setDeadline(d, &c.rd) }
+func (c *Conn) SetReadDeadline(d time.Time) error { return c.setDeadline(d, &c.ways.rd) }
 
 // SetWriteDeadline is [Conn.SetReadDeadline] for Write.
-func (c *Conn) SetWriteDeadline(d time.Time) error { return c.setDeadline(d, &c.wr) }
+func (c *Conn) SetWriteDeadline(d time.Time) error { return c.setDeadline(d, &c.ways.wr) }
 
 func (c *Conn) setDeadline(d time.Time, halves ...*half) error {
 	if err := c.loop.checkOwner("Conn.SetDeadline"); err != nil {

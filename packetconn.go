@@ -21,27 +21,16 @@ import (
 type PacketConn struct {
 	loop   *EventLoop
 	end    driver.PacketEndpoint
-	rd, wr half
+	ways   ways
 	closed bool
 }
 
 func (l *EventLoop) newPacketConn(end driver.PacketEndpoint) *PacketConn {
 	c := &PacketConn{loop: l, end: end}
-	c.rd = half{loop: l, verb: "receive at", addr: end.LocalAddr()}
-	c.wr = half{loop: l, verb: "send from", addr: end.LocalAddr()}
-	end.Notify((*packetReady)(c))
+	c.ways.rd = half{loop: l, verb: "receive at", addr: end.LocalAddr()}
+	c.ways.wr = half{loop: l, verb: "send from", addr: end.LocalAddr()}
+	end.Notify(&c.ways)
 	return c
-}
-
-type packetReady PacketConn
-
-func (c *packetReady) Ready(read, write bool) {
-	if read {
-		c.rd.wake()
-	}
-	if write {
-		c.wr.wake()
-	}
 }
 
 // ReadFrom suspends the calling task until a datagram has come, and returns it and its sender. What does not fit into p is lost. A
@@ -51,7 +40,7 @@ func (c *PacketConn) ReadFrom(p []byte) (n int, from net.Addr, err error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	err = c.do(t.ctx, t, &c.rd, "read", func() (err error) { n, from, err = c.end.ReadFrom(p); return err })
+	err = c.do(t.ctx, t, &c.ways.rd, "read", func() (err error) { n, from, err = c.end.ReadFrom(p); return err })
 	return n, from, err
 }
 
@@ -61,7 +50,7 @@ func (c *PacketConn) ReadFromUDPAddrPort(p []byte) (n int, from netip.AddrPort, 
 	if err != nil {
 		return 0, from, err
 	}
-	err = c.do(t.ctx, t, &c.rd, "read", func() (err error) { n, from, err = c.end.ReadFromAddrPort(p); return err })
+	err = c.do(t.ctx, t, &c.ways.rd, "read", func() (err error) { n, from, err = c.end.ReadFromAddrPort(p); return err })
 	return n, from, err
 }
 
@@ -71,7 +60,7 @@ func (c *PacketConn) ReadFromContext(ctx context.Context, p []byte) (n int, from
 	if err != nil {
 		return 0, nil, err
 	}
-	err = c.do(ctx, t, &c.rd, "read", func() (err error) { n, from, err = c.end.ReadFrom(p); return err })
+	err = c.do(ctx, t, &c.ways.rd, "read", func() (err error) { n, from, err = c.end.ReadFrom(p); return err })
 	return n, from, err
 }
 
@@ -82,7 +71,7 @@ func (c *PacketConn) WriteTo(p []byte, to net.Addr) (n int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	err = c.do(t.ctx, t, &c.wr, "write", func() (err error) { n, err = c.end.WriteTo(p, to); return err })
+	err = c.do(t.ctx, t, &c.ways.wr, "write", func() (err error) { n, err = c.end.WriteTo(p, to); return err })
 	return n, err
 }
 
@@ -92,7 +81,7 @@ func (c *PacketConn) WriteToUDPAddrPort(p []byte, to netip.AddrPort) (n int, err
 	if err != nil {
 		return 0, err
 	}
-	err = c.do(t.ctx, t, &c.wr, "write", func() (err error) { n, err = c.end.WriteToAddrPort(p, to); return err })
+	err = c.do(t.ctx, t, &c.ways.wr, "write", func() (err error) { n, err = c.end.WriteToAddrPort(p, to); return err })
 	return n, err
 }
 
@@ -138,8 +127,8 @@ func (c *PacketConn) Close() error {
 	}
 	c.closed = true
 	err := c.end.Close()
-	c.rd.wake()
-	c.wr.wake()
+	c.ways.rd.wake()
+	c.ways.wr.wake()
 	return err
 }
 
@@ -147,13 +136,13 @@ func (c *PacketConn) Close() error {
 func (c *PacketConn) LocalAddr() net.Addr { return c.end.LocalAddr() }
 
 // SetDeadline sets both deadlines. See [Conn.SetReadDeadline].
-func (c *PacketConn) SetDeadline(d time.Time) error { return c.setDeadline(d, &c.rd, &c.wr) }
+func (c *PacketConn) SetDeadline(d time.Time) error { return c.setDeadline(d, &c.ways.rd, &c.ways.wr) }
 
 // SetReadDeadline is [Conn.SetReadDeadline] for ReadFrom.
-func (c *PacketConn) SetReadDeadline(d time.Time) error { return c.setDeadline(d, &c.rd) }
+func (c *PacketConn) SetReadDeadline(d time.Time) error { return c.setDeadline(d, &c.ways.rd) }
 
 // SetWriteDeadline is [Conn.SetReadDeadline] for WriteTo.
-func (c *PacketConn) SetWriteDeadline(d time.Time) error { return c.setDeadline(d, &c.wr) }
+func (c *PacketConn) SetWriteDeadline(d time.Time) error { return c.setDeadline(d, &c.ways.wr) }
 
 func (c *PacketConn) setDeadline(d time.Time, halves ...*half) error {
 	if err := c.loop.checkOwner("PacketConn.SetDeadline"); err != nil {

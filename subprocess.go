@@ -337,7 +337,7 @@ type stdinReady Conn
 
 func (c *stdinReady) Ready(read, write bool) {
 	if write || read {
-		c.wr.wake()
+		c.ways.wr.wake()
 	}
 	if read {
 		c.loop.schedule((*stdinBroken)(c), nil) // Ready must not close anything

@@ -203,7 +203,7 @@ func (s *TLSConn) ReadContext(ctx context.Context, p []byte) (int, error) {
 
 func (s *TLSConn) read(ctx context.Context, t *task, p []byte) (int, error) {
 	if s.reading != nil {
-		return 0, fmt.Errorf("%w: %s by %s", ErrBusy, &s.conn.rd, s.reading.GetName()) // Y2
+		return 0, fmt.Errorf("%w: %s by %s", ErrBusy, &s.conn.ways.rd, s.reading.GetName()) // Y2
 	}
 	if s.closed {
 		return 0, s.conn.failure("read", net.ErrClosed)
@@ -244,7 +244,7 @@ func (s *TLSConn) WriteContext(ctx context.Context, p []byte) (int, error) {
 
 func (s *TLSConn) write(ctx context.Context, t *task, p []byte) (written int, err error) {
 	if s.writing != nil {
-		return 0, fmt.Errorf("%w: %s by %s", ErrBusy, &s.conn.wr, s.writing.GetName())
+		return 0, fmt.Errorf("%w: %s by %s", ErrBusy, &s.conn.ways.wr, s.writing.GetName())
 	}
 	s.writing = t
 	defer func() { s.writing = nil }()

@@ -150,8 +150,6 @@ func pattern(n int) []byte {
 	return p
 }
 
-type key struct{}
-
 func TestHandler_IsATask(t *testing.T) {
 	count := 0 // no lock
 	serving(t, asynciohttp.HandlerFunc(func(ctx context.Context, w http.ResponseWriter, r *http.Request) error {

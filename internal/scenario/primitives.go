@@ -186,7 +186,7 @@ func (r *run) wants(ctx context.Context, i *Instruction) (string, error) {
 		v, err := p.Get(ctx)
 		return strconv.Itoa(v), err
 	}
-	return "", fmt.Errorf("line %d: %s is not implemented", i.Line, i.Verb)
+	panic(fmt.Sprintf("line %d: the reader knows %s and the interpreter does not", i.Line, i.Verb))
 }
 
 // refused calls do, and returns an error of the given kind if it panics as misuse does.
