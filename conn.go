@@ -117,11 +117,14 @@ func (h *half) wake() {
 // fire is the timer's. It may come late, to who waits for the next thing already (I2).
 func (h *half) fire(*future) { h.wake() }
 
+// at is when it will be d, on the loop's clock. What has passed is 1, because 0 stands for no deadline.
+func (l *EventLoop) at(d time.Time) time.Duration { return max(d.Sub(l.drv.Start()), 1) }
+
 func (h *half) setDeadline(d time.Time) {
 	h.loop.timers.remove(&h.timer)
 	h.deadline = 0
 	if !d.IsZero() {
-		h.deadline = max(d.Sub(h.loop.drv.Start()), 1)
+		h.deadline = h.loop.at(d)
 	}
 	if h.t != nil && h.t.parked {
 		h.arm()
@@ -158,7 +161,7 @@ func socketsOf(ctx context.Context, caller string) (*EventLoop, error) {
 	if l.sockets == nil {
 		s, ok := l.drv.(driver.Sockets)
 		if !ok {
-			return nil, fmt.Errorf("asyncio: %w: a loop on virtual time has no network (in %s)", errors.ErrUnsupported, caller)
+			return nil, fmt.Errorf("asyncio: %w: a loop on virtual time has no network; those of sim.Run and sim.Explore have (in %s)", errors.ErrUnsupported, caller)
 		}
 		l.sockets = s
 	}

@@ -5,18 +5,23 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"sync"
+
+	"github.com/goasyncio/asyncio/internal/driver"
 )
 
 // A DialOption is an option of [Dial]. Any goroutine may make one.
 type DialOption struct{ dialer *net.Dialer }
 
 // Dialer makes Dial use the settings of d: a local address, a resolver, how long one address family is preferred
-// to the other, a Control function. Its Timeout and Deadline count real time; use [Timeout] or a context instead.
+// to the other, a Control function. Its Timeout and Deadline count real time, but on a simulated network, where of d
+// these and LocalAddr are all that matters; use [Timeout] or a context instead.
 func Dialer(d *net.Dialer) DialOption { return DialOption{dialer: d} }
 
 // Dial connects to an address, as [net.Dial] names networks and addresses: "tcp", "udp", "unix" and their kin. Names are
 // looked up, and the addresses of both families tried side by side, by package net on a goroutine; the connection itself needs none.
+// On a host of package sim that is done on its simulated network.
 //
 // It must be called in a task, which it suspends. A cancel of that, or the end of ctx, ends the attempt and leaves nothing
 // behind. Errors are those of package net, [ErrNotInTask], [ErrNoRunningLoop] and, on virtual time, [errors.ErrUnsupported].
@@ -32,11 +37,70 @@ func Dial(ctx context.Context, network, address string, opts ...DialOption) (*Co
 			d = o.dialer
 		}
 	}
+	if n, err := l.networkOf(); n != nil || err != nil {
+		if err != nil {
+			return nil, err
+		}
+		return l.connect(ctx, n, d, network, address)
+	}
 	nc, err := openOutside(ctx, func(ctx context.Context) (net.Conn, error) { return d.DialContext(ctx, network, address) })
 	if err != nil {
 		return nil, err
 	}
 	return l.adopt(nc)
+}
+
+// networkOf returns the network of the driver's own world, nil where there is none. The calling task gives way as long as it takes to look up a
+// name there; the error is what ended that.
+func (l *EventLoop) networkOf() (driver.Network, error) {
+	n, ok := l.drv.(driver.Network)
+	if !ok {
+		return nil, nil
+	}
+	return n, l.current.yield()
+}
+
+// connect is Dial on a network of the driver's world.
+func (l *EventLoop) connect(ctx context.Context, n driver.Network, d *net.Dialer, network, address string) (*Conn, error) {
+	failed := func(addr net.Addr, err error) (*Conn, error) {
+		return nil, &net.OpError{Op: "dial", Net: network, Source: d.LocalAddr, Addr: addr, Err: err}
+	}
+	end, err := n.Dial(network, address, d.LocalAddr)
+	if err != nil {
+		return failed(nil, err)
+	}
+	c := l.newConn(end)
+	h := &c.ways.wr
+	h.verb = "connect to"
+	if d.Timeout > 0 {
+		h.deadline = l.after(d.Timeout)
+	}
+	if !d.Deadline.IsZero() {
+		if at := l.at(d.Deadline); h.deadline == 0 || at < h.deadline {
+			h.deadline = at
+		}
+	}
+	for {
+		err := end.Connect()
+		if err == driver.ErrAgain && h.expired() {
+			err = os.ErrDeadlineExceeded
+		}
+		switch err {
+		case nil:
+			h.verb, h.deadline = "write to", 0
+			return c, nil
+		case driver.ErrAgain:
+			err := h.wait(ctx, l.current)
+			if err == nil {
+				continue
+			}
+			_ = end.Abort()
+			return nil, err
+		default:
+			_ = end.Abort()
+			return failed(end.RemoteAddr(), err)
+		}
+	}
 }
 
 func enterSockets(ctx context.Context, caller string) (*EventLoop, error) {
@@ -119,6 +183,16 @@ func ListenPacket(ctx context.Context, network, address string, opts ...ListenOp
 	l, err := enterSockets(ctx, "ListenPacket")
 	if err != nil {
 		return nil, err
+	}
+	if n, err := l.networkOf(); n != nil || err != nil {
+		if err != nil {
+			return nil, err
+		}
+		end, err := n.ListenPacket(network, address)
+		if err != nil {
+			return nil, &net.OpError{Op: "listen", Net: network, Err: err}
+		}
+		return l.newPacketConn(end), nil
 	}
 	lc := listenConfig(opts)
 	nc, err := openOutside(ctx, func(ctx context.Context) (net.PacketConn, error) { return lc.ListenPacket(ctx, network, address) })

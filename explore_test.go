@@ -28,7 +28,9 @@ type explorer struct {
 // A choice is which of how many.
 type choice struct{ taken, of int }
 
-func (e *explorer) Choose(_ driver.Ready, n, _ int) int {
+func (e *explorer) Attach(driver.Loop) {}
+
+func (e *explorer) Choose(n, _ int) int {
 	if e.calm || n == 1 {
 		return 0
 	}

@@ -18,11 +18,11 @@ type ListenOption struct {
 	reusePort bool
 }
 
-// ListenConfig makes Listen use the settings of lc.
+// ListenConfig makes Listen use the settings of lc. On a simulated network there is nothing to set.
 func ListenConfig(lc *net.ListenConfig) ListenOption { return ListenOption{config: lc} }
 
 // ReusePort lets several sockets, of this program or others of the same user, listen on one address. The system
-// deals connections out among them (SO_REUSEPORT). Python: reuse_port=True.
+// deals connections out among them (SO_REUSEPORT); a simulated network refuses the second. Python: reuse_port=True.
 func ReusePort() ListenOption { return ListenOption{reusePort: true} }
 
 func listenConfig(opts []ListenOption) net.ListenConfig {
@@ -72,6 +72,16 @@ func Listen(ctx context.Context, network, address string, opts ...ListenOption) 
 	if err != nil {
 		return nil, err
 	}
+	if n, err := l.networkOf(); n != nil || err != nil {
+		if err != nil {
+			return nil, err
+		}
+		end, err := n.Listen(network, address)
+		if err != nil {
+			return nil, &net.OpError{Op: "listen", Net: network, Err: err}
+		}
+		return l.newListener(end), nil
+	}
 	lc := listenConfig(opts)
 	nl, err := openOutside(ctx, func(ctx context.Context) (net.Listener, error) { return lc.Listen(ctx, network, address) })
 	if err != nil {
@@ -102,10 +112,14 @@ func (l *EventLoop) adoptListener(nl net.Listener) (*Listener, error) {
 	if err != nil {
 		return nil, &net.OpError{Op: "listen", Net: addr.Network(), Addr: addr, Err: err}
 	}
+	return l.newListener(end), nil
+}
+
+func (l *EventLoop) newListener(end driver.Listener) *Listener {
 	ln := &Listener{loop: l, end: end}
-	ln.rd = half{loop: l, verb: "accept at", addr: addr}
+	ln.rd = half{loop: l, verb: "accept at", addr: end.LocalAddr()}
 	end.Notify((*listenerReady)(ln))
-	return ln, nil
+	return ln
 }
 
 type listenerReady Listener

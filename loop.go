@@ -56,6 +56,7 @@ type EventLoop struct {
 	halted   bool // the run is over, mid-iteration if need be
 	goexit   bool // because something called runtime.Goexit
 	stalled  bool // because nothing can happen any more
+	killed   bool // because the driver said so; there is no other run
 
 	waiters      *waiter // that are in no queue, to be used again
 	spareWaiters int     // how many
@@ -153,6 +154,9 @@ func NewEventLoop(ctx context.Context, opts ...LoopOption) *EventLoop {
 	}
 	l := &EventLoop{drv: d}
 	l.chooser, _ = d.(driver.Chooser)
+	if l.chooser != nil {
+		l.chooser.Attach((*driven)(l))
+	}
 	l.observer, _ = d.(driver.Observer)
 	l.ctx = &loopContext{Context: ctx, loop: l}
 	l.rootDone = ctx.Done()
@@ -179,6 +183,10 @@ func (l *EventLoop) Context() context.Context { return l.ctx }
 // Any goroutine may call it.
 func (l *EventLoop) Time() time.Duration { return l.drv.Now() }
 
+// Now is the wall-clock time of the loop's world: the machine's, or that of a simulated host, whose clock may drift and be set.
+// Deadlines that are given as a [time.Time] are on this scale. Any goroutine may call it. Python: time.time().
+func (l *EventLoop) Now() time.Time { return l.drv.Wall() }
+
 // IsRunning reports whether the loop is running. Any goroutine may call it.
 func (l *EventLoop) IsRunning() bool { return l.running.Load() }
 
@@ -204,6 +212,9 @@ func (l *EventLoop) Stop() {
 func (l *EventLoop) RunForever() error {
 	if l.closed.Load() || l.closing.Load() {
 		return fmt.Errorf("%w (in RunForever)", ErrLoopClosed)
+	}
+	if l.killed {
+		return fmt.Errorf("%w: its host has crashed", ErrLoopStopped)
 	}
 	if !l.running.CompareAndSwap(false, true) {
 		return fmt.Errorf("%w: a task that needs another run can await it, or hand it to a goroutine with ToThread", ErrLoopRunning)
@@ -330,9 +341,13 @@ func (l *EventLoop) park() bool {
 		err = l.drv.Wait(until)
 	}
 	l.guard.Store(guard)
-	if errors.Is(err, driver.ErrStalled) {
+	switch {
+	case err == nil:
+	case errors.Is(err, driver.ErrKilled):
+		l.killed = true
+	case errors.Is(err, driver.ErrStalled):
 		l.stalled = true
-	} else if err != nil {
+	default:
 		panic(fmt.Errorf("asyncio: waiting for events: %w", err))
 	}
 	return err == nil
@@ -358,8 +373,8 @@ func (l *EventLoop) poll(now time.Duration) {
 
 // next takes the callback to run next off the queue.
 func (l *EventLoop) next() entry {
-	if l.chooser != nil && !l.chosen {
-		l.choose()
+	if l.chooser != nil && !l.chosen && !l.killed && !l.choose() {
+		return entry{cb: nothing{}}
 	}
 	l.chosen = false
 	l.todo--
@@ -367,8 +382,12 @@ func (l *EventLoop) next() entry {
 }
 
 // choose has the chooser pick the callback to run next, and brings it forward. A stop ends the run with the
-// iteration (L4), so nothing is held over then.
-func (l *EventLoop) choose() {
+// iteration (L4), so nothing is held over then. It reports false if the run is over.
+func (l *EventLoop) choose() bool {
+	if l.modes.Load() != 0 {
+		l.endStep(nil)
+		l.step.waits() // the driver may have others run
+	}
 	if l.guard.Load() != 0 { // the goroutine we are on is not foreign, whoever had control before
 		l.guard.Store(goroutineID())
 	}
@@ -376,7 +395,11 @@ func (l *EventLoop) choose() {
 	if l.stopping {
 		n = l.todo
 	}
-	k := l.chooser.Choose(&l.ready, l.todo, n)
+	k := l.chooser.Choose(l.todo, n)
+	if k == driver.Killed {
+		l.killed, l.halted, l.todo = true, true, 0
+		return false
+	}
 	if k >= l.todo {
 		if l.observer != nil {
 			l.observer.BeginIteration()
@@ -388,7 +411,13 @@ func (l *EventLoop) choose() {
 	if k > 0 {
 		l.ready.bringForward(k)
 	}
+	return true
 }
+
+// nothing stands for the callback that is not run because the run is over.
+type nothing struct{}
+
+func (nothing) fire(*future) {}
 
 // putBack undoes next.
 func (l *EventLoop) putBack(e entry) {

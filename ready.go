@@ -87,14 +87,15 @@ func (q *readyQueue) sift(dropped *readyQueue) {
 	}
 }
 
-// The queue as a [driver.Chooser] sees it.
-
-func (q *readyQueue) Len() int { return q.n }
-
 func (q *readyQueue) at(i int) callback { return q.buf[(q.head+i)&(len(q.buf)-1)].cb }
 
-func (q *readyQueue) Task(i int) (_ any, resumes bool) {
-	switch cb := q.at(i).(type) {
+// driven is a loop as its driver sees it: a [driver.Loop].
+type driven EventLoop
+
+func (l *driven) Len() int { return l.ready.n }
+
+func (l *driven) Task(i int) (_ any, resumes bool) {
+	switch cb := l.ready.at(i).(type) {
 	case *task:
 		return cb.self, true
 	case *sleepTimer:
@@ -104,8 +105,8 @@ func (q *readyQueue) Task(i int) (_ any, resumes bool) {
 }
 
 // Name leaves out what differs from run to run or from machine to machine, addresses and directories.
-func (q *readyQueue) Name(i int) string {
-	switch cb := q.at(i).(type) {
+func (l *driven) Name(i int) string {
+	switch cb := l.ready.at(i).(type) {
 	case *task:
 		return cb.GetName()
 	case *sleepTimer:
@@ -130,6 +131,13 @@ func (q *readyQueue) Name(i int) string {
 		name, _, _ := strings.Cut(strings.TrimPrefix(fmt.Sprintf("%T", cb), "*asyncio."), "[")
 		return name
 	}
+}
+
+// Do opens the loop for fn, on whatever goroutine it is called.
+func (l *driven) Do(fn func()) {
+	guard := l.guard.Swap(0)
+	defer l.guard.Store(guard)
+	fn()
 }
 
 func functionName(fn any) string {

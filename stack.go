@@ -134,6 +134,7 @@ func (*groupChild) quick()    {}
 func (*selecting) quick()     {}
 func (*selectTimeout) quick() {}
 func (*half) quick()          {}
+func (nothing) quick()        {}
 
 func (*shield[T]) quick()            {}
 func (*shieldOuter[T]) quick()       {}

@@ -11,7 +11,6 @@ import (
 	"unicode"
 
 	"github.com/goasyncio/asyncio"
-	"github.com/goasyncio/asyncio/internal/driver"
 )
 
 // TB is what of [testing.TB] is needed here; package testing has no place in a program.
@@ -119,7 +118,8 @@ type exploration struct {
 	file     string
 	stopAt   int
 
-	steps  int // of the first run, in order
+	steps  int  // of the first run, in order
+	faults bool // there are some that can happen
 	report Report
 }
 
@@ -389,7 +389,7 @@ func (x *exploration) replay(file string) *Failure {
 	if err != nil {
 		return &Failure{Err: err}
 	}
-	r := &replay{devs: s.devs, strict: true}
+	r := newReplay(s.devs, true)
 	o := x.play(plan{seed: s.seed, traced: true, stopAt: x.stopAt, strategy: func(*world) strategy { return r }})
 	if misfit := r.finish(s, o.w.step, o.w.tracer.hash(s.steps)); misfit != nil && (o.err == nil || r.mismatch != nil) {
 		return &Failure{Err: misfit, Seed: s.seed}
@@ -411,7 +411,8 @@ type plan struct {
 	seed     uint64
 	strategy func(*world) strategy
 	traced   bool
-	lists    bool // the tasks that could be cancelled are noted
+	cancels  bool // the tasks that could be cancelled are noted,
+	lists    bool // and the faults that could happen
 	stopAt   int
 }
 
@@ -428,7 +429,8 @@ var errTestFailed = errors.New("t.Error or t.Fail was called")
 
 // play makes a run. It has a goroutine of its own because t.FailNow in a task exits it.
 func (x *exploration) play(p plan) *outcome {
-	w := &world{Virtual: driver.NewVirtual(), seed: p.seed, limits: x.limits, cancels: x.cancels || p.lists, stopAt: p.stopAt, idleAt: -1}
+	w := newWorld(p.seed, x.limits)
+	w.cancels, w.lists, w.stopAt = x.cancels || p.cancels, p.lists, p.stopAt
 	if p.traced {
 		w.tracer = new(tracer)
 	}
@@ -449,13 +451,14 @@ func (x *exploration) play(p plan) *outcome {
 
 // run makes the run of w.
 func (x *exploration) run(w *world) error {
-	runner := asyncio.NewRunner(context.WithValue(context.Background(), worldKey{}, w), asyncio.LoopFactory(w.newLoop))
+	runner := w.main.runner
 	l, err := runner.GetLoop()
 	if err != nil {
 		return err
 	}
 	defer func() {
 		w.over = true
+		w.killAll()
 		_ = l.Close()
 	}()
 	main := asyncio.CreateTask(l.Context(), asyncio.Do(x.program), asyncio.Name("main"))
@@ -477,20 +480,36 @@ func (x *exploration) run(w *world) error {
 	if err != nil {
 		return fmt.Errorf("while the tasks that main had left were ended: %w", err)
 	}
+	w.killAll()
 	for _, c := range w.atEnd {
 		if err := c.run(); err != nil {
 			return err
 		}
 	}
+	for _, h := range w.hosts {
+		if h.err != nil && !h.known {
+			return fmt.Errorf("the program of host %s ended with an error that nobody asked for: %w", h.name, h.err)
+		}
+	}
 	return nil
+}
+
+// killAll ends the lives of all hosts but main's.
+func (w *world) killAll() {
+	for _, h := range w.hosts[1:] {
+		h.Kill()
+	}
 }
 
 // settle is what is left to do after the last step.
 func (w *world) settle() {
-	if w.ready != nil && w.tracer != nil {
-		w.tracer.endStep(w)
-	}
-	if !w.over {
-		w.check()
+	if w.made {
+		w.made = false
+		if w.tracer != nil {
+			w.tracer.endStep(w)
+		}
+		if !w.over {
+			w.check()
+		}
 	}
 }

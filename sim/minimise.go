@@ -76,6 +76,17 @@ func (m *minimiser) shrink(devs []deviation) (_ []deviation, minimal bool) {
 	if without, ok := m.try(nil); ok {
 		return without, true
 	}
+	// Most failures need only faults or only an order.
+	isFault := func(d deviation) bool { return d.fault != nil }
+	faults := slices.DeleteFunc(slices.Clone(devs), func(d deviation) bool { return !isFault(d) })
+	order := slices.DeleteFunc(slices.Clone(devs), isFault)
+	if len(faults) > 0 && len(order) > 0 {
+		if made, ok := m.try(faults); ok {
+			devs = made
+		} else if made, ok := m.try(order); ok {
+			devs = made
+		}
+	}
 	for size := (len(devs) + 1) / 2; size >= 1 && !m.spent(); {
 		smaller := false
 		for from := 0; from < len(devs) && !m.spent(); {
@@ -98,9 +109,10 @@ func (m *minimiser) shrink(devs []deviation) (_ []deviation, minimal bool) {
 
 // fewest is M3: it looks for a schedule with fewer deviations than devs.
 func (m *minimiser) fewest(devs []deviation) (_ []deviation, proven bool) {
-	cancels := slices.ContainsFunc(devs, func(d deviation) bool { return d.pick == 0 })
+	cancels := slices.ContainsFunc(devs, func(d deviation) bool { return d.cancel != nil })
+	faults := slices.ContainsFunc(devs, func(d deviation) bool { return d.fault != nil })
 	var found []deviation
-	all := m.x.enumerate(m.seed, len(devs)-1, cancels, func(o *outcome) bool {
+	all := m.x.enumerate(m.seed, len(devs)-1, cancels, faults, func(o *outcome) bool {
 		m.runs++
 		m.steps += o.w.step
 		if o.err != nil && kind(o.err) == m.kind {
@@ -117,7 +129,7 @@ func (m *minimiser) fewest(devs []deviation) (_ []deviation, proven bool) {
 
 // follow makes the run of a schedule (P4).
 func (x *exploration) follow(seed uint64, devs []deviation, traced bool) *outcome {
-	return x.play(plan{seed: seed, traced: traced, strategy: func(*world) strategy { return &replay{devs: devs} }})
+	return x.play(plan{seed: seed, traced: traced, strategy: func(*world) strategy { return newReplay(devs, false) }})
 }
 
 // explain makes a Failure of a run that failed.
@@ -223,7 +235,7 @@ func (n *node) devs() []deviation {
 //
 //	N1 A schedule's children have its deviations and one behind the last (in the order of P1). Up to there a child's run is its
 //	   parent's, so what could be picked is known from that. Each schedule is the child of one: itself without its last deviation.
-func (x *exploration) enumerate(seed uint64, bound int, cancels bool, each func(*outcome) bool, left func() int) coverage {
+func (x *exploration) enumerate(seed uint64, bound int, cancels, faults bool, each func(*outcome) bool, left func() int) coverage {
 	queue := []*node{{}}
 	c := coverage{depth: math.MaxInt, whole: true}
 	undone := func(depth int) { c.depth = min(c.depth, depth-1) }
@@ -236,7 +248,7 @@ func (x *exploration) enumerate(seed uint64, bound int, cancels bool, each func(
 			break
 		}
 		devs := n.devs()
-		o := x.play(plan{seed: seed, lists: cancels, strategy: func(*world) strategy { return &replay{devs: devs} }})
+		o := x.play(plan{seed: seed, cancels: cancels, lists: faults, strategy: func(*world) strategy { return newReplay(devs, false) }})
 		c.runs++
 		if !each(o) {
 			undone(n.depth)
@@ -264,7 +276,17 @@ func (x *exploration) enumerate(seed uint64, bound int, cancels bool, each func(
 // children is the sequence of the deviations that can follow those of n, whose run w is.
 func (w *world) children(n *node, cancels bool) func(func(deviation) bool) {
 	return func(yield func(deviation) bool) {
-		for step := max(n.dev.step, 1); step <= len(w.widths); step++ {
+		asked := w.asked
+		for len(asked) > 0 && asked[0].step < n.dev.step {
+			asked = asked[1:]
+		}
+		if n.dev.fault != nil {
+			for len(asked) > 0 && *asked[0].fault != *n.dev.fault {
+				asked = asked[1:]
+			}
+			asked = asked[min(1, len(asked)):]
+		}
+		for step := n.dev.step; step <= len(w.width); step++ {
 			if step > n.dev.step && cancels && !w.injected {
 				for _, t := range w.live[step-1] {
 					if !yield(deviation{step: step, cancel: &t}) {
@@ -272,11 +294,15 @@ func (w *world) children(n *node, cancels bool) func(func(deviation) bool) {
 					}
 				}
 			}
-			if step == n.dev.step && n.dev.pick > 0 {
-				continue
+			if step > n.dev.step || n.dev.cancel != nil {
+				for k := 1; step > 0 && k < int(w.width[step-1]); k++ {
+					if !yield(deviation{step: step, pick: k}) {
+						return
+					}
+				}
 			}
-			for k := 1; k < int(w.widths[step-1]); k++ {
-				if !yield(deviation{step: step, pick: k}) {
+			for ; len(asked) > 0 && asked[0].step == step; asked = asked[1:] {
+				if !yield(asked[0]) {
 					return
 				}
 			}
@@ -291,9 +317,10 @@ func (x *exploration) exhaust() *Failure {
 		return f
 	}
 	var failed *outcome
-	c := x.enumerate(x.seed, x.strategy.bound, x.cancels, func(o *outcome) bool {
+	c := x.enumerate(x.seed, x.strategy.bound, x.cancels, true, func(o *outcome) bool {
 		x.report.Runs++
 		x.report.Steps += o.w.step
+		x.faults = x.faults || len(o.w.asked) > 0
 		if o.err != nil {
 			failed = o
 		}
@@ -315,6 +342,9 @@ func (x *exploration) exhaust() *Failure {
 	}
 	if x.cancels {
 		what += "; a cancel of a task counts as a deviation"
+	}
+	if x.faults {
+		what += "; a fault counts as a deviation"
 	}
 	x.report.Coverage = fmt.Sprintf("%d runs, %d steps: %s", x.report.Runs, x.report.Steps, what)
 	return nil

@@ -12,10 +12,12 @@ import (
 
 // What a schedule is, and what the bytes of its file mean.
 //
-//	P1 A schedule is a set of deviations: everything not named in it runs first in, first out. A deviation is
+//	P1 A schedule is a set of deviations: everything not named in it runs first in, first out, without faults. A deviation is
 //	   at a step, which is a callback counted from 1 (W1). "cancel" cancels a task before the step; "step" runs, as
-//	   that step, the callback that is k-th oldest of the n that are ready, counted from 0, instead of the
-//	   oldest. Of each kind there is at most one at a step, a cancel before a pick, at most one cancel in all.
+//	   that step, the callback that is k-th of the n that are ready, counted from 0 as W6 says, instead of the
+//	   first. "fault" has a fault happen in the step or between it and the next: the one that is asked for by that name for
+//	   the nth time, counted from 1. Of the first two there is at most one at a step, a cancel before a pick before faults, and at
+//	   most one cancel in all.
 //	P2 Seed and schedule determine the run (W2): the same program makes the same steps.
 //	P3 Replaying draws no random number of a strategy. A file is replayed to the letter: if at a
 //	   deviation another number of callbacks is ready, or others than were, or the task is not there, or the run ends
@@ -31,6 +33,7 @@ import (
 //	   failure "main returned an error: …"            and why, on one line
 //	   cancel 12 "writer" 0                           before step 12: the first task alive of that name
 //	   step 41 3/7 "writer" not "reader"              of 7 the one 3rd after the oldest, writer, not reader
+//	   fault 57 "crash of node2" 4                    the fourth time that was asked
 //	   end
 //
 //	   Lines that begin with # say something to people. Deviations are in the order of their steps.
@@ -45,11 +48,18 @@ type schedule struct {
 	devs    []deviation
 }
 
-// A deviation is one of P1. Either pick is positive or cancel is set.
+// A deviation is one of P1: pick is positive, or cancel or fault is set.
 type deviation struct {
 	step, pick int
 	cancel     *target
+	fault      *fault
 	*recorded  // of a pick, once it has been made in a run with a trace
+}
+
+// A fault is the nth time that one of that name is asked for.
+type fault struct {
+	what string
+	nth  int
 }
 
 // recorded is what a pick was when it was made.
@@ -58,9 +68,19 @@ type recorded struct {
 	chosen, first string
 }
 
-// before is the order of P1.
+// before is the order of P1. Faults at one step have none.
 func (d deviation) before(e deviation) bool {
-	return d.step < e.step || d.step == e.step && d.pick == 0 && e.pick > 0
+	return d.step < e.step || d.step == e.step && (d.rank() < e.rank() || d.fault != nil && e.fault != nil)
+}
+
+func (d deviation) rank() int {
+	switch {
+	case d.cancel != nil:
+		return 0
+	case d.fault == nil:
+		return 1
+	}
+	return 2
 }
 
 // ErrIncompatible says that a recorded schedule is of another program than the one that is run: the code has changed.
@@ -76,9 +96,12 @@ func (s *schedule) String() string {
 	}
 	fmt.Fprintf(&b, "test %q\nseed %d\nsteps %d\ntrace %016x\nfailure %q\n", s.test, s.seed, s.steps, s.trace, s.failure)
 	for _, d := range s.devs {
-		if d.pick == 0 {
+		switch {
+		case d.cancel != nil:
 			fmt.Fprintf(&b, "cancel %d %q %d\n", d.step, d.cancel.task, d.cancel.nth)
-		} else {
+		case d.fault != nil:
+			fmt.Fprintf(&b, "fault %d %q %d\n", d.step, d.fault.what, d.fault.nth)
+		default:
 			fmt.Fprintf(&b, "step %d %d/%d %q not %q\n", d.step, d.pick, d.of, d.chosen, d.first)
 		}
 	}
@@ -130,8 +153,14 @@ func parseSchedule(text string) (*schedule, error) {
 			if err == nil && (d.cancel.task == "" || d.cancel.nth < 0) {
 				err = errors.New("no task is named")
 			}
-			if slices.ContainsFunc(s.devs, func(d deviation) bool { return d.pick == 0 }) {
+			if slices.ContainsFunc(s.devs, func(d deviation) bool { return d.cancel != nil }) {
 				err = errors.New("there is another cancel")
+			}
+		case "fault":
+			d.fault = new(fault)
+			_, err = fmt.Sscanf(rest, "%d %q %d", &d.step, &d.fault.what, &d.fault.nth)
+			if err == nil && (d.fault.what == "" || d.fault.nth < 1) {
+				err = errors.New("no fault is named")
 			}
 		case "step":
 			d.recorded = new(recorded)
@@ -147,8 +176,8 @@ func parseSchedule(text string) (*schedule, error) {
 		if err != nil {
 			return bad("%v in %q", err, line)
 		}
-		if word == "cancel" || word == "step" {
-			if d.step < 1 || len(s.devs) > 0 && !s.devs[len(s.devs)-1].before(d) {
+		if word == "cancel" || word == "step" || word == "fault" {
+			if d.step < 1 && (d.step < 0 || d.fault == nil) || len(s.devs) > 0 && !s.devs[len(s.devs)-1].before(d) {
 				return bad("step %d is out of order", d.step)
 			}
 			s.devs = append(s.devs, d)
@@ -195,7 +224,10 @@ func explainDeviations(devs []deviation) string {
 }
 
 func (d deviation) String() string {
-	if d.pick == 0 {
+	if d.fault != nil {
+		return fmt.Sprintf("at step %d there was a fault: %s", d.step, d.fault.what)
+	}
+	if d.cancel != nil {
 		which := ""
 		if d.cancel.nth > 0 {
 			which = fmt.Sprintf(" (number %d of that name)", d.cancel.nth+1)
@@ -212,10 +244,26 @@ func quote(name string) string { return "'" + name + "'" }
 
 // A replay follows a schedule.
 type replay struct {
-	devs     []deviation
+	devs     []deviation // cancels and picks
 	pos      int
-	strict   bool  // P3; otherwise P4
-	mismatch error // under P3
+	faults   map[fault]int // the step at which each happens
+	strict   bool          // P3; otherwise P4
+	mismatch error         // under P3
+}
+
+func newReplay(devs []deviation, strict bool) *replay {
+	r := &replay{strict: strict}
+	for _, d := range devs {
+		if d.fault == nil {
+			r.devs = append(r.devs, d)
+			continue
+		}
+		if r.faults == nil {
+			r.faults = make(map[fault]int)
+		}
+		r.faults[*d.fault] = d.step
+	}
+	return r
 }
 
 func (r *replay) cancel(w *world) (target, bool) {
@@ -226,10 +274,10 @@ func (r *replay) cancel(w *world) (target, bool) {
 			r.refuse(w, fmt.Errorf("at step %d it has %d ready, and there was one", d.step, d.of))
 		}
 	}
-	if r.pos < len(r.devs) && r.devs[r.pos].step == w.step && r.devs[r.pos].pick == 0 {
+	if r.pos < len(r.devs) && r.devs[r.pos].step == w.step && r.devs[r.pos].cancel != nil {
 		t := *r.devs[r.pos].cancel
 		r.pos++
-		if r.strict && w.find(t) == nil {
+		if _, found := w.find(t); r.strict && !found {
 			r.refuse(w, fmt.Errorf("before step %d task %s is to be cancelled, and it is not there", w.step, quote(t.task)))
 		}
 		return t, true
@@ -237,16 +285,16 @@ func (r *replay) cancel(w *world) (target, bool) {
 	return target{}, false
 }
 
-func (r *replay) pick(w *world, _, n int) int {
+func (r *replay) pick(w *world, n int) int {
 	if r.pos == len(r.devs) || r.devs[r.pos].step != w.step {
 		return 0
 	}
 	d := r.devs[r.pos]
 	r.pos++
-	if r.strict && (n != d.of || w.ready.Name(d.pick) != d.chosen || w.ready.Name(0) != d.first) {
+	if r.strict && (n != d.of || w.readyName(d.pick) != d.chosen || w.readyName(0) != d.first) {
 		now := make([]string, n)
 		for i := range now {
-			now[i] = quote(w.ready.Name(i))
+			now[i] = quote(w.readyName(i))
 		}
 		r.refuse(w, fmt.Errorf("at step %d it has %d ready, %s the oldest and %s number %d; now there are %s",
 			d.step, d.of, quote(d.first), quote(d.chosen), d.pick, strings.Join(now, ", ")))
@@ -258,6 +306,18 @@ func (r *replay) pick(w *world, _, n int) int {
 	return d.pick
 }
 
+func (r *replay) fault(w *world, f deviation, _ float64) bool {
+	step, ok := r.faults[*f.fault]
+	if !ok {
+		return false
+	}
+	delete(r.faults, *f.fault)
+	if r.strict && step != f.step {
+		r.refuse(w, fmt.Errorf("the fault %s is at step %d, and was at step %d", quote(f.fault.what), f.step, step))
+	}
+	return true
+}
+
 func (r *replay) refuse(w *world, why error) {
 	if r.mismatch == nil {
 		r.mismatch = fmt.Errorf("%w, which has changed since it was recorded: %w", ErrIncompatible, why)
@@ -267,12 +327,21 @@ func (r *replay) refuse(w *world, why error) {
 
 // finish is the rest of P3, after the run.
 func (r *replay) finish(s *schedule, steps int, trace uint64) error {
+	missing := -1
+	if r.pos < len(r.devs) {
+		missing = r.devs[r.pos].step
+	}
+	for _, step := range r.faults {
+		if missing < 0 || step < missing {
+			missing = step
+		}
+	}
 	switch {
 	case r.mismatch != nil:
 		return r.mismatch
-	case r.pos < len(r.devs):
+	case missing >= 0:
 		return fmt.Errorf("%w, which has changed since it was recorded: it ends after %d steps, and the schedule has something at step %d",
-			ErrIncompatible, steps, r.devs[r.pos].step)
+			ErrIncompatible, steps, missing)
 	case steps < s.steps || trace != s.trace:
 		return fmt.Errorf("%w, which has changed since it was recorded: the schedule can be followed, but the first %d steps are not those that were recorded",
 			ErrIncompatible, s.steps)

@@ -8,18 +8,22 @@ import (
 
 // A strategy decides what is run where several callbacks are ready.
 type strategy interface {
-	// pick returns which of the first n of w.ready is next, n > 1; see driver.Chooser.
-	pick(w *world, todo, n int) int
+	// pick returns which of the n that are ready (W6) is next, n > 1.
+	pick(w *world, n int) int
 
 	// cancel is asked before each step whether a task is to be cancelled, and which.
 	cancel(w *world) (target, bool)
+
+	// fault is asked whether a fault of the probability p happens.
+	fault(w *world, f deviation, p float64) bool
 }
 
 // fifo is what production does.
 type fifo struct{}
 
-func (fifo) pick(*world, int, int) int    { return 0 }
-func (fifo) cancel(*world) (target, bool) { return target{}, false }
+func (fifo) pick(*world, int) int                  { return 0 }
+func (fifo) cancel(*world) (target, bool)          { return target{}, false }
+func (fifo) fault(*world, deviation, float64) bool { return false }
 
 // A randomCancel cancels a random task before a random step.
 type randomCancel struct {
@@ -44,13 +48,29 @@ func (c randomCancel) cancel(w *world) (target, bool) {
 	return all[c.rng.IntN(len(all))], true
 }
 
+// randomFaults has each fault happen with its probability, by a stream of its own (W3).
+type randomFaults struct{ streams map[string]*rand.Rand }
+
+func (r *randomFaults) fault(w *world, f deviation, p float64) bool {
+	rng := r.streams[f.fault.what]
+	if rng == nil {
+		if r.streams == nil {
+			r.streams = make(map[string]*rand.Rand)
+		}
+		rng = w.stream("fault " + f.fault.what)
+		r.streams[f.fault.what] = rng
+	}
+	return rng.Float64() < p
+}
+
 // random picks each of what is ready with the same probability.
 type random struct {
 	randomCancel
+	randomFaults
 	rng *rand.Rand
 }
 
-func (r *random) pick(_ *world, _, n int) int { return r.rng.IntN(n) }
+func (r *random) pick(_ *world, n int) int { return r.rng.IntN(n) }
 
 // pct is the algorithm of Burckhardt, Kothari, Musuvathi and Nagarakatte, "A Randomized Scheduler with Probabilistic
 // Guarantees of Finding Bugs" (2010). Tasks have random priorities, and the ready task with the highest runs, but
@@ -61,6 +81,7 @@ func (r *random) pick(_ *world, _, n int) int { return r.rng.IntN(n) }
 // waiting for another in a loop, which the guarantee leaves out.
 type pct struct {
 	randomCancel
+	randomFaults
 	rng      *rand.Rand
 	falls    map[int]bool // steps
 	priority map[any]int64
@@ -94,7 +115,7 @@ func (p *pct) of(task any) int64 {
 func (p *pct) highest(w *world, n int) (best int, who any) {
 	most := int64(math.MinInt64)
 	for i := range n {
-		task, _ := w.ready.Task(i)
+		task := w.readyTask(i)
 		if v := p.of(task); v > most {
 			best, who, most = i, task, v
 		}
@@ -102,7 +123,7 @@ func (p *pct) highest(w *world, n int) (best int, who any) {
 	return best, who
 }
 
-func (p *pct) pick(w *world, _, n int) int {
+func (p *pct) pick(w *world, n int) int {
 	best, who := p.highest(w, n)
 	if who == p.last {
 		p.row++
@@ -124,13 +145,21 @@ type tape struct {
 	bytes []byte
 }
 
-func (t *tape) pick(_ *world, _, n int) int {
+func (t *tape) pick(_ *world, n int) int { return int(t.next()) % n }
+
+// fault takes a byte too: it happens if that is not zero and within its probability.
+func (t *tape) fault(_ *world, _ deviation, p float64) bool {
+	b := t.next()
+	return b > 0 && float64(b) <= max(1, 255*p)
+}
+
+func (t *tape) next() byte {
 	if len(t.bytes) == 0 {
 		return 0
 	}
-	k := int(t.bytes[0]) % n
+	b := t.bytes[0]
 	t.bytes = t.bytes[1:]
-	return k
+	return b
 }
 
 // A Strategy says which schedules an exploration runs. Make one with [Random], [PCT], [Exhaustive] or [Tape]. Any goroutine
@@ -183,7 +212,7 @@ func Exhaustive(bound int) Strategy {
 }
 
 // Tape takes each choice from a byte of the input of a fuzz test: at the i-th place where several callbacks are ready, the
-// one whose number is the byte, modulo how many there are. When it is used up the rest runs in order. So go test -fuzz searches
+// one whose number is the byte, modulo how many there are; a byte also decides on each [Fault]. When it is used up the rest runs in order. So go test -fuzz searches
 // schedules by the code that they reach.
 //
 //	func FuzzTransfer(f *testing.F) {

@@ -15,41 +15,33 @@ import (
 // A tracer notes what each step of a run is. It costs too much to be always on: a run that is to be explained is
 // replayed with one (W2).
 type tracer struct {
-	steps  []event
-	hashes []uint64 // after each step (P6)
-
-	// causes says for each callback in the ready queue which step made it ready, 0 for time and
-	// whatever else is not a step.
-	causes  []int
-	outside bool // what becomes ready now is not the last step's doing
-	task    asyncio.AnyTask
+	steps  []stepTaken
+	hashes []uint64        // after each step (P6)
+	task   asyncio.AnyTask // that the last step went on with
 }
 
-// An event is one step.
-type event struct {
+// A stepTaken is one step.
+type stepTaken struct {
 	name   string
 	first  string // the oldest, if that was another
 	at     time.Duration
 	cause  int // the step that made it ready, 0 if none did
 	after  string
-	cancel string // the task that was cancelled before it
-}
-
-// cause notes that what has become ready is the doing of a step.
-func (t *tracer) cause(ready, step int) {
-	if t.outside {
-		step = 0
-	}
-	for len(t.causes) < ready {
-		t.causes = append(t.causes, step)
-	}
+	cancel string   // the task that was cancelled before it
+	faults []string // that happened in it, or behind it
 }
 
 // endStep notes where the last step has left its task.
 func (t *tracer) endStep(w *world) {
-	t.cause(w.ready.Len(), w.step)
-	t.outside = false
-	if t.task == nil || len(t.steps) == 0 {
+	if l := w.turn; l.state != gone {
+		if l.outside {
+			l.note(0)
+		} else {
+			l.note(w.step)
+		}
+		l.outside = false
+	}
+	if t.task == nil {
 		return
 	}
 	task := t.task
@@ -61,28 +53,27 @@ func (t *tracer) endStep(w *world) {
 	case task.Done():
 		e.after = "ends"
 	default:
-		e.after = waitsAt(task.GetStack())
+		w.turn.do(func() { e.after = waitsAt(task.GetStack()) })
 	}
 }
 
-func (t *tracer) beginStep(w *world, k, n int) {
-	if k >= n {
-		k = 0
-	}
-	e := event{name: w.ready.Name(k), at: w.now}
+// beginStep notes that the step is callback i of l, the k-th of n that are ready.
+func (t *tracer) beginStep(w *world, l *life, i, k, n int) {
+	e := stepTaken{name: w.readyName(k), at: w.now}
 	if k > 0 {
-		e.first = w.ready.Name(0)
+		e.first = w.readyName(0)
 		w.devs[len(w.devs)-1].recorded = &recorded{n, e.name, e.first}
 	}
-	for i := len(w.devs) - 1; i >= 0 && w.devs[i].step == w.step; i-- {
-		if c := w.devs[i].cancel; c != nil {
+	for d := len(w.devs) - 1; d >= 0 && w.devs[d].step == w.step; d-- {
+		if c := w.devs[d].cancel; c != nil {
 			e.cancel = c.task
 		}
 	}
-	t.cause(w.ready.Len(), 0) // by the world's own cancel
-	e.cause = t.causes[k]
-	t.causes = append(t.causes[:k], t.causes[k+1:]...)
-	if task, resumes := w.ready.Task(k); resumes {
+	l.note(0) // by the world's own cancel
+	e.cause = l.causes[i]
+	l.causes = append(l.causes[:i], l.causes[i+1:]...)
+	l.outside = false
+	if task, resumes := l.loop.Task(i); resumes {
 		t.task = task.(asyncio.AnyTask)
 	}
 	t.steps = append(t.steps, e)
@@ -92,6 +83,13 @@ func (t *tracer) beginStep(w *world, k, n int) {
 	}
 	_, _ = h.Write([]byte(e.name + "\x00" + strconv.FormatInt(int64(e.at), 10) + "\n"))
 	t.hashes = append(t.hashes, h.Sum64())
+}
+
+// fault notes that one has happened.
+func (t *tracer) fault(what string) {
+	if n := len(t.steps); n > 0 {
+		t.steps[n-1].faults = append(t.steps[n-1].faults, what)
+	}
 }
 
 // hash is the hash after so many steps, 0 if there were fewer.
@@ -126,7 +124,7 @@ func (t *tracer) line(i int) string {
 	return t.steps[i].String()
 }
 
-func (e event) String() string {
+func (e stepTaken) String() string {
 	return strings.TrimRight(fmt.Sprintf("%-10v %-20s %-48s", e.at, e.name, e.after), " ")
 }
 
@@ -140,7 +138,7 @@ func (t *tracer) text() string {
 	fmt.Fprintf(&b, "%6s  %-10s %-20s %-52s  %s\n", "step", "time", "what", "then it", "because of")
 	skipped := 0
 	for i, e := range t.steps {
-		if i < from && e.first == "" && e.cancel == "" {
+		if i < from && e.first == "" && e.cancel == "" && len(e.faults) == 0 {
 			skipped++
 			continue
 		}
@@ -166,6 +164,9 @@ func (t *tracer) text() string {
 			why += ", before " + quote(e.first)
 		}
 		fmt.Fprintf(&b, "%6s  %-10v %-20s %-52s  %s\n", mark+strconv.Itoa(i+1), e.at, e.name, e.after, why)
+		for _, what := range e.faults {
+			fmt.Fprintf(&b, "%6s  %-10v fault: %s\n", "*", e.at, what)
+		}
 	}
 	return b.String()
 }

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"container/heap"
 	"context"
 	"errors"
 	"fmt"
@@ -16,50 +17,80 @@ import (
 	"github.com/goasyncio/asyncio/internal/driver"
 )
 
-// A world is the driver of one run: the one place for every choice.
+// A world is one run: the one place for every choice, for the loops of all its hosts.
 //
-//	W1 A step is one callback that the loop runs. Steps are counted from 1, and before each the world is
-//	   asked (Choose). Between two steps it, and nothing else, acts: it looks at what the last step did
-//	   (checks), injects a cancel, picks the next.
-//	W2 What a run does depends on the program, on the seed (only by what tasks draw, and by what a strategy
-//	   draws), and on the deviations from first in, first out that the strategy decides on. So the seed and the
-//	   deviations that are recorded make the run again (P2 in schedule.go).
+//	W1 A step is one callback that a loop runs. Steps are counted from 1 through all loops. Between two steps the world,
+//	   and nothing else, acts (decide): it looks at what the last step did (checks), lets happen what is due in the network
+//	   and to the clock, injects a cancel, picks the next.
+//	W2 What a run does depends on the program, on the seed (only by what tasks draw, by what a strategy
+//	   draws, and by how long the network and disks take), and on the deviations from first in, first out without faults that the
+//	   strategy decides on. So the seed and the deviations that are recorded make the run again (P2 in schedule.go).
 //	W3 Each consumer of random numbers has a stream of its own, derived from the seed and its name: each task, the
-//	   strategy, the choice of cancels.
-//	W4 Once something is wrong, the run is over: what is still run is run in order, unchecked and unrecorded.
+//	   strategy, the choice of cancels, each fault, each direction between two hosts.
+//	W4 Once something is wrong, the run is over: what main still runs is run in order, unchecked and unrecorded, and other hosts run nothing.
+//	W5 Each life of a host has a loop, on a goroutine of its own, and one of them has the turn: the others are parked in Choose
+//	   or Wait, or have not begun. Who comes to Choose or Wait decides who has the turn next, and hands it over (pass). So
+//	   everything of a world is used by one goroutine at a time, without locks.
+//	W6 First in, first out among hosts means that they take turns, an iteration each, in the order in which they were made. What is ready
+//	   is counted through in that order too, from the host whose turn it is.
+//	W7 Time moves only when no loop has anything ready, none is due and no goroutine works for any: to the next timer or event.
+//	W8 Of what happens at the same time, events come first, in the order in which they were set, then loops.
 type world struct {
-	*driver.Virtual
-	loop     *asyncio.EventLoop
 	seed     uint64
 	strategy strategy
 	limits   limits
 	cancels  bool // tasks may be cancelled, and live is recorded
+	lists    bool // asked is recorded
 	stopAt   int  // before this step, for a debugger
 
-	ready     driver.Ready
+	clock  atomic.Int64 // the time; read by any goroutine
+	hosts  []*Host      // in the order they were made, main's first
+	main   *life
+	turn   *life // who made the last step
+	events eventHeap
+	cause  int // while an event happens: the step that set it
+	net    *network
+
 	step      int           // the one that runs or ran last
+	made      bool          // and has not been looked at
+	announced bool          // the next has been counted, and been asked for a cancel
 	stillFrom int           // the step at which the clock moved last
 	now       time.Duration // as of the last step
 	injected  bool          // a task has been cancelled by the world
 	closing   bool          // main has ended
 	over      bool          // W4
 
-	devs   []deviation // made
-	widths []uint32    // of each step: how many were ready
-	live   [][]target  // of each step: who could have been cancelled before, if cancels
+	able  []*life        // who has something ready, in the order of W6
+	devs  []deviation    // made
+	width []uint32       // of each step: how many were ready
+	live  [][]target     // of each step: who could have been cancelled before, if cancels
+	asked []deviation    // faults that could have happened, if lists
+	times map[string]int // how often each fault has been asked for
 
 	checks  []check
 	hopes   []*hope
 	atEnd   []check
-	idle    []*asyncio.Future[asyncio.None]
-	idleAt  int // the step after which the loop was about to wait when last seen
+	idle    []*hope
 	failure error
 
 	tracer *tracer // nil: no trace is made
 
+	mu    sync.Mutex
+	woken sync.Cond // signalled when a life becomes pending, or held becomes zero
+	held  int       // guarded by mu
+
 	leaking atomic.Bool
 	leakMu  sync.Mutex
 	leaks   []error // guarded by leakMu
+}
+
+func newWorld(seed uint64, limits limits) *world {
+	w := &world{seed: seed, limits: limits, times: make(map[string]int)}
+	w.woken.L = &w.mu
+	w.net = newNetwork(w.time, w.at, w.stream, w.fault)
+	w.main = w.newHost("main").begin(nil)
+	w.main.state = running
+	return w
 }
 
 type limits struct {
@@ -73,64 +104,227 @@ type check struct {
 	fn   func() error
 }
 
-// A hope is something that must become true.
+// A hope is what a task waits for that the world will tell it.
 type hope struct {
+	life *life
 	cond func() bool
 	done *asyncio.Future[asyncio.None]
 }
 
-type worldKey struct{}
-
-// worldOf returns the world that ctx leads to, and panics if there is none.
-func worldOf(ctx context.Context, caller string) *world {
-	w, ok := ctx.Value(worldKey{}).(*world)
-	if !ok {
-		panic(fmt.Errorf("%w: this ctx does not come from sim.Run, Explore or Check (in sim.%s)", asyncio.ErrInvalidArgument, caller))
-	}
-	return w
+func newHope(ctx context.Context, cond func() bool) *hope {
+	return &hope{life: lifeOf(ctx, ""), cond: cond, done: asyncio.CreateFuture[asyncio.None](ctx)}
 }
 
-// newLoop makes the loop of the run.
-func (w *world) newLoop(ctx context.Context) *asyncio.EventLoop {
-	l := asyncio.NewEventLoop(ctx, asyncio.Driver(w))
-	l.SetDebug(w.tracer != nil)
-	l.SetExceptionHandler(w.report)
-	w.loop = l
-	if w.tracer != nil {
-		l.SetStallWatchdog(stepPatience, w.stalled)
+// comeTrue tells the task.
+func (h *hope) comeTrue() {
+	if h.life.state == gone {
+		return
 	}
-	return l
+	h.life.do(func() {
+		if !h.done.Done() {
+			_ = h.done.SetResult(asyncio.None{})
+		}
+	})
 }
-
-func (w *world) Seed(consumer string) (uint64, uint64) { return driver.Derive(w.seed, consumer) }
 
 func (w *world) stream(consumer string) *rand.Rand {
-	return rand.New(rand.NewPCG(w.Seed("sim " + consumer)))
+	return rand.New(rand.NewPCG(driver.Derive(w.seed, "sim "+consumer)))
 }
 
-// Choose is W1.
-func (w *world) Choose(ready driver.Ready, todo, n int) int {
-	w.ready = ready
-	if w.tracer != nil {
-		w.tracer.endStep(w)
+func (w *world) time() time.Duration { return time.Duration(w.clock.Load()) }
+
+// An event is something that happens at a time, on no loop.
+type event struct {
+	when  time.Duration
+	seq   uint64
+	cause int // the step that set it
+	fn    func()
+}
+
+// eventHeap has the events to come, earliest first, then in the order they were set.
+type eventHeap struct {
+	list []event
+	seq  uint64
+}
+
+func (h *eventHeap) Len() int { return len(h.list) }
+func (h *eventHeap) Less(i, j int) bool {
+	a, b := &h.list[i], &h.list[j]
+	return a.when < b.when || a.when == b.when && a.seq < b.seq
+}
+func (h *eventHeap) Swap(i, j int) { h.list[i], h.list[j] = h.list[j], h.list[i] }
+func (h *eventHeap) Push(x any)    { h.list = append(h.list, x.(event)) }
+func (h *eventHeap) Pop() any {
+	last := len(h.list) - 1
+	e := h.list[last]
+	h.list[last] = event{}
+	h.list = h.list[:last]
+	return e
+}
+
+// at lets fn happen at a time, between two steps.
+func (w *world) at(when time.Duration, fn func()) {
+	w.events.seq++
+	cause := w.cause
+	if cause == 0 {
+		cause = w.step
 	}
-	if !w.over {
-		w.check()
+	heap.Push(&w.events, event{max(when, w.time()), w.events.seq, cause, fn})
+}
+
+// happen lets happen what is due.
+func (w *world) happen() {
+	for now := w.time(); len(w.events.list) > 0 && w.events.list[0].when <= now; {
+		e := heap.Pop(&w.events).(event)
+		w.cause = e.cause
+		e.fn()
+		for _, h := range w.hosts {
+			if h.life != nil {
+				h.life.deliver(e.cause)
+			}
+		}
+		w.cause = 0
 	}
-	if w.over {
-		return 0
+}
+
+// Orders to a life, besides the number of the callback that it is to run.
+const (
+	die   = driver.Killed
+	goOn  = -2
+	stall = -3
+)
+
+// pass hands the turn on, and returns the order with which from has it again. One that is gone does not get it again.
+func (w *world) pass(from *life) int {
+	to, order := w.decide()
+	if to != from {
+		to.baton <- order
+		if from.state == gone {
+			return die
+		}
+		order = <-from.baton
 	}
+	from.state = running
+	return order
+}
+
+// decide is W1.
+func (w *world) decide() (*life, int) {
+	if w.made {
+		w.made = false
+		if w.tracer != nil {
+			w.tracer.endStep(w)
+		}
+		if !w.over {
+			w.check()
+		}
+	}
+	for {
+		if w.over {
+			return w.wayOut()
+		}
+		w.happen()
+		if l := w.due(); l != nil {
+			return l, goOn
+		}
+		if n := w.count(); n > 0 {
+			if !w.announced {
+				w.announced = true
+				w.announce(n)
+				continue // a cancel may have made a loop due
+			}
+			return w.pick(n)
+		}
+		if !w.advance() {
+			return w.main, stall
+		}
+	}
+}
+
+// wayOut is what W4 leaves.
+func (w *world) wayOut() (*life, int) {
+	if w.main.state == choosing {
+		return w.main, 0
+	}
+	return w.main, goOn
+}
+
+// due returns a life that has not begun, or whose wait is over.
+func (w *world) due() *life {
+	for _, h := range w.hosts {
+		l := h.life
+		if l == nil {
+			continue
+		}
+		l.deliver(0)
+		if l.state == starting || l.state == waiting && (l.pending.Load() || l.until <= w.time()) {
+			return l
+		}
+	}
+	return nil
+}
+
+// count returns how many callbacks are ready, and puts who has them into able (W6).
+func (w *world) count() int {
+	w.able = w.able[:0]
+	if len(w.hosts) == 1 {
+		if w.main.state != choosing {
+			return 0
+		}
+		w.able = append(w.able, w.main)
+		return w.main.n
+	}
+	n := 0
+	at := w.turn.host.index
+	if w.turn.state == choosing && w.turn.fresh {
+		at++
+	}
+	for i := range w.hosts {
+		if l := w.hosts[(at+i)%len(w.hosts)].life; l != nil && l.state == choosing {
+			w.able = append(w.able, l)
+			n += l.n
+		}
+	}
+	return n
+}
+
+// ready returns which callback of whom is the i-th of those that are ready.
+func (w *world) ready(i int) (*life, int) {
+	for _, l := range w.able {
+		if i < l.n {
+			return l, i
+		}
+		i -= l.n
+	}
+	panic("sim: there are not so many ready")
+}
+
+// readyName says what the i-th of those that are ready is.
+func (w *world) readyName(i int) string {
+	l, k := w.ready(i)
+	return l.host.prefix + l.loop.Name(k)
+}
+
+// readyTask returns the task that it is of, nil if there is none.
+func (w *world) readyTask(i int) any {
+	l, k := w.ready(i)
+	task, _ := l.loop.Task(k)
+	return task
+}
+
+// announce begins the next step, one of n.
+func (w *world) announce(n int) {
 	w.step++
-	if now := w.Now(); now != w.now {
+	if now := w.time(); now != w.now {
 		w.now, w.stillFrom = now, w.step
 	}
 	if w.step-w.stillFrom >= w.limits.still {
-		w.fail(&livelock{steps: w.limits.still, at: w.now, what: ready.Name(0)})
-		return 0
+		w.fail(&livelock{steps: w.limits.still, at: w.now, what: w.readyName(0)})
+		return
 	}
 	if w.step > w.limits.total {
 		w.fail(&tooLong{steps: w.limits.total, at: w.now})
-		return 0
+		return
 	}
 	if w.step == w.stopAt {
 		breakpoint()
@@ -145,40 +339,110 @@ func (w *world) Choose(ready driver.Ready, todo, n int) int {
 	if t, ok := w.strategy.cancel(w); ok && !w.injected && !w.closing {
 		w.inject(t)
 	}
+}
+
+// pick decides on the step.
+func (w *world) pick(n int) (*life, int) {
+	w.announced = false
 	k := 0
 	if n > 1 {
-		if k = w.strategy.pick(w, todo, n); k > 0 {
+		if k = w.strategy.pick(w, n); k > 0 {
 			w.devs = append(w.devs, deviation{step: w.step, pick: k})
 		}
+		if w.over { // a replay that does not fit
+			return w.wayOut()
+		}
 	}
-	w.widths = append(w.widths, uint32(n))
+	w.width = append(w.width, uint32(n))
+	l, i := w.ready(k)
 	if w.tracer != nil {
-		w.tracer.beginStep(w, k, n)
+		w.tracer.beginStep(w, l, i, k, n)
 	}
-	return k
+	w.turn, w.made, l.fresh = l, true, false
+	return l, i
 }
 
 // inject cancels a task, if it is there. It is apart so that not every step allocates a target.
 //
 //go:noinline
 func (w *world) inject(t target) {
-	if task := w.find(t); task != nil {
+	if task, ok := w.find(t); ok {
 		w.injected = true
 		w.devs = append(w.devs, deviation{step: w.step, cancel: &t})
-		task.Cancel("injected by package sim")
+		task.life.do(func() { task.Cancel("injected by package sim") })
+	}
+}
+
+// fault reports whether a fault happens that has the probability p.
+func (w *world) fault(what string, p float64) bool {
+	if !(p > 0) || w.over || w.closing {
+		return false
+	}
+	if p >= 1 {
+		return true
+	}
+	w.times[what]++
+	f := deviation{step: w.step, fault: &fault{what, w.times[what]}}
+	if w.lists {
+		w.asked = append(w.asked, f)
+	}
+	if !w.strategy.fault(w, f, p) {
+		return false
+	}
+	w.devs = append(w.devs, f)
+	if w.tracer != nil {
+		w.tracer.fault(what)
+	}
+	return true
+}
+
+// advance moves the clock, or lets what waits for the time when nothing can run have it. It reports false if nothing can
+// happen any more.
+func (w *world) advance() bool {
+	if w.pendingAfterHolds() {
+		return true
+	}
+	if len(w.idle) > 0 {
+		h := w.idle[0]
+		w.idle = w.idle[1:]
+		h.comeTrue()
+		return true
+	}
+	next := driver.Never
+	if len(w.events.list) > 0 {
+		next = w.events.list[0].when
+	}
+	for _, h := range w.hosts {
+		if h.life != nil && h.life.state == waiting {
+			next = min(next, h.life.until)
+		}
+	}
+	if next == driver.Never {
+		return false
+	}
+	w.clock.Store(int64(next))
+	return true
+}
+
+// pendingAfterHolds waits in real time for what works outside, and reports whether a loop has been woken by it.
+func (w *world) pendingAfterHolds() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for {
+		for _, h := range w.hosts {
+			if h.life != nil && h.life.pending.Load() {
+				return true
+			}
+		}
+		if w.held == 0 {
+			return false
+		}
+		w.woken.Wait()
 	}
 }
 
 // breakpoint is where a run stops that is to stop at a step.
 var breakpoint = runtime.Breakpoint
-
-// BeginIteration tells the tracer that what becomes ready from now on is not the last step's doing.
-func (w *world) BeginIteration() {
-	if w.tracer != nil && w.ready != nil {
-		w.tracer.cause(w.ready.Len(), w.step)
-		w.tracer.outside = true
-	}
-}
 
 // check looks at what the last step did.
 func (w *world) check() {
@@ -203,9 +467,9 @@ func (w *world) look() {
 	rest := w.hopes[:0]
 	for _, h := range w.hopes {
 		switch {
-		case h.done.Done(): // given up
+		case h.done.Done() || h.life.state == gone: // given up
 		case h.cond():
-			_ = h.done.SetResult(asyncio.None{})
+			h.comeTrue()
 		default:
 			rest = append(rest, h)
 		}
@@ -233,21 +497,22 @@ func (w *world) fail(err error) {
 		return
 	}
 	w.over, w.failure = true, err
-	if w.loop.IsRunning() {
-		w.loop.Stop()
+	if l := w.main.eventLoop; l.IsRunning() {
+		w.main.do(l.Stop)
 	}
 }
 
-// report is the loop's exception handler.
-func (w *world) report(_ *asyncio.EventLoop, c asyncio.ExceptionContext) {
-	if w.over {
+// report is the exception handler of the life's loop.
+func (l *life) report(_ *asyncio.EventLoop, c asyncio.ExceptionContext) {
+	w := l.w
+	if w.over || l.killed {
 		return
 	}
 	r := &reported{message: c.Message, err: c.Exception}
 	if c.Task != nil {
-		r.task = c.Task.GetName()
+		r.task = l.host.prefix + c.Task.GetName()
 	} else if m := nameInRepr.FindStringSubmatch(c.Source); m != nil {
-		r.task = m[1]
+		r.task = l.host.prefix + m[1]
 	}
 	// Not W4 at once: main goes on to say what it makes of it.
 	if w.failure == nil {
@@ -264,97 +529,48 @@ type target struct {
 	nth  int
 }
 
+// tasks is a sequence of all tasks that are alive, with what they are called in a schedule.
+func (w *world) tasks(yield func(target, aliveTask) bool) {
+	seen := make(map[string]int)
+	for _, h := range w.hosts {
+		l := h.life
+		if l == nil || l.loop == nil {
+			continue
+		}
+		var all []asyncio.AnyTask
+		l.do(func() { all = asyncio.AllTasks(l.eventLoop.Context()) })
+		for _, t := range all {
+			name := h.prefix + t.GetName()
+			if !yield(target{name, seen[name]}, aliveTask{t, l}) {
+				return
+			}
+			seen[name]++
+		}
+	}
+}
+
+// An aliveTask is a task and whose it is.
+type aliveTask struct {
+	asyncio.AnyTask
+	life *life
+}
+
 func (w *world) targets() []target {
 	var all []target
-	seen := make(map[string]int)
-	for _, t := range asyncio.AllTasks(w.loop.Context()) {
-		name := t.GetName()
-		all = append(all, target{name, seen[name]})
-		seen[name]++
+	for name := range w.tasks {
+		all = append(all, name)
 	}
 	return all
 }
 
-// find returns the task that is meant, nil if there is none.
-func (w *world) find(want target) asyncio.AnyTask {
-	n := 0
-	for _, t := range asyncio.AllTasks(w.loop.Context()) {
-		if t.GetName() == want.task {
-			if n == want.nth {
-				return t
-			}
-			n++
+// find returns the task that is meant, if there is one.
+func (w *world) find(want target) (t aliveTask, found bool) {
+	for name, t := range w.tasks {
+		if name == want {
+			return t, true
 		}
 	}
-	return nil
-}
-
-// Wait moves the clock, unless somebody waits for the time when nothing can run. That is the second time in
-// a row that the loop wants to wait: the first time, something may have come from outside.
-func (w *world) Wait(until time.Duration) error {
-	if len(w.idle) > 0 {
-		if w.idleAt != w.step {
-			w.idleAt = w.step
-			return w.Virtual.Wait(w.Now())
-		}
-		f := w.idle[0]
-		w.idle = w.idle[1:]
-		w.idleAt = -1
-		if _, err := w.loop.CallSoonThreadsafe(func() {
-			if !f.Done() {
-				_ = f.SetResult(asyncio.None{})
-			}
-		}); err != nil {
-			return err
-		}
-	}
-	return w.Virtual.Wait(until)
-}
-
-// Hold is called when the loop waits in real time for a goroutine: to run a thread function, or at a channel that only
-// a goroutine can still use.
-func (w *world) Hold() {
-	w.Virtual.Hold()
-	if calledBy("asyncio.(*EventLoop).waitOrListen") {
-		w.leak("a task waits for a channel, and only a goroutine outside of the simulation could still use it")
-		w.Virtual.Wake()
-		// The loop looks at what is wrong before the next step; there is none before the channel is used.
-		w.abort()
-	}
-}
-
-// stepPatience is how much real time a step may be blocked.
-var stepPatience = 250 * time.Millisecond
-
-// stalled is told of a step that does not return. That it computes, or has to wait for a processor, is nobody's fault; that it sleeps or waits
-// for a goroutine is.
-func (w *world) stalled(s asyncio.Stall) {
-	head, _, _ := strings.Cut(string(s.Stack), "\n")
-	for _, state := range []string{"[sleep", "[chan ", "[select", "[IO wait", "[sync.", "[semacquire"} {
-		if strings.Contains(head, state) {
-			w.leak("a step blocks, and real time goes by: in a task asyncio.Sleep, Recv and ToThread are for that; it is\n" + string(s.Stack))
-			return
-		}
-	}
-}
-
-// abort makes a step, so that what is wrong is seen although nothing is ready.
-func (w *world) abort() {
-	_, _ = w.loop.CallSoonThreadsafe(func() {})
-}
-
-// Wake notices goroutines that reach into the simulation.
-func (w *world) Wake() {
-	if !w.leaking.Load() && calledBy("asyncio.(*EventLoop).post") && !calledBy(
-		"asyncio.(*stack).Run", "asyncio.(*stackPool).hub", // the loop itself
-		"sim.(*exploration).run",                             // the goroutine that runs it
-		"sim.(*world).perform",                               // which the loop waits for
-		"asyncio.(*EventLoop).ShutdownDefaultExecutor.func1", // likewise
-		"sim.(*world).Wait", "sim.(*world).Hold", "sim.(*world).leak",
-	) {
-		w.leak("a goroutine outside of the simulation has called the loop, at a time that no seed decides")
-	}
-	w.Virtual.Wake()
+	return t, false
 }
 
 // leak notes that something of the real world has come in, and where.
@@ -405,36 +621,6 @@ func userStack() string {
 	}
 	return b.String()
 }
-
-// threadPatience is how much real time a thread function may take before the loop goes on without it.
-var threadPatience = 2 * time.Second
-
-// Submit is the default executor's. A thread function is run as one step of the loop, which waits for it: so the moment at which
-// it ends does not depend on real time.
-func (w *world) Submit(job func()) error {
-	w.loop.CallSoon(func() {
-		done := make(chan struct{})
-		go w.perform(job, done)
-		limit := time.NewTimer(threadPatience)
-		defer limit.Stop()
-		select {
-		case <-done:
-		case <-limit.C:
-			w.leak(fmt.Sprintf("a thread function waits for something outside of the simulation, or for the loop, or computes for longer than %v; it is\n%s",
-				threadPatience, goroutineWith("sim.(*world).perform(")))
-			w.abort()
-		}
-	})
-	return nil
-}
-
-func (w *world) perform(job func(), done chan<- struct{}) {
-	defer close(done)
-	job()
-}
-
-// Shutdown is the default executor's. No job is under way when it is called.
-func (w *world) Shutdown(bool) {}
 
 // goroutineWith returns the stack of the goroutine that is in the function.
 func goroutineWith(function string) string {

@@ -32,17 +32,27 @@ const Never = time.Duration(math.MaxInt64)
 // ErrStalled is Wait's answer when nothing in the driver's world can ever end it.
 var ErrStalled = errors.New("nothing is ready, no timer is set and nothing outside can wake the loop")
 
+// ErrKilled is Wait's answer when the run of the loop is over, whatever it has still to do.
+var ErrKilled = errors.New("the loop was killed")
+
+// Killed is Choose's.
+const Killed = -1
+
 // Driver is what a loop needs of the world.
 type Driver interface {
 	// Now is the time since the driver's start.
 	Now() time.Duration
 
-	// Start is the wall-clock time at which Now was zero. Deadlines of
-	// contexts are given on this scale.
+	// Start is the wall-clock time at which Now was zero, or would have been as the wall clock is set now.
+	// Deadlines of contexts are given on this scale.
 	Start() time.Time
 
+	// Wall is the wall-clock time.
+	Wall() time.Time
+
 	// Wait parks until a Wake or until the clock reaches until; see the
-	// contract. It returns ErrStalled where that can be known to be for ever.
+	// contract. It returns ErrStalled where that can be known to be for ever, and
+	// ErrKilled if the run is to end here.
 	Wait(until time.Duration) error
 
 	// Wake ends the current or the next Wait.
@@ -66,17 +76,22 @@ type Driver interface {
 // Chooser is implemented by a driver that decides the order of ready callbacks. Without it
 // they run first in, first out.
 type Chooser interface {
-	// Choose is called before each callback, and picks it: one of the first n of ready,
+	// Attach is called once, before anything else, with the loop.
+	Attach(Loop)
+
+	// Choose is called before each callback, and picks it: one of the first n that are ready,
 	// n > 0. The first todo of them are left of the iteration that is under way. To pick one behind
-	// these ends the iteration, and what was left of it is held over to the next.
+	// these ends the iteration, and what was left of it is held over to the next. Killed ends the run: nothing more is run.
 	//
 	// It runs on the loop, between two callbacks, and may do to the loop what a callback may.
 	// What that makes ready comes behind the first n.
-	Choose(ready Ready, todo, n int) int
+	Choose(todo, n int) int
 }
 
-// Ready is the loop's queue of ready callbacks, the oldest at 0.
-type Ready interface {
+// Loop is a loop as its driver sees it: the queue of ready callbacks, the oldest at 0, and a way to act on it. Its methods may
+// be called in Choose and Wait, and by another goroutine while the loop is in one of these and its driver says so.
+type Loop interface {
+	// Len is how many callbacks are ready.
 	Len() int
 
 	// Task returns the task, an asyncio.AnyTask, that callback i goes on with or is a timer of,
@@ -85,6 +100,9 @@ type Ready interface {
 
 	// Name says what callback i is, in the same words in every run of a program.
 	Name(i int) string
+
+	// Do calls fn, which may do to the loop what a callback may. If that makes something ready during Wait, Wait must return.
+	Do(fn func())
 }
 
 // Executor is implemented by a driver that runs the jobs of the default executor itself. It is

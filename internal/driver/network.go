@@ -107,3 +107,20 @@ type PacketEndpoint interface {
 	WriteToAddrPort(p []byte, to netip.AddrPort) (int, error)
 	SetOption(o Option, value int) error
 }
+
+// Network is implemented by a driver whose world has a network of its own. Where there is none, connections are those of
+// package net, made outside and adopted. Networks and addresses are named as package net names them. What it returns keeps A1 to A5.
+type Network interface {
+	// Dial begins to connect. local may be nil.
+	Dial(network, address string, local net.Addr) (Connecting, error)
+	Listen(network, address string) (Listener, error)
+	ListenPacket(network, address string) (PacketEndpoint, error)
+}
+
+// Connecting is an endpoint that need not be connected yet. Before it is, only Connect, Notify and Close may be called.
+type Connecting interface {
+	Endpoint
+
+	// Connect returns nil once there is a connection, and ErrAgain, and Ready with write later, while it is not yet known.
+	Connect() error
+}

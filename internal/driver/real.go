@@ -59,6 +59,7 @@ func NewPortable() *Real {
 func (d *Real) Now() time.Duration { return time.Since(d.start) }
 
 func (d *Real) Start() time.Time { return d.start }
+func (d *Real) Wall() time.Time  { return time.Now() }
 
 func (d *Real) Wait(until time.Duration) error {
 	if d.poller != nil && d.poller.count > 0 {

@@ -19,9 +19,9 @@ type Virtual struct {
 	held    int  // guarded by mu
 }
 
-// virtualStart is when every virtual clock starts: a fixed moment, because
+// VirtualStart is when every virtual clock starts: a fixed moment, because
 // whatever a program can observe must be the same in every run.
-var virtualStart = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+var VirtualStart = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // NewVirtual returns a driver whose clock stands at zero.
 func NewVirtual() *Virtual {
@@ -32,7 +32,8 @@ func NewVirtual() *Virtual {
 
 func (d *Virtual) Now() time.Duration { return time.Duration(d.now.Load()) }
 
-func (d *Virtual) Start() time.Time { return virtualStart }
+func (d *Virtual) Start() time.Time { return VirtualStart }
+func (d *Virtual) Wall() time.Time  { return VirtualStart.Add(d.Now()) }
 
 func (d *Virtual) Wait(until time.Duration) error {
 	d.mu.Lock()

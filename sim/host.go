@@ -1,0 +1,632 @@
+package sim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/goasyncio/asyncio"
+	"github.com/goasyncio/asyncio/internal/driver"
+)
+
+// A Host is a machine in a simulation: a name and an address in its network, a clock, a disk, and a program that runs on a loop of
+// its own. Make one with [NewHost]. The function that was given to [Run] or [Explore] runs on a host too, which is called main.
+//
+// The methods may be called by tasks of all hosts, and unless they say otherwise do not suspend.
+//
+//	H1 A host that is on runs one life of its program, from [NewHost] or [Host.Restart] until the program returns or the host crashes. All
+//	   that is in memory lasts for a life: the loop, its tasks, callbacks and timers. The disk, the address and the clock stay the host's.
+//	H2 A crash ends the life where it is: each task at the await it is in, also one whose turn would be next. Deferred functions of tasks
+//	   are called, because Go cannot drop a stack, but the world is gone: every await fails with [asyncio.ErrLoopClosed],
+//	   the network and the disk with [net.ErrClosed] and [fs.ErrClosed], and nothing that they do is seen by another host unless
+//	   they share memory.
+//	H3 A program that returns ends its life as [asyncio.Run] does: tasks that are left are cancelled and awaited, then what is open is closed.
+type Host struct {
+	w       *world
+	name    string
+	prefix  string // of what its tasks are called: nothing for main
+	index   int    // in w.hosts
+	addr    netip.Addr
+	station *station
+	disk    *Disk
+	program func(ctx context.Context) error
+
+	life  *life // nil: it is off
+	lives int
+	err   error // with which the last life ended
+	known bool  // somebody has been told of err
+	ends  []*hope
+
+	rate float64       // of the clock
+	skew time.Duration // of the wall clock, when it is off
+}
+
+// A life is H1, and the driver of its loop.
+type life struct {
+	w         *world
+	host      *Host
+	loop      driver.Loop
+	eventLoop *asyncio.EventLoop
+	runner    *asyncio.Runner
+	program   *asyncio.Task[asyncio.None]
+
+	state   lifeState
+	n       int           // choosing: how many are ready
+	until   time.Duration // waiting: until when, on the world's clock
+	fresh   bool          // an iteration has begun since its last step
+	pending atomic.Bool   // woken since the last Wait returned
+	tells   []tell
+	baton   chan int // orders, with which it has the turn
+	killed  bool     // H2
+	buried  chan struct{}
+
+	clock atomic.Pointer[clock]
+
+	causes  []int // for each callback that is ready: the step that made it so, 0 if it was none. If there is a tracer.
+	outside bool  // what becomes ready now is not the last step's doing
+}
+
+// lifeState is what a life does (W5).
+type lifeState uint8
+
+const (
+	starting lifeState = iota // it waits for its first turn
+	running                   // it has the turn, or waits within a step for a life that it ends
+	choosing                  // it is parked in Choose
+	waiting                   // it is parked in Wait
+	gone                      // it has ended
+)
+
+// A tell is a word to an endpoint.
+type tell struct {
+	to          driver.Notifier
+	read, write bool
+}
+
+// A clock is the way from the world's time to that of a loop.
+type clock struct {
+	rate  float64
+	world time.Duration // from when on it goes at that rate,
+	local time.Duration // and what it showed then
+	start time.Time     // the wall-clock time at which it showed zero
+}
+
+func (c *clock) at(world time.Duration) time.Duration {
+	if c.rate == 1 {
+		return c.local + (world - c.world)
+	}
+	return c.local + time.Duration(c.rate*float64(world-c.world))
+}
+
+// reaches is when, on the world's clock, it shows local.
+func (c *clock) reaches(local time.Duration) time.Duration {
+	switch {
+	case local == driver.Never:
+		return driver.Never
+	case local <= c.local:
+		return c.world
+	case c.rate == 1:
+		if local-c.local > math.MaxInt64-c.world {
+			return driver.Never
+		}
+		return c.world + (local - c.local)
+	}
+	f := float64(local-c.local) / c.rate
+	if f >= float64(math.MaxInt64-c.world) {
+		return driver.Never
+	}
+	world := c.world + time.Duration(f)
+	for c.at(world) < local { // rounding
+		world++
+	}
+	return world
+}
+
+type hostKey struct{}
+
+// lifeOf returns the life that ctx leads to, and panics if there is none.
+func lifeOf(ctx context.Context, caller string) *life {
+	l, ok := ctx.Value(hostKey{}).(*life)
+	if !ok {
+		panic(fmt.Errorf("%w: this ctx does not come from sim.Run, Explore or Check (in sim.%s)", asyncio.ErrInvalidArgument, caller))
+	}
+	return l
+}
+
+func worldOf(ctx context.Context, caller string) *world { return lifeOf(ctx, caller).w }
+
+// newHost makes a host that is off.
+func (w *world) newHost(name string) *Host {
+	i := len(w.hosts)
+	h := &Host{w: w, name: name, index: i, rate: 1, addr: netip.AddrFrom4([4]byte{10, 0, byte((i + 1) >> 8), byte(i + 1)})}
+	if i > 0 {
+		h.prefix = name + "/"
+	}
+	h.disk = newDisk(func(fault string, p float64) bool { return w.fault(name+": "+fault, p) }, w.stream("disk of "+name))
+	w.hosts = append(w.hosts, h)
+	return h
+}
+
+// begin turns the host on, with a loop that is not running yet. main's is made by who runs it.
+func (h *Host) begin(program func(ctx context.Context) error) *life {
+	h.lives++
+	l := &life{w: h.w, host: h, baton: make(chan int, 1)}
+	now := h.w.time()
+	l.clock.Store(&clock{rate: h.rate, world: now, start: driver.VirtualStart.Add(now + h.skew)})
+	h.life = l
+	h.station = h.w.net.attach(h.name, h.addr, l.tell)
+	h.disk.mount()
+	ctx := context.WithValue(context.Background(), hostKey{}, l)
+	l.runner = asyncio.NewRunner(ctx, asyncio.LoopFactory(l.newLoop), asyncio.HandleSIGINT(false))
+	if program == nil {
+		return l
+	}
+	loop, err := l.runner.GetLoop()
+	if err != nil {
+		panic(err) // it was made by newLoop
+	}
+	l.program = asyncio.CreateTask(loop.Context(), asyncio.Do(program), asyncio.Name("main"))
+	go l.live()
+	return l
+}
+
+// newLoop makes the loop.
+func (l *life) newLoop(ctx context.Context) *asyncio.EventLoop {
+	traced := l.w.tracer != nil
+	l.eventLoop = asyncio.NewEventLoop(ctx, asyncio.Driver(l))
+	l.eventLoop.SetDebug(traced)
+	l.eventLoop.SetExceptionHandler(l.report)
+	if traced {
+		l.eventLoop.SetStallWatchdog(stepPatience, l.stalled)
+	}
+	return l.eventLoop
+}
+
+// live is the goroutine of a life that is not main's.
+func (l *life) live() {
+	err := errExited
+	defer func() { l.end(err) }()
+	if <-l.baton != die {
+		l.state = running
+		_, err = asyncio.RunUntilComplete(l.eventLoop, l.program)
+		if !l.killed {
+			if e := l.runner.Close(); err == nil {
+				err = e
+			}
+		}
+	}
+	if l.killed { // at the latest while it closed
+		err = ErrCrashed
+		_ = l.eventLoop.Close()
+	}
+}
+
+// end is the last that a life does: it tells who waits for that, and hands the turn on.
+func (l *life) end(err error) {
+	w, h := l.w, l.host
+	l.state = gone
+	h.skew = l.Wall().Sub(driver.VirtualStart.Add(w.time()))
+	if !l.killed {
+		h.station.kill()
+		h.disk.unmount()
+	}
+	h.life, h.err, h.known = nil, err, l.killed || err == nil
+	if err == errExited {
+		w.fail(err)
+	}
+	for _, hope := range h.ends {
+		hope.comeTrue()
+	}
+	h.ends = nil
+	if l.buried != nil {
+		close(l.buried)
+		return
+	}
+	w.pass(l)
+}
+
+// kill ends the life as H2 has it.
+func (l *life) kill() {
+	l.killed = true
+	if l.state == running { // by itself; it ends with its step
+		return
+	}
+	l.buried = make(chan struct{})
+	l.baton <- die
+	<-l.buried
+}
+
+// do acts on the loop while its life is parked, or on its own.
+func (l *life) do(fn func()) {
+	l.loop.Do(fn)
+	if l.state == waiting {
+		l.pending.Store(true)
+	}
+}
+
+// tell is how the network says that an endpoint is ready. It does not interrupt a step.
+func (l *life) tell(to driver.Notifier, read, write bool) {
+	l.tells = append(l.tells, tell{to, read, write})
+}
+
+// deliver passes on what the network said. cause is the step that it follows from.
+func (l *life) deliver(cause int) {
+	if len(l.tells) == 0 || l.state != choosing && l.state != waiting {
+		return
+	}
+	for i := 0; i < len(l.tells); i++ {
+		t := l.tells[i]
+		t.to.Ready(t.read, t.write)
+	}
+	l.tells = l.tells[:0]
+	if l.state == waiting {
+		l.pending.Store(true)
+	}
+	if l.w.tracer != nil {
+		l.note(cause)
+	}
+}
+
+// note says of what has become ready since the last note which step it is the doing of.
+func (l *life) note(step int) {
+	for n := l.loop.Len(); len(l.causes) < n; {
+		l.causes = append(l.causes, step)
+	}
+}
+
+// The driver.
+
+func (l *life) Attach(loop driver.Loop) { l.loop = loop }
+func (l *life) Now() time.Duration      { return l.clock.Load().at(l.w.time()) }
+func (l *life) Start() time.Time        { return l.clock.Load().start }
+func (l *life) Wall() time.Time         { return l.Start().Add(l.Now()) }
+func (l *life) Polls() bool             { return true }
+
+func (l *life) Seed(consumer string) (uint64, uint64) {
+	if l.w.main != l {
+		consumer = fmt.Sprintf("%s%d/%s", l.host.name, l.host.lives, consumer)
+	}
+	return driver.Derive(l.w.seed, consumer)
+}
+
+// Choose implements [driver.Chooser].
+func (l *life) Choose(_, n int) int {
+	if l.killed {
+		return die
+	}
+	l.state, l.n = choosing, n
+	return l.w.pass(l)
+}
+
+// Wait implements [driver.Driver].
+func (l *life) Wait(until time.Duration) error {
+	if l.killed {
+		return driver.ErrKilled
+	}
+	l.state, l.until = waiting, l.clock.Load().reaches(until)
+	order := l.w.pass(l)
+	l.pending.Store(false)
+	switch order {
+	case die:
+		return driver.ErrKilled
+	case stall:
+		return driver.ErrStalled
+	}
+	return nil
+}
+
+// BeginIteration implements [driver.Observer].
+func (l *life) BeginIteration() {
+	l.fresh = true
+	if w := l.w; w.tracer != nil {
+		if w.made && w.turn == l && !l.outside {
+			l.note(w.step)
+		} else {
+			l.note(0)
+		}
+		l.outside = true
+	}
+}
+
+// Hold is called when the loop waits in real time for a goroutine: to run a thread function, or at a channel that only
+// a goroutine can still use.
+func (l *life) Hold() {
+	l.w.mu.Lock()
+	l.w.held++
+	l.w.mu.Unlock()
+	if calledBy("asyncio.(*EventLoop).waitOrListen") {
+		l.w.leak("a task waits for a channel, and only a goroutine outside of the simulation could still use it")
+		l.wake()
+	}
+}
+
+// Release implements [driver.Driver].
+func (l *life) Release() {
+	l.w.mu.Lock()
+	l.w.held--
+	l.w.mu.Unlock()
+	l.w.woken.Signal()
+}
+
+// Wake notices goroutines that reach into the simulation.
+func (l *life) Wake() {
+	if !l.w.leaking.Load() && calledBy("asyncio.(*EventLoop).post") && !calledBy(
+		"asyncio.(*stack).Run", "asyncio.(*stackPool).hub", // a loop of the world
+		"sim.(*exploration).run", "sim.(*life).live", // the goroutines that run them
+		"sim.(*life).perform",                                // which a loop waits for
+		"asyncio.(*EventLoop).ShutdownDefaultExecutor.func1", // likewise
+	) {
+		l.w.leak("a goroutine outside of the simulation has called the loop, at a time that no seed decides")
+	}
+	l.wake()
+}
+
+func (l *life) wake() {
+	l.pending.Store(true)
+	l.w.mu.Lock() // whoever looks at pending and waits then, has it
+	l.w.mu.Unlock()
+	l.w.woken.Signal()
+}
+
+// stepPatience is how much real time a step may be blocked.
+var stepPatience = 250 * time.Millisecond
+
+// stalled is told of a step that does not return. That it computes, or has to wait for a processor, is nobody's fault; that it sleeps or waits
+// for a goroutine is.
+func (l *life) stalled(s asyncio.Stall) {
+	head, _, _ := strings.Cut(string(s.Stack), "\n")
+	for _, state := range []string{"[sleep", "[chan ", "[select", "[IO wait", "[sync.", "[semacquire"} {
+		if strings.Contains(head, state) && !strings.Contains(string(s.Stack), "sim.(*life).kill(") {
+			l.w.leak("a step blocks, and real time goes by: in a task asyncio.Sleep, Recv and ToThread are for that; it is\n" + string(s.Stack))
+			return
+		}
+	}
+}
+
+// Close closes what is open.
+func (l *life) Close() error { return nil }
+
+// threadPatience is how much real time a thread function may take before the loop goes on without it.
+var threadPatience = 2 * time.Second
+
+// Submit is the default executor's. A thread function is run as one step of the loop, which waits for it: so the moment at which
+// it ends does not depend on real time.
+func (l *life) Submit(job func()) error {
+	l.eventLoop.CallSoon(func() {
+		done := make(chan struct{})
+		go l.perform(job, done)
+		limit := time.NewTimer(threadPatience)
+		defer limit.Stop()
+		select {
+		case <-done:
+		case <-limit.C:
+			l.w.leak(fmt.Sprintf("a thread function waits for something outside of the simulation, or for the loop, or computes for longer than %v; it is\n%s",
+				threadPatience, goroutineWith("sim.(*life).perform(")))
+		}
+	})
+	return nil
+}
+
+func (l *life) perform(job func(), done chan<- struct{}) {
+	defer close(done)
+	job()
+}
+
+// Shutdown is the default executor's. No job is under way when it is called.
+func (l *life) Shutdown(bool) {}
+
+// The network.
+
+// real refuses a thing of the operating system.
+func (l *life) real(what string, addr net.Addr) error {
+	l.w.leak(fmt.Sprintf("a real %s (%s) in a simulation: its data comes at a time that no seed decides; Dial, Listen and ListenPacket are for simulated ones", what, addr))
+	return fmt.Errorf("a real %s in a simulation: %w", what, errors.ErrUnsupported)
+}
+
+func (l *life) Adopt(c net.Conn) (driver.Endpoint, error) {
+	defer c.Close()
+	return nil, l.real("connection", c.LocalAddr())
+}
+
+func (l *life) AdoptListener(ln net.Listener) (driver.Listener, error) {
+	defer ln.Close()
+	return nil, l.real("listener", ln.Addr())
+}
+
+func (l *life) AdoptPacketConn(c net.PacketConn) (driver.PacketEndpoint, error) {
+	defer c.Close()
+	return nil, l.real("socket", c.LocalAddr())
+}
+
+func (l *life) Watch(fd uintptr, _, _ bool, _ driver.Notifier) error {
+	l.w.leak(fmt.Sprintf("a real descriptor (%d) is watched in a simulation", fd))
+	return fmt.Errorf("a real descriptor in a simulation: %w", errors.ErrUnsupported)
+}
+
+// Poll is called by a busy loop. What it would learn it is told between two steps.
+func (l *life) Poll() error { return nil }
+
+func (l *life) Dial(network, address string, local net.Addr) (driver.Connecting, error) {
+	return l.host.station.Dial(network, address, local)
+}
+
+func (l *life) Listen(network, address string) (driver.Listener, error) {
+	return l.host.station.Listen(network, address)
+}
+
+func (l *life) ListenPacket(network, address string) (driver.PacketEndpoint, error) {
+	return l.host.station.ListenPacket(network, address)
+}
+
+// What programs see.
+
+// ErrCrashed is how a life ended that was ended by [Host.Crash] or [Host.Kill].
+var ErrCrashed = errors.New("sim: the host has crashed")
+
+// NewHost adds a host to the simulation that ctx belongs to, and turns it on: it runs main as its program, on a loop, a clock, a network
+// address and a disk of its own. Others reach it by name. The name must be new, and a word without spaces, slashes and colons. What main
+// returns is told by [Host.Wait]; an error that nobody asks for fails the run when it ends. When the function that was given to [Run] has
+// returned, hosts that are still on are killed.
+//
+// main is a program as it would be given to [asyncio.Run], in a process of its own. It shares no memory with others unless the test has it
+// do so, which it should not: variables outlive a crash. NewHost is for the loop only and does not suspend; it panics if ctx does not come from
+// a simulation.
+func NewHost(ctx context.Context, name string, main func(ctx context.Context) error) *Host {
+	w := worldOf(ctx, "NewHost")
+	if main == nil {
+		panic(fmt.Errorf("%w: nil main (in sim.NewHost)", asyncio.ErrInvalidArgument))
+	}
+	if name == "" || strings.ContainsAny(name, " \t\n/:'\"") || name == "localhost" {
+		panic(fmt.Errorf("%w: %q is no name for a host (in sim.NewHost)", asyncio.ErrInvalidArgument, name))
+	}
+	for _, h := range w.hosts {
+		if h.name == name {
+			panic(fmt.Errorf("%w: there is a host %s already; Restart turns it on again (in sim.NewHost)", asyncio.ErrInvalidArgument, name))
+		}
+	}
+	h := w.newHost(name)
+	h.program = main
+	h.begin(main)
+	return h
+}
+
+// HostOf returns the host that the caller runs on. It is for the loop only and does not suspend; it panics if ctx does not come from
+// a simulation.
+func HostOf(ctx context.Context) *Host { return lifeOf(ctx, "HostOf").host }
+
+// Name returns the name of the host.
+func (h *Host) Name() string { return h.name }
+
+// Addr returns its address in the network.
+func (h *Host) Addr() netip.Addr { return h.addr }
+
+// Disk returns its disk.
+func (h *Host) Disk() *Disk { return h.disk }
+
+// IsOn reports whether its program is running.
+func (h *Host) IsOn() bool { return h.life != nil && !h.life.killed }
+
+func (h *Host) String() string { return h.name }
+
+// Crash has the host lose power, at once: its program ends where it is, connections are gone without a word to the other end, and what was
+// not synced to the disk may be lost. A host that is off is left alone. If the program that runs on the
+// host calls it, it ends with the step. It panics for main's host.
+func (h *Host) Crash() {
+	if l := h.stop("Crash"); l != nil {
+		h.station.powerOff()
+		h.disk.unmount()
+		h.disk.powerFail()
+		l.kill()
+	}
+}
+
+// Kill kills the program, as SIGKILL does: it ends where it is, but its host goes on. The system closes its connections, and what was written
+// is not lost. Otherwise Kill is as [Host.Crash].
+func (h *Host) Kill() {
+	if l := h.stop("Kill"); l != nil {
+		h.station.kill()
+		h.disk.unmount()
+		l.kill()
+	}
+}
+
+func (h *Host) stop(caller string) *life {
+	if h.index == 0 {
+		panic(fmt.Errorf("%w: main's host runs the test itself (in Host.%s)", asyncio.ErrInvalidArgument, caller))
+	}
+	if !h.IsOn() {
+		return nil
+	}
+	return h.life
+}
+
+// Restart turns the host on again: its program begins from the beginning, with the disk as it is. It panics if the host is on.
+func (h *Host) Restart() {
+	if h.life != nil {
+		panic(fmt.Errorf("%w: host %s is on: Crash, Kill or Shutdown it, and Wait, first (in Host.Restart)", asyncio.ErrInvalidArgument, h.name))
+	}
+	h.known = true
+	h.begin(h.program)
+}
+
+// Shutdown cancels the program, as SIGTERM does: its main task gets [asyncio.ErrCancelled]. [Host.Wait] waits until it has ended.
+func (h *Host) Shutdown() {
+	if l := h.stop("Shutdown"); l != nil {
+		l.do(func() { l.program.Cancel("the host is shut down") })
+	}
+}
+
+// Wait suspends the calling task until the host's program has ended, and returns what that returned, or [ErrCrashed]. If the host is off it
+// returns that at once. A cancel, or the end of ctx, ends the wait.
+func (h *Host) Wait(ctx context.Context) error {
+	l := lifeOf(ctx, "Host.Wait")
+	if l.host == h {
+		return fmt.Errorf("%w: a program cannot wait for its own end (in Host.Wait)", asyncio.ErrInvalidArgument)
+	}
+	if h.life != nil {
+		hope := newHope(ctx, nil)
+		defer hope.done.Cancel()
+		h.ends = append(h.ends, hope)
+		if _, err := hope.done.Await(ctx); err != nil {
+			return err
+		}
+	}
+	h.known = true
+	return h.err
+}
+
+// SetClockRate makes the host's clock go faster or slower than the world's: at 1.001 it gains a millisecond each second. The default is 1. Timers
+// of its loop, deadlines and [asyncio.EventLoop.Now] follow it. rate must be positive.
+func (h *Host) SetClockRate(rate float64) {
+	if !(rate > 0) || math.IsInf(rate, 1) {
+		panic(fmt.Errorf("%w: a clock rate of %v (in Host.SetClockRate)", asyncio.ErrInvalidArgument, rate))
+	}
+	h.rate = rate
+	h.setClock(func(c *clock) { c.rate = rate })
+}
+
+// JumpClock sets the host's wall clock forward by d, or back. [asyncio.EventLoop.Now] tells it; timers, which are
+// monotonic, do not.
+func (h *Host) JumpClock(d time.Duration) {
+	if h.life == nil {
+		h.skew += d
+		return
+	}
+	h.setClock(func(c *clock) { c.start = c.start.Add(d) })
+}
+
+// setClock changes the clock from now on.
+func (h *Host) setClock(change func(*clock)) {
+	l := h.life
+	if l == nil {
+		return
+	}
+	now := l.w.time()
+	old := l.clock.Load()
+	c := &clock{rate: old.rate, world: now, local: old.at(now), start: old.start}
+	if l.state == waiting { // for a time of the old clock
+		l.pending.Store(true)
+	}
+	change(c)
+	l.clock.Store(c)
+}
+
+// Fault reports whether a fault happens now, which it does with the probability p; what says which, in words for who reads of it. In the order of
+// production none happens. An exploration has them happen at random, each by a stream of its own, and [Exhaustive] each in turn;
+// they are recorded in the schedule, and minimised away where the failure does not need them.
+//
+//	if sim.Fault(ctx, "crash of node2", 0.01) {
+//		node2.Crash()
+//	}
+//
+// With a p of 1 or more it always happens, and is not recorded. It is for the loop only and does not suspend; it panics if ctx does
+// not come from a simulation.
+func Fault(ctx context.Context, what string, p float64) bool {
+	return worldOf(ctx, "Fault").fault(what, p)
+}
