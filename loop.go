@@ -371,9 +371,9 @@ func (l *EventLoop) poll(now time.Duration) {
 	}
 }
 
-// next takes the callback to run next off the queue.
-func (l *EventLoop) next() entry {
-	if l.chooser != nil && !l.chosen && !l.killed && !l.choose() {
+// next takes the callback to run next off the queue. s is the stack we are on.
+func (l *EventLoop) next(s *stack) entry {
+	if l.chooser != nil && !l.chosen && !l.killed && !l.choose(s) {
 		return entry{cb: nothing{}}
 	}
 	l.chosen = false
@@ -383,13 +383,16 @@ func (l *EventLoop) next() entry {
 
 // choose has the chooser pick the callback to run next, and brings it forward. A stop ends the run with the
 // iteration (L4), so nothing is held over then. It reports false if the run is over.
-func (l *EventLoop) choose() bool {
+func (l *EventLoop) choose(s *stack) bool {
 	if l.modes.Load() != 0 {
 		l.endStep(nil)
 		l.step.waits() // the driver may have others run
 	}
 	if l.guard.Load() != 0 { // the goroutine we are on is not foreign, whoever had control before
-		l.guard.Store(goroutineID())
+		if s.id == 0 {
+			s.id = goroutineID()
+		}
+		l.guard.Store(s.id)
 	}
 	n := l.ready.n
 	if l.stopping {

@@ -81,7 +81,7 @@ func (s *stack) Run() {
 				if l.todo == 0 && !l.beginIteration() {
 					break
 				}
-				e := l.next()
+				e := l.next(s)
 				if t, ok := e.cb.(*task); !ok {
 					l.noteStep(s, e.cb)
 					e.cb.fire(e.fut)
@@ -150,7 +150,7 @@ func (p *stackPool) dispatchOn(t *task) bool {
 		if l.todo == 0 && !l.beginIteration() {
 			return false
 		}
-		e := l.next()
+		e := l.next(t.stack)
 		if next, ok := e.cb.(*task); !ok {
 			if _, ok := e.cb.(quick); !ok {
 				l.putBack(e)

@@ -28,11 +28,17 @@ func BenchmarkStep(b *testing.B) {
 		}
 	})
 	for _, s := range []struct {
-		name string
-		opts []sim.Option
-	}{{"in order", nil}, {"Random", []sim.Option{sim.With(sim.Random())}}, {"PCT", []sim.Option{sim.With(sim.PCT(3))}}} {
+		name   string
+		traced bool
+		opts   []sim.Option
+	}{
+		{"in order", false, nil},
+		{"traced", true, nil},
+		{"Random", false, []sim.Option{sim.With(sim.Random())}},
+		{"PCT", false, []sim.Option{sim.With(sim.PCT(3))}},
+	} {
 		b.Run(s.name, func(b *testing.B) {
-			t := sim.Single(yielding(4, b.N/4+1), append(s.opts, sim.StepLimit(2*b.N+1000, 2*b.N+1000)))
+			t := sim.Single(yielding(4, b.N/4+1), s.traced, append(s.opts, sim.StepLimit(2*b.N+1000, 2*b.N+1000)))
 			b.ResetTimer()
 			if err := t(); err != nil {
 				b.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -301,12 +302,15 @@ func (x *exploration) explore() *Failure {
 		seed = 1
 	}
 	for i := 1; i < x.runs; i++ {
-		f := x.single(seed)
-		if f == nil && i == 1 {
-			f = x.twice(x.plan(seed))
-		}
-		if f != nil {
+		if f := x.single(seed); f != nil {
 			return f
+		}
+		if i == 1 {
+			p := x.plan(seed)
+			p.traced = true
+			if f := x.compare(p, x.play(p), x.play(p)); f != nil {
+				return f
+			}
 		}
 		seed++
 	}
@@ -314,15 +318,42 @@ func (x *exploration) explore() *Failure {
 	return nil
 }
 
-// calibrate makes the first run, in order, and notes how long it is.
+// calibrate makes the first run, in order, twice and under supervision, and notes how long it is.
 func (x *exploration) calibrate() *Failure {
-	p := plan{name: "in order", strategy: func(*world) strategy { return fifo{} }}
-	f := x.attempt(p)
-	x.steps = max(x.steps, 1)
-	if f != nil {
+	p := plan{name: "in order", strategy: func(*world) strategy { return fifo{} }, traced: true, supervised: true}
+	first := x.play(p)
+	x.report.Runs++
+	x.report.Steps += first.w.step
+	x.steps = max(first.w.step, 1)
+	if first.err == errExited || first.err == errTestFailed {
+		return x.explain(p, first)
+	}
+	second := x.play(p)
+	if f := x.compare(p, first, second); f != nil {
 		return f
 	}
-	return x.twice(p)
+	if first.err == nil {
+		return nil
+	}
+	p.traced, p.supervised = false, false
+	if o := x.play(p); o.err != nil {
+		return x.explain(p, o)
+	}
+	return x.unexplained(p, first) // debug mode sees more
+}
+
+// compare tells whether two runs of one plan, with traces, were the same.
+func (x *exploration) compare(p plan, first, second *outcome) *Failure {
+	err := first.w.tracer.differ(second.w.tracer)
+	if err == nil {
+		return nil
+	}
+	return x.unexplained(p, &outcome{second.w, err})
+}
+
+// unexplained is the failure of a run that cannot be made again to see more.
+func (x *exploration) unexplained(p plan, o *outcome) *Failure {
+	return &Failure{Err: o.err, Seed: p.seed, Run: x.report.Runs, Strategy: p.name, Steps: o.w.step, Trace: o.w.tracer.text()}
 }
 
 // single runs one seed.
@@ -359,23 +390,6 @@ func (x *exploration) attempt(p plan) *Failure {
 	return x.explain(p, o)
 }
 
-// twice makes a run twice, with traces, and compares them.
-func (x *exploration) twice(p plan) *Failure {
-	p.traced = true
-	first := x.play(p)
-	second := x.play(p)
-	err := first.w.tracer.differ(second.w.tracer)
-	for _, o := range []*outcome{first, second} {
-		if err == nil {
-			err = o.err // debug mode sees more
-		}
-	}
-	if err == nil {
-		return nil
-	}
-	return &Failure{Err: err, Seed: p.seed, Run: x.report.Runs, Strategy: p.name, Steps: second.w.step, Trace: second.w.tracer.text()}
-}
-
 func (x *exploration) strategyName() string {
 	if x.strategy.name == "" {
 		return "in order"
@@ -390,7 +404,7 @@ func (x *exploration) replay(file string) *Failure {
 		return &Failure{Err: err}
 	}
 	r := newReplay(s.devs, true)
-	o := x.play(plan{seed: s.seed, traced: true, stopAt: x.stopAt, strategy: func(*world) strategy { return r }})
+	o := x.play(plan{seed: s.seed, traced: true, placesFrom: s.steps - shownSteps, stopAt: x.stopAt, strategy: func(*world) strategy { return r }})
 	if misfit := r.finish(s, o.w.step, o.w.tracer.hash(s.steps)); misfit != nil && (o.err == nil || r.mismatch != nil) {
 		return &Failure{Err: misfit, Seed: s.seed}
 	}
@@ -411,9 +425,12 @@ type plan struct {
 	seed     uint64
 	strategy func(*world) strategy
 	traced   bool
-	cancels  bool // the tasks that could be cancelled are noted,
-	lists    bool // and the faults that could happen
-	stopAt   int
+
+	supervised bool // debug mode is on, and blocking steps are noticed
+	placesFrom int  // the step from which it is noted where tasks wait, if it is supervised or traced
+	cancels    bool // the tasks that could be cancelled are noted,
+	lists      bool // and the faults that could happen
+	stopAt     int
 }
 
 // An outcome is a run that was made.
@@ -432,8 +449,12 @@ func (x *exploration) play(p plan) *outcome {
 	w := newWorld(p.seed, x.limits)
 	w.cancels, w.lists, w.stopAt = x.cancels || p.cancels, p.lists, p.stopAt
 	if p.traced {
-		w.tracer = new(tracer)
+		w.tracer = &tracer{placesFrom: p.placesFrom}
+		if !p.supervised && p.placesFrom == 0 {
+			w.tracer.placesFrom = math.MaxInt
+		}
 	}
+	w.supervised = p.supervised
 	w.strategy = p.strategy(w)
 	failed := x.tb != nil && x.tb.Failed()
 	o := &outcome{w: w, err: errExited}

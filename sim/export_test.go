@@ -19,7 +19,7 @@ func Without(main func(ctx context.Context) error, text string, i int) error {
 		return err
 	}
 	x := newExploration(main, nil)
-	return x.follow(s.seed, append(s.devs[:i:i], s.devs[i+1:]...), false).err
+	return x.follow(s.seed, append(s.devs[:i:i], s.devs[i+1:]...)).err
 }
 
 // Reformat reads a schedule and writes it.
@@ -36,20 +36,22 @@ func Traces(main func(ctx context.Context) error, s Strategy, seed uint64) (stri
 	x := newExploration(main, []Option{With(s), Cancels()})
 	x.steps = 50
 	p := x.plan(seed)
-	p.traced = true
+	p.traced, p.placesFrom = true, 1
 	o := x.play(p)
 	text := ""
-	for _, e := range o.w.tracer.steps {
-		text += e.String() + "\n"
+	for i := range o.w.tracer.len() {
+		text += o.w.tracer.line(i) + "\n"
 	}
 	return text, o.err
 }
 
-// Single prepares one run with seed 1, of a program of about 1000 steps, without a trace.
-func Single(main func(ctx context.Context) error, opts []Option) (run func() error) {
+// Single prepares one run with seed 1, of a program of about 1000 steps.
+func Single(main func(ctx context.Context) error, traced bool, opts []Option) (run func() error) {
 	x := newExploration(main, opts)
 	x.steps = 1000
-	return func() error { return x.play(x.plan(1)).err }
+	p := x.plan(1)
+	p.traced = traced
+	return func() error { return x.play(p).err }
 }
 
 // Impatient makes real time run out sooner.

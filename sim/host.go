@@ -178,11 +178,10 @@ func (h *Host) begin(program func(ctx context.Context) error) *life {
 
 // newLoop makes the loop.
 func (l *life) newLoop(ctx context.Context) *asyncio.EventLoop {
-	traced := l.w.tracer != nil
 	l.eventLoop = asyncio.NewEventLoop(ctx, asyncio.Driver(l))
-	l.eventLoop.SetDebug(traced)
+	l.eventLoop.SetDebug(l.w.supervised)
 	l.eventLoop.SetExceptionHandler(l.report)
-	if traced {
+	if l.w.supervised {
 		l.eventLoop.SetStallWatchdog(stepPatience, l.stalled)
 	}
 	return l.eventLoop

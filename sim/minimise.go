@@ -65,7 +65,7 @@ func (m *minimiser) spent() bool { return m.runs >= minimiseRuns || m.steps >= m
 
 // try runs a schedule and reports whether it fails in the same way, and the deviations that it had.
 func (m *minimiser) try(devs []deviation) ([]deviation, bool) {
-	o := m.x.follow(m.seed, devs, false)
+	o := m.x.follow(m.seed, devs)
 	m.runs++
 	m.steps += o.w.step
 	return o.w.devs, o.err != nil && kind(o.err) == m.kind
@@ -128,8 +128,12 @@ func (m *minimiser) fewest(devs []deviation) (_ []deviation, proven bool) {
 }
 
 // follow makes the run of a schedule (P4).
-func (x *exploration) follow(seed uint64, devs []deviation, traced bool) *outcome {
-	return x.play(plan{seed: seed, traced: traced, strategy: func(*world) strategy { return newReplay(devs, false) }})
+func (x *exploration) follow(seed uint64, devs []deviation) *outcome {
+	return x.play(x.following(seed, devs))
+}
+
+func (x *exploration) following(seed uint64, devs []deviation) plan {
+	return plan{seed: seed, strategy: func(*world) strategy { return newReplay(devs, false) }}
 }
 
 // explain makes a Failure of a run that failed.
@@ -174,7 +178,9 @@ func (x *exploration) explain(p plan, o *outcome) *Failure {
 
 // retrace makes the minimised run once more, to say what happens in it.
 func (x *exploration) retrace(f *Failure, devs []deviation) *Failure {
-	o := x.follow(f.Seed, devs, true)
+	p := x.following(f.Seed, devs)
+	p.traced, p.placesFrom = true, max(1, x.play(p).w.step-shownSteps)
+	o := x.play(p)
 	if o.err == nil || kind(o.err) != kind(f.Err) {
 		now := "it passes"
 		if o.err != nil {
@@ -199,7 +205,7 @@ func (x *exploration) write(f *Failure, devs []deviation, o *outcome) {
 	}
 	f.Trace = o.w.tracer.text()
 	line, _, _ := strings.Cut(f.Err.Error(), "\n")
-	s := &schedule{seed: f.Seed, steps: len(o.w.tracer.steps), failure: line, devs: devs}
+	s := &schedule{seed: f.Seed, steps: o.w.tracer.len(), failure: line, devs: devs}
 	s.trace = o.w.tracer.hash(s.steps)
 	if x.tb != nil {
 		s.test = x.tb.Name()
@@ -313,9 +319,10 @@ func (w *world) children(n *node, cancels bool) func(func(deviation) bool) {
 // exhaust is the strategy Exhaustive.
 func (x *exploration) exhaust() *Failure {
 	p := plan{name: x.strategy.name, seed: x.seed, strategy: func(*world) strategy { return fifo{} }}
-	if f := x.twice(p); f != nil && errors.Is(f, ErrNotDeterministic) {
+	if f := x.calibrate(); f != nil && errors.Is(f, ErrNotDeterministic) {
 		return f
 	}
+	x.report.Runs, x.report.Steps = 0, 0
 	var failed *outcome
 	c := x.enumerate(x.seed, x.strategy.bound, x.cancels, true, func(o *outcome) bool {
 		x.report.Runs++

@@ -2,7 +2,6 @@ package sim
 
 import (
 	"fmt"
-	"hash/fnv"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -12,23 +11,82 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// A tracer notes what each step of a run is. It costs too much to be always on: a run that is to be explained is
-// replayed with one (W2).
+// A tracer notes what each step of a run is. That costs time and memory, so only runs that are to be compared or explained
+// have one (W2).
 type tracer struct {
-	steps  []stepTaken
-	hashes []uint64        // after each step (P6)
+	blocks [][]stepTaken   // of blockSize each, but for the last: so that no step is ever copied
 	task   asyncio.AnyTask // that the last step went on with
+
+	placesFrom int // the step from which it is noted where tasks wait; before, only at deviations
 }
+
+const blockSize = 1024
 
 // A stepTaken is one step.
 type stepTaken struct {
-	name   string
+	name  string
+	at    time.Duration
+	hash  uint64 // up to here (P6)
+	cause int    // the step that made it ready, 0 if none did
+	more  *details
+}
+
+// details are what few steps have.
+type details struct {
 	first  string // the oldest, if that was another
-	at     time.Duration
-	cause  int // the step that made it ready, 0 if none did
 	after  string
 	cancel string   // the task that was cancelled before it
 	faults []string // that happened in it, or behind it
+}
+
+// len is how many steps there are.
+func (t *tracer) len() int {
+	n := len(t.blocks)
+	if n == 0 {
+		return 0
+	}
+	return (n-1)*blockSize + len(t.blocks[n-1])
+}
+
+// step returns a step, counted from 0.
+func (t *tracer) step(i int) *stepTaken { return &t.blocks[i/blockSize][i%blockSize] }
+
+// last returns the last step, nil if there is none.
+func (t *tracer) last() *stepTaken {
+	n := t.len()
+	if n == 0 {
+		return nil
+	}
+	return t.step(n - 1)
+}
+
+func (t *tracer) add(e stepTaken) {
+	n := len(t.blocks)
+	if n == 0 || len(t.blocks[n-1]) == blockSize {
+		t.blocks = append(t.blocks, make([]stepTaken, 0, blockSize))
+		n++
+	}
+	t.blocks[n-1] = append(t.blocks[n-1], e)
+}
+
+// details returns what there is, to be added to.
+func (e *stepTaken) details() *details {
+	if e.more == nil {
+		e.more = new(details)
+	}
+	return e.more
+}
+
+// deviates reports whether something else happened in e than first in, first out.
+func (e *stepTaken) deviates() bool {
+	return e.more != nil && (e.more.first != "" || e.more.cancel != "" || len(e.more.faults) > 0)
+}
+
+func (e *stepTaken) after() string {
+	if e.more == nil {
+		return ""
+	}
+	return e.more.after
 }
 
 // endStep notes where the last step has left its task.
@@ -46,14 +104,14 @@ func (t *tracer) endStep(w *world) {
 	}
 	task := t.task
 	t.task = nil
-	e := &t.steps[len(t.steps)-1]
+	e := t.last()
 	switch {
 	case task.Cancelled():
-		e.after = "ends cancelled"
+		e.details().after = "ends cancelled"
 	case task.Done():
-		e.after = "ends"
-	default:
-		w.turn.do(func() { e.after = waitsAt(task.GetStack()) })
+		e.details().after = "ends"
+	case w.step >= t.placesFrom || e.deviates():
+		w.turn.do(func() { e.details().after = waitsAt(task.GetStack()) })
 	}
 }
 
@@ -61,12 +119,12 @@ func (t *tracer) endStep(w *world) {
 func (t *tracer) beginStep(w *world, l *life, i, k, n int) {
 	e := stepTaken{name: w.readyName(k), at: w.now}
 	if k > 0 {
-		e.first = w.readyName(0)
-		w.devs[len(w.devs)-1].recorded = &recorded{n, e.name, e.first}
+		e.details().first = w.readyName(0)
+		w.devs[len(w.devs)-1].recorded = &recorded{n, e.name, e.more.first}
 	}
 	for d := len(w.devs) - 1; d >= 0 && w.devs[d].step == w.step; d-- {
 		if c := w.devs[d].cancel; c != nil {
-			e.cancel = c.task
+			e.details().cancel = c.task
 		}
 	}
 	l.note(0) // by the world's own cancel
@@ -76,38 +134,55 @@ func (t *tracer) beginStep(w *world, l *life, i, k, n int) {
 	if task, resumes := l.loop.Task(i); resumes {
 		t.task = task.(asyncio.AnyTask)
 	}
-	t.steps = append(t.steps, e)
-	h := fnv.New64a()
-	if len(t.hashes) > 0 {
-		_, _ = h.Write(strconv.AppendUint(nil, t.hashes[len(t.hashes)-1], 16))
-	}
-	_, _ = h.Write([]byte(e.name + "\x00" + strconv.FormatInt(int64(e.at), 10) + "\n"))
-	t.hashes = append(t.hashes, h.Sum64())
+	e.hash = t.hashOn(&e)
+	t.add(e)
 }
+
+// hashOn is P6: the hash so far, and of one more step.
+func (t *tracer) hashOn(e *stepTaken) uint64 {
+	h := uint64(fnvOffset)
+	if last := t.last(); last != nil {
+		h = last.hash
+	}
+	var number [20]byte
+	for i := range len(e.name) {
+		h = (h ^ uint64(e.name[i])) * fnvPrime
+	}
+	h = h * fnvPrime // a zero byte
+	for _, b := range strconv.AppendInt(number[:0], int64(e.at), 10) {
+		h = (h ^ uint64(b)) * fnvPrime
+	}
+	return (h ^ '\n') * fnvPrime
+}
+
+// What FNV-1a of 64 bits is made of.
+const (
+	fnvOffset = 14695981039346656037
+	fnvPrime  = 1099511628211
+)
 
 // fault notes that one has happened.
 func (t *tracer) fault(what string) {
-	if n := len(t.steps); n > 0 {
-		t.steps[n-1].faults = append(t.steps[n-1].faults, what)
+	if e := t.last(); e != nil {
+		e.details().faults = append(e.more.faults, what)
 	}
 }
 
 // hash is the hash after so many steps, 0 if there were fewer.
 func (t *tracer) hash(steps int) uint64 {
-	if steps < 1 || steps > len(t.hashes) {
+	if steps < 1 || steps > t.len() {
 		return 0
 	}
-	return t.hashes[steps-1]
+	return t.step(steps - 1).hash
 }
 
 // differ compares the traces of two runs that should be the same.
 func (t *tracer) differ(u *tracer) error {
-	for i := range max(len(t.steps), len(u.steps)) {
-		a, b := t.line(i), u.line(i)
-		if a == b {
+	for i := range max(t.len(), u.len()) {
+		if i < min(t.len(), u.len()) && t.step(i).is(u.step(i)) {
 			continue
 		}
-		s := fmt.Sprintf("at step %d the first has\n\t%s\nand the second\n\t%s", i+1, a, b)
+		s := fmt.Sprintf("at step %d the first has\n\t%s\nand the second\n\t%s", i+1, t.line(i), u.line(i))
 		if i > 0 {
 			s += fmt.Sprintf("\nafter both had\n\t%s", t.line(i-1))
 		}
@@ -118,14 +193,19 @@ func (t *tracer) differ(u *tracer) error {
 }
 
 func (t *tracer) line(i int) string {
-	if i >= len(t.steps) {
+	if i >= t.len() {
 		return "ended"
 	}
-	return t.steps[i].String()
+	return t.step(i).String()
 }
 
-func (e stepTaken) String() string {
-	return strings.TrimRight(fmt.Sprintf("%-10v %-20s %-48s", e.at, e.name, e.after), " ")
+// is reports whether e and f look the same.
+func (e *stepTaken) is(f *stepTaken) bool {
+	return e.name == f.name && e.at == f.at && e.after() == f.after()
+}
+
+func (e *stepTaken) String() string {
+	return strings.TrimRight(fmt.Sprintf("%-10v %-20s %-48s", e.at, e.name, e.after()), " ")
 }
 
 // shownSteps bounds what is printed of a trace.
@@ -134,11 +214,12 @@ const shownSteps = 60
 // text is the trace for people: the last steps, and all deviations.
 func (t *tracer) text() string {
 	var b strings.Builder
-	from := max(0, len(t.steps)-shownSteps)
+	from := max(0, t.len()-shownSteps)
 	fmt.Fprintf(&b, "%6s  %-10s %-20s %-52s  %s\n", "step", "time", "what", "then it", "because of")
 	skipped := 0
-	for i, e := range t.steps {
-		if i < from && e.first == "" && e.cancel == "" && len(e.faults) == 0 {
+	for i := range t.len() {
+		e := t.step(i)
+		if i < from && !e.deviates() {
 			skipped++
 			continue
 		}
@@ -146,25 +227,26 @@ func (t *tracer) text() string {
 			fmt.Fprintf(&b, "%6s  (%d steps)\n", "...", skipped)
 			skipped = 0
 		}
-		if e.cancel != "" {
-			fmt.Fprintf(&b, "%6s  %-10v task %s is cancelled\n", "*", e.at, quote(e.cancel))
+		more := e.more
+		if more == nil {
+			more = new(details)
 		}
-		mark := ""
-		if e.first != "" {
-			mark = "*"
+		if more.cancel != "" {
+			fmt.Fprintf(&b, "%6s  %-10v task %s is cancelled\n", "*", e.at, quote(more.cancel))
 		}
-		why := "time"
+		mark, why := "", "time"
 		switch {
 		case i == 0:
 			why = "Run"
 		case e.cause > 0:
 			why = "step " + strconv.Itoa(e.cause)
 		}
-		if e.first != "" {
-			why += ", before " + quote(e.first)
+		if more.first != "" {
+			mark = "*"
+			why += ", before " + quote(more.first)
 		}
-		fmt.Fprintf(&b, "%6s  %-10v %-20s %-52s  %s\n", mark+strconv.Itoa(i+1), e.at, e.name, e.after, why)
-		for _, what := range e.faults {
+		fmt.Fprintf(&b, "%6s  %-10v %-20s %-52s  %s\n", mark+strconv.Itoa(i+1), e.at, e.name, more.after, why)
+		for _, what := range more.faults {
 			fmt.Fprintf(&b, "%6s  %-10v fault: %s\n", "*", e.at, what)
 		}
 	}
