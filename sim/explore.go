@@ -489,10 +489,10 @@ func (x *exploration) run(w *world) error {
 		return w.failure
 	}
 	if err != nil && !(w.injected && errors.Is(err, asyncio.ErrCancelled)) {
-		if !errors.Is(err, asyncio.ErrDeadlock) {
-			err = fmt.Errorf("main returned an error: %w", err)
+		if errors.Is(err, asyncio.ErrDeadlock) {
+			return w.describeHosts(err)
 		}
-		return err
+		return fmt.Errorf("main returned an error: %w", err)
 	}
 	err = runner.Close()
 	if w.settle(); w.failure != nil {
@@ -515,6 +515,25 @@ func (x *exploration) run(w *world) error {
 	return nil
 }
 
+// describeHosts adds to a deadlock of main what the others wait for.
+func (w *world) describeHosts(deadlock error) error {
+	var b strings.Builder
+	for _, h := range w.hosts[1:] {
+		l := h.life
+		if l == nil {
+			fmt.Fprintf(&b, "\n\thost %s is off", h.name)
+			continue
+		}
+		var tasks string
+		l.do(func() { tasks = asyncio.FormatTasks(l.eventLoop.Context()) })
+		fmt.Fprintf(&b, "\n\thost %s:\n\t\t%s", h.name, strings.ReplaceAll(strings.TrimSpace(tasks), "\n", "\n\t\t"))
+	}
+	if b.Len() == 0 {
+		return deadlock
+	}
+	return fmt.Errorf("%w%s", deadlock, b.String())
+}
+
 // killAll ends the lives of all hosts but main's.
 func (w *world) killAll() {
 	for _, h := range w.hosts[1:] {
@@ -524,13 +543,14 @@ func (w *world) killAll() {
 
 // settle is what is left to do after the last step.
 func (w *world) settle() {
-	if w.made {
-		w.made = false
-		if w.tracer != nil {
-			w.tracer.endStep(w)
-		}
-		if !w.over {
-			w.check()
-		}
+	if !w.made {
+		return
+	}
+	w.made = false
+	if w.tracer != nil {
+		w.tracer.endStep(w)
+	}
+	if !w.over {
+		w.check()
 	}
 }

@@ -45,6 +45,10 @@ type Host struct {
 
 	rate float64       // of the clock
 	skew time.Duration // of the wall clock, when it is off
+
+	crash   string        // the fault
+	crashes float64       // its probability, after each step
+	back    time.Duration // how long it is off then
 }
 
 // A life is H1, and the driver of its loop.
@@ -144,7 +148,7 @@ func worldOf(ctx context.Context, caller string) *world { return lifeOf(ctx, cal
 // newHost makes a host that is off.
 func (w *world) newHost(name string) *Host {
 	i := len(w.hosts)
-	h := &Host{w: w, name: name, index: i, rate: 1, addr: netip.AddrFrom4([4]byte{10, 0, byte((i + 1) >> 8), byte(i + 1)})}
+	h := &Host{w: w, name: name, index: i, rate: 1, crash: "crash of " + name, addr: netip.AddrFrom4([4]byte{10, 0, byte((i + 1) >> 8), byte(i + 1)})}
 	if i > 0 {
 		h.prefix = name + "/"
 	}
@@ -513,16 +517,32 @@ func (h *Host) IsOn() bool { return h.life != nil && !h.life.killed }
 
 func (h *Host) String() string { return h.name }
 
+// powerOff is what Crash does besides ending the life.
+func (h *Host) powerOff() {
+	h.station.powerOff()
+	h.disk.unmount()
+	h.disk.powerFail()
+}
+
 // Crash has the host lose power, at once: its program ends where it is, connections are gone without a word to the other end, and what was
 // not synced to the disk may be lost. A host that is off is left alone. If the program that runs on the
 // host calls it, it ends with the step. It panics for main's host.
 func (h *Host) Crash() {
 	if l := h.stop("Crash"); l != nil {
-		h.station.powerOff()
-		h.disk.unmount()
-		h.disk.powerFail()
+		h.powerOff()
 		l.kill()
 	}
+}
+
+// SetCrashes has the host crash after each of its steps with the probability p, and be turned on again after back. So its tasks die at any await: with
+// [Exhaustive] at each of them in turn. It is a [Fault]: in the order of production it does not happen, nor after
+// [StopFaults]. It panics for main's host.
+func (h *Host) SetCrashes(p float64, back time.Duration) {
+	h.stop("SetCrashes")
+	if !(p >= 0 && p < 1) || back < 0 {
+		panic(fmt.Errorf("%w: a probability of %v, and %v until it is on again (in Host.SetCrashes)", asyncio.ErrInvalidArgument, p, back))
+	}
+	h.crashes, h.back = p, back
 }
 
 // Kill kills the program, as SIGKILL does: it ends where it is, but its host goes on. The system closes its connections, and what was written
@@ -628,4 +648,13 @@ func (h *Host) setClock(change func(*clock)) {
 // not come from a simulation.
 func Fault(ctx context.Context, what string, p float64) bool {
 	return worldOf(ctx, "Fault").fault(what, p)
+}
+
+// StopFaults ends all faults: from now on [Fault] reports false, the network is as after [Network.Heal] and its links lose, repeat and reorder nothing, and
+// disks work. Hosts that are off stay off. What must happen in the end, as a check of liveness has it with [Eventually], need only happen
+// after that. It is for the loop only and does not suspend; it panics if ctx does not come from a simulation.
+func StopFaults(ctx context.Context) {
+	w := worldOf(ctx, "StopFaults")
+	w.calm = true
+	w.net.Heal()
 }

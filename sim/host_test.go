@@ -148,6 +148,48 @@ func TestHost_CrashesItself(t *testing.T) {
 	})
 }
 
+// A host that crashes after any of its steps is explored one step after the other.
+func TestHost_SetCrashes(t *testing.T) {
+	done := map[int]bool{} // after how many steps it crashed, in some run
+	r := sim.Check(func(ctx context.Context) error {
+		steps, crashed := 0, -1
+		h := sim.NewHost(ctx, "node", func(ctx context.Context) error {
+			for range 5 {
+				steps++
+				if err := asyncio.Sleep(ctx, time.Second); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		h.SetCrashes(0.1, time.Minute)
+		err := h.Wait(ctx)
+		if errors.Is(err, sim.ErrCrashed) {
+			crashed = steps
+			if h.IsOn() {
+				return errors.New("it has crashed and is on")
+			}
+			if err := asyncio.Sleep(ctx, time.Minute); err != nil {
+				return err
+			}
+			if !h.IsOn() {
+				return errors.New("it has not come back")
+			}
+			err = h.Wait(ctx)
+		}
+		done[crashed] = true
+		return err
+	}, sim.With(sim.Exhaustive(1)), sim.Runs(1000))
+	if r.Failure != nil {
+		t.Fatal(r.Failure)
+	}
+	for _, steps := range []int{-1, 1, 2, 3, 4, 5} {
+		if !done[steps] {
+			t.Errorf("it has not crashed after %d steps; %s", steps, r.Coverage)
+		}
+	}
+}
+
 func TestHost_Misuse(t *testing.T) {
 	sim.Run(t, func(ctx context.Context) error {
 		idle := func(ctx context.Context) error { return asyncio.Sleep(ctx, time.Hour) }
@@ -218,7 +260,7 @@ func TestHost_Deadlock(t *testing.T) {
 		sim.NewHost(ctx, "node", forever)
 		return forever(ctx)
 	}).Failure
-	if f == nil || !errors.Is(f, asyncio.ErrDeadlock) {
+	if f == nil || !errors.Is(f, asyncio.ErrDeadlock) || !strings.Contains(f.Error(), "host node:") || !strings.Contains(f.Error(), "host_test.go") {
 		t.Errorf("got %v", f)
 	}
 }

@@ -34,3 +34,4 @@ func newDisk(chance func(string, float64) bool, rng *rand.Rand) *Disk { return &
 func (d *Disk) mount()                                                {}
 func (d *Disk) unmount()                                              {}
 func (d *Disk) powerFail()                                            {}
+func (n *network) Heal()                                              {}

@@ -60,6 +60,7 @@ type world struct {
 	now       time.Duration // as of the last step
 	injected  bool          // a task has been cancelled by the world
 	closing   bool          // main has ended
+	calm      bool          // there are no more faults
 	over      bool          // W4
 
 	able  []*life        // who has something ready, in the order of W6
@@ -213,12 +214,17 @@ func (w *world) pass(from *life) int {
 // decide is W1.
 func (w *world) decide() (*life, int) {
 	if w.made {
-		w.made = false
-		if w.tracer != nil {
-			w.tracer.endStep(w)
-		}
-		if !w.over {
-			w.check()
+		w.settle()
+		if l := w.turn; l.state != gone && w.fault(l.host.crash, l.host.crashes) {
+			h := l.host
+			h.powerOff()
+			l.killed = true
+			w.at(w.time()+h.back, func() {
+				if h.life == nil {
+					h.Restart()
+				}
+			})
+			return l, die // who made the step is who asks
 		}
 	}
 	for {
@@ -377,7 +383,7 @@ func (w *world) inject(t target) {
 
 // fault reports whether a fault happens that has the probability p.
 func (w *world) fault(what string, p float64) bool {
-	if !(p > 0) || w.over || w.closing {
+	if !(p > 0) || w.over || w.closing || w.calm {
 		return false
 	}
 	if p >= 1 {
