@@ -656,5 +656,5 @@ func Fault(ctx context.Context, what string, p float64) bool {
 func StopFaults(ctx context.Context) {
 	w := worldOf(ctx, "StopFaults")
 	w.calm = true
-	w.net.Heal()
+	(&Network{w.net}).Heal()
 }

@@ -1,0 +1,540 @@
+package sim
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/goasyncio/asyncio"
+	"github.com/goasyncio/asyncio/internal/driver"
+)
+
+// The simulated network: wires between the systems of hosts. What a system does with names, ports and processes is in
+// system.go (E1-E6), TCP in tcp.go (T1-T9), datagrams in udp.go (U1-U4).
+//
+//	L1 There is a wire from each host to each other and one to itself, for one direction only. Two hosts know of each other what comes
+//	   by wire, and nothing else.
+//	L2 What is sent leaves when the wire has taken what was sent before (bandwidth), and arrives a latency later. Segments of one
+//	   direction of a connection arrive in the order in which they were sent, and so do the datagrams of a wire but for those that are
+//	   reordered; otherwise what was sent later may arrive earlier.
+//	L3 A fault happens if chance says so, which is asked only where the probability is not zero, and under a name that tells what is lost
+//	   between whom. All else that is drawn (latencies, where segments end) comes from streams, one for each wire and purpose.
+//	L4 A wire that is down (cut, or between two parts of a partition) loses what is under way when it goes down and what is sent while it
+//	   is. A wire that is held keeps what arrives, up to maxHeld, and hands it over in that order when it is released.
+//	L5 The wire from a host to itself is never down, has no faults and a latency that is small. It is not zero: time passes for programs
+//	   that talk to themselves for ever.
+//	L6 Nothing happens inside of a call that sends: what a program does takes effect elsewhere through at only, between two of its steps.
+//	L7 When everything is closed or idle, nothing is left to happen. There is no timer that only goes on (see T8).
+type network struct {
+	now    func() time.Duration
+	at     func(when time.Duration, fn func()) // in the order of the calls, where times are equal
+	stream func(consumer string) *rand.Rand    // a stream for each consumer
+	chance func(fault string, p float64) bool  // p > 0
+
+	systems []*system // in the order in which they were first attached
+	wires   map[route]*wire
+	link    Link // of wires that have none of their own
+	ids     uint64
+
+	patience      time.Duration // T6
+	sendBuffer    int           // bytes, of a new connection
+	receiveBuffer int           // bytes, of a new connection
+	backlog       int           // connections, of a listener
+}
+
+type route struct{ from, to *system }
+
+// What a network is unless it is told otherwise.
+const (
+	defaultPatience = 924600 * time.Millisecond // what Linux makes of tcp_retries2 = 15
+	defaultBuffer   = 64 << 10
+	defaultBacklog  = 4096 // net.core.somaxconn
+)
+
+var (
+	defaultLink  = Link{MinLatency: 100 * time.Microsecond, MaxLatency: time.Millisecond}
+	loopbackLink = Link{MinLatency: 20 * time.Microsecond}
+)
+
+// maxHeld is how many packets a held wire keeps. Further ones are lost.
+const maxHeld = 1 << 14
+
+// maxQueued is how many bytes of datagrams wait for a wire's bandwidth. Further ones are lost.
+const maxQueued = 256 << 10
+
+func newNetwork(now func() time.Duration, at func(when time.Duration, fn func()), stream func(consumer string) *rand.Rand, chance func(fault string, p float64) bool) *network {
+	return &network{
+		now: now, at: at, stream: stream, chance: chance,
+		wires: make(map[route]*wire), link: defaultLink,
+		patience: defaultPatience, sendBuffer: defaultBuffer, receiveBuffer: defaultBuffer, backlog: defaultBacklog,
+	}
+}
+
+// attach begins a life of a host: its first, or the next after powerOff or kill. tell passes readiness on to the host's loop (A2).
+func (n *network) attach(name string, addr netip.Addr, tell func(to driver.Notifier, read, write bool)) *station {
+	s := n.named(name)
+	if s == nil {
+		s = n.newSystem(name, addr)
+	}
+	if s.addr != addr {
+		panic(fmt.Sprintf("sim: host %q has the address %v, and is attached again with %v", name, s.addr, addr))
+	}
+	if s.process != nil && !s.process.dead {
+		panic(fmt.Sprintf("sim: host %q is attached twice", name))
+	}
+	s.on = true
+	s.process = &station{sys: s, tell: tell}
+	return s.process
+}
+
+func (n *network) newSystem(name string, addr netip.Addr) *system {
+	if !addr.Is4() || addr.IsLoopback() || addr.IsUnspecified() || n.addressed(addr) != nil {
+		panic(fmt.Sprintf("sim: host %q cannot have the address %v: one of IPv4 is needed that no other host has", name, addr))
+	}
+	s := newSystem(n, name, addr)
+	for _, other := range n.systems {
+		n.wires[route{s, other}] = &wire{n: n, from: s, to: other}
+		n.wires[route{other, s}] = &wire{n: n, from: other, to: s}
+	}
+	s.loopback = &wire{n: n, from: s, to: s, own: &loopbackLink}
+	n.wires[route{s, s}] = s.loopback
+	n.systems = append(n.systems, s)
+	return s
+}
+
+// named returns the host of that name, nil if there is none.
+func (n *network) named(name string) *system {
+	for _, s := range n.systems {
+		if s.name == name {
+			return s
+		}
+	}
+	return nil
+}
+
+// addressed returns the host at an address, nil if there is none.
+func (n *network) addressed(addr netip.Addr) *system {
+	for _, s := range n.systems {
+		if s.addr == addr {
+			return s
+		}
+	}
+	return nil
+}
+
+// must is named for the names that a test gives.
+func (n *network) must(name, caller string) *system {
+	s := n.named(name)
+	if s == nil {
+		known := make([]string, len(n.systems))
+		for i, s := range n.systems {
+			known[i] = s.name
+		}
+		panic(fmt.Errorf("%w: there is no host %q; the hosts are %s (in sim.Network.%s)", asyncio.ErrInvalidArgument, name, strings.Join(known, ", "), caller))
+	}
+	return s
+}
+
+// between returns the wire that a test means.
+func (n *network) between(from, to, caller string) *wire {
+	if from == to {
+		panic(fmt.Errorf("%w: %q and %[2]q are one host, and what it sends to itself has no faults (in sim.Network.%s)", asyncio.ErrInvalidArgument, from, caller))
+	}
+	return n.wires[route{n.must(from, caller), n.must(to, caller)}]
+}
+
+// each calls fn for every wire between two hosts, in a fixed order.
+func (n *network) each(fn func(*wire)) {
+	for _, from := range n.systems {
+		for _, to := range n.systems {
+			if from != to {
+				fn(n.wires[route{from, to}])
+			}
+		}
+	}
+}
+
+// doubt has every connection look whether it has a reason to probe (T8).
+func (n *network) doubt() {
+	for _, s := range n.systems {
+		for _, c := range s.connections() {
+			c.watch()
+		}
+	}
+}
+
+// A wire is L1.
+type wire struct {
+	n        *network
+	from, to *system
+	own      *Link // nil: the network's
+
+	cut     bool
+	apart   bool // by a partition
+	holding bool
+	epoch   uint64 // how often it has gone down
+
+	free         time.Duration // when it has taken what was sent
+	lastDatagram time.Duration // when that arrives
+	held         []parcel
+
+	latencies, sizes, order *rand.Rand // once used
+	faults                  map[mishap]string
+	traffic                 Traffic
+}
+
+// cargo is what a wire carries.
+type cargo interface {
+	arrive(at *system)
+	noun() noun
+	size() int // bytes
+}
+
+// noun is what cargo is called where something happens to it.
+type noun string
+
+const (
+	aRequest         noun = "connection request"
+	aSegment         noun = "segment"
+	anAcknowledgment noun = "acknowledgment"
+	aReset           noun = "reset"
+	aDatagram        noun = "datagram"
+	aRefusal         noun = "refusal of a datagram"
+)
+
+type mishap struct {
+	verb string
+	what noun
+}
+
+// A parcel is cargo under way.
+type parcel struct {
+	cargo
+	epoch uint64 // in which it was sent
+}
+
+func (w *wire) link() *Link {
+	if w.own != nil {
+		return w.own
+	}
+	return &w.n.link
+}
+
+func (w *wire) down() bool { return w.cut || w.apart }
+
+// silent reports whether nothing comes through, for the time being.
+func (w *wire) silent() bool { return w.down() || w.holding || w.link().Loss >= 1 }
+
+// named is the stream of a consumer of this wire's.
+func (w *wire) named(consumer string, r **rand.Rand) *rand.Rand {
+	if *r == nil {
+		*r = w.n.stream(fmt.Sprintf("%s from %s to %s", consumer, w.from.name, w.to.name))
+	}
+	return *r
+}
+
+// happens reports whether a fault does (L3).
+func (w *wire) happens(verb string, what noun, p float64) bool {
+	if p <= 0 {
+		return false
+	}
+	f := mishap{verb, what}
+	name, ok := w.faults[f]
+	if !ok {
+		article := "a"
+		if strings.ContainsAny(string(what[:1]), "aeiou") {
+			article = "an"
+		}
+		name = fmt.Sprintf("%s %s %s from %s to %s", verb, article, what, w.from.name, w.to.name)
+		if w.faults == nil {
+			w.faults = make(map[mishap]string)
+		}
+		w.faults[f] = name
+	}
+	return w.n.chance(name, p)
+}
+
+// leave returns when cargo of a size that is sent now has left (L2).
+func (w *wire) leave(size int) time.Duration {
+	now := w.n.now()
+	if b := w.link().Bandwidth; b > 0 {
+		w.free = max(w.free, now) + time.Duration(size)*time.Second/time.Duration(b)
+		return w.free
+	}
+	return now
+}
+
+func (w *wire) latency() time.Duration {
+	l := w.link()
+	if l.MaxLatency <= l.MinLatency {
+		return l.MinLatency
+	}
+	return l.MinLatency + time.Duration(w.named("latency", &w.latencies).Int64N(int64(l.MaxLatency-l.MinLatency)+1))
+}
+
+// carry sends c, which arrives after what arrives at last, and returns when it has left.
+func (w *wire) carry(c cargo, last *time.Duration) (left time.Duration) {
+	if w.down() {
+		w.traffic.Lost++
+		return w.n.now()
+	}
+	left = w.leave(c.size())
+	if w.happens("lose", c.noun(), w.link().Loss) {
+		w.traffic.Lost++
+		return left
+	}
+	*last = max(*last, left+w.latency())
+	w.deliver(c, *last)
+	return left
+}
+
+// carryDatagram is carry for what may also be duplicated, reordered, and lost because too much waits (U3).
+func (w *wire) carryDatagram(c cargo) {
+	l := w.link()
+	if l.Bandwidth > 0 && w.free-w.n.now() > maxQueued*time.Second/time.Duration(l.Bandwidth) {
+		w.traffic.Lost++
+		return
+	}
+	copies := 1
+	if !w.down() && w.happens("duplicate", c.noun(), l.Duplicate) {
+		copies = 2
+	}
+	for range copies {
+		if w.down() || !w.happens("reorder", c.noun(), l.Reorder) {
+			w.carry(c, &w.lastDatagram)
+			continue
+		}
+		// It is late, and those that are sent meanwhile overtake it.
+		most := max(4*l.MaxLatency, 4*l.MinLatency, 4*time.Millisecond)
+		late := max(w.lastDatagram, w.n.now()) + 1 + time.Duration(w.named("order", &w.order).Int64N(int64(most)))
+		w.carry(c, &late)
+	}
+}
+
+func (w *wire) deliver(c cargo, when time.Duration) {
+	p := parcel{c, w.epoch}
+	w.n.at(when, func() { w.arrive(p) })
+}
+
+// arrive is L4.
+func (w *wire) arrive(p parcel) {
+	switch {
+	case p.epoch != w.epoch:
+		w.traffic.Lost++
+	case !w.holding:
+		w.traffic.Delivered++
+		p.cargo.arrive(w.to)
+	case len(w.held) < maxHeld:
+		w.held = append(w.held, p)
+	default:
+		w.traffic.Lost++
+	}
+}
+
+// change does something to the wire and sees to what is under way (L4).
+func (w *wire) change(fn func()) {
+	was := w.down()
+	fn()
+	if w.down() && !was {
+		w.epoch++
+		w.traffic.Lost += len(w.held)
+		w.held = nil
+	}
+	if !w.holding {
+		held := w.held
+		w.held = nil
+		for _, p := range held {
+			w.n.at(w.n.now(), func() { w.arrive(p) })
+		}
+	}
+}
+
+// A Network is what connects the hosts of a simulation. With it a test says how good the connections are, and breaks
+// them. Whatever it says takes effect at once, also for what is under way.
+//
+// A host that is named must exist, and two that are named must not be the same: anything else panics with an error that matches
+// [asyncio.ErrInvalidArgument]. What a host sends to itself arrives after 20 µs and has no faults.
+//
+// Its methods are for the loop only, and do not suspend.
+type Network struct{ n *network }
+
+// A Link says how good the connection from one host to another is, in one direction. The zero Link is perfect: nothing is
+// lost, and everything arrives at the moment at which it was sent. A network begins with latencies from 0.1 to 1 ms and no
+// faults.
+//
+// Lost segments of a stream are sent again, so a program sees the loss of anything but a datagram as a delay: of 200 ms and a round trip,
+// doubled for each further loss of the same. Any goroutine may make one.
+type Link struct {
+	// What is sent takes a time between the two, each as likely as another. If MaxLatency is zero it is
+	// always MinLatency.
+	MinLatency, MaxLatency time.Duration
+
+	// Bandwidth is in bytes a second, headers included. Zero is no limit.
+	Bandwidth int
+
+	// The probabilities, from 0 to 1, that a packet is lost, and that a datagram comes twice, or so late that others
+	// overtake it. They are faults as [Fault] has them: below 1 none happens in the order of production.
+	Loss, Duplicate, Reorder float64
+}
+
+// NetworkOf returns the network of the simulation that ctx belongs to. It is for the loop only and does not suspend; it panics if ctx does
+// not come from a simulation.
+func NetworkOf(ctx context.Context) *Network { return &Network{worldOf(ctx, "NetworkOf").net} }
+
+// Traffic counts the packets of one direction between two hosts: those that arrived, and those that were lost on the way. Any goroutine may
+// use it.
+type Traffic struct{ Delivered, Lost int }
+
+func (l Link) check(caller string) Link {
+	wrong := ""
+	switch {
+	case l.MinLatency < 0 || l.MaxLatency < 0:
+		wrong = "a latency is negative"
+	case l.MaxLatency != 0 && l.MaxLatency < l.MinLatency:
+		wrong = fmt.Sprintf("MaxLatency %v is less than MinLatency %v", l.MaxLatency, l.MinLatency)
+	case l.Bandwidth < 0:
+		wrong = "Bandwidth is negative"
+	}
+	for _, p := range []float64{l.Loss, l.Duplicate, l.Reorder} {
+		if !(p >= 0 && p <= 1) {
+			wrong = fmt.Sprintf("%v is not a probability; those are from 0 to 1", p)
+		}
+	}
+	if wrong != "" {
+		panic(fmt.Errorf("%w: %s (in sim.Network.%s)", asyncio.ErrInvalidArgument, wrong, caller))
+	}
+	return l
+}
+
+// SetLink sets the link between all hosts, in both directions, but for those that [Network.SetLinkBetween] has set.
+func (n *Network) SetLink(l Link) {
+	n.n.link = l.check("SetLink")
+	n.n.doubt()
+}
+
+// SetLinkBetween sets the link from one host to another.
+func (n *Network) SetLinkBetween(from, to string, l Link) {
+	l = l.check("SetLinkBetween")
+	n.n.between(from, to, "SetLinkBetween").own = &l
+	n.n.doubt()
+}
+
+// Partition divides the hosts: those in different groups cannot reach each other. A host that is in no group reaches all. It
+// takes the place of the partition before; without groups there is none.
+func (n *Network) Partition(groups ...[]string) {
+	part := make(map[*system]int)
+	for i, g := range groups {
+		for _, name := range g {
+			s := n.n.must(name, "Partition")
+			if j, ok := part[s]; ok && j != i {
+				panic(fmt.Errorf("%w: host %q is in two groups (in sim.Network.Partition)", asyncio.ErrInvalidArgument, name))
+			}
+			part[s] = i
+		}
+	}
+	n.n.each(func(w *wire) {
+		i, one := part[w.from]
+		j, two := part[w.to]
+		w.change(func() { w.apart = one && two && i != j })
+	})
+	n.n.doubt()
+}
+
+// Cut has everything be lost that one host sends to another. The other direction stays as it is: where acknowledgments are lost, data arrives
+// and its sender does not know.
+func (n *Network) Cut(from, to string) {
+	w := n.n.between(from, to, "Cut")
+	w.change(func() { w.cut = true })
+	n.n.doubt()
+}
+
+// Mend takes back [Network.Cut]. It does not end a partition.
+func (n *Network) Mend(from, to string) {
+	w := n.n.between(from, to, "Mend")
+	w.change(func() { w.cut = false })
+	n.n.doubt()
+}
+
+// Hold keeps everything that would arrive at a host from another, until [Network.Release].
+func (n *Network) Hold(from, to string) {
+	w := n.n.between(from, to, "Hold")
+	w.change(func() { w.holding = true })
+	n.n.doubt()
+}
+
+// Release delivers what was held, in the order in which it arrived.
+func (n *Network) Release(from, to string) {
+	w := n.n.between(from, to, "Release")
+	w.change(func() { w.holding = false })
+	n.n.doubt()
+}
+
+// Heal takes back every Cut, Hold and Partition. Links stay as they were set.
+func (n *Network) Heal() {
+	n.n.each(func(w *wire) { w.change(func() { w.cut, w.apart, w.holding = false, false, false }) })
+	n.n.doubt()
+}
+
+// Reset breaks all connections between two hosts, as a firewall does that has forgotten them: both ends get
+// [syscall.ECONNRESET].
+func (n *Network) Reset(a, b string) {
+	w := n.n.between(a, b, "Reset")
+	n.reset(func(c *tcpConn) bool { return c.out == w || c.out == n.n.wires[route{w.to, w.from}] })
+}
+
+// ResetAll is [Network.Reset] for every two hosts.
+func (n *Network) ResetAll() {
+	n.reset(func(c *tcpConn) bool { return c.out != nil && c.out != c.sys.loopback })
+}
+
+func (n *Network) reset(these func(*tcpConn) bool) {
+	var all []*tcpConn
+	for _, s := range n.n.systems {
+		for _, c := range s.connections() {
+			if these(c) {
+				all = append(all, c)
+			}
+		}
+	}
+	slices.SortFunc(all, oldestFirst)
+	for _, c := range all {
+		c.reset()
+	}
+}
+
+// SetBuffers sets how many bytes a connection that is made from now on buffers at the end that writes and at the one that
+// reads. Both begin with 64 KiB. A writer waits when both are full. [asyncio.Conn.SetWriteBuffer] and
+// [asyncio.Conn.SetReadBuffer] are for a single one.
+func (n *Network) SetBuffers(write, read int) {
+	if write < 1 || read < 1 {
+		panic(fmt.Errorf("%w: a buffer of %d bytes; at least one is needed (in sim.Network.SetBuffers)", asyncio.ErrInvalidArgument, min(write, read)))
+	}
+	n.n.sendBuffer, n.n.receiveBuffer = write, read
+}
+
+// SetBacklog sets how many connections may wait to be accepted, of a listener that is made from now on. It begins with 4096.
+// One too many is not refused: it is tried again, after one second, two, four and so on.
+func (n *Network) SetBacklog(connections int) {
+	if connections < 1 {
+		panic(fmt.Errorf("%w: a backlog of %d connections (in sim.Network.SetBacklog)", asyncio.ErrInvalidArgument, connections))
+	}
+	n.n.backlog = connections
+}
+
+// SetRetransmission sets for how long data is sent again that nobody acknowledges, before the connection fails with
+// [syscall.ETIMEDOUT]. It begins with 924.6 s, which is Linux's. To connect always takes 127 s to fail.
+func (n *Network) SetRetransmission(limit time.Duration) {
+	if limit <= 0 {
+		panic(fmt.Errorf("%w: a limit of %v (in sim.Network.SetRetransmission)", asyncio.ErrInvalidArgument, limit))
+	}
+	n.n.patience = limit
+}
+
+// Traffic counts what one host has sent to another.
+func (n *Network) Traffic(from, to string) Traffic {
+	return n.n.between(from, to, "Traffic").traffic
+}
