@@ -121,6 +121,8 @@ func (l *driven) Name(i int) string {
 		return "end of a context"
 	case *stopCallback:
 		return "end of the run"
+	case *diskJob:
+		return cb.String()
 	case awaiter:
 		names := make([]string, 0, 1)
 		for _, t := range cb.awaiters() {

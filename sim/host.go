@@ -70,6 +70,7 @@ type life struct {
 	killed  bool     // H2
 	buried  chan struct{}
 
+	disk  driver.Disk // as it is mounted
 	clock atomic.Pointer[clock]
 
 	causes  []int // for each callback that is ready: the step that made it so, 0 if it was none. If there is a tracer.
@@ -152,7 +153,7 @@ func (w *world) newHost(name string) *Host {
 	if i > 0 {
 		h.prefix = name + "/"
 	}
-	h.disk = newDisk(func(fault string, p float64) bool { return w.fault(name+": "+fault, p) }, w.stream("disk of "+name))
+	h.disk = newDisk(func(fault string, p float64) bool { return w.fault(name+": "+fault, p) }, w.stream("disk of "+name), h.wall)
 	w.hosts = append(w.hosts, h)
 	return h
 }
@@ -164,8 +165,8 @@ func (h *Host) begin(program func(ctx context.Context) error) *life {
 	now := h.w.time()
 	l.clock.Store(&clock{rate: h.rate, world: now, start: driver.VirtualStart.Add(now + h.skew)})
 	h.life = l
+	l.disk = h.disk.fileSystem()
 	h.station = h.w.net.attach(h.name, h.addr, l.tell)
-	h.disk.mount()
 	ctx := context.WithValue(context.Background(), hostKey{}, l)
 	l.runner = asyncio.NewRunner(ctx, asyncio.LoopFactory(l.newLoop), asyncio.HandleSIGINT(false))
 	if program == nil {
@@ -178,6 +179,14 @@ func (h *Host) begin(program func(ctx context.Context) error) *life {
 	l.program = asyncio.CreateTask(loop.Context(), asyncio.Do(program), asyncio.Name("main"))
 	go l.live()
 	return l
+}
+
+// wall is the host's wall clock.
+func (h *Host) wall() time.Time {
+	if h.life == nil {
+		return driver.VirtualStart.Add(h.w.time() + h.skew)
+	}
+	return h.life.Wall()
 }
 
 // newLoop makes the loop.
@@ -467,6 +476,9 @@ func (l *life) ListenPacket(network, address string) (driver.PacketEndpoint, err
 	return l.host.station.ListenPacket(network, address)
 }
 
+// Disk implements [driver.Storage].
+func (l *life) Disk(context.Context) driver.Disk { return l.disk }
+
 // What programs see.
 
 // ErrCrashed is how a life ended that was ended by [Host.Crash] or [Host.Kill].
@@ -520,7 +532,6 @@ func (h *Host) String() string { return h.name }
 // powerOff is what Crash does besides ending the life.
 func (h *Host) powerOff() {
 	h.station.powerOff()
-	h.disk.unmount()
 	h.disk.powerFail()
 }
 

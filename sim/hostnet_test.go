@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -120,4 +123,81 @@ func now(ctx context.Context) time.Duration {
 		panic(err)
 	}
 	return l.Time()
+}
+
+// counter keeps a number in a file, and says that it has counted when it has been told to be durable.
+func counter(safe bool, told *int) func(ctx context.Context) error {
+	return func(ctx context.Context) error {
+		n := 0
+		if b, err := asyncio.ReadFile(ctx, "count"); err == nil {
+			if _, err := fmt.Sscan(string(b), &n); err != nil {
+				return fmt.Errorf("the file has %q: %w", b, err)
+			}
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if n < *told {
+			return fmt.Errorf("%d was told, and %d is left", *told, n)
+		}
+		for {
+			if err := asyncio.Sleep(ctx, time.Second); err != nil {
+				return err
+			}
+			n++
+			f, err := asyncio.OpenFile(ctx, "count.new", os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o666)
+			if err != nil {
+				return err
+			}
+			_, err = f.Write(ctx, fmt.Append(nil, n))
+			if err == nil && safe {
+				err = f.Sync(ctx)
+			}
+			if err := errors.Join(err, f.Close(ctx)); err != nil {
+				return err
+			}
+			if err := asyncio.Rename(ctx, "count.new", "count"); err != nil {
+				return err
+			}
+			if err := asyncio.SyncDir(ctx, "."); err != nil {
+				return err
+			}
+			*told = n
+		}
+	}
+}
+
+// A program that forgets to sync is found by crashes, and one that does not is not.
+func TestHost_Disk(t *testing.T) {
+	program := func(safe bool) func(ctx context.Context) error {
+		return func(ctx context.Context) error {
+			told := 0
+			h := sim.NewHost(ctx, "node", counter(safe, &told))
+			h.Disk().SetLatency(time.Millisecond, 20*time.Millisecond)
+			h.SetCrashes(0.05, time.Second)
+			for range 20 {
+				if err := asyncio.Sleep(ctx, time.Second); err != nil {
+					return err
+				}
+				if !h.IsOn() {
+					if err := h.Wait(ctx); !errors.Is(err, sim.ErrCrashed) {
+						return err
+					}
+				}
+			}
+			sim.StopFaults(ctx)
+			before := told
+			return sim.Eventually(ctx, 10*time.Second, "counting goes on", func() bool { return told > before })
+		}
+	}
+	sim.Explore(t, program(true), sim.Runs(100))
+	for _, s := range []sim.Strategy{sim.Random(), sim.PCT(3)} {
+		r := sim.Check(program(false), sim.With(s), sim.Runs(2000))
+		f := r.Failure
+		if f == nil {
+			t.Fatalf("%v: not found: %s", s, r.Coverage)
+		}
+		if len(f.Deviations) != 2 || !strings.Contains(f.Error(), "crash of node") || !strings.Contains(f.Error(), "node: lose: write count.new") {
+			t.Errorf("%v: %v", s, f)
+		}
+	}
 }
