@@ -130,3 +130,45 @@ func ExampleEventually() {
 	fmt.Println(report.Failure.Err)
 	// Output: main returned an error: sim: there is a leader: not within 30s
 }
+
+// Two hosts, of which one serves and loses power. The programs are what production would run.
+func ExampleNewHost() {
+	greeter := func(ctx context.Context) error {
+		s, err := asyncio.StartServer(ctx, func(ctx context.Context, r *asyncio.StreamReader, w *asyncio.StreamWriter) error {
+			_, err := w.Write(ctx, []byte("hello\n"))
+			return err
+		}, ":7001")
+		if err != nil {
+			return err
+		}
+		return s.Serve(ctx)
+	}
+	var log []string
+	r := sim.Check(func(ctx context.Context) error {
+		log = nil // of the last run
+		host := sim.NewHost(ctx, "greeter", greeter)
+		if err := asyncio.Sleep(ctx, time.Second); err != nil {
+			return err
+		}
+		for range 2 {
+			in, out, err := asyncio.OpenConnection(ctx, "greeter:7001")
+			if err != nil {
+				log = append(log, err.Error())
+				return nil
+			}
+			line, err := in.ReadLine(ctx)
+			log = append(log, fmt.Sprintf("%q %v", line, err))
+			if err := out.Close(ctx); err != nil {
+				return err
+			}
+			host.Crash()
+		}
+		return nil
+	})
+	fmt.Println(strings.Join(log, "\n"))
+	fmt.Println(r.Failure == nil)
+	// Output:
+	// "hello\n" <nil>
+	// dial tcp 10.0.0.2:7001: connect: connection timed out
+	// true
+}

@@ -22,6 +22,11 @@
 // A run that fails is made again with ever fewer deviations from the order of production, until what is left is the explanation:
 // "first in, first out everywhere, except that at step 41 'writer' ran before 'reader'".
 //
+// # Services
+//
+// [NewHost] adds a host with a program, a network address, a disk and a clock of its own. asyncio.Dial, Listen, OpenConnection, StartServer and OpenFile, as they
+// run in production, then reach the simulated network and disk. [Host.Crash], [Network.Partition], [Disk.SetFaults] and their kin break things, [Fault] says when.
+//
 // What a simulation can see, and what it cannot, is in docs/simulation.md.
 //
 // # Elsewhere
