@@ -388,6 +388,9 @@ func (s *diskJob) withdraw() bool {
 
 // fire goes on with the job, as far as no time goes by: in one step if the disk takes none, and a step for each part.
 func (s *diskJob) fire(*future) {
+	if !s.started && s.fut.state != pending {
+		s.withdraw()
+	}
 	if s.withdrawn {
 		return
 	}

@@ -143,7 +143,7 @@ func TestFile_LikePackageOS(t *testing.T) {
 	for seed := range uint64(40) {
 		run(t, func(ctx context.Context) error {
 			r := rand.New(rand.NewPCG(seed, 1))
-			flag := []int{os.O_RDWR, os.O_RDWR, os.O_RDWR | os.O_APPEND, os.O_RDONLY, os.O_WRONLY}[r.IntN(5)]
+			flag := []int{os.O_RDWR, os.O_RDWR, os.O_RDWR | os.O_APPEND, os.O_RDONLY, os.O_WRONLY, os.O_RDONLY | os.O_APPEND}[r.IntN(6)]
 			ours, theirs := filepath.Join(t.TempDir(), "file"), filepath.Join(t.TempDir(), "file")
 			f := open(t, ctx, ours, flag)
 			o, err := os.OpenFile(theirs, flag|os.O_CREATE, 0o644)

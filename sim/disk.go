@@ -649,6 +649,15 @@ func (d *Disk) walk(name string) (dir *inode, base string, n *inode, err error) 
 	return nil, "", way[len(way)-1], nil
 }
 
+// trimSlash returns name without slashes at its end, unless it is all slashes.
+func trimSlash(name string) string {
+	trimmed := strings.TrimRight(filepath.ToSlash(name), "/")
+	if trimmed == "" {
+		return name
+	}
+	return name[:len(trimmed)]
+}
+
 func pathError(op, name string, err error) error {
 	return &fs.PathError{Op: op, Path: name, Err: err}
 }
@@ -725,10 +734,16 @@ func (m *mount) OpenFile(name string, flag int, perm fs.FileMode) (driver.File, 
 }
 
 func (m *mount) openInode(name string, flag int, perm fs.FileMode) (*inode, error) {
-	dir, base, n, err := m.walk(name)
+	way := name
+	if flag&os.O_CREATE != 0 {
+		way = trimSlash(name)
+	}
+	dir, base, n, err := m.walk(way)
 	switch {
 	case err != nil:
 		return nil, err
+	case way != name:
+		return nil, syscall.EISDIR
 	case n != nil && flag&(os.O_CREATE|os.O_EXCL) == os.O_CREATE|os.O_EXCL:
 		return nil, syscall.EEXIST
 	case n != nil && n.dir() && (flag&accessMode != os.O_RDONLY || flag&(os.O_CREATE|os.O_TRUNC) != 0):
@@ -737,8 +752,6 @@ func (m *mount) openInode(name string, flag int, perm fs.FileMode) (*inode, erro
 		return n, nil
 	case flag&os.O_CREATE == 0:
 		return nil, syscall.ENOENT
-	case strings.HasSuffix(filepath.ToSlash(name), "/"):
-		return nil, syscall.EISDIR
 	}
 	n = m.d.newInode(perm.Perm())
 	m.d.change("create "+shown(name), []dirEntry{{dir, base, n}})
@@ -754,8 +767,8 @@ func (m *mount) Rename(oldname, newname string) error {
 }
 
 func (m *mount) rename(oldname, newname string) error {
-	from, oldBase, n, err := m.walk(oldname)
-	to, newBase, there, newErr := m.walk(newname)
+	from, oldBase, n, err := m.walk(trimSlash(oldname))
+	to, newBase, there, newErr := m.walk(trimSlash(newname))
 	switch {
 	case err != nil:
 		return err
@@ -763,14 +776,18 @@ func (m *mount) rename(oldname, newname string) error {
 		return newErr
 	case n == nil:
 		return syscall.ENOENT
+	case !n.dir() && trimSlash(oldname) != oldname:
+		return syscall.ENOTDIR
+	case there == n && n.dir() && oldname != newname:
+		return nil
 	case there != nil && there.dir():
 		return syscall.EEXIST // as package os has it, and not only for one that is not empty
 	case from == nil || to == nil:
 		return syscall.EBUSY
-	case there != nil && n.dir() || !n.dir() && strings.HasSuffix(filepath.ToSlash(newname), "/"):
-		return syscall.ENOTDIR
 	case n.dir() && (to == n || n.contains(to)):
 		return syscall.EINVAL
+	case there != nil && n.dir() || !n.dir() && trimSlash(newname) != newname:
+		return syscall.ENOTDIR
 	case there == n:
 		return nil
 	}
@@ -813,16 +830,18 @@ func (m *mount) MkdirAll(name string, perm fs.FileMode) error {
 		}
 		return pathError("mkdir", name, syscall.ENOTDIR)
 	}
-	above := strings.TrimRight(filepath.ToSlash(name), "/")
-	if i := strings.LastIndexByte(above, '/'); i > len(filepath.VolumeName(name)) {
+	above := trimSlash(name)
+	if i := strings.LastIndexByte(filepath.ToSlash(above), '/'); i > len(filepath.VolumeName(name)) {
 		if err := m.MkdirAll(name[:i], perm); err != nil {
 			return err
 		}
 	}
-	dir, base, n, err := m.walk(name)
+	dir, base, n, err := m.walk(above)
 	switch {
 	case err != nil:
 		return pathError("mkdir", name, err)
+	case n != nil && !n.dir():
+		return pathError("mkdir", name, syscall.EEXIST)
 	case n != nil: // the name ends in "." or ".."
 		return nil
 	}
@@ -945,11 +964,15 @@ func (h *diskFile) ReadAt(p []byte, off int64) (int, error) {
 
 // Write implements [driver.File].
 func (h *diskFile) Write(p []byte, off int64) (int, int64, error) {
-	if h.flag&os.O_APPEND != 0 && len(p) > 0 {
-		off = h.n.data.size
+	at := off
+	if h.flag&os.O_APPEND != 0 {
+		at = h.n.data.size
 	}
-	n, err := h.write(p, off)
-	return n, off + int64(n), err
+	n, err := h.write(p, at)
+	if n == 0 {
+		return 0, off, err
+	}
+	return n, at + int64(n), err
 }
 
 // WriteAt implements [driver.File].

@@ -56,7 +56,7 @@ type File interface {
 	Read(p []byte, off int64) (int, error)
 
 	// Write writes p at offset off; behind what comes before, if the file has no offsets or was opened with O_APPEND. It returns the offset
-	// behind what it wrote.
+	// behind what it wrote, off if that is nothing.
 	Write(p []byte, off int64) (n int, end int64, err error)
 
 	// ReadAt, WriteAt and the others are those of os.File.
@@ -135,7 +135,7 @@ func (f *osFile) Write(p []byte, off int64) (int, int64, error) {
 		return n, off + int64(n), err
 	}
 	n, err := f.File.Write(p)
-	if !f.seekable || len(p) == 0 {
+	if !f.seekable || n == 0 {
 		return n, off, err
 	}
 	end, seekErr := f.Seek(0, io.SeekCurrent)
