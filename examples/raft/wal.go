@@ -79,30 +79,22 @@ func openWAL(ctx context.Context, dir string, initial saved) (*wal, saved, error
 	return w, held, nil
 }
 
-// makeDir makes a directory that is still there after a power failure.
+// makeDir makes a directory that is still there after a power failure. What it makes it syncs before it makes anything in it, so of what
+// there is only the innermost may have been left unsynced by an earlier life.
 func makeDir(ctx context.Context, dir string) error {
 	dir = filepath.Clean(dir)
-	missing := []string{} // the inner ones first
-	for d := dir; ; d = filepath.Dir(d) {
-		if _, err := Stat(ctx, d); err == nil {
-			break
-		} else if !errors.Is(err, fs.ErrNotExist) || d == filepath.Dir(d) {
+	above := filepath.Dir(dir)
+	if _, err := Stat(ctx, dir); errors.Is(err, fs.ErrNotExist) && above != dir {
+		if err := makeDir(ctx, above); err != nil {
 			return err
 		}
-		missing = append(missing, d)
-	}
-	if err := MkdirAll(ctx, dir, 0o755); err != nil {
+		if err := MkdirAll(ctx, dir, 0o755); err != nil {
+			return err
+		}
+	} else if err != nil {
 		return err
 	}
-	if len(missing) == 0 { // an earlier life may have made it and not synced it
-		missing = []string{dir}
-	}
-	for _, d := range missing {
-		if err := SyncDir(ctx, filepath.Dir(d)); err != nil {
-			return err
-		}
-	}
-	return nil
+	return SyncDir(ctx, above)
 }
 
 // append adds a batch, which is there for good when sync returns.
