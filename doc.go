@@ -55,6 +55,7 @@
 //     [Send] and [Select] wait for Go channels.
 //   - [Dial], [Listen] and [OpenConnection] give connections that suspend tasks instead of threads. A [Conn] is
 //     a net.Conn, so what is written for those runs in a task.
+//   - [OpenFile] and its kin have what package os does with files done by the default executor. A cancel ends the wait, not the operation.
 //   - A subprocess ends with its scope, and all that it has started with it; see [Process].
 //   - Parallel are only several loops: [RunLoopGroup] makes one for each core. What one has the others do not touch;
 //     [Call] has it done there, and waits.
@@ -173,6 +174,8 @@
 //	                                 p.Wait(ctx), Communicate(ctx, b), ReturnCode()
 //	p.send_signal(s), terminate(), kill()
 //	                                 p.SendSignal(s), Terminate(), Kill()
+//	open(name), which blocks         OpenFile(ctx, name, flag, perm), ReadFile(ctx, name), WriteFile(ctx, name, data, perm)
+//	os.fsync(f.fileno())             f.Sync(ctx); of a directory SyncDir(ctx, name)
 //	to_thread(f)                     ToThread(ctx, f)
 //	loop.run_in_executor(ex, f)      RunInExecutor(ctx, ex, f)
 //	loop.set_default_executor(ex)    SetDefaultExecutor(ex)

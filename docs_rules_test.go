@@ -10,8 +10,8 @@ import (
 
 // TestDocs_CiteWhatCanBeFound: a rule that a comment for users cites by number stands in one.
 func TestDocs_CiteWhatCanBeFound(t *testing.T) {
-	rule := regexp.MustCompile(`\b[A-Z]\d+\b`)
-	definition := regexp.MustCompile(`(?m)^\s+([A-Z]\d+) \S`)
+	rule := regexp.MustCompile(`\b[A-Z]{1,2}\d+\b`)
+	definition := regexp.MustCompile(`(?m)^\s+([A-Z]{1,2}\d+) \S`)
 	all := apiDocs(packageDoc(t))
 	defined := make(map[string]bool)
 	for _, d := range all {
@@ -28,9 +28,9 @@ func TestDocs_CiteWhatCanBeFound(t *testing.T) {
 	}
 }
 
-// TestDocs_RulesHaveOneMeaning: a letter stands for the rules of one file, so that a citation needs no file.
+// TestDocs_RulesHaveOneMeaning: a letter, or two, stands for the rules of one file, so that a citation needs no file.
 func TestDocs_RulesHaveOneMeaning(t *testing.T) {
-	first := regexp.MustCompile(`(?m)^//\s+([A-Z])1 \S`)
+	first := regexp.MustCompile(`(?m)^//\s+([A-Z]{1,2})1 \S`)
 	files, err := filepath.Glob("*.go")
 	must(t, err)
 	stands := map[string]string{"R": "docs/design.md", "S": "CPython's loop"}

@@ -85,6 +85,8 @@ type EventLoop struct {
 	polled    time.Duration // when it was
 
 	processes processList
+	files     map[*File]struct{} // that are not closed
+	fileSeq   uint64
 	signals   map[os.Signal]*signalHandler
 	stopper   *stopper // of the run, if it handles signals
 
@@ -419,6 +421,7 @@ func (l *EventLoop) setTimer(t *timer) {
 //     it, so that its deferred functions run, and lets it end cancelled. An await in
 //     such a function fails with [ErrLoopClosed]. A task that had not started does not start;
 //   - kills subprocesses with their groups and waits for them, unless they are detached;
+//   - closes files that are left, and reports each ("unclosed file");
 //   - fails what goroutines still wait for ([RunCoroutineThreadsafe]) with ErrLoopClosed;
 //   - reports errors that nobody retrieved;
 //   - drops callbacks and timers, shuts the default executor down without waiting, and closes the connections and
@@ -459,6 +462,7 @@ func (l *EventLoop) Close() error {
 	}
 	l.removeSignalHandlers()
 	l.endProcesses()
+	l.closeFiles()
 	l.ready.sift(&dropped)
 	for dropped.n > 0 {
 		if e := dropped.pop(); e.fut != nil {

@@ -120,6 +120,8 @@ func (q *readyQueue) Name(i int) string {
 		return "end of a context"
 	case *stopCallback:
 		return "end of the run"
+	case *diskJob:
+		return cb.String()
 	case awaiter:
 		names := make([]string, 0, 1)
 		for _, t := range cb.awaiters() {

@@ -48,16 +48,7 @@ func RunInExecutor[T any](ctx context.Context, e Executor, fn func() (T, error))
 		panic(fmt.Errorf("%w: nil function (in RunInExecutor)", ErrInvalidArgument))
 	}
 	j := &threadJob[T]{ctx: ctx, fut: &Future[T]{future: future{loop: l}}, fn: fn}
-	var err error
-	if e == nil {
-		e, err = l.defaultExecutor()
-	}
-	if err == nil {
-		err = j.submit(e)
-	}
-	if err != nil {
-		j.fut.finish(err)
-	}
+	j.start(e)
 	return j.fut
 }
 
@@ -67,9 +58,31 @@ type threadJob[T any] struct {
 	ctx   context.Context // of who asked
 	fut   *Future[T]
 	fn    func() (T, error)
+	ended func()      // nil, or told once, on the loop, that fn has returned or will not be called
 	taken atomic.Bool // by the goroutine that runs it, or by a cancel
 	value T
 	err   error
+}
+
+// start hands j to e, or to the default executor if e is nil. If that refuses, j has failed.
+func (j *threadJob[T]) start(e Executor) {
+	var err error
+	if e == nil {
+		e, err = j.fut.loop.defaultExecutor()
+	}
+	if err == nil {
+		err = j.submit(e)
+	}
+	if err != nil {
+		j.end()
+		j.fut.finish(err)
+	}
+}
+
+func (j *threadJob[T]) end() {
+	if j.ended != nil {
+		j.ended()
+	}
 }
 
 // submit hands j to e. The loop's clock is held from before, until j has run; not if e refuses.
@@ -88,6 +101,16 @@ func (j *threadJob[T]) submit(e Executor) (err error) {
 	err = e.Submit(j.run)
 	accepted = err == nil
 	return err
+}
+
+// withdraw keeps j from starting and reports whether it could.
+func (j *threadJob[T]) withdraw() bool {
+	if j.taken.Swap(true) {
+		return false
+	}
+	j.fut.loop.drv.Release()
+	j.end()
+	return true
 }
 
 // run runs in the executor.
@@ -113,8 +136,8 @@ func (j *threadJob[T]) run() {
 }
 
 func (j *threadJob[T]) fire(f *future) {
-	if f.state == cancelled && !j.taken.Swap(true) {
-		f.loop.drv.Release()
+	if f.state == cancelled {
+		j.withdraw()
 	}
 }
 
@@ -125,6 +148,7 @@ type threadResult[T any] threadJob[T]
 
 func (j *threadResult[T]) fire(*future) {
 	f := j.fut
+	(*threadJob[T])(j).end()
 	p, panicked := j.err.(*PanicError)
 	if panicked {
 		f.loop.CallExceptionHandler(ExceptionContext{Message: "panic in thread function", Exception: p, Context: j.ctx})
