@@ -133,32 +133,40 @@ func together(ctx context.Context, client func(ctx context.Context) *Client, n, 
 	return errors.Join(err, h.check())
 }
 
-// The leader is stopped, again and again, and comes back.
+// The leader is stopped, again and again, and comes back. While the system lives, what was not synced is there too, so this does not find a node that
+// answers before it syncs.
 func TestCluster_LeaderStops(t *testing.T) {
-	c := newCluster(t, func(c *Config) { c.SnapshotEvery = 20 })
-	c.run(func(ctx context.Context) error {
-		return together(ctx, c.client, 3, 150, func(ctx context.Context, h *history) error {
-			own := c.client(ctx)
-			defer own.Close()
-			for range 4 {
-				leader, err := c.leader(ctx, own)
-				if err != nil {
-					return err
-				}
-				if err := c.stop(ctx, leader); err != nil {
-					return err
-				}
-				if err := h.wait(ctx, 20); err != nil { // the others go on
-					return err
-				}
-				c.start(ctx, leader)
-				if err := h.wait(ctx, 20); err != nil {
-					return err
-				}
-			}
-			return nil
+	for _, broken := range []bool{false, true} {
+		t.Run(fmt.Sprint("ack-before-sync ", broken), func(t *testing.T) {
+			c := newCluster(t, func(c *Config) {
+				c.SnapshotEvery = 20
+				c.AckBeforeSync = broken
+			})
+			c.run(func(ctx context.Context) error {
+				return together(ctx, c.client, 3, 150, func(ctx context.Context, h *history) error {
+					own := c.client(ctx)
+					defer own.Close()
+					for range 4 {
+						leader, err := c.leader(ctx, own)
+						if err != nil {
+							return err
+						}
+						if err := c.stop(ctx, leader); err != nil {
+							return err
+						}
+						if err := h.wait(ctx, 20); err != nil { // the others go on
+							return err
+						}
+						c.start(ctx, leader)
+						if err := h.wait(ctx, 20); err != nil {
+							return err
+						}
+					}
+					return nil
+				})
+			})
 		})
-	})
+	}
 }
 
 // A node that missed more than the others keep gets a snapshot, and is as good as they are.
@@ -370,6 +378,21 @@ func TestCluster_ForgetVote(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestClient_NobodyThere(t *testing.T) {
+	runTask(t, func(ctx context.Context) error {
+		none := NewClient(ctx)
+		if err := none.Put(ctx, "k", "v"); err == nil || errors.Is(err, ErrUnknown) {
+			t.Errorf("a client without nodes: %v", err)
+		}
+		c := NewClient(ctx, freePeers(t)[0].Address)
+		c.Patience, c.Pause = 20*time.Millisecond, time.Millisecond
+		if err := c.Put(ctx, "k", "v"); !errors.Is(err, ErrUnknown) || !errors.Is(err, asyncio.ErrTimeout) || !strings.Contains(err.Error(), "refused") {
+			t.Errorf("nobody there: %v", err)
+		}
+		return nil
+	})
 }
 
 func TestMain_Errors(t *testing.T) {

@@ -14,6 +14,8 @@ import (
 
 	pb "go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/goasyncio/asyncio"
 )
 
 // A wal is what a node keeps on disk, one file: a snapshot, and the log since then. What the disk may do to it:
@@ -34,7 +36,7 @@ import (
 //	L7 After an error the file is in an unknown state, and every later call returns that error: the node must stop, and read again.
 type wal struct {
 	dir   string
-	file  *File
+	file  *asyncio.File
 	node  uint64
 	size  int64  // of the file
 	batch uint64 // that comes next
@@ -61,7 +63,7 @@ func openWAL(ctx context.Context, dir string, initial saved) (*wal, saved, error
 	}
 	w := &wal{dir: dir, node: initial.node}
 	name := filepath.Join(dir, walName)
-	data, err := ReadFile(ctx, name)
+	data, err := asyncio.ReadFile(ctx, name)
 	held := initial
 	if err == nil {
 		if held, err = readWAL(data); err != nil {
@@ -84,17 +86,17 @@ func openWAL(ctx context.Context, dir string, initial saved) (*wal, saved, error
 func makeDir(ctx context.Context, dir string) error {
 	dir = filepath.Clean(dir)
 	above := filepath.Dir(dir)
-	if _, err := Stat(ctx, dir); errors.Is(err, fs.ErrNotExist) && above != dir {
+	if _, err := asyncio.Stat(ctx, dir); errors.Is(err, fs.ErrNotExist) && above != dir {
 		if err := makeDir(ctx, above); err != nil {
 			return err
 		}
-		if err := MkdirAll(ctx, dir, 0o755); err != nil {
+		if err := asyncio.MkdirAll(ctx, dir, 0o755); err != nil {
 			return err
 		}
 	} else if err != nil {
 		return err
 	}
-	return SyncDir(ctx, above)
+	return asyncio.SyncDir(ctx, above)
 }
 
 // append adds a batch, which is there for good when sync returns.
@@ -145,26 +147,26 @@ func (w *wal) replaceFile(ctx context.Context, s saved) error {
 	}
 	data := sectors(1, records)
 	name, newName := filepath.Join(w.dir, walName), filepath.Join(w.dir, newWALName)
-	f, err := OpenFile(ctx, newName, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o644)
+	f, err := asyncio.OpenFile(ctx, newName, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o644)
 	if err != nil {
 		return err
 	}
 	if _, err = f.WriteAt(ctx, data, 0); err == nil {
 		err = f.Sync(ctx)
 	}
-	if err := errors.Join(err, closeFile(ctx, f)); err != nil {
+	if err := errors.Join(err, f.Close(ctx)); err != nil {
 		return err
 	}
 	if err := w.close(ctx); err != nil {
 		return err
 	}
-	if err := Rename(ctx, newName, name); err != nil {
+	if err := asyncio.Rename(ctx, newName, name); err != nil {
 		return err
 	}
-	if err := SyncDir(ctx, w.dir); err != nil {
+	if err := asyncio.SyncDir(ctx, w.dir); err != nil {
 		return err
 	}
-	if w.file, err = OpenFile(ctx, name, os.O_RDWR, 0o644); err != nil {
+	if w.file, err = asyncio.OpenFile(ctx, name, os.O_RDWR, 0o644); err != nil {
 		return err
 	}
 	w.size, w.batch = int64(len(data)), 2
@@ -177,12 +179,7 @@ func (w *wal) close(ctx context.Context) error {
 	if w.file = nil; f == nil {
 		return nil
 	}
-	return closeFile(ctx, f)
-}
-
-// closeFile closes f also when the task is being cancelled.
-func closeFile(ctx context.Context, f *File) error {
-	return f.Close(context.WithoutCancel(ctx))
+	return f.Close(ctx)
 }
 
 // The kinds of records. A record is its kind, the length of what follows, and that.

@@ -258,7 +258,7 @@ func TestWAL_Broken(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		if err := closeFile(ctx, w.file); err != nil {
+		if err := w.file.Close(ctx); err != nil {
 			return err
 		}
 		first := w.append(ctx, hardState(2, 0, 1), nil)
