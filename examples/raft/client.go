@@ -66,7 +66,7 @@ func (c *Client) CAS(ctx context.Context, key, old, value string) (swapped bool,
 // Close closes the connection. It does not suspend.
 func (c *Client) Close() {
 	if c.w != nil {
-		c.w.Abort()
+		c.w.CloseSoon()
 		c.r, c.w = nil, nil
 	}
 }
