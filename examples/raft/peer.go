@@ -1,0 +1,241 @@
+package main
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.etcd.io/raft/v3"
+	pb "go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/goasyncio/asyncio"
+)
+
+// A peer is another node. Each node connects to each other one, and sends on that connection alone; so between two there is
+// one each way. Messages may get lost, as raft allows: what cannot be sent is dropped, and raft told.
+type peer struct {
+	Peer
+	queue *asyncio.Queue[*pb.Message]
+	from  *asyncio.StreamWriter // of the connection it sends on
+}
+
+const maxQueue = 256 // messages to one peer
+
+// send has m sent, or dropped.
+func (n *node) send(m *pb.Message) {
+	for _, p := range n.peers {
+		if p.ID == m.GetTo() {
+			if p.queue.PutNowait(m) != nil {
+				n.dropped(m)
+			}
+		}
+	}
+}
+
+// dropped tells raft that m has not been sent.
+func (n *node) dropped(m *pb.Message) {
+	n.raft.ReportUnreachable(m.GetTo())
+	if m.GetType() == pb.MsgSnap {
+		n.raft.ReportSnapshot(m.GetTo(), raft.SnapshotFailure)
+	}
+	n.wake.Set()
+}
+
+// sendTo is the task that sends to p. It connects when there is something to send.
+func (n *node) sendTo(ctx context.Context, p *peer) error {
+	var w *asyncio.StreamWriter
+	defer func() {
+		if w != nil {
+			w.Abort()
+		}
+	}()
+	pause := n.Tick
+	for {
+		m, err := p.queue.Get(ctx)
+		if err != nil {
+			return err
+		}
+		if w == nil {
+			w, err = n.connect(ctx, p)
+		}
+		if err == nil {
+			err = n.write(ctx, w, m)
+		}
+		if err == nil {
+			pause = n.Tick
+			continue
+		}
+		if stopped(ctx, err) {
+			return err
+		}
+		n.Logger.Infof("%x cannot send to %x: %v", n.ID, p.ID, err)
+		if w != nil {
+			w.Abort()
+			w = nil
+		}
+		n.dropped(m)
+		if err := asyncio.Sleep(ctx, jitter(ctx, pause)); err != nil {
+			return err
+		}
+		pause = min(2*pause, electionTicks*n.Tick)
+		for !p.queue.Empty() { // what is old is of no use
+			if m, err := p.queue.GetNowait(); err == nil {
+				n.dropped(m)
+			}
+		}
+	}
+}
+
+// jitter is d, or up to twice as much, so that what fails at the same time is not tried again at the same time.
+func jitter(ctx context.Context, d time.Duration) time.Duration {
+	return d + time.Duration(asyncio.Rand(ctx).Int64N(int64(d)+1))
+}
+
+// stopped reports whether err says that the calling task is to end.
+func stopped(ctx context.Context, err error) bool {
+	return errors.Is(err, asyncio.ErrCancelled) || ctx.Err() != nil
+}
+
+func (n *node) connect(ctx context.Context, p *peer) (w *asyncio.StreamWriter, err error) {
+	err = asyncio.Timeout(ctx, electionTicks*n.Tick, func(ctx context.Context, _ *asyncio.TimeoutScope) error {
+		if _, w, err = asyncio.OpenConnection(ctx, p.Address); err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(w.Writer(ctx), "peer %d %d\n", n.ID, p.ID)
+		return err
+	})
+	return w, err
+}
+
+// write sends m: its length in four bytes, and m.
+func (n *node) write(ctx context.Context, w *asyncio.StreamWriter, m *pb.Message) error {
+	frame, err := proto.MarshalOptions{}.MarshalAppend(make([]byte, 4), m)
+	if err != nil {
+		return err
+	}
+	if len(frame)-4 > maxFrame {
+		return fmt.Errorf("a message of %d bytes, the limit is %d", len(frame)-4, maxFrame)
+	}
+	binary.BigEndian.PutUint32(frame, uint32(len(frame)-4))
+	err = asyncio.Timeout(ctx, 5*electionTicks*n.Tick, func(ctx context.Context, _ *asyncio.TimeoutScope) error {
+		_, err := w.Write(ctx, frame)
+		return err
+	})
+	if err == nil && m.GetType() == pb.MsgSnap {
+		n.raft.ReportSnapshot(m.GetTo(), raft.SnapshotFinish)
+		n.wake.Set()
+	}
+	return err
+}
+
+// serve is the task of a connection that somebody made to this node. The first line tells who: "peer FROM TO" a peer, which goes on
+// with messages; everything else is a client's first request. What goes wrong ends the connection, not the node.
+func (n *node) serve(ctx context.Context, conn *asyncio.Conn) error {
+	r, w := asyncio.NewStreams(conn, asyncio.Limit(maxRequest))
+	defer w.CloseSoon()
+	line, err := readLine(ctx, r)
+	if err == nil {
+		if strings.HasPrefix(line, "peer ") {
+			err = n.receive(ctx, line, r, w)
+		} else {
+			err = n.serveClient(ctx, line, r, w)
+		}
+	}
+	var long *asyncio.LimitOverrunError
+	switch {
+	case err == nil || err == io.EOF:
+		return nil
+	case stopped(ctx, err):
+		w.Abort()
+		return err
+	case errors.As(err, &long):
+		_, err = fmt.Fprintln(w.Writer(ctx), reply{"error", fmt.Sprintf("a request of more than %d bytes", maxRequest)})
+		if err != nil && stopped(ctx, err) {
+			return err
+		}
+	}
+	n.Logger.Infof("%x: connection of %v: %v", n.ID, conn.RemoteAddr(), err)
+	return nil
+}
+
+// readLine reads a line; half of one is none.
+func readLine(ctx context.Context, r *asyncio.StreamReader) (string, error) {
+	line, err := r.ReadLine(ctx)
+	if err == nil && line[len(line)-1] != '\n' {
+		err = io.ErrUnexpectedEOF
+	}
+	return string(line), err
+}
+
+func (n *node) serveClient(ctx context.Context, line string, r *asyncio.StreamReader, w *asyncio.StreamWriter) (err error) {
+	for ; err == nil; line, err = readLine(ctx, r) {
+		p, err := n.answer(ctx, line)
+		if err != nil {
+			return err
+		}
+		if _, err := fmt.Fprintln(w.Writer(ctx), p); err != nil {
+			return err
+		}
+	}
+	return err
+}
+
+// receive receives from a peer that has said hello.
+func (n *node) receive(ctx context.Context, hello string, r *asyncio.StreamReader, w *asyncio.StreamWriter) error {
+	p, err := n.greet(hello)
+	if err != nil {
+		return err
+	}
+	if p.from != nil {
+		p.from.Abort() // the peer has given that one up
+	}
+	p.from = w
+	for {
+		head, err := r.ReadExactly(ctx, 4)
+		if err != nil {
+			return err
+		}
+		size := binary.BigEndian.Uint32(head)
+		if size > maxFrame {
+			return fmt.Errorf("a message of %d bytes, the limit is %d", size, maxFrame)
+		}
+		data, err := r.ReadExactly(ctx, int(size))
+		if err != nil {
+			return err
+		}
+		m := new(pb.Message)
+		if err := proto.Unmarshal(data, m); err != nil {
+			return err
+		}
+		if m.GetFrom() != p.ID || m.GetTo() != n.ID {
+			return fmt.Errorf("a message from %d to %d, on the connection of %d to %d", m.GetFrom(), m.GetTo(), p.ID, n.ID)
+		}
+		if err := n.raft.Step(m); err != nil && err != raft.ErrProposalDropped {
+			return err
+		}
+		n.wake.Set()
+	}
+}
+
+// greet finds out which peer says "peer FROM TO".
+func (n *node) greet(hello string) (*peer, error) {
+	w := strings.Fields(hello)
+	if len(w) != 3 {
+		return nil, fmt.Errorf("not a peer's hello: %.40q", hello)
+	}
+	if w[2] != strconv.FormatUint(n.ID, 10) {
+		return nil, fmt.Errorf("%.40q was said to node %d: do all nodes have the same peers?", strings.TrimSpace(hello), n.ID)
+	}
+	for _, p := range n.peers {
+		if w[1] == strconv.FormatUint(p.ID, 10) {
+			return p, nil
+		}
+	}
+	return nil, fmt.Errorf("%.40q: no such peer", strings.TrimSpace(hello))
+}
