@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -247,6 +248,33 @@ func TestHost_Fails(t *testing.T) {
 	}).Failure
 	if f == nil || !strings.Contains(f.Error(), "oh no") || !strings.Contains(f.Error(), "node/worker") {
 		t.Errorf("a panic: %v", f)
+	}
+}
+
+// A Goexit on a host, as t.FailNow makes it, ends the run.
+func TestHost_Goexit(t *testing.T) {
+	for _, in := range []string{"task", "main", "deferred"} {
+		f := sim.Check(func(ctx context.Context) error {
+			h := sim.NewHost(ctx, "node", func(ctx context.Context) error {
+				switch in {
+				case "main":
+					runtime.Goexit()
+				case "task":
+					asyncio.CreateTask(ctx, asyncio.Do(func(context.Context) error { runtime.Goexit(); return nil }))
+				case "deferred":
+					defer runtime.Goexit()
+				}
+				return asyncio.Sleep(ctx, time.Second)
+			})
+			if err := asyncio.Sleep(ctx, time.Millisecond); err != nil {
+				return err
+			}
+			h.Crash()
+			return nil
+		}).Failure
+		if (f != nil) != (in != "deferred") {
+			t.Errorf("%s: %v", in, f)
+		}
 	}
 }
 
