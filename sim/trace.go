@@ -208,13 +208,13 @@ func (e *stepTaken) String() string {
 	return strings.TrimRight(fmt.Sprintf("%-10v %-20s %-48s", e.at, e.name, e.after()), " ")
 }
 
-// shownSteps bounds what is printed of a trace.
+// shownSteps bounds what a failure shows of a trace.
 const shownSteps = 60
 
-// text is the trace for people: the last steps, and all deviations.
-func (t *tracer) text() string {
+// text is the trace for people: the last steps, so many, and all deviations.
+func (t *tracer) text(shown int) string {
 	var b strings.Builder
-	from := max(0, t.len()-shownSteps)
+	from := max(0, t.len()-shown)
 	fmt.Fprintf(&b, "%6s  %-10s %-20s %-52s  %s\n", "step", "time", "what", "then it", "because of")
 	skipped := 0
 	for i := range t.len() {
