@@ -463,7 +463,7 @@ func (x *exploration) play(p plan) *outcome {
 	w := newWorld(p.seed, x.limits)
 	w.cancels, w.lists, w.stopAt = x.cancels || p.cancels, p.lists, p.stopAt
 	if p.traced {
-		w.tracer = &tracer{placesFrom: p.placesFrom}
+		w.tracer = newTracer(p.placesFrom)
 		if !p.supervised && p.placesFrom == 0 {
 			w.tracer.placesFrom = math.MaxInt
 		}
