@@ -431,6 +431,55 @@ func TestConn_DataAndEndAtOnce(t *testing.T) {
 	})
 }
 
+// On every network with streams what was sent can be read in pieces of any size.
+func TestConn_ReadInPieces(t *testing.T) {
+	onSockets(t, func(t *testing.T, ctx context.Context) error {
+		want := pattern(200_000)
+		for _, network := range []string{"tcp", "unix"} {
+			address := "127.0.0.1:0"
+			if network == "unix" {
+				if runtime.GOOS == "windows" {
+					continue // the path of a temporary directory may be too long there
+				}
+				address = t.TempDir() + "/s"
+			}
+			ln, err := asyncio.Listen(ctx, network, address)
+			if err != nil {
+				return err
+			}
+			accepted := asyncio.CreateTask(ctx, ln.AcceptContext)
+			client, err := asyncio.Dial(ctx, network, ln.Addr().String())
+			if err != nil {
+				return err
+			}
+			server, err := accepted.Await(ctx)
+			if err != nil {
+				return err
+			}
+			writer := start(ctx, func(ctx context.Context) error {
+				if _, err := client.Write(want); err != nil {
+					return err
+				}
+				return client.CloseWrite()
+			})
+			var got []byte
+			p := make([]byte, 1000)
+			for size := 1; err == nil; size = 1 + size*7%len(p) {
+				var n int
+				n, err = server.Read(p[:size])
+				got = append(got, p[:n]...)
+			}
+			if err != io.EOF || !bytes.Equal(got, want) {
+				t.Errorf("%s: %d bytes came of %d, or others; %v", network, len(got), len(want), err)
+			}
+			if err := errors.Join(ended(ctx, writer), client.Close(), server.Close(), ln.Close()); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
 // A connection goes to a goroutine with what had been sent, and back.
 func TestConn_DetachAndAttach(t *testing.T) {
 	onSockets(t, func(t *testing.T, ctx context.Context) error {

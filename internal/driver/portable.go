@@ -108,7 +108,8 @@ func (e *portable) post(read, write bool) {
 // portableConn is a connection. in and its kin are the reading goroutine's while reading is set, out the writing one's.
 type portableConn struct {
 	portable
-	c net.Conn
+	c         net.Conn
+	datagrams bool // what is read is one or nothing of it is left; reading nothing is something
 
 	reading, writing     bool
 	brought              bool // unread holds bytes, or a datagram
@@ -122,7 +123,7 @@ type portableConn struct {
 }
 
 func (n *news) adopt(d *Real, c net.Conn) *portableConn {
-	e := &portableConn{c: c}
+	e := &portableConn{c: c, datagrams: sendsDatagrams(c)}
 	e.d = d
 	e.idle.L = &e.mu
 	n.add(e)
@@ -154,7 +155,7 @@ func (e *portableConn) Read(p []byte) (int, error) {
 	case e.brought:
 		n := copy(p, e.unread)
 		e.unread = e.unread[n:]
-		e.brought = len(e.unread) > 0 && !e.datagrams()
+		e.brought = len(e.unread) > 0 && !e.datagrams
 		return n, nil
 	case e.readErr != nil:
 		return 0, e.readErr
@@ -169,7 +170,7 @@ func (e *portableConn) Read(p []byte) (int, error) {
 
 func (e *portableConn) read() {
 	n, err := e.c.Read(e.in)
-	for n == 0 && err == nil && !e.datagrams() {
+	for n == 0 && err == nil && !e.datagrams {
 		n, err = e.c.Read(e.in)
 	}
 	e.mu.Lock()
@@ -183,9 +184,13 @@ func (e *portableConn) read() {
 	e.post(true, false)
 }
 
-// datagrams reports whether reading nothing is something.
-func (e *portableConn) datagrams() bool {
-	_, ok := e.c.(net.PacketConn)
+// sendsDatagrams reports whether what is written to c comes whole or not at all. A [net.UnixConn] has the methods for
+// datagrams also if it is a stream.
+func sendsDatagrams(c net.Conn) bool {
+	if u, ok := c.(*net.UnixConn); ok {
+		return u.LocalAddr().Network() != "unix"
+	}
+	_, ok := c.(net.PacketConn)
 	return ok
 }
 
@@ -204,9 +209,9 @@ func (e *portableConn) Write(p []byte) (int, error) {
 		return 0, e.writeErr
 	case e.ended:
 		return 0, os.NewSyscallError("write", syscall.EPIPE)
-	case len(p) == 0 && !e.datagrams():
+	case len(p) == 0 && !e.datagrams:
 		return 0, nil
-	case e.writing && (e.datagrams() || len(e.next) >= portableChunk):
+	case e.writing && (e.datagrams || len(e.next) >= portableChunk):
 		return 0, ErrAgain
 	}
 	n := min(len(p), portableChunk-len(e.next))
@@ -425,7 +430,10 @@ func (e *portableListener) Accept() (Endpoint, error) {
 	case e.accepted != nil:
 		c := e.accepted
 		e.accepted = nil
-		return e.d.news.adopt(e.d, c), nil
+		if end, err := e.d.adopt(c); err == nil {
+			return end, nil
+		}
+		return e.d.news.adopt(e.d, c), nil // the poller needs a descriptor, and there was none
 	case e.err != nil:
 		err := e.err
 		e.err = nil
