@@ -17,7 +17,8 @@ import (
 //	U2 An error of a handler goes to the exception handler. It ends its own connection and nothing else. So does a panic.
 //	U3 Closing the server stops accepting; the clients stay. It is over when it is closed and none of its tasks is left, neither a
 //	   handler's nor one that accepts.
-//	U4 Handlers get the ctx that the server was started with. Its end stops them and the server.
+//	U4 Handlers get the ctx that the server was started with. Its end stops them and the server. In a function that [Call] or
+//	   [LoopGroup.Each] runs that is when the function returns: call Serve there, or start the server with [context.WithoutCancel].
 //
 // Python: asyncio.Server.
 type Server struct {
@@ -165,7 +166,6 @@ func (a *acceptor) fire(f *future) {
 	a.s.look()
 }
 
-func (a *acceptor) quick()         {}
 func (a *acceptor) String() string { return "Server()" }
 
 // ignoreEnd is err, unless that is how a server is stopped.
@@ -234,7 +234,6 @@ func (k *client) fire(f *future) {
 	s.look()
 }
 
-func (k *client) quick()         {}
 func (k *client) String() string { return "Server()" }
 
 func (k *client) close() {
@@ -291,6 +290,7 @@ func (s *Server) Serve(ctx context.Context) error {
 // Close stops listening. Clients that are connected are not touched; see [Server.CloseClients], [Server.AbortClients] and
 // [Server.Shutdown]. It does not suspend; more calls do nothing.
 func (s *Server) Close() {
+	s.loop.mustNotBeForeign("Server.Close")
 	if s.closed || s.loop.closing.Load() {
 		return
 	}
@@ -310,6 +310,7 @@ func (s *Server) Close() {
 // CloseClients closes the connections of all clients, after what is being written to them. Their handlers go on and find their streams closed. It
 // does not suspend.
 func (s *Server) CloseClients() {
+	s.loop.mustNotBeForeign("Server.CloseClients")
 	for k := s.first; k != nil; k = k.next {
 		k.close()
 	}
@@ -317,6 +318,7 @@ func (s *Server) CloseClients() {
 
 // AbortClients closes the connections of all clients at once. Their handlers go on and find their streams closed. It does not suspend.
 func (s *Server) AbortClients() {
+	s.loop.mustNotBeForeign("Server.AbortClients")
 	for k := s.first; k != nil; k = k.next {
 		k.abort()
 	}

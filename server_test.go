@@ -170,6 +170,44 @@ func TestServer_HandlerFails(t *testing.T) {
 	})
 }
 
+// The connection of a handler that panics, or is cancelled before it begins, is closed, whichever stack its end is told on: also
+// where debug mode asks who closes it.
+func TestServer_ClosesForTheHandler(t *testing.T) {
+	onSockets(t, func(t *testing.T, ctx context.Context) error {
+		l := loop(t, ctx)
+		l.SetDebug(true)
+		settle(t, ctx)
+		handler := l.GetExceptionHandler()
+		l.SetExceptionHandler(func(*asyncio.EventLoop, asyncio.ExceptionContext) {})
+		defer l.SetExceptionHandler(handler)
+		s, err := asyncio.StartServer(ctx, func(ctx context.Context, r *asyncio.StreamReader, w *asyncio.StreamWriter) error {
+			if _, err := r.ReadLine(ctx); err != nil {
+				return err
+			}
+			panic("it panicked")
+		}, "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		err = asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
+			for range 20 {
+				tg.CreateTask(func(ctx context.Context) error {
+					r, w, err := asyncio.OpenConnection(ctx, s.Addrs()[0].String())
+					if err != nil {
+						return err
+					}
+					if _, err := ask(ctx, r, w, "x"); err != io.EOF {
+						t.Errorf("%v, want the end", err)
+					}
+					return w.Close(ctx)
+				})
+			}
+			return nil
+		})
+		return errors.Join(err, s.Shutdown(ctx))
+	})
+}
+
 func TestServer_Serve(t *testing.T) {
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
 		// Until it is closed.
