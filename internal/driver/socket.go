@@ -156,19 +156,20 @@ func descriptorOf(c syscall.Conn) (int, error) {
 	}
 	var dup int
 	var failed error
-	err = raw.Control(func(fd uintptr) {
-		syscall.ForkLock.RLock()
-		defer syscall.ForkLock.RUnlock()
-		if dup, failed = syscall.Dup(int(fd)); failed == nil {
-			syscall.CloseOnExec(dup)
-		}
-	})
-	if err != nil {
+	if err := raw.Control(func(fd uintptr) { dup, failed = duplicate(int(fd)) }); err != nil {
 		return -1, err
 	}
-	if failed != nil {
-		return -1, os.NewSyscallError("dup", failed)
+	return dup, failed
+}
+
+func duplicate(fd int) (int, error) {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	dup, err := syscall.Dup(fd)
+	if err != nil {
+		return -1, os.NewSyscallError("dup", err)
 	}
+	syscall.CloseOnExec(dup)
 	return dup, nil
 }
 
@@ -365,12 +366,19 @@ func (s *socket) Detach() (net.Conn, error) {
 	if s.fd < 0 {
 		return nil, net.ErrClosed
 	}
-	s.p.unregister(s.fd)
-	s.p.remove(&s.slot)
-	f := os.NewFile(uintptr(s.fd), "")
-	s.fd, s.to = -1, nil
+	fd, err := duplicate(s.fd)
+	if err != nil {
+		return nil, err
+	}
+	f := os.NewFile(uintptr(fd), "")
 	defer f.Close()
-	return net.FileConn(f) // which is a duplicate
+	c, err := net.FileConn(f) // which is another duplicate
+	if err != nil {
+		return nil, err
+	}
+	s.p.unregister(s.fd)
+	s.release()
+	return c, nil
 }
 
 // listenerSocket accepts connections.
