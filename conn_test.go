@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"runtime"
 	"strings"
@@ -1009,6 +1010,81 @@ func TestPacketConn(t *testing.T) {
 		a.Close()
 		if err := ended(ctx, receive); !errors.Is(err, net.ErrClosed) {
 			t.Errorf("closed: %v", err)
+		}
+		return nil
+	})
+}
+
+// loopbacks are the addresses of this host to listen at, of IPv6 too if it has that.
+func loopbacks(t *testing.T) []string {
+	t.Helper()
+	c, err := net.ListenPacket("udp", "[::1]:0")
+	if err != nil {
+		return []string{"127.0.0.1:0"}
+	}
+	must(t, c.Close())
+	return []string{"127.0.0.1:0", "[::1]:0"}
+}
+
+// Addresses of both families arrive as package net has them, and one that cannot be is an error.
+func TestPacketConn_Addresses(t *testing.T) {
+	onSockets(t, func(t *testing.T, ctx context.Context) error {
+		for _, local := range append(loopbacks(t), ":0") {
+			plain, err := net.ListenPacket("udp", local)
+			if err != nil {
+				return err
+			}
+			defer plain.Close()
+			c, err := asyncio.ListenPacket(ctx, "udp", local)
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			port := func(a net.Addr) uint16 { return a.(*net.UDPAddr).AddrPort().Port() }
+			for _, host := range loopbacks(t) {
+				ip := netip.MustParseAddrPort(host).Addr()
+				to := netip.AddrPortFrom(ip, port(plain.LocalAddr()))
+				_, refused := plain.(*net.UDPConn).WriteToUDPAddrPort(nil, netip.AddrPortFrom(ip, port(c.LocalAddr())))
+				if refused != nil && strings.HasSuffix(t.Name(), "portable") {
+					continue // the goroutine's news come one datagram late
+				}
+				n, err := c.WriteToUDPAddrPort([]byte("x"), to)
+				if (err == nil) != (refused == nil) {
+					t.Errorf("from %s to %v: %v, and package net: %v", local, to, err, refused)
+				}
+				if err != nil || refused != nil {
+					continue
+				}
+				if n != 1 {
+					t.Errorf("from %s to %v: %d bytes", local, to, n)
+				}
+				// Both sides see each other alike.
+				p := make([]byte, 10)
+				_, seen, err := plain.(*net.UDPConn).ReadFromUDPAddrPort(p)
+				if err != nil {
+					return err
+				}
+				_, from, err := c.ReadFromUDPAddrPort(p)
+				if err != nil {
+					return err
+				}
+				if from.Addr() != seen.Addr() || from.Port() != port(plain.LocalAddr()) || seen.Port() != port(c.LocalAddr()) {
+					t.Errorf("at %s from %v: %v; package net: %v", local, ip, from, seen)
+				}
+				if _, err := plain.WriteTo(nil, net.UDPAddrFromAddrPort(seen)); err != nil {
+					return err
+				}
+				_, a, err := c.ReadFrom(p)
+				if err != nil {
+					return err
+				}
+				if u, ok := a.(*net.UDPAddr); !ok || u.AddrPort() != from || u.String() != net.UDPAddrFromAddrPort(from).String() {
+					t.Errorf("at %s from %v: %v, want %v", local, ip, a, from)
+				}
+			}
+			if _, err := c.WriteToUDPAddrPort(nil, netip.AddrPort{}); err == nil && !strings.HasSuffix(t.Name(), "portable") {
+				t.Errorf("from %s to no address: no error", local)
+			}
 		}
 		return nil
 	})
