@@ -118,6 +118,7 @@ type exploration struct {
 	limits   limits
 	file     string
 	stopAt   int
+	watched  bool // steps that block are noticed
 
 	steps  int  // of the first run, in order
 	faults bool // there are some that can happen
@@ -152,7 +153,7 @@ func Run(t TB, main func(ctx context.Context) error, opts ...Option) {
 		if x.strategy.exhaustive {
 			return x.explore()
 		}
-		x.runs = 1
+		x.runs, x.watched = 1, true
 		return x.single(x.seed)
 	})
 }
@@ -468,7 +469,7 @@ func (x *exploration) play(p plan) *outcome {
 			w.tracer.placesFrom = math.MaxInt
 		}
 	}
-	w.supervised = p.supervised
+	w.supervised, w.watched = p.supervised, p.supervised || x.watched
 	w.strategy = p.strategy(w)
 	failed := x.tb != nil && x.tb.Failed()
 	o := &outcome{w: w, err: errExited}

@@ -194,7 +194,7 @@ func (l *life) newLoop(ctx context.Context) *asyncio.EventLoop {
 	l.eventLoop = asyncio.NewEventLoop(ctx, asyncio.Driver(l))
 	l.eventLoop.SetDebug(l.w.supervised)
 	l.eventLoop.SetExceptionHandler(l.report)
-	if l.w.supervised {
+	if l.w.watched {
 		l.eventLoop.SetStallWatchdog(stepPatience, l.stalled)
 	}
 	return l.eventLoop

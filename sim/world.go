@@ -43,7 +43,8 @@ type world struct {
 	lists    bool // asked is recorded
 	stopAt   int  // before this step, for a debugger
 
-	supervised bool // debug mode is on, and blocking steps are noticed
+	supervised bool // debug mode is on
+	watched    bool // steps that block are noticed
 
 	clock  atomic.Int64 // the time; read by any goroutine
 	hosts  []*Host      // in the order they were made, main's first
