@@ -173,6 +173,35 @@ func TestAttack_CrashThatBlocks(t *testing.T) {
 	}
 }
 
+// A host that dies before its thread function has begun is not waited for. That was for ever, and in real time.
+func TestAttack_CrashBeforeAThread(t *testing.T) {
+	for name, opts := range map[string][]sim.Option{
+		"at random":    {sim.Runs(50)},
+		"at each step": {sim.With(sim.Exhaustive(1)), sim.Runs(500)},
+	} {
+		lives := 0
+		f := sim.Check(func(ctx context.Context) error {
+			h := sim.NewHost(ctx, "node", func(ctx context.Context) error {
+				lives++
+				for range 3 {
+					if _, err := asyncio.ToThread(ctx, func(context.Context) (int, error) { return 1, nil }); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+			h.SetCrashes(0.1, time.Second)
+			if err := asyncio.Sleep(ctx, time.Minute); err != nil {
+				return err
+			}
+			return h.Wait(ctx)
+		}, opts...).Failure
+		if f != nil || lives == 0 {
+			t.Errorf("%s: %d lives: %v", name, lives, f)
+		}
+	}
+}
+
 // A host that SetCrashes has crashed comes back once, unless somebody was faster; and later than for ever is for ever.
 func TestAttack_ComesBackOnce(t *testing.T) {
 	crashed := 0

@@ -69,6 +69,7 @@ type life struct {
 	baton   chan int // orders, with which it has the turn
 	killed  bool     // H2
 	buried  chan struct{}
+	held    int // of w.held, guarded by w.mu
 
 	disk  driver.Disk // as it is mounted
 	clock atomic.Pointer[clock]
@@ -246,6 +247,7 @@ func (l *life) end(err error) {
 		_ = l.eventLoop.Close()
 	}
 	l.state = gone
+	l.letGo(math.MaxInt)
 	h.skew = l.Wall().Sub(driver.VirtualStart.Add(w.time()))
 	if !l.killed {
 		h.station.kill()
@@ -370,6 +372,7 @@ func (l *life) BeginIteration() {
 // a goroutine can still use.
 func (l *life) Hold() {
 	l.w.mu.Lock()
+	l.held++
 	l.w.held++
 	l.w.mu.Unlock()
 	if calledBy("asyncio.(*EventLoop).waitOrListen") {
@@ -380,10 +383,17 @@ func (l *life) Hold() {
 
 // Release implements [driver.Driver].
 func (l *life) Release() {
-	l.w.mu.Lock()
-	l.w.held--
-	l.w.mu.Unlock()
+	l.letGo(1)
 	l.w.woken.Signal()
+}
+
+// letGo takes back up to n holds. What a life was killed before is not released by who held.
+func (l *life) letGo(n int) {
+	l.w.mu.Lock()
+	n = min(n, l.held)
+	l.held -= n
+	l.w.held -= n
+	l.w.mu.Unlock()
 }
 
 // Wake notices goroutines that reach into the simulation.
