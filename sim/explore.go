@@ -462,7 +462,7 @@ var errTestFailed = errors.New("t.Error or t.Fail was called")
 // play makes a run. It has a goroutine of its own because t.FailNow in a task exits it.
 func (x *exploration) play(p plan) *outcome {
 	w := newWorld(p.seed, x.limits)
-	w.cancels, w.lists, w.stopAt = x.cancels || p.cancels, p.lists, p.stopAt
+	w.cancels, w.lists, w.stopAt = p.cancels, p.lists, p.stopAt
 	if p.traced {
 		w.tracer = newTracer(p.placesFrom)
 		if !p.supervised && p.placesFrom == 0 {
@@ -493,7 +493,7 @@ func (x *exploration) run(w *world) error {
 		return err
 	}
 	defer func() {
-		w.over = true
+		w.over, w.ended = true, true
 		w.killAll()
 		_ = l.Close()
 	}()
@@ -516,9 +516,13 @@ func (x *exploration) run(w *world) error {
 	if err != nil {
 		return fmt.Errorf("while the tasks that main had left were ended: %w", err)
 	}
+	w.ended = true
 	w.killAll()
+	if err := w.leaked(); err != nil {
+		return err
+	}
 	for _, c := range w.atEnd {
-		if err := c.run(); err != nil {
+		if err := w.run(c); err != nil {
 			return err
 		}
 	}
@@ -537,6 +541,9 @@ func (w *world) describeHosts(deadlock error) error {
 		l := h.life
 		if l == nil {
 			fmt.Fprintf(&b, "\n\thost %s is off", h.name)
+			if h.err != nil {
+				fmt.Fprintf(&b, ": its program ended with: %v", h.err)
+			}
 			continue
 		}
 		var tasks string

@@ -69,6 +69,7 @@ type life struct {
 	baton   chan int // orders, with which it has the turn
 	killed  bool     // H2
 	buried  chan struct{}
+	held    int // of w.held, guarded by w.mu
 
 	disk  driver.Disk // as it is mounted
 	clock atomic.Pointer[clock]
@@ -104,9 +105,13 @@ type clock struct {
 
 func (c *clock) at(world time.Duration) time.Duration {
 	if c.rate == 1 {
-		return c.local + (world - c.world)
+		return later(c.local, world-c.world)
 	}
-	return c.local + time.Duration(c.rate*float64(world-c.world))
+	f := c.rate * float64(world-c.world)
+	if f >= math.MaxInt64 {
+		return driver.Never
+	}
+	return later(c.local, time.Duration(f))
 }
 
 // reaches is when, on the world's clock, it shows local.
@@ -117,10 +122,7 @@ func (c *clock) reaches(local time.Duration) time.Duration {
 	case local <= c.local:
 		return c.world
 	case c.rate == 1:
-		if local-c.local > math.MaxInt64-c.world {
-			return driver.Never
-		}
-		return c.world + (local - c.local)
+		return later(c.world, local-c.local)
 	}
 	f := float64(local-c.local) / c.rate
 	if f >= float64(math.MaxInt64-c.world) {
@@ -158,8 +160,12 @@ func (w *world) newHost(name string) *Host {
 	return h
 }
 
-// begin turns the host on, with a loop that is not running yet. main's is made by who runs it.
+// begin turns the host on, with a loop that is not running yet. main's is made by who runs it. Nothing begins when all else has been ended:
+// deferred functions may ask for it.
 func (h *Host) begin(program func(ctx context.Context) error) *life {
+	if h.w.ended {
+		return nil
+	}
 	h.lives++
 	l := &life{w: h.w, host: h, baton: make(chan int, 1)}
 	now := h.w.time()
@@ -202,21 +208,34 @@ func (l *life) newLoop(ctx context.Context) *asyncio.EventLoop {
 
 // live is the goroutine of a life that is not main's.
 func (l *life) live() {
-	err := errExited
-	defer func() { l.end(err) }()
+	err := errExited // unless it gets to the end
+	defer func() {
+		if l.killed { // at the latest while it closed
+			err = ErrCrashed
+			l.unwind()
+		}
+		l.end(err)
+	}()
 	if <-l.baton != die {
 		l.state = running
-		_, err = asyncio.RunUntilComplete(l.eventLoop, l.program)
+		_, e := asyncio.RunUntilComplete(l.eventLoop, l.program)
 		if !l.killed {
-			if e := l.runner.Close(); err == nil {
-				err = e
+			if closed := l.runner.Close(); e == nil {
+				e = closed
 			}
 		}
+		err = e
 	}
-	if l.killed { // at the latest while it closed
-		err = ErrCrashed
-		_ = l.eventLoop.Close()
-	}
+}
+
+// unwind has the tasks of a life that was killed call their deferred functions.
+func (l *life) unwind() {
+	late := time.AfterFunc(threadPatience, func() {
+		l.w.leak(fmt.Sprintf("host %s is killed, and a deferred function of one of its tasks waits for something outside of the simulation, or for another task, or computes for longer than %v; it is\n%s",
+			l.host.name, threadPatience, goroutineWith("runtime.Goexit(")))
+	})
+	defer late.Stop()
+	_ = l.eventLoop.Close()
 }
 
 // end is the last that a life does: it tells who waits for that, and hands the turn on.
@@ -228,6 +247,7 @@ func (l *life) end(err error) {
 		_ = l.eventLoop.Close()
 	}
 	l.state = gone
+	l.letGo(math.MaxInt)
 	h.skew = l.Wall().Sub(driver.VirtualStart.Add(w.time()))
 	if !l.killed {
 		h.station.kill()
@@ -352,6 +372,7 @@ func (l *life) BeginIteration() {
 // a goroutine can still use.
 func (l *life) Hold() {
 	l.w.mu.Lock()
+	l.held++
 	l.w.held++
 	l.w.mu.Unlock()
 	if calledBy("asyncio.(*EventLoop).waitOrListen") {
@@ -362,10 +383,17 @@ func (l *life) Hold() {
 
 // Release implements [driver.Driver].
 func (l *life) Release() {
-	l.w.mu.Lock()
-	l.w.held--
-	l.w.mu.Unlock()
+	l.letGo(1)
 	l.w.woken.Signal()
+}
+
+// letGo takes back up to n holds. What a life was killed before is not released by who held.
+func (l *life) letGo(n int) {
+	l.w.mu.Lock()
+	n = min(n, l.held)
+	l.held -= n
+	l.w.held -= n
+	l.w.mu.Unlock()
 }
 
 // Wake notices goroutines that reach into the simulation.
@@ -487,7 +515,7 @@ func (l *life) Disk(context.Context) driver.Disk { return l.disk }
 var ErrCrashed = errors.New("sim: the host has crashed")
 
 // NewHost adds a host to the simulation that ctx belongs to, and turns it on: it runs main as its program, on a loop, a clock, a network
-// address and a disk of its own. Others reach it by name. The name must be new, and a word without spaces, slashes and colons. What main
+// address and a disk of its own. Others reach it by name. The name must be new, and a word without spaces, slashes and colons that is no IP address. What main
 // returns is told by [Host.Wait]; an error that nobody asks for fails the run when it ends. When the function that was given to [Run] has
 // returned, hosts that are still on are killed.
 //
@@ -496,10 +524,11 @@ var ErrCrashed = errors.New("sim: the host has crashed")
 // a simulation.
 func NewHost(ctx context.Context, name string, main func(ctx context.Context) error) *Host {
 	w := worldOf(ctx, "NewHost")
+	w.mustNotLook("NewHost")
 	if main == nil {
 		panic(fmt.Errorf("%w: nil main (in sim.NewHost)", asyncio.ErrInvalidArgument))
 	}
-	if name == "" || strings.ContainsAny(name, " \t\n/:'\"") || name == "localhost" {
+	if _, err := netip.ParseAddr(name); err == nil || name == "" || strings.ContainsAny(name, " \t\n/:'\"") || name == "localhost" {
 		panic(fmt.Errorf("%w: %q is no name for a host (in sim.NewHost)", asyncio.ErrInvalidArgument, name))
 	}
 	for _, h := range w.hosts {
@@ -569,6 +598,7 @@ func (h *Host) Kill() {
 }
 
 func (h *Host) stop(caller string) *life {
+	h.w.mustNotLook("Host." + caller)
 	if h.index == 0 {
 		panic(fmt.Errorf("%w: main's host runs the test itself (in Host.%s)", asyncio.ErrInvalidArgument, caller))
 	}
@@ -580,6 +610,7 @@ func (h *Host) stop(caller string) *life {
 
 // Restart turns the host on again: its program begins from the beginning, with the disk as it is. It panics if the host is on.
 func (h *Host) Restart() {
+	h.w.mustNotLook("Host.Restart")
 	if h.life != nil {
 		panic(fmt.Errorf("%w: host %s is on: Crash, Kill or Shutdown it, and Wait, first (in Host.Restart)", asyncio.ErrInvalidArgument, h.name))
 	}
@@ -602,7 +633,7 @@ func (h *Host) Wait(ctx context.Context) error {
 		return fmt.Errorf("%w: a program cannot wait for its own end (in Host.Wait)", asyncio.ErrInvalidArgument)
 	}
 	if h.life != nil {
-		hope := newHope(ctx, nil)
+		hope := newHope(ctx, "", nil)
 		defer hope.done.Cancel()
 		h.ends = append(h.ends, hope)
 		if _, err := hope.done.Await(ctx); err != nil {

@@ -273,7 +273,7 @@ func (w *wire) latency() time.Duration {
 	if l.MaxLatency <= l.MinLatency {
 		return l.MinLatency
 	}
-	return l.MinLatency + time.Duration(w.named("latency", &w.latencies).Int64N(int64(l.MaxLatency-l.MinLatency)+1))
+	return l.MinLatency + time.Duration(w.named("latency", &w.latencies).Uint64N(uint64(l.MaxLatency-l.MinLatency)+1))
 }
 
 // carry sends c, which arrives after what arrives at last, and returns when it has left.
@@ -287,7 +287,7 @@ func (w *wire) carry(c cargo, last *time.Duration) (left time.Duration) {
 		w.traffic.Lost++
 		return left
 	}
-	*last = max(*last, left+w.latency())
+	*last = max(*last, later(left, w.latency()))
 	w.deliver(c, *last)
 	return left
 }

@@ -38,10 +38,10 @@ func newRandomCancel(w *world, steps int) randomCancel {
 }
 
 func (c randomCancel) cancel(w *world) (target, bool) {
-	if w.step != c.at {
+	if w.step != c.at || w.injected || w.closing {
 		return target{}, false
 	}
-	all := w.live[len(w.live)-1]
+	all := w.targets()
 	if len(all) == 0 {
 		return target{}, false
 	}

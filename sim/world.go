@@ -39,7 +39,7 @@ type world struct {
 	seed     uint64
 	strategy strategy
 	limits   limits
-	cancels  bool // tasks may be cancelled, and live is recorded
+	cancels  bool // live is recorded
 	lists    bool // asked is recorded
 	stopAt   int  // before this step, for a debugger
 
@@ -63,6 +63,8 @@ type world struct {
 	closing   bool          // main has ended
 	calm      bool          // there are no more faults
 	over      bool          // W4
+	ended     bool          // no host is turned on any more
+	looking   bool          // what the test gave to Always or Eventually is called
 
 	able  []*life        // who has something ready, in the order of W6
 	devs  []deviation    // made
@@ -110,13 +112,14 @@ type check struct {
 
 // A hope is what a task waits for that the world will tell it.
 type hope struct {
+	name string // of cond
 	life *life
 	cond func() bool
 	done *asyncio.Future[asyncio.None]
 }
 
-func newHope(ctx context.Context, cond func() bool) *hope {
-	return &hope{life: lifeOf(ctx, ""), cond: cond, done: asyncio.CreateFuture[asyncio.None](ctx)}
+func newHope(ctx context.Context, name string, cond func() bool) *hope {
+	return &hope{name: name, life: lifeOf(ctx, ""), cond: cond, done: asyncio.CreateFuture[asyncio.None](ctx)}
 }
 
 // comeTrue tells the task.
@@ -164,6 +167,14 @@ func (h *eventHeap) Pop() any {
 	h.list[last] = event{}
 	h.list = h.list[:last]
 	return e
+}
+
+// later is d after t, or never.
+func later(t, d time.Duration) time.Duration {
+	if d > driver.Never-t {
+		return driver.Never
+	}
+	return t + d
 }
 
 // at lets fn happen at a time, between two steps.
@@ -220,8 +231,9 @@ func (w *world) decide() (*life, int) {
 			h := l.host
 			h.powerOff()
 			l.killed = true
-			w.at(w.time()+h.back, func() {
-				if h.life == nil {
+			lives := h.lives
+			w.at(later(w.time(), h.back), func() {
+				if h.life == nil && h.lives == lives { // nobody else has turned it on meanwhile
 					h.Restart()
 				}
 			})
@@ -459,15 +471,12 @@ var breakpoint = runtime.Breakpoint
 
 // check looks at what the last step did.
 func (w *world) check() {
-	if w.leaking.Load() {
-		w.leakMu.Lock()
-		err := w.leaks[0]
-		w.leakMu.Unlock()
+	if err := w.leaked(); err != nil {
 		w.fail(err)
 		return
 	}
 	for _, c := range w.checks {
-		if err := c.run(); err != nil {
+		if err := w.run(c); err != nil {
 			w.fail(err)
 			return
 		}
@@ -481,7 +490,7 @@ func (w *world) look() {
 	for _, h := range w.hopes {
 		switch {
 		case h.done.Done() || h.life.state == gone: // given up
-		case h.cond():
+		case w.comesTrue(h):
 			h.comeTrue()
 		default:
 			rest = append(rest, h)
@@ -491,9 +500,20 @@ func (w *world) look() {
 	w.hopes = rest
 }
 
-// run runs the check. One that panics has failed.
-func (c check) run() (err error) {
+// comesTrue calls a hope's condition. If it panics, the run has failed.
+func (w *world) comesTrue(h *hope) (yes bool) {
+	err := w.run(check{h.name, func() error { yes = h.cond(); return nil }})
+	if err != nil {
+		w.fail(err)
+	}
+	return yes
+}
+
+// run runs a check. One that panics has failed.
+func (w *world) run(c check) (err error) {
+	w.looking = true
 	defer func() {
+		w.looking = false
 		if v := recover(); v != nil {
 			err = &violation{c.name, fmt.Errorf("the check panics: %v", v)}
 		}
@@ -502,6 +522,13 @@ func (c check) run() (err error) {
 		return &violation{c.name, err}
 	}
 	return nil
+}
+
+// mustNotLook refuses what a check must not do.
+func (w *world) mustNotLook(caller string) {
+	if w.looking {
+		panic(fmt.Errorf("%w: a check may look, and change nothing: do this in a task (in sim.%s)", asyncio.ErrInvalidArgument, caller))
+	}
 }
 
 // fail ends the run (W4).
@@ -593,6 +620,16 @@ func (w *world) leak(what string) {
 	w.leaks = append(w.leaks, err)
 	w.leakMu.Unlock()
 	w.leaking.Store(true)
+}
+
+// leaked returns the first leak, nil if there is none.
+func (w *world) leaked() error {
+	if !w.leaking.Load() {
+		return nil
+	}
+	w.leakMu.Lock()
+	defer w.leakMu.Unlock()
+	return w.leaks[0]
 }
 
 // callers is a sequence of the caller's callers, innermost first.
