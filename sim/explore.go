@@ -504,9 +504,9 @@ func (x *exploration) run(w *world) error {
 	}
 	if err != nil && !(w.injected && errors.Is(err, asyncio.ErrCancelled)) {
 		if errors.Is(err, asyncio.ErrDeadlock) {
-			return w.describeHosts(err)
+			return w.withHostErrors(w.describeHosts(err))
 		}
-		return fmt.Errorf("main returned an error: %w", err)
+		return w.withHostErrors(fmt.Errorf("main returned an error: %w", err))
 	}
 	err = runner.Close()
 	if w.settle(); w.failure != nil {
@@ -521,12 +521,27 @@ func (x *exploration) run(w *world) error {
 			return err
 		}
 	}
-	for _, h := range w.hosts {
-		if h.err != nil && !h.known {
-			return fmt.Errorf("the program of host %s ended with an error that nobody asked for: %w", h.name, h.err)
-		}
+	for err := range w.hostErrors {
+		return err
 	}
 	return nil
+}
+
+// hostErrors is the sequence of the errors with which programs have ended and which nobody knows of.
+func (w *world) hostErrors(yield func(error) bool) {
+	for _, h := range w.hosts {
+		if h.err != nil && !h.known && !yield(fmt.Errorf("the program of host %s ended with an error that nobody asked for: %w", h.name, h.err)) {
+			return
+		}
+	}
+}
+
+// withHostErrors adds them to a failure of main, behind its first line: they may be why.
+func (w *world) withHostErrors(failure error) error {
+	for err := range w.hostErrors {
+		failure = fmt.Errorf("%w\n\t%w", failure, err)
+	}
+	return failure
 }
 
 // describeHosts adds to a deadlock of main what the others wait for.

@@ -39,6 +39,7 @@ type network struct {
 	wires   map[route]*wire
 	link    Link // of wires that have none of their own
 	ids     uint64
+	calm    bool // chance says no from now on
 
 	patience      time.Duration // T6
 	sendBuffer    int           // bytes, of a new connection
@@ -227,7 +228,7 @@ func (w *wire) link() *Link {
 func (w *wire) down() bool { return w.cut || w.apart }
 
 // silent reports whether nothing comes through, for the time being.
-func (w *wire) silent() bool { return w.down() || w.holding || w.link().Loss >= 1 }
+func (w *wire) silent() bool { return w.down() || w.holding || w.link().Loss >= 1 && !w.n.calm }
 
 // named is the stream of a consumer of this wire's.
 func (w *wire) named(consumer string, r **rand.Rand) *rand.Rand {
@@ -423,9 +424,13 @@ func (n *Network) SetLinkBetween(from, to string, l Link) {
 	n.n.doubt()
 }
 
-// Partition divides the hosts: those in different groups cannot reach each other. A host that is in no group reaches all. It
-// takes the place of the partition before; without groups there is none.
+// Partition divides the hosts: those in different groups cannot reach each other. A host that is in no group, as main's usually is, reaches
+// all. It takes the place of the partition before; without groups there is none. One group alone would divide nothing, and panics.
 func (n *Network) Partition(groups ...[]string) {
+	if len(groups) == 1 {
+		panic(fmt.Errorf("%w: one group, of %s, is divided from nobody: name those that it cannot reach in another (in sim.Network.Partition)",
+			asyncio.ErrInvalidArgument, strings.Join(groups[0], ", ")))
+	}
 	part := make(map[*system]int)
 	for i, g := range groups {
 		for _, name := range g {

@@ -1046,7 +1046,8 @@ func TestNetwork_Mistakes(t *testing.T) {
 	l.host("b")
 	for want, fn := range map[string]func(){
 		`no host "c"; the hosts are a, b (in sim.Network.Cut)`: func() { l.net.Cut("a", "c") },
-		`no host "x"`:              func() { l.net.Partition([]string{"a", "x"}) },
+		`no host "x"`:              func() { l.net.Partition([]string{"a", "x"}, []string{"b"}) },
+		`one group, of a, b, is`:   func() { l.net.Partition([]string{"a", "b"}) },
 		`"b" is in two groups`:     func() { l.net.Partition([]string{"a", "b"}, []string{"b"}) },
 		`"a" and "a" are one host`: func() { l.net.Hold("a", "a") },
 		`1.5 is not a probability`: func() { l.net.SetLink(Link{Loss: 1.5}) },
