@@ -226,3 +226,25 @@ func TestHost_Disk(t *testing.T) {
 		}
 	}
 }
+
+// A trace says where the program waits, also in an iterator of the library that was compiled into it.
+func TestTrace_Iterators(t *testing.T) {
+	trace, err := sim.Trace(func(ctx context.Context) error {
+		sim.NewHost(ctx, "server", shout)
+		if err := asyncio.Sleep(ctx, time.Millisecond); err != nil {
+			return err
+		}
+		conn, err := asyncio.Dial(ctx, "tcp", "server:7")
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		return asyncio.Sleep(ctx, time.Second)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(trace, "waits in asyncio.(*StreamReader).ReadLine at hostnet_test.go:") || strings.Contains(trace, "streams.go") {
+		t.Errorf("%s", trace)
+	}
+}

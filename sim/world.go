@@ -627,7 +627,7 @@ func calledBy(functions ...string) bool {
 func userStack() string {
 	var b strings.Builder
 	for f := range callers {
-		if !isLibrary(f) {
+		if !isLibrary(f) && !isInlined(f) {
 			fmt.Fprintf(&b, "\n\t%s", place(f))
 		}
 	}
