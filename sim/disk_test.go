@@ -956,6 +956,33 @@ func TestDisk_LeftOpen(t *testing.T) {
 	}
 }
 
+// D9: whatever faults happen, the same numbers are drawn.
+func TestDisk_FaultsDrawNothing(t *testing.T) {
+	next := func(happens string) uint64 {
+		rng := rand.New(rand.NewPCG(3, 3))
+		d := newDisk(func(fault string, _ float64) bool { return happens != "" && strings.HasPrefix(fault, happens) }, rng, diskTime)
+		must(t, d.WriteFile("a", make([]byte, 10*sectorSize)))
+		d.SetFaults(DiskFaults{Read: .1, Write: .1, BitRot: .1, Stall: .1})
+		f := openDisk(t, d, "a", os.O_RDWR)
+		for range 5 {
+			d.fileSystem().Latency(driver.Operation{Verb: "read", Name: "a"})
+			_, _ = f.ReadAt(make([]byte, 5000), 0)
+			_, _ = openDisk(t, d, "b", os.O_RDWR|os.O_CREATE).WriteAt(make([]byte, 5000), 0)
+		}
+		d.SetFaults(DiskFaults{})
+		_, err := openDisk(t, d, "b", os.O_RDWR).WriteAt(make([]byte, 5000), 0)
+		must(t, err)
+		d.powerFail()
+		return rng.Uint64()
+	}
+	want := next("")
+	for _, fault := range []string{"stall", "fail the read", "flip", "lose: create", "lose: write", "tear"} {
+		if next(fault) != want {
+			t.Errorf("%q changes what is drawn next", fault)
+		}
+	}
+}
+
 // The same seed takes the same course.
 func TestDisk_SameSeed(t *testing.T) {
 	course := func() string {

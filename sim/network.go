@@ -22,7 +22,8 @@ import (
 //	   direction of a connection arrive in the order in which they were sent, and so do the datagrams of a wire but for those that are
 //	   reordered; otherwise what was sent later may arrive earlier.
 //	L3 A fault happens if chance says so, which is asked only where the probability is not zero, and under a name that tells what is lost
-//	   between whom. All else that is drawn (latencies, where segments end) comes from streams, one for each wire and purpose.
+//	   between whom. All else that is drawn (latencies, where segments end) comes from streams, one for each wire and purpose. What a
+//	   packet draws it draws before it is lost, so a loss less does not change how long others take.
 //	L4 A wire that is down (cut, or between two parts of a partition) loses what is under way when it goes down and what is sent while it
 //	   is. A wire that is held keeps what arrives, up to maxHeld, and hands it over in that order when it is released.
 //	L5 The wire from a host to itself is never down, has no faults and a latency that is small. It is not zero: time passes for programs
@@ -284,11 +285,12 @@ func (w *wire) carry(c cargo, last *time.Duration) (left time.Duration) {
 		return w.n.now()
 	}
 	left = w.leave(c.size())
+	arrival := left + w.latency()
 	if w.happens("lose", c.noun(), w.link().Loss) {
 		w.traffic.Lost++
 		return left
 	}
-	*last = max(*last, left+w.latency())
+	*last = max(*last, arrival)
 	w.deliver(c, *last)
 	return left
 }

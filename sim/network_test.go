@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -1036,6 +1037,37 @@ func TestNetwork_LoopbackAndIdle(t *testing.T) {
 	l.net.SetLink(Link{Loss: 0.5})
 	if l.settle(); l.count != n || l.clock != start+24*time.Hour {
 		t.Errorf("%d things happened in an idle network", l.count-n)
+	}
+}
+
+// L3: what one packet loses does not change how long the others take.
+func TestNetwork_LossDrawsNothing(t *testing.T) {
+	arrivals := func(lost int) map[string]time.Duration {
+		l := newLab(t, 1)
+		a, b := l.host("a"), l.host("b")
+		l.net.SetLink(Link{MinLatency: ms, MaxLatency: 500 * ms, Loss: 0.5})
+		asked := 0
+		l.faulty = func(string) bool { asked++; return asked == lost }
+		from, to := l.packets(a, ":1"), l.packets(b, ":1")
+		at := make(map[string]time.Duration)
+		for i := range 10 {
+			sent := l.clock
+			from.WriteTo(fmt.Append(nil, i), net.UDPAddrFromAddrPort(netipOf(b, 1)))
+			l.settle()
+			p := make([]byte, 10)
+			if n, _, err := to.ReadFrom(p); err == nil {
+				at[string(p[:n])] = l.clock - sent
+			}
+		}
+		return at
+	}
+	all := arrivals(0)
+	for lost := 1; lost <= 10; lost++ {
+		got, want := arrivals(lost), maps.Clone(all)
+		delete(want, fmt.Sprint(lost-1))
+		if !maps.Equal(got, want) {
+			t.Errorf("without the %dth: %v, want %v", lost, got, want)
+		}
 	}
 }
 
