@@ -703,7 +703,7 @@ type diskDriver struct {
 	d *Disk
 }
 
-func (w diskDriver) Disk(context.Context) driver.Disk { return w.d.fileSystem() }
+func (w diskDriver) Disk() driver.Disk { return w.d.fileSystem() }
 
 // onDisk runs main on a loop that has the disk, and returns what the loop reported.
 func onDisk(t *testing.T, d *Disk, main func(ctx context.Context) error) (reports []string) {

@@ -38,7 +38,7 @@ func With(s Strategy) Option { return func(x *exploration) { x.strategy = s } }
 
 // Cancels has one task cancelled in each run, at a random step or, with [Exhaustive], at each step in turn:
 // Exhaustive(1) cancels every task at every await it makes, one at a time. A run in which main ends cancelled by that has not
-// failed. What must hold nevertheless is for [Always] and [AtEnd] to say.
+// failed. What must hold nevertheless is for [Always] and [AtEnd] to say. In order, and with [Tape], none is cancelled.
 func Cancels() Option { return func(x *exploration) { x.cancels = true } }
 
 // StepLimit sets how many steps a run may make without the clock moving, more being a livelock, and in all. The default is

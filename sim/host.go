@@ -483,7 +483,7 @@ func (l *life) ListenPacket(network, address string) (driver.PacketEndpoint, err
 }
 
 // Disk implements [driver.Storage].
-func (l *life) Disk(context.Context) driver.Disk { return l.disk }
+func (l *life) Disk() driver.Disk { return l.disk }
 
 // What programs see.
 
@@ -496,7 +496,7 @@ var ErrCrashed = errors.New("sim: the host has crashed")
 // returned, hosts that are still on are killed.
 //
 // main is a program as it would be given to [asyncio.Run], in a process of its own. It shares no memory with others unless the test has it
-// do so, which it should not: variables outlive a crash. NewHost is for the loop only and does not suspend; it panics if ctx does not come from
+// do so, which it should only to record what [Always] and [AtEnd] look at: variables outlive a crash. NewHost is for the loop only and does not suspend; it panics if ctx does not come from
 // a simulation.
 func NewHost(ctx context.Context, name string, main func(ctx context.Context) error) *Host {
 	w := worldOf(ctx, "NewHost")

@@ -231,8 +231,8 @@ func (w *wire) down() bool { return w.cut || w.apart }
 // silent reports whether nothing comes through, for the time being.
 func (w *wire) silent() bool { return w.down() || w.holding || w.link().Loss >= 1 && !w.n.calm }
 
-// named is the stream of a consumer of this wire's.
-func (w *wire) named(consumer string, r **rand.Rand) *rand.Rand {
+// stream is the one of a consumer of this wire's.
+func (w *wire) stream(consumer string, r **rand.Rand) *rand.Rand {
 	if *r == nil {
 		*r = w.n.stream(fmt.Sprintf("%s from %s to %s", consumer, w.from.name, w.to.name))
 	}
@@ -275,7 +275,7 @@ func (w *wire) latency() time.Duration {
 	if l.MaxLatency <= l.MinLatency {
 		return l.MinLatency
 	}
-	return l.MinLatency + time.Duration(w.named("latency", &w.latencies).Int64N(int64(l.MaxLatency-l.MinLatency)+1))
+	return l.MinLatency + time.Duration(w.stream("latency", &w.latencies).Int64N(int64(l.MaxLatency-l.MinLatency)+1))
 }
 
 // carry sends c, which arrives after what arrives at last, and returns when it has left.
@@ -313,7 +313,7 @@ func (w *wire) carryDatagram(c cargo) {
 		}
 		// It is late, and those that are sent meanwhile overtake it.
 		most := max(4*l.MaxLatency, 4*l.MinLatency, 4*time.Millisecond)
-		late := max(w.lastDatagram, w.n.now()) + 1 + time.Duration(w.named("order", &w.order).Int64N(int64(most)))
+		late := max(w.lastDatagram, w.n.now()) + 1 + time.Duration(w.stream("order", &w.order).Int64N(int64(most)))
 		w.carry(c, &late)
 	}
 }

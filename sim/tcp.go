@@ -336,7 +336,7 @@ func (c *tcpConn) segmentSize(available int64) int64 {
 		return min(available, maxLoopbackSegment)
 	}
 	n := min(available, maxSegment)
-	rng := c.out.named("segments", &c.out.sizes)
+	rng := c.out.stream("segments", &c.out.sizes)
 	if n > 1 && rng.IntN(4) == 0 {
 		n = 1 + rng.Int64N(n-1)
 	}
