@@ -37,7 +37,7 @@ type Host struct {
 	prefix  string // of what its tasks are called: nothing for main
 	index   int    // in w.hosts
 	addr    netip.Addr
-	station *station
+	process *process
 	disk    *Disk
 	program func(ctx context.Context) error
 
@@ -170,7 +170,7 @@ func (h *Host) begin(program func(ctx context.Context) error) *life {
 	l.clock.Store(&clock{rate: h.rate, world: now, start: driver.VirtualStart.Add(now + h.skew)})
 	h.life = l
 	l.disk = h.disk.fileSystem()
-	h.station = h.w.net.attach(h.name, h.addr, l.tell)
+	h.process = h.w.net.attach(h.name, h.addr, l.tell)
 	ctx := context.WithValue(context.Background(), hostKey{}, l)
 	l.runner = asyncio.NewRunner(ctx, asyncio.LoopFactory(l.newLoop), asyncio.HandleSIGINT(false))
 	if program == nil {
@@ -234,7 +234,7 @@ func (l *life) end(err error) {
 	l.state = gone
 	h.skew = l.Wall().Sub(driver.VirtualStart.Add(w.time()))
 	if !l.killed {
-		h.station.kill()
+		h.process.kill()
 		h.disk.unmount()
 	}
 	h.life, h.err, h.known = nil, err, l.killed || err == nil
@@ -471,15 +471,15 @@ func (l *life) Watch(fd uintptr, _, _ bool, _ driver.Notifier) error {
 func (l *life) Poll() error { return nil }
 
 func (l *life) Dial(network, address string, local net.Addr) (driver.Connecting, error) {
-	return l.host.station.Dial(network, address, local)
+	return l.host.process.Dial(network, address, local)
 }
 
 func (l *life) Listen(network, address string) (driver.Listener, error) {
-	return l.host.station.Listen(network, address)
+	return l.host.process.Listen(network, address)
 }
 
 func (l *life) ListenPacket(network, address string) (driver.PacketEndpoint, error) {
-	return l.host.station.ListenPacket(network, address)
+	return l.host.process.ListenPacket(network, address)
 }
 
 // Disk implements [driver.Storage].
@@ -537,7 +537,7 @@ func (h *Host) String() string { return h.name }
 
 // powerOff is what Crash does besides ending the life.
 func (h *Host) powerOff() {
-	h.station.powerOff()
+	h.process.powerOff()
 	h.disk.powerFail()
 }
 
@@ -568,7 +568,7 @@ func (h *Host) SetCrashes(p float64, back time.Duration) {
 // is not lost. A host that is off is left alone. Otherwise Kill is as [Host.Crash].
 func (h *Host) Kill() {
 	if l := h.stop("Kill"); l != nil {
-		h.station.kill()
+		h.process.kill()
 		h.disk.unmount()
 		l.kill()
 	}

@@ -77,7 +77,7 @@ func newNetwork(now func() time.Duration, at func(when time.Duration, fn func())
 }
 
 // attach begins a life of a host: its first, or the next after powerOff or kill. tell passes readiness on to the host's loop (A2).
-func (n *network) attach(name string, addr netip.Addr, tell func(to driver.Notifier, read, write bool)) *station {
+func (n *network) attach(name string, addr netip.Addr, tell func(to driver.Notifier, read, write bool)) *process {
 	s := n.named(name)
 	if s == nil {
 		s = n.newSystem(name, addr)
@@ -89,7 +89,7 @@ func (n *network) attach(name string, addr netip.Addr, tell func(to driver.Notif
 		panic(fmt.Sprintf("sim: host %q is attached twice", name))
 	}
 	s.on = true
-	s.process = &station{sys: s, tell: tell}
+	s.process = &process{sys: s, tell: tell}
 	return s.process
 }
 

@@ -28,7 +28,7 @@ func TestNetwork_Addresses(t *testing.T) {
 	l.listen(b, "unix", "/run/b")
 	l.packets(b, ":53")
 	for _, c := range []struct {
-		from             *station
+		from             *process
 		network, address string
 		local            net.Addr
 		remote           string // of the connection, or
@@ -668,7 +668,7 @@ func TestNetwork_ToldOnce(t *testing.T) {
 // L4: partitions and what heals them.
 func TestNetwork_Partition(t *testing.T) {
 	l := newLab(t, 1)
-	hosts := map[string]*station{}
+	hosts := map[string]*process{}
 	for _, name := range []string{"a", "b", "c", "d"} {
 		hosts[name] = l.host(name)
 		l.packets(hosts[name], ":1")
