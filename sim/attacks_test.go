@@ -149,7 +149,7 @@ func TestAttack_GoexitWhileAHostCloses(t *testing.T) {
 
 // A deferred function that blocks while its host crashes is named.
 func TestAttack_CrashThatBlocks(t *testing.T) {
-	defer sim.Impatient(50 * time.Millisecond)()
+	defer sim.Impatient(50*time.Millisecond, 50*time.Millisecond)()
 	stop := make(chan struct{})
 	f := sim.Check(func(ctx context.Context) error {
 		h := sim.NewHost(ctx, "node", func(ctx context.Context) error {

@@ -17,7 +17,7 @@ func Always(ctx context.Context, name string, cond func() error) {
 }
 
 // AtEnd makes cond a condition on the end of the run: it is called when main has returned without an error, or because it was
-// cancelled by [Cancels], and all tasks have ended. It is for the loop only and does not suspend. It panics if
+// cancelled by [Cancels], all tasks have ended, and the other hosts were killed. It is for the loop only and does not suspend. It panics if
 // ctx does not come from a simulation.
 func AtEnd(ctx context.Context, name string, cond func() error) {
 	w := worldOf(ctx, "AtEnd")

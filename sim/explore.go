@@ -38,7 +38,7 @@ func With(s Strategy) Option { return func(x *exploration) { x.strategy = s } }
 
 // Cancels has one task cancelled in each run, at a random step or, with [Exhaustive], at each step in turn:
 // Exhaustive(1) cancels every task at every await it makes, one at a time. A run in which main ends cancelled by that has not
-// failed. What must hold nevertheless is for [Always] and [AtEnd] to say.
+// failed. What must hold nevertheless is for [Always] and [AtEnd] to say. In order, and with [Tape], none is cancelled.
 func Cancels() Option { return func(x *exploration) { x.cancels = true } }
 
 // StepLimit sets how many steps a run may make without the clock moving, more being a livelock, and in all. The default is
@@ -505,9 +505,9 @@ func (x *exploration) run(w *world) error {
 	}
 	if err != nil && !(w.injected && errors.Is(err, asyncio.ErrCancelled)) {
 		if errors.Is(err, asyncio.ErrDeadlock) {
-			return w.describeHosts(err)
+			return w.withHostErrors(w.describeHosts(err))
 		}
-		return fmt.Errorf("main returned an error: %w", err)
+		return w.withHostErrors(fmt.Errorf("main returned an error: %w", err))
 	}
 	err = runner.Close()
 	if w.settle(); w.failure != nil {
@@ -526,12 +526,27 @@ func (x *exploration) run(w *world) error {
 			return err
 		}
 	}
-	for _, h := range w.hosts {
-		if h.err != nil && !h.known {
-			return fmt.Errorf("the program of host %s ended with an error that nobody asked for: %w", h.name, h.err)
-		}
+	for err := range w.hostErrors {
+		return err
 	}
 	return nil
+}
+
+// hostErrors is the sequence of the errors with which programs have ended and which nobody knows of.
+func (w *world) hostErrors(yield func(error) bool) {
+	for _, h := range w.hosts {
+		if h.err != nil && !h.known && !yield(fmt.Errorf("the program of host %s ended with an error that nobody asked for: %w", h.name, h.err)) {
+			return
+		}
+	}
+}
+
+// withHostErrors adds them to a failure of main, behind its first line: they may be why.
+func (w *world) withHostErrors(failure error) error {
+	for err := range w.hostErrors {
+		failure = fmt.Errorf("%w\n\t%w", failure, err)
+	}
+	return failure
 }
 
 // describeHosts adds to a deadlock of main what the others wait for.

@@ -25,8 +25,8 @@ import (
 //	W2 What a run does depends on the program, on the seed (only by what tasks draw, by what a strategy
 //	   draws, and by how long the network and disks take), and on the deviations from first in, first out without faults that the
 //	   strategy decides on. So the seed and the deviations that are recorded make the run again (P2 in schedule.go).
-//	W3 Each consumer of random numbers has a stream of its own, derived from the seed and its name: each task, the
-//	   strategy, the choice of cancels, each fault, each direction between two hosts.
+//	W3 Each consumer of random numbers has a stream of its own, derived from the seed and its name: each task of each
+//	   life of a host, the strategy, the choice of cancels, each fault, each disk, each purpose of each direction between two hosts.
 //	W4 Once something is wrong, the run is over: what main still runs is run in order, unchecked and unrecorded, and other hosts run nothing.
 //	W5 Each life of a host has a loop, on a goroutine of its own, and one of them has the turn: the others are parked in Choose
 //	   or Wait, or have not begun. Who comes to Choose or Wait decides who has the turn next, and hands it over (pass). So
@@ -227,13 +227,12 @@ func (w *world) pass(from *life) int {
 func (w *world) decide() (*life, int) {
 	if w.made {
 		w.settle()
-		if l := w.turn; l.state != gone && w.fault(l.host.crash, l.host.crashes) {
-			h := l.host
+		if l := w.turn; l.state != gone && w.fault(l.host.crashFault, l.host.crashProbability) {
+			h, lives := l.host, l.host.lives
 			h.powerOff()
 			l.killed = true
-			lives := h.lives
 			w.at(later(w.time(), h.back), func() {
-				if h.life == nil && h.lives == lives { // nobody else has turned it on meanwhile
+				if h.life == nil && h.lives == lives { // else somebody has turned it on meanwhile
 					h.Restart()
 				}
 			})
@@ -665,7 +664,7 @@ func calledBy(functions ...string) bool {
 func userStack() string {
 	var b strings.Builder
 	for f := range callers {
-		if !isLibrary(f) {
+		if !isLibrary(f) && !isInlined(f) {
 			fmt.Fprintf(&b, "\n\t%s", place(f))
 		}
 	}
