@@ -61,6 +61,14 @@ func TestAllocations(t *testing.T) {
 				t.Errorf("%s allocates %v times", name, n)
 			}
 		}
+		// AllocsPerRun has one processor, so this goes through Go's scheduler now and then (L7).
+		if n := testing.AllocsPerRun(1, func() {
+			for range 10_000 {
+				_ = asyncio.Sleep(ctx, 0)
+			}
+		}); n != 0 {
+			t.Errorf("10,000 yields allocate %v times", n)
+		}
 		if n := testing.AllocsPerRun(1000, func() { _, _ = asyncio.CreateTask(ctx, instant).Await(ctx) }); n > 1 {
 			t.Errorf("spawn and await allocates %v times, want the task alone", n)
 		}

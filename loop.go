@@ -39,6 +39,9 @@ import (
 //	   is busy after pollSteps steps or before a timer fires, if pollInterval has passed since. CPython asks the kernel in
 //	   every iteration. Here a busy loop spends a few hundredths of its time on that, I/O waits for at most pollSteps steps
 //	   longer, and no timer overtakes I/O that was ready pollInterval before it.
+//	L7 A busy loop on a single processor enters Go's scheduler every schedulerSteps steps, because switches of coroutines go past it
+//	   and the collector's own goroutine runs nowhere else. Without it a collection lasts until the loop has done
+//	   all of its work while allocating, and as long as it lasts each pointer that is stored costs several times as much.
 type EventLoop struct {
 	drv      driver.Driver
 	chooser  driver.Chooser  // nil: first in, first out
@@ -83,6 +86,9 @@ type EventLoop struct {
 	iteration uint64
 	steps     int           // since the driver was last asked, or might have been (L6)
 	polled    time.Duration // when it was
+	unbroken  int           // steps since the scheduler was last entered (L7)
+	scheduled func()        // what the goroutine of visitScheduler does
+	returned  chan struct{} // by which it gives control back
 
 	processes processList
 	signals   map[os.Signal]*signalHandler
@@ -284,6 +290,9 @@ func (l *EventLoop) beginIteration() bool {
 		}
 		l.todo = l.ready.n
 		l.steps += l.todo
+		if l.unbroken += l.todo; l.unbroken >= schedulerSteps {
+			l.visitScheduler()
+		}
 		if l.todo > 0 {
 			return true
 		}
@@ -354,6 +363,24 @@ func (l *EventLoop) poll(now time.Duration) {
 	if err := l.sockets.Poll(); err != nil {
 		panic(fmt.Errorf("asyncio: looking for events: %w", err))
 	}
+}
+
+const schedulerSteps = 1024
+
+// visitScheduler is L7. The goroutine that the loop waits for is the next to run unless the collector has something to do, and
+// so is the loop after it. With runtime.Gosched the loop would queue up behind all other goroutines, each of which may
+// run for 10 ms; in this way it keeps what is left of its own time slice.
+func (l *EventLoop) visitScheduler() {
+	l.unbroken = 0
+	if runtime.GOMAXPROCS(0) > 1 { // an idle processor runs the collector
+		return
+	}
+	if l.scheduled == nil {
+		l.returned = make(chan struct{})
+		l.scheduled = func() { l.returned <- struct{}{} }
+	}
+	go l.scheduled()
+	<-l.returned
 }
 
 // next takes the callback to run next off the queue.
