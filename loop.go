@@ -51,7 +51,7 @@ type EventLoop struct {
 	// The iteration.
 	ready    readyQueue
 	todo     int  // callbacks still to run in this iteration (L3)
-	chosen   bool // the first of them has been chosen
+	chosen   bool // the first of them, by the chooser
 	timers   timerHeap
 	timerSeq uint64
 	iterated bool // an iteration of this run has begun (L4)
@@ -383,19 +383,28 @@ func (l *EventLoop) visitScheduler() {
 	<-l.returned
 }
 
-// next takes the callback to run next off the queue.
-func (l *EventLoop) next() entry {
-	if l.chooser != nil && !l.chosen {
+// upcoming returns the callback to run next and leaves it in the queue.
+func (l *EventLoop) upcoming() entry {
+	if l.chooser != nil {
 		l.choose()
 	}
-	l.chosen = false
-	l.todo--
-	return l.ready.pop()
+	return l.ready.first()
 }
 
-// choose has the chooser pick the callback to run next, and brings it forward. A stop ends the run with the
+// advance takes the callback that upcoming returned off the queue.
+func (l *EventLoop) advance() {
+	l.chosen = false
+	l.todo--
+	l.ready.removeFirst()
+}
+
+// choose has the chooser pick the callback to run next, once, and brings it forward. A stop ends the run with the
 // iteration (L4), so nothing is held over then.
 func (l *EventLoop) choose() {
+	if l.chosen {
+		return
+	}
+	l.chosen = true
 	if l.guard.Load() != 0 { // the goroutine we are on is not foreign, whoever had control before
 		l.guard.Store(goroutineID())
 	}
@@ -415,13 +424,6 @@ func (l *EventLoop) choose() {
 	if k > 0 {
 		l.ready.bringForward(k)
 	}
-}
-
-// putBack undoes next.
-func (l *EventLoop) putBack(e entry) {
-	l.ready.pushFront(e)
-	l.todo++
-	l.chosen = true
 }
 
 // schedule appends cb to the ready queue (L5).

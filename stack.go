@@ -81,7 +81,8 @@ func (s *stack) Run() {
 				if l.todo == 0 && !l.beginIteration() {
 					break
 				}
-				e := l.next()
+				e := l.upcoming()
+				l.advance()
 				if t, ok := e.cb.(*task); !ok {
 					l.noteStep(s, e.cb)
 					e.cb.fire(e.fut)
@@ -149,22 +150,25 @@ func (p *stackPool) dispatchOn(t *task) bool {
 		if l.todo == 0 && !l.beginIteration() {
 			return false
 		}
-		e := l.next()
+		e := l.upcoming()
 		if next, ok := e.cb.(*task); !ok {
 			if _, ok := e.cb.(quick); !ok {
-				l.putBack(e)
 				return false
 			}
+			l.advance()
 			e.cb.fire(e.fut)
 		} else if next == t {
+			l.advance()
 			return true
 		} else if s := next.stack; s != nil {
+			l.advance()
 			l.current = next
 			if signal := s.Resume(); signal != coro.Suspended {
 				p.heed(signal, s, t.stack)
 			}
 			l.current = nil
 		} else if t.waiter == next.fut && !t.watching {
+			l.advance()
 			t.covered = true // K5
 			l.begin(next, t.stack)
 			t.covered = false
@@ -172,7 +176,6 @@ func (p *stackPool) dispatchOn(t *task) bool {
 				return false
 			}
 		} else {
-			l.putBack(e)
 			return false
 		}
 	}
