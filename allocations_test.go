@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -74,6 +75,45 @@ func TestAllocations(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// A coroutine that waits holds one stack of the smallest size, 2 KiB, with room for some variables of its own (K9).
+func TestAllocations_FirstStack(t *testing.T) {
+	if runtime.GOARCH != "amd64" || testing.CoverMode() != "" {
+		return // frames have other sizes there
+	}
+	const n = 10_000
+	runFast(t, func(ctx context.Context) error {
+		var gate asyncio.Event
+		coro := func(ctx context.Context) (int, error) {
+			var variables [64]byte
+			touch(&variables)
+			err := gate.Wait(ctx)
+			touch(&variables)
+			return 0, err
+		}
+		before := stacksInUse()
+		tasks := make([]*asyncio.Task[int], n)
+		for i := range tasks {
+			tasks[i] = asyncio.CreateTask(ctx, coro)
+		}
+		settle(t, ctx)
+		if each := (stacksInUse() - before) / n; each > 3000 {
+			t.Errorf("a task that waits has a stack of %d bytes", each)
+		}
+		gate.Set()
+		_, err := asyncio.Gather(ctx, tasks...)
+		return err
+	})
+}
+
+//go:noinline
+func touch(p *[64]byte) { p[0]++ }
+
+func stacksInUse() int64 {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.StackInuse)
 }
 
 // A message that is echoed between two tasks, each of which waits for it.
