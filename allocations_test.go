@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"net"
 	"runtime"
 	"strings"
@@ -63,11 +64,67 @@ func TestAllocations(t *testing.T) {
 				t.Errorf("%s allocates %v times", name, n)
 			}
 		}
+		// AllocsPerRun has one processor, so this goes through Go's scheduler now and then (L7).
+		if n := testing.AllocsPerRun(1, func() {
+			for range 10_000 {
+				_ = asyncio.Sleep(ctx, 0)
+			}
+		}); n != 0 {
+			t.Errorf("10,000 yields allocate %v times", n)
+		}
 		if n := testing.AllocsPerRun(1000, func() { _, _ = asyncio.CreateTask(ctx, instant).Await(ctx) }); n > 1 {
 			t.Errorf("spawn and await allocates %v times, want the task alone", n)
 		}
 		return nil
 	})
+}
+
+// A coroutine that waits holds one stack of the smallest size, 2 KiB, with room for some variables of its own (K9).
+func TestAllocations_FirstStack(t *testing.T) {
+	if runtime.GOARCH != "amd64" || testing.CoverMode() != "" {
+		return // frames have other sizes there
+	}
+	const n = 10_000
+	runFast(t, func(ctx context.Context) error {
+		var gate asyncio.Event
+		coro := func(ctx context.Context) (int, error) {
+			var variables [64]byte
+			touch(&variables)
+			err := gate.Wait(ctx)
+			touch(&variables)
+			return 0, err
+		}
+		// A signal that preempts a goroutine needs room on its stack, which then grows; so the least of a few attempts counts.
+		least := int64(math.MaxInt64)
+		for range 5 {
+			gate.Clear()
+			before := stacksInUse()
+			tasks := make([]*asyncio.Task[int], n)
+			for i := range tasks {
+				tasks[i] = asyncio.CreateTask(ctx, coro)
+			}
+			settle(t, ctx)
+			least = min(least, (stacksInUse()-before)/n)
+			gate.Set()
+			if _, err := asyncio.Gather(ctx, tasks...); err != nil {
+				return err
+			}
+			runtime.GC() // gives back the stacks of before
+		}
+		if least > 3000 {
+			t.Errorf("a task that waits has a stack of %d bytes", least)
+		}
+		return nil
+	})
+}
+
+//go:noinline
+func touch(p *[64]byte) { p[0]++ }
+
+func stacksInUse() int64 {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.StackInuse)
 }
 
 // A message that is echoed between two tasks, each of which waits for it.

@@ -49,7 +49,9 @@ func (l *EventLoop) post(cb callback) error {
 	}
 	k.cbs[k.n] = cb
 	k.n++
-	b.some.Store(true)
+	if !b.some.Load() {
+		b.some.Store(true)
+	}
 	b.mu.Unlock()
 	l.drv.Wake()
 	return nil

@@ -39,6 +39,9 @@ import (
 //	   is busy after pollSteps steps or before a timer fires, if pollInterval has passed since. CPython asks the kernel in
 //	   every iteration. Here a busy loop spends a few hundredths of its time on that, I/O waits for at most pollSteps steps
 //	   longer, and no timer overtakes I/O that was ready pollInterval before it.
+//	L7 A busy loop on a single processor enters Go's scheduler every schedulerSteps steps, because switches of coroutines go past it
+//	   and the collector's own goroutine runs nowhere else. Without it a collection lasts until the loop has done
+//	   all of its work while allocating, and as long as it lasts each pointer that is stored costs several times as much.
 type EventLoop struct {
 	drv      driver.Driver
 	chooser  driver.Chooser  // nil: first in, first out
@@ -48,7 +51,7 @@ type EventLoop struct {
 	// The iteration.
 	ready    readyQueue
 	todo     int  // callbacks still to run in this iteration (L3)
-	chosen   bool // the first of them has been chosen
+	chosen   bool // the first of them, by the chooser
 	timers   timerHeap
 	timerSeq uint64
 	iterated bool // an iteration of this run has begun (L4)
@@ -84,6 +87,9 @@ type EventLoop struct {
 	iteration uint64
 	steps     int           // since the driver was last asked, or might have been (L6)
 	polled    time.Duration // when it was
+	unbroken  int           // steps since the scheduler was last entered (L7)
+	scheduled func()        // what the goroutine of visitScheduler does
+	returned  chan struct{} // by which it gives control back
 
 	processes processList
 	files     map[*File]struct{} // that are not closed
@@ -298,6 +304,9 @@ func (l *EventLoop) beginIteration() bool {
 		}
 		l.todo = l.ready.n
 		l.steps += l.todo
+		if l.unbroken += l.todo; l.unbroken >= schedulerSteps {
+			l.visitScheduler()
+		}
 		if l.todo > 0 {
 			return true
 		}
@@ -374,19 +383,47 @@ func (l *EventLoop) poll(now time.Duration) {
 	}
 }
 
-// next takes the callback to run next off the queue. s is the stack we are on.
-func (l *EventLoop) next(s *stack) entry {
-	if l.chooser != nil && !l.chosen && !l.killed && !l.choose(s) {
-		return entry{cb: nothing{}}
+const schedulerSteps = 1024
+
+// visitScheduler is L7. The goroutine that the loop waits for is the next to run unless the collector has something to do, and
+// so is the loop after it. With runtime.Gosched the loop would queue up behind all other goroutines, each of which may
+// run for 10 ms; in this way it keeps what is left of its own time slice.
+func (l *EventLoop) visitScheduler() {
+	l.unbroken = 0
+	if runtime.GOMAXPROCS(0) > 1 { // an idle processor runs the collector
+		return
 	}
-	l.chosen = false
-	l.todo--
-	return l.ready.pop()
+	if l.scheduled == nil {
+		l.returned = make(chan struct{})
+		l.scheduled = func() { l.returned <- struct{}{} }
+	}
+	go l.scheduled()
+	<-l.returned
 }
 
-// choose has the chooser pick the callback to run next, and brings it forward. A stop ends the run with the
+// upcoming returns the callback to run next and leaves it in the queue. It is called on the stack s. If the driver ends the run instead, there is
+// no callback.
+func (l *EventLoop) upcoming(s *stack) entry {
+	if l.chooser != nil && !l.choose(s) {
+		return entry{}
+	}
+	return l.ready.first()
+}
+
+// advance takes the callback that upcoming returned off the queue.
+func (l *EventLoop) advance() {
+	l.chosen = false
+	l.todo--
+	l.ready.removeFirst()
+}
+
+// choose has the chooser pick the callback to run next, once, and brings it forward. A stop ends the run with the
 // iteration (L4), so nothing is held over then. It reports false if the run is over.
 func (l *EventLoop) choose(s *stack) bool {
+	if l.chosen || l.killed { // what a killed loop still runs while it closes runs in order
+		return true
+	}
+	l.chosen = true
 	if l.modes.Load() != 0 {
 		l.endStep(nil)
 		l.step.waits() // the driver may have others run
@@ -403,7 +440,7 @@ func (l *EventLoop) choose(s *stack) bool {
 	}
 	k := l.chooser.Choose(l.todo, n)
 	if k == driver.Killed {
-		l.killed, l.halted, l.todo = true, true, 0
+		l.killed, l.halted, l.chosen, l.todo = true, true, false, 0
 		return false
 	}
 	if k >= l.todo {
@@ -418,18 +455,6 @@ func (l *EventLoop) choose(s *stack) bool {
 		l.ready.bringForward(k)
 	}
 	return true
-}
-
-// nothing stands for the callback that is not run because the run is over.
-type nothing struct{}
-
-func (nothing) fire(*future) {}
-
-// putBack undoes next.
-func (l *EventLoop) putBack(e entry) {
-	l.ready.pushFront(e)
-	l.todo++
-	l.chosen = true
 }
 
 // schedule appends cb to the ready queue (L5).

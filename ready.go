@@ -33,22 +33,18 @@ func (q *readyQueue) push(e entry) {
 	q.n++
 }
 
-func (q *readyQueue) pop() entry {
-	p := &q.buf[q.head]
-	e := *p
-	*p = entry{} // nothing that has run is kept alive by the queue
+func (q *readyQueue) first() entry { return q.buf[q.head] }
+
+func (q *readyQueue) removeFirst() {
+	q.buf[q.head] = entry{} // nothing that has run is kept alive by the queue
 	q.head = (q.head + 1) & (len(q.buf) - 1)
 	q.n--
-	return e
 }
 
-func (q *readyQueue) pushFront(e entry) {
-	if q.n == len(q.buf) {
-		q.grow()
-	}
-	q.head = (q.head - 1) & (len(q.buf) - 1)
-	q.buf[q.head] = e
-	q.n++
+func (q *readyQueue) pop() entry {
+	e := q.first()
+	q.removeFirst()
+	return e
 }
 
 // bringForward moves the k-th oldest entry to the front and keeps the order of

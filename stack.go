@@ -66,47 +66,64 @@ func (p *stackPool) take() *stack {
 	return s
 }
 
-// Run is the body of every stack. It starts the task it was resumed for, or else runs callbacks
-// until the run halts or s is no longer the dispatcher: it was left to a task that was started
-// here (K4), and that has ended only now.
+// Run is the body of every stack. It starts the task it was resumed for, or else is the dispatcher.
 func (s *stack) Run() {
-	p := s.pool
-	l := p.loop
+	l := s.pool.loop
 	for {
 		if t := s.start; t != nil {
 			s.start = nil
 			l.begin(t, s)
 		} else {
-			for !l.halted {
-				if l.todo == 0 && !l.beginIteration() {
-					break
-				}
-				e := l.next(s)
-				if t, ok := e.cb.(*task); !ok {
-					l.noteStep(s, e.cb)
-					e.cb.fire(e.fut)
-				} else if other := t.stack; other != nil { // K3
-					l.current = t
-					if signal := other.Resume(); signal != coro.Suspended {
-						p.heed(signal, other, s)
-					}
-					l.current = nil
-				} else {
-					l.begin(t, s)
-					if p.dispatcher != s {
-						break
-					}
+			for t := s.dispatch(); t != nil; t = s.dispatch() {
+				l.begin(t, s)
+				if s.pool.dispatcher != s {
+					break // it was left to this task (K4), which has ended only now
 				}
 			}
 		}
-		if len(p.idle) >= maxIdle { // K6
-			return
-		}
-		p.idle = append(p.idle, s)
-		if !s.Yield(coro.Suspended) {
+		if !s.rest() {
 			return
 		}
 	}
+}
+
+// dispatch runs callbacks until a new task is next, which it returns, or the run halts.
+func (s *stack) dispatch() *task {
+	p := s.pool
+	l := p.loop
+	for !l.halted {
+		if l.todo == 0 && !l.beginIteration() {
+			break
+		}
+		e := l.upcoming(s)
+		if e.cb == nil {
+			break
+		}
+		l.advance()
+		if t, ok := e.cb.(*task); !ok {
+			l.noteStep(s, e.cb)
+			e.cb.fire(e.fut)
+		} else if other := t.stack; other != nil { // K3
+			l.current = t
+			if signal := other.Resume(); signal != coro.Suspended {
+				p.heed(signal, other, s)
+			}
+			l.current = nil
+		} else {
+			return t
+		}
+	}
+	return nil
+}
+
+// rest makes s idle (K6) and reports whether it is to serve again. It is a function of its own because of K9, as dispatch is.
+func (s *stack) rest() bool {
+	p := s.pool
+	if len(p.idle) >= maxIdle {
+		return false
+	}
+	p.idle = append(p.idle, s)
+	return s.Yield(coro.Suspended)
 }
 
 // hub runs on a plain goroutine and keeps a dispatcher at work until the run halts.
@@ -134,7 +151,6 @@ func (*groupChild) quick()    {}
 func (*selecting) quick()     {}
 func (*selectTimeout) quick() {}
 func (*half) quick()          {}
-func (nothing) quick()        {}
 
 func (*shield[T]) quick()            {}
 func (*shieldOuter[T]) quick()       {}
@@ -150,22 +166,25 @@ func (p *stackPool) dispatchOn(t *task) bool {
 		if l.todo == 0 && !l.beginIteration() {
 			return false
 		}
-		e := l.next(t.stack)
+		e := l.upcoming(t.stack)
 		if next, ok := e.cb.(*task); !ok {
 			if _, ok := e.cb.(quick); !ok {
-				l.putBack(e)
 				return false
 			}
+			l.advance()
 			e.cb.fire(e.fut)
 		} else if next == t {
+			l.advance()
 			return true
 		} else if s := next.stack; s != nil {
+			l.advance()
 			l.current = next
 			if signal := s.Resume(); signal != coro.Suspended {
 				p.heed(signal, s, t.stack)
 			}
 			l.current = nil
 		} else if t.waiter == next.fut && !t.watching {
+			l.advance()
 			t.covered = true // K5
 			l.begin(next, t.stack)
 			t.covered = false
@@ -173,7 +192,6 @@ func (p *stackPool) dispatchOn(t *task) bool {
 				return false
 			}
 		} else {
-			l.putBack(e)
 			return false
 		}
 	}

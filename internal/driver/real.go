@@ -133,7 +133,7 @@ func (d *Real) Poll() error {
 }
 
 func (d *Real) Wake() {
-	if d.pending.Swap(true) {
+	if d.pending.Load() || d.pending.Swap(true) {
 		return // an earlier Wake that Wait has not seen yet does for both
 	}
 	switch d.parked.Load() {
