@@ -556,7 +556,7 @@ func (w *world) describeHosts(deadlock error) error {
 		l := h.life
 		if l == nil {
 			fmt.Fprintf(&b, "\n\thost %s is off", h.name)
-			if h.err != nil {
+			if h.err != nil && h.known { // others are hostErrors
 				fmt.Fprintf(&b, ": its program ended with: %v", h.err)
 			}
 			continue

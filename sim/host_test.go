@@ -341,6 +341,14 @@ func TestHost_Fails(t *testing.T) {
 		t.Errorf("main fails because of an error that nobody asked for: %v", f)
 	}
 	f = sim.Check(func(ctx context.Context) error {
+		sim.NewHost(ctx, "node", fails)
+		_, err := asyncio.CreateFuture[int](ctx).Await(ctx)
+		return err
+	}).Failure
+	if f == nil || !errors.Is(f, asyncio.ErrDeadlock) || !errors.Is(f, broken) || strings.Count(f.Error(), "broken") != 1 {
+		t.Errorf("main waits for ever because of an error that nobody asked for: %v", f)
+	}
+	f = sim.Check(func(ctx context.Context) error {
 		if err := sim.NewHost(ctx, "node", fails).Wait(ctx); err != broken {
 			return fmt.Errorf("got %v", err)
 		}
