@@ -18,7 +18,8 @@ import (
 // A Host is a machine in a simulation: a name and an address in its network, a clock, a disk, and a program that runs on a loop of
 // its own. Make one with [NewHost]. The function that was given to [Run] or [Explore] runs on a host too, which is called main.
 //
-// The methods may be called by tasks of all hosts, and unless they say otherwise do not suspend.
+// The methods may be called by tasks of all hosts, and unless they say otherwise do not suspend. Those that turn a host on or off
+// panic in what is given to [Always], [AtEnd] or [Eventually], which fails the run.
 //
 //	H1 A host that is on runs one life of its program, from [NewHost] or [Host.Restart] until the program returns or the host crashes. All
 //	   that is in memory lasts for a life: the loop, its tasks, callbacks and timers. The disk, the address and the clock stay the host's.
@@ -614,7 +615,8 @@ func (h *Host) stop(caller string) *life {
 	return h.life
 }
 
-// Restart turns the host on again: its program begins from the beginning, with the disk as it is. It panics if the host is on.
+// Restart turns the host on again: its program begins from the beginning, with the disk as it is. It panics if the host is on. When the run
+// is over, in deferred functions, it does nothing.
 func (h *Host) Restart() {
 	h.w.mustNotLook("Host.Restart")
 	if h.life != nil {
