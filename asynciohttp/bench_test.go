@@ -18,13 +18,21 @@ func BenchmarkServe(b *testing.B) {
 		w.Header().Set("Content-Type", "text/plain")
 		_, _ = io.WriteString(w, "hello")
 	})
-	stream := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) })
+	stream := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_ = http.NewResponseController(w).EnableFullDuplex() // or the first write would end the body
+		_, _ = io.Copy(w, r.Body)
+	})
+	whole := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		_, _ = w.Write(b)
+	})
 	body := strings.Repeat("x", 64<<10)
 	for _, c := range []struct {
 		name    string
 		handler http.Handler
 		body    string
-	}{{"hello", handler, ""}, {"echo 64 KiB", stream, body}} {
+		answer  int
+	}{{"hello", handler, "", len("hello")}, {"echo 64 KiB as it comes", stream, body, len(body)}, {"echo 64 KiB whole", whole, body, len(body)}} {
 		bench := func(b *testing.B, h http.Handler) {
 			srv := httptest.NewServer(h)
 			defer srv.Close()
@@ -39,8 +47,8 @@ func BenchmarkServe(b *testing.B) {
 						b.Error(err)
 						return
 					}
-					if n, err := io.Copy(io.Discard, resp.Body); err != nil || n == 0 {
-						b.Errorf("%d bytes, %v", n, err)
+					if n, err := io.Copy(io.Discard, resp.Body); err != nil || n != int64(c.answer) {
+						b.Errorf("%d bytes, %v, want %d", n, err, c.answer)
 					}
 					resp.Body.Close()
 				}

@@ -5,18 +5,19 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"sync"
 
 	"github.com/goasyncio/asyncio"
 )
 
-// A Body is the body of a request in a handler, or of a response that [Do] returned. Its methods are for tasks of its loop; Read and ReadContext suspend
+// A Body is the body of a request in a handler, or of a response that [Do] returned. Its methods are for tasks of its loop; Read, ReadContext and WriteTo suspend
 // the calling task until there is something. One task may read at a time; a second gets [asyncio.ErrBusy].
 type Body struct {
 	loop context.Context // leads to the loop
 	src  io.ReadCloser
 	end  func() // on the loop, once src has ended
 
-	buf     []byte
+	buf     *[bodyBuffer]byte
 	read    *bodyRead // under way, nil if none
 	have    []byte    // what it brought
 	err     error     // what came behind
@@ -27,6 +28,9 @@ type Body struct {
 
 // bodyBuffer is how much one read under way can bring.
 const bodyBuffer = 32 << 10
+
+// bodyBuffers are buffers that nobody uses any more.
+var bodyBuffers = sync.Pool{New: func() any { return new([bodyBuffer]byte) }}
 
 // goroutines runs each job on one of its own.
 type goroutines struct{}
@@ -63,23 +67,74 @@ func (b *Body) ReadContext(ctx context.Context, p []byte) (int, error) {
 	}
 	b.busy = true
 	defer func() { b.busy = false }()
-	for len(b.have) == 0 {
-		if b.closed {
-			return 0, fmt.Errorf("asynciohttp: the body is closed: %w", net.ErrClosed)
-		}
-		if b.err != nil {
-			return 0, b.err
-		}
-		if len(p) == 0 {
-			return 0, nil
-		}
-		if err := b.fill(ctx); err != nil {
-			return 0, err
-		}
+	if err := b.some(ctx, len(p) == 0); err != nil {
+		return 0, err
 	}
 	n := copy(p, b.have)
 	b.have = b.have[n:]
 	return n, nil
+}
+
+// some waits until there is something, unless there need not be.
+func (b *Body) some(ctx context.Context, optional bool) error {
+	for len(b.have) == 0 {
+		if b.closed {
+			return fmt.Errorf("asynciohttp: the body is closed: %w", net.ErrClosed)
+		}
+		if b.err != nil {
+			return b.err
+		}
+		if optional {
+			return nil
+		}
+		if err := b.fill(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// WriteTo implements [io.WriterTo]: it writes to w what each read brings, up to the end of the body, and suspends the calling task as
+// Read and w do. What w did not take is still to be read.
+func (b *Body) WriteTo(w io.Writer) (written int64, err error) {
+	t := asyncio.CurrentTask(b.loop)
+	if t == nil {
+		return 0, fmt.Errorf("%w (in Body.WriteTo)", asyncio.ErrNotInTask)
+	}
+	if b.busy {
+		return 0, fmt.Errorf("%w: the body", asyncio.ErrBusy)
+	}
+	b.busy = true
+	defer func() { b.busy = false }()
+	for {
+		if err := b.some(t.GetContext(), false); err == io.EOF {
+			return written, nil
+		} else if err != nil {
+			return written, err
+		}
+		p := b.have
+		n, err := w.Write(p)
+		written += int64(n)
+		if !b.closed {
+			b.have = p[n:]
+		}
+		if err == nil && n < len(p) {
+			err = io.ErrShortWrite
+		}
+		if err != nil {
+			return written, err
+		}
+	}
+}
+
+// shut closes the body. Its buffer is for others if no read is under way and no task has something of it.
+func (b *Body) shut() {
+	b.closed = true
+	b.have = nil
+	if b.buf != nil && b.read == nil && !b.busy {
+		bodyBuffers.Put(b.buf)
+		b.buf = nil
+	}
 }
 
 // fill waits for a read, that is under way or begins now. An error says that the wait was ended (R4).
@@ -107,11 +162,12 @@ type bodyRead struct {
 
 func (b *Body) begin() {
 	if b.buf == nil {
-		b.buf = make([]byte, bodyBuffer)
+		b.buf = bodyBuffers.Get().(*[bodyBuffer]byte)
 	}
+	p := b.buf[:]
 	r := &bodyRead{idle: make(chan struct{})}
 	r.future = asyncio.RunInExecutor(b.loop, telling{r.idle}, func() (asyncio.None, error) {
-		r.n, r.err = b.src.Read(b.buf)
+		r.n, r.err = b.src.Read(p)
 		return asyncio.None{}, nil
 	})
 	b.read = r
@@ -137,8 +193,7 @@ func (b *Body) Close() error {
 	if b.closed {
 		return nil
 	}
-	b.closed = true
-	b.have = nil
+	b.shut()
 	if b.release != nil {
 		b.release()
 	}

@@ -211,6 +211,49 @@ func TestHandler_StreamsBothWays(t *testing.T) {
 	})
 }
 
+type writerFunc func(p []byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+// Copying a body hands on what was read, without losing what the writer does not take, and is reading.
+func TestBody_WriteTo(t *testing.T) {
+	want := pattern(300_000)
+	serving(t, asynciohttp.HandlerFunc(func(ctx context.Context, w http.ResponseWriter, r *http.Request) error {
+		var got []byte
+		full := errors.New("full")
+		for _, c := range []struct {
+			take int
+			err  error
+			want error
+		}{{100, nil, io.ErrShortWrite}, {0, full, full}, {10, full, full}} {
+			n, err := io.Copy(writerFunc(func(p []byte) (int, error) {
+				got = append(got, p[:c.take]...)
+				return c.take, c.err
+			}), r.Body)
+			if n != int64(c.take) || err != c.want {
+				t.Errorf("copied %d, %v, want %d, %v", n, err, c.take, c.want)
+			}
+		}
+		busy := 0
+		copied, err := io.Copy(writerFunc(func(p []byte) (int, error) {
+			other := asyncio.CreateTask(ctx, func(ctx context.Context) (int, error) { return r.Body.Read(make([]byte, 1)) })
+			if _, err := other.Await(ctx); !errors.Is(err, asyncio.ErrBusy) {
+				t.Errorf("a second reader: %v", err)
+			}
+			busy++
+			got = append(got, p...)
+			return len(p), nil
+		}), r.Body)
+		if copied != int64(len(want)-110) || busy < 2 || !bytes.Equal(got, want) {
+			t.Errorf("copied %d in %d pieces; %d bytes, or others, came in all", copied, busy, len(got))
+		}
+		return err
+	}), func(ctx context.Context, s *site) error {
+		_, _, err := s.fetch(ctx, "POST", "/", bytes.NewReader(want))
+		return err
+	})
+}
+
 // R2: a client that does not read stops the handler.
 func TestHandler_BackPressure(t *testing.T) {
 	const total = 32 << 20

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"github.com/goasyncio/asyncio"
@@ -64,6 +65,8 @@ type exchange struct {
 
 	status    int        // 0 before WriteHeader
 	buf       []byte     // written, and not yet handed over
+	sent      []byte     // handed over to the operation that is under way
+	spare     []byte     // a chunk to write into next, nil if there is none
 	op        *operation // under way, nil if none
 	busy      bool
 	err       error         // of an operation
@@ -123,12 +126,13 @@ func (b *bridge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // run is the task.
 func (e *exchange) run(h http.Handler, body *Body) error {
 	defer func() {
+		e.settle()
 		e.over = true
 		if body != nil {
-			body.closed = true
 			if body.read != nil {
 				e.reading = body.read.idle
 			}
+			body.shut()
 		}
 		if v := recover(); v != nil { // R6
 			e.panicked, e.stack = v, debug.Stack()
@@ -184,8 +188,11 @@ func (e *exchange) finish(c *asyncio.ConcurrentFuture[asyncio.None], r *http.Req
 	case e.failure != nil:
 		e.fail(http.StatusInternalServerError)
 	case len(e.buf) > 0:
-		_, _ = e.w.Write(e.buf)
+		if _, err := e.w.Write(e.buf); err == nil {
+			recycle(e.buf)
+		}
 	}
+	recycle(e.spare)
 }
 
 // taskPanic is a panic that also prints where it was: the stack that net/http prints is another one's.
@@ -236,6 +243,33 @@ const (
 	maxChunk = 64 << 10 // is under way at most
 )
 
+// chunks are buffers that nobody uses any more. One whose writing has failed is not among them: with HTTP/2 it may be under way still.
+var chunks = sync.Pool{New: func() any { return new([maxChunk]byte) }}
+
+func recycle(p []byte) {
+	if cap(p) == maxChunk {
+		chunks.Put((*[maxChunk]byte)(p[:maxChunk]))
+	}
+}
+
+// chunk makes room for more than is collected.
+func (e *exchange) chunk() {
+	if cap(e.buf) == maxChunk {
+		return
+	}
+	p := e.spare
+	if e.spare = nil; p == nil {
+		p = chunks.Get().(*[maxChunk]byte)[:0]
+	}
+	e.buf = append(p[:0], e.buf...)
+}
+
+// handOver returns what was written, for an operation to send.
+func (e *exchange) handOver() []byte {
+	e.sent, e.buf = e.buf, nil
+	return e.sent
+}
+
 // Write implements [http.ResponseWriter]. It suspends the task while what was written before is on its way.
 func (e *exchange) Write(p []byte) (int, error) { return write(e, p) }
 
@@ -257,6 +291,7 @@ func write[B []byte | string](e *exchange, p B) (n int, err error) {
 			e.buf = append(e.buf, p...)
 			return n + len(p), nil
 		}
+		e.chunk()
 		k := min(len(p), maxChunk-len(e.buf))
 		e.buf = append(e.buf, p[:k]...)
 		n += k
@@ -299,8 +334,7 @@ func (e *exchange) FlushError() error {
 // flush hands over what was written. An error of the wait leaves it on its way (R4).
 func (e *exchange) flush(through bool) error {
 	return e.do(func() func() error {
-		p := e.buf
-		e.buf = nil
+		p := e.handOver()
 		return func() error { return e.send(p, through) }
 	})
 }
@@ -378,7 +412,10 @@ func (e *exchange) settle() bool {
 	if e.err = e.op.future.Exception(); e.err == nil {
 		e.err = e.op.err
 	}
-	e.op = nil
+	if e.err == nil && !e.over && e.spare == nil && cap(e.sent) == maxChunk {
+		e.spare = e.sent
+	}
+	e.op, e.sent = nil, nil
 	return true
 }
 
@@ -405,8 +442,7 @@ func (e *exchange) ReadFrom(src io.Reader) (n int64, err error) {
 	}
 	copied := new(int64) // not n: the task may have left
 	err = e.do(func() func() error {
-		p := e.buf
-		e.buf = nil
+		p := e.handOver()
 		return func() (err error) {
 			if err = e.send(p, false); err == nil {
 				*copied, err = io.Copy(e.w, src)

@@ -1,0 +1,295 @@
+//go:build unix
+
+package interop
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/goasyncio/asyncio"
+)
+
+// postgresProgram returns the path of one of the server's programs. Debian keeps them out of the PATH.
+func postgresProgram(t *testing.T, name string) string {
+	t.Helper()
+	if found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/" + name); len(found) > 0 {
+		return found[len(found)-1]
+	}
+	path, err := exec.LookPath(name)
+	if err != nil {
+		const install = "no PostgreSQL server: apt-get install postgresql"
+		if os.Getenv("CI") == "true" {
+			t.Fatal(install)
+		}
+		t.Skip(install)
+	}
+	return path
+}
+
+// startPostgres starts a server in a temporary directory, at a Unix socket, and returns how to connect. The test's end stops it.
+func startPostgres(t *testing.T) (url string) {
+	t.Helper()
+	initdb, postgres := postgresProgram(t, "initdb"), postgresProgram(t, "postgres")
+	dir, err := os.MkdirTemp("", "pg") // t.TempDir's path may be too long for a socket
+	must(t, err)
+	t.Cleanup(func() { must(t, os.RemoveAll(dir)) })
+	who := new(syscall.SysProcAttr)
+	if os.Getuid() == 0 { // as whom it refuses to run
+		u, err := user.Lookup("nobody")
+		must(t, err)
+		uid, _ := strconv.Atoi(u.Uid)
+		gid, _ := strconv.Atoi(u.Gid)
+		must(t, os.Chown(dir, uid, gid))
+		who.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+	}
+	command := func(path string, args ...string) *exec.Cmd {
+		cmd := exec.Command(path, args...)
+		cmd.Dir, cmd.SysProcAttr = dir, who
+		return cmd
+	}
+	data := filepath.Join(dir, "data")
+	if out, err := command(initdb, "-D", data, "-U", "test", "-A", "trust", "-N", "--locale=C", "-E", "UTF8").CombinedOutput(); err != nil {
+		t.Fatalf("initdb: %v\n%s", err, out)
+	}
+	server := command(postgres, "-D", data, "-k", dir, "-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=20")
+	log, err := server.StderrPipe()
+	must(t, err)
+	must(t, server.Start())
+	t.Cleanup(func() {
+		must(t, server.Process.Signal(syscall.SIGINT)) // it disconnects its clients and ends
+		if err := server.Wait(); err != nil {
+			t.Error(err)
+		}
+	})
+	ready := make(chan error, 1)
+	go func() {
+		var seen strings.Builder
+		for lines := bufio.NewScanner(log); lines.Scan(); {
+			if strings.Contains(lines.Text(), "ready to accept connections") {
+				ready <- nil
+			}
+			fmt.Fprintln(&seen, lines.Text())
+		}
+		select {
+		case ready <- fmt.Errorf("the server has ended:\n%s", seen.String()):
+		default: // as it was told to
+		}
+	}()
+	must(t, <-ready)
+	return "host=" + dir + " user=test dbname=postgres pool_max_conns=8"
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// query suspends the calling task while fn talks to the database.
+func query[T any](ctx context.Context, pool *pgxpool.Pool, fn func(ctx context.Context, c *pgxpool.Conn) (T, error)) (T, error) {
+	return asyncio.ToThread(ctx, func(ctx context.Context) (v T, err error) {
+		err = pool.AcquireFunc(ctx, func(c *pgxpool.Conn) error {
+			v, err = fn(ctx, c)
+			return err
+		})
+		return v, err
+	})
+}
+
+// one is query for a single value.
+func one[T any](ctx context.Context, pool *pgxpool.Pool, sql string, args ...any) (T, error) {
+	return query(ctx, pool, func(ctx context.Context, c *pgxpool.Conn) (v T, err error) {
+		err = c.QueryRow(ctx, sql, args...).Scan(&v)
+		return v, err
+	})
+}
+
+func TestPostgres(t *testing.T) {
+	url := startPostgres(t)
+	for name, test := range map[string]func(*testing.T, context.Context, *pgxpool.Pool) error{
+		"queries of many tasks": queriesOfManyTasks, "transactions": transactions, "the loop goes on": theLoopGoesOn, "a cancel": aCancel, "notifications": notifications,
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
+				return asyncio.Timeout(ctx, time.Minute, func(ctx context.Context, _ *asyncio.TimeoutScope) error {
+					pool, err := pgxpool.New(asyncio.Outside(ctx), url)
+					if err != nil {
+						return err
+					}
+					err = test(t, ctx, pool)
+					_, e := asyncio.ToThread(ctx, func(context.Context) (int, error) { pool.Close(); return 0, nil })
+					return errors.Join(err, e)
+				})
+			}), asyncio.Debug(true))
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// Each task gets its own answers; what the tasks share needs no lock.
+func queriesOfManyTasks(t *testing.T, ctx context.Context, pool *pgxpool.Pool) error {
+	const tasks, each = 50, 10
+	sum := 0
+	err := asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
+		for i := range tasks {
+			tg.CreateTask(func(ctx context.Context) error {
+				for j := range each {
+					got, err := one[int](ctx, pool, "select $1::int * 1000 + $2::int", i, j)
+					if err != nil || got != i*1000+j {
+						return fmt.Errorf("%d, %w, want %d", got, err, i*1000+j)
+					}
+					sum += got
+				}
+				return nil
+			})
+		}
+		return nil
+	})
+	if want := 1000*each*tasks*(tasks-1)/2 + tasks*each*(each-1)/2; sum != want {
+		t.Errorf("sum %d, want %d", sum, want)
+	}
+	return err
+}
+
+// A transaction whose function fails leaves nothing behind. An error of the server comes as it is.
+func transactions(t *testing.T, ctx context.Context, pool *pgxpool.Pool) error {
+	insert := func(value string, fail error) error {
+		_, err := query(ctx, pool, func(ctx context.Context, c *pgxpool.Conn) (int, error) {
+			return 0, pgx.BeginFunc(ctx, c, func(tx pgx.Tx) error {
+				_, err := tx.Exec(ctx, "insert into kept values ($1)", value)
+				return errors.Join(err, fail)
+			})
+		})
+		return err
+	}
+	if _, err := query(ctx, pool, func(ctx context.Context, c *pgxpool.Conn) (pgconn.CommandTag, error) {
+		return c.Exec(ctx, "create table kept (value text primary key)")
+	}); err != nil {
+		return err
+	}
+	if err := insert("first", nil); err != nil {
+		return err
+	}
+	failure := errors.New("not this one")
+	if err := insert("second", failure); !errors.Is(err, failure) {
+		t.Errorf("%v, want %v", err, failure)
+	}
+	var refused *pgconn.PgError
+	if err := insert("first", nil); !errors.As(err, &refused) || refused.Code != "23505" {
+		t.Errorf("%v, want a unique_violation", err)
+	}
+	all, err := one[string](ctx, pool, "select string_agg(value, ',') from kept")
+	if all != "first" {
+		t.Errorf("kept: %q", all)
+	}
+	return err
+}
+
+// A query that waits in the server, for a lock that another task holds, does not hold up the loop.
+func theLoopGoesOn(t *testing.T, ctx context.Context, pool *pgxpool.Pool) error {
+	holder, err := asyncio.ToThread(ctx, pool.Acquire)
+	if err != nil {
+		return err
+	}
+	defer holder.Release()
+	exec := func(sql string) error {
+		_, err := asyncio.ToThread(ctx, func(ctx context.Context) (pgconn.CommandTag, error) { return holder.Exec(ctx, sql) })
+		return err
+	}
+	if err := exec("select pg_advisory_lock(1)"); err != nil {
+		return err
+	}
+	waiter := asyncio.CreateTask(ctx, func(ctx context.Context) (bool, error) {
+		return one[bool](ctx, pool, "select pg_advisory_lock(1) is not null")
+	})
+	if err := until(ctx, pool, 1, "select count(*) from pg_locks where locktype = 'advisory' and not granted"); err != nil {
+		return err
+	}
+	if waiter.Done() {
+		t.Error("the second got the lock")
+	}
+	if err := exec("select pg_advisory_unlock(1)"); err != nil {
+		return err
+	}
+	_, err = waiter.Await(ctx)
+	return err
+}
+
+// until asks again until the answer is want.
+func until(ctx context.Context, pool *pgxpool.Pool, want int, sql string) error {
+	for {
+		n, err := one[int](ctx, pool, sql)
+		if err != nil || n == want {
+			return err
+		}
+	}
+}
+
+// A task that is cancelled does not wait for the server, and takes its query back. The pool goes on.
+func aCancel(t *testing.T, ctx context.Context, pool *pgxpool.Pool) error {
+	sleeping := asyncio.CreateTask(ctx, func(ctx context.Context) (string, error) {
+		return one[string](ctx, pool, "select pg_sleep(600)::text")
+	})
+	const asleep = "select count(*) from pg_stat_activity where query like 'select pg_sleep%' and state = 'active'"
+	if err := until(ctx, pool, 1, asleep); err != nil {
+		return err
+	}
+	sleeping.Cancel()
+	if _, err := sleeping.Await(ctx); !errors.Is(err, asyncio.ErrCancelled) {
+		t.Errorf("%v, want the cancel", err)
+	}
+	return until(ctx, pool, 0, asleep)
+}
+
+// A task waits for what another one tells by the server.
+func notifications(t *testing.T, ctx context.Context, pool *pgxpool.Pool) error {
+	var listening asyncio.Event
+	loop, err := asyncio.GetRunningLoop(ctx)
+	if err != nil {
+		return err
+	}
+	hearing := asyncio.CreateTask(ctx, func(ctx context.Context) (string, error) {
+		return query(ctx, pool, func(ctx context.Context, c *pgxpool.Conn) (string, error) {
+			if _, err := c.Exec(ctx, "listen news"); err != nil {
+				return "", err
+			}
+			if _, err := loop.CallSoonThreadsafe(listening.Set); err != nil {
+				return "", err
+			}
+			n, err := c.Conn().WaitForNotification(ctx)
+			if err != nil {
+				return "", err
+			}
+			return n.Payload, nil
+		})
+	})
+	if err := listening.Wait(ctx); err != nil {
+		return err
+	}
+	if _, err := one[string](ctx, pool, "select pg_notify('news', 'hello')::text"); err != nil {
+		return err
+	}
+	heard, err := hearing.Await(ctx)
+	if heard != "hello" {
+		t.Errorf("heard %q", heard)
+	}
+	return err
+}
