@@ -468,3 +468,39 @@ func (s *simulation) others(than string) (all []string) {
 	}
 	return all
 }
+
+// faulty is a cluster that is broken on purpose, and what a test is to find out.
+var faulty = map[string]struct {
+	runs     int    // within so many it is found,
+	found    string // as this
+	scenario scenario
+}{
+	"ack-before-sync": {100, "", scenario{
+		config:  func(c *Config) { c.AckBeforeSync = true },
+		clients: 3, think: 400 * time.Millisecond, lasts: 20 * time.Second, restart: 2 * time.Second, troubles: everything,
+	}},
+	"read-without-quorum": {100, "", scenario{
+		config:  func(c *Config) { c.ReadWithoutQuorum = true },
+		clients: 3, think: 400 * time.Millisecond, lasts: 20 * time.Second, restart: 2 * time.Second, troubles: everything,
+	}},
+	"forget-vote": {300, "", scenario{
+		config:  func(c *Config) { c.ForgetVote = true },
+		clients: 3, think: 400 * time.Millisecond, lasts: 20 * time.Second, restart: 2 * time.Second, troubles: everything,
+	}},
+}
+
+func TestSimulation_Broken(t *testing.T) {
+	for name, f := range faulty {
+		t.Run(name, func(t *testing.T) {
+			for seed := uint64(1); seed < 5000; seed += 1000 {
+				began := time.Now()
+				r := sim.Check(f.scenario.run, sim.Runs(f.runs), sim.Seed(seed))
+				if r.Failure == nil {
+					t.Errorf("not found: %s", r.Coverage)
+					continue
+				}
+				t.Logf("run %d, %v: %v; %d deviations, %s; %d runs\n%s", r.Failure.Run, time.Since(began), strings.Split(r.Failure.Err.Error(), "\n")[0], len(r.Failure.Deviations), r.Failure.Minimal, r.Runs, strings.Join(r.Failure.Deviations, "\n"))
+			}
+		})
+	}
+}
