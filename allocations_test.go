@@ -70,7 +70,7 @@ func TestAllocations(t *testing.T) {
 
 // A message that is echoed between two tasks, each of which waits for it.
 func TestAllocations_Echo(t *testing.T) {
-	onSockets(t, func(t *testing.T, ctx context.Context) error {
+	onSystem(t, func(t *testing.T, ctx context.Context) error {
 		if strings.HasSuffix(t.Name(), "portable") {
 			return nil // where goroutines are started
 		}

@@ -15,11 +15,21 @@ import (
 
 	"github.com/goasyncio/asyncio"
 	"github.com/goasyncio/asyncio/internal/driver"
+	"github.com/goasyncio/asyncio/sim"
 )
 
-// onSockets runs body on the real clock, once on the system's poller and once on the portable one. Reports to the exception
-// handler go to r; without one they fail the test.
+// onSockets is onSystem, and body is also run on the simulated network of package sim, on virtual time.
 func onSockets(t *testing.T, body func(t *testing.T, ctx context.Context) error) {
+	t.Helper()
+	onSystem(t, body)
+	t.Run("simulated", func(t *testing.T) {
+		sim.Run(t, func(ctx context.Context) error { return limited(t, ctx, body) })
+	})
+}
+
+// onSystem runs body on the real clock, once on the system's poller and once on the portable one. What is reported to the exception
+// handler fails the test.
+func onSystem(t *testing.T, body func(t *testing.T, ctx context.Context) error) {
 	t.Helper()
 	for name, make := range map[string]func() *driver.Real{"poller": driver.NewReal, "portable": driver.NewPortable} {
 		t.Run(name, func(t *testing.T) {
@@ -351,7 +361,7 @@ func TestConn_Deadline(t *testing.T) {
 			}
 		}
 		p := make([]byte, 8)
-		client.SetReadDeadline(time.Now().Add(time.Millisecond))
+		client.SetReadDeadline(loop(t, ctx).Now().Add(time.Millisecond))
 		_, err := client.Read(p)
 		isTimeout("ahead", err)
 		if _, err := server.Write([]byte("late")); err != nil {
@@ -369,11 +379,11 @@ func TestConn_Deadline(t *testing.T) {
 			return err
 		})
 		settle(t, ctx)
-		client.SetReadDeadline(time.Now().Add(time.Hour))
-		client.SetReadDeadline(time.Now().Add(-time.Hour))
+		client.SetReadDeadline(loop(t, ctx).Now().Add(time.Hour))
+		client.SetReadDeadline(loop(t, ctx).Now().Add(-time.Hour))
 		isTimeout("while it waits", ended(ctx, reader))
 
-		client.SetDeadline(time.Now().Add(50 * time.Millisecond))
+		client.SetDeadline(loop(t, ctx).Now().Add(50 * time.Millisecond))
 		for err = error(nil); err == nil; {
 			_, err = client.Write(pattern(1 << 20))
 		}
@@ -433,7 +443,7 @@ func TestConn_DataAndEndAtOnce(t *testing.T) {
 
 // A connection goes to a goroutine with what had been sent, and back.
 func TestConn_DetachAndAttach(t *testing.T) {
-	onSockets(t, func(t *testing.T, ctx context.Context) error {
+	onSystem(t, func(t *testing.T, ctx context.Context) error {
 		client, server := connect(t, ctx)
 		defer server.Close()
 		// A read was under way, and given up.
@@ -482,7 +492,7 @@ func TestConn_DetachAndAttach(t *testing.T) {
 
 // A connection that is no descriptor is one all the same.
 func TestNewConn_Pipe(t *testing.T) {
-	onSockets(t, func(t *testing.T, ctx context.Context) error {
+	onSystem(t, func(t *testing.T, ctx context.Context) error {
 		a, b := net.Pipe()
 		c, err := asyncio.NewConn(ctx, a)
 		if err != nil {
@@ -532,7 +542,7 @@ func TestConn_GivesWay(t *testing.T) {
 }
 
 func TestConn_Options(t *testing.T) {
-	onSockets(t, func(t *testing.T, ctx context.Context) error {
+	onSystem(t, func(t *testing.T, ctx context.Context) error {
 		client, server := connect(t, ctx)
 		defer server.Close()
 		if err := errors.Join(client.SetNoDelay(false), client.SetKeepAlive(true), client.SetLinger(-1), client.SetReadBuffer(1<<14), client.SetWriteBuffer(1<<14)); err != nil {
@@ -591,7 +601,7 @@ func TestConn_LoopClosesWhatIsLeft(t *testing.T) {
 
 func TestConn_Misuse(t *testing.T) {
 	var kept *asyncio.Conn
-	onSockets(t, func(t *testing.T, ctx context.Context) error {
+	onSystem(t, func(t *testing.T, ctx context.Context) error {
 		client, server := connect(t, ctx)
 		kept = client
 		defer client.Close()
@@ -698,7 +708,7 @@ func TestDial_Fails(t *testing.T) {
 // A cancelled Dial leaves nothing behind, whenever it comes.
 func TestDial_Cancelled(t *testing.T) {
 	before := descriptors()
-	onSockets(t, func(t *testing.T, ctx context.Context) error {
+	onSystem(t, func(t *testing.T, ctx context.Context) error {
 		ln, err := asyncio.Listen(ctx, "tcp", "127.0.0.1:0")
 		if err != nil {
 			return err
@@ -777,7 +787,7 @@ func TestListener_CloseAndCancel(t *testing.T) {
 		if s.RemoteAddr().String() != c.LocalAddr().String() || s.LocalAddr().String() != ln.Addr().String() {
 			t.Errorf("accepted %v at %v, dialled %v to %v", s.RemoteAddr(), s.LocalAddr(), c.LocalAddr(), ln.Addr())
 		}
-		ln.SetDeadline(time.Now().Add(time.Millisecond))
+		ln.SetDeadline(loop(t, ctx).Now().Add(time.Millisecond))
 		if _, err := ln.Accept(); !errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("deadline: %v", err)
 		}
@@ -869,7 +879,7 @@ func TestReusePort(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		return // which has nothing like it
 	}
-	onSockets(t, func(t *testing.T, ctx context.Context) error {
+	onSystem(t, func(t *testing.T, ctx context.Context) error {
 		a, err := asyncio.Listen(ctx, "tcp", "127.0.0.1:0", asyncio.ReusePort())
 		if err != nil {
 			return err
@@ -929,7 +939,7 @@ func TestPacketConn(t *testing.T) {
 			}
 		}
 
-		a.SetReadDeadline(time.Now().Add(time.Millisecond))
+		a.SetReadDeadline(loop(t, ctx).Now().Add(time.Millisecond))
 		if _, _, err := a.ReadFrom(p); !errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("deadline: %v", err)
 		}
@@ -967,7 +977,7 @@ func TestPacketConn(t *testing.T) {
 
 // I/O does not starve while the loop is busy.
 func TestBusyLoopLooksAtConnections(t *testing.T) {
-	onSockets(t, func(t *testing.T, ctx context.Context) error {
+	onSystem(t, func(t *testing.T, ctx context.Context) error {
 		client, server := connect(t, ctx)
 		defer client.Close()
 		defer server.Close()

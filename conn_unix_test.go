@@ -82,7 +82,7 @@ func TestConn_Reset(t *testing.T) {
 
 // Out of descriptors, a listener says so once, waits, and goes on. The connections that were waiting are not lost.
 func TestListener_OutOfDescriptors(t *testing.T) {
-	onSockets(t, func(t *testing.T, ctx context.Context) error {
+	onSystem(t, func(t *testing.T, ctx context.Context) error {
 		l := loop(t, ctx)
 		var r reports
 		handler := l.GetExceptionHandler()

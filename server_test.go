@@ -91,7 +91,7 @@ func TestServer_Unix(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		return // the path of a temporary directory may be too long there
 	}
-	onSockets(t, func(t *testing.T, ctx context.Context) error {
+	onSystem(t, func(t *testing.T, ctx context.Context) error {
 		path := filepath.Join(t.TempDir(), "s")
 		s, err := asyncio.StartUnixServer(ctx, shout, path)
 		if err != nil {
@@ -342,7 +342,7 @@ func TestServer_EndsWithRun(t *testing.T) {
 		_, err = ask(ctx, r, w, "hello")
 		return err
 	})
-	if unwound != 2 {
-		t.Errorf("%d handlers ended, want 2", unwound)
+	if unwound != 3 {
+		t.Errorf("%d handlers ended, want 3", unwound)
 	}
 }

@@ -35,7 +35,7 @@ func until(t *testing.T, ctx context.Context, what string, done func() bool) {
 
 // A handler is called as a callback of the loop, once for each signal; a second one replaces it; without one it does not come.
 func TestSignals_Handler(t *testing.T) {
-	onSockets(t, func(t *testing.T, ctx context.Context) error {
+	onSystem(t, func(t *testing.T, ctx context.Context) error {
 		l := loop(t, ctx)
 		keep := make(chan os.Signal, 10) // tells when a signal that the loop does not hear of has come
 		signal.Notify(keep, syscall.SIGUSR1)

@@ -23,10 +23,10 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// onProcesses is onSockets, after which no child of this program may be left: neither one that runs nor a zombie.
+// onProcesses is onSystem, after which no child of this program may be left: neither one that runs nor a zombie.
 func onProcesses(t *testing.T, body func(t *testing.T, ctx context.Context) error) {
 	t.Helper()
-	onSockets(t, func(t *testing.T, ctx context.Context) error {
+	onSystem(t, func(t *testing.T, ctx context.Context) error {
 		t.Cleanup(func() { noChildren(t) })
 		return body(t, ctx)
 	})
@@ -474,7 +474,7 @@ func TestSubprocess_ScopeIsOver(t *testing.T) {
 func TestSubprocess_Detach(t *testing.T) {
 	var pid int
 	for _, how := range []string{"the loop closes", "the context ends", "Close"} {
-		onSockets(t, func(t *testing.T, ctx context.Context) error {
+		onSystem(t, func(t *testing.T, ctx context.Context) error {
 			scope, cancel := asyncio.WithCancel(ctx)
 			defer cancel()
 			p := shell(t, scope, "echo ready; exec sleep 1000", asyncio.Stdout(asyncio.Pipe))

@@ -331,7 +331,7 @@ func TestTLS_CloseWakesAndDeadlines(t *testing.T) {
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
 		client, server := connectTLS(t, ctx, clientConfig, serverConfig)
 		p := make([]byte, 10)
-		client.SetReadDeadline(time.Now().Add(time.Millisecond))
+		client.SetReadDeadline(loop(t, ctx).Now().Add(time.Millisecond))
 		if _, err := client.Read(p); !errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("deadline: %v", err)
 		}
@@ -371,7 +371,7 @@ func TestStreams_TLS(t *testing.T) {
 	a := newAuthority(t)
 	serverConfig := &tls.Config{Certificates: []tls.Certificate{a.sign(t, "127.0.0.1")}}
 	clientConfig := &tls.Config{RootCAs: a.pool}
-	onSockets(t, func(t *testing.T, ctx context.Context) error {
+	onSystem(t, func(t *testing.T, ctx context.Context) error {
 		s, err := asyncio.StartServer(ctx, shout, "127.0.0.1:0", asyncio.StreamTLS(serverConfig))
 		if err != nil {
 			return err

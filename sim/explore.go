@@ -197,6 +197,20 @@ func Check(main func(ctx context.Context) error, opts ...Option) *Report {
 	return &x.report
 }
 
+// Trace runs main once, as [Run] does, and returns what happened, every step of it, in the form in which a failure shows the last ones: its time, what ran, where
+// that waits then, and the step that made it ready. err is what went wrong, without an explanation. The same program and options give the same text, byte for byte. [Seed] and [With]
+// choose the schedule; [Exhaustive] stands for the order of production. It blocks the calling goroutine, which may be any one but one of a loop.
+func Trace(main func(ctx context.Context) error, opts ...Option) (trace string, err error) {
+	x := newExploration(main, opts)
+	p := x.plan(x.seed)
+	if x.strategy.make != nil {
+		x.steps = max(x.play(plan{strategy: func(*world) strategy { return fifo{} }}).w.step, 1)
+	}
+	p.traced, p.placesFrom = true, 1
+	o := x.play(p)
+	return o.w.tracer.text(o.w.tracer.len()), o.err
+}
+
 // test is Run and Explore.
 func (x *exploration) test(do func() *Failure) {
 	x.tb.Helper()
@@ -357,7 +371,7 @@ func (x *exploration) compare(p plan, first, second *outcome) *Failure {
 
 // unexplained is the failure of a run that cannot be made again to see more.
 func (x *exploration) unexplained(p plan, o *outcome) *Failure {
-	return &Failure{Err: o.err, Seed: p.seed, Run: x.report.Runs, Strategy: p.name, Steps: o.w.step, Trace: o.w.tracer.text()}
+	return &Failure{Err: o.err, Seed: p.seed, Run: x.report.Runs, Strategy: p.name, Steps: o.w.step, Trace: o.w.tracer.text(shownSteps)}
 }
 
 // single runs one seed.
@@ -416,7 +430,7 @@ func (x *exploration) replay(file string) *Failure {
 		x.report.Coverage = file + ": the schedule fits, and nothing went wrong"
 		return nil
 	}
-	f := &Failure{Err: o.err, Seed: s.seed, Steps: o.w.step, Trace: o.w.tracer.text(), Schedule: s.String()}
+	f := &Failure{Err: o.err, Seed: s.seed, Steps: o.w.step, Trace: o.w.tracer.text(shownSteps), Schedule: s.String()}
 	for _, d := range o.w.devs {
 		f.Deviations = append(f.Deviations, d.String())
 	}
@@ -453,7 +467,7 @@ func (x *exploration) play(p plan) *outcome {
 	w := newWorld(p.seed, x.limits)
 	w.cancels, w.lists, w.stopAt = x.cancels || p.cancels, p.lists, p.stopAt
 	if p.traced {
-		w.tracer = &tracer{placesFrom: p.placesFrom}
+		w.tracer = newTracer(p.placesFrom)
 		if !p.supervised && p.placesFrom == 0 {
 			w.tracer.placesFrom = math.MaxInt
 		}

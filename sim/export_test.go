@@ -31,20 +31,6 @@ func Reformat(text string) (string, error) {
 	return s.String(), nil
 }
 
-// Traces returns the trace of one run of a strategy, every step of it.
-func Traces(main func(ctx context.Context) error, s Strategy, seed uint64) (string, error) {
-	x := newExploration(main, []Option{With(s), Cancels()})
-	x.steps = 50
-	p := x.plan(seed)
-	p.traced, p.placesFrom = true, 1
-	o := x.play(p)
-	text := ""
-	for i := range o.w.tracer.len() {
-		text += o.w.tracer.line(i) + "\n"
-	}
-	return text, o.err
-}
-
 // Single prepares one run with seed 1, of a program of about 1000 steps.
 func Single(main func(ctx context.Context) error, traced bool, opts []Option) (run func() error) {
 	x := newExploration(main, opts)

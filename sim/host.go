@@ -222,6 +222,11 @@ func (l *life) live() {
 // end is the last that a life does: it tells who waits for that, and hands the turn on.
 func (l *life) end(err error) {
 	w, h := l.w, l.host
+	if err == errExited {
+		w.fail(err)
+		l.killed = true
+		_ = l.eventLoop.Close()
+	}
 	l.state = gone
 	h.skew = l.Wall().Sub(driver.VirtualStart.Add(w.time()))
 	if !l.killed {
@@ -229,9 +234,6 @@ func (l *life) end(err error) {
 		h.disk.unmount()
 	}
 	h.life, h.err, h.known = nil, err, l.killed || err == nil
-	if err == errExited {
-		w.fail(err)
-	}
 	for _, hope := range h.ends {
 		hope.comeTrue()
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -250,6 +251,33 @@ func TestHost_Fails(t *testing.T) {
 	}
 }
 
+// A Goexit on a host, as t.FailNow makes it, ends the run.
+func TestHost_Goexit(t *testing.T) {
+	for _, in := range []string{"task", "main", "deferred"} {
+		f := sim.Check(func(ctx context.Context) error {
+			h := sim.NewHost(ctx, "node", func(ctx context.Context) error {
+				switch in {
+				case "main":
+					runtime.Goexit()
+				case "task":
+					asyncio.CreateTask(ctx, asyncio.Do(func(context.Context) error { runtime.Goexit(); return nil }))
+				case "deferred":
+					defer runtime.Goexit()
+				}
+				return asyncio.Sleep(ctx, time.Second)
+			})
+			if err := asyncio.Sleep(ctx, time.Millisecond); err != nil {
+				return err
+			}
+			h.Crash()
+			return nil
+		}).Failure
+		if (f != nil) != (in != "deferred") {
+			t.Errorf("%s: %v", in, f)
+		}
+	}
+}
+
 // If nothing can happen on any host, main is told.
 func TestHost_Deadlock(t *testing.T) {
 	forever := func(ctx context.Context) error {
@@ -414,11 +442,11 @@ func TestHost_Deterministic(t *testing.T) {
 		return nil
 	}
 	for seed := range uint64(20) {
-		first, err := sim.Traces(program, sim.Random(), seed)
-		if err != nil && !errors.Is(err, asyncio.ErrCancelled) {
+		first, err := sim.Trace(program, sim.With(sim.Random()), sim.Seed(seed))
+		if err != nil {
 			t.Fatal(err)
 		}
-		second, _ := sim.Traces(program, sim.Random(), seed)
+		second, _ := sim.Trace(program, sim.With(sim.Random()), sim.Seed(seed))
 		if first != second {
 			t.Fatalf("seed %d: traces differ", seed)
 		}

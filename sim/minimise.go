@@ -203,7 +203,7 @@ func (x *exploration) write(f *Failure, devs []deviation, o *outcome) {
 	if o.w.tracer == nil {
 		return
 	}
-	f.Trace = o.w.tracer.text()
+	f.Trace = o.w.tracer.text(shownSteps)
 	line, _, _ := strings.Cut(f.Err.Error(), "\n")
 	s := &schedule{seed: f.Seed, steps: o.w.tracer.len(), failure: line, devs: devs}
 	s.trace = o.w.tracer.hash(s.steps)

@@ -601,6 +601,69 @@ func TestNetwork_Cut(t *testing.T) {
 	server.Abort()
 }
 
+// T6: one segment that is lost costs one time-out and is sent again alone; the next starts with 200 ms anew.
+func TestNetwork_Retransmission(t *testing.T) {
+	l := newLab(t, 1)
+	client, server := l.connect(l.host("a"), l.host("b"))
+	l.settle()
+	l.net.SetLink(Link{MinLatency: 5 * ms, Loss: 0.1})
+	n := 0
+	l.faulty = func(name string) bool { n++; return n == 3 }
+	packets := func() int { x := l.net.Traffic("a", "b"); return x.Delivered + x.Lost }
+	before := packets()
+	start := l.clock
+	l.mustWrite(client, pattern(40_000))
+	l.pass(100 * ms)
+	first := packets() - before
+	l.wantRead(server, pattern(40_000))
+	d := l.clock - start
+	if again := packets() - before - first; d < 200*ms || d > 250*ms || first < 20 || again != 1 {
+		t.Errorf("it took %v, and %d of %d packets were sent again", d, again, first)
+	}
+
+	l.faulty = func(string) bool { return false }
+	l.net.Cut("a", "b")
+	l.mustWrite(client, "x")
+	l.pass(time.Minute)
+	l.net.Mend("a", "b")
+	l.wantRead(server, "x")
+	l.pass(20 * ms)
+	n = 2
+	l.faulty = func(string) bool { n++; return n == 3 }
+	l.mustWrite(client, "y")
+	if d := l.took(func() { l.wantRead(server, "y") }); d < 200*ms || d > 500*ms {
+		t.Errorf("after a long break one loss cost %v", d)
+	}
+}
+
+// A1: who waits is told once, until it tries again.
+func TestNetwork_ToldOnce(t *testing.T) {
+	l := newLab(t, 1)
+	client, server := l.connect(l.host("a"), l.host("b"))
+	l.ear(server)
+	p := make([]byte, 10)
+	for _, waits := range []bool{false, true} {
+		l.busy = true
+		want := 0
+		if waits {
+			if _, err := server.Read(p); err != driver.ErrAgain {
+				t.Errorf("Read = %v", err)
+			}
+			want = 1
+		}
+		for range 3 {
+			client.Write([]byte("x"))
+			l.pass(time.Second)
+		}
+		if len(l.told) != want {
+			t.Errorf("told %d times, want %d", len(l.told), want)
+		}
+		l.busy = false
+		l.tell()
+		l.wantRead(server, "xxx")
+	}
+}
+
 // L4: partitions and what heals them.
 func TestNetwork_Partition(t *testing.T) {
 	l := newLab(t, 1)

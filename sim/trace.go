@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"hash/fnv"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -14,21 +15,28 @@ import (
 // A tracer notes what each step of a run is. That costs time and memory, so only runs that are to be compared or explained
 // have one (W2).
 type tracer struct {
-	blocks [][]stepTaken   // of blockSize each, but for the last: so that no step is ever copied
-	task   asyncio.AnyTask // that the last step went on with
+	blocks  [][]stepTaken     // of blockSize each, but for the last: so that no step is ever copied
+	names   []string          // of steps, each once
+	numbers map[string]uint32 // of names
+	recent  [16]uint32        // numbers that may be wanted again
+	more    []*details        // of the steps that have any; the first is of those that have none
+	task    asyncio.AnyTask   // that the last step went on with
 
 	placesFrom int // the step from which it is noted where tasks wait; before, only at deviations
 }
 
-const blockSize = 1024
+func newTracer(placesFrom int) *tracer {
+	return &tracer{numbers: make(map[string]uint32), more: []*details{{}}, placesFrom: placesFrom}
+}
 
-// A stepTaken is one step.
+const blockSize = 4096
+
+// A stepTaken is one step. It has no pointers, so that the collector has nothing to do with it.
 type stepTaken struct {
-	name  string
 	at    time.Duration
-	hash  uint64 // up to here (P6)
+	name  uint32 // in names
+	more  uint32 // in more
 	cause int    // the step that made it ready, 0 if none did
-	more  *details
 }
 
 // details are what few steps have.
@@ -69,25 +77,45 @@ func (t *tracer) add(e stepTaken) {
 	t.blocks[n-1] = append(t.blocks[n-1], e)
 }
 
-// details returns what there is, to be added to.
-func (e *stepTaken) details() *details {
-	if e.more == nil {
-		e.more = new(details)
+// number returns that of a name.
+func (t *tracer) number(name string) uint32 {
+	if name == "" {
+		return t.find(name)
 	}
-	return e.more
+	recent := &t.recent[(len(name)+int(name[len(name)-1]))%len(t.recent)]
+	if n := *recent; n < uint32(len(t.names)) && t.names[n] == name {
+		return n
+	}
+	*recent = t.find(name)
+	return *recent
 }
 
-// deviates reports whether something else happened in e than first in, first out.
-func (e *stepTaken) deviates() bool {
-	return e.more != nil && (e.more.first != "" || e.more.cancel != "" || len(e.more.faults) > 0)
+func (t *tracer) find(name string) uint32 {
+	n, ok := t.numbers[name]
+	if !ok {
+		n = uint32(len(t.names))
+		t.names = append(t.names, name)
+		t.numbers[name] = n
+	}
+	return n
 }
 
-func (e *stepTaken) after() string {
-	if e.more == nil {
-		return ""
+func (t *tracer) name(e *stepTaken) string { return t.names[e.name] }
+
+// details returns those of e, to be read.
+func (t *tracer) details(e *stepTaken) *details { return t.more[e.more] }
+
+// detail returns those of e, to be added to.
+func (t *tracer) detail(e *stepTaken) *details {
+	if e.more == 0 {
+		e.more = uint32(len(t.more))
+		t.more = append(t.more, new(details))
 	}
-	return e.more.after
+	return t.more[e.more]
 }
+
+// deviates reports whether something else happened than first in, first out.
+func (d *details) deviates() bool { return d.first != "" || d.cancel != "" || len(d.faults) > 0 }
 
 // endStep notes where the last step has left its task.
 func (t *tracer) endStep(w *world) {
@@ -107,24 +135,25 @@ func (t *tracer) endStep(w *world) {
 	e := t.last()
 	switch {
 	case task.Cancelled():
-		e.details().after = "ends cancelled"
+		t.detail(e).after = "ends cancelled"
 	case task.Done():
-		e.details().after = "ends"
-	case w.step >= t.placesFrom || e.deviates():
-		w.turn.do(func() { e.details().after = waitsAt(task.GetStack()) })
+		t.detail(e).after = "ends"
+	case w.step >= t.placesFrom || t.details(e).deviates():
+		w.turn.do(func() { t.detail(e).after = waitsAt(task.GetStack()) })
 	}
 }
 
 // beginStep notes that the step is callback i of l, the k-th of n that are ready.
 func (t *tracer) beginStep(w *world, l *life, i, k, n int) {
-	e := stepTaken{name: w.readyName(k), at: w.now}
+	name := w.readyName(k)
+	e := &stepTaken{at: w.now, name: t.number(name)}
 	if k > 0 {
-		e.details().first = w.readyName(0)
-		w.devs[len(w.devs)-1].recorded = &recorded{n, e.name, e.more.first}
+		t.detail(e).first = w.readyName(0)
+		w.devs[len(w.devs)-1].recorded = &recorded{n, name, t.detail(e).first}
 	}
 	for d := len(w.devs) - 1; d >= 0 && w.devs[d].step == w.step; d-- {
 		if c := w.devs[d].cancel; c != nil {
-			e.details().cancel = c.task
+			t.detail(e).cancel = c.task
 		}
 	}
 	l.note(0) // by the world's own cancel
@@ -134,53 +163,41 @@ func (t *tracer) beginStep(w *world, l *life, i, k, n int) {
 	if task, resumes := l.loop.Task(i); resumes {
 		t.task = task.(asyncio.AnyTask)
 	}
-	e.hash = t.hashOn(&e)
-	t.add(e)
+	t.add(*e)
 }
-
-// hashOn is P6: the hash so far, and of one more step.
-func (t *tracer) hashOn(e *stepTaken) uint64 {
-	h := uint64(fnvOffset)
-	if last := t.last(); last != nil {
-		h = last.hash
-	}
-	var number [20]byte
-	for i := range len(e.name) {
-		h = (h ^ uint64(e.name[i])) * fnvPrime
-	}
-	h = h * fnvPrime // a zero byte
-	for _, b := range strconv.AppendInt(number[:0], int64(e.at), 10) {
-		h = (h ^ uint64(b)) * fnvPrime
-	}
-	return (h ^ '\n') * fnvPrime
-}
-
-// What FNV-1a of 64 bits is made of.
-const (
-	fnvOffset = 14695981039346656037
-	fnvPrime  = 1099511628211
-)
 
 // fault notes that one has happened.
 func (t *tracer) fault(what string) {
 	if e := t.last(); e != nil {
-		e.details().faults = append(e.more.faults, what)
+		d := t.detail(e)
+		d.faults = append(d.faults, what)
 	}
 }
 
-// hash is the hash after so many steps, 0 if there were fewer.
+// hash is P6: the hash of the first so many steps, 0 if there were fewer.
 func (t *tracer) hash(steps int) uint64 {
 	if steps < 1 || steps > t.len() {
 		return 0
 	}
-	return t.step(steps - 1).hash
+	h := fnv.New64a()
+	var line []byte
+	for i := range steps {
+		e := t.step(i)
+		line = append(append(line[:0], t.name(e)...), 0)
+		line = append(strconv.AppendInt(line, int64(e.at), 10), '\n')
+		_, _ = h.Write(line)
+	}
+	return h.Sum64()
 }
 
 // differ compares the traces of two runs that should be the same.
 func (t *tracer) differ(u *tracer) error {
 	for i := range max(t.len(), u.len()) {
-		if i < min(t.len(), u.len()) && t.step(i).is(u.step(i)) {
-			continue
+		if i < min(t.len(), u.len()) {
+			e, f := t.step(i), u.step(i)
+			if e.at == f.at && t.name(e) == u.name(f) && t.details(e).after == u.details(f).after {
+				continue
+			}
 		}
 		s := fmt.Sprintf("at step %d the first has\n\t%s\nand the second\n\t%s", i+1, t.line(i), u.line(i))
 		if i > 0 {
@@ -196,40 +213,29 @@ func (t *tracer) line(i int) string {
 	if i >= t.len() {
 		return "ended"
 	}
-	return t.step(i).String()
+	e := t.step(i)
+	return strings.TrimRight(fmt.Sprintf("%-10v %-20s %-48s", e.at, t.name(e), t.details(e).after), " ")
 }
 
-// is reports whether e and f look the same.
-func (e *stepTaken) is(f *stepTaken) bool {
-	return e.name == f.name && e.at == f.at && e.after() == f.after()
-}
-
-func (e *stepTaken) String() string {
-	return strings.TrimRight(fmt.Sprintf("%-10v %-20s %-48s", e.at, e.name, e.after()), " ")
-}
-
-// shownSteps bounds what is printed of a trace.
+// shownSteps bounds what a failure shows of a trace.
 const shownSteps = 60
 
-// text is the trace for people: the last steps, and all deviations.
-func (t *tracer) text() string {
+// text is the trace for people: the last steps, so many, and all deviations.
+func (t *tracer) text(shown int) string {
 	var b strings.Builder
-	from := max(0, t.len()-shownSteps)
+	from := max(0, t.len()-shown)
 	fmt.Fprintf(&b, "%6s  %-10s %-20s %-52s  %s\n", "step", "time", "what", "then it", "because of")
 	skipped := 0
 	for i := range t.len() {
 		e := t.step(i)
-		if i < from && !e.deviates() {
+		more := t.details(e)
+		if i < from && !more.deviates() {
 			skipped++
 			continue
 		}
 		if skipped > 0 {
 			fmt.Fprintf(&b, "%6s  (%d steps)\n", "...", skipped)
 			skipped = 0
-		}
-		more := e.more
-		if more == nil {
-			more = new(details)
 		}
 		if more.cancel != "" {
 			fmt.Fprintf(&b, "%6s  %-10v task %s is cancelled\n", "*", e.at, quote(more.cancel))
@@ -245,7 +251,7 @@ func (t *tracer) text() string {
 			mark = "*"
 			why += ", before " + quote(more.first)
 		}
-		fmt.Fprintf(&b, "%6s  %-10v %-20s %-52s  %s\n", mark+strconv.Itoa(i+1), e.at, e.name, more.after, why)
+		fmt.Fprintf(&b, "%6s  %-10v %-20s %-52s  %s\n", mark+strconv.Itoa(i+1), e.at, t.name(e), more.after, why)
 		for _, what := range more.faults {
 			fmt.Fprintf(&b, "%6s  %-10v fault: %s\n", "*", e.at, what)
 		}

@@ -310,7 +310,11 @@ func (w *world) ready(i int) (*life, int) {
 // readyName says what the i-th of those that are ready is.
 func (w *world) readyName(i int) string {
 	l, k := w.ready(i)
-	return l.host.prefix + l.loop.Name(k)
+	name := l.loop.Name(k)
+	if l == w.main {
+		return name // without a copy
+	}
+	return l.host.prefix + name
 }
 
 // readyTask returns the task that it is of, nil if there is none.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -212,6 +213,28 @@ func TestGallery_CorrectedPasses(t *testing.T) {
 				t.Errorf("want %d schedules: %s %v", g.schedules, r.Coverage, r.Failure)
 			}
 		})
+	}
+}
+
+// The same seed gives the same trace, byte for byte, however many processors there are: 1000 times with ASYNCIO_EXPLORE=all.
+func TestGallery_Repeats(t *testing.T) {
+	runs := 20
+	if os.Getenv("ASYNCIO_EXPLORE") == "all" {
+		runs = 1000
+	}
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
+	for _, g := range gallery {
+		for _, p := range []program{g.wrong, g.right} {
+			opts := append([]sim.Option{sim.With(sim.Random()), sim.Seed(7)}, g.opts...)
+			first, failed := sim.Trace(simulated(p), opts...)
+			for i := range runs {
+				runtime.GOMAXPROCS(1 + i%4)
+				trace, err := sim.Trace(simulated(p), opts...)
+				if trace != first || (err == nil) != (failed == nil) {
+					t.Fatalf("%s: run %d:\n%s%v\nthe first:\n%s%v", g.name, i, trace, err, first, failed)
+				}
+			}
+		}
 	}
 }
 

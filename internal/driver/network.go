@@ -117,7 +117,8 @@ type Network interface {
 	ListenPacket(network, address string) (PacketEndpoint, error)
 }
 
-// Connecting is an endpoint that need not be connected yet. Before it is, only Connect, Notify and Close may be called.
+// Connecting is an endpoint that need not be connected yet. Before it is, only Connect, Notify, the addresses, Close and Abort may be
+// called.
 type Connecting interface {
 	Endpoint
 

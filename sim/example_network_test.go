@@ -1,0 +1,174 @@
+package sim_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/goasyncio/asyncio"
+	"github.com/goasyncio/asyncio/sim"
+)
+
+// A server and a client on two hosts. Nothing comes back from the server for a minute. It sends its answer again after 0.2 s, 0.4 s and so on, and
+// the first time that it gets through is after 102 s.
+func ExampleNetwork() {
+	var line []byte
+	var took time.Duration
+	r := sim.Check(func(ctx context.Context) error {
+		sim.NewHost(ctx, "server", func(ctx context.Context) error {
+			s, err := asyncio.StartServer(ctx, func(ctx context.Context, r *asyncio.StreamReader, w *asyncio.StreamWriter) error {
+				line, err := r.ReadLine(ctx)
+				if err != nil {
+					return err
+				}
+				_, err = w.Write(ctx, line)
+				return err
+			}, ":7")
+			if err != nil {
+				return err
+			}
+			return s.Serve(ctx)
+		})
+		if err := asyncio.Sleep(ctx, time.Second); err != nil {
+			return err
+		}
+		l, err := asyncio.GetRunningLoop(ctx)
+		if err != nil {
+			return err
+		}
+		reader, writer, err := asyncio.OpenConnection(ctx, "server:7")
+		if err != nil {
+			return err
+		}
+		network := sim.NetworkOf(ctx)
+		network.Cut("server", "main")
+		l.CallLater(time.Minute, func() { network.Heal() })
+		start := l.Time()
+		if _, err := writer.Write(ctx, []byte("hello\n")); err != nil {
+			return err
+		}
+		if line, err = reader.ReadLine(ctx); err != nil {
+			return err
+		}
+		took = (l.Time() - start).Round(10 * time.Second)
+		return writer.Close(ctx)
+	}, sim.Runs(10))
+	fmt.Printf("%q after %v, failure: %v\n", line, took, r.Failure)
+	// Output: "hello\n" after 1m40s, failure: <nil>
+}
+
+// What the network does is a fault like any other: it is found, minimised, and told in words.
+func TestNetwork_FaultIsExplained(t *testing.T) {
+	r := sim.Check(func(ctx context.Context) error {
+		sim.NetworkOf(ctx).SetLink(sim.Link{MinLatency: time.Millisecond, Loss: 0.05, Duplicate: 0.05})
+		sim.NewHost(ctx, "server", func(ctx context.Context) error {
+			c, err := asyncio.ListenPacket(ctx, "udp", ":1")
+			if err != nil {
+				return err
+			}
+			for p := make([]byte, 100); ; {
+				n, from, err := c.ReadFrom(p)
+				if err != nil {
+					return err
+				}
+				if _, err := c.WriteTo(p[:n], from); err != nil {
+					return err
+				}
+			}
+		})
+		if err := asyncio.Sleep(ctx, time.Second); err != nil {
+			return err
+		}
+		c, err := asyncio.Dial(ctx, "udp", "server:1")
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		if _, err := c.Write([]byte("ping")); err != nil { // and does not try again
+			return err
+		}
+		limited, cancel := asyncio.WithTimeout(ctx, time.Second)
+		defer cancel()
+		_, err = c.ReadContext(limited, make([]byte, 100))
+		return err
+	}, sim.Runs(1000))
+	if r.Failure == nil {
+		t.Fatalf("not found: %s", r.Coverage)
+	}
+	text := r.Failure.Error()
+	if len(r.Failure.Deviations) != 1 || !strings.Contains(text, "lose a datagram from main to server") && !strings.Contains(text, "lose a datagram from server to main") {
+		t.Error(text)
+	}
+}
+
+// A client sees its server crash, restart, and be killed, as in production.
+func TestNetwork_HostsCrash(t *testing.T) {
+	sim.Run(t, func(ctx context.Context) error {
+		h := sim.NewHost(ctx, "server", func(ctx context.Context) error {
+			s, err := asyncio.StartServer(ctx, func(ctx context.Context, r *asyncio.StreamReader, w *asyncio.StreamWriter) error {
+				for {
+					line, err := r.ReadLine(ctx)
+					if err != nil || len(line) == 0 {
+						return nil
+					}
+					if _, err := w.Write(ctx, line); err != nil {
+						return nil
+					}
+				}
+			}, ":7")
+			if err != nil {
+				return err
+			}
+			return s.Serve(ctx)
+		})
+		open := func() (*asyncio.Conn, error) {
+			if err := asyncio.Sleep(ctx, time.Second); err != nil {
+				return nil, err
+			}
+			c, err := asyncio.Dial(ctx, "tcp", "server:7")
+			if err != nil {
+				return nil, err
+			}
+			if _, err := c.Write([]byte("hello\n")); err != nil {
+				return nil, err
+			}
+			_, err = c.Read(make([]byte, 1))
+			return c, err
+		}
+		for _, x := range []struct {
+			name string
+			end  func()
+			want error // of reading what is left, and writing again
+		}{
+			{"crash", func() { h.Crash(); h.Restart() }, syscall.ECONNRESET},
+			{"crash for good", h.Crash, syscall.ETIMEDOUT},
+			{"kill", h.Kill, syscall.EPIPE},
+		} {
+			if !h.IsOn() {
+				h.Restart()
+			}
+			c, err := open()
+			if err != nil {
+				return fmt.Errorf("%s: %w", x.name, err)
+			}
+			x.end()
+			for err = nil; err == nil; err = asyncio.Sleep(ctx, time.Second) {
+				if _, err = c.Write([]byte("again\n")); err != nil {
+					break
+				}
+			}
+			if !errors.Is(err, x.want) {
+				return fmt.Errorf("%s: %v, want %v", x.name, err, x.want)
+			}
+			c.Close()
+		}
+		if _, err := asyncio.Dial(ctx, "tcp", "server:7"); !errors.Is(err, syscall.ECONNREFUSED) {
+			return fmt.Errorf("after the kill: %v", err)
+		}
+		return nil
+	})
+}
