@@ -102,8 +102,8 @@ func (h *history) wait(ctx context.Context, n int) error {
 }
 
 // work has a client ask for things of few keys, as long as more says so, which is told how many there were. It thinks for up to so long before half
-// of them. Every value is written once, so that a read tells which write it saw.
-func (h *history) work(ctx context.Context, c *Client, number int, think time.Duration, more func(asked int) bool) error {
+// of them, and changes something in so many of four. Every value is written once, so that a read tells which write it saw.
+func (h *history) work(ctx context.Context, c *Client, number, changes int, think time.Duration, more func(asked int) bool) error {
 	r := asyncio.Rand(ctx)
 	seen := make(map[string]string) // what this client last knew of a key
 	for i := 0; more(i); i++ {
@@ -113,11 +113,11 @@ func (h *history) work(ctx context.Context, c *Client, number int, think time.Du
 			}
 		}
 		q := request{op: "get", key: string(rune('a' + r.IntN(3)))}
-		switch r.IntN(4) {
-		case 0:
+		if r.IntN(4) < changes {
 			q.op = "put"
-		case 1:
-			q.op, q.old = "cas", seen[q.key]
+			if r.IntN(2) == 0 {
+				q.op, q.old = "cas", seen[q.key]
+			}
 		}
 		if q.op != "get" {
 			q.value = fmt.Sprintf("%d.%d", number, i)
