@@ -7,6 +7,8 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -108,4 +110,76 @@ func TestAllocations_Echo(t *testing.T) {
 		})
 		return errors.Join(ended(ctx, measured), client.Close(), ended(ctx, echo))
 	})
+}
+
+// Datagrams there and back, each of which the other side waits for.
+func TestAllocations_Datagrams(t *testing.T) {
+	for _, address := range loopbacks(t) {
+		onSystem(t, func(t *testing.T, ctx context.Context) error {
+			if strings.Contains(t.Name(), "portable") || runtime.GOOS != "linux" || runtime.GOARCH == "386" || runtime.GOARCH == "s390x" {
+				return nil // where goroutines are started, or package syscall allocates the addresses
+			}
+			ctx = loop(t, ctx).Context() // the time limit of the test is not part of the promise
+			a, err := asyncio.ListenPacket(ctx, "udp", address)
+			if err != nil {
+				return err
+			}
+			b, err := asyncio.ListenPacket(ctx, "udp", address)
+			if err != nil {
+				return err
+			}
+			to := b.LocalAddr().(*net.UDPAddr).AddrPort()
+			toAddr := b.LocalAddr()
+			echo := start(ctx, func(ctx context.Context) error {
+				p := make([]byte, 2000)
+				for {
+					n, from, err := b.ReadFromUDPAddrPort(p)
+					if errors.Is(err, net.ErrClosed) {
+						return nil
+					} else if err != nil {
+						return err
+					}
+					if _, err := b.WriteToUDPAddrPort(p[:n], from); err != nil {
+						return err
+					}
+				}
+			})
+			measured := start(ctx, func(ctx context.Context) error {
+				message, p := make([]byte, 64), make([]byte, 2000)
+				var failed error
+				note := func(err error) {
+					if err != nil {
+						failed = err
+					}
+				}
+				for _, c := range []struct {
+					what string
+					want float64
+					send func() error
+					read func() error
+				}{
+					{"with values", 0, func() error {
+						_, err := a.WriteToUDPAddrPort(message, to)
+						return err
+					}, func() error {
+						_, _, err := a.ReadFromUDPAddrPort(p)
+						return err
+					}},
+					{"with net.Addr", 1, func() error { // the address that is returned
+						_, err := a.WriteTo(message, toAddr)
+						return err
+					}, func() error {
+						_, _, err := a.ReadFrom(p)
+						return err
+					}},
+				} {
+					if n := testing.AllocsPerRun(1000, func() { note(c.send()); note(c.read()) }); n > c.want {
+						t.Errorf("%s, %s: an echo allocates %v times, want %v", address, c.what, n, c.want)
+					}
+				}
+				return failed
+			})
+			return errors.Join(ended(ctx, measured), a.Close(), b.Close(), ended(ctx, echo))
+		})
+	}
 }

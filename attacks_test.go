@@ -490,3 +490,28 @@ func TestAttack_EarlyEndsLeaveNothing(t *testing.T) {
 		return nil
 	})
 }
+
+// A deferred function for which Close does not wait any longer goes on later: its task has ended, and that ended the process.
+func TestAttack_UnwindsLate(t *testing.T) {
+	defer asyncio.Impatient(time.Millisecond)()
+	var r reports
+	l := asyncio.NewEventLoop(onVirtualTime(context.Background(), &r))
+	blocked, gone := make(chan struct{}), make(chan struct{})
+	task := asyncio.CreateTask(l.Context(), asyncio.Do(func(ctx context.Context) error {
+		defer close(gone)
+		defer func() { <-blocked }()
+		_, err := asyncio.CreateFuture[int](ctx).Await(ctx)
+		return err
+	}))
+	if err := l.RunForever(); !errors.Is(err, asyncio.ErrDeadlock) {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+	if !task.Cancelled() || len(r.all) != 2 || !strings.Contains(r.all[1].Message, "does not unwind") {
+		t.Errorf("cancelled %v; reports: %v", task.Cancelled(), r.all)
+	}
+	close(blocked)
+	<-gone
+}

@@ -398,8 +398,9 @@ func unsupported(err error) error {
 	return err
 }
 
-// Detach gives the connection to goroutines: it returns an ordinary [net.Conn], which is theirs, and c is closed.
-// Nothing that the peer has sent is lost. It does not suspend. It returns [ErrBusy] while a task reads or writes.
+// Detach gives the connection to goroutines: it returns an ordinary [net.Conn], which is theirs, without deadlines, and c is closed.
+// Nothing that the peer has sent is lost; what a [StreamReader] has read ahead, and says so with Buffered, is to be had from that. It does
+// not suspend. It returns [ErrBusy] while a task reads or writes. If it fails, c stays as it is. For TLS there is [TLSConn.Detach].
 func (c *Conn) Detach() (net.Conn, error) {
 	if err := c.loop.checkOwner("Conn.Detach"); err != nil {
 		return nil, err
@@ -412,11 +413,11 @@ func (c *Conn) Detach() (net.Conn, error) {
 			return nil, fmt.Errorf("%w: %s by %s (in Detach)", ErrBusy, h, h.t.GetName())
 		}
 	}
-	c.closed = true
 	nc, err := c.end.Detach()
 	if err != nil {
 		return nil, c.failure("detach", err)
 	}
+	c.closed = true
 	return nc, nil
 }
 

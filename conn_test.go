@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"runtime"
 	"strings"
@@ -436,6 +437,55 @@ func TestConn_DataAndEndAtOnce(t *testing.T) {
 		got, err := reader.Await(ctx)
 		if got != "bye" || err != nil {
 			t.Errorf("%q, %v", got, err)
+		}
+		return nil
+	})
+}
+
+// On every network with streams what was sent can be read in pieces of any size.
+func TestConn_ReadInPieces(t *testing.T) {
+	onSockets(t, func(t *testing.T, ctx context.Context) error {
+		want := pattern(200_000)
+		for _, network := range []string{"tcp", "unix"} {
+			address := "127.0.0.1:0"
+			if network == "unix" {
+				if runtime.GOOS == "windows" {
+					continue // the path of a temporary directory may be too long there
+				}
+				address = t.TempDir() + "/s"
+			}
+			ln, err := asyncio.Listen(ctx, network, address)
+			if err != nil {
+				return err
+			}
+			accepted := asyncio.CreateTask(ctx, ln.AcceptContext)
+			client, err := asyncio.Dial(ctx, network, ln.Addr().String())
+			if err != nil {
+				return err
+			}
+			server, err := accepted.Await(ctx)
+			if err != nil {
+				return err
+			}
+			writer := start(ctx, func(ctx context.Context) error {
+				if _, err := client.Write(want); err != nil {
+					return err
+				}
+				return client.CloseWrite()
+			})
+			var got []byte
+			p := make([]byte, 1000)
+			for size := 1; err == nil; size = 1 + size*7%len(p) {
+				var n int
+				n, err = server.Read(p[:size])
+				got = append(got, p[:n]...)
+			}
+			if err != io.EOF || !bytes.Equal(got, want) {
+				t.Errorf("%s: %d bytes came of %d, or others; %v", network, len(got), len(want), err)
+			}
+			if err := errors.Join(ended(ctx, writer), client.Close(), server.Close(), ln.Close()); err != nil {
+				return err
+			}
 		}
 		return nil
 	})
@@ -970,6 +1020,81 @@ func TestPacketConn(t *testing.T) {
 		a.Close()
 		if err := ended(ctx, receive); !errors.Is(err, net.ErrClosed) {
 			t.Errorf("closed: %v", err)
+		}
+		return nil
+	})
+}
+
+// loopbacks are the addresses of this host to listen at, of IPv6 too if it has that.
+func loopbacks(t *testing.T) []string {
+	t.Helper()
+	c, err := net.ListenPacket("udp", "[::1]:0")
+	if err != nil {
+		return []string{"127.0.0.1:0"}
+	}
+	must(t, c.Close())
+	return []string{"127.0.0.1:0", "[::1]:0"}
+}
+
+// Addresses of both families arrive as package net has them, and one that cannot be is an error.
+func TestPacketConn_Addresses(t *testing.T) {
+	onSystem(t, func(t *testing.T, ctx context.Context) error {
+		for _, local := range append(loopbacks(t), ":0") {
+			plain, err := net.ListenPacket("udp", local)
+			if err != nil {
+				return err
+			}
+			defer plain.Close()
+			c, err := asyncio.ListenPacket(ctx, "udp", local)
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			port := func(a net.Addr) uint16 { return a.(*net.UDPAddr).AddrPort().Port() }
+			for _, host := range loopbacks(t) {
+				ip := netip.MustParseAddrPort(host).Addr()
+				to := netip.AddrPortFrom(ip, port(plain.LocalAddr()))
+				_, refused := plain.(*net.UDPConn).WriteToUDPAddrPort(nil, netip.AddrPortFrom(ip, port(c.LocalAddr())))
+				if refused != nil && strings.HasSuffix(t.Name(), "portable") {
+					continue // the goroutine's news come one datagram late
+				}
+				n, err := c.WriteToUDPAddrPort([]byte("x"), to)
+				if (err == nil) != (refused == nil) {
+					t.Errorf("from %s to %v: %v, and package net: %v", local, to, err, refused)
+				}
+				if err != nil || refused != nil {
+					continue
+				}
+				if n != 1 {
+					t.Errorf("from %s to %v: %d bytes", local, to, n)
+				}
+				// Both sides see each other alike.
+				p := make([]byte, 10)
+				_, seen, err := plain.(*net.UDPConn).ReadFromUDPAddrPort(p)
+				if err != nil {
+					return err
+				}
+				_, from, err := c.ReadFromUDPAddrPort(p)
+				if err != nil {
+					return err
+				}
+				if from.Addr() != seen.Addr() || from.Port() != port(plain.LocalAddr()) || seen.Port() != port(c.LocalAddr()) {
+					t.Errorf("at %s from %v: %v; package net: %v", local, ip, from, seen)
+				}
+				if _, err := plain.WriteTo(nil, net.UDPAddrFromAddrPort(seen)); err != nil {
+					return err
+				}
+				_, a, err := c.ReadFrom(p)
+				if err != nil {
+					return err
+				}
+				if u, ok := a.(*net.UDPAddr); !ok || u.AddrPort() != from || u.String() != net.UDPAddrFromAddrPort(from).String() {
+					t.Errorf("at %s from %v: %v, want %v", local, ip, a, from)
+				}
+			}
+			if _, err := c.WriteToUDPAddrPort(nil, netip.AddrPort{}); err == nil && !strings.HasSuffix(t.Name(), "portable") {
+				t.Errorf("from %s to no address: no error", local)
+			}
 		}
 		return nil
 	})

@@ -134,6 +134,37 @@ func TestListener_OutOfDescriptors(t *testing.T) {
 	})
 }
 
+// Without a descriptor to spare a connection stays where it is, and whole.
+func TestConn_DetachOutOfDescriptors(t *testing.T) {
+	onPoller(t, func(ctx context.Context) error {
+		client, server := connect(t, ctx)
+		defer client.Close()
+		defer server.Close()
+		if _, err := server.Write([]byte("hello")); err != nil {
+			return err
+		}
+		release := useUpDescriptors(t)
+		_, err := client.Detach()
+		release()
+		if !errors.Is(err, syscall.EMFILE) {
+			t.Errorf("Detach: %v, want EMFILE", err)
+		}
+		p := make([]byte, 5)
+		if _, err := io.ReadFull(client, p); string(p) != "hello" || err != nil {
+			t.Errorf("%q, %v", p, err)
+		}
+		reader := start(ctx, func(ctx context.Context) error { // it is still in the poller
+			_, err := client.Read(p)
+			return err
+		})
+		settle(t, ctx)
+		if _, err := server.Write([]byte("again")); err != nil {
+			return err
+		}
+		return ended(ctx, reader)
+	})
+}
+
 // useUpDescriptors leaves none until release is called.
 func useUpDescriptors(t *testing.T) (release func()) {
 	t.Helper()

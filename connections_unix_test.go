@@ -18,10 +18,29 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// connections is how many TestConnections_OpenTalkGone opens: ASYNCIO_CONNECTIONS, or 2000 if so many are allowed.
+// talking is for how long the connections of TestConnections_OpenTalkGone talk: ASYNCIO_SOAK, as in 60s. Without it each
+// says linesEach lines.
+func talking(t *testing.T) time.Duration {
+	t.Helper()
+	text := os.Getenv("ASYNCIO_SOAK")
+	if text == "" {
+		return 0
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d <= 0 {
+		t.Fatalf("ASYNCIO_SOAK=%s, want a duration", text)
+	}
+	return d
+}
+
+// connections is how many TestConnections_OpenTalkGone opens: ASYNCIO_CONNECTIONS, or 10000 for ASYNCIO_SOAK, or 2000 if so many are
+// allowed.
 func connections(t *testing.T) int {
 	t.Helper()
 	text := os.Getenv("ASYNCIO_CONNECTIONS")
+	if text == "" && talking(t) > 0 {
+		text = "10000"
+	}
 	if text == "" {
 		var limit syscall.Rlimit
 		must(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
@@ -57,16 +76,21 @@ func allowDescriptors(t *testing.T, n int) {
 
 // Connections in great number are open, talk, are silent together and go. Nothing of them is left, at either end. The
 // clients are in a process of their own, so that each end has descriptors enough.
+//
+//	ASYNCIO_SOAK=60s go test -v -timeout 5m -run TestConnections_OpenTalkGone .
+//
+// has ten thousand talk for a whole minute.
 func TestConnections_OpenTalkGone(t *testing.T) {
-	n := connections(t)
+	n, soak := connections(t), talking(t)
 	allowDescriptors(t, n+200)
 	before := descriptors()
 	onPoller(t, func(ctx context.Context) error {
-		return limited(t, ctx, func(t *testing.T, ctx context.Context) error {
+		return asyncio.Timeout(ctx, time.Minute+2*soak, func(ctx context.Context, _ *asyncio.TimeoutScope) error {
 			empty := memory()
 			began := time.Now()
 			idle := asyncio.CreateFuture[asyncio.None](ctx)
-			lines := 0
+			lines, said := 0, 0
+			most := int64(0) // memory, of what was looked at
 			var writers []*asyncio.StreamWriter
 			server, err := asyncio.StartServer(ctx, func(ctx context.Context, r *asyncio.StreamReader, w *asyncio.StreamWriter) error {
 				writers = append(writers, w)
@@ -77,7 +101,13 @@ func TestConnections_OpenTalkGone(t *testing.T) {
 					if _, err := w.Write(ctx, bytes.ToUpper(line)); err != nil {
 						return err
 					}
-					if lines++; lines == n*linesEach {
+					if lines++; lines%1_000_000 == 0 {
+						most = max(most, memory()-empty)
+					}
+					if string(line) != lastLine {
+						continue
+					}
+					if said++; said == n {
 						must(t, idle.SetResult(asyncio.None{}))
 					}
 				}
@@ -89,6 +119,7 @@ func TestConnections_OpenTalkGone(t *testing.T) {
 			clients := asyncio.CreateTask(ctx, func(ctx context.Context) (string, error) {
 				return asyncio.ToThread(ctx, func(context.Context) (string, error) {
 					cmd := subprocess("TestConnections_Clients", "ASYNCIO_TEST_SERVER="+server.Addrs()[0].String(), "ASYNCIO_CONNECTIONS="+strconv.Itoa(n))
+					cmd.Args = append(cmd.Args, "-test.timeout="+(time.Minute+2*soak).String())
 					out, err := cmd.CombinedOutput()
 					return string(out), err
 				})
@@ -107,6 +138,9 @@ func TestConnections_OpenTalkGone(t *testing.T) {
 			}
 			talked := time.Since(began)
 			each := (memory() - empty) / int64(n)
+			if lines < n*linesEach || talked < soak {
+				t.Errorf("%d lines in %v", lines, talked)
+			}
 
 			began = time.Now()
 			for _, w := range writers {
@@ -121,9 +155,11 @@ func TestConnections_OpenTalkGone(t *testing.T) {
 			if err := server.Shutdown(ctx); err != nil {
 				return err
 			}
-			t.Logf("%d connections: open and %d lines each in %v, %d bytes each when idle, gone in %v", n, linesEach, talked.Round(time.Millisecond), each,
-				time.Since(began).Round(time.Millisecond))
-			settle(t, ctx) // the task that accepted was cancelled, and ends
+			t.Logf("%d connections: open, and %d lines there and back, in %v; %d bytes each when idle; gone in %v", n, lines,
+				talked.Round(time.Millisecond), each, time.Since(began).Round(time.Millisecond))
+			if soak > 0 {
+				t.Logf("%d lines a second; at most %d bytes each while they talked", lines*int(time.Second)/int(talked), most/int64(n))
+			}
 			if tasks := len(asyncio.AllTasks(ctx)); tasks != 1 || server.Clients() != 0 {
 				t.Errorf("%d tasks and %d clients are left", tasks, server.Clients())
 			}
@@ -138,8 +174,10 @@ func TestConnections_OpenTalkGone(t *testing.T) {
 	}
 }
 
-// linesEach is how many lines a connection says before it is silent.
+// linesEach is how many lines a connection says, at least, before it is silent. The last is lastLine.
 const linesEach = 3
+
+const lastLine = "that is all\n"
 
 // memory is what the program's values and stacks take.
 func memory() int64 {
@@ -156,8 +194,9 @@ func TestConnections_Clients(t *testing.T) {
 	if address == "" {
 		return
 	}
-	n := connections(t)
+	n, soak := connections(t), talking(t)
 	allowDescriptors(t, n+200)
+	open, until := 0, time.Time{}
 	onPoller(t, func(ctx context.Context) error {
 		connecting := asyncio.NewSemaphore(100)
 		return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
@@ -171,11 +210,18 @@ func TestConnections_Clients(t *testing.T) {
 					if err != nil {
 						return err
 					}
-					for j := range linesEach {
+					open++
+					for j := 0; j < linesEach-1 || soak > 0 && (until.IsZero() || time.Now().Before(until)); j++ {
+						if open == n && until.IsZero() {
+							until = time.Now().Add(soak) // all of them at once
+						}
 						want := fmt.Sprintf("LINE %d OF %d", j, i)
 						if got, err := ask(ctx, r, w, strings.ToLower(want)); got != want || err != nil {
 							return fmt.Errorf("%q, %w, want %q", got, err, want)
 						}
+					}
+					if got, err := ask(ctx, r, w, strings.TrimSpace(lastLine)); got != strings.ToUpper(strings.TrimSpace(lastLine)) || err != nil {
+						return fmt.Errorf("%q, %w", got, err)
 					}
 					if line, err := r.ReadLine(ctx); string(line) != "go\n" || err != nil {
 						return fmt.Errorf("%q, %w", line, err)

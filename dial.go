@@ -37,8 +37,8 @@ func Dial(ctx context.Context, network, address string, opts ...DialOption) (*Co
 			d = o.dialer
 		}
 	}
-	if n, err := l.networkOf(); n != nil || err != nil {
-		if err != nil {
+	if n, ok := l.drv.(driver.Network); ok {
+		if err := l.current.yield(); err != nil { // a name is looked up
 			return nil, err
 		}
 		return l.connect(ctx, n, d, network, address)
@@ -48,16 +48,6 @@ func Dial(ctx context.Context, network, address string, opts ...DialOption) (*Co
 		return nil, err
 	}
 	return l.adopt(nc)
-}
-
-// networkOf returns the network of the driver's own world, nil where there is none. The calling task gives way as long as it takes to look up a
-// name there; the error is what ended that.
-func (l *EventLoop) networkOf() (driver.Network, error) {
-	n, ok := l.drv.(driver.Network)
-	if !ok {
-		return nil, nil
-	}
-	return n, l.current.yield()
 }
 
 // connect is Dial on a network of the driver's world.
@@ -184,8 +174,8 @@ func ListenPacket(ctx context.Context, network, address string, opts ...ListenOp
 	if err != nil {
 		return nil, err
 	}
-	if n, err := l.networkOf(); n != nil || err != nil {
-		if err != nil {
+	if n, ok := l.drv.(driver.Network); ok {
+		if err := l.current.yield(); err != nil {
 			return nil, err
 		}
 		end, err := n.ListenPacket(network, address)

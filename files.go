@@ -188,7 +188,7 @@ func WriteFile(ctx context.Context, name string, data []byte, perm fs.FileMode) 
 			h, err = at.fs.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, perm)
 			return err
 		}},
-		filePart{op: driver.Operation{Verb: "write", Name: name, Bytes: len(data)}, fn: func() error {
+		filePart{op: operation("write", name), fn: func() error {
 			_, _, err := h.Write(data, 0)
 			return err
 		}},
@@ -278,9 +278,8 @@ func filesOf(ctx context.Context, caller string) (filePlace, error) {
 	}
 	at := filePlace{loop: t.loop(), fs: driver.OS{}}
 	if s, ok := at.loop.drv.(driver.Storage); ok {
-		if d := s.Disk(ctx); d != nil {
-			at.disk, at.fs = d, d
-		}
+		at.disk = s.Disk()
+		at.fs = at.disk
 	}
 	return at, nil
 }
@@ -500,10 +499,6 @@ func (f *File) do(ctx context.Context, t *task, op driver.Operation, fn func()) 
 
 func (f *File) place() filePlace { return filePlace{loop: f.loop, disk: f.disk} }
 
-func (f *File) operation(verb string, bytes int) driver.Operation {
-	return driver.Operation{Verb: verb, Name: f.name, Bytes: bytes}
-}
-
 // inTurn is FS4.
 func (f *File) inTurn(ctx context.Context, op, caller string, fn func(t *task) error) error {
 	t, err := f.enter(ctx, op, caller)
@@ -554,7 +549,7 @@ func (f *File) Read(ctx context.Context, p []byte) (n int, err error) {
 		buf, off := f.takeBuffer(min(len(p), maxFileRead)), f.offset
 		var got int
 		var failed error
-		if err := f.do(ctx, t, f.operation("read", len(buf)), func() { got, failed = f.h.Read(buf, off) }); err != nil {
+		if err := f.do(ctx, t, operation("read", f.name), func() { got, failed = f.h.Read(buf, off) }); err != nil {
 			return err
 		}
 		n = copy(p, buf[:got])
@@ -573,7 +568,7 @@ func (f *File) Write(ctx context.Context, p []byte) (n int, err error) {
 		copy(buf, p)
 		var got int
 		var failed error
-		if err := f.do(ctx, t, f.operation("write", len(buf)), func() { got, off, failed = f.h.Write(buf, off) }); err != nil {
+		if err := f.do(ctx, t, operation("write", f.name), func() { got, off, failed = f.h.Write(buf, off) }); err != nil {
 			return err
 		}
 		n, f.offset = got, off
@@ -594,7 +589,7 @@ func (f *File) Seek(ctx context.Context, offset int64, whence int) (at int64, er
 			base = f.offset
 		case io.SeekEnd:
 			var failed error
-			if err := f.do(ctx, t, f.operation("seek", 0), func() { base, failed = f.h.End() }); err != nil {
+			if err := f.do(ctx, t, operation("seek", f.name), func() { base, failed = f.h.End() }); err != nil {
 				return err
 			}
 			if failed != nil {
@@ -631,7 +626,7 @@ func (f *File) at(ctx context.Context, op string, caller string, p []byte, off i
 	}
 	var got int
 	var failed error
-	if err := f.do(ctx, t, f.operation(op, len(buf)), func() { got, failed = fn(buf) }); err != nil {
+	if err := f.do(ctx, t, operation(op, f.name), func() { got, failed = fn(buf) }); err != nil {
 		return 0, err
 	}
 	if op == "read" {
@@ -662,7 +657,7 @@ func (f *File) control(ctx context.Context, op, caller string, fn func() error) 
 		return err
 	}
 	var failed error
-	if err := f.do(ctx, t, f.operation(op, 0), func() { failed = fn() }); err != nil {
+	if err := f.do(ctx, t, operation(op, f.name), func() { failed = fn() }); err != nil {
 		return err
 	}
 	return failed
@@ -735,7 +730,7 @@ func (f *File) tryShut() {
 	}
 	f.shutting = true
 	closed := false
-	fut, _ := f.place().start(f.loop.ctx, []filePart{{op: f.operation("close", 0), fn: func() error {
+	fut, _ := f.place().start(f.loop.ctx, []filePart{{op: operation("close", f.name), fn: func() error {
 		closed = true
 		f.shutErr = f.h.Close()
 		return nil

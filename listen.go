@@ -72,8 +72,8 @@ func Listen(ctx context.Context, network, address string, opts ...ListenOption) 
 	if err != nil {
 		return nil, err
 	}
-	if n, err := l.networkOf(); n != nil || err != nil {
-		if err != nil {
+	if n, ok := l.drv.(driver.Network); ok {
+		if err := l.current.yield(); err != nil { // a name is looked up
 			return nil, err
 		}
 		end, err := n.Listen(network, address)

@@ -207,7 +207,8 @@ func (l *EventLoop) Stop() {
 // loop's own. It returns
 //   - [ErrLoopRunning] if the loop is running already, also when called by one of its tasks,
 //   - [ErrLoopClosed] if it was closed,
-//   - [ErrDeadlock], on a virtual clock, when nothing can happen any more.
+//   - [ErrDeadlock], on a virtual clock, when nothing can happen any more,
+//   - [ErrLoopStopped], in a simulation, if an earlier run ended because the host crashed.
 //
 // If a task or callback calls [runtime.Goexit], for which t.FailNow is the usual
 // reason, the run ends at once and RunForever exits the calling goroutine in turn.

@@ -44,7 +44,8 @@ func (c *PacketConn) ReadFrom(p []byte) (n int, from net.Addr, err error) {
 	return n, from, err
 }
 
-// ReadFromUDPAddrPort is ReadFrom for UDP, with an address that is a value.
+// ReadFromUDPAddrPort is ReadFrom for UDP, with an address that is a value: on Linux it allocates nothing. As in package net, a socket for
+// both families gives IPv4 addresses as IPv6 ones; see [netip.Addr.Unmap].
 func (c *PacketConn) ReadFromUDPAddrPort(p []byte) (n int, from netip.AddrPort, err error) {
 	t, err := c.loop.currentOn("PacketConn.ReadFromUDPAddrPort")
 	if err != nil {
@@ -75,7 +76,7 @@ func (c *PacketConn) WriteTo(p []byte, to net.Addr) (n int, err error) {
 	return n, err
 }
 
-// WriteToUDPAddrPort is WriteTo for UDP, with an address that is a value.
+// WriteToUDPAddrPort is WriteTo for UDP, with an address that is a value. It allocates nothing on Linux.
 func (c *PacketConn) WriteToUDPAddrPort(p []byte, to netip.AddrPort) (n int, err error) {
 	t, err := c.loop.currentOn("PacketConn.WriteToUDPAddrPort")
 	if err != nil {

@@ -160,7 +160,11 @@ func (q *Queue[T]) enter(ctx context.Context, caller string) (*task, error) {
 	if err := q.checkMade(caller); err != nil {
 		return nil, err
 	}
-	return enter(ctx, caller)
+	t, err := enter(ctx, caller)
+	if err == nil && q.loop != nil && q.loop != t.loop() && (q.getters.first != nil || q.putters.first != nil) {
+		err = q.bind(t, caller) // it would wake a task of the other loop
+	}
+	return t, err
 }
 
 func (q *Queue[T]) put(v T) error {

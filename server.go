@@ -15,8 +15,10 @@ import (
 //
 //	U1 A handler's task runs until the handler returns; then the connection is closed, after what was written.
 //	U2 An error of a handler goes to the exception handler. It ends its own connection and nothing else. So does a panic.
-//	U3 Closing the server stops accepting; the clients stay. It is over when it is closed and no handler is left.
-//	U4 Handlers get the ctx that the server was started with. Its end stops them and the server.
+//	U3 Closing the server stops accepting; the clients stay. It is over when it is closed and none of its tasks is left, neither a
+//	   handler's nor one that accepts.
+//	U4 Handlers get the ctx that the server was started with. Its end stops them and the server. In a function that [Call] or
+//	   [LoopGroup.Each] runs that is when the function returns: call Serve there, or start the server with [context.WithoutCancel].
 //
 // Python: asyncio.Server.
 type Server struct {
@@ -26,7 +28,7 @@ type Server struct {
 	options StreamOption
 
 	listeners []*Listener
-	accepting []*Task[None]
+	acceptors []*acceptor
 	room      *Semaphore // nil without MaxClients
 
 	first, last *client // with a handler, in order of arrival
@@ -34,11 +36,18 @@ type Server struct {
 	closed      bool
 	inServe     bool
 	stopped     Event // closed
-	over        Event // closed, and no client is left
+	over        Event // U3
 }
 
 // A Handler serves one client. It runs as a task; when it returns, the connection is closed. Python: client_connected_cb.
 type Handler func(ctx context.Context, r *StreamReader, w *StreamWriter) error
+
+// acceptor is the task that accepts at one listener.
+type acceptor struct {
+	s     *Server
+	task  *Task[None]
+	ended bool
+}
 
 // client is one connection with its handler.
 type client struct {
@@ -114,7 +123,9 @@ func (s *Server) start(ctx context.Context, caller string) error {
 	if !s.serving {
 		s.serving = true
 		for _, ln := range s.listeners {
-			s.accepting = append(s.accepting, CreateTask(s.ctx, Do(func(ctx context.Context) error { return s.accept(ctx, ln) })))
+			a := &acceptor{s: s, task: CreateTask(s.ctx, Do(func(ctx context.Context) error { return s.accept(ctx, ln) }))}
+			a.task.addCallback(a) // also of a task that was cancelled before it started
+			s.acceptors = append(s.acceptors, a)
 		}
 	}
 	return nil
@@ -146,6 +157,16 @@ func (s *Server) accept(ctx context.Context, ln *Listener) error {
 		}
 	}
 }
+
+// fire is the end of the task.
+func (a *acceptor) fire(f *future) {
+	f.retrieved()
+	a.ended = true
+	a.s.Close()
+	a.s.look()
+}
+
+func (a *acceptor) String() string { return "Server()" }
 
 // ignoreEnd is err, unless that is how a server is stopped.
 func ignoreEnd(ctx context.Context, err error) error {
@@ -213,7 +234,6 @@ func (k *client) fire(f *future) {
 	s.look()
 }
 
-func (k *client) quick()         {}
 func (k *client) String() string { return "Server()" }
 
 func (k *client) close() {
@@ -234,9 +254,15 @@ func (k *client) abort() {
 
 // look notes whether it is over (U3).
 func (s *Server) look() {
-	if s.closed && s.first == nil {
-		s.over.Set()
+	if !s.closed || s.first != nil {
+		return
 	}
+	for _, a := range s.acceptors {
+		if !a.ended {
+			return
+		}
+	}
+	s.over.Set()
 }
 
 // Serve accepts until the server is closed, and then returns nil, or until it is cancelled or ctx ends: then it
@@ -264,6 +290,7 @@ func (s *Server) Serve(ctx context.Context) error {
 // Close stops listening. Clients that are connected are not touched; see [Server.CloseClients], [Server.AbortClients] and
 // [Server.Shutdown]. It does not suspend; more calls do nothing.
 func (s *Server) Close() {
+	s.loop.mustNotBeForeign("Server.Close")
 	if s.closed || s.loop.closing.Load() {
 		return
 	}
@@ -271,8 +298,8 @@ func (s *Server) Close() {
 	for _, ln := range s.listeners {
 		_ = ln.Close()
 	}
-	for _, t := range s.accepting {
-		if t.fut.state == pending && &t.task != s.loop.current {
+	for _, a := range s.acceptors {
+		if t := a.task; t.fut.state == pending && &t.task != s.loop.current {
 			t.Cancel("the server was closed")
 		}
 	}
@@ -283,6 +310,7 @@ func (s *Server) Close() {
 // CloseClients closes the connections of all clients, after what is being written to them. Their handlers go on and find their streams closed. It
 // does not suspend.
 func (s *Server) CloseClients() {
+	s.loop.mustNotBeForeign("Server.CloseClients")
 	for k := s.first; k != nil; k = k.next {
 		k.close()
 	}
@@ -290,6 +318,7 @@ func (s *Server) CloseClients() {
 
 // AbortClients closes the connections of all clients at once. Their handlers go on and find their streams closed. It does not suspend.
 func (s *Server) AbortClients() {
+	s.loop.mustNotBeForeign("Server.AbortClients")
 	for k := s.first; k != nil; k = k.next {
 		k.abort()
 	}
@@ -299,7 +328,7 @@ func (s *Server) AbortClients() {
 // Python: wait_closed.
 func (s *Server) WaitClosed(ctx context.Context) error { return s.over.Wait(ctx) }
 
-// Shutdown closes the server, waits for the handlers to return, and when ctx ends or the calling task is cancelled aborts the connections that are
+// Shutdown closes the server, waits for the handlers to return, so that no task of the server is left, and when ctx ends or the calling task is cancelled aborts the connections that are
 // left, cancels their handlers, waits for these and returns that error. A nil error says that no client was interrupted.
 //
 // To give clients ten seconds: ctx, cancel := WithTimeout(ctx, 10*time.Second).

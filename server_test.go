@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -169,6 +170,44 @@ func TestServer_HandlerFails(t *testing.T) {
 	})
 }
 
+// The connection of a handler that panics, or is cancelled before it begins, is closed, whichever stack its end is told on: also
+// where debug mode asks who closes it.
+func TestServer_ClosesForTheHandler(t *testing.T) {
+	onSockets(t, func(t *testing.T, ctx context.Context) error {
+		l := loop(t, ctx)
+		l.SetDebug(true)
+		settle(t, ctx)
+		handler := l.GetExceptionHandler()
+		l.SetExceptionHandler(func(*asyncio.EventLoop, asyncio.ExceptionContext) {})
+		defer l.SetExceptionHandler(handler)
+		s, err := asyncio.StartServer(ctx, func(ctx context.Context, r *asyncio.StreamReader, w *asyncio.StreamWriter) error {
+			if _, err := r.ReadLine(ctx); err != nil {
+				return err
+			}
+			panic("it panicked")
+		}, "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		err = asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
+			for range 20 {
+				tg.CreateTask(func(ctx context.Context) error {
+					r, w, err := asyncio.OpenConnection(ctx, s.Addrs()[0].String())
+					if err != nil {
+						return err
+					}
+					if _, err := ask(ctx, r, w, "x"); err != io.EOF {
+						t.Errorf("%v, want the end", err)
+					}
+					return w.Close(ctx)
+				})
+			}
+			return nil
+		})
+		return errors.Join(err, s.Shutdown(ctx))
+	})
+}
+
 func TestServer_Serve(t *testing.T) {
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
 		// Until it is closed.
@@ -282,6 +321,94 @@ func TestServer_Shutdown(t *testing.T) {
 			}
 			for _, w := range clients {
 				w.Abort()
+			}
+		}
+		return nil
+	})
+}
+
+// When a server has ended none of its tasks is left: the one that accepted has ended too, whoever closed it and whatever
+// that was doing.
+func TestServer_EndsWithItsTasks(t *testing.T) {
+	onSockets(t, func(t *testing.T, ctx context.Context) error {
+		for name, end := range map[string]func(context.Context, *asyncio.Server) error{
+			"shutdown": func(ctx context.Context, s *asyncio.Server) error { return s.Shutdown(ctx) },
+			"closed": func(ctx context.Context, s *asyncio.Server) error {
+				s.Close()
+				return s.WaitClosed(ctx)
+			},
+			"serve cancelled": func(ctx context.Context, s *asyncio.Server) error {
+				serving := start(ctx, s.Serve)
+				settle(t, ctx)
+				serving.Cancel()
+				if err := ended(ctx, serving); !errors.Is(err, asyncio.ErrCancelled) {
+					return errors.Join(errors.New("Serve was not cancelled"), err)
+				}
+				return nil
+			},
+			"out of time": func(ctx context.Context, s *asyncio.Server) error {
+				over, cancel := asyncio.WithCancel(ctx)
+				cancel()
+				if err := s.Shutdown(over); !errors.Is(err, context.Canceled) {
+					return errors.Join(errors.New("Shutdown was in time"), err)
+				}
+				return nil
+			},
+		} {
+			for _, busy := range []bool{false, true} {
+				before := len(asyncio.AllTasks(ctx))
+				s, err := asyncio.StartServer(ctx, shout, "127.0.0.1:0", asyncio.MaxClients(1))
+				if err != nil {
+					return err
+				}
+				var w *asyncio.StreamWriter
+				if busy { // then it does not accept, but waits for room
+					var r *asyncio.StreamReader
+					if r, w, err = asyncio.OpenConnection(ctx, s.Addrs()[0].String()); err != nil {
+						return err
+					}
+					if _, err := ask(ctx, r, w, "hello"); err != nil {
+						return err
+					}
+					w.CloseSoon()
+				}
+				if err := end(ctx, s); err != nil {
+					t.Errorf("%s: %v", name, err)
+				}
+				if left := len(asyncio.AllTasks(ctx)) - before; left != 0 {
+					t.Errorf("%s, with a client: %v: %d tasks are left", name, busy, left)
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// A server whose accepting task is cancelled, before it has begun to accept or later, is closed.
+func TestServer_AcceptingCancelled(t *testing.T) {
+	onSockets(t, func(t *testing.T, ctx context.Context) error {
+		for iterations := 1; iterations <= 4; iterations++ {
+			ln, err := asyncio.Listen(ctx, "tcp", "127.0.0.1:0")
+			if err != nil {
+				return err
+			}
+			defer ln.Close()
+			before := asyncio.AllTasks(ctx)
+			s := asyncio.NewServer(ctx, []*asyncio.Listener{ln}, shout)
+			serving := start(ctx, s.Serve)
+			for range iterations {
+				must(t, asyncio.Sleep(ctx, 0))
+			}
+			for _, task := range asyncio.AllTasks(ctx) {
+				if !slices.Contains(before, task) && task.GetName() != serving.GetName() {
+					task.Cancel()
+				}
+			}
+			if err := ended(ctx, serving); err != nil || s.IsServing() {
+				t.Errorf("cancelled after %d iterations: Serve = %v, serving: %v", iterations, err, s.IsServing())
+			}
+			if err := s.WaitClosed(ctx); err != nil {
+				t.Error(err)
 			}
 		}
 		return nil

@@ -314,7 +314,7 @@ func (l *EventLoop) begin(t *task, s *stack) {
 	returned := false
 	defer func() {
 		if !returned {
-			t.exited()
+			t.exited(s)
 		}
 	}()
 	err, as := t.call()
@@ -365,9 +365,9 @@ func (t *task) recovered() {
 	}
 }
 
-// exited ends a task whose goroutine is exiting.
-func (t *task) exited() {
-	l, s := t.loop(), t.stack
+// exited ends a task whose goroutine, s, is exiting. If Close has given up on that, the task has ended already.
+func (t *task) exited(s *stack) {
+	l := t.loop()
 	if l.closing.Load() {
 		l.unwinding.Lock()
 		defer l.unwinding.Unlock()
@@ -619,4 +619,4 @@ func (l *EventLoop) destroy(t *task) {
 }
 
 // unwindLimit is how long Close waits for the deferred functions of one task.
-const unwindLimit = 10 * time.Second
+var unwindLimit = 10 * time.Second

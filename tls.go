@@ -94,11 +94,15 @@ func startTLS(ctx context.Context, c *Conn, config *tls.Config, start func(net.C
 //	Y4 Reading can make TLS write (an answer to a new key). The reader sends that before it waits, unless a writer is sending: that sends
 //	   until nothing is left.
 //	Y5 A cancel, the end of a context and a deadline reach the tls.Conn as temporary errors, after which it can go on.
+//	Y6 Detached, it is goroutines that read and write, and they may wait with a mutex: everything goes to the connection
+//	   itself. What was not sent by then goes before the next bytes.
 type wire struct {
 	conn *Conn
 	ctx  context.Context // of who reads
 	out  []byte          // to be sent (Y1)
 	turn Lock            // held by who sends
+
+	detached net.Conn // Y6
 }
 
 // transient is Y5.
@@ -119,6 +123,9 @@ func (w *wire) cause(err error) error {
 }
 
 func (w *wire) Read(p []byte) (int, error) {
+	if w.detached != nil {
+		return w.detached.Read(p)
+	}
 	var n int
 	var err error
 	if len(w.out) > 0 && !w.turn.Locked() { // Y4
@@ -134,6 +141,16 @@ func (w *wire) Read(p []byte) (int, error) {
 }
 
 func (w *wire) Write(p []byte) (int, error) {
+	if w.detached != nil {
+		if len(w.out) > 0 {
+			n, err := w.detached.Write(w.out)
+			w.sent(n)
+			if err != nil {
+				return 0, err
+			}
+		}
+		return w.detached.Write(p)
+	}
 	w.out = append(w.out, p...)
 	return len(p), nil
 }
@@ -174,12 +191,35 @@ func (w *wire) trySend() bool {
 	return len(w.out) == 0
 }
 
-func (w *wire) Close() error                     { return w.conn.Close() }
-func (w *wire) LocalAddr() net.Addr              { return w.conn.LocalAddr() }
-func (w *wire) RemoteAddr() net.Addr             { return w.conn.RemoteAddr() }
-func (w *wire) SetDeadline(time.Time) error      { return nil } // deadlines are the Conn's
-func (w *wire) SetReadDeadline(time.Time) error  { return nil }
-func (w *wire) SetWriteDeadline(time.Time) error { return nil }
+func (w *wire) LocalAddr() net.Addr  { return w.conn.LocalAddr() }
+func (w *wire) RemoteAddr() net.Addr { return w.conn.RemoteAddr() }
+
+func (w *wire) Close() error {
+	if w.detached != nil {
+		return w.detached.Close()
+	}
+	return w.conn.Close()
+}
+
+// The deadlines of tasks are the Conn's.
+
+func (w *wire) SetDeadline(d time.Time) error {
+	return errors.Join(w.SetReadDeadline(d), w.SetWriteDeadline(d))
+}
+
+func (w *wire) SetReadDeadline(d time.Time) error {
+	if w.detached != nil {
+		return w.detached.SetReadDeadline(d)
+	}
+	return nil
+}
+
+func (w *wire) SetWriteDeadline(d time.Time) error {
+	if w.detached != nil {
+		return w.detached.SetWriteDeadline(d)
+	}
+	return nil
+}
 
 func (s *TLSConn) connLoop() *EventLoop { return s.conn.loop }
 
@@ -300,6 +340,30 @@ func (s *TLSConn) Abort() error {
 	}
 	s.closed = true
 	return s.conn.Abort()
+}
+
+// Detach gives the connection to goroutines, as [Conn.Detach] does: it returns a connection of crypto/tls, which is theirs, and s is closed.
+// Nothing is lost of what has come, and what a cancelled Write left comes before what is written next, or at Close. It does not
+// suspend. It returns [ErrBusy] while a task reads or writes. If it fails, s stays as it is.
+func (s *TLSConn) Detach() (*tls.Conn, error) {
+	if err := s.conn.loop.checkOwner("TLSConn.Detach"); err != nil {
+		return nil, err
+	}
+	if s.closed {
+		return nil, s.conn.failure("detach", net.ErrClosed)
+	}
+	for _, t := range []*task{s.reading, s.writing} {
+		if t != nil {
+			return nil, fmt.Errorf("%w: %s (in Detach)", ErrBusy, t.GetName())
+		}
+	}
+	s.wire.trySend()
+	nc, err := s.conn.Detach()
+	if err != nil {
+		return nil, err
+	}
+	s.closed, s.wire.detached = true, nc
+	return s.tls, nil
 }
 
 // CloseWrite tells the peer that nothing more will come; it reads [io.EOF] and may go on sending. It must be called in a task, and

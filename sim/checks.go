@@ -17,7 +17,7 @@ func Always(ctx context.Context, name string, cond func() error) {
 }
 
 // AtEnd makes cond a condition on the end of the run: it is called when main has returned without an error, or because it was
-// cancelled by [Cancels], and all tasks have ended. It is for the loop only and does not suspend. It panics if
+// cancelled by [Cancels], all tasks have ended, and the other hosts were killed. It is for the loop only and does not suspend. It panics if
 // ctx does not come from a simulation.
 func AtEnd(ctx context.Context, name string, cond func() error) {
 	w := worldOf(ctx, "AtEnd")
@@ -32,7 +32,7 @@ func Eventually(ctx context.Context, d time.Duration, name string, cond func() b
 	if cond() {
 		return nil
 	}
-	h := newHope(ctx, cond)
+	h := newHope(ctx, name, cond)
 	defer h.done.Cancel()
 	w.hopes = append(w.hopes, h)
 	done, _, err := asyncio.Wait(ctx, []asyncio.AnyFuture{h.done}, asyncio.WaitTimeout(d))
@@ -47,7 +47,7 @@ func Eventually(ctx context.Context, d time.Duration, name string, cond func() b
 // ctx, ends the wait as it ends [asyncio.Sleep]. Trio calls it wait_all_tasks_blocked.
 func WaitIdle(ctx context.Context) error {
 	w := worldOf(ctx, "WaitIdle")
-	h := newHope(ctx, nil)
+	h := newHope(ctx, "", nil)
 	defer h.done.Cancel()
 	w.idle = append(w.idle, h)
 	_, err := h.done.Await(ctx)

@@ -244,9 +244,7 @@ func (d *Disk) powerFail() {
 	found := make(map[*inode]bool)
 	d.root.revert(found)
 	for _, n := range d.dirty {
-		if found[n] {
-			d.failFile(n)
-		}
+		d.failFile(n, found[n])
 	}
 	d.dirty, d.used = nil, 0
 	for n := range found {
@@ -255,20 +253,23 @@ func (d *Disk) powerFail() {
 	}
 }
 
-// failFile is D3 for one file.
-func (d *Disk) failFile(n *inode) {
+// failFile is D3 for one file, which may have lost its name.
+func (d *Disk) failFile(n *inode, named bool) {
 	for _, u := range n.unsynced {
-		if u.truncates {
-			if !d.chance("lose: "+u.String(), loseWrite) {
-				u.apply(&n.safe, 0)
-			}
-			continue
-		}
 		kept := len(u.data)
 		torn := 0 // how much is kept if it is torn
 		first := u.off/sectorSize + 1
 		if cuts := (u.off+int64(len(u.data))-1)/sectorSize - first + 1; cuts > 0 {
 			torn = int((first+d.rng.Int64N(cuts))*sectorSize - u.off)
+		}
+		if !named {
+			continue // with its numbers drawn (D9)
+		}
+		if u.truncates {
+			if !d.chance("lose: "+u.String(), loseWrite) {
+				u.apply(&n.safe, 0)
+			}
+			continue
 		}
 		switch {
 		case d.chance("lose: "+u.String(), loseWrite):
@@ -679,7 +680,7 @@ func (m *mount) Latency(op driver.Operation) (before, after time.Duration) {
 	if op.Verb == "sync" {
 		s = d.sync
 	}
-	t := s.draw(d.rng)
+	t, part := s.draw(d.rng), d.rng.Float64()
 	if d.faults.Stall > 0 {
 		longer := d.faults.StallTime
 		if longer == 0 {
@@ -689,10 +690,7 @@ func (m *mount) Latency(op driver.Operation) (before, after time.Duration) {
 			t += longer
 		}
 	}
-	if t <= 0 {
-		return 0, 0
-	}
-	before = time.Duration(d.rng.Int64N(int64(t) + 1))
+	before = min(time.Duration(part*float64(t+1)), t)
 	return before, t - before
 }
 
@@ -946,14 +944,17 @@ func (h *diskFile) ReadAt(p []byte, off int64) (int, error) {
 	if h.n.dir() {
 		return 0, h.failure("read", syscall.EISDIR)
 	}
+	there := min(int64(len(p)), h.n.data.size-off)
+	at, bit := off, 0
+	if d.faults.BitRot > 0 && there > 0 {
+		at, bit = off+d.rng.Int64N(there), d.rng.IntN(8)
+	}
 	if d.faults.Read > 0 && d.chance(fmt.Sprintf("fail the read of %s at %d", shown(h.name), off), d.faults.Read) {
 		return 0, h.failure("read", syscall.EIO)
 	}
-	if there := min(int64(len(p)), h.n.data.size-off); d.faults.BitRot > 0 && there > 0 {
-		at, bit := off+d.rng.Int64N(there), d.rng.IntN(8)
-		if h.n.atRest(at) && d.chance(fmt.Sprintf("flip bit %d of byte %d of %s", bit, at, shown(h.name)), d.faults.BitRot) {
-			h.n.flip(at, bit)
-		}
+	if d.faults.BitRot > 0 && there > 0 && h.n.atRest(at) &&
+		d.chance(fmt.Sprintf("flip bit %d of byte %d of %s", bit, at, shown(h.name)), d.faults.BitRot) {
+		h.n.flip(at, bit)
 	}
 	n := h.n.data.readAt(p, off)
 	if n < len(p) {

@@ -703,7 +703,7 @@ type diskDriver struct {
 	d *Disk
 }
 
-func (w diskDriver) Disk(context.Context) driver.Disk { return w.d.fileSystem() }
+func (w diskDriver) Disk() driver.Disk { return w.d.fileSystem() }
 
 // onDisk runs main on a loop that has the disk, and returns what the loop reported.
 func onDisk(t *testing.T, d *Disk, main func(ctx context.Context) error) (reports []string) {
@@ -953,6 +953,33 @@ func TestDisk_LeftOpen(t *testing.T) {
 	}
 	if len(d.mounted.open) > 0 {
 		t.Error("files are open")
+	}
+}
+
+// D9: whatever faults happen, the same numbers are drawn.
+func TestDisk_FaultsDrawNothing(t *testing.T) {
+	next := func(happens string) uint64 {
+		rng := rand.New(rand.NewPCG(3, 3))
+		d := newDisk(func(fault string, _ float64) bool { return happens != "" && strings.HasPrefix(fault, happens) }, rng, diskTime)
+		must(t, d.WriteFile("a", make([]byte, 10*sectorSize)))
+		d.SetFaults(DiskFaults{Read: .1, Write: .1, BitRot: .1, Stall: .1})
+		f := openDisk(t, d, "a", os.O_RDWR)
+		for range 5 {
+			d.fileSystem().Latency(driver.Operation{Verb: "read", Name: "a"})
+			_, _ = f.ReadAt(make([]byte, 5000), 0)
+			_, _ = openDisk(t, d, "b", os.O_RDWR|os.O_CREATE).WriteAt(make([]byte, 5000), 0)
+		}
+		d.SetFaults(DiskFaults{})
+		_, err := openDisk(t, d, "b", os.O_RDWR).WriteAt(make([]byte, 5000), 0)
+		must(t, err)
+		d.powerFail()
+		return rng.Uint64()
+	}
+	want := next("")
+	for _, fault := range []string{"stall", "fail the read", "flip", "lose: create", "lose: write", "tear"} {
+		if next(fault) != want {
+			t.Errorf("%q changes what is drawn next", fault)
+		}
 	}
 }
 

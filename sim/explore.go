@@ -38,7 +38,7 @@ func With(s Strategy) Option { return func(x *exploration) { x.strategy = s } }
 
 // Cancels has one task cancelled in each run, at a random step or, with [Exhaustive], at each step in turn:
 // Exhaustive(1) cancels every task at every await it makes, one at a time. A run in which main ends cancelled by that has not
-// failed. What must hold nevertheless is for [Always] and [AtEnd] to say.
+// failed. What must hold nevertheless is for [Always] and [AtEnd] to say. In order, and with [Tape], none is cancelled.
 func Cancels() Option { return func(x *exploration) { x.cancels = true } }
 
 // StepLimit sets how many steps a run may make without the clock moving, more being a livelock, and in all. The default is
@@ -118,6 +118,7 @@ type exploration struct {
 	limits   limits
 	file     string
 	stopAt   int
+	watched  bool // steps that block are noticed
 
 	steps  int  // of the first run, in order
 	faults bool // there are some that can happen
@@ -152,7 +153,7 @@ func Run(t TB, main func(ctx context.Context) error, opts ...Option) {
 		if x.strategy.exhaustive {
 			return x.explore()
 		}
-		x.runs = 1
+		x.runs, x.watched = 1, true
 		return x.single(x.seed)
 	})
 }
@@ -465,14 +466,14 @@ var errTestFailed = errors.New("t.Error or t.Fail was called")
 // play makes a run. It has a goroutine of its own because t.FailNow in a task exits it.
 func (x *exploration) play(p plan) *outcome {
 	w := newWorld(p.seed, x.limits)
-	w.cancels, w.lists, w.stopAt = x.cancels || p.cancels, p.lists, p.stopAt
+	w.cancels, w.lists, w.stopAt = p.cancels, p.lists, p.stopAt
 	if p.traced {
 		w.tracer = newTracer(p.placesFrom)
 		if !p.supervised && p.placesFrom == 0 {
 			w.tracer.placesFrom = math.MaxInt
 		}
 	}
-	w.supervised = p.supervised
+	w.supervised, w.watched = p.supervised, p.supervised || x.watched
 	w.strategy = p.strategy(w)
 	failed := x.tb != nil && x.tb.Failed()
 	o := &outcome{w: w, err: errExited}
@@ -496,7 +497,7 @@ func (x *exploration) run(w *world) error {
 		return err
 	}
 	defer func() {
-		w.over = true
+		w.over, w.ended = true, true
 		w.killAll()
 		_ = l.Close()
 	}()
@@ -508,9 +509,9 @@ func (x *exploration) run(w *world) error {
 	}
 	if err != nil && !(w.injected && errors.Is(err, asyncio.ErrCancelled)) {
 		if errors.Is(err, asyncio.ErrDeadlock) {
-			return w.describeHosts(err)
+			return w.withHostErrors(w.describeHosts(err))
 		}
-		return fmt.Errorf("main returned an error: %w", err)
+		return w.withHostErrors(fmt.Errorf("main returned an error: %w", err))
 	}
 	err = runner.Close()
 	if w.settle(); w.failure != nil {
@@ -519,18 +520,37 @@ func (x *exploration) run(w *world) error {
 	if err != nil {
 		return fmt.Errorf("while the tasks that main had left were ended: %w", err)
 	}
+	w.ended = true
 	w.killAll()
+	if err := w.leaked(); err != nil {
+		return err
+	}
 	for _, c := range w.atEnd {
-		if err := c.run(); err != nil {
+		if err := w.run(c); err != nil {
 			return err
 		}
 	}
-	for _, h := range w.hosts {
-		if h.err != nil && !h.known {
-			return fmt.Errorf("the program of host %s ended with an error that nobody asked for: %w", h.name, h.err)
-		}
+	for err := range w.hostErrors {
+		return err
 	}
 	return nil
+}
+
+// hostErrors is the sequence of the errors with which programs have ended and which nobody knows of.
+func (w *world) hostErrors(yield func(error) bool) {
+	for _, h := range w.hosts {
+		if h.err != nil && !h.known && !yield(fmt.Errorf("the program of host %s ended with an error that nobody asked for: %w", h.name, h.err)) {
+			return
+		}
+	}
+}
+
+// withHostErrors adds them to a failure of main, behind its first line: they may be why.
+func (w *world) withHostErrors(failure error) error {
+	for err := range w.hostErrors {
+		failure = fmt.Errorf("%w\n\t%w", failure, err)
+	}
+	return failure
 }
 
 // describeHosts adds to a deadlock of main what the others wait for.
@@ -540,6 +560,9 @@ func (w *world) describeHosts(deadlock error) error {
 		l := h.life
 		if l == nil {
 			fmt.Fprintf(&b, "\n\thost %s is off", h.name)
+			if h.err != nil {
+				fmt.Fprintf(&b, ": its program ended with: %v", h.err)
+			}
 			continue
 		}
 		var tasks string

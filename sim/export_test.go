@@ -40,9 +40,9 @@ func Single(main func(ctx context.Context) error, traced bool, opts []Option) (r
 	return func() error { return x.play(p).err }
 }
 
-// Impatient makes real time run out sooner.
-func Impatient(d time.Duration) (restore func()) {
+// Impatient says how much real time steps and thread functions have.
+func Impatient(forStep, forThread time.Duration) (restore func()) {
 	step, thread := stepPatience, threadPatience
-	stepPatience, threadPatience = d, d
+	stepPatience, threadPatience = forStep, forThread
 	return func() { stepPatience, threadPatience = step, thread }
 }

@@ -14,7 +14,7 @@ import (
 
 // What comes in from the real world is an error that says what and, where that can be known, where.
 func TestHonest_LeaksAreErrors(t *testing.T) {
-	defer sim.Impatient(20 * time.Millisecond)()
+	defer sim.Impatient(20*time.Millisecond, 20*time.Millisecond)()
 	runs := 0
 	for _, c := range []struct {
 		what string
@@ -87,6 +87,18 @@ func TestHonest_LeaksAreErrors(t *testing.T) {
 				t.Errorf("%v is not ErrNotDeterministic", f)
 			}
 		})
+	}
+}
+
+// A thread function may block for longer than a step may.
+func TestHonest_ThreadsMayBlock(t *testing.T) {
+	defer sim.Impatient(20*time.Millisecond, time.Minute)()
+	f := sim.Check(func(ctx context.Context) error {
+		_, err := asyncio.ToThread(ctx, func(context.Context) (time.Time, error) { return <-time.After(100 * time.Millisecond), nil })
+		return err
+	}, sim.Runs(1)).Failure
+	if f != nil {
+		t.Error(f)
 	}
 }
 

@@ -27,13 +27,17 @@ import (
 //	   the network and the disk with [net.ErrClosed] and [fs.ErrClosed], and nothing that they do is seen by another host unless
 //	   they share memory.
 //	H3 A program that returns ends its life as [asyncio.Run] does: tasks that are left are cancelled and awaited, then what is open is closed.
+//	H4 The run ends with main's program. While the tasks that it has left are ended, other hosts go on, without faults; then they are killed, and
+//	   then [AtEnd] looks.
+//	H5 On and off are said of the program. The system of a host that is off still has power, and answers with refusals and resets, unless
+//	   the host has crashed.
 type Host struct {
 	w       *world
 	name    string
 	prefix  string // of what its tasks are called: nothing for main
 	index   int    // in w.hosts
 	addr    netip.Addr
-	station *station
+	process *process
 	disk    *Disk
 	program func(ctx context.Context) error
 
@@ -46,9 +50,9 @@ type Host struct {
 	rate float64       // of the clock
 	skew time.Duration // of the wall clock, when it is off
 
-	crash   string        // the fault
-	crashes float64       // its probability, after each step
-	back    time.Duration // how long it is off then
+	crashFault       string
+	crashProbability float64       // after each step
+	back             time.Duration // how long it is off then
 }
 
 // A life is H1, and the driver of its loop.
@@ -69,6 +73,7 @@ type life struct {
 	baton   chan int // orders, with which it has the turn
 	killed  bool     // H2
 	buried  chan struct{}
+	held    int // of w.held, guarded by w.mu
 
 	disk  driver.Disk // as it is mounted
 	clock atomic.Pointer[clock]
@@ -104,9 +109,13 @@ type clock struct {
 
 func (c *clock) at(world time.Duration) time.Duration {
 	if c.rate == 1 {
-		return c.local + (world - c.world)
+		return later(c.local, world-c.world)
 	}
-	return c.local + time.Duration(c.rate*float64(world-c.world))
+	f := c.rate * float64(world-c.world)
+	if f >= math.MaxInt64 {
+		return driver.Never
+	}
+	return later(c.local, time.Duration(f))
 }
 
 // reaches is when, on the world's clock, it shows local.
@@ -117,10 +126,7 @@ func (c *clock) reaches(local time.Duration) time.Duration {
 	case local <= c.local:
 		return c.world
 	case c.rate == 1:
-		if local-c.local > math.MaxInt64-c.world {
-			return driver.Never
-		}
-		return c.world + (local - c.local)
+		return later(c.world, local-c.local)
 	}
 	f := float64(local-c.local) / c.rate
 	if f >= float64(math.MaxInt64-c.world) {
@@ -149,7 +155,7 @@ func worldOf(ctx context.Context, caller string) *world { return lifeOf(ctx, cal
 // newHost makes a host that is off.
 func (w *world) newHost(name string) *Host {
 	i := len(w.hosts)
-	h := &Host{w: w, name: name, index: i, rate: 1, crash: "crash of " + name, addr: netip.AddrFrom4([4]byte{10, 0, byte((i + 1) >> 8), byte(i + 1)})}
+	h := &Host{w: w, name: name, index: i, rate: 1, crashFault: "crash of " + name, addr: netip.AddrFrom4([4]byte{10, 0, byte((i + 1) >> 8), byte(i + 1)})}
 	if i > 0 {
 		h.prefix = name + "/"
 	}
@@ -158,15 +164,19 @@ func (w *world) newHost(name string) *Host {
 	return h
 }
 
-// begin turns the host on, with a loop that is not running yet. main's is made by who runs it.
+// begin turns the host on, with a loop that is not running yet. main's is made by who runs it. Nothing begins when all else has been ended:
+// deferred functions may ask for it.
 func (h *Host) begin(program func(ctx context.Context) error) *life {
+	if h.w.ended {
+		return nil
+	}
 	h.lives++
 	l := &life{w: h.w, host: h, baton: make(chan int, 1)}
 	now := h.w.time()
 	l.clock.Store(&clock{rate: h.rate, world: now, start: driver.VirtualStart.Add(now + h.skew)})
 	h.life = l
 	l.disk = h.disk.fileSystem()
-	h.station = h.w.net.attach(h.name, h.addr, l.tell)
+	h.process = h.w.net.attach(h.name, h.addr, l.tell)
 	ctx := context.WithValue(context.Background(), hostKey{}, l)
 	l.runner = asyncio.NewRunner(ctx, asyncio.LoopFactory(l.newLoop), asyncio.HandleSIGINT(false))
 	if program == nil {
@@ -194,7 +204,7 @@ func (l *life) newLoop(ctx context.Context) *asyncio.EventLoop {
 	l.eventLoop = asyncio.NewEventLoop(ctx, asyncio.Driver(l))
 	l.eventLoop.SetDebug(l.w.supervised)
 	l.eventLoop.SetExceptionHandler(l.report)
-	if l.w.supervised {
+	if l.w.watched {
 		l.eventLoop.SetStallWatchdog(stepPatience, l.stalled)
 	}
 	return l.eventLoop
@@ -202,21 +212,34 @@ func (l *life) newLoop(ctx context.Context) *asyncio.EventLoop {
 
 // live is the goroutine of a life that is not main's.
 func (l *life) live() {
-	err := errExited
-	defer func() { l.end(err) }()
+	err := errExited // unless it gets to the end
+	defer func() {
+		if l.killed { // at the latest while it closed
+			err = ErrCrashed
+			l.unwind()
+		}
+		l.end(err)
+	}()
 	if <-l.baton != die {
 		l.state = running
-		_, err = asyncio.RunUntilComplete(l.eventLoop, l.program)
+		_, e := asyncio.RunUntilComplete(l.eventLoop, l.program)
 		if !l.killed {
-			if e := l.runner.Close(); err == nil {
-				err = e
+			if closed := l.runner.Close(); e == nil {
+				e = closed
 			}
 		}
+		err = e
 	}
-	if l.killed { // at the latest while it closed
-		err = ErrCrashed
-		_ = l.eventLoop.Close()
-	}
+}
+
+// unwind has the tasks of a life that was killed call their deferred functions.
+func (l *life) unwind() {
+	late := time.AfterFunc(threadPatience, func() {
+		l.w.leak(fmt.Sprintf("host %s is killed, and a deferred function of one of its tasks waits for something outside of the simulation, or for another task, or computes for longer than %v; it is\n%s",
+			l.host.name, threadPatience, goroutineWith("runtime.Goexit(")))
+	})
+	defer late.Stop()
+	_ = l.eventLoop.Close()
 }
 
 // end is the last that a life does: it tells who waits for that, and hands the turn on.
@@ -228,9 +251,10 @@ func (l *life) end(err error) {
 		_ = l.eventLoop.Close()
 	}
 	l.state = gone
+	l.letGo(math.MaxInt)
 	h.skew = l.Wall().Sub(driver.VirtualStart.Add(w.time()))
 	if !l.killed {
-		h.station.kill()
+		h.process.kill()
 		h.disk.unmount()
 	}
 	h.life, h.err, h.known = nil, err, l.killed || err == nil
@@ -304,7 +328,7 @@ func (l *life) Polls() bool             { return true }
 
 func (l *life) Seed(consumer string) (uint64, uint64) {
 	if l.w.main != l {
-		consumer = fmt.Sprintf("%s%d/%s", l.host.name, l.host.lives, consumer)
+		consumer = fmt.Sprintf("%s:%d/%s", l.host.name, l.host.lives, consumer) // no name has a colon
 	}
 	return driver.Derive(l.w.seed, consumer)
 }
@@ -352,6 +376,7 @@ func (l *life) BeginIteration() {
 // a goroutine can still use.
 func (l *life) Hold() {
 	l.w.mu.Lock()
+	l.held++
 	l.w.held++
 	l.w.mu.Unlock()
 	if calledBy("asyncio.(*EventLoop).waitOrListen") {
@@ -362,10 +387,17 @@ func (l *life) Hold() {
 
 // Release implements [driver.Driver].
 func (l *life) Release() {
-	l.w.mu.Lock()
-	l.w.held--
-	l.w.mu.Unlock()
+	l.letGo(1)
 	l.w.woken.Signal()
+}
+
+// letGo takes back up to n holds. What a life was killed before is not released by who held.
+func (l *life) letGo(n int) {
+	l.w.mu.Lock()
+	n = min(n, l.held)
+	l.held -= n
+	l.w.held -= n
+	l.w.mu.Unlock()
 }
 
 // Wake notices goroutines that reach into the simulation.
@@ -392,18 +424,18 @@ func (l *life) wake() {
 var stepPatience = 250 * time.Millisecond
 
 // stalled is told of a step that does not return. That it computes, or has to wait for a processor, is nobody's fault; that it sleeps or waits
-// for a goroutine is.
+// for a goroutine is. A thread function that it waits for has threadPatience.
 func (l *life) stalled(s asyncio.Stall) {
 	head, _, _ := strings.Cut(string(s.Stack), "\n")
 	for _, state := range []string{"[sleep", "[chan ", "[select", "[IO wait", "[sync.", "[semacquire"} {
-		if strings.Contains(head, state) && !strings.Contains(string(s.Stack), "sim.(*life).kill(") {
+		if strings.Contains(head, state) && !strings.Contains(string(s.Stack), "sim.(*life).kill(") && !strings.Contains(string(s.Stack), "sim.(*life).Submit.") {
 			l.w.leak("a step blocks, and real time goes by: in a task asyncio.Sleep, Recv and ToThread are for that; it is\n" + string(s.Stack))
 			return
 		}
 	}
 }
 
-// Close closes what is open.
+// Close has nothing to do: what is open is closed, in H3's order, by end (A5).
 func (l *life) Close() error { return nil }
 
 // threadPatience is how much real time a thread function may take before the loop goes on without it.
@@ -467,19 +499,19 @@ func (l *life) Watch(fd uintptr, _, _ bool, _ driver.Notifier) error {
 func (l *life) Poll() error { return nil }
 
 func (l *life) Dial(network, address string, local net.Addr) (driver.Connecting, error) {
-	return l.host.station.Dial(network, address, local)
+	return l.host.process.Dial(network, address, local)
 }
 
 func (l *life) Listen(network, address string) (driver.Listener, error) {
-	return l.host.station.Listen(network, address)
+	return l.host.process.Listen(network, address)
 }
 
 func (l *life) ListenPacket(network, address string) (driver.PacketEndpoint, error) {
-	return l.host.station.ListenPacket(network, address)
+	return l.host.process.ListenPacket(network, address)
 }
 
 // Disk implements [driver.Storage].
-func (l *life) Disk(context.Context) driver.Disk { return l.disk }
+func (l *life) Disk() driver.Disk { return l.disk }
 
 // What programs see.
 
@@ -487,19 +519,20 @@ func (l *life) Disk(context.Context) driver.Disk { return l.disk }
 var ErrCrashed = errors.New("sim: the host has crashed")
 
 // NewHost adds a host to the simulation that ctx belongs to, and turns it on: it runs main as its program, on a loop, a clock, a network
-// address and a disk of its own. Others reach it by name. The name must be new, and a word without spaces, slashes and colons. What main
+// address and a disk of its own. Others reach it by name. The name must be new, and a word without spaces, slashes and colons that is no IP address. What main
 // returns is told by [Host.Wait]; an error that nobody asks for fails the run when it ends. When the function that was given to [Run] has
 // returned, hosts that are still on are killed.
 //
 // main is a program as it would be given to [asyncio.Run], in a process of its own. It shares no memory with others unless the test has it
-// do so, which it should not: variables outlive a crash. NewHost is for the loop only and does not suspend; it panics if ctx does not come from
+// do so, which it should only to record what [Always] and [AtEnd] look at: variables outlive a crash. NewHost is for the loop only and does not suspend; it panics if ctx does not come from
 // a simulation.
 func NewHost(ctx context.Context, name string, main func(ctx context.Context) error) *Host {
 	w := worldOf(ctx, "NewHost")
+	w.mustNotLook("NewHost")
 	if main == nil {
 		panic(fmt.Errorf("%w: nil main (in sim.NewHost)", asyncio.ErrInvalidArgument))
 	}
-	if name == "" || strings.ContainsAny(name, " \t\n/:'\"") || name == "localhost" {
+	if _, err := netip.ParseAddr(name); err == nil || name == "" || strings.ContainsAny(name, " \t\n/:'\"") || name == "localhost" {
 		panic(fmt.Errorf("%w: %q is no name for a host (in sim.NewHost)", asyncio.ErrInvalidArgument, name))
 	}
 	for _, h := range w.hosts {
@@ -531,28 +564,30 @@ func (h *Host) Addr() netip.Addr { return h.addr }
 // Disk returns its disk.
 func (h *Host) Disk() *Disk { return h.disk }
 
-// IsOn reports whether its program is running.
+// IsOn reports whether its program is running (H5).
 func (h *Host) IsOn() bool { return h.life != nil && !h.life.killed }
 
 func (h *Host) String() string { return h.name }
 
 // powerOff is what Crash does besides ending the life.
 func (h *Host) powerOff() {
-	h.station.powerOff()
+	h.process.powerOff()
 	h.disk.powerFail()
 }
 
 // Crash has the host lose power, at once: its program ends where it is, connections are gone without a word to the other end, and what was
-// not synced to the disk may be lost. A host that is off is left alone. If the program that runs on the
+// not synced to the disk may be lost, also if its program has ended before. If the program that runs on the
 // host calls it, it ends with the step. It panics for main's host.
 func (h *Host) Crash() {
-	if l := h.stop("Crash"); l != nil {
-		h.powerOff()
+	l := h.stop("Crash")
+	h.powerOff()
+	if l != nil {
 		l.kill()
 	}
 }
 
-// SetCrashes has the host crash after each of its steps with the probability p, and be turned on again after back. So its tasks die at any await: with
+// SetCrashes has the host crash after each of its steps with the probability p, which is less than 1, and be turned on again after back, unless
+// somebody has turned it on by then. So its tasks die at any await: with
 // [Exhaustive] at each of them in turn. It is a [Fault]: in the order of production it does not happen, nor after
 // [StopFaults]. It panics for main's host.
 func (h *Host) SetCrashes(p float64, back time.Duration) {
@@ -560,20 +595,21 @@ func (h *Host) SetCrashes(p float64, back time.Duration) {
 	if !(p >= 0 && p < 1) || back < 0 {
 		panic(fmt.Errorf("%w: a probability of %v, and %v until it is on again (in Host.SetCrashes)", asyncio.ErrInvalidArgument, p, back))
 	}
-	h.crashes, h.back = p, back
+	h.crashProbability, h.back = p, back
 }
 
-// Kill kills the program, as SIGKILL does: it ends where it is, but its host goes on. The system closes its connections, and what was written
-// is not lost. Otherwise Kill is as [Host.Crash].
+// Kill kills the program, as SIGKILL does: it ends where it is, but its host keeps its power. The system closes its connections, and what was written
+// is not lost. A host that is off is left alone. Otherwise Kill is as [Host.Crash].
 func (h *Host) Kill() {
 	if l := h.stop("Kill"); l != nil {
-		h.station.kill()
+		h.process.kill()
 		h.disk.unmount()
 		l.kill()
 	}
 }
 
 func (h *Host) stop(caller string) *life {
+	h.w.mustNotLook("Host." + caller)
 	if h.index == 0 {
 		panic(fmt.Errorf("%w: main's host runs the test itself (in Host.%s)", asyncio.ErrInvalidArgument, caller))
 	}
@@ -585,6 +621,7 @@ func (h *Host) stop(caller string) *life {
 
 // Restart turns the host on again: its program begins from the beginning, with the disk as it is. It panics if the host is on.
 func (h *Host) Restart() {
+	h.w.mustNotLook("Host.Restart")
 	if h.life != nil {
 		panic(fmt.Errorf("%w: host %s is on: Crash, Kill or Shutdown it, and Wait, first (in Host.Restart)", asyncio.ErrInvalidArgument, h.name))
 	}
@@ -607,7 +644,7 @@ func (h *Host) Wait(ctx context.Context) error {
 		return fmt.Errorf("%w: a program cannot wait for its own end (in Host.Wait)", asyncio.ErrInvalidArgument)
 	}
 	if h.life != nil {
-		hope := newHope(ctx, nil)
+		hope := newHope(ctx, "", nil)
 		defer hope.done.Cancel()
 		h.ends = append(h.ends, hope)
 		if _, err := hope.done.Await(ctx); err != nil {
@@ -619,7 +656,8 @@ func (h *Host) Wait(ctx context.Context) error {
 }
 
 // SetClockRate makes the host's clock go faster or slower than the world's: at 1.001 it gains a millisecond each second. The default is 1. Timers
-// of its loop, deadlines and [asyncio.EventLoop.Now] follow it. rate must be positive.
+// of its loop, deadlines, [asyncio.EventLoop.Time] and Now follow it; a trace has the world's time. rate must be positive. One that is drawn
+// ([asyncio.Rand]) is not a fault: a failure that needs it says that it needs the seed.
 func (h *Host) SetClockRate(rate float64) {
 	if !(rate > 0) || math.IsInf(rate, 1) {
 		panic(fmt.Errorf("%w: a clock rate of %v (in Host.SetClockRate)", asyncio.ErrInvalidArgument, rate))
@@ -669,10 +707,10 @@ func Fault(ctx context.Context, what string, p float64) bool {
 }
 
 // StopFaults ends all faults: from now on [Fault] reports false, the network is as after [Network.Heal] and its links lose, repeat and reorder nothing, and
-// disks work. Hosts that are off stay off. What must happen in the end, as a check of liveness has it with [Eventually], need only happen
+// disks work. Hosts that are off stay off, but for those that [Host.SetCrashes] will turn on again, and clocks go as they do. What must happen in the end, as a check of liveness has it with [Eventually], need only happen
 // after that. It is for the loop only and does not suspend; it panics if ctx does not come from a simulation.
 func StopFaults(ctx context.Context) {
 	w := worldOf(ctx, "StopFaults")
-	w.calm = true
+	w.calm, w.net.calm = true, true
 	(&Network{w.net}).Heal()
 }

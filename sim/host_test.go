@@ -191,6 +191,109 @@ func TestHost_SetCrashes(t *testing.T) {
 	}
 }
 
+// What SetCrashes is to turn on again is what it has crashed, not what has been turned on and crashed by others since.
+func TestHost_CrashedByOthersStaysOff(t *testing.T) {
+	crashed := 0
+	r := sim.Check(func(ctx context.Context) error {
+		h := sim.NewHost(ctx, "node", func(ctx context.Context) error { return asyncio.Sleep(ctx, time.Hour) })
+		h.SetCrashes(0.5, 10*time.Second)
+		if err := asyncio.Sleep(ctx, time.Second); err != nil {
+			return err
+		}
+		h.SetCrashes(0, 0)
+		if !h.IsOn() {
+			crashed++
+			h.Restart()
+		}
+		h.Crash()
+		if err := asyncio.Sleep(ctx, time.Minute); err != nil {
+			return err
+		}
+		if h.IsOn() {
+			return errors.New("it is on again")
+		}
+		return nil
+	}, sim.Runs(20))
+	if r.Failure != nil {
+		t.Fatal(r.Failure)
+	}
+	if crashed == 0 {
+		t.Error("it has never crashed")
+	}
+}
+
+// A machine can lose power when its program has ended, too.
+func TestHost_CrashAfterTheEnd(t *testing.T) {
+	for how, end := range map[string]func(ctx context.Context, h *sim.Host) error{
+		"returned": func(ctx context.Context, h *sim.Host) error { return h.Wait(ctx) },
+		"killed": func(ctx context.Context, h *sim.Host) error {
+			if err := asyncio.Sleep(ctx, time.Millisecond); err != nil {
+				return err
+			}
+			h.Kill()
+			return nil
+		},
+	} {
+		runs, lost := 0, 0
+		r := sim.Check(func(ctx context.Context) error {
+			h := sim.NewHost(ctx, "node", func(ctx context.Context) error {
+				if err := asyncio.WriteFile(ctx, "a", []byte("hello"), 0o666); err != nil {
+					return err
+				}
+				if how == "returned" {
+					return nil
+				}
+				return asyncio.Sleep(ctx, time.Hour)
+			})
+			if err := end(ctx, h); err != nil {
+				return err
+			}
+			if b, err := h.Disk().ReadFile("a"); err != nil || string(b) != "hello" {
+				return fmt.Errorf("before the crash the file has %q, %w", b, err)
+			}
+			h.Crash()
+			h.Crash() // without power nothing is left to lose
+			runs++
+			if b, err := h.Disk().ReadFile("a"); err != nil || string(b) != "hello" {
+				lost++
+			}
+			return nil
+		}, sim.Runs(50))
+		if r.Failure != nil {
+			t.Fatal(r.Failure)
+		}
+		if lost == 0 || lost == runs {
+			t.Errorf("%s: of %d runs %d have lost what was not synced", how, runs, lost)
+		}
+	}
+}
+
+// Each life of each host has random numbers of its own (W3).
+func TestHost_Rand(t *testing.T) {
+	sim.Run(t, func(ctx context.Context) error {
+		drawn := make(map[uint64]string)
+		var same error
+		draw := func(ctx context.Context) error {
+			n, name := asyncio.Rand(ctx).Uint64(), sim.HostOf(ctx).Name()
+			if before, ok := drawn[n]; ok {
+				same = fmt.Errorf("%s draws what %s has drawn", name, before)
+			}
+			drawn[n] = name
+			return nil
+		}
+		for _, name := range []string{"n", "n1", "n11"} {
+			h := sim.NewHost(ctx, name, draw)
+			for range 12 {
+				if err := h.Wait(ctx); err != nil {
+					return err
+				}
+				h.Restart()
+			}
+		}
+		return same
+	})
+}
+
 func TestHost_Misuse(t *testing.T) {
 	sim.Run(t, func(ctx context.Context) error {
 		idle := func(ctx context.Context) error { return asyncio.Sleep(ctx, time.Hour) }
@@ -229,6 +332,13 @@ func TestHost_Fails(t *testing.T) {
 	}).Failure
 	if f == nil || !errors.Is(f, broken) || !strings.Contains(f.Error(), "host node") {
 		t.Errorf("an error that nobody asks for: %v", f)
+	}
+	f = sim.Check(func(ctx context.Context) error {
+		sim.NewHost(ctx, "node", fails)
+		return sim.Eventually(ctx, time.Second, "answered", func() bool { return false })
+	}).Failure
+	if f == nil || !errors.Is(f, broken) || !strings.Contains(f.Error(), "answered: not within 1s\n") || !strings.Contains(f.Error(), "host node") {
+		t.Errorf("main fails because of an error that nobody asked for: %v", f)
 	}
 	f = sim.Check(func(ctx context.Context) error {
 		if err := sim.NewHost(ctx, "node", fails).Wait(ctx); err != broken {

@@ -125,6 +125,31 @@ func now(ctx context.Context) time.Duration {
 	return l.Time()
 }
 
+// Without faults nothing is lost, so there is nothing to probe for, and a program that waits for ever has a deadlock.
+func TestHost_StopFaultsEndsProbes(t *testing.T) {
+	sim.Run(t, func(ctx context.Context) error {
+		sim.NewHost(ctx, "server", shout)
+		if err := asyncio.Sleep(ctx, time.Millisecond); err != nil {
+			return err
+		}
+		conn, err := asyncio.Dial(ctx, "tcp", "server:7")
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		network := sim.NetworkOf(ctx)
+		network.SetLink(sim.Link{Loss: 1})
+		sim.StopFaults(ctx)
+		if err := asyncio.Sleep(ctx, time.Hour); err != nil {
+			return err
+		}
+		if got := network.Traffic("main", "server"); got.Delivered > 10 {
+			return fmt.Errorf("an idle connection has sent %v", got)
+		}
+		return nil
+	})
+}
+
 // counter keeps a number in a file, and says that it has counted when it has been told to be durable.
 func counter(safe bool, told *int) func(ctx context.Context) error {
 	return func(ctx context.Context) error {
@@ -199,6 +224,28 @@ func TestHost_Disk(t *testing.T) {
 		if len(f.Deviations) != 2 || !strings.Contains(f.Error(), "crash of node") || !strings.Contains(f.Error(), "node: lose: write count.new") {
 			t.Errorf("%v: %v", s, f)
 		}
+	}
+}
+
+// A trace says where the program waits, also in an iterator of the library that was compiled into it.
+func TestTrace_Iterators(t *testing.T) {
+	trace, err := sim.Trace(func(ctx context.Context) error {
+		sim.NewHost(ctx, "server", shout)
+		if err := asyncio.Sleep(ctx, time.Millisecond); err != nil {
+			return err
+		}
+		conn, err := asyncio.Dial(ctx, "tcp", "server:7")
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		return asyncio.Sleep(ctx, time.Second)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(trace, "waits in asyncio.(*StreamReader).ReadLine at hostnet_test.go:") || strings.Contains(trace, "streams.go") {
+		t.Errorf("%s", trace)
 	}
 }
 

@@ -100,7 +100,7 @@ func newLab(t *testing.T, seed uint64) *lab {
 }
 
 // host begins a life of a host.
-func (l *lab) host(name string) *station {
+func (l *lab) host(name string) *process {
 	addr := netip.AddrFrom4([4]byte{10, 0, 0, byte(l.hosts + 1)})
 	if s := l.named(name); s != nil {
 		addr = s.addr
@@ -185,7 +185,7 @@ func (l *lab) try(h driver.Handle, fn func() error) error {
 	}
 }
 
-func (l *lab) listen(s *station, network, address string) driver.Listener {
+func (l *lab) listen(s *process, network, address string) driver.Listener {
 	l.t.Helper()
 	ln, err := s.Listen(network, address)
 	if err != nil {
@@ -194,7 +194,7 @@ func (l *lab) listen(s *station, network, address string) driver.Listener {
 	return ln
 }
 
-func (l *lab) packets(s *station, address string) driver.PacketEndpoint {
+func (l *lab) packets(s *process, address string) driver.PacketEndpoint {
 	l.t.Helper()
 	u, err := s.ListenPacket("udp", address)
 	if err != nil {
@@ -203,7 +203,7 @@ func (l *lab) packets(s *station, address string) driver.PacketEndpoint {
 	return u
 }
 
-func (l *lab) dial(s *station, network, address string) (driver.Connecting, error) {
+func (l *lab) dial(s *process, network, address string) (driver.Connecting, error) {
 	c, err := s.Dial(network, address, nil)
 	if err != nil {
 		return nil, err
@@ -221,7 +221,7 @@ func (l *lab) accept(ln driver.Listener) driver.Endpoint {
 }
 
 // connect returns a connection from a to b.
-func (l *lab) connect(a, b *station) (client, server driver.Endpoint) {
+func (l *lab) connect(a, b *process) (client, server driver.Endpoint) {
 	l.t.Helper()
 	ln := l.listen(b, "tcp", ":0")
 	defer ln.Close()

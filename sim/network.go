@@ -22,7 +22,8 @@ import (
 //	   direction of a connection arrive in the order in which they were sent, and so do the datagrams of a wire but for those that are
 //	   reordered; otherwise what was sent later may arrive earlier.
 //	L3 A fault happens if chance says so, which is asked only where the probability is not zero, and under a name that tells what is lost
-//	   between whom. All else that is drawn (latencies, where segments end) comes from streams, one for each wire and purpose.
+//	   between whom. All else that is drawn (latencies, where segments end) comes from streams, one for each wire and purpose. What a
+//	   packet draws it draws before it is lost, so a loss less does not change how long others take.
 //	L4 A wire that is down (cut, or between two parts of a partition) loses what is under way when it goes down and what is sent while it
 //	   is. A wire that is held keeps what arrives, up to maxHeld, and hands it over in that order when it is released.
 //	L5 The wire from a host to itself is never down, has no faults and a latency that is small. It is not zero: time passes for programs
@@ -39,6 +40,7 @@ type network struct {
 	wires   map[route]*wire
 	link    Link // of wires that have none of their own
 	ids     uint64
+	calm    bool // chance says no from now on
 
 	patience      time.Duration // T6
 	sendBuffer    int           // bytes, of a new connection
@@ -75,7 +77,7 @@ func newNetwork(now func() time.Duration, at func(when time.Duration, fn func())
 }
 
 // attach begins a life of a host: its first, or the next after powerOff or kill. tell passes readiness on to the host's loop (A2).
-func (n *network) attach(name string, addr netip.Addr, tell func(to driver.Notifier, read, write bool)) *station {
+func (n *network) attach(name string, addr netip.Addr, tell func(to driver.Notifier, read, write bool)) *process {
 	s := n.named(name)
 	if s == nil {
 		s = n.newSystem(name, addr)
@@ -87,7 +89,7 @@ func (n *network) attach(name string, addr netip.Addr, tell func(to driver.Notif
 		panic(fmt.Sprintf("sim: host %q is attached twice", name))
 	}
 	s.on = true
-	s.process = &station{sys: s, tell: tell}
+	s.process = &process{sys: s, tell: tell}
 	return s.process
 }
 
@@ -227,10 +229,10 @@ func (w *wire) link() *Link {
 func (w *wire) down() bool { return w.cut || w.apart }
 
 // silent reports whether nothing comes through, for the time being.
-func (w *wire) silent() bool { return w.down() || w.holding || w.link().Loss >= 1 }
+func (w *wire) silent() bool { return w.down() || w.holding || w.link().Loss >= 1 && !w.n.calm }
 
-// named is the stream of a consumer of this wire's.
-func (w *wire) named(consumer string, r **rand.Rand) *rand.Rand {
+// stream is the one of a consumer of this wire's.
+func (w *wire) stream(consumer string, r **rand.Rand) *rand.Rand {
 	if *r == nil {
 		*r = w.n.stream(fmt.Sprintf("%s from %s to %s", consumer, w.from.name, w.to.name))
 	}
@@ -273,7 +275,7 @@ func (w *wire) latency() time.Duration {
 	if l.MaxLatency <= l.MinLatency {
 		return l.MinLatency
 	}
-	return l.MinLatency + time.Duration(w.named("latency", &w.latencies).Int64N(int64(l.MaxLatency-l.MinLatency)+1))
+	return l.MinLatency + time.Duration(w.stream("latency", &w.latencies).Uint64N(uint64(l.MaxLatency-l.MinLatency)+1))
 }
 
 // carry sends c, which arrives after what arrives at last, and returns when it has left.
@@ -283,11 +285,12 @@ func (w *wire) carry(c cargo, last *time.Duration) (left time.Duration) {
 		return w.n.now()
 	}
 	left = w.leave(c.size())
+	arrival := later(left, w.latency())
 	if w.happens("lose", c.noun(), w.link().Loss) {
 		w.traffic.Lost++
 		return left
 	}
-	*last = max(*last, left+w.latency())
+	*last = max(*last, arrival)
 	w.deliver(c, *last)
 	return left
 }
@@ -310,7 +313,7 @@ func (w *wire) carryDatagram(c cargo) {
 		}
 		// It is late, and those that are sent meanwhile overtake it.
 		most := max(4*l.MaxLatency, 4*l.MinLatency, 4*time.Millisecond)
-		late := max(w.lastDatagram, w.n.now()) + 1 + time.Duration(w.named("order", &w.order).Int64N(int64(most)))
+		late := max(w.lastDatagram, w.n.now()) + 1 + time.Duration(w.stream("order", &w.order).Int64N(int64(most)))
 		w.carry(c, &late)
 	}
 }
@@ -423,9 +426,13 @@ func (n *Network) SetLinkBetween(from, to string, l Link) {
 	n.n.doubt()
 }
 
-// Partition divides the hosts: those in different groups cannot reach each other. A host that is in no group reaches all. It
-// takes the place of the partition before; without groups there is none.
+// Partition divides the hosts: those in different groups cannot reach each other. A host that is in no group, as main's usually is, reaches
+// all. It takes the place of the partition before; without groups there is none. One group alone would divide nothing, and panics.
 func (n *Network) Partition(groups ...[]string) {
+	if len(groups) == 1 {
+		panic(fmt.Errorf("%w: one group, of %s, is divided from nobody: name those that it cannot reach in another (in sim.Network.Partition)",
+			asyncio.ErrInvalidArgument, strings.Join(groups[0], ", ")))
+	}
 	part := make(map[*system]int)
 	for i, g := range groups {
 		for _, name := range g {

@@ -171,7 +171,7 @@ func ordeal(t *testing.T, seed uint64) (log string, whole, broken int) {
 	rng := rand.New(rand.NewPCG(seed, 1))
 	l.net.SetLink(Link{MinLatency: ms, MaxLatency: 20 * ms, Loss: 0.05 * float64(rng.IntN(3))})
 	l.net.SetBuffers(1+rng.IntN(20_000), 1+rng.IntN(20_000))
-	hosts := map[string]*station{"a": l.host("a"), "b": l.host("b"), "c": l.host("c")}
+	hosts := map[string]*process{"a": l.host("a"), "b": l.host("b"), "c": l.host("c")}
 	names := []string{"a", "b", "c"}
 	var parties [][2]*party
 	for i := range 1 + rng.IntN(4) {
@@ -241,8 +241,8 @@ func ordeal(t *testing.T, seed uint64) (log string, whole, broken int) {
 			if len(p.got) > peer.sent {
 				t.Errorf("seed %d: %s has read %d bytes of %d", seed, p.name, len(p.got), peer.sent)
 			}
-			dead := p.c.(*tcpConn).st.dead
-			cut := peer.c != nil && peer.c.(*tcpConn).st.dead // its system has closed it, behind what was written until then
+			dead := p.c.(*tcpConn).process.dead
+			cut := peer.c != nil && peer.c.(*tcpConn).process.dead // its system has closed it, behind what was written until then
 			switch {
 			case p.ended && len(p.got) != peer.sent:
 				t.Errorf("seed %d: %s is at the end after %d of %d bytes", seed, p.name, len(p.got), peer.sent)

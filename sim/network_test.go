@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -27,7 +28,7 @@ func TestNetwork_Addresses(t *testing.T) {
 	l.listen(b, "unix", "/run/b")
 	l.packets(b, ":53")
 	for _, c := range []struct {
-		from             *station
+		from             *process
 		network, address string
 		local            net.Addr
 		remote           string // of the connection, or
@@ -667,7 +668,7 @@ func TestNetwork_ToldOnce(t *testing.T) {
 // L4: partitions and what heals them.
 func TestNetwork_Partition(t *testing.T) {
 	l := newLab(t, 1)
-	hosts := map[string]*station{}
+	hosts := map[string]*process{}
 	for _, name := range []string{"a", "b", "c", "d"} {
 		hosts[name] = l.host(name)
 		l.packets(hosts[name], ":1")
@@ -1039,6 +1040,37 @@ func TestNetwork_LoopbackAndIdle(t *testing.T) {
 	}
 }
 
+// L3: what one packet loses does not change how long the others take.
+func TestNetwork_LossDrawsNothing(t *testing.T) {
+	arrivals := func(lost int) map[string]time.Duration {
+		l := newLab(t, 1)
+		a, b := l.host("a"), l.host("b")
+		l.net.SetLink(Link{MinLatency: ms, MaxLatency: 500 * ms, Loss: 0.5})
+		asked := 0
+		l.faulty = func(string) bool { asked++; return asked == lost }
+		from, to := l.packets(a, ":1"), l.packets(b, ":1")
+		at := make(map[string]time.Duration)
+		for i := range 10 {
+			sent := l.clock
+			from.WriteTo(fmt.Append(nil, i), net.UDPAddrFromAddrPort(netipOf(b, 1)))
+			l.settle()
+			p := make([]byte, 10)
+			if n, _, err := to.ReadFrom(p); err == nil {
+				at[string(p[:n])] = l.clock - sent
+			}
+		}
+		return at
+	}
+	all := arrivals(0)
+	for lost := 1; lost <= 10; lost++ {
+		got, want := arrivals(lost), maps.Clone(all)
+		delete(want, fmt.Sprint(lost-1))
+		if !maps.Equal(got, want) {
+			t.Errorf("without the %dth: %v, want %v", lost, got, want)
+		}
+	}
+}
+
 // Mistakes in a test are told with names.
 func TestNetwork_Mistakes(t *testing.T) {
 	l := newLab(t, 1)
@@ -1046,7 +1078,8 @@ func TestNetwork_Mistakes(t *testing.T) {
 	l.host("b")
 	for want, fn := range map[string]func(){
 		`no host "c"; the hosts are a, b (in sim.Network.Cut)`: func() { l.net.Cut("a", "c") },
-		`no host "x"`:              func() { l.net.Partition([]string{"a", "x"}) },
+		`no host "x"`:              func() { l.net.Partition([]string{"a", "x"}, []string{"b"}) },
+		`one group, of a, b, is`:   func() { l.net.Partition([]string{"a", "b"}) },
 		`"b" is in two groups`:     func() { l.net.Partition([]string{"a", "b"}, []string{"b"}) },
 		`"a" and "a" are one host`: func() { l.net.Hold("a", "a") },
 		`1.5 is not a probability`: func() { l.net.SetLink(Link{Loss: 1.5}) },

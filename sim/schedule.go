@@ -150,7 +150,7 @@ func parseSchedule(text string) (*schedule, error) {
 		case "cancel":
 			d.cancel = new(target)
 			_, err = fmt.Sscanf(rest, "%d %q %d", &d.step, &d.cancel.task, &d.cancel.nth)
-			if err == nil && (d.cancel.task == "" || d.cancel.nth < 0) {
+			if err == nil && d.cancel.nth < 0 {
 				err = errors.New("no task is named")
 			}
 			if slices.ContainsFunc(s.devs, func(d deviation) bool { return d.cancel != nil }) {
@@ -159,7 +159,7 @@ func parseSchedule(text string) (*schedule, error) {
 		case "fault":
 			d.fault = new(fault)
 			_, err = fmt.Sscanf(rest, "%d %q %d", &d.step, &d.fault.what, &d.fault.nth)
-			if err == nil && (d.fault.what == "" || d.fault.nth < 1) {
+			if err == nil && d.fault.nth < 1 {
 				err = errors.New("no fault is named")
 			}
 		case "step":

@@ -38,10 +38,10 @@ func newRandomCancel(w *world, steps int) randomCancel {
 }
 
 func (c randomCancel) cancel(w *world) (target, bool) {
-	if w.step != c.at {
+	if w.step != c.at || w.injected || w.closing {
 		return target{}, false
 	}
-	all := w.live[len(w.live)-1]
+	all := w.targets()
 	if len(all) == 0 {
 		return target{}, false
 	}
@@ -202,7 +202,7 @@ func PCT(depth int) Strategy {
 
 // Exhaustive runs every schedule once, those with the fewest deviations from first in, first out first, and none with more than
 // bound; a bound of 0 or less is no bound. So what it finds needs no minimising. How far it got within [Runs] is in [Report.Coverage].
-// With [Cancels] a deviation can also be that a task is cancelled.
+// A [Fault] is a deviation, too, and with [Cancels] that a task is cancelled.
 func Exhaustive(bound int) Strategy {
 	name := fmt.Sprintf("Exhaustive(%d)", max(bound, 0))
 	if bound <= 0 {
@@ -212,7 +212,7 @@ func Exhaustive(bound int) Strategy {
 }
 
 // Tape takes each choice from a byte of the input of a fuzz test: at the i-th place where several callbacks are ready, the
-// one whose number is the byte, modulo how many there are; a byte also decides on each [Fault]. When it is used up the rest runs in order. So go test -fuzz searches
+// one whose number is the byte, modulo how many there are; a byte also decides on each [Fault], and [Cancels] does nothing. When it is used up the rest runs in order. So go test -fuzz searches
 // schedules by the code that they reach.
 //
 //	func FuzzTransfer(f *testing.F) {

@@ -15,7 +15,7 @@ import (
 	"github.com/goasyncio/asyncio/internal/driver"
 )
 
-// A system is the operating system of a host, as far as it is on the network. A station is a process on it.
+// A system is the operating system of a host, as far as it is on the network. A [process] runs on it, one in each life.
 //
 //	E1 The name of a host, and only a whole one, stands for its address. "localhost" and 127.0.0.0/8 are the host itself. There is no IPv6, and ports
 //	   are numbers.
@@ -33,7 +33,7 @@ type system struct {
 	addr     netip.Addr
 	loopback *wire
 	on       bool
-	process  *station // the last one
+	process  *process // the last one
 
 	conns     map[side]*tcpConn
 	flows     map[flow]*tcpConn
@@ -200,15 +200,15 @@ func (s *system) socketInUse(at netip.AddrPort) bool {
 	return slices.ContainsFunc(s.sockets[at.Port()], func(u *udpSocket) bool { return overlap(u.at.Addr(), at.Addr()) })
 }
 
-// A station implements [driver.Network] for the loop of one life of a host.
-type station struct {
+// A process is a life of a host as the system sees it: who has sockets. It implements [driver.Network] for the loop.
+type process struct {
 	sys  *system
 	tell func(to driver.Notifier, read, write bool)
 	dead bool
 }
 
 // powerOff is E5. It may follow kill.
-func (s *station) powerOff() {
+func (s *process) powerOff() {
 	if s.sys.process != s || !s.sys.on {
 		return
 	}
@@ -223,7 +223,7 @@ func (s *station) powerOff() {
 }
 
 // kill is E4. It also is how a loop that closes lets go of what is left (A5).
-func (s *station) kill() {
+func (s *process) kill() {
 	if s.dead {
 		return
 	}
@@ -243,7 +243,7 @@ func (s *station) kill() {
 }
 
 // Dial implements [driver.Network].
-func (s *station) Dial(network, address string, local net.Addr) (driver.Connecting, error) {
+func (s *process) Dial(network, address string, local net.Addr) (driver.Connecting, error) {
 	transport, err := transportOf(network)
 	if err != nil {
 		return nil, err
@@ -272,7 +272,7 @@ func (s *station) Dial(network, address string, local net.Addr) (driver.Connecti
 }
 
 // localFor is the address from which to connect; its port may be zero.
-func (s *station) localFor(transport string, to netip.Addr, local net.Addr) (netip.AddrPort, error) {
+func (s *process) localFor(transport string, to netip.Addr, local net.Addr) (netip.AddrPort, error) {
 	var at netip.AddrPort
 	switch a := local.(type) {
 	case nil:
@@ -303,7 +303,7 @@ func (s *station) localFor(transport string, to netip.Addr, local net.Addr) (net
 }
 
 // Listen implements [driver.Network].
-func (s *station) Listen(network, address string) (driver.Listener, error) {
+func (s *process) Listen(network, address string) (driver.Listener, error) {
 	transport, err := transportOf(network)
 	if err != nil {
 		return nil, err
@@ -311,7 +311,7 @@ func (s *station) Listen(network, address string) (driver.Listener, error) {
 	if s.dead {
 		return nil, net.ErrClosed
 	}
-	l := &listener{attention: attention{st: s}, limit: s.sys.n.backlog, transport: transport}
+	l := &listener{attention: attention{process: s}, limit: s.sys.n.backlog, transport: transport}
 	switch transport {
 	case "unix":
 		switch {
@@ -338,7 +338,7 @@ func (s *station) Listen(network, address string) (driver.Listener, error) {
 }
 
 // ListenPacket implements [driver.Network].
-func (s *station) ListenPacket(network, address string) (driver.PacketEndpoint, error) {
+func (s *process) ListenPacket(network, address string) (driver.PacketEndpoint, error) {
 	transport, err := transportOf(network)
 	if err != nil {
 		return nil, err
@@ -359,7 +359,7 @@ func (s *station) ListenPacket(network, address string) (driver.PacketEndpoint, 
 // attention is who is told of an endpoint (A1-A4). It is the notifier that the host's loop gets: what it is told of may be closed before
 // the loop looks.
 type attention struct {
-	st        *station
+	process   *process
 	to        driver.Notifier
 	wantRead  bool // since ErrAgain
 	wantWrite bool
@@ -375,7 +375,7 @@ func (a *attention) Ready(read, write bool) {
 }
 
 // shut reports whether the program has closed it, or is no more.
-func (a *attention) shut() bool { return a.closed || a.st.dead }
+func (a *attention) shut() bool { return a.closed || a.process.dead }
 
 func (a *attention) againToRead() error  { a.wantRead = true; return driver.ErrAgain }
 func (a *attention) againToWrite() error { a.wantWrite = true; return driver.ErrAgain }
@@ -388,7 +388,7 @@ func (a *attention) wake(read, write bool) {
 	}
 	a.wantRead = a.wantRead && !read
 	a.wantWrite = a.wantWrite && !write
-	a.st.tell(a, read, write)
+	a.process.tell(a, read, write)
 }
 
 func (a *attention) close() {

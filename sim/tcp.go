@@ -196,7 +196,7 @@ func (s *system) requested(p *segment) {
 		return
 	}
 	l.opening++
-	c := l.st.newConn(p.to, f, s.wireTo(p.src.Addr()))
+	c := l.process.newConn(p.to, f, s.wireTo(p.src.Addr()))
 	c.listener, c.peer, c.unix = l, p.from, p.path != ""
 	p.from.peer = c
 	c.keepAlive = !c.unix
@@ -220,11 +220,11 @@ func (s *system) listenerFor(p *segment) *listener {
 	return nil
 }
 
-func (s *station) newConn(id side, f flow, out *wire) *tcpConn {
+func (s *process) newConn(id side, f flow, out *wire) *tcpConn {
 	n := s.sys.n
 	n.ids++
 	c := &tcpConn{
-		attention: attention{st: s}, sys: s.sys, id: n.ids, side: id, flow: f, out: out,
+		attention: attention{process: s}, sys: s.sys, id: n.ids, side: id, flow: f, out: out,
 		local: net.TCPAddrFromAddrPort(f.local), remote: net.TCPAddrFromAddrPort(f.remote),
 		end: 1, sendBuffer: n.sendBuffer, receiveBuffer: n.receiveBuffer, since: n.now(), linger: -1,
 	}
@@ -232,12 +232,12 @@ func (s *station) newConn(id side, f flow, out *wire) *tcpConn {
 	return c
 }
 
-func (s *station) newConnID() side {
+func (s *process) newConnID() side {
 	s.sys.n.ids++
 	return side{conn: s.sys.n.ids}
 }
 
-func (s *station) dialTCP(from, to netip.AddrPort) (driver.Connecting, error) {
+func (s *process) dialTCP(from, to netip.AddrPort) (driver.Connecting, error) {
 	sys := s.sys
 	at, err := sys.bind(from, func(at netip.AddrPort) bool {
 		return sys.portInUse(at) || sys.flows[flow{at, to}] != nil
@@ -254,7 +254,7 @@ func (s *station) dialTCP(from, to netip.AddrPort) (driver.Connecting, error) {
 	return c, nil
 }
 
-func (s *station) dialUnix(path string) (driver.Connecting, error) {
+func (s *process) dialUnix(path string) (driver.Connecting, error) {
 	if s.sys.paths[path] == nil {
 		return nil, os.NewSyscallError("connect", syscall.ENOENT)
 	}
@@ -339,7 +339,7 @@ func (c *tcpConn) segmentSize(available int64) int64 {
 		return min(available, maxLoopbackSegment)
 	}
 	n := min(available, maxSegment)
-	rng := c.out.named("segments", &c.out.sizes)
+	rng := c.out.stream("segments", &c.out.sizes)
 	if n > 1 && rng.IntN(4) == 0 {
 		n = 1 + rng.Int64N(n-1)
 	}
@@ -869,7 +869,7 @@ func (l *listener) Close() error {
 		return nil
 	}
 	l.close()
-	sys := l.st.sys
+	sys := l.process.sys
 	if l.transport == "unix" {
 		delete(sys.paths, l.path)
 	} else {

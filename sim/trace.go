@@ -3,10 +3,12 @@ package sim
 import (
 	"fmt"
 	"hash/fnv"
+	"path"
 	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/goasyncio/asyncio"
@@ -102,11 +104,11 @@ func (t *tracer) find(name string) uint32 {
 
 func (t *tracer) name(e *stepTaken) string { return t.names[e.name] }
 
-// details returns those of e, to be read.
+// details returns those of e, to be read: they may be those of all steps that have none.
 func (t *tracer) details(e *stepTaken) *details { return t.more[e.more] }
 
-// detail returns those of e, to be added to.
-func (t *tracer) detail(e *stepTaken) *details {
+// ownDetails returns those of e, to be added to.
+func (t *tracer) ownDetails(e *stepTaken) *details {
 	if e.more == 0 {
 		e.more = uint32(len(t.more))
 		t.more = append(t.more, new(details))
@@ -135,11 +137,11 @@ func (t *tracer) endStep(w *world) {
 	e := t.last()
 	switch {
 	case task.Cancelled():
-		t.detail(e).after = "ends cancelled"
+		t.ownDetails(e).after = "ends cancelled"
 	case task.Done():
-		t.detail(e).after = "ends"
+		t.ownDetails(e).after = "ends"
 	case w.step >= t.placesFrom || t.details(e).deviates():
-		w.turn.do(func() { t.detail(e).after = waitsAt(task.GetStack()) })
+		w.turn.do(func() { t.ownDetails(e).after = waitsAt(task.GetStack()) })
 	}
 }
 
@@ -148,12 +150,12 @@ func (t *tracer) beginStep(w *world, l *life, i, k, n int) {
 	name := w.readyName(k)
 	e := &stepTaken{at: w.now, name: t.number(name)}
 	if k > 0 {
-		t.detail(e).first = w.readyName(0)
-		w.devs[len(w.devs)-1].recorded = &recorded{n, name, t.detail(e).first}
+		t.ownDetails(e).first = w.readyName(0)
+		w.devs[len(w.devs)-1].recorded = &recorded{n, name, t.ownDetails(e).first}
 	}
 	for d := len(w.devs) - 1; d >= 0 && w.devs[d].step == w.step; d-- {
 		if c := w.devs[d].cancel; c != nil {
-			t.detail(e).cancel = c.task
+			t.ownDetails(e).cancel = c.task
 		}
 	}
 	l.note(0) // by the world's own cancel
@@ -169,7 +171,7 @@ func (t *tracer) beginStep(w *world, l *life, i, k, n int) {
 // fault notes that one has happened.
 func (t *tracer) fault(what string) {
 	if e := t.last(); e != nil {
-		d := t.detail(e)
+		d := t.ownDetails(e)
 		d.faults = append(d.faults, what)
 	}
 }
@@ -274,6 +276,19 @@ func isLibrary(f runtime.Frame) bool {
 	return false
 }
 
+// isInlined reports whether f is a function literal of the library that was compiled into a function of the program, as an iterator is: it has
+// that one's name, and only its file says where it is from.
+func isInlined(f runtime.Frame) bool {
+	dir, root := path.Dir(f.File), libraryDir()
+	return (dir == root || dir == root+"/sim") && !strings.HasSuffix(f.File, "_test.go")
+}
+
+// libraryDir is the directory of the root package, as frames have it.
+var libraryDir = sync.OnceValue(func() string {
+	_, file, _, _ := runtime.Caller(0)
+	return path.Dir(path.Dir(file))
+})
+
 // place is a frame for people: the same on every machine.
 func place(f runtime.Frame) string {
 	return fmt.Sprintf("%s at %s:%d", shortName(f), filepath.Base(f.File), f.Line)
@@ -289,6 +304,9 @@ func waitsAt(frames []runtime.Frame) string {
 	for _, f := range frames {
 		if isLibrary(f) {
 			called = shortName(f)
+			continue
+		}
+		if isInlined(f) {
 			continue
 		}
 		where := fmt.Sprintf("%s:%d", filepath.Base(f.File), f.Line)

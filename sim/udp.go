@@ -95,17 +95,17 @@ func (r *refusal) arrive(s *system) {
 	}
 }
 
-func (s *station) newUDP(at, peer netip.AddrPort) (*udpSocket, error) {
+func (s *process) newUDP(at, peer netip.AddrPort) (*udpSocket, error) {
 	at, err := s.sys.bind(at, s.sys.socketInUse)
 	if err != nil {
 		return nil, err
 	}
-	u := &udpSocket{attention: attention{st: s}, at: at, peer: peer, limit: socketBuffer}
+	u := &udpSocket{attention: attention{process: s}, at: at, peer: peer, limit: socketBuffer}
 	s.sys.sockets[at.Port()] = append(s.sys.sockets[at.Port()], u)
 	return u, nil
 }
 
-func (s *station) dialUDP(from, to netip.AddrPort) (driver.Connecting, error) {
+func (s *process) dialUDP(from, to netip.AddrPort) (driver.Connecting, error) {
 	u, err := s.newUDP(from, to)
 	if err != nil {
 		return nil, err
@@ -186,7 +186,7 @@ func (u *udpSocket) send(call string, p []byte, to netip.AddrPort) (int, error) 
 	case addr.IsUnspecified():
 		addr = localhost
 	}
-	sys := u.st.sys
+	sys := u.process.sys
 	from := u.at.Addr()
 	switch {
 	case from.IsUnspecified():
@@ -252,7 +252,7 @@ func (u *udpSocket) Close() error {
 	}
 	u.close()
 	u.queue = nil
-	sys := u.st.sys
+	sys := u.process.sys
 	sys.sockets[u.at.Port()] = slices.DeleteFunc(sys.sockets[u.at.Port()], func(other *udpSocket) bool { return other == u })
 	if len(sys.sockets[u.at.Port()]) == 0 {
 		delete(sys.sockets, u.at.Port())
@@ -286,4 +286,4 @@ var _ interface {
 	driver.PacketEndpoint
 } = (*udpSocket)(nil)
 
-var _ driver.Network = (*station)(nil)
+var _ driver.Network = (*process)(nil)

@@ -12,7 +12,7 @@ import (
 	"github.com/goasyncio/asyncio/internal/driver"
 )
 
-func netipOf(s *station, port uint16) netip.AddrPort { return netip.AddrPortFrom(s.sys.addr, port) }
+func netipOf(s *process, port uint16) netip.AddrPort { return netip.AddrPortFrom(s.sys.addr, port) }
 
 // received takes all that has come, and says from whom.
 func received(t *testing.T, u driver.PacketEndpoint) (data, from []string) {

@@ -25,8 +25,8 @@ import (
 //	W2 What a run does depends on the program, on the seed (only by what tasks draw, by what a strategy
 //	   draws, and by how long the network and disks take), and on the deviations from first in, first out without faults that the
 //	   strategy decides on. So the seed and the deviations that are recorded make the run again (P2 in schedule.go).
-//	W3 Each consumer of random numbers has a stream of its own, derived from the seed and its name: each task, the
-//	   strategy, the choice of cancels, each fault, each direction between two hosts.
+//	W3 Each consumer of random numbers has a stream of its own, derived from the seed and its name: each task of each
+//	   life of a host, the strategy, the choice of cancels, each fault, each disk, each purpose of each direction between two hosts.
 //	W4 Once something is wrong, the run is over: what main still runs is run in order, unchecked and unrecorded, and other hosts run nothing.
 //	W5 Each life of a host has a loop, on a goroutine of its own, and one of them has the turn: the others are parked in Choose
 //	   or Wait, or have not begun. Who comes to Choose or Wait decides who has the turn next, and hands it over (pass). So
@@ -39,11 +39,12 @@ type world struct {
 	seed     uint64
 	strategy strategy
 	limits   limits
-	cancels  bool // tasks may be cancelled, and live is recorded
+	cancels  bool // live is recorded
 	lists    bool // asked is recorded
 	stopAt   int  // before this step, for a debugger
 
-	supervised bool // debug mode is on, and blocking steps are noticed
+	supervised bool // debug mode is on
+	watched    bool // steps that block are noticed
 
 	clock  atomic.Int64 // the time; read by any goroutine
 	hosts  []*Host      // in the order they were made, main's first
@@ -62,6 +63,8 @@ type world struct {
 	closing   bool          // main has ended
 	calm      bool          // there are no more faults
 	over      bool          // W4
+	ended     bool          // no host is turned on any more
+	looking   bool          // what the test gave to Always or Eventually is called
 
 	able  []*life        // who has something ready, in the order of W6
 	devs  []deviation    // made
@@ -109,13 +112,14 @@ type check struct {
 
 // A hope is what a task waits for that the world will tell it.
 type hope struct {
+	name string // of cond
 	life *life
 	cond func() bool
 	done *asyncio.Future[asyncio.None]
 }
 
-func newHope(ctx context.Context, cond func() bool) *hope {
-	return &hope{life: lifeOf(ctx, ""), cond: cond, done: asyncio.CreateFuture[asyncio.None](ctx)}
+func newHope(ctx context.Context, name string, cond func() bool) *hope {
+	return &hope{name: name, life: lifeOf(ctx, ""), cond: cond, done: asyncio.CreateFuture[asyncio.None](ctx)}
 }
 
 // comeTrue tells the task.
@@ -163,6 +167,14 @@ func (h *eventHeap) Pop() any {
 	h.list[last] = event{}
 	h.list = h.list[:last]
 	return e
+}
+
+// later is d after t, or never.
+func later(t, d time.Duration) time.Duration {
+	if d > driver.Never-t {
+		return driver.Never
+	}
+	return t + d
 }
 
 // at lets fn happen at a time, between two steps.
@@ -215,12 +227,12 @@ func (w *world) pass(from *life) int {
 func (w *world) decide() (*life, int) {
 	if w.made {
 		w.settle()
-		if l := w.turn; l.state != gone && w.fault(l.host.crash, l.host.crashes) {
-			h := l.host
+		if l := w.turn; l.state != gone && w.fault(l.host.crashFault, l.host.crashProbability) {
+			h, lives := l.host, l.host.lives
 			h.powerOff()
 			l.killed = true
-			w.at(w.time()+h.back, func() {
-				if h.life == nil {
+			w.at(later(w.time(), h.back), func() {
+				if h.life == nil && h.lives == lives { // else somebody has turned it on meanwhile
 					h.Restart()
 				}
 			})
@@ -458,15 +470,12 @@ var breakpoint = runtime.Breakpoint
 
 // check looks at what the last step did.
 func (w *world) check() {
-	if w.leaking.Load() {
-		w.leakMu.Lock()
-		err := w.leaks[0]
-		w.leakMu.Unlock()
+	if err := w.leaked(); err != nil {
 		w.fail(err)
 		return
 	}
 	for _, c := range w.checks {
-		if err := c.run(); err != nil {
+		if err := w.run(c); err != nil {
 			w.fail(err)
 			return
 		}
@@ -480,7 +489,7 @@ func (w *world) look() {
 	for _, h := range w.hopes {
 		switch {
 		case h.done.Done() || h.life.state == gone: // given up
-		case h.cond():
+		case w.comesTrue(h):
 			h.comeTrue()
 		default:
 			rest = append(rest, h)
@@ -490,9 +499,20 @@ func (w *world) look() {
 	w.hopes = rest
 }
 
-// run runs the check. One that panics has failed.
-func (c check) run() (err error) {
+// comesTrue calls a hope's condition. If it panics, the run has failed.
+func (w *world) comesTrue(h *hope) (yes bool) {
+	err := w.run(check{h.name, func() error { yes = h.cond(); return nil }})
+	if err != nil {
+		w.fail(err)
+	}
+	return yes
+}
+
+// run runs a check. One that panics has failed.
+func (w *world) run(c check) (err error) {
+	w.looking = true
 	defer func() {
+		w.looking = false
 		if v := recover(); v != nil {
 			err = &violation{c.name, fmt.Errorf("the check panics: %v", v)}
 		}
@@ -501,6 +521,13 @@ func (c check) run() (err error) {
 		return &violation{c.name, err}
 	}
 	return nil
+}
+
+// mustNotLook refuses what a check must not do.
+func (w *world) mustNotLook(caller string) {
+	if w.looking {
+		panic(fmt.Errorf("%w: a check may look, and change nothing: do this in a task (in sim.%s)", asyncio.ErrInvalidArgument, caller))
+	}
 }
 
 // fail ends the run (W4).
@@ -594,6 +621,16 @@ func (w *world) leak(what string) {
 	w.leaking.Store(true)
 }
 
+// leaked returns the first leak, nil if there is none.
+func (w *world) leaked() error {
+	if !w.leaking.Load() {
+		return nil
+	}
+	w.leakMu.Lock()
+	defer w.leakMu.Unlock()
+	return w.leaks[0]
+}
+
 // callers is a sequence of the caller's callers, innermost first.
 func callers(yield func(runtime.Frame) bool) {
 	pcs := make([]uintptr, 64)
@@ -627,7 +664,7 @@ func calledBy(functions ...string) bool {
 func userStack() string {
 	var b strings.Builder
 	for f := range callers {
-		if !isLibrary(f) {
+		if !isLibrary(f) && !isInlined(f) {
 			fmt.Fprintf(&b, "\n\t%s", place(f))
 		}
 	}

@@ -560,11 +560,6 @@ func find(t *testing.T, b broken) {
 	if !slices.ContainsFunc(b.found, func(s string) bool { return strings.Contains(f.Err.Error(), s) }) {
 		t.Errorf("found something else than %q:\n%v", b.found, f)
 	}
-	for _, d := range f.Deviations { // it takes nothing but faults
-		if !strings.Contains(d, "there was a fault") {
-			t.Errorf("it takes an order: %s", d)
-		}
-	}
 	t.Logf("in run %d: %v", f.Run, f)
 }
 
@@ -592,10 +587,10 @@ func TestSimulation_ReadWithoutQuorum(t *testing.T) {
 func TestSimulation_ForgetVote(t *testing.T) {
 	find(t, broken{scenario{
 		config:  func(c *Config) { c.ForgetVote = true },
-		clients: 1, think: 2 * time.Second, lasts: 10 * time.Second, restart: 50 * time.Millisecond,
+		clients: 1, think: 2 * time.Second, lasts: 20 * time.Second, restart: 50 * time.Millisecond,
 		troubles: func(s *simulation) []trouble {
-			s.net.SetLink(sim.Link{MinLatency: 10 * time.Millisecond, MaxLatency: 200 * time.Millisecond})
-			return powerFailures(600 * time.Millisecond)(s)
+			s.net.SetLink(sim.Link{MinLatency: 10 * time.Millisecond, MaxLatency: 300 * time.Millisecond})
+			return powerFailures(time.Second)(s)
 		},
 	}, 300, []string{"one leader in a term"}})
 }

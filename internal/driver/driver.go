@@ -1,7 +1,9 @@
 // Package driver is the seam between an event loop and the world: what time it
 // is, how to wait, how to be woken, and which of several ready callbacks runs
-// next. Two implementations exist: [Real] parks on the machine's clock, [Virtual]
-// owns a clock that jumps. The loop cannot tell them apart.
+// next. [Real] parks on the machine's clock, [Virtual] owns a clock that jumps, and package sim
+// has a third, which also chooses, and whose clock many loops share. The loop knows them by what they
+// implement besides [Driver]: [Chooser], [Executor], [Seeder], [Observer], [Sockets], [Network] and [Storage]
+// are optional.
 //
 // Only the asyncio package, its sim package and the conformance scenarios import this
 // package; a test holds them to it.
@@ -128,8 +130,8 @@ func Derive(seed uint64, consumer string) (uint64, uint64) {
 	return binary.LittleEndian.Uint64(sum), binary.LittleEndian.Uint64(sum[8:])
 }
 
-// Observer is implemented by a driver that wants to be told of every iteration. It is
-// how traces are compared, iteration by iteration, without a callback that is always ready.
+// Observer is implemented by a driver that wants to be told of every iteration: to compare traces, iteration by
+// iteration, without a callback that is always ready, or to let several loops take turns.
 type Observer interface {
 	// BeginIteration is called before the loop waits for or runs anything.
 	BeginIteration()

@@ -317,3 +317,37 @@ func TestReal_Close(t *testing.T) {
 		}
 	}
 }
+
+// What a listener of others accepts goes to the poller if it can.
+func TestReal_AcceptsForThePoller(t *testing.T) {
+	d := NewReal()
+	defer d.Close()
+	nl, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := d.AdoptListener(struct{ net.Listener }{nl})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Notify(new(noted))
+	c, err := net.Dial("tcp", nl.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	accepted, err := l.Accept()
+	for ; err == ErrAgain; accepted, err = l.Accept() {
+		if err := d.Wait(Never); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := accepted.(*portableConn); ok == pollerExists {
+		t.Errorf("accepted a %T", accepted)
+	}
+	accepted.Close()
+	l.Close()
+}

@@ -1,7 +1,6 @@
 package driver
 
 import (
-	"context"
 	"io"
 	"io/fs"
 	"os"
@@ -13,9 +12,8 @@ import (
 // Storage is implemented by a driver whose world has files of its own. Without it files are the operating system's, and what
 // blocks is done by the default executor.
 type Storage interface {
-	// Disk returns the files of who asks, which ctx tells where several share a loop. It is asked once for
-	// each operation that begins and is not on an open file. nil means those of the operating system.
-	Disk(ctx context.Context) Disk
+	// Disk returns the files.
+	Disk() Disk
 }
 
 // A Disk has files in memory. No operation waits: each is made, as a whole, in a step of the loop.
@@ -29,9 +27,8 @@ type Disk interface {
 
 // An Operation is one thing asked of a disk.
 type Operation struct {
-	Verb  string // open, read, write, sync, rename and so on
-	Name  string // of the file
-	Bytes int    // to be read or written
+	Verb string // open, read, write, sync, rename and so on
+	Name string // of the file
 }
 
 func (o Operation) String() string { return o.Verb + " " + o.Name }

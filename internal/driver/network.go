@@ -72,7 +72,8 @@ type Endpoint interface {
 	// sees a reset.
 	Abort() error
 
-	// Detach gives the connection back, as one that goroutines can use. The endpoint is then closed.
+	// Detach gives the connection back, as one that goroutines can use. The endpoint is then closed; if Detach fails it
+	// stays as it was.
 	Detach() (net.Conn, error)
 
 	RemoteAddr() net.Addr

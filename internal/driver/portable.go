@@ -18,6 +18,8 @@ import (
 //	   an error may be told one write late, as with a kernel's send buffer.
 //	Z3 Close and CloseWrite come after what was accepted. Closing the driver gives that lingerLimit and then aborts.
 //	Z4 A goroutine's news are put on a list and told by Wait and Poll.
+//	Z5 What is detached takes with it the read and the writes that are under way: who reads or writes next waits for
+//	   them, and not the loop, which may be closed by then.
 
 // lingerLimit is how long a closed driver waits for what its endpoints had accepted to be sent.
 const lingerLimit = 5 * time.Second
@@ -108,12 +110,13 @@ func (e *portable) post(read, write bool) {
 // portableConn is a connection. in and its kin are the reading goroutine's while reading is set, out the writing one's.
 type portableConn struct {
 	portable
-	c net.Conn
+	c         net.Conn
+	datagrams bool // what is read is one or nothing of it is left; reading nothing is something
 
 	reading, writing     bool
 	brought              bool // unread holds bytes, or a datagram
 	ended                bool // nothing may be written any more
-	detaching            bool
+	detached             bool // Z5
 	in, unread           []byte
 	out, next            []byte // being written, and to be written next
 	readErr, writeErr    error
@@ -122,7 +125,7 @@ type portableConn struct {
 }
 
 func (n *news) adopt(d *Real, c net.Conn) *portableConn {
-	e := &portableConn{c: c}
+	e := &portableConn{c: c, datagrams: sendsDatagrams(c)}
 	e.d = d
 	e.idle.L = &e.mu
 	n.add(e)
@@ -152,10 +155,7 @@ func (e *portableConn) Read(p []byte) (int, error) {
 	case e.reading:
 		return 0, ErrAgain
 	case e.brought:
-		n := copy(p, e.unread)
-		e.unread = e.unread[n:]
-		e.brought = len(e.unread) > 0 && !e.datagrams()
-		return n, nil
+		return e.take(p), nil
 	case e.readErr != nil:
 		return 0, e.readErr
 	}
@@ -163,35 +163,50 @@ func (e *portableConn) Read(p []byte) (int, error) {
 		e.in = make([]byte, portableChunk)
 	}
 	e.reading = true
-	e.d.news.work.Go(e.read)
+	e.d.news.work.Add(1)
+	go e.read()
 	return 0, ErrAgain
+}
+
+// take takes of what was brought.
+func (e *portableConn) take(p []byte) int {
+	n := copy(p, e.unread)
+	e.unread = e.unread[n:]
+	e.brought = len(e.unread) > 0 && !e.datagrams
+	return n
 }
 
 func (e *portableConn) read() {
 	n, err := e.c.Read(e.in)
-	for n == 0 && err == nil && !e.datagrams() {
+	for n == 0 && err == nil && !e.datagrams {
 		n, err = e.c.Read(e.in)
 	}
 	e.mu.Lock()
 	e.reading = false
-	if !(e.detaching && isTimeout(err)) {
-		e.unread, e.readErr = e.in[:n], err
-		e.brought = n > 0 || err == nil
-	}
+	e.unread, e.readErr = e.in[:n], err
+	e.brought = n > 0 || err == nil
+	e.leave(true, false)
+}
+
+// leave is the end of a goroutine's work, which holds the lock.
+func (e *portableConn) leave(read, write bool) {
+	detached := e.detached
 	e.idle.Broadcast()
 	e.mu.Unlock()
-	e.post(true, false)
+	if !detached {
+		e.post(read, write)
+		e.d.news.work.Done()
+	}
 }
 
-// datagrams reports whether reading nothing is something.
-func (e *portableConn) datagrams() bool {
-	_, ok := e.c.(net.PacketConn)
+// sendsDatagrams reports whether what is written to c comes whole or not at all. A [net.UnixConn] has the methods for
+// datagrams also if it is a stream.
+func sendsDatagrams(c net.Conn) bool {
+	if u, ok := c.(*net.UnixConn); ok {
+		return u.LocalAddr().Network() != "unix"
+	}
+	_, ok := c.(net.PacketConn)
 	return ok
-}
-
-func isTimeout(err error) bool {
-	t, ok := err.(net.Error)
-	return ok && t.Timeout()
 }
 
 func (e *portableConn) Write(p []byte) (int, error) {
@@ -204,9 +219,9 @@ func (e *portableConn) Write(p []byte) (int, error) {
 		return 0, e.writeErr
 	case e.ended:
 		return 0, os.NewSyscallError("write", syscall.EPIPE)
-	case len(p) == 0 && !e.datagrams():
+	case len(p) == 0 && !e.datagrams:
 		return 0, nil
-	case e.writing && (e.datagrams() || len(e.next) >= portableChunk):
+	case e.writing && (e.datagrams || len(e.next) >= portableChunk):
 		return 0, ErrAgain
 	}
 	n := min(len(p), portableChunk-len(e.next))
@@ -214,42 +229,49 @@ func (e *portableConn) Write(p []byte) (int, error) {
 	if !e.writing {
 		e.writing = true
 		e.out, e.next = e.next, e.out[:0]
-		e.d.news.work.Go(e.write)
+		e.d.news.work.Add(1)
+		go e.write()
 	}
 	return n, nil
 }
 
 func (e *portableConn) write() {
-	for more := true; more; {
+	for {
 		_, err := e.c.Write(e.out)
 		e.mu.Lock()
 		e.writeErr = err
-		more = err == nil && len(e.next) > 0
-		if more {
-			e.out, e.next = e.next, e.out[:0]
-		} else {
-			e.writing = false
-			if e.endAfter && err == nil {
-				_ = closeWrite(e.c)
-			}
-			if e.closeAfter {
-				e.shutLocked()
-			}
-			e.idle.Broadcast()
+		if err != nil || len(e.next) == 0 {
+			break
 		}
+		e.out, e.next = e.next, e.out[:0]
+		detached := e.detached
 		e.mu.Unlock()
-		e.post(false, true)
+		if !detached {
+			e.post(false, true)
+		}
 	}
+	e.writing = false
+	if e.endAfter && e.writeErr == nil {
+		_ = closeWrite(e.c)
+	}
+	if e.closeAfter {
+		e.shutLocked()
+	}
+	e.leave(false, true)
 }
 
 // CloseWrite is Z3.
 func (e *portableConn) CloseWrite() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	switch {
-	case e.closed:
+	if e.closed {
 		return net.ErrClosed
-	case e.writing:
+	}
+	return e.closeWrite()
+}
+
+func (e *portableConn) closeWrite() error {
+	if e.writing {
 		e.endAfter, e.ended = true, true
 		return nil
 	}
@@ -318,52 +340,99 @@ func (e *portableConn) shut() {
 	_ = e.shutLocked()
 }
 
-// Detach waits for the goroutines: the one that reads is interrupted, the one that writes is not.
+// Detach is Z5.
 func (e *portableConn) Detach() (net.Conn, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.closed {
 		return nil, net.ErrClosed
 	}
-	e.closed, e.detaching, e.to = true, true, nil
-	if e.reading {
-		_ = e.c.SetReadDeadline(time.Unix(1, 0))
-	}
-	for e.reading || e.writing {
-		e.idle.Wait()
-	}
+	e.closed, e.detached, e.to = true, true, nil
 	e.d.news.drop(e)
-	if err := e.c.SetReadDeadline(time.Time{}); err != nil {
-		return nil, err
+	for _, working := range []bool{e.reading, e.writing} {
+		if working {
+			e.d.news.work.Done()
+		}
 	}
-	if e.brought || e.readErr != nil {
-		return &prefixed{Conn: e.c, unread: e.unread, err: e.readErr}, nil
+	if e.reading || e.writing || e.brought || e.readErr != nil || e.writeErr != nil {
+		return &detachedConn{Conn: e.c, e: e}, nil
 	}
 	return e.c, nil
 }
 
-// prefixed is a connection of which a part has been read.
-type prefixed struct {
+// detachedConn is a connection that was detached with something under way, brought, or failed. What is left of that is
+// guarded by the endpoint's mutex.
+type detachedConn struct {
 	net.Conn
-	mu     sync.Mutex
-	unread []byte
-	err    error
+	e      *portableConn
+	closed bool
 }
 
-func (c *prefixed) Read(p []byte) (int, error) {
-	c.mu.Lock()
-	if len(c.unread) > 0 {
-		defer c.mu.Unlock()
-		n := copy(p, c.unread)
-		c.unread = c.unread[n:]
-		return n, nil
+func (c *detachedConn) Read(p []byte) (int, error) {
+	c.e.mu.Lock()
+	for c.e.reading && !c.closed {
+		c.e.idle.Wait()
 	}
-	err := c.err
-	c.mu.Unlock()
+	switch err := c.e.readErr; {
+	case c.closed:
+		c.e.mu.Unlock()
+		return 0, net.ErrClosed
+	case c.e.brought:
+		defer c.e.mu.Unlock()
+		return c.e.take(p), nil
+	case err != nil:
+		c.e.readErr = nil // the next read asks the connection
+		c.e.mu.Unlock()
+		return 0, err
+	}
+	c.e.mu.Unlock()
+	return c.Conn.Read(p)
+}
+
+func (c *detachedConn) Write(p []byte) (int, error) {
+	c.e.mu.Lock()
+	for c.e.writing && !c.closed {
+		c.e.idle.Wait()
+	}
+	err := c.e.writeErr // stays: what was accepted before has not been sent
+	switch {
+	case c.closed:
+		err = net.ErrClosed
+	case err == nil && c.e.ended:
+		err = os.NewSyscallError("write", syscall.EPIPE)
+	}
+	c.e.mu.Unlock()
 	if err != nil {
 		return 0, err
 	}
-	return c.Conn.Read(p)
+	return c.Conn.Write(p)
+}
+
+func (c *detachedConn) CloseWrite() error {
+	c.e.mu.Lock()
+	defer c.e.mu.Unlock()
+	if c.closed {
+		return net.ErrClosed
+	}
+	return c.e.closeWrite()
+}
+
+func (c *detachedConn) CloseRead() error { return c.e.CloseRead() }
+
+// Close comes after what was accepted, and wakes who reads and writes at once.
+func (c *detachedConn) Close() error {
+	c.e.mu.Lock()
+	defer c.e.mu.Unlock()
+	if c.closed {
+		return net.ErrClosed
+	}
+	c.closed = true
+	c.e.idle.Broadcast()
+	if c.e.writing {
+		c.e.closeAfter = true
+		return c.Conn.SetReadDeadline(time.Unix(1, 0))
+	}
+	return c.Conn.Close()
 }
 
 func (e *portableConn) SetOption(o Option, value int) error { return setOption(e.c, o, value) }
@@ -425,7 +494,10 @@ func (e *portableListener) Accept() (Endpoint, error) {
 	case e.accepted != nil:
 		c := e.accepted
 		e.accepted = nil
-		return e.d.news.adopt(e.d, c), nil
+		if end, err := e.d.adopt(c); err == nil {
+			return end, nil
+		}
+		return e.d.news.adopt(e.d, c), nil // the poller needs a descriptor, and there was none
 	case e.err != nil:
 		err := e.err
 		e.err = nil

@@ -156,19 +156,20 @@ func descriptorOf(c syscall.Conn) (int, error) {
 	}
 	var dup int
 	var failed error
-	err = raw.Control(func(fd uintptr) {
-		syscall.ForkLock.RLock()
-		defer syscall.ForkLock.RUnlock()
-		if dup, failed = syscall.Dup(int(fd)); failed == nil {
-			syscall.CloseOnExec(dup)
-		}
-	})
-	if err != nil {
+	if err := raw.Control(func(fd uintptr) { dup, failed = duplicate(int(fd)) }); err != nil {
 		return -1, err
 	}
-	if failed != nil {
-		return -1, os.NewSyscallError("dup", failed)
+	return dup, failed
+}
+
+func duplicate(fd int) (int, error) {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	dup, err := syscall.Dup(fd)
+	if err != nil {
+		return -1, os.NewSyscallError("dup", err)
 	}
+	syscall.CloseOnExec(dup)
 	return dup, nil
 }
 
@@ -365,12 +366,19 @@ func (s *socket) Detach() (net.Conn, error) {
 	if s.fd < 0 {
 		return nil, net.ErrClosed
 	}
-	s.p.unregister(s.fd)
-	s.p.remove(&s.slot)
-	f := os.NewFile(uintptr(s.fd), "")
-	s.fd, s.to = -1, nil
+	fd, err := duplicate(s.fd)
+	if err != nil {
+		return nil, err
+	}
+	f := os.NewFile(uintptr(fd), "")
 	defer f.Close()
-	return net.FileConn(f) // which is a duplicate
+	c, err := net.FileConn(f) // which is another duplicate
+	if err != nil {
+		return nil, err
+	}
+	s.p.unregister(s.fd)
+	s.release()
+	return c, nil
 }
 
 // listenerSocket accepts connections.
@@ -448,6 +456,21 @@ func (s *listenerSocket) Accept() (Endpoint, error) {
 type packetSocket struct {
 	descriptor
 	inet6 bool // IPv4 addresses are to be mapped
+	zone  zone // the last that was seen
+}
+
+// zone is a network interface, by which addresses of the local link differ.
+type zone struct {
+	index uint32
+	name  string
+}
+
+// nameOf is how package net calls the interface. Asking the system for it costs far more than a datagram.
+func (z *zone) nameOf(index uint32) string {
+	if index != z.index {
+		z.index, z.name = index, zoneName(index)
+	}
+	return z.name
 }
 
 func (p *poller) adoptPacketConn(c net.PacketConn) (*packetSocket, error) {
@@ -466,67 +489,100 @@ func (p *poller) adoptPacketConn(c net.PacketConn) (*packetSocket, error) {
 	return s, nil
 }
 
-func (s *packetSocket) receive(p []byte) (int, syscall.Sockaddr, error) {
+// receiving and sending say what comes before and after an attempt.
+func (s *packetSocket) receiving() error {
 	if s.fd < 0 {
-		return 0, nil, net.ErrClosed
+		return net.ErrClosed
 	}
 	if !s.readable {
-		return 0, nil, ErrAgain
+		return ErrAgain
 	}
-	for {
-		n, from, err := syscall.Recvfrom(s.fd, p, 0)
-		switch err {
-		case nil:
-			return n, from, nil
-		case syscall.EAGAIN:
-			s.readable = false
-			return 0, nil, ErrAgain
-		case syscall.EINTR:
-		default:
-			return 0, nil, os.NewSyscallError("recvfrom", err)
-		}
-	}
+	return nil
 }
 
-func (s *packetSocket) send(p []byte, to syscall.Sockaddr) (int, error) {
+func (s *packetSocket) received(errno syscall.Errno) error {
+	if errno == syscall.EAGAIN {
+		s.readable = false
+		return ErrAgain
+	}
+	return os.NewSyscallError("recvfrom", errno)
+}
+
+func (s *packetSocket) sending() error {
 	if s.fd < 0 {
-		return 0, net.ErrClosed
+		return net.ErrClosed
 	}
 	if !s.writable {
-		return 0, ErrAgain
+		return ErrAgain
 	}
-	for {
-		switch err := syscall.Sendto(s.fd, p, 0, to); err {
-		case nil:
-			return len(p), nil
-		case syscall.EAGAIN:
-			s.writable = false
-			return 0, ErrAgain
-		case syscall.EINTR:
-		default:
-			return 0, os.NewSyscallError("sendto", err)
-		}
+	return nil
+}
+
+func (s *packetSocket) sent(errno syscall.Errno) error {
+	if errno == syscall.EAGAIN {
+		s.writable = false
+		return ErrAgain
 	}
+	return os.NewSyscallError("sendto", errno)
+}
+
+// udpAddr is a net.UDPAddr in one piece.
+type udpAddr struct {
+	net.UDPAddr
+	bytes [net.IPv6len]byte
 }
 
 func (s *packetSocket) ReadFrom(p []byte) (int, net.Addr, error) {
-	n, from, err := s.receive(p)
-	if err != nil {
+	if s.network == "udp" {
+		n, from, err := s.ReadFromAddrPort(p)
+		if err != nil {
+			return 0, nil, err
+		}
+		ip := from.Addr()
+		a := &udpAddr{UDPAddr: net.UDPAddr{Port: int(from.Port()), Zone: ip.Zone()}}
+		if ip.Is4() {
+			b := ip.As4()
+			a.IP = a.bytes[:copy(a.bytes[:], b[:])]
+		} else {
+			a.bytes = ip.As16()
+			a.IP = a.bytes[:]
+		}
+		return n, &a.UDPAddr, nil
+	}
+	if err := s.receiving(); err != nil {
 		return 0, nil, err
 	}
-	return n, address(s.network, from), nil
+	for {
+		n, from, err := syscall.Recvfrom(s.fd, p, 0)
+		if err == nil {
+			return n, address(s.network, from), nil
+		}
+		if err != syscall.EINTR {
+			return 0, nil, s.received(err.(syscall.Errno))
+		}
+	}
 }
 
 func (s *packetSocket) ReadFromAddrPort(p []byte) (int, netip.AddrPort, error) {
-	n, from, err := s.receive(p)
-	if err != nil {
+	if s.network != "udp" {
+		n, _, err := s.ReadFrom(p)
+		return n, netip.AddrPort{}, err
+	}
+	if err := s.receiving(); err != nil {
 		return 0, netip.AddrPort{}, err
 	}
-	a, _ := address(s.network, from).(*net.UDPAddr)
-	if a == nil {
-		return n, netip.AddrPort{}, nil
+	for {
+		n, from, zone, errno := receiveFrom(s.fd, p)
+		if errno == 0 {
+			if zone != 0 {
+				from = netip.AddrPortFrom(from.Addr().WithZone(s.zone.nameOf(zone)), from.Port())
+			}
+			return n, from, nil
+		}
+		if errno != syscall.EINTR {
+			return 0, netip.AddrPort{}, s.received(errno)
+		}
 	}
-	return n, a.AddrPort(), nil
 }
 
 func (s *packetSocket) WriteTo(p []byte, to net.Addr) (int, error) {
@@ -534,28 +590,68 @@ func (s *packetSocket) WriteTo(p []byte, to net.Addr) (int, error) {
 	case *net.UDPAddr:
 		return s.WriteToAddrPort(p, a.AddrPort())
 	case *net.UnixAddr:
-		return s.send(p, &syscall.SockaddrUnix{Name: a.Name})
+		if err := s.sending(); err != nil {
+			return 0, err
+		}
+		for {
+			err := syscall.Sendto(s.fd, p, 0, &syscall.SockaddrUnix{Name: a.Name})
+			if err == nil {
+				return len(p), nil
+			}
+			if err != syscall.EINTR {
+				return 0, s.sent(err.(syscall.Errno))
+			}
+		}
 	}
 	return 0, ErrSockets
 }
 
 func (s *packetSocket) WriteToAddrPort(p []byte, to netip.AddrPort) (int, error) {
-	ip := to.Addr()
-	if s.inet6 {
-		sa := &syscall.SockaddrInet6{Port: int(to.Port()), Addr: ip.As16()}
-		if z := ip.Zone(); z != "" {
-			if i, err := net.InterfaceByName(z); err == nil {
-				sa.ZoneId = uint32(i.Index)
-			} else if n, err := strconv.Atoi(z); err == nil {
-				sa.ZoneId = uint32(n)
-			}
-		}
-		return s.send(p, sa)
+	if s.network != "udp" {
+		return 0, ErrSockets
 	}
-	if ip = ip.Unmap(); !ip.Is4() {
+	if err := s.sending(); err != nil {
+		return 0, err
+	}
+	var zone uint32
+	switch ip := to.Addr().Unmap(); {
+	case !ip.IsValid():
+		return 0, &net.AddrError{Err: "missing address", Addr: to.String()}
+	case s.inet6:
+		zone = zoneIndex(ip.Zone())
+	case !ip.Is4():
 		return 0, &net.AddrError{Err: "IPv6 address on an IPv4 socket", Addr: to.String()}
+	default:
+		to = netip.AddrPortFrom(ip, to.Port())
 	}
-	return s.send(p, &syscall.SockaddrInet4{Port: int(to.Port()), Addr: ip.As4()})
+	for {
+		errno := sendTo(s.fd, p, to, s.inet6, zone)
+		if errno == 0 {
+			return len(p), nil
+		}
+		if errno != syscall.EINTR {
+			return 0, s.sent(errno)
+		}
+	}
+}
+
+// zoneIndex is the number of an interface that package net knows by name, or by its number.
+func zoneIndex(name string) uint32 {
+	if name == "" {
+		return 0
+	}
+	if i, err := net.InterfaceByName(name); err == nil {
+		return uint32(i.Index)
+	}
+	n, _ := strconv.Atoi(name)
+	return uint32(n)
+}
+
+func zoneName(index uint32) string {
+	if i, err := net.InterfaceByIndex(int(index)); err == nil {
+		return i.Name
+	}
+	return strconv.Itoa(int(index))
 }
 
 // address is sa as package net has it.
@@ -569,10 +665,7 @@ func address(network string, sa syscall.Sockaddr) net.Addr {
 	case *syscall.SockaddrInet6:
 		ip, port = net.IP(a.Addr[:]), a.Port
 		if a.ZoneId != 0 {
-			zone = strconv.Itoa(int(a.ZoneId))
-			if i, err := net.InterfaceByIndex(int(a.ZoneId)); err == nil {
-				zone = i.Name
-			}
+			zone = zoneName(a.ZoneId)
 		}
 	case *syscall.SockaddrUnix:
 		return &net.UnixAddr{Name: a.Name, Net: network}
