@@ -297,3 +297,38 @@ func TestWaitIdle_AfterEverythingElse(t *testing.T) {
 		return nil
 	}, sim.Runs(50))
 }
+
+// In a long run there are too many schedules to try all with few deviations, so none is tried only to see whether it is one of the fewest.
+func TestExplore_MinimisesLongRuns(t *testing.T) {
+	runs := 0
+	r := sim.Check(func(ctx context.Context) error {
+		runs++
+		broken := 0
+		for range 2 {
+			asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
+				for {
+					if err := asyncio.Sleep(ctx, time.Millisecond); err != nil {
+						return err
+					}
+					if sim.Fault(ctx, "it breaks", 0.001) {
+						broken++
+					}
+				}
+			}))
+		}
+		if err := asyncio.Sleep(ctx, 2*time.Second); err != nil {
+			return err
+		}
+		if broken > 1 {
+			return errors.New("broken twice")
+		}
+		return nil
+	})
+	f := r.Failure
+	if f == nil || len(f.Deviations) != 2 || !strings.Contains(f.Minimal, "without any one of them") {
+		t.Fatalf("%v", f)
+	}
+	if spent := runs - r.Runs; spent > 100 {
+		t.Errorf("%d runs to find out which two of %d deviations it takes", spent, f.Found)
+	}
+}

@@ -551,6 +551,11 @@ func NewHost(ctx context.Context, name string, main func(ctx context.Context) er
 // a simulation.
 func HostOf(ctx context.Context) *Host { return lifeOf(ctx, "HostOf").host }
 
+// CurrentHost returns the host that runs now, of the simulation that ctx belongs to; ctx may be another host's. It is for what is called without a ctx of
+// its own, as a source of random numbers is that takes the place of a package variable. What has one asks [HostOf]. It is for the loop only and does not
+// suspend; it panics if ctx does not come from a simulation.
+func CurrentHost(ctx context.Context) *Host { return worldOf(ctx, "CurrentHost").turn.host }
+
 // Name returns the name of the host.
 func (h *Host) Name() string { return h.name }
 

@@ -570,3 +570,27 @@ func TestHost_Deterministic(t *testing.T) {
 		}
 	}
 }
+
+// Who runs can be asked by code that got its ctx elsewhere.
+func TestCurrentHost(t *testing.T) {
+	sim.Explore(t, func(ctx context.Context) error {
+		outer := ctx
+		for _, name := range []string{"a", "b"} {
+			sim.NewHost(ctx, name, func(ctx context.Context) error {
+				for range 3 {
+					if got := sim.CurrentHost(outer); got != sim.HostOf(ctx) {
+						return fmt.Errorf("%v runs, and is told that it is %v", sim.HostOf(ctx), got)
+					}
+					if err := asyncio.Sleep(ctx, 0); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		}
+		if got := sim.CurrentHost(ctx); got != sim.HostOf(ctx) {
+			return fmt.Errorf("main runs, and is told that it is %v", got)
+		}
+		return asyncio.Sleep(ctx, time.Second)
+	}, sim.Runs(20))
+}

@@ -248,3 +248,59 @@ func TestTrace_Iterators(t *testing.T) {
 		t.Errorf("%s", trace)
 	}
 }
+
+// What was lost is sent again in time also while the program goes on writing: more to send does not put it off.
+func TestHost_LossWhileWriting(t *testing.T) {
+	sim.Run(t, func(ctx context.Context) error {
+		var heard []string
+		sim.NewHost(ctx, "listener", func(ctx context.Context) error {
+			ln, err := asyncio.Listen(ctx, "tcp", ":7")
+			if err != nil {
+				return err
+			}
+			conn, err := ln.AcceptContext(ctx)
+			if err != nil {
+				return err
+			}
+			r, _ := asyncio.NewStreams(conn)
+			for line, err := range r.Lines(ctx) {
+				if err != nil {
+					return err
+				}
+				heard = append(heard, string(line))
+			}
+			return nil
+		})
+		if err := asyncio.Sleep(ctx, time.Millisecond); err != nil {
+			return err
+		}
+		_, w, err := asyncio.OpenConnection(ctx, "listener:7")
+		if err != nil {
+			return err
+		}
+		defer w.Abort()
+		network := sim.NetworkOf(ctx)
+		for i := range 100 { // for ten seconds
+			switch i {
+			case 10:
+				network.Cut("main", "listener")
+			case 20:
+				network.Mend("main", "listener")
+			case 40: // it was sent again after 0.2 s, 0.6 s, 1.4 s
+				if len(heard) < 39 {
+					return fmt.Errorf("two seconds after the cut was mended, %d of 40 lines have arrived", len(heard))
+				}
+			}
+			if _, err := fmt.Fprintf(w.Writer(ctx), "%d\n", i); err != nil {
+				return err
+			}
+			if err := asyncio.Sleep(ctx, 100*time.Millisecond); err != nil {
+				return err
+			}
+		}
+		if len(heard) != 100 || heard[99] != "99\n" {
+			return fmt.Errorf("of 100 lines %d have arrived", len(heard))
+		}
+		return nil
+	})
+}

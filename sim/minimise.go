@@ -17,7 +17,8 @@ import (
 //	M1 The result fails in the same way as what was found (kind).
 //	M2 It is 1-minimal: without any one of its deviations, the rest followed as far as it fits (P4), the run does not fail in that way.
 //	M3 Where the budget allows, all schedules with fewer deviations have been run, and none fails in that way: it is the
-//	   fewest there are for this seed. Failure.Minimal says which of the two it is.
+//	   fewest there are for this seed. Failure.Minimal says which of the two it is. Where it does not even allow all with a single
+//	   deviation, which is so if a run has many steps, that is not begun.
 //	M4 Minimising is deterministic. Its budget counts runs and steps, not time.
 
 // minimiseRuns and minimiseSteps are the budget of M4.
@@ -111,6 +112,9 @@ func (m *minimiser) shrink(devs []deviation) (_ []deviation, minimal bool) {
 func (m *minimiser) fewest(devs []deviation) (_ []deviation, proven bool) {
 	cancels := slices.ContainsFunc(devs, func(d deviation) bool { return d.cancel != nil })
 	faults := slices.ContainsFunc(devs, func(d deviation) bool { return d.fault != nil })
+	if !m.affords(cancels, faults) {
+		return devs, false
+	}
 	var found []deviation
 	all := m.x.enumerate(m.seed, len(devs)-1, cancels, faults, func(o *outcome) bool {
 		m.runs++
@@ -125,6 +129,20 @@ func (m *minimiser) fewest(devs []deviation) (_ []deviation, proven bool) {
 		return found, true // those with fewer have been run before
 	}
 	return devs, all.complete
+}
+
+// affords reports whether the budget is enough to run all schedules with one deviation.
+func (m *minimiser) affords(cancels, faults bool) bool {
+	p := m.x.following(m.seed, nil)
+	p.cancels, p.lists = cancels, faults
+	o := m.x.play(p)
+	m.runs++
+	m.steps += o.w.step
+	n := 0
+	for range o.w.children(&node{}, cancels) {
+		n++
+	}
+	return n <= minimiseRuns-m.runs && n <= (minimiseSteps-m.steps)/max(o.w.step, 1)
 }
 
 // follow makes the run of a schedule (P4).

@@ -28,7 +28,8 @@ import (
 //	T5 Connecting takes a round trip. A request is sent again after 1 s, 2 s, 4 s and so on, 6 times; after 127 s it fails with ETIMEDOUT.
 //	   One that is refused fails at once; one for which the listener has no room is dropped. The answer is sent again 5 times.
 //	T6 What is not acknowledged is sent again after 200 ms and the round trip that was measured, doubled each time, up to 120 s: at first a
-//	   single segment, the rest when something is acknowledged. The time begins when it has left. After network.patience without
+//	   single segment, the rest when something is acknowledged. The time begins when it has left, or something before it was acknowledged; what is
+//	   sent behind it changes nothing. After network.patience without
 //	   progress the connection fails with ETIMEDOUT.
 //	T7 To close ends the stream behind what was written, which is still delivered. But with something unread, or on Abort, or without lingering, it is reset, which drops
 //	   what is not delivered; so is one that was closed and to which something comes. A segment of which a system knows nothing is
@@ -305,7 +306,9 @@ func (c *tcpConn) transmit() {
 		if idle {
 			c.since = c.now()
 		}
-		c.setTimer()
+		if before == c.una {
+			c.setTimer()
+		}
 	}
 	if c.stuck() {
 		c.watch()

@@ -122,7 +122,7 @@ func together(ctx context.Context, client func(ctx context.Context) *Client, n, 
 			tg.CreateTask(func(ctx context.Context) error {
 				c := client(ctx)
 				defer c.Close()
-				return h.work(ctx, c, number+1, asks)
+				return h.work(ctx, c, number+1, 2, 0, func(asked int) bool { return asked < asks })
 			}, asyncio.Name(fmt.Sprintf("client %d", number+1)))
 		}
 		return faults(ctx, h)

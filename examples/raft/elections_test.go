@@ -21,18 +21,30 @@ import (
 // seedElections has raft draw its election time-outs from asyncio.Rand until restore is called: it draws them from crypto/rand.Reader (lockedRand
 // in raft.go) and has no other way in. Each draw is that of the task which then runs, so a node's do not depend on what other
 // nodes do. It is called at the beginning of a run, in the run. crypto/rand.Reader is the whole program's: one such run at a time.
-func seedElections(ctx context.Context) (restore func()) {
+func seedElections(ctx context.Context) (e *elections, restore func()) {
 	system := rand.Reader
-	rand.Reader = loopRandom{ctx}
-	return func() { rand.Reader = system }
+	e = &elections{ctx: ctx, hosts: make(map[*sim.Host]context.Context)}
+	rand.Reader = e
+	return e, func() { rand.Reader = system }
 }
 
-type loopRandom struct{ ctx context.Context }
+// elections is a source of random bytes.
+type elections struct {
+	ctx   context.Context
+	hosts map[*sim.Host]context.Context // of the programs that run on them
+}
 
-func (r loopRandom) Read(p []byte) (int, error) {
+// join says that the caller's program, which runs on a host of its own, draws too.
+func (e *elections) join(ctx context.Context) { e.hosts[sim.HostOf(ctx)] = ctx }
+
+func (e *elections) Read(p []byte) (int, error) {
+	ctx, ok := e.hosts[sim.CurrentHost(e.ctx)]
+	if !ok {
+		ctx = e.ctx
+	}
 	for i := 0; i < len(p); i += 8 {
 		var word [8]byte
-		binary.LittleEndian.PutUint64(word[:], asyncio.Rand(r.ctx).Uint64())
+		binary.LittleEndian.PutUint64(word[:], asyncio.Rand(ctx).Uint64())
 		copy(p[i:], word[:])
 	}
 	return len(p), nil
@@ -46,7 +58,8 @@ func transcript(t *testing.T, seed uint64) []byte {
 	events := &raft.DefaultLogger{Logger: log.New(&said, "", 0)}
 	events.EnableDebug()
 	sim.Run(t, func(ctx context.Context) error {
-		defer seedElections(ctx)()
+		_, restore := seedElections(ctx)
+		defer restore()
 		r := asyncio.Rand(ctx)
 		initial := emptyCluster(1)
 		var nodes []*raft.RawNode

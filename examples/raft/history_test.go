@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/anishathalye/porcupine"
 
@@ -65,6 +66,12 @@ func (h *history) ask(ctx context.Context, c *Client, number int, q request) (re
 	return p, nil
 }
 
+// unanswered records what is asked for without waiting for an answer.
+func (h *history) unanswered(number int, q request) {
+	h.events++
+	h.ops = append(h.ops, &operation{client: number, request: q, call: h.events})
+}
+
 func askClient(ctx context.Context, c *Client, q request) (reply, error) {
 	switch q.op {
 	case "put":
@@ -94,17 +101,23 @@ func (h *history) wait(ctx context.Context, n int) error {
 	return nil
 }
 
-// work has a client ask for n things, of few keys. Every value is written once, so that a read tells which write it saw.
-func (h *history) work(ctx context.Context, c *Client, number, n int) error {
+// work has a client ask for things of few keys, as long as more says so, which is told how many there were. It thinks for up to so long before half
+// of them, and changes something in so many of four. Every value is written once, so that a read tells which write it saw.
+func (h *history) work(ctx context.Context, c *Client, number, changes int, think time.Duration, more func(asked int) bool) error {
 	r := asyncio.Rand(ctx)
 	seen := make(map[string]string) // what this client last knew of a key
-	for i := range n {
+	for i := 0; more(i); i++ {
+		if pause := time.Duration(r.Int64N(2*int64(think)+1)) - think; pause > 0 {
+			if err := asyncio.Sleep(ctx, pause); err != nil {
+				return err
+			}
+		}
 		q := request{op: "get", key: string(rune('a' + r.IntN(3)))}
-		switch r.IntN(4) {
-		case 0:
+		if r.IntN(4) < changes {
 			q.op = "put"
-		case 1:
-			q.op, q.old = "cas", seen[q.key]
+			if r.IntN(2) == 0 {
+				q.op, q.old = "cas", seen[q.key]
+			}
 		}
 		if q.op != "get" {
 			q.value = fmt.Sprintf("%d.%d", number, i)

@@ -47,25 +47,69 @@ func (n *node) dropped(m *pb.Message) {
 	n.wake.Set()
 }
 
+// A link is the connection on which a node sends to a peer. TCP sends again what was lost, but ever less often the longer it has to, so after a network
+// that was down for a minute is back it may take another one. So a link is not trusted for that long:
+//
+//	P1 Who receives says so with a byte, at once and then once in ackTicks at most.
+//	P2 Who has been sending for lostTicks, without pauses longer than ackTicks, and was told nothing, gives the link up and makes another.
+//	   Time that a single message took counts as being told: it went into buffers that somebody empties.
+type link struct {
+	w     *asyncio.StreamWriter
+	wrote int  // the tick at which something was last sent,
+	heard int  // and that as of which P2 counts
+	over  bool // the peer has closed it
+}
+
+const (
+	ackTicks  = electionTicks / 2
+	lostTicks = 2 * electionTicks
+)
+
+// lost is P2.
+func (l *link) lost(tick int) bool {
+	return l.over || tick-l.wrote <= ackTicks && tick-l.heard > lostTicks
+}
+
+// hear is the task that hears what the peer says on the link.
+func (n *node) hear(ctx context.Context, l *link, r *asyncio.StreamReader) error {
+	for {
+		said, err := r.Read(ctx, maxQueue)
+		if err != nil && stopped(ctx, err) {
+			return err
+		}
+		if err != nil || len(said) == 0 {
+			l.over = true
+			return nil
+		}
+		l.heard = n.ticks
+	}
+}
+
 // sendTo is the task that sends to p. It connects when there is something to send.
 func (n *node) sendTo(ctx context.Context, p *peer) error {
-	var w *asyncio.StreamWriter
-	defer func() {
-		if w != nil {
-			w.Abort()
+	var l *link
+	drop := func() {
+		if l != nil {
+			l.w.Abort()
+			l = nil
 		}
-	}()
+	}
+	defer drop()
 	pause := n.Tick
 	for {
 		m, err := p.queue.Get(ctx)
 		if err != nil {
 			return err
 		}
-		if w == nil {
-			w, err = n.connect(ctx, p)
+		if l != nil && l.lost(n.ticks) {
+			n.Logger.Infof("%x does not reach %x any more on its connection, and makes another", n.ID, p.ID)
+			drop()
+		}
+		if l == nil {
+			l, err = n.connect(ctx, p)
 		}
 		if err == nil {
-			err = n.write(ctx, w, m)
+			err = n.write(ctx, l, m)
 		}
 		if err == nil {
 			pause = n.Tick
@@ -75,10 +119,7 @@ func (n *node) sendTo(ctx context.Context, p *peer) error {
 			return err
 		}
 		n.Logger.Infof("%x cannot send to %x: %v", n.ID, p.ID, err)
-		if w != nil {
-			w.Abort()
-			w = nil
-		}
+		drop()
 		n.dropped(m)
 		if err := asyncio.Sleep(ctx, jitter(ctx, pause)); err != nil {
 			return err
@@ -102,19 +143,28 @@ func stopped(ctx context.Context, err error) bool {
 	return errors.Is(err, asyncio.ErrCancelled) || ctx.Err() != nil
 }
 
-func (n *node) connect(ctx context.Context, p *peer) (w *asyncio.StreamWriter, err error) {
-	err = asyncio.Timeout(ctx, electionTicks*n.Tick, func(ctx context.Context, _ *asyncio.TimeoutScope) error {
-		if _, w, err = asyncio.OpenConnection(ctx, p.Address); err != nil {
-			return err
+func (n *node) connect(ctx context.Context, p *peer) (*link, error) {
+	var r *asyncio.StreamReader
+	var w *asyncio.StreamWriter
+	err := asyncio.Timeout(ctx, electionTicks*n.Tick, func(ctx context.Context, _ *asyncio.TimeoutScope) (err error) {
+		if r, w, err = asyncio.OpenConnection(ctx, p.Address); err == nil {
+			_, err = fmt.Fprintf(w.Writer(ctx), "peer %d %d\n", n.ID, p.ID)
 		}
-		_, err = fmt.Fprintf(w.Writer(ctx), "peer %d %d\n", n.ID, p.ID)
 		return err
 	})
-	return w, err
+	if err != nil {
+		if w != nil {
+			w.Abort()
+		}
+		return nil, err
+	}
+	l := &link{w: w, wrote: n.ticks, heard: n.ticks}
+	asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error { return n.hear(ctx, l, r) }), asyncio.Name(fmt.Sprintf("hear from %d", p.ID)))
+	return l, nil
 }
 
 // write sends m: its length in four bytes, and m.
-func (n *node) write(ctx context.Context, w *asyncio.StreamWriter, m *pb.Message) error {
+func (n *node) write(ctx context.Context, l *link, m *pb.Message) error {
 	frame, err := proto.MarshalOptions{}.MarshalAppend(make([]byte, 4), m)
 	if err != nil {
 		return err
@@ -123,10 +173,18 @@ func (n *node) write(ctx context.Context, w *asyncio.StreamWriter, m *pb.Message
 		return fmt.Errorf("a message of %d bytes, the limit is %d", len(frame)-4, maxFrame)
 	}
 	binary.BigEndian.PutUint32(frame, uint32(len(frame)-4))
+	began := n.ticks
+	if began-l.wrote > ackTicks {
+		l.heard = began
+	}
 	err = asyncio.Timeout(ctx, 5*electionTicks*n.Tick, func(ctx context.Context, _ *asyncio.TimeoutScope) error {
-		_, err := w.Write(ctx, frame)
+		_, err := l.w.Write(ctx, frame)
 		return err
 	})
+	l.wrote = n.ticks
+	if l.wrote-began > ackTicks {
+		l.heard = l.wrote
+	}
 	if err == nil && m.GetType() == pb.MsgSnap {
 		n.raft.ReportSnapshot(m.GetTo(), raft.SnapshotFinish)
 		n.wake.Set()
@@ -196,6 +254,7 @@ func (n *node) receive(ctx context.Context, hello string, r *asyncio.StreamReade
 		p.from.Abort() // the peer has given that one up
 	}
 	p.from = w
+	told := n.ticks - ackTicks
 	for {
 		head, err := r.ReadExactly(ctx, 4)
 		if err != nil {
@@ -220,6 +279,12 @@ func (n *node) receive(ctx context.Context, hello string, r *asyncio.StreamReade
 			return err
 		}
 		n.wake.Set()
+		if n.ticks-told >= ackTicks { // P1
+			told = n.ticks
+			if _, err := w.Write(ctx, []byte{'.'}); err != nil {
+				return err
+			}
+		}
 	}
 }
 
