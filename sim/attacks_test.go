@@ -88,7 +88,7 @@ func TestAttack_HostsAfterTheEnd(t *testing.T) {
 			var hosts []*sim.Host
 			revive := func() {
 				for _, h := range hosts {
-					if !h.IsOn() {
+					if !h.IsRunning() {
 						func() {
 							defer func() { _ = recover() }() // it is just ending
 							h.Restart()
@@ -225,7 +225,7 @@ func TestAttack_ComesBackOnce(t *testing.T) {
 		if err := asyncio.Sleep(ctx, time.Minute); err != nil {
 			return err
 		}
-		if h.IsOn() {
+		if h.IsRunning() {
 			return errors.New("the host is on again, which nobody has asked for")
 		}
 		h.Restart()
@@ -233,7 +233,7 @@ func TestAttack_ComesBackOnce(t *testing.T) {
 		if err := asyncio.Sleep(ctx, time.Minute); err != nil {
 			return err
 		}
-		if errors.Is(h.Wait(ctx), sim.ErrCrashed) && h.IsOn() {
+		if errors.Is(h.Wait(ctx), sim.ErrCrashed) && h.IsRunning() {
 			return errors.New("the host is on again before the end of time")
 		}
 		return nil
@@ -260,7 +260,7 @@ func TestAttack_Extremes(t *testing.T) {
 			if err := asyncio.Sleep(ctx, time.Hour); err != nil {
 				return err
 			}
-			if on := h.IsOn(); on != (rate < 1) {
+			if on := h.IsRunning(); on != (rate < 1) {
 				return fmt.Errorf("rate %v: on %v", rate, on)
 			}
 			h.SetClockRate(1)

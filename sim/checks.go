@@ -62,3 +62,11 @@ func Advance(ctx context.Context, d time.Duration) error {
 	}
 	return WaitIdle(ctx)
 }
+
+// Note adds a line to the trace of a run, behind the step that is under way, for who reads it: "the lease is mine until 3s". Lines are shown however long ago they were
+// noted. Where no trace is made it does nothing. It is for the loop only and does not suspend; it panics if ctx does not come from a simulation.
+func Note(ctx context.Context, format string, args ...any) {
+	if w := worldOf(ctx, "Note"); w.tracer != nil {
+		w.note(HostOf(ctx).prefix + fmt.Sprintf(format, args...))
+	}
+}

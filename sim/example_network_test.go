@@ -148,7 +148,7 @@ func TestNetwork_HostsCrash(t *testing.T) {
 			{"crash for good", h.Crash, syscall.ETIMEDOUT},
 			{"kill", h.Kill, syscall.EPIPE},
 		} {
-			if !h.IsOn() {
+			if !h.IsRunning() {
 				h.Restart()
 			}
 			c, err := open()

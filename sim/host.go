@@ -54,6 +54,9 @@ type Host struct {
 	crashFault       string
 	crashProbability float64       // after each step
 	back             time.Duration // how long it is off then
+	pauseFault       string
+	pauseProbability float64 // after each step
+	longestPause     time.Duration
 }
 
 // A life is H1, and the driver of its loop.
@@ -76,8 +79,9 @@ type life struct {
 	buried  chan struct{}
 	held    int // of w.held, guarded by w.mu
 
-	disk  driver.Disk // as it is mounted
-	clock atomic.Pointer[clock]
+	paused time.Duration // until when it runs nothing, on the world's clock
+	disk   driver.Disk   // as it is mounted
+	clock  atomic.Pointer[clock]
 
 	causes  []int // for each callback that is ready: the step that made it so, 0 if it was none. If there is a tracer.
 	outside bool  // what becomes ready now is not the last step's doing
@@ -156,7 +160,7 @@ func worldOf(ctx context.Context, caller string) *world { return lifeOf(ctx, cal
 // newHost makes a host that is off.
 func (w *world) newHost(name string) *Host {
 	i := len(w.hosts)
-	h := &Host{w: w, name: name, index: i, rate: 1, crashFault: "crash of " + name, addr: netip.AddrFrom4([4]byte{10, 0, byte((i + 1) >> 8), byte(i + 1)})}
+	h := &Host{w: w, name: name, index: i, rate: 1, crashFault: "crash of " + name, pauseFault: "pause of " + name, addr: netip.AddrFrom4([4]byte{10, 0, byte((i + 1) >> 8), byte(i + 1)})}
 	if i > 0 {
 		h.prefix = name + "/"
 	}
@@ -188,6 +192,7 @@ func (h *Host) begin(program func(ctx context.Context) error) *life {
 		panic(err) // it was made by newLoop
 	}
 	l.program = asyncio.CreateTask(loop.Context(), asyncio.Do(program), asyncio.Name("main"))
+	h.w.note(h.name + " is turned on")
 	go l.live()
 	return l
 }
@@ -279,6 +284,20 @@ func (l *life) kill() {
 	l.buried = make(chan struct{})
 	l.baton <- die
 	<-l.buried
+}
+
+// isPaused reports whether it runs nothing for the time being.
+func (l *life) isPaused() bool { return l.paused > l.w.time() }
+
+// next is when it can go on at the earliest, as things are.
+func (l *life) next() time.Duration {
+	switch {
+	case l.state == waiting && !l.pending.Load():
+		return max(l.until, l.paused)
+	case l.isPaused():
+		return l.paused
+	}
+	return driver.Never
 }
 
 // do acts on the loop while its life is parked, or on its own.
@@ -565,8 +584,8 @@ func (h *Host) Addr() netip.Addr { return h.addr }
 // Disk returns its disk.
 func (h *Host) Disk() *Disk { return h.disk }
 
-// IsOn reports whether its program is running (H5).
-func (h *Host) IsOn() bool { return h.life != nil && !h.life.killed }
+// IsRunning reports whether its program is running (H5).
+func (h *Host) IsRunning() bool { return h.life != nil && !h.life.killed }
 
 func (h *Host) String() string { return h.name }
 
@@ -581,6 +600,7 @@ func (h *Host) powerOff() {
 // host calls it, it ends with the step. It panics for main's host.
 func (h *Host) Crash() {
 	l := h.stop("Crash")
+	h.w.note(h.name + " loses power")
 	h.powerOff()
 	if l != nil {
 		l.kill()
@@ -603,6 +623,9 @@ func (h *Host) SetCrashes(p float64, back time.Duration) {
 // is not lost. A host that is off is left alone. Otherwise Kill is as [Host.Crash].
 func (h *Host) Kill() {
 	if l := h.stop("Kill"); l != nil {
+		if !h.w.ended {
+			h.w.note(h.name + " is killed")
+		}
 		h.process.kill()
 		h.disk.unmount()
 		l.kill()
@@ -614,10 +637,36 @@ func (h *Host) stop(caller string) *life {
 	if h.index == 0 {
 		panic(fmt.Errorf("%w: main's host runs the test itself (in Host.%s)", asyncio.ErrInvalidArgument, caller))
 	}
-	if !h.IsOn() {
+	if !h.IsRunning() {
 		return nil
 	}
 	return h.life
+}
+
+// Pause has the host's program run nothing for d, as a long collection of garbage does, or a machine that has too much else to do. Its clock goes on, the system
+// below goes on receiving, and timers that come due meanwhile are late. A longer pause takes the place of a shorter one. A program that is
+// not running is left alone. It panics for main's host.
+func (h *Host) Pause(d time.Duration) {
+	if l := h.stop("Pause"); l != nil && d > 0 {
+		h.w.note(fmt.Sprintf("%s pauses for %v", h.name, d))
+		l.paused = max(l.paused, later(h.w.time(), d))
+	}
+}
+
+// SetPauses has the host pause after each of its steps with the probability p, for a time up to most. It is a [Fault] as [Host.SetCrashes]
+// is. It panics for main's host.
+func (h *Host) SetPauses(p float64, most time.Duration) {
+	h.stop("SetPauses")
+	if !(p >= 0 && p < 1) || p > 0 && most <= 0 {
+		panic(fmt.Errorf("%w: a probability of %v, and pauses up to %v (in Host.SetPauses)", asyncio.ErrInvalidArgument, p, most))
+	}
+	h.pauseProbability, h.longestPause = p, most
+}
+
+// drawPause returns how long the pause is that has just been decided on. Each has a stream of its own, so that one less changes no other.
+func (h *Host) drawPause() time.Duration {
+	rng := h.w.stream(fmt.Sprintf("%s, number %d", h.pauseFault, h.w.times[h.pauseFault]))
+	return 1 + time.Duration(rng.Int64N(int64(h.longestPause)))
 }
 
 // Restart turns the host on again: its program begins from the beginning, with the disk as it is. It panics if the host is on. When the run

@@ -78,8 +78,8 @@ func TestHost_CrashAtEveryAwait(t *testing.T) {
 					}
 				}
 				h.Crash()
-				if h.IsOn() || !errors.Is(h.Wait(ctx), sim.ErrCrashed) {
-					return fmt.Errorf("on %v, ended with %v", h.IsOn(), h.Wait(ctx))
+				if h.IsRunning() || !errors.Is(h.Wait(ctx), sim.ErrCrashed) {
+					return fmt.Errorf("on %v, ended with %v", h.IsRunning(), h.Wait(ctx))
 				}
 				want := []string{}
 				if after > 2 {
@@ -167,13 +167,13 @@ func TestHost_SetCrashes(t *testing.T) {
 		err := h.Wait(ctx)
 		if errors.Is(err, sim.ErrCrashed) {
 			crashed = steps
-			if h.IsOn() {
+			if h.IsRunning() {
 				return errors.New("it has crashed and is on")
 			}
 			if err := asyncio.Sleep(ctx, time.Minute); err != nil {
 				return err
 			}
-			if !h.IsOn() {
+			if !h.IsRunning() {
 				return errors.New("it has not come back")
 			}
 			err = h.Wait(ctx)
@@ -201,7 +201,7 @@ func TestHost_CrashedByOthersStaysOff(t *testing.T) {
 			return err
 		}
 		h.SetCrashes(0, 0)
-		if !h.IsOn() {
+		if !h.IsRunning() {
 			crashed++
 			h.Restart()
 		}
@@ -209,7 +209,7 @@ func TestHost_CrashedByOthersStaysOff(t *testing.T) {
 		if err := asyncio.Sleep(ctx, time.Minute); err != nil {
 			return err
 		}
-		if h.IsOn() {
+		if h.IsRunning() {
 			return errors.New("it is on again")
 		}
 		return nil
@@ -550,7 +550,7 @@ func TestHost_Deterministic(t *testing.T) {
 			}
 			for _, h := range hosts {
 				switch {
-				case !h.IsOn():
+				case !h.IsRunning():
 					h.Restart()
 				case sim.Fault(ctx, "crash of "+h.Name(), 0.2):
 					h.Crash()

@@ -203,7 +203,7 @@ func TestHost_Disk(t *testing.T) {
 				if err := asyncio.Sleep(ctx, time.Second); err != nil {
 					return err
 				}
-				if !h.IsOn() {
+				if !h.IsRunning() {
 					if err := h.Wait(ctx); !errors.Is(err, sim.ErrCrashed) {
 						return err
 					}

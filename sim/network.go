@@ -35,6 +35,7 @@ type network struct {
 	at     func(when time.Duration, fn func()) // in the order of the calls, where times are equal
 	stream func(consumer string) *rand.Rand    // a stream for each consumer
 	chance func(fault string, p float64) bool  // p > 0
+	note   func(text string)                   // nil, or told what a test does to the network
 
 	systems []*system // in the order in which they were first attached
 	wires   map[route]*wire
@@ -157,6 +158,13 @@ func (n *network) each(fn func(*wire)) {
 				fn(n.wires[route{from, to}])
 			}
 		}
+	}
+}
+
+// say tells the trace of a run what a test has done.
+func (n *network) say(format string, args ...any) {
+	if n.note != nil {
+		n.note(fmt.Sprintf(format, args...))
 	}
 }
 
@@ -443,6 +451,7 @@ func (n *Network) Partition(groups ...[]string) {
 			part[s] = i
 		}
 	}
+	n.n.say("the network: partition %v", groups)
 	n.n.each(func(w *wire) {
 		i, one := part[w.from]
 		j, two := part[w.to]
@@ -451,10 +460,23 @@ func (n *Network) Partition(groups ...[]string) {
 	n.n.doubt()
 }
 
+// Isolate cuts a host off from all others, in both directions. It is [Network.Cut] for each of them.
+func (n *Network) Isolate(host string) {
+	s := n.n.must(host, "Isolate")
+	n.n.each(func(w *wire) {
+		if w.from == s || w.to == s {
+			w.change(func() { w.cut = true })
+		}
+	})
+	n.n.say("the network: %s is isolated", host)
+	n.n.doubt()
+}
+
 // Cut has everything be lost that one host sends to another. The other direction stays as it is: where acknowledgments are lost, data arrives
 // and its sender does not know.
 func (n *Network) Cut(from, to string) {
 	w := n.n.between(from, to, "Cut")
+	n.n.say("the network: cut from %s to %s", from, to)
 	w.change(func() { w.cut = true })
 	n.n.doubt()
 }
@@ -462,6 +484,7 @@ func (n *Network) Cut(from, to string) {
 // Mend takes back [Network.Cut]. It does not end a partition.
 func (n *Network) Mend(from, to string) {
 	w := n.n.between(from, to, "Mend")
+	n.n.say("the network: mend from %s to %s", from, to)
 	w.change(func() { w.cut = false })
 	n.n.doubt()
 }
@@ -469,6 +492,7 @@ func (n *Network) Mend(from, to string) {
 // Hold keeps everything that would arrive at a host from another, until [Network.Release].
 func (n *Network) Hold(from, to string) {
 	w := n.n.between(from, to, "Hold")
+	n.n.say("the network: hold from %s to %s", from, to)
 	w.change(func() { w.holding = true })
 	n.n.doubt()
 }
@@ -476,12 +500,14 @@ func (n *Network) Hold(from, to string) {
 // Release delivers what was held, in the order in which it arrived.
 func (n *Network) Release(from, to string) {
 	w := n.n.between(from, to, "Release")
+	n.n.say("the network: release from %s to %s", from, to)
 	w.change(func() { w.holding = false })
 	n.n.doubt()
 }
 
 // Heal takes back every Cut, Hold and Partition. Links stay as they were set.
 func (n *Network) Heal() {
+	n.n.say("the network: all is healed")
 	n.n.each(func(w *wire) { w.change(func() { w.cut, w.apart, w.holding = false, false, false }) })
 	n.n.doubt()
 }
@@ -490,6 +516,7 @@ func (n *Network) Heal() {
 // [syscall.ECONNRESET].
 func (n *Network) Reset(a, b string) {
 	w := n.n.between(a, b, "Reset")
+	n.n.say("the network: connections between %s and %s are reset", a, b)
 	n.reset(func(c *tcpConn) bool { return c.out == w || c.out == n.n.wires[route{w.to, w.from}] })
 }
 

@@ -47,6 +47,7 @@ type details struct {
 	after  string
 	cancel string   // the task that was cancelled before it
 	faults []string // that happened in it, or behind it
+	notes  []string // likewise
 }
 
 // len is how many steps there are.
@@ -176,6 +177,14 @@ func (t *tracer) fault(what string) {
 	}
 }
 
+// note adds a line behind the last step.
+func (t *tracer) note(text string) {
+	if e := t.last(); e != nil {
+		d := t.ownDetails(e)
+		d.notes = append(d.notes, text)
+	}
+}
+
 // hash is P6: the hash of the first so many steps, 0 if there were fewer.
 func (t *tracer) hash(steps int) uint64 {
 	if steps < 1 || steps > t.len() {
@@ -231,7 +240,7 @@ func (t *tracer) text(shown int) string {
 	for i := range t.len() {
 		e := t.step(i)
 		more := t.details(e)
-		if i < from && !more.deviates() {
+		if i < from && !more.deviates() && len(more.notes) == 0 {
 			skipped++
 			continue
 		}
@@ -256,6 +265,9 @@ func (t *tracer) text(shown int) string {
 		fmt.Fprintf(&b, "%6s  %-10v %-20s %-52s  %s\n", mark+strconv.Itoa(i+1), e.at, t.name(e), more.after, why)
 		for _, what := range more.faults {
 			fmt.Fprintf(&b, "%6s  %-10v fault: %s\n", "*", e.at, what)
+		}
+		for _, text := range more.notes {
+			fmt.Fprintf(&b, "%6s  %-10v %s\n", "", e.at, strings.ReplaceAll(text, "\n", " "))
 		}
 	}
 	return b.String()

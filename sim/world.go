@@ -3,12 +3,9 @@ package sim
 import (
 	"container/heap"
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
-	"regexp"
 	"runtime"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -46,13 +43,14 @@ type world struct {
 	supervised bool // debug mode is on
 	watched    bool // steps that block are noticed
 
-	clock  atomic.Int64 // the time; read by any goroutine
-	hosts  []*Host      // in the order they were made, main's first
-	main   *life
-	turn   *life // who made the last step
-	events eventHeap
-	cause  int // while an event happens: the step that set it
-	net    *network
+	clock    atomic.Int64 // the time; read by any goroutine
+	hosts    []*Host      // in the order they were made, main's first
+	main     *life
+	turn     *life // who made the last step
+	events   eventHeap
+	cause    int // while an event happens: the step that set it
+	eventful int // events since the last step
+	net      *network
 
 	step      int           // the one that runs or ran last
 	made      bool          // and has not been looked at
@@ -94,6 +92,7 @@ func newWorld(seed uint64, limits limits) *world {
 	w := &world{seed: seed, limits: limits, times: make(map[string]int)}
 	w.woken.L = &w.mu
 	w.net = newNetwork(w.time, w.at, w.stream, w.fault)
+	w.net.note = w.note
 	w.main = w.newHost("main").begin(nil)
 	w.main.state = running
 	return w
@@ -192,6 +191,7 @@ func (w *world) happen() {
 	for now := w.time(); len(w.events.list) > 0 && w.events.list[0].when <= now; {
 		e := heap.Pop(&w.events).(event)
 		w.cause = e.cause
+		w.eventful++
 		e.fn()
 		for _, h := range w.hosts {
 			if h.life != nil {
@@ -201,6 +201,9 @@ func (w *world) happen() {
 		w.cause = 0
 	}
 }
+
+// maxEvents is how many events may happen in a row between two steps. More are a network that goes on for ever for nobody.
+const maxEvents = 1_000_000
 
 // Orders to a life, besides the number of the callback that it is to run.
 const (
@@ -238,12 +241,18 @@ func (w *world) decide() (*life, int) {
 			})
 			return l, die // who made the step is who asks
 		}
+		if l := w.turn; l.state != gone && w.fault(l.host.pauseFault, l.host.pauseProbability) {
+			l.host.Pause(l.host.drawPause())
+		}
 	}
 	for {
 		if w.over {
 			return w.wayOut()
 		}
-		w.happen()
+		if w.happen(); w.eventful > maxEvents {
+			w.fail(&eventful{events: w.eventful, at: w.time()})
+			continue
+		}
 		if l := w.due(); l != nil {
 			return l, goOn
 		}
@@ -277,6 +286,9 @@ func (w *world) due() *life {
 			continue
 		}
 		l.deliver(0)
+		if l.isPaused() {
+			continue
+		}
 		if l.state == starting || l.state == waiting && (l.pending.Load() || l.until <= w.time()) {
 			return l
 		}
@@ -300,7 +312,7 @@ func (w *world) count() int {
 		at++
 	}
 	for i := range w.hosts {
-		if l := w.hosts[(at+i)%len(w.hosts)].life; l != nil && l.state == choosing {
+		if l := w.hosts[(at+i)%len(w.hosts)].life; l != nil && l.state == choosing && !l.isPaused() {
 			w.able = append(w.able, l)
 			n += l.n
 		}
@@ -382,7 +394,7 @@ func (w *world) pick(n int) (*life, int) {
 	if w.tracer != nil {
 		w.tracer.beginStep(w, l, i, k, n)
 	}
-	w.turn, w.made, l.fresh = l, true, false
+	w.turn, w.made, w.eventful, l.fresh = l, true, 0, false
 	return l, i
 }
 
@@ -420,6 +432,13 @@ func (w *world) fault(what string, p float64) bool {
 	return true
 }
 
+// note adds a line to the trace.
+func (w *world) note(text string) {
+	if w.tracer != nil {
+		w.tracer.note(text)
+	}
+}
+
 // advance moves the clock, or lets what waits for the time when nothing can run have it. It reports false if nothing can
 // happen any more.
 func (w *world) advance() bool {
@@ -437,8 +456,8 @@ func (w *world) advance() bool {
 		next = w.events.list[0].when
 	}
 	for _, h := range w.hosts {
-		if h.life != nil && h.life.state == waiting {
-			next = min(next, h.life.until)
+		if h.life != nil {
+			next = min(next, h.life.next())
 		}
 	}
 	if next == driver.Never {
@@ -454,7 +473,7 @@ func (w *world) pendingAfterHolds() bool {
 	defer w.mu.Unlock()
 	for {
 		for _, h := range w.hosts {
-			if h.life != nil && h.life.pending.Load() {
+			if h.life != nil && h.life.pending.Load() && !h.life.isPaused() {
 				return true
 			}
 		}
@@ -541,27 +560,6 @@ func (w *world) fail(err error) {
 	}
 }
 
-// report is the exception handler of the life's loop.
-func (l *life) report(_ *asyncio.EventLoop, c asyncio.ExceptionContext) {
-	w := l.w
-	if w.over || l.killed {
-		return
-	}
-	r := &reported{message: c.Message, err: c.Exception}
-	if c.Task != nil {
-		r.task = l.host.prefix + c.Task.GetName()
-	} else if m := nameInRepr.FindStringSubmatch(c.Source); m != nil {
-		r.task = l.host.prefix + m[1]
-	}
-	// Not W4 at once: main goes on to say what it makes of it.
-	if w.failure == nil {
-		w.failure = r
-	}
-}
-
-// nameInRepr finds a task's name in the repr of one that nobody holds any more.
-var nameInRepr = regexp.MustCompile(`^<Task .*? name='([^']*)'`)
-
 // A target is a task as the schedule names it: the nth of those alive with that name, oldest first.
 type target struct {
 	task string
@@ -611,133 +609,3 @@ func (w *world) find(want target) (t aliveTask, found bool) {
 	}
 	return t, false
 }
-
-// leak notes that something of the real world has come in, and where.
-func (w *world) leak(what string) {
-	err := &leaked{what: what, stack: userStack()}
-	w.leakMu.Lock()
-	w.leaks = append(w.leaks, err)
-	w.leakMu.Unlock()
-	w.leaking.Store(true)
-}
-
-// leaked returns the first leak, nil if there is none.
-func (w *world) leaked() error {
-	if !w.leaking.Load() {
-		return nil
-	}
-	w.leakMu.Lock()
-	defer w.leakMu.Unlock()
-	return w.leaks[0]
-}
-
-// callers is a sequence of the caller's callers, innermost first.
-func callers(yield func(runtime.Frame) bool) {
-	pcs := make([]uintptr, 64)
-	n := runtime.Callers(2, pcs)
-	for n == len(pcs) {
-		pcs = make([]uintptr, 4*len(pcs))
-		n = runtime.Callers(2, pcs)
-	}
-	frames := runtime.CallersFrames(pcs[:n])
-	for {
-		f, more := frames.Next()
-		if f.Function != "" && !yield(f) || !more {
-			return
-		}
-	}
-}
-
-// calledBy reports whether one of the functions is among the callers.
-func calledBy(functions ...string) bool {
-	for f := range callers {
-		for _, name := range functions {
-			if strings.HasSuffix(f.Function, name) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// userStack is where the program is, without the library's own functions.
-func userStack() string {
-	var b strings.Builder
-	for f := range callers {
-		if !isLibrary(f) && !isInlined(f) {
-			fmt.Fprintf(&b, "\n\t%s", place(f))
-		}
-	}
-	return b.String()
-}
-
-// goroutineWith returns the stack of the goroutine that is in the function.
-func goroutineWith(function string) string {
-	buf := make([]byte, 1<<20)
-	buf = buf[:runtime.Stack(buf, true)]
-	for g := range strings.SplitSeq(string(buf), "\n\n") {
-		if strings.Contains(g, function) {
-			return g
-		}
-	}
-	return ""
-}
-
-// How a run can go wrong, besides the errors of main itself.
-type (
-	// violation is an invariant that does not hold.
-	violation struct {
-		name string
-		err  error
-	}
-	// reported is what has reached the loop's exception handler.
-	reported struct {
-		message, task string
-		err           error
-	}
-	livelock struct {
-		steps int
-		at    time.Duration
-		what  string
-	}
-	tooLong struct {
-		steps int
-		at    time.Duration
-	}
-	leaked struct{ what, stack string }
-)
-
-func (e *violation) Error() string {
-	return fmt.Sprintf("invariant %q does not hold: %v", e.name, e.err)
-}
-func (e *violation) Unwrap() error { return e.err }
-
-func (e *reported) Error() string {
-	s := e.message
-	if e.task != "" {
-		s += ": task " + quote(e.task)
-	}
-	if e.err != nil {
-		s += ": " + e.err.Error()
-	}
-	return s
-}
-func (e *reported) Unwrap() error { return e.err }
-
-func (e *livelock) Error() string {
-	return fmt.Sprintf("livelock: %d steps at time %v without the clock moving; next was %s (see StepLimit)", e.steps, e.at, e.what)
-}
-
-func (e *tooLong) Error() string {
-	return fmt.Sprintf("main has not ended after %d steps, at time %v (see StepLimit)", e.steps, e.at)
-}
-
-func (e *leaked) Error() string {
-	return fmt.Sprintf("not deterministic: %s%s", e.what, e.stack)
-}
-
-// ErrNotDeterministic is matched by the failure of a run that depends on something other than its seed: two runs of the
-// same seed differ, or something of the real world has come in.
-var ErrNotDeterministic = errors.New("sim: not deterministic")
-
-func (e *leaked) Is(target error) bool { return target == ErrNotDeterministic }

@@ -221,7 +221,7 @@ func (s *simulation) keep(ctx context.Context, h *sim.Host, after time.Duration)
 		if err := asyncio.Sleep(ctx, time.Duration(r.Int64N(int64(after)+1))); err != nil {
 			return err
 		}
-		if !h.IsOn() {
+		if !h.IsRunning() {
 			h.Restart()
 		}
 	}

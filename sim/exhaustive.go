@@ -1,0 +1,151 @@
+package sim
+
+import (
+	"errors"
+	"fmt"
+	"math"
+)
+
+// coverage is how far an enumeration got.
+type coverage struct {
+	complete bool // all within the bound have been run
+	whole    bool // and there are none beyond it
+	depth    int  // all with at most so many deviations have been run; -1: none
+	runs     int
+}
+
+// A node is a schedule that is to be run: that of its parent, and one deviation behind the others.
+type node struct {
+	parent *node
+	dev    deviation
+	depth  int
+}
+
+func (n *node) devs() []deviation {
+	all := make([]deviation, n.depth)
+	for ; n.depth > 0; n = n.parent {
+		all[n.depth-1] = n.dev
+	}
+	return all
+}
+
+// enumerate runs every schedule with at most bound deviations once, fewest first, until each says no or left says that no more
+// are allowed.
+//
+//	N1 A schedule's children have its deviations and one behind the last (in the order of P1). Up to there a child's run is its
+//	   parent's, so what could be picked is known from that. Each schedule is the child of one: itself without its last deviation.
+func (x *exploration) enumerate(seed uint64, bound int, cancels, faults bool, each func(*outcome) bool, left func() int) coverage {
+	queue := []*node{{}}
+	c := coverage{depth: math.MaxInt, whole: true}
+	undone := func(depth int) { c.depth = min(c.depth, depth-1) }
+	for len(queue) > 0 {
+		n := queue[0]
+		queue[0] = nil
+		queue = queue[1:]
+		if left() <= 0 {
+			undone(n.depth)
+			break
+		}
+		devs := n.devs()
+		o := x.play(plan{seed: seed, cancels: cancels, lists: faults, strategy: func(*world) strategy { return newReplay(devs, false) }})
+		c.runs++
+		if !each(o) {
+			undone(n.depth)
+			break
+		}
+		room := left() - len(queue)
+		for d := range o.w.children(n, cancels) {
+			if n.depth == bound {
+				c.whole = false
+				break
+			}
+			if room <= 0 {
+				undone(n.depth + 1)
+				break
+			}
+			queue = append(queue, &node{parent: n, dev: d, depth: n.depth + 1})
+			room--
+		}
+	}
+	c.complete = c.depth == math.MaxInt
+	c.whole = c.whole && c.complete
+	return c
+}
+
+// children is the sequence of the deviations that can follow those of n, whose run w is.
+func (w *world) children(n *node, cancels bool) func(func(deviation) bool) {
+	return func(yield func(deviation) bool) {
+		asked := w.asked
+		for len(asked) > 0 && asked[0].step < n.dev.step {
+			asked = asked[1:]
+		}
+		if n.dev.fault != nil {
+			for len(asked) > 0 && *asked[0].fault != *n.dev.fault {
+				asked = asked[1:]
+			}
+			asked = asked[min(1, len(asked)):]
+		}
+		for step := n.dev.step; step <= len(w.width); step++ {
+			if step > n.dev.step && cancels && !w.injected {
+				for _, t := range w.live[step-1] {
+					if !yield(deviation{step: step, cancel: &t}) {
+						return
+					}
+				}
+			}
+			if step > n.dev.step || n.dev.cancel != nil {
+				for k := 1; step > 0 && k < int(w.width[step-1]); k++ {
+					if !yield(deviation{step: step, pick: k}) {
+						return
+					}
+				}
+			}
+			for ; len(asked) > 0 && asked[0].step == step; asked = asked[1:] {
+				if !yield(asked[0]) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// exhaust is the strategy Exhaustive.
+func (x *exploration) exhaust() *Failure {
+	p := plan{name: x.strategy.name, seed: x.seed, strategy: func(*world) strategy { return fifo{} }}
+	if f := x.calibrate(); f != nil && errors.Is(f, ErrNotDeterministic) {
+		return f
+	}
+	x.report.Runs, x.report.Steps = 0, 0
+	var failed *outcome
+	c := x.enumerate(x.seed, x.strategy.bound, x.cancels, true, func(o *outcome) bool {
+		x.report.Runs++
+		x.report.Steps += o.w.step
+		x.faults = x.faults || len(o.w.asked) > 0
+		if o.err != nil {
+			failed = o
+		}
+		return o.err == nil
+	}, func() int { return x.runs - x.report.Runs })
+	if failed != nil {
+		return x.explain(p, failed)
+	}
+	var what string
+	switch {
+	case c.whole:
+		what = "every schedule there is"
+	case c.complete:
+		what = fmt.Sprintf("every schedule with at most %d deviations from first in, first out, and none with more", x.strategy.bound)
+	case c.depth < 0:
+		what = "not one schedule"
+	default:
+		what = fmt.Sprintf("every schedule with at most %d deviations from first in, first out, and some with %d; the others were not run (see Runs)", c.depth, c.depth+1)
+	}
+	if x.cancels {
+		what += "; a cancel of a task counts as a deviation"
+	}
+	if x.faults {
+		what += "; a fault counts as a deviation"
+	}
+	x.report.Coverage = fmt.Sprintf("%d runs, %d steps: %s", x.report.Runs, x.report.Steps, what)
+	return nil
+}

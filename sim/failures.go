@@ -1,0 +1,98 @@
+package sim
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"time"
+
+	"github.com/goasyncio/asyncio"
+)
+
+// How a run can go wrong, besides the errors of main itself.
+type (
+	// violation is an invariant that does not hold.
+	violation struct {
+		name string
+		err  error
+	}
+	// reported is what has reached the loop's exception handler.
+	reported struct {
+		message, task string
+		err           error
+	}
+	livelock struct {
+		steps int
+		at    time.Duration
+		what  string
+	}
+	tooLong struct {
+		steps int
+		at    time.Duration
+	}
+	eventful struct {
+		events int
+		at     time.Duration
+	}
+	leaked struct{ what, stack string }
+)
+
+func (e *violation) Error() string {
+	return fmt.Sprintf("invariant %q does not hold: %v", e.name, e.err)
+}
+func (e *violation) Unwrap() error { return e.err }
+
+func (e *reported) Error() string {
+	s := e.message
+	if e.task != "" {
+		s += ": task " + quote(e.task)
+	}
+	if e.err != nil {
+		s += ": " + e.err.Error()
+	}
+	return s
+}
+func (e *reported) Unwrap() error { return e.err }
+
+func (e *livelock) Error() string {
+	return fmt.Sprintf("livelock: %d steps at time %v without the clock moving; next was %s (see StepLimit)", e.steps, e.at, e.what)
+}
+
+func (e *tooLong) Error() string {
+	return fmt.Sprintf("main has not ended after %d steps, at time %v (see StepLimit)", e.steps, e.at)
+}
+
+func (e *eventful) Error() string {
+	return fmt.Sprintf("%d packets and timers of the network in a row, until time %v, and no program has anything to do", e.events, e.at)
+}
+
+func (e *leaked) Error() string {
+	return fmt.Sprintf("not deterministic: %s%s", e.what, e.stack)
+}
+
+// ErrNotDeterministic is matched by the failure of a run that depends on something other than its seed: two runs of the
+// same seed differ, or something of the real world has come in.
+var ErrNotDeterministic = errors.New("sim: not deterministic")
+
+func (e *leaked) Is(target error) bool { return target == ErrNotDeterministic }
+
+// report is the exception handler of the life's loop.
+func (l *life) report(_ *asyncio.EventLoop, c asyncio.ExceptionContext) {
+	w := l.w
+	if w.over || l.killed {
+		return
+	}
+	r := &reported{message: c.Message, err: c.Exception}
+	if c.Task != nil {
+		r.task = l.host.prefix + c.Task.GetName()
+	} else if m := nameInRepr.FindStringSubmatch(c.Source); m != nil {
+		r.task = l.host.prefix + m[1]
+	}
+	// Not W4 at once: main goes on to say what it makes of it.
+	if w.failure == nil {
+		w.failure = r
+	}
+}
+
+// nameInRepr finds a task's name in the repr of one that nobody holds any more.
+var nameInRepr = regexp.MustCompile(`^<Task .*? name='([^']*)'`)
