@@ -3,6 +3,7 @@
 # make run FILE=x                      print the library's trace of a scenario
 # make generate SEED=1                 print a generated scenario
 # make sim [SEEDS=10000]               run what is explored under so many seeds, or schedules
+# make nightly                         everything that takes long: four tasks on each primitive, 1000 repetitions of a seed, make sim
 # make bench-compare                   measure beside goroutines, tokio, CPython, ...: docs/performance.md, twelve minutes
 # make bench-quick                     does that work: every row of every peer once, with small numbers
 # make profile                         where the time of a yield and of a spawn-and-await goes
@@ -34,6 +35,9 @@ sim:
 	ASYNCIOSIM_RUNS=$(SEEDS) go test -count 1 -timeout 60m -run 'Corrected|Primitives' ./sim ./examples/gallery
 	ASYNCIOSIM_RUNS=$(SEEDS) go test -count 1 -timeout 120m -run '^TestSimulation$$' ./examples/raft
 
+nightly: sim
+	ASYNCIO_EXPLORE=all go test -count 1 -timeout 120m -run 'Explore|Repeats|Primitives|SameSeed' . ./sim ./examples/gallery ./examples/raft
+
 bench-compare:
 	go run ./bench -docs docs
 
@@ -48,4 +52,4 @@ profile:
 		go tool pprof -top -nodecount 25 bench/.build/asyncio bench/.build/$$row.prof 2>/dev/null || exit 1; \
 	done
 
-.PHONY: help conformance record run generate sim bench-compare bench-quick profile
+.PHONY: help conformance record run generate sim nightly bench-compare bench-quick profile

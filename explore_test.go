@@ -287,16 +287,16 @@ func delayed[E any](most int, scripts [][]E, yield E, each func([][]E)) {
 	}
 }
 
-// The programs of three tasks, by primitive: small ones and large ones.
+// The programs of three tasks, by primitive: small ones and large ones. And those of four.
 var (
-	lockPrograms = map[string][2][][]string{
-		"Lock":      {{{"l", "l", "l"}}, {{"ll", "l", "l"}, {"ll", "ll", "l"}, {"ll", "ll", "ll"}}},
-		"Semaphore": {{{"s", "s", "s"}}, {{"ss", "s", "s"}, {"ss", "ss", "s"}}},
-		"Condition": {{{"c", "c", "pp"}, {"c", "p", "p"}}, {{"c", "cp", "p"}, {"cc", "c", "ppp"}, {"cp", "cp", "pc"}}},
-		"Event":     {{{"e", "e", "E"}}, {{"ee", "e", "ExE"}, {"ee", "ee", "ExE"}}},
-		"Barrier":   {{{"b", "b", "b"}, {"b", "b", "r"}}, {{"bb", "b", "b"}, {"bb", "bb", "r"}, {"b", "b", "rb"}}},
+	lockPrograms = map[string][3][][]string{
+		"Lock":      {{{"l", "l", "l"}}, {{"ll", "l", "l"}, {"ll", "ll", "l"}, {"ll", "ll", "ll"}}, {{"l", "l", "l", "l"}}},
+		"Semaphore": {{{"s", "s", "s"}}, {{"ss", "s", "s"}, {"ss", "ss", "s"}}, {{"s", "s", "s", "s"}}},
+		"Condition": {{{"c", "c", "pp"}, {"c", "p", "p"}}, {{"c", "cp", "p"}, {"cc", "c", "ppp"}, {"cp", "cp", "pc"}}, {{"c", "c", "c", "ppp"}, {"c", "c", "p", "p"}}},
+		"Event":     {{{"e", "e", "E"}}, {{"ee", "e", "ExE"}, {"ee", "ee", "ExE"}}, {{"e", "e", "e", "E"}, {"e", "e", "E", "xE"}}},
+		"Barrier":   {{{"b", "b", "b"}, {"b", "b", "r"}}, {{"bb", "b", "b"}, {"bb", "bb", "r"}, {"b", "b", "rb"}}, {{"b", "b", "b", "b"}, {"b", "b", "b", "r"}}},
 	}
-	queuePrograms = [2][]queueProgram{{
+	queuePrograms = [3][]queueProgram{{
 		{maxsize: 0, tasks: [][]queueOp{{opGet}, {opGet}, {opPut, opPut}}},
 		{maxsize: 1, tasks: [][]queueOp{{opGet, opGet}, {opPut}, {opPut}}},
 		{maxsize: 1, tasks: [][]queueOp{{opGet, opPut}, {opGet}, {opPut}}},
@@ -307,14 +307,22 @@ var (
 		{maxsize: 1, tasks: [][]queueOp{{opPut, opGet}, {opPut, opGet}, {opPut, opGet}}},
 		{maxsize: 2, kind: 1, tasks: [][]queueOp{{opPut, opPut}, {opGet, opGet}, {opGet, opPut}}},
 		{maxsize: 1, kind: 2, tasks: [][]queueOp{{opGet, opPutNowait}, {opGet, opPut}, {opPut, opPut}}},
+	}, {
+		{maxsize: 0, tasks: [][]queueOp{{opGet}, {opGet}, {opPut}, {opPut}}},
+		{maxsize: 1, tasks: [][]queueOp{{opGet}, {opPut}, {opPut}, {opGet}}},
+		{maxsize: 1, tasks: [][]queueOp{{opPut}, {opPut}, {opGet}, {opShutdown}}},
 	}}
 )
 
 // explored calls each with every program and by how much to delay its steps.
-func explored[P any](programs [2][]P, each func(p P, most int)) {
+func explored[P any](programs [3][]P, each func(p P, most int)) {
 	for size, all := range programs {
 		for _, p := range all {
-			if everything() || size == 0 && !raceEnabled && !testing.Short() {
+			if size == 2 {
+				if everything() {
+					each(p, 0)
+				}
+			} else if everything() || size == 0 && !raceEnabled && !testing.Short() {
 				each(p, 1)
 			} else {
 				each(p, 0)
@@ -323,7 +331,7 @@ func explored[P any](programs [2][]P, each func(p P, most int)) {
 	}
 }
 
-// TestExplore is the proof by exhaustion: three tasks on each primitive, in every order in which what is ready can
+// TestExplore is the proof by exhaustion: three tasks on each primitive, four if ASYNCIO_EXPLORE is all, in every order in which what is ready can
 // run, undisturbed and with each task cancelled or its context ended at every point. No wake-up and no value is lost,
 // nobody waits for what is there, who asked first is served first, everything is given back.
 func TestExplore(t *testing.T) {

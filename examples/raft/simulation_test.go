@@ -458,14 +458,18 @@ func runs(n int) int {
 	return n
 }
 
-// The same seed gives the same run, step for step, whatever else the machine does.
+// The same seed gives the same run, step for step, whatever else the machine does: 1000 times with ASYNCIO_EXPLORE=all.
 func TestSimulation_Repeats(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
 	sc := hardLife
 	sc.lasts = 5 * time.Second
+	times := runs(20)
+	if os.Getenv("ASYNCIO_EXPLORE") == "all" {
+		times = 1000
+	}
 	for seed := range uint64(2) {
 		var first string
-		for i := range runs(20) {
+		for i := range times {
 			runtime.GOMAXPROCS(1 + i%4)
 			trace, err := sim.Trace(sc.run, sim.With(sim.Random()), sim.Seed(seed))
 			if err != nil {
