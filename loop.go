@@ -383,7 +383,7 @@ func (l *EventLoop) poll(now time.Duration) {
 	}
 }
 
-const schedulerSteps = 1024
+const schedulerSteps = 2048
 
 // visitScheduler is L7. The goroutine that the loop waits for is the next to run unless the collector has something to do, and
 // so is the loop after it. With runtime.Gosched the loop would queue up behind all other goroutines, each of which may
