@@ -346,7 +346,7 @@ func TestSubprocess_Signals(t *testing.T) {
 		}{
 			{syscall.SIGKILL, (*asyncio.Process).Kill},
 			{syscall.SIGTERM, (*asyncio.Process).Terminate},
-			{syscall.SIGHUP, func(p *asyncio.Process) error { return p.SendSignal(syscall.SIGHUP) }},
+			{syscall.SIGUSR2, func(p *asyncio.Process) error { return p.SendSignal(syscall.SIGUSR2) }},
 			{syscall.SIGUSR1, func(p *asyncio.Process) error { return p.SignalGroup(syscall.SIGUSR1) }},
 		} {
 			p, err := asyncio.CreateSubprocessExec(ctx, "sleep", []string{"1000"})
