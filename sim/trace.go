@@ -137,11 +137,12 @@ func (t *tracer) endStep(w *world) {
 	t.task = nil
 	e := t.last()
 	switch {
-	case task.Cancelled():
-		t.ownDetails(e).after = "ends cancelled"
 	case task.Done():
 		t.ownDetails(e).after = "ends"
-	case w.step >= t.placesFrom || t.details(e).deviates():
+		if task.Cancelled() {
+			t.ownDetails(e).after = "ends cancelled"
+		}
+	case w.step >= t.placesFrom || e.more != 0 && t.details(e).deviates():
 		w.turn.do(func() { t.ownDetails(e).after = waitsAt(task.GetStack()) })
 	}
 }
@@ -161,7 +162,8 @@ func (t *tracer) beginStep(w *world, l *life, i, k, n int) {
 	}
 	l.note(0) // by the world's own cancel
 	e.cause = l.causes[i]
-	l.causes = append(l.causes[:i], l.causes[i+1:]...)
+	copy(l.causes[i:], l.causes[i+1:])
+	l.causes = l.causes[:len(l.causes)-1]
 	l.outside = false
 	if task, resumes := l.loop.Task(i); resumes {
 		t.task = task.(asyncio.AnyTask)
