@@ -16,6 +16,7 @@ import (
 
 	"github.com/goasyncio/asyncio"
 	"github.com/goasyncio/asyncio/internal/driver"
+	"github.com/goasyncio/asyncio/internal/leaktest"
 	"github.com/goasyncio/asyncio/sim"
 )
 
@@ -622,7 +623,7 @@ func TestConn_Options(t *testing.T) {
 
 // What is not closed is closed with the loop, and no descriptor stays.
 func TestConn_LoopClosesWhatIsLeft(t *testing.T) {
-	before := descriptors()
+	before := leaktest.Descriptors()
 	var kept *asyncio.Conn
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
 		client, server := connect(t, ctx)
@@ -644,7 +645,7 @@ func TestConn_LoopClosesWhatIsLeft(t *testing.T) {
 	if _, err := kept.Read(nil); !errors.Is(err, asyncio.ErrLoopClosed) {
 		t.Errorf("Read after the loop: %v", err)
 	}
-	if after := descriptors(); after > before {
+	if after := leaktest.Descriptors(); after > before {
 		t.Errorf("%d descriptors before, %d after", before, after)
 	}
 }
@@ -757,7 +758,7 @@ func TestDial_Fails(t *testing.T) {
 
 // A cancelled Dial leaves nothing behind, whenever it comes.
 func TestDial_Cancelled(t *testing.T) {
-	before := descriptors()
+	before := leaktest.Descriptors()
 	onSystem(t, func(t *testing.T, ctx context.Context) error {
 		ln, err := asyncio.Listen(ctx, "tcp", "127.0.0.1:0")
 		if err != nil {
@@ -797,9 +798,9 @@ func TestDial_Cancelled(t *testing.T) {
 		}
 		return nil
 	})
-	for end := time.Now().Add(5 * time.Second); descriptors() > before; runtime.Gosched() { // a dial may be on its way out
+	for end := time.Now().Add(5 * time.Second); leaktest.Descriptors() > before; runtime.Gosched() { // a dial may be on its way out
 		if time.Now().After(end) {
-			t.Fatalf("%d descriptors before, %d after", before, descriptors())
+			t.Fatalf("%d descriptors before, %d after", before, leaktest.Descriptors())
 		}
 	}
 }
@@ -856,7 +857,7 @@ func TestListener_CloseAndCancel(t *testing.T) {
 
 // Many connections at a time, each with a conversation of its own.
 func TestConn_Thousand(t *testing.T) {
-	before := descriptors()
+	before := leaktest.Descriptors()
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
 		n := 1000
 		if testing.Short() {
@@ -920,7 +921,7 @@ func TestConn_Thousand(t *testing.T) {
 			return nil
 		})
 	})
-	if after := descriptors(); after > before {
+	if after := leaktest.Descriptors(); after > before {
 		t.Errorf("%d descriptors before, %d after", before, after)
 	}
 }

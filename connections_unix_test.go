@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/goasyncio/asyncio"
+	"github.com/goasyncio/asyncio/internal/leaktest"
 )
 
 // talking is for how long the connections of TestConnections_OpenTalkGone talk: ASYNCIO_SOAK, as in 60s. Without it each
@@ -83,7 +84,7 @@ func allowDescriptors(t *testing.T, n int) {
 func TestConnections_OpenTalkGone(t *testing.T) {
 	n, soak := connections(t), talking(t)
 	allowDescriptors(t, n+200)
-	before := descriptors()
+	before := leaktest.Descriptors()
 	onPoller(t, func(ctx context.Context) error {
 		return asyncio.Timeout(ctx, time.Minute+2*soak, func(ctx context.Context, _ *asyncio.TimeoutScope) error {
 			empty := memory()
@@ -133,8 +134,8 @@ func TestConnections_OpenTalkGone(t *testing.T) {
 				out, err := clients.Result()
 				return fmt.Errorf("the clients ended after %d lines: %w\n%s", lines, err, out)
 			}
-			if server.Clients() != n || descriptors() < before+n {
-				t.Errorf("%d clients, %d descriptors more than before, want %d", server.Clients(), descriptors()-before, n)
+			if server.Clients() != n || leaktest.Descriptors() < before+n {
+				t.Errorf("%d clients, %d descriptors more than before, want %d", server.Clients(), leaktest.Descriptors()-before, n)
 			}
 			talked := time.Since(began)
 			each := (memory() - empty) / int64(n)
@@ -166,10 +167,10 @@ func TestConnections_OpenTalkGone(t *testing.T) {
 			return nil
 		})
 	})
-	if left := leakedGoroutines(); left != "" {
+	if left := leaktest.Goroutines(); left != "" {
 		t.Errorf("goroutines left:\n%s", left)
 	}
-	if after := descriptors(); after > before {
+	if after := leaktest.Descriptors(); after > before {
 		t.Errorf("%d descriptors before, %d after", before, after)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/goasyncio/asyncio"
+	"github.com/goasyncio/asyncio/internal/leaktest"
 	"github.com/goasyncio/asyncio/sim"
 )
 
@@ -395,7 +396,7 @@ func TestRun_LeavesNoGoroutine(t *testing.T) {
 		runtime.Gosched()
 	}
 	if n := runtime.NumGoroutine(); n > before {
-		t.Errorf("%d goroutines before, %d after:\n%s", before, n, leakedGoroutines())
+		t.Errorf("%d goroutines before, %d after:\n%s", before, n, leaktest.Goroutines())
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/goasyncio/asyncio"
+	"github.com/goasyncio/asyncio/internal/leaktest"
 )
 
 // gatedExecutor does a job when the test says so, on the goroutine of the test.
@@ -464,9 +465,9 @@ func TestFile_LoopClosesMeanwhile(t *testing.T) {
 	l.CallLater(0, func() { l.CallSoon(l.Stop) })
 	must(t, l.RunForever())
 	must(t, l.Close())
-	before := descriptors()
+	before := leaktest.Descriptors()
 	e.next(t) // far too late
-	is(t, "descriptors", descriptors(), before)
+	is(t, "descriptors", leaktest.Descriptors(), before)
 	equal(t, "reports", r.messages(), []string{"Task was destroyed but it is pending!"})
 }
 

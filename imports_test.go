@@ -36,6 +36,9 @@ const importPolicy = `
 ./internal/coro < std
 ./internal/driver < std, golang.org/x/sys/...
 
+# What tests have in common is in no program.
+./internal/leaktest < std
+
 # Simulation reaches the loop through the seam, and sees nothing else of its inside.
 ./sim < std, ., ./internal/driver
 

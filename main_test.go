@@ -5,67 +5,17 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/goasyncio/asyncio"
+	"github.com/goasyncio/asyncio/internal/leaktest"
 	"github.com/goasyncio/asyncio/sim"
 )
 
 // TestMain fails the run if it leaves a goroutine or a descriptor behind.
-func TestMain(m *testing.M) {
-	before := descriptors()
-	code := m.Run()
-	if code == 0 {
-		if left := leakedGoroutines(); left != "" {
-			fmt.Fprintf(os.Stderr, "goroutines left behind:\n%s\n", left)
-			code = 1
-		}
-		if after := descriptors(); after > before {
-			fmt.Fprintf(os.Stderr, "descriptors left behind: %d before, %d after\n", before, after)
-			code = 1
-		}
-	}
-	os.Exit(code)
-}
-
-// leakedGoroutines returns the stacks of goroutines that do not end. Goroutines that are
-// on their way out get a while to be gone.
-func leakedGoroutines() string {
-	var left []string
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); runtime.Gosched() {
-		buf := make([]byte, 1<<20)
-		left = left[:0]
-		for i, g := range strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
-			if i > 0 && !strings.Contains(g, "os/signal.") && !strings.Contains(g, "testing.(*M)") {
-				left = append(left, g)
-			}
-		}
-		if len(left) == 0 {
-			return ""
-		}
-	}
-	return strings.Join(left, "\n\n")
-}
-
-// descriptors counts open descriptors where the system tells, but for those that the
-// runtime's own poller opens once.
-func descriptors() int {
-	entries, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		return 0
-	}
-	n := 0
-	for _, e := range entries {
-		if name, err := os.Readlink("/proc/self/fd/" + e.Name()); err == nil && !strings.HasPrefix(name, "anon_inode:") {
-			n++
-		}
-	}
-	return n
-}
+func TestMain(m *testing.M) { os.Exit(leaktest.Run(m)) }
 
 // reports collects what reaches a loop's exception handler.
 type reports struct {

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/goasyncio/asyncio"
+	"github.com/goasyncio/asyncio/internal/leaktest"
 )
 
 // onProcesses is onSystem, after which no child of this program may be left: neither one that runs nor a zombie.
@@ -652,7 +653,7 @@ func TestSubprocess_ReadAfterTheEnd(t *testing.T) {
 func TestSubprocess_Many(t *testing.T) {
 	onProcesses(t, func(t *testing.T, ctx context.Context) error {
 		const n = 200
-		before := descriptors()
+		before := leaktest.Descriptors()
 		var all []*asyncio.Task[string]
 		for i := range n {
 			all = append(all, asyncio.CreateTask(ctx, func(ctx context.Context) (string, error) {
@@ -673,7 +674,7 @@ func TestSubprocess_Many(t *testing.T) {
 				t.Errorf("%q, want %q", got, want)
 			}
 		}
-		if after := descriptors(); after > before {
+		if after := leaktest.Descriptors(); after > before {
 			t.Errorf("%d descriptors before, %d after", before, after)
 		}
 		noChildren(t)
@@ -688,7 +689,7 @@ func TestSubprocess_OutOfDescriptors(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		before := descriptors()
+		before := leaktest.Descriptors()
 		for free := 0; ; free++ {
 			p, err := func() (*asyncio.Process, error) {
 				release := useUpDescriptorsBut(t, free)
@@ -706,7 +707,7 @@ func TestSubprocess_OutOfDescriptors(t *testing.T) {
 			if !errors.Is(err, syscall.EMFILE) {
 				t.Errorf("with %d descriptors: %v", free, err)
 			}
-			if after := descriptors(); after != before {
+			if after := leaktest.Descriptors(); after != before {
 				t.Errorf("with %d descriptors: %d before, %d after", free, before, after)
 			}
 		}
@@ -734,7 +735,7 @@ func TestSubprocess_Errors(t *testing.T) {
 	onProcesses(t, func(t *testing.T, ctx context.Context) error {
 		plain := filepath.Join(t.TempDir(), "plain")
 		must(t, os.WriteFile(plain, []byte("no program"), 0o644))
-		before := descriptors()
+		before := leaktest.Descriptors()
 		pipes := []asyncio.SubprocessOption{asyncio.Stdin(asyncio.Pipe), asyncio.Stdout(asyncio.Pipe)}
 		for _, c := range []struct {
 			name string
@@ -757,7 +758,7 @@ func TestSubprocess_Errors(t *testing.T) {
 				t.Errorf("%q: %v, %v; want %v", c.name, p, err, c.want)
 			}
 		}
-		if after := descriptors(); after != before {
+		if after := leaktest.Descriptors(); after != before {
 			t.Errorf("%d descriptors before, %d after", before, after)
 		}
 

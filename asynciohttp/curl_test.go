@@ -20,14 +20,7 @@ import (
 // curl as the client: protocols negotiated, an upload and its echo, a chunked upload, a HEAD, a range of a file, and a
 // client that leaves in the middle.
 func TestPeer_Curl(t *testing.T) {
-	curl, err := exec.LookPath("curl")
-	if err != nil {
-		const install = "no curl: apt-get install curl"
-		if os.Getenv("CI") == "true" {
-			t.Fatal(install)
-		}
-		t.Skip(install)
-	}
+	curl := program(t, "curl")
 	dir := t.TempDir()
 	big := pattern(2 << 20)
 	if err := os.WriteFile(dir+"/big", big, 0o600); err != nil {

@@ -13,7 +13,7 @@ import (
 	"net/http/httptrace"
 	"net/textproto"
 	"os"
-	"runtime"
+	"os/exec"
 	"strings"
 	"sync"
 	"testing"
@@ -21,32 +21,11 @@ import (
 
 	"github.com/goasyncio/asyncio"
 	"github.com/goasyncio/asyncio/asynciohttp"
+	"github.com/goasyncio/asyncio/internal/leaktest"
 )
 
 // TestMain fails the run if it leaves a goroutine behind.
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if code == 0 {
-		var left []string
-		for end := time.Now().Add(5 * time.Second); time.Now().Before(end); runtime.Gosched() {
-			buf := make([]byte, 1<<20)
-			left = left[:0]
-			for i, g := range strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
-				if i > 0 && !strings.Contains(g, "os/signal.") {
-					left = append(left, g)
-				}
-			}
-			if len(left) == 0 {
-				break
-			}
-		}
-		if len(left) > 0 {
-			fmt.Fprintf(os.Stderr, "goroutines left behind:\n%s\n", strings.Join(left, "\n\n"))
-			code = 1
-		}
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { os.Exit(leaktest.Run(m)) }
 
 // A site is a server on the loop of ctx, with what went to its log and to the exception handler.
 type site struct {
@@ -834,4 +813,18 @@ func TestGroupHandler(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
+}
+
+// program returns the path of a program that a test talks to.
+func program(t *testing.T, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		install := fmt.Sprintf("no %s: apt-get install %[1]s", name)
+		if os.Getenv("CI") == "true" {
+			t.Fatal(install)
+		}
+		t.Skip(install)
+	}
+	return path
 }

@@ -19,14 +19,7 @@ import (
 // wrk as the client: requests as fast as they are answered, over many connections, with bodies and without. Each is answered, and well; what
 // the handlers count needs no lock.
 func TestPeer_Wrk(t *testing.T) {
-	wrk, err := exec.LookPath("wrk")
-	if err != nil {
-		const install = "no wrk: apt-get install wrk"
-		if os.Getenv("CI") == "true" {
-			t.Fatal(install)
-		}
-		t.Skip(install)
-	}
+	wrk := program(t, "wrk")
 	const connections = 50
 	script := t.TempDir() + "/echo.lua"
 	if err := os.WriteFile(script, []byte(`
