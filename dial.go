@@ -24,7 +24,7 @@ func Dialer(d *net.Dialer) DialOption { return DialOption{dialer: d} }
 // On a host of package sim that is done on its simulated network.
 //
 // It must be called in a task, which it suspends. A cancel of that, or the end of ctx, ends the attempt and leaves nothing
-// behind. Errors are those of package net, [ErrNotInTask], [ErrNoRunningLoop] and, on virtual time, [errors.ErrUnsupported].
+// behind. Errors are those of package net, [ErrNotInTask], [ErrNoRunningLoop] and, on virtual time without a simulated network, [errors.ErrUnsupported].
 // Python: loop.create_connection, create_datagram_endpoint.
 func Dial(ctx context.Context, network, address string, opts ...DialOption) (*Conn, error) {
 	l, err := enterSockets(ctx, "Dial")

@@ -66,7 +66,7 @@ type Listener struct {
 // Listen listens on an address, as [net.Listen] names networks and addresses: "tcp", "unix" and their kin.
 //
 // It must be called in a task, and suspends it while the address is looked up. A cancel, or the end of ctx, leaves nothing behind. Errors
-// are those of package net, [ErrNotInTask], [ErrNoRunningLoop] and, on virtual time, [errors.ErrUnsupported].
+// are those of package net, [ErrNotInTask], [ErrNoRunningLoop] and, on virtual time without a simulated network, [errors.ErrUnsupported].
 func Listen(ctx context.Context, network, address string, opts ...ListenOption) (*Listener, error) {
 	l, err := enterSockets(ctx, "Listen")
 	if err != nil {

@@ -87,7 +87,7 @@ type EventLoop struct {
 	iteration uint64
 	steps     int           // since the driver was last asked, or might have been (L6)
 	polled    time.Duration // when it was
-	unbroken  int           // steps since the scheduler was last entered (L7)
+	unvisited int           // steps since the scheduler was last entered (L7)
 	scheduled func()        // what the goroutine of visitScheduler does
 	returned  chan struct{} // by which it gives control back
 
@@ -304,7 +304,7 @@ func (l *EventLoop) beginIteration() bool {
 		}
 		l.todo = l.ready.n
 		l.steps += l.todo
-		if l.unbroken += l.todo; l.unbroken >= schedulerSteps {
+		if l.unvisited += l.todo; l.unvisited >= schedulerSteps {
 			l.visitScheduler()
 		}
 		if l.todo > 0 {
@@ -389,7 +389,7 @@ const schedulerSteps = 2048
 // so is the loop after it. With runtime.Gosched the loop would queue up behind all other goroutines, each of which may
 // run for 10 ms; in this way it keeps what is left of its own time slice.
 func (l *EventLoop) visitScheduler() {
-	l.unbroken = 0
+	l.unvisited = 0
 	if runtime.GOMAXPROCS(0) > 1 { // an idle processor runs the collector
 		return
 	}

@@ -42,7 +42,7 @@ func Eventually(ctx context.Context, d time.Duration, name string, cond func() b
 	return err
 }
 
-// WaitIdle suspends the calling task until every other is blocked and nothing is left to do at this time: what could happen has
+// WaitIdle suspends the calling task until every other, on all hosts, is blocked or pauses, and nothing is left to do at this time: what could happen has
 // happened. Of several tasks in it the first goes on first, and the others when all is blocked again. A cancel, or the end of
 // ctx, ends the wait as it ends [asyncio.Sleep]. Trio calls it wait_all_tasks_blocked.
 func WaitIdle(ctx context.Context) error {

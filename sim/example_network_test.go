@@ -2,10 +2,8 @@ package sim_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -103,72 +101,4 @@ func TestNetwork_FaultIsExplained(t *testing.T) {
 	if len(r.Failure.Deviations) != 1 || !strings.Contains(text, "lose a datagram from main to server") && !strings.Contains(text, "lose a datagram from server to main") {
 		t.Error(text)
 	}
-}
-
-// A client sees its server crash, restart, and be killed, as in production.
-func TestNetwork_HostsCrash(t *testing.T) {
-	sim.Run(t, func(ctx context.Context) error {
-		h := sim.NewHost(ctx, "server", func(ctx context.Context) error {
-			s, err := asyncio.StartServer(ctx, func(ctx context.Context, r *asyncio.StreamReader, w *asyncio.StreamWriter) error {
-				for {
-					line, err := r.ReadLine(ctx)
-					if err != nil || len(line) == 0 {
-						return nil
-					}
-					if _, err := w.Write(ctx, line); err != nil {
-						return nil
-					}
-				}
-			}, ":7")
-			if err != nil {
-				return err
-			}
-			return s.Serve(ctx)
-		})
-		open := func() (*asyncio.Conn, error) {
-			if err := asyncio.Sleep(ctx, time.Second); err != nil {
-				return nil, err
-			}
-			c, err := asyncio.Dial(ctx, "tcp", "server:7")
-			if err != nil {
-				return nil, err
-			}
-			if _, err := c.Write([]byte("hello\n")); err != nil {
-				return nil, err
-			}
-			_, err = c.Read(make([]byte, 1))
-			return c, err
-		}
-		for _, x := range []struct {
-			name string
-			end  func()
-			want error // of reading what is left, and writing again
-		}{
-			{"crash", func() { h.Crash(); h.Restart() }, syscall.ECONNRESET},
-			{"crash for good", h.Crash, syscall.ETIMEDOUT},
-			{"kill", h.Kill, syscall.EPIPE},
-		} {
-			if !h.IsRunning() {
-				h.Restart()
-			}
-			c, err := open()
-			if err != nil {
-				return fmt.Errorf("%s: %w", x.name, err)
-			}
-			x.end()
-			for err = nil; err == nil; err = asyncio.Sleep(ctx, time.Second) {
-				if _, err = c.Write([]byte("again\n")); err != nil {
-					break
-				}
-			}
-			if !errors.Is(err, x.want) {
-				return fmt.Errorf("%s: %v, want %v", x.name, err, x.want)
-			}
-			c.Close()
-		}
-		if _, err := asyncio.Dial(ctx, "tcp", "server:7"); !errors.Is(err, syscall.ECONNREFUSED) {
-			return fmt.Errorf("after the kill: %v", err)
-		}
-		return nil
-	})
 }

@@ -30,7 +30,7 @@ type (
 		steps int
 		at    time.Duration
 	}
-	eventful struct {
+	unending struct {
 		events int
 		at     time.Duration
 	}
@@ -62,7 +62,7 @@ func (e *tooLong) Error() string {
 	return fmt.Sprintf("main has not ended after %d steps, at time %v (see StepLimit)", e.steps, e.at)
 }
 
-func (e *eventful) Error() string {
+func (e *unending) Error() string {
 	return fmt.Sprintf("%d packets and timers of the network in a row, until time %v, and no program has anything to do", e.events, e.at)
 }
 

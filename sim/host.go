@@ -286,6 +286,28 @@ func (l *life) kill() {
 	<-l.buried
 }
 
+// strike is what SetCrashes and SetPauses do between two steps. It reports whether the life has ended.
+func (l *life) strike() (crashed bool) {
+	w, h := l.w, l.host
+	if w.fault(h.crashFault, h.crashProbability) {
+		lives := h.lives
+		h.powerOff()
+		l.killed = true
+		w.at(later(w.time(), h.back), func() {
+			if h.life == nil && h.lives == lives { // else somebody has turned it on meanwhile
+				h.Restart()
+			}
+		})
+		return true
+	}
+	if w.fault(h.pauseFault, h.pauseProbability) {
+		// Each pause draws from a stream of its own, so that one less changes no other.
+		rng := w.stream(fmt.Sprintf("%s, number %d", h.pauseFault, w.times[h.pauseFault]))
+		h.Pause(1 + time.Duration(rng.Int64N(int64(h.longestPause))))
+	}
+	return false
+}
+
 // isPaused reports whether it runs nothing for the time being.
 func (l *life) isPaused() bool { return l.paused > l.w.time() }
 
@@ -663,18 +685,12 @@ func (h *Host) SetPauses(p float64, most time.Duration) {
 	h.pauseProbability, h.longestPause = p, most
 }
 
-// drawPause returns how long the pause is that has just been decided on. Each has a stream of its own, so that one less changes no other.
-func (h *Host) drawPause() time.Duration {
-	rng := h.w.stream(fmt.Sprintf("%s, number %d", h.pauseFault, h.w.times[h.pauseFault]))
-	return 1 + time.Duration(rng.Int64N(int64(h.longestPause)))
-}
-
 // Restart turns the host on again: its program begins from the beginning, with the disk as it is. It panics if the host is on. When the run
 // is over, in deferred functions, it does nothing.
 func (h *Host) Restart() {
 	h.w.mustNotLook("Host.Restart")
 	if h.life != nil {
-		panic(fmt.Errorf("%w: host %s is on: Crash, Kill or Shutdown it, and Wait, first (in Host.Restart)", asyncio.ErrInvalidArgument, h.name))
+		panic(fmt.Errorf("%w: host %s is on, or in the step in which it has crashed itself: Crash, Kill or Shutdown it, and Wait, first (in Host.Restart)", asyncio.ErrInvalidArgument, h.name))
 	}
 	h.known = true
 	h.begin(h.program)
@@ -758,7 +774,7 @@ func Fault(ctx context.Context, what string, p float64) bool {
 }
 
 // StopFaults ends all faults: from now on [Fault] reports false, the network is as after [Network.Heal] and its links lose, repeat and reorder nothing, and
-// disks work. Hosts that are off stay off, but for those that [Host.SetCrashes] will turn on again, and clocks go as they do. What must happen in the end, as a check of liveness has it with [Eventually], need only happen
+// disks work. Hosts that are off stay off, but for those that [Host.SetCrashes] will turn on again; a pause goes on to its end, and clocks go as they do. What must happen in the end, as a check of liveness has it with [Eventually], need only happen
 // after that. It is for the loop only and does not suspend; it panics if ctx does not come from a simulation.
 func StopFaults(ctx context.Context) {
 	w := worldOf(ctx, "StopFaults")

@@ -299,15 +299,20 @@ func TestHost_Misuse(t *testing.T) {
 		idle := func(ctx context.Context) error { return asyncio.Sleep(ctx, time.Hour) }
 		h := sim.NewHost(ctx, "node", idle)
 		for name, fn := range map[string]func(){
-			"name twice":      func() { sim.NewHost(ctx, "node", idle) },
-			"main":            func() { sim.NewHost(ctx, "main", idle) },
-			"no name":         func() { sim.NewHost(ctx, "", idle) },
-			"space":           func() { sim.NewHost(ctx, "a b", idle) },
-			"nil":             func() { sim.NewHost(ctx, "x", nil) },
-			"restart":         func() { h.Restart() },
-			"main's crash":    func() { sim.HostOf(ctx).Crash() },
-			"clock":           func() { h.SetClockRate(0) },
-			"foreign context": func() { sim.NewHost(context.Background(), "x", idle) },
+			"name twice":       func() { sim.NewHost(ctx, "node", idle) },
+			"main":             func() { sim.NewHost(ctx, "main", idle) },
+			"no name":          func() { sim.NewHost(ctx, "", idle) },
+			"space":            func() { sim.NewHost(ctx, "a b", idle) },
+			"nil":              func() { sim.NewHost(ctx, "x", nil) },
+			"restart":          func() { h.Restart() },
+			"main's crash":     func() { sim.HostOf(ctx).Crash() },
+			"main's pause":     func() { sim.HostOf(ctx).Pause(time.Second) },
+			"crashes for sure": func() { h.SetCrashes(1, 0) },
+			"back before":      func() { h.SetCrashes(0.5, -1) },
+			"pauses for sure":  func() { h.SetPauses(1, time.Second) },
+			"pauses of none":   func() { h.SetPauses(0.5, 0) },
+			"clock":            func() { h.SetClockRate(0) },
+			"foreign context":  func() { sim.NewHost(context.Background(), "x", idle) },
 		} {
 			err := func() (err error) {
 				defer func() { err, _ = recover().(error) }()

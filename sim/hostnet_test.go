@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"strings"
@@ -75,41 +76,76 @@ func TestHost_Streams(t *testing.T) {
 	}, sim.Runs(30))
 }
 
+// shouting turns a host on that shouts, named server, and connects to it.
+func shouting(ctx context.Context) (*sim.Host, *asyncio.Conn, error) {
+	server := sim.NewHost(ctx, "server", shout)
+	if err := asyncio.Sleep(ctx, time.Millisecond); err != nil {
+		return nil, nil, err
+	}
+	conn, err := asyncio.Dial(ctx, "tcp", "server:7")
+	return server, conn, err
+}
+
 // What a client sees of a server that is killed, loses power, or is behind a cut.
 func TestHost_ServerGone(t *testing.T) {
+	cut := func(ctx context.Context, s *sim.Host) { sim.NetworkOf(ctx).Cut("main", "server") }
+	kill := func(_ context.Context, s *sim.Host) { s.Kill() }
+	crash := func(_ context.Context, s *sim.Host) { s.Crash() }
+	restart := func(_ context.Context, s *sim.Host) { s.Crash(); s.Restart() }
 	for name, c := range map[string]struct {
-		hit  func(ctx context.Context, server *sim.Host)
-		err  error
-		took time.Duration // at least
+		end     func(ctx context.Context, server *sim.Host)
+		talked  bool // before, so the connection has been accepted
+		writes  bool // every second, instead of once and then waiting for an answer
+		err     error
+		took    time.Duration // at least
+		refused bool          // is who connects afterwards
 	}{
-		"killed":      {func(_ context.Context, s *sim.Host) { s.Kill() }, syscall.ECONNRESET, 0},
-		"power":       {func(_ context.Context, s *sim.Host) { s.Crash() }, syscall.ETIMEDOUT, time.Minute},
-		"power, back": {func(_ context.Context, s *sim.Host) { s.Crash(); s.Restart() }, syscall.ECONNRESET, 0},
-		"cut":         {func(ctx context.Context, s *sim.Host) { sim.NetworkOf(ctx).Cut("main", "server") }, syscall.ETIMEDOUT, time.Minute},
+		"killed before it accepts": {end: kill, err: syscall.ECONNRESET, refused: true},
+		"killed, writing":          {end: kill, talked: true, writes: true, err: syscall.EPIPE, refused: true},
+		"power":                    {end: crash, err: syscall.ETIMEDOUT, took: time.Minute},
+		"power, writing":           {end: crash, talked: true, writes: true, err: syscall.ETIMEDOUT, took: time.Minute},
+		"power, back":              {end: restart, err: syscall.ECONNRESET},
+		"power, back, writing":     {end: restart, talked: true, writes: true, err: syscall.ECONNRESET},
+		"cut":                      {end: cut, err: syscall.ETIMEDOUT, took: time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
 			sim.Run(t, func(ctx context.Context) error {
-				server := sim.NewHost(ctx, "server", shout)
-				if err := asyncio.Sleep(ctx, time.Millisecond); err != nil {
-					return err
-				}
-				conn, err := asyncio.Dial(ctx, "tcp", "server:7")
+				server, conn, err := shouting(ctx)
 				if err != nil {
 					return err
 				}
 				defer conn.Close()
+				if c.talked {
+					if _, err := conn.Write([]byte("hello\n")); err != nil {
+						return err
+					}
+					if _, err := io.ReadFull(conn, make([]byte, len("you said hello\n"))); err != nil {
+						return err
+					}
+				}
 				begun := now(ctx)
-				c.hit(ctx, server)
+				c.end(ctx, server)
 				_, err = conn.Write([]byte("hello\n"))
-				buf := make([]byte, 100)
 				for err == nil {
-					_, err = conn.Read(buf)
+					if c.writes {
+						if err := asyncio.Sleep(ctx, time.Second); err != nil {
+							return err
+						}
+						_, err = conn.Write([]byte("hello\n"))
+					} else {
+						_, err = conn.Read(make([]byte, 100))
+					}
 				}
 				if !errors.Is(err, c.err) {
 					return fmt.Errorf("got %w, want %v", err, c.err)
 				}
 				if took := now(ctx) - begun; took < c.took {
 					return fmt.Errorf("it took %v", took)
+				}
+				if c.refused {
+					if _, err := asyncio.Dial(ctx, "tcp", "server:7"); !errors.Is(err, syscall.ECONNREFUSED) {
+						return fmt.Errorf("afterwards: %v", err)
+					}
 				}
 				return nil
 			})
@@ -128,11 +164,7 @@ func now(ctx context.Context) time.Duration {
 // Without faults nothing is lost, so there is nothing to probe for, and a program that waits for ever has a deadlock.
 func TestHost_StopFaultsEndsProbes(t *testing.T) {
 	sim.Run(t, func(ctx context.Context) error {
-		sim.NewHost(ctx, "server", shout)
-		if err := asyncio.Sleep(ctx, time.Millisecond); err != nil {
-			return err
-		}
-		conn, err := asyncio.Dial(ctx, "tcp", "server:7")
+		_, conn, err := shouting(ctx)
 		if err != nil {
 			return err
 		}
@@ -230,11 +262,7 @@ func TestHost_Disk(t *testing.T) {
 // A trace says where the program waits, also in an iterator of the library that was compiled into it.
 func TestTrace_Iterators(t *testing.T) {
 	trace, err := sim.Trace(func(ctx context.Context) error {
-		sim.NewHost(ctx, "server", shout)
-		if err := asyncio.Sleep(ctx, time.Millisecond); err != nil {
-			return err
-		}
-		conn, err := asyncio.Dial(ctx, "tcp", "server:7")
+		_, conn, err := shouting(ctx)
 		if err != nil {
 			return err
 		}

@@ -475,33 +475,29 @@ func (n *Network) Isolate(host string) {
 // Cut has everything be lost that one host sends to another. The other direction stays as it is: where acknowledgments are lost, data arrives
 // and its sender does not know.
 func (n *Network) Cut(from, to string) {
-	w := n.n.between(from, to, "Cut")
-	n.n.say("the network: cut from %s to %s", from, to)
-	w.change(func() { w.cut = true })
-	n.n.doubt()
+	n.oneWay(from, to, "Cut", func(w *wire) { w.cut = true })
 }
 
 // Mend takes back [Network.Cut]. It does not end a partition.
 func (n *Network) Mend(from, to string) {
-	w := n.n.between(from, to, "Mend")
-	n.n.say("the network: mend from %s to %s", from, to)
-	w.change(func() { w.cut = false })
-	n.n.doubt()
+	n.oneWay(from, to, "Mend", func(w *wire) { w.cut = false })
 }
 
 // Hold keeps everything that would arrive at a host from another, until [Network.Release].
 func (n *Network) Hold(from, to string) {
-	w := n.n.between(from, to, "Hold")
-	n.n.say("the network: hold from %s to %s", from, to)
-	w.change(func() { w.holding = true })
-	n.n.doubt()
+	n.oneWay(from, to, "Hold", func(w *wire) { w.holding = true })
 }
 
 // Release delivers what was held, in the order in which it arrived.
 func (n *Network) Release(from, to string) {
-	w := n.n.between(from, to, "Release")
-	n.n.say("the network: release from %s to %s", from, to)
-	w.change(func() { w.holding = false })
+	n.oneWay(from, to, "Release", func(w *wire) { w.holding = false })
+}
+
+// oneWay does something to the wire from one host to another.
+func (n *Network) oneWay(from, to, what string, do func(*wire)) {
+	w := n.n.between(from, to, what)
+	n.n.say("the network: %s from %s to %s", strings.ToLower(what), from, to)
+	w.change(func() { do(w) })
 	n.n.doubt()
 }
 

@@ -130,11 +130,7 @@ func TestHost_SetPauses(t *testing.T) {
 func TestNetwork_GoesOnForEver(t *testing.T) {
 	f := sim.Check(func(ctx context.Context) error {
 		sim.NetworkOf(ctx).SetRetransmission(1 << 62)
-		server := sim.NewHost(ctx, "server", shout)
-		if err := asyncio.Sleep(ctx, time.Millisecond); err != nil {
-			return err
-		}
-		conn, err := asyncio.Dial(ctx, "tcp", "server:7")
+		server, conn, err := shouting(ctx)
 		if err != nil {
 			return err
 		}

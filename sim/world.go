@@ -18,7 +18,7 @@ import (
 //
 //	W1 A step is one callback that a loop runs. Steps are counted from 1 through all loops. Between two steps the world,
 //	   and nothing else, acts (decide): it looks at what the last step did (checks), lets happen what is due in the network
-//	   and to the clock, injects a cancel, picks the next.
+//	   and to the clock, has the host crash or pause, injects a cancel, picks the next.
 //	W2 What a run does depends on the program, on the seed (only by what tasks draw, by what a strategy
 //	   draws, and by how long the network and disks take), and on the deviations from first in, first out without faults that the
 //	   strategy decides on. So the seed and the deviations that are recorded make the run again (P2 in schedule.go).
@@ -30,7 +30,8 @@ import (
 //	   everything of a world is used by one goroutine at a time, without locks.
 //	W6 First in, first out among hosts means that they take turns, an iteration each, in the order in which they were made. What is ready
 //	   is counted through in that order too, from the host whose turn it is.
-//	W7 Time moves only when no loop has anything ready, none is due and no goroutine works for any: to the next timer or event.
+//	W7 Time moves only when no loop has anything ready, none is due and no goroutine works for any: to the next timer or event. A host
+//	   that pauses counts as one that has nothing ready, until the end of its pause.
 //	W8 Of what happens at the same time, events come first, in the order in which they were set, then loops.
 type world struct {
 	seed     uint64
@@ -49,7 +50,7 @@ type world struct {
 	turn     *life // who made the last step
 	events   eventHeap
 	cause    int // while an event happens: the step that set it
-	eventful int // events since the last step
+	happened int // events since the last step
 	net      *network
 
 	step      int           // the one that runs or ran last
@@ -191,7 +192,7 @@ func (w *world) happen() {
 	for now := w.time(); len(w.events.list) > 0 && w.events.list[0].when <= now; {
 		e := heap.Pop(&w.events).(event)
 		w.cause = e.cause
-		w.eventful++
+		w.happened++
 		e.fn()
 		for _, h := range w.hosts {
 			if h.life != nil {
@@ -230,27 +231,16 @@ func (w *world) pass(from *life) int {
 func (w *world) decide() (*life, int) {
 	if w.made {
 		w.settle()
-		if l := w.turn; l.state != gone && w.fault(l.host.crashFault, l.host.crashProbability) {
-			h, lives := l.host, l.host.lives
-			h.powerOff()
-			l.killed = true
-			w.at(later(w.time(), h.back), func() {
-				if h.life == nil && h.lives == lives { // else somebody has turned it on meanwhile
-					h.Restart()
-				}
-			})
+		if l := w.turn; l.state != gone && l.strike() {
 			return l, die // who made the step is who asks
-		}
-		if l := w.turn; l.state != gone && w.fault(l.host.pauseFault, l.host.pauseProbability) {
-			l.host.Pause(l.host.drawPause())
 		}
 	}
 	for {
 		if w.over {
 			return w.wayOut()
 		}
-		if w.happen(); w.eventful > maxEvents {
-			w.fail(&eventful{events: w.eventful, at: w.time()})
+		if w.happen(); w.happened > maxEvents {
+			w.fail(&unending{events: w.happened, at: w.time()})
 			continue
 		}
 		if l := w.due(); l != nil {
@@ -394,7 +384,7 @@ func (w *world) pick(n int) (*life, int) {
 	if w.tracer != nil {
 		w.tracer.beginStep(w, l, i, k, n)
 	}
-	w.turn, w.made, w.eventful, l.fresh = l, true, 0, false
+	w.turn, w.made, w.happened, l.fresh = l, true, 0, false
 	return l, i
 }
 
