@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -507,7 +508,10 @@ func TestFile_Misuse(t *testing.T) {
 		l.CallSoon(func() { all("in a callback", asyncio.ErrNotInTask, try(ctx)) })
 		settle(t, ctx)
 		_, err := asyncio.ToThread(ctx, func(context.Context) (int, error) {
-			all("in a thread", asyncio.ErrForeignGoroutine, try(ctx)) // the loop waits
+			for !asyncio.Parked(l) {
+				runtime.Gosched()
+			}
+			all("in a thread", asyncio.ErrForeignGoroutine, try(ctx))
 			return 0, nil
 		})
 		must(t, err)
