@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/goasyncio/asyncio/internal/coro"
 	"github.com/goasyncio/asyncio/internal/driver"
 )
 
@@ -17,12 +16,9 @@ import (
 //
 //	V1 Nothing is kept for it while programs run. Who waits for a future is who is called back when
 //	   it is done: its done callbacks lead to the tasks (awaiter).
-//	V2 Only a goroutine can walk its own stack. So a suspended stack is resumed with the
-//	   request to note its callers and yield again: suspend sees to that before anything else.
-//	V3 A stack that is not suspended but waits for one that it resumed cannot be resumed. The one in
-//	   control asks its resumer, by yielding Asks, that one its own, and so on down to
-//	   the hub; then each resumes the one above.
-//	V4 Tasks share a stack (K2, K5). The function begin is at the bottom of each, so it
+//	V2 Only a goroutine can walk its own stack. So each stack is given control with the order to note its
+//	   callers and to give control back (K10).
+//	V3 Tasks share a stack (K2, K5). The function call is at the bottom of each, so it
 //	   tells where one ends and the next begins, from the top down.
 
 // A FutureCallGraph is a task or future, where it is, and who waits for it. Python: asyncio.FutureCallGraph.
@@ -208,14 +204,15 @@ func (l *EventLoop) callStacks(tasks []*task) map[*task][]runtime.Frame {
 	if len(asked) == 0 {
 		return nil
 	}
-	if s := l.stackInControl(); l.running.Load() && s != nil {
-		l.stacks.notice(s) // V3
-	}
-	for _, t := range tasks {
-		if s := t.stack; s != nil && s.frames == nil { // V2
-			s.asked = true
-			s.Resume()
-		}
+	if me := l.stackInControl(); l.running.Load() && me != nil {
+		l.stacks.note(me, tasks)
+	} else {
+		done := make(chan struct{})
+		go func() { // the caller's may be locked to a thread
+			defer close(done)
+			l.stacks.note(&stack{pool: &l.stacks}, tasks)
+		}()
+		<-done
 	}
 	for t := l.firstTask; t != nil; t = t.next {
 		if _, ok := asked[t.stack]; ok {
@@ -236,44 +233,34 @@ func (l *EventLoop) callStacks(tasks []*task) map[*task][]runtime.Frame {
 		}
 		for t := top; t != nil; t = beneath[t.fut] {
 			var part []uintptr
-			part, rest = cutAtBegin(rest)
+			part, rest = cutAtCall(rest)
 			if wanted[t] {
 				frames[t] = userFrames(part)
 			}
 		}
 		s.frames = nil
 	}
-	for _, s := range l.stacks.noticed {
-		s.frames = nil
-	}
-	l.stacks.noticed = nil
 	return frames
 }
 
-// notice has s, the stack in control, and those below it note what is on them (V3).
-func (p *stackPool) notice(s *stack) {
-	s.frames = callers(0)
-	p.noticed = append(p.noticed, s)
-	s.Yield(coro.Asks)
-}
-
-// answer is V2, on the stack s.
-func (s *stack) answer() {
-	for s.asked {
-		s.asked = false
-		s.frames = callers(0)
-		if !s.Yield(coro.Suspended) {
-			coro.Exit()
+// note has the stacks of tasks note what is on them (V2). It is called on the stack in control.
+func (p *stackPool) note(me *stack, tasks []*task) {
+	for _, t := range tasks {
+		if s := t.stack; s == me {
+			s.frames = callers(0)
+		} else if s != nil && s.frames == nil {
+			p.order = order{noteIt, me}
+			me.give(s)
 		}
 	}
 }
 
-const beginName = libraryPrefix + "(*EventLoop).begin"
+const callName = libraryPrefix + "(*task).call"
 
-// cutAtBegin is V4: it splits off the frames of the topmost task.
-func cutAtBegin(pcs []uintptr) (top, rest []uintptr) {
+// cutAtCall is V3: it splits off the frames of the topmost task.
+func cutAtCall(pcs []uintptr) (top, rest []uintptr) {
 	for i, pc := range pcs {
-		if fn := runtime.FuncForPC(pc - 1); fn != nil && fn.Name() == beginName {
+		if fn := runtime.FuncForPC(pc - 1); fn != nil && fn.Name() == callName {
 			return pcs[:i], pcs[i+1:]
 		}
 	}

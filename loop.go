@@ -254,13 +254,12 @@ func (l *EventLoop) runToHalt() {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		l.stacks.hub()
+		l.stacks.run()
 	}()
 	<-done
 	l.endStep(nil)
 	l.step.waits()
 	l.watchdog.leave()
-	l.stacks.mourn()
 	l.guard.Store(0)
 	l.ready.shrink()
 }

@@ -1,54 +1,84 @@
 package asyncio
 
-import "github.com/goasyncio/asyncio/internal/coro"
+import (
+	"fmt"
+	"runtime/debug"
 
-// Where code runs (design rule R8: on iter.Pull coroutines, here called stacks).
+	"github.com/goasyncio/asyncio/internal/coro"
+)
+
+// Where code runs (design rule R8: on goroutines of iter.Pull, here called stacks).
 //
-//	K1 One stack is the dispatcher: it takes callbacks off the ready queue and runs
-//	   them. A new task is simply called on it, so a task that never suspends costs no switch.
-//	K2 If a task suspends on the dispatcher's stack, that goes on dispatching on top of the
-//	   suspended task. When the task's own turn comes, it just returns: no switch. So a
-//	   task that is alone never switches, and two that take turns switch once each.
-//	K3 The dispatcher resumes a task that is suspended on another stack and gets control
-//	   back when it suspends again or ends: two switches.
+//	K1 One stack has control; each of the others waits at a place ([coro.Place]), where who
+//	   has control can change places with it. The one in control runs a step of a task or,
+//	   between steps, dispatches: it takes callbacks off the ready queue and runs them. A new task
+//	   is simply called, so a task that never suspends costs no switch.
+//	K2 A task that suspends leaves its stack dispatching on top of it. When its own turn comes
+//	   the wait just returns: no switch. So a task that is alone never switches.
+//	K3 When the turn is another suspended task's, its stack is given control: one switch. What
+//	   it leaves behind is suspended, or idle if no task is on it.
 //	K4 What might not come back, a new task or a user's callback, must not run on top of a
-//	   suspended task. When it is next, the dispatcher leaves its stack to the task
-//	   and yields to the hub, which makes another stack the dispatcher: two switches.
+//	   suspended task. When it is next, an idle stack is given control: one switch.
 //	K5 One exception to K4: a new task may be called on top of the task that waits for it,
 //	   because that cannot go on before the new one has ended. It must be so without
 //	   exception: not if a context could end the wait (a cancel is passed on to the new
-//	   task, and the wait goes on). The two then share a stack; resuming it goes on with
+//	   task, and the wait goes on). The two then share a stack; giving it control goes on with
 //	   the upper one, and the lower one is not scheduled before that has ended. So
 //	   "create a task and await it" costs no switch.
-//	K6 A stack whose task has ended is idle: it yields to whoever resumed it and can
-//	   serve again. So a stack is the dispatcher's, of one or more tasks, both, or idle.
-//	K7 A task that is started eagerly runs on a stack of its own, resumed by its starter.
-//	K8 A stack whose body calls runtime.Goexit is dead. Whoever resumed it buries it.
-//	   The run halts, so no dispatcher is needed. If the task that did it was on top of
-//	   another (K5), that one is unwound with it.
+//	K6 A stack whose task has ended goes on dispatching with nothing on it. It is idle from when it gives control
+//	   away to when it gets it again, and ends then if there are idle ones enough.
+//	K7 A task that is started eagerly runs on an idle stack, which gives control back to the
+//	   starter when the task first suspends or ends. Nothing is dispatched in between.
+//	K8 A stack on which runtime.Goexit is called is dead. At its bottom it gives control to whom
+//	   it would have, the hub as the run halts, and is buried then: whoever waits at its home when its goroutine ends would
+//	   have to exit as well, so that is a goroutine made for it. If the task that did it was on top of another (K5), that
+//	   one is unwound with it.
 //	K9 The frames between the bottom of a stack and a wait are few and small, which is why some
 //	   functions here are in several parts: a goroutine begins with 2 KiB, of which about 1100
-//	   bytes are for frames (hence go:noinline here and there), and what does not fit doubles every suspended task and copies its stack.
+//	   bytes are for frames (hence go:noinline here and there), and what does not fit doubles every suspended task and copies its
+//	   stack. And the collector walks the frames of every suspended task, which costs as much as all else.
+//	K10 Whoever gets control first sees to the order, if the pool has one: it is not meant to go on yet.
 
 type stack struct {
-	coro.Coro
-	pool  *stackPool
-	start *task  // to be started here, eagerly (K7)
-	id    uint64 // of its goroutine; found only where it is needed (see noteStep)
+	at   *coro.Place // where it waits, while it has not got control
+	home coro.Place  // the one that its goroutine was made with
+	pool *stackPool
 
-	asked  bool      // to note what is on it, and to yield again (callgraph.go)
-	frames []uintptr // the answer
+	start   *task  // to be started here, eagerly, by
+	starter *stack // (K7)
 
-	abandoned bool // Close has given up on it; guarded by EventLoop.unwinding
+	id     uint64    // of its goroutine; found only where it is needed (see noteStep)
+	frames []uintptr // what is on it, where that was asked for (callgraph.go)
+
+	killed    bool // it is to be unwound
+	done      bool // its body returns
+	abandoned bool // Close has given up on that; guarded by EventLoop.unwinding
 }
 
 type stackPool struct {
 	loop       *EventLoop
-	dispatcher *stack // K1
+	dispatcher *stack // the one that dispatched last
+	hub        stack  // of the goroutine that a run begins and ends with; it dispatches nothing
+	order      order  // K10
 	idle       []*stack
-	burials    []<-chan struct{}
-	noticed    []*stack // that have noted what is on them (V3)
+	dead       []*stack // K8
 }
+
+// An order is for whoever gets control next.
+type order struct {
+	what orderKind
+	to   *stack // whom to give control to then
+}
+
+type orderKind uint8
+
+const (
+	goOn    orderKind = iota // no order
+	noteIt                   // note what is on the stack
+	pass                     // nothing but to give control on
+	goHome                   // wait at home
+	dieHere                  // unwind and end; to is not used
+)
 
 // maxIdle bounds the stacks kept for later, and with them the memory after a burst.
 const maxIdle = 1024
@@ -62,35 +92,81 @@ func (p *stackPool) take() *stack {
 		return s
 	}
 	s := &stack{pool: p}
-	s.Init(s)
+	s.at = &s.home
+	s.home.Init(func(yield func(struct{}) bool) {
+		s.home.Yield = yield
+		var t *task // that runs or is suspended here, on top of no other
+		defer func() { s.leave(t) }()
+		s.wake()
+		for !s.done {
+			var next *stack
+			if t, next = s.dispatch(); t == nil {
+				s.rest(next)
+				continue
+			}
+			err, as := t.call()
+			s.end(t, err, as)
+			t = nil
+		}
+	})
 	return s
 }
 
-// Run is the body of every stack. It starts the task it was resumed for, or else is the dispatcher.
-func (s *stack) Run() {
-	l := s.pool.loop
-	for {
-		if t := s.start; t != nil {
-			s.start = nil
-			l.begin(t, s)
-		} else {
-			for t := s.dispatch(); t != nil; t = s.dispatch() {
-				l.begin(t, s)
-				if s.pool.dispatcher != s {
-					break // it was left to this task (K4), which has ended only now
-				}
-			}
-		}
-		if !s.rest() {
-			return
-		}
+// give parks s and gives control to another stack. It returns when s has control again.
+func (s *stack) give(to *stack) {
+	s.at = to.at
+	s.at.Cross()
+	if s.pool.order.what != goOn {
+		s.obey()
 	}
 }
 
-// dispatch runs callbacks until a new task is next, which it returns, or the run halts.
-func (s *stack) dispatch() *task {
+// obey is K10. It returns when s is to go on, or to be unwound.
+func (s *stack) obey() {
+	p := s.pool
+	for {
+		o := p.order
+		p.order = order{}
+		switch o.what {
+		case goOn:
+			return
+		case dieHere:
+			s.killed = true
+			return
+		case noteIt:
+			s.frames = callers(0)
+		case goHome:
+			p.order = order{pass, o.to}
+			s.at = &s.home
+			s.at.Cross()
+			continue
+		}
+		if o.to == s {
+			return
+		}
+		s.at = o.to.at
+		s.at.Cross()
+	}
+}
+
+// dispatch runs callbacks, with no task on s, until there is a task to be run on s, which it has begun, or
+// control is to be given to another stack.
+func (s *stack) dispatch() (*task, *stack) {
 	p := s.pool
 	l := p.loop
+	if t := s.start; t != nil {
+		s.start = nil
+		if s.begin(t) {
+			return t, nil
+		}
+	}
+	if to := s.starter; to != nil { // K7: the task has ended
+		s.starter = nil
+		return nil, to
+	}
+	if p.dispatcher != s { // a store of a pointer costs more
+		p.dispatcher = s
+	}
 	for !l.halted {
 		if l.todo == 0 && !l.beginIteration() {
 			break
@@ -103,37 +179,86 @@ func (s *stack) dispatch() *task {
 		if t, ok := e.cb.(*task); !ok {
 			l.noteStep(s, e.cb)
 			e.cb.fire(e.fut)
-		} else if other := t.stack; other != nil { // K3
+		} else if t.stack != nil { // K3
 			l.current = t
-			if signal := other.Resume(); signal != coro.Suspended {
-				p.heed(signal, other, s)
-			}
-			l.current = nil
-		} else {
-			return t
+			return nil, t.stack
+		} else if s.begin(t) {
+			return t, nil
 		}
 	}
-	return nil
+	return nil, &p.hub
 }
 
-// rest makes s idle (K6) and reports whether it is to serve again. It is a function of its own because of K9, as dispatch is.
-func (s *stack) rest() bool {
-	p := s.pool
-	if len(p.idle) >= maxIdle {
+// begin makes t run on s. It reports false if t was cancelled before, and has ended so (T5).
+func (s *stack) begin(t *task) bool {
+	l := s.pool.loop
+	if t.fut.state != pending {
+		panic("asyncio: internal error: a task was scheduled that has ended (T2)")
+	}
+	l.current, t.stack = t, s
+	l.noteStep(s, t)
+	if t.mustCancel || t.evicted { // evicted while it waited for its turn to start
+		t.mustCancel, t.evicted = false, false
+		t.end(t.cancelErr, asCancellation)
+		l.current = nil
 		return false
 	}
-	p.idle = append(p.idle, s)
-	return s.Yield(coro.Suspended)
+	return true
 }
 
-// hub runs on a plain goroutine and keeps a dispatcher at work until the run halts.
-func (p *stackPool) hub() {
-	for !p.loop.halted {
-		s := p.take()
-		p.dispatcher = s
-		p.resume(s, nil)
-		p.dispatcher = nil
+// end ends t, which has run on s, with what call returned.
+func (s *stack) end(t *task, err error, as outcome) {
+	if p := t.fut.err; p != nil { // it panicked
+		err, as = p, asSeen
 	}
+	t.end(err, as)
+	s.pool.loop.current = nil
+}
+
+// rest gives control to another stack, and makes s idle or ends it (K6).
+func (s *stack) rest(to *stack) {
+	p := s.pool
+	if len(p.idle) >= maxIdle {
+		p.order = order{pass, to}
+		s.done = true
+		return
+	}
+	p.idle = append(p.idle, s)
+	s.give(to)
+	s.wake()
+}
+
+// wake is how a stack that was idle begins, after it has obeyed.
+func (s *stack) wake() {
+	if s.pool.order.what != goOn {
+		s.obey()
+	}
+	s.done = s.killed
+}
+
+// leave is the end of every stack; t is the task that it is the end of, too, nil if it comes between tasks. If that is done, or killed, whoever waits at its home knows what to do.
+func (s *stack) leave(t *task) {
+	if v := recover(); v != nil { // tasks and callbacks recover theirs, and nobody else may take it for one
+		report := fmt.Sprintf("%v\n\n%s", v, debug.Stack())
+		go panic(report)
+		select {}
+	}
+	if s.done {
+		return
+	}
+	p := s.pool
+	if t != nil {
+		t.exited(s)
+	}
+	if s.killed {
+		return
+	}
+	p.dead = append(p.dead, s) // K8
+	to := s.starter
+	if to == nil {
+		to = &p.hub
+	}
+	s.give(to)
 }
 
 // A quick callback is the library's own: it runs no user code and comes back.
@@ -157,84 +282,117 @@ func (*shieldOuter[T]) quick()       {}
 func (*completing[F]) quick()        {}
 func (*completionTimeout[F]) quick() {}
 
-// dispatchOn runs callbacks on top of t, which is suspended on the dispatcher's stack,
-// until t's turn comes (K2). It reports false if that must wait for another dispatcher, because
-// of K4 or because this stack is the dispatcher no longer, or for another run.
-func (p *stackPool) dispatchOn(t *task) bool {
+// dispatchOn runs callbacks on top of t, which is suspended, until t's turn comes (K2), and returns nil then; or
+// until control is to be given to another stack.
+func (p *stackPool) dispatchOn(t *task) *stack {
 	l := p.loop
+	if to := t.stack.starter; to != nil { // K7
+		t.stack.starter = nil
+		return to
+	}
+	if p.dispatcher != t.stack {
+		p.dispatcher = t.stack
+	}
 	for !l.halted {
 		if l.todo == 0 && !l.beginIteration() {
-			return false
+			break
 		}
 		e := l.upcoming(t.stack)
 		if next, ok := e.cb.(*task); !ok {
+			if e.cb == nil {
+				break
+			}
 			if _, ok := e.cb.(quick); !ok {
-				return false
+				return p.spare() // K4
 			}
 			l.advance()
 			e.cb.fire(e.fut)
 		} else if next == t {
 			l.advance()
-			return true
-		} else if s := next.stack; s != nil {
+			l.current = t
+			return nil
+		} else if next.stack != nil { // K3
 			l.advance()
 			l.current = next
-			if signal := s.Resume(); signal != coro.Suspended {
-				p.heed(signal, s, t.stack)
-			}
-			l.current = nil
+			return next.stack
 		} else if t.waiter == next.fut && !t.watching {
 			l.advance()
 			t.covered = true // K5
-			l.begin(next, t.stack)
+			t.stack.cover(next)
 			t.covered = false
-			if p.dispatcher != t.stack {
-				return false
-			}
+			p.dispatcher = t.stack
 		} else {
-			return false
+			return p.spare() // K4
 		}
 	}
-	return false
+	return &p.hub
 }
 
-// resume gives control to s and returns when it comes back. It is called on the stack below,
-// nil for the hub's goroutine. Where tasks are resumed it is written out: after a switch every
-// return is mispredicted, and this would be one more.
-func (p *stackPool) resume(s, below *stack) {
-	if signal := s.Resume(); signal != coro.Suspended {
-		p.heed(signal, s, below)
+// cover runs t to its end on top of the task on s that waits for it (K5). If t calls Goexit it ends t, because it does not return then.
+func (s *stack) cover(t *task) {
+	if !s.begin(t) {
+		return
 	}
-}
-
-// heed does what s, resumed on the stack below, gave control back for.
-func (p *stackPool) heed(signal coro.Signal, s, below *stack) {
-	for signal == coro.Asks {
-		if below != nil {
-			p.notice(below)
+	returned := false
+	defer func() {
+		if !returned {
+			t.exited(s)
 		}
-		signal = s.Resume()
+	}()
+	err, as := t.call()
+	returned = true
+	s.end(t, err, as)
+}
+
+// spare returns an idle stack, or the hub if there is none: making one takes more of a stack than a suspended task should have (K9).
+func (p *stackPool) spare() *stack {
+	if len(p.idle) > 0 {
+		return p.take()
 	}
-	if signal == coro.Died {
-		p.burials = append(p.burials, s.Bury())
+	return &p.hub
+}
+
+// run gives stacks control until the run halts. It is called on a plain goroutine of the loop's own, for which the hub stands.
+func (p *stackPool) run() {
+	p.hub.pool = p
+	for !p.loop.halted {
+		p.hub.give(p.take())
 	}
+	p.dispatcher = nil
+	for _, s := range p.dead { // K8
+		p.end(s)
+	}
+	p.dead = nil
+}
+
+// end unwinds s and returns when its goroutine has ended. It is called while nothing runs, on a goroutine that has
+// control and is no stack.
+func (p *stackPool) end(s *stack) {
+	from := &stack{pool: p}
+	if s.at != &s.home {
+		p.order = order{goHome, from}
+		from.give(s)
+	}
+	gone := make(chan struct{})
+	go func() { // which may have to exit with it
+		defer close(gone)
+		p.order = order{what: dieHere}
+		s.home.Cross()
+	}()
+	<-gone
 }
 
 // drain ends all stacks of a loop that is being closed. Those of tasks are gone already.
 func (p *stackPool) drain() {
-	for _, s := range p.idle {
-		<-s.Kill()
-	}
+	gone := make(chan struct{})
+	go func() { // the caller's may be locked to a thread
+		defer close(gone)
+		for _, s := range p.idle {
+			p.end(s)
+		}
+	}()
+	<-gone
 	p.idle = nil
-	p.mourn()
-}
-
-// mourn waits until the dead stacks are gone.
-func (p *stackPool) mourn() {
-	for _, gone := range p.burials {
-		<-gone
-	}
-	p.burials = nil
 }
 
 // stackInControl returns the stack that has control while the loop runs.

@@ -10,8 +10,6 @@ import (
 	"strconv"
 	"sync/atomic"
 	"time"
-
-	"github.com/goasyncio/asyncio/internal/coro"
 )
 
 // A Task runs a coroutine on the loop, beside the others. Make one with [CreateTask]. It is
@@ -295,37 +293,6 @@ func (t *task) cancelFrom(c *CancelledError, depth int) cancelAnswer {
 // fire makes a task a callback; the dispatcher knows tasks and does not call it.
 func (t *task) fire(*future) { panic("asyncio: a task is not called") }
 
-// begin starts t on stack s and returns when it has ended, however often it was
-// suspended in between. On a Goexit it ends the task itself, because it does
-// not return then. That is told apart from a panic by a layer of its own: a deferred function
-// can panic in the middle of a Goexit, and recovering that does not stop the Goexit.
-func (l *EventLoop) begin(t *task, s *stack) {
-	if t.fut.state != pending {
-		panic("asyncio: internal error: a task was scheduled that has ended (T2)")
-	}
-	l.current, t.stack = t, s
-	l.noteStep(s, t)
-	if t.mustCancel || t.evicted { // T5; evicted while it waited for its turn to start
-		t.mustCancel, t.evicted = false, false
-		t.end(t.cancelErr, asCancellation)
-		l.current = nil
-		return
-	}
-	returned := false
-	defer func() {
-		if !returned {
-			t.exited(s)
-		}
-	}()
-	err, as := t.call()
-	returned = true
-	if p := t.fut.err; p != nil {
-		err, as = p, asSeen
-	}
-	t.end(err, as)
-	l.current = nil
-}
-
 // An outcome says what the error that a task ended with is.
 type outcome uint8
 
@@ -434,36 +401,37 @@ func (t *task) end(err error, as outcome) {
 func (l *EventLoop) startEagerly(t *task) {
 	current, step, below := l.current, l.step.what, l.stackInControl()
 	s := l.stacks.take()
-	s.start = t
-	l.stacks.resume(s, below)
+	s.start, s.starter = t, below
+	below.give(s)
 	l.current = current
 	l.noteStep(below, step) // which goes on
 }
 
-// suspend gives control away until the task is resumed.
+// suspend gives control away until the task is resumed. The last part is give, written out because of K9.
 func (t *task) suspend() {
 	l, s := t.loop(), t.stack
 	if l.modes.Load() != 0 {
 		l.endStep(t)
 	}
 	l.current = nil
-	if l.stacks.dispatcher == s {
-		if l.stacks.dispatchOn(t) {
-			l.current = t
-			l.noteStep(s, t)
-			return
+	if to := l.stacks.dispatchOn(t); to != nil {
+		at := to.at
+		s.at = at
+		if at.Toggle() {
+			at.Yield(struct{}{})
+		} else {
+			at.Next()
 		}
-		if l.stacks.dispatcher == s {
-			l.stacks.dispatcher = nil
+		if l.stacks.order.what != goOn {
+			s.obey()
+			if s.killed {
+				runtime.Goexit() // the loop is being closed
+			}
 		}
 	}
-	if !s.Yield(coro.Suspended) {
-		coro.Exit() // the loop is being closed
+	if l.modes.Load() != 0 {
+		l.beginStep(s, t)
 	}
-	if s.asked {
-		s.answer()
-	}
-	l.noteStep(s, t)
 }
 
 // suspendWatching suspends a task that waits (T2) and reports whether ctx, which can end, woke it.
@@ -597,7 +565,11 @@ func enter(ctx context.Context, caller string) (*task, error) {
 func (l *EventLoop) destroy(t *task) {
 	if s := t.stack; s != nil {
 		l.current = t
-		gone := s.Kill()
+		gone := make(chan struct{})
+		go func() { // the caller's may be locked to a thread
+			defer close(gone)
+			l.stacks.end(s)
+		}()
 		limit := time.NewTimer(unwindLimit)
 		defer limit.Stop()
 		select {
@@ -608,7 +580,7 @@ func (l *EventLoop) destroy(t *task) {
 			l.unwinding.Unlock()
 			l.CallExceptionHandler(ExceptionContext{
 				Message: fmt.Sprintf("task does not unwind: a deferred function blocks (%v passed); its goroutine is left behind", unwindLimit),
-				Task:    t.self, Stack: stacksWith("internal/coro."),
+				Task:    t.self, Stack: stacksWith("asyncio.(*task).call("),
 			})
 		}
 		l.current = nil

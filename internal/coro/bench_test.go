@@ -2,15 +2,21 @@ package coro
 
 import "testing"
 
-func BenchmarkSwitch(b *testing.B) {
-	c := start(func(c *Coro) {
-		for c.Yield(Suspended) {
+// Two switches: there and back.
+func BenchmarkCross(b *testing.B) {
+	var p Place
+	over := false
+	p.Init(func(yield func(struct{}) bool) {
+		p.Yield = yield
+		for !over {
+			p.Cross()
 		}
 	})
 	for b.Loop() {
-		c.Resume()
+		p.Cross()
 	}
-	<-c.Kill()
+	over = true
+	p.Cross()
 }
 
 func BenchmarkChannelRoundTrip(b *testing.B) {

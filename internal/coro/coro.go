@@ -1,135 +1,65 @@
-// Package coro provides the stacks that tasks run on: coroutines built on
-// [iter.Pull], the only switch between goroutines that Go documents and that
-// does not go through the scheduler.
+// Package coro provides the places at which the stacks of tasks wait for control, built on
+// [iter.Pull], the only switch between goroutines that Go documents and that does not go
+// through the scheduler.
+//
+// # What a place is
+//
+// iter.Pull is meant for a caller and a sequence: next gives control to the sequence, yield
+// gives it back. What the two promise is more: next resumes whoever waits in yield and waits
+// itself until yield is called, and yield the other way round. Neither asks who calls. So the
+// pair is a place where exactly one goroutine waits, and any other can take its turn there: it
+// crosses, waits in its stead, and the one that waited goes on. A set of goroutines, one of
+// which runs while each of the others waits at a place, so hands control directly from any to
+// any. It costs one switch, where a caller that has to be returned to first costs two.
 //
 // # Contract
 //
-//  1. Exactly one side runs: Resume gives control to the coroutine and returns
-//     when it yields or ends; Yield gives control back to whoever resumed it, with a
-//     signal that says why.
-//  2. Resume may be called from any goroutine that holds control, a different
-//     one each time; never while the coroutine is running.
-//  3. Resume neither panics nor exits its caller, whatever the body does. A
-//     body that ends by [runtime.Goexit] leaves a dead coroutine, which the signal
-//     Died reports and Bury disposes of.
-//  4. The body must recover its own panics. One that escapes it is a bug of
-//     the caller of this package, and crashes the program.
-//  5. Kill ends a coroutine that is suspended: its Yield returns false, and the
-//     body must unwind without yielding again. Kill returns when it has.
+//  1. Exactly one goroutine of a set has control. Only that one touches places and what
+//     else the set shares.
+//  2. There is one waiting at each place that is in use. First it is the goroutine
+//     that Init makes for the body, at its home. Later it may be any of the set.
+//  3. Cross gives control to whoever waits at the place and makes the caller wait there. It
+//     returns when somebody crosses there again.
+//  4. A body that returns ends its goroutine and the place that is its home; whoever waits at its home
+//     goes on. So before it returns, see to it that somebody may.
+//  5. A body that ends by [runtime.Goexit] takes whoever waits at its home with it, if that
+//     one came there as the first, third, fifth … since Init: iter.Pull passes a Goexit on to the caller of next. So the one
+//     there must be a goroutine made for the purpose.
+//  6. A body must recover its panics, which would come out at whoever waits at its home.
 //
-// # Why Goexit needs a burial
-//
-// iter.Pull propagates a Goexit of its body to the caller of next: it would take
-// the event loop's own goroutine with it. A deferred function cannot stop a
-// Goexit, but it can suspend in the middle of one. So the outermost deferred
-// function of the body yields once more, with the coroutine marked dead; the
-// resumer goes on as after any other yield, and Bury lets a goroutine of its own
-// finish the Goexit and be ended by it.
-//
-// A coroutine must not hold [runtime.LockOSThread] across a switch, nor be created
-// by a goroutine that does: the runtime ends the program in that case.
+// A goroutine must not hold [runtime.LockOSThread] while it waits at a place, nor when it calls Init:
+// the runtime ends the program in that case.
 package coro
 
-import (
-	"fmt"
-	"iter"
-	"runtime"
-	"runtime/debug"
-)
+import "iter"
 
-// A Signal says why a coroutine gave control back.
-type Signal uint8
+// Place is where a goroutine waits for control. Its methods are for the goroutine that has control.
+type Place struct {
+	Next  func() (struct{}, bool)
+	Yield func(struct{}) bool
 
-const (
-	Suspended Signal = iota // it waits to be resumed, or has ended
-	Asks                    // it wants something of its resumer, and to be resumed right after
-	Died                    // its body called runtime.Goexit; Bury must follow
-)
-
-// A Body is what runs on a coroutine. It is a method and not a function so that there is no
-// closure between the coroutine's frames and its own: a stack of the smallest size has room
-// for about a thousand bytes of frames, and every suspended coroutine pays for the next size.
-type Body interface{ Run() }
-
-// Coro is one stack. Its methods are for the goroutine that holds control.
-type Coro struct {
-	next  func() (Signal, bool)
-	stop  func()
-	yield func(Signal) bool
-
-	killed bool // Kill was called; Yield returns false
-	ended  bool // the body has returned or is gone
+	crossed bool // an odd number of times; the next to cross has to call Yield
 }
 
-// Init makes c a suspended coroutine; the first Resume enters body. It costs a
-// goroutine, which is there until the body ends or Kill is called.
-func (c *Coro) Init(body Body) {
-	c.next, c.stop = iter.Pull(func(yield func(Signal) bool) {
-		c.yield = yield
-		returned := false
-		defer func() {
-			if returned {
-				return
-			}
-			if v := recover(); v != nil {
-				panic(fmt.Sprintf("%v\n\n%s", v, debug.Stack())) // rule 4; the resumer's stack says nothing
-			}
-			if !c.killed {
-				c.Yield(Died)
-			}
-		}()
-		body.Run()
-		returned = true
-	})
+// Init makes a goroutine for body, waiting at p, its home. The goroutine is there until the body ends. The body has to begin
+// by storing yield in p.Yield. (It is not wrapped here in a function that does, and Toggle is for callers to write
+// Cross out, because every frame is on the stack of every goroutine that waits.)
+func (p *Place) Init(body func(yield func(struct{}) bool)) {
+	p.Next, _ = iter.Pull(iter.Seq[struct{}](body))
 }
 
-// Resume runs the coroutine until it yields or ends, and returns its signal.
-func (c *Coro) Resume() Signal {
-	signal, ok := c.next()
-	if !ok {
-		c.ended = true
+// Toggle reports whether the next to cross has to call Yield, and otherwise Next, and counts
+// the crossing.
+func (p *Place) Toggle() bool {
+	p.crossed = !p.crossed
+	return !p.crossed
+}
+
+// Cross gives control to the goroutine that waits at p and waits there in its stead.
+func (p *Place) Cross() {
+	if p.Toggle() {
+		p.Yield(struct{}{})
+	} else {
+		p.Next()
 	}
-	return signal
 }
-
-// Yield suspends the coroutine and returns control to its resumer. It returns
-// true when the coroutine is resumed and false when it is killed.
-func (c *Coro) Yield(s Signal) bool {
-	return c.yield(s) && !c.killed
-}
-
-// Ended reports whether the body has returned.
-func (c *Coro) Ended() bool { return c.ended }
-
-// Bury lets a dead coroutine finish its Goexit on a goroutine of its own and
-// returns a channel that is closed when that is over.
-func (c *Coro) Bury() <-chan struct{} {
-	gone := make(chan struct{})
-	c.ended = true
-	go func() {
-		defer close(gone)
-		c.next() // exits this goroutine
-	}()
-	return gone
-}
-
-// Kill unwinds a suspended coroutine, on a goroutine of its own because the
-// unwinding may be a Goexit, and returns a channel that is closed when the
-// coroutine's goroutine is gone. A coroutine that has ended is left alone.
-func (c *Coro) Kill() <-chan struct{} {
-	gone := make(chan struct{})
-	if c.ended {
-		close(gone)
-		return gone
-	}
-	c.killed, c.ended = true, true
-	go func() {
-		defer close(gone)
-		c.stop()
-	}()
-	return gone
-}
-
-// Exit ends the running coroutine's body from any depth, running the deferred
-// functions on the way. It is what a body does when Yield returns false.
-func Exit() { runtime.Goexit() }

@@ -2,140 +2,151 @@ package coro
 
 import (
 	"runtime"
+	"slices"
 	"testing"
 )
 
-type bodyFunc func()
-
-func (f bodyFunc) Run() { f() }
-
-func start(body func(*Coro)) *Coro {
-	c := new(Coro)
-	c.Init(bodyFunc(func() { body(c) }))
-	return c
+// begun makes a place whose goroutine runs body.
+func begun(body func(home *Place)) *Place {
+	p := new(Place)
+	p.Init(func(yield func(struct{}) bool) {
+		p.Yield = yield
+		body(p)
+	})
+	return p
 }
 
-func TestCoro_ResumeAndYieldAlternate(t *testing.T) {
+func TestPlace_TwoTakeTurns(t *testing.T) {
 	var got []int
-	c := start(func(c *Coro) {
+	p := begun(func(home *Place) {
 		for i := range 3 {
-			got = append(got, i)
-			if !c.Yield(Suspended) {
-				t.Error("Yield = false")
+			got = append(got, 2*i)
+			home.Cross()
+		}
+	})
+	for i := range 3 {
+		p.Cross()
+		got = append(got, 2*i+1)
+	}
+	p.Cross() // the body returns
+	if want := []int{0, 1, 2, 3, 4, 5}; !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+}
+
+// Contract 2 and 3: who waits where changes, and control goes from any to any without passing through a third.
+func TestPlace_Ring(t *testing.T) {
+	const n, rounds = 5, 1000
+	var (
+		at      [n + 1]*Place // where each waits; the last is the test
+		runs    []int
+		over    bool
+		leaving = -1 // who is to go home
+	)
+	give := func(me, to int) {
+		p := at[to]
+		at[me] = p
+		p.Cross()
+	}
+	home := make([]*Place, n)
+	for i := range n {
+		home[i] = begun(func(home *Place) {
+			for !over {
+				switch {
+				case leaving == i:
+					leaving = -1
+					at[i] = home
+					home.Cross()
+				case len(runs) == n*rounds:
+					give(i, n)
+				default:
+					runs = append(runs, i)
+					give(i, (i+1)%n)
+				}
 			}
-		}
-	})
-	for want := range 3 {
-		if signal := c.Resume(); len(got) != want+1 || c.Ended() || signal != Suspended {
-			t.Fatalf("after %d resumes: %v, ended %v", want+1, got, c.Ended())
-		}
+		})
+		at[i] = home[i]
 	}
-	c.Resume()
-	if !c.Ended() {
-		t.Error("the body has returned, Ended = false")
-	}
-	<-c.Kill() // of an ended coroutine: nothing
-}
-
-// A signal reaches whoever resumed, and the coroutine goes on where it was.
-func TestCoro_Asks(t *testing.T) {
-	c := start(func(c *Coro) {
-		c.Yield(Asks)
-		c.Yield(Suspended)
-	})
-	for _, want := range []Signal{Asks, Suspended, Suspended} {
-		if got := c.Resume(); got != want {
-			t.Errorf("signal %v, want %v", got, want)
+	give(n, 0)
+	for k, i := range runs {
+		if i != k%n {
+			t.Fatalf("run %d is of %d", k, i)
 		}
 	}
-	if !c.Ended() {
-		t.Error("not ended")
+	if len(runs) != n*rounds {
+		t.Fatalf("%d runs", len(runs))
+	}
+	// Contract 4: one after the other goes home, and ends there. Whoever is in its home gives control back to the test.
+	for i := range n {
+		if at[i] != home[i] {
+			leaving = i
+			give(n, i)
+		}
+		over = true
+		home[i].Cross()
+		over = false
 	}
 }
 
-// Contract 2: each Resume may come from another goroutine.
-func TestCoro_ResumedByDifferentGoroutines(t *testing.T) {
-	n := 0
-	c := start(func(c *Coro) {
-		for c.Yield(Suspended) {
+// Contract 3: each crossing may be of another goroutine.
+func TestPlace_CrossedByDifferentGoroutines(t *testing.T) {
+	n, over := 0, false
+	p := begun(func(home *Place) {
+		for !over {
 			n++
+			home.Cross()
 		}
 	})
 	for range 100 {
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			c.Resume()
+			p.Cross()
 		}()
 		<-done
 	}
-	<-c.Kill()
-	if n != 99 {
+	over = true
+	p.Cross()
+	if n != 100 {
 		t.Errorf("n = %d", n)
 	}
 }
 
-// Contract 3: a Goexit of the body, at once or later, leaves the resumer alone.
-func TestCoro_Goexit(t *testing.T) {
-	for _, suspended := range []bool{false, true} {
+// Contract 5: a Goexit of the body, after any number of crossings, takes at most the goroutine with it that waits at its home.
+func TestPlace_Goexit(t *testing.T) {
+	for crossings := range 4 {
 		deferred := false
-		c := start(func(c *Coro) {
+		p := begun(func(home *Place) {
 			defer func() { deferred = true }()
-			if suspended {
-				c.Yield(Suspended)
+			for range crossings {
+				home.Cross()
 			}
 			runtime.Goexit()
 		})
-		signal := c.Resume()
-		if suspended {
-			signal = c.Resume()
-		}
-		if signal != Died || !deferred {
-			t.Errorf("signal %v, deferred = %v", signal, deferred)
-		}
-		<-c.Bury()
-	}
-}
-
-// Contract 5: Kill unwinds, whether the body returns or exits when Yield says false.
-func TestCoro_Kill(t *testing.T) {
-	for name, unwind := range map[string]func(){"return": func() {}, "exit": Exit} {
-		deferred := false
-		c := start(func(c *Coro) {
-			defer func() { deferred = true }()
-			if !c.Yield(Suspended) {
-				unwind()
+		for range crossings + 1 {
+			done, returned := make(chan struct{}), false
+			go func() {
+				defer close(done)
+				p.Cross()
+				returned = true
+			}()
+			<-done
+			if returned == deferred {
+				t.Errorf("%d crossings: deferred %v, the goroutine at its home went on: %v", crossings, deferred, returned)
 			}
-		})
-		c.Resume()
-		<-c.Kill()
-		if !deferred || !c.Ended() {
-			t.Errorf("%s: deferred %v, ended %v", name, deferred, c.Ended())
 		}
-		<-c.Kill()
-	}
-	entered := false
-	c := start(func(*Coro) { entered = true })
-	<-c.Kill()
-	if entered {
-		t.Error("a coroutine that was never resumed was entered by Kill")
+		if !deferred {
+			t.Errorf("%d crossings: deferred functions did not run", crossings)
+		}
 	}
 }
 
-func TestCoro_LeavesNoGoroutine(t *testing.T) {
+func TestPlace_LeavesNoGoroutine(t *testing.T) {
 	before := runtime.NumGoroutine()
 	for range 100 {
-		c := start(func(c *Coro) { c.Yield(Suspended); runtime.Goexit() })
-		c.Resume()
-		c.Resume()
-		<-c.Bury()
-		k := start(func(c *Coro) {
-			if !c.Yield(Suspended) {
-				Exit()
-			}
-		})
-		k.Resume()
-		<-k.Kill()
+		p := begun(func(home *Place) { home.Cross() })
+		p.Cross()
+		p.Cross()
 	}
 	for range 1_000_000 {
 		if runtime.NumGoroutine() <= before {

@@ -1,0 +1,185 @@
+package asyncio_test
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/goasyncio/asyncio"
+	"github.com/goasyncio/asyncio/sim"
+)
+
+// A crowd is tasks that suspend, start each other in every way and wait for each other at random, so that after a
+// while each stack waits at the place of another. It counts the tasks that were entered and the deferred functions that ran.
+type crowd struct {
+	rand     *rand.Rand
+	entered  int
+	deferred int
+	gate     asyncio.Event
+	member   func(ctx context.Context, depth int) // also does what the test adds
+}
+
+func (c *crowd) task(depth int) asyncio.Coroutine[int] {
+	return func(ctx context.Context) (int, error) { return c.live(ctx, depth) }
+}
+
+//go:noinline
+func (c *crowd) live(ctx context.Context, depth int) (int, error) {
+	c.entered++
+	defer func() { c.deferred++ }()
+	for range 1 + c.rand.IntN(6) {
+		if c.member != nil {
+			c.member(ctx, depth)
+		}
+		var err error
+		switch k := c.rand.IntN(8); {
+		case k < 3 || depth == 0:
+			err = asyncio.Sleep(ctx, time.Duration(c.rand.IntN(3))*time.Millisecond)
+		case k == 3:
+			_, err = asyncio.CreateTask(ctx, c.task(depth-1)).Await(ctx) // on top of this one
+		case k == 4:
+			asyncio.CreateTask(ctx, c.task(depth-1), asyncio.EagerStart(true))
+		case k == 5:
+			_, err = asyncio.CreateTask(ctx, c.task(depth-1), asyncio.EagerStart(true)).Await(ctx)
+		case k == 6:
+			loop, _ := asyncio.GetRunningLoop(ctx)
+			loop.CallSoon(func() { asyncio.CreateTask(loop.Context(), c.task(depth-1), asyncio.EagerStart(c.rand.IntN(2) == 0)) })
+		case k == 7:
+			err = c.gate.Wait(ctx)
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
+	return 1, nil
+}
+
+// Stacks are unwound wherever they wait when the loop closes, each once.
+func TestStacks_CloseAtAnyMoment(t *testing.T) {
+	for seed := range uint64(200) {
+		c := &crowd{rand: rand.New(rand.NewPCG(seed, 1))}
+		l := sim.NewEventLoop(t.Context())
+		l.SetExceptionHandler(func(*asyncio.EventLoop, asyncio.ExceptionContext) {})
+		for range 20 {
+			asyncio.CreateTask(l.Context(), c.task(3))
+		}
+		for range 1 + c.rand.IntN(3) { // more than one run, each of which another goroutine begins and ends
+			l.CallLater(time.Duration(c.rand.IntN(10))*time.Millisecond, l.Stop)
+			must(t, l.RunForever())
+			if c.rand.IntN(2) == 0 {
+				_ = asyncio.FormatTasks(l.Context()) // all of them get control, from outside of a run
+			}
+		}
+		must(t, l.Close())
+		if c.entered == 0 || c.entered != c.deferred {
+			t.Fatalf("seed %d: %d tasks entered, %d deferred functions ran", seed, c.entered, c.deferred)
+		}
+	}
+}
+
+// A Goexit ends the run, and one goroutine: all others are there to be unwound.
+func TestStacks_GoexitAtAnyMoment(t *testing.T) {
+	for seed := range uint64(200) {
+		c := &crowd{rand: rand.New(rand.NewPCG(seed, 2))}
+		left := c.rand.IntN(100)
+		c.member = func(context.Context, int) {
+			if left--; left == 0 {
+				runtime.Goexit()
+			}
+		}
+		l := sim.NewEventLoop(t.Context())
+		l.SetExceptionHandler(func(*asyncio.EventLoop, asyncio.ExceptionContext) {})
+		for range 20 {
+			asyncio.CreateTask(l.Context(), c.task(3))
+		}
+		for range 3 { // the loop can go on after it
+			exited := exits(func() {
+				l.CallLater(20*time.Millisecond, l.Stop)
+				must(t, l.RunForever())
+			})
+			if exited && left > 0 {
+				t.Fatalf("seed %d: exited without a Goexit", seed)
+			}
+		}
+		must(t, l.Close())
+		if c.entered != c.deferred {
+			t.Fatalf("seed %d: %d tasks entered, %d deferred functions ran", seed, c.entered, c.deferred)
+		}
+	}
+}
+
+// The call graph gives control to each stack in turn, and takes it back.
+func TestStacks_LookedAtAtAnyMoment(t *testing.T) {
+	for seed := range uint64(50) {
+		c := &crowd{rand: rand.New(rand.NewPCG(seed, 3))}
+		looked := 0
+		c.member = func(ctx context.Context, depth int) {
+			if c.rand.IntN(4) > 0 {
+				return
+			}
+			looked++
+			text := asyncio.FormatTasks(ctx)
+			started := strings.Count(text, "\ntask '") - strings.Count(text, "has not started") // but the main task, which is first
+			if n := strings.Count(text, "(*crowd).live() at"); n != started {
+				t.Fatalf("seed %d: of %d tasks that have started %d are shown in their coroutine:\n%s", seed, started, n, text)
+			}
+		}
+		runFast(t, func(ctx context.Context) error {
+			for range 10 {
+				asyncio.CreateTask(ctx, c.task(3))
+			}
+			if err := asyncio.Sleep(ctx, 50*time.Millisecond); err != nil {
+				return err
+			}
+			c.gate.Set()
+			return asyncio.Sleep(ctx, 50*time.Millisecond)
+		})
+		if looked == 0 || c.entered != c.deferred {
+			t.Fatalf("seed %d: looked %d times; %d tasks entered, %d deferred functions ran", seed, looked, c.entered, c.deferred)
+		}
+	}
+}
+
+// More stacks than are kept for later: those too many end, whoever waits at their places.
+func TestStacks_MoreThanAreKept(t *testing.T) {
+	runFast(t, func(ctx context.Context) error {
+		for range 3 {
+			var gate asyncio.Event
+			tasks := make([]*asyncio.Task[int], 5000)
+			for i := range tasks {
+				tasks[i] = asyncio.CreateTask(ctx, func(ctx context.Context) (int, error) {
+					for range i % 3 {
+						if err := asyncio.Sleep(ctx, 0); err != nil {
+							return 0, err
+						}
+					}
+					return i, gate.Wait(ctx)
+				})
+			}
+			for range 3 {
+				if err := asyncio.Sleep(ctx, 0); err != nil {
+					return err
+				}
+			}
+			before := runtime.NumGoroutine()
+			gate.Set()
+			values, err := asyncio.Gather(ctx, tasks...)
+			if err != nil {
+				return err
+			}
+			for i, v := range values {
+				if v != i {
+					return errors.New("a task has the result of another")
+				}
+			}
+			if now := runtime.NumGoroutine(); now > before-3000 {
+				t.Errorf("%d goroutines while all wait, %d after", before, now)
+			}
+		}
+		return nil
+	})
+}
