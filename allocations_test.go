@@ -64,6 +64,17 @@ func TestAllocations(t *testing.T) {
 				t.Errorf("%s allocates %v times", name, n)
 			}
 		}
+		l := loop(t, ctx)
+		ran := 0
+		call := func() { ran++ }
+		if n := testing.AllocsPerRun(1, func() {
+			for range 21 * 100 {
+				_, _ = l.CallSoonThreadsafe(call)
+				_ = asyncio.Sleep(ctx, 0)
+			}
+		}); n > 101 || ran == 0 {
+			t.Errorf("2100 calls from elsewhere allocate %v times, want a hundred batches of handles", n)
+		}
 		// AllocsPerRun has one processor, so this goes through Go's scheduler now and then (L7).
 		if n := testing.AllocsPerRun(1, func() {
 			for range 10_000 {

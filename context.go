@@ -35,6 +35,15 @@ func (c *loopContext) Value(key any) any {
 	return c.Context.Value(key)
 }
 
+func (c *loopContext) Done() <-chan struct{} { return c.loop.rootDone }
+
+func (c *loopContext) Err() error {
+	if c.loop.rootDone == nil {
+		return nil
+	}
+	return c.Context.Err()
+}
+
 func (c *loopContext) String() string { return fmt.Sprintf("%v.EventLoop", c.Context) }
 
 // outsideContext hides the loop from code that leaves it, so that a library call
@@ -79,9 +88,20 @@ func loopOf(ctx context.Context) *EventLoop {
 		return nil
 	case *loopContext:
 		return c.loop
+	case *clockContext:
+		return c.loop
 	}
 	l, _ := ctx.Value(loopKey{}).(*EventLoop)
 	return l
+}
+
+// inTask is [enter] where there is nothing to look at: with the loop's own context, if that cannot end and nobody
+// asks who calls. It is small enough to be inlined. Nil says nothing: then it is for enter.
+func inTask(ctx context.Context) *task {
+	if c, ok := ctx.(*loopContext); ok && c.loop.rootDone == nil && c.loop.guard.Load() == 0 {
+		return c.loop.current
+	}
+	return nil
 }
 
 // mustLoop is for functions without an error result.

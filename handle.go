@@ -9,23 +9,35 @@ import (
 
 // A Handle is a callback that was scheduled and can still be cancelled. Its methods do not suspend.
 type Handle struct {
-	loop      *EventLoop
-	fn        func()
-	cancelled atomic.Bool
-	created   *trace          // in debug mode
-	ctx       context.Context // of the task that scheduled it, nil if none did
+	loop    *EventLoop
+	fn      func()
+	state   atomic.Uint64   // bit 0: it was cancelled; the rest: see posted
+	created *trace          // in debug mode
+	ctx     context.Context // of the task that scheduled it, nil if none did
 }
 
 // Cancel keeps the callback from running, if it has not begun. Any goroutine may call it
 // on a Handle; see [TimerHandle.Cancel].
-func (h *Handle) Cancel() { h.cancelled.Store(true) }
+func (h *Handle) Cancel() { h.state.Or(1) }
 
 // Cancelled reports whether Cancel was called. Any goroutine may call it.
-func (h *Handle) Cancelled() bool { return h.cancelled.Load() }
+func (h *Handle) Cancelled() bool { return h.state.Load()&1 != 0 }
 
 func (h *Handle) fire(*future) {
-	if !h.cancelled.Load() {
+	if !h.Cancelled() {
 		h.loop.invoke(h.fn, h.fn, h)
+	}
+}
+
+// posted is the Handle of [EventLoop.CallSoonThreadsafe] (X4). The address of its function's code is in its
+// state, so that who prints it elsewhere does not look at fn.
+type posted Handle
+
+func (h *posted) fire(*future) {
+	fn := h.fn
+	h.fn = nil
+	if h.state.Load()&1 == 0 {
+		h.loop.invoke(fn, fn, (*Handle)(h))
 	}
 }
 
@@ -33,10 +45,18 @@ func (h *Handle) fire(*future) {
 func (h *Handle) String() string { return h.repr("Handle", "") }
 
 func (h *Handle) repr(kind, when string) string {
-	if h.cancelled.Load() {
+	if h.Cancelled() {
 		return fmt.Sprintf("<%s cancelled%s>", kind, when)
 	}
-	return fmt.Sprintf("<%s%s %s>", kind, when, callSite(funcPC(h.fn)))
+	return fmt.Sprintf("<%s%s %s>", kind, when, callSite(h.code()))
+}
+
+// code returns the address of the callback's code.
+func (h *Handle) code() uintptr {
+	if pc := uintptr(h.state.Load() >> 1); pc != 0 {
+		return pc
+	}
+	return funcPC(h.fn)
 }
 
 // A TimerHandle is a callback that was scheduled for later and can still be cancelled. Its methods
@@ -96,7 +116,7 @@ func (l *EventLoop) callAt(when time.Duration, fn func()) *TimerHandle {
 }
 
 func (h *TimerHandle) fire(*future) {
-	if !h.cancelled.Load() {
+	if !h.Cancelled() {
 		h.loop.invoke(h.fn, h.fn, h)
 	}
 }

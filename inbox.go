@@ -2,6 +2,7 @@ package asyncio
 
 import (
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 )
@@ -12,16 +13,30 @@ import (
 //	X1 What is accepted is taken in exactly once, in the order of acceptance.
 //	X2 After close nothing is accepted.
 //	X3 What was accepted runs, at the latest while the loop closes.
+//	X4 Handles are made in batches, so who keeps one keeps its whole batch, about a kilobyte. Therefore
+//	   one that has had its turn refers to nothing but the loop.
+//	X5 Who posts faster than the loop takes in gives way to other goroutines each time the list has grown by
+//	   blocksAhead blocks, two thousand callbacks. It does not wait for the loop. On a single processor it would
+//	   otherwise go on until its time slice is over, and what it has posted by then is in no cache any more and a
+//	   burden to the collector: each callback would take three times as long.
 type inbox struct {
 	some     atomic.Bool // the list is not empty; read without the lock by the loop
 	emptying bool        // an arrival that schedules must not start on the next list (X1); the loop's
+	emptied  *inboxBlock // to be filled again, from the next time on that the loop has the lock; the loop's
 
 	mu     sync.Mutex
 	first  *inboxBlock // of the list, nil if it is empty
 	last   *inboxBlock
-	spare  *inboxBlock // emptied, to be filled next
+	blocks int         // how many there are
+	spare  *inboxBlock // empty, to be filled next
+	unused []Handle    // the rest of a batch (X4)
 	closed bool
 }
+
+const blocksAhead = 16 // X5
+
+// handleBatch handles fill 1 KiB.
+const handleBatch = 21
 
 // inboxBlock is a part of the list. A slice would be copied each time it has to grow, and it
 // grows without limit while other goroutines are faster than the loop.
@@ -43,18 +58,55 @@ func (l *EventLoop) post(cb callback) error {
 		b.mu.Unlock()
 		return ErrLoopClosed
 	}
+	ahead := b.append(cb)
+	b.mu.Unlock()
+	l.wake(ahead)
+	return nil
+}
+
+// postFunc is post of a function.
+func (l *EventLoop) postFunc(fn func()) (*Handle, error) {
+	code := funcPC(fn)
+	b := &l.inbox
+	b.mu.Lock()
+	if b.closed {
+		b.mu.Unlock()
+		return nil, ErrLoopClosed
+	}
+	if len(b.unused) == 0 {
+		b.unused = make([]Handle, handleBatch)
+	}
+	h := &b.unused[0]
+	b.unused = b.unused[1:]
+	h.loop, h.fn = l, fn
+	h.state.Store(uint64(code) << 1)
+	ahead := b.append((*posted)(h))
+	b.mu.Unlock()
+	l.wake(ahead)
+	return h, nil
+}
+
+// wake is what comes after a post, without the lock.
+func (l *EventLoop) wake(ahead bool) {
+	l.drv.Wake()
+	if ahead {
+		runtime.Gosched()
+	}
+}
+
+// append is called with the lock held. It reports whether the caller is to give way (X5).
+func (b *inbox) append(cb callback) (ahead bool) {
 	k := b.last
 	if k == nil || k.n == len(k.cbs) {
 		k = b.grow()
+		ahead = b.blocks%blocksAhead == 0
 	}
 	k.cbs[k.n] = cb
 	k.n++
 	if !b.some.Load() {
 		b.some.Store(true)
 	}
-	b.mu.Unlock()
-	l.drv.Wake()
-	return nil
+	return ahead
 }
 
 // grow appends an empty block to the list.
@@ -70,6 +122,7 @@ func (b *inbox) grow() *inboxBlock {
 		b.last.next = k
 	}
 	b.last = k
+	b.blocks++
 	return k
 }
 
@@ -77,8 +130,11 @@ func (l *EventLoop) emptyInbox() {
 	b := &l.inbox
 	b.mu.Lock()
 	first := b.first
-	b.first, b.last = nil, nil
+	b.first, b.last, b.blocks = nil, nil, 0
 	b.some.Store(false)
+	if b.emptied != nil {
+		b.spare, b.emptied = b.emptied, nil
+	}
 	b.mu.Unlock()
 	b.emptying = true
 	for k := first; k != nil; k = k.next {
@@ -90,9 +146,7 @@ func (l *EventLoop) emptyInbox() {
 	if first != nil {
 		clear(first.cbs[:first.n])
 		first.next, first.n = nil, 0
-		b.mu.Lock()
-		b.spare = first
-		b.mu.Unlock()
+		b.emptied = first
 	}
 }
 
@@ -115,21 +169,22 @@ func (b *inbox) close() (accepted []callback) {
 	for k := b.first; k != nil; k = k.next {
 		accepted = append(accepted, k.cbs[:k.n]...)
 	}
-	b.first, b.last, b.spare, b.closed = nil, nil, nil, true
+	b.first, b.last, b.spare, b.unused, b.closed = nil, nil, nil, nil, true
+	b.blocks = 0
 	b.some.Store(false)
 	return accepted
 }
 
 // CallSoonThreadsafe schedules fn as [EventLoop.CallSoon] does and wakes the loop. Any
-// goroutine may call it; it does not block. It returns [ErrLoopClosed] if the loop is
-// closed; if it returns no error, fn runs once, at the latest while the loop closes,
+// goroutine may call it; it does not block, but who calls it faster than the loop can run gives way to
+// other goroutines now and then. It returns [ErrLoopClosed] if the loop is closed; if it returns no error, fn runs once, at the latest while the loop closes,
 // unless the handle is cancelled first.
 func (l *EventLoop) CallSoonThreadsafe(fn func()) (*Handle, error) {
 	if fn == nil {
 		return nil, fmt.Errorf("%w: nil function (in CallSoonThreadsafe)", ErrInvalidArgument)
 	}
-	h := &Handle{loop: l, fn: fn}
-	if err := l.post(h); err != nil {
+	h, err := l.postFunc(fn)
+	if err != nil {
 		return nil, fmt.Errorf("%w (in CallSoonThreadsafe)", err)
 	}
 	return h, nil

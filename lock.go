@@ -42,9 +42,16 @@ type LockStatistics struct {
 //
 // Python: Lock.acquire.
 func (l *Lock) Acquire(ctx context.Context) error {
-	t, err := enter(ctx, "Acquire")
-	if err != nil {
-		return err
+	t := inTask(ctx)
+	if t == nil {
+		var err error
+		if t, err = enter(ctx, "Acquire"); err != nil {
+			return err
+		}
+	}
+	if !l.locked && l.queue.first == nil {
+		l.locked, l.owner = true, t
+		return nil
 	}
 	return l.acquire(ctx, t)
 }
@@ -105,7 +112,8 @@ func (l *Lock) passOn() {
 // or callback of the loop may call it, not only the task that acquired the lock. It panics with
 // [ErrNotAcquired] if the lock is not locked. Python: Lock.release.
 func (l *Lock) Release() {
-	if !l.mustBeLocked("Release") {
+	// First what is so in nearly every call.
+	if (!l.locked || l.owner.loop().guard.Load() != 0) && !l.mustBeLocked("Release") {
 		return
 	}
 	l.locked, l.owner = false, nil

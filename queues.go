@@ -36,7 +36,9 @@ type Queue[T any] struct {
 	binding // Q5
 	name    string
 	maxsize int
-	items   store[T]
+	n       int      // values in the queue
+	fifo    ring[T]  // that keeps them, unless
+	order   store[T] // does: then they are in another order
 
 	getters, putters waitQueue
 	joiners          waitQueue
@@ -56,12 +58,12 @@ type PriorityQueue[T any] struct{ Queue[T] }
 // NewQueue makes a queue that holds at most maxsize values, any number if maxsize is not positive.
 // It needs no loop and any goroutine may call it. Python: asyncio.Queue(maxsize).
 func NewQueue[T any](maxsize int) *Queue[T] {
-	return &Queue[T]{name: "Queue", maxsize: maxsize, items: new(ring[T])}
+	return &Queue[T]{name: "Queue", maxsize: maxsize}
 }
 
 // NewLifoQueue makes a queue as [NewQueue] does, last in, first out. Any goroutine may call it. Python: asyncio.LifoQueue(maxsize).
 func NewLifoQueue[T any](maxsize int) *LifoQueue[T] {
-	return &LifoQueue[T]{Queue[T]{name: "LifoQueue", maxsize: maxsize, items: new(pile[T])}}
+	return &LifoQueue[T]{Queue[T]{name: "LifoQueue", maxsize: maxsize, order: new(pile[T])}}
 }
 
 // NewPriorityQueue makes a queue as [NewQueue] does, ordered by compare, which is what
@@ -72,13 +74,13 @@ func NewPriorityQueue[T any](maxsize int, compare func(a, b T) int) *PriorityQue
 	if compare == nil {
 		panic(fmt.Errorf("%w: nil function (in NewPriorityQueue): cmp.Compare orders what has an order", ErrInvalidArgument))
 	}
-	return &PriorityQueue[T]{Queue[T]{name: "PriorityQueue", maxsize: maxsize, items: &heapq[T]{compare: compare}}}
+	return &PriorityQueue[T]{Queue[T]{name: "PriorityQueue", maxsize: maxsize, order: &heapq[T]{compare: compare}}}
 }
 
 // Qsize returns the number of values in the queue. It does not suspend. Python: qsize.
 func (q *Queue[T]) Qsize() int {
 	q.mustBeMade("Qsize")
-	return q.items.len()
+	return q.n
 }
 
 // Maxsize returns the number of values that the queue can hold, as NewQueue was given it. Any
@@ -91,7 +93,7 @@ func (q *Queue[T]) Empty() bool {
 	return q.empty()
 }
 
-func (q *Queue[T]) empty() bool { return q.items.len() == 0 }
+func (q *Queue[T]) empty() bool { return q.n == 0 }
 
 // Full reports whether a Put would have to wait. It does not suspend. Python: full.
 func (q *Queue[T]) Full() bool {
@@ -99,18 +101,18 @@ func (q *Queue[T]) Full() bool {
 	return q.full()
 }
 
-func (q *Queue[T]) full() bool { return q.maxsize > 0 && q.items.len() >= q.maxsize }
+func (q *Queue[T]) full() bool { return q.maxsize > 0 && q.n >= q.maxsize }
 
 // checkMade refuses a zero queue: what its order would be cannot be told.
 func (q *Queue[T]) checkMade(caller string) error {
-	if q.items == nil {
+	if q.name == "" {
 		return zeroQueue(caller)
 	}
 	return nil
 }
 
 func (q *Queue[T]) mustBeMade(caller string) {
-	if q.items == nil {
+	if q.name == "" {
 		panic(zeroQueue(caller))
 	}
 }
@@ -124,9 +126,12 @@ func zeroQueue(caller string) error {
 // [ErrQueueShutDown] if the queue is shut down, also meanwhile, and otherwise what [Queue] says.
 // Python: put.
 func (q *Queue[T]) Put(ctx context.Context, v T) error {
-	t, err := q.enter(ctx, "Put")
-	if err != nil {
-		return err
+	t := inTask(ctx)
+	if t == nil || q.loop != t.loop() && (q.loop != nil || q.name == "") {
+		var err error
+		if t, err = q.enter(ctx, "Put"); err != nil {
+			return err
+		}
 	}
 	for q.full() {
 		if q.down {
@@ -174,10 +179,38 @@ func (q *Queue[T]) put(v T) error {
 	if q.full() {
 		return ErrQueueFull
 	}
-	q.items.push(v)
+	q.push(v)
 	q.unfinished++
-	q.getters.dismissNext()
+	if q.getters.first != nil {
+		q.getters.dismissNext()
+	}
 	return nil
+}
+
+func (q *Queue[T]) push(v T) {
+	if q.order == nil {
+		q.fifo.push(v)
+	} else {
+		q.order.push(v)
+	}
+	q.n++
+}
+
+func (q *Queue[T]) pop() (v T) {
+	if q.order == nil {
+		v = q.fifo.pop()
+	} else {
+		v = q.order.pop()
+	}
+	q.n--
+	return v
+}
+
+func (q *Queue[T]) at(i int) T {
+	if q.order == nil {
+		return q.fifo.at(i)
+	}
+	return q.order.at(i)
 }
 
 // Get takes a value out of the queue. It suspends the calling task while the queue is empty, and
@@ -186,9 +219,12 @@ func (q *Queue[T]) put(v T) error {
 // [Queue] says. Python: get.
 func (q *Queue[T]) Get(ctx context.Context) (T, error) {
 	var zero T
-	t, err := q.enter(ctx, "Get")
-	if err != nil {
-		return zero, err
+	t := inTask(ctx)
+	if t == nil || q.loop != t.loop() && (q.loop != nil || q.name == "") {
+		var err error
+		if t, err = q.enter(ctx, "Get"); err != nil {
+			return zero, err
+		}
 	}
 	for q.empty() {
 		if q.down {
@@ -226,8 +262,10 @@ func (q *Queue[T]) get() (T, error) {
 		}
 		return zero, ErrQueueEmpty
 	}
-	v := q.items.pop()
-	q.putters.dismissNext()
+	v := q.pop()
+	if q.putters.first != nil {
+		q.putters.dismissNext()
+	}
 	return v, nil
 }
 
@@ -304,7 +342,7 @@ func (q *Queue[T]) Shutdown(immediate bool) {
 	q.down = true
 	if immediate {
 		for !q.empty() {
-			q.items.pop()
+			q.pop()
 			if q.unfinished > 0 { // TaskDone may have come before its Get
 				q.finish()
 			}
@@ -331,7 +369,7 @@ type QueueStatistics struct {
 func (q *Queue[T]) Statistics() QueueStatistics {
 	q.mustBeMade("Statistics")
 	return QueueStatistics{
-		Size:       q.items.len(),
+		Size:       q.n,
 		Maxsize:    q.maxsize,
 		Getters:    q.getters.len(),
 		Putters:    q.putters.len(),
@@ -344,18 +382,18 @@ func (q *Queue[T]) Statistics() QueueStatistics {
 // String returns Python's str: <Queue maxsize=2 _queue=[1, 2] _putters[1] tasks=2>. Of many values
 // it shows the first.
 func (q *Queue[T]) String() string {
-	if q.items == nil {
+	if q.name == "" {
 		return "<Queue, zero>"
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "<%s maxsize=%d", q.name, q.maxsize)
-	if n := q.items.len(); n > 0 {
+	if n := q.n; n > 0 {
 		b.WriteString(" _queue=[")
 		for i := range min(n, queueReprMax) {
 			if i > 0 {
 				b.WriteString(", ")
 			}
-			b.WriteString(reprValue(q.items.at(i)))
+			b.WriteString(reprValue(q.at(i)))
 		}
 		if n > queueReprMax {
 			b.WriteString(", ...")

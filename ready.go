@@ -109,6 +109,9 @@ func (l *driven) Name(i int) string {
 		return "sleep of " + cb.t.GetName()
 	case *Handle:
 		return "callback " + functionName(cb.fn)
+	case *posted:
+		name, _ := function((*Handle)(cb).code())
+		return "callback " + name + "()"
 	case *TimerHandle:
 		return "callback " + functionName(cb.fn)
 	case *DoneCallback:

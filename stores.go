@@ -2,7 +2,6 @@ package asyncio
 
 // A store is what a queue keeps its values in, and with that the order in which it gives them.
 type store[T any] interface {
-	len() int
 	push(v T)
 	pop() T
 	at(i int) T // in the order in which Python shows them
@@ -18,7 +17,6 @@ type ring[T any] struct {
 	n    int
 }
 
-func (r *ring[T]) len() int   { return r.n }
 func (r *ring[T]) at(i int) T { return r.buf[(r.head+i)&(len(r.buf)-1)] }
 
 func (r *ring[T]) push(v T) {
@@ -46,7 +44,6 @@ func (r *ring[T]) pop() T {
 // pile is last in, first out.
 type pile[T any] struct{ vs []T }
 
-func (p *pile[T]) len() int   { return len(p.vs) }
 func (p *pile[T]) at(i int) T { return p.vs[i] }
 func (p *pile[T]) push(v T)   { p.vs = append(p.vs, v) }
 
@@ -76,7 +73,6 @@ type ranked[T any] struct {
 	seq uint64
 }
 
-func (h *heapq[T]) len() int   { return len(h.vs) }
 func (h *heapq[T]) at(i int) T { return h.vs[i].v }
 
 func (h *heapq[T]) before(a, b ranked[T]) bool {

@@ -416,3 +416,67 @@ func TestThreadsafe_ConcurrentSafe(t *testing.T) {
 		}
 	}
 }
+
+// Who keeps a handle keeps the others of its batch (X4), but not what their functions refer to.
+func TestCallSoonThreadsafe_KeptHandle(t *testing.T) {
+	const n = 100
+	var freed atomic.Int32
+	l := asyncio.NewEventLoop(t.Context())
+	defer l.Close()
+	kept := make([]*asyncio.Handle, n)
+	for i := range kept {
+		big := new([1 << 10]byte)
+		runtime.AddCleanup(big, func(int) { freed.Add(1) }, 0)
+		h, err := l.CallSoonThreadsafe(func() { big[0]++ })
+		must(t, err)
+		if i%2 == 0 {
+			h.Cancel()
+		}
+		kept[i] = h
+	}
+	before := kept[1].String()
+	l.Stop()
+	must(t, l.RunForever())
+	for deadline := time.Now().Add(10 * time.Second); freed.Load() < n-1; runtime.Gosched() { // one may be in a register
+		if runtime.GC(); time.Now().After(deadline) {
+			t.Fatalf("of what %d callbacks refer to, %d is gone", n, freed.Load())
+		}
+	}
+	if after := kept[1].String(); after != before || !strings.Contains(after, "TestCallSoonThreadsafe_KeptHandle") {
+		t.Errorf("before it ran %s, after it %s", before, after)
+	}
+	if s := kept[0].String(); s != "<Handle cancelled>" || !kept[0].Cancelled() || kept[1].Cancelled() {
+		t.Errorf("the first is %s", s)
+	}
+}
+
+// A goroutine that posts as fast as it can does not get far ahead of a loop on the same processor (X5).
+func TestCallSoonThreadsafe_Ahead(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	const n = 100_000
+	var posted atomic.Int64
+	ahead, ran := int64(0), int64(0)
+	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
+		l := loop(t, ctx)
+		all := asyncio.CreateFuture[asyncio.None](ctx)
+		go func() {
+			for range n {
+				posted.Add(1)
+				_, err := l.CallSoonThreadsafe(func() {
+					ahead = max(ahead, posted.Load()-ran)
+					if ran++; ran == n {
+						_ = all.SetResult(asyncio.None{})
+					}
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		}()
+		_, err := all.Await(ctx)
+		return err
+	}))
+	if err != nil || ahead > n/4 {
+		t.Errorf("%v; of %d calls, %d waited at a time", err, n, ahead)
+	}
+}

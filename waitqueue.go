@@ -40,8 +40,7 @@ func (q *waitQueue) wait(ctx context.Context, t *task, on fmt.Stringer) (woken b
 	if ctx.Err() != nil {
 		return false, context.Cause(ctx)
 	}
-	w := t.loop().takeWaiter(t)
-	q.push(w)
+	w := q.join(t)
 	defer w.leave() // if the loop is closed meanwhile and unwinds the task
 	err = t.park(ctx, on)
 	return t.loop().giveWaiter(w), err
@@ -59,8 +58,6 @@ func (q *waitQueue) waitWith(ctx context.Context, t *task, w *waiter, on fmt.Str
 }
 
 // takeWaiter returns a waiter for t. A loop keeps some that are done for the next.
-//
-//go:noinline
 func (l *EventLoop) takeWaiter(t *task) *waiter {
 	w := l.waiters
 	if w == nil {
@@ -72,6 +69,15 @@ func (l *EventLoop) takeWaiter(t *task) *waiter {
 	return w
 }
 
+// join puts a waiter for t at the end of the queue.
+//
+//go:noinline
+func (q *waitQueue) join(t *task) *waiter {
+	w := t.loop().takeWaiter(t)
+	q.push(w)
+	return w
+}
+
 // giveWaiter takes a waiter back that nobody looks at any more, out of its queue, and returns
 // whether it was woken.
 //
@@ -80,8 +86,8 @@ func (l *EventLoop) giveWaiter(w *waiter) (woken bool) {
 	w.leave()
 	woken = w.woken
 	if l.spareWaiters < maxIdle {
-		*w = waiter{next: l.waiters}
-		l.waiters = w
+		w.t, w.what, w.woken = nil, nil, false // it is in no queue
+		w.next, l.waiters = l.waiters, w
 		l.spareWaiters++
 	}
 	return woken
@@ -131,7 +137,7 @@ func (q *waitQueue) wakeAll() {
 // cancelled.
 func (q *waitQueue) dismissNext() {
 	for w := q.first; w != nil; w = q.first {
-		q.remove(w)
+		q.removeFirst()
 		if w.wake() {
 			return
 		}
@@ -141,7 +147,7 @@ func (q *waitQueue) dismissNext() {
 // dismissAll takes all waiters out, oldest first, and wakes those that are pending.
 func (q *waitQueue) dismissAll() {
 	for w := q.first; w != nil; w = q.first {
-		q.remove(w)
+		q.removeFirst()
 		w.wake()
 	}
 }
@@ -185,7 +191,6 @@ func (q *waitQueue) len() int {
 	return n
 }
 
-//go:noinline
 func (q *waitQueue) push(w *waiter) {
 	w.q = q
 	if q.last == nil {
@@ -194,6 +199,17 @@ func (q *waitQueue) push(w *waiter) {
 		q.last.next, w.prev = w, q.last
 	}
 	q.last = w
+}
+
+// removeFirst takes the oldest waiter out.
+func (q *waitQueue) removeFirst() {
+	w := q.first
+	if q.first = w.next; q.first == nil {
+		q.last = nil
+	} else {
+		q.first.prev = nil
+	}
+	w.q, w.next = nil, nil
 }
 
 // remove takes w out of whichever queue it is in.
