@@ -444,7 +444,7 @@ func (l *life) letGo(n int) {
 
 // Wake notices goroutines that reach into the simulation.
 func (l *life) Wake() {
-	if !l.w.leaking.Load() && calledBy("asyncio.(*EventLoop).post") && !calledBy(
+	if !l.w.leaking.Load() && calledBy("asyncio.(*EventLoop).wake") && !calledBy(
 		"asyncio.(*stackPool).take.func1", "asyncio.(*stackPool).run", // a loop of the world
 		"sim.(*exploration).run", "sim.(*life).live", // the goroutines that run them
 		"sim.(*life).perform",                                // which a loop waits for
