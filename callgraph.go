@@ -221,7 +221,7 @@ func (l *EventLoop) callStacks(tasks []*task) map[*task][]runtime.Frame {
 	}
 	frames := map[*task][]runtime.Frame{}
 	for s, on := range asked { // each on its own: the order does not matter
-		rest := s.frames
+		rest := s.notes.frames
 		var top *task                  // that no other is on top of
 		beneath := map[*future]*task{} // whom the task with this future is on top of
 		for _, t := range on {
@@ -238,7 +238,7 @@ func (l *EventLoop) callStacks(tasks []*task) map[*task][]runtime.Frame {
 				frames[t] = userFrames(part)
 			}
 		}
-		s.frames = nil
+		s.notes.frames = nil
 	}
 	return frames
 }
@@ -247,8 +247,8 @@ func (l *EventLoop) callStacks(tasks []*task) map[*task][]runtime.Frame {
 func (p *stackPool) note(me *stack, tasks []*task) {
 	for _, t := range tasks {
 		if s := t.stack; s == me {
-			s.frames = callers(0)
-		} else if s != nil && s.frames == nil {
+			s.note().frames = callers(0)
+		} else if s != nil && s.note().frames == nil {
 			p.order = order{noteIt, me}
 			me.give(s)
 		}

@@ -97,11 +97,9 @@ func (l *EventLoop) beginStep(s *stack, what callback) {
 		l.setMode(guardedMode, false)
 		return
 	}
-	if s.id == 0 {
-		s.id = goroutineID() // s is the stack we are on
-	}
+	id := s.goroutine() // s is the stack we are on
 	if modes&debugMode != 0 {
-		l.guard.Store(s.id)
+		l.guard.Store(id)
 		l.setMode(guardedMode, true)
 		l.step.began = l.drv.Now()
 	} else {
@@ -112,7 +110,7 @@ func (l *EventLoop) beginStep(s *stack, what callback) {
 	if modes&watchdogMode != 0 {
 		t, _ := what.(*task)
 		l.step.task.Store(t)
-		l.step.goroutine.Store(s.id)
+		l.step.goroutine.Store(id)
 		l.step.count.Add(1)
 	}
 }

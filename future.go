@@ -254,9 +254,26 @@ func (f *future) removeCallback(cb callback) int {
 // says nothing of its result. What comes before and after the suspension is in functions
 // of their own, because their frames would be on every suspended stack (K9).
 func (f *future) await(ctx context.Context) error {
-	t, err := f.beginWait(ctx)
+	t, link, err := f.beginWait(ctx)
 	if t == nil {
 		return err // S10, if it is nil: no suspension
+	}
+	if at := t.depart(); at != nil {
+		if at.Toggle() {
+			at.Yield(struct{}{})
+		} else {
+			at.Next()
+		}
+	}
+	t.arrive()
+	return f.endWait(ctx, t, link)
+}
+
+// beginWait has the current task wait for f, if it is to, and returns it.
+func (f *future) beginWait(ctx context.Context) (*task, *watchLink, error) {
+	t, err := f.waiterFor(ctx)
+	if t == nil {
+		return nil, nil, err
 	}
 	t.waiter = f
 	f.addCallback(t)
@@ -267,21 +284,14 @@ func (f *future) await(ctx context.Context) error {
 		}
 		t.descending = false
 	}
-	interrupted := false
-	if done := ctx.Done(); done == nil {
-		t.suspend()
-	} else {
-		interrupted = t.suspendWatching(ctx, done)
+	if done := ctx.Done(); done != nil {
+		return t, t.watchContext(ctx, done), nil
 	}
-	t.waiter = nil
-	if t.mustCancel || interrupted {
-		return f.endWait(ctx, t)
-	}
-	return nil
+	return t, nil, nil
 }
 
-// beginWait returns the current task if it is to wait for f.
-func (f *future) beginWait(ctx context.Context) (*task, error) {
+// waiterFor returns the current task if it is to wait for f.
+func (f *future) waiterFor(ctx context.Context) (*task, error) {
 	if ctx == nil {
 		return nil, fmt.Errorf("%w: nil context (in Await)", ErrInvalidArgument)
 	}
@@ -307,17 +317,22 @@ func (f *future) beginWait(ctx context.Context) (*task, error) {
 	return t, nil
 }
 
-// endWait is the end of a wait for f that a cancel or the end of ctx brought about.
-func (f *future) endWait(ctx context.Context, t *task) error {
-	if !t.mustCancel {
+// endWait is the end of t's wait for f.
+func (f *future) endWait(ctx context.Context, t *task, link *watchLink) error {
+	t.waiter = nil
+	interrupted := t.watching && t.unwatchContext(link)
+	switch {
+	case t.mustCancel:
+		t.mustCancel = false // S13: it takes the place of whatever arrived, unless that is a cancellation
+		f.retrieved()
+		if asCancelled(f.err) == nil {
+			return t.cancelErr
+		}
+		return f.err
+	case interrupted:
 		return context.Cause(ctx)
 	}
-	t.mustCancel = false // S13: it takes the place of whatever arrived, unless that is a cancellation
-	f.retrieved()
-	if asCancelled(f.err) == nil {
-		return t.cancelErr
-	}
-	return f.err
+	return nil
 }
 
 // retrieved notes that someone has looked at the future's error.

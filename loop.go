@@ -61,9 +61,6 @@ type EventLoop struct {
 	stalled  bool // because nothing can happen any more
 	killed   bool // because the driver said so; there is no other run
 
-	waiters      *waiter // that are in no queue, to be used again
-	spareWaiters int     // how many
-
 	stacks  stackPool
 	current *task
 
@@ -428,10 +425,7 @@ func (l *EventLoop) choose(s *stack) bool {
 		l.step.waits() // the driver may have others run
 	}
 	if l.guard.Load() != 0 { // the goroutine we are on is not foreign, whoever had control before
-		if s.id == 0 {
-			s.id = goroutineID()
-		}
-		l.guard.Store(s.id)
+		l.guard.Store(s.goroutine())
 	}
 	n := l.ready.n
 	if l.stopping {

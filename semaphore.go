@@ -70,11 +70,11 @@ func (s *semaphore) Acquire(ctx context.Context) error {
 }
 
 func (s *semaphore) wait(ctx context.Context, t *task) (err error) {
-	w := t.loop().takeWaiter(t)
+	w := waiterOf(t)
 	acquired := false
 	defer func() { // also when the task is unwound
 		s.leave(w, acquired)
-		t.loop().giveWaiter(w)
+		w.done()
 	}()
 	err = s.queue.waitWith(ctx, t, w, s)
 	acquired = err == nil

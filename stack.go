@@ -47,12 +47,35 @@ type stack struct {
 	start   *task  // to be started here, eagerly, by
 	starter *stack // (K7)
 
-	id     uint64    // of its goroutine; found only where it is needed (see noteStep)
-	frames []uintptr // what is on it, where that was asked for (callgraph.go)
+	waiter waiter      // see waiterOf
+	notes  *stackNotes // nil while nobody has asked
 
 	killed    bool // it is to be unwound
 	done      bool // its body returns
 	abandoned bool // Close has given up on that; guarded by EventLoop.unwinding
+}
+
+// stackNotes is what is known of a stack once somebody has asked.
+type stackNotes struct {
+	id     uint64    // of its goroutine (noteStep)
+	frames []uintptr // what is on it, while that is being looked at (callgraph.go)
+}
+
+// note returns s's notes.
+func (s *stack) note() *stackNotes {
+	if s.notes == nil {
+		s.notes = new(stackNotes)
+	}
+	return s.notes
+}
+
+// goroutine returns the id of the goroutine of s, on which it must be called the first time.
+func (s *stack) goroutine() uint64 {
+	n := s.note()
+	if n.id == 0 {
+		n.id = goroutineID()
+	}
+	return n.id
 }
 
 type stackPool struct {
@@ -134,7 +157,7 @@ func (s *stack) obey() {
 			s.killed = true
 			return
 		case noteIt:
-			s.frames = callers(0)
+			s.note().frames = callers(0)
 		case goHome:
 			p.order = order{pass, o.to}
 			s.at = &s.home

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"sync/atomic"
 	"time"
+
+	"github.com/goasyncio/asyncio/internal/coro"
 )
 
 // A Task runs a coroutine on the loop, beside the others. Make one with [CreateTask]. It is
@@ -407,26 +409,42 @@ func (l *EventLoop) startEagerly(t *task) {
 	l.noteStep(below, step) // which goes on
 }
 
-// suspend gives control away until the task is resumed. The last part is give, written out because of K9.
-func (t *task) suspend() {
+// Every suspension is written out as
+//
+//	if at := t.depart(); at != nil {
+//		if at.Toggle() {
+//			at.Yield(struct{}{})
+//		} else {
+//			at.Next()
+//		}
+//	}
+//	t.arrive()
+//
+// in the function that waits, because any other around it would be on the stack of every suspended task (K9). In
+// between whatever else has its turn has it.
+
+// depart makes t, which is to be suspended, give control away. It returns the place for its stack to wait at, nil if t's turn has come already.
+func (t *task) depart() *coro.Place {
 	l, s := t.loop(), t.stack
 	if l.modes.Load() != 0 {
 		l.endStep(t)
 	}
 	l.current = nil
-	if to := l.stacks.dispatchOn(t); to != nil {
-		at := to.at
-		s.at = at
-		if at.Toggle() {
-			at.Yield(struct{}{})
-		} else {
-			at.Next()
-		}
-		if l.stacks.order.what != goOn {
-			s.obey()
-			if s.killed {
-				runtime.Goexit() // the loop is being closed
-			}
+	to := l.stacks.dispatchOn(t)
+	if to == nil {
+		return nil
+	}
+	s.at = to.at
+	return s.at
+}
+
+// arrive is for a task that has control again.
+func (t *task) arrive() {
+	l, s := t.loop(), t.stack
+	if l.stacks.order.what != goOn {
+		s.obey()
+		if s.killed {
+			runtime.Goexit() // the loop is being closed
 		}
 	}
 	if l.modes.Load() != 0 {
@@ -434,22 +452,25 @@ func (t *task) suspend() {
 	}
 }
 
-// suspendWatching suspends a task that waits (T2) and reports whether ctx, which can end, woke it.
-func (t *task) suspendWatching(ctx context.Context, done <-chan struct{}) (interrupted bool) {
+// watchContext has the end of ctx, which can end, wake t from the wait that it is about to begin.
+func (t *task) watchContext(ctx context.Context, done <-chan struct{}) *watchLink {
 	l := t.loop()
 	t.watching = true
 	if done == l.rootDone {
 		l.watchRoot()
 		t.onRoot = true
-		t.suspend()
-		t.onRoot = false
-	} else {
-		link := l.watch(t, ctx, done)
-		t.suspend()
+		return nil
+	}
+	return l.watch(t, ctx, done)
+}
+
+// unwatchContext takes that back, and reports whether it has happened. link is what watchContext returned.
+func (t *task) unwatchContext(link *watchLink) (interrupted bool) {
+	if link != nil {
 		link.unwatch()
 	}
 	interrupted = t.interrupted
-	t.watching, t.interrupted = false, false
+	t.watching, t.onRoot, t.interrupted = false, false, false
 	return interrupted
 }
 
@@ -473,18 +494,33 @@ func (t *task) interrupt() {
 // has: the same iterations, the same cancellation, without the future. A nil error
 // means unparked. on is shown to who asks what the task waits for.
 func (t *task) park(ctx context.Context, on fmt.Stringer) error {
+	link := t.beginPark(ctx, on)
+	if at := t.depart(); at != nil {
+		if at.Toggle() {
+			at.Yield(struct{}{})
+		} else {
+			at.Next()
+		}
+	}
+	t.arrive()
+	return t.endPark(ctx, link)
+}
+
+func (t *task) beginPark(ctx context.Context, on fmt.Stringer) *watchLink {
 	t.parked, t.on = true, on
 	if t.mustCancel { // S14
 		t.mustCancel = false
 		t.evict(t.cancelErr)
 	}
-	interrupted := false
-	if done := ctx.Done(); done == nil {
-		t.suspend()
-	} else {
-		interrupted = t.suspendWatching(ctx, done)
+	if done := ctx.Done(); done != nil {
+		return t.watchContext(ctx, done)
 	}
+	return nil
+}
+
+func (t *task) endPark(ctx context.Context, link *watchLink) error {
 	t.on = nil
+	interrupted := t.watching && t.unwatchContext(link)
 	if t.evicted || t.mustCancel {
 		t.evicted, t.mustCancel = false, false
 		return t.cancelErr
@@ -514,7 +550,14 @@ func (t *task) evict(c *CancelledError) {
 // yield is S11: it gives the others one iteration.
 func (t *task) yield() error {
 	t.loop().schedule(t, nil)
-	t.suspend()
+	if at := t.depart(); at != nil {
+		if at.Toggle() {
+			at.Yield(struct{}{})
+		} else {
+			at.Next()
+		}
+	}
+	t.arrive()
 	if t.mustCancel {
 		t.mustCancel = false
 		return t.cancelErr

@@ -43,7 +43,7 @@ func (q *waitQueue) wait(ctx context.Context, t *task, on fmt.Stringer) (woken b
 	w := q.join(t)
 	defer w.leave() // if the loop is closed meanwhile and unwinds the task
 	err = t.park(ctx, on)
-	return t.loop().giveWaiter(w), err
+	return w.done(), err
 }
 
 // waitWith is wait with a waiter of the caller's, who looks at it also when waitWith does not return.
@@ -57,14 +57,10 @@ func (q *waitQueue) waitWith(ctx context.Context, t *task, w *waiter, on fmt.Str
 	return t.park(ctx, on)
 }
 
-// takeWaiter returns a waiter for t. A loop keeps some that are done for the next.
-func (l *EventLoop) takeWaiter(t *task) *waiter {
-	w := l.waiters
-	if w == nil {
-		return &waiter{t: t}
-	}
-	l.waiters, w.next = w.next, nil
-	l.spareWaiters--
+// waiterOf returns the waiter of t, the current task, for one wait. It is part of the stack, where
+// no other task waits in a queue at the same time (K5).
+func waiterOf(t *task) *waiter {
+	w := &t.stack.waiter
 	w.t = t
 	return w
 }
@@ -73,23 +69,18 @@ func (l *EventLoop) takeWaiter(t *task) *waiter {
 //
 //go:noinline
 func (q *waitQueue) join(t *task) *waiter {
-	w := t.loop().takeWaiter(t)
+	w := waiterOf(t)
 	q.push(w)
 	return w
 }
 
-// giveWaiter takes a waiter back that nobody looks at any more, out of its queue, and returns
-// whether it was woken.
+// done ends the use of a waiter that waiterOf returned and that nobody looks at any more, and returns whether it was woken.
 //
 //go:noinline
-func (l *EventLoop) giveWaiter(w *waiter) (woken bool) {
+func (w *waiter) done() (woken bool) {
 	w.leave()
 	woken = w.woken
-	if l.spareWaiters < maxIdle {
-		w.t, w.what, w.woken = nil, nil, false // it is in no queue
-		w.next, l.waiters = l.waiters, w
-		l.spareWaiters++
-	}
+	w.t, w.what, w.woken = nil, nil, false // it is in no queue
 	return woken
 }
 
