@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/goasyncio/asyncio"
+	"github.com/goasyncio/asyncio/internal/driver"
 	"github.com/goasyncio/asyncio/internal/leaktest"
 	"github.com/goasyncio/asyncio/sim"
 )
@@ -577,4 +578,29 @@ func TestRun_SIGINTSubprocess(t *testing.T) {
 	}))
 	fmt.Println("keyboard interrupt:", errors.Is(err, asyncio.ErrKeyboardInterrupt))
 	fmt.Println("Run =", err)
+}
+
+// brokenDriver cannot wait.
+type brokenDriver struct{ driver.Driver }
+
+func (brokenDriver) Wait(time.Duration) error { return errTest }
+
+// A loop that cannot wait for events ends the program and says why, and no task that happens to be suspended on the same stack can recover that.
+func TestCrash_OfTheDriver(t *testing.T) {
+	out, err := subprocess("TestCrash_Subprocess", "ASYNCIO_TEST_CRASH=1").CombinedOutput()
+	if text := string(out); err == nil || !strings.Contains(text, "asyncio: waiting for events: "+errTest.Error()) || strings.Contains(text, "recovered") {
+		t.Errorf("%v\n%s", err, text)
+	}
+}
+
+func TestCrash_Subprocess(t *testing.T) {
+	if os.Getenv("ASYNCIO_TEST_CRASH") == "" {
+		return // run by TestCrash_OfTheDriver
+	}
+	l := asyncio.NewEventLoop(t.Context(), asyncio.Driver(brokenDriver{driver.NewReal()}))
+	_, err := asyncio.RunUntilComplete(l, asyncio.Do(func(ctx context.Context) error {
+		defer func() { fmt.Println("recovered", recover()) }()
+		return asyncio.Sleep(ctx, time.Second)
+	}))
+	t.Error("it went on:", err)
 }

@@ -356,7 +356,7 @@ func (l *EventLoop) park() bool {
 	case errors.Is(err, driver.ErrStalled):
 		l.stalled = true
 	default:
-		panic(fmt.Errorf("asyncio: waiting for events: %w", err))
+		crash(fmt.Errorf("asyncio: waiting for events: %w", err))
 	}
 	return err == nil
 }
@@ -375,7 +375,7 @@ func (l *EventLoop) poll(now time.Duration) {
 	}
 	l.polled = now
 	if err := l.sockets.Poll(); err != nil {
-		panic(fmt.Errorf("asyncio: looking for events: %w", err))
+		crash(fmt.Errorf("asyncio: looking for events: %w", err))
 	}
 }
 
