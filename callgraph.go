@@ -214,7 +214,7 @@ func (l *EventLoop) callStacks(tasks []*task) map[*task][]runtime.Frame {
 		}()
 		<-done
 	}
-	for t := l.firstTask; t != nil; t = t.next {
+	for t := range l.tasks.all {
 		if _, ok := asked[t.stack]; ok {
 			asked[t.stack] = append(asked[t.stack], t)
 		}
@@ -356,7 +356,7 @@ func PrintTasks(ctx context.Context, w io.Writer) error {
 
 func (l *EventLoop) allTasks() []*task {
 	var all []*task
-	for t := l.firstTask; t != nil; t = t.next {
+	for t := range l.tasks.all {
 		all = append(all, t)
 	}
 	return all

@@ -267,7 +267,7 @@ func (w *watch) close() {
 // arrive runs on the loop when the context is known to be done.
 func (w *watch) arrive() {
 	if l := w.loop; w == l.rootWatch {
-		for t := l.firstTask; t != nil; t = t.next {
+		for t := range l.tasks.all {
 			if t.onRoot {
 				t.interrupt()
 			}

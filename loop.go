@@ -64,12 +64,12 @@ type EventLoop struct {
 	stacks  stackPool
 	current *task
 
-	firstTask, lastTask *task // not done, in order of creation
-	taskSeq             uint32
-	mark                uint32         // what future.mark is compared to
-	rand                *rand.Rand     // of callbacks; see Rand
-	randUsers           map[string]int // how often each name has been given a source
-	reports             reportList
+	tasks     taskList // that are not done
+	taskSeq   uint32
+	mark      uint32         // what future.mark is compared to
+	rand      *rand.Rand     // of callbacks; see Rand
+	randUsers map[string]int // how often each name has been given a source
+	reports   reportList
 
 	watches               map[<-chan struct{}]*watch
 	firstWatch, lastWatch *watch
@@ -503,12 +503,12 @@ func (l *EventLoop) Close() error {
 
 	l.closing.Store(true)
 	l.guard.Store(guardClosed)
-	for t := l.firstTask; t != nil; t = t.next {
+	for t := range l.tasks.all {
 		if !t.fut.quiet {
 			l.CallExceptionHandler(ExceptionContext{Message: "Task was destroyed but it is pending!", Task: t.self})
 		}
 	}
-	for t := l.firstTask; t != nil; t = l.firstTask {
+	for t := l.tasks.first(); t != nil; t = l.tasks.first() {
 		l.destroy(t)
 	}
 	l.removeSignalHandlers()

@@ -341,7 +341,7 @@ func (r *Runner) Close() (err error) {
 	if r.opts.shutdown != nil {
 		timeout = *r.opts.shutdown
 	}
-	if l.firstTask == nil && l.executor == nil {
+	if l.tasks.n == 0 && l.executor == nil {
 		return nil
 	}
 	return joinErrors(cancelAllTasks(l), shutdownExecutor(l, timeout))

@@ -20,6 +20,8 @@ func Sleep(ctx context.Context, d time.Duration) error {
 	err = t.park(ctx, t.setAlarm(d))
 	if err != nil {
 		t.dropAlarm()
+	} else {
+		t.stack.alarm.t = nil // a stack keeps no task alive that has ended
 	}
 	return err
 }
@@ -27,24 +29,27 @@ func Sleep(ctx context.Context, d time.Duration) error {
 // setAlarm sets the task's timer.
 func (t *task) setAlarm(d time.Duration) *sleepTimer {
 	l := t.loop()
-	s := t.timer
+	s := t.stack.alarm
 	if s == nil {
-		s = &sleepTimer{t: t}
-		t.timer = s
+		s = new(sleepTimer)
+		s.cb = s
+		t.stack.alarm = s
 	}
-	s.when, s.cb = l.after(d), s
+	s.t, s.when = t, l.after(d)
 	l.setTimer(&s.timer)
 	return s
 }
 
 // dropAlarm takes the task's timer back before its time.
 func (t *task) dropAlarm() {
-	if !t.loop().timers.remove(&t.timer.timer) {
-		t.timer = nil // it is in the ready queue and will fire, so it cannot be used again
+	if t.loop().timers.remove(&t.stack.alarm.timer) {
+		t.stack.alarm.t = nil
+	} else {
+		t.stack.alarm = nil // it is in the ready queue and will fire, so it cannot be used again
 	}
 }
 
-// sleepTimer wakes a sleeping task. A task has at most one in use, and keeps it.
+// sleepTimer wakes a sleeping task. A stack has one, which is used again: no two tasks on it sleep at the same time (K5).
 type sleepTimer struct {
 	timer
 	t *task
@@ -55,7 +60,7 @@ func (s *sleepTimer) String() string { return fmt.Sprintf("sleep until %v", s.wh
 // fire runs in the iteration in which the timer is due; the task resumes in the next,
 // as in CPython, where a timer completes a future.
 func (s *sleepTimer) fire(*future) {
-	if s.t.timer == s {
+	if on := s.t.stack; on != nil && on.alarm == s {
 		s.t.unpark()
 	}
 }

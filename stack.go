@@ -48,6 +48,7 @@ type stack struct {
 	starter *stack // (K7)
 
 	waiter waiter      // see waiterOf
+	alarm  *sleepTimer // see setAlarm
 	notes  *stackNotes // nil while nobody has asked
 
 	killed    bool // it is to be unwound

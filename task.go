@@ -66,12 +66,9 @@ type task struct {
 	ctx  context.Context
 	name atomic.Pointer[string] // nil: "Task-" and num; the watchdog reads it from outside
 
-	prev, next *task // in the loop's list of tasks that are not done
-
 	stack  *stack       // once started and until ended
 	waiter *future      // what it is suspended on (T2), or
 	on     fmt.Stringer // what it is parked for, for people to read
-	timer  *sleepTimer
 
 	rand *rand.Rand // see Rand
 
@@ -80,6 +77,7 @@ type task struct {
 	cancelErr *CancelledError // the cancel to be delivered, if mustCancel or evicted
 	cancels   int32           // requests, less Uncancel
 	num       uint32
+	index     uint32 // in the loop's list of tasks
 
 	mustCancel  bool // to be cancelled when it next resumes or waits
 	parked      bool // waits for unpark
@@ -163,12 +161,7 @@ func (t *task) enlist(l *EventLoop, ctx context.Context, self body) {
 		l.taskSeq++
 		t.num = l.taskSeq
 	}
-	if l.lastTask == nil {
-		l.firstTask = t
-	} else {
-		l.lastTask.next, t.prev = t, l.lastTask
-	}
-	l.lastTask = t
+	l.tasks.add(t)
 	if l.modes.Load() != 0 {
 		t.fut.remember()
 	}
@@ -196,7 +189,7 @@ func AllTasks(ctx context.Context) []AnyTask {
 	var all []AnyTask
 	if l := loopOf(ctx); l != nil {
 		l.mustNotBeForeign("AllTasks")
-		for t := l.firstTask; t != nil; t = t.next {
+		for t := range l.tasks.all {
 			all = append(all, t.self)
 		}
 	}
@@ -358,7 +351,7 @@ func (t *task) exited(s *stack) {
 // below returns the task whose wait for t is underneath t on stack s, nil if there is none.
 // It is what a Goexit of t goes on to unwind (K8), and its deferred functions may await.
 func (l *EventLoop) below(t *task, s *stack) *task {
-	for u := l.firstTask; u != nil; u = u.next {
+	for u := range l.tasks.all {
 		if u.stack == s && u.waiter == t.fut {
 			return u
 		}
@@ -369,18 +362,8 @@ func (l *EventLoop) below(t *task, s *stack) *task {
 // end is T4.
 func (t *task) end(err error, as outcome) {
 	l := t.loop()
-	t.stack, t.timer = nil, nil
-	if t.prev == nil {
-		l.firstTask = t.next
-	} else {
-		t.prev.next = t.next
-	}
-	if t.next == nil {
-		l.lastTask = t.prev
-	} else {
-		t.next.prev = t.prev
-	}
-	t.prev, t.next = nil, nil
+	t.stack = nil
+	l.tasks.remove(t)
 
 	if err == nil && t.mustCancel {
 		t.mustCancel = false
@@ -594,6 +577,9 @@ func taskOf(ctx context.Context, caller string) (*task, error) {
 // enter is how a function that suspends begins: it returns the current task, or the error of a
 // ctx that is nil, leads to no task, or is done.
 func enter(ctx context.Context, caller string) (*task, error) {
+	if t := inTask(ctx); t != nil {
+		return t, nil
+	}
 	t, err := taskOf(ctx, caller)
 	if err != nil {
 		return nil, err

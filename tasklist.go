@@ -1,0 +1,68 @@
+package asyncio
+
+// taskList holds the tasks of a loop that are not done, in the order they were created. Each knows its index, so adding and
+// removing one stores one pointer: while the collector is at work that is what they cost. (A linked list stores eight.)
+//
+// It is for the loop only.
+type taskList struct {
+	at   []*task // nil where a task has ended; the last is not nil
+	head int     // nil before it
+	n    int
+}
+
+func (l *taskList) add(t *task) {
+	if len(l.at) == cap(l.at) && l.n <= len(l.at)/2 {
+		l.close()
+	}
+	t.index = uint32(len(l.at))
+	l.at = append(l.at, t)
+	l.n++
+}
+
+func (l *taskList) remove(t *task) {
+	l.at[t.index] = nil
+	l.n--
+	if l.n == 0 {
+		l.at, l.head = l.at[:0], 0
+		if cap(l.at) > 1<<14 {
+			l.at = nil
+		}
+		return
+	}
+	for l.at[len(l.at)-1] == nil {
+		l.at = l.at[:len(l.at)-1]
+	}
+	for l.at[l.head] == nil {
+		l.head++
+	}
+}
+
+// close closes the gaps, of which there are at least as many as tasks.
+func (l *taskList) close() {
+	kept := l.at[:0]
+	for _, t := range l.at[l.head:] {
+		if t != nil {
+			t.index = uint32(len(kept))
+			kept = append(kept, t)
+		}
+	}
+	clear(l.at[len(kept):])
+	l.at, l.head = kept, 0
+}
+
+// first returns the oldest task, nil if there is none.
+func (l *taskList) first() *task {
+	if l.n == 0 {
+		return nil
+	}
+	return l.at[l.head]
+}
+
+// all is a sequence of the tasks, oldest first. None may be added meanwhile.
+func (l *taskList) all(yield func(*task) bool) {
+	for i := l.head; i < len(l.at); i++ {
+		if t := l.at[i]; t != nil && !yield(t) {
+			return
+		}
+	}
+}
