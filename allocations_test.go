@@ -64,6 +64,9 @@ func TestAllocations(t *testing.T) {
 				t.Errorf("%s allocates %v times", name, n)
 			}
 		}
+		if n := testing.AllocsPerRun(1000, func() { _, _ = asyncio.ToThread(ctx, instant) }); n > 1 {
+			t.Errorf("ToThread allocates %v times, want once", n)
+		}
 		l := loop(t, ctx)
 		ran := 0
 		call := func() { ran++ }

@@ -26,16 +26,29 @@ type Executor interface {
 
 // A ThreadPoolExecutor runs jobs on at most a fixed number of goroutines at a time, first
 // come, first served. It keeps the name that Python programs know; goroutines are made
-// when there is work and end when there is none, so an idle one costs nothing.
+// when there is work and end when there is none, so an idle one costs nothing; of the default
+// executor of a loop one stays until that shuts it down.
 type ThreadPoolExecutor struct {
 	mu      sync.Mutex
 	changed sync.Cond
-	queue   []func()
+	queue   []job
 	head    int // of the queue: what is before it has been taken
 	max     int
 	workers int
 	closed  bool
+	worker  func() // work, made once
+
+	lingers bool      // one goroutine stays when there is no work
+	idle    bool      // and waits now
+	more    sync.Cond // for this
 }
+
+// A job is a function to run.
+type job interface{ run() }
+
+type jobFunc func()
+
+func (fn jobFunc) run() { fn() }
 
 // NewThreadPoolExecutor makes an executor that runs at most maxWorkers jobs at a time. Any
 // goroutine may call it. It panics with [ErrInvalidArgument] if maxWorkers is not positive.
@@ -44,7 +57,8 @@ func NewThreadPoolExecutor(maxWorkers int) *ThreadPoolExecutor {
 		panic(fmt.Errorf("%w: maxWorkers is %d, must be positive (in NewThreadPoolExecutor)", ErrInvalidArgument, maxWorkers))
 	}
 	e := &ThreadPoolExecutor{max: maxWorkers}
-	e.changed.L = &e.mu
+	e.changed.L, e.more.L = &e.mu, &e.mu
+	e.worker = e.work
 	return e
 }
 
@@ -54,6 +68,10 @@ func (e *ThreadPoolExecutor) Submit(job func()) error {
 	if job == nil {
 		return fmt.Errorf("%w: nil job (in Submit)", ErrInvalidArgument)
 	}
+	return e.submit(jobFunc(job))
+}
+
+func (e *ThreadPoolExecutor) submit(j job) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.closed {
@@ -63,10 +81,13 @@ func (e *ThreadPoolExecutor) Submit(job func()) error {
 		e.queue = slices.Delete(e.queue, 0, e.head)
 		e.head = 0
 	}
-	e.queue = append(e.queue, job)
-	if e.workers < e.max {
+	e.queue = append(e.queue, j)
+	if e.idle {
+		e.idle = false
+		e.more.Signal()
+	} else if e.workers < e.max {
 		e.workers++
-		go e.work()
+		go e.worker()
 	}
 	return nil
 }
@@ -78,7 +99,7 @@ func (e *ThreadPoolExecutor) work() {
 		// A job that exits its goroutine takes this worker with it, and one submitted just now
 		// has counted on it.
 		if e.head < len(e.queue) {
-			go e.work()
+			go e.worker()
 			return
 		}
 		e.workers--
@@ -86,15 +107,19 @@ func (e *ThreadPoolExecutor) work() {
 	}()
 	for {
 		e.mu.Lock()
-		if e.head == len(e.queue) {
-			e.mu.Unlock()
-			return
+		for e.head == len(e.queue) {
+			if !e.lingers || e.idle || e.closed {
+				e.mu.Unlock()
+				return
+			}
+			e.idle = true
+			e.more.Wait() // until it is woken, with something to do or nothing ever again
 		}
-		job := e.queue[e.head]
+		j := e.queue[e.head]
 		e.queue[e.head] = nil
 		e.head++
 		e.mu.Unlock()
-		job()
+		j.run()
 	}
 }
 
@@ -103,7 +128,8 @@ func (e *ThreadPoolExecutor) work() {
 func (e *ThreadPoolExecutor) Shutdown(wait bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.closed = true
+	e.closed, e.idle = true, false
+	e.more.Broadcast()
 	for wait && e.workers > 0 {
 		e.changed.Wait()
 	}
@@ -133,6 +159,7 @@ func (l *EventLoop) defaultExecutor() (Executor, error) {
 			return e, nil
 		}
 		l.ownExecutor = NewThreadPoolExecutor(defaultWorkers())
+		l.ownExecutor.lingers = true // the loop shuts it down
 		l.executor = l.ownExecutor
 	}
 	return l.executor, nil

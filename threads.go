@@ -26,16 +26,78 @@ func ToThread[T any](ctx context.Context, fn func(ctx context.Context) (T, error
 	if _, err := taskOf(ctx, "ToThread"); err != nil {
 		return zero, err
 	}
-	inside, cancel := context.WithCancelCause(outsideContext{ctx, loopOf(ctx)})
-	f := RunInExecutor(ctx, nil, func() (T, error) { return fn(inside) })
+	c := new(threadCall[T])
+	c.job = threadJob[T]{ctx: ctx, fut: &c.future, with: fn, inside: &c.inside, awaited: true}
+	c.future.loop = loopOf(ctx)
+	c.inside.outsideContext = outsideContext{ctx, c.future.loop}
 	err := ErrLoopClosed // unless Await returns
-	defer func() { cancel(err) }()
+	defer func() { c.inside.end(err) }()
+	c.job.start(nil)
 	var v T
-	v, err = f.Await(ctx)
-	if !f.Done() {
-		f.Cancel()
+	v, err = c.future.Await(ctx)
+	if c.job.over {
+		c.future.value = zero // for who keeps fn's ctx
+	} else {
+		c.job.withdraw()
 	}
 	return v, err
+}
+
+// A threadCall is all that a ToThread needs.
+type threadCall[T any] struct {
+	job    threadJob[T]
+	future Future[T]
+	inside threadContext
+}
+
+// A threadContext is what a thread function is given. What it takes for it to end is made when somebody asks for
+// its end: most functions do not.
+type threadContext struct {
+	outsideContext
+
+	mu     sync.Mutex
+	full   context.Context // nil until then
+	cancel context.CancelCauseFunc
+	ended  bool
+	cause  error
+}
+
+// whole returns the context that can end.
+func (c *threadContext) whole() context.Context {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.full == nil {
+		c.full, c.cancel = context.WithCancelCause(c.outsideContext)
+		if c.ended {
+			c.cancel(c.cause)
+		}
+	}
+	return c.full
+}
+
+// end ends the context, as [context.CancelCauseFunc] does. It is called once.
+func (c *threadContext) end(cause error) {
+	c.mu.Lock()
+	c.ended, c.cause = true, cause
+	cancel := c.cancel
+	c.mu.Unlock()
+	if cancel != nil {
+		cancel(cause)
+	}
+}
+
+func (c *threadContext) Done() <-chan struct{} { return c.whole().Done() }
+func (c *threadContext) Err() error            { return c.whole().Err() }
+
+// Value is also how package context finds out how a context ends.
+func (c *threadContext) Value(key any) any {
+	c.mu.Lock()
+	asked := c.full != nil || c.ended
+	c.mu.Unlock()
+	if asked {
+		return c.whole().Value(key)
+	}
+	return c.outsideContext.Value(key)
 }
 
 // RunInExecutor runs fn in e, or in the default executor if e is nil, and returns a future
@@ -47,21 +109,31 @@ func RunInExecutor[T any](ctx context.Context, e Executor, fn func() (T, error))
 	if fn == nil {
 		panic(fmt.Errorf("%w: nil function (in RunInExecutor)", ErrInvalidArgument))
 	}
-	j := &threadJob[T]{ctx: ctx, fut: &Future[T]{future: future{loop: l}}, fn: fn}
-	j.start(e)
-	return j.fut
+	c := new(struct {
+		job    threadJob[T]
+		future Future[T]
+	})
+	c.job = threadJob[T]{ctx: ctx, fut: &c.future, fn: fn}
+	c.future.loop = l
+	c.job.start(e)
+	return &c.future
 }
 
 // threadJob is a function on its way through an executor, and the done callback that
-// keeps it from starting when its future is cancelled.
+// keeps it from starting when its future is cancelled. When it is over, it refers to neither function nor value.
 type threadJob[T any] struct {
-	ctx   context.Context // of who asked
-	fut   *Future[T]
-	fn    func() (T, error)
-	ended func()      // nil, or told once, on the loop, that fn has returned or will not be called
-	taken atomic.Bool // by the goroutine that runs it, or by a cancel
-	value T
-	err   error
+	ctx    context.Context // of who asked
+	fut    *Future[T]
+	fn     func() (T, error) // or
+	with   func(ctx context.Context) (T, error)
+	inside *threadContext // its argument
+	ended  func()         // nil, or told once, on the loop, that fn has returned or will not be called
+	taken  atomic.Bool    // by the goroutine that runs it, or by a cancel
+	value  T
+	err    error
+
+	awaited bool // by who withdraws it, too: it is no done callback
+	over    bool // fn has returned, and the loop knows, or the executor has refused it
 }
 
 // start hands j to e, or to the default executor if e is nil. If that refuses, j has failed.
@@ -75,6 +147,7 @@ func (j *threadJob[T]) start(e Executor) {
 	}
 	if err != nil {
 		j.end()
+		j.over = true
 		j.fut.finish(err)
 	}
 }
@@ -87,7 +160,9 @@ func (j *threadJob[T]) end() {
 
 // submit hands j to e. The loop's clock is held from before, until j has run; not if e refuses.
 func (j *threadJob[T]) submit(e Executor) (err error) {
-	j.fut.addCallback(j)
+	if !j.awaited {
+		j.fut.addCallback(j)
+	}
 	j.fut.loop.drv.Hold()
 	accepted := false
 	defer func() {
@@ -98,7 +173,11 @@ func (j *threadJob[T]) submit(e Executor) (err error) {
 			}
 		}
 	}()
-	err = e.Submit(j.run)
+	if p, ok := e.(*ThreadPoolExecutor); ok {
+		err = p.submit(j)
+	} else {
+		err = e.Submit(j.run)
+	}
 	accepted = err == nil
 	return err
 }
@@ -109,6 +188,7 @@ func (j *threadJob[T]) withdraw() bool {
 		return false
 	}
 	j.fut.loop.drv.Release()
+	j.fn, j.with = nil, nil
 	j.end()
 	return true
 }
@@ -124,15 +204,23 @@ func (j *threadJob[T]) run() {
 		if v := recover(); v != nil {
 			j.err = &PanicError{Value: v, Stack: debug.Stack()}
 		}
-		if err := l.post((*threadResult[T])(j)); err != nil {
-			if p, ok := j.err.(*PanicError); ok {
-				// The loop is gone, but a panic is not passed over in silence.
-				l.DefaultExceptionHandler(ExceptionContext{Message: "panic in thread function", Exception: p})
-			}
+		j.fn, j.with = nil, nil
+		p, panicked := j.err.(*PanicError)
+		var result callback = (*threadResult[T])(j)
+		if panicked {
+			result = (*threadPanic[T])(j)
+		}
+		if err := l.post(result); err != nil && panicked {
+			// The loop is gone, but a panic is not passed over in silence.
+			l.DefaultExceptionHandler(ExceptionContext{Message: "panic in thread function", Exception: p})
 		}
 		l.drv.Release()
 	}()
-	j.value, j.err = j.fn()
+	if j.with != nil {
+		j.value, j.err = j.with(j.inside)
+	} else {
+		j.value, j.err = j.fn()
+	}
 }
 
 func (j *threadJob[T]) fire(f *future) {
@@ -143,22 +231,32 @@ func (j *threadJob[T]) fire(f *future) {
 
 func (j *threadJob[T]) String() string { return "RunInExecutor()" }
 
-// threadResult is a threadJob on its way back.
+// threadResult is a threadJob on its way back. It runs no user code.
 type threadResult[T any] threadJob[T]
 
-func (j *threadResult[T]) fire(*future) {
-	f := j.fut
-	(*threadJob[T])(j).end()
-	p, panicked := j.err.(*PanicError)
-	if panicked {
-		f.loop.CallExceptionHandler(ExceptionContext{Message: "panic in thread function", Exception: p, Context: j.ctx})
-	}
-	if f.state == pending {
+func (*threadResult[T]) quick() {}
+
+func (r *threadResult[T]) fire(*future) {
+	j := (*threadJob[T])(r)
+	j.end()
+	j.over = true
+	if f := j.fut; f.state == pending {
 		f.value = j.value
 		f.finish(j.err)
-		if panicked {
-			f.retrieved()
-		}
+	}
+	var zero T
+	j.value = zero
+}
+
+// threadPanic is a threadResult that is reported.
+type threadPanic[T any] threadJob[T]
+
+func (r *threadPanic[T]) fire(f *future) {
+	r.fut.loop.CallExceptionHandler(ExceptionContext{Message: "panic in thread function", Exception: r.err, Context: r.ctx})
+	was := r.fut.state
+	(*threadResult[T])(r).fire(f)
+	if was == pending {
+		r.fut.retrieved()
 	}
 }
 

@@ -480,3 +480,86 @@ func TestCallSoonThreadsafe_Ahead(t *testing.T) {
 		t.Errorf("%v; of %d calls, %d waited at a time", err, n, ahead)
 	}
 }
+
+// A thread function's ctx ends with the await, also for who asks only afterwards, and whichever way.
+func TestToThread_ContextEnds(t *testing.T) {
+	asks := map[string]func(ctx context.Context) error{
+		"Err":   func(ctx context.Context) error { return ctx.Err() },
+		"Done":  func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() },
+		"Cause": func(ctx context.Context) error { return context.Cause(ctx) },
+		"child": func(ctx context.Context) error {
+			child, cancel := context.WithCancel(context.WithValue(ctx, ctxKey{}, 1))
+			defer cancel()
+			<-child.Done()
+			return child.Err()
+		},
+		"AfterFunc": func(ctx context.Context) error {
+			called := make(chan struct{})
+			context.AfterFunc(ctx, func() { close(called) })
+			<-called
+			return ctx.Err()
+		},
+	}
+	onBothClocks(t, func(t *testing.T, ctx context.Context) {
+		for name, ask := range asks {
+			var kept context.Context
+			_, err := asyncio.ToThread(context.WithValue(ctx, ctxKey{}, "value"), func(ctx context.Context) (int, error) {
+				kept = ctx
+				return 0, nil
+			})
+			if err != nil || ask(kept) != context.Canceled || kept.Value(ctxKey{}) != "value" {
+				t.Errorf("%s: %v, %v", name, err, kept.Err())
+			}
+
+			entered, answer := make(chan struct{}), make(chan error, 1)
+			waiting := asyncio.CreateTask(ctx, func(ctx context.Context) (int, error) {
+				return asyncio.ToThread(ctx, func(ctx context.Context) (int, error) {
+					if context.Cause(ctx) != nil || ctx.Value(ctxKey{}) != nil { // nobody has asked for the end yet
+						t.Errorf("%s: %v", name, context.Cause(ctx))
+					}
+					close(entered)
+					<-ctx.Done()
+					answer <- ask(ctx)
+					return 0, nil
+				})
+			})
+			settle(t, ctx)
+			<-entered
+			waiting.Cancel("enough")
+			if _, err := waiting.Await(ctx); !errors.Is(err, asyncio.ErrCancelled) {
+				t.Errorf("%s: %v", name, err)
+			}
+			if err := <-answer; !errors.Is(err, context.Canceled) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	})
+}
+
+// One goroutine of the default executor stays while the loop lasts, and is used again.
+func TestToThread_Goroutines(t *testing.T) {
+	before := runtime.NumGoroutine()
+	seen := make(map[string]bool)
+	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
+		for range 100 {
+			id, err := asyncio.ToThread(ctx, func(context.Context) (string, error) {
+				var buf [32]byte
+				id, _, _ := strings.Cut(string(buf[:runtime.Stack(buf[:], false)]), " [")
+				return id, nil
+			})
+			if err != nil {
+				return err
+			}
+			seen[id] = true
+		}
+		return nil
+	}))
+	if err != nil || len(seen) > 50 {
+		t.Errorf("%v; %d goroutines", err, len(seen))
+	}
+	for deadline := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > before; runtime.Gosched() {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d goroutines, before it were %d", runtime.NumGoroutine(), before)
+		}
+	}
+}
