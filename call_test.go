@@ -671,10 +671,12 @@ func TestLoopGroup_Listen(t *testing.T) {
 					return fmt.Errorf("%d listeners", len(listeners))
 				}
 				const clients = 60
+				var entered atomic.Int32 // loops whose listener will be closed; one can serve all clients before the next begins
 				serving := start(ctx, func(ctx context.Context) error {
 					return g.Each(ctx, func(ctx context.Context, i int) error {
 						ln := listeners[i]
 						defer ln.Close()
+						entered.Add(1)
 						if ln.Addr().String() != listeners[0].Addr().String() {
 							t.Errorf("listens at %v and %v", ln.Addr(), listeners[0].Addr())
 						}
@@ -719,6 +721,11 @@ func TestLoopGroup_Listen(t *testing.T) {
 				}
 				if total != clients || network == "tcp" && len(seen) != g.Len() {
 					t.Errorf("%d answers by %v", total, seen)
+				}
+				for int(entered.Load()) < g.Len() {
+					if err := asyncio.Sleep(ctx, time.Millisecond); err != nil {
+						return err
+					}
 				}
 				serving.Cancel()
 				if err := ended(ctx, serving); !errors.Is(err, asyncio.ErrCancelled) {
