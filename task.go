@@ -392,7 +392,7 @@ func (l *EventLoop) startEagerly(t *task) {
 	l.noteStep(below, step) // which goes on
 }
 
-// Every suspension is written out as
+// Every suspension (in park, yield, waitQueue.wait and future.await) is written out as
 //
 //	if at := t.depart(); at != nil {
 //		if at.Toggle() {
@@ -426,8 +426,9 @@ func (t *task) arrive() {
 	l, s := t.loop(), t.stack
 	if l.stacks.order.what != goOn {
 		s.obey()
-		if s.killed {
-			runtime.Goexit() // the loop is being closed
+		if s.killed { // the loop is being closed
+			s.waiter.leave()
+			runtime.Goexit()
 		}
 	}
 	if l.modes.Load() != 0 {

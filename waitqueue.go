@@ -41,8 +41,16 @@ func (q *waitQueue) wait(ctx context.Context, t *task, on fmt.Stringer) (woken b
 		return false, context.Cause(ctx)
 	}
 	w := q.join(t)
-	defer w.leave() // if the loop is closed meanwhile and unwinds the task
-	err = t.park(ctx, on)
+	link := t.beginPark(ctx, on)
+	if at := t.depart(); at != nil {
+		if at.Toggle() {
+			at.Yield(struct{}{})
+		} else {
+			at.Next()
+		}
+	}
+	t.arrive()
+	err = t.endPark(ctx, link)
 	return w.done(), err
 }
 
