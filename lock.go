@@ -105,9 +105,12 @@ func (l *Lock) passOn() {
 // or callback of the loop may call it, not only the task that acquired the lock. It panics with
 // [ErrNotAcquired] if the lock is not locked. Python: Lock.release.
 func (l *Lock) Release() {
-	if !l.mustBeLocked("Release") {
-		return
+	if l.mustBeLocked("Release") {
+		l.release()
 	}
+}
+
+func (l *Lock) release() {
 	l.locked, l.owner = false, nil
 	l.queue.wakeFirst()
 }
