@@ -40,8 +40,8 @@ import (
 type Conn struct {
 	loop   *EventLoop
 	end    driver.Endpoint
-	ways   ways
 	closed bool
+	ways   ways
 }
 
 // maxUnbroken is I1.
@@ -49,15 +49,15 @@ const maxUnbroken = 16
 
 // half is one direction of a connection, or what there is to wait for of a listener.
 type half struct {
-	loop *EventLoop
-	verb string   // what waiting here is called
-	addr net.Addr // of whom
-
+	loop      *EventLoop
 	t         *task         // who uses it, while that is suspended
 	deadline  time.Duration // on the loop's clock, 0 for none
-	timer     timer         // set while somebody waits under a deadline
 	iteration uint64        // in which
 	unbroken  int           // operations were done without a wait
+	timer     timer         // set while somebody waits under a deadline
+
+	verb string   // what waiting here is called
+	addr net.Addr // of whom
 }
 
 func (h *half) String() string {
@@ -90,21 +90,23 @@ func (h *half) expired() bool { return h.deadline != 0 && h.loop.Time() >= h.dea
 // wait suspends t until something has happened (I2).
 func (h *half) wait(ctx context.Context, t *task) error {
 	h.t = t
-	h.arm()
+	if h.deadline != 0 {
+		h.arm()
+	}
 	defer h.leave()
 	return t.park(ctx, h)
 }
 
 func (h *half) leave() {
 	h.t = nil
-	h.loop.timers.remove(&h.timer)
+	if h.timer.pos != 0 {
+		h.loop.timers.remove(&h.timer)
+	}
 }
 
 func (h *half) arm() {
-	if h.deadline != 0 {
-		h.timer.when, h.timer.cb = h.deadline, h
-		h.loop.setTimer(&h.timer)
-	}
+	h.timer.when, h.timer.cb = h.deadline, h
+	h.loop.setTimer(&h.timer)
 }
 
 // wake lets whoever waits look.
@@ -126,7 +128,7 @@ func (h *half) setDeadline(d time.Time) {
 	if !d.IsZero() {
 		h.deadline = h.loop.at(d)
 	}
-	if h.t != nil && h.t.parked {
+	if h.deadline != 0 && h.t != nil && h.t.parked {
 		h.arm()
 	}
 }
@@ -247,8 +249,10 @@ func (c *Conn) read(ctx context.Context, t *task, p []byte) (int, error) {
 		return 0, err
 	}
 	for {
-		if err := c.usable(h, "read"); err != nil {
-			return 0, err
+		if c.closed || h.deadline != 0 {
+			if err := c.usable(h, "read"); err != nil {
+				return 0, err
+			}
 		}
 		n, err := c.end.Read(p)
 		if err == nil {
@@ -268,7 +272,7 @@ func (c *Conn) usable(h *half, op string) error {
 	if c.closed {
 		return c.failure(op, net.ErrClosed)
 	}
-	if h.deadline != 0 && h.expired() {
+	if h.expired() {
 		return c.failure(op, os.ErrDeadlineExceeded)
 	}
 	return nil
@@ -300,8 +304,10 @@ func (c *Conn) write(ctx context.Context, t *task, p []byte) (written int, err e
 		return 0, err
 	}
 	for {
-		if err := c.usable(h, "write"); err != nil {
-			return written, err
+		if c.closed || h.deadline != 0 {
+			if err := c.usable(h, "write"); err != nil {
+				return written, err
+			}
 		}
 		n, err := c.end.Write(p[written:])
 		written += n

@@ -113,9 +113,12 @@ func (l *Lock) passOn() {
 // [ErrNotAcquired] if the lock is not locked. Python: Lock.release.
 func (l *Lock) Release() {
 	// First what is so in nearly every call.
-	if (!l.locked || l.owner.loop().guard.Load() != 0) && !l.mustBeLocked("Release") {
-		return
+	if l.locked && l.owner.loop().guard.Load() == 0 || l.mustBeLocked("Release") {
+		l.release()
 	}
+}
+
+func (l *Lock) release() {
 	l.locked, l.owner = false, nil
 	l.queue.wakeFirst()
 }

@@ -589,26 +589,36 @@ func (w *StreamWriter) begin(ctx context.Context, caller string) (*task, error) 
 		return nil, fmt.Errorf("asyncio: %w (in %s)", net.ErrClosed, caller)
 	}
 	w.pending++
-	began := false
-	defer func() {
-		if !began { // also by a loop that closes
-			w.leave()
-		}
-	}()
-	if err := w.turn.Acquire(ctx); err != nil {
+	if w.pending == 1 {
+		err = w.turn.acquire(ctx, t) // does not wait
+	} else {
+		err = w.waitForTurn(ctx, t)
+	}
+	if err != nil {
 		return nil, err
 	}
 	if w.err != nil {
-		w.turn.Release()
+		w.end()
 		return nil, w.err
 	}
-	began = true
 	return t, nil
 }
 
+func (w *StreamWriter) waitForTurn(ctx context.Context, t *task) error {
+	acquired := false
+	defer func() {
+		if !acquired { // also by a loop that closes
+			w.leave()
+		}
+	}()
+	err := w.turn.acquire(ctx, t)
+	acquired = err == nil
+	return err
+}
+
 func (w *StreamWriter) end() {
-	defer w.leave()
-	w.turn.Release()
+	w.turn.release()
+	w.leave()
 }
 
 // leave is the end of a method; the last one after Close closes the connection (M3).

@@ -72,6 +72,64 @@ func TestReal_WaitUntil(t *testing.T) {
 	}
 }
 
+// What is set for a wait that ended before, because of a wake, neither keeps a later one from ending nor ends one too late.
+func TestReal_WaitInPollerAfterAnother(t *testing.T) {
+	d := NewReal()
+	defer d.Close()
+	connected(t, d)
+	for i := range 20 {
+		former := d.Now() + time.Duration(i%3)*time.Millisecond + time.Microsecond // shorter or longer than the next
+		if i%6 >= 3 {
+			former = d.Now() + time.Hour
+		}
+		d.Wake()
+		if err := d.Wait(former); err != nil {
+			t.Fatal(err)
+		}
+		woke := make(chan struct{})
+		go func() {
+			defer close(woke)
+			d.Wake()
+		}()
+		if err := d.Wait(former); err != nil {
+			t.Fatal(err)
+		}
+		<-woke
+		until, waits := d.Now()+time.Millisecond, 0
+		for ; d.Now() < until; waits++ { // hangs if there is no end set
+			if err := d.Wait(until); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if waits > 5 {
+			t.Errorf("waited %d times", waits)
+		}
+	}
+}
+
+// Who is woken in the poller is also told what is ready.
+func TestReal_WakeAndReady(t *testing.T) {
+	if !pollerExists {
+		t.Skip("no poller")
+	}
+	d := NewReal()
+	defer d.Close()
+	a, b := connected(t, d)
+	var told noted
+	b.Notify(&told)
+	if err := d.Poll(); err != nil {
+		t.Fatal(err)
+	}
+	told = noted{}
+	if _, err := a.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	d.poller.wake() // as it is when the loop parks just then
+	if err := d.Wait(Never); err != nil || told.reads != 1 {
+		t.Error(err, told)
+	}
+}
+
 func TestVirtual_JumpsAndStalls(t *testing.T) {
 	d := NewVirtual()
 	if err := d.Wait(5 * time.Second); err != nil || d.Now() != 5*time.Second {

@@ -2,8 +2,6 @@ package driver
 
 import (
 	"os"
-	"runtime"
-	"sync"
 	"syscall"
 	"time"
 	"unsafe"
@@ -23,9 +21,12 @@ import (
 //	J6 An event names a slot, the descriptor's number, and the slot's generation, which grows when it is taken. Closing a
 //	   descriptor takes it out of epoll, unless somebody has a duplicate of it (a child that has not executed its
 //	   program yet); events that come all the same are of an old generation and dropped.
-//	J7 Wake-ups are an eventfd, edge-triggered too: every write is an edge, so it is never read.
-//	J8 Waiting never ends early by rounding: nanoseconds where the kernel has epoll_pwait2, otherwise milliseconds
-//	   rounded up.
+//	J7 Who waits is a goroutine and not a thread. The epoll instance is a descriptor that becomes readable itself, and the
+//	   runtime's poller, where it is registered too, waits for that. So no processor is held by a system call, from which the runtime's
+//	   monitor would have to take it: with one processor the monitor then wakes every 20 microseconds, on the core that the loop
+//	   needs. A wake-up is a deadline in the past and no system call.
+//	J8 Waiting never ends early by rounding, nor late: the runtime's poller counts in milliseconds, so the end of a wait is a timerfd,
+//	   which is set only to go off earlier than it would. Both it and a wake-up may end a later wait.
 //	J9 Descriptors of others (Watch) are registered level-triggered and for what is asked of them only.
 
 const pollerExists = true
@@ -37,7 +38,7 @@ const (
 	greedyEvents  = syscall.EPOLLRDHUP | syscall.EPOLLHUP | syscall.EPOLLERR | syscall.EPOLLPRI // J2
 	socketEvents  = syscall.EPOLLIN | syscall.EPOLLOUT | syscall.EPOLLRDHUP | syscall.EPOLLPRI | edgeTriggered
 
-	wakeGeneration = 0 // of the eventfd; slots begin with 1
+	alarmGeneration = 0 // of the timerfd; slots begin with 1
 )
 
 type poller struct {
@@ -45,10 +46,14 @@ type poller struct {
 	events [256]syscall.EpollEvent
 	slots
 
-	millis bool // epoll_pwait2 does not exist, or is not allowed
+	file  *os.File           // of epfd
+	raw   syscall.RawConn    // of file
+	tried func(uintptr) bool // look, for raw
+	found int                // events, or
+	errno syscall.Errno      // why there are none
 
-	waking sync.Mutex // so that the eventfd is not closed, and its number used again, under a goroutine that writes to it
-	wakefd int        // -1 once closed; guarded by waking
+	alarm   int           // the timerfd
+	alarmAt time.Duration // when it goes off, on the driver's clock; 0 if it is not set
 }
 
 func newPoller() (*poller, error) {
@@ -56,18 +61,33 @@ func newPoller() (*poller, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("epoll_create1", err)
 	}
-	fd, _, errno := syscall.RawSyscall(syscall.SYS_EVENTFD2, 0, syscall.O_CLOEXEC|syscall.O_NONBLOCK, 0)
-	if errno != 0 {
+	if err := syscall.SetNonblock(epfd, true); err != nil { // or else NewFile would not have it waited for
 		syscall.Close(epfd)
-		return nil, os.NewSyscallError("eventfd2", errno)
+		return nil, os.NewSyscallError("fcntl", err)
 	}
-	p := &poller{epfd: epfd, wakefd: int(fd)}
-	if err := p.control(syscall.EPOLL_CTL_ADD, p.wakefd, wakeGeneration, syscall.EPOLLIN|edgeTriggered); err != nil {
-		syscall.Close(epfd)
-		syscall.Close(p.wakefd)
+	p := &poller{epfd: epfd, file: os.NewFile(uintptr(epfd), "epoll"), alarm: -1}
+	if err := p.open(); err != nil {
+		p.close()
 		return nil, err
 	}
 	return p, nil
+}
+
+func (p *poller) open() (err error) {
+	if err = p.file.SetReadDeadline(time.Time{}); err != nil { // it cannot be waited for
+		return err
+	}
+	if p.raw, err = p.file.SyscallConn(); err != nil {
+		return err
+	}
+	p.tried = func(uintptr) bool { p.look(); return p.found > 0 || p.errno != 0 }
+	const monotonic = 1
+	fd, _, errno := syscall.RawSyscall(syscall.SYS_TIMERFD_CREATE, monotonic, syscall.O_CLOEXEC|syscall.O_NONBLOCK, 0)
+	if errno != 0 {
+		return os.NewSyscallError("timerfd_create", errno)
+	}
+	p.alarm = int(fd)
+	return p.control(syscall.EPOLL_CTL_ADD, p.alarm, alarmGeneration, syscall.EPOLLIN|edgeTriggered)
 }
 
 func (p *poller) control(op, fd int, generation uint32, events uint32) error {
@@ -101,18 +121,32 @@ func (p *poller) setWatched(fd int, generation uint32, was, is direction) error 
 	return p.control(op, fd, generation, events)
 }
 
-// wait waits up to limit, tells what is ready and reports whether wake was called.
-func (p *poller) wait(limit time.Duration) (woken bool, err error) {
-	n, errno := p.waitForEvents(limit)
-	if errno == syscall.EINTR {
-		return false, nil
-	} else if errno != 0 {
-		return false, os.NewSyscallError("epoll_wait", errno)
-	}
-	for i := range p.events[:n] {
-		ev := &p.events[i]
-		if uint32(ev.Pad) == wakeGeneration {
+// wait waits until the driver's clock, which is at now, has come to until. It tells what is ready, at the least once, and reports whether
+// wake was called.
+func (p *poller) wait(until, now time.Duration) (woken bool, err error) {
+	if until <= now {
+		p.look()
+	} else {
+		if until != Never {
+			p.setAlarm(until, now)
+		}
+		err = p.raw.Read(p.tried)
+		if err == os.ErrDeadlineExceeded {
 			woken = true
+			err = p.file.SetReadDeadline(time.Time{})
+			p.look()
+		}
+		if err != nil {
+			return woken, err
+		}
+	}
+	if p.errno != 0 {
+		return woken, os.NewSyscallError("epoll_wait", p.errno)
+	}
+	for i := range p.events[:p.found] {
+		ev := &p.events[i]
+		if uint32(ev.Pad) == alarmGeneration {
+			p.alarmAt = 0
 			continue
 		}
 		s := p.at(int(ev.Fd), uint32(ev.Pad))
@@ -127,51 +161,45 @@ func (p *poller) wait(limit time.Duration) (woken bool, err error) {
 	return woken, nil
 }
 
-// timespec is the kernel's, with 64 bits on every architecture.
-type timespec struct{ sec, nsec int64 }
-
-const sysEpollPwait2 = 441 // the same on all architectures
-
-func (p *poller) waitForEvents(limit time.Duration) (int, syscall.Errno) {
-	events := unsafe.Pointer(&p.events[0])
-	const most = uintptr(len(p.events))
-	if limit == 0 { // does not wait, so the scheduler need not know
-		n, _, errno := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, uintptr(p.epfd), uintptr(events), most, 0, 0, 0)
-		return int(n), errno
-	}
-	if limit == Never {
-		n, _, errno := syscall.Syscall6(syscall.SYS_EPOLL_PWAIT, uintptr(p.epfd), uintptr(events), most, ^uintptr(0), 0, 0)
-		return int(n), errno
-	}
-	if !p.millis {
-		ts := timespec{int64(limit / time.Second), int64(limit % time.Second)}
-		n, _, errno := syscall.Syscall6(sysEpollPwait2, uintptr(p.epfd), uintptr(events), most, uintptr(unsafe.Pointer(&ts)), 0, 0)
-		runtime.KeepAlive(&ts)
-		if errno != syscall.ENOSYS && errno != syscall.EPERM {
-			return int(n), errno
+// look takes the events that there are. It does not wait, so the scheduler need not know of the system call.
+func (p *poller) look() {
+	n, _, errno := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, uintptr(p.epfd), uintptr(unsafe.Pointer(&p.events[0])), uintptr(len(p.events)), 0, 0, 0)
+	p.found, p.errno = int(n), errno
+	if errno != 0 {
+		p.found = 0
+		if errno == syscall.EINTR {
+			p.errno = 0
 		}
-		p.millis = true
 	}
-	ms := min((limit+time.Millisecond-1)/time.Millisecond, 1<<31-1)
-	n, _, errno := syscall.Syscall6(syscall.SYS_EPOLL_PWAIT, uintptr(p.epfd), uintptr(events), most, uintptr(ms), 0, 0)
-	return int(n), errno
 }
+
+// setAlarm has the timerfd go off at until, or before.
+func (p *poller) setAlarm(until, now time.Duration) {
+	if p.alarmAt > now && p.alarmAt <= until {
+		return
+	}
+	// Relative to the time at which the kernel sees it, which is after now: never early.
+	until = min(until, now+maxAlarm)
+	spec := struct{ interval, value syscall.Timespec }{value: syscall.NsecToTimespec(int64(until - now))}
+	_, _, errno := syscall.RawSyscall6(syscall.SYS_TIMERFD_SETTIME, uintptr(p.alarm), 0, uintptr(unsafe.Pointer(&spec)), 0, 0, 0)
+	if errno != 0 {
+		panic(os.NewSyscallError("timerfd_settime", errno))
+	}
+	p.alarmAt = until
+}
+
+// maxAlarm is what fits a timespec of 32 bits.
+const maxAlarm = (1<<31 - 1) * time.Second
 
 // wake ends the current or next wait. Any goroutine may call it.
-func (p *poller) wake() {
-	p.waking.Lock()
-	defer p.waking.Unlock()
-	if p.wakefd >= 0 {
-		one := uint64(1)
-		syscall.RawSyscall(syscall.SYS_WRITE, uintptr(p.wakefd), uintptr(unsafe.Pointer(&one)), 8)
-	}
-}
+func (p *poller) wake() { _ = p.file.SetReadDeadline(past) }
+
+var past = time.Unix(1, 0)
 
 func (p *poller) close() error {
 	p.closeAll()
-	p.waking.Lock()
-	defer p.waking.Unlock()
-	syscall.Close(p.wakefd)
-	p.wakefd = -1
-	return os.NewSyscallError("close", syscall.Close(p.epfd))
+	if p.alarm >= 0 {
+		syscall.Close(p.alarm)
+	}
+	return p.file.Close()
 }

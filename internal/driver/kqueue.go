@@ -14,6 +14,7 @@ import (
 //   - Each direction is a filter of its own, cleared when it is reported (EV_CLEAR): an edge.
 //   - Closing a descriptor takes its filters out, whoever has a duplicate, and an event names the descriptor only. That is enough:
 //     within one batch nothing is closed (A2), so no number has been used again.
+//   - The wait is a system call that blocks, and its limit the call's own.
 //   - Wake-ups come through a pipe, which is read until it is empty.
 
 const pollerExists = true
@@ -98,11 +99,11 @@ func (p *poller) setWatched(fd int, generation uint32, was, is direction) error 
 	return nil
 }
 
-// wait waits up to limit, tells what is ready and reports whether wake was called.
-func (p *poller) wait(limit time.Duration) (woken bool, err error) {
+// wait waits until the driver's clock, which is at now, has come to until, tells what is ready and reports whether wake was called.
+func (p *poller) wait(until, now time.Duration) (woken bool, err error) {
 	var timeout *syscall.Timespec
-	if limit != Never {
-		ts := syscall.NsecToTimespec(int64(limit))
+	if until != Never {
+		ts := syscall.NsecToTimespec(int64(max(until-now, 0)))
 		timeout = &ts
 	}
 	n, err := syscall.Kevent(p.kq, nil, p.events[:], timeout)

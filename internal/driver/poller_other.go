@@ -20,7 +20,7 @@ type (
 func isSocket(any) bool { return false }
 
 func newPoller() (*poller, error)                                     { return nil, ErrSockets }
-func (*poller) wait(time.Duration) (bool, error)                      { return false, ErrSockets }
+func (*poller) wait(until, now time.Duration) (bool, error)           { return false, ErrSockets }
 func (*poller) wake()                                                 {}
 func (*poller) close() error                                          { return nil }
 func (*poller) adopt(net.Conn) (*socket, error)                       { return nil, ErrSockets }

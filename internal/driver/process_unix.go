@@ -107,7 +107,7 @@ type pipeEnd struct {
 
 func (p *poller) adoptPipe(fd int, reads bool) (*pipeEnd, error) {
 	e := &pipeEnd{reads: reads}
-	e.remote, e.stream = pipeAddr{}, true
+	e.remote, e.stream, e.pipe = pipeAddr{}, true, true
 	e.close = e.release
 	if err := e.open(p, fd, "pipe", pipeAddr{}); err != nil {
 		return nil, err

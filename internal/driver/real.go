@@ -9,7 +9,7 @@ import (
 
 // Real runs on the machine's monotonic clock. It parks on a channel: while there is no I/O to wait for, waiting
 // needs nothing of the kernel that the Go runtime does not do for it. While there are descriptors to be waited for it
-// parks in the kernel's poller, and a wake-up is an event there.
+// parks in the system's poller.
 type Real struct {
 	start time.Time
 	timer *time.Timer // made by the first Wait with a deadline, then reused
@@ -104,17 +104,17 @@ func (d *Real) waitOnChannel(until time.Duration) {
 // waitInPoller looks at the descriptors also if it is not to wait.
 func (d *Real) waitInPoller(until time.Duration) error {
 	if d.held.Load() > 0 && !d.pending.Load() {
-		// The system call below keeps this thread's P for a while. Who works for the loop gets a turn first.
+		// Where there is always something ready the wait below does not let others run. Who works for the loop gets a turn first.
 		runtime.Gosched()
 	}
 	d.parked.Store(inPoller)
-	limit := Never
+	now := time.Duration(0)
 	if d.pending.Swap(false) {
-		limit = 0
+		until = 0
 	} else if until != Never {
-		limit = max(until-d.Now(), 0)
+		now = d.Now()
 	}
-	woken, err := d.poller.wait(limit)
+	woken, err := d.poller.wait(until, now)
 	d.parked.Store(awake)
 	if woken {
 		d.pending.Store(false)
@@ -128,7 +128,7 @@ func (d *Real) Poll() error {
 	if d.poller == nil || d.poller.count == 0 {
 		return nil
 	}
-	_, err := d.poller.wait(0)
+	_, err := d.poller.wait(0, 0)
 	return err
 }
 

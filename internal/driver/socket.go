@@ -264,6 +264,7 @@ type socket struct {
 	descriptor
 	remote net.Addr
 	stream bool // zero bytes are its end
+	pipe   bool // no socket
 }
 
 func (p *poller) newSocket(fd int, network string, local, remote net.Addr) (*socket, error) {
@@ -300,7 +301,13 @@ func (s *socket) Read(p []byte) (int, error) {
 		return 0, nil
 	}
 	for {
-		n, errno := read(s.fd, p)
+		var n int
+		var errno syscall.Errno
+		if s.pipe {
+			n, errno = read(s.fd, p)
+		} else {
+			n, errno = receive(s.fd, p)
+		}
 		switch {
 		case errno == 0:
 			if n < len(p) && !s.greedy {
@@ -328,7 +335,13 @@ func (s *socket) Write(p []byte) (int, error) {
 		return 0, ErrAgain
 	}
 	for {
-		n, errno := write(s.fd, p)
+		var n int
+		var errno syscall.Errno
+		if s.pipe {
+			n, errno = write(s.fd, p)
+		} else {
+			n, errno = send(s.fd, p)
+		}
 		switch {
 		case errno == 0:
 			return n, nil
