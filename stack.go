@@ -18,7 +18,8 @@ import (
 //	K3 When the turn is another suspended task's, its stack is given control: one switch. What
 //	   it leaves behind is suspended, or idle if no task is on it.
 //	K4 What might not come back, a new task or a user's callback, must not run on top of a
-//	   suspended task. When it is next, an idle stack is given control: one switch.
+//	   suspended task. When it is next, an idle stack is given control: one switch. So it is when the loop has to wait in
+//	   the poller, which takes more frames than the first 2 KiB of a stack have room for (K9).
 //	K5 One exception to K4: a new task may be called on top of the task that waits for it,
 //	   because that cannot go on before the new one has ended. It must be so without
 //	   exception: not if a context could end the wait (a cancel is passed on to the new
@@ -330,8 +331,13 @@ func (p *stackPool) dispatchOn(t *task) *stack {
 		p.dispatcher = t.stack
 	}
 	for !l.halted {
-		if l.todo == 0 && !l.beginIteration() {
-			break
+		if l.todo == 0 {
+			if l.sockets != nil && l.ready.n == 0 {
+				return p.spare() // K4
+			}
+			if !l.beginIteration() {
+				break
+			}
 		}
 		e := l.upcoming(t.stack)
 		if next, ok := e.cb.(*task); !ok {
