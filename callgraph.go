@@ -205,12 +205,12 @@ func (l *EventLoop) callStacks(tasks []*task) map[*task][]runtime.Frame {
 		return nil
 	}
 	if me := l.stackInControl(); l.running.Load() && me != nil {
-		l.stacks.note(me, tasks)
+		l.stacks.noteStacks(me, tasks)
 	} else {
 		done := make(chan struct{})
 		go func() { // the caller's may be locked to a thread
 			defer close(done)
-			l.stacks.note(&stack{pool: &l.stacks}, tasks)
+			l.stacks.noteStacks(&stack{pool: &l.stacks}, tasks)
 		}()
 		<-done
 	}
@@ -243,8 +243,8 @@ func (l *EventLoop) callStacks(tasks []*task) map[*task][]runtime.Frame {
 	return frames
 }
 
-// note has the stacks of tasks note what is on them (V2). It is called on the stack in control.
-func (p *stackPool) note(me *stack, tasks []*task) {
+// noteStacks has the stacks of tasks note what is on them (V2). It is called on the stack in control.
+func (p *stackPool) noteStacks(me *stack, tasks []*task) {
 	for _, t := range tasks {
 		if s := t.stack; s == me {
 			s.note().frames = callers(0)
