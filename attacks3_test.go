@@ -34,6 +34,7 @@ func TestAttack_CancelledBeforeTheCircle(t *testing.T) {
 				return top.Await(ctx)
 			})
 			_, err := u.Await(ctx)
+			settle(t, ctx)
 			if !errors.Is(err, asyncio.ErrCancelled) || !errors.Is(got, asyncio.ErrCancelled) {
 				t.Errorf("%s: %v, %v", name, err, got)
 			}
