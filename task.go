@@ -345,10 +345,10 @@ func (t *task) exited(s *stack) {
 		}
 		return
 	}
-	u := l.below(t, s)
+	u := t.below(s)
 	if u != nil {
 		t.fut.removeCallback(u) // nothing wakes it but what its deferred functions wait for (T2)
-		u.waiter = nil
+		u.waiter, u.covered = nil, false
 	}
 	t.end(ErrGoexit, asSeen) // the exit of the run says it
 	l.haltByGoexit()
@@ -357,9 +357,9 @@ func (t *task) exited(s *stack) {
 
 // below returns the task whose wait for t is underneath t on stack s, nil if there is none.
 // It is what a Goexit of t goes on to unwind (K8), and its deferred functions may await.
-func (l *EventLoop) below(t *task, s *stack) *task {
-	for u := l.firstTask; u != nil; u = u.next {
-		if u.stack == s && u.waiter == t.fut {
+func (t *task) below(s *stack) *task {
+	for cb := range t.fut.callbacks {
+		if u, ok := cb.(*task); ok && u.stack == s && u.covered {
 			return u
 		}
 	}
