@@ -341,6 +341,7 @@ func (t *task) exited(s *stack) {
 		l.unwinding.Lock()
 		defer l.unwinding.Unlock()
 		if !s.abandoned {
+			l.current = t.below(s)
 			t.end(&CancelledError{cause: ErrLoopClosed}, asCancellation)
 		}
 		return
@@ -604,10 +605,13 @@ func enter(ctx context.Context, caller string) (*task, error) {
 	return t, nil
 }
 
-// destroy ends a task that is still there when its loop closes.
+// destroy ends a task that is still there when its loop closes, and those on top of it.
 func (l *EventLoop) destroy(t *task) {
-	if s := t.stack; s != nil {
+	if s := t.stack; s != nil && !s.abandoned { // which only Close changes
 		l.current = t
+		for l.current.covered {
+			l.current = l.current.waiter.super.(*task) // the first to be unwound; exited goes on from there
+		}
 		gone := make(chan struct{})
 		go func() { // the caller's may be locked to a thread
 			defer close(gone)
@@ -620,10 +624,14 @@ func (l *EventLoop) destroy(t *task) {
 		case <-limit.C:
 			l.unwinding.Lock()
 			s.abandoned = true
+			blocks := t
+			if l.current != nil { // else it was about to end
+				blocks = l.current
+			}
 			l.unwinding.Unlock()
 			l.CallExceptionHandler(ExceptionContext{
 				Message: fmt.Sprintf("task does not unwind: a deferred function blocks (%v passed); its goroutine is left behind", unwindLimit),
-				Task:    t.self, Stack: stacksWith("asyncio.(*task).call("),
+				Task:    blocks.self, Stack: stacksWith("asyncio.(*task).call("),
 			})
 		}
 		l.current = nil
