@@ -288,6 +288,7 @@ func (s *stack) leave(t *task, v any) {
 	if s.killed {
 		return
 	}
+	p.loop.haltByGoexit()
 	p.dead = append(p.dead, s) // K8
 	to := s.starter
 	if to == nil {
