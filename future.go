@@ -279,10 +279,16 @@ func (f *future) beginWait(ctx context.Context) (*task, *watchLink, error) {
 	f.addCallback(t)
 	if t.mustCancel { // S14
 		t.descending = true
-		if f.cancel(t.cancelErr) == accepted {
-			t.mustCancel = false
-		}
+		answer := f.cancel(t.cancelErr)
 		t.descending = false
+		switch answer {
+		case accepted:
+			t.mustCancel = false
+		case inCircle: // T7: those it has come through are underneath this one
+			f.removeCallback(t)
+			t.waiter = nil
+			t.loop().schedule(t, nil)
+		}
 	}
 	if done := ctx.Done(); done != nil {
 		return t, t.watchContext(ctx, done), nil

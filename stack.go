@@ -290,6 +290,7 @@ func (s *stack) leave(t *task, v any) {
 	if s.killed {
 		return
 	}
+	p.loop.haltByGoexit()
 	p.dead = append(p.dead, s) // K8
 	to := s.starter
 	if to == nil {
@@ -372,18 +373,20 @@ func (p *stackPool) dispatchOn(t *task) *stack {
 
 // cover runs t to its end on top of the task on s that waits for it (K5). If t calls Goexit it ends t, because it does not return then.
 func (s *stack) cover(t *task) {
-	if !s.begin(t) {
-		return
-	}
 	returned := false
 	defer func() {
+		if v := recover(); v != nil { // as in leave
+			crash(v)
+		}
 		if !returned {
 			t.exited(s)
 		}
 	}()
-	err, as := t.call()
+	if s.begin(t) {
+		err, as := t.call()
+		s.end(t, err, as)
+	}
 	returned = true
-	s.end(t, err, as)
 }
 
 // spare returns an idle stack, or the hub if there is none: making one takes more of a stack than a suspended task should have (K9).

@@ -334,14 +334,15 @@ func (t *task) exited(s *stack) {
 		l.unwinding.Lock()
 		defer l.unwinding.Unlock()
 		if !s.abandoned {
+			l.current = t.below(s)
 			t.end(&CancelledError{cause: ErrLoopClosed}, asCancellation)
 		}
 		return
 	}
-	u := l.below(t, s)
+	u := t.below(s)
 	if u != nil {
 		t.fut.removeCallback(u) // nothing wakes it but what its deferred functions wait for (T2)
-		u.waiter = nil
+		u.waiter, u.covered = nil, false
 	}
 	t.end(ErrGoexit, asSeen) // the exit of the run says it
 	l.haltByGoexit()
@@ -350,9 +351,9 @@ func (t *task) exited(s *stack) {
 
 // below returns the task whose wait for t is underneath t on stack s, nil if there is none.
 // It is what a Goexit of t goes on to unwind (K8), and its deferred functions may await.
-func (l *EventLoop) below(t *task, s *stack) *task {
-	for u := range l.tasks.all {
-		if u.stack == s && u.waiter == t.fut {
+func (t *task) below(s *stack) *task {
+	for cb := range t.fut.callbacks {
+		if u, ok := cb.(*task); ok && u.stack == s && u.covered {
 			return u
 		}
 	}
@@ -428,6 +429,8 @@ func (t *task) arrive() {
 		s.obey()
 		if s.killed { // the loop is being closed
 			s.waiter.leave()
+			l.unwinding.Lock() // whatever has happened here before happened before Close gives up on it
+			l.unwinding.Unlock()
 			runtime.Goexit()
 		}
 	}
@@ -591,10 +594,13 @@ func enter(ctx context.Context, caller string) (*task, error) {
 	return t, nil
 }
 
-// destroy ends a task that is still there when its loop closes.
+// destroy ends a task that is still there when its loop closes, and those on top of it.
 func (l *EventLoop) destroy(t *task) {
-	if s := t.stack; s != nil {
+	if s := t.stack; s != nil && !s.abandoned { // which only Close changes
 		l.current = t
+		for l.current.covered {
+			l.current = l.current.waiter.super.(*task) // the first to be unwound; exited goes on from there
+		}
 		gone := make(chan struct{})
 		go func() { // the caller's may be locked to a thread
 			defer close(gone)
@@ -607,10 +613,14 @@ func (l *EventLoop) destroy(t *task) {
 		case <-limit.C:
 			l.unwinding.Lock()
 			s.abandoned = true
+			blocks := t
+			if l.current != nil { // else it was about to end
+				blocks = l.current
+			}
 			l.unwinding.Unlock()
 			l.CallExceptionHandler(ExceptionContext{
 				Message: fmt.Sprintf("task does not unwind: a deferred function blocks (%v passed); its goroutine is left behind", unwindLimit),
-				Task:    t.self, Stack: stacksWith("asyncio.(*task).call("),
+				Task:    blocks.self, Stack: stacksWith("asyncio.(*task).call("),
 			})
 		}
 		l.current = nil

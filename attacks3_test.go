@@ -1,0 +1,236 @@
+package asyncio_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/goasyncio/asyncio"
+	"github.com/goasyncio/asyncio/sim"
+)
+
+// Attacks on the switching of stacks: who is underneath whom when something goes wrong.
+
+// A task that has been cancelled closes the circle from on top of the task that it is to wait for: the cancel breaks it.
+func TestAttack_CancelledBeforeTheCircle(t *testing.T) {
+	for name, wait := range map[string]func(ctx context.Context, u *asyncio.Task[int]) error{
+		"await":  func(ctx context.Context, u *asyncio.Task[int]) error { _, err := u.Await(ctx); return err },
+		"gather": func(ctx context.Context, u *asyncio.Task[int]) error { _, err := asyncio.Gather(ctx, u); return err },
+	} {
+		run(t, func(ctx context.Context) error {
+			var u *asyncio.Task[int]
+			var got error
+			u = asyncio.CreateTask(ctx, func(ctx context.Context) (int, error) {
+				top := asyncio.CreateTask(ctx, func(ctx context.Context) (int, error) {
+					asyncio.CurrentTask(ctx).Cancel()
+					got = wait(ctx, u)
+					return 0, got
+				})
+				return top.Await(ctx)
+			})
+			_, err := u.Await(ctx)
+			settle(t, ctx)
+			if !errors.Is(err, asyncio.ErrCancelled) || !errors.Is(got, asyncio.ErrCancelled) {
+				t.Errorf("%s: %v, %v", name, err, got)
+			}
+			return nil
+		})
+	}
+}
+
+// nestedExit makes a loop whose first task creates another, awaits it, and is unwound by its Goexit. The deferred function of the lower one is last.
+func nestedExit(t *testing.T, last func(ctx context.Context)) *asyncio.EventLoop {
+	l := sim.NewEventLoop(context.Background())
+	l.SetExceptionHandler(new(reports).handle)
+	asyncio.CreateTask(l.Context(), func(ctx context.Context) (int, error) {
+		defer last(ctx)
+		return asyncio.CreateTask(ctx, func(context.Context) (int, error) { runtime.Goexit(); return 0, nil }).Await(ctx)
+	}, asyncio.Name("lower"))
+	if !exits(func() { _ = l.RunForever() }) {
+		t.Error("RunForever returned")
+	}
+	return l
+}
+
+// Whoever is unwound with the task on top of it is seen where it is.
+func TestAttack_LookedAtWhileUnwinding(t *testing.T) {
+	var during string
+	l := nestedExit(t, func(ctx context.Context) {
+		during = asyncio.FormatTasks(ctx)
+		_ = asyncio.Sleep(ctx, time.Hour)
+	})
+	after := asyncio.FormatTasks(l.Context())
+	must(t, l.Close())
+	for _, text := range []string{during, after} {
+		if !strings.Contains(text, "runtime.Goexit() at") && !strings.Contains(text, "TestAttack_LookedAtWhileUnwinding.func1() at") {
+			t.Errorf("not seen in its coroutine:\n%s", text)
+		}
+	}
+}
+
+// Its deferred functions can be in a circle, too, and a cancel breaks that.
+func TestAttack_CircleWhileUnwinding(t *testing.T) {
+	var lower *asyncio.Task[int]
+	var got error
+	l := nestedExit(t, func(ctx context.Context) {
+		lower = asyncio.CurrentTask(ctx).(*asyncio.Task[int])
+		_, got = asyncio.Gather(ctx, lower)
+	})
+	l.CallLater(time.Second, func() { lower.Cancel() })
+	l.CallLater(time.Minute, l.Stop)
+	if exits(func() { must(t, l.RunForever()) }) && !errors.Is(got, asyncio.ErrCancelled) || got == nil {
+		t.Errorf("got %v", got)
+	}
+	must(t, l.Close())
+}
+
+// While the loop closes, the deferred functions of a task run as that task, also if it is on top of another.
+func TestAttack_WhoIsUnwound(t *testing.T) {
+	l := sim.NewEventLoop(context.Background())
+	var r reports
+	l.SetExceptionHandler(r.handle)
+	limiter := asyncio.NewCapacityLimiter(3)
+	var names []string
+	var nest func(names string) asyncio.Coroutine[int]
+	nest = func(rest string) asyncio.Coroutine[int] {
+		return func(ctx context.Context) (int, error) {
+			if err := limiter.Acquire(ctx); err != nil {
+				return 0, err
+			}
+			defer limiter.Release(ctx)
+			defer func() { names = append(names, asyncio.CurrentTask(ctx).GetName()) }()
+			if len(rest) == 1 {
+				return 0, asyncio.Sleep(ctx, time.Hour)
+			}
+			return asyncio.CreateTask(ctx, nest(rest[1:]), asyncio.Name(rest[1:2])).Await(ctx)
+		}
+	}
+	asyncio.CreateTask(l.Context(), nest("abc"), asyncio.Name("a"))
+	l.CallLater(time.Second, l.Stop)
+	must(t, l.RunForever())
+	must(t, l.Close())
+	equal(t, "unwound as", names, []string{"c", "b", "a"})
+	if n := limiter.BorrowedTokens(); n != 0 {
+		t.Errorf("%d tokens are still borrowed", n)
+	}
+	for _, c := range r.all {
+		if c.Exception != nil {
+			t.Errorf("%s: %v", c.Message, c.Exception)
+		}
+	}
+}
+
+// panickyLog is a handler of package slog that panics, or does what it is told.
+type panickyLog func()
+
+func (panickyLog) Enabled(context.Context, slog.Level) bool    { return true }
+func (f panickyLog) Handle(context.Context, slog.Record) error { f(); return nil }
+func (f panickyLog) WithAttrs([]slog.Attr) slog.Handler        { return f }
+func (f panickyLog) WithGroup(string) slog.Handler             { return f }
+
+// What the library cannot report ends the program, also where another task is underneath that would recover it.
+func TestAttack_PanicOfTheLog(t *testing.T) {
+	for _, how := range []string{"alone", "on top"} {
+		out, err := subprocess("TestAttack_PanicOfTheLogSubprocess", "ASYNCIO_TEST_LOG="+how).CombinedOutput()
+		if text := string(out); err == nil || !strings.Contains(text, "the log panics") || strings.Contains(text, "came out") {
+			t.Errorf("%s: %v\n%s", how, err, text)
+		}
+	}
+}
+
+func TestAttack_PanicOfTheLogSubprocess(t *testing.T) {
+	how := os.Getenv("ASYNCIO_TEST_LOG")
+	if how == "" {
+		return // run by TestAttack_PanicOfTheLog
+	}
+	_, err := asyncio.Run(context.Background(), asyncio.Do(func(ctx context.Context) error {
+		defer func() { println("came out", recover() != nil) }()
+		slog.SetDefault(slog.New(panickyLog(func() { panic("the log panics") })))
+		child := asyncio.CreateTask(ctx, asyncio.Do(func(context.Context) error { panic("child") }))
+		if how == "alone" {
+			return asyncio.Sleep(ctx, time.Second)
+		}
+		_, err := child.Await(ctx)
+		return err
+	}), asyncio.HandleSIGINT(false))
+	println("came out", err)
+}
+
+// A log that exits, as one that calls t.Fatal does, ends the run wherever it is called.
+func TestAttack_LogExits(t *testing.T) {
+	old := slog.Default()
+	defer slog.SetDefault(old)
+	for name, scene := range map[string]func(l *asyncio.EventLoop){
+		"task": func(l *asyncio.EventLoop) {
+			asyncio.CreateTask(l.Context(), asyncio.Do(func(context.Context) error { panic("x") }))
+		},
+		"callback": func(l *asyncio.EventLoop) { l.CallSoon(func() { panic("x") }) },
+		"shield": func(l *asyncio.EventLoop) {
+			inner := asyncio.CreateFuture[int](l.Context())
+			outer := asyncio.Shield(l.Context(), inner)
+			l.CallSoon(func() { outer.Cancel() })
+			l.CallLater(time.Second, func() { must(t, inner.SetException(errTest)) })
+		},
+	} {
+		l := sim.NewEventLoop(context.Background())
+		slog.SetDefault(slog.New(panickyLog(runtime.Goexit)))
+		scene(l)
+		l.CallLater(time.Minute, l.Stop)
+		if !exits(func() { _ = l.RunForever() }) {
+			t.Errorf("%s: RunForever returned", name)
+		}
+		slog.SetDefault(old)
+		must(t, l.Close())
+	}
+}
+
+// A deferred function that blocks is waited for, and reported, once for all tasks on its stack, as that of the task whose it is.
+func TestAttack_BlocksOnTop(t *testing.T) {
+	for blocks, want := range map[string][]string{"lower": {"upper", "lower"}, "upper": {"upper"}} {
+		func() {
+			defer asyncio.Impatient(time.Millisecond)()
+			l := sim.NewEventLoop(context.Background())
+			var r reports
+			l.SetExceptionHandler(r.handle)
+			blocked, gone := make(chan struct{}), make(chan struct{})
+			var unwound []string
+			cleanUp := func(name string) {
+				unwound = append(unwound, name)
+				if name == blocks {
+					<-blocked
+				}
+				if name == "lower" {
+					close(gone)
+				}
+			}
+			lower := asyncio.CreateTask(l.Context(), func(ctx context.Context) (int, error) {
+				defer cleanUp("lower")
+				return asyncio.CreateTask(ctx, func(ctx context.Context) (int, error) {
+					defer cleanUp("upper")
+					return 0, asyncio.Sleep(ctx, time.Hour)
+				}, asyncio.Name("upper")).Await(ctx)
+			}, asyncio.Name("lower"))
+			l.CallLater(time.Second, l.Stop)
+			must(t, l.RunForever())
+			must(t, l.Close())
+			var blamed []string
+			for _, c := range r.all {
+				if strings.Contains(c.Message, "does not unwind") {
+					blamed = append(blamed, c.Task.GetName())
+				}
+			}
+			equal(t, "blamed", blamed, []string{blocks})
+			if !lower.Cancelled() {
+				t.Errorf("%v", lower)
+			}
+			close(blocked)
+			<-gone
+			equal(t, "unwound", unwound[:len(want)], want)
+		}()
+	}
+}
