@@ -114,18 +114,21 @@ func (c *cluster) leader(ctx context.Context, client *Client) (int, error) {
 	return 0, fmt.Errorf("no node has the address %s", client.node())
 }
 
-// together runs n clients, each asking for so many things, and faults, and then checks the history.
+// together runs n clients, each asking for so many things at least and until faults has returned, and faults, and then checks the history.
 func together(ctx context.Context, client func(ctx context.Context) *Client, n, asks int, faults func(ctx context.Context, h *history) error) error {
 	h := new(history)
+	over := false
 	err := asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
 		for number := range n {
 			tg.CreateTask(func(ctx context.Context) error {
 				c := client(ctx)
 				defer c.Close()
-				return h.work(ctx, c, number+1, 2, 0, func(asked int) bool { return asked < asks })
+				return h.work(ctx, c, number+1, 2, 0, func(asked int) bool { return asked < asks || !over })
 			}, asyncio.Name(fmt.Sprintf("client %d", number+1)))
 		}
-		return faults(ctx, h)
+		err := faults(ctx, h)
+		over = true
+		return err
 	})
 	if err == nil && h.answered < n*asks/2 {
 		err = fmt.Errorf("only %d of %d were answered", h.answered, n*asks)
