@@ -10,6 +10,7 @@ order they were set, and sets are iterated in the order of insertion. With --pur
 those written in Python instead of those written in C.
 """
 import asyncio
+import gc
 import inspect
 import re
 import sys
@@ -723,10 +724,13 @@ def main():
     if '--pure' in sys.argv[1:]:
         without_accelerator()
     make_definite()
-    # Tasks that outlive five rounds of cancels are left to the collector, and complain.
+    # Tasks that outlive five rounds of cancels are left to the collector, and complain. Their finally blocks run
+    # then, and what one cancels as the running task must not be a task of a later scenario: so between two.
     sys.unraisablehook = lambda complaint: None
     warnings.simplefilter('ignore', RuntimeWarning)
-    lines = []
+    gc.freeze()
+    gc.disable()
+    lines, since = [], 0
     for line in sys.stdin:
         if line.rstrip() != '%%':
             lines.append(line)
@@ -734,7 +738,10 @@ def main():
         sys.stdout.write('\n'.join(Run(''.join(lines)).run()))
         sys.stdout.write('\n%%\n')
         sys.stdout.flush()
-        lines = []
+        lines, since = [], since + 1
+        if since == 50:
+            gc.collect()
+            since = 0
 
 
 if __name__ == '__main__':
