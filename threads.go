@@ -23,22 +23,26 @@ func ToThread[T any](ctx context.Context, fn func(ctx context.Context) (T, error
 	if fn == nil {
 		return zero, fmt.Errorf("%w: nil function (in ToThread)", ErrInvalidArgument)
 	}
-	if _, err := taskOf(ctx, "ToThread"); err != nil {
+	t, err := taskOf(ctx, "ToThread")
+	if err != nil {
 		return zero, err
 	}
 	c := new(threadCall[T])
 	c.job = threadJob[T]{ctx: ctx, fut: &c.future, with: fn, inside: &c.inside, awaited: true}
-	c.future.loop = loopOf(ctx)
+	c.future.loop = t.loop()
 	c.inside.outsideContext = outsideContext{ctx, c.future.loop}
-	err := ErrLoopClosed // unless Await returns
+	err = ErrLoopClosed // unless Await returns
 	defer func() { c.inside.end(err) }()
 	c.job.start(nil)
 	var v T
 	v, err = c.future.Await(ctx)
 	if c.job.over {
 		c.future.value = zero // for who keeps fn's ctx
-	} else {
-		c.job.withdraw()
+		return v, err
+	}
+	c.job.withdraw()
+	if c.future.state == pending { // only ctx ended the wait: what fn returns is dropped, and is no error to be reported
+		c.future.finishCancelled(&CancelledError{})
 	}
 	return v, err
 }
@@ -50,19 +54,19 @@ type threadCall[T any] struct {
 	inside threadContext
 }
 
-// A threadContext is what a thread function is given. What it takes for it to end is made when somebody asks for
-// its end: most functions do not.
+// A threadContext is the context that a thread function is given. Most functions never ask when it ends, so the context
+// that can end is made when somebody asks.
 type threadContext struct {
 	outsideContext
 
 	mu     sync.Mutex
-	full   context.Context // nil until then
+	full   context.Context // the one that can end; nil until somebody has asked
 	cancel context.CancelCauseFunc
-	ended  bool
-	cause  error
+	ended  bool  // also if nobody has asked yet
+	cause  error // why
 }
 
-// whole returns the context that can end.
+// whole returns the context that can end, and makes it the first time.
 func (c *threadContext) whole() context.Context {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -89,7 +93,7 @@ func (c *threadContext) end(cause error) {
 func (c *threadContext) Done() <-chan struct{} { return c.whole().Done() }
 func (c *threadContext) Err() error            { return c.whole().Err() }
 
-// Value is also how package context finds out how a context ends.
+// Value is also how package context looks for the context that ends this one: it asks by a key of its own.
 func (c *threadContext) Value(key any) any {
 	c.mu.Lock()
 	asked := c.full != nil || c.ended
@@ -120,7 +124,7 @@ func RunInExecutor[T any](ctx context.Context, e Executor, fn func() (T, error))
 }
 
 // threadJob is a function on its way through an executor, and the done callback that
-// keeps it from starting when its future is cancelled. When it is over, it refers to neither function nor value.
+// keeps it from starting when its future is cancelled. When it is over, it refers neither to the function nor to its value.
 type threadJob[T any] struct {
 	ctx    context.Context // of who asked
 	fut    *Future[T]
@@ -132,8 +136,8 @@ type threadJob[T any] struct {
 	value  T
 	err    error
 
-	awaited bool // by who withdraws it, too: it is no done callback
-	over    bool // fn has returned, and the loop knows, or the executor has refused it
+	awaited bool // ToThread waits for it and withdraws it itself, so it is no done callback of fut
+	over    bool // the loop knows that fn has returned, or the executor has refused the job
 }
 
 // start hands j to e, or to the default executor if e is nil. If that refuses, j has failed.

@@ -563,3 +563,37 @@ func TestToThread_Goroutines(t *testing.T) {
 		}
 	}
 }
+
+// What a thread function returns when nobody waits for it any more, because the caller's ctx has ended, is dropped: it
+// is not an error that somebody forgot.
+func TestToThread_ResultIsDropped(t *testing.T) {
+	for name, factory := range map[string]func(context.Context) *asyncio.EventLoop{
+		"virtual": sim.NewEventLoop,
+		"real":    func(ctx context.Context) *asyncio.EventLoop { return asyncio.NewEventLoop(ctx) },
+	} {
+		var seen reports // also those that Close makes
+		_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
+			loop(t, ctx).SetExceptionHandler(seen.handle)
+			limited, cancel := asyncio.WithCancel(ctx)
+			entered := make(chan struct{})
+			waiting := asyncio.CreateTask(limited, func(ctx context.Context) (int, error) {
+				return asyncio.ToThread(ctx, func(ctx context.Context) (int, error) {
+					close(entered)
+					<-ctx.Done()
+					return 0, ctx.Err()
+				})
+			})
+			settle(t, ctx)
+			<-entered
+			cancel()
+			if _, err := waiting.Await(ctx); !errors.Is(err, context.Canceled) {
+				t.Errorf("%s: ToThread returned %v", name, err)
+			}
+			return nil
+		}), asyncio.LoopFactory(factory))
+		must(t, err)
+		if len(seen.all) > 0 {
+			t.Errorf("%s: reported: %v", name, seen.messages())
+		}
+	}
+}
