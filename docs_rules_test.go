@@ -47,6 +47,29 @@ func TestDocs_RulesHaveOneMeaning(t *testing.T) {
 	}
 }
 
+// TestDocs_RulesOfEachFile: ARCHITECTURE.md names, beside the link to a file, all rules that stand in it.
+func TestDocs_RulesOfEachFile(t *testing.T) {
+	table := regexp.MustCompile(`(?m)^\| \[[^]]*\]\(([^)]*\.go)\) \|.*$`)
+	named := regexp.MustCompile(`\(([A-Z]{1,2})1(?:-[A-Z]{1,2}|, [A-Z]{1,2})(\d+)\)`)
+	rows := 0
+	for _, row := range table.FindAllStringSubmatch(readFile(t, "ARCHITECTURE.md"), -1) {
+		for _, m := range named.FindAllStringSubmatch(row[0], -1) {
+			rows++
+			rule := regexp.MustCompile(`(?m)^//\s+` + m[1] + `(\d+) \S`)
+			last := ""
+			for _, r := range rule.FindAllStringSubmatch(readFile(t, row[1]), -1) {
+				last = r[1]
+			}
+			if last != m[2] {
+				t.Errorf("ARCHITECTURE.md: the last rule of %s is %s%s, it says %s%s", row[1], m[1], last, m[1], m[2])
+			}
+		}
+	}
+	if rows < 20 {
+		t.Errorf("found the rules of %d files only", rows)
+	}
+}
+
 // An apiDoc is what is said about one exported function or method, and about its type.
 type apiDoc struct{ name, own, typ string }
 
