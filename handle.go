@@ -29,8 +29,8 @@ func (h *Handle) fire(*future) {
 	}
 }
 
-// posted is the Handle of [EventLoop.CallSoonThreadsafe] (X4). The address of its function's code is in its
-// state, so that who prints it elsewhere does not look at fn.
+// posted is the Handle of [EventLoop.CallSoonThreadsafe] (X4). Its state has the address of its function's code from
+// bit 1 on, so that it can be printed by any goroutine, and after its turn, without looking at fn.
 type posted Handle
 
 func (h *posted) fire(*future) {

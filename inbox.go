@@ -13,16 +13,16 @@ import (
 //	X1 What is accepted is taken in exactly once, in the order of acceptance.
 //	X2 After close nothing is accepted.
 //	X3 What was accepted runs, at the latest while the loop closes.
-//	X4 Handles are made in batches, so who keeps one keeps its whole batch, about a kilobyte. Therefore
-//	   one that has had its turn refers to nothing but the loop.
-//	X5 Who posts faster than the loop takes in gives way to other goroutines each time the list has grown by
-//	   blocksAhead blocks, two thousand callbacks. It does not wait for the loop. On a single processor it would
-//	   otherwise go on until its time slice is over, and what it has posted by then is in no cache any more and a
-//	   burden to the collector: each callback would take three times as long.
+//	X4 Handles are made in batches, so whoever keeps one keeps its whole batch, about a kilobyte. Therefore
+//	   a handle that has had its turn refers to nothing but the loop.
+//	X5 A goroutine that posts faster than the loop takes in gives way to other goroutines each time the list has
+//	   grown by blocksAhead blocks, two thousand callbacks. It does not wait for the loop. Without this, a goroutine on
+//	   a single processor goes on until its time slice is over. By then what it has posted has left the caches and is a
+//	   burden to the collector, and each callback takes three times as long.
 type inbox struct {
 	some     atomic.Bool // the list is not empty; read without the lock by the loop
 	emptying bool        // an arrival that schedules must not start on the next list (X1); the loop's
-	emptied  *inboxBlock // to be filled again, from the next time on that the loop has the lock; the loop's
+	emptied  *inboxBlock // becomes spare when the loop next has the lock; the loop's
 
 	mu     sync.Mutex
 	first  *inboxBlock // of the list, nil if it is empty
@@ -86,7 +86,7 @@ func (l *EventLoop) postFunc(fn func()) (*Handle, error) {
 	return h, nil
 }
 
-// wake is what comes after a post, without the lock.
+// wake is what comes after a post, without the lock. ahead is what append has reported.
 func (l *EventLoop) wake(ahead bool) {
 	l.drv.Wake()
 	if ahead {
@@ -176,9 +176,10 @@ func (b *inbox) close() (accepted []callback) {
 }
 
 // CallSoonThreadsafe schedules fn as [EventLoop.CallSoon] does and wakes the loop. Any
-// goroutine may call it; it does not block, but who calls it faster than the loop can run gives way to
-// other goroutines now and then. It returns [ErrLoopClosed] if the loop is closed; if it returns no error, fn runs once, at the latest while the loop closes,
-// unless the handle is cancelled first.
+// goroutine may call it. It does not block; a goroutine that calls it faster than the loop can run the callbacks gives way to
+// other goroutines now and then. It returns [ErrLoopClosed] if the loop is closed, and [ErrInvalidArgument] if fn is nil. If it
+// returns no error, fn runs once, at the latest while the loop closes, unless the handle is cancelled first. Python:
+// loop.call_soon_threadsafe.
 func (l *EventLoop) CallSoonThreadsafe(fn func()) (*Handle, error) {
 	if fn == nil {
 		return nil, fmt.Errorf("%w: nil function (in CallSoonThreadsafe)", ErrInvalidArgument)

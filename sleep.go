@@ -49,7 +49,8 @@ func (t *task) dropAlarm() {
 	}
 }
 
-// sleepTimer wakes a sleeping task. A stack has one, which is used again: no two tasks on it sleep at the same time (K5).
+// sleepTimer wakes a sleeping task. A stack has one, which is used again: of two tasks that share a stack the lower waits
+// for the upper and does not sleep (K5).
 type sleepTimer struct {
 	timer
 	t *task

@@ -9,52 +9,57 @@ import (
 
 // Where code runs (design rule R8: on goroutines of iter.Pull, here called stacks).
 //
-//	K1 One stack has control; each of the others waits at a place ([coro.Place]), where who
-//	   has control can change places with it. The one in control runs a step of a task or,
+//	K1 One stack has control. Each of the others waits at a place ([coro.Place]); the one in
+//	   control can change places with it. The one in control runs a step of a task or,
 //	   between steps, dispatches: it takes callbacks off the ready queue and runs them. A new task
 //	   is simply called, so a task that never suspends costs no switch.
-//	K2 A task that suspends leaves its stack dispatching on top of it. When its own turn comes
+//	K2 A task that suspends leaves its stack dispatching on top of it. When its own turn comes,
 //	   the wait just returns: no switch. So a task that is alone never switches.
-//	K3 When the turn is another suspended task's, its stack is given control: one switch. What
-//	   it leaves behind is suspended, or idle if no task is on it.
+//	K3 When the turn is another suspended task's, that task's stack is given control: one switch.
+//	   The stack that gives it away is then suspended, or idle if no task is on it.
 //	K4 What might not come back, a new task or a user's callback, must not run on top of a
-//	   suspended task. When it is next, an idle stack is given control: one switch. So it is when the loop has to wait in
-//	   the poller, which takes more frames than the first 2 KiB of a stack have room for (K9).
+//	   suspended task. When that is next, an idle stack is given control: one switch. The same
+//	   goes for waiting in the poller: it takes more frames than the first 2 KiB of a stack
+//	   have room for (K9).
 //	K5 One exception to K4: a new task may be called on top of the task that waits for it,
-//	   because that cannot go on before the new one has ended. It must be so without
-//	   exception: not if a context could end the wait (a cancel is passed on to the new
-//	   task, and the wait goes on). The two then share a stack; giving it control goes on with
-//	   the upper one, and the lower one is not scheduled before that has ended. So
-//	   "create a task and await it" costs no switch.
-//	K6 A stack whose task has ended goes on dispatching with nothing on it. It is idle from when it gives control
-//	   away to when it gets it again, and ends then if there are idle ones enough.
-//	K7 A task that is started eagerly runs on an idle stack, which gives control back to the
+//	   because the lower one cannot go on before the upper one has ended. That must hold without
+//	   exception, so not if a context could end the wait. (A cancel is no problem: it is passed on
+//	   to the new task, and the wait goes on.) The two then share a stack. Whoever gives it control
+//	   goes on with the upper one; the lower one is not scheduled before the upper one has ended.
+//	   So "create a task and await it" costs no switch.
+//	K6 A stack whose task has ended goes on dispatching with nothing on it. When it gives control
+//	   away it becomes idle, until it gets control again. If there are maxIdle idle stacks
+//	   already, it ends instead.
+//	K7 A task that is started eagerly runs on an idle stack. That gives control back to the
 //	   starter when the task first suspends or ends. Nothing is dispatched in between.
-//	K8 A stack on which runtime.Goexit is called is dead. At its bottom it gives control to whom
-//	   it would have, the hub as the run halts, and is buried then: whoever waits at its home when its goroutine ends would
-//	   have to exit as well, so that is a goroutine made for it. If the task that did it was on top of another (K5), that
-//	   one is unwound with it.
-//	K9 The frames between the bottom of a stack and a wait are few and small, which is why some
-//	   functions here are in several parts: a goroutine begins with 2 KiB, of which about 1100
-//	   bytes are for frames (hence go:noinline here and there), and what does not fit doubles every suspended task and copies its
-//	   stack. And the collector walks the frames of every suspended task, which costs as much as all else.
-//	K10 Whoever gets control first sees to the order, if the pool has one: it is not meant to go on yet.
+//	K8 A stack on which runtime.Goexit is called is dead. Its last deferred function gives control
+//	   to the starter (K7) or else to the hub, because the run halts. The goroutine is still there then,
+//	   and is ended after the run: iter.Pull passes a Goexit on to whoever waits at the stack's
+//	   home at that moment, so that is a goroutine made for it. If the task that called Goexit was
+//	   on top of another (K5), the other one is unwound with it.
+//	K9 The frames between the bottom of a stack and a wait are to be few and small. That is why
+//	   some functions here are in several parts, and some are go:noinline. A goroutine begins with
+//	   2 KiB, of which about 1100 bytes are for frames; what does not fit doubles the memory of every
+//	   suspended task and copies its stack. And the collector walks the frames of every suspended
+//	   task, which costs as much as all the rest.
+//	K10 There may be an order in the pool. Whoever gets control looks for one first: it then has
+//	   control only to carry the order out, and does not go on yet.
 
 type stack struct {
 	at   *coro.Place // where it waits, while it has not got control
 	home coro.Place  // the one that its goroutine was made with
 	pool *stackPool
 
-	start   *task  // to be started here, eagerly, by
-	starter *stack // (K7)
+	start   *task  // to be started here, eagerly (K7)
+	starter *stack // who gets control back then
 
 	waiter waiter      // see waiterOf
 	alarm  *sleepTimer // see setAlarm
 	notes  *stackNotes // nil while nobody has asked
 
 	killed    bool // it is to be unwound
-	done      bool // its body returns
-	abandoned bool // Close has given up on that; guarded by EventLoop.unwinding
+	done      bool // its body is to return
+	abandoned bool // Close does not wait any longer for it to unwind; guarded by EventLoop.unwinding
 }
 
 // stackNotes is what is known of a stack once somebody has asked.
@@ -86,23 +91,23 @@ type stackPool struct {
 	hub        stack  // of the goroutine that a run begins and ends with; it dispatches nothing
 	order      order  // K10
 	idle       []*stack
-	dead       []*stack // K8
+	dead       []*stack // to be ended after the run (K8)
 }
 
-// An order is for whoever gets control next.
+// An order is what the stack that gets control next is to do (K10).
 type order struct {
 	what orderKind
-	to   *stack // whom to give control to then
+	to   *stack // who is to have control then
 }
 
 type orderKind uint8
 
 const (
 	goOn    orderKind = iota // no order
-	noteIt                   // note what is on the stack
-	pass                     // nothing but to give control on
-	goHome                   // wait at home
-	dieHere                  // unwind and end; to is not used
+	noteIt                   // note what is on the stack, and give control to order.to
+	pass                     // only give control to order.to
+	goHome                   // give control to order.to and wait at home
+	dieHere                  // unwind and end; order.to is not used
 )
 
 // maxIdle bounds the stacks kept for later, and with them the memory after a burst.
@@ -120,7 +125,7 @@ func (p *stackPool) take() *stack {
 	s.at = &s.home
 	s.home.Init(func(yield func(struct{}) bool) {
 		s.home.Yield = yield
-		var t *task // that runs or is suspended here, on top of no other
+		var t *task // the lowest task on the stack, nil if there is none
 		defer func() { s.leave(t, recover()) }()
 		s.wake()
 		for !s.done {
@@ -146,7 +151,7 @@ func (s *stack) give(to *stack) {
 	}
 }
 
-// obey is K10. It returns when s is to go on, or to be unwound.
+// obey carries out orders (K10) until there is none for s. It returns when s is to go on, or to be unwound.
 func (s *stack) obey() {
 	p := s.pool
 	for {
@@ -174,8 +179,8 @@ func (s *stack) obey() {
 	}
 }
 
-// dispatch runs callbacks, with no task on s, until there is a task to be run on s, which it has begun, or
-// control is to be given to another stack.
+// dispatch runs callbacks while no task is on s. It returns a task that it has begun and that is to be run on s, or
+// else the stack that is to be given control.
 func (s *stack) dispatch() (*task, *stack) {
 	p := s.pool
 	l := p.loop
@@ -189,7 +194,7 @@ func (s *stack) dispatch() (*task, *stack) {
 		s.starter = nil
 		return nil, to
 	}
-	if p.dispatcher != s { // a store of a pointer costs more
+	if p.dispatcher != s { // storing a pointer costs more than comparing
 		p.dispatcher = s
 	}
 	for !l.halted {
@@ -259,7 +264,7 @@ func (s *stack) rest(to *stack) {
 	s.wake()
 }
 
-// wake is how a stack that was idle begins, after it has obeyed.
+// wake is what a stack does first that was idle, or is new, and has got control.
 func (s *stack) wake() {
 	if s.pool.order.what != goOn {
 		s.obey()
@@ -267,17 +272,18 @@ func (s *stack) wake() {
 	s.done = s.killed
 }
 
-// crash ends the program because the loop cannot go on. A panic would come out in whichever task is below, which could recover it.
+// crash ends the program because the loop cannot go on. A panic here would come out in whichever task is lower on the
+// stack, which could recover it; so it is another goroutine that panics, and this one waits for the end.
 func crash(v any) {
 	report := fmt.Sprintf("%v\n\n%s", v, debug.Stack())
 	go panic(report)
 	select {}
 }
 
-// leave is the end of every stack; t is the task that it is the end of, too, nil if it comes between tasks. If the stack is done, or killed, whoever waits
-// at its home knows what to do.
+// leave is the end of every stack s. t is the lowest task on it, which ends as well, nil if there is none. v is what s panicked
+// with, nil if it did not. If s is done or killed, whoever waits at its home knows what to do; otherwise this is a Goexit (K8).
 func (s *stack) leave(t *task, v any) {
-	if v != nil { // not of a task or callback: they recover theirs
+	if v != nil { // the library's own: tasks and callbacks recover theirs
 		crash(v)
 	}
 	if s.done {
@@ -320,8 +326,8 @@ func (*shieldOuter[T]) quick()       {}
 func (*completing[F]) quick()        {}
 func (*completionTimeout[F]) quick() {}
 
-// dispatchOn runs callbacks on top of t, which is suspended, until t's turn comes (K2), and returns nil then; or
-// until control is to be given to another stack.
+// dispatchOn runs callbacks on top of t, which is suspended. It returns nil when t's turn has come (K2), or else the
+// stack that is to be given control.
 func (p *stackPool) dispatchOn(t *task) *stack {
 	l := p.loop
 	if to := t.stack.starter; to != nil { // K7
@@ -371,7 +377,8 @@ func (p *stackPool) dispatchOn(t *task) *stack {
 	return &p.hub
 }
 
-// cover runs t to its end on top of the task on s that waits for it (K5). If t calls Goexit it ends t, because it does not return then.
+// cover runs t to its end on top of the task on s that waits for it (K5). If t calls Goexit, call does not return, and
+// the deferred function ends t.
 func (s *stack) cover(t *task) {
 	returned := false
 	defer func() {
@@ -389,7 +396,8 @@ func (s *stack) cover(t *task) {
 	returned = true
 }
 
-// spare returns an idle stack, or the hub if there is none: making one takes more of a stack than a suspended task should have (K9).
+// spare returns an idle stack. If there is none it returns the hub, which makes one: that takes more of a stack than a
+// suspended task should have (K9).
 func (p *stackPool) spare() *stack {
 	if len(p.idle) > 0 {
 		return p.take()
@@ -397,7 +405,8 @@ func (p *stackPool) spare() *stack {
 	return &p.hub
 }
 
-// run gives stacks control until the run halts. It is called on a plain goroutine of the loop's own, for which the hub stands.
+// run gives stacks control until the run halts. It is called on a plain goroutine of the loop's own; the hub is that
+// goroutine as the stacks see it.
 func (p *stackPool) run() {
 	p.hub.pool = p
 	for !p.loop.halted {
@@ -419,7 +428,7 @@ func (p *stackPool) end(s *stack) {
 		from.give(s)
 	}
 	gone := make(chan struct{})
-	go func() { // which may have to exit with it
+	go func() { // it has to exit with s if s calls Goexit
 		defer close(gone)
 		p.order = order{what: dieHere}
 		s.home.Cross()

@@ -1,13 +1,14 @@
 package asyncio
 
-// taskList holds the tasks of a loop that are not done, in the order they were created. Each knows its index, so adding and
-// removing one stores one pointer: while the collector is at work that is what they cost. (A linked list stores eight.)
+// taskList holds the tasks of a loop that are not done, in the order they were created. Each knows its index, so adding one
+// stores one pointer and removing it another. While the collector is at work, stores of pointers are most of the cost. (A linked
+// list has eight.)
 //
 // It is for the loop only.
 type taskList struct {
 	at   []*task // nil where a task has ended; the last is not nil
-	head int     // nil before it
-	n    int
+	head int     // of the oldest task; before it all are nil
+	n    int     // tasks
 }
 
 func (l *taskList) add(t *task) {
@@ -37,7 +38,7 @@ func (l *taskList) remove(t *task) {
 	}
 }
 
-// close closes the gaps, of which there are at least as many as tasks.
+// close moves the tasks together. It is called when there are at least as many gaps as tasks, so that it costs little for each.
 func (l *taskList) close() {
 	kept := l.at[:0]
 	for _, t := range l.at[l.head:] {

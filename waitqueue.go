@@ -65,8 +65,8 @@ func (q *waitQueue) waitWith(ctx context.Context, t *task, w *waiter, on fmt.Str
 	return t.park(ctx, on)
 }
 
-// waiterOf returns the waiter of t, the current task, for one wait. It is part of the stack, where
-// no other task waits in a queue at the same time (K5).
+// waiterOf returns the waiter of t, the current task, for one wait. It is part of t's stack: of two tasks that share
+// one, the lower waits for the upper and not in a queue (K5).
 func waiterOf(t *task) *waiter {
 	w := &t.stack.waiter
 	w.t = t

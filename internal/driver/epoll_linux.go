@@ -21,12 +21,13 @@ import (
 //	J6 An event names a slot, the descriptor's number, and the slot's generation, which grows when it is taken. Closing a
 //	   descriptor takes it out of epoll, unless somebody has a duplicate of it (a child that has not executed its
 //	   program yet); events that come all the same are of an old generation and dropped.
-//	J7 Who waits is a goroutine and not a thread. The epoll instance is a descriptor that becomes readable itself, and the
-//	   runtime's poller, where it is registered too, waits for that. So no processor is held by a system call, from which the runtime's
-//	   monitor would have to take it: with one processor the monitor then wakes every 20 microseconds, on the core that the loop
-//	   needs. A wake-up is a deadline in the past and no system call.
-//	J8 Waiting never ends early by rounding, nor late: the runtime's poller counts in milliseconds, so the end of a wait is a timerfd,
-//	   which is set only to go off earlier than it would. Both it and a wake-up may end a later wait.
+//	J7 A goroutine waits, not a thread. The epoll instance is itself a descriptor, which becomes readable when there are events. It
+//	   is registered in the runtime's poller, which waits for that. A system call that waits would instead hold a processor of the
+//	   runtime's, and the runtime's monitor would have to take it away: with a single processor the monitor then wakes every
+//	   20 microseconds, on the core that the loop needs. A wake-up sets a deadline in the past and is no system call.
+//	J8 No wait ends early or late by rounding. The runtime's poller counts in milliseconds, so a timerfd ends the wait. It is set again
+//	   only if it would otherwise go off too late. So it may go off early, in a later wait than it was set for, and so may a wake-up
+//	   come: that wait then ends for no reason, which the contract of Wait allows.
 //	J9 Descriptors of others (Watch) are registered level-triggered and for what is asked of them only.
 
 const pollerExists = true
@@ -49,8 +50,8 @@ type poller struct {
 	file  *os.File           // of epfd
 	raw   syscall.RawConn    // of file
 	tried func(uintptr) bool // look, for raw
-	found int                // events, or
-	errno syscall.Errno      // why there are none
+	found int                // events that look has found
+	errno syscall.Errno      // why it could not look
 
 	alarm   int           // the timerfd
 	alarmAt time.Duration // when it goes off, on the driver's clock; 0 if it is not set
@@ -121,8 +122,8 @@ func (p *poller) setWatched(fd int, generation uint32, was, is direction) error 
 	return p.control(op, fd, generation, events)
 }
 
-// wait waits until the driver's clock, which is at now, has come to until. It tells what is ready, at the least once, and reports whether
-// wake was called.
+// wait waits for events, at most until the driver's clock, which is at now, has come to until. It always looks once, tells the
+// notifiers of what is ready, and reports whether wake has ended the wait.
 func (p *poller) wait(until, now time.Duration) (woken bool, err error) {
 	if until <= now {
 		p.look()
@@ -161,7 +162,7 @@ func (p *poller) wait(until, now time.Duration) (woken bool, err error) {
 	return woken, nil
 }
 
-// look takes the events that there are. It does not wait, so the scheduler need not know of the system call.
+// look takes the events that there are. The system call does not wait, so the scheduler need not know of it.
 func (p *poller) look() {
 	n, _, errno := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, uintptr(p.epfd), uintptr(unsafe.Pointer(&p.events[0])), uintptr(len(p.events)), 0, 0, 0)
 	p.found, p.errno = int(n), errno
