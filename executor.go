@@ -25,9 +25,9 @@ type Executor interface {
 }
 
 // A ThreadPoolExecutor runs jobs on at most a fixed number of goroutines at a time, first
-// come, first served. It keeps the name that Python programs know; goroutines are made
-// when there is work and end when there is none, so an idle one costs nothing; of the default
-// executor of a loop one stays until that shuts it down.
+// come, first served. It keeps the name that Python programs know. Its goroutines are made
+// when there is work and end when there is none, so an idle executor costs nothing. Only the default
+// executor of a loop keeps one goroutine, until the loop shuts it down.
 type ThreadPoolExecutor struct {
 	mu      sync.Mutex
 	changed sync.Cond
@@ -39,8 +39,8 @@ type ThreadPoolExecutor struct {
 	worker  func() // work, made once
 
 	lingers bool      // one goroutine stays when there is no work
-	idle    bool      // and waits now
-	more    sync.Cond // for this
+	idle    bool      // it waits now
+	more    sync.Cond // what it waits for: a job, or the shutdown
 }
 
 // A job is a function to run.
@@ -139,8 +139,8 @@ func (e *ThreadPoolExecutor) Shutdown(wait bool) {
 func defaultWorkers() int { return min(32, runtime.NumCPU()+4) }
 
 // SetDefaultExecutor replaces the executor that [ToThread], and [RunInExecutor] with nil,
-// use. The loop shuts it down, unless it is replaced in turn. It is for the loop only. Python:
-// loop.set_default_executor.
+// use. The loop shuts it down, unless it is replaced in turn. It is for the loop only and panics with [ErrLoopClosed],
+// [ErrForeignGoroutine] or, if e is nil, [ErrInvalidArgument]. Python: loop.set_default_executor.
 func (l *EventLoop) SetDefaultExecutor(e Executor) {
 	l.mustBeOwner("SetDefaultExecutor")
 	if e == nil {

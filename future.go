@@ -155,6 +155,9 @@ func (f *future) Exception() error {
 //
 // Whoever waits for the future gets a [CancelledError] in the next iteration. A task
 // gets it at the await it is in, or at its next one; it may clean up, and may even carry on.
+//
+// It panics with [ErrForeignGoroutine] where that can be told, and with [ErrInvalidArgument] for a zero future. On a
+// closed loop it reports false. Python: Future.cancel, Task.cancel.
 func (f *future) Cancel(msg ...string) bool {
 	return f.requestCancel(nil, msg)
 }
@@ -362,7 +365,10 @@ func (f *future) unretrieved() bool { return f.report != nil && f.report.list !=
 //   - the future's own, a [CancelledError] if it was cancelled;
 //   - a CancelledError if the calling task was;
 //   - the cause of ctx if that is done;
-//   - [ErrDifferentLoop], [ErrAwaitSelf], [ErrNotInTask], [ErrNoRunningLoop].
+//   - [ErrDifferentLoop], [ErrAwaitSelf], [ErrNotInTask], [ErrNoRunningLoop], [ErrForeignGoroutine], [ErrLoopClosed],
+//     and [ErrInvalidArgument] for a nil ctx or a zero future.
+//
+// Python: await.
 func (f *Future[T]) Await(ctx context.Context) (T, error) {
 	if err := f.await(ctx); err != nil {
 		var zero T
@@ -385,7 +391,9 @@ func (f *Future[T]) Result() (T, error) {
 }
 
 // SetResult completes the future with a value. It returns [ErrInvalidState] if the
-// future is done or is a task, whose result only its coroutine sets.
+// future is done or is a task, whose result only its coroutine sets; [ErrForeignGoroutine] where
+// that can be told, which is then logged, too; [ErrLoopClosed]; or [ErrInvalidArgument] for a zero
+// future. Python: set_result.
 func (f *Future[T]) SetResult(v T) error {
 	if err := f.checkSettable("SetResult"); err != nil {
 		return err
@@ -396,8 +404,8 @@ func (f *Future[T]) SetResult(v T) error {
 }
 
 // SetException completes the future with an error. A [CancelledError] is an error like
-// any other here: the future is then finished, not cancelled. It returns
-// [ErrInvalidState] if the future is done or is a task, and [ErrInvalidArgument] if err is nil.
+// any other here: the future is then finished, not cancelled. It returns [ErrInvalidArgument] if err is nil,
+// and otherwise the errors of [Future.SetResult]. Python: set_exception.
 func (f *Future[T]) SetException(err error) error {
 	if err == nil {
 		return fmt.Errorf("%w: nil error (in SetException): use SetResult", ErrInvalidArgument)
@@ -440,7 +448,9 @@ type DoneCallback struct {
 func (c *DoneCallback) fire(f *future) { f.loop.invoke(c.fn, c.src, c) }
 
 // AddDoneCallback schedules fn for when the future is done; at once if it is. Callbacks
-// run in the order they were added, never inside the call that completes the future.
+// run in the order they were added, never inside the call that completes the future. It panics with [ErrInvalidArgument] if fn
+// is nil or the future zero, [ErrLoopClosed], and [ErrForeignGoroutine] where that can be told. Python:
+// add_done_callback.
 func (f *Future[T]) AddDoneCallback(fn func(*Future[T])) *DoneCallback {
 	if fn == nil {
 		panic(fmt.Errorf("%w: nil function (in AddDoneCallback)", ErrInvalidArgument))
@@ -453,7 +463,8 @@ func (f *Future[T]) AddDoneCallback(fn func(*Future[T])) *DoneCallback {
 }
 
 // RemoveDoneCallback takes c back if it has not been scheduled yet, and returns how many
-// callbacks it removed, one or none. (Python removes by equality; Go's functions have none.)
+// callbacks it removed, one or none. It panics with [ErrForeignGoroutine] where that can be told. Python:
+// remove_done_callback, which removes by equality; Go's functions have none.
 func (f *Future[T]) RemoveDoneCallback(c *DoneCallback) int {
 	f.mustBeMade("RemoveDoneCallback")
 	f.loop.mustNotBeForeign("RemoveDoneCallback")

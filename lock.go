@@ -123,8 +123,8 @@ func (l *Lock) release() {
 	l.queue.wakeFirst()
 }
 
-// mustBeLocked panics if the lock is not locked, but reports false for P4, and if its owner's loop is
-// not the caller's.
+// mustBeLocked panics if the lock is not locked, or if the caller is foreign to the loop of its owner. It reports false
+// if it is not locked but P4 excuses that.
 func (l *Lock) mustBeLocked(caller string) bool {
 	if !l.locked {
 		if !l.unwinding() {

@@ -37,8 +37,8 @@ type Queue[T any] struct {
 	name    string
 	maxsize int
 	n       int      // values in the queue
-	fifo    ring[T]  // that keeps them, unless
-	order   store[T] // does: then they are in another order
+	fifo    ring[T]  // keeps them, if order is nil
+	order   store[T] // keeps them in another order; nil: first in, first out
 
 	getters, putters waitQueue
 	joiners          waitQueue
@@ -421,7 +421,7 @@ func (q *Queue[T]) String() string {
 // queueReprMax is how many values String shows.
 const queueReprMax = 20
 
-// checkOwner is that of the binding, and for any queue that is to be changed.
+// checkOwner is the binding's, and refuses a zero queue as well. It is for every method that changes the queue.
 func (q *Queue[T]) checkOwner(caller string) error {
 	if err := q.checkMade(caller); err != nil {
 		return err

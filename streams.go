@@ -590,7 +590,7 @@ func (w *StreamWriter) begin(ctx context.Context, caller string) (*task, error) 
 	}
 	w.pending++
 	if w.pending == 1 {
-		err = w.turn.acquire(ctx, t) // does not wait
+		err = w.turn.acquire(ctx, t) // nobody is before it: it neither waits nor fails
 	} else {
 		err = w.waitForTurn(ctx, t)
 	}

@@ -67,7 +67,7 @@ type task struct {
 	name atomic.Pointer[string] // nil: "Task-" and num; the watchdog reads it from outside
 
 	stack  *stack       // once started and until ended
-	waiter *future      // what it is suspended on (T2), or
+	waiter *future      // what it is suspended on (T2), nil if it is parked
 	on     fmt.Stringer // what it is parked for, for people to read
 
 	rand *rand.Rand // see Rand
@@ -212,7 +212,7 @@ func (t *Task[T]) GetCoro() Coroutine[T] { return t.coro }
 // GetContext returns the context that the task's coroutine was given. Any goroutine may call it.
 func (t *task) GetContext() context.Context { return t.ctx }
 
-// GetName returns the task's name.
+// GetName returns the task's name. Python: Task.get_name.
 func (t *task) GetName() string {
 	if name := t.name.Load(); name != nil {
 		return *name
@@ -221,7 +221,7 @@ func (t *task) GetName() string {
 	return *t.name.Load()
 }
 
-// SetName changes the task's name.
+// SetName changes the task's name. Python: Task.set_name.
 func (t *task) SetName(name string) { t.name.Store(&name) }
 
 // Cancelling returns the number of cancels asked for, less those taken back with Uncancel.
@@ -404,10 +404,11 @@ func (l *EventLoop) startEagerly(t *task) {
 //	}
 //	t.arrive()
 //
-// in the function that waits, because any other around it would be on the stack of every suspended task (K9). In
-// between whatever else has its turn has it.
+// in the function that waits, because a function around it would be one more frame on the stack of every suspended task
+// (K9). Between depart and arrive the rest of the loop goes on.
 
-// depart makes t, which is to be suspended, give control away. It returns the place for its stack to wait at, nil if t's turn has come already.
+// depart runs whatever has its turn until t, which is to be suspended, has to give control away, and returns the place
+// for its stack to wait at. It returns nil if t's own turn has come already.
 func (t *task) depart() *coro.Place {
 	l, s := t.loop(), t.stack
 	if l.modes.Load() != 0 {
