@@ -217,7 +217,8 @@ func (t *task) GetName() string {
 	if name := t.name.Load(); name != nil {
 		return *name
 	}
-	t.SetName("Task-" + strconv.FormatUint(uint64(t.num), 10))
+	name := "Task-" + strconv.FormatUint(uint64(t.num), 10)
+	t.name.CompareAndSwap(nil, &name) // unless it was given one meanwhile
 	return *t.name.Load()
 }
 
