@@ -25,7 +25,9 @@ import (
 //	   exception: not if a context could end the wait (a cancel is passed on to the new
 //	   task, and the wait goes on). The two then share a stack; giving it control goes on with
 //	   the upper one, and the lower one is not scheduled before that has ended. So
-//	   "create a task and await it" costs no switch.
+//	   "create a task and await it" costs no switch. At most maxCovers are on top of one another: a stack that grows
+//	   without bound is one that the collector stops the loop for while it walks it, that debug mode walks in every call (goroutineID), and that the
+//	   runtime ends the program for at a gigabyte.
 //	K6 A stack whose task has ended goes on dispatching with nothing on it. It is idle from when it gives control
 //	   away to when it gets it again, and ends then if there are idle ones enough.
 //	K7 A task that is started eagerly runs on an idle stack, which gives control back to the
@@ -52,9 +54,10 @@ type stack struct {
 	alarm  *sleepTimer // see setAlarm
 	notes  *stackNotes // nil while nobody has asked
 
-	killed    bool // it is to be unwound
-	done      bool // its body returns
-	abandoned bool // Close has given up on that; guarded by EventLoop.unwinding
+	covers    uint8 // tasks on top of others (K5)
+	killed    bool  // it is to be unwound
+	done      bool  // its body returns
+	abandoned bool  // Close has given up on that; guarded by EventLoop.unwinding
 }
 
 // stackNotes is what is known of a stack once somebody has asked.
@@ -104,6 +107,9 @@ const (
 	goHome                   // wait at home
 	dieHere                  // unwind and end; to is not used
 )
+
+// maxCovers is K5.
+const maxCovers = 16
 
 // maxIdle bounds the stacks kept for later, and with them the memory after a burst.
 const maxIdle = 1024
@@ -358,7 +364,7 @@ func (p *stackPool) dispatchOn(t *task) *stack {
 			l.advance()
 			l.current = next
 			return next.stack
-		} else if t.waiter == next.fut && !t.watching {
+		} else if t.waiter == next.fut && !t.watching && t.stack.covers < maxCovers {
 			l.advance()
 			t.covered = true // K5
 			t.stack.cover(next)
@@ -373,6 +379,7 @@ func (p *stackPool) dispatchOn(t *task) *stack {
 
 // cover runs t to its end on top of the task on s that waits for it (K5). If t calls Goexit it ends t, because it does not return then.
 func (s *stack) cover(t *task) {
+	s.covers++
 	returned := false
 	defer func() {
 		if v := recover(); v != nil { // as in leave
@@ -387,6 +394,7 @@ func (s *stack) cover(t *task) {
 		s.end(t, err, as)
 	}
 	returned = true
+	s.covers--
 }
 
 // spare returns an idle stack, or the hub if there is none: making one takes more of a stack than a suspended task should have (K9).
