@@ -98,6 +98,9 @@ func PrintCallGraph(ctx context.Context, f AnyFuture, w io.Writer) error {
 	return err
 }
 
+// maxIndent is where a chain of tasks is not indented further: the text would grow with the square of its length.
+const maxIndent = 160
+
 func (g *FutureCallGraph) format(b *strings.Builder, indent string, shown map[*FutureCallGraph]bool) {
 	b.WriteString(indent + "* ")
 	if t, ok := g.Future.(AnyTask); ok {
@@ -119,8 +122,11 @@ func (g *FutureCallGraph) format(b *strings.Builder, indent string, shown map[*F
 	}
 	if len(g.AwaitedBy) > 0 {
 		b.WriteString(indent + "  + Awaited by:\n")
+		if len(indent) < maxIndent {
+			indent += "    "
+		}
 		for _, n := range g.AwaitedBy {
-			n.format(b, indent+"    ", shown)
+			n.format(b, indent, shown)
 		}
 	}
 }

@@ -238,19 +238,30 @@ func (f *future) addCallback(cb callback) {
 	}
 }
 
-// removeCallback removes cb, if it is still to be scheduled, and returns how many it removed.
+// removeCallback removes cb, if it is still to be scheduled, and returns how many it removed, one or none. It looks from both ends, because
+// when thousands that wait for one future leave it at the same time, they leave in the order in which they came, or in the reverse.
 func (f *future) removeCallback(cb callback) int {
-	n := 0
 	if f.first == cb {
 		f.first = nil
-		n++
+		return 1
 	}
-	if f.more != nil {
-		all := len(*f.more)
-		*f.more = slices.DeleteFunc(*f.more, func(c callback) bool { return c == cb })
-		n += all - len(*f.more)
+	if f.more == nil {
+		return 0
 	}
-	return n
+	all := *f.more
+	for i, j := 0, len(all)-1; i <= j; i, j = i+1, j-1 {
+		if all[i] == cb {
+			copy(all[1:i+1], all[:i])
+			all[0] = nil
+			*f.more = all[1:]
+			return 1
+		}
+		if all[j] == cb {
+			*f.more = slices.Delete(all, j, j+1)
+			return 1
+		}
+	}
+	return 0
 }
 
 // await suspends the current task until f is done. A nil error means that it is, and

@@ -26,7 +26,9 @@ import (
 //	   exception, so not if a context could end the wait. (A cancel is no problem: it is passed on
 //	   to the new task, and the wait goes on.) The two then share a stack. Whoever gives it control
 //	   goes on with the upper one; the lower one is not scheduled before the upper one has ended.
-//	   So "create a task and await it" costs no switch.
+//	   So "create a task and await it" costs no switch. No more than maxCovers tasks are on top
+//	   of others: the collector and debug mode (goroutineID) walk the whole stack, and the
+//	   runtime ends the program when one reaches a gigabyte.
 //	K6 A stack whose task has ended goes on dispatching with nothing on it. When it gives control
 //	   away it becomes idle, until it gets control again. If there are maxIdle idle stacks
 //	   already, it ends instead.
@@ -57,9 +59,10 @@ type stack struct {
 	alarm  *sleepTimer // see setAlarm
 	notes  *stackNotes // nil while nobody has asked
 
-	killed    bool // it is to be unwound
-	done      bool // its body is to return
-	abandoned bool // Close does not wait any longer for it to unwind; guarded by EventLoop.unwinding
+	covers    uint8 // tasks on top of others (K5)
+	killed    bool  // it is to be unwound
+	done      bool  // its body is to return
+	abandoned bool  // Close does not wait any longer for it to unwind; guarded by EventLoop.unwinding
 }
 
 // stackNotes is what is known of a stack once somebody has asked.
@@ -109,6 +112,9 @@ const (
 	goHome                   // give control to order.to and wait at home
 	dieHere                  // unwind and end; order.to is not used
 )
+
+// maxCovers is K5.
+const maxCovers = 16
 
 // maxIdle bounds the stacks kept for later, and with them the memory after a burst.
 const maxIdle = 1024
@@ -364,7 +370,7 @@ func (p *stackPool) dispatchOn(t *task) *stack {
 			l.advance()
 			l.current = next
 			return next.stack
-		} else if t.waiter == next.fut && !t.watching {
+		} else if t.waiter == next.fut && !t.watching && t.stack.covers < maxCovers {
 			l.advance()
 			t.covered = true // K5
 			t.stack.cover(next)
@@ -380,6 +386,7 @@ func (p *stackPool) dispatchOn(t *task) *stack {
 // cover runs t to its end on top of the task on s that waits for it (K5). If t calls Goexit, call does not return, and
 // the deferred function ends t.
 func (s *stack) cover(t *task) {
+	s.covers++
 	returned := false
 	defer func() {
 		if v := recover(); v != nil { // as in leave
@@ -394,6 +401,7 @@ func (s *stack) cover(t *task) {
 		s.end(t, err, as)
 	}
 	returned = true
+	s.covers--
 }
 
 // spare returns an idle stack. If there is none it returns the hub, which makes one: that takes more of a stack than a
