@@ -80,6 +80,7 @@ type EventLoop struct {
 	channels []*channelWait // oldest first; on a polling driver
 
 	sockets   driver.Sockets // once any have been asked for
+	reads     []byte         // what all StreamReaders read into (M4)
 	watched   map[uintptr]*descriptorWatch
 	iteration uint64
 	steps     int           // since the driver was last asked, or might have been (L6)

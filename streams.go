@@ -21,9 +21,13 @@ import (
 //	   the order they were called.
 //	M3 What was written before Close was called is written before the connection closes. If that fails, Close says so, and
 //	   so do Drain and WaitClosed from then on.
-//	M4 A read has room for at least minRead bytes, for as many again as there are, and for twice as many as the read before if
-//	   that filled its room. So a message of any size comes in few reads, and who announces a large one must send it before
-//	   it costs memory.
+//	M4 A reader that holds nothing reads into a buffer that all readers of the loop share, and keeps what its method does
+//	   not return. So an idle reader has no buffer, and bytes arrive where the processor's caches are warm. The buffer is
+//	   a reader's only while its task has control: Conn.read does not suspend once it has bytes. (TLS may.)
+//	M5 A reader that holds something, has TLS, or expects more than is worth copying, reads into a buffer of its own. That has
+//	   room for at least minRead bytes, for as many again as there are, and for twice as many as the read before if that filled
+//	   its room. So a message of any size comes in few reads, and who announces a large one must send it before it
+//	   costs memory.
 
 // DefaultLimit is the limit of a [StreamReader] that was not given one, in bytes.
 const DefaultLimit = 64 << 10
@@ -137,11 +141,12 @@ type StreamReader struct {
 	conn  StreamConn // nil if it is fed
 	limit int
 
-	buf   []byte // what has come
-	taken int    // of it
-	room  int    // that the next read is to have (M4)
-	eof   bool
-	err   error // from SetException
+	buf      []byte // what has come
+	taken    int    // of it
+	room     int    // that the next read is to have (M5)
+	borrowed bool   // buf is the loop's (M4)
+	eof      bool
+	err      error // from SetException
 
 	reading *task // suspended in a method
 	h       half  // where it is, if the reader is fed
@@ -272,7 +277,7 @@ func (r *StreamReader) compact() {
 
 // take removes the first n bytes and returns them. All of a buffer that is well filled need not be copied.
 func (r *StreamReader) take(n int) []byte {
-	if r.taken == 0 && n == len(r.buf) && 4*n >= 3*cap(r.buf) {
+	if r.taken == 0 && n == len(r.buf) && 4*n >= 3*cap(r.buf) && !r.borrowed {
 		p := r.buf[:n:n]
 		r.buf = nil
 		return p
@@ -306,20 +311,11 @@ func (r *StreamReader) more(ctx context.Context, t *task) error {
 		}
 		return r.err
 	}
-	r.compact()
-	if want := max(minRead, r.room); len(r.buf) == 0 && cap(r.buf) < want {
-		r.buf = make([]byte, 0, want)
-	} else if cap(r.buf)-len(r.buf) < want {
-		r.buf = slices.Grow(r.buf, max(minRead, r.room, min(len(r.buf), maxRead)))
-	}
-	free := r.buf[len(r.buf):cap(r.buf)]
-	n, err := r.receive(ctx, t, free)
-	r.buf = r.buf[:len(r.buf)+n]
-	switch {
-	case n == len(free):
-		r.room = min(2*n, maxRoom)
-	case n < r.room/4:
-		r.room /= 2
+	var err error
+	if c, ok := r.conn.(*Conn); ok && len(r.unread()) == 0 && r.room < largeRoom {
+		err = r.borrow(ctx, t, c)
+	} else {
+		err = r.grow(ctx, t)
 	}
 	if err == io.EOF {
 		r.eof = true
@@ -331,11 +327,67 @@ func (r *StreamReader) more(ctx context.Context, t *task) error {
 	return err
 }
 
-const ( // M4
-	minRead = 4 << 10
-	maxRead = 256 << 10    // that are added to what there is
-	maxRoom = DefaultLimit // for a reader that is empty
+// borrow reads into the loop's buffer, for a reader that holds nothing. So t has not suspended since begin looked at ctx.
+func (r *StreamReader) borrow(ctx context.Context, t *task, c *Conn) error {
+	l := r.loop
+	if l.reads == nil {
+		l.reads = make([]byte, maxRoom)
+	}
+	r.buf, r.taken = nil, 0
+	n, err := c.read(ctx, t, l.reads)
+	r.buf, r.borrowed = l.reads[:n], true
+	if n >= largeRoom {
+		r.room = maxRoom
+	}
+	return err
+}
+
+// settle is the end of every method that may borrow.
+func (r *StreamReader) settle() {
+	if r.borrowed {
+		r.own(0)
+	}
+}
+
+// own moves what a reader holds from the loop's buffer into one of its own, with so much room for more.
+func (r *StreamReader) own(room int) {
+	rest := r.unread()
+	r.buf, r.taken, r.borrowed = nil, 0, false
+	if len(rest) > 0 {
+		r.buf = append(make([]byte, 0, len(rest)+room), rest...)
+	}
+}
+
+const ( // M5
+	minRead   = 4 << 10
+	maxRead   = 256 << 10    // that are added to what there is
+	maxRoom   = DefaultLimit // for a reader that is empty
+	largeRoom = 16 << 10     // from which on copying costs more than memory of one's own
 )
+
+// grow reads into r's own buffer.
+func (r *StreamReader) grow(ctx context.Context, t *task) error {
+	want := max(minRead, r.room)
+	if r.borrowed {
+		r.own(max(want, min(len(r.buf), maxRead)))
+	}
+	r.compact()
+	if len(r.buf) == 0 && cap(r.buf) < want {
+		r.buf = make([]byte, 0, want)
+	} else if cap(r.buf)-len(r.buf) < want {
+		r.buf = slices.Grow(r.buf, max(want, min(len(r.buf), maxRead)))
+	}
+	free := r.buf[len(r.buf):cap(r.buf)]
+	n, err := r.receive(ctx, t, free)
+	r.buf = r.buf[:len(r.buf)+n]
+	switch {
+	case n == len(free):
+		r.room = min(2*n, maxRoom)
+	case n < r.room/4:
+		r.room /= 2
+	}
+	return err
+}
 
 // receive reads from the connection.
 func (r *StreamReader) receive(ctx context.Context, t *task, p []byte) (int, error) {
@@ -356,6 +408,7 @@ func (r *StreamReader) Read(ctx context.Context, n int) ([]byte, error) {
 	if err != nil || n == 0 {
 		return nil, err
 	}
+	defer r.settle()
 	if n < 0 {
 		for !r.eof {
 			if err := r.more(ctx, t); err != nil {
@@ -414,6 +467,7 @@ func (r *StreamReader) ReadExactly(ctx context.Context, n int) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer r.settle()
 	for len(r.unread()) < n {
 		if r.eof {
 			return nil, &IncompleteReadError{Partial: r.take(len(r.unread())), Expected: n}
@@ -445,6 +499,7 @@ func (r *StreamReader) ReadUntil(ctx context.Context, separators ...[]byte) ([]b
 	if err != nil {
 		return nil, err
 	}
+	defer r.settle()
 	clean := 0 // no separator begins in the first so many bytes
 	for {
 		if buf := r.unread(); len(buf)-clean >= shortest {
@@ -547,12 +602,10 @@ func (w *StreamWriter) Write(ctx context.Context, p []byte) (n int, err error) {
 	if w.ended {
 		return 0, fmt.Errorf("%w: Write after WriteEOF", ErrInvalidState)
 	}
-	if c, ok := w.conn.(*Conn); !ok {
-		n, err = w.conn.WriteContext(ctx, p)
-	} else if ctx.Err() != nil {
-		err = context.Cause(ctx)
-	} else {
+	if c, ok := w.conn.(*Conn); ok {
 		n, err = c.write(ctx, t, p)
+	} else {
+		n, err = w.conn.WriteContext(ctx, p)
 	}
 	if err != nil && (n > 0 || !passing(ctx, err)) {
 		w.err = err
@@ -612,6 +665,10 @@ func (w *StreamWriter) waitForTurn(ctx context.Context, t *task) error {
 		}
 	}()
 	err := w.turn.acquire(ctx, t)
+	if err == nil && ctx.Err() != nil { // its turn has come too late
+		w.turn.release()
+		err = context.Cause(ctx)
+	}
 	acquired = err == nil
 	return err
 }

@@ -366,6 +366,60 @@ func TestStreamReader_LongMessages(t *testing.T) {
 	})
 }
 
+// What a reader holds stays its own while others on the loop read (M4), whichever method left it there.
+func TestStreamReader_HoldsWhatItHolds(t *testing.T) {
+	onSockets(t, func(t *testing.T, ctx context.Context) error {
+		_, aw, ar, asw := streams(t, ctx)
+		defer asw.Abort()
+		_, bw, br, bsw := streams(t, ctx)
+		defer bsw.Abort()
+		for _, size := range []int{8, 5 << 10, 40 << 10} {
+			want := pattern(size)
+			for _, leave := range []struct {
+				how  string
+				read func() ([]byte, error)
+			}{
+				{"Read", func() ([]byte, error) { return ar.Read(ctx, 3) }},
+				{"ReadExactly", func() ([]byte, error) { return ar.ReadExactly(ctx, 2) }},
+				{"ReadUntil", func() ([]byte, error) { return ar.ReadUntil(ctx, want[3:5]) }},
+				{"no separator yet", func() ([]byte, error) {
+					err := asyncio.Timeout(ctx, time.Millisecond, func(ctx context.Context, _ *asyncio.TimeoutScope) error {
+						_, err := ar.ReadUntil(ctx, []byte("no such"))
+						return err
+					})
+					if !errors.Is(err, asyncio.ErrTimeout) {
+						return nil, fmt.Errorf("ReadUntil: %v", err)
+					}
+					return nil, nil
+				}},
+			} {
+				if _, err := aw.Write(ctx, want); err != nil {
+					return err
+				}
+				settle(t, ctx)
+				got, err := leave.read()
+				if err != nil {
+					return err
+				}
+				if _, err := bw.Write(ctx, bytes.Repeat([]byte{'b'}, size)); err != nil {
+					return err
+				}
+				if _, err := br.ReadExactly(ctx, size); err != nil {
+					return err
+				}
+				rest, err := ar.ReadExactly(ctx, size-len(got))
+				if err != nil {
+					return err
+				}
+				if !bytes.Equal(append(got, rest...), want) {
+					t.Errorf("%d bytes, after %s: something else", size, leave.how)
+				}
+			}
+		}
+		return nil
+	})
+}
+
 // Close says whether what was written could be.
 func TestStreamWriter_CloseSaysIfItCould(t *testing.T) {
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
