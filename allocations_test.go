@@ -126,7 +126,11 @@ func TestAllocations_FirstStack(t *testing.T) {
 			}
 			runtime.GC() // gives back the stacks of before
 		}
-		if least > 3000 {
+		most := int64(3000)
+		if runtime.GOOS == "windows" {
+			most = 9000 // where the runtime's smallest stack has 8 KiB
+		}
+		if least > most {
 			t.Errorf("a task that waits has a stack of %d bytes", least)
 		}
 		return nil
@@ -145,7 +149,7 @@ func stacksInUse() int64 {
 // A message that is echoed between two tasks, each of which waits for it.
 func TestAllocations_Echo(t *testing.T) {
 	onSystem(t, func(t *testing.T, ctx context.Context) error {
-		if strings.HasSuffix(t.Name(), "portable") {
+		if strings.HasSuffix(t.Name(), "portable") || runtime.GOOS == "windows" {
 			return nil // where goroutines are started
 		}
 		ctx = loop(t, ctx).Context() // the time limit of the test is not part of the promise

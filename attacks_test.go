@@ -444,6 +444,7 @@ func TestAttack_FactoryOfNestedRuns(t *testing.T) {
 
 // A signal that comes when main is as good as done is not lost. Seen from outside.
 func TestAttack_SIGINTAtTheEnd(t *testing.T) {
+	needsSignals(t)
 	out, err := subprocess("TestAttack_SIGINTAtTheEndSubprocess", "ASYNCIO_TEST_SIGINT_END=1").CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "interrupted: true") {
 		t.Errorf("%v\n%s", err, out)

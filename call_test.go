@@ -657,6 +657,9 @@ func TestLoopGroup_GoexitElsewhere(t *testing.T) {
 
 func TestLoopGroup_Listen(t *testing.T) {
 	for _, network := range []string{"tcp", "unix"} { // dealt out by the system, and by a goroutine
+		if network == "unix" && runtime.GOOS == "windows" {
+			continue // the path of a temporary directory may be too long there
+		}
 		t.Run(network, func(t *testing.T) {
 			withLoops(t, 3, func(ctx context.Context, g *asyncio.LoopGroup) error {
 				address := "127.0.0.1:0"

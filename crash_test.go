@@ -401,8 +401,17 @@ func TestRun_LeavesNoGoroutine(t *testing.T) {
 	}
 }
 
+// needsSignals skips t where no process can be sent a signal.
+func needsSignals(t *testing.T) {
+	t.Helper()
+	if runtime.GOOS == "windows" {
+		t.Skip("Windows: a program cannot send a process os.Interrupt")
+	}
+}
+
 // SIGINT cancels main; a second one ends the process even if main does not give way.
 func TestRun_SIGINT(t *testing.T) {
+	needsSignals(t)
 	for _, how := range []string{"gives way", "yields", "waits for a future", "cancelled already", "uncancels", "stubborn", "blocks"} {
 		t.Run(how, func(t *testing.T) {
 			cmd := subprocess("TestRun_SIGINTSubprocess", "ASYNCIO_TEST_SIGINT="+how)
@@ -443,6 +452,7 @@ func TestRun_SIGINT(t *testing.T) {
 
 // The first of the signals cancels main, the second has its usual effect; the error names the first.
 func TestRun_HandleSignals(t *testing.T) {
+	needsSignals(t)
 	for how, want := range map[string]string{
 		"TERM":          "Run = asyncio: stopped by signal: terminated: asyncio: cancelled\nkeyboard interrupt: false, signal: terminated",
 		"INT":           "Run = asyncio: interrupted: asyncio: cancelled\nkeyboard interrupt: true, signal: none",

@@ -49,9 +49,18 @@ func TestDebug_SlowSteps(t *testing.T) {
 	}
 }
 
-func debugSlow(ctx context.Context) error { return asyncio.Sleep(ctx, time.Millisecond) }
+func debugSlow(ctx context.Context) error {
+	tick()
+	return asyncio.Sleep(ctx, time.Millisecond)
+}
 
-func debugCallback() {}
+func debugCallback() { tick() }
+
+// tick returns when the clock has moved, which some clocks do only each millisecond.
+func tick() {
+	for began := time.Now(); time.Since(began) == 0; {
+	}
+}
 
 // A bare number where a duration is asked for is a nanosecond, which nobody means: debug mode says so, once for each place.
 func TestDebug_TinyDurations(t *testing.T) {

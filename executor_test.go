@@ -152,7 +152,9 @@ func TestExecutor_ShutdownDefaultTimesOut(t *testing.T) {
 	release, gone := make(chan struct{}), make(chan struct{})
 	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
 		l := loop(t, ctx)
-		f := asyncio.RunInExecutor(ctx, nil, func() (int, error) { return stuckJob(release, gone) })
+		begun := make(chan struct{})
+		f := asyncio.RunInExecutor(ctx, nil, func() (int, error) { return stuckJob(begun, release, gone) })
+		<-begun
 		for _, limit := range []time.Duration{0, -1, time.Millisecond} {
 			wantErr(t, limit.String(), l.ShutdownDefaultExecutor(ctx, limit), context.DeadlineExceeded)
 		}

@@ -2,6 +2,7 @@ package asyncio_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -61,11 +62,11 @@ func ExampleSyncDir() {
 		if err != nil {
 			return err
 		}
-		defer f.Close(ctx)
-		if _, err := f.Write(ctx, data); err != nil {
-			return err
+		_, err = f.Write(ctx, data)
+		if err == nil {
+			err = f.Sync(ctx)
 		}
-		if err := f.Sync(ctx); err != nil {
+		if err := errors.Join(err, f.Close(ctx)); err != nil { // closed first: Windows renames no open file
 			return err
 		}
 		if err := asyncio.Rename(ctx, name+".new", name); err != nil {

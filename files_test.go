@@ -146,6 +146,9 @@ func TestFile_LikePackageOS(t *testing.T) {
 		run(t, func(ctx context.Context) error {
 			r := rand.New(rand.NewPCG(seed, 1))
 			flag := []int{os.O_RDWR, os.O_RDWR, os.O_RDWR | os.O_APPEND, os.O_RDONLY, os.O_WRONLY, os.O_RDONLY | os.O_APPEND}[r.IntN(6)]
+			if flag == os.O_RDONLY|os.O_APPEND && runtime.GOOS == "windows" {
+				flag = os.O_RDONLY // package os would append to a file that is to be read only
+			}
 			ours, theirs := filepath.Join(t.TempDir(), "file"), filepath.Join(t.TempDir(), "file")
 			f := open(t, ctx, ours, flag)
 			o, err := os.OpenFile(theirs, flag|os.O_CREATE, 0o644)
@@ -188,14 +191,21 @@ func TestFile_LikePackageOS(t *testing.T) {
 				case 6:
 					what = "Seek"
 					whence := []int{io.SeekStart, io.SeekCurrent, io.SeekEnd, 99}[r.IntN(4)]
+					if whence == 99 && runtime.GOOS == "windows" {
+						continue // where package os does not mind
+					}
 					n, got = f.Seek(ctx, off-30, whence)
 					m, want = o.Seek(off-30, whence)
 				case 7:
 					what = "Truncate"
 					got, want = f.Truncate(ctx, off-5), o.Truncate(off-5)
 				}
-				if n != m || !bytes.Equal(p, q) || strings.ReplaceAll(fmt.Sprint(got), ours, theirs) != fmt.Sprint(want) {
-					t.Fatalf("seed %d, operation %d: %s = %d, %v; package os has %d, %v", seed, i, what, n, got, m, want)
+				same := strings.ReplaceAll(fmt.Sprint(got), ours, theirs) == fmt.Sprint(want)
+				if runtime.GOOS == "windows" { // which has other words for a negative offset
+					same = (got == nil) == (want == nil)
+				}
+				if n != m || !bytes.Equal(p, q) || !same {
+					t.Fatalf("seed %d, flag %#x, operation %d: %s = %d, %v; package os has %d, %v", seed, flag, i, what, n, got, m, want)
 				}
 			}
 			is(t, "contents", contents(t, ours), contents(t, theirs))
@@ -359,6 +369,9 @@ func TestFile_CancelWhenItHasBegun(t *testing.T) {
 	})
 }
 
+// quoted is Python's repr of a path.
+func quoted(name string) string { return "'" + strings.ReplaceAll(name, `\`, `\\`) + "'" }
+
 // After Close nothing begins, what was under way ends first, and what waited for its turn fails.
 func TestFile_Close(t *testing.T) {
 	gated(t, os.O_RDWR, func(ctx context.Context, f *asyncio.File, e *gatedExecutor) error {
@@ -368,12 +381,12 @@ func TestFile_Close(t *testing.T) {
 		closing := start(ctx, f.Close)
 		settle(t, ctx)
 		is(t, "jobs", e.waiting(), 1) // not the closing one
-		is(t, "repr", f.String(), "<File closing name='"+f.Name()+"'>")
+		is(t, "repr", f.String(), "<File closing name="+quoted(f.Name())+">")
 		e.next(t)
 		settle(t, ctx)
 		e.next(t)
 		await(t, ctx, write, closing)
-		is(t, "repr", f.String(), "<File closed name='"+f.Name()+"'>")
+		is(t, "repr", f.String(), "<File closed name="+quoted(f.Name())+">")
 		_, err := behind.Await(ctx)
 		_, readErr := f.Read(ctx, make([]byte, 1))
 		_, writeErr := f.WriteAt(ctx, nil, 0)
@@ -427,8 +440,8 @@ func TestFile_LeftOpen(t *testing.T) {
 		return nil
 	})
 	must(t, err)
-	equal(t, "reports", r.messages(), []string{"unclosed file '" + name + "': who opens a file closes it (File.Close)"})
-	is(t, "repr", left.String(), "<File closed name='"+name+"'>")
+	equal(t, "reports", r.messages(), []string{"unclosed file " + quoted(name) + ": who opens a file closes it (File.Close)"})
+	is(t, "repr", left.String(), "<File closed name="+quoted(name)+">")
 	if got := r.all[0].SourceTraceback; !strings.Contains(got, "files_test.go") {
 		t.Errorf("opened at %q", got)
 	}
@@ -448,7 +461,7 @@ func TestFile_LeftOpen(t *testing.T) {
 	must(t, l.Close())
 	must(t, closed)
 	equal(t, "reports", r.messages(), []string{"Task was destroyed but it is pending!"})
-	is(t, "repr", deferred.String(), "<File closed name='"+name+"'>")
+	is(t, "repr", deferred.String(), "<File closed name="+quoted(name)+">")
 }
 
 // A loop that closes while an executor opens a file leaves none open. TestMain counts descriptors.

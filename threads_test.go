@@ -163,7 +163,9 @@ func TestExecutor_ShutdownGivesUp(t *testing.T) {
 	logged := captureLog(t)
 	release, gone := make(chan struct{}), make(chan struct{})
 	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
-		asyncio.RunInExecutor(ctx, nil, func() (int, error) { return stuckJob(release, gone) })
+		begun := make(chan struct{})
+		asyncio.RunInExecutor(ctx, nil, func() (int, error) { return stuckJob(begun, release, gone) })
+		<-begun
 		return nil
 	}), asyncio.ShutdownTimeout(time.Millisecond))
 	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(logged(), "stuckJob") {
@@ -173,8 +175,9 @@ func TestExecutor_ShutdownGivesUp(t *testing.T) {
 	<-gone
 }
 
-func stuckJob(release, gone chan struct{}) (int, error) {
+func stuckJob(begun, release, gone chan struct{}) (int, error) {
 	defer close(gone)
+	close(begun)
 	<-release
 	return 0, nil
 }

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/goasyncio/asyncio"
@@ -462,48 +460,6 @@ func ExampleWaitOption() {
 	// Output:
 	// 1 done, 1 pending
 	// <nil>
-}
-
-// A service that is told to stop takes nothing new, finishes what it has, and exits.
-func ExampleSignalError() {
-	jobs := asyncio.NewQueue[int](0)
-	main := func(ctx context.Context) error {
-		worker := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
-			for job, err := range jobs.All(ctx) {
-				if err != nil {
-					return err
-				}
-				fmt.Println("job", job)
-			}
-			return nil
-		}))
-		for job := range 3 {
-			_ = jobs.PutNowait(job)
-		}
-		self, _ := os.FindProcess(os.Getpid())
-		_ = self.Signal(syscall.SIGTERM) // as a supervisor does
-
-		stopped := asyncio.Sleep(ctx, time.Hour) // serves until it is told to stop
-		err := asyncio.Cleanup(ctx, 10*time.Second, func(ctx context.Context) error {
-			jobs.Shutdown(false)
-			_, err := worker.Await(ctx)
-			return err
-		})
-		if err != nil {
-			return err
-		}
-		return stopped
-	}
-	_, err := asyncio.Run(context.Background(), asyncio.Do(main), asyncio.HandleSignals(syscall.SIGTERM))
-	var stop *asyncio.SignalError
-	if errors.As(err, &stop) {
-		fmt.Println("stopped by", stop.Signal)
-	}
-	// Output:
-	// job 0
-	// job 1
-	// job 2
-	// stopped by terminated
 }
 
 // Where any awaitable will do, Coro says that a function is one, and T need not be written.
