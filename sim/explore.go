@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"unicode"
@@ -37,8 +38,8 @@ func Seed(seed uint64) Option { return func(x *exploration) { x.seed, x.seeded =
 func With(s Strategy) Option { return func(x *exploration) { x.strategy = s } }
 
 // Cancels has one task cancelled in each run, at a random step or, with [Exhaustive], at each step in turn:
-// Exhaustive(1) cancels every task at every await it makes, one at a time. A run in which main ends cancelled by that has not
-// failed. What must hold nevertheless is for [Always] and [AtEnd] to say. In order, and with [Tape], none is cancelled.
+// Exhaustive(1) cancels every task at every await it makes, one at a time. A run in which main, or the program of another host, ends
+// cancelled by that has not failed. What must hold nevertheless is for [Always] and [AtEnd] to say. In order, and with [Tape], none is cancelled.
 func Cancels() Option { return func(x *exploration) { x.cancels = true } }
 
 // StepLimit sets how many steps a run may make without the clock moving, more being a livelock, and in all. The default is
@@ -76,6 +77,7 @@ type Failure struct {
 	Schedule   string   // the recorded schedule, to be written to a file and given to Replay
 
 	reproduce string
+	unread    bool // Err says why there is no schedule to be replayed
 }
 
 // Unwrap returns Err.
@@ -84,6 +86,13 @@ func (f *Failure) Unwrap() error { return f.Err }
 func (f *Failure) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%v\n", f.Err)
+	if f.unread {
+		return b.String()
+	}
+	var p *asyncio.PanicError
+	if errors.As(f.Err, &p) {
+		fmt.Fprintf(&b, "%s", placesIn(p.Stack))
+	}
 	if f.Run > 0 {
 		fmt.Fprintf(&b, "\nseed %d, %s, run %d", f.Seed, f.Strategy, f.Run)
 	} else {
@@ -92,7 +101,9 @@ func (f *Failure) Error() string {
 	if f.reproduce != "" {
 		fmt.Fprintf(&b, "\nonce more: %s", f.reproduce)
 	}
-	b.WriteString("\n\nIt takes: first in, first out everywhere")
+	if f.Schedule != "" || f.Strategy == inOrder || len(f.Deviations) > 0 {
+		b.WriteString("\n\nIt takes: first in, first out everywhere")
+	}
 	if len(f.Deviations) > 0 {
 		b.WriteString(", except that\n  " + strings.Join(f.Deviations, ",\n  "))
 	}
@@ -105,6 +116,8 @@ func (f *Failure) Error() string {
 	}
 	return b.String()
 }
+
+const inOrder = "in order"
 
 // An exploration is one call of Run, Explore or Check.
 type exploration struct {
@@ -161,9 +174,9 @@ func Run(t TB, main func(ctx context.Context) error, opts ...Option) {
 // Explore runs main as [Run] does, many times, on the schedules of a strategy: once in order, with seed 0, then with
 // seeds from 1 or, with [Exhaustive], every schedule. It fails t with the first run that goes wrong, and
 // the whole explanation: the seed, the fewest deviations from first in, first out that it takes, the
-// trace, and a line that runs it again. The schedule is written to testdata/sim, in a directory with the name of the test; what is
-// there is replayed first, every time, so what once went wrong is tried for ever. A schedule that no longer fits the program is
-// logged, and its seed run instead.
+// trace, and a line that runs it again. The schedule is written to testdata/sim, in a directory with the name of the test, unless the run
+// that fails is the one in order; what is there is replayed first, every time, so what once went wrong is tried for ever. A schedule that
+// no longer fits the program is logged, and its seed run instead.
 //
 // main should return what it finds wrong as an error: after t.Error a run cannot be told from the next, and is not minimised.
 //
@@ -190,11 +203,12 @@ func Explore(t TB, main func(ctx context.Context) error, opts ...Option) {
 // may be any one but one of a loop.
 func Check(main func(ctx context.Context) error, opts ...Option) *Report {
 	x := newExploration(main, append([]Option{With(Random())}, opts...))
-	if x.file != "" {
-		x.report.Failure = x.replay(x.file)
-	} else {
-		x.report.Failure = x.explore()
-	}
+	x.report.Failure = whole(func() *Failure {
+		if x.file != "" {
+			return x.replay(x.file)
+		}
+		return x.explore()
+	})
 	return &x.report
 }
 
@@ -203,43 +217,43 @@ func Check(main func(ctx context.Context) error, opts ...Option) *Report {
 // choose the schedule; [Exhaustive] stands for the order of production. It blocks the calling goroutine, which may be any one but one of a loop.
 func Trace(main func(ctx context.Context) error, opts ...Option) (trace string, err error) {
 	x := newExploration(main, opts)
-	p := x.plan(x.seed)
-	if x.strategy.make != nil {
-		x.steps = max(x.play(plan{strategy: func(*world) strategy { return fifo{} }}).w.step, 1)
+	f := whole(func() *Failure {
+		p := x.plan(x.seed)
+		if x.strategy.make != nil {
+			x.steps = max(x.play(plan{strategy: func(*world) strategy { return fifo{} }}).w.step, 1)
+		}
+		p.traced, p.placesFrom = true, 1
+		o := x.play(p)
+		trace, err = o.w.tracer.text(o.w.tracer.len()), o.err
+		return nil
+	})
+	if f != nil {
+		err = f.Err
 	}
-	p.traced, p.placesFrom = true, 1
-	o := x.play(p)
-	return o.w.tracer.text(o.w.tracer.len()), o.err
+	return trace, err
 }
+
+// whole is what do returns, or the failure of a run that it has abandoned.
+func whole(do func() *Failure) (f *Failure) {
+	defer func() {
+		switch v := recover().(type) {
+		case nil:
+		case abandoned:
+			f = v.failure
+		default:
+			panic(v)
+		}
+	}()
+	return do()
+}
+
+// abandoned is what play panics with when a run is (W9): nothing that it was for makes sense any more.
+type abandoned struct{ failure *Failure }
 
 // test is Run and Explore.
 func (x *exploration) test(do func() *Failure) {
 	x.tb.Helper()
-	var f *Failure
-	env := os.Getenv("ASYNCIOSIM")
-	seed, err := strconv.ParseUint(env, 10, 64)
-	switch file, step, stops := strings.Cut(env, "@"); {
-	case x.file != "":
-		f = x.replay(x.file)
-	case env == "":
-		if n, err := strconv.Atoi(os.Getenv("ASYNCIOSIM_RUNS")); err == nil && n > 0 {
-			x.runs = n
-		}
-		f = do()
-	case err == nil:
-		x.runs = 1
-		if f = x.calibrate(); f == nil && seed > 0 {
-			f = x.single(seed)
-		}
-	default:
-		if stops {
-			if x.stopAt, err = strconv.Atoi(step); err != nil {
-				x.tb.Fatalf("sim: ASYNCIOSIM=%s: %v", env, err)
-				return
-			}
-		}
-		f = x.replay(file)
-	}
+	f := whole(func() *Failure { return x.asked(do) })
 	if f == nil {
 		if x.report.Coverage != "" {
 			x.tb.Logf("%s", x.report.Coverage)
@@ -252,11 +266,46 @@ func (x *exploration) test(do func() *Failure) {
 	x.tb.Fatalf("%v", f)
 }
 
-// record writes the schedule to a file, and returns the line that replays it; without a schedule, the one that runs the seed.
+// asked does what an option or the environment asks for, or else do.
+func (x *exploration) asked(do func() *Failure) *Failure {
+	env := os.Getenv("ASYNCIOSIM")
+	seed, err := strconv.ParseUint(env, 10, 64)
+	switch file, step, stops := strings.Cut(env, "@"); {
+	case x.file != "":
+		return x.replay(x.file)
+	case env == "":
+		if n, err := strconv.Atoi(os.Getenv("ASYNCIOSIM_RUNS")); err == nil && n > 0 {
+			x.runs = n
+		}
+		return do()
+	case err == nil:
+		x.runs = 1
+		if f := x.calibrate(); f != nil || seed == 0 {
+			return f
+		}
+		return x.single(seed)
+	default:
+		if stops {
+			if x.stopAt, err = strconv.Atoi(step); err != nil {
+				return &Failure{Err: fmt.Errorf("sim: ASYNCIOSIM=%s: behind the @ is no step: %w", env, err), unread: true}
+			}
+		}
+		f := x.replay(file)
+		if f != nil && f.unread {
+			f.Err = fmt.Errorf("sim: ASYNCIOSIM=%s is neither a seed nor the file of a schedule: %w", env, f.Err)
+		}
+		return f
+	}
+}
+
+// record writes the schedule to a file, if the test would not follow it anyway, and returns the line that runs it once more.
 func (x *exploration) record(f *Failure) string {
-	run := "^" + strings.ReplaceAll(x.tb.Name(), "/", "$/^") + "$"
+	command := fmt.Sprintf("go test -run '^%s$' %s", strings.ReplaceAll(x.tb.Name(), "/", "$/^"), testedPackage())
+	if f.Strategy == inOrder && len(f.Deviations) == 0 { // which the test does first in any case
+		return command
+	}
 	if f.Schedule == "" {
-		return fmt.Sprintf("ASYNCIOSIM=%d go test -run '%s' .", f.Seed, run)
+		return fmt.Sprintf("ASYNCIOSIM=%d %s", f.Seed, command)
 	}
 	dir := x.dir()
 	file := filepath.Join(dir, fmt.Sprintf("%08x.sim", uint32(hashOf(f.Schedule))))
@@ -266,9 +315,17 @@ func (x *exploration) record(f *Failure) string {
 	}
 	if err != nil {
 		x.tb.Logf("the schedule could not be written: %v", err)
-		return fmt.Sprintf("ASYNCIOSIM=%d go test -run '%s' .", f.Seed, run)
+		return fmt.Sprintf("ASYNCIOSIM=%d %s", f.Seed, command)
 	}
-	return fmt.Sprintf("ASYNCIOSIM=%s go test -run '%s' .", filepath.ToSlash(file), run)
+	return fmt.Sprintf("ASYNCIOSIM=%s %s", filepath.ToSlash(file), command)
+}
+
+// testedPackage is the import path of the package whose tests run, so that the command works in every directory of its module.
+func testedPackage() string {
+	if b, ok := debug.ReadBuildInfo(); ok && strings.HasSuffix(b.Path, ".test") {
+		return strings.TrimSuffix(b.Path, ".test")
+	}
+	return "."
 }
 
 // dir is where the schedules of the test are.
@@ -293,7 +350,7 @@ func (x *exploration) corpus() *Failure {
 		if !errors.Is(f, ErrIncompatible) {
 			return f
 		}
-		x.tb.Logf("%s: %v; its seed is run instead", file, f.Err)
+		x.tb.Logf("%s: %v; its seed is run instead. If what it once found is found in another way, delete the file", file, f.Err)
 		if f := x.calibrate(); f != nil {
 			return f
 		}
@@ -336,7 +393,7 @@ func (x *exploration) explore() *Failure {
 // calibrate makes the first run, in order, twice and under supervision, and notes how long it is. Supervision is slow: the second time goes without,
 // if nothing is wrong.
 func (x *exploration) calibrate() *Failure {
-	p := plan{name: "in order", strategy: func(*world) strategy { return fifo{} }, traced: true, supervised: true}
+	p := plan{name: inOrder, strategy: func(*world) strategy { return fifo{} }, traced: true, supervised: true}
 	first := x.play(p)
 	x.report.Runs++
 	x.report.Steps += first.w.step
@@ -411,7 +468,7 @@ func (x *exploration) attempt(p plan) *Failure {
 
 func (x *exploration) strategyName() string {
 	if x.strategy.name == "" {
-		return "in order"
+		return inOrder
 	}
 	return x.strategy.name
 }
@@ -420,7 +477,7 @@ func (x *exploration) strategyName() string {
 func (x *exploration) replay(file string) *Failure {
 	s, err := readSchedule(file)
 	if err != nil {
-		return &Failure{Err: err}
+		return &Failure{Err: err, unread: true}
 	}
 	r := newReplay(s.devs, true)
 	o := x.play(plan{seed: s.seed, traced: true, placesFrom: s.steps - shownSteps, stopAt: x.stopAt, strategy: func(*world) strategy { return r }})
@@ -482,7 +539,13 @@ func (x *exploration) play(p plan) *outcome {
 		defer close(done)
 		o.err = x.run(w)
 	}()
-	<-done
+	if err := w.await(done); err != nil {
+		f := &Failure{Err: err, Seed: p.seed, Strategy: p.name}
+		if p.name != "" { // not a replay
+			f.Run = x.report.Runs + 1
+		}
+		panic(abandoned{f})
+	}
 	if o.err == nil && !failed && x.tb != nil && x.tb.Failed() {
 		o.err = errTestFailed
 	}
@@ -539,7 +602,8 @@ func (x *exploration) run(w *world) error {
 // hostErrors is the sequence of the errors with which programs have ended and which nobody knows of.
 func (w *world) hostErrors(yield func(error) bool) {
 	for _, h := range w.hosts {
-		if h.err != nil && !h.known && !yield(fmt.Errorf("the program of host %s ended with an error that nobody asked for: %w", h.name, h.err)) {
+		asked := w.injected && errors.Is(h.err, asyncio.ErrCancelled) // by Cancels
+		if h.err != nil && !h.known && !asked && !yield(fmt.Errorf("the program of host %s ended with an error that nobody asked for: %w", h.name, h.err)) {
 			return
 		}
 	}

@@ -40,6 +40,13 @@ func Single(main func(ctx context.Context) error, traced bool, opts []Option) (r
 	return func() error { return x.play(p).err }
 }
 
+// GivingUp says how much real time a step may be blocked until the run is abandoned.
+func GivingUp(after time.Duration) (restore func()) {
+	old := blockedForever
+	blockedForever = after
+	return func() { blockedForever = old }
+}
+
 // Impatient says how much real time steps and thread functions have.
 func Impatient(forStep, forThread time.Duration) (restore func()) {
 	step, thread := stepPatience, threadPatience

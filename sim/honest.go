@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
+	"time"
 )
 
 // leak notes that something of the real world has come in, and where.
@@ -67,12 +68,109 @@ func userStack() string {
 
 // goroutineWith returns the stack of the goroutine that is in the function.
 func goroutineWith(function string) string {
-	buf := make([]byte, 1<<20)
-	buf = buf[:runtime.Stack(buf, true)]
-	for g := range strings.SplitSeq(string(buf), "\n\n") {
+	for g := range goroutines {
 		if strings.Contains(g, function) {
 			return g
 		}
 	}
 	return ""
+}
+
+// goroutines is the sequence of the stacks of all goroutines.
+func goroutines(yield func(stack string) bool) {
+	buf := make([]byte, 1<<20)
+	n := runtime.Stack(buf, true)
+	for n == len(buf) {
+		buf = make([]byte, 4*len(buf))
+		n = runtime.Stack(buf, true)
+	}
+	for g := range strings.SplitSeq(string(buf[:n]), "\n\n") {
+		if !yield(g) {
+			return
+		}
+	}
+}
+
+// blockedForever is how long, in real time, a step may be blocked until the run is abandoned.
+var blockedForever = 5 * time.Second
+
+// blocks reports whether a goroutine does not compute, and does not wait for a processor.
+func blocks(stack string) bool {
+	head, _, _ := strings.Cut(stack, "\n")
+	for _, state := range []string{"[sleep", "[chan ", "[select", "[IO wait", "[sync.", "[semacquire"} {
+		if strings.Contains(head, state) {
+			return true
+		}
+	}
+	return false
+}
+
+const stepBlocks = "a step blocks, and real time goes by: in a task asyncio.Sleep, Recv and ToThread are for that; it is\n"
+
+// await waits for the end of a run. It returns an error once a step has been blocked for too long, and then the run is abandoned (W9).
+func (w *world) await(done <-chan struct{}) error {
+	tick := time.NewTicker(blockedForever / 2)
+	defer tick.Stop()
+	beat, still := int64(0), 0
+	for {
+		select {
+		case <-done:
+			return nil
+		case <-tick.C:
+		}
+		if now := w.beat.Load(); now != beat {
+			beat, still = now, 0
+		} else if still++; still >= 2 {
+			if err := w.blocked(); err != nil {
+				w.abandoned.Store(true)
+				return fmt.Errorf("the run was given up after %v at step %d: %w", blockedForever, beat, err)
+			}
+		}
+	}
+}
+
+// blocked says of a run that does not go on whether it is because a step blocks. Of several worlds at a time it may find another's.
+func (w *world) blocked() error {
+	for g := range goroutines {
+		if blocks(g) && inStep(g) {
+			if err := w.leaked(); err != nil {
+				return err // it was noticed at once
+			}
+			return &leaked{what: stepBlocks + g}
+		}
+	}
+	return nil
+}
+
+// inStep reports whether a goroutine is in a function of the program that a loop of a simulation has called.
+func inStep(stack string) bool {
+	_, frames, _ := strings.Cut(stack, "\n")
+	innermost := true
+	for line := range strings.Lines(frames) {
+		if strings.HasPrefix(line, "\t") {
+			continue
+		}
+		if innermost && !isRuntime(line) {
+			if strings.HasPrefix(line, rootPackage) || strings.HasPrefix(line, simPackage) || strings.HasPrefix(line, "created by ") {
+				return false
+			}
+			innermost = false
+		}
+		for _, f := range []string{rootPackage + "(*stackPool).take.func1", simPackage + "(*exploration).run(", simPackage + "(*life).live("} {
+			if strings.HasPrefix(line, f) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// isRuntime reports whether a line of a stack is of what Go itself calls to wait.
+func isRuntime(line string) bool {
+	for _, p := range []string{"runtime.", "sync.", "internal/", "time.", "iter.", "syscall."} {
+		if strings.HasPrefix(line, p) {
+			return true
+		}
+	}
+	return false
 }

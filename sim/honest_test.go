@@ -90,6 +90,116 @@ func TestHonest_LeaksAreErrors(t *testing.T) {
 	}
 }
 
+// A step that blocks for ever is an error, which the test does not wait for, also where blocking steps are not looked for at once, and in a
+// function of the test's own. What is left of the run ends when the step returns.
+func TestHonest_BlockedForEver(t *testing.T) {
+	defer sim.GivingUp(40 * time.Millisecond)()
+	for _, c := range []struct {
+		what string
+		main func(ctx context.Context, block func()) error
+		opts []sim.Option
+		want string
+	}{
+		{"in the first run", func(ctx context.Context, block func()) error {
+			block()
+			return asyncio.Sleep(ctx, time.Second)
+		}, nil, "seed 0, in order, run 1"},
+		{"in a callback of a later run", func(ctx context.Context, block func()) error {
+			l, err := asyncio.GetRunningLoop(ctx)
+			if err != nil {
+				return err
+			}
+			if sim.Fault(ctx, "blocks", 0.5) {
+				l.CallSoon(block)
+			}
+			return asyncio.Sleep(ctx, time.Second)
+		}, []sim.Option{sim.Seed(3)}, "Random(), run "},
+		{"in what is always looked at", func(ctx context.Context, block func()) error {
+			if sim.Fault(ctx, "blocks", 0.5) {
+				sim.Always(ctx, "x", func() error { block(); return nil })
+			}
+			return asyncio.Sleep(ctx, time.Second)
+		}, nil, "Random(), run "},
+		{"on another host", func(ctx context.Context, block func()) error {
+			sim.NewHost(ctx, "quiet", func(ctx context.Context) error { return asyncio.Sleep(ctx, time.Hour) })
+			h := sim.NewHost(ctx, "node", func(ctx context.Context) error {
+				defer func() { _ = asyncio.Sleep(ctx, time.Second) }()
+				block()
+				return asyncio.Sleep(ctx, time.Hour)
+			})
+			return h.Wait(ctx)
+		}, nil, "run 1"},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			defer sim.Impatient(10*time.Millisecond, time.Minute)()
+			free, left := make(chan struct{}), make(chan struct{}, 10)
+			main := func(ctx context.Context) error {
+				defer func() { left <- struct{}{} }()
+				return c.main(ctx, func() { <-free })
+			}
+			f := sim.Check(main, c.opts...).Failure
+			for len(left) > 0 {
+				<-left // of the runs before
+			}
+			close(free)
+			if f == nil {
+				t.Fatal("not noticed")
+			}
+			<-left
+			for _, want := range []string{"the run was given up after 40ms at step ", "a step blocks, and real time goes by", "honest_test.go:", c.want} {
+				if !strings.Contains(f.Error(), want) {
+					t.Errorf("%v\nlacks %q", f, want)
+				}
+			}
+			if !errors.Is(f, sim.ErrNotDeterministic) {
+				t.Errorf("%v is not ErrNotDeterministic", f)
+			}
+		})
+	}
+}
+
+// A run that takes long, because its steps compute or its thread functions wait, is not given up.
+func TestHonest_SlowIsNotBlocked(t *testing.T) {
+	defer sim.GivingUp(2 * time.Millisecond)()
+	defer sim.Impatient(time.Minute, time.Minute)()
+	sim.Run(t, func(ctx context.Context) error {
+		for begun := time.Now(); time.Since(begun) < 20*time.Millisecond; {
+		}
+		_, err := asyncio.ToThread(ctx, func(context.Context) (time.Time, error) { return <-time.After(20 * time.Millisecond), nil })
+		return err
+	})
+}
+
+// A panic's place is in the failure.
+func TestHonest_PanicsSayWhere(t *testing.T) {
+	for what, main := range map[string]func(ctx context.Context) error{
+		"main": fails,
+		"a task that is awaited": func(ctx context.Context) error {
+			_, err := start(ctx, "child", fails).Await(ctx)
+			return err
+		},
+		"a task that is not": func(ctx context.Context) error {
+			start(ctx, "child", fails)
+			return asyncio.Sleep(ctx, time.Second)
+		},
+		"an invariant": func(ctx context.Context) error {
+			sim.Always(ctx, "x", func() error { return fails(ctx) })
+			return asyncio.Sleep(ctx, time.Second)
+		},
+	} {
+		f := sim.Check(main, sim.Runs(1)).Failure
+		if f == nil || !strings.Contains(f.Error(), "nil map\n\tsim_test.fails at honest_test.go:") {
+			t.Errorf("%s: %v", what, f)
+		}
+	}
+}
+
+func fails(context.Context) error {
+	var m map[string]int
+	m["x"] = 1
+	return nil
+}
+
 // A thread function may block for longer than a step may.
 func TestHonest_ThreadsMayBlock(t *testing.T) {
 	defer sim.Impatient(20*time.Millisecond, time.Minute)()
@@ -145,7 +255,7 @@ func TestHonest_FailingTests(t *testing.T) {
 				return nil
 			})
 		})
-		for _, want := range []string{c.want, "seed 1, Random(), run 2", "once more: ASYNCIOSIM=1 go test -run '^TestX$' .", "return an error instead", "ran before the oldest"} {
+		for _, want := range []string{c.want, "seed 1, Random(), run 2", "once more: ASYNCIOSIM=1 go test -run '^TestX$' github.com/goasyncio/asyncio/sim", "return an error instead", "ran before the oldest"} {
 			if !strings.Contains(got.fatal, want) {
 				t.Errorf("%s: %s\nlacks %q", c.what, got.fatal, want)
 			}

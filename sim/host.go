@@ -468,12 +468,9 @@ var stepPatience = 250 * time.Millisecond
 // stalled is told of a step that does not return. That it computes, or has to wait for a processor, is nobody's fault; that it sleeps or waits
 // for a goroutine is. A thread function that it waits for has threadPatience.
 func (l *life) stalled(s asyncio.Stall) {
-	head, _, _ := strings.Cut(string(s.Stack), "\n")
-	for _, state := range []string{"[sleep", "[chan ", "[select", "[IO wait", "[sync.", "[semacquire"} {
-		if strings.Contains(head, state) && !strings.Contains(string(s.Stack), "sim.(*life).kill(") && !strings.Contains(string(s.Stack), "sim.(*life).Submit.") {
-			l.w.leak("a step blocks, and real time goes by: in a task asyncio.Sleep, Recv and ToThread are for that; it is\n" + string(s.Stack))
-			return
-		}
+	stack := string(s.Stack)
+	if blocks(stack) && !strings.Contains(stack, "sim.(*life).kill(") && !strings.Contains(stack, "sim.(*life).Submit.") {
+		l.w.leak(stepBlocks + stack)
 	}
 }
 

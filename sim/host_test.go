@@ -599,3 +599,47 @@ func TestCurrentHost(t *testing.T) {
 		return asyncio.Sleep(ctx, time.Second)
 	}, sim.Runs(20))
 }
+
+// Cancels may cancel a host's program. That it ends so is nothing that went wrong; that it ends so by itself is.
+func TestHost_ProgramIsCancelled(t *testing.T) {
+	wait := func(ctx context.Context) error { return asyncio.Sleep(ctx, time.Hour) }
+	report := sim.Check(func(ctx context.Context) error {
+		sim.NewHost(ctx, "node", wait)
+		return asyncio.Sleep(ctx, 2*time.Hour)
+	}, sim.With(sim.Exhaustive(1)), sim.Cancels())
+	if report.Failure != nil || report.Runs < 3 {
+		t.Errorf("%d runs: %v", report.Runs, report.Failure)
+	}
+	f := sim.Check(func(ctx context.Context) error {
+		sim.NewHost(ctx, "node", func(ctx context.Context) error {
+			start(ctx, "x", wait).Cancel("no")
+			return fmt.Errorf("mine: %w", asyncio.ErrCancelled)
+		})
+		return asyncio.Sleep(ctx, 2*time.Hour)
+	}, sim.Cancels(), sim.Runs(1)).Failure
+	if f == nil || !strings.Contains(f.Error(), "program of host node ended with an error that nobody asked for: mine") {
+		t.Error(f)
+	}
+}
+
+// What programs say, faults, and what the test does to hosts is in the trace in the order in which it was.
+func TestTrace_NotesAndFaultsInOrder(t *testing.T) {
+	for seed := range uint64(20) {
+		faults := false
+		trace, err := sim.Trace(func(ctx context.Context) error {
+			sim.Note(ctx, "first")
+			faults = sim.Fault(ctx, "second", 0.5)
+			sim.Note(ctx, "third")
+			return nil
+		}, sim.With(sim.Random()), sim.Seed(seed))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first, second, third := strings.Index(trace, "first"), strings.Index(trace, "fault: second"), strings.Index(trace, "third"); faults && !(0 < first && first < second && second < third) {
+			t.Errorf("seed %d:\n%s", seed, trace)
+		} else if faults {
+			return
+		}
+	}
+	t.Error("no fault in any run")
+}

@@ -178,7 +178,7 @@ func (x *exploration) explain(p plan, o *outcome) *Failure {
 		switch {
 		case len(devs) == 0:
 			f.Minimal = "it needs the seed alone"
-			if f.Found == 0 && p.name == "in order" {
+			if f.Found == 0 && p.name == inOrder {
 				f.Minimal = ""
 			}
 		case proven:

@@ -64,7 +64,7 @@ func TestExplore_RecordsAndTriesAgain(t *testing.T) {
 	if len(files) != 1 {
 		t.Fatalf("files: %q", files)
 	}
-	line := fmt.Sprintf("once more: ASYNCIOSIM=%s go test -run '^TestBank$/^transfer$' .", filepath.ToSlash(files[0]))
+	line := fmt.Sprintf("once more: ASYNCIOSIM=%s go test -run '^TestBank$/^transfer$' github.com/goasyncio/asyncio/sim", filepath.ToSlash(files[0]))
 	if !strings.Contains(first.fatal, line) {
 		t.Errorf("%s\nlacks %s", first.fatal, line)
 	}
@@ -103,6 +103,41 @@ func TestExplore_RecordsAndTriesAgain(t *testing.T) {
 	if later.failed || !strings.Contains(later.log, "the schedule does not fit the program, which has changed since it was recorded") ||
 		!strings.Contains(later.log, "its seed is run instead") {
 		t.Errorf("failed %v: %s %s", later.failed, later.fatal, later.log)
+	}
+}
+
+// What fails in order needs no file: every run of the test begins with that.
+func TestExplore_InOrderIsNotRecorded(t *testing.T) {
+	t.Chdir(t.TempDir())
+	wrong := func(context.Context) error { return errors.New("wrong") }
+	for name, test := range map[string]func(t *fakeT){
+		"Run":     func(t *fakeT) { sim.Run(t, wrong, sim.Seed(7)) },
+		"Explore": func(t *fakeT) { sim.Explore(t, wrong) },
+	} {
+		got := try("TestX", test)
+		if !strings.Contains(got.fatal, "once more: go test -run '^TestX$' github.com/goasyncio/asyncio/sim\n\nIt takes: first in, first out everywhere\n") {
+			t.Errorf("%s: %s", name, got.fatal)
+		}
+	}
+	if files, err := os.ReadDir("."); err != nil || len(files) > 0 {
+		t.Errorf("%v, %v", files, err)
+	}
+}
+
+// ASYNCIOSIM that is no seed and no file is named.
+func TestExplore_WrongEnvironment(t *testing.T) {
+	t.Chdir(t.TempDir())
+	write(t, "s.sim", "hello\n")
+	for env, want := range map[string]string{
+		"bogus":   "ASYNCIOSIM=bogus is neither a seed nor the file of a schedule: open bogus: ",
+		"s.sim":   "ASYNCIOSIM=s.sim is neither a seed nor the file of a schedule: s.sim: sim: line 1 ",
+		"s.sim@x": "ASYNCIOSIM=s.sim@x: behind the @ is no step",
+		"-1":      "ASYNCIOSIM=-1 is neither a seed nor the file of a schedule: open -1: ",
+	} {
+		t.Setenv("ASYNCIOSIM", env)
+		if got := try("TestX", func(t *fakeT) { sim.Run(t, lostUpdate) }); !strings.Contains(got.fatal, want) || strings.Contains(got.fatal, "It takes") {
+			t.Errorf("%s: %s", env, got.fatal)
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"path"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -45,9 +46,14 @@ type stepTaken struct {
 type details struct {
 	first  string // the oldest, if that was another
 	after  string
-	cancel string   // the task that was cancelled before it
-	faults []string // that happened in it, or behind it
-	notes  []string // likewise
+	cancel string // the task that was cancelled before it
+	notes  []note // of what happened in it, or behind it
+}
+
+// A note is a line of the trace: a fault, or what somebody has to say.
+type note struct {
+	text  string
+	fault bool
 }
 
 // len is how many steps there are.
@@ -118,7 +124,9 @@ func (t *tracer) ownDetails(e *stepTaken) *details {
 }
 
 // deviates reports whether something else happened than first in, first out.
-func (d *details) deviates() bool { return d.first != "" || d.cancel != "" || len(d.faults) > 0 }
+func (d *details) deviates() bool {
+	return d.first != "" || d.cancel != "" || slices.ContainsFunc(d.notes, func(n note) bool { return n.fault })
+}
 
 // endStep notes where the last step has left its task.
 func (t *tracer) endStep(w *world) {
@@ -171,19 +179,11 @@ func (t *tracer) beginStep(w *world, l *life, i, k, n int) {
 	t.add(*e)
 }
 
-// fault notes that one has happened.
-func (t *tracer) fault(what string) {
+// note adds a line behind the last step, and behind what was noted of that before.
+func (t *tracer) note(n note) {
 	if e := t.last(); e != nil {
 		d := t.ownDetails(e)
-		d.faults = append(d.faults, what)
-	}
-}
-
-// note adds a line behind the last step.
-func (t *tracer) note(text string) {
-	if e := t.last(); e != nil {
-		d := t.ownDetails(e)
-		d.notes = append(d.notes, text)
+		d.notes = append(d.notes, n)
 	}
 }
 
@@ -265,11 +265,12 @@ func (t *tracer) text(shown int) string {
 			why += ", before " + quote(more.first)
 		}
 		fmt.Fprintf(&b, "%6s  %-10v %-20s %-52s  %s\n", mark+strconv.Itoa(i+1), e.at, t.name(e), more.after, why)
-		for _, what := range more.faults {
-			fmt.Fprintf(&b, "%6s  %-10v fault: %s\n", "*", e.at, what)
-		}
-		for _, text := range more.notes {
-			fmt.Fprintf(&b, "%6s  %-10v %s\n", "", e.at, strings.ReplaceAll(text, "\n", " "))
+		for _, n := range more.notes {
+			mark, text := "", strings.ReplaceAll(n.text, "\n", " ")
+			if n.fault {
+				mark, text = "*", "fault: "+text
+			}
+			fmt.Fprintf(&b, "%6s  %-10v %s\n", mark, e.at, text)
 		}
 	}
 	return b.String()
@@ -306,6 +307,39 @@ var libraryDir = sync.OnceValue(func() string {
 // place is a frame for people: the same on every machine.
 func place(f runtime.Frame) string {
 	return fmt.Sprintf("%s at %s:%d", shortName(f), filepath.Base(f.File), f.Line)
+}
+
+// placesIn says where a panic was, from the stack that was written down then: the program's own places, innermost first.
+func placesIn(stack []byte) string {
+	const most = 8
+	var b strings.Builder
+	lines := strings.Split(string(stack), "\n")
+	for i, line := range lines {
+		if strings.HasPrefix(line, "panic(") {
+			lines = lines[i+2:]
+			break
+		}
+	}
+	n := 0
+	for i := 0; i+1 < len(lines) && n < most; i++ {
+		at, ok := strings.CutPrefix(lines[i+1], "\t")
+		if !ok || strings.HasPrefix(lines[i], "created by ") {
+			continue
+		}
+		at, _, _ = strings.Cut(at, " ")
+		colon := strings.LastIndexByte(at, ':')
+		args := strings.LastIndexByte(lines[i], '(')
+		if colon < 0 || args < 0 {
+			continue
+		}
+		f := runtime.Frame{Function: lines[i][:args], File: at[:colon]}
+		f.Line, _ = strconv.Atoi(at[colon+1:])
+		if !isLibrary(f) && !isInlined(f) {
+			fmt.Fprintf(&b, "\t%s\n", place(f))
+			n++
+		}
+	}
+	return b.String()
 }
 
 func shortName(f runtime.Frame) string {

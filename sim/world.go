@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,6 +34,8 @@ import (
 //	W7 Time moves only when no loop has anything ready, none is due and no goroutine works for any: to the next timer or event. A host
 //	   that pauses counts as one that has nothing ready, until the end of its pause.
 //	W8 Of what happens at the same time, events come first, in the order in which they were set, then loops.
+//	W9 A step that blocks for ever cannot be ended from outside. Its run is abandoned: who waits for the run goes on without it and looks
+//	   at nothing of the world any more. Should the step return after all, all lives of the world are killed.
 type world struct {
 	seed     uint64
 	strategy strategy
@@ -83,6 +86,9 @@ type world struct {
 	mu    sync.Mutex
 	woken sync.Cond // signalled when a life becomes pending, or held becomes zero
 	held  int       // guarded by mu
+
+	beat      atomic.Int64 // step, for who watches the run from outside
+	abandoned atomic.Bool  // W9
 
 	leaking atomic.Bool
 	leakMu  sync.Mutex
@@ -215,7 +221,12 @@ const (
 
 // pass hands the turn on, and returns the order with which from has it again. One that is gone does not get it again.
 func (w *world) pass(from *life) int {
-	to, order := w.decide()
+	to, order := w.main, die
+	if w.abandoned.Load() {
+		w.main.killed = true // and ends the others
+	} else {
+		to, order = w.decide()
+	}
 	if to != from {
 		to.baton <- order
 		if from.state == gone {
@@ -341,6 +352,7 @@ func (w *world) readyTask(i int) any {
 // announce begins the next step, one of n.
 func (w *world) announce(n int) {
 	w.step++
+	w.beat.Store(int64(w.step))
 	if now := w.time(); now != w.now {
 		w.now, w.stillFrom = now, w.step
 	}
@@ -417,7 +429,7 @@ func (w *world) fault(what string, p float64) bool {
 	}
 	w.devs = append(w.devs, f)
 	if w.tracer != nil {
-		w.tracer.fault(what)
+		w.tracer.note(note{what, true})
 	}
 	return true
 }
@@ -425,7 +437,7 @@ func (w *world) fault(what string, p float64) bool {
 // note adds a line to the trace.
 func (w *world) note(text string) {
 	if w.tracer != nil {
-		w.tracer.note(text)
+		w.tracer.note(note{text, false})
 	}
 }
 
@@ -523,7 +535,7 @@ func (w *world) run(c check) (err error) {
 	defer func() {
 		w.looking = false
 		if v := recover(); v != nil {
-			err = &violation{c.name, fmt.Errorf("the check panics: %v", v)}
+			err = &violation{c.name, &asyncio.PanicError{Value: v, Stack: debug.Stack()}}
 		}
 	}()
 	if err := c.fn(); err != nil {
