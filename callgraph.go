@@ -160,12 +160,22 @@ func (s *shield[T]) awaiters() []*task     { return s.outer.awaitedBy() }
 func (c *groupChild) awaiters() []*task    { return []*task{c.g.parent} }
 func (i *completing[F]) awaiters() []*task { return i.c.waiters.tasks() }
 
-// awaitedBy returns the tasks that wait for f, each once.
-func (f *future) awaitedBy() []*task {
+// awaitedBy returns the tasks that wait for f, each once. As in Python the parent of a task group waits for its children all the time.
+func (f *future) awaitedBy() []*task { return f.awaitedIf(func(awaiter) bool { return true }) }
+
+// blocks returns those that cannot go on before f is done. Not among them is a parent that is still in the body of its group.
+func (f *future) blocks() []*task {
+	return f.awaitedIf(func(a awaiter) bool {
+		c, ok := a.(*groupChild)
+		return !ok || c.g.waiting
+	})
+}
+
+func (f *future) awaitedIf(counts func(awaiter) bool) []*task {
 	var all []*task
 	seen := map[*task]bool{}
 	for cb := range f.callbacks {
-		if a, ok := cb.(awaiter); ok {
+		if a, ok := cb.(awaiter); ok && counts(a) {
 			for _, t := range a.awaiters() {
 				if !seen[t] {
 					seen[t] = true
@@ -379,7 +389,7 @@ func (l *EventLoop) deadlock() error {
 func (l *EventLoop) describeTasks(all []*task, most, calls int, indent string) string {
 	waitsFor := map[*task][]*task{}
 	for _, u := range all {
-		for _, t := range u.fut.awaitedBy() {
+		for _, t := range u.fut.blocks() {
 			waitsFor[t] = append(waitsFor[t], u)
 		}
 	}

@@ -369,6 +369,7 @@ func TestCallGraph_Deadlock(t *testing.T) {
 func TestPrintTasks(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		var lock asyncio.Lock
+		var event asyncio.Event
 		must(t, lock.Acquire(ctx))
 		f := asyncio.CreateFuture[int](ctx)
 		child := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error { return graphOuter(ctx, f) }), asyncio.Name("child"))
@@ -383,6 +384,16 @@ func TestPrintTasks(t *testing.T) {
 					return nil
 				}, asyncio.GroupLimit(1))
 			}), asyncio.Name("group")),
+			asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
+				return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
+					c := asyncio.GroupTask(tg, child.Await, asyncio.Name("third"))
+					if err := event.Wait(ctx); err != nil {
+						return err
+					}
+					_, err := c.Await(ctx)
+					return err
+				})
+			}), asyncio.Name("in its body")),
 		}
 		iterate(t, ctx, 5)
 		tasks = append(tasks, asyncio.CreateTask(ctx, instant, asyncio.Name("new")))
@@ -402,15 +413,17 @@ func TestPrintTasks(t *testing.T) {
 				"task 'locked out': waits for <asyncio.Lock [locked, waiters:1]>, that is for task 'Task-1'",
 				"task 'asleep': waits for sleep until ",
 				"task 'group': waits for <TaskGroup tasks=2 entered>, that is for task 'first' and task 'second'",
+				"task 'in its body': waits for <asyncio.Event [unset, waiters:1]>",
 				"task 'first': waits for a future",
 				"task 'second': waits for its turn in a TaskGroup",
+				"task 'third': waits for task 'child'",
 				"task 'new': has not started",
 			} {
 				if i >= len(said) || !strings.HasPrefix(said[i], want) || said[i] != want && !strings.HasSuffix(want, " ") {
 					t.Errorf("line %d of\n%swant %q", i, got, want)
 				}
 			}
-			if len(said) != 9 || strings.Count(got, "asyncio_test.graphOuter() at ") != 1 {
+			if len(said) != 11 || strings.Count(got, "asyncio_test.graphOuter() at ") != 1 {
 				t.Errorf("tasks described: %d\n%s", len(said), got)
 			}
 		}

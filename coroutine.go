@@ -63,19 +63,35 @@ func Do(fn func(ctx context.Context) error) Coroutine[None] {
 	}
 }
 
-// whoAreYou asks a coroutine made by Do or wrapped which function is inside. All closures of Do
+// inPlaceOf makes a coroutine of the library's own, which is shown as the program's function that it is there to call.
+//
+//go:noinline
+func inPlaceOf(fn any, run func(ctx context.Context) error) Coroutine[None] {
+	return func(ctx context.Context) (None, error) {
+		if who, ok := ctx.(*whoAreYou); ok {
+			who.pc = funcPC(fn)
+			return None{}, nil
+		}
+		return None{}, run(ctx)
+	}
+}
+
+// whoAreYou asks a coroutine made by Do, inPlaceOf or wrapped which function is inside. All closures of one of them
 // share one code address, by which they are known; noinline keeps it so.
 type whoAreYou struct {
 	context.Context
 	pc uintptr
 }
 
-var pcOfDo = funcPC(Do(func(context.Context) error { return nil }))
+var (
+	pcOfDo        = funcPC(Do(func(context.Context) error { return nil }))
+	pcOfInPlaceOf = funcPC(inPlaceOf(nil, nil))
+)
 
 // coroutinePC returns the code address of the function that coro runs.
 func coroutinePC[T any](coro Coroutine[T]) uintptr {
 	pc := funcPC(coro)
-	if pc == pcOfDo || pc == funcPC(wrapped[T](nil, nil)) {
+	if pc == pcOfDo || pc == pcOfInPlaceOf || pc == funcPC(wrapped[T](nil, nil)) {
 		var who whoAreYou
 		_, _ = coro(&who)
 		pc = who.pc

@@ -213,7 +213,7 @@ func (f *future) remember() {
 }
 
 func (tr *trace) String() string {
-	if tr == nil {
+	if tr == nil || firstOutside(*tr) == "" { // as of a server's client
 		return ""
 	}
 	return formatFrames(userFrames(*tr), "", "\n")

@@ -16,6 +16,7 @@ type ExceptionContext struct {
 	Exception error        // the error, if there is one
 	Task      AnyTask      // the task concerned, if there is one and it still exists
 	Handle    fmt.Stringer // the callback concerned, if there is one
+	Conn      StreamConn   // the connection concerned, if there is one; Python's transport
 	Source    string       // repr of a future that nobody holds any more
 	Stack     []byte       // a stack that belongs to it, if there is one
 
@@ -57,6 +58,10 @@ func (l *EventLoop) DefaultExceptionHandler(c ExceptionContext) {
 	}
 	if c.Handle != nil {
 		add("handle", c.Handle.String())
+	}
+	if c.Conn != nil {
+		add("local", c.Conn.LocalAddr())
+		add("remote", c.Conn.RemoteAddr())
 	}
 	if c.Source != "" {
 		add("source", c.Source)

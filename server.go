@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"time"
 )
@@ -14,7 +15,7 @@ import (
 // wrong place returns [ErrNotInTask], [ErrNoRunningLoop] or [ErrDifferentLoop].
 //
 //	U1 A handler's task runs until the handler returns; then the connection is closed, after what was written.
-//	U2 An error of a handler goes to the exception handler. It ends its own connection and nothing else. So does a panic.
+//	U2 An error of a handler, unless it is io.EOF, goes to the exception handler. It ends its own connection and nothing else. So does a panic.
 //	U3 Closing the server stops accepting; the clients stay. It is over when it is closed and none of its tasks is left, neither a
 //	   handler's nor one that accepts.
 //	U4 Handlers get the ctx that the server was started with. Its end stops them and the server. In a function that [Call] or
@@ -39,7 +40,8 @@ type Server struct {
 	over        Event // U3
 }
 
-// A Handler serves one client. It runs as a task; when it returns, the connection is closed. Python: client_connected_cb.
+// A Handler serves one client. It runs as a task; when it returns, the connection is closed. An error that it returns goes to the
+// exception handler, unless it is that of a cancel, or [io.EOF]: the client has said all it had to say. Python: client_connected_cb.
 type Handler func(ctx context.Context, r *StreamReader, w *StreamWriter) error
 
 // acceptor is the task that accepts at one listener.
@@ -185,7 +187,7 @@ func (s *Server) admit(c *Conn) {
 		s.last.next, k.prev = k, s.last
 	}
 	s.last = k
-	k.task = CreateTask(s.ctx, Do(k.run))
+	k.task = CreateTask(s.ctx, inPlaceOf(s.handle, k.run))
 	k.task.addCallback(k) // also of a task that was cancelled before it started
 }
 
@@ -196,7 +198,7 @@ func (k *client) run(ctx context.Context) error {
 		secure, err := TLSServer(ctx, k.conn.(*Conn), config)
 		if err != nil {
 			if !isCancel(ctx, err) && s.loop.debug() { // any passer-by can cause it
-				s.loop.CallExceptionHandler(ExceptionContext{Message: "TLS handshake failed", Exception: err, Task: k.task})
+				s.loop.CallExceptionHandler(ExceptionContext{Message: "TLS handshake failed", Exception: err, Task: k.task, Conn: k.conn})
 			}
 			return ignoreEnd(ctx, err)
 		}
@@ -205,8 +207,8 @@ func (k *client) run(ctx context.Context) error {
 	r, w := NewStreams(k.conn, StreamOption{limit: s.options.limit})
 	k.w = w
 	err := s.handle(ctx, r, w)
-	if err != nil && !isCancel(ctx, err) {
-		s.loop.CallExceptionHandler(ExceptionContext{Message: "Unhandled exception in client_connected_cb", Exception: err, Task: k.task})
+	if err != nil && err != io.EOF && !isCancel(ctx, err) {
+		s.loop.CallExceptionHandler(ExceptionContext{Message: "Unhandled exception in client_connected_cb", Exception: err, Task: k.task, Conn: k.conn})
 		err = nil
 	}
 	w.CloseSoon()

@@ -1,6 +1,7 @@
 package asyncio_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -129,6 +130,7 @@ func TestServer_HandlerFails(t *testing.T) {
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
 		l := loop(t, ctx)
 		var r reports
+		address := ""
 		handler := l.GetExceptionHandler()
 		l.SetExceptionHandler(r.handle)
 		defer l.SetExceptionHandler(handler)
@@ -149,10 +151,17 @@ func TestServer_HandlerFails(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		for _, line := range []string{"fail", "panic", "fine"} {
+		for _, line := range []string{"fail", "panic", "fine", ""} {
 			r, w, err := asyncio.OpenConnection(ctx, s.Addrs()[0].String())
 			if err != nil {
 				return err
+			}
+			address = cmp.Or(address, w.LocalAddr().String())
+			if line == "" { // a client that leaves is nothing to report
+				if err := w.Close(ctx); err != nil {
+					return err
+				}
+				continue
 			}
 			got, err := ask(ctx, r, w, line)
 			if line == "fine" != (got == "fine") {
@@ -165,8 +174,17 @@ func TestServer_HandlerFails(t *testing.T) {
 				t.Error(err)
 			}
 		}
+		if err := s.Shutdown(ctx); err != nil {
+			return err
+		}
 		equal(t, "reports", r.messages(), []string{"Unhandled exception in client_connected_cb", "panic in task"})
-		return s.Shutdown(ctx)
+		if got := r.all[0].Conn; got == nil || got.RemoteAddr().String() != address {
+			t.Errorf("reported of %v, want %v", got, address)
+		}
+		if got := r.all[0].Task.String(); !strings.Contains(got, "coro=<asyncio_test.TestServer_HandlerFails.") {
+			t.Errorf("reported of %v, want the handler's name", got)
+		}
+		return nil
 	})
 }
 

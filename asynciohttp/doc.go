@@ -30,6 +30,8 @@
 //	   and the next write waits for it, the next read gets it. No byte is lost or sent twice.
 //	R5 The request's context has the values that net/http put there and leads to the loop. When the client has gone it ends, and
 //	   its cause is an asyncio.CancelledError: every await of the handler made with it fails so, and the task counts as cancelled.
+//	   net/http notices that only once the body has been read to its end, or while it is read: a handler that has not asked for a
+//	   body that is there runs on.
 //	R6 A panic of a handler is net/http's: the connection or stream is aborted and the server logs it, with the task's stack;
 //	   http.ErrAbortHandler aborts without a word. The loop does not report it a second time.
 //	R7 A handler that was cancelled and has not taken that back with Uncancel has not finished its response. If nothing is sent, the
