@@ -160,6 +160,9 @@ func TestFile_LikePackageOS(t *testing.T) {
 					p[i] = byte(r.IntN(256))
 				}
 				q = q[:copy(q, p)]
+				if len(p) == 0 && runtime.GOOS == "windows" {
+					continue // package os asks the system even for nothing, and it may refuse
+				}
 				off := r.Int64N(100)
 				var n, m int64
 				var got, want error

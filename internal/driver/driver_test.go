@@ -225,14 +225,20 @@ func TestReal_NoWakeIsLostInPoller(t *testing.T) {
 		}
 		switch i % 200 {
 		case 0:
+			if a != nil {
+				a.Close()
+				b.Close()
+			}
 			a, b = connected(t, d)
 			a.Notify(new(noted))
 			b.Notify(&told)
 			unread = false
 		case 150:
-			a.Close()
-			b.Close()
-			a = nil
+			if a != nil { // there was work at the last multiple of 200
+				a.Close()
+				b.Close()
+				a = nil
+			}
 		}
 		if a != nil {
 			if !unread {
