@@ -65,25 +65,19 @@ func ExampleProcess_Communicate() {
 // A process, with all that it has started, ends with its scope.
 func ExampleSubprocessOption() {
 	_, err := asyncio.Run(context.Background(), asyncio.Do(func(ctx context.Context) error {
-		var p *asyncio.Process
-		late, err := asyncio.MoveOnAfter(ctx, 10*time.Millisecond, func(ctx context.Context) (err error) {
-			p, err = asyncio.CreateSubprocessShell(ctx, "sleep 1000 & wait", asyncio.Stdin(asyncio.DevNull), asyncio.Env("LANG=C"), asyncio.Dir("/"))
-			if err != nil {
-				return err
-			}
-			_, err = p.Wait(ctx)
-			return err
-		})
+		scope, cancel := asyncio.WithCancel(ctx)
+		p, err := asyncio.CreateSubprocessShell(scope, "sleep 1000 & wait", asyncio.Stdin(asyncio.DevNull), asyncio.Env("LANG=C"), asyncio.Dir("/"))
 		if err != nil {
 			return err
 		}
+		cancel() // and the shell and what it has started are killed
 		code, err := p.Wait(ctx)
-		fmt.Println(late, code)
+		fmt.Println(code)
 		return err
 	}))
 	fmt.Println(err)
 	// Output:
-	// true -9
+	// -9
 	// <nil>
 }
 
