@@ -421,7 +421,7 @@ func (c *Conn) Detach() (net.Conn, error) {
 	}
 	nc, err := c.end.Detach()
 	if err != nil {
-		return nil, c.failure("detach", err)
+		return nil, c.failure("detach", unsupported(err))
 	}
 	c.closed = true
 	return nc, nil
