@@ -200,7 +200,7 @@ func (w *ways) Ready(read, write bool) {
 
 // currentOn returns the task that runs on l, for a method that suspends and has no ctx.
 func (l *EventLoop) currentOn(caller string) (*task, error) {
-	if l.guard.Load() != 0 {
+	if l == nil || l.guard.Load() != 0 {
 		if err := l.checkOwner(caller); err != nil {
 			return nil, err
 		}
@@ -219,6 +219,9 @@ func (l *EventLoop) currentOn(caller string) (*task, error) {
 func (l *EventLoop) enterOn(ctx context.Context, caller string) (*task, error) {
 	t, err := enter(ctx, caller)
 	if err == nil && t.loop() != l {
+		if l == nil {
+			return nil, zeroValue(caller)
+		}
 		return nil, fmt.Errorf("%w (in %s)", ErrDifferentLoop, caller)
 	}
 	return t, err
@@ -340,10 +343,7 @@ func (c *Conn) failure(op string, err error) error {
 
 // mayClose refuses a foreign goroutine, where it can be told.
 func (l *EventLoop) mayClose(caller string) error {
-	if g := l.guard.Load(); g == 0 || g == guardClosed {
-		return nil
-	}
-	return l.checkOwner(caller)
+	return l.checkForeign(caller)
 }
 
 // Close closes the connection. What was written is still delivered; a task that reads or writes gets [net.ErrClosed]. It does not
@@ -379,10 +379,14 @@ func (c *Conn) shut(how func() error) error {
 }
 
 // CloseWrite ends what this side sends; the peer reads [io.EOF] and may go on sending. It does not suspend. Python: write_eof.
-func (c *Conn) CloseWrite() error { return c.control("close", c.end.CloseWrite) }
+func (c *Conn) CloseWrite() error {
+	return c.control("close", func() error { return c.end.CloseWrite() })
+}
 
 // CloseRead says that this side reads no more. It does not suspend.
-func (c *Conn) CloseRead() error { return c.control("close", c.end.CloseRead) }
+func (c *Conn) CloseRead() error {
+	return c.control("close", func() error { return c.end.CloseRead() })
+}
 
 func (c *Conn) control(op string, fn func() error) error {
 	if err := c.loop.checkOwner("Conn"); err != nil {
