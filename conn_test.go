@@ -11,6 +11,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -803,6 +804,43 @@ func TestDial_Cancelled(t *testing.T) {
 			t.Fatalf("%d descriptors before, %d after", before, leaktest.Descriptors())
 		}
 	}
+}
+
+// Package net has a timer of its own for the deadline of a context. Which timer is first does not decide what the end is told by.
+func TestDial_ContextEnds(t *testing.T) {
+	onSystem(t, func(t *testing.T, ctx context.Context) error {
+		late := &net.Dialer{ControlContext: func(ctx context.Context, _, _ string, _ syscall.RawConn) error {
+			if d, ok := ctx.Deadline(); ok {
+				<-time.After(time.Until(d))
+			}
+			return os.ErrDeadlineExceeded
+		}}
+		dial := func(ctx context.Context) error {
+			_, err := asyncio.Dial(ctx, "tcp", "127.0.0.1:1", asyncio.Dialer(late))
+			return err
+		}
+		for range 50 {
+			if err := asyncio.FailAfter(ctx, 100*time.Microsecond, dial); !errors.Is(err, asyncio.ErrTimeout) {
+				t.Errorf("FailAfter: %v", err)
+			}
+			if expired, err := asyncio.MoveOnAfter(ctx, 100*time.Microsecond, dial); !expired || err != nil {
+				t.Errorf("MoveOnAfter: %v, %v", expired, err)
+			}
+			inner, cancel := context.WithTimeout(ctx, 100*time.Microsecond)
+			if err := dial(inner); err != context.DeadlineExceeded {
+				t.Errorf("a standard context: %v", err)
+			}
+			cancel()
+		}
+		// A timeout of somebody else's is told as it is.
+		early := &net.Dialer{Control: func(_, _ string, _ syscall.RawConn) error { return os.ErrDeadlineExceeded }}
+		return asyncio.FailAfter(ctx, time.Hour, func(ctx context.Context) error {
+			if _, err := asyncio.Dial(ctx, "tcp", "127.0.0.1:1", asyncio.Dialer(early)); !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("another timeout: %v", err)
+			}
+			return nil
+		})
+	})
 }
 
 func TestListener_CloseAndCancel(t *testing.T) {
