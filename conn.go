@@ -334,11 +334,20 @@ func (c *Conn) failure(op string, err error) error {
 	if err == io.EOF {
 		return err
 	}
+	err = goexit(err)
 	if _, ok := err.(*net.OpError); ok {
 		return err
 	}
 	local, remote := c.end.LocalAddr(), c.end.RemoteAddr()
 	return &net.OpError{Op: op, Net: local.Network(), Source: local, Addr: remote, Err: err}
+}
+
+// goexit is [ErrGoexit] where the driver's is.
+func goexit(err error) error {
+	if err == driver.ErrGoexit {
+		return ErrGoexit
+	}
+	return err
 }
 
 // mayClose refuses a foreign goroutine, where it can be told.

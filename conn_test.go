@@ -570,6 +570,48 @@ func TestNewConn_Pipe(t *testing.T) {
 }
 
 // A task that could read for ever gives way to the others.
+// exitingConn is a connection, or a listener, as a test has it that calls t.Fatal where nothing is to be read, written or accepted.
+type exitingConn struct{ net.Conn }
+
+func (exitingConn) Read([]byte) (int, error)  { runtime.Goexit(); return 0, nil }
+func (exitingConn) Write([]byte) (int, error) { runtime.Goexit(); return 0, nil }
+
+type exitingListener struct{ net.Listener }
+
+func (exitingListener) Accept() (net.Conn, error) { runtime.Goexit(); return nil, nil }
+
+// A connection that exits the goroutine that calls it has failed. Nobody waits for it, and the loop can be closed.
+func TestNewConn_Exits(t *testing.T) {
+	onSystem(t, func(t *testing.T, ctx context.Context) error {
+		ours, theirs := net.Pipe()
+		defer theirs.Close()
+		c, err := asyncio.NewConn(ctx, exitingConn{ours})
+		if err != nil {
+			return err
+		}
+		if _, err := c.Read(make([]byte, 1)); !errors.Is(err, asyncio.ErrGoexit) {
+			t.Errorf("Read: %v", err)
+		}
+		for err = error(nil); err == nil; _, err = c.Write(make([]byte, 1<<20)) { // an error may be told one write late
+		}
+		if !errors.Is(err, asyncio.ErrGoexit) {
+			t.Errorf("Write: %v", err)
+		}
+		nl, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		ln, err := asyncio.NewListener(ctx, exitingListener{nl})
+		if err != nil {
+			return err
+		}
+		if _, err := ln.AcceptContext(ctx); !errors.Is(err, asyncio.ErrGoexit) {
+			t.Errorf("Accept: %v", err)
+		}
+		return nil // the loop closes both
+	})
+}
+
 func TestConn_GivesWay(t *testing.T) {
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
 		client, server := connect(t, ctx)
