@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -321,6 +322,42 @@ func TestAttack_ExecutorShutdownPanics(t *testing.T) {
 	must(t, l.RunForever())
 	if err := panicOf(func() { must(t, l.Close()) }); err != nil || !l.IsClosed() {
 		t.Errorf("Close: %v, closed: %v", err, l.IsClosed())
+	}
+}
+
+// exitingShutdown is an executor whose shutdown exits, as one that calls t.Fatal does.
+type exitingShutdown struct{ *asyncio.ThreadPoolExecutor }
+
+func (e exitingShutdown) Shutdown(wait bool) {
+	e.ThreadPoolExecutor.Shutdown(wait)
+	runtime.Goexit()
+}
+
+// Nor does it hang if the shutdown exits: neither Close, which does not wait for it, nor Run, which does.
+func TestAttack_ExecutorShutdownExits(t *testing.T) {
+	var r reports
+	factory := func(ctx context.Context) *asyncio.EventLoop {
+		l := asyncio.NewEventLoop(ctx)
+		l.SetExceptionHandler(r.handle)
+		l.SetDefaultExecutor(exitingShutdown{asyncio.NewThreadPoolExecutor(1)})
+		return l
+	}
+	l := factory(t.Context())
+	if exits(func() { must(t, l.Close()) }) || !l.IsClosed() {
+		t.Errorf("Close exited, closed: %v", l.IsClosed())
+	}
+	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
+		_, err := asyncio.ToThread(ctx, func(context.Context) (int, error) { return 1, nil })
+		return err
+	}), asyncio.LoopFactory(factory))
+	must(t, err)
+	for _, c := range r.all {
+		if c.Exception != asyncio.ErrGoexit {
+			t.Errorf("%s: %v", c.Message, c.Exception)
+		}
+	}
+	if len(r.all) != 3 { // Run waits for it, and closes
+		t.Errorf("%d reports", len(r.all))
 	}
 }
 

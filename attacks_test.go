@@ -122,6 +122,26 @@ func TestAttack_HandlerExits(t *testing.T) {
 	}
 }
 
+// An exception handler that exits because of something that is noticed when a task has begun to wait: that task is left whole.
+func TestAttack_HandlerExitsInAWait(t *testing.T) {
+	l := sim.NewEventLoop(context.Background())
+	l.SetExceptionHandler(func(*asyncio.EventLoop, asyncio.ExceptionContext) { runtime.Goexit() })
+	f := asyncio.CreateFuture[int](l.Context())
+	task := asyncio.CreateTask(l.Context(), func(ctx context.Context) (int, error) {
+		ctx, cancel := context.WithTimeout(ctx, time.Hour) // of which a loop on virtual time warns
+		defer cancel()
+		return f.Await(ctx)
+	})
+	if !exits(func() { _ = l.RunForever() }) {
+		t.Error("RunForever returned")
+	}
+	must(t, f.SetResult(1))
+	if v, err := asyncio.RunUntilComplete(l, task); v != 1 || err != nil {
+		t.Errorf("%d, %v", v, err)
+	}
+	must(t, l.Close())
+}
+
 type hostileError struct{}
 
 func (*hostileError) Error() string   { panic("Error panics") }

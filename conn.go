@@ -200,7 +200,7 @@ func (w *ways) Ready(read, write bool) {
 
 // currentOn returns the task that runs on l, for a method that suspends and has no ctx.
 func (l *EventLoop) currentOn(caller string) (*task, error) {
-	if l.guard.Load() != 0 {
+	if l == nil || l.guard.Load() != 0 {
 		if err := l.checkOwner(caller); err != nil {
 			return nil, err
 		}
@@ -219,6 +219,9 @@ func (l *EventLoop) currentOn(caller string) (*task, error) {
 func (l *EventLoop) enterOn(ctx context.Context, caller string) (*task, error) {
 	t, err := enter(ctx, caller)
 	if err == nil && t.loop() != l {
+		if l == nil {
+			return nil, zeroValue(caller)
+		}
 		return nil, fmt.Errorf("%w (in %s)", ErrDifferentLoop, caller)
 	}
 	return t, err
@@ -331,6 +334,7 @@ func (c *Conn) failure(op string, err error) error {
 	if err == io.EOF {
 		return err
 	}
+	err = goexit(err)
 	if _, ok := err.(*net.OpError); ok {
 		return err
 	}
@@ -338,12 +342,17 @@ func (c *Conn) failure(op string, err error) error {
 	return &net.OpError{Op: op, Net: local.Network(), Source: local, Addr: remote, Err: err}
 }
 
+// goexit is [ErrGoexit] where the driver's is.
+func goexit(err error) error {
+	if err == driver.ErrGoexit {
+		return ErrGoexit
+	}
+	return err
+}
+
 // mayClose refuses a foreign goroutine, where it can be told.
 func (l *EventLoop) mayClose(caller string) error {
-	if g := l.guard.Load(); g == 0 || g == guardClosed {
-		return nil
-	}
-	return l.checkOwner(caller)
+	return l.checkForeign(caller)
 }
 
 // Close closes the connection. What was written is still delivered; a task that reads or writes gets [net.ErrClosed]. It does not
@@ -379,10 +388,14 @@ func (c *Conn) shut(how func() error) error {
 }
 
 // CloseWrite ends what this side sends; the peer reads [io.EOF] and may go on sending. It does not suspend. Python: write_eof.
-func (c *Conn) CloseWrite() error { return c.control("close", c.end.CloseWrite) }
+func (c *Conn) CloseWrite() error {
+	return c.control("close", func() error { return c.end.CloseWrite() })
+}
 
 // CloseRead says that this side reads no more. It does not suspend.
-func (c *Conn) CloseRead() error { return c.control("close", c.end.CloseRead) }
+func (c *Conn) CloseRead() error {
+	return c.control("close", func() error { return c.end.CloseRead() })
+}
 
 func (c *Conn) control(op string, fn func() error) error {
 	if err := c.loop.checkOwner("Conn"); err != nil {
@@ -421,7 +434,7 @@ func (c *Conn) Detach() (net.Conn, error) {
 	}
 	nc, err := c.end.Detach()
 	if err != nil {
-		return nil, c.failure("detach", err)
+		return nil, c.failure("detach", unsupported(err))
 	}
 	c.closed = true
 	return nc, nil

@@ -11,6 +11,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -569,6 +570,48 @@ func TestNewConn_Pipe(t *testing.T) {
 }
 
 // A task that could read for ever gives way to the others.
+// exitingConn is a connection, or a listener, as a test has it that calls t.Fatal where nothing is to be read, written or accepted.
+type exitingConn struct{ net.Conn }
+
+func (exitingConn) Read([]byte) (int, error)  { runtime.Goexit(); return 0, nil }
+func (exitingConn) Write([]byte) (int, error) { runtime.Goexit(); return 0, nil }
+
+type exitingListener struct{ net.Listener }
+
+func (exitingListener) Accept() (net.Conn, error) { runtime.Goexit(); return nil, nil }
+
+// A connection that exits the goroutine that calls it has failed. Nobody waits for it, and the loop can be closed.
+func TestNewConn_Exits(t *testing.T) {
+	onSystem(t, func(t *testing.T, ctx context.Context) error {
+		ours, theirs := net.Pipe()
+		defer theirs.Close()
+		c, err := asyncio.NewConn(ctx, exitingConn{ours})
+		if err != nil {
+			return err
+		}
+		if _, err := c.Read(make([]byte, 1)); !errors.Is(err, asyncio.ErrGoexit) {
+			t.Errorf("Read: %v", err)
+		}
+		for err = error(nil); err == nil; _, err = c.Write(make([]byte, 1<<20)) { // an error may be told one write late
+		}
+		if !errors.Is(err, asyncio.ErrGoexit) {
+			t.Errorf("Write: %v", err)
+		}
+		nl, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		ln, err := asyncio.NewListener(ctx, exitingListener{nl})
+		if err != nil {
+			return err
+		}
+		if _, err := ln.AcceptContext(ctx); !errors.Is(err, asyncio.ErrGoexit) {
+			t.Errorf("Accept: %v", err)
+		}
+		return nil // the loop closes both
+	})
+}
+
 func TestConn_GivesWay(t *testing.T) {
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
 		client, server := connect(t, ctx)
@@ -803,6 +846,43 @@ func TestDial_Cancelled(t *testing.T) {
 			t.Fatalf("%d descriptors before, %d after", before, leaktest.Descriptors())
 		}
 	}
+}
+
+// Package net has a timer of its own for the deadline of a context. Which timer is first does not decide what the end is told by.
+func TestDial_ContextEnds(t *testing.T) {
+	onSystem(t, func(t *testing.T, ctx context.Context) error {
+		late := &net.Dialer{ControlContext: func(ctx context.Context, _, _ string, _ syscall.RawConn) error {
+			if d, ok := ctx.Deadline(); ok {
+				<-time.After(time.Until(d))
+			}
+			return os.ErrDeadlineExceeded
+		}}
+		dial := func(ctx context.Context) error {
+			_, err := asyncio.Dial(ctx, "tcp", "127.0.0.1:1", asyncio.Dialer(late))
+			return err
+		}
+		for range 50 {
+			if err := asyncio.FailAfter(ctx, 100*time.Microsecond, dial); !errors.Is(err, asyncio.ErrTimeout) {
+				t.Errorf("FailAfter: %v", err)
+			}
+			if expired, err := asyncio.MoveOnAfter(ctx, 100*time.Microsecond, dial); !expired || err != nil {
+				t.Errorf("MoveOnAfter: %v, %v", expired, err)
+			}
+			inner, cancel := context.WithTimeout(ctx, 100*time.Microsecond)
+			if err := dial(inner); err != context.DeadlineExceeded {
+				t.Errorf("a standard context: %v", err)
+			}
+			cancel()
+		}
+		// A timeout of somebody else's is told as it is.
+		early := &net.Dialer{Control: func(_, _ string, _ syscall.RawConn) error { return os.ErrDeadlineExceeded }}
+		return asyncio.FailAfter(ctx, time.Hour, func(ctx context.Context) error {
+			if _, err := asyncio.Dial(ctx, "tcp", "127.0.0.1:1", asyncio.Dialer(early)); !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("another timeout: %v", err)
+			}
+			return nil
+		})
+	})
 }
 
 func TestListener_CloseAndCancel(t *testing.T) {

@@ -308,8 +308,10 @@ func TestAddReader_Refused(t *testing.T) {
 				t.Error("the descriptor of a Conn was taken")
 			}
 		}))
-		if err := l.AddWriter(1<<20, func() {}); !errors.Is(err, syscall.EBADF) {
-			t.Errorf("no descriptor: %v", err)
+		for _, fd := range []uintptr{1 << 20, 1 << 50, ^uintptr(0)} { // the last is what Fd of a closed file returns
+			if err := l.AddWriter(fd, func() {}); !errors.Is(err, syscall.EBADF) {
+				t.Errorf("no descriptor: %v", err)
+			}
 		}
 		return nil
 	})

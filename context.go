@@ -3,6 +3,7 @@ package asyncio
 import (
 	"context"
 	"fmt"
+	"runtime/debug"
 )
 
 // How a context reaches a loop and what its end does there (design rule R2).
@@ -19,6 +20,8 @@ import (
 //	   context.AfterFunc; on a polling driver (virtual time) each iteration looks
 //	   instead, because the arrival of a goroutine is not deterministic. The end of
 //	   a context made here is known to the loop (see clockContext).
+//	C5 A context of somebody else's may panic, or be done without an error. An await that has begun does not pass the
+//	   panic on, which would leave its task half suspended: the panic is reported, and the await fails with it.
 
 type loopKey struct{}
 
@@ -145,6 +148,8 @@ type watch struct {
 	prev  *watch      // in the loop's list, oldest first, for polling
 	next  *watch
 	fired bool
+
+	broken error // what the context's methods panicked with; then it is in no list (C5)
 }
 
 // A watchLink is one task waiting with a watched context.
@@ -160,7 +165,11 @@ func (l *EventLoop) watch(t *task, ctx context.Context, done <-chan struct{}) *w
 	if c := clockOf(ctx, done); c != nil {
 		w = &c.watch
 	} else if w = l.watches[done]; w == nil {
+		if l.drv.Polls() {
+			l.warnOfDeadline(ctx)
+		}
 		w = &watch{loop: l, ctx: ctx, done: done}
+		w.listen() // first, because it can panic (C5)
 		if l.watches == nil {
 			l.watches = make(map[<-chan struct{}]*watch)
 		}
@@ -171,10 +180,6 @@ func (l *EventLoop) watch(t *task, ctx context.Context, done <-chan struct{}) *w
 			l.lastWatch.next, w.prev = w, l.lastWatch
 		}
 		l.lastWatch = w
-		w.listen()
-		if l.drv.Polls() {
-			l.warnOfDeadline(ctx)
-		}
 	}
 	link := &watchLink{w: w, t: t}
 	if w.last == nil {
@@ -198,7 +203,7 @@ func (l *EventLoop) warnOfDeadline(ctx context.Context) {
 		ours = c
 	}
 	if known, ok := ours.Deadline(); !ok || !known.Equal(d) {
-		l.CallExceptionHandler(ExceptionContext{
+		l.reportSoon(ExceptionContext{
 			Message: "a deadline of the context package does not come on virtual time: use asyncio.WithTimeout or WithDeadline",
 			Task:    l.current.self,
 		})
@@ -228,8 +233,9 @@ func (link *watchLink) unwatch() {
 // waits with it.
 func (l *EventLoop) watchRoot() {
 	if l.rootWatch == nil {
-		l.rootWatch = &watch{loop: l, ctx: l.ctx}
-		l.rootWatch.listen()
+		w := &watch{loop: l, ctx: l.ctx}
+		w.listen()
+		l.rootWatch = w
 	}
 }
 
@@ -241,6 +247,29 @@ func (w *watch) listen() {
 		tell = l.drv.Wake // in case it waits for real work; then it looks
 	}
 	w.stop = context.AfterFunc(w.ctx, tell)
+}
+
+// causeOf is why ctx, which has ended t's wait, is done. link is what watchContext returned. It is never nil (C5).
+func (t *task) causeOf(ctx context.Context, link *watchLink) (err error) {
+	if link != nil && link.w.broken != nil {
+		return link.w.broken
+	}
+	defer func() {
+		if v := recover(); v != nil {
+			err = t.contextPanic(v)
+		}
+	}()
+	if err = context.Cause(ctx); err == nil {
+		err = context.Canceled
+	}
+	return err
+}
+
+// contextPanic returns what a method of a context has panicked with, and has it reported.
+func (t *task) contextPanic(v any) *PanicError {
+	p := &PanicError{Value: v, Stack: debug.Stack()}
+	t.loop().reportSoon(ExceptionContext{Message: "panic in a method of a context", Exception: p, Task: t.self})
+	return p
 }
 
 func (w *watch) close() {

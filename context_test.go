@@ -255,3 +255,54 @@ func TestContext_NothingThatArrivedIsLost(t *testing.T) {
 		return err
 	})
 }
+
+// hostileContext is a context of somebody else's with mistakes.
+type hostileContext struct {
+	context.Context
+	done func() <-chan struct{}
+}
+
+func (c hostileContext) Done() <-chan struct{} { return c.done() }
+
+// A context that panics when an await has begun ends the await, and nothing else: its task is not left half suspended.
+func TestContext_PanicsInAnAwait(t *testing.T) {
+	over := make(chan struct{})
+	close(over)
+	for name, done := range map[string]func() <-chan struct{}{
+		"Done panics":           func() <-chan struct{} { panic("Done panics") },
+		"done without an error": func() <-chan struct{} { return over }, // of which package context makes a panic
+	} {
+		onBothClocks(t, func(t *testing.T, ctx context.Context) {
+			var r reports
+			loop(t, ctx).SetExceptionHandler(r.handle)
+			hostile := hostileContext{ctx, done}
+			f := asyncio.CreateFuture[int](ctx)
+			var event asyncio.Event
+			for what, wait := range map[string]func(ctx context.Context) error{
+				"Await":      func(ctx context.Context) error { _, err := f.Await(ctx); return err },
+				"Sleep":      func(ctx context.Context) error { return asyncio.Sleep(ctx, time.Hour) },
+				"Event.Wait": event.Wait,
+				"Wait": func(ctx context.Context) error {
+					_, _, err := asyncio.Wait(ctx, []*asyncio.Future[int]{f})
+					return err
+				},
+			} {
+				for range 2 {
+					r.all = nil
+					var p *asyncio.PanicError
+					if err := wait(hostile); !errors.As(err, &p) {
+						t.Errorf("%s: %s: %v, want a PanicError", name, what, err)
+					}
+					settle(t, ctx)
+					equal(t, what, r.messages(), []string{"panic in a method of a context"})
+				}
+			}
+			first, second := asyncio.CreateTask(ctx, f.Await), asyncio.CreateTask(ctx, f.Await)
+			settle(t, ctx)
+			must(t, f.SetResult(1))
+			_, err := asyncio.Gather(ctx, first, second)
+			must(t, err)
+			must(t, asyncio.Sleep(ctx, time.Millisecond))
+		})
+	}
+}

@@ -236,6 +236,9 @@ func callers(n int) []uintptr {
 // checkOwner answers a call from a foreign goroutine or to a closed loop with an error;
 // mustBeOwner panics with it.
 func (l *EventLoop) checkOwner(caller string) error {
+	if l == nil {
+		return zeroValue(caller)
+	}
 	switch g := l.guard.Load(); {
 	case g == 0:
 		return nil
@@ -247,9 +250,14 @@ func (l *EventLoop) checkOwner(caller string) error {
 	return nil
 }
 
+// zeroValue is what is said of something that has no loop because nobody has made it.
+func zeroValue(caller string) error {
+	return fmt.Errorf("%w: a zero value, which belongs to no loop: it is for a function of this package to make (in %s)", ErrInvalidArgument, caller)
+}
+
 // checkForeign and mustNotBeForeign are for what is allowed on a closed loop.
 func (l *EventLoop) checkForeign(caller string) error {
-	if l.guard.Load() == guardClosed {
+	if l != nil && l.guard.Load() == guardClosed {
 		return nil
 	}
 	return l.checkOwner(caller)

@@ -2,11 +2,13 @@ package asyncio
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/goasyncio/asyncio/internal/driver"
 )
@@ -129,6 +131,8 @@ func openOutside[T io.Closer](ctx context.Context, open func(ctx context.Context
 	_, err = f.Await(ctx)
 	if !f.Done() {
 		f.Cancel()
+	} else if err != nil {
+		err = endOrFailure(ctx, err)
 	}
 	if err != nil {
 		f.retrieved() // what became of it is of no interest to who was cancelled
@@ -136,6 +140,28 @@ func openOutside[T io.Closer](ctx context.Context, open func(ctx context.Context
 	}
 	cancel(nil)
 	return h.v, nil
+}
+
+// deadlineGrace is how long a context may take to end after its deadline.
+const deadlineGrace = time.Second
+
+// endOrFailure is the cause of ctx if its end is why open has failed with err. Package net is told the end too, and has a timer of its own for the
+// deadline, because it shares the time out among addresses. Whether that or the loop's is first is chance, and must not decide how the end is told.
+func endOrFailure(ctx context.Context, err error) error {
+	var timed net.Error
+	timeout := errors.As(err, &timed) && timed.Timeout()
+	if !timeout && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	if d, ok := ctx.Deadline(); timeout && ok && ctx.Err() == nil && !time.Now().Before(d) {
+		if e := Sleep(ctx, deadlineGrace); e != nil {
+			return e
+		}
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
 }
 
 // handover passes something from a goroutine to a task that may have left: whoever comes second closes it.

@@ -109,6 +109,25 @@ func (l *EventLoop) CallExceptionHandler(c ExceptionContext) {
 	<-done
 }
 
+// reportSoon is CallExceptionHandler for a moment at which no code of the user's may run, because a task has begun to wait: the
+// handler is called by a callback, or in Close.
+func (l *EventLoop) reportSoon(c ExceptionContext) {
+	if l.closing.Load() {
+		l.CallExceptionHandler(c)
+	} else {
+		l.schedule(&laterReport{l, c}, outside)
+	}
+}
+
+type laterReport struct {
+	loop *EventLoop
+	c    ExceptionContext
+}
+
+func (r *laterReport) fire(*future) { r.loop.CallExceptionHandler(r.c) }
+
+func (r *laterReport) String() string { return "report: " + r.c.Message }
+
 // source returns where what c is about was made.
 func (c ExceptionContext) source() *trace {
 	if c.Task != nil {

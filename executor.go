@@ -184,27 +184,26 @@ func (l *EventLoop) ShutdownDefaultExecutor(ctx context.Context, timeout time.Du
 	l.drv.Hold()
 	go func() {
 		defer l.drv.Release()
-		joined := make(chan *PanicError, 1)
+		joined := make(chan error, 1)
 		go func() {
-			p := shutDown(e, true)
+			failed := shutDown(e, true)
 			if own != nil {
 				_ = shutDown(own, true) // it may have been replaced; ours does not panic
 			}
-			joined <- p
+			joined <- failed
 		}()
 		limit := time.NewTimer(timeout)
 		defer limit.Stop()
-		var err error
-		var p *PanicError
+		var err, failed error
 		select {
-		case p = <-joined:
+		case failed = <-joined:
 		case <-limit.C:
 			slog.Warn(fmt.Sprintf("asyncio: the executor did not finish its jobs within %v; they are left behind", timeout),
 				"stacks", string(stacksWith("asyncio.(*threadJob[")))
 			err = context.DeadlineExceeded
 		}
 		_ = l.post(&Handle{loop: l, fn: func() {
-			l.reportShutdown(p)
+			l.reportShutdown(failed)
 			if !done.Done() {
 				_ = done.SetResult(err)
 			}
@@ -214,19 +213,26 @@ func (l *EventLoop) ShutdownDefaultExecutor(ctx context.Context, timeout time.Du
 	return joinErrors(err, waitErr)
 }
 
-// shutDown shuts e down and returns what it panicked with, nil if it did not.
-func shutDown(e Executor, wait bool) (p *PanicError) {
-	defer func() {
-		if v := recover(); v != nil {
-			p = &PanicError{Value: v, Stack: debug.Stack()}
-		}
+// shutDown shuts e down and returns a [*PanicError] if that panicked, and [ErrGoexit] if it exited the goroutine, which is
+// therefore one of its own: a loop that closes must get to its end.
+func shutDown(e Executor, wait bool) error {
+	ended := make(chan error, 1)
+	go func() {
+		err := ErrGoexit // unless Shutdown returns
+		defer func() {
+			if v := recover(); v != nil {
+				err = &PanicError{Value: v, Stack: debug.Stack()}
+			}
+			ended <- err
+		}()
+		e.Shutdown(wait)
+		err = nil
 	}()
-	e.Shutdown(wait)
-	return nil
+	return <-ended
 }
 
-func (l *EventLoop) reportShutdown(p *PanicError) {
-	if p != nil {
-		l.CallExceptionHandler(ExceptionContext{Message: "panic in the shutdown of an executor", Exception: p})
+func (l *EventLoop) reportShutdown(err error) {
+	if err != nil {
+		l.CallExceptionHandler(ExceptionContext{Message: "panic or exit in the shutdown of an executor", Exception: err})
 	}
 }

@@ -304,10 +304,7 @@ func (f *future) beginWait(ctx context.Context) (*task, *watchLink, error) {
 			t.loop().schedule(t, nil)
 		}
 	}
-	if done := ctx.Done(); done != nil {
-		return t, t.watchContext(ctx, done), nil
-	}
-	return t, nil, nil
+	return t, t.watchContext(ctx), nil
 }
 
 // waiterFor returns the current task if it is to wait for f.
@@ -350,7 +347,7 @@ func (f *future) endWait(ctx context.Context, t *task, link *watchLink) error {
 		}
 		return f.err
 	case interrupted:
-		return context.Cause(ctx)
+		return t.causeOf(ctx, link)
 	}
 	return nil
 }

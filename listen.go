@@ -216,7 +216,7 @@ func (ln *Listener) failure(op string, err error) error {
 	if _, ok := err.(*net.OpError); ok {
 		return err
 	}
-	return &net.OpError{Op: op, Net: ln.Addr().Network(), Addr: ln.Addr(), Err: err}
+	return &net.OpError{Op: op, Net: ln.Addr().Network(), Addr: ln.Addr(), Err: goexit(err)}
 }
 
 // SetDeadline makes Accept fail with [os.ErrDeadlineExceeded] once the loop's clock has reached d; the zero time takes that back.

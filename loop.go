@@ -150,7 +150,7 @@ func NewEventLoop(ctx context.Context, opts ...LoopOption) *EventLoop {
 	if d == nil {
 		if f := loopFactory(ctx); f != nil {
 			masked := context.WithValue(ctx, factoryKey{}, nil) // the factory may call NewEventLoop
-			l := f(masked)
+			l := mustBeALoop(f(masked))
 			if l.ctx.Context == masked {
 				l.ctx.Context = ctx // so that it also serves runs inside of this one
 			}
@@ -168,6 +168,14 @@ func NewEventLoop(ctx context.Context, opts ...LoopOption) *EventLoop {
 	l.rootDone = ctx.Done()
 	l.stacks.loop = l
 	l.setMode(debugMode, debugByEnvironment)
+	return l
+}
+
+// mustBeALoop refuses what a loop factory must not return.
+func mustBeALoop(l *EventLoop) *EventLoop {
+	if l == nil {
+		panic(fmt.Errorf("%w: the loop factory returned nil", ErrInvalidArgument))
+	}
 	return l
 }
 

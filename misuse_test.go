@@ -18,6 +18,8 @@ import (
 func TestMisuse_NilArguments(t *testing.T) {
 	var noCoro asyncio.Coroutine[int]
 	var nilCtx context.Context
+	noHandler := func(context.Context, *asyncio.StreamReader, *asyncio.StreamWriter) error { return nil }
+	noLoop := func(context.Context) *asyncio.EventLoop { return nil }
 	run(t, func(ctx context.Context) error {
 		l := loop(t, ctx)
 		f := asyncio.CreateFuture[int](ctx)
@@ -57,6 +59,13 @@ func TestMisuse_NilArguments(t *testing.T) {
 			"Gather with a nil ctx":           gatherErr,
 			"Wait with a nil ctx":             waitErr,
 			"Sleep with a nil ctx":            asyncio.Sleep(nilCtx, 1),
+			"Server.Shutdown with a nil ctx":  new(asyncio.Server).Shutdown(nilCtx),
+			"NewStreams":                      panicOf(func() { asyncio.NewStreams(nil) }),
+			"NewServer of a nil listener":     panicOf(func() { asyncio.NewServer(ctx, []*asyncio.Listener{nil}, noHandler) }),
+			"NewEventLoop of a nil loop":      panicOf(func() { asyncio.NewEventLoop(asyncio.WithLoopFactory(t.Context(), noLoop)) }),
+			"NewRunner of a nil loop": panicOf(func() {
+				_, _ = asyncio.NewRunner(t.Context(), asyncio.LoopFactory(noLoop)).GetLoop()
+			}),
 		} {
 			if !errors.Is(err, asyncio.ErrInvalidArgument) {
 				t.Errorf("%s: %v, want ErrInvalidArgument", name, err)

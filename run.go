@@ -139,7 +139,7 @@ func (r *Runner) GetLoop() (*EventLoop, error) {
 			return nil, err
 		}
 		if r.opts.factory != nil {
-			r.loop = r.opts.factory(r.ctx)
+			r.loop = mustBeALoop(r.opts.factory(r.ctx))
 		} else {
 			r.loop = NewEventLoop(r.ctx)
 		}

@@ -89,15 +89,15 @@ func startServer(ctx context.Context, handler Handler, network, address string, 
 }
 
 // NewServer makes a server of listeners, which then belong to it. It accepts nothing before StartServing or Serve. It is
-// for the loop only and does not suspend. It panics with [ErrInvalidArgument] without a handler or with a listener of another loop.
+// for the loop only and does not suspend. It panics with [ErrInvalidArgument] without a handler or with a listener that is nil or another loop's.
 func NewServer(ctx context.Context, listeners []*Listener, handler Handler, opts ...StreamOption) *Server {
 	l := mustLoop(ctx, "NewServer")
 	if handler == nil {
 		panic(fmt.Errorf("%w: nil handler (in NewServer)", ErrInvalidArgument))
 	}
 	for _, ln := range listeners {
-		if ln.loop != l {
-			panic(fmt.Errorf("%w: a listener of another loop (in NewServer)", ErrInvalidArgument))
+		if ln == nil || ln.loop != l {
+			panic(fmt.Errorf("%w: a listener that is nil or another loop's (in NewServer)", ErrInvalidArgument))
 		}
 	}
 	s := &Server{loop: l, ctx: ctx, handle: handler, options: streamOptions(opts), listeners: listeners}
@@ -335,6 +335,9 @@ func (s *Server) WaitClosed(ctx context.Context) error { return s.over.Wait(ctx)
 //
 // To give clients ten seconds: ctx, cancel := WithTimeout(ctx, 10*time.Second).
 func (s *Server) Shutdown(ctx context.Context) error {
+	if ctx == nil {
+		return fmt.Errorf("%w: nil context (in Server.Shutdown)", ErrInvalidArgument)
+	}
 	if _, err := s.loop.enterOn(context.WithoutCancel(ctx), "Server.Shutdown"); err != nil {
 		return err
 	}

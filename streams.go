@@ -125,8 +125,12 @@ func openStreams(ctx context.Context, network, address string, opts []StreamOpti
 	return r, w, nil
 }
 
-// NewStreams returns streams on c, which then belongs to the writer. It is for the loop only and does not suspend.
+// NewStreams returns streams on c, which then belongs to the writer. It is for the loop only and does not suspend. It panics with [ErrInvalidArgument]
+// if c is nil.
 func NewStreams(c StreamConn, opts ...StreamOption) (*StreamReader, *StreamWriter) {
+	if isNil(c) {
+		panic(fmt.Errorf("%w: nil connection (in NewStreams)", ErrInvalidArgument))
+	}
 	r := &StreamReader{loop: c.connLoop(), conn: c, limit: streamOptions(opts).limit}
 	return r, &StreamWriter{loop: r.loop, conn: c, reader: r}
 }

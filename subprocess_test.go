@@ -242,6 +242,24 @@ func TestSubprocess_Stdio(t *testing.T) {
 	})
 }
 
+// A pipe of the poller's is no net.Conn. Asking for one does it no harm.
+func TestSubprocess_DetachPipe(t *testing.T) {
+	onProcesses(t, func(t *testing.T, ctx context.Context) error {
+		p := shell(t, ctx, "cat", asyncio.Stdin(asyncio.Pipe), asyncio.Stdout(asyncio.Pipe))
+		nc, err := p.Stdin.Conn().(*asyncio.Conn).Detach()
+		if err == nil { // a goroutine serves it
+			return errors.Join(nc.Close(), p.Close())
+		}
+		if !errors.Is(err, errors.ErrUnsupported) {
+			t.Errorf("Detach: %v", err)
+		}
+		if out, _, err := p.Communicate(ctx, []byte("x")); string(out) != "x" || err != nil {
+			t.Errorf("after Detach: %q, %v", out, err)
+		}
+		return nil
+	})
+}
+
 func TestSubprocess_Limit(t *testing.T) {
 	onProcesses(t, func(t *testing.T, ctx context.Context) error {
 		p := shell(t, ctx, "echo 12345678901", asyncio.Stdout(asyncio.Pipe), asyncio.PipeLimit(10))

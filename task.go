@@ -441,8 +441,24 @@ func (t *task) arrive() {
 	}
 }
 
-// watchContext has the end of ctx, which can end, wake t from the wait that it is about to begin.
-func (t *task) watchContext(ctx context.Context, done <-chan struct{}) *watchLink {
+// watchContext has the end of ctx wake t from the wait that it has begun. Methods of ctx that panic end the wait (C5).
+func (t *task) watchContext(ctx context.Context) *watchLink {
+	if c, ok := ctx.(*loopContext); ok && c.loop.rootDone == nil {
+		return nil
+	}
+	return t.watchOther(ctx)
+}
+
+func (t *task) watchOther(ctx context.Context) (link *watchLink) {
+	defer func() {
+		if v := recover(); v != nil {
+			link = t.contextPanicked(v)
+		}
+	}()
+	done := ctx.Done()
+	if done == nil {
+		return nil
+	}
 	l := t.loop()
 	t.watching = true
 	if done == l.rootDone {
@@ -451,6 +467,14 @@ func (t *task) watchContext(ctx context.Context, done <-chan struct{}) *watchLin
 		return nil
 	}
 	return l.watch(t, ctx, done)
+}
+
+// contextPanicked is C5.
+func (t *task) contextPanicked(v any) *watchLink {
+	p := t.contextPanic(v)
+	t.watching = true
+	t.interrupt()
+	return &watchLink{w: &watch{loop: t.loop(), broken: p}, t: t}
 }
 
 // unwatchContext takes that back, and reports whether it has happened. link is what watchContext returned.
@@ -501,10 +525,7 @@ func (t *task) beginPark(ctx context.Context, on fmt.Stringer) *watchLink {
 		t.mustCancel = false
 		t.evict(t.cancelErr)
 	}
-	if done := ctx.Done(); done != nil {
-		return t.watchContext(ctx, done)
-	}
-	return nil
+	return t.watchContext(ctx)
 }
 
 func (t *task) endPark(ctx context.Context, link *watchLink) error {
@@ -515,7 +536,7 @@ func (t *task) endPark(ctx context.Context, link *watchLink) error {
 		return t.cancelErr
 	}
 	if interrupted {
-		return context.Cause(ctx)
+		return t.causeOf(ctx, link)
 	}
 	return nil
 }

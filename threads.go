@@ -292,6 +292,11 @@ func RunCoroutineThreadsafe[T any](coro Coroutine[T], l *EventLoop) *ConcurrentF
 	return c
 }
 
+// zeroConcurrentFuture is what is said of one that nobody has made, which would never be done.
+func zeroConcurrentFuture(caller string) error {
+	return fmt.Errorf("%w: a zero ConcurrentFuture has no task: make one with RunCoroutineThreadsafe or StartCall (in %s)", ErrInvalidArgument, caller)
+}
+
 // begin sends c on its way to the loop.
 func (c *ConcurrentFuture[T]) begin(caller string) {
 	var err error
@@ -352,8 +357,11 @@ func (c *ConcurrentFuture[T]) whenDone(tell func()) (forget func()) {
 // mode any call by a task. A done ctx ends the wait, not the task.
 func (c *ConcurrentFuture[T]) Result(ctx context.Context) (T, error) {
 	var zero T
-	if ctx == nil {
+	switch {
+	case ctx == nil:
 		return zero, fmt.Errorf("%w: nil context (in Result)", ErrInvalidArgument)
+	case c.done == nil:
+		return zero, zeroConcurrentFuture("Result")
 	}
 	select {
 	case <-c.done:
@@ -423,6 +431,9 @@ func (c *ConcurrentFuture[T]) Cancel(msg ...string) bool {
 
 func (c *ConcurrentFuture[T]) cancel(e *CancelledError) bool {
 	var zero T
+	if c.done == nil {
+		panic(zeroConcurrentFuture("Cancel"))
+	}
 	if !c.resolve(zero, e) {
 		return false
 	}
@@ -437,6 +448,9 @@ func (c *ConcurrentFuture[T]) Await(ctx context.Context) (T, error) {
 	t, err := enter(ctx, "Await")
 	if err != nil {
 		return zero, err
+	}
+	if c.done == nil {
+		return zero, zeroConcurrentFuture("Await")
 	}
 	if !c.Done() {
 		l := t.loop()

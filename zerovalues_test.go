@@ -24,6 +24,14 @@ func TestMisuse_ZeroValues(t *testing.T) {
 		var noGroup *asyncio.TaskGroup
 		var status asyncio.TaskStatus[int]
 		var tm asyncio.TimeoutScope
+		var concurrent asyncio.ConcurrentFuture[int]
+		var conn asyncio.Conn
+		var packets asyncio.PacketConn
+		var listener asyncio.Listener
+		var server asyncio.Server
+		var process asyncio.Process
+		var reader asyncio.StreamReader
+		var writer asyncio.StreamWriter
 		child := func(context.Context) error { return nil }
 		starting := func(context.Context, *asyncio.TaskStatus[int]) error { return nil }
 		done := asyncio.CreateFuture[int](ctx)
@@ -101,6 +109,29 @@ func TestMisuse_ZeroValues(t *testing.T) {
 			}()},
 			{"Started", "GroupStart", status.Started(1)},
 			{"Reschedule", "Timeout", tm.Reschedule(1)},
+
+			{"ConcurrentFuture.Await", "StartCall", second(concurrent.Await(ctx))},
+			{"ConcurrentFuture.Result", "StartCall", second(concurrent.Result(t.Context()))},
+			{"ConcurrentFuture.Cancel", "StartCall", panicOf(func() { concurrent.Cancel() })},
+			{"Conn.Read", "Conn.Read", second(conn.Read(nil))},
+			{"Conn.WriteContext", "Conn.WriteContext", second(conn.WriteContext(ctx, nil))},
+			{"Conn.CloseWrite", "Conn", conn.CloseWrite()},
+			{"Conn.SetNoDelay", "Conn", conn.SetNoDelay(true)},
+			{"Conn.SetDeadline", "Conn.SetDeadline", conn.SetDeadline(time.Time{})},
+			{"Conn.Close", "Conn.Close", conn.Close()},
+			{"Conn.Detach", "Conn.Detach", second(conn.Detach())},
+			{"PacketConn.ReadFrom", "PacketConn.ReadFrom", third(packets.ReadFrom(nil))},
+			{"Listener.Accept", "Listener.Accept", second(listener.Accept())},
+			{"Listener.Close", "Listener.Close", listener.Close()},
+			{"Server.Serve", "Server.Serve", server.Serve(ctx)},
+			{"Server.Close", "Server.Close", panicOf(server.Close)},
+			{"Process.Wait", "Process.Wait", second(process.Wait(ctx))},
+			{"Process.Kill", "Process.Kill", process.Kill()},
+			{"Process.Close", "Process.Close", process.Close()},
+			{"StreamReader.Read", "StreamReader.Read", second(reader.Read(ctx, 1))},
+			{"StreamReader.FeedEOF", "FeedEOF", panicOf(func() { reader.FeedEOF() })},
+			{"StreamWriter.Write", "StreamWriter.Write", second(writer.Write(ctx, nil))},
+			{"StreamWriter.Close", "StreamWriter.Close", writer.Close(ctx)},
 		} {
 			if !errors.Is(c.err, asyncio.ErrInvalidArgument) || !strings.Contains(c.err.Error(), c.made) {
 				t.Errorf("%s: %v, want ErrInvalidArgument with %q", c.name, c.err, c.made)

@@ -828,3 +828,40 @@ func program(t *testing.T, name string) string {
 	}
 	return path
 }
+
+// What is nil is told where it is passed on, not at the first request.
+func TestMisuse_Nil(t *testing.T) {
+	panicOf := func(fn func()) (err error) {
+		defer func() { err, _ = recover().(error) }()
+		fn()
+		return nil
+	}
+	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
+		l, err := asyncio.GetRunningLoop(ctx)
+		if err != nil {
+			return err
+		}
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		for name, err := range map[string]error{
+			"Handler without a loop":       panicOf(func() { asynciohttp.Handler(nil, http.NotFoundHandler()) }),
+			"Handler without a handler":    panicOf(func() { asynciohttp.Handler(l, nil) }),
+			"GroupHandler without a group": panicOf(func() { asynciohttp.GroupHandler(nil, http.NotFoundHandler()) }),
+			"Serve without a listener":     asynciohttp.Serve(ctx, new(http.Server), nil),
+			"Serve without a server":       asynciohttp.Serve(ctx, nil, ln),
+		} {
+			if !errors.Is(err, asyncio.ErrInvalidArgument) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		if _, err := ln.Accept(); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("Serve has left its listener open: %v", err)
+		}
+		return nil
+	}))
+	if err != nil {
+		t.Error(err)
+	}
+}

@@ -22,13 +22,20 @@ import (
 // [http.TimeoutHandler] does, goes around Handler, not into it. Copying an [*os.File] to the response, as [http.FileServer] does, does not stop the loop
 // for the reading.
 //
-// Any goroutine may call it and what it returns; ServeHTTP blocks its goroutine until the task has ended.
+// Any goroutine may call it and what it returns; ServeHTTP blocks its goroutine until the task has ended. It panics with [asyncio.ErrInvalidArgument]
+// if l or h is nil.
 func Handler(l *asyncio.EventLoop, h http.Handler) http.Handler {
+	if l == nil || h == nil {
+		panic(fmt.Errorf("%w: nil loop or handler (in asynciohttp.Handler)", asyncio.ErrInvalidArgument))
+	}
 	return &bridge{func() *asyncio.EventLoop { return l }, h}
 }
 
 // GroupHandler is [Handler] for several loops, which get the requests in turn. Any goroutine may call it; it does not block.
 func GroupHandler(g *asyncio.LoopGroup, h http.Handler) http.Handler {
+	if g == nil || h == nil {
+		panic(fmt.Errorf("%w: nil group or handler (in asynciohttp.GroupHandler)", asyncio.ErrInvalidArgument))
+	}
 	return &bridge{g.Next, h}
 }
 
@@ -525,6 +532,12 @@ func (e *exchange) Push(target string, opts *http.PushOptions) error {
 // [http.ErrServerClosed], by an error of ln's, or by a cancel or the end of ctx. Then it stops accepting and waits until the requests
 // under way are answered; a second cancel closes their connections.
 func Serve(ctx context.Context, srv *http.Server, ln net.Listener) error {
+	if srv == nil || ln == nil {
+		if ln != nil {
+			_ = ln.Close()
+		}
+		return fmt.Errorf("%w: nil server or listener (in asynciohttp.Serve)", asyncio.ErrInvalidArgument)
+	}
 	l, err := asyncio.GetRunningLoop(ctx)
 	if err != nil {
 		return errors.Join(err, ln.Close())

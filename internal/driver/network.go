@@ -10,6 +10,9 @@ import (
 // ErrAgain says that an operation would have to wait. The endpoint tells its notifier when to try again.
 var ErrAgain = errors.New("would have to wait")
 
+// ErrGoexit says that a connection has exited the goroutine that called it.
+var ErrGoexit = errors.New("the goroutine of the connection exited")
+
 // ErrSockets says that a driver cannot wait for a thing, or for anything, of the operating system.
 var ErrSockets = errors.New("not supported here")
 

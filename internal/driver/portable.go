@@ -20,6 +20,7 @@ import (
 //	Z4 A goroutine's news are put on a list and told by Wait and Poll.
 //	Z5 What is detached takes with it the read and the writes that are under way: who reads or writes next waits for
 //	   them, and not the loop, which may be closed by then.
+//	Z6 What a connection does is its own affair. One that exits the goroutine, as a test's that calls t.Fatal does, has failed with ErrGoexit.
 
 // lingerLimit is how long a closed driver waits for what its endpoints had accepted to be sent.
 const lingerLimit = 5 * time.Second
@@ -177,15 +178,21 @@ func (e *portableConn) take(p []byte) int {
 }
 
 func (e *portableConn) read() {
-	n, err := e.c.Read(e.in)
-	for n == 0 && err == nil && !e.datagrams {
-		n, err = e.c.Read(e.in)
+	var n int
+	var err error
+	defer func() { // Z6
+		e.mu.Lock()
+		e.reading = false
+		e.unread, e.readErr = e.in[:n], err
+		e.brought = n > 0 || err == nil
+		e.leave(true, false)
+	}()
+	for n == 0 && err == nil {
+		err = ErrGoexit
+		if n, err = e.c.Read(e.in); e.datagrams {
+			break
+		}
 	}
-	e.mu.Lock()
-	e.reading = false
-	e.unread, e.readErr = e.in[:n], err
-	e.brought = n > 0 || err == nil
-	e.leave(true, false)
 }
 
 // leave is the end of a goroutine's work, which holds the lock.
@@ -236,12 +243,27 @@ func (e *portableConn) Write(p []byte) (int, error) {
 }
 
 func (e *portableConn) write() {
+	var err error
+	locked := false
+	defer func() { // Z6
+		if !locked {
+			e.mu.Lock()
+		}
+		e.writeErr, e.writing = err, false
+		defer e.leave(false, true)
+		if e.endAfter && err == nil {
+			_ = closeWrite(e.c)
+		}
+		if e.closeAfter {
+			e.shutLocked()
+		}
+	}()
 	for {
-		_, err := e.c.Write(e.out)
+		err = ErrGoexit
+		_, err = e.c.Write(e.out)
 		e.mu.Lock()
-		e.writeErr = err
-		if err != nil || len(e.next) == 0 {
-			break
+		if locked = err != nil || len(e.next) == 0; locked {
+			return
 		}
 		e.out, e.next = e.next, e.out[:0]
 		detached := e.detached
@@ -250,14 +272,6 @@ func (e *portableConn) write() {
 			e.post(false, true)
 		}
 	}
-	e.writing = false
-	if e.endAfter && e.writeErr == nil {
-		_ = closeWrite(e.c)
-	}
-	if e.closeAfter {
-		e.shutLocked()
-	}
-	e.leave(false, true)
 }
 
 // CloseWrite is Z3.
@@ -509,18 +523,20 @@ func (e *portableListener) Accept() (Endpoint, error) {
 }
 
 func (e *portableListener) accept() {
-	c, err := e.l.Accept()
-	e.mu.Lock()
-	e.accepting = false
-	if e.closed {
-		if err == nil {
+	var c net.Conn
+	err := ErrGoexit
+	defer func() { // Z6
+		e.mu.Lock()
+		defer e.post(true, false)
+		defer e.mu.Unlock()
+		e.accepting = false
+		if !e.closed {
+			e.accepted, e.err = c, err
+		} else if err == nil {
 			c.Close()
 		}
-	} else {
-		e.accepted, e.err = c, err
-	}
-	e.mu.Unlock()
-	e.post(true, false)
+	}()
+	c, err = e.l.Accept()
 }
 
 func (e *portableListener) Close() error {

@@ -163,9 +163,6 @@ func (e *pipeEnd) closeSide(mine bool) error {
 func (e *pipeEnd) Abort() error { return e.Close() }
 
 // Detach fails: a pipe is no [net.Conn].
-func (e *pipeEnd) Detach() (net.Conn, error) {
-	e.release()
-	return nil, ErrSockets
-}
+func (e *pipeEnd) Detach() (net.Conn, error) { return nil, ErrSockets }
 
 func (e *pipeEnd) SetOption(Option, int) error { return ErrSockets }

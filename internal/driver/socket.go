@@ -113,6 +113,8 @@ func (p *poller) watch(fd int, read, write bool, w Notifier) error {
 	switch {
 	case s == nil && is == 0:
 		return nil
+	case s == nil && !isOpen(fd): // asked first, because the table is as long as the number is large
+		return syscall.EBADF
 	case s == nil:
 		s = &slot{p: p, fd: fd}
 		p.put(s)
@@ -137,6 +139,12 @@ func (p *poller) watch(fd int, read, write bool, w Notifier) error {
 	}
 	s.watched, s.to = is, w
 	return nil
+}
+
+// isOpen reports whether fd is a descriptor.
+func isOpen(fd int) bool {
+	var st syscall.Stat_t
+	return fd == int(int32(fd)) && syscall.Fstat(fd, &st) == nil
 }
 
 // isSocket reports whether c has a descriptor that can be taken over.
