@@ -569,7 +569,6 @@ func TestNewConn_Pipe(t *testing.T) {
 	})
 }
 
-// A task that could read for ever gives way to the others.
 // exitingConn is a connection, or a listener, as a test has it that calls t.Fatal where nothing is to be read, written or accepted.
 type exitingConn struct{ net.Conn }
 
@@ -612,6 +611,7 @@ func TestNewConn_Exits(t *testing.T) {
 	})
 }
 
+// A task that could read for ever gives way to the others.
 func TestConn_GivesWay(t *testing.T) {
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
 		client, server := connect(t, ctx)

@@ -754,6 +754,7 @@ func (w *StreamWriter) Close(ctx context.Context) error {
 
 // CloseSoon is Close without waiting: when the writes that are under way are done, the connection is closed. It does not suspend. Python: writer.close.
 func (w *StreamWriter) CloseSoon() {
+	w.loop.mustNotBeForeign("StreamWriter.CloseSoon")
 	if !w.closing {
 		w.closing = true
 		if w.pending == 0 {
@@ -764,6 +765,7 @@ func (w *StreamWriter) CloseSoon() {
 
 // Abort closes the connection at once; writes under way fail with [net.ErrClosed]. It does not suspend. Python: transport.abort.
 func (w *StreamWriter) Abort() {
+	w.loop.mustNotBeForeign("StreamWriter.Abort")
 	w.closing = true
 	w.shut(w.conn.Abort)
 }

@@ -132,6 +132,8 @@ func TestMisuse_ZeroValues(t *testing.T) {
 			{"StreamReader.FeedEOF", "FeedEOF", panicOf(func() { reader.FeedEOF() })},
 			{"StreamWriter.Write", "StreamWriter.Write", second(writer.Write(ctx, nil))},
 			{"StreamWriter.Close", "StreamWriter.Close", writer.Close(ctx)},
+			{"StreamWriter.CloseSoon", "StreamWriter.CloseSoon", panicOf(writer.CloseSoon)},
+			{"StreamWriter.Abort", "StreamWriter.Abort", panicOf(writer.Abort)},
 		} {
 			if !errors.Is(c.err, asyncio.ErrInvalidArgument) || !strings.Contains(c.err.Error(), c.made) {
 				t.Errorf("%s: %v, want ErrInvalidArgument with %q", c.name, c.err, c.made)
