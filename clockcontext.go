@@ -88,7 +88,9 @@ func newClockContext(ctx context.Context, caller string) *clockContext {
 	case done == nil:
 		c.told = true
 	case done == l.rootDone:
-		l.watchRoot()
+		if failed := l.watchRoot(); failed != nil {
+			panic(failed.Value)
+		}
 		c.follow(&l.rootClock)
 	default:
 		if parent := clockOf(ctx, done); parent != nil {

@@ -3,7 +3,9 @@ package asyncio
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"runtime/debug"
+	"time"
 )
 
 // How a context reaches a loop and what its end does there (design rule R2).
@@ -152,7 +154,7 @@ type watch struct {
 	broken error // what the context's methods panicked with; then it is in no list (C5)
 }
 
-// A watchLink is one task waiting with a watched context.
+// A watchLink is one task waiting with a watched context. It has no watch any more when the wait is over, unless that is broken.
 type watchLink struct {
 	w          *watch
 	t          *task
@@ -161,15 +163,17 @@ type watchLink struct {
 
 // watch adds t to the tasks to be woken when ctx is done.
 func (l *EventLoop) watch(t *task, ctx context.Context, done <-chan struct{}) *watchLink {
-	var w *watch
-	if c := clockOf(ctx, done); c != nil {
+	w := l.recent
+	if w != nil && w.done == done {
+		// Many tasks wait with one context. To look for it takes time, and room on the stack.
+	} else if c := clockOf(ctx, done); c != nil {
 		w = &c.watch
+		w.done = done
 	} else if w = l.watches[done]; w == nil {
-		if l.drv.Polls() {
-			l.warnOfDeadline(ctx)
+		var failed *PanicError
+		if w, failed = l.newWatch(ctx, done); failed != nil {
+			return t.contextFailed(failed)
 		}
-		w = &watch{loop: l, ctx: ctx, done: done}
-		w.listen() // first, because it can panic (C5)
 		if l.watches == nil {
 			l.watches = make(map[<-chan struct{}]*watch)
 		}
@@ -181,7 +185,9 @@ func (l *EventLoop) watch(t *task, ctx context.Context, done <-chan struct{}) *w
 		}
 		l.lastWatch = w
 	}
-	link := &watchLink{w: w, t: t}
+	t.watching, l.recent = true, w
+	link := l.newLink()
+	link.w, link.t = w, t
 	if w.last == nil {
 		w.first = link
 	} else {
@@ -189,6 +195,80 @@ func (l *EventLoop) watch(t *task, ctx context.Context, done <-chan struct{}) *w
 	}
 	w.last = link
 	return link
+}
+
+// Links are used again, and made by the dozen: so few tasks allocate when they have begun to wait, where that
+// would cost them a larger stack.
+const (
+	linksAtOnce = 32
+	spareLinks  = 1024 // are kept at most
+)
+
+func (l *EventLoop) newLink() *watchLink {
+	link := l.links
+	if link == nil {
+		some := make([]watchLink, linksAtOnce)
+		for i := range some[1:] {
+			some[i].next = &some[i+1]
+		}
+		link = &some[0]
+		l.spare = linksAtOnce
+	}
+	l.links, link.next = link.next, nil
+	l.spare--
+	return link
+}
+
+func (l *EventLoop) freeLink(link *watchLink) {
+	*link = watchLink{}
+	if l.spare < spareLinks {
+		l.links, link.next = link, l.links
+		l.spare++
+	}
+}
+
+// Contexts of package context that end, the most usual ones of others. Their Done does not panic, unlike that of one with values, which is
+// somebody else's.
+var standardContexts = func() (types [2]reflect.Type) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	types[0] = reflect.TypeOf(ctx)
+	ctx, cancel = context.WithTimeout(context.Background(), time.Hour)
+	cancel()
+	types[1] = reflect.TypeOf(ctx)
+	return types
+}()
+
+// isOurs reports whether the Done of ctx cannot panic.
+func isOurs(ctx context.Context) bool {
+	t := reflect.TypeOf(ctx)
+	return t == clockContextType || t == standardContexts[0] || t == standardContexts[1]
+}
+
+var clockContextType = reflect.TypeFor[*clockContext]()
+
+// doneOf is ctx.Done(), or what that panics with (C5).
+func doneOf(ctx context.Context) (done <-chan struct{}, failed *PanicError) {
+	defer catch(&failed)
+	return ctx.Done(), nil
+}
+
+// newWatch makes a watch and has it listen, or returns what ctx panics with (C5).
+func (l *EventLoop) newWatch(ctx context.Context, done <-chan struct{}) (_ *watch, failed *PanicError) {
+	defer catch(&failed)
+	w := &watch{loop: l, ctx: ctx, done: done}
+	if done != l.rootDone && l.drv.Polls() {
+		l.warnOfDeadline(ctx)
+	}
+	w.listen()
+	return w, nil
+}
+
+// catch is deferred, and puts a panic into failed.
+func catch(failed **PanicError) {
+	if v := recover(); v != nil {
+		*failed = &PanicError{Value: v, Stack: debug.Stack()}
+	}
 }
 
 // warnOfDeadline reports a deadline of the standard library's, which counts real time
@@ -225,18 +305,23 @@ func (link *watchLink) unwatch() {
 	}
 	if w.first == nil {
 		w.close()
+		if w.loop.recent == w {
+			w.loop.recent = nil
+		}
+	}
+	if w.broken == nil {
+		w.loop.freeLink(link)
 	}
 }
 
 // watchRoot watches the context that the loop was made with. Nearly every await uses it,
 // so it is watched for good once it is used, and a task only says with a flag that it
 // waits with it.
-func (l *EventLoop) watchRoot() {
+func (l *EventLoop) watchRoot() (failed *PanicError) {
 	if l.rootWatch == nil {
-		w := &watch{loop: l, ctx: l.ctx}
-		w.listen()
-		l.rootWatch = w
+		l.rootWatch, failed = l.newWatch(l.ctx, l.rootDone)
 	}
+	return failed
 }
 
 // listen is C4.
@@ -250,26 +335,29 @@ func (w *watch) listen() {
 }
 
 // causeOf is why ctx, which has ended t's wait, is done. link is what watchContext returned. It is never nil (C5).
-func (t *task) causeOf(ctx context.Context, link *watchLink) (err error) {
-	if link != nil && link.w.broken != nil {
+func (t *task) causeOf(ctx context.Context, link *watchLink) error {
+	if link != nil && link.w != nil {
 		return link.w.broken
 	}
-	defer func() {
-		if v := recover(); v != nil {
-			err = t.contextPanic(v)
-		}
-	}()
-	if err = context.Cause(ctx); err == nil {
-		err = context.Canceled
+	err, failed := cause(ctx)
+	if failed != nil {
+		t.reportContext(failed)
+		return failed
+	}
+	if err == nil {
+		return context.Canceled
 	}
 	return err
 }
 
-// contextPanic returns what a method of a context has panicked with, and has it reported.
-func (t *task) contextPanic(v any) *PanicError {
-	p := &PanicError{Value: v, Stack: debug.Stack()}
-	t.loop().reportSoon(ExceptionContext{Message: "panic in a method of a context", Exception: p, Task: t.self})
-	return p
+func cause(ctx context.Context) (err error, failed *PanicError) {
+	defer catch(&failed)
+	return context.Cause(ctx), nil
+}
+
+// reportContext has it reported what a method of a context has panicked with.
+func (t *task) reportContext(failed *PanicError) {
+	t.loop().reportSoon(ExceptionContext{Message: "panic in a method of a context", Exception: failed, Task: t.self})
 }
 
 func (w *watch) close() {

@@ -310,7 +310,7 @@ func (f *future) beginWait(ctx context.Context) (*task, *watchLink, error) {
 // waiterFor returns the current task if it is to wait for f.
 func (f *future) waiterFor(ctx context.Context) (*task, error) {
 	if ctx == nil {
-		return nil, fmt.Errorf("%w: nil context (in Await)", ErrInvalidArgument)
+		return nil, f.refusal(nil)
 	}
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
@@ -318,20 +318,33 @@ func (f *future) waiterFor(ctx context.Context) (*task, error) {
 	if f.state != pending {
 		return nil, nil
 	}
-	t, err := taskOf(ctx, "Await")
+	l := loopOf(ctx)
+	if l == nil {
+		return nil, noLoop(ctx, "Await")
+	}
+	t, err := l.currentTask("Await")
 	if err != nil {
 		return nil, err
 	}
-	if f.loop == nil {
-		return nil, zeroFuture("Await")
-	}
-	if f.loop != t.loop() {
-		return nil, t.refuse(fmt.Errorf("%w: %v", ErrDifferentLoop, t.self))
-	}
-	if f == t.fut {
-		return nil, t.refuse(fmt.Errorf("%w: %v", ErrAwaitSelf, t.self))
+	if f.loop != l || f == t.fut {
+		return nil, f.refusal(t)
 	}
 	return t, nil
+}
+
+// refusal is why t cannot wait for f. It is apart so that waiterFor needs little room on the stack.
+//
+//go:noinline
+func (f *future) refusal(t *task) error {
+	switch {
+	case t == nil:
+		return fmt.Errorf("%w: nil context (in Await)", ErrInvalidArgument)
+	case f.loop == nil:
+		return zeroFuture("Await")
+	case f == t.fut:
+		return t.refuse(fmt.Errorf("%w: %v", ErrAwaitSelf, t.self))
+	}
+	return t.refuse(fmt.Errorf("%w: %v", ErrDifferentLoop, t.self))
 }
 
 // endWait is the end of t's wait for f.

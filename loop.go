@@ -73,8 +73,11 @@ type EventLoop struct {
 
 	watches               map[<-chan struct{}]*watch
 	firstWatch, lastWatch *watch
+	recent                *watch          // with which a task has begun to wait last, nil if none is left
 	rootDone              <-chan struct{} // of ctx
 	rootWatch             *watch          // on ctx, once a task has waited with it
+	links                 *watchLink      // that nobody uses
+	spare                 int             // how many
 	rootClock             clockContext    // parent of the clockContexts made from ctx
 
 	channels []*channelWait // oldest first; on a polling driver

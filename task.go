@@ -441,40 +441,41 @@ func (t *task) arrive() {
 	}
 }
 
-// watchContext has the end of ctx wake t from the wait that it has begun. Methods of ctx that panic end the wait (C5).
+// watchContext has the end of ctx wake t from the wait that it has begun. Methods of ctx that panic end the wait (C5). To call them takes
+// room on the stack, which every waiting task has to have: so those that cannot panic are called without a recover.
 func (t *task) watchContext(ctx context.Context) *watchLink {
-	if c, ok := ctx.(*loopContext); ok && c.loop.rootDone == nil {
-		return nil
+	var done <-chan struct{}
+	var failed *PanicError
+	if c, ok := ctx.(*loopContext); ok {
+		done = c.loop.rootDone
+	} else if isOurs(ctx) {
+		done = ctx.Done()
+	} else {
+		done, failed = doneOf(ctx)
 	}
-	return t.watchOther(ctx)
-}
-
-func (t *task) watchOther(ctx context.Context) (link *watchLink) {
-	defer func() {
-		if v := recover(); v != nil {
-			link = t.contextPanicked(v)
-		}
-	}()
-	done := ctx.Done()
-	if done == nil {
+	if done == nil && failed == nil {
 		return nil
 	}
 	l := t.loop()
-	t.watching = true
-	if done == l.rootDone {
-		l.watchRoot()
-		t.onRoot = true
-		return nil
+	if failed == nil && done == l.rootDone {
+		failed = l.watchRoot()
+		if failed == nil {
+			t.watching, t.onRoot = true, true
+			return nil
+		}
+	}
+	if failed != nil {
+		return t.contextFailed(failed)
 	}
 	return l.watch(t, ctx, done)
 }
 
-// contextPanicked is C5.
-func (t *task) contextPanicked(v any) *watchLink {
-	p := t.contextPanic(v)
+// contextFailed ends the wait that t has begun (C5).
+func (t *task) contextFailed(failed *PanicError) *watchLink {
+	t.reportContext(failed)
 	t.watching = true
 	t.interrupt()
-	return &watchLink{w: &watch{loop: t.loop(), broken: p}, t: t}
+	return &watchLink{w: &watch{loop: t.loop(), broken: failed}, t: t}
 }
 
 // unwatchContext takes that back, and reports whether it has happened. link is what watchContext returned.
@@ -589,6 +590,11 @@ func taskOf(ctx context.Context, caller string) (*task, error) {
 	if l == nil {
 		return nil, noLoop(ctx, caller)
 	}
+	return l.currentTask(caller)
+}
+
+// currentTask returns the task that runs on l, or why nobody may suspend there now.
+func (l *EventLoop) currentTask(caller string) (*task, error) {
 	if l.guard.Load() != 0 {
 		if err := l.checkOwner(caller); err != nil {
 			return nil, err
@@ -607,14 +613,15 @@ func enter(ctx context.Context, caller string) (*task, error) {
 	if t := inTask(ctx); t != nil {
 		return t, nil
 	}
-	t, err := taskOf(ctx, caller)
-	if err != nil {
-		return nil, err
+	l := loopOf(ctx) // from here and not from below, where the stack is larger
+	if l == nil {
+		return nil, noLoop(ctx, caller)
 	}
-	if ctx.Err() != nil {
+	t, err := l.currentTask(caller)
+	if err == nil && ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	return t, nil
+	return t, err
 }
 
 // destroy ends a task that is still there when its loop closes, and those on top of it.
