@@ -72,16 +72,21 @@ func (h *half) begin(t *task) error {
 	if h.t != nil {
 		return fmt.Errorf("%w: %s by %s", ErrBusy, h, h.t.GetName())
 	}
-	if h.iteration != h.loop.iteration {
-		h.iteration, h.unbroken = h.loop.iteration, 0
-	}
-	h.unbroken++
-	if h.unbroken <= maxUnbroken {
+	if h.mayGoOn() {
 		return nil
 	}
 	h.t = t
 	defer h.leave()
 	return t.yield()
+}
+
+// mayGoOn counts an operation, and reports whether it may be done without giving way (I1).
+func (h *half) mayGoOn() bool {
+	if h.iteration != h.loop.iteration {
+		h.iteration, h.unbroken = h.loop.iteration, 0
+	}
+	h.unbroken++
+	return h.unbroken <= maxUnbroken
 }
 
 // expired reports whether the deadline has passed.
@@ -327,6 +332,15 @@ func (c *Conn) write(ctx context.Context, t *task, p []byte) (written int, err e
 			return written, err
 		}
 	}
+}
+
+// writeNow writes what can be written without a wait. The error is the endpoint's own, [driver.ErrAgain] also where write has to look closer.
+func (c *Conn) writeNow(p []byte) (int, error) {
+	h := &c.ways.wr
+	if h.t != nil || c.closed || h.deadline != 0 || !h.mayGoOn() {
+		return 0, driver.ErrAgain
+	}
+	return c.end.Write(p)
 }
 
 // failure is err as package net would have it.

@@ -11,6 +11,8 @@ import (
 	"net"
 	"os"
 	"slices"
+
+	"github.com/goasyncio/asyncio/internal/driver"
 )
 
 // Streams are asyncio's names on top of connections. Python's transport reads ahead and calls the reader back; here the
@@ -286,7 +288,8 @@ func (r *StreamReader) take(n int) []byte {
 		r.buf = nil
 		return p
 	}
-	p := slices.Clone(r.buf[r.taken : r.taken+n])
+	p := make([]byte, n)
+	copy(p, r.buf[r.taken:])
 	r.taken += n
 	return p
 }
@@ -316,7 +319,7 @@ func (r *StreamReader) more(ctx context.Context, t *task) error {
 		return r.err
 	}
 	var err error
-	if c, ok := r.conn.(*Conn); ok && len(r.unread()) == 0 && r.room < largeRoom {
+	if c := r.lender(); c != nil {
 		err = r.borrow(ctx, t, c)
 	} else {
 		err = r.grow(ctx, t)
@@ -331,20 +334,57 @@ func (r *StreamReader) more(ctx context.Context, t *task) error {
 	return err
 }
 
-// borrow reads into the loop's buffer, for a reader that holds nothing. So t has not suspended since begin looked at ctx.
-func (r *StreamReader) borrow(ctx context.Context, t *task, c *Conn) error {
+// lender returns the connection, if the next read of it is into the loop's buffer: the reader holds nothing, and there is not too much to copy.
+func (r *StreamReader) lender() *Conn {
+	if c, ok := r.conn.(*Conn); ok && len(r.buf) == r.taken && r.room < largeRoom {
+		return c
+	}
+	return nil
+}
+
+// lend reads into the loop's buffer. t has not suspended since begin looked at ctx.
+func (r *StreamReader) lend(ctx context.Context, t *task, c *Conn) ([]byte, error) {
 	l := r.loop
 	if l.reads == nil {
 		l.reads = make([]byte, maxRoom)
 	}
 	r.buf, r.taken = nil, 0
 	n, err := c.read(ctx, t, l.reads)
-	r.buf, r.borrowed = l.reads[:n], true
 	if n >= largeRoom {
 		r.room = maxRoom
 	}
+	return l.reads[:n], err
+}
+
+func (r *StreamReader) borrow(ctx context.Context, t *task, c *Conn) (err error) {
+	r.buf, err = r.lend(ctx, t, c)
+	r.borrowed = true
 	return err
 }
+
+// readNext is Read where that is a single read, into the loop's buffer: what most programs do with most messages.
+func (r *StreamReader) readNext(ctx context.Context, t *task, c *Conn, n int) ([]byte, error) {
+	r.reading = t
+	defer r.endRead()
+	came, err := r.lend(ctx, t, c)
+	if err == io.EOF {
+		r.eof = true
+	} else if err != nil {
+		n = 0 // what has come all the same is for the next read
+	}
+	n = min(n, len(came))
+	if rest := came[n:]; len(rest) > 0 {
+		r.buf = slices.Clone(rest)
+	}
+	if n == 0 {
+		return nil, err
+	}
+	p := make([]byte, n)
+	copy(p, came)
+	return p, nil
+}
+
+func (r *StreamReader) endRead() { r.reading = nil }
 
 // settle is the end of every method that may borrow.
 func (r *StreamReader) settle() {
@@ -411,6 +451,9 @@ func (r *StreamReader) Read(ctx context.Context, n int) ([]byte, error) {
 	t, err := r.begin(ctx, "StreamReader.Read")
 	if err != nil || n == 0 {
 		return nil, err
+	}
+	if c := r.lender(); c != nil && n > 0 && !r.eof {
+		return r.readNext(ctx, t, c, n)
 	}
 	defer r.settle()
 	if n < 0 {
@@ -598,8 +641,31 @@ type StreamWriter struct {
 // have been sent; the number says how much, and since the peer cannot tell, every later Write fails with the same error. It fails
 // with [net.ErrClosed] once Close was called and [ErrInvalidState] after WriteEOF.
 func (w *StreamWriter) Write(ctx context.Context, p []byte) (n int, err error) {
+	if c, ok := w.conn.(*Conn); ok && w.pending == 0 && !w.closing && !w.ended && w.err == nil {
+		// Nobody writes: what need not wait needs no turn.
+		if _, err := w.loop.enterOn(ctx, "StreamWriter.Write"); err != nil {
+			return 0, err
+		}
+		n, err = c.writeNow(p)
+		if err == nil && n == len(p) {
+			return n, nil
+		}
+		if err != nil && err != driver.ErrAgain {
+			w.err = c.failure("write", err)
+			return n, w.err
+		}
+	}
+	m, err := w.writeInTurn(ctx, p[n:], n > 0)
+	return n + m, err
+}
+
+// writeInTurn writes all of p, which is what is left of a write if begun is true.
+func (w *StreamWriter) writeInTurn(ctx context.Context, p []byte, begun bool) (n int, err error) {
 	t, err := w.begin(ctx, "StreamWriter.Write")
 	if err != nil {
+		if begun && w.err == nil {
+			w.err = err
+		}
 		return 0, err
 	}
 	defer w.end()
@@ -611,7 +677,7 @@ func (w *StreamWriter) Write(ctx context.Context, p []byte) (n int, err error) {
 	} else {
 		n, err = w.conn.WriteContext(ctx, p)
 	}
-	if err != nil && (n > 0 || !passing(ctx, err)) {
+	if err != nil && (begun || n > 0 || !passing(ctx, err)) {
 		w.err = err
 	}
 	return n, err
