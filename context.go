@@ -163,27 +163,18 @@ type watchLink struct {
 
 // watch adds t to the tasks to be woken when ctx is done.
 func (l *EventLoop) watch(t *task, ctx context.Context, done <-chan struct{}) *watchLink {
-	w := l.recent
-	if w != nil && w.done == done {
-		// Many tasks wait with one context. To look for it takes time, and room on the stack.
-	} else if c := clockOf(ctx, done); c != nil {
-		w = &c.watch
-		w.done = done
-	} else if w = l.watches[done]; w == nil {
-		var failed *PanicError
-		if w, failed = l.newWatch(ctx, done); failed != nil {
-			return t.contextFailed(failed)
+	w := l.recent // many tasks wait with one context, and to look for it takes time, and room on the stack
+	if w == nil || w.done != done {
+		if c := clockOf(ctx, done); c != nil {
+			w = &c.watch
+			w.done = done
+		} else if w = l.watches[done]; w == nil {
+			var failed *PanicError
+			if w, failed = l.newWatch(ctx, done); failed != nil {
+				return t.contextFailed(failed)
+			}
+			l.keep(w)
 		}
-		if l.watches == nil {
-			l.watches = make(map[<-chan struct{}]*watch)
-		}
-		l.watches[done] = w
-		if l.lastWatch == nil {
-			l.firstWatch = w
-		} else {
-			l.lastWatch.next, w.prev = w, l.lastWatch
-		}
-		l.lastWatch = w
 	}
 	t.watching, l.recent = true, w
 	link := l.newLink()
@@ -195,6 +186,20 @@ func (l *EventLoop) watch(t *task, ctx context.Context, done <-chan struct{}) *w
 	}
 	w.last = link
 	return link
+}
+
+// keep puts a watch into the loop's list.
+func (l *EventLoop) keep(w *watch) {
+	if l.watches == nil {
+		l.watches = make(map[<-chan struct{}]*watch)
+	}
+	l.watches[w.done] = w
+	if l.lastWatch == nil {
+		l.firstWatch = w
+	} else {
+		l.lastWatch.next, w.prev = w, l.lastWatch
+	}
+	l.lastWatch = w
 }
 
 // Links are used again, and made by the dozen: so few tasks allocate when they have begun to wait, where that
@@ -227,8 +232,8 @@ func (l *EventLoop) freeLink(link *watchLink) {
 	}
 }
 
-// Contexts of package context that end, the most usual ones of others. Their Done does not panic, unlike that of one with values, which is
-// somebody else's.
+// standardContexts are the types of package context's that can end. Their Done does not panic, unlike that of one with values, which is
+// that of whatever it was made from.
 var standardContexts = func() (types [2]reflect.Type) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()

@@ -3,6 +3,7 @@ package asyncio_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -305,4 +306,48 @@ func TestContext_PanicsInAnAwait(t *testing.T) {
 			must(t, asyncio.Sleep(ctx, time.Millisecond))
 		})
 	}
+}
+
+// Of many tasks that wait with a few contexts in turn, the end of one wakes its own and no others, again and again.
+func TestContext_ManyTasksFewContexts(t *testing.T) {
+	onBothClocks(t, func(t *testing.T, ctx context.Context) {
+		for range 3 {
+			const each = 500 // more in all than there are spare links
+			contexts := make([]context.Context, 4)
+			cancels := make([]context.CancelFunc, 4)
+			contexts[0], cancels[0] = context.WithCancel(ctx)
+			contexts[1], cancels[1] = asyncio.WithCancel(ctx)
+			contexts[2], cancels[2] = context.WithCancel(context.WithValue(contexts[0], t, 1))
+			contexts[3], cancels[3] = context.WithCancel(ctx)
+			var event asyncio.Event
+			woken := make([]int, len(contexts))
+			var tasks []*asyncio.Task[asyncio.None]
+			for range each {
+				for i, c := range contexts {
+					tasks = append(tasks, asyncio.CreateTask(ctx, asyncio.Do(func(context.Context) error {
+						err := event.Wait(c)
+						woken[i]++
+						return err
+					})))
+				}
+			}
+			settle(t, ctx)
+			for _, step := range []struct {
+				cancel int
+				want   []int
+			}{{1, []int{0, each, 0, 0}}, {0, []int{each, each, each, 0}}, {3, []int{each, each, each, each}}} {
+				cancels[step.cancel]()
+				for deadline := 0; !slices.Equal(woken, step.want) && deadline < 1000; deadline++ {
+					must(t, asyncio.Sleep(ctx, time.Millisecond)) // an end comes from another goroutine
+				}
+				equal(t, "woken", woken, step.want)
+			}
+			results, err := asyncio.GatherResults(ctx, tasks...)
+			must(t, err)
+			for _, result := range results {
+				wantErr(t, "waiting", result.Err, context.Canceled)
+			}
+			cancels[2]()
+		}
+	})
 }
