@@ -96,7 +96,7 @@ func TestAllocations(t *testing.T) {
 
 // A coroutine that waits holds one stack of the smallest size, 2 KiB, with room for some variables of its own (K9).
 func TestAllocations_FirstStack(t *testing.T) {
-	if runtime.GOARCH != "amd64" || testing.CoverMode() != "" || raceEnabled {
+	if runtime.GOARCH != "amd64" || testing.CoverMode() != "" {
 		return // frames have other sizes there
 	}
 	const n = 4000

@@ -244,8 +244,8 @@ var standardContexts = func() (types [2]reflect.Type) {
 	return types
 }()
 
-// isOurs reports whether the Done of ctx cannot panic.
-func isOurs(ctx context.Context) bool {
+// isTrusted reports whether the Done of ctx is known not to panic.
+func isTrusted(ctx context.Context) bool {
 	t := reflect.TypeOf(ctx)
 	return t == clockContextType || t == standardContexts[0] || t == standardContexts[1]
 }

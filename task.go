@@ -448,7 +448,7 @@ func (t *task) watchContext(ctx context.Context) *watchLink {
 	var failed *PanicError
 	if c, ok := ctx.(*loopContext); ok {
 		done = c.loop.rootDone
-	} else if isOurs(ctx) {
+	} else if isTrusted(ctx) {
 		done = ctx.Done()
 	} else {
 		done, failed = doneOf(ctx)

@@ -194,6 +194,17 @@ func TestHonest_PanicsSayWhere(t *testing.T) {
 	}
 }
 
+// A stack that somebody else has written down may have any form.
+func TestHonest_PanicWithAnOddStack(t *testing.T) {
+	for _, stack := range []string{"", "panic(", "panic(\nx", "f(\n\tx", "f\n\tx:1", "\n\t"} {
+		odd := &asyncio.PanicError{Value: "odd", Stack: []byte(stack)}
+		f := sim.Check(func(context.Context) error { return odd }, sim.Runs(1)).Failure
+		if f == nil || !strings.Contains(f.Error(), "panic: odd") {
+			t.Errorf("%q: %v", stack, f)
+		}
+	}
+}
+
 func fails(context.Context) error {
 	var m map[string]int
 	m["x"] = 1

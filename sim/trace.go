@@ -316,7 +316,7 @@ func placesIn(stack []byte) string {
 	lines := strings.Split(string(stack), "\n")
 	for i, line := range lines {
 		if strings.HasPrefix(line, "panic(") {
-			lines = lines[i+2:]
+			lines = lines[min(i+2, len(lines)):]
 			break
 		}
 	}
