@@ -311,7 +311,7 @@ func (r *StreamReader) more(ctx context.Context, t *task) error {
 	r.reading = t
 	defer func() { r.reading = nil }()
 	if r.conn == nil {
-		for n := len(r.buf); len(r.buf) == n && !r.eof && r.err == nil; {
+		for n := len(r.unread()); len(r.unread()) == n && !r.eof && r.err == nil; { // FeedData may have moved it to the front
 			if err := r.h.wait(ctx, t); err != nil {
 				return err
 			}

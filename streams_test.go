@@ -198,6 +198,51 @@ func TestStreamReader_Lines(t *testing.T) {
 	})
 }
 
+// A reader that waits is woken by what it is fed, however many bytes were read before.
+func TestStreamReader_FedAfterReading(t *testing.T) {
+	methods := map[string]func(ctx context.Context, r *asyncio.StreamReader) ([]byte, error){
+		"Read":        func(ctx context.Context, r *asyncio.StreamReader) ([]byte, error) { return r.Read(ctx, 4) },
+		"ReadExactly": func(ctx context.Context, r *asyncio.StreamReader) ([]byte, error) { return r.ReadExactly(ctx, 4) },
+		"ReadUntil": func(ctx context.Context, r *asyncio.StreamReader) ([]byte, error) {
+			return r.ReadUntil(ctx, []byte("g"))
+		},
+		"ReadInto": func(ctx context.Context, r *asyncio.StreamReader) ([]byte, error) {
+			p := make([]byte, 4)
+			n, err := r.ReadInto(ctx, p)
+			return p[:n], err
+		},
+	}
+	for name, read := range methods {
+		t.Run(name, func(t *testing.T) {
+			run(t, func(ctx context.Context) error {
+				r := fed(ctx, asyncio.DefaultLimit)
+				var got []string
+				reader := start(ctx, func(ctx context.Context) error {
+					for range 2 {
+						p, err := read(ctx, r)
+						if err != nil {
+							return err
+						}
+						got = append(got, string(p))
+					}
+					return nil
+				})
+				for _, message := range []string{"ping", "pong"} { // as long as what was read before
+					if err := asyncio.Sleep(ctx, 0); err != nil {
+						return err
+					}
+					r.FeedData([]byte(message))
+				}
+				if err := ended(ctx, reader); err != nil {
+					return err
+				}
+				equal(t, "messages", got, []string{"ping", "pong"})
+				return nil
+			})
+		})
+	}
+}
+
 func TestStreamReader_Exception(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		broken := errors.New("broken")
