@@ -12,6 +12,11 @@ import (
 
 // A Body is the body of a request in a handler, or of a response that [Do] returned. Its methods are for tasks of its loop; Read, ReadContext and WriteTo suspend
 // the calling task until there is something. One task may read at a time; a second gets [asyncio.ErrBusy].
+//
+//	B1 A closed body has nothing: every method looks at that first, and what a read that was under way brings later is dropped.
+//	B2 A task that waits is woken by the end of the read and by Close, whichever is first, and then looks at both, closed first. A
+//	   cancel of it is told as a cancel, also of a body that was closed meanwhile.
+//	B3 The buffer is for others once the body is closed, no read is under way and no task has something of it.
 type Body struct {
 	loop context.Context // leads to the loop
 	src  io.ReadCloser
@@ -21,9 +26,10 @@ type Body struct {
 	read    *bodyRead // under way, nil if none
 	have    []byte    // what it brought
 	err     error     // what came behind
-	busy    bool
+	busy    bool      // a task is in a method
 	closed  bool
-	release func() // by Close
+	news    *asyncio.Future[asyncio.None] // that the task waits for, nil before the first wait
+	release func()                        // by Close
 }
 
 // bodyBuffer is how much one read under way can bring.
@@ -66,7 +72,7 @@ func (b *Body) ReadContext(ctx context.Context, p []byte) (int, error) {
 		return 0, fmt.Errorf("%w: the body", asyncio.ErrBusy)
 	}
 	b.busy = true
-	defer func() { b.busy = false }()
+	defer b.leave()
 	if err := b.some(ctx, len(p) == 0); err != nil {
 		return 0, err
 	}
@@ -75,23 +81,28 @@ func (b *Body) ReadContext(ctx context.Context, p []byte) (int, error) {
 	return n, nil
 }
 
+func (b *Body) leave() {
+	b.busy = false
+	b.recycle()
+}
+
 // some waits until there is something, unless there need not be.
 func (b *Body) some(ctx context.Context, optional bool) error {
-	for len(b.have) == 0 {
-		if b.closed {
+	for {
+		switch {
+		case b.closed: // B1
 			return fmt.Errorf("asynciohttp: the body is closed: %w", net.ErrClosed)
-		}
-		if b.err != nil {
+		case len(b.have) > 0:
+			return nil
+		case b.err != nil:
 			return b.err
-		}
-		if optional {
+		case optional:
 			return nil
 		}
 		if err := b.fill(ctx); err != nil {
 			return err
 		}
 	}
-	return nil
 }
 
 // WriteTo implements [io.WriterTo]: it writes to w what each read brings, up to the end of the body, and suspends the calling task as
@@ -105,7 +116,7 @@ func (b *Body) WriteTo(w io.Writer) (written int64, err error) {
 		return 0, fmt.Errorf("%w: the body", asyncio.ErrBusy)
 	}
 	b.busy = true
-	defer func() { b.busy = false }()
+	defer b.leave()
 	for {
 		if err := b.some(t.GetContext(), false); err == io.EOF {
 			return written, nil
@@ -127,27 +138,40 @@ func (b *Body) WriteTo(w io.Writer) (written int64, err error) {
 	}
 }
 
-// shut closes the body. Its buffer is for others if no read is under way and no task has something of it.
+// shut closes the body.
 func (b *Body) shut() {
 	b.closed = true
 	b.have = nil
-	if b.buf != nil && b.read == nil && !b.busy {
+	b.tell()
+	b.recycle()
+}
+
+// recycle is B3.
+func (b *Body) recycle() {
+	if b.closed && b.buf != nil && b.read == nil && !b.busy {
 		bodyBuffers.Put(b.buf)
 		b.buf = nil
 	}
 }
 
-// fill waits for a read, that is under way or begins now. An error says that the wait was ended (R4).
-func (b *Body) fill(ctx context.Context) error {
+// tell wakes the task that waits, if one does (B2).
+func (b *Body) tell() {
+	if b.news != nil && !b.news.Done() {
+		_ = b.news.SetResult(asyncio.None{}) // a loop that is closed has woken it
+	}
+}
+
+// fill waits for a read, that is under way or begins now, or until the body is closed. An error says that the wait was ended (R4).
+func (b *Body) fill(ctx context.Context) (err error) {
 	if b.read == nil {
 		b.begin()
 	}
-	_, err := asyncio.Shield(ctx, b.read.future).Await(ctx)
-	if b.read.take(b) {
+	if !b.read.future.Done() {
+		b.news = asyncio.CreateFuture[asyncio.None](b.loop)
+		_, err = b.news.Await(ctx)
+	}
+	if !b.closed && b.read.take(b) {
 		b.read = nil
-		if err != nil && err == b.err { // the read panicked
-			return nil
-		}
 	}
 	return err
 }
@@ -170,6 +194,7 @@ func (b *Body) begin() {
 		r.n, r.err = b.src.Read(p)
 		return asyncio.None{}, nil
 	})
+	r.future.AddDoneCallback(func(*asyncio.Future[asyncio.None]) { b.tell() })
 	b.read = r
 }
 
@@ -182,13 +207,13 @@ func (r *bodyRead) take(b *Body) bool {
 		return true
 	}
 	b.have, b.err = b.buf[:r.n], r.err
-	if r.err != nil && b.end != nil && !b.closed {
+	if r.err != nil && b.end != nil {
 		b.end()
 	}
 	return true
 }
 
-// Close ends the body; a task that reads is told when its read is over. It does not suspend. A response's body must be closed.
+// Close ends the body; a task that waits in a method, or returns to one, gets [net.ErrClosed]. It does not suspend. A response's body must be closed.
 func (b *Body) Close() error {
 	if b.closed {
 		return nil
