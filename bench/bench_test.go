@@ -53,7 +53,7 @@ func TestPrograms(t *testing.T) {
 				}
 				want := []string{row}
 				if row == "suspended" {
-					want = []string{"suspended_create", "suspended_finish"}
+					want = []string{"suspended_create", "suspended_finish", "suspended_create_again", "suspended_finish_again"}
 				}
 				const n = 1000
 				measured, err := s.measure(p, row, n)

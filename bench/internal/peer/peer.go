@@ -77,6 +77,34 @@ func Timed(name string, run func(n int) error) Row {
 	}
 }
 
+// Bursts makes a row of a function that starts size of something and waits for all, one burst after the other. The first is
+// not measured: the others may use again what that has made.
+func Bursts(name string, size int, burst func(size int) error) Row {
+	return func(n int) ([]Measurement, error) {
+		size := min(size, n)
+		if err := burst(size); err != nil {
+			return nil, err
+		}
+		start, done := time.Now(), 0
+		for ; done+size <= n; done += size {
+			if err := burst(size); err != nil {
+				return nil, err
+			}
+		}
+		return []Measurement{{Row: name, N: done, Total: time.Since(start)}}, nil
+	}
+}
+
+// Suspended is what the row of that name measures, where it has done all of it twice. Bytes are those of the first time.
+func Suspended(n int, bytes int64, create, finish, createAgain, finishAgain time.Duration) []Measurement {
+	return []Measurement{
+		{Row: "suspended_create", N: n, Total: create, Bytes: bytes},
+		{Row: "suspended_finish", N: n, Total: finish},
+		{Row: "suspended_create_again", N: n, Total: createAgain},
+		{Row: "suspended_finish_again", N: n, Total: finishAgain},
+	}
+}
+
 // Main is the main function of a program that has these rows.
 func Main(rows map[string]Row) {
 	if err := Run(os.Stdout, rows, os.Args[1:]); err != nil {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/signal"
@@ -21,6 +22,9 @@ var rows = map[string]peer.Row{
 	"spawn":              onLoop("spawn", spawnAndAwait),
 	"gather_now":         onLoop("gather_now", gather(instant)),
 	"gather_suspend":     onLoop("gather_suspend", gather(suspending)),
+	"gather3000":         bursts("gather3000", 3000),
+	"gather10000":        bursts("gather10000", 10_000),
+	"gather100000":       bursts("gather100000", 100_000),
 	"queue1":             onLoop("queue1", queuePingPong),
 	"queue1000":          onLoop("queue1000", queueThroughput),
 	"lock":               onLoop("lock", uncontended),
@@ -33,6 +37,7 @@ var rows = map[string]peer.Row{
 	"taskgroup":          onLoop("taskgroup", taskGroup),
 	"threadsafe":         onLoop("threadsafe", threadsafe),
 	"threadsafe_latency": onLoop("threadsafe_latency", threadsafeLatency),
+	"printtasks":         printTasks,
 	"tothread":           onLoop("tothread", toThread),
 }
 
@@ -177,19 +182,35 @@ const groupSize = 1000
 func gather(child asyncio.Coroutine[int]) func(ctx context.Context, n int) error {
 	return func(ctx context.Context, n int) error {
 		for range max(1, n/groupSize) {
-			children := make([]asyncio.Coroutine[int], groupSize)
-			for i := range children {
-				children[i] = child
-			}
-			results, err := asyncio.Gather(ctx, children...)
-			if err != nil {
+			if err := gatherOf(ctx, child, groupSize); err != nil {
 				return err
-			}
-			if len(results) != groupSize {
-				return fmt.Errorf("%d results", len(results))
 			}
 		}
 		return nil
+	}
+}
+
+func gatherOf(ctx context.Context, child asyncio.Coroutine[int], size int) error {
+	children := make([]asyncio.Coroutine[int], size)
+	for i := range children {
+		children[i] = child
+	}
+	results, err := asyncio.Gather(ctx, children...)
+	if err != nil {
+		return err
+	}
+	if len(results) != size {
+		return fmt.Errorf("%d results", len(results))
+	}
+	return nil
+}
+
+// bursts makes a row of gathers of so many tasks that suspend once.
+func bursts(name string, size int) peer.Row {
+	return func(n int) ([]peer.Measurement, error) {
+		return asyncio.Run(context.Background(), func(ctx context.Context) ([]peer.Measurement, error) {
+			return peer.Bursts(name, size, func(size int) error { return gatherOf(ctx, suspending, size) })(n)
+		})
 	}
 }
 
@@ -319,10 +340,11 @@ func suspend(ctx context.Context, n int) (create, finish time.Duration, bytes in
 func suspended(n int) ([]peer.Measurement, error) {
 	return asyncio.Run(context.Background(), func(ctx context.Context) ([]peer.Measurement, error) {
 		create, finish, bytes, err := suspend(ctx, n)
-		return []peer.Measurement{
-			{Row: "suspended_create", N: n, Total: create, Bytes: bytes},
-			{Row: "suspended_finish", N: n, Total: finish},
-		}, err
+		if err != nil {
+			return nil, err
+		}
+		createAgain, finishAgain, _, err := suspend(ctx, n)
+		return peer.Suspended(n, bytes, create, finish, createAgain, finishAgain), err
 	})
 }
 
@@ -367,6 +389,27 @@ func cancels(n int) ([]peer.Measurement, error) {
 			}
 		}
 		return []peer.Measurement{{Row: "cancel", N: n, Total: took}}, err
+	})
+}
+
+// printTasks describes n tasks that wait.
+func printTasks(n int) ([]peer.Measurement, error) {
+	return asyncio.Run(context.Background(), func(ctx context.Context) ([]peer.Measurement, error) {
+		var gate asyncio.Event
+		tasks := make([]*asyncio.Task[asyncio.None], n)
+		for i := range tasks {
+			tasks[i] = asyncio.CreateTask(ctx, asyncio.Do(gate.Wait))
+		}
+		if err := asyncio.Sleep(ctx, 0); err != nil {
+			return nil, err
+		}
+		measured, err := peer.Bursts("printtasks", n, func(int) error { return asyncio.PrintTasks(ctx, io.Discard) })(n)
+		if err != nil {
+			return nil, err
+		}
+		gate.Set()
+		_, err = asyncio.Gather(ctx, tasks...)
+		return measured, err
 	})
 }
 

@@ -4,9 +4,11 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"runtime"
+	"runtime/pprof"
 	"sync"
 	"time"
 
@@ -19,7 +21,10 @@ var rows = map[string]peer.Row{
 	"yield2":             peer.Timed("yield2", yieldsOfTwo),
 	"spawn":              peer.Timed("spawn", spawnAndAwait),
 	"gather_now":         peer.Timed("gather_now", gather(func() int { return 1 })),
-	"gather_suspend":     peer.Timed("gather_suspend", gather(func() int { runtime.Gosched(); return 1 })),
+	"gather_suspend":     peer.Timed("gather_suspend", gather(yielding)),
+	"gather3000":         peer.Bursts("gather3000", 3000, gatherOf(yielding)),
+	"gather10000":        peer.Bursts("gather10000", 10_000, gatherOf(yielding)),
+	"gather100000":       peer.Bursts("gather100000", 100_000, gatherOf(yielding)),
 	"queue1":             peer.Timed("queue1", channelPingPong),
 	"queue1000":          peer.Timed("queue1000", channelThroughput),
 	"lock":               peer.Timed("lock", uncontended),
@@ -32,6 +37,7 @@ var rows = map[string]peer.Row{
 	"taskgroup":          peer.Timed("taskgroup", errorGroup),
 	"threadsafe":         peer.Timed("threadsafe", functionsToOne),
 	"threadsafe_latency": peer.Timed("threadsafe_latency", functionAndAnswer),
+	"printtasks":         printGoroutines,
 	"tothread":           peer.Timed("tothread", spawnAndAwait), // a goroutine is where one would block
 }
 
@@ -100,16 +106,28 @@ func spawnAndAwait(n int) error {
 
 const groupSize = 1000
 
-// gather starts 1000 and has their results in order: each writes its own element.
+func yielding() int { runtime.Gosched(); return 1 }
+
+// gatherOf starts size and has their results in order: each writes its own element.
+func gatherOf(child func() int) func(size int) error {
+	return func(size int) error {
+		results := make([]int, size)
+		var wg sync.WaitGroup
+		for i := range results {
+			wg.Go(func() { results[i] = child() })
+		}
+		wg.Wait()
+		return nil
+	}
+}
+
 func gather(child func() int) func(n int) error {
+	group := gatherOf(child)
 	return func(n int) error {
 		for range max(1, n/groupSize) {
-			results := make([]int, groupSize)
-			var wg sync.WaitGroup
-			for i := range results {
-				wg.Go(func() { results[i] = child() })
+			if err := group(groupSize); err != nil {
+				return err
 			}
-			wg.Wait()
 		}
 		return nil
 	}
@@ -216,10 +234,8 @@ func suspend(n int) (create, finish time.Duration, bytes int64) {
 
 func suspended(n int) ([]peer.Measurement, error) {
 	create, finish, bytes := suspend(n)
-	return []peer.Measurement{
-		{Row: "suspended_create", N: n, Total: create, Bytes: bytes},
-		{Row: "suspended_finish", N: n, Total: finish},
-	}, nil
+	createAgain, finishAgain, _ := suspend(n)
+	return peer.Suspended(n, bytes, create, finish, createAgain, finishAgain), nil
 }
 
 func growth(n int) ([]peer.Measurement, error) {
@@ -258,6 +274,26 @@ func cancels(n int) ([]peer.Measurement, error) {
 		}
 	}
 	return []peer.Measurement{{Row: "cancel", N: n, Total: took}}, nil
+}
+
+// printGoroutines writes the stacks of n goroutines that wait.
+func printGoroutines(n int) ([]peer.Measurement, error) {
+	gate := make(chan struct{})
+	var waiting, ended sync.WaitGroup
+	waiting.Add(n)
+	for range n {
+		ended.Go(func() {
+			waiting.Done()
+			<-gate
+		})
+	}
+	waiting.Wait()
+	measured, err := peer.Bursts("printtasks", n, func(int) error {
+		return pprof.Lookup("goroutine").WriteTo(io.Discard, 2)
+	})(n)
+	close(gate)
+	ended.Wait()
+	return measured, err
 }
 
 func errorGroup(n int) error {

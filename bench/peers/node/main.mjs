@@ -134,6 +134,21 @@ function gather(child) {
   };
 }
 
+// Gathers of so many that suspend once. The first is not measured.
+function bursts(size) {
+  const burst = (size) => Promise.all(Array.from({ length: size }, suspending));
+  return async (name, n) => {
+    const each = Math.min(size, n);
+    await burst(each);
+    const start = now();
+    let done = 0;
+    for (; done + each <= n; done += each) {
+      await burst(each);
+    }
+    return [[name, done, now() - start, 0]];
+  };
+}
+
 async function queuePingPong(n) {
   const ping = new Queue(1);
   const pong = new Queue(1);
@@ -214,9 +229,12 @@ async function suspend(n) {
 
 async function suspended(name, n) {
   const [create, finish, held] = await suspend(n);
+  const [createAgain, finishAgain] = await suspend(n);
   return [
     ["suspended_create", n, create, held],
     ["suspended_finish", n, finish, 0],
+    ["suspended_create_again", n, createAgain, 0],
+    ["suspended_finish_again", n, finishAgain, 0],
   ];
 }
 
@@ -358,6 +376,9 @@ const rows = {
   spawn: timed(spawnAndAwait),
   gather_now: timed(gather(instant)),
   gather_suspend: timed(gather(suspending)),
+  gather3000: bursts(3000),
+  gather10000: bursts(10_000),
+  gather100000: bursts(100_000),
   queue1: timed(queuePingPong),
   queue1000: timed(queueThroughput),
   lock: timed(uncontended),

@@ -33,28 +33,34 @@ func roundTrips(n int) error {
 	return nil
 }
 
-// suspended makes n sequences that have yielded once, and lets them end.
 func suspended(n int) ([]peer.Measurement, error) {
+	create, finish, bytes, err := suspend(n)
+	if err != nil {
+		return nil, err
+	}
+	createAgain, finishAgain, _, err := suspend(n)
+	return peer.Suspended(n, bytes, create, finish, createAgain, finishAgain), err
+}
+
+// suspend makes n sequences that have yielded once, and lets them end.
+func suspend(n int) (create, finish time.Duration, bytes int64, err error) {
 	before := peer.Resident()
 	start := time.Now()
 	nexts := make([]func() (struct{}, bool), n)
 	for i := range nexts {
 		nexts[i], _ = iter.Pull(func(yield func(struct{}) bool) { yield(struct{}{}) })
 		if _, ok := nexts[i](); !ok {
-			return nil, errEnded
+			return 0, 0, 0, errEnded
 		}
 	}
-	create := time.Since(start)
-	bytes := peer.Resident() - before
+	create = time.Since(start)
+	bytes = peer.Resident() - before
 
 	start = time.Now()
 	for _, next := range nexts {
 		if _, ok := next(); ok {
-			return nil, errEnded
+			return 0, 0, 0, errEnded
 		}
 	}
-	return []peer.Measurement{
-		{Row: "suspended_create", N: n, Total: create, Bytes: bytes},
-		{Row: "suspended_finish", N: n, Total: time.Since(start)},
-	}, nil
+	return create, time.Since(start), bytes, nil
 }

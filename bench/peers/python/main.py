@@ -4,6 +4,7 @@ The lines it prints are those of internal/peer. It runs on Python 3.11 and later
 """
 
 import asyncio
+import io
 import os
 import platform
 import sys
@@ -65,6 +66,23 @@ async def gather_now(n):
 async def gather_suspend(n):
     for _ in range(max(1, n // GROUP)):
         await asyncio.gather(*[suspending() for _ in range(GROUP)])
+
+
+def bursts(size):
+    """Gathers of so many that suspend once. The first is not measured."""
+
+    async def burst(size):
+        await asyncio.gather(*[suspending() for _ in range(size)])
+
+    async def run(name, n):
+        each = min(size, n)
+        await burst(each)
+        start = time.perf_counter_ns()
+        for _ in range(n // each):
+            await burst(each)
+        return [(name, n // each * each, time.perf_counter_ns() - start, 0)]
+
+    return run
 
 
 async def queue_ping_pong(n):
@@ -140,7 +158,13 @@ async def suspend(n):
 
 async def suspended(_, n):
     create, finish, held = await suspend(n)
-    return [("suspended_create", n, create, held), ("suspended_finish", n, finish, 0)]
+    create_again, finish_again, _ = await suspend(n)
+    return [
+        ("suspended_create", n, create, held),
+        ("suspended_finish", n, finish, 0),
+        ("suspended_create_again", n, create_again, 0),
+        ("suspended_finish_again", n, finish_again, 0),
+    ]
 
 
 async def growth(name, n):
@@ -164,6 +188,25 @@ async def cancels(name, n):
     await asyncio.gather(*tasks, return_exceptions=True)
     took = time.perf_counter_ns() - start
     assert all(task.cancelled() for task in tasks)
+    return [(name, n, took, 0)]
+
+
+async def print_tasks(name, n):
+    gate = asyncio.Event()
+    tasks = [asyncio.create_task(gate.wait()) for _ in range(n)]
+    await asyncio.sleep(0)
+
+    def print_all():
+        to = io.StringIO()
+        for task in asyncio.all_tasks():
+            task.print_stack(file=to)
+
+    print_all()
+    start = time.perf_counter_ns()
+    print_all()
+    took = time.perf_counter_ns() - start
+    gate.set()
+    await asyncio.gather(*tasks)
     return [(name, n, took, 0)]
 
 
@@ -264,6 +307,9 @@ ROWS = {
     "spawn": timed(spawn_and_await),
     "gather_now": timed(gather_now),
     "gather_suspend": timed(gather_suspend),
+    "gather3000": bursts(3000),
+    "gather10000": bursts(10_000),
+    "gather100000": bursts(100_000),
     "queue1": timed(queue_ping_pong),
     "queue1000": timed(queue_throughput),
     "lock": timed(uncontended),
@@ -276,6 +322,7 @@ ROWS = {
     "taskgroup": timed(task_group),
     "threadsafe": timed(threadsafe),
     "threadsafe_latency": timed(threadsafe_latency),
+    "printtasks": print_tasks,
     "tothread": timed(to_thread),
 }
 

@@ -72,23 +72,40 @@ async fn spawn_and_await(n: usize) {
 async fn gather_now(n: usize) {
     for _ in 0..(n / GROUP).max(1) {
         let tasks: Vec<JoinHandle<usize>> = (0..GROUP).map(|_| tokio::spawn(instant())).collect();
-        gather(tasks).await;
+        gather(tasks, GROUP).await;
     }
+}
+
+/// Gathers of so many that suspend once. The first is not measured.
+async fn bursts(row: &'static str, size: usize, n: usize) -> Vec<Measurement> {
+    let size = size.min(n);
+    burst(size).await;
+    let start = Instant::now();
+    let mut done = 0;
+    while done + size <= n {
+        burst(size).await;
+        done += size;
+    }
+    vec![Measurement { row, n: done, total: start.elapsed(), bytes: 0 }]
+}
+
+async fn burst(size: usize) {
+    let tasks: Vec<JoinHandle<usize>> = (0..size).map(|_| tokio::spawn(suspending())).collect();
+    gather(tasks, size).await;
 }
 
 async fn gather_suspend(n: usize) {
     for _ in 0..(n / GROUP).max(1) {
-        let tasks: Vec<JoinHandle<usize>> = (0..GROUP).map(|_| tokio::spawn(suspending())).collect();
-        gather(tasks).await;
+        burst(GROUP).await;
     }
 }
 
-async fn gather(tasks: Vec<JoinHandle<usize>>) {
+async fn gather(tasks: Vec<JoinHandle<usize>>, size: usize) {
     let mut results = Vec::with_capacity(tasks.len());
     for task in tasks {
         results.push(task.await.unwrap());
     }
-    assert_eq!(results.len(), GROUP);
+    assert_eq!(results.len(), size);
 }
 
 async fn queue_ping_pong(n: usize) {
@@ -279,8 +296,9 @@ async fn echo(size: usize) -> std::io::Result<()> {
     }
 }
 
-const ROWS: [&str; 18] = [
-    "yield1", "yield2", "spawn", "gather_now", "gather_suspend", "queue1", "queue1000", "lock", "lock100",
+const ROWS: [&str; 21] = [
+    "yield1", "yield2", "spawn", "gather_now", "gather_suspend", "gather3000", "gather10000", "gather100000",
+    "queue1", "queue1000", "lock", "lock100",
     "sleepers", "suspended", "growth", "timer", "cancel", "taskgroup", "threadsafe", "threadsafe_latency",
     "tothread",
 ];
@@ -292,6 +310,9 @@ async fn run(row: String, n: usize) -> Vec<Measurement> {
         "spawn" => timed!("spawn", n, spawn_and_await),
         "gather_now" => timed!("gather_now", n, gather_now),
         "gather_suspend" => timed!("gather_suspend", n, gather_suspend),
+        "gather3000" => bursts("gather3000", 3000, n).await,
+        "gather10000" => bursts("gather10000", 10_000, n).await,
+        "gather100000" => bursts("gather100000", 100_000, n).await,
         "queue1" => timed!("queue1", n, queue_ping_pong),
         "queue1000" => timed!("queue1000", n, queue_throughput),
         "lock" => timed!("lock", n, uncontended),
@@ -299,9 +320,12 @@ async fn run(row: String, n: usize) -> Vec<Measurement> {
         "sleepers" => timed!("sleepers", n, sleepers),
         "suspended" => {
             let (create, finish, bytes) = suspend(n).await;
+            let (create_again, finish_again, _) = suspend(n).await;
             vec![
                 Measurement { row: "suspended_create", n, total: create, bytes },
                 Measurement { row: "suspended_finish", n, total: finish, bytes: 0 },
+                Measurement { row: "suspended_create_again", n, total: create_again, bytes: 0 },
+                Measurement { row: "suspended_finish_again", n, total: finish_again, bytes: 0 },
             ]
         }
         "growth" => {
