@@ -5,9 +5,12 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"path"
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"unicode"
 
 	"github.com/goasyncio/asyncio/internal/driver"
 )
@@ -292,11 +295,60 @@ func ours(f runtime.Frame) bool {
 			return true
 		}
 	}
-	return false
+	return ofLibrary(f)
 }
 
-// userFrames leaves the library's own frames out: on top all but the function that was called by
-// the program, at the bottom all.
+// ofLibrary reports whether f is a function of this package. A function literal that was inlined into the program, as an iterator's
+// is, has the name of where it went until Go 1.26; its file says where it is from.
+func ofLibrary(f runtime.Frame) bool {
+	return strings.HasPrefix(f.Function, libraryPrefix) ||
+		path.Dir(f.File) == libraryDir() && !strings.HasSuffix(f.File, "_test.go")
+}
+
+// libraryDir is the directory of this package, as frames have it.
+var libraryDir = sync.OnceValue(func() string {
+	_, file, _, _ := runtime.Caller(0)
+	return path.Dir(file)
+})
+
+// calledIn returns, of frames of the library that the program called, innermost first, the one that tells a reader most: the outermost
+// function that is exported. The literal of an iterator is passed over for the exported function that it calls; if it calls none, the
+// function that made the iterator is named, which is what stands in the program's range loop.
+func calledIn(frames []runtime.Frame) (called runtime.Frame, ok bool) {
+	for _, f := range slices.Backward(frames) {
+		if !ofLibrary(f) {
+			continue
+		}
+		name, literal := enclosing(f.Function)
+		if !literal && unicode.IsUpper(rune(name[strings.LastIndexByte(name, '.')+1])) {
+			return f, true
+		}
+		if !ok {
+			called, ok = f, true
+			if literal {
+				called.Function = libraryPrefix + name
+			}
+		}
+	}
+	return called, ok
+}
+
+// enclosing returns the name of the declared function that a function is or is a literal of, without the package: "(*T).Method" or "Function".
+func enclosing(function string) (name string, literal bool) {
+	const generic = "[...]"
+	parts := strings.Split(strings.ReplaceAll(function, generic, "[]"), ".")
+	for len(parts) > 1 && isLiteral(parts[len(parts)-1]) {
+		parts, literal = parts[:len(parts)-1], true
+	}
+	n := len(parts)
+	name = parts[n-1]
+	if n > 1 && strings.HasSuffix(parts[n-2], ")") {
+		name = parts[n-2][strings.LastIndexByte(parts[n-2], '('):] + "." + name
+	}
+	return strings.ReplaceAll(name, "[]", generic), literal
+}
+
+// userFrames leaves the library's own frames out: on top all but the one that calledIn picks, at the bottom all.
 func userFrames(pcs []uintptr) []runtime.Frame {
 	var all []runtime.Frame
 	for next := runtime.CallersFrames(pcs); len(pcs) > 0; {
@@ -317,8 +369,9 @@ func userFrames(pcs []uintptr) []runtime.Frame {
 		return all[max(len(all)-1, 0):]
 	}
 	first := slices.IndexFunc(all, func(f runtime.Frame) bool { return !ours(f) })
-	if first > 0 && strings.HasPrefix(all[first-1].Function, libraryPrefix) {
+	if called, ok := calledIn(all[:first]); ok {
 		first--
+		all[first] = called
 	}
 	return all[first:last]
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"regexp"
 	"runtime"
 	"slices"
@@ -90,6 +91,59 @@ func TestCallGraph_StacksOfSuspendedTasks(t *testing.T) {
 		}
 		if got := tasks["future"].GetStack(); got != nil {
 			t.Errorf("a done task has a stack: %v", got)
+		}
+		return nil
+	})
+}
+
+// What the program ranges over is named, whichever function the compiler put the iterator into.
+func TestCallGraph_Iterators(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		want := map[string]string{
+			"lines":          "asyncio.(*StreamReader).ReadLine",
+			"all":            "asyncio.(*Queue[...]).Get",
+			"completed":      "asyncio.AsCompleted[...]",
+			"groupcompleted": "asyncio.GroupCompleted[...]",
+		}
+		f := asyncio.CreateFuture[int](ctx)
+		q := asyncio.NewQueue[int](0)
+		r := asyncio.NewStreamReader(ctx)
+		add := func(name string, fn func(ctx context.Context)) *asyncio.Task[asyncio.None] {
+			return asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error { fn(ctx); return nil }), asyncio.Name(name))
+		}
+		tasks := []*asyncio.Task[asyncio.None]{
+			add("lines", func(ctx context.Context) {
+				for range r.Lines(ctx) {
+				}
+			}),
+			add("all", func(ctx context.Context) {
+				for range q.All(ctx) {
+				}
+			}),
+			add("completed", func(ctx context.Context) {
+				for range asyncio.AsCompleted(ctx, []*asyncio.Future[int]{f}) {
+				}
+			}),
+			add("groupcompleted", func(ctx context.Context) {
+				_ = asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
+					asyncio.GroupTask(tg, f.Await)
+					for range asyncio.GroupCompleted[int](ctx, tg) {
+					}
+					return nil
+				})
+			}),
+		}
+		settle(t, ctx)
+		for _, task := range tasks {
+			got := funcs(task.GetStack())
+			if len(got) < 2 || got[0] != want[task.GetName()] || !strings.HasPrefix(got[1], "asyncio_test.TestCallGraph_Iterators.") {
+				t.Errorf("%s: %v, want %s and the program's own", task.GetName(), got, want[task.GetName()])
+			}
+			for _, f := range task.GetStack()[1:] {
+				if task.GetName() != "groupcompleted" && path.Base(f.File) != "callgraph_test.go" {
+					t.Errorf("%s: %s is at %s", task.GetName(), f.Function, f.File)
+				}
+			}
 		}
 		return nil
 	})
