@@ -195,8 +195,8 @@ func (f *future) callbacks(yield func(callback) bool) {
 	if f.first != nil && !yield(f.first) || f.more == nil {
 		return
 	}
-	for _, cb := range *f.more {
-		if !yield(cb) {
+	for _, cb := range f.more.all {
+		if cb != nil && !yield(cb) {
 			return
 		}
 	}

@@ -1,6 +1,9 @@
 package asyncio
 
-import "time"
+import (
+	"sync/atomic"
+	"time"
+)
 
 // Parked reports whether the loop waits for events, for tests that must be foreign to it.
 func Parked(l *EventLoop) bool { return l.guard.Load() == guardParked }
@@ -17,4 +20,13 @@ func Impatient(d time.Duration) (restore func()) {
 	old := unwindLimit
 	unwindLimit = d
 	return func() { unwindLimit = old }
+}
+
+// PassedOver counts what searches in lists of callbacks and waiters look at in vain while fn runs.
+func PassedOver(fn func()) int {
+	var n atomic.Int64
+	passedOver = &n
+	defer func() { passedOver = nil }()
+	fn()
+	return int(n.Load())
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 )
 
 // An Awaitable is what a coroutine can wait for: a [*Future], a [*Task], a [Coroutine],
@@ -51,7 +52,7 @@ type future struct {
 
 	// Done callbacks in order: first, then more. One is by far the usual number.
 	first callback
-	more  *[]callback
+	more  *callbackList
 
 	// super overrides cancel, as a subclass does in Python: the task whose
 	// result this is, or the gathering it is the outer future of.
@@ -219,8 +220,10 @@ func (f *future) scheduleCallbacks() {
 	}
 	if more := f.more; more != nil {
 		f.more = nil
-		for _, cb := range *more {
-			f.loop.schedule(cb, f)
+		for _, cb := range more.all {
+			if cb != nil {
+				f.loop.schedule(cb, f)
+			}
 		}
 	}
 }
@@ -230,38 +233,122 @@ func (f *future) addCallback(cb callback) {
 	case f.state != pending:
 		f.loop.schedule(cb, f)
 	case f.more != nil:
-		*f.more = append(*f.more, cb)
+		f.more.add(cb)
 	case f.first != nil:
-		f.more = &[]callback{cb}
+		f.more = &callbackList{all: []callback{cb}, live: 1}
 	default:
 		f.first = cb
 	}
 }
 
-// removeCallback removes cb, if it is still to be scheduled, and returns how many it removed, one or none. It looks from both ends, because
-// when thousands that wait for one future leave it at the same time, they leave in the order in which they came, or in the reverse.
+// removeCallback removes cb, if it is still to be scheduled, and returns how many it removed, one or none.
 func (f *future) removeCallback(cb callback) int {
-	if f.first == cb {
+	switch {
+	case f.first == cb:
 		f.first = nil
 		return 1
-	}
-	if f.more == nil {
+	case f.more == nil || !f.more.remove(cb):
 		return 0
+	case f.more.live == 0:
+		f.more = nil
 	}
-	all := *f.more
-	for i, j := 0, len(all)-1; i <= j; i, j = i+1, j-1 {
-		if all[i] == cb {
-			copy(all[1:i+1], all[:i])
-			all[0] = nil
-			*f.more = all[1:]
-			return 1
-		}
-		if all[j] == cb {
-			*f.more = slices.Delete(all, j, j+1)
-			return 1
+	return 1
+}
+
+// callbackList is the done callbacks of a future from the second on, in the order of adding. None is there twice.
+//
+// One that is removed leaves a hole, and holes are closed when they are half of the list; at the ends there are none.
+// Callbacks are looked for from both ends, because when thousands that wait for one future leave it at the same time,
+// they nearly always leave in the order in which they came, or in the reverse. Where that has cost more steps than the list is
+// long, an index is made, so that removing n callbacks in any order costs a multiple of n.
+type callbackList struct {
+	all   []callback
+	live  int              // that are no holes
+	steps int              // that looking has cost, while there is no index
+	index map[callback]int // where each is in all, plus shift; nil where it does not pay
+	shift int              // how many have been cut off at the front since the index was made
+}
+
+// fewCallbacks is how many are looked through without an index.
+const fewCallbacks = 32
+
+// passedOver counts, in tests, what searches in lists have looked at in vain.
+var passedOver *atomic.Int64
+
+func passOver(n int) {
+	if passedOver != nil {
+		passedOver.Add(int64(n))
+	}
+}
+
+func (c *callbackList) add(cb callback) {
+	if c.index != nil {
+		c.index[cb] = len(c.all) + c.shift
+	}
+	c.all = append(c.all, cb)
+	c.live++
+}
+
+func (c *callbackList) remove(cb callback) bool {
+	at := c.find(cb)
+	if at < 0 {
+		return false
+	}
+	c.all[at] = nil
+	c.live--
+	if c.index != nil {
+		delete(c.index, cb)
+	}
+	for len(c.all) > 0 && c.all[0] == nil {
+		c.all = c.all[1:]
+		c.shift++
+	}
+	for n := len(c.all); n > 0 && c.all[n-1] == nil; n-- {
+		c.all = c.all[:n-1]
+	}
+	switch {
+	case c.live <= fewCallbacks/2:
+		c.index, c.steps = nil, 0
+	case c.live < len(c.all)/2:
+		c.all = slices.DeleteFunc(c.all, func(cb callback) bool { return cb == nil })
+		if c.index != nil {
+			c.makeIndex()
 		}
 	}
-	return 0
+	return true
+}
+
+// find returns where cb is in c.all, -1 if it is not there.
+func (c *callbackList) find(cb callback) int {
+	if c.index == nil && c.steps > len(c.all) && c.live > fewCallbacks {
+		c.makeIndex()
+	}
+	if c.index != nil {
+		if at, ok := c.index[cb]; ok {
+			return at - c.shift
+		}
+		return -1
+	}
+	for i, j := 0, len(c.all)-1; i <= j; i, j = i+1, j-1 {
+		if c.all[i] == cb {
+			return i
+		}
+		if c.all[j] == cb {
+			return j
+		}
+		c.steps += 2
+		passOver(2)
+	}
+	return -1
+}
+
+func (c *callbackList) makeIndex() {
+	c.index, c.shift, c.steps = make(map[callback]int, c.live), 0, 0
+	for i, cb := range c.all {
+		if cb != nil {
+			c.index[cb] = i
+		}
+	}
 }
 
 // await suspends the current task until f is done. A nil error means that it is, and

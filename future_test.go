@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -114,6 +116,82 @@ func TestFuture_DoneCallbacks(t *testing.T) {
 		equal(t, "order", got, []string{"a", "c", "e"})
 		return nil
 	})
+}
+
+// Callbacks that are left run in the order of adding, whichever have been removed and whenever.
+func TestFuture_RemovesInAnyOrder(t *testing.T) {
+	for seed := range uint64(60) {
+		run(t, func(ctx context.Context) error {
+			choose := rand.New(rand.NewPCG(seed, 0))
+			f := asyncio.CreateFuture[int](ctx)
+			type added struct {
+				n  int
+				cb *asyncio.DoneCallback
+			}
+			var want []added
+			var got []int
+			most := 1 + choose.IntN(300)
+			for n := range 1000 {
+				if len(want) < most && choose.IntN(5) < 3 {
+					want = append(want, added{n, f.AddDoneCallback(func(*asyncio.Future[int]) { got = append(got, n) })})
+				} else if len(want) > 0 {
+					at := [...]int{0, len(want) - 1, choose.IntN(len(want)), choose.IntN(len(want))}[choose.IntN(4)]
+					is(t, "removed", f.RemoveDoneCallback(want[at].cb), 1)
+					is(t, "removed again", f.RemoveDoneCallback(want[at].cb), 0)
+					want = slices.Delete(want, at, at+1)
+				}
+			}
+			must(t, f.SetResult(1))
+			settle(t, ctx)
+			left := []int{}
+			for _, a := range want {
+				left = append(left, a.n)
+			}
+			equal(t, fmt.Sprintf("seed %d: called", seed), append([]int{}, got...), left)
+			return nil
+		})
+	}
+}
+
+// Leaving a future costs a constant, in whatever order, also for one who is not there.
+func TestFuture_RemovingIsCheap(t *testing.T) {
+	const n = 5000
+	for name, order := range map[string]func(i int) int{
+		"as they came": func(i int) int { return i },
+		"in reverse":   func(i int) int { return n - 1 - i },
+		"any":          func(i int) int { return i * 1237 % n },
+		"from the middle": func(i int) int {
+			if i%2 == 0 {
+				return n/2 + i/2
+			}
+			return n/2 - 1 - i/2
+		},
+	} {
+		runFast(t, func(ctx context.Context) error {
+			f, none := asyncio.CreateFuture[int](ctx), new(asyncio.DoneCallback)
+			all := make([]*asyncio.DoneCallback, n)
+			for i := range all {
+				all[i] = f.AddDoneCallback(func(*asyncio.Future[int]) {})
+			}
+			looked := asyncio.PassedOver(func() {
+				for i := range all {
+					is(t, "removed", f.RemoveDoneCallback(all[order(i)]), 1)
+				}
+			})
+			looked += asyncio.PassedOver(func() {
+				for i := range all {
+					all[i] = f.AddDoneCallback(func(*asyncio.Future[int]) {})
+				}
+				for range n {
+					is(t, "removed", f.RemoveDoneCallback(none), 0)
+				}
+			})
+			if looked > 4*n {
+				t.Errorf("%s: %d were looked at for %d that left", name, looked, n)
+			}
+			return nil
+		})
+	}
 }
 
 func TestFuture_CallbackThatPanics(t *testing.T) {

@@ -58,13 +58,8 @@ func (f *future) brief() string {
 
 func (f *future) reprCallbacks() string {
 	var all []string
-	cbs := []callback{f.first}
-	if f.more != nil {
-		cbs = append(cbs, *f.more...)
-	}
-	for _, cb := range cbs {
+	for cb := range f.callbacks {
 		switch c := cb.(type) {
-		case nil:
 		case *task:
 			all = append(all, "Task.task_wakeup()")
 		case *DoneCallback:

@@ -428,13 +428,10 @@ func (g *TaskGroup) startNext() {
 
 // panicked is G4.
 func (t *task) panicked(p *PanicError) {
-	if c, ok := t.fut.first.(*groupChild); ok {
-		c.g.failed(t, p)
-	} else if t.fut.more != nil {
-		for _, cb := range *t.fut.more {
-			if c, ok := cb.(*groupChild); ok {
-				c.g.failed(t, p)
-			}
+	for cb := range t.fut.callbacks {
+		if c, ok := cb.(*groupChild); ok {
+			c.g.failed(t, p)
+			return
 		}
 	}
 }
