@@ -391,3 +391,108 @@ func TestCondition_NotificationOfACancelledTaskGoesOn(t *testing.T) {
 		})
 	}
 }
+
+// However many wait and however many of them are cancelled, each is looked at a few times only when the next to be woken is
+// looked for: by those that are cancelled, and by those that hand something over many times in one step.
+func TestWaiters_AreLookedAtOnce(t *testing.T) {
+	const n = 2000
+	type scene struct {
+		wait func(ctx context.Context) error
+		end  func(ctx context.Context, tasks []tasked)
+	}
+	cancel := func(_ context.Context, tasks []tasked) {
+		for _, task := range tasks {
+			task.Cancel()
+		}
+	}
+	allButTheFirst := func(ctx context.Context, tasks []tasked) { cancel(ctx, tasks[1:]) }
+	inCondition := func(c *asyncio.Condition) func(ctx context.Context) error {
+		return func(ctx context.Context) error {
+			if err := c.Acquire(ctx); err != nil {
+				return err
+			}
+			defer c.Release()
+			return c.Wait(ctx)
+		}
+	}
+	for name, make := range map[string]func() scene{
+		"condition, cancelled": func() scene { return scene{inCondition(new(asyncio.Condition)), cancel} },
+		"condition, notified one by one": func() scene {
+			c := new(asyncio.Condition)
+			return scene{inCondition(c), func(ctx context.Context, _ []tasked) {
+				must(t, c.Acquire(ctx))
+				for range n {
+					c.Notify(1)
+				}
+				c.Release()
+			}}
+		},
+		"semaphore, cancelled": func() scene { return scene{asyncio.NewSemaphore(0).Acquire, cancel} },
+		"semaphore, released": func() scene {
+			s := asyncio.NewSemaphore(0)
+			return scene{s.Acquire, func(context.Context, []tasked) {
+				for range n {
+					s.Release()
+				}
+			}}
+		},
+		"semaphore, asked while those before are on their way out": func() scene {
+			s := asyncio.NewSemaphore(0)
+			return scene{s.Acquire, func(ctx context.Context, tasks []tasked) {
+				cancel(ctx, tasks)
+				s.Release()
+				for range n {
+					s.Locked()
+				}
+			}}
+		},
+		"lock, cancelled": func() scene { return scene{new(asyncio.Lock).Acquire, allButTheFirst} },
+		"event, set again and again": func() scene {
+			e := new(asyncio.Event)
+			return scene{e.Wait, func(context.Context, []tasked) {
+				for range n {
+					e.Set()
+					e.Clear()
+				}
+			}}
+		},
+		"limiter, tokens added while all are on their way out": func() scene {
+			l := asyncio.NewCapacityLimiter(1)
+			return scene{l.Acquire, func(ctx context.Context, tasks []tasked) {
+				cancel(ctx, tasks[1:])
+				for i := range n {
+					l.SetTotalTokens(i + 2)
+				}
+			}}
+		},
+		"queue, done with again and again": func() scene {
+			q := asyncio.NewQueue[int](0)
+			_ = q.PutNowait(0)
+			return scene{q.Join, func(context.Context, []tasked) {
+				for range n {
+					q.TaskDone()
+					_ = q.PutNowait(1)
+				}
+				q.TaskDone()
+			}}
+		},
+	} {
+		runFast(t, func(ctx context.Context) error {
+			s := make()
+			var tasks []tasked
+			for range n {
+				tasks = append(tasks, asyncio.CreateTask(ctx, asyncio.Do(s.wait)))
+			}
+			settle(t, ctx)
+			var err error
+			looked := asyncio.PassedOver(func() {
+				s.end(ctx, tasks)
+				_, err = asyncio.GatherResults(ctx, tasks...)
+			})
+			if looked > 4*n {
+				t.Errorf("%s: %d were looked at for %d that waited", name, looked, n)
+			}
+			return err
+		})
+	}
+}

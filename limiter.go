@@ -166,11 +166,14 @@ func (c *CapacityLimiter) lend(borrower any) {
 
 // wake lends the tokens that are left to those that wait.
 func (c *CapacityLimiter) wake() {
-	for w := c.queue.first; w != nil && c.AvailableTokens() > 0; w = w.next {
-		if w.wake() {
-			delete(c.pending, w.what)
-			c.lend(w.what)
+	for c.AvailableTokens() > 0 {
+		w := c.queue.firstPending()
+		if w == nil {
+			return
 		}
+		w.wake()
+		delete(c.pending, w.what)
+		c.lend(w.what)
 	}
 }
 

@@ -17,11 +17,16 @@ import (
 //	W3 A cancel can reach a waiter that has been woken but has not resumed (S13). Then wait
 //	   returns an error and woken is true: the primitive must pass on what it was given.
 //	W4 A task can be in several queues (Select). Once one of its waiters is woken, the others are
-//	   as if cancelled.
+//	   as if cancelled, until they join again.
+//	W5 Before waits there is no pending waiter, and before live none that is not cancelled; nil stands for the
+//	   end. By W2 a waiter does not become pending again, except when it joins again (W4), so both only move towards the end,
+//	   and looking for the next waiter costs, taken together, a step for each waiter there has been. Without them n waiters that
+//	   are cancelled at once, each of which looks who is next, would cost n*n.
 //
 // It is for the loop only.
 type waitQueue struct {
 	first, last *waiter
+	waits, live *waiter // W5
 }
 
 // waiter is one task in a waitQueue.
@@ -29,7 +34,8 @@ type waiter struct {
 	t          *task
 	q          *waitQueue
 	prev, next *waiter
-	what       any // what it waits for, where the waker needs to know
+	seq        uint64 // its place in the order of the queue
+	what       any    // what it waits for, where the waker needs to know
 	woken      bool
 }
 
@@ -115,20 +121,33 @@ func (w *waiter) wake() bool {
 // then on its way and will see to the next.
 func (q *waitQueue) wakeFirst() bool { return q.first != nil && q.first.wake() }
 
+// firstPending returns the oldest pending waiter, nil if there is none.
+func (q *waitQueue) firstPending() *waiter {
+	for q.waits != nil && !q.waits.pending() {
+		q.waits = q.waits.next
+		passOver(1)
+	}
+	return q.waits
+}
+
+// firstLive returns the oldest waiter that was not cancelled, nil if there is none.
+func (q *waitQueue) firstLive() *waiter {
+	for q.live != nil && !q.live.woken && !q.live.t.parked {
+		q.live = q.live.next
+		passOver(1)
+	}
+	return q.live
+}
+
 // wakeNext wakes the oldest pending waiter and reports whether there was one.
 func (q *waitQueue) wakeNext() bool {
-	for w := q.first; w != nil; w = w.next {
-		if w.wake() {
-			return true
-		}
-	}
-	return false
+	w := q.firstPending()
+	return w != nil && w.wake()
 }
 
 // wakeAll wakes all pending waiters, oldest first.
 func (q *waitQueue) wakeAll() {
-	for w := q.first; w != nil; w = w.next {
-		w.wake()
+	for q.wakeNext() {
 	}
 }
 
@@ -152,16 +171,12 @@ func (q *waitQueue) dismissAll() {
 }
 
 // hasLive reports whether a waiter is in the queue that was not cancelled.
-func (q *waitQueue) hasLive() bool { return q.liveBefore(nil) }
+func (q *waitQueue) hasLive() bool { return q.firstLive() != nil }
 
 // liveBefore is hasLive of the part of the queue before w, all of it if w is not in it.
 func (q *waitQueue) liveBefore(w *waiter) bool {
-	for o := q.first; o != nil && o != w; o = o.next {
-		if o.woken || o.t.parked {
-			return true
-		}
-	}
-	return false
+	o := q.firstLive()
+	return o != nil && (w.q != q || o.seq < w.seq)
 }
 
 // tasks returns those that wait, oldest first.
@@ -178,6 +193,13 @@ func (q *waitQueue) rejoin(w *waiter) {
 	w.woken = false
 	if w.q == nil {
 		q.push(w)
+		return
+	}
+	if q.waits == nil || w.seq < q.waits.seq {
+		q.waits = w
+	}
+	if q.live == nil || w.seq < q.live.seq {
+		q.live = w
 	}
 }
 
@@ -191,25 +213,24 @@ func (q *waitQueue) len() int {
 }
 
 func (q *waitQueue) push(w *waiter) {
-	w.q = q
+	w.q, w.seq = q, 0
 	if q.last == nil {
 		q.first = w
 	} else {
 		q.last.next, w.prev = w, q.last
+		w.seq = q.last.seq + 1
 	}
 	q.last = w
+	if q.waits == nil {
+		q.waits = w
+	}
+	if q.live == nil {
+		q.live = w
+	}
 }
 
 // removeFirst takes the oldest waiter out.
-func (q *waitQueue) removeFirst() {
-	w := q.first
-	if q.first = w.next; q.first == nil {
-		q.last = nil
-	} else {
-		q.first.prev = nil
-	}
-	w.q, w.next = nil, nil
-}
+func (q *waitQueue) removeFirst() { q.remove(q.first) }
 
 // remove takes w out of whichever queue it is in.
 //
@@ -217,6 +238,12 @@ func (q *waitQueue) removeFirst() {
 func (q *waitQueue) remove(w *waiter) {
 	if w.q != q {
 		return
+	}
+	if q.waits == w {
+		q.waits = w.next
+	}
+	if q.live == w {
+		q.live = w.next
 	}
 	if w.prev == nil {
 		q.first = w.next
