@@ -170,12 +170,6 @@ func TestAttack_LogExits(t *testing.T) {
 			asyncio.CreateTask(l.Context(), asyncio.Do(func(context.Context) error { panic("x") }))
 		},
 		"callback": func(l *asyncio.EventLoop) { l.CallSoon(func() { panic("x") }) },
-		"shield": func(l *asyncio.EventLoop) {
-			inner := asyncio.CreateFuture[int](l.Context())
-			outer := asyncio.Shield(l.Context(), inner)
-			l.CallSoon(func() { outer.Cancel() })
-			l.CallLater(time.Second, func() { must(t, inner.SetException(errTest)) })
-		},
 	} {
 		l := sim.NewEventLoop(context.Background())
 		slog.SetDefault(slog.New(panickyLog(runtime.Goexit)))

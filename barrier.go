@@ -16,11 +16,21 @@ import (
 //	   the last has left; then the barrier is filling.
 //	B3 Resetting: those that waited leave one by one with an error; otherwise as draining.
 //	B4 Broken, after Abort: who waited leaves with an error, and who comes gets it, until Reset.
+//	B5 Those that wait have a place in the order in which they came. Indices are given by it when all are there, so
+//	   they are distinct also when a task that came before has left again (gh-155233). One that is cancelled
+//	   while the barrier drains takes its index with it.
 type Barrier struct {
-	cond    Condition // state or count changed
-	parties int
-	count   int // tasks inside
-	state   barrierState
+	cond        Condition // state or count changed
+	parties     int
+	count       int            // tasks inside
+	first, last *barrierWaiter // of these, those that wait or have waited (B5)
+	state       barrierState
+}
+
+// barrierWaiter is the place of a task that waits at a barrier.
+type barrierWaiter struct {
+	prev, next *barrierWaiter
+	index      int
 }
 
 // BarrierStatistics is a [Barrier] at one moment, for debugging.
@@ -54,7 +64,7 @@ func NewBarrier(parties int) *Barrier {
 }
 
 // Wait suspends the calling task until as many tasks wait as the barrier is for; the last of them
-// does not suspend. Each gets an index of its own, from 0 up in the order they came. If others
+// does not suspend. Each gets an index of its own, from 0 up in the order they came; one that left early does not count. If others
 // are leaving the barrier, it first waits until they have left.
 //
 // A cancel of the task, or the end of ctx, takes the task out again with an error, and leaves the
@@ -79,25 +89,58 @@ func (b *Barrier) Wait(ctx context.Context) (index int, err error) {
 	if b.state == broken {
 		return 0, fmt.Errorf("%w: it was aborted", ErrBrokenBarrier)
 	}
-	index = b.count
 	b.count++
-	defer b.leave()
 	if b.count == b.parties {
-		b.state = draining
-		b.cond.NotifyAll()
-		return index, nil
+		defer b.leave(nil)
+		b.drain()
+		return b.parties - 1, nil
 	}
+	w := b.join()
+	defer b.leave(w)
 	if err := b.cond.WaitFor(ctx, func() bool { return b.state != filling }); err != nil {
 		return 0, err
 	}
 	if b.state != draining {
 		return 0, fmt.Errorf("%w: it was aborted or reset", ErrBrokenBarrier)
 	}
-	return index, nil
+	return w.index, nil
 }
 
-// leave takes a task out. The last one out makes way for those that wait outside.
-func (b *Barrier) leave() {
+// join gives a task that is to wait its place.
+func (b *Barrier) join() *barrierWaiter {
+	w := &barrierWaiter{prev: b.last}
+	if b.last == nil {
+		b.first = w
+	} else {
+		b.last.next = w
+	}
+	b.last = w
+	return w
+}
+
+// drain lets all go on: the last of them has come.
+func (b *Barrier) drain() {
+	b.state = draining
+	for w, i := b.first, 0; w != nil; w, i = w.next, i+1 {
+		w.index = i
+	}
+	b.cond.NotifyAll()
+}
+
+// leave takes a task out; w is its place, nil if it did not wait. The last one out makes way for those that wait outside.
+func (b *Barrier) leave(w *barrierWaiter) {
+	if w != nil {
+		if w.prev == nil {
+			b.first = w.next
+		} else {
+			w.prev.next = w.next
+		}
+		if w.next == nil {
+			b.last = w.prev
+		} else {
+			w.next.prev = w.prev
+		}
+	}
 	b.count--
 	if b.count == 0 {
 		if b.state == draining || b.state == resetting {

@@ -239,6 +239,33 @@ func TestBarrier_CancelledTaskIsReplaced(t *testing.T) {
 	})
 }
 
+// Those that pass have the indices from 0 up, in the order they came, also when one before them has left.
+func TestBarrier_IndicesAfterOneHasLeft(t *testing.T) {
+	for leaves := range 3 {
+		run(t, func(ctx context.Context) error {
+			b := asyncio.NewBarrier(4)
+			var tasks []*asyncio.Task[int]
+			start := func() {
+				tasks = append(tasks, asyncio.CreateTask(ctx, b.Wait))
+				iterate(t, ctx, 2)
+			}
+			start()
+			start()
+			start()
+			tasks[leaves].Cancel()
+			_, err := tasks[leaves].Await(ctx)
+			asCancelled(t, err)
+			tasks = slices.Delete(tasks, leaves, leaves+1)
+			start()
+			start()
+			got, err := asyncio.Gather(ctx, tasks...)
+			equal(t, "indices", got, []int{0, 1, 2, 3})
+			atRest(t, b, false)
+			return err
+		})
+	}
+}
+
 func TestBarrier_ContextEndsTheWait(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		b := asyncio.NewBarrier(2)

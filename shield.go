@@ -3,7 +3,6 @@ package asyncio
 import (
 	"context"
 	"fmt"
-	"strings"
 )
 
 // Shield returns a future that completes as aw does, and whose cancellation leaves aw alone:
@@ -13,8 +12,11 @@ import (
 // is task.Await(ctx), but a cancel of the calling task ends the wait at once, and task goes on. A
 // coroutine becomes a task. What is done already is returned itself.
 //
-// If aw is cancelled, so is the future. If it fails after the future was cancelled, and nobody
-// else has retrieved the error by then, that goes to the exception handler as "… exception in shielded future".
+// If aw is cancelled, so is the future. If it fails after the future was cancelled, that is an error of aw like any
+// other: it is reported if nobody retrieves it. Of a future that was cancelled nothing stays at aw.
+//
+// A shield is against cancels. That ctx ends leaves what is awaited alone in any case, so a wait which only a deadline is to
+// end needs none.
 //
 // It is for the loop only and does not suspend. It panics as [EnsureFuture] does, and with
 // [ErrInvalidArgument] if aw is nil. Python: asyncio.shield.
@@ -54,6 +56,9 @@ func (s *shield[T]) fire(*future) {
 	}
 	outer.value = inner.value
 	outer.finish(inner.err)
+	if _, ok := inner.err.(*PanicError); ok {
+		outer.retrieved() // it has been reported
+	}
 }
 
 func (s *shield[T]) String() string { return "Shield()" }
@@ -67,28 +72,6 @@ func (s *shieldOuter[T]) fire(*future) {
 		return
 	}
 	inner.removeCallback((*shield[T])(s))
-	inner.addCallback(lateError{})
 }
 
 func (s *shieldOuter[T]) String() string { return "Shield()" }
-
-// lateError reports an error that nobody is left to be given. Of several shields one reports, because
-// the error then counts as retrieved.
-type lateError struct{}
-
-func (lateError) fire(f *future) {
-	if f.state == cancelled || !f.unretrieved() {
-		return
-	}
-	f.retrieved()
-	c := ExceptionContext{
-		Message:   strings.TrimPrefix(fmt.Sprintf("%T", f.err), "*") + " exception in shielded future",
-		Exception: f.err,
-	}
-	if t, ok := f.super.(*task); ok {
-		c.Task = t.self
-	}
-	f.loop.CallExceptionHandler(c)
-}
-
-func (lateError) String() string { return "Shield()" }

@@ -107,7 +107,7 @@ func TestShield_Gather(t *testing.T) {
 	})
 }
 
-// An error that comes when nobody waits any more is reported, once.
+// An error that comes when nobody waits any more is reported, once, unless somebody is given it.
 func TestShield_LateError(t *testing.T) {
 	start := func(ctx context.Context) (task tasked) {
 		task = asyncio.CreateTask(ctx, asyncio.Do(failsAfter(time.Second, errTest)))
@@ -122,18 +122,55 @@ func TestShield_LateError(t *testing.T) {
 		return asyncio.Sleep(ctx, time.Minute)
 	})
 	must(t, err)
-	equal(t, "reports", r.messages(), []string{"errors.errorString exception in shielded future"})
-	if r.all[0].Exception != errTest || r.all[0].Task == nil {
+	equal(t, "reports", r.messages(), []string{"Task exception was never retrieved"})
+	if r.all[0].Exception != errTest {
 		t.Errorf("%+v", r.all[0])
 	}
-	// Not if somebody has been told by then.
-	run(t, func(ctx context.Context) error {
-		task := start(ctx)
-		if _, err := task.Await(ctx); err != errTest {
-			t.Error(err)
+	// Somebody waits again, in whatever way, before or after it has failed.
+	for _, before := range []bool{true, false} {
+		for _, again := range []func(ctx context.Context, task tasked) error{
+			func(ctx context.Context, task tasked) error { _, err := task.Await(ctx); return err },
+			func(ctx context.Context, task tasked) error {
+				_, err := asyncio.Shield(ctx, task).Await(ctx)
+				return err
+			},
+			func(ctx context.Context, task tasked) error { _, err := asyncio.Gather(ctx, task); return err },
+			func(ctx context.Context, task tasked) error {
+				_, err := asyncio.WaitFor(ctx, task, time.Minute)
+				return err
+			},
+			func(ctx context.Context, task tasked) error {
+				_, _, err := asyncio.Wait(ctx, []tasked{task})
+				must(t, err)
+				return task.Exception()
+			},
+			func(ctx context.Context, task tasked) error {
+				for done, err := range asyncio.AsCompleted(ctx, []tasked{task}) {
+					must(t, err)
+					return done.Exception()
+				}
+				return nil
+			},
+			func(ctx context.Context, task tasked) error {
+				c := asyncio.OnDone(task)
+				_, err := asyncio.Select(ctx, c)
+				must(t, err)
+				_, err = c.Result()
+				return err
+			},
+		} {
+			run(t, func(ctx context.Context) error {
+				task := start(ctx)
+				if !before {
+					must(t, asyncio.Sleep(ctx, time.Minute))
+				}
+				if err := again(ctx, task); err != errTest {
+					t.Error(err)
+				}
+				return asyncio.Sleep(ctx, time.Minute)
+			})
 		}
-		return asyncio.Sleep(ctx, time.Minute)
-	})
+	}
 	// It is reported also if the cancel and the error meet.
 	r, err = runReporting(t, func(ctx context.Context) error {
 		f := asyncio.CreateFuture[int](ctx)
@@ -144,6 +181,32 @@ func TestShield_LateError(t *testing.T) {
 	})
 	must(t, err)
 	equal(t, "reports", r.messages(), []string{"Future exception was never retrieved"})
+}
+
+// Of a shield that was cancelled nothing stays at what it shielded.
+func TestShield_LeavesNothing(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		inner := asyncio.CreateFuture[int](ctx)
+		for range 10 {
+			_, err := asyncio.WaitFor(ctx, asyncio.Shield(ctx, inner), time.Second)
+			if !errors.Is(err, asyncio.ErrTimeout) {
+				t.Error(err)
+			}
+			settle(t, ctx)
+			is(t, "inner", inner.String(), "<Future pending>")
+		}
+		return nil
+	})
+}
+
+// A panic is reported when it happens, and not again for the shield that nobody awaits.
+func TestShield_PanicIsReportedOnce(t *testing.T) {
+	r, err := runReporting(t, func(ctx context.Context) error {
+		asyncio.Shield(ctx, asyncio.Do(func(context.Context) error { panic("x") }))
+		return asyncio.Sleep(ctx, time.Minute)
+	})
+	must(t, err)
+	equal(t, "reports", r.messages(), []string{"panic in task"})
 }
 
 func TestShield_Misuse(t *testing.T) {

@@ -59,17 +59,17 @@ func (o *Oracle) Ask(s *Scenario) error {
 	return err
 }
 
-// Answer returns the next trace.
-func (o *Oracle) Answer() ([]string, error) {
-	var trace []string
+// Answer returns the next trace. rows are the deliberate differences that made CPython's trace another one than its own would
+// have been: the names that scenario.py has for them.
+func (o *Oracle) Answer() (trace, rows []string, err error) {
 	for {
 		line, err := o.out.ReadString('\n')
 		if err != nil {
-			return nil, fmt.Errorf("CPython: %w", err)
+			return nil, nil, fmt.Errorf("CPython: %w", err)
 		}
 		line = strings.TrimSuffix(line, "\n")
-		if line == separator {
-			return trace, nil
+		if mark, names, _ := strings.Cut(line, " "); mark == separator {
+			return trace, strings.Fields(names), nil
 		}
 		trace = append(trace, line)
 	}
@@ -80,7 +80,8 @@ func (o *Oracle) Trace(s *Scenario) ([]string, error) {
 	if err := o.Ask(s); err != nil {
 		return nil, err
 	}
-	return o.Answer()
+	trace, _, err := o.Answer()
+	return trace, err
 }
 
 // Close ends the process.

@@ -40,8 +40,9 @@ func (r *Record) String() string {
 	return r.Text + TraceMark + strings.Join(r.Trace, "\n") + "\n"
 }
 
-// CompareGenerated compares the scenarios of n seeds and returns the differences.
-func CompareGenerated(o *Oracle, seed uint64, n int) ([]*Difference, error) {
+// CompareGenerated compares the scenarios of n seeds and returns the differences, and which deliberate differences each
+// of the others is about.
+func CompareGenerated(o *Oracle, seed uint64, n int) (differences []*Difference, rows [][]string, err error) {
 	all := make([]*Scenario, n)
 	for i := range all {
 		all[i] = Generate(seed + uint64(i))
@@ -56,16 +57,17 @@ func CompareGenerated(o *Oracle, seed uint64, n int) ([]*Difference, error) {
 		}
 		asked <- nil
 	}()
-	var differences []*Difference
 	for i, s := range all {
-		want, err := o.Answer()
+		want, used, err := o.Answer()
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if d := Compare(s, want); d != nil {
 			d.Seed = seed + uint64(i)
 			differences = append(differences, d)
+		} else if len(used) > 0 {
+			rows = append(rows, used)
 		}
 	}
-	return differences, <-asked
+	return differences, rows, <-asked
 }

@@ -56,7 +56,7 @@ func TestAgainstCPython(t *testing.T) {
 		}
 	}()
 	const seed = 1
-	differences, err := CompareGenerated(o, seed, n)
+	differences, _, err := CompareGenerated(o, seed, n)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -63,7 +63,6 @@ def make_definite():
     asyncio.tasks.set = OrderedSet
     asyncio.taskgroups.set = OrderedSet
     asyncio.timeouts.Timeout = Timeout
-    asyncio.shield = shield()
     # A set comprehension does not look its type up, so that line is replaced.
     completed = asyncio.tasks._AsCompletedIterator
     source = textwrap.dedent(inspect.getsource(completed.__init__))
@@ -74,7 +73,15 @@ def make_definite():
     completed.__init__ = namespace['__init__']
 
 
-# Where the library is not to do what CPython 3.13.0 does; docs/scenarios.md says why.
+# Where the library is not to do what CPython 3.13.0 does; docs/scenarios.md says why. Each has a name, which is
+# noted for a scenario in which it makes a difference.
+
+rows = set()
+
+
+def used(row):
+    rows.add(row)
+
 
 class Timeout(asyncio.timeouts.Timeout):
     """A cancel that is still to be delivered when the block is entered arrives inside (gh-134471)."""
@@ -82,25 +89,37 @@ class Timeout(asyncio.timeouts.Timeout):
     async def __aenter__(self):
         await super().__aenter__()
         if self._task._must_cancel:
+            used('timeout-entry')
             self._cancelling -= 1
         return self
 
 
-def late_error(future):
-    """What a shielded future tells of an error that nobody waits for any more (CPython 3.14, gh-86802)."""
-    if not future.cancelled():
-        future.exception()
+class Barrier(asyncio.Barrier):
+    """Indices are given when all are there, in the order they came (gh-155233)."""
 
+    def __init__(self, parties):
+        super().__init__(parties)
+        self._indices = {}  # of those that are there
 
-def shield():
-    """Returns asyncio.shield with late_error."""
-    source = inspect.getsource(asyncio.tasks.shield)
-    before = 'inner.remove_done_callback(_inner_done_callback)'
-    assert before in source
-    namespace = {}
-    after = f'({before}, inner.remove_done_callback(late_error), inner.add_done_callback(late_error))'
-    exec(source.replace(before, after), asyncio.tasks.__dict__ | {'late_error': late_error}, namespace)
-    return namespace['shield']
+    async def wait(self):
+        async with self._cond:
+            await self._block()
+            me = object()
+            came = self._indices[me] = self._count
+            self._count += 1
+            try:
+                if self._count == self._parties:
+                    self._indices = {who: index for index, who in enumerate(self._indices)}
+                    await self._release()
+                else:
+                    await self._wait()
+                if self._indices[me] != came:
+                    used('barrier-index')
+                return self._indices[me]
+            finally:
+                del self._indices[me]
+                self._count -= 1
+                self._exit()
 
 
 class TaskGroup(asyncio.TaskGroup):
@@ -109,6 +128,7 @@ class TaskGroup(asyncio.TaskGroup):
     def create_task(self, coro, **options):
         if not self._aborting or self._exiting and not self._tasks:
             return super().create_task(coro, **options)
+        used('group-aborting')
         task = self._loop.create_task(coro, **options)
         task.cancel()
         self._tasks.add(task)
@@ -120,6 +140,7 @@ class CancellableTaskGroup(TaskGroup):
     """With CPython 3.15's cancel(), for scenarios that call it. An error of the body is never dropped."""
 
     def cancel(self):
+        used('group-cancel')
         if self._aborting or self._exiting and not self._tasks:
             return
         self._abort()
@@ -325,7 +346,7 @@ class Run:
                 lock = self.things.get(i.args[1]) if len(i.args) > 1 else None
                 thing = asyncio.Condition(lock if isinstance(lock, asyncio.Lock) else None)
             case 'barrier':
-                thing = asyncio.Barrier(number)
+                thing = Barrier(number)
             case 'queue':
                 thing = asyncio.Queue(number)
             case 'priority-queue':
@@ -735,8 +756,9 @@ def main():
         if line.rstrip() != '%%':
             lines.append(line)
             continue
+        rows.clear()
         sys.stdout.write('\n'.join(Run(''.join(lines)).run()))
-        sys.stdout.write('\n%%\n')
+        sys.stdout.write('\n' + ' '.join(['%%', *sorted(rows)]) + '\n')
         sys.stdout.flush()
         lines, since = [], since + 1
         if since == 50:
