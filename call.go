@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 )
 
@@ -87,7 +88,7 @@ func callFromOutside[T any](ctx context.Context, l *EventLoop, coro Coroutine[T]
 // Any goroutine may call it; it does not block. If ctx is done before coro starts, coro is not run, and the error is the cause of ctx. Else the
 // errors are those of [Call].
 func StartCall[T any](ctx context.Context, l *EventLoop, coro Coroutine[T], opts ...TaskOption) *ConcurrentFuture[T] {
-	c := &ConcurrentFuture[T]{loop: l, coro: coro, from: ctx, opts: opts, done: make(chan struct{})}
+	c := &ConcurrentFuture[T]{loop: l, coro: coro, from: ctx, opts: slices.Clone(opts), done: make(chan struct{})}
 	if ctx == nil {
 		var zero T
 		c.resolve(zero, fmt.Errorf("%w: nil context (in StartCall)", ErrInvalidArgument))

@@ -583,6 +583,37 @@ func TestLoopGroup_Size(t *testing.T) {
 	}
 }
 
+// What is behind the options given, in the caller's own slice, stays the caller's; and the slice may be used again at once.
+func TestLoopGroup_OptionsAreNotWrittenInto(t *testing.T) {
+	used := 0
+	base := []asyncio.RunOption{asyncio.Debug(false), asyncio.LoopFactory(func(ctx context.Context) *asyncio.EventLoop {
+		used++
+		return asyncio.NewEventLoop(ctx)
+	})}
+	_, err := asyncio.RunLoopGroup(t.Context(), 2, func(context.Context, *asyncio.LoopGroup) (int, error) { return 0, nil }, base[:1]...)
+	must(t, err)
+	_, err = asyncio.Run(t.Context(), asyncio.Do(func(context.Context) error { return nil }), base...)
+	must(t, err)
+	is(t, "loops made by the second option", used, 1)
+
+	withLoops(t, 2, func(ctx context.Context, g *asyncio.LoopGroup) error {
+		opts := make([]asyncio.TaskOption, 1)
+		var calls []*asyncio.ConcurrentFuture[string]
+		for i := range 20 {
+			opts[0] = asyncio.Name(fmt.Sprint(i))
+			calls = append(calls, asyncio.StartCall(ctx, g.Loop(1), func(ctx context.Context) (string, error) {
+				return asyncio.CurrentTask(ctx).GetName(), nil
+			}, opts...))
+		}
+		for i, c := range calls {
+			name, err := c.Await(ctx)
+			must(t, err)
+			is(t, "name", name, fmt.Sprint(i))
+		}
+		return nil
+	})
+}
+
 // Z1: when main has ended the tasks of the others are cancelled, and while they clean up the first loop still answers.
 func TestLoopGroup_End(t *testing.T) {
 	var mu sync.Mutex

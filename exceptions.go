@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 	"runtime"
 	"runtime/debug"
 )
@@ -80,7 +81,8 @@ func (l *EventLoop) DefaultExceptionHandler(c ExceptionContext) {
 }
 
 // CallExceptionHandler hands c to the exception handler, with a Context if it has none. A handler
-// that panics is reported by the default one. It is for the loop only.
+// that panics is reported by the default one, and so is what is reported while the handler is at work, by the handler
+// itself for one: it is not called again then. It is for the loop only. Python: loop.call_exception_handler.
 func (l *EventLoop) CallExceptionHandler(c ExceptionContext) {
 	if c.SourceTraceback == "" && l.debug() {
 		c.SourceTraceback = c.source().String()
@@ -92,21 +94,56 @@ func (l *EventLoop) CallExceptionHandler(c ExceptionContext) {
 	default:
 		c.Context = l.ctx
 	}
-	if l.exceptionHandler == nil {
-		l.DefaultExceptionHandler(c)
-		return
-	}
 	if !l.closing.Load() {
-		l.runExceptionHandler(c)
+		l.handle(c)
 		return
 	}
 	// Close must get to its end even if the handler exits its goroutine.
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		l.runExceptionHandler(c)
+		l.handle(c)
 	}()
 	<-done
+}
+
+// handle calls the exception handler or, inside of that, the default one. What is reported inside of both, by the program's
+// logger then, goes to standard error: a report never leads to itself.
+func (l *EventLoop) handle(c ExceptionContext) {
+	l.handling++
+	defer func() { l.handling-- }()
+	switch {
+	case l.handling == 1 && l.exceptionHandler != nil:
+		l.runExceptionHandler(c)
+	case l.handling <= 2:
+		if l.handling == 2 {
+			c.Message = "reported while the exception handler was at work: " + c.Message
+		}
+		l.runDefaultHandler(c)
+	default:
+		c.printPlainly()
+	}
+}
+
+// runDefaultHandler is DefaultExceptionHandler where a panic of the program's logger would end the program.
+func (l *EventLoop) runDefaultHandler(c ExceptionContext) {
+	defer func() {
+		if v := recover(); v != nil {
+			c.printPlainly()
+			ExceptionContext{
+				Message:   "panic in the default exception handler",
+				Exception: &PanicError{Value: v, Stack: debug.Stack()},
+			}.printPlainly()
+		}
+	}()
+	l.DefaultExceptionHandler(c)
+}
+
+func (c ExceptionContext) printPlainly() {
+	fmt.Fprintf(os.Stderr, "asyncio: %s: %v\n", c.Message, c.Exception)
+	if p, ok := c.Exception.(*PanicError); ok {
+		fmt.Fprintf(os.Stderr, "%s\n", p.Stack)
+	}
 }
 
 // reportSoon is CallExceptionHandler for a moment at which no code of the user's may run, because a task has begun to wait: the
@@ -152,7 +189,7 @@ func (l *EventLoop) runExceptionHandler(c ExceptionContext) {
 		}
 		if v := recover(); v != nil {
 			c.Context = nil // not for printing
-			l.DefaultExceptionHandler(ExceptionContext{
+			l.runDefaultHandler(ExceptionContext{
 				Message:   "unhandled error in exception handler",
 				Exception: &PanicError{Value: v, Stack: debug.Stack()},
 				Source:    fmt.Sprintf("%+v", c),

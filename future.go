@@ -535,7 +535,7 @@ func (f *future) checkSettable(caller string) error {
 	if err := f.loop.checkOwner(caller); err != nil {
 		if errors.Is(err, ErrForeignGoroutine) {
 			// Whoever waits would wait for ever, and this error is easily dropped.
-			f.loop.DefaultExceptionHandler(ExceptionContext{Message: "a result was not set", Exception: err})
+			f.loop.runDefaultHandler(ExceptionContext{Message: "a result was not set", Exception: err})
 		}
 		return err
 	}

@@ -99,6 +99,7 @@ type EventLoop struct {
 	stopper   *stopper // of the run, if it handles signals
 
 	exceptionHandler func(*EventLoop, ExceptionContext)
+	handling         int // how many reports are being made, one inside the other
 	taskFactory      TaskFactory
 	executor         Executor            // default executor, made by its first use
 	ownExecutor      *ThreadPoolExecutor // the one made so, in use or not

@@ -3,8 +3,10 @@ package asyncio_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"math"
 	"math/rand/v2"
+	"os"
 	"runtime"
 	"strings"
 	"testing"
@@ -159,6 +161,102 @@ func TestLoop_ExceptionHandlerThatPanics(t *testing.T) {
 	must(t, l.RunForever())
 	if !strings.Contains(logged(), "unhandled error in exception handler") {
 		t.Errorf("logged: %s", logged())
+	}
+}
+
+// A report that is made while a report is dealt with does not lead back to the handler, which would have no end: the
+// default one has it, and what the program's logger does to that goes to standard error.
+func TestLoop_ExceptionHandlerThatReports(t *testing.T) {
+	for name, closing := range map[string]bool{"in a run": false, "while the loop closes": true} {
+		t.Run(name, func(t *testing.T) {
+			logged := captureLog(t)
+			calls := 0
+			l := asyncio.NewEventLoop(t.Context())
+			l.SetExceptionHandler(func(l *asyncio.EventLoop, c asyncio.ExceptionContext) {
+				calls++
+				l.CallExceptionHandler(c) // DefaultExceptionHandler was meant
+			})
+			fail := func() { panic(errTest) }
+			if closing {
+				asyncio.CreateTask(l.Context(), asyncio.Do(func(ctx context.Context) error {
+					defer l.CallExceptionHandler(asyncio.ExceptionContext{Message: "unwound", Exception: errTest})
+					return asyncio.Sleep(ctx, time.Hour)
+				}))
+			} else {
+				l.CallSoon(fail)
+			}
+			l.CallSoon(l.Stop)
+			must(t, l.RunForever())
+			must(t, l.Close())
+			reported := strings.Count(logged(), "reported while the exception handler was at work: ")
+			if want := 1 + btoi(closing); calls != want || reported != want || !strings.Contains(logged(), errTest.Error()) {
+				t.Errorf("%d calls, logged: %s", calls, logged())
+			}
+		})
+	}
+}
+
+func btoi(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// A logger that panics, or that reports to the loop in turn, costs the report its form and nothing else.
+func TestLoop_DefaultExceptionHandlerFails(t *testing.T) {
+	for name, log := range map[string]func(l *asyncio.EventLoop){
+		"panics": func(*asyncio.EventLoop) { panic("the logger's own") },
+		"reports": func(l *asyncio.EventLoop) {
+			l.CallExceptionHandler(asyncio.ExceptionContext{Message: "the logger's own"})
+		},
+	} {
+		for _, how := range []string{"callback", "task", "handler"} {
+			t.Run(name+" for a "+how, func(t *testing.T) {
+				l := newLoop(t)
+				stderr := captureStderr(t)
+				old := slog.Default()
+				slog.SetDefault(slog.New(handlerFunc(func() { log(l) })))
+				defer slog.SetDefault(old)
+				ran := false
+				if how == "handler" {
+					l.SetExceptionHandler(func(*asyncio.EventLoop, asyncio.ExceptionContext) { panic("no") })
+				}
+				if how == "task" {
+					start(l.Context(), func(context.Context) error { panic(errTest) })
+				} else {
+					l.CallSoon(func() { panic(errTest) })
+				}
+				l.CallSoon(func() { ran = true })
+				l.CallSoon(l.Stop)
+				must(t, l.RunForever())
+				if got := stderr(); !ran || !strings.Contains(got, "the logger's own") {
+					t.Errorf("the loop went on: %v; standard error: %s", ran, got)
+				}
+			})
+		}
+	}
+}
+
+// A handlerFunc is a program's logger.
+type handlerFunc func()
+
+func (handlerFunc) Enabled(context.Context, slog.Level) bool    { return true }
+func (f handlerFunc) Handle(context.Context, slog.Record) error { f(); return nil }
+func (f handlerFunc) WithAttrs([]slog.Attr) slog.Handler        { return f }
+func (f handlerFunc) WithGroup(string) slog.Handler             { return f }
+
+// captureStderr puts a file in the place of standard error during the test.
+func captureStderr(t *testing.T) (printed func() string) {
+	f, err := os.CreateTemp(t.TempDir(), "stderr")
+	must(t, err)
+	old := os.Stderr
+	os.Stderr = f
+	t.Cleanup(func() { os.Stderr = old; must(t, f.Close()) })
+	return func() string {
+		b, err := os.ReadFile(f.Name())
+		must(t, err)
+		return string(b)
 	}
 }
 

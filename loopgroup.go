@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -59,7 +60,7 @@ func RunLoopGroup[T any](ctx context.Context, n int, main func(ctx context.Conte
 	defer func() { err = joinErrors(err, others.wait()) }()
 	defer others.stop()
 	for len(g.loops) < n && !l.drv.Polls() {
-		r := NewRunner(ctx, append(opts, HandleSIGINT(false))...)
+		r := NewRunner(ctx, append(slices.Clip(opts), HandleSIGINT(false))...) // not into what the caller has behind opts
 		l, err := others.start(r)
 		if err != nil {
 			return zero, err

@@ -39,7 +39,7 @@ func HandleSIGINT(enabled bool) RunOption { return RunOption{sigint: onOff(enabl
 // a service that is told to stop finishes what it has begun. All is as with SIGINT (see [Run]), but for
 // the error: if main ends cancelled, Run returns a [*SignalError], and [ErrKeyboardInterrupt] for SIGINT alone. After the
 // first of the signals, whichever it was, all have their usual effect again.
-func HandleSignals(sigs ...os.Signal) RunOption { return RunOption{signals: sigs} }
+func HandleSignals(sigs ...os.Signal) RunOption { return RunOption{signals: slices.Clone(sigs)} }
 
 // ShutdownTimeout bounds how long closing the runner waits for the jobs of the default
 // executor; one that is not positive does not wait. The default is CPython's, five minutes.

@@ -216,7 +216,7 @@ func (j *threadJob[T]) run() {
 		}
 		if err := l.post(result); err != nil && panicked {
 			// The loop is gone, but a panic is not passed over in silence.
-			l.DefaultExceptionHandler(ExceptionContext{Message: "panic in thread function", Exception: p})
+			l.runDefaultHandler(ExceptionContext{Message: "panic in thread function", Exception: p})
 		}
 		l.drv.Release()
 	}()

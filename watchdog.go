@@ -22,8 +22,9 @@ type Stall struct {
 // as long. It is meant to be left on in production: a step costs a few nanoseconds more, and a goroutine
 // looks at the loop four times per limit. A limit of zero switches it off.
 //
-// report runs on that goroutine, so it must not touch the loop but by its thread-safe calls; nil logs a
-// warning, and so does a panic of report. The end of a run waits for a report that is under way. Times are those of the wall, also on a virtual clock.
+// report runs on a goroutine of its own, so it must not touch the loop but by its thread-safe calls; nil logs a
+// warning. A report that panics, or exits its goroutine as t.FailNow does, is logged, and the watchdog goes on. The end
+// of a run waits for a report that is under way. Times are those of the wall, also on a virtual clock.
 //
 // SetStallWatchdog is for the loop only. It does not suspend. It panics with [ErrInvalidArgument]
 // if limit is negative. Python has nothing like it; debug mode tells of slow steps when they are over.
@@ -107,17 +108,27 @@ func (l *EventLoop) watchSteps(limit time.Duration, report func(Stall), stop <-c
 	}
 }
 
-// reportStall calls report, which must not end the program that it watches.
+// reportStall calls report, which must end neither the program that it watches nor the watchdog.
 func (l *EventLoop) reportStall(report func(Stall), stall Stall) {
-	defer func() {
-		if v := recover(); v != nil {
-			l.DefaultExceptionHandler(ExceptionContext{
-				Message:   "panic in the report function of a stall watchdog",
-				Exception: &PanicError{Value: v, Stack: debug.Stack()},
-			})
-		}
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		err := ErrGoexit // unless report returns
+		defer func() {
+			if v := recover(); v != nil {
+				err = &PanicError{Value: v, Stack: debug.Stack()}
+			}
+			if err != nil {
+				l.runDefaultHandler(ExceptionContext{
+					Message:   "panic or exit in the report function of a stall watchdog",
+					Exception: err,
+				})
+			}
+		}()
+		report(stall)
+		err = nil
 	}()
-	report(stall)
+	<-over
 }
 
 func logStall(s Stall) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -77,6 +78,36 @@ func TestWatchdog_ReportsWhileItRuns(t *testing.T) {
 
 //go:noinline
 func watchdogBlocks(stalls <-chan asyncio.Stall, got *[]asyncio.Stall) { *got = append(*got, <-stalls) }
+
+// A report function that fails is no reason to watch no longer.
+func TestWatchdog_ReportThatFails(t *testing.T) {
+	for name, fail := range map[string]func(){"panic": func() { panic("x") }, "Goexit": runtime.Goexit} {
+		t.Run(name, func(t *testing.T) {
+			logged := captureLog(t)
+			run(t, func(ctx context.Context) error {
+				stalls := make(chan struct{})
+				done := make(chan struct{})
+				loop(t, ctx).SetStallWatchdog(time.Millisecond, func(asyncio.Stall) {
+					select {
+					case stalls <- struct{}{}:
+					case <-done:
+					}
+					fail()
+				})
+				settle(t, ctx)
+				for range 3 {
+					<-stalls // while this step goes on
+				}
+				close(done)
+				loop(t, ctx).SetStallWatchdog(0, nil)
+				return nil
+			})
+			if n := strings.Count(logged(), "panic or exit in the report function"); n < 6 {
+				t.Errorf("%d failures logged of 6: %s", n, logged())
+			}
+		})
+	}
+}
 
 // A loop that waits, or whose steps come back, has nothing to be reported; the end of the run ends the watching.
 func TestWatchdog_Silence(t *testing.T) {
