@@ -25,15 +25,21 @@ import (
 //	   occasion for a cancel. But a task that could go on for ever without suspending gives way to the others for
 //	   one iteration after each 16 operations.
 //	I2 A wait ends because the connection may be ready, its deadline passed, it was closed, or its task was
-//	   cancelled or its context ended. Only a cancel or the end of the context is decided by the wait; of the rest the task
-//	   looks itself, closed first, then the deadline, then the connection, so being woken for no reason does no harm.
+//	   cancelled or its context ended. Only a cancel or the end of the context is decided by the wait; of the
+//	   rest the task looks itself, so being woken for no reason does no harm. An operation that begins after its
+//	   deadline fails at once. One that began before looks at the connection first, and at the deadline only if
+//	   it would have to wait (again): what was there in time is delivered, however late the task runs.
 //	I3 Bytes are taken from the connection only by the task that returns them. Whatever ends a wait, none are lost.
 //	I4 Write returns how much was accepted, also with an error. A cancelled Write may have sent a part.
 //
-// Errors are as in package net: a [*net.OpError] around [net.ErrClosed], [os.ErrDeadlineExceeded], a system error
-// such as syscall.ECONNRESET, or [errors.ErrUnsupported] where the connection cannot do what is asked; [io.EOF] as it is. A cancel and the
-// end of a context are returned as [Future.Await] returns them. A call in the wrong place returns [ErrNotInTask], [ErrDifferentLoop],
-// [ErrLoopClosed] or, from a foreign goroutine where it can be told, [ErrForeignGoroutine].
+// Errors are as in package net: [io.EOF] as it is, and else a [*net.OpError], which says what was done to which
+// connection, around the cause: [net.ErrClosed], [os.ErrDeadlineExceeded], a system error such as
+// syscall.ECONNRESET; [errors.ErrUnsupported] where the connection cannot do what is asked; a cancel or the end of a
+// context, as [Future.Await] returns them; for a call in the wrong place [ErrBusy], [ErrNotInTask],
+// [ErrDifferentLoop], [ErrLoopClosed] or, from a foreign goroutine, [ErrForeignGoroutine]. So a library that tells
+// broken connections by *net.OpError gives up one at which a cancel has cut a message. [errors.Is] finds the cause,
+// and a task that returns the error of a cancel ends as cancelled. Its Timeout method is true for a deadline, and
+// for the end of a context by a deadline; for a cancel it never is.
 //
 // crypto/tls must not be put on a Conn directly if one task reads while another writes, because it holds a mutex
 // while it waits, which would stop the loop: use [TLSClient] and [TLSServer].
@@ -237,7 +243,7 @@ func (l *EventLoop) enterOn(ctx context.Context, caller string) (*task, error) {
 func (c *Conn) Read(p []byte) (int, error) {
 	t, err := c.loop.currentOn("Conn.Read")
 	if err != nil {
-		return 0, err
+		return 0, c.refused("read", err)
 	}
 	return c.read(t.ctx, t, p)
 }
@@ -246,22 +252,29 @@ func (c *Conn) Read(p []byte) (int, error) {
 func (c *Conn) ReadContext(ctx context.Context, p []byte) (int, error) {
 	t, err := c.loop.enterOn(ctx, "Conn.ReadContext")
 	if err != nil {
-		return 0, err
+		return 0, c.refused("read", err)
 	}
 	return c.read(ctx, t, p)
 }
 
 func (c *Conn) read(ctx context.Context, t *task, p []byte) (int, error) {
+	return c.readOn(ctx, t, p, c.tooLate())
+}
+
+// tooLate reports whether an operation that reads, and begins now, begins after its deadline.
+func (c *Conn) tooLate() bool { return c.ways.rd.expired() }
+
+// readOn is a read for an operation that began after the deadline or did not. One that takes several reads passes
+// to each what tooLate said when it began (I2).
+func (c *Conn) readOn(ctx context.Context, t *task, p []byte, late bool) (int, error) {
 	h := &c.ways.rd
 	if err := h.begin(t); err != nil {
-		return 0, err
+		return 0, c.refused("read", err)
+	}
+	if late && !c.closed {
+		return 0, c.failure("read", os.ErrDeadlineExceeded)
 	}
 	for {
-		if c.closed || h.deadline != 0 {
-			if err := c.usable(h, "read"); err != nil {
-				return 0, err
-			}
-		}
 		n, err := c.end.Read(p)
 		if err == nil {
 			return n, nil
@@ -269,21 +282,13 @@ func (c *Conn) read(ctx context.Context, t *task, p []byte) (int, error) {
 		if err != driver.ErrAgain {
 			return n, c.failure("read", err)
 		}
+		if h.expired() {
+			return 0, c.failure("read", os.ErrDeadlineExceeded)
+		}
 		if err := h.wait(ctx, t); err != nil {
-			return 0, err
+			return 0, c.refused("read", err)
 		}
 	}
-}
-
-// usable is I2's order.
-func (c *Conn) usable(h *half, op string) error {
-	if c.closed {
-		return c.failure(op, net.ErrClosed)
-	}
-	if h.expired() {
-		return c.failure(op, os.ErrDeadlineExceeded)
-	}
-	return nil
 }
 
 // Write writes all of p and suspends the calling task while the connection accepts no more, so a peer that does not
@@ -292,7 +297,7 @@ func (c *Conn) usable(h *half, op string) error {
 func (c *Conn) Write(p []byte) (int, error) {
 	t, err := c.loop.currentOn("Conn.Write")
 	if err != nil {
-		return 0, err
+		return 0, c.refused("write", err)
 	}
 	return c.write(t.ctx, t, p)
 }
@@ -301,22 +306,21 @@ func (c *Conn) Write(p []byte) (int, error) {
 func (c *Conn) WriteContext(ctx context.Context, p []byte) (int, error) {
 	t, err := c.loop.enterOn(ctx, "Conn.WriteContext")
 	if err != nil {
-		return 0, err
+		return 0, c.refused("write", err)
 	}
 	return c.write(ctx, t, p)
 }
 
 func (c *Conn) write(ctx context.Context, t *task, p []byte) (written int, err error) {
 	h := &c.ways.wr
+	late := h.expired()
 	if err := h.begin(t); err != nil {
-		return 0, err
+		return 0, c.refused("write", err)
+	}
+	if late && !c.closed {
+		return 0, c.failure("write", os.ErrDeadlineExceeded)
 	}
 	for {
-		if c.closed || h.deadline != 0 {
-			if err := c.usable(h, "write"); err != nil {
-				return written, err
-			}
-		}
 		n, err := c.end.Write(p[written:])
 		written += n
 		if err == nil {
@@ -328,8 +332,11 @@ func (c *Conn) write(ctx context.Context, t *task, p []byte) (written int, err e
 		if err != driver.ErrAgain {
 			return written, c.failure("write", err)
 		}
+		if h.expired() {
+			return written, c.failure("write", os.ErrDeadlineExceeded)
+		}
 		if err := h.wait(ctx, t); err != nil {
-			return written, err
+			return written, c.refused("write", err)
 		}
 	}
 }
@@ -343,17 +350,35 @@ func (c *Conn) writeNow(p []byte) (int, error) {
 	return c.end.Write(p)
 }
 
-// failure is err as package net would have it.
+// failure is what the endpoint says, as package net would have it.
 func (c *Conn) failure(op string, err error) error {
 	if err == io.EOF {
 		return err
 	}
-	err = goexit(err)
+	return c.refused(op, goexit(err))
+}
+
+// refused is failure for what is not the endpoint's word: whatever err is, it is not the end of what the peer sends.
+func (c *Conn) refused(op string, err error) error {
 	if _, ok := err.(*net.OpError); ok {
 		return err
 	}
+	if c.end == nil { // of a zero Conn
+		return &net.OpError{Op: op, Err: err}
+	}
 	local, remote := c.end.LocalAddr(), c.end.RemoteAddr()
 	return &net.OpError{Op: op, Net: local.Network(), Source: local, Addr: remote, Err: err}
+}
+
+// bare is err without what package net puts around it.
+func bare(err error) error {
+	for {
+		op, ok := err.(*net.OpError)
+		if !ok {
+			return err
+		}
+		err = op.Err
+	}
 }
 
 // goexit is [ErrGoexit] where the driver's is.

@@ -869,7 +869,7 @@ func TestDial_ContextEnds(t *testing.T) {
 				t.Errorf("MoveOnAfter: %v, %v", expired, err)
 			}
 			inner, cancel := context.WithTimeout(ctx, 100*time.Microsecond)
-			if err := dial(inner); err != context.DeadlineExceeded {
+			if err := dial(inner); !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("a standard context: %v", err)
 			}
 			cancel()

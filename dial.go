@@ -3,7 +3,6 @@ package asyncio
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"os"
@@ -26,12 +25,13 @@ func Dialer(d *net.Dialer) DialOption { return DialOption{dialer: d} }
 // On a host of package sim that is done on its simulated network.
 //
 // It must be called in a task, which it suspends. A cancel of that, or the end of ctx, ends the attempt and leaves nothing
-// behind. Errors are those of package net, [ErrNotInTask], [ErrNoRunningLoop] and, on virtual time without a simulated network, [errors.ErrUnsupported].
+// behind. Every error is a [*net.OpError], as in package net, around the cause: also of a cancel or the end of ctx,
+// [ErrNotInTask], [ErrNoRunningLoop] and, on virtual time without a simulated network, [errors.ErrUnsupported].
 // Python: loop.create_connection, create_datagram_endpoint.
 func Dial(ctx context.Context, network, address string, opts ...DialOption) (*Conn, error) {
 	l, err := enterSockets(ctx, "Dial")
 	if err != nil {
-		return nil, err
+		return nil, notOpened("dial", network, address, err)
 	}
 	d := new(net.Dialer)
 	for _, o := range opts {
@@ -41,16 +41,30 @@ func Dial(ctx context.Context, network, address string, opts ...DialOption) (*Co
 	}
 	if n, ok := l.drv.(driver.Network); ok {
 		if err := l.current.yield(); err != nil { // a name is looked up
-			return nil, err
+			return nil, notOpened("dial", network, address, err)
 		}
 		return l.connect(ctx, n, d, network, address)
 	}
 	nc, err := openOutside(ctx, func(ctx context.Context) (net.Conn, error) { return d.DialContext(ctx, network, address) })
 	if err != nil {
-		return nil, err
+		return nil, notOpened("dial", network, address, err)
 	}
 	return l.adopt(nc)
 }
+
+// notOpened is err as package net has it of what could not be opened. Most come from there and are so already.
+func notOpened(op, network, address string, err error) error {
+	if _, ok := err.(*net.OpError); ok {
+		return err
+	}
+	return &net.OpError{Op: op, Net: network, Addr: unresolved{network, address}, Err: err}
+}
+
+// unresolved is an address as the program wrote it.
+type unresolved struct{ network, address string }
+
+func (a unresolved) Network() string { return a.network }
+func (a unresolved) String() string  { return a.address }
 
 // connect is Dial on a network of the driver's world.
 func (l *EventLoop) connect(ctx context.Context, n driver.Network, d *net.Dialer, network, address string) (*Conn, error) {
@@ -87,7 +101,7 @@ func (l *EventLoop) connect(ctx context.Context, n driver.Network, d *net.Dialer
 				continue
 			}
 			_ = end.Abort()
-			return nil, err
+			return failed(end.RemoteAddr(), err)
 		default:
 			_ = end.Abort()
 			return failed(end.RemoteAddr(), err)
@@ -198,11 +212,11 @@ func (h *handover[T]) refuse() {
 func ListenPacket(ctx context.Context, network, address string, opts ...ListenOption) (*PacketConn, error) {
 	l, err := enterSockets(ctx, "ListenPacket")
 	if err != nil {
-		return nil, err
+		return nil, notOpened("listen", network, address, err)
 	}
 	if n, ok := l.drv.(driver.Network); ok {
 		if err := l.current.yield(); err != nil {
-			return nil, err
+			return nil, notOpened("listen", network, address, err)
 		}
 		end, err := n.ListenPacket(network, address)
 		if err != nil {
@@ -213,11 +227,11 @@ func ListenPacket(ctx context.Context, network, address string, opts ...ListenOp
 	lc := listenConfig(opts)
 	nc, err := openOutside(ctx, func(ctx context.Context) (net.PacketConn, error) { return lc.ListenPacket(ctx, network, address) })
 	if err != nil {
-		return nil, err
+		return nil, notOpened("listen", network, address, err)
 	}
 	end, err := l.sockets.AdoptPacketConn(nc)
 	if err != nil {
-		return nil, fmt.Errorf("asyncio: taking over the socket of %v: %w", nc.LocalAddr(), err)
+		return nil, notOpened("listen", network, address, err)
 	}
 	return l.newPacketConn(end), nil
 }

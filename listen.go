@@ -66,15 +66,15 @@ type Listener struct {
 // Listen listens on an address, as [net.Listen] names networks and addresses: "tcp", "unix" and their kin.
 //
 // It must be called in a task, and suspends it while the address is looked up. A cancel, or the end of ctx, leaves nothing behind. Errors
-// are those of package net, [ErrNotInTask], [ErrNoRunningLoop] and, on virtual time without a simulated network, [errors.ErrUnsupported].
+// are those of [Dial].
 func Listen(ctx context.Context, network, address string, opts ...ListenOption) (*Listener, error) {
 	l, err := enterSockets(ctx, "Listen")
 	if err != nil {
-		return nil, err
+		return nil, notOpened("listen", network, address, err)
 	}
 	if n, ok := l.drv.(driver.Network); ok {
 		if err := l.current.yield(); err != nil { // a name is looked up
-			return nil, err
+			return nil, notOpened("listen", network, address, err)
 		}
 		end, err := n.Listen(network, address)
 		if err != nil {
@@ -85,7 +85,7 @@ func Listen(ctx context.Context, network, address string, opts ...ListenOption) 
 	lc := listenConfig(opts)
 	nl, err := openOutside(ctx, func(ctx context.Context) (net.Listener, error) { return lc.Listen(ctx, network, address) })
 	if err != nil {
-		return nil, err
+		return nil, notOpened("listen", network, address, err)
 	}
 	return l.adoptListener(nl)
 }
@@ -135,7 +135,7 @@ func (ln *listenerReady) Ready(read, write bool) {
 func (ln *Listener) Accept() (net.Conn, error) {
 	t, err := ln.loop.currentOn("Listener.Accept")
 	if err != nil {
-		return nil, err
+		return nil, ln.failure("accept", err)
 	}
 	c, err := ln.accept(t.ctx, t)
 	if err != nil {
@@ -152,7 +152,7 @@ func (ln *Listener) Accept() (net.Conn, error) {
 func (ln *Listener) AcceptContext(ctx context.Context) (*Conn, error) {
 	t, err := ln.loop.enterOn(ctx, "Listener.AcceptContext")
 	if err != nil {
-		return nil, err
+		return nil, ln.failure("accept", err)
 	}
 	return ln.accept(ctx, t)
 }
@@ -162,34 +162,34 @@ const acceptRetryDelay = time.Second
 
 func (ln *Listener) accept(ctx context.Context, t *task) (*Conn, error) {
 	h := &ln.rd
+	late := h.expired()
 	if err := h.begin(t); err != nil {
-		return nil, err
+		return nil, ln.failure("accept", err)
+	}
+	if late && !ln.closed {
+		return nil, ln.failure("accept", os.ErrDeadlineExceeded)
 	}
 	for {
-		switch {
-		case ln.closed:
-			return nil, ln.failure("accept", net.ErrClosed)
-		case h.expired():
-			return nil, ln.failure("accept", os.ErrDeadlineExceeded)
-		}
 		end, err := ln.end.Accept()
-		switch {
-		case err == nil:
+		if err == nil {
 			ln.failed = false
 			return ln.loop.newConn(end), nil
+		}
+		wait := h.wait
+		switch {
 		case outOfResources(err):
 			if !ln.failed {
 				ln.failed = true
 				ln.loop.CallExceptionHandler(ExceptionContext{Message: "socket.accept() out of system resource", Exception: ln.failure("accept", err), Task: t.self})
 			}
-			if err := ln.pause(ctx, t); err != nil {
-				return nil, err
-			}
-		case err == driver.ErrAgain:
-			if err := h.wait(ctx, t); err != nil {
-				return nil, err
-			}
-		default:
+			wait = ln.pause
+		case err != driver.ErrAgain:
+			return nil, ln.failure("accept", err)
+		}
+		if h.expired() { // not before the attempt (I2)
+			return nil, ln.failure("accept", os.ErrDeadlineExceeded)
+		}
+		if err := wait(ctx, t); err != nil {
 			return nil, ln.failure("accept", err)
 		}
 	}
@@ -215,6 +215,9 @@ func outOfResources(err error) bool {
 func (ln *Listener) failure(op string, err error) error {
 	if _, ok := err.(*net.OpError); ok {
 		return err
+	}
+	if ln.end == nil { // of a zero Listener
+		return &net.OpError{Op: op, Err: err}
 	}
 	return &net.OpError{Op: op, Net: ln.Addr().Network(), Addr: ln.Addr(), Err: goexit(err)}
 }

@@ -38,7 +38,7 @@ func (l *EventLoop) newPacketConn(end driver.PacketEndpoint) *PacketConn {
 func (c *PacketConn) ReadFrom(p []byte) (n int, from net.Addr, err error) {
 	t, err := c.loop.currentOn("PacketConn.ReadFrom")
 	if err != nil {
-		return 0, nil, err
+		return 0, nil, c.failure("read", err)
 	}
 	err = c.do(t.ctx, t, &c.ways.rd, "read", func() (err error) { n, from, err = c.end.ReadFrom(p); return err })
 	return n, from, err
@@ -49,7 +49,7 @@ func (c *PacketConn) ReadFrom(p []byte) (n int, from net.Addr, err error) {
 func (c *PacketConn) ReadFromUDPAddrPort(p []byte) (n int, from netip.AddrPort, err error) {
 	t, err := c.loop.currentOn("PacketConn.ReadFromUDPAddrPort")
 	if err != nil {
-		return 0, from, err
+		return 0, from, c.failure("read", err)
 	}
 	err = c.do(t.ctx, t, &c.ways.rd, "read", func() (err error) { n, from, err = c.end.ReadFromAddrPort(p); return err })
 	return n, from, err
@@ -59,7 +59,7 @@ func (c *PacketConn) ReadFromUDPAddrPort(p []byte) (n int, from netip.AddrPort, 
 func (c *PacketConn) ReadFromContext(ctx context.Context, p []byte) (n int, from net.Addr, err error) {
 	t, err := c.loop.enterOn(ctx, "PacketConn.ReadFromContext")
 	if err != nil {
-		return 0, nil, err
+		return 0, nil, c.failure("read", err)
 	}
 	err = c.do(ctx, t, &c.ways.rd, "read", func() (err error) { n, from, err = c.end.ReadFrom(p); return err })
 	return n, from, err
@@ -70,7 +70,7 @@ func (c *PacketConn) ReadFromContext(ctx context.Context, p []byte) (n int, from
 func (c *PacketConn) WriteTo(p []byte, to net.Addr) (n int, err error) {
 	t, err := c.loop.currentOn("PacketConn.WriteTo")
 	if err != nil {
-		return 0, err
+		return 0, c.failure("write", err)
 	}
 	err = c.do(t.ctx, t, &c.ways.wr, "write", func() (err error) { n, err = c.end.WriteTo(p, to); return err })
 	return n, err
@@ -80,7 +80,7 @@ func (c *PacketConn) WriteTo(p []byte, to net.Addr) (n int, err error) {
 func (c *PacketConn) WriteToUDPAddrPort(p []byte, to netip.AddrPort) (n int, err error) {
 	t, err := c.loop.currentOn("PacketConn.WriteToUDPAddrPort")
 	if err != nil {
-		return 0, err
+		return 0, c.failure("write", err)
 	}
 	err = c.do(t.ctx, t, &c.ways.wr, "write", func() (err error) { n, err = c.end.WriteToAddrPort(p, to); return err })
 	return n, err
@@ -88,16 +88,14 @@ func (c *PacketConn) WriteToUDPAddrPort(p []byte, to netip.AddrPort) (n int, err
 
 // do tries until it need not wait.
 func (c *PacketConn) do(ctx context.Context, t *task, h *half, op string, try func() error) error {
+	late := h.expired()
 	if err := h.begin(t); err != nil {
-		return err
+		return c.failure(op, err)
+	}
+	if late && !c.closed {
+		return c.failure(op, os.ErrDeadlineExceeded)
 	}
 	for {
-		if c.closed {
-			return c.failure(op, net.ErrClosed)
-		}
-		if h.expired() {
-			return c.failure(op, os.ErrDeadlineExceeded)
-		}
 		err := try()
 		if err == nil {
 			return nil
@@ -105,8 +103,11 @@ func (c *PacketConn) do(ctx context.Context, t *task, h *half, op string, try fu
 		if err != driver.ErrAgain {
 			return c.failure(op, unsupported(err))
 		}
+		if h.expired() { // not before the attempt (I2)
+			return c.failure(op, os.ErrDeadlineExceeded)
+		}
 		if err := h.wait(ctx, t); err != nil {
-			return err
+			return c.failure(op, err)
 		}
 	}
 }
@@ -114,6 +115,9 @@ func (c *PacketConn) do(ctx context.Context, t *task, h *half, op string, try fu
 func (c *PacketConn) failure(op string, err error) error {
 	if _, ok := err.(*net.OpError); ok {
 		return err
+	}
+	if c.end == nil { // of a zero PacketConn
+		return &net.OpError{Op: op, Err: err}
 	}
 	return &net.OpError{Op: op, Net: c.LocalAddr().Network(), Source: c.LocalAddr(), Err: err}
 }

@@ -87,6 +87,8 @@ type StreamConn interface {
 	CloseWrite() error
 	Abort() error
 	connLoop() *EventLoop
+	tooLate() bool
+	readOn(ctx context.Context, t *task, p []byte, late bool) (int, error)
 }
 
 func (c *Conn) connLoop() *EventLoop { return c.loop }
@@ -154,6 +156,7 @@ type StreamReader struct {
 	eof      bool
 	err      error // from SetException
 
+	late    bool  // a method that reads the connection began after its deadline (I2)
 	reading *task // suspended in a method
 	h       half  // where it is, if the reader is fed
 }
@@ -303,6 +306,7 @@ func (r *StreamReader) begin(ctx context.Context, caller string) (*task, error) 
 	if r.reading != nil {
 		return nil, fmt.Errorf("%w: %s reads (in %s)", ErrBusy, r.reading.GetName(), caller)
 	}
+	r.late = r.conn != nil && r.conn.tooLate()
 	return t, r.err
 }
 
@@ -349,7 +353,7 @@ func (r *StreamReader) lend(ctx context.Context, t *task, c *Conn) ([]byte, erro
 		l.reads = make([]byte, maxRoom)
 	}
 	r.buf, r.taken = nil, 0
-	n, err := c.read(ctx, t, l.reads)
+	n, err := c.readOn(ctx, t, l.reads, r.late)
 	if n >= largeRoom {
 		r.room = maxRoom
 	}
@@ -435,14 +439,10 @@ func (r *StreamReader) grow(ctx context.Context, t *task) error {
 
 // receive reads from the connection.
 func (r *StreamReader) receive(ctx context.Context, t *task, p []byte) (int, error) {
-	c, ok := r.conn.(*Conn)
-	if !ok {
-		return r.conn.ReadContext(ctx, p)
-	}
 	if ctx.Err() != nil {
 		return 0, context.Cause(ctx)
 	}
-	return c.read(ctx, t, p)
+	return r.conn.readOn(ctx, t, p, r.late)
 }
 
 // Read returns up to n bytes, at least one: what is there, or else what comes next. At the end it returns io.EOF. Is n
@@ -690,7 +690,7 @@ func passing(ctx context.Context, err error) bool {
 
 // isCancel reports whether err is how a cancel or the end of ctx is told, and not a failure of the connection.
 func isCancel(ctx context.Context, err error) bool {
-	return asCancelled(err) != nil || ctx.Err() != nil && err == context.Cause(ctx)
+	return asCancelled(err) != nil || ctx.Err() != nil && same(bare(err), context.Cause(ctx))
 }
 
 // inTurn runs fn when the writes before it are done.

@@ -61,7 +61,7 @@ func startTLS(ctx context.Context, c *Conn, config *tls.Config, start func(net.C
 		return nil, fmt.Errorf("%w: a connection shared by tasks cannot renegotiate (in %s)", ErrInvalidArgument, caller)
 	}
 	s := &TLSConn{conn: c}
-	s.wire.conn = c
+	s.wire.conn, s.wire.late = c, c.ways.rd.expired()
 	s.tls = start(&s.wire, config)
 	err := Timeout(ctx, tlsHandshakeTimeout, func(ctx context.Context, _ *TimeoutScope) error {
 		s.wire.ctx = ctx
@@ -99,6 +99,7 @@ func startTLS(ctx context.Context, c *Conn, config *tls.Config, start func(net.C
 type wire struct {
 	conn *Conn
 	ctx  context.Context // of who reads
+	late bool            // whose Read began after the deadline (I2): a Read may take several of the connection's
 	out  []byte          // to be sent (Y1)
 	turn Lock            // held by who sends
 
@@ -132,12 +133,20 @@ func (w *wire) Read(p []byte) (int, error) {
 		err = w.flush(w.ctx)
 	}
 	if err == nil {
-		n, err = w.conn.ReadContext(w.ctx, p)
+		n, err = w.read(p)
 	}
 	if err != nil && (isCancel(w.ctx, err) || errors.Is(err, os.ErrDeadlineExceeded)) {
 		err = &transient{err}
 	}
 	return n, err
+}
+
+func (w *wire) read(p []byte) (int, error) {
+	t, err := w.conn.loop.enterOn(w.ctx, "TLSConn.Read")
+	if err != nil {
+		return 0, w.conn.refused("read", err)
+	}
+	return w.conn.readOn(w.ctx, t, p, w.late)
 }
 
 func (w *wire) Write(p []byte) (int, error) {
@@ -222,12 +231,13 @@ func (w *wire) SetWriteDeadline(d time.Time) error {
 }
 
 func (s *TLSConn) connLoop() *EventLoop { return s.conn.loop }
+func (s *TLSConn) tooLate() bool        { return s.conn.tooLate() }
 
 // Read is [Conn.Read] of what was sent by the peer in cipher.
 func (s *TLSConn) Read(p []byte) (int, error) {
 	t, err := s.conn.loop.currentOn("TLSConn.Read")
 	if err != nil {
-		return 0, err
+		return 0, s.conn.refused("read", err)
 	}
 	return s.read(t.ctx, t, p)
 }
@@ -236,19 +246,24 @@ func (s *TLSConn) Read(p []byte) (int, error) {
 func (s *TLSConn) ReadContext(ctx context.Context, p []byte) (int, error) {
 	t, err := s.conn.loop.enterOn(ctx, "TLSConn.ReadContext")
 	if err != nil {
-		return 0, err
+		return 0, s.conn.refused("read", err)
 	}
 	return s.read(ctx, t, p)
 }
 
 func (s *TLSConn) read(ctx context.Context, t *task, p []byte) (int, error) {
+	return s.readOn(ctx, t, p, s.conn.ways.rd.expired())
+}
+
+// readOn is [Conn.readOn] of what was sent in cipher.
+func (s *TLSConn) readOn(ctx context.Context, t *task, p []byte, late bool) (int, error) {
 	if s.reading != nil {
-		return 0, fmt.Errorf("%w: %s by %s", ErrBusy, &s.conn.ways.rd, s.reading.GetName()) // Y2
+		return 0, s.conn.refused("read", fmt.Errorf("%w: %s by %s", ErrBusy, &s.conn.ways.rd, s.reading.GetName())) // Y2
 	}
 	if s.closed {
 		return 0, s.conn.failure("read", net.ErrClosed)
 	}
-	s.reading, s.wire.ctx = t, ctx
+	s.reading, s.wire.ctx, s.wire.late = t, ctx, late
 	defer func() { s.reading, s.wire.ctx = nil, nil }()
 	n, err := s.tls.Read(p)
 	if len(s.wire.out) > 0 && !s.wire.turn.Locked() { // Y4
@@ -268,7 +283,7 @@ func (s *TLSConn) read(ctx context.Context, t *task, p []byte) (int, error) {
 func (s *TLSConn) Write(p []byte) (int, error) {
 	t, err := s.conn.loop.currentOn("TLSConn.Write")
 	if err != nil {
-		return 0, err
+		return 0, s.conn.refused("write", err)
 	}
 	return s.write(t.ctx, t, p)
 }
@@ -277,14 +292,14 @@ func (s *TLSConn) Write(p []byte) (int, error) {
 func (s *TLSConn) WriteContext(ctx context.Context, p []byte) (int, error) {
 	t, err := s.conn.loop.enterOn(ctx, "TLSConn.WriteContext")
 	if err != nil {
-		return 0, err
+		return 0, s.conn.refused("write", err)
 	}
 	return s.write(ctx, t, p)
 }
 
 func (s *TLSConn) write(ctx context.Context, t *task, p []byte) (written int, err error) {
 	if s.writing != nil {
-		return 0, fmt.Errorf("%w: %s by %s", ErrBusy, &s.conn.ways.wr, s.writing.GetName())
+		return 0, s.conn.refused("write", fmt.Errorf("%w: %s by %s", ErrBusy, &s.conn.ways.wr, s.writing.GetName()))
 	}
 	s.writing = t
 	defer func() { s.writing = nil }()
@@ -294,7 +309,7 @@ func (s *TLSConn) write(ctx context.Context, t *task, p []byte) (written int, er
 		}
 		// What an earlier Write left comes first, so that this one adds to an empty buffer.
 		if err := s.wire.flush(ctx); err != nil {
-			return written, err
+			return written, s.conn.refused("write", err)
 		}
 		if written == len(p) {
 			return written, nil
@@ -371,7 +386,7 @@ func (s *TLSConn) Detach() (*tls.Conn, error) {
 func (s *TLSConn) CloseWrite() error {
 	t, err := s.conn.loop.currentOn("TLSConn.CloseWrite")
 	if err != nil {
-		return err
+		return s.conn.refused("close", err)
 	}
 	if s.closed {
 		return s.conn.failure("close", net.ErrClosed)
@@ -379,7 +394,10 @@ func (s *TLSConn) CloseWrite() error {
 	if err := s.tls.CloseWrite(); err != nil {
 		return err
 	}
-	return s.wire.flush(t.ctx)
+	if err := s.wire.flush(t.ctx); err != nil {
+		return s.conn.refused("close", err)
+	}
+	return nil
 }
 
 // ConnectionState says what was negotiated: the version, the protocol (ALPN), the peer's certificates. Python:

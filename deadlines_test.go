@@ -1,0 +1,221 @@
+package asyncio_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/goasyncio/asyncio"
+)
+
+// stalled runs op as a task and then, in one step of the loop, lets come what op waits for and holds up the loop until after the
+// deadline that op has set.
+func stalled(t *testing.T, ctx context.Context, op func(ctx context.Context, deadline time.Time) error, come func() error) error {
+	t.Helper()
+	deadline := time.Now().Add(50 * time.Millisecond)
+	task := start(ctx, func(ctx context.Context) error { return op(ctx, deadline) })
+	settle(t, ctx)
+	if err := come(); err != nil {
+		return err
+	}
+	if !time.Now().Before(deadline) {
+		t.Log("the machine is too slow for the deadline")
+		return nil
+	}
+	<-time.After(time.Until(deadline) + 50*time.Millisecond)
+	return ended(ctx, task)
+}
+
+// What was there before the deadline is delivered, however late the loop gets to it.
+func TestDeadline_AfterStall(t *testing.T) {
+	onSystem(t, func(t *testing.T, ctx context.Context) error {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		defer ln.Close()
+		c, err := asyncio.Dial(ctx, "tcp", ln.Addr().String())
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		peer, err := ln.Accept()
+		if err != nil {
+			return err
+		}
+		defer peer.Close()
+		err = stalled(t, ctx, func(ctx context.Context, deadline time.Time) error {
+			c.SetReadDeadline(deadline)
+			_, err := c.Read(make([]byte, 1))
+			return err
+		}, func() error { return second(peer.Write([]byte("x"))) })
+		if err != nil {
+			t.Errorf("Read: %v", err)
+		}
+
+		// One that writes, and waits for room.
+		c.SetReadDeadline(time.Time{})
+		if err := peer.(*net.TCPConn).SetReadBuffer(64 << 10); err != nil {
+			return err
+		}
+		if err := c.SetWriteBuffer(64 << 10); err != nil {
+			return err
+		}
+		err = stalled(t, ctx, func(ctx context.Context, deadline time.Time) error {
+			c.SetWriteDeadline(deadline)
+			for {
+				if _, err := c.Write(make([]byte, 1<<10)); err != nil || time.Now().After(deadline) {
+					return err
+				}
+			}
+		}, func() error {
+			err := stuck(ctx, c)
+			go io.Copy(io.Discard, peer)
+			return err
+		})
+		if err != nil {
+			t.Errorf("Write: %v", err)
+		}
+		return nil
+	})
+}
+
+func TestDeadline_AcceptAfterStall(t *testing.T) {
+	onSystem(t, func(t *testing.T, ctx context.Context) error {
+		ln, err := asyncio.Listen(ctx, "tcp", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		defer ln.Close()
+		return stalled(t, ctx, func(ctx context.Context, deadline time.Time) error {
+			ln.SetDeadline(deadline)
+			c, err := ln.AcceptContext(ctx)
+			if err != nil {
+				return err
+			}
+			return c.Close()
+		}, func() error {
+			c, err := net.Dial("tcp", ln.Addr().String())
+			if err != nil {
+				return err
+			}
+			return c.Close()
+		})
+	})
+}
+
+func TestDeadline_DatagramAfterStall(t *testing.T) {
+	onSystem(t, func(t *testing.T, ctx context.Context) error {
+		c, err := asyncio.ListenPacket(ctx, "udp", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		return stalled(t, ctx, func(ctx context.Context, deadline time.Time) error {
+			c.SetReadDeadline(deadline)
+			_, _, err := c.ReadFrom(make([]byte, 1))
+			return err
+		}, func() error {
+			peer, err := net.Dial("udp", c.LocalAddr().String())
+			if err != nil {
+				return err
+			}
+			defer peer.Close()
+			return second(peer.Write([]byte("x")))
+		})
+	})
+}
+
+// One method of a stream, or one record of TLS, may take several reads of the connection. The deadline is for the
+// whole. (Not so where goroutines read, which bring one chunk at a time.)
+func TestDeadline_StreamAfterStall(t *testing.T) {
+	clientConfig, serverConfig := configs(t)
+	want := pattern(40_000)
+	onPoller(t, func(ctx context.Context) error {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		defer ln.Close()
+		write, written := make(chan struct{}), make(chan error, 1)
+		go func() {
+			written <- func() error {
+				c, err := ln.Accept()
+				if err != nil {
+					return err
+				}
+				defer c.Close()
+				peer := tls.Server(c, serverConfig)
+				if err := peer.Handshake(); err != nil {
+					return err
+				}
+				<-write
+				return second(peer.Write(want))
+			}()
+		}()
+		c, err := asyncio.Dial(ctx, "tcp", ln.Addr().String())
+		if err != nil {
+			return err
+		}
+		secure, err := asyncio.TLSClient(ctx, c, clientConfig)
+		if err != nil {
+			return err
+		}
+		r, w := asyncio.NewStreams(secure)
+		defer w.Close(ctx)
+		return stalled(t, ctx, func(ctx context.Context, deadline time.Time) error {
+			c.SetReadDeadline(deadline)
+			got, err := r.ReadExactly(ctx, len(want))
+			if err == nil && !bytes.Equal(got, want) {
+				t.Error("other bytes than were sent")
+			}
+			return err
+		}, func() error {
+			close(write)
+			return <-written
+		})
+	})
+}
+
+// An operation that begins after its deadline fails, as in package net, also if there is something to be had.
+func TestDeadline_PassedBefore(t *testing.T) {
+	onSockets(t, func(t *testing.T, ctx context.Context) error {
+		ln, err := asyncio.Listen(ctx, "tcp", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		defer ln.Close()
+		c, err := asyncio.Dial(ctx, "tcp", ln.Addr().String())
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		r, w := asyncio.NewStreams(c)
+		past := loop(t, ctx).Now().Add(-time.Second)
+		ln.SetDeadline(past)
+		c.SetDeadline(past)
+		for what, op := range map[string]func() error{
+			"Accept":   func() error { return second(ln.Accept()) },
+			"Read":     func() error { return second(c.Read(make([]byte, 1))) },
+			"Write":    func() error { return second(c.Write([]byte("x"))) },
+			"ReadLine": func() error { return second(r.ReadLine(ctx)) },
+			"writer":   func() error { return second(w.Write(ctx, []byte("x"))) },
+		} {
+			if err := op(); !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+		ln.SetDeadline(time.Time{})
+		s, err := ln.AcceptContext(ctx)
+		if err != nil {
+			return err
+		}
+		return s.Close()
+	})
+}
