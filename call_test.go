@@ -289,21 +289,106 @@ func TestCall_ContextGoesThere(t *testing.T) {
 	})
 }
 
-// A4: what the coroutine leaves behind under its context ends with the call.
+// A4: what the coroutine leaves behind under its context ends with the call, whichever loop that was on.
 func TestCall_ContextEndsWithTheCall(t *testing.T) {
 	withLoops(t, 2, func(ctx context.Context, g *asyncio.LoopGroup) error {
-		left, err := asyncio.Call(ctx, g.Loop(1), func(ctx context.Context) (*asyncio.Task[asyncio.None], error) {
-			return start(ctx, func(ctx context.Context) error { return asyncio.Sleep(ctx, time.Hour) }), nil
-		})
-		if err != nil {
-			return err
-		}
-		_, err = asyncio.Call(ctx, g.Loop(1), left.Await)
-		if !errors.Is(err, context.Canceled) {
-			t.Errorf("what was left: %v", err)
+		for i := range g.Len() {
+			var kept context.Context
+			left, err := asyncio.Call(ctx, g.Loop(i), func(ctx context.Context) (*asyncio.Task[asyncio.None], error) {
+				kept = ctx
+				return start(ctx, func(ctx context.Context) error { return asyncio.Sleep(ctx, time.Hour) }), nil
+			})
+			if err != nil {
+				return err
+			}
+			_, err = asyncio.Call(ctx, g.Loop(i), left.Await)
+			if !errors.Is(err, context.Canceled) || kept.Err() == nil {
+				t.Errorf("loop %d: what was left: %v; its context: %v", i, err, kept.Err())
+			}
 		}
 		return nil
 	})
+}
+
+// A4: a coroutine whose caller's context ends before its first step is not run, however busy its loop is meanwhile.
+func TestCall_ContextEndsBeforeItBegins(t *testing.T) {
+	withLoops(t, 2, func(ctx context.Context, g *asyncio.LoopGroup) error {
+		why := errors.New("too late")
+		for i := range g.Len() {
+			limited, end := context.WithCancelCause(ctx)
+			ran := false
+			coro := func(context.Context) (int, error) { ran = true; return 1, nil }
+			begun := make(chan struct{})
+			busy := func() { close(begun); end(why) }
+			if i == 0 {
+				g.Loop(0).CallSoon(busy) // has its turn before the coroutine's first step
+				_, err := asyncio.Call(limited, g.Loop(0), coro)
+				if err != why || ran {
+					t.Errorf("a call within the loop: %v, ran %v", err, ran)
+				}
+				continue
+			}
+			// Both are taken in together: the coroutine's task is made, then its context ends, then comes its turn.
+			hold := make(chan struct{})
+			held := asyncio.StartCall(ctx, g.Loop(1), func(context.Context) (int, error) { <-hold; return 0, nil })
+			c := asyncio.StartCall(limited, g.Loop(1), coro)
+			if _, err := g.Loop(1).CallSoonThreadsafe(busy); err != nil {
+				return err
+			}
+			close(hold)
+			if _, err := c.Await(ctx); err != why || ran {
+				t.Errorf("a call from loop to loop: %v, ran %v", err, ran)
+			}
+			if _, err := held.Await(ctx); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Methods of a context that panic cost the call, not the program.
+func TestCall_ContextThatPanics(t *testing.T) {
+	for _, name := range []string{"Err", "Deadline"} {
+		t.Run(name, func(t *testing.T) {
+			var r reports
+			_, err := asyncio.RunLoopGroup(t.Context(), 2, func(ctx context.Context, g *asyncio.LoopGroup) (int, error) {
+				broken := &brokenHere{Context: ctx, err: name == "Err", deadline: name == "Deadline"}
+				_, err := asyncio.StartCall(broken, g.Loop(1), instant).Await(ctx)
+				var p *asyncio.PanicError
+				if !errors.As(err, &p) || p.Value != name {
+					t.Errorf("the call: %v", err)
+				}
+				return asyncio.Call(ctx, g.Loop(1), instant)
+			}, asyncio.LoopFactory(func(ctx context.Context) *asyncio.EventLoop {
+				l := asyncio.NewEventLoop(ctx)
+				l.SetExceptionHandler(r.handle)
+				return l
+			}))
+			must(t, err)
+			is(t, "reports", len(r.messages()), 1)
+		})
+	}
+}
+
+// A brokenHere is a context of somebody else's.
+type brokenHere struct {
+	context.Context
+	err, deadline bool
+}
+
+func (c *brokenHere) Err() error {
+	if c.err {
+		panic("Err")
+	}
+	return c.Context.Err()
+}
+
+func (c *brokenHere) Deadline() (time.Time, bool) {
+	if c.deadline {
+		panic("Deadline")
+	}
+	return c.Context.Deadline()
 }
 
 func TestCall_PanicIsReportedThere(t *testing.T) {

@@ -12,7 +12,8 @@ import (
 type Case[T any] struct {
 	_      noCopy
 	branch branch
-	from   *Future[T] // of OnDone: whose result it is
+	from   *Future[T]           // of OnDone: whose result it is,
+	remote *ConcurrentFuture[T] // or this
 	value  T
 	err    error
 	ok     bool // of OnRecv
@@ -40,6 +41,8 @@ func (c *Case[T]) Result() (T, error) {
 	switch {
 	case c.from != nil && c.from.state != pending:
 		return c.from.Result()
+	case c.remote != nil && c.remote.Done():
+		return c.remote.value, c.remote.err
 	case c.won:
 		return c.value, c.err
 	}
@@ -88,11 +91,16 @@ type branch interface {
 	leave(s *selecting)
 }
 
-// OnDone is a branch that wins when a future or task is done; nothing becomes of those if it does not
-// win. A coroutine, or any other awaitable, is awaited by a task that Select makes with its own ctx when no branch
+// OnDone is a branch that wins when a future or task is done, or a [ConcurrentFuture]; nothing becomes of those if it
+// does not win. A coroutine, or any other awaitable, is awaited by a task that Select makes with its own ctx when no branch
 // is ready, and cancels if another branch wins. Any goroutine may call it.
 func OnDone[T any](aw Awaitable[T]) *Case[T] {
 	c := new(Case[T])
+	if remote, ok := aw.(*ConcurrentFuture[T]); ok && remote != nil {
+		c.remote = remote
+		c.branch = &remoteBranch[T]{c: c}
+		return c
+	}
 	b := &doneBranch[T]{c: c, aw: aw}
 	switch a := aw.(type) {
 	case *Future[T]:
@@ -161,6 +169,54 @@ func (b *doneBranch[T]) join(s *selecting) {
 func (b *doneBranch[T]) leave(s *selecting) {
 	if b.c.from != nil {
 		b.c.from.removeCallback(s)
+	}
+}
+
+// remoteBranch is OnDone of a ConcurrentFuture, which whoever makes it done says through the loop's inbox.
+type remoteBranch[T any] struct {
+	c      *Case[T]
+	forget func() // nil if it is not waited for
+}
+
+func (b *remoteBranch[T]) check(*task) error {
+	if b.c.remote.done == nil {
+		return zeroConcurrentFuture("OnDone")
+	}
+	return nil
+}
+
+func (b *remoteBranch[T]) bind(*task) error { return nil }
+
+func (b *remoteBranch[T]) try(*selecting) bool {
+	if !b.c.remote.Done() {
+		return false
+	}
+	b.c.ok = b.c.remote.err == nil
+	return true
+}
+
+func (b *remoteBranch[T]) join(s *selecting) {
+	if b.forget != nil {
+		return // from the first time
+	}
+	l := s.t.loop()
+	elsewhere := b.c.remote.loop != l
+	if elsewhere {
+		l.drv.Hold() // the other loop works in real time
+	}
+	forget := b.c.remote.whenDone(func() { _ = l.post(s) })
+	b.forget = func() {
+		forget()
+		if elsewhere {
+			l.drv.Release()
+		}
+	}
+}
+
+func (b *remoteBranch[T]) leave(*selecting) {
+	if b.forget != nil {
+		b.forget()
+		b.forget = nil
 	}
 }
 

@@ -19,7 +19,7 @@ import (
 //	   Channels have a listener (H2) for all channels of the Select together, so that one
 //	   operation happens at most. One that has happened cannot be undone, so it wins, whatever is ready
 //	   before it (H3). On virtual time there is no such race.
-//	E4 A future or task that does not win is left alone. A coroutine is a task of Select's own, made
+//	E4 A future or task that does not win, of this loop or of another (ConcurrentFuture), is left alone. A coroutine is a task of Select's own, made
 //	   when nothing was ready. If it does not win it is cancelled, and Select waits until it has ended.
 //	   What it ended with in spite of that is kept in its Case; an error there that nobody looks
 //	   at is reported like that of any task.

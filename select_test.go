@@ -654,6 +654,53 @@ func TestSelect_CoroutineWaitsForItsSelect(t *testing.T) {
 	})
 }
 
+// What another loop does, or a goroutine has asked this one for, is left alone as a future is: E4.
+func TestSelect_ConcurrentFuture(t *testing.T) {
+	withLoops(t, 2, func(ctx context.Context, g *asyncio.LoopGroup) error {
+		for i := range g.Len() {
+			goOn := make(chan struct{})
+			f := asyncio.StartCall(ctx, g.Loop(i), func(ctx context.Context) (int, error) {
+				_, _, err := asyncio.Recv(ctx, goOn)
+				return 42, err
+			})
+			done, late := asyncio.OnDone(f), asyncio.OnTimeout(time.Millisecond)
+			for range 3 { // looks in on it
+				won, err := asyncio.Select(ctx, done, late)
+				if err != nil || won != asyncio.AnyCase(late) || done.OK() {
+					t.Errorf("loop %d: %v, %v", i, won, err)
+				}
+				_, err = done.Result()
+				wantErr(t, "the result", err, asyncio.ErrInvalidState)
+			}
+			waiting := start(ctx, func(ctx context.Context) error {
+				_, err := asyncio.Select(ctx, asyncio.OnDone(f))
+				return err
+			})
+			settle(t, ctx)
+			waiting.Cancel()
+			wantErr(t, "a cancel of who waits", ended(ctx, waiting), asyncio.ErrCancelled)
+			if n := asyncio.Waits(f); n != 0 {
+				t.Errorf("%d are to be told of the result", n)
+			}
+			close(goOn)
+			if _, err := asyncio.Select(ctx, done); err != nil {
+				return err
+			}
+			v, err := done.Result()
+			if v != 42 || err != nil || !done.OK() {
+				t.Errorf("loop %d: %d, %v", i, v, err)
+			}
+			won, err := asyncio.Select(ctx, late, done) // it need not wait any more
+			if won != asyncio.AnyCase(done) {
+				t.Errorf("%v, %v", won, err)
+			}
+		}
+		_, err := asyncio.Select(ctx, asyncio.OnDone(new(asyncio.ConcurrentFuture[int])))
+		wantErr(t, "one that nobody has made", err, asyncio.ErrInvalidArgument)
+		return nil
+	})
+}
+
 // One whose context ends stops its coroutines, whatever context they are stuck in.
 func TestSelect_ContextEnds(t *testing.T) {
 	run(t, func(ctx context.Context) error {

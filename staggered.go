@@ -14,10 +14,10 @@ import (
 // and the rest are not started. It is how several addresses of one host are tried, known as happy eyeballs.
 //
 // winner is what the winner returned and index which it is, -1 if there is none. errs has an entry for each
-// coroutine that was started, in the order of the arguments: its error, nil for the winner. err is for the
+// coroutine that was started, in the order of the arguments: its error, nil for the winner alone. err is for the
 // race itself, and nil if all have merely failed: [ErrInvalidArgument], a [CancelledError] if the calling
-// task was cancelled, the cause of ctx if that is done, the [PanicError] of a coroutine that panicked. Then
-// too all that were started have ended when it returns, and a winner is returned if there was one.
+// task was cancelled, or a task of the race that waited for its turn, the cause of ctx if that is done, the [PanicError] of a
+// coroutine that panicked. Then too all that were started have ended when it returns, and a winner is returned if there was one.
 //
 // It must be called in a task and suspends. A coroutine should return an error unless it has
 // succeeded, also when it is cancelled: what one returns after another has won is dropped, and its
@@ -66,28 +66,30 @@ type race[T any] struct {
 	coros   []Coroutine[T]
 	running []*Task[None]
 	over    *Future[None] // while the caller waits: done when nothing runs
+	stopped bool          // what runs has been cancelled
 	winner  T
 	index   int
 	errs    []error
-	broken  error // of a task that did not return
+	broken  error // of a task that did not return, or was kept from its coroutine
 }
 
 // start makes the task that waits for its turn, until before has failed or the delay has passed, and
 // then runs the next coroutine.
 func (r *race[T]) start(before *Event) {
 	var joined Event // an eager task must not begin before it is in running (gh-124309)
+	entry := -1      // in errs, once the coroutine is entered
 	t := CreateTask(r.ctx, Do(func(ctx context.Context) error {
 		if err := joined.Wait(ctx); err != nil {
 			return err
 		}
-		return r.run(ctx, before)
+		return r.run(ctx, before, &entry)
 	}))
 	r.running = append(r.running, t)
-	t.AddDoneCallback(func(*Future[None]) { r.ended(t) })
+	t.AddDoneCallback(func(*Future[None]) { r.ended(t, entry) })
 	joined.Set()
 }
 
-func (r *race[T]) run(ctx context.Context, before *Event) error {
+func (r *race[T]) run(ctx context.Context, before *Event, entry *int) error {
 	if before != nil {
 		_, err := WaitFor(ctx, Do(before.Wait), r.delay)
 		if _, late := err.(*TimeoutError); err != nil && !late {
@@ -100,7 +102,8 @@ func (r *race[T]) run(ctx context.Context, before *Event) error {
 	}
 	var failed Event
 	r.start(&failed)
-	r.errs = append(r.errs, nil)
+	r.errs = append(r.errs, ErrGoexit) // unless it returns
+	*entry = i
 	v, err := r.coros[i](ctx)
 	switch {
 	case err != nil:
@@ -112,7 +115,7 @@ func (r *race[T]) run(ctx context.Context, before *Event) error {
 	case r.index >= 0:
 		r.errs[i] = fmt.Errorf("%w: it returned a result after another had won", ErrInvalidState)
 	default:
-		r.winner, r.index = v, i
+		r.winner, r.index, r.errs[i] = v, i, nil
 		r.cancelAllBut(CurrentTask(ctx), &CancelledError{Msg: "another has won the staggered race"})
 	}
 	return nil
@@ -120,6 +123,7 @@ func (r *race[T]) run(ctx context.Context, before *Event) error {
 
 // cancelAllBut cancels what runs, except one.
 func (r *race[T]) cancelAllBut(but AnyTask, c *CancelledError) {
+	r.stopped = true
 	for _, t := range slices.Clone(r.running) {
 		if AnyTask(t) != but {
 			t.core().cancel(c)
@@ -127,11 +131,17 @@ func (r *race[T]) cancelAllBut(but AnyTask, c *CancelledError) {
 	}
 }
 
-// ended is the done callback of each task.
-func (r *race[T]) ended(t *Task[None]) {
+// ended is the done callback of each task. entry is where its coroutine's error is in errs, -1 if it has not come to that.
+func (r *race[T]) ended(t *Task[None], entry int) {
 	r.running = slices.DeleteFunc(r.running, func(u *Task[None]) bool { return u == t })
 	err := t.Exception()
-	if _, ok := err.(*PanicError); (ok || err == ErrGoexit) && r.broken == nil {
+	_, panicked := err.(*PanicError)
+	if panicked && entry >= 0 {
+		r.errs[entry] = err
+	}
+	didNotReturn := panicked || err == ErrGoexit
+	notTried := entry < 0 && t.Cancelled() && !r.stopped // by somebody who found it among all tasks; the next ones depend on it
+	if (didNotReturn || notTried) && r.broken == nil {
 		r.broken = err
 		r.cancelAllBut(nil, &CancelledError{Msg: "a coroutine of the staggered race did not return"})
 	}

@@ -152,6 +152,46 @@ func TestStaggeredRace_Panic(t *testing.T) {
 	equal(t, "reports", r.messages(), []string{"panic in task"})
 }
 
+// An entry is nil for the winner alone. Who is kept from its coroutine by a cancel from outside ends the race.
+func TestStaggeredRace_Entries(t *testing.T) {
+	r, err := runReporting(t, func(ctx context.Context) error {
+		bad := func(context.Context) (string, error) { panic(errTest) }
+		_, index, errs, err := asyncio.StaggeredRace(ctx, time.Second, runner(time.Hour, "a", nil), bad)
+		var p *asyncio.PanicError
+		if index != -1 || len(errs) != 2 || !errors.Is(errs[0], asyncio.ErrCancelled) || !errors.As(errs[1], &p) || err != errs[1] {
+			t.Errorf("%d, %v, %v", index, errs, err)
+		}
+
+		for entered := range 3 { // how many have been when all that there is gets cancelled
+			me := asyncio.CurrentTask(ctx)
+			cancelAll := func() {
+				for _, task := range asyncio.AllTasks(ctx) {
+					if task != me {
+						task.Cancel("all of you")
+					}
+				}
+			}
+			if entered == 0 {
+				loop(t, ctx).CallSoon(cancelAll)
+			} else {
+				loop(t, ctx).CallLater(time.Duration(entered)*time.Second-time.Millisecond, cancelAll)
+			}
+			slow := runner(time.Hour, "a", nil)
+			_, index, errs, err := asyncio.StaggeredRace(ctx, time.Second, slow, slow, slow, slow)
+			var c *asyncio.CancelledError
+			if index != -1 || len(errs) != entered || !errors.As(err, &c) || c.Msg != "all of you" {
+				t.Errorf("with %d entered: %d, %v, %v", entered, index, errs, err)
+			}
+			for _, err := range errs {
+				wantErr(t, "an entry", err, asyncio.ErrCancelled)
+			}
+		}
+		return nil
+	})
+	must(t, err)
+	equal(t, "reports", r.messages(), []string{"panic in task"})
+}
+
 func TestStaggeredRace_Misuse(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		_, _, _, nilErr := asyncio.StaggeredRace(ctx, 0, runner(0, "a", nil), nil)

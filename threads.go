@@ -3,10 +3,12 @@ package asyncio
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"weak"
 )
 
 // ToThread runs fn on a goroutine of the default executor and suspends the calling task
@@ -15,7 +17,9 @@ import (
 // fn gets a ctx with the values of the caller's, but without the loop: it must not touch
 // that, except through [EventLoop.CallSoonThreadsafe] and [RunCoroutineThreadsafe]. When the await is cancelled, or
 // the caller's ctx ends, ToThread returns at once and fn's ctx ends; fn itself goes on until it
-// heeds that, and its result is dropped. Errors: fn's own; those of [Future.Await];
+// heeds that, and its result is dropped. fn's ctx also ends when fn fails. When fn succeeds it goes on, with what fn has made
+// under it and returns, a [database/sql.Tx] for instance, and ends when the caller's does; or, if
+// the program has dropped both it and whatever was derived from it, when the collector finds that. Errors: fn's own; those of [Future.Await];
 // [ErrExecutorShutdown]. A panic of fn is reported and returned as a [*PanicError].
 // Python: asyncio.to_thread.
 func ToThread[T any](ctx context.Context, fn func(ctx context.Context) (T, error)) (T, error) {
@@ -32,7 +36,11 @@ func ToThread[T any](ctx context.Context, fn func(ctx context.Context) (T, error
 	c.future.loop = t.loop()
 	c.inside.outsideContext = outsideContext{ctx, c.future.loop}
 	err = ErrLoopClosed // unless Await returns
-	defer func() { c.inside.end(err) }()
+	defer func() {
+		if err != nil {
+			c.inside.end(context.Canceled, err)
+		}
+	}()
 	c.job.start(nil)
 	var v T
 	v, err = c.future.Await(ctx)
@@ -54,54 +62,133 @@ type threadCall[T any] struct {
 	inside threadContext
 }
 
-// A threadContext is the context that a thread function is given. Most functions never ask when it ends, so the context
-// that can end is made when somebody asks.
+// A threadContext is the context that a thread function is given. It ends with the caller's, and before that if the call does not
+// succeed. Most functions never ask when it ends, so what is needed for that is made when somebody asks.
+//
+// When the call has succeeded, it may be kept, or dropped without a word while the caller's goes on for ever. So the caller's
+// context does not refer to it but weakly, except for what is to be told of its end: contexts derived from it, and
+// functions of [context.AfterFunc]. Those stay registered until they are stopped, as with any other context.
 type threadContext struct {
 	outsideContext
 
-	mu     sync.Mutex
-	full   context.Context // the one that can end; nil until somebody has asked
-	cancel context.CancelCauseFunc
-	ended  bool  // also if nobody has asked yet
-	cause  error // why
+	mu    sync.Mutex
+	done  *doneChannel // nil until somebody has asked
+	told  map[*threadAfter]struct{}
+	err   error // set when it has ended
+	cause error // why, nil if it is err
 }
 
-// whole returns the context that can end, and makes it the first time.
-func (c *threadContext) whole() context.Context {
+// A doneChannel is closed once, by the end of its context or the collector.
+type doneChannel struct {
+	c    chan struct{}
+	once sync.Once
+}
+
+func (d *doneChannel) close() { d.once.Do(func() { close(d.c) }) }
+
+// A threadAfter is one function that is to be told of the end.
+type threadAfter struct {
+	f       func()
+	release func() bool // by the caller's context
+}
+
+// end ends the context with a cause, as [context.CancelCauseFunc] does.
+func (c *threadContext) end(err, cause error) {
+	c.mu.Lock()
+	if c.err != nil {
+		c.mu.Unlock()
+		return
+	}
+	c.err, c.cause = err, cause
+	done, told := c.done, c.told
+	c.told = nil
+	c.mu.Unlock()
+	if done != nil {
+		done.close()
+	}
+	for a := range told {
+		a.release()
+		go a.f()
+	}
+}
+
+// endWith ends the context because the caller's has ended.
+func (c *threadContext) endWith(caller context.Context) { c.end(caller.Err(), context.Cause(caller)) }
+
+func (c *threadContext) Done() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.full == nil {
-		c.full, c.cancel = context.WithCancelCause(c.outsideContext)
-		if c.ended {
-			c.cancel(c.cause)
+	if c.done != nil {
+		return c.done.c
+	}
+	c.done = &doneChannel{c: make(chan struct{})}
+	if c.err != nil {
+		c.done.close()
+		return c.done.c
+	}
+	caller, me := c.outsideContext.Context, weak.Make(c)
+	stop := context.AfterFunc(caller, func() {
+		if c := me.Value(); c != nil {
+			c.endWith(caller)
 		}
-	}
-	return c.full
+	})
+	done := c.done
+	runtime.AddCleanup(c, func(stop func() bool) {
+		stop()
+		done.close() // for a goroutine that has nothing but this channel
+	}, stop)
+	return c.done.c
 }
 
-// end ends the context, as [context.CancelCauseFunc] does. It is called once.
-func (c *threadContext) end(cause error) {
+// Err does not wait until the goroutine of an AfterFunc has come round.
+func (c *threadContext) Err() error {
+	if caller := c.outsideContext.Context; caller.Err() != nil {
+		c.endWith(caller)
+	}
 	c.mu.Lock()
-	c.ended, c.cause = true, cause
-	cancel := c.cancel
-	c.mu.Unlock()
-	if cancel != nil {
-		cancel(cause)
+	defer c.mu.Unlock()
+	return c.err
+}
+
+// AfterFunc is how package context has a context derived from this one, or a function, told of the end. While it is
+// to be told, the caller's context holds this one.
+func (c *threadContext) AfterFunc(f func()) (stop func() bool) {
+	caller := c.outsideContext.Context
+	a := &threadAfter{f: f, release: context.AfterFunc(caller, func() { c.endWith(caller) })}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		a.release()
+		go f()
+		return func() bool { return false }
+	}
+	if c.told == nil {
+		c.told = make(map[*threadAfter]struct{})
+	}
+	c.told[a] = struct{}{}
+	return func() bool {
+		c.mu.Lock()
+		_, there := c.told[a]
+		delete(c.told, a)
+		c.mu.Unlock()
+		if there {
+			a.release()
+		}
+		return there
 	}
 }
 
-func (c *threadContext) Done() <-chan struct{} { return c.whole().Done() }
-func (c *threadContext) Err() error            { return c.whole().Err() }
-
-// Value is also how package context looks for the context that ends this one: it asks by a key of its own.
+// Value is also how package context looks for a cause, by a key of its own, and finds it in a context that has ended with it.
 func (c *threadContext) Value(key any) any {
 	c.mu.Lock()
-	asked := c.full != nil || c.ended
+	err, cause := c.err, c.cause
 	c.mu.Unlock()
-	if asked {
-		return c.whole().Value(key)
+	if err == nil || c.outsideContext.Context.Err() != nil {
+		return c.outsideContext.Value(key)
 	}
-	return c.outsideContext.Value(key)
+	ended, cancel := context.WithCancelCause(context.WithoutCancel(c.outsideContext))
+	cancel(cause)
+	return ended.Value(key)
 }
 
 // RunInExecutor runs fn in e, or in the default executor if e is nil, and returns a future
@@ -484,11 +571,11 @@ func (s *concurrentStart[T]) fire(*future) {
 	if c.Done() {
 		return // cancelled before it could start
 	}
-	if c.loop.taskFactory == nil {
+	if c.loop.taskFactory == nil && c.from == nil {
 		c.create()
 		return
 	}
-	c.loop.invoke(func() {
+	c.loop.invoke(func() { // the factory's code, or methods of the context
 		created := false
 		defer func() {
 			if created {
@@ -507,11 +594,11 @@ func (s *concurrentStart[T]) fire(*future) {
 		}()
 		c.create()
 		created = true
-	}, c.loop.taskFactory, nil)
+	}, c.coro, nil)
 }
 
 func (c *ConcurrentFuture[T]) create() {
-	ctx := c.loop.Context()
+	ctx, coro := c.loop.Context(), c.coro
 	if c.from != nil {
 		if c.from.Err() != nil {
 			var zero T
@@ -519,8 +606,9 @@ func (c *ConcurrentFuture[T]) create() {
 			return
 		}
 		ctx, c.leave = c.loop.enterCall(c.from)
+		coro = unlessOver(c.from, coro)
 	}
-	c.task = CreateTask(ctx, c.coro, c.opts...)
+	c.task = CreateTask(ctx, coro, c.opts...)
 	c.task.addCallback((*concurrentEnd[T])(c))
 }
 

@@ -484,7 +484,7 @@ func TestCallSoonThreadsafe_Ahead(t *testing.T) {
 	}
 }
 
-// A thread function's ctx ends with the await, also for who asks only afterwards, and whichever way.
+// A thread function's ctx ends if the call does not succeed, also for who asks only afterwards, and whichever way.
 func TestToThread_ContextEnds(t *testing.T) {
 	asks := map[string]func(ctx context.Context) error{
 		"Err":   func(ctx context.Context) error { return ctx.Err() },
@@ -508,9 +508,9 @@ func TestToThread_ContextEnds(t *testing.T) {
 			var kept context.Context
 			_, err := asyncio.ToThread(context.WithValue(ctx, ctxKey{}, "value"), func(ctx context.Context) (int, error) {
 				kept = ctx
-				return 0, nil
+				return 0, errTest
 			})
-			if err != nil || ask(kept) != context.Canceled || kept.Value(ctxKey{}) != "value" {
+			if err != errTest || ask(kept) != context.Canceled && ask(kept) != errTest || kept.Value(ctxKey{}) != "value" {
 				t.Errorf("%s: %v, %v", name, err, kept.Err())
 			}
 
@@ -537,6 +537,79 @@ func TestToThread_ContextEnds(t *testing.T) {
 			}
 		}
 	})
+}
+
+// What a thread function makes under its ctx and returns goes on, as a transaction must; until the caller's ctx ends.
+func TestToThread_SuccessDoesNotEndItsContext(t *testing.T) {
+	why := errors.New("the caller's")
+	for _, asks := range []string{"nobody", "Done", "AfterFunc", "child"} {
+		onBothClocks(t, func(t *testing.T, ctx context.Context) {
+			caller, end := context.WithCancelCause(ctx)
+			told := make(chan struct{})
+			made, err := asyncio.ToThread(caller, func(ctx context.Context) (context.Context, error) {
+				switch asks {
+				case "Done":
+					go func(done <-chan struct{}) { <-done; close(told) }(ctx.Done())
+				case "AfterFunc":
+					context.AfterFunc(ctx, func() { close(told) })
+				case "child":
+					child, cancel := context.WithCancel(ctx)
+					t.Cleanup(cancel)
+					context.AfterFunc(child, func() { close(told) })
+					return child, nil
+				}
+				return ctx, nil
+			})
+			must(t, err)
+			must(t, asyncio.Sleep(ctx, time.Millisecond))
+			if made.Err() != nil || context.Cause(made) != nil {
+				t.Errorf("%s: after success: %v, %v", asks, made.Err(), context.Cause(made))
+			}
+			end(why)
+			if asks == "nobody" {
+				<-made.Done()
+			} else {
+				<-told
+			}
+			if asks == "child" {
+				<-made.Done()
+			}
+			if made.Err() != context.Canceled || context.Cause(made) != why {
+				t.Errorf("%s: after the caller's end: %v, %v", asks, made.Err(), context.Cause(made))
+			}
+		})
+	}
+}
+
+// A caller that lasts does not keep what its thread functions have dropped, and a goroutine that was left behind is let go.
+func TestToThread_ContextIsCollected(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	_, err := asyncio.Run(ctx, asyncio.Do(func(ctx context.Context) error {
+		var gone atomic.Int32
+		const calls = 100
+		for range calls {
+			_, err := asyncio.ToThread(ctx, func(ctx context.Context) (int, error) {
+				child, cancel := context.WithCancel(ctx)
+				defer cancel()
+				go func(done <-chan struct{}) { <-done; gone.Add(1) }(ctx.Done())
+				return 0, child.Err()
+			})
+			if err != nil {
+				return err
+			}
+		}
+		for limit := time.Now().Add(20 * time.Second); gone.Load() < calls-1; runtime.GC() { // one may be in a register
+			if time.Now().After(limit) {
+				t.Fatalf("%d of %d have been let go", gone.Load(), calls)
+			}
+			if err := asyncio.Sleep(ctx, time.Millisecond); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	must(t, err)
 }
 
 // One goroutine of the default executor stays while the loop lasts, and is used again.
