@@ -1,6 +1,7 @@
 package asyncio
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"reflect"
@@ -14,7 +15,8 @@ import (
 // How a task waits for a Go channel without blocking the loop. Go offers no way to be told that a
 // channel is ready other than a goroutine that blocks on it, and a receive cannot be undone.
 //
-//	H1 What need not wait happens at once, in the task.
+//	H1 What need not wait happens at once, in the task. But a channel can be ready for ever, so a task that has done
+//	   maxUnbroken such operations in one step gives way to the others for one iteration, as at a Conn (I1).
 //	H2 A task that waits has a listener: a goroutine that selects between the channel and a
 //	   stop signal, and posts what happened to the loop. For several channels (Select) it is one, so that
 //	   only one operation happens.
@@ -24,8 +26,10 @@ import (
 //	   cancelled. The cancel then comes at its next await. So a value is received by the
 //	   caller or not at all, and no goroutine is left.
 //	H4 On a polling driver (virtual time) a goroutine's arrival would not be deterministic. There the
-//	   loop itself looks at the channels at the beginning of each iteration, in the order in which
-//	   tasks began to wait, and listeners exist only while it is parked. Two tasks of the loop at
+//	   loop itself looks at the channels at the beginning of each iteration, tasks being served in the order in which
+//	   they began to wait, and listeners exist only while it is parked and real time passes. It looks once at each channel, however
+//	   many tasks wait there, and where there are more than looksPerStep channels not in every iteration while it is
+//	   busy, so that it looks looksPerStep times for each callback; always before it parks. Two tasks of the loop at
 //	   the two ends of an unbuffered channel would look past each other, so the second
 //	   deals with the first directly.
 //	H5 The loop cannot know who will feed a channel. If it is another of its tasks, that may be
@@ -54,6 +58,9 @@ import (
 // Python has no counterpart; janus is the package that has.
 func Recv[T any](ctx context.Context, ch <-chan T) (v T, ok bool, err error) {
 	t, err := enter(ctx, "Recv")
+	if err == nil && !t.loop().mayGoOn() {
+		err = t.giveWay(ctx)
+	}
 	if err != nil {
 		return v, false, err
 	}
@@ -74,6 +81,9 @@ func Recv[T any](ctx context.Context, ch <-chan T) (v T, ok bool, err error) {
 // v has been sent, with any other it has not. In all other respects it is like [Recv].
 func Send[T any](ctx context.Context, ch chan<- T, v T) error {
 	t, err := enter(ctx, "Send")
+	if err == nil && !t.loop().mayGoOn() {
+		err = t.giveWay(ctx)
+	}
 	if err != nil {
 		return err
 	}
@@ -87,6 +97,33 @@ func Send[T any](ctx context.Context, ch chan<- T, v T) error {
 		return err
 	}
 	c.finish()
+	return nil
+}
+
+// mayGoOn counts an operation of a step, and reports whether it may be done without giving way (H1). A step is known by its place in
+// the iteration; a task that is started eagerly is part of it.
+func (l *EventLoop) mayGoOn() bool {
+	if l.unbroken.iteration != l.iteration || l.unbroken.todo != l.todo {
+		l.unbroken.iteration, l.unbroken.todo, l.unbroken.n = l.iteration, l.todo, 0
+	}
+	l.unbroken.n++
+	return l.unbroken.n <= maxUnbroken
+}
+
+// unbroken is what has been done in a step without a wait.
+type unbroken struct {
+	iteration uint64
+	todo, n   int
+}
+
+// giveWay suspends t for one iteration. Like any await it fails when ctx has ended by then.
+func (t *task) giveWay(ctx context.Context) error {
+	if err := t.yield(); err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	return nil
 }
 
@@ -106,10 +143,19 @@ type anyChannelOp interface {
 	try() (over bool)
 	block(stop <-chan struct{}) (over bool)
 	meet(other anyChannelOp) (over bool)
+	end() channelEnd
 	selectCase() reflect.SelectCase
 	take(v reflect.Value, ok bool)
 	String() string
 }
+
+// A channelEnd is one end of a channel: who receives there, or who sends.
+type channelEnd struct {
+	channel uintptr
+	sends   bool
+}
+
+func (e channelEnd) other() channelEnd { return channelEnd{e.channel, !e.sends} }
 
 func (c *channelOp[T]) String() string {
 	if c.out != nil {
@@ -176,7 +222,7 @@ func (c *channelOp[T]) block(stop <-chan struct{}) (over bool) {
 // meet performs the operation with the other end of the same unbuffered channel, if that is what other is.
 func (c *channelOp[T]) meet(other anyChannelOp) (over bool) {
 	o, ok := other.(*channelOp[T])
-	if !ok || cap(c.in)+cap(c.out) > 0 || (o.in == nil) == (c.in == nil) || o.address() != c.address() {
+	if !ok || cap(c.in)+cap(c.out) > 0 || o.end() != c.end().other() {
 		return false
 	}
 	from, to := o, c
@@ -187,11 +233,11 @@ func (c *channelOp[T]) meet(other anyChannelOp) (over bool) {
 	return true
 }
 
-func (c *channelOp[T]) address() uintptr {
+func (c *channelOp[T]) end() channelEnd {
 	if c.in != nil {
-		return reflect.ValueOf(c.in).Pointer()
+		return channelEnd{reflect.ValueOf(c.in).Pointer(), false}
 	}
-	return reflect.ValueOf(c.out).Pointer()
+	return channelEnd{reflect.ValueOf(c.out).Pointer(), true}
 }
 
 func (c *channelOp[T]) selectCase() reflect.SelectCase {
@@ -217,6 +263,11 @@ type channelWait struct {
 
 	stop, gone chan struct{} // of the listener; nil if there is none
 	left       bool          // the task waits no more; a listener's post may still come
+
+	// On a polling driver, while it waits.
+	seq        uint64       // 0: it is in no list
+	prev, next *channelWait // by seq
+	places     []*channelPlace
 }
 
 // waitForChannel waits until op is over; an error says that it has not happened.
@@ -255,7 +306,7 @@ func (c *channelWait) begin() {
 		return
 	}
 	if l := c.t.loop(); l.drv.Polls() {
-		l.channels = append(l.channels, c)
+		l.channels.add(c)
 	} else {
 		c.listen()
 	}
@@ -268,10 +319,7 @@ func (c *channelWait) leave() {
 	}
 	c.left = true
 	c.stopListening()
-	l := c.t.loop()
-	if i := slices.Index(l.channels, c); i >= 0 {
-		l.channels = slices.Delete(l.channels, i, i+1)
-	}
+	c.t.loop().channels.remove(c)
 }
 
 // waiting reports whether an operation may still happen: a task that was cancelled is on its
@@ -356,34 +404,181 @@ func (c *channelWait) perform(op anyChannelOp) bool {
 
 // meet looks for a task of the same loop at the other end of op's channel (H4).
 func (c *channelWait) meet(op anyChannelOp) bool {
-	for _, other := range c.t.loop().channels {
-		if !other.waiting() {
-			continue
+	w := &c.t.loop().channels
+	q := w.ends[op.end().other()]
+	if q == nil {
+		return false
+	}
+	for p := q.first; p != nil; p = p.next {
+		if p.wait.waiting() && op.meet(p.op) {
+			p.wait.over, c.over = p.op, op
+			p.wait.arrive()
+			w.remove(p.wait)
+			return true
 		}
-		for _, theirs := range other.ops {
-			if op.meet(theirs) {
-				other.over, c.over = theirs, op
-				other.arrive()
-				return true
-			}
-		}
+		passOver(1)
 	}
 	return false
 }
 
-// pollChannels is H4.
+// channelWaits are the tasks of a loop that wait for channels, on a polling driver (H4).
+type channelWaits struct {
+	first, last         *channelWait // oldest first
+	seq                 uint64
+	ends                map[channelEnd]*channelQueue
+	firstQueue, lastEnd *channelQueue // in the order in which somebody began to wait there
+	looks               int           // that may be made, for callbacks that have run since the last poll
+	arrived             []*channelWait
+}
+
+// A channelQueue is who waits at one end of a channel, oldest first.
+type channelQueue struct {
+	end         channelEnd
+	prev, next  *channelQueue
+	first, last *channelPlace
+}
+
+// A channelPlace is one operation of one wait in a queue.
+type channelPlace struct {
+	wait       *channelWait
+	op         anyChannelOp
+	queue      *channelQueue
+	prev, next *channelPlace
+}
+
+func (w *channelWaits) add(c *channelWait) {
+	w.seq++
+	c.seq, c.prev, c.next = w.seq, w.last, nil
+	if w.last == nil {
+		w.first = c
+	} else {
+		w.last.next = c
+	}
+	w.last = c
+	for _, op := range c.ops {
+		q := w.queue(op.end())
+		p := &channelPlace{wait: c, op: op, queue: q, prev: q.last}
+		if q.last == nil {
+			q.first = p
+		} else {
+			q.last.next = p
+		}
+		q.last = p
+		c.places = append(c.places, p)
+	}
+}
+
+func (w *channelWaits) queue(end channelEnd) *channelQueue {
+	q := w.ends[end]
+	if q != nil {
+		return q
+	}
+	if w.ends == nil {
+		w.ends = make(map[channelEnd]*channelQueue)
+	}
+	q = &channelQueue{end: end, prev: w.lastEnd}
+	w.ends[end] = q
+	if w.lastEnd == nil {
+		w.firstQueue = q
+	} else {
+		w.lastEnd.next = q
+	}
+	w.lastEnd = q
+	return q
+}
+
+// remove takes c out, if it is in.
+func (w *channelWaits) remove(c *channelWait) {
+	if c.seq == 0 {
+		return
+	}
+	c.seq = 0
+	if c.prev == nil {
+		w.first = c.next
+	} else {
+		c.prev.next = c.next
+	}
+	if c.next == nil {
+		w.last = c.prev
+	} else {
+		c.next.prev = c.prev
+	}
+	for _, p := range c.places {
+		w.removePlace(p)
+	}
+	clear(c.places)
+	c.prev, c.next, c.places = nil, nil, c.places[:0]
+}
+
+func (w *channelWaits) removePlace(p *channelPlace) {
+	q := p.queue
+	if p.prev == nil {
+		q.first = p.next
+	} else {
+		p.prev.next = p.next
+	}
+	if p.next == nil {
+		q.last = p.prev
+	} else {
+		p.next.prev = p.prev
+	}
+	if q.first != nil {
+		return
+	}
+	delete(w.ends, q.end)
+	if q.prev == nil {
+		w.firstQueue = q.next
+	} else {
+		q.prev.next = q.next
+	}
+	if q.next == nil {
+		w.lastEnd = q.prev
+	} else {
+		q.next.prev = q.prev
+	}
+}
+
+// looksPerStep is H4.
+const looksPerStep = 16
+
+// pollChannels is H4. Whoever is served leaves its queues at once, so that nobody is looked at in vain while it has not resumed.
 func (l *EventLoop) pollChannels() {
-	for _, c := range l.channels {
-		if c.waiting() {
-			c.try()
-			c.arrive()
+	w := &l.channels
+	w.looks += looksPerStep * l.ready.n
+	if l.ready.n > 0 && w.looks < len(w.ends) {
+		return
+	}
+	w.looks = 0
+	for q := w.firstQueue; q != nil; q = q.next {
+		for p := q.first; p != nil; {
+			c, next := p.wait, p.next
+			if c.waiting() {
+				if c.try(); c.over == nil {
+					passOver(1)
+					break // nor will those behind it find it ready
+				}
+				w.arrived = append(w.arrived, c)
+			} else {
+				passOver(1)
+			}
+			p = next
 		}
 	}
+	slices.SortFunc(w.arrived, func(a, b *channelWait) int { return cmp.Compare(a.seq, b.seq) })
+	for _, c := range w.arrived {
+		c.arrive()
+		w.remove(c)
+	}
+	clear(w.arrived)
+	w.arrived = w.arrived[:0]
 }
 
 // waitOrListen is the driver's Wait, on a polling driver with tasks that wait for channels (H4, H5).
 func (l *EventLoop) waitOrListen(until time.Duration) error {
-	for _, c := range l.channels {
+	if d, ok := l.drv.(driver.Jumper); ok && until != driver.Never && d.Jumps() {
+		return l.drv.Wait(until) // no time in which a goroutine could come
+	}
+	for c := l.channels.first; c != nil; c = c.next {
 		c.listen()
 	}
 	var stops []func() bool // while no iteration polls the contexts, their end must wake the loop
@@ -406,7 +601,7 @@ func (l *EventLoop) waitOrListen(until time.Duration) error {
 	for _, stop := range stops {
 		stop()
 	}
-	for _, c := range l.channels {
+	for c := l.channels.first; c != nil; c = c.next {
 		c.stopListening()
 	}
 	return err

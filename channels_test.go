@@ -132,6 +132,154 @@ func TestChannels_Ticks(t *testing.T) {
 	})
 }
 
+// A channel that is always ready is no reason that others do not get their turns, nor that a cancel does not come.
+func TestChannels_GiveWay(t *testing.T) {
+	closed, deep := make(chan int), make(chan int, 1000)
+	close(closed)
+	for what, op := range map[string]func(ctx context.Context) error{
+		"Recv": func(ctx context.Context) error { _, _, err := asyncio.Recv(ctx, closed); return err },
+		"Send": func(ctx context.Context) error {
+			if len(deep) == cap(deep) {
+				for range cap(deep) {
+					<-deep
+				}
+			}
+			return asyncio.Send(ctx, deep, 1)
+		},
+		"Select": func(ctx context.Context) error {
+			_, err := asyncio.Select(ctx, asyncio.OnRecv(closed), asyncio.OnTimeout(time.Hour))
+			return err
+		},
+	} {
+		for how, stop := range map[string]func(task *asyncio.Task[asyncio.None], end func()){
+			"cancel":  func(task *asyncio.Task[asyncio.None], end func()) { task.Cancel() },
+			"context": func(task *asyncio.Task[asyncio.None], end func()) { end() },
+		} {
+			run(t, func(ctx context.Context) error {
+				inner, end := asyncio.WithCancel(ctx)
+				defer end()
+				n, turns := 0, 0
+				busy := spawn(inner, func(ctx context.Context) error {
+					asyncio.CreateTask(ctx, asyncio.Do(op), asyncio.EagerStart(true)) // which does not begin a step
+					for ; ; n++ {
+						if err := op(ctx); err != nil {
+							return err
+						}
+						if n > 1_000_000 {
+							return errTest
+						}
+					}
+				})
+				for range 100 {
+					must(t, asyncio.Sleep(ctx, 0))
+					turns++
+				}
+				at := n
+				stop(busy, end)
+				if err := ended(ctx, busy); !errors.Is(err, context.Canceled) || at < 15*turns || at > 17*turns || n > at+17 {
+					t.Errorf("%s, %s: %v; %d operations while another task had %d turns, %d at the end", what, how, err, at, turns, n)
+				}
+				return nil
+			})
+		}
+	}
+	run(t, func(ctx context.Context) error { // who says that it must not suspend does not
+		others := 0
+		loop(t, ctx).CallSoon(func() { others++ })
+		for range 1000 {
+			_, err := asyncio.Select(ctx, asyncio.OnRecv(closed), asyncio.Default())
+			must(t, err)
+		}
+		is(t, "others that had a turn", others, 0)
+		return nil
+	})
+}
+
+// On virtual time the looks at channels grow with the number of tasks and operations, not with their product.
+func TestChannels_Linear(t *testing.T) {
+	for what, program := range map[string]func(t *testing.T, ctx context.Context, n int){
+		"one channel": func(t *testing.T, ctx context.Context, n int) {
+			ch := make(chan int, 1)
+			tasks := waitingTasks(ctx, n, func(ctx context.Context, _ int) error { _, _, err := asyncio.Recv(ctx, ch); return err })
+			must(t, asyncio.Sleep(ctx, 0))
+			for range n {
+				ch <- 1
+				must(t, asyncio.Sleep(ctx, 0))
+			}
+			awaitAll(t, ctx, tasks)
+		},
+		"a channel for each": func(t *testing.T, ctx context.Context, n int) {
+			chs := make([]chan int, n)
+			tasks := waitingTasks(ctx, n, func(ctx context.Context, i int) error {
+				chs[i] = make(chan int)
+				_, _, err := asyncio.Recv(ctx, chs[i])
+				return err
+			})
+			must(t, asyncio.Sleep(ctx, 0))
+			for _, ch := range chs {
+				must(t, asyncio.Send(ctx, ch, 1))
+				must(t, asyncio.Sleep(ctx, 0))
+			}
+			awaitAll(t, ctx, tasks)
+		},
+		"cancelled one by one": func(t *testing.T, ctx context.Context, n int) {
+			ch := make(chan int)
+			tasks := waitingTasks(ctx, n, func(ctx context.Context, _ int) error { _, _, err := asyncio.Recv(ctx, ch); return err })
+			must(t, asyncio.Sleep(ctx, 0))
+			for _, task := range tasks {
+				task.Cancel()
+				must(t, asyncio.Sleep(ctx, 0))
+				wantErr(t, "a task", task.Exception(), asyncio.ErrCancelled)
+			}
+		},
+		"Select of a channel and a stop": func(t *testing.T, ctx context.Context, n int) {
+			ch, stop := make(chan int, 1), make(chan int)
+			tasks := waitingTasks(ctx, n, func(ctx context.Context, _ int) error {
+				job, over := asyncio.OnRecv(ch), asyncio.OnRecv(stop)
+				for {
+					if won, err := asyncio.Select(ctx, over, job); err != nil || won == asyncio.AnyCase(over) {
+						return err
+					}
+				}
+			})
+			must(t, asyncio.Sleep(ctx, 0))
+			for range n {
+				ch <- 1
+				must(t, asyncio.Sleep(ctx, 0))
+			}
+			close(stop)
+			awaitAll(t, ctx, tasks)
+		},
+	} {
+		looks := func(n int) (looked int) {
+			runFast(t, func(ctx context.Context) error {
+				looked = asyncio.PassedOver(func() { program(t, ctx, n) })
+				return nil
+			})
+			return looked
+		}
+		few, many := looks(200), looks(2000)
+		if many > 15*few+100*16 {
+			t.Errorf("%s: %d looks in vain with 200 tasks, %d with 2000", what, few, many)
+		}
+	}
+}
+
+func waitingTasks(ctx context.Context, n int, fn func(ctx context.Context, i int) error) []*asyncio.Task[asyncio.None] {
+	tasks := make([]*asyncio.Task[asyncio.None], n)
+	for i := range tasks {
+		tasks[i] = spawn(ctx, func(ctx context.Context) error { return fn(ctx, i) })
+	}
+	return tasks
+}
+
+func awaitAll(t *testing.T, ctx context.Context, tasks []*asyncio.Task[asyncio.None]) {
+	t.Helper()
+	for _, task := range tasks {
+		must(t, ended(ctx, task))
+	}
+}
+
 // A thread holds the clock, so what it sends arrives before anything that takes time.
 func TestRecv_FromAThreadBeforeTimeGoesOn(t *testing.T) {
 	for _, room := range []int{0, 3} {

@@ -80,7 +80,8 @@ type EventLoop struct {
 	spare                 int             // how many
 	rootClock             clockContext    // parent of the clockContexts made from ctx
 
-	channels []*channelWait // oldest first; on a polling driver
+	channels channelWaits
+	unbroken unbroken
 
 	sockets   driver.Sockets // once any have been asked for
 	reads     []byte         // what all StreamReaders read into (M4)
@@ -330,7 +331,7 @@ func (l *EventLoop) takeIn() {
 	if (l.firstWatch != nil || l.rootWatch != nil) && l.drv.Polls() {
 		l.pollWatches()
 	}
-	if len(l.channels) > 0 {
+	if l.channels.first != nil {
 		l.pollChannels()
 	}
 }
@@ -356,7 +357,7 @@ func (l *EventLoop) park() bool {
 	l.guard.Store(guardParked)
 	l.steps = 0
 	var err error
-	if len(l.channels) > 0 {
+	if l.channels.first != nil {
 		err = l.waitOrListen(until)
 	} else {
 		err = l.drv.Wait(until)

@@ -3,6 +3,7 @@ package asyncio
 import (
 	"context"
 	"fmt"
+	"slices"
 )
 
 // How a task waits for the first of several things and leaves the others as they are.
@@ -62,7 +63,8 @@ type selecting struct {
 // won is compared to the cases, so one that matters needs a variable: one written in the call is told only
 // by its not being any of the others, and has won if won is not nil.
 //
-// It suspends the calling task if no branch is ready, and only then. A coroutine given to [OnDone] is
+// It suspends the calling task if no branch is ready; else only to let others go on, for an iteration, in a task that has called it
+// sixteen times without that, and not with a [Default]. A coroutine given to [OnDone] is
 // cancelled if another branch wins, and Select waits until it has ended.
 //
 // A cancel of the calling task ends the wait; no branch has won then, and futures and tasks are not
@@ -104,6 +106,12 @@ func Select(ctx context.Context, cases ...AnyCase) (won AnyCase, err error) {
 		}
 		s.branches = append(s.branches, b)
 		if err := b.check(t); err != nil {
+			return nil, err
+		}
+	}
+
+	if !s.hasDefault() && !t.loop().mayGoOn() { // H1
+		if err := t.giveWay(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -172,6 +180,11 @@ func (s *selecting) choose() (int, error) {
 			return 0, err
 		}
 	}
+}
+
+// hasDefault reports whether this Select must not suspend.
+func (s *selecting) hasDefault() bool {
+	return slices.ContainsFunc(s.branches, func(b branch) bool { _, ok := b.(*defaultBranch); return ok })
 }
 
 // try returns the index of the first branch that need not wait.

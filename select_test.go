@@ -359,6 +359,42 @@ func TestSelect_InALoop(t *testing.T) {
 	})
 }
 
+// Thousands of workers that wait for jobs or the end cost as much for each job as a few do.
+func TestSelect_Linear(t *testing.T) {
+	looks := func(n int) (looked int) {
+		runFast(t, func(ctx context.Context) error {
+			quit, jobs := asyncio.CreateFuture[int](ctx), asyncio.NewQueue[int](0)
+			tasks := waitingTasks(ctx, n, func(ctx context.Context, _ int) error {
+				job, stop := asyncio.OnGet(jobs), asyncio.OnDone(quit)
+				for {
+					if won, err := asyncio.Select(ctx, stop, job); err != nil || won == asyncio.AnyCase(stop) {
+						return err
+					}
+				}
+			})
+			must(t, asyncio.Sleep(ctx, 0))
+			looked = asyncio.PassedOver(func() {
+				for i := range 2 * n {
+					must(t, jobs.PutNowait(i))
+					if i%3 == 0 {
+						must(t, asyncio.Sleep(ctx, 0))
+					}
+				}
+				for !jobs.Empty() {
+					must(t, asyncio.Sleep(ctx, 0))
+				}
+				must(t, quit.SetResult(1))
+				awaitAll(t, ctx, tasks)
+			})
+			return nil
+		})
+		return looked
+	}
+	if few, many := looks(200), looks(2000); many > 15*few+3000 {
+		t.Errorf("%d looks in vain with 200 workers, %d with 2000", few, many)
+	}
+}
+
 func TestSelect_Timeout(t *testing.T) {
 	onEitherClock(t, func(t *testing.T, ctx context.Context) error {
 		start := loop(t, ctx).Time()

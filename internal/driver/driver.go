@@ -2,7 +2,7 @@
 // is, how to wait, how to be woken, and which of several ready callbacks runs
 // next. [Real] parks on the machine's clock, [Virtual] owns a clock that jumps, and package sim
 // has a third, which also chooses, and whose clock many loops share. The loop knows them by what they
-// implement besides [Driver]: [Chooser], [Executor], [Seeder], [Observer], [Sockets], [Network] and [Storage]
+// implement besides [Driver]: [Chooser], [Jumper], [Executor], [Seeder], [Observer], [Sockets], [Network] and [Storage]
 // are optional.
 //
 // Only the asyncio package, its sim package and the conformance scenarios import this
@@ -73,6 +73,12 @@ type Driver interface {
 
 	// Close releases what the driver holds.
 	Close() error
+}
+
+// Jumper is implemented by a driver whose Wait may take no real time.
+type Jumper interface {
+	// Jumps reports whether Wait for a time that comes would return at once, as things stand.
+	Jumps() bool
 }
 
 // Chooser is implemented by a driver that decides the order of ready callbacks. Without it

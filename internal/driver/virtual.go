@@ -52,6 +52,13 @@ func (d *Virtual) Wait(until time.Duration) error {
 	return nil
 }
 
+// Jumps reports whether nothing is held, so that the clock jumps.
+func (d *Virtual) Jumps() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.pending || d.held == 0
+}
+
 func (d *Virtual) Wake() {
 	d.mu.Lock()
 	d.pending = true
