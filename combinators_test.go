@@ -3,6 +3,8 @@ package asyncio_test
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -223,4 +225,128 @@ func TestWait_LateCallbacksDoNothing(t *testing.T) {
 		}
 		return err
 	})
+}
+
+// Each argument is looked at when it is taken. A future that a later child, started eagerly, completes was pending
+// then, so Gather ends by its callback, one iteration later, and not in the same step.
+func TestGather_LooksAtEachArgumentWhenItTakesIt(t *testing.T) {
+	for _, c := range []struct {
+		childFirst bool
+		want       []string
+	}{{false, []string{"callback", "gathered"}}, {true, []string{"gathered", "callback"}}} {
+		for _, gather := range []func(ctx context.Context, a, b asyncio.Awaitable[int]) error{
+			func(ctx context.Context, a, b asyncio.Awaitable[int]) error {
+				_, err := asyncio.Gather(ctx, a, b)
+				return err
+			},
+			func(ctx context.Context, a, b asyncio.Awaitable[int]) error {
+				_, err := asyncio.GatherResults(ctx, a, b)
+				return err
+			},
+			func(ctx context.Context, a, b asyncio.Awaitable[int]) error {
+				_, _, err := asyncio.Gather2(ctx, a, b)
+				return err
+			},
+		} {
+			run(t, func(ctx context.Context) error {
+				loop(t, ctx).SetTaskFactory(asyncio.EagerTaskFactory)
+				var order []string
+				f := asyncio.CreateFuture[int](ctx)
+				loop(t, ctx).CallSoon(func() { order = append(order, "callback") })
+				args := []asyncio.Awaitable[int]{f, asyncio.Coro(func(context.Context) (int, error) { return 0, f.SetResult(7) })}
+				if c.childFirst {
+					slices.Reverse(args)
+				}
+				must(t, gather(ctx, args[0], args[1]))
+				order = append(order, "gathered")
+				settle(t, ctx)
+				equal(t, "order", order, c.want)
+				return nil
+			})
+		}
+	}
+}
+
+// If a task factory panics in the middle, the tasks that have been made are as if nobody had gathered them.
+func TestGather_FactoryPanics(t *testing.T) {
+	r, err := runReporting(t, func(ctx context.Context) error {
+		made := 0
+		loop(t, ctx).SetTaskFactory(func(*asyncio.EventLoop, *asyncio.TaskRequest) {
+			if made++; made == 2 {
+				panic(errTest)
+			}
+		})
+		fails := asyncio.Coroutine[int](func(context.Context) (int, error) { return 0, errTest })
+		if err := panicOf(func() { _, _ = asyncio.Gather(ctx, fails, fails) }); err != errTest {
+			t.Error(err)
+		}
+		settle(t, ctx)
+		return nil
+	})
+	must(t, err)
+	equal(t, "reports", r.messages(), []string{"Task exception was never retrieved"})
+}
+
+// A cancel reaches each task once, on however many ways. Here there are two to the power of the number of layers.
+func TestGather_LatticeIsCancelledOnce(t *testing.T) {
+	for what, wait := range map[string]func(ctx context.Context, below []*asyncio.Task[int]) error{
+		"Gather": func(ctx context.Context, below []*asyncio.Task[int]) error {
+			_, err := asyncio.Gather(ctx, below...)
+			return err
+		},
+		"GatherResults": func(ctx context.Context, below []*asyncio.Task[int]) error {
+			_, err := asyncio.GatherResults(ctx, below...)
+			return err
+		},
+		"Gather of tasks that wait for them": func(ctx context.Context, below []*asyncio.Task[int]) error {
+			_, err := asyncio.Gather(ctx, asyncio.Coroutine[int](below[0].Await), below[1].Await)
+			return err
+		},
+		"a group of tasks that wait for them": func(ctx context.Context, below []*asyncio.Task[int]) error {
+			return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
+				for _, b := range below {
+					asyncio.GroupTask(tg, b.Await)
+				}
+				return nil
+			})
+		},
+		"StaggeredRace": func(ctx context.Context, below []*asyncio.Task[int]) error {
+			_, _, _, err := asyncio.StaggeredRace(ctx, 0, asyncio.Coroutine[int](below[0].Await), below[1].Await)
+			return err
+		},
+	} {
+		runFast(t, func(ctx context.Context) error {
+			const layers = 16
+			forever := func(ctx context.Context) (int, error) { return 0, asyncio.Sleep(ctx, asyncio.Forever) }
+			below := []*asyncio.Task[int]{asyncio.CreateTask(ctx, forever), asyncio.CreateTask(ctx, forever)}
+			bottom := below
+			all := below
+			for range layers {
+				under := below
+				layer := func(ctx context.Context) (int, error) { return 0, wait(ctx, under) }
+				below = []*asyncio.Task[int]{asyncio.CreateTask(ctx, layer), asyncio.CreateTask(ctx, layer)}
+				all = append(all, below...)
+			}
+			for range 4 * layers {
+				must(t, asyncio.Sleep(ctx, 0))
+			}
+			below[0].Cancel()
+			most := 0
+			for _, task := range bottom {
+				_, err := task.Await(ctx)
+				asCancelled(t, err)
+			}
+			for _, task := range all {
+				most = max(most, task.Cancelling())
+			}
+			if most > 4 {
+				t.Errorf("%s: a task was cancelled %d times", what, most)
+			}
+			if strings.HasPrefix(what, "Gather") && most != 1 {
+				t.Errorf("%s: a task was cancelled %d times, want once", what, most)
+			}
+			_, err := asyncio.GatherResults(ctx, all...)
+			return err
+		})
+	}
 }

@@ -45,6 +45,8 @@ type Future[T any] struct {
 //	F2 Done callbacks never run inline: completing schedules each, in the order of
 //	   adding, and adding one to a done future schedules it (S9).
 //	F3 err is set when cancelled (a *CancelledError, perhaps wrapped) and when finished with an error.
+//	F4 A cancel that is passed on reaches a task or gathering once, on however many ways it comes: tasks that gather the same tasks, which
+//	   gather others, would be asked as often as there are paths between them. CPython asks as often.
 type future struct {
 	_    noCopy
 	loop *EventLoop
@@ -64,7 +66,7 @@ type future struct {
 	state  futureState // F1
 	shown  bool        // repr is at work on it
 	quiet  bool        // of a task: do not report it if it is destroyed pending
-	mark   uint32      // scratch of combinators: seen in the pass with this number
+	mark   uint32      // scratch of combinators and cancel: seen in the pass with this number
 }
 
 // A cancelAnswer is what became of a cancel that was passed on.
@@ -187,7 +189,7 @@ func (f *future) requestCancel(cause error, msg []string) bool {
 
 func (f *future) cancel(c *CancelledError) cancelAnswer {
 	if f.super != nil {
-		return f.super.cancel(c)
+		return f.passCancel(c)
 	}
 	f.retrieved()
 	if f.state != pending {
@@ -195,6 +197,24 @@ func (f *future) cancel(c *CancelledError) cancelAnswer {
 	}
 	f.finishCancelled(c)
 	return accepted
+}
+
+// passCancel is F4. No code of the program runs meanwhile, so marks of combinators and of a cancel do not meet. What has come back in a
+// circle may be asked again (T7).
+func (f *future) passCancel(c *CancelledError) cancelAnswer {
+	l := f.loop
+	if l.cancelDepth == 0 {
+		l.mark++
+	} else if f.mark == l.mark && f.state == pending {
+		return accepted
+	}
+	l.cancelDepth++
+	answer := f.super.cancel(c)
+	l.cancelDepth--
+	if answer == accepted {
+		f.mark = l.mark
+	}
+	return answer
 }
 
 // finishCancelled completes a pending future as cancelled.

@@ -122,29 +122,47 @@ func gather[T any, A Awaitable[T]](ctx context.Context, aws []A, all bool, calle
 	if err != nil {
 		return nil, err
 	}
-	if err := checkChildren[T](t.loop(), aws, caller); err != nil {
+	l := t.loop()
+	if err := checkChildren[T](l, aws, caller); err != nil {
 		return nil, err
 	}
-	fs := startChildren[T](ctx, t.loop(), aws)
-	return fs, gatherAll(ctx, t.loop(), fs, all)
+	fs := make(futures[T], len(aws))
+	in := newIntake(l, fs, all)
+	for i, a := range aws {
+		if f, ok := any(a).(AnyFuture); ok {
+			in.mark(i, f.core())
+		}
+	}
+	s := starter[T]{l: l, ctx: ctx, left: len(aws)}
+	defer in.abandon()
+	for i, a := range aws {
+		fs[i] = s.start(a)
+		in.take()
+	}
+	return fs, in.wait(ctx)
 }
 
 // A gatherArgument is one argument of a gathering of several types. All are checked before one is started.
 type gatherArgument struct {
+	given *future // if it is a future or task
 	check func(l *EventLoop, caller string) error
 	start func(ctx context.Context, l *EventLoop) *future
 }
 
 // argumentOf makes a an argument whose start keeps the future in f.
 func argumentOf[T any](a Awaitable[T], f **Future[T]) gatherArgument {
-	aws := []Awaitable[T]{a}
-	return gatherArgument{
-		check: func(l *EventLoop, caller string) error { return checkChildren[T](l, aws, caller) },
+	arg := gatherArgument{
+		check: func(l *EventLoop, caller string) error { return checkChildren[T](l, []Awaitable[T]{a}, caller) },
 		start: func(ctx context.Context, l *EventLoop) *future {
-			*f = startChildren[T](ctx, l, aws)[0]
+			s := starter[T]{l: l, ctx: ctx, left: 1}
+			*f = s.start(a)
 			return &(*f).future
 		},
 	}
+	if f, ok := a.(AnyFuture); ok && !isNil(f) {
+		arg.given = f.core()
+	}
+	return arg
 }
 
 func gatherMixed(ctx context.Context, caller string, args ...gatherArgument) error {
@@ -152,16 +170,25 @@ func gatherMixed(ctx context.Context, caller string, args ...gatherArgument) err
 	if err != nil {
 		return err
 	}
+	l := t.loop()
 	for _, arg := range args {
-		if err := arg.check(t.loop(), caller); err != nil {
+		if err := arg.check(l, caller); err != nil {
 			return err
 		}
 	}
 	fs := make(mixed, len(args))
+	in := newIntake(l, fs, false)
 	for i, arg := range args {
-		fs[i] = arg.start(ctx, t.loop())
+		if arg.given != nil {
+			in.mark(i, arg.given)
+		}
 	}
-	return gatherAll(ctx, t.loop(), fs, false)
+	defer in.abandon()
+	for i, arg := range args {
+		fs[i] = arg.start(ctx, l)
+		in.take()
+	}
+	return in.wait(ctx)
 }
 
 // checkChildren refuses what cannot be gathered. Nothing has been started then.
@@ -186,59 +213,97 @@ func checkChildren[T any, A Awaitable[T]](l *EventLoop, aws []A, caller string) 
 	return nil
 }
 
-// startChildren makes futures of awaitables.
-func startChildren[T any, A Awaitable[T]](ctx context.Context, l *EventLoop, aws []A) futures[T] {
-	fs := make(futures[T], len(aws))
-	var tasks []Task[T] // for coroutines, in one piece of memory: they end at about the same time
-	for i, a := range aws {
-		switch a := any(a).(type) {
-		case *Future[T]:
-			fs[i] = a
-		case *Task[T]:
-			fs[i] = &a.Future
-		case Coroutine[T]:
-			if len(tasks) == 0 {
-				tasks = make([]Task[T], min(len(aws)-i, 128))
-			}
-			t := &tasks[0]
-			tasks = tasks[1:]
-			t.coro, t.Future.quiet = a, true
-			ctx, eager := t.prepare(l, ctx, nil)
-			t.start(l, ctx, eager)
-			fs[i] = &t.Future
-		default:
-			fs[i] = EnsureFuture(ctx, a.(Awaitable[T]))
-			fs[i].quiet = true
-		}
-	}
-	return fs
+// A starter makes futures of the awaitables of one gathering.
+type starter[T any] struct {
+	l     *EventLoop
+	ctx   context.Context
+	left  int       // awaitables that are still to come
+	tasks []Task[T] // for coroutines, in one piece of memory: they end at about the same time
 }
 
-// gatherAll suspends the calling task until the gathering is over. A nil error means that the children are
-// done, and, unless all are waited for whatever they return, without an error.
-func gatherAll(ctx context.Context, l *EventLoop, cs children, all bool) error {
+func (s *starter[T]) start(a any) *Future[T] {
+	s.left--
+	switch a := a.(type) {
+	case *Future[T]:
+		return a
+	case *Task[T]:
+		return &a.Future
+	case Coroutine[T]:
+		if len(s.tasks) == 0 {
+			s.tasks = make([]Task[T], min(s.left+1, 128))
+		}
+		t := &s.tasks[0]
+		s.tasks = s.tasks[1:]
+		t.coro, t.Future.quiet = a, true
+		ctx, eager := t.prepare(s.l, s.ctx, nil)
+		t.start(s.l, ctx, eager)
+		return &t.Future
+	}
+	f := EnsureFuture(s.ctx, a.(Awaitable[T]))
+	f.quiet = true
+	return f
+}
+
+// intake takes the children of a gathering, one after the other. Each is looked at when it is taken, before the next coroutine
+// is started: a future that an eager child completes was pending then, so it is called back like any other.
+type intake struct {
+	g     *gathering
+	n     int       // how many have been taken
+	again []int     // which arguments were given before, in ascending order
+	done  []*future // children that were done when they were taken
+}
+
+func newIntake(l *EventLoop, cs children, all bool) intake {
 	g := &gathering{children: cs, all: all}
 	g.outer.loop, g.outer.super = l, g
 	l.mark++
-	var done []*future
-	for i := range cs.len() {
-		c := cs.at(i)
-		if c.mark == l.mark {
-			continue // given before
-		}
-		c.mark = l.mark
-		g.left++
-		if c.state != pending {
-			done = append(done, c)
-		} else {
-			c.addCallback(g)
+	return intake{g: g}
+}
+
+// mark notes whether f, the i-th argument, was given before. No code of the program runs between newIntake and the last mark.
+func (in *intake) mark(i int, f *future) {
+	if l := in.g.outer.loop; f.mark == l.mark {
+		in.again = append(in.again, i)
+	} else {
+		f.mark = l.mark
+	}
+}
+
+// take waits for the next child, which is in its place.
+func (in *intake) take() {
+	i := in.n
+	in.n++
+	if len(in.again) > 0 && in.again[0] == i {
+		in.again = in.again[1:]
+		return
+	}
+	c := in.g.children.at(i)
+	in.g.left++
+	if c.state != pending {
+		in.done = append(in.done, c)
+	} else {
+		c.addCallback(in.g)
+	}
+}
+
+// abandon is deferred. If not all children could be taken, because a task factory has panicked, those that were are nobody's any more.
+func (in *intake) abandon() {
+	if in.n < in.g.children.len() {
+		for i := range in.n {
+			in.g.children.at(i).removeCallback(in.g)
 		}
 	}
+}
+
+// wait suspends the calling task until the gathering is over. A nil error means that the children are
+// done, and, unless all are waited for whatever they return, without an error.
+func (in *intake) wait(ctx context.Context) error {
+	g := in.g
 	if g.left == 0 {
 		return nil // an empty gather does not suspend
 	}
-	// A child that is done already counts at once, so that if all are, nothing suspends.
-	for _, f := range done {
+	// A child that was done already counts at once, so that if all are, nothing suspends.
+	for _, f := range in.done {
 		g.fire(f)
 	}
 
@@ -254,7 +319,8 @@ func gatherAll(ctx context.Context, l *EventLoop, cs children, all bool) error {
 	return err
 }
 
-// cancel passes a cancel on to the children, oldest first. The outer future is done when they are.
+// cancel passes a cancel on to the children, oldest first. The outer future is done when they are. A child that the same cancel has
+// reached before, on another way, is not asked again (F4).
 func (g *gathering) cancel(c *CancelledError) cancelAnswer {
 	if g.outer.state != pending {
 		return refused

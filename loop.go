@@ -64,12 +64,13 @@ type EventLoop struct {
 	stacks  stackPool
 	current *task
 
-	tasks     taskList // that are not done
-	taskSeq   uint32
-	mark      uint32         // what future.mark is compared to
-	rand      *rand.Rand     // of callbacks; see Rand
-	randUsers map[string]int // how often each name has been given a source
-	reports   reportList
+	tasks       taskList // that are not done
+	taskSeq     uint32
+	mark        uint32         // what future.mark is compared to
+	cancelDepth int            // how far a cancel has come that is being passed on (F4)
+	rand        *rand.Rand     // of callbacks; see Rand
+	randUsers   map[string]int // how often each name has been given a source
+	reports     reportList
 
 	watches               map[<-chan struct{}]*watch
 	firstWatch, lastWatch *watch

@@ -63,6 +63,8 @@ def make_definite():
     asyncio.tasks.set = OrderedSet
     asyncio.taskgroups.set = OrderedSet
     asyncio.timeouts.Timeout = Timeout
+    asyncio.Task = asyncio.tasks.Task = once(asyncio.Task)
+    asyncio.tasks._GatheringFuture = once(asyncio.tasks._GatheringFuture)
     # A set comprehension does not look its type up, so that line is replaced.
     completed = asyncio.tasks._AsCompletedIterator
     source = textwrap.dedent(inspect.getsource(completed.__init__))
@@ -92,6 +94,34 @@ class Timeout(asyncio.timeouts.Timeout):
             used('timeout-entry')
             self._cancelling -= 1
         return self
+
+
+reached = None  # tasks and gatherings that have accepted the cancel that is being passed on
+
+
+def once(cls):
+    """Returns cls such that a cancel reaches each once, on however many ways it is passed on."""
+
+    class Once(cls):
+
+        def cancel(self, msg=None):
+            global reached
+            outermost = reached is None
+            if outermost:
+                reached = set()
+            elif self in reached and not self.done():
+                used('cancel-once')
+                return True
+            try:
+                accepted = super().cancel(msg)
+                if accepted:
+                    reached.add(self)
+                return accepted
+            finally:
+                if outermost:
+                    reached = None
+
+    return Once
 
 
 class Barrier(asyncio.Barrier):
