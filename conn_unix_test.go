@@ -414,3 +414,119 @@ func TestAddReader_StoppedAndRunAgain(t *testing.T) {
 	}
 	must(t, l.Close())
 }
+
+// The file of a Unix socket is whoever's has made the socket, such as a service manager's, which goes on listening there.
+func TestNewListener_LeavesTheFile(t *testing.T) {
+	onSystem(t, func(t *testing.T, ctx context.Context) error {
+		path := filepath.Join(t.TempDir(), "s")
+		owner, err := net.Listen("unix", path)
+		if err != nil {
+			return err
+		}
+		defer owner.Close()
+		f, err := owner.(*net.UnixListener).File()
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		passed, err := net.FileListener(f)
+		if err != nil {
+			return err
+		}
+		made, err := net.Listen("unix", path+"2")
+		if err != nil {
+			return err
+		}
+		for _, nl := range []net.Listener{passed, made} {
+			ln, err := asyncio.NewListener(ctx, nl)
+			if err != nil {
+				return err
+			}
+			at := ln.Addr().String()
+			if err := ln.Close(); err != nil {
+				t.Error(err)
+			}
+			if _, err := os.Stat(at); err != nil {
+				t.Errorf("the file is gone: %v", err)
+			}
+		}
+		c, err := net.Dial("unix", path)
+		if err != nil {
+			t.Fatalf("the owner is not to be reached any more: %v", err)
+		}
+		return c.Close()
+	})
+}
+
+// What a server that has ended has left behind does not keep the next from listening; anything but a socket does, and is left alone.
+func TestListen_ReplacesStaleFile(t *testing.T) {
+	onSystem(t, func(t *testing.T, ctx context.Context) error {
+		path := filepath.Join(t.TempDir(), "s")
+		old, err := net.Listen("unix", path)
+		if err != nil {
+			return err
+		}
+		old.(*net.UnixListener).SetUnlinkOnClose(false)
+		old.Close()
+		ln, err := asyncio.Listen(ctx, "unix", path)
+		if err != nil {
+			t.Fatalf("Listen: %v", err)
+		}
+		if err := ln.Close(); err != nil {
+			t.Error(err)
+		}
+		if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("its own file: %v", err)
+		}
+		for range 2 { // the file of a datagram socket stays when that is closed, in package net and in Python
+			pc, err := asyncio.ListenPacket(ctx, "unixgram", path+"g")
+			if err != nil {
+				t.Fatalf("ListenPacket: %v", err)
+			}
+			pc.Close()
+		}
+		must(t, os.WriteFile(path, []byte("precious"), 0o600))
+		if _, err := asyncio.Listen(ctx, "unix", path); !errors.Is(err, syscall.EADDRINUSE) {
+			t.Errorf("Listen at a file that is no socket: %v", err)
+		}
+		if b, err := os.ReadFile(path); string(b) != "precious" || err != nil {
+			t.Errorf("the file: %q, %v", b, err)
+		}
+		return nil
+	})
+}
+
+// A server takes the place of one that still runs, as Python's does, and keeps it when the other closes.
+func TestListen_TakesThePlace(t *testing.T) {
+	onSockets(t, func(t *testing.T, ctx context.Context) error {
+		path := filepath.Join(t.TempDir(), "s")
+		var servers []*asyncio.Listener
+		for range 2 {
+			ln, err := asyncio.Listen(ctx, "unix", path)
+			if err != nil {
+				return err
+			}
+			servers = append(servers, ln)
+		}
+		for range 2 {
+			c, err := asyncio.Dial(ctx, "unix", path)
+			if err != nil {
+				return err
+			}
+			s, err := servers[1].AcceptContext(ctx)
+			if err != nil {
+				return err
+			}
+			if err := errors.Join(c.Close(), s.Close(), servers[0].Close()); err != nil {
+				t.Error(err)
+			}
+		}
+		if err := servers[1].Close(); err != nil {
+			t.Error(err)
+		}
+		if _, err := asyncio.Dial(ctx, "unix", path); !errors.Is(err, syscall.ENOENT) {
+			t.Errorf("Dial after both have closed: %v", err)
+		}
+		return nil
+	})
+}

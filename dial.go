@@ -225,7 +225,9 @@ func ListenPacket(ctx context.Context, network, address string, opts ...ListenOp
 		return l.newPacketConn(end), nil
 	}
 	lc := listenConfig(opts)
-	nc, err := openOutside(ctx, func(ctx context.Context) (net.PacketConn, error) { return lc.ListenPacket(ctx, network, address) })
+	nc, err := openOutside(ctx, func(ctx context.Context) (net.PacketConn, error) {
+		return inPlaceOfStale(network, address, func() (net.PacketConn, error) { return lc.ListenPacket(ctx, network, address) })
+	})
 	if err != nil {
 		return nil, notOpened("listen", network, address, err)
 	}

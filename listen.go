@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"strings"
 	"syscall"
 	"time"
 
@@ -63,7 +64,9 @@ type Listener struct {
 	failed bool // Accept has reported that there are no descriptors, and none has been accepted since
 }
 
-// Listen listens on an address, as [net.Listen] names networks and addresses: "tcp", "unix" and their kin.
+// Listen listens on an address, as [net.Listen] names networks and addresses: "tcp", "unix" and their kin. For a Unix
+// socket it first removes the socket file that is at the address, of a server that has ended or of one that still
+// runs, as Python does; closing the listener removes its own file if it is still there.
 //
 // It must be called in a task, and suspends it while the address is looked up. A cancel, or the end of ctx, leaves nothing behind. Errors
 // are those of [Dial].
@@ -83,15 +86,32 @@ func Listen(ctx context.Context, network, address string, opts ...ListenOption) 
 		return l.newListener(end), nil
 	}
 	lc := listenConfig(opts)
-	nl, err := openOutside(ctx, func(ctx context.Context) (net.Listener, error) { return lc.Listen(ctx, network, address) })
+	nl, err := openOutside(ctx, func(ctx context.Context) (net.Listener, error) {
+		return inPlaceOfStale(network, address, func() (net.Listener, error) { return lc.Listen(ctx, network, address) })
+	})
 	if err != nil {
 		return nil, notOpened("listen", network, address, err)
 	}
-	return l.adoptListener(nl)
+	return l.adoptListener(nl, true)
+}
+
+// inPlaceOfStale is listen after the file that an earlier server has left is removed.
+func inPlaceOfStale[T any](network, address string, listen func() (T, error)) (T, error) {
+	var stale error
+	if strings.HasPrefix(network, "unix") {
+		stale = driver.RemoveStale(address)
+	}
+	ln, err := listen()
+	if err != nil && stale != nil {
+		err = notOpened("listen", network, address, fmt.Errorf("%w; the socket file that is there cannot be replaced: %w", err, stale))
+	}
+	return ln, err
 }
 
 // NewListener makes a Listener of nl, which then belongs to it and must not be used any more; if NewListener fails, nl is
 // closed. One of package net moves to the loop's poller, any other is served by a goroutine that calls its Accept.
+// The file of a Unix socket stays when the listener is closed: it belongs to whoever made the socket, such as a
+// service manager or the program that this one replaces.
 //
 // It is for the loop only and does not suspend. Errors are those of [NewConn]. Python: the sock argument of start_server.
 func NewListener(ctx context.Context, nl net.Listener) (*Listener, error) {
@@ -103,12 +123,12 @@ func NewListener(ctx context.Context, nl net.Listener) (*Listener, error) {
 		nl.Close()
 		return nil, err
 	}
-	return l.adoptListener(nl)
+	return l.adoptListener(nl, false)
 }
 
-func (l *EventLoop) adoptListener(nl net.Listener) (*Listener, error) {
+func (l *EventLoop) adoptListener(nl net.Listener, named bool) (*Listener, error) {
 	addr := nl.Addr()
-	end, err := l.sockets.AdoptListener(nl)
+	end, err := l.sockets.AdoptListener(nl, named)
 	if err != nil {
 		return nil, &net.OpError{Op: "listen", Net: addr.Network(), Addr: addr, Err: err}
 	}
@@ -234,8 +254,8 @@ func (ln *Listener) SetDeadline(d time.Time) error {
 	return nil
 }
 
-// Close stops listening; a task that waits in Accept gets [net.ErrClosed]. Connections that were accepted stay open. The file of a Unix socket is
-// removed if it is still this one's. It does not suspend; more calls do nothing.
+// Close stops listening; a task that waits in Accept gets [net.ErrClosed]. Connections that were accepted stay open.
+// The file of a Unix socket that [Listen] made is removed if it is still this one's. It does not suspend; more calls do nothing.
 func (ln *Listener) Close() error {
 	if err := ln.loop.mayClose("Listener.Close"); err != nil {
 		return err

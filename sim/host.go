@@ -519,7 +519,7 @@ func (l *life) Adopt(c net.Conn) (driver.Endpoint, error) {
 	return nil, l.real("connection", c.LocalAddr())
 }
 
-func (l *life) AdoptListener(ln net.Listener) (driver.Listener, error) {
+func (l *life) AdoptListener(ln net.Listener, _ bool) (driver.Listener, error) {
 	defer ln.Close()
 	return nil, l.real("listener", ln.Addr())
 }

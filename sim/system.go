@@ -39,6 +39,7 @@ type system struct {
 	flows     map[flow]*tcpConn
 	listeners map[uint16][]*listener
 	paths     map[string]*listener
+	replaced  []*listener // at whose paths there are others now
 	sockets   map[uint16][]*udpSocket
 	dialled   map[uint16]int // how many connections were made from a port
 	ephemeral uint16         // the last one
@@ -69,6 +70,7 @@ func (s *system) forget() {
 	s.flows = make(map[flow]*tcpConn)
 	s.listeners = make(map[uint16][]*listener)
 	s.paths = make(map[string]*listener)
+	s.replaced = nil
 	s.sockets = make(map[uint16][]*udpSocket)
 	s.dialled = make(map[uint16]int)
 }
@@ -235,6 +237,9 @@ func (s *process) kill() {
 	for _, path := range slices.Sorted(maps.Keys(s.sys.paths)) {
 		s.sys.paths[path].Close()
 	}
+	for _, l := range slices.Clone(s.sys.replaced) {
+		l.Close()
+	}
 	for _, c := range s.sys.connections() {
 		c.Close()
 	}
@@ -314,11 +319,11 @@ func (s *process) Listen(network, address string) (driver.Listener, error) {
 	l := &listener{attention: attention{process: s}, limit: s.sys.n.backlog, transport: transport}
 	switch transport {
 	case "unix":
-		switch {
-		case address == "":
+		if address == "" {
 			return nil, os.NewSyscallError("bind", syscall.EINVAL)
-		case s.sys.paths[address] != nil:
-			return nil, os.NewSyscallError("bind", syscall.EADDRINUSE)
+		}
+		if old := s.sys.paths[address]; old != nil { // as asyncio.Listen does with the file
+			s.sys.replaced = append(s.sys.replaced, old)
 		}
 		l.path = address
 		s.sys.paths[address] = l

@@ -870,9 +870,12 @@ func (l *listener) Close() error {
 	}
 	l.close()
 	sys := l.process.sys
-	if l.transport == "unix" {
+	switch {
+	case l.transport == "unix" && sys.paths[l.path] == l:
 		delete(sys.paths, l.path)
-	} else {
+	case l.transport == "unix":
+		sys.replaced = slices.DeleteFunc(sys.replaced, func(other *listener) bool { return other == l })
+	default:
 		sys.listeners[l.at.Port()] = slices.DeleteFunc(sys.listeners[l.at.Port()], func(other *listener) bool { return other == l })
 		if len(sys.listeners[l.at.Port()]) == 0 {
 			delete(sys.listeners, l.at.Port())

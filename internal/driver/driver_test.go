@@ -390,7 +390,7 @@ func TestReal_AcceptsForThePoller(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := d.AdoptListener(struct{ net.Listener }{nl})
+	l, err := d.AdoptListener(struct{ net.Listener }{nl}, false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,7 +32,10 @@ type Sockets interface {
 	// Adopt makes an endpoint of c, which then belongs to it: it must not be used any more. If it
 	// fails, c is closed.
 	Adopt(c net.Conn) (Endpoint, error)
-	AdoptListener(l net.Listener) (Listener, error)
+
+	// AdoptListener is Adopt for a listener. If named is true, it was made for the program that runs the loop, which
+	// the file of a Unix socket then belongs to: closing the listener removes the file, if it is still this one's.
+	AdoptListener(l net.Listener, named bool) (Listener, error)
 	AdoptPacketConn(c net.PacketConn) (PacketEndpoint, error)
 
 	// Watch begins to watch a descriptor that stays its owner's, level-triggered: as long as it is ready, w is

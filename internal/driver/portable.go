@@ -487,8 +487,8 @@ type portableListener struct {
 	err       error
 }
 
-func (n *news) adoptListener(d *Real, l net.Listener) *portableListener {
-	e := &portableListener{l: l, file: fileOf(l)}
+func (n *news) adoptListener(d *Real, l net.Listener, named bool) *portableListener {
+	e := &portableListener{l: l, file: fileOf(l, named)}
 	e.d = d
 	n.add(e)
 	return e

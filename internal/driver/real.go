@@ -207,11 +207,11 @@ func (d *Real) adopt(c net.Conn) (Endpoint, error) {
 }
 
 // AdoptListener implements [Sockets].
-func (d *Real) AdoptListener(l net.Listener) (Listener, error) {
+func (d *Real) AdoptListener(l net.Listener, named bool) (Listener, error) {
 	use, err := d.usePoller()
 	if err == nil && use && isSocket(l) {
 		var e *listenerSocket
-		if e, err = d.poller.adoptListener(l); err == nil {
+		if e, err = d.poller.adoptListener(l, named); err == nil {
 			return e, nil
 		}
 	}
@@ -219,7 +219,7 @@ func (d *Real) AdoptListener(l net.Listener) (Listener, error) {
 		l.Close()
 		return nil, err
 	}
-	return d.news.adoptListener(d, l), nil
+	return d.news.adoptListener(d, l, named), nil
 }
 
 // AdoptPacketConn implements [Sockets].

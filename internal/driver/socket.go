@@ -408,7 +408,7 @@ type listenerSocket struct {
 	file socketFile
 }
 
-func (p *poller) adoptListener(l net.Listener) (*listenerSocket, error) {
+func (p *poller) adoptListener(l net.Listener, named bool) (*listenerSocket, error) {
 	fd, err := descriptorOf(l.(syscall.Conn))
 	if err != nil {
 		return nil, err
@@ -418,7 +418,7 @@ func (p *poller) adoptListener(l net.Listener) (*listenerSocket, error) {
 	if err := s.open(p, fd, l.Addr().Network(), l.Addr()); err != nil {
 		return nil, err
 	}
-	s.file = fileOf(l)
+	s.file = fileOf(l, named)
 	if s.network == "tcp" { // inherited by what it accepts
 		if err = s.SetOption(NoDelay, 1); err == nil {
 			err = s.SetOption(KeepAlive, 1)

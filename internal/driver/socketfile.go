@@ -1,32 +1,52 @@
 package driver
 
 import (
+	"errors"
 	"net"
 	"os"
 )
 
-// socketFile is the file of a listening Unix socket. It is removed with the listener if it is still that
-// one: another server may have taken its place.
+// socketFile is the file of a listening Unix socket, if it belongs to the program. It is removed with the listener, and before
+// the listener's descriptor is closed: until then no other file can have its number, by which it is told from that of a server
+// that has taken its place.
 type socketFile struct {
 	path string // empty if there is none
 	info os.FileInfo
 }
 
-// fileOf takes the file over from l.
-func fileOf(l net.Listener) (f socketFile) {
+// fileOf takes the file over from l, for good if it is not the program's: whoever has made that listener keeps the file.
+func fileOf(l net.Listener, named bool) (f socketFile) {
 	u, ok := l.(*net.UnixListener)
 	if !ok {
 		return f
 	}
+	u.SetUnlinkOnClose(false)
 	name := l.Addr().String()
-	if name == "" || name[0] == '@' || name[0] == 0 {
+	if !named || !hasFile(name) {
 		return f
 	}
 	if info, err := os.Stat(name); err == nil {
-		u.SetUnlinkOnClose(false)
 		f.path, f.info = name, info
 	}
 	return f
+}
+
+// hasFile reports whether a Unix socket of that name is a file, and not one that only the kernel knows.
+func hasFile(name string) bool { return name != "" && name[0] != '@' && name[0] != 0 }
+
+// RemoveStale removes what a server that is no more has left at the address of a Unix socket.
+func RemoveStale(name string) error {
+	if !hasFile(name) {
+		return nil
+	}
+	info, err := os.Stat(name)
+	if err == nil && info.Mode()&os.ModeSocket != 0 {
+		err = os.Remove(name)
+	}
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 func (f *socketFile) remove() {
