@@ -19,11 +19,11 @@ type (
 
 func isSocket(any) bool { return false }
 
-func newPoller() (*poller, error)                                     { return nil, ErrSockets }
-func (*poller) wait(until, now time.Duration) (bool, error)           { return false, ErrSockets }
-func (*poller) wake()                                                 {}
-func (*poller) close() error                                          { return nil }
-func (*poller) adopt(net.Conn) (*socket, error)                       { return nil, ErrSockets }
-func (*poller) adoptListener(net.Listener, bool) (*listenerSocket, error)   { return nil, ErrSockets }
-func (*poller) adoptPacketConn(net.PacketConn) (*packetSocket, error) { return nil, ErrSockets }
-func (*poller) watch(fd int, read, write bool, w Notifier) error      { return ErrSockets }
+func newPoller() (*poller, error)                                         { return nil, ErrSockets }
+func (*poller) wait(until, now time.Duration) (bool, error)               { return false, ErrSockets }
+func (*poller) wake()                                                     {}
+func (*poller) close() error                                              { return nil }
+func (*poller) adopt(net.Conn) (*socket, error)                           { return nil, ErrSockets }
+func (*poller) adoptListener(net.Listener, bool) (*listenerSocket, error) { return nil, ErrSockets }
+func (*poller) adoptPacketConn(net.PacketConn) (*packetSocket, error)     { return nil, ErrSockets }
+func (*poller) watch(fd int, read, write bool, w Notifier) error          { return ErrSockets }
