@@ -181,38 +181,58 @@ func (ln *Listener) AcceptContext(ctx context.Context) (*Conn, error) {
 const acceptRetryDelay = time.Second
 
 func (ln *Listener) accept(ctx context.Context, t *task) (*Conn, error) {
-	h := &ln.rd
-	late := h.expired()
-	if err := h.begin(t); err != nil {
-		return nil, ln.failure("accept", err)
-	}
-	if late && !ln.closed {
+	if ln.rd.expired() && !ln.closed {
 		return nil, ln.failure("accept", os.ErrDeadlineExceeded)
 	}
 	for {
-		end, err := ln.end.Accept()
+		c, err := ln.acceptNow(t)
 		if err == nil {
-			ln.failed = false
-			return ln.loop.newConn(end), nil
+			return c, nil
 		}
-		wait := h.wait
-		switch {
-		case outOfResources(err):
-			if !ln.failed {
-				ln.failed = true
-				ln.loop.CallExceptionHandler(ExceptionContext{Message: "socket.accept() out of system resource", Exception: ln.failure("accept", err), Task: t.self})
-			}
-			wait = ln.pause
-		case err != driver.ErrAgain:
-			return nil, ln.failure("accept", err)
-		}
-		if h.expired() { // not before the attempt (I2)
-			return nil, ln.failure("accept", os.ErrDeadlineExceeded)
-		}
-		if err := wait(ctx, t); err != nil {
+		if err := ln.wait(ctx, t, err); err != nil {
 			return nil, ln.failure("accept", err)
 		}
 	}
+}
+
+// acceptNow takes a connection that need not be waited for. Its error is for wait, which says whether waiting for one helps.
+func (ln *Listener) acceptNow(t *task) (*Conn, error) {
+	if err := ln.rd.begin(t); err != nil {
+		return nil, ln.failure("accept", err)
+	}
+	if ln.closed {
+		return nil, ln.failure("accept", net.ErrClosed)
+	}
+	end, err := ln.end.Accept()
+	switch {
+	case err == nil:
+		ln.failed = false
+		return ln.loop.newConn(end), nil
+	case err == driver.ErrAgain:
+		return nil, err
+	case outOfResources(err):
+		if !ln.failed {
+			ln.failed = true
+			ln.loop.CallExceptionHandler(ExceptionContext{Message: "socket.accept() out of system resource", Exception: ln.failure("accept", err), Task: t.self})
+		}
+		return nil, err
+	}
+	return nil, ln.failure("accept", err)
+}
+
+// wait suspends t until another acceptNow may do better than the one that failed with why. If none will, it returns why.
+func (ln *Listener) wait(ctx context.Context, t *task, why error) error {
+	again := why == driver.ErrAgain
+	if !again && !(ln.failed && outOfResources(why)) {
+		return why
+	}
+	if ln.rd.expired() { // not before the attempt (I2)
+		return os.ErrDeadlineExceeded
+	}
+	if again {
+		return ln.rd.wait(ctx, t)
+	}
+	return ln.pause(ctx, t)
 }
 
 // pause waits before the next attempt. Closing the listener, its deadline, or another connection ends it.

@@ -2,6 +2,7 @@ package asyncio
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -20,6 +21,9 @@ import (
 //	   handler's nor one that accepts.
 //	U4 Handlers get the ctx that the server was started with. Its end stops them and the server. In a function that [Call] or
 //	   [LoopGroup.Each] runs that is when the function returns: call Serve there, or start the server with [context.WithoutCancel].
+//	U5 A place of MaxClients is taken by a connection, never by waiting for one, so every listener serves while fewer than n are
+//	   open. With TLS it is taken when the handshake is done. Connections that are not so far are limited on their own: beyond
+//	   the limit, the one whose handshake has lasted longest is dropped. They are no clients yet, and Shutdown drops them.
 //
 // Python: asyncio.Server.
 type Server struct {
@@ -30,14 +34,15 @@ type Server struct {
 
 	listeners []*Listener
 	acceptors []*acceptor
-	room      *Semaphore // nil without MaxClients
+	room      *Semaphore // the free places, nil without MaxClients
 
-	first, last *client // with a handler, in order of arrival
-	serving     bool
-	closed      bool
-	inServe     bool
-	stopped     Event // closed
-	over        Event // U3
+	clients clientList // that have a handler
+	early   clientList // that have not: their handshake is under way, or they wait for a place (U5)
+	serving bool
+	closed  bool
+	inServe bool
+	stopped Event // closed
+	over    Event // U3
 }
 
 // A Handler serves one client. It runs as a task; when it returns, the connection is closed. An error that it returns goes to the
@@ -56,9 +61,46 @@ type client struct {
 	s          *Server
 	task       *Task[None]
 	conn       StreamConn
-	w          *StreamWriter // nil during the handshake
+	w          *StreamWriter // nil before the handler has begun
+	placed     bool          // has a place of MaxClients
+	ended      bool          // the server has closed its connection: errors that say so are no failures of the handler
+	in         *clientList
 	prev, next *client
 }
+
+// clientList is clients in order of arrival.
+type clientList struct {
+	first, last *client
+	n           int
+}
+
+func (q *clientList) add(k *client) {
+	k.in, k.prev, k.next = q, q.last, nil
+	if q.last == nil {
+		q.first = k
+	} else {
+		q.last.next = k
+	}
+	q.last = k
+	q.n++
+}
+
+func (q *clientList) remove(k *client) {
+	if k.prev == nil {
+		q.first = k.next
+	} else {
+		k.prev.next = k.next
+	}
+	if k.next == nil {
+		q.last = k.prev
+	} else {
+		k.next.prev = k.prev
+	}
+	q.n--
+}
+
+// minHandshakes is how many handshakes may be under way at least, where MaxClients limits them.
+const minHandshakes = 100
 
 // StartServer listens on a TCP address ("host:port") and runs handler, as a task, for each client. It returns when it
 // accepts connections. It must be called in a task, which it suspends. A cancel, or the end of ctx, leaves nothing behind. Errors are
@@ -137,18 +179,10 @@ func (s *Server) start(ctx context.Context, caller string) error {
 func (s *Server) accept(ctx context.Context, ln *Listener) error {
 	defer s.Close() // whatever ends it
 	for {
-		if s.room != nil {
-			if err := s.room.Acquire(ctx); err != nil {
-				return ignoreEnd(ctx, err)
-			}
-		}
-		c, err := ln.AcceptContext(ctx)
+		c, err := s.next(ctx, ln)
 		if err == nil {
 			s.admit(c)
 			continue
-		}
-		if s.room != nil {
-			s.room.Release()
 		}
 		if s.closed || errors.Is(err, net.ErrClosed) || isCancel(ctx, err) {
 			return ignoreEnd(ctx, err)
@@ -156,6 +190,31 @@ func (s *Server) accept(ctx context.Context, ln *Listener) error {
 		s.loop.CallExceptionHandler(ExceptionContext{Message: "a server cannot accept", Exception: err})
 		if err := Sleep(ctx, time.Second); err != nil {
 			return ignoreEnd(ctx, err)
+		}
+	}
+}
+
+// next waits for a connection at ln and, with MaxClients, for a place, which is then taken (U5). An acceptor that has a place but finds nobody gives it back
+// before it waits; those that want one get it in the order they asked.
+func (s *Server) next(ctx context.Context, ln *Listener) (*Conn, error) {
+	if s.room == nil {
+		return ln.AcceptContext(ctx)
+	}
+	for {
+		if err := s.room.Acquire(ctx); err != nil {
+			return nil, err
+		}
+		t, err := ln.loop.enterOn(ctx, "Server")
+		var c *Conn
+		if err == nil {
+			c, err = ln.acceptNow(t)
+		}
+		if err == nil {
+			return c, nil
+		}
+		s.room.Release()
+		if err := ln.wait(ctx, t, err); err != nil {
+			return nil, err
 		}
 	}
 }
@@ -178,62 +237,110 @@ func ignoreEnd(ctx context.Context, err error) error {
 	return nil
 }
 
-// admit starts the task of a client.
+// admit starts the task of a client, which has a place if there are any.
 func (s *Server) admit(c *Conn) {
-	k := &client{s: s, conn: c}
-	if s.last == nil {
-		s.first = k
+	k := &client{s: s, conn: c, placed: s.room != nil}
+	if s.options.tls == nil {
+		s.clients.add(k)
 	} else {
-		s.last.next, k.prev = k, s.last
+		k.leavePlace()
+		s.limitHandshakes()
+		s.early.add(k)
 	}
-	s.last = k
 	k.task = CreateTask(s.ctx, inPlaceOf(s.handle, k.run))
 	k.task.addCallback(k) // also of a task that was cancelled before it started
+}
+
+// limitHandshakes makes room for one more (U5).
+func (s *Server) limitHandshakes() {
+	if s.room == nil || s.early.n < max(s.options.clients, minHandshakes) {
+		return
+	}
+	for k := s.early.first; k != nil; k = k.next {
+		if _, under := k.conn.(*Conn); under && !k.ended {
+			k.drop("others have come since, and the handshake is not done")
+			return
+		}
+	}
+}
+
+// drop ends a client that has no handler yet.
+func (k *client) drop(why string) {
+	k.ended = true
+	k.task.Cancel(why)
+}
+
+func (s *Server) dropEarly() {
+	for k := s.early.first; k != nil; k = k.next {
+		k.drop("the server was shut down")
+	}
+}
+
+func (k *client) leavePlace() {
+	if k.placed {
+		k.placed = false
+		k.s.room.Release()
+	}
 }
 
 // run is the client's task.
 func (k *client) run(ctx context.Context) error {
 	s := k.s
-	if config := s.options.tls; config != nil {
-		secure, err := TLSServer(ctx, k.conn.(*Conn), config)
-		if err != nil {
-			if !isCancel(ctx, err) && s.loop.debug() { // any passer-by can cause it
-				s.loop.CallExceptionHandler(ExceptionContext{Message: "TLS handshake failed", Exception: err, Task: k.task, Conn: k.conn})
-			}
+	if s.options.tls != nil {
+		if err := k.secure(ctx); err != nil || k.ended {
 			return ignoreEnd(ctx, err)
 		}
-		k.conn = secure
 	}
 	r, w := NewStreams(k.conn, StreamOption{limit: s.options.limit})
 	k.w = w
 	err := s.handle(ctx, r, w)
 	if err != nil && err != io.EOF && !isCancel(ctx, err) {
-		s.loop.CallExceptionHandler(ExceptionContext{Message: "Unhandled exception in client_connected_cb", Exception: err, Task: k.task, Conn: k.conn})
+		if !k.ended || !onlyClosed(err) {
+			s.loop.CallExceptionHandler(ExceptionContext{Message: "Unhandled exception in client_connected_cb", Exception: err, Task: k.task, Conn: k.conn})
+		}
 		err = nil
 	}
 	w.CloseSoon()
 	return ignoreEnd(ctx, err)
 }
 
+// secure does the handshake, and waits for a place (U5).
+func (k *client) secure(ctx context.Context) error {
+	s := k.s
+	c, err := startTLS(ctx, k.conn.(*Conn), s.options, tls.Server, "Server")
+	if err != nil {
+		if !isCancel(ctx, err) && !k.ended && s.loop.debug() { // any passer-by can cause it
+			s.loop.CallExceptionHandler(ExceptionContext{Message: "TLS handshake failed", Exception: err, Task: k.task, Conn: k.conn})
+		}
+		return err
+	}
+	k.conn = c
+	if s.room != nil {
+		if err := s.room.Acquire(ctx); err != nil {
+			return err
+		}
+		k.placed = true
+	}
+	s.early.remove(k)
+	s.clients.add(k)
+	return nil
+}
+
+// onlyClosed reports whether err says that a connection was closed, and nothing else: a group says what each of its leaves does.
+func onlyClosed(err error) bool {
+	if g := (*GroupError)(nil); errors.As(err, &g) {
+		return g.Subgroup(func(err error) bool { return !errors.Is(err, net.ErrClosed) }) == nil
+	}
+	return errors.Is(err, net.ErrClosed)
+}
+
 // fire is the end of the client's task.
 func (k *client) fire(f *future) {
-	s := k.s
 	f.retrieved()
 	k.close()
-	if k.prev == nil {
-		s.first = k.next
-	} else {
-		k.prev.next = k.next
-	}
-	if k.next == nil {
-		s.last = k.prev
-	} else {
-		k.next.prev = k.prev
-	}
-	if s.room != nil {
-		s.room.Release()
-	}
-	s.look()
+	k.in.remove(k)
+	k.leavePlace()
+	k.s.look()
 }
 
 func (k *client) String() string { return "Server()" }
@@ -256,7 +363,7 @@ func (k *client) abort() {
 
 // look notes whether it is over (U3).
 func (s *Server) look() {
-	if !s.closed || s.first != nil {
+	if !s.closed || s.clients.n+s.early.n > 0 {
 		return
 	}
 	for _, a := range s.acceptors {
@@ -282,6 +389,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	err := s.stopped.Wait(ctx)
 	if err != nil {
 		s.Close()
+		s.dropEarly()
 		if e := s.over.Wait(context.WithoutCancel(ctx)); e != nil {
 			return e // a second cancel
 		}
@@ -309,20 +417,25 @@ func (s *Server) Close() {
 	s.look()
 }
 
-// CloseClients closes the connections of all clients, after what is being written to them. Their handlers go on and find their streams closed. It
-// does not suspend.
+// CloseClients closes the connections of all clients, after what is being written to them. Their handlers go on and find their streams closed; the errors
+// that say so are not reported as failures of the handlers. It does not suspend.
 func (s *Server) CloseClients() {
 	s.loop.mustNotBeForeign("Server.CloseClients")
-	for k := s.first; k != nil; k = k.next {
-		k.close()
-	}
+	s.end((*client).close)
 }
 
-// AbortClients closes the connections of all clients at once. Their handlers go on and find their streams closed. It does not suspend.
+// AbortClients is CloseClients at once: what is being written is lost. It does not suspend.
 func (s *Server) AbortClients() {
 	s.loop.mustNotBeForeign("Server.AbortClients")
-	for k := s.first; k != nil; k = k.next {
-		k.abort()
+	s.end((*client).abort)
+}
+
+func (s *Server) end(how func(*client)) {
+	for _, q := range []*clientList{&s.clients, &s.early} {
+		for k := q.first; k != nil; k = k.next {
+			k.ended = true
+			how(k)
+		}
 	}
 }
 
@@ -330,8 +443,10 @@ func (s *Server) AbortClients() {
 // Python: wait_closed.
 func (s *Server) WaitClosed(ctx context.Context) error { return s.over.Wait(ctx) }
 
-// Shutdown closes the server, waits for the handlers to return, so that no task of the server is left, and when ctx ends or the calling task is cancelled aborts the connections that are
-// left, cancels their handlers, waits for these and returns that error. A nil error says that no client was interrupted.
+// Shutdown closes the server and waits for its handlers, so that no task of the server is left. If ctx ends or the calling task is cancelled first,
+// it aborts the remaining connections, cancels their handlers, waits for them, and returns that error. A nil error says that no handler was interrupted.
+// A connection that has no handler yet, because its TLS handshake is under way or MaxClients are open, is dropped at once, as one that the
+// system has not handed over is.
 //
 // To give clients ten seconds: ctx, cancel := WithTimeout(ctx, 10*time.Second).
 func (s *Server) Shutdown(ctx context.Context) error {
@@ -342,14 +457,15 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		return err
 	}
 	s.Close()
+	s.dropEarly()
 	err := s.over.Wait(ctx)
 	if err == nil {
 		return nil
 	}
-	for k := s.first; k != nil; k = k.next {
+	s.end(func(k *client) {
 		k.abort()
 		k.task.Cancel("the server was shut down")
-	}
+	})
 	if e := s.over.Wait(context.WithoutCancel(ctx)); e != nil {
 		return e // a second cancel
 	}
@@ -360,13 +476,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 func (s *Server) IsServing() bool { return s.serving }
 
 // Clients returns how many clients are connected, or have handlers that have not returned.
-func (s *Server) Clients() int {
-	n := 0
-	for k := s.first; k != nil; k = k.next {
-		n++
-	}
-	return n
-}
+func (s *Server) Clients() int { return s.clients.n + s.early.n }
 
 // Addrs returns the addresses that are listened on, none after Close. Python: Server.sockets.
 func (s *Server) Addrs() []net.Addr {

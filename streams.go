@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/goasyncio/asyncio/internal/driver"
 )
@@ -36,9 +37,11 @@ const DefaultLimit = 64 << 10
 
 // A StreamOption is an option of [OpenConnection], [StartServer] and their kin. Any goroutine may make one.
 type StreamOption struct {
-	limit   int
-	tls     *tls.Config
-	clients int
+	limit     int
+	tls       *tls.Config
+	handshake time.Duration
+	clients   int
+	early     []byte // what has come of TLS already, of StartTLS
 }
 
 // Limit sets how many bytes ReadLine and ReadUntil may return, the separator not counted. Without it that is [DefaultLimit].
@@ -54,7 +57,18 @@ func Limit(bytes int) StreamOption {
 // that does not name the server in it verifies the host it connects to. Python: the ssl argument.
 func StreamTLS(config *tls.Config) StreamOption { return StreamOption{tls: config} }
 
-// MaxClients makes a server accept a connection only while fewer than n are open. The others wait in the system's queue. A
+// TLSHandshakeTimeout limits a TLS handshake, which has 60 seconds otherwise; then it has failed, with a [*TimeoutError]. It also is an option of
+// [TLSClient], [TLSServer] and [StreamWriter.StartTLS]. It panics with [ErrInvalidArgument] if d is not positive. Python: the ssl_handshake_timeout argument.
+func TLSHandshakeTimeout(d time.Duration) StreamOption {
+	if d <= 0 {
+		panic(fmt.Errorf("%w: a handshake cannot take %v (in TLSHandshakeTimeout)", ErrInvalidArgument, d))
+	}
+	return StreamOption{handshake: d}
+}
+
+// MaxClients makes a server accept a connection only while fewer than n are open. The others wait in the system's queue. With
+// [StreamTLS] a connection counts once its handshake is done. Those that are not so far, at most as many again or 100, whichever is
+// more, are not counted; if another one comes, the one whose handshake has lasted longest is dropped. So peers that connect and say nothing do not keep others out. A
 // client has no use for it. It panics with [ErrInvalidArgument] if n is not positive.
 func MaxClients(n int) StreamOption {
 	if n <= 0 {
@@ -71,6 +85,9 @@ func streamOptions(opts []StreamOption) (o StreamOption) {
 		}
 		if s.tls != nil {
 			o.tls = s.tls
+		}
+		if s.handshake > 0 {
+			o.handshake = s.handshake
 		}
 		if s.clients > 0 {
 			o.clients = s.clients
@@ -110,7 +127,8 @@ func openStreams(ctx context.Context, network, address string, opts []StreamOpti
 	if err != nil {
 		return nil, nil, err
 	}
-	config := streamOptions(opts).tls
+	o := streamOptions(opts)
+	config := o.tls
 	if config == nil {
 		r, w := NewStreams(c, opts...)
 		return r, w, nil
@@ -121,7 +139,8 @@ func openStreams(ctx context.Context, network, address string, opts []StreamOpti
 			config.ServerName = host
 		}
 	}
-	secure, err := TLSClient(ctx, c, config)
+	o.tls = config
+	secure, err := startTLS(ctx, c, o, tls.Client, "OpenConnection")
 	if err != nil {
 		return nil, nil, err
 	}
@@ -868,35 +887,39 @@ type boundWriter struct {
 func (b boundWriter) Write(p []byte) (int, error) { return b.w.Write(b.ctx, p) }
 
 // StartTLS goes on with TLS on the same connection, after the writes before it. The side that connected is the client, unless asServer is
-// true. Nobody may be reading, and nothing of the peer's may have come that was not read: it would have been sent in
-// the clear, so that is an error, [ErrInvalidState]. If the handshake fails the connection is closed. Errors are else those of
-// [TLSClient]. Python: writer.start_tls.
-func (w *StreamWriter) StartTLS(ctx context.Context, config *tls.Config, asServer bool) error {
+// true. Nobody may be reading. What the reader holds, because it came behind what was read, goes to TLS as the beginning of what the peer says in it (a client's
+// hello that came in one segment with a header of a proxy). It is never data: what somebody put there in the clear makes the handshake
+// fail. If that fails the connection is closed. Errors are those of [TLSClient], and [ErrInvalidState] if there is TLS already. Of the options
+// [TLSHandshakeTimeout] is one for it. Python: writer.start_tls.
+func (w *StreamWriter) StartTLS(ctx context.Context, config *tls.Config, asServer bool, opts ...StreamOption) error {
 	return w.inTurn(ctx, "StreamWriter.StartTLS", func() error {
 		c, ok := w.conn.(*Conn)
+		r := w.reader
 		switch {
 		case !ok:
 			return fmt.Errorf("%w: the connection has TLS already (in StartTLS)", ErrInvalidState)
-		case w.reader.reading != nil:
-			return fmt.Errorf("%w: %s reads (in StartTLS)", ErrBusy, w.reader.reading.GetName())
-		case len(w.reader.unread()) > 0:
-			return fmt.Errorf("%w: %d bytes that came before TLS were not read (in StartTLS)", ErrInvalidState, len(w.reader.unread()))
+		case r.reading != nil:
+			return fmt.Errorf("%w: %s reads (in StartTLS)", ErrBusy, r.reading.GetName())
 		}
-		start := TLSClient
+		start := tls.Client
 		if asServer {
-			start = TLSServer
+			start = tls.Server
 		}
+		o := streamOptions(opts)
+		o.tls = config
+		o.early = r.unread()
+		r.buf, r.taken = nil, 0
 		// A reader must not come in between and take the handshake for data.
-		w.reader.reading = w.loop.current
-		defer func() { w.reader.reading = nil }()
-		secure, err := start(ctx, c, config)
+		r.reading = w.loop.current
+		defer func() { r.reading = nil }()
+		secure, err := startTLS(ctx, c, o, start, "StreamWriter.StartTLS")
 		if err != nil {
 			w.err = err
 			w.closing = true
 			w.shut(w.conn.Close)
 			return err
 		}
-		w.conn, w.reader.conn = secure, secure
+		w.conn, r.conn = secure, secure
 		return nil
 	})
 }

@@ -1,6 +1,7 @@
 package asyncio
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -32,19 +33,25 @@ const tlsHandshakeTimeout = 60 * time.Second
 // TLSClient does a TLS handshake as the client and returns the secured connection, to which c then belongs. config must name
 // the server or skip verification.
 //
-// It must be called in a task, and suspends it. The handshake is limited to 60 s, and by ctx and cancels. If it fails, c is closed; the
+// It must be called in a task, and suspends it. The handshake is limited to 60 s, or by [TLSHandshakeTimeout], and by ctx and cancels. If it fails, c is closed; the
 // error is that of crypto/tls, a [*TimeoutError], or how a cancel or the end of ctx is told. A config that allows renegotiation is refused with
 // [ErrInvalidArgument].
-func TLSClient(ctx context.Context, c *Conn, config *tls.Config) (*TLSConn, error) {
-	return startTLS(ctx, c, config, tls.Client, "TLSClient")
+func TLSClient(ctx context.Context, c *Conn, config *tls.Config, opts ...StreamOption) (*TLSConn, error) {
+	o := streamOptions(opts)
+	o.tls = config
+	return startTLS(ctx, c, o, tls.Client, "TLSClient")
 }
 
 // TLSServer is [TLSClient] for the other side. config must have a certificate.
-func TLSServer(ctx context.Context, c *Conn, config *tls.Config) (*TLSConn, error) {
-	return startTLS(ctx, c, config, tls.Server, "TLSServer")
+func TLSServer(ctx context.Context, c *Conn, config *tls.Config, opts ...StreamOption) (*TLSConn, error) {
+	o := streamOptions(opts)
+	o.tls = config
+	return startTLS(ctx, c, o, tls.Server, "TLSServer")
 }
 
-func startTLS(ctx context.Context, c *Conn, config *tls.Config, start func(net.Conn, *tls.Config) *tls.Conn, caller string) (*TLSConn, error) {
+// startTLS is the handshake, by the configuration and within the time of o.
+func startTLS(ctx context.Context, c *Conn, o StreamOption, start func(net.Conn, *tls.Config) *tls.Conn, caller string) (*TLSConn, error) {
+	config := o.tls
 	if c == nil || config == nil {
 		return nil, fmt.Errorf("%w: nil connection or configuration (in %s)", ErrInvalidArgument, caller)
 	}
@@ -61,9 +68,9 @@ func startTLS(ctx context.Context, c *Conn, config *tls.Config, start func(net.C
 		return nil, fmt.Errorf("%w: a connection shared by tasks cannot renegotiate (in %s)", ErrInvalidArgument, caller)
 	}
 	s := &TLSConn{conn: c}
-	s.wire.conn, s.wire.late = c, c.ways.rd.expired()
+	s.wire.conn, s.wire.late, s.wire.early = c, c.ways.rd.expired(), o.early
 	s.tls = start(&s.wire, config)
-	err := Timeout(ctx, tlsHandshakeTimeout, func(ctx context.Context, _ *TimeoutScope) error {
+	err := Timeout(ctx, cmp.Or(o.handshake, tlsHandshakeTimeout), func(ctx context.Context, _ *TimeoutScope) error {
 		s.wire.ctx = ctx
 		// Without a context of its own: it would start a goroutine that closes the connection.
 		err := s.tls.HandshakeContext(context.Background())
@@ -71,6 +78,9 @@ func startTLS(ctx context.Context, c *Conn, config *tls.Config, start func(net.C
 			return s.wire.flush(ctx)
 		}
 		s.wire.trySend() // the alert
+		if record := (tls.RecordHeaderError{}); len(o.early) > 0 && errors.As(err, &record) {
+			return fmt.Errorf("%w, among the %d bytes that came before it was started or behind them (in %s)", err, len(o.early), caller)
+		}
 		return s.wire.cause(err)
 	})
 	s.wire.ctx = nil
@@ -96,12 +106,15 @@ func startTLS(ctx context.Context, c *Conn, config *tls.Config, start func(net.C
 //	Y5 A cancel, the end of a context and a deadline reach the tls.Conn as temporary errors, after which it can go on.
 //	Y6 Detached, it is goroutines that read and write, and they may wait with a mutex: everything goes to the connection
 //	   itself. What was not sent by then goes before the next bytes.
+//	Y7 What had come when TLS began is the beginning of what TLS reads, and nothing else's: so nothing that was sent in the clear is
+//	   ever taken for what was sent in cipher.
 type wire struct {
-	conn *Conn
-	ctx  context.Context // of who reads
-	late bool            // whose Read began after the deadline (I2): a Read may take several of the connection's
-	out  []byte          // to be sent (Y1)
-	turn Lock            // held by who sends
+	conn  *Conn
+	ctx   context.Context // of who reads
+	late  bool            // whose Read began after the deadline (I2): a Read may take several of the connection's
+	early []byte          // what came before, and is read first (Y7)
+	out   []byte          // to be sent (Y1)
+	turn  Lock            // held by who sends
 
 	detached net.Conn // Y6
 }
@@ -124,6 +137,13 @@ func (w *wire) cause(err error) error {
 }
 
 func (w *wire) Read(p []byte) (int, error) {
+	if len(w.early) > 0 {
+		n := copy(p, w.early)
+		if w.early = w.early[n:]; len(w.early) == 0 {
+			w.early = nil
+		}
+		return n, nil
+	}
 	if w.detached != nil {
 		return w.detached.Read(p)
 	}

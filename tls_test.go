@@ -14,6 +14,7 @@ import (
 	"math/big"
 	"net"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -424,7 +425,7 @@ func TestStreams_TLS(t *testing.T) {
 	})
 }
 
-// StartTLS in the middle of a conversation; what was sent ahead of it in the clear is refused.
+// StartTLS in the middle of a conversation.
 func TestStreamWriter_StartTLS(t *testing.T) {
 	clientConfig, serverConfig := configs(t)
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
@@ -464,15 +465,6 @@ func TestStreamWriter_StartTLS(t *testing.T) {
 		}
 
 		cr, cw, _, sw := streams(t, ctx)
-		if _, err := sw.Write(ctx, []byte("go ahead\ninjected\n")); err != nil {
-			return err
-		}
-		if _, err := cr.ReadLine(ctx); err != nil {
-			return err
-		}
-		if err := cw.StartTLS(ctx, clientConfig, false); !errors.Is(err, asyncio.ErrInvalidState) {
-			t.Errorf("with something unread: %v", err)
-		}
 		reader := start(ctx, func(ctx context.Context) error {
 			_, err := cr.ReadExactly(ctx, 100)
 			return err
@@ -484,6 +476,108 @@ func TestStreamWriter_StartTLS(t *testing.T) {
 		sw.Abort()
 		cw.Abort()
 		_ = ended(ctx, reader)
+		return nil
+	})
+}
+
+// What came behind a line that was read, before StartTLS, belongs to TLS: a client's hello in one segment with the line, and with TLS 1.2 all the
+// rest of a conversation that did not wait.
+func TestStreamWriter_StartTLSInOneSegment(t *testing.T) {
+	clientConfig, serverConfig := configs(t)
+	onSockets(t, func(t *testing.T, ctx context.Context) error {
+		s, err := asyncio.StartServer(ctx, func(ctx context.Context, r *asyncio.StreamReader, w *asyncio.StreamWriter) error {
+			if line, err := r.ReadLine(ctx); string(line) != "PROXY TCP4 192.0.2.1 192.0.2.2 56324 443\r\n" || err != nil {
+				t.Errorf("%q, %v", line, err)
+			}
+			if r.Buffered() == 0 {
+				t.Error("the hello has not come with the header")
+			}
+			if err := w.StartTLS(ctx, serverConfig, true); err != nil {
+				return err
+			}
+			if n := r.Buffered(); n != 0 {
+				t.Errorf("%d bytes that came in the clear are data", n)
+			}
+			return shout(ctx, r, w)
+		}, "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+			c, err := asyncio.Dial(ctx, "tcp", s.Addrs()[0].String())
+			if err != nil {
+				return err
+			}
+			config := clientConfig.Clone()
+			config.MaxVersion = version
+			// crypto/tls on a connection that puts the header before its first write: one segment.
+			proxied := &headed{Conn: c, head: []byte("PROXY TCP4 192.0.2.1 192.0.2.2 56324 443\r\n")}
+			client := tls.Client(proxied, config)
+			if _, err := client.Write([]byte("hello\n")); err != nil {
+				return err
+			}
+			answer := make([]byte, 6)
+			if _, err := io.ReadFull(client, answer); string(answer) != "HELLO\n" || err != nil {
+				t.Errorf("%x: %q, %v", version, answer, err)
+			}
+			client.Close()
+		}
+		return s.Shutdown(ctx)
+	})
+}
+
+// headed is a connection of which the first write has something before it.
+type headed struct {
+	*asyncio.Conn
+	head []byte
+}
+
+func (h *headed) Write(p []byte) (int, error) {
+	head := h.head
+	h.head = nil
+	if _, err := h.Conn.Write(append(head, p...)); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// What somebody puts between a line and TLS, in the clear, is never data: the handshake fails, and says so.
+func TestStreamWriter_StartTLSInjected(t *testing.T) {
+	clientConfig, serverConfig := configs(t)
+	onSockets(t, func(t *testing.T, ctx context.Context) error {
+		for _, asServer := range []bool{false, true} {
+			for _, injected := range []string{"DELETE everything\r\n", "x"} {
+				r, w, _, peer := streams(t, ctx)
+				if _, err := peer.Write(ctx, []byte("go ahead\n"+injected)); err != nil {
+					return err
+				}
+				if _, err := r.ReadLine(ctx); err != nil {
+					return err
+				}
+				config := clientConfig
+				start := asyncio.TLSServer
+				if asServer {
+					config, start = serverConfig, asyncio.TLSClient
+				}
+				other := asyncio.CreateTask(ctx, func(ctx context.Context) (*asyncio.TLSConn, error) {
+					config := serverConfig
+					if asServer {
+						config = clientConfig
+					}
+					return start(ctx, peer.Conn().(*asyncio.Conn), config)
+				})
+				var record tls.RecordHeaderError
+				if err := w.StartTLS(ctx, config, asServer); !errors.As(err, &record) || !strings.Contains(err.Error(), "came before it was started") {
+					t.Errorf("as server %v, %q: %v", asServer, injected, err)
+				}
+				if p, err := r.Read(ctx, -1); len(p) > 0 || err == nil {
+					t.Errorf("as server %v, %q: %q is data, %v", asServer, injected, p, err)
+				}
+				if _, err := other.Await(ctx); err == nil {
+					t.Error("the peer's handshake is done")
+				}
+			}
+		}
 		return nil
 	})
 }
