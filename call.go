@@ -86,7 +86,7 @@ func unlessOver[T any](from context.Context, coro Coroutine[T]) Coroutine[T] {
 }
 
 func callFromOutside[T any](ctx context.Context, l *EventLoop, coro Coroutine[T], opts []TaskOption) (T, error) {
-	if g := l.guard.Load(); g != 0 && g == goroutineID() {
+	if l.isOn() {
 		var zero T
 		return zero, fmt.Errorf("%w: this is its goroutine; use the ctx that the coroutine was given (in Call)", ErrLoopRunning)
 	}

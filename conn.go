@@ -211,10 +211,8 @@ func (w *ways) Ready(read, write bool) {
 
 // currentOn returns the task that runs on l, for a method that suspends and has no ctx.
 func (l *EventLoop) currentOn(caller string) (*task, error) {
-	if l == nil || l.guard.Load() != 0 {
-		if err := l.checkOwner(caller); err != nil {
-			return nil, err
-		}
+	if err := l.checkOwner(caller); err != nil {
+		return nil, err
 	}
 	t := l.current
 	if t == nil {

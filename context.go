@@ -101,9 +101,18 @@ func loopOf(ctx context.Context) *EventLoop {
 }
 
 // inTask is [enter] where there is nothing to look at: with the loop's own context, if that cannot end and nobody
-// asks who calls. It is small enough to be inlined. Nil says nothing: then it is for enter.
+// asks who calls. It is small enough to be inlined. Nil says nothing: then it is for enter. It does not look whose goroutine
+// it is on, so it is for what changes nothing but plain fields of its own (OG1).
 func inTask(ctx context.Context) *task {
-	if c, ok := ctx.(*loopContext); ok && c.loop.rootDone == nil && c.loop.guard.Load() == 0 {
+	if c, ok := ctx.(*loopContext); ok && c.loop.rootDone == nil && c.loop.guard.Load() == 0 && !raceDetector {
+		return c.loop.current
+	}
+	return nil
+}
+
+// checkedTask is inTask on a goroutine that is known to be the loop's.
+func checkedTask(ctx context.Context) *task {
+	if c, ok := ctx.(*loopContext); ok && c.loop.rootDone == nil && c.loop.own() {
 		return c.loop.current
 	}
 	return nil
@@ -272,6 +281,7 @@ func (l *EventLoop) newWatch(ctx context.Context, done <-chan struct{}) (_ *watc
 // catch is deferred, and puts a panic into failed.
 func catch(failed **PanicError) {
 	if v := recover(); v != nil {
+		mustEnd(v)
 		*failed = &PanicError{Value: v, Stack: debug.Stack()}
 	}
 }

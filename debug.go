@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unsafe"
 )
 
 // What debug mode does, and how it costs nothing when it is off.
@@ -26,6 +27,8 @@ const (
 	debugMode uint32 = 1 << iota
 	watchdogMode
 	guardedMode // guard has the id of a goroutine; outlives debugMode until the next step
+	sharedMode  // several loops run (OG6)
+	kinMode     // stacks note their ids, because sequences of iter.Pull use the loop (OG5)
 )
 
 // debugByEnvironment is ASYNCIODEBUG as of the start of the program, as in Python.
@@ -40,10 +43,10 @@ func (l *EventLoop) debug() bool { return l.modes.Load()&debugMode != 0 }
 // SetDebug switches debug mode. Any goroutine may call it. The environment variable ASYNCIODEBUG=1
 // switches it on for every loop. In debug mode
 //
-//   - a call from a foreign goroutine is refused even while the loop works; so is one by a sequence that
-//     [iter.Pull] runs, which has a goroutine of its own. (A queue, event or the like that no task
-//     ever had to wait for has no loop to be foreign to, so there it is not told.) Without debug mode such a call is a data
-//     race and can corrupt the loop: develop with debug mode or the race detector;
+//   - a call from a foreign goroutine is refused also where it could do no more harm than to confuse its own object, as with a lock that
+//     nobody waits for, and where the goroutine has called [debug.SetPanicOnFault] or runs a sequence of [iter.Pull] that belongs to a
+//     task. (A queue, event or the like that no task ever had to wait for has no loop to be foreign to, so there it is not told.)
+//     A call by a sequence of iter.Pull takes as long as a look at all goroutines, of which there are at most a thousand;
 //   - a step, what a task or callback does between two waits, that takes as long as
 //     [EventLoop.SetSlowCallbackDuration] says or longer is logged as a warning, with the place it ended at;
 //   - tasks, futures and handles remember where they were made, and reports to the exception handler
@@ -92,25 +95,29 @@ type step struct {
 func (l *EventLoop) beginStep(s *stack, what callback) {
 	modes := l.modes.Load()
 	l.endStep(nil)
-	if modes&(debugMode|watchdogMode) == 0 {
-		l.guard.Store(0)
+	if modes&sharedMode != 0 {
+		b := &s.note().blocks
+		b.takesControl(blockOf(unsafe.Pointer(&modes)))
+		l.blocks.Store(b)
+	}
+	if modes&debugMode == 0 && modes&guardedMode != 0 {
+		l.setGuard(0)
 		l.setMode(guardedMode, false)
+	}
+	if modes&(debugMode|watchdogMode|kinMode) == 0 {
 		return
 	}
 	id := s.goroutine() // s is the stack we are on
+	l.step.goroutine.Store(id)
 	if modes&debugMode != 0 {
 		l.guard.Store(id)
 		l.setMode(guardedMode, true)
 		l.step.began = l.drv.Now()
-	} else {
-		l.guard.Store(0)
-		l.setMode(guardedMode, false)
 	}
 	l.step.what = what
 	if modes&watchdogMode != 0 {
 		t, _ := what.(*task)
 		l.step.task.Store(t)
-		l.step.goroutine.Store(id)
 		l.step.count.Add(1)
 	}
 }
@@ -231,61 +238,4 @@ func callers(n int) []uintptr {
 			return pcs[:n]
 		}
 	}
-}
-
-// checkOwner answers a call from a foreign goroutine or to a closed loop with an error;
-// mustBeOwner panics with it.
-func (l *EventLoop) checkOwner(caller string) error {
-	if l == nil {
-		return zeroValue(caller)
-	}
-	switch g := l.guard.Load(); {
-	case g == 0:
-		return nil
-	case g == guardClosed:
-		return fmt.Errorf("%w (in %s)", ErrLoopClosed, caller)
-	case g == guardParked || g != goroutineID():
-		return fmt.Errorf("%w (in %s)", ErrForeignGoroutine, caller)
-	}
-	return nil
-}
-
-// zeroValue is what is said of something that has no loop because nobody has made it.
-func zeroValue(caller string) error {
-	return fmt.Errorf("%w: a zero value, which belongs to no loop: it is for a function of this package to make (in %s)", ErrInvalidArgument, caller)
-}
-
-// checkForeign and mustNotBeForeign are for what is allowed on a closed loop.
-func (l *EventLoop) checkForeign(caller string) error {
-	if l != nil && l.guard.Load() == guardClosed {
-		return nil
-	}
-	return l.checkOwner(caller)
-}
-
-func (l *EventLoop) mustNotBeForeign(caller string) {
-	if err := l.checkForeign(caller); err != nil {
-		panic(err)
-	}
-}
-
-func (l *EventLoop) mustBeOwner(caller string) {
-	if err := l.checkOwner(caller); err != nil {
-		panic(err)
-	}
-}
-
-// goroutineID reads the id that stack traces begin with. There is no documented
-// faster way, so only debug mode asks.
-func goroutineID() uint64 {
-	var buf [40]byte
-	n := runtime.Stack(buf[:], false)
-	var id uint64
-	for _, c := range buf[len("goroutine "):n] {
-		if c < '0' || c > '9' {
-			break
-		}
-		id = id*10 + uint64(c-'0')
-	}
-	return id
 }

@@ -102,6 +102,7 @@ func (l *EventLoop) CallExceptionHandler(c ExceptionContext) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
+		debug.SetPanicOnFault(true) // OG2
 		l.handle(c)
 	}()
 	<-done
@@ -188,6 +189,7 @@ func (l *EventLoop) runExceptionHandler(c ExceptionContext) {
 			return
 		}
 		if v := recover(); v != nil {
+			mustEnd(v)
 			c.Context = nil // not for printing
 			l.runDefaultHandler(ExceptionContext{
 				Message:   "unhandled error in exception handler",
@@ -221,6 +223,7 @@ func (l *EventLoop) invokeRecovering(fn func(), src any, handle any) {
 			return
 		}
 		if v := recover(); v != nil {
+			mustEnd(v)
 			c := ExceptionContext{
 				Message:   "exception in callback " + callSite(funcPC(src)),
 				Exception: &PanicError{Value: v, Stack: debug.Stack()},

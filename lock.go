@@ -57,6 +57,9 @@ func (l *Lock) Acquire(ctx context.Context) error {
 }
 
 func (l *Lock) acquire(ctx context.Context, t *task) error {
+	if err := t.loop().checkOwner("Acquire"); err != nil {
+		return err
+	}
 	if !l.locked && !l.queue.hasLive() {
 		l.locked, l.owner = true, t
 		return nil
@@ -113,7 +116,11 @@ func (l *Lock) passOn() {
 // [ErrNotAcquired] if the lock is not locked. Python: Lock.release.
 func (l *Lock) Release() {
 	// First what is so in nearly every call.
-	if l.locked && l.owner.loop().guard.Load() == 0 || l.mustBeLocked("Release") {
+	if l.locked && l.queue.first == nil && !raceDetector && l.owner.fut.loop.guard.Load() == 0 {
+		l.locked, l.owner = false, nil
+		return
+	}
+	if l.mustBeLocked("Release") {
 		l.release()
 	}
 }

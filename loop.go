@@ -116,11 +116,15 @@ type EventLoop struct {
 	// the goroutine after all.
 	unwinding sync.Mutex
 
-	// guard tells what a call to the loop must be checked for. Zero: nothing.
+	// guard tells what a call to the loop must be checked for (OG1). Zero: the bit of its goroutine.
 	// guardParked: the loop waits, so whoever asks is foreign. guardClosed: it is
-	// closing or closed. Otherwise the id of the goroutine that has control, kept in
-	// debug mode only, because finding one's own id is slow.
-	guard atomic.Uint64
+	// closing or closed. guardShared: several loops run, so the bit is not enough (OG6).
+	// Otherwise the id of the goroutine that has control, kept in
+	// debug mode only, because finding one's own id is slow (OG7).
+	guard  atomic.Uint64
+	blocks atomic.Pointer[blocks] // of the stack in control, while several loops run
+	kin    kin
+	runner atomic.Uint64 // the goroutine that runs the loop, or did
 
 	modes    atomic.Uint32 // D1
 	step     step
@@ -131,6 +135,7 @@ type EventLoop struct {
 const (
 	guardParked = ^uint64(0) - iota
 	guardClosed
+	guardShared // the smallest
 )
 
 // A LoopOption is an option of [NewEventLoop]. Any goroutine may make one.
@@ -263,12 +268,14 @@ func (l *EventLoop) RunForever() error {
 func (l *EventLoop) runToHalt() {
 	l.halted, l.iterated, l.chosen = false, false, false
 	l.watchdog.start(l)
+	l.joinsLoops()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		l.stacks.run()
 	}()
 	<-done
+	l.leavesLoops()
 	l.endStep(nil)
 	l.step.waits()
 	l.watchdog.leave()
@@ -363,7 +370,7 @@ func (l *EventLoop) park() bool {
 	} else {
 		err = l.drv.Wait(until)
 	}
-	l.guard.Store(guard)
+	l.setGuard(guard)
 	switch {
 	case err == nil:
 	case errors.Is(err, driver.ErrKilled):
@@ -439,7 +446,7 @@ func (l *EventLoop) choose(s *stack) bool {
 		l.endStep(nil)
 		l.step.waits() // the driver may have others run
 	}
-	if l.guard.Load() != 0 { // the goroutine we are on is not foreign, whoever had control before
+	if isID(l.guard.Load()) { // the goroutine we are on is not foreign, whoever had control before
 		l.guard.Store(s.goroutine())
 	}
 	n := l.ready.n
@@ -502,6 +509,7 @@ func (l *EventLoop) Close() error {
 		return fmt.Errorf("%w: stop it, or let Run close it", ErrLoopRunning)
 	}
 	defer l.running.Store(false)
+	defer borrow()()
 
 	accepted := l.inbox.close()
 	var dropped readyQueue

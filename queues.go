@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"runtime/debug"
 	"strings"
 )
 
@@ -127,6 +128,10 @@ func zeroQueue(caller string) error {
 // Python: put.
 func (q *Queue[T]) Put(ctx context.Context, v T) error {
 	t := inTask(ctx)
+	if t != nil && !debug.SetPanicOnFault(true) { // OG3
+		debug.SetPanicOnFault(false)
+		t = nil
+	}
 	if t == nil || q.loop != t.loop() && (q.loop != nil || q.name == "") {
 		var err error
 		if t, err = q.enter(ctx, "Put"); err != nil {
@@ -220,6 +225,10 @@ func (q *Queue[T]) at(i int) T {
 func (q *Queue[T]) Get(ctx context.Context) (T, error) {
 	var zero T
 	t := inTask(ctx)
+	if t != nil && !debug.SetPanicOnFault(true) { // OG3
+		debug.SetPanicOnFault(false)
+		t = nil
+	}
 	if t == nil || q.loop != t.loop() && (q.loop != nil || q.name == "") {
 		var err error
 		if t, err = q.enter(ctx, "Get"); err != nil {

@@ -137,7 +137,8 @@ func (l *driven) Name(i int) string {
 // Do opens the loop for fn, on whatever goroutine it is called.
 func (l *driven) Do(fn func()) {
 	guard := l.guard.Swap(0)
-	defer l.guard.Store(guard)
+	defer (*EventLoop)(l).setGuard(guard)
+	defer borrow()()
 	fn()
 }
 

@@ -59,6 +59,8 @@ type stack struct {
 	alarm  *sleepTimer // see setAlarm
 	notes  *stackNotes // nil while nobody has asked
 
+	hub uint64 // id of the goroutine that made it (OG4)
+
 	covers    uint8 // tasks on top of others (K5)
 	killed    bool  // it is to be unwound
 	done      bool  // its body is to return
@@ -68,6 +70,7 @@ type stack struct {
 // stackNotes is what is known of a stack once somebody has asked.
 type stackNotes struct {
 	id     uint64    // of its goroutine (noteStep)
+	blocks blocks    // of memory that it is known to be in (OG6)
 	frames []uintptr // what is on it, while that is being looked at (callgraph.go)
 }
 
@@ -79,22 +82,36 @@ func (s *stack) note() *stackNotes {
 	return s.notes
 }
 
-// goroutine returns the id of the goroutine of s, on which it must be called the first time.
+// goroutine returns the id of the goroutine of s. It must be called on s, or on a sequence of iter.Pull that s has
+// entered, whose id is returned if that of s is not known.
 func (s *stack) goroutine() uint64 {
 	n := s.note()
-	if n.id == 0 {
-		n.id = goroutineID()
+	if n.id != 0 {
+		return n.id
 	}
-	return n.id
+	me := self()
+	s.pool.loop.kin.add(me.id)
+	if s.pool.loop.kin.isHub(me.by) {
+		n.id = me.id
+	}
+	return me.id
 }
 
 type stackPool struct {
 	loop       *EventLoop
 	dispatcher *stack // the one that dispatched last
 	hub        stack  // of the goroutine that a run begins and ends with; it dispatches nothing
-	order      order  // K10
+	hubID      uint64 // of its goroutine; all stacks are made on it (OG4)
+	eager      eagerStart
+	order      order // K10
 	idle       []*stack
 	dead       []*stack // to be ended after the run (K8)
+}
+
+// An eagerStart asks the hub for a stack to start a task on (K7).
+type eagerStart struct {
+	t       *task
+	starter *stack
 }
 
 // An order is what the stack that gets control next is to do (K10).
@@ -119,7 +136,7 @@ const maxCovers = 16
 // maxIdle bounds the stacks kept for later, and with them the memory after a burst.
 const maxIdle = 1024
 
-// take returns an idle stack.
+// take returns an idle stack. It is for the hub, unless there is one (OG4).
 func (p *stackPool) take() *stack {
 	if n := len(p.idle); n > 0 {
 		s := p.idle[n-1]
@@ -127,11 +144,13 @@ func (p *stackPool) take() *stack {
 		p.idle = p.idle[:n-1]
 		return s
 	}
-	s := &stack{pool: p}
+	s := &stack{pool: p, hub: p.hubID}
+	p.loop.kin.makes(s.hub, 1)
 	s.at = &s.home
 	s.home.Init(func(yield func(struct{}) bool) {
 		s.home.Yield = yield
-		var t *task // the lowest task on the stack, nil if there is none
+		debug.SetPanicOnFault(true) // OG2
+		var t *task                 // the lowest task on the stack, nil if there is none
 		defer func() { s.leave(t, recover()) }()
 		s.wake()
 		for !s.done {
@@ -292,6 +311,7 @@ func (s *stack) leave(t *task, v any) {
 	if v != nil { // the library's own: tasks and callbacks recover theirs
 		crash(v)
 	}
+	s.pool.loop.kin.makes(s.hub, -1)
 	if s.done {
 		return
 	}
@@ -416,9 +436,15 @@ func (p *stackPool) spare() *stack {
 // run gives stacks control until the run halts. It is called on a plain goroutine of the loop's own; the hub is that
 // goroutine as the stacks see it.
 func (p *stackPool) run() {
-	p.hub.pool = p
-	for !p.loop.halted {
-		p.hub.give(p.take())
+	debug.SetPanicOnFault(true) // OG2
+	me := self()
+	p.hub.pool, p.hubID = p, me.id
+	p.loop.runner.Store(me.by)
+	for !p.loop.halted || p.eager.t != nil {
+		s := p.take()
+		s.start, s.starter = p.eager.t, p.eager.starter
+		p.eager = eagerStart{}
+		p.hub.give(s)
 	}
 	p.dispatcher = nil
 	for _, s := range p.dead { // K8

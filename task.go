@@ -321,6 +321,7 @@ func (t *task) call() (error, outcome) {
 // recovered is deferred by call.
 func (t *task) recovered() {
 	if v := recover(); v != nil {
+		mustEnd(v)
 		p := &PanicError{Value: v, Stack: debug.Stack()}
 		t.fut.err = p
 		t.loop().CallExceptionHandler(ExceptionContext{Message: "panic in task", Exception: p, Task: t.self})
@@ -387,9 +388,14 @@ func (t *task) end(err error, as outcome) {
 // startEagerly is T1 for an eager task (K7).
 func (l *EventLoop) startEagerly(t *task) {
 	current, step, below := l.current, l.step.what, l.stackInControl()
-	s := l.stacks.take()
-	s.start, s.starter = t, below
-	below.give(s)
+	if len(l.stacks.idle) > 0 {
+		s := l.stacks.take()
+		s.start, s.starter = t, below
+		below.give(s)
+	} else { // the hub makes one
+		l.stacks.eager = eagerStart{t, below}
+		below.give(&l.stacks.hub)
+	}
 	l.current = current
 	l.noteStep(below, step) // which goes on
 }
@@ -595,10 +601,8 @@ func taskOf(ctx context.Context, caller string) (*task, error) {
 
 // currentTask returns the task that runs on l, or why nobody may suspend there now.
 func (l *EventLoop) currentTask(caller string) (*task, error) {
-	if l.guard.Load() != 0 {
-		if err := l.checkOwner(caller); err != nil {
-			return nil, err
-		}
+	if err := l.checkOwner(caller); err != nil {
+		return nil, err
 	}
 	t := l.current
 	if t == nil {
@@ -610,7 +614,7 @@ func (l *EventLoop) currentTask(caller string) (*task, error) {
 // enter is how a function that suspends begins: it returns the current task, or the error of a
 // ctx that is nil, leads to no task, or is done.
 func enter(ctx context.Context, caller string) (*task, error) {
-	if t := inTask(ctx); t != nil {
+	if t := checkedTask(ctx); t != nil {
 		return t, nil
 	}
 	l := loopOf(ctx) // from here and not from below, where the stack is larger

@@ -455,7 +455,7 @@ func (c *ConcurrentFuture[T]) Result(ctx context.Context) (T, error) {
 		return c.value, c.err
 	default:
 	}
-	if g := c.loop.guard.Load(); loopOf(ctx) == c.loop || g != 0 && g == goroutineID() {
+	if loopOf(ctx) == c.loop || c.loop.isOn() {
 		return zero, fmt.Errorf("%w: Result would block the loop it waits for: in a task use Await, in a goroutine a ctx of its own", ErrLoopRunning)
 	}
 	if ctx.Err() != nil {
@@ -584,6 +584,7 @@ func (s *concurrentStart[T]) fire(*future) {
 			v := recover()
 			err := ErrGoexit
 			if v != nil {
+				mustEnd(v)
 				err = &PanicError{Value: v, Stack: debug.Stack()}
 			}
 			var zero T

@@ -1,0 +1,448 @@
+package asyncio
+
+import (
+	"bytes"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"unsafe"
+)
+
+// How a loop tells the goroutines that may touch it from all others.
+//
+//	OG1 Whatever could corrupt a loop is checked before anything is touched, and what the check reads is written atomically: so a
+//	    refused call is no data race either. What changes only plain fields of its own (an uncontended lock) goes
+//	    unchecked outside debug mode.
+//	OG2 debug.SetPanicOnFault is a bit of each goroutine that can be read back. A new goroutine has it off, whoever starts it. Stacks have it
+//	    on, from their first moment to their last, and so has a goroutine while it does the loop's work: the hub, Close, a driver's.
+//	OG3 A goroutine without the bit is suspected, not yet refused. That is for suspect, which may take its time: it admits
+//	    whoever calls a loop that is not running, a stack whose bit was cleared, and a sequence of iter.Pull that the running step has
+//	    entered. Each has its bit set then. The bit of a goroutine that is refused is as it was.
+//	OG4 The hubs of a loop make all of its stacks, and their ids are noted. So a goroutine's own trace, which tells who created it, says
+//	    whether it is a stack of the loop; and one that runs while the loop does not wait is the one in control.
+//	OG5 A goroutine of iter.Pull runs only while whoever has entered it waits. So it may touch the loop if the stack in control is
+//	    waiting so, which only the traces of all goroutines tell. Outside debug mode one that was made by a goroutine of the
+//	    loop is admitted without, and all are asked only once.
+//	OG6 While several loops run, the bit does not say whose stack a stack is. guard is then guardShared, and the address of
+//	    a local variable is looked at: 2 KiB of memory, aligned, are never of two stacks. Each stack keeps the few such blocks that have been found to
+//	    be its own, and the loop points at those of the one in control. An address elsewhere is suspicion (OG3). A block is forgotten
+//	    when the stack turns out to have moved. So what is missed is the call of another loop's stack that has grown, in
+//	    this very step, into the memory from which the stack in control has just moved away, in its own.
+//	OG7 In debug mode ids are compared at each check, whatever the bits and addresses say.
+//	OG8 A fault at an address that is not nil is a panic with an Addr where the bit is set. One that reaches the library ends the program,
+//	    as it would without the bit.
+
+// kin are the goroutines of a loop, as far as anybody has asked (OG4, OG5). Any goroutine may look.
+type kin struct {
+	mu     sync.Mutex
+	hubs   map[uint64]int      // how many stacks each has made that are left
+	others map[uint64]struct{} // stacks whose id is known, and sequences that were admitted
+}
+
+// maxKin bounds what is remembered. What was forgotten is asked again.
+const maxKin = 1 << 14
+
+func (k *kin) add(id uint64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.others == nil || len(k.others) >= maxKin {
+		k.others = make(map[uint64]struct{})
+	}
+	k.others[id] = struct{}{}
+}
+
+func (k *kin) has(id uint64) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	_, ok := k.others[id]
+	return ok
+}
+
+// makes counts the stacks of a hub.
+func (k *kin) makes(hub uint64, n int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.hubs == nil {
+		k.hubs = make(map[uint64]int)
+	}
+	if k.hubs[hub] += n; k.hubs[hub] == 0 {
+		delete(k.hubs, hub)
+	}
+}
+
+func (k *kin) isHub(id uint64) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.hubs[id] > 0
+}
+
+// borrow sets the bit of a goroutine that does the loop's work for a while (OG2), and returns how to put it back.
+func borrow() (giveBack func()) {
+	was := debug.SetPanicOnFault(true)
+	return func() { debug.SetPanicOnFault(was) }
+}
+
+// own reports whether the calling goroutine is known to be the loop's. False is suspicion: then it is for checkOwner.
+func (l *EventLoop) own() bool {
+	if l.guard.Load() == 0 {
+		if debug.SetPanicOnFault(true) {
+			return true
+		}
+		debug.SetPanicOnFault(false)
+	}
+	return false
+}
+
+// checkOwner answers a call from a foreign goroutine or to a closed loop with an error;
+// mustBeOwner panics with it.
+func (l *EventLoop) checkOwner(caller string) error {
+	if l == nil {
+		return zeroValue(caller)
+	}
+	g := l.guard.Load()
+	if g == 0 {
+		if debug.SetPanicOnFault(true) {
+			return nil
+		}
+		debug.SetPanicOnFault(false)
+	}
+	return l.look(g, caller)
+}
+
+// look is checkOwner where the bit does not decide.
+//
+//go:noinline
+func (l *EventLoop) look(g uint64, caller string) error {
+	switch g {
+	case guardClosed:
+		return fmt.Errorf("%w (in %s)", ErrLoopClosed, caller)
+	case guardParked:
+		return l.foreign(self(), caller)
+	case guardShared: // OG6
+		if l.blocks.Load().have(blockOf(unsafe.Pointer(&g))) {
+			return nil
+		}
+	}
+	if g == 0 && !l.running.Load() || isID(g) && g == goroutineID() {
+		return nil // it is at rest and whoever calls owns it, or OG7
+	}
+	return l.suspect(g, caller)
+}
+
+// suspect is OG3.
+func (l *EventLoop) suspect(g uint64, caller string) error {
+	me := self()
+	switch {
+	case !me.pulled:
+		return l.foreign(me, caller)
+	case l.kin.isHub(me.by):
+		if g == guardShared {
+			l.blocks.Load().add(blockOf(unsafe.Pointer(&me)))
+		}
+	case !l.hasEntered(me):
+		return l.foreign(me, caller)
+	case g == guardShared:
+		l.blocks.Load().add(blockOf(unsafe.Pointer(&me)))
+	}
+	debug.SetPanicOnFault(true)
+	return nil
+}
+
+// isOn reports whether the calling goroutine is a stack of l that has control.
+func (l *EventLoop) isOn() bool {
+	g := l.guard.Load()
+	if isID(g) {
+		return g == goroutineID()
+	}
+	if g != 0 && g != guardShared || !l.running.Load() {
+		return false
+	}
+	if !debug.SetPanicOnFault(true) {
+		debug.SetPanicOnFault(false)
+		return false
+	}
+	me := self()
+	return me.pulled && l.kin.isHub(me.by)
+}
+
+// checkForeign and mustNotBeForeign are for what is allowed on a closed loop.
+func (l *EventLoop) checkForeign(caller string) error {
+	if l != nil && l.guard.Load() == guardClosed {
+		if l.closed.Load() || debug.SetPanicOnFault(true) {
+			return nil
+		}
+		debug.SetPanicOnFault(false)
+		if me := self(); !me.pulled { // Close is unwinding tasks
+			return l.foreign(me, caller)
+		}
+		return nil
+	}
+	return l.checkOwner(caller)
+}
+
+func (l *EventLoop) mustNotBeForeign(caller string) {
+	if err := l.checkForeign(caller); err != nil {
+		panic(err)
+	}
+}
+
+func (l *EventLoop) mustBeOwner(caller string) {
+	if err := l.checkOwner(caller); err != nil {
+		panic(err)
+	}
+}
+
+// zeroValue is what is said of something that has no loop because nobody has made it.
+func zeroValue(caller string) error {
+	return fmt.Errorf("%w: a zero value, which belongs to no loop: it is for a function of this package to make (in %s)", ErrInvalidArgument, caller)
+}
+
+// foreign is the error for a call from me.
+func (l *EventLoop) foreign(me origin, caller string) error {
+	who := fmt.Sprintf("goroutine %d", me.id)
+	if me.creator != "" {
+		who += ", which " + me.creator + " started,"
+	}
+	whose := "of an event loop"
+	if g := l.runner.Load(); g != 0 {
+		whose = fmt.Sprintf("of the event loop that goroutine %d runs", g)
+	}
+	return fmt.Errorf("%w: %s called %s %s: %s", ErrForeignGoroutine, who, caller, whose, remedy(caller))
+}
+
+// remedy is what to do instead of a call of caller.
+func remedy(caller string) string {
+	switch kind, _, _ := strings.Cut(caller, "."); kind {
+	case "Conn", "PacketConn", "Listener":
+		return "a library that reads and writes on goroutines of its own needs a connection of package net: call it in ToThread with one, " +
+			"or give this one to it with Detach"
+	case "TLSConn":
+		return "a library that reads and writes on goroutines of its own needs a connection of package crypto/tls: call it in ToThread with one, " +
+			"or give this one to it with Detach"
+	case "StreamReader", "StreamWriter", "Server", "Process", "File":
+		return "have a task do it: RunCoroutineThreadsafe or Call starts one from any goroutine"
+	}
+	switch caller {
+	case "Release", "Notify", "NotifyAll", "Set", "Clear", "PutNowait", "GetNowait", "TaskDone", "Shutdown", "SetResult", "SetException",
+		"Cancel", "CallSoon", "Stop", "AddDoneCallback", "RemoveDoneCallback", "Reschedule", "Started":
+		return "have the loop do it with CallSoonThreadsafe"
+	case "CallLater", "CallAt":
+		return "have the loop do it with CallSoonThreadsafe(func() { loop." + caller + "(…) })"
+	}
+	return "have a task of the loop do it: RunCoroutineThreadsafe or Call starts one from any goroutine; CallSoonThreadsafe runs a function on the loop"
+}
+
+// An origin is what the trace of a goroutine says of it.
+type origin struct {
+	id      uint64
+	creator string // the function that made it, empty for that of main
+	by      uint64 // the goroutine that did
+	pulled  bool   // it is a coroutine of iter.Pull
+}
+
+// self is the calling goroutine's. It takes some microseconds, more the deeper the stack.
+func self() origin {
+	for size := 4 << 10; ; size *= 4 {
+		buf := make([]byte, size)
+		if n := runtime.Stack(buf, false); n < size {
+			return originOf(buf[:n])
+		}
+	}
+}
+
+// originOf reads one goroutine's trace.
+func originOf(trace []byte) (o origin) {
+	o.id = leadingNumber(trace, "goroutine ")
+	i := bytes.LastIndex(trace, []byte("\ncreated by "))
+	if i < 0 {
+		return o
+	}
+	line, _, _ := bytes.Cut(trace[i+len("\ncreated by "):], []byte("\n"))
+	creator, by, _ := bytes.Cut(line, []byte(" in "))
+	o.creator, o.by = string(creator), leadingNumber(by, "goroutine ")
+	o.pulled = strings.HasPrefix(o.creator, "iter.Pull")
+	return o
+}
+
+func leadingNumber(text []byte, prefix string) (n uint64) {
+	text, ok := bytes.CutPrefix(text, []byte(prefix))
+	if !ok {
+		return 0
+	}
+	for _, c := range text {
+		if c < '0' || c > '9' {
+			break
+		}
+		n = n*10 + uint64(c-'0')
+	}
+	return n
+}
+
+// hasEntered is OG5: whether the running step has entered the sequence whose goroutine me is.
+func (l *EventLoop) hasEntered(me origin) bool {
+	known := l.kin.has(me.by) || l.kin.has(me.id)
+	if known && (!l.debug() || runtime.NumGoroutine() > manyGoroutines) {
+		l.kin.add(me.id)
+		return true
+	}
+	if !l.waitsInSequence() {
+		return false
+	}
+	l.kin.add(me.id)
+	l.setMode(kinMode, true)
+	return true
+}
+
+// manyGoroutines are too many to look at all of them for each call in debug mode.
+const manyGoroutines = 1000
+
+// waitsInSequence reports whether the stack in control waits for a sequence of iter.Pull that it has entered. If it is not known
+// which one that is, any stack will do that waits so.
+func (l *EventLoop) waitsInSequence() bool {
+	var inControl uint64
+	if l.modes.Load()&(debugMode|watchdogMode|kinMode) != 0 {
+		inControl = l.step.goroutine.Load()
+	}
+	for trace := range bytes.SplitSeq(allStacks(), []byte("\n\n")) {
+		o := originOf(trace)
+		if o.id == 0 || inControl != 0 && o.id != inControl || inControl == 0 && !(o.pulled && l.kin.isHub(o.by)) {
+			continue
+		}
+		head, frames, _ := bytes.Cut(trace, []byte("\n"))
+		if bytes.Contains(head, []byte("[coroutine")) && !atPlace(frames) {
+			return true
+		}
+		if inControl != 0 {
+			return false
+		}
+	}
+	return false
+}
+
+// atPlace reports whether a stack with these frames waits at a place of the library's.
+func atPlace(frames []byte) bool {
+	for frame := range bytes.SplitSeq(frames, []byte("\n")) {
+		if bytes.HasPrefix(frame, []byte("iter.")) || bytes.HasPrefix(frame, []byte("\t")) {
+			continue
+		}
+		return bytes.HasPrefix(frame, []byte(libraryPrefix)) || bytes.HasPrefix(frame, []byte(coroPrefix))
+	}
+	return false
+}
+
+const coroPrefix = "github.com/goasyncio/asyncio/internal/coro."
+
+// goroutineID reads the id that stack traces begin with. There is no documented
+// faster way, so it is for those who have to know.
+func goroutineID() uint64 {
+	var buf [40]byte
+	n := runtime.Stack(buf[:], false)
+	return leadingNumber(buf[:n], "goroutine ")
+}
+
+// blocks are those that have been found to be one stack's (OG6). Other goroutines look at them.
+type blocks struct {
+	of   [4]atomic.Uintptr
+	next int
+}
+
+// blockOf returns which block an address on a stack is in.
+func blockOf(p unsafe.Pointer) uintptr { return uintptr(p) >> 11 }
+
+func (b *blocks) have(block uintptr) bool {
+	return b != nil && (b.of[0].Load() == block || b.of[1].Load() == block || b.of[2].Load() == block || b.of[3].Load() == block)
+}
+
+// add is for the stack in control.
+func (b *blocks) add(block uintptr) {
+	if b != nil {
+		b.of[b.next].Store(block)
+		b.next = (b.next + 1) % len(b.of)
+	}
+}
+
+// takesControl is OG6 for s, which has got control.
+func (b *blocks) takesControl(block uintptr) {
+	if !b.have(block) {
+		for i := range b.of {
+			b.of[i].Store(0)
+		}
+		b.add(block)
+	}
+}
+
+// runningLoops are all there are in the process.
+var runningLoops struct {
+	sync.Mutex
+	all map[*EventLoop]struct{}
+}
+
+// joinsLoops and leavesLoops are for a loop whose run begins or ends.
+func (l *EventLoop) joinsLoops() {
+	r := &runningLoops
+	r.Lock()
+	defer r.Unlock()
+	if r.all == nil {
+		r.all = make(map[*EventLoop]struct{})
+	}
+	r.all[l] = struct{}{}
+	switch len(r.all) {
+	case 1:
+	case 2:
+		for other := range r.all {
+			other.share(true)
+		}
+	default:
+		l.share(true)
+	}
+}
+
+func (l *EventLoop) leavesLoops() {
+	r := &runningLoops
+	r.Lock()
+	defer r.Unlock()
+	delete(r.all, l)
+	l.share(false)
+	if len(r.all) == 1 {
+		for other := range r.all {
+			other.share(false)
+		}
+	}
+}
+
+func (l *EventLoop) share(on bool) {
+	l.setMode(sharedMode, on)
+	l.settleGuard()
+}
+
+// settleGuard brings guard in line with sharedMode, unless it says something that goes before. Whoever changes one of
+// the two calls it afterwards.
+func (l *EventLoop) settleGuard() {
+	if l.modes.Load()&sharedMode != 0 {
+		l.guard.CompareAndSwap(0, guardShared)
+	} else {
+		l.guard.CompareAndSwap(guardShared, 0)
+	}
+}
+
+// setGuard is for the loop.
+func (l *EventLoop) setGuard(g uint64) {
+	l.guard.Store(g)
+	l.settleGuard()
+}
+
+// isID reports whether guard is the id of a goroutine.
+func isID(g uint64) bool { return g != 0 && g < guardShared }
+
+// mustEnd ends the program if v, which was recovered, is a fault (OG8).
+func mustEnd(v any) {
+	if f, ok := v.(interface {
+		runtime.Error
+		Addr() uintptr
+	}); ok {
+		crash(fmt.Errorf("unexpected fault address %#x: %w", f.Addr(), error(f)))
+	}
+}
