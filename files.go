@@ -9,10 +9,11 @@ import (
 	"io"
 	"io/fs"
 	"maps"
+	"math"
 	"os"
 	"slices"
+	"sync"
 	"syscall"
-	"time"
 
 	"github.com/goasyncio/asyncio/internal/driver"
 )
@@ -25,12 +26,17 @@ import (
 //	    end, and what becomes of it is dropped. So a job has memory of its own, and the caller's is copied.
 //	FS3 The offset is the File's. It moves when Read, Write or Seek returns, by what that returns. So a wait that was ended leaves it
 //	    where it was, whatever the job still does.
-//	FS4 Read, Write and Seek of one File take turns, in the order in which they were called.
-//	FS5 While a job of a File goes on that nobody waits for (FS2), no other begins. So what is done after a cancel is not overtaken by what was
-//	    cancelled.
-//	FS6 Close closes, whatever becomes of its wait: when the jobs under way have ended or, where a read may take for ever, at once. From
-//	    the call on nothing new begins.
+//	FS4 Read, Write and Seek of one File take turns, in the order in which they were called. A device (a pipe, a terminal) has a line for reading and
+//	    one for writing, so that neither waits for the other.
+//	FS5 While a job of a File goes on that nobody waits for (FS2), no other begins; of a device, none in the same line. So what is done after a cancel
+//	    is not overtaken by what was cancelled.
+//	FS6 Close closes, whatever becomes of its wait: when the jobs under way have ended or, of a device, at once. From the call on nothing
+//	    new begins.
 //	FS7 A loop that closes closes the files that are left, and reports those that nobody was about to close.
+//	FS8 What may take for ever keeps nothing else waiting. So the jobs of a device are on goroutines of their own, of which its two lines bound the
+//	    number; and opening what waits for another process is done by an executor for openings. Neither is waited for when the loop ends: closing the
+//	    device ends its jobs, and an opening that nobody can end is left behind and reported.
+//	FS9 What a Read of a device has got that nobody waited for any more is what the next Read gets. With that FS3 holds of a device, too.
 
 // A File is an open file, for tasks of one loop. Make one with [OpenFile].
 //
@@ -42,8 +48,10 @@ import (
 // Read, Write and Seek have one offset, and take turns at it; a second one is not refused, as it is at a [Conn]: what a file has to
 // say does not depend on who comes when, and several tasks may write whole records to a log. The offset moves when they return, by
 // what they return, so a cancelled Read or Write leaves it, and doing it again does the same again; but a file that was opened with
-// os.O_APPEND can then have the data twice. ReadAt, WriteAt and the rest do not wait for each other. What has no offsets, a pipe or a terminal,
-// loses what a cancelled Read got: [EventLoop.AddReader] and [NewConn] are for these.
+// os.O_APPEND can then have the data twice. ReadAt, WriteAt and the rest do not wait for each other.
+//
+// A File can be a device, such as a named pipe or a terminal, too. Then reading and writing take turns each for itself; the executor has no part in it, because
+// they may take for ever, and Close ends them. What a cancelled Read gets afterwards the next one returns. A cancelled Write goes on.
 //
 // Errors are those of package os: a [*fs.PathError] around a system error such as syscall.ENOSPC, or [fs.ErrClosed]; [io.EOF] as it is. A
 // cancel and the end of ctx are returned as [Future.Await] returns them. A call in the wrong place returns [ErrNotInTask],
@@ -60,13 +68,14 @@ type File struct {
 	seq     uint64 // in order of opening
 	created *trace
 
-	turn   Lock  // FS4
-	offset int64 // FS3
+	lines  [2]fileLine // FS4; the second is a device's for writing
+	offset int64       // FS3
 	spare  []byte
+	kept   []byte // FS9
+	failed error  // behind it
 
-	underWay  int       // jobs
-	abandoned int       // of these, nobody waits for them
-	quiet     waitQueue // who waits for either to end, or for the file to be closed
+	underWay int       // jobs
+	quiet    waitQueue // who waits for jobs to end, or for the file to be closed
 
 	closing  bool // Close was called
 	shutting bool // the job that closes is under way
@@ -74,9 +83,18 @@ type File struct {
 	shutErr  error
 }
 
+// A fileLine is where operations on a File take turns.
+type fileLine struct {
+	turn      Lock
+	abandoned int // jobs under way that nobody waits for
+}
+
 const (
-	maxFileRead  = 1 << 20 // bytes that one Read asks for
-	maxFileSpare = 1 << 16 // bytes that an idle File keeps
+	maxFileRead  = 1 << 20       // bytes that one Read asks for
+	maxFileSpare = 1 << 16       // bytes that an idle File keeps
+	maxFileWhole = 1 << 40       // bytes that are read as a whole
+	plainOffset  = math.MaxInt32 // up to which every file system has offsets
+	maxOpenings  = 256           // openings at a time that wait for another process
 )
 
 // OpenFile opens a file, as [os.OpenFile] does. The calling task is suspended while the default executor does it, or the disk of a simulated
@@ -84,6 +102,10 @@ const (
 //
 // A cancel of the task, or the end of ctx, leaves nothing open; the file may be created or truncated all the same. Errors are those of
 // package os, [ErrNotInTask], [ErrNoRunningLoop] and [ErrExecutorShutdown]. Python has none; trio's open_file is.
+//
+// Opening a named pipe waits until another process has opened the other end, unless flag has syscall.O_NONBLOCK or, on Linux, os.O_RDWR. It does not keep
+// the executor from other work. Up to 256 of a loop wait at a time, and more wait for these. Nothing ends one but the other process: if nobody waits for it
+// any more when the loop closes, it is left behind, with a thread of its own, and reported to the exception handler.
 func OpenFile(ctx context.Context, name string, flag int, perm fs.FileMode) (*File, error) {
 	at, err := filesOf(ctx, "OpenFile")
 	if err != nil {
@@ -96,7 +118,7 @@ func OpenFile(ctx context.Context, name string, flag int, perm fs.FileMode) (*Fi
 			h.refuse()
 		}
 	}()
-	err = at.do(ctx, nil, filePart{op: operation("open", name), fn: func() error {
+	err = at.open(ctx, name, flag, filePart{op: operation("open", name), fn: func() error {
 		f, err := at.fs.OpenFile(name, flag, perm)
 		if err == nil {
 			h.offer(f)
@@ -120,27 +142,24 @@ func (l *EventLoop) newFile(disk driver.Disk, h driver.File, name string, flag i
 }
 
 // ReadFile returns the contents of a file, as [os.ReadFile] does. The calling task is suspended meanwhile. A cancel, or the end of ctx, ends
-// the wait. Errors are those of [OpenFile] and of reading.
+// the wait. Errors are those of [OpenFile] and of reading, and syscall.EFBIG for what is larger than any memory, as a file can be that takes
+// little place.
 func ReadFile(ctx context.Context, name string) ([]byte, error) {
 	at, err := filesOf(ctx, "ReadFile")
 	if err != nil {
 		return nil, err
 	}
-	var h driver.File
+	var h wholeFile
+	defer h.leave()
 	var data []byte
-	err = at.do(ctx, nil,
-		filePart{op: operation("open", name), fn: func() (err error) {
-			h, err = at.fs.OpenFile(name, os.O_RDONLY, 0)
-			return err
-		}},
+	err = at.open(ctx, name, os.O_RDONLY,
+		filePart{op: operation("open", name), fn: func() error { return h.open(at.fs, name, os.O_RDONLY, 0) }},
 		filePart{op: operation("read", name), fn: func() (err error) {
-			data, err = readWhole(h)
+			data, err = readWhole(h.file, name)
 			return err
 		}},
 		filePart{op: operation("close", name), always: true, fn: func() error {
-			if h != nil {
-				_ = h.Close() // nothing was written
-			}
+			_ = h.close() // nothing was written
 			return nil
 		}})
 	if err != nil {
@@ -149,11 +168,62 @@ func ReadFile(ctx context.Context, name string) ([]byte, error) {
 	return data, nil
 }
 
+// A wholeFile is open for one call that reads or writes all of it. What the job does with a device ends when nobody waits for the call any more.
+type wholeFile struct {
+	file driver.File // the job's
+
+	mu     sync.Mutex
+	device driver.File // while it is open
+	left   bool
+}
+
+func (h *wholeFile) open(in driver.FileSystem, name string, flag int, perm fs.FileMode) error {
+	f, err := in.OpenFile(name, flag, perm)
+	if err != nil {
+		return err
+	}
+	h.file = f
+	if !f.Device() {
+		return nil
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.left {
+		return fs.ErrClosed // close follows
+	}
+	h.device = f
+	return nil
+}
+
+func (h *wholeFile) close() error {
+	if h.file == nil {
+		return nil
+	}
+	h.mu.Lock()
+	h.device = nil
+	h.mu.Unlock()
+	return h.file.Close()
+}
+
+// leave is called on the loop, when the call returns.
+func (h *wholeFile) leave() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.left = true
+	if h.device != nil {
+		_ = h.device.Close()
+	}
+}
+
 // readWhole reads a file whose size may be unknown, or change.
-func readWhole(h driver.File) ([]byte, error) {
+func readWhole(h driver.File, name string) ([]byte, error) {
 	size := int64(0)
 	if info, err := h.Stat(); err == nil {
 		size = info.Size()
+	}
+	tooLarge := &fs.PathError{Op: "read", Path: name, Err: syscall.EFBIG}
+	if size > min(maxFileWhole, math.MaxInt/2) {
+		return nil, tooLarge
 	}
 	data := make([]byte, 0, min(max(size, 0), maxFileRead)+512)
 	for {
@@ -164,6 +234,8 @@ func readWhole(h driver.File) ([]byte, error) {
 			return data, nil
 		case err != nil:
 			return nil, err
+		case len(data) > math.MaxInt/2:
+			return nil, tooLarge
 		case len(data) == cap(data):
 			data = slices.Grow(data, len(data))
 		}
@@ -174,30 +246,24 @@ func readWhole(h driver.File) ([]byte, error) {
 // when the host has crashed, finds less. For a file that is there in full or not at all, write another one, [File.Sync] it, [Rename] it, and
 // [SyncDir] its directory.
 //
-// The calling task is suspended meanwhile. A cancel, or the end of ctx, ends the wait; the file may be written, in full, all the same. Errors
-// are those of [OpenFile] and of writing.
+// The calling task is suspended meanwhile. A cancel, or the end of ctx, ends the wait; the file may be written, in full, all the same, or of a pipe any
+// part of data. Errors are those of [OpenFile] and of writing.
 func WriteFile(ctx context.Context, name string, data []byte, perm fs.FileMode) error {
 	at, err := filesOf(ctx, "WriteFile")
 	if err != nil {
 		return err
 	}
-	var h driver.File
+	var h wholeFile
+	defer h.leave()
 	data = bytes.Clone(data) // FS2
-	return at.do(ctx, nil,
-		filePart{op: operation("open", name), fn: func() (err error) {
-			h, err = at.fs.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, perm)
-			return err
-		}},
+	const flag = os.O_WRONLY | os.O_CREATE | os.O_TRUNC
+	return at.open(ctx, name, flag,
+		filePart{op: operation("open", name), fn: func() error { return h.open(at.fs, name, flag, perm) }},
 		filePart{op: operation("write", name), fn: func() error {
-			_, _, err := h.Write(data, 0)
+			_, _, err := h.file.Write(data, 0)
 			return err
 		}},
-		filePart{op: operation("close", name), always: true, fn: func() error {
-			if h == nil {
-				return nil
-			}
-			return h.Close()
-		}})
+		filePart{op: operation("close", name), always: true, fn: h.close})
 }
 
 // Rename renames a file or directory, and replaces a file that has the new name, as [os.Rename] does: whoever looks finds the one or the
@@ -261,187 +327,7 @@ func onFiles(ctx context.Context, caller string, op driver.Operation, fn func(dr
 	if err != nil {
 		return err
 	}
-	return at.do(ctx, nil, filePart{op: op, fn: func() error { return fn(at.fs) }})
-}
-
-// filePlace is where files are, and who works on them.
-type filePlace struct {
-	loop *EventLoop
-	disk driver.Disk // nil: the operating system's
-	fs   driver.FileSystem
-}
-
-func filesOf(ctx context.Context, caller string) (filePlace, error) {
-	t, err := enter(ctx, caller)
-	if err != nil {
-		return filePlace{}, err
-	}
-	at := filePlace{loop: t.loop(), fs: driver.OS{}}
-	if s, ok := at.loop.drv.(driver.Storage); ok {
-		at.disk = s.Disk()
-		at.fs = at.disk
-	}
-	return at, nil
-}
-
-// A filePart is one operation of a job.
-type filePart struct {
-	op     driver.Operation
-	fn     func() error
-	always bool // also after another part has failed
-}
-
-// do has the parts done as one job, for f if that is not nil, and suspends the current task until they are. The error is theirs, unless the wait was
-// ended: then they may be at work still (FS2).
-func (at filePlace) do(ctx context.Context, f *File, parts ...filePart) error {
-	over, abandoned := false, false
-	if f != nil {
-		f.underWay++
-	}
-	fut, withdraw := at.start(ctx, parts, func() {
-		over = true
-		if f == nil {
-			return
-		}
-		f.underWay--
-		if abandoned {
-			f.abandoned--
-		}
-		f.settle()
-	})
-	_, err := fut.Await(ctx)
-	if over {
-		return err
-	}
-	if !withdraw() && f != nil {
-		abandoned = true
-		f.abandoned++
-	}
-	if !fut.Done() {
-		fut.Cancel()
-	}
-	return err
-}
-
-// start starts a job (FS1). ended is called on the loop when it has ended or was withdrawn.
-func (at filePlace) start(ctx context.Context, parts []filePart, ended func()) (_ *Future[None], withdraw func() bool) {
-	fut := &Future[None]{future: future{loop: at.loop}}
-	if at.disk != nil {
-		s := &diskJob{fut: fut, disk: at.disk, parts: parts, ended: ended}
-		at.loop.schedule(s, nil)
-		return fut, s.withdraw
-	}
-	j := &threadJob[None]{ctx: ctx, fut: fut, ended: ended, fn: func() (None, error) {
-		var err error
-		for _, p := range parts {
-			err = p.after(err)
-		}
-		return None{}, err
-	}}
-	j.start(nil)
-	return fut, j.withdraw
-}
-
-// after does p behind parts that have ended with err.
-func (p *filePart) after(err error) error {
-	if err != nil && !p.always {
-		return err
-	}
-	if e := p.fn(); err == nil {
-		err = e
-	}
-	return err
-}
-
-// A diskJob is a job on a simulated disk.
-type diskJob struct {
-	fut   *Future[None]
-	disk  driver.Disk
-	parts []filePart // that are not over
-	ended func()
-	err   error
-
-	started, withdrawn bool
-
-	phase diskPhase // of the first part
-	rest  time.Duration
-	timer timer
-}
-
-type diskPhase uint8
-
-const (
-	arriving diskPhase = iota // at the disk
-	acting                    // there
-	leaving                   // for the task
-)
-
-func (s *diskJob) withdraw() bool {
-	if s.started || s.withdrawn {
-		return false
-	}
-	s.withdrawn = true
-	s.ended()
-	return true
-}
-
-// fire goes on with the job, as far as no time goes by: in one step if the disk takes none, and a step for each part.
-func (s *diskJob) fire(*future) {
-	if !s.started && s.fut.state != pending {
-		s.withdraw()
-	}
-	if s.withdrawn {
-		return
-	}
-	s.started = true
-	p := &s.parts[0]
-	switch s.phase {
-	case arriving:
-		if s.err == nil || p.always {
-			var before time.Duration
-			before, s.rest = s.disk.Latency(p.op)
-			s.phase = acting
-			if s.pause(before) {
-				return
-			}
-		}
-		fallthrough
-	case acting:
-		s.phase = leaving
-		s.err = p.after(s.err)
-		if s.pause(s.rest) {
-			return
-		}
-		fallthrough
-	case leaving:
-		s.phase, s.rest = arriving, 0
-		s.parts = s.parts[1:]
-		if len(s.parts) > 0 {
-			s.fut.loop.schedule(s, nil)
-			return
-		}
-		s.ended()
-		if s.fut.state == pending {
-			s.fut.finish(s.err)
-		}
-	}
-}
-
-// pause lets time go by before the job goes on, and reports whether there is any.
-func (s *diskJob) pause(d time.Duration) bool {
-	if d <= 0 {
-		return false
-	}
-	s.timer.when, s.timer.cb = s.fut.loop.after(d), s
-	s.fut.loop.setTimer(&s.timer)
-	return true
-}
-
-func (s *diskJob) String() string {
-	if len(s.parts) == 0 {
-		return "file operation"
-	}
-	return s.parts[0].op.String()
+	return at.do(ctx, nil, nil, filePart{op: op, fn: func() error { return fn(at.fs) }})
 }
 
 // Name returns the name that was given to [OpenFile]. Any goroutine may call it; it does not suspend.
@@ -484,35 +370,64 @@ func (f *File) failure(op string, err error) error {
 	return &fs.PathError{Op: op, Path: f.name, Err: err}
 }
 
-// do has fn done as a job. The error is that of the wait (FS2); fn keeps its own.
-func (f *File) do(ctx context.Context, t *task, op driver.Operation, fn func()) error {
-	for f.abandoned > 0 && !f.closing { // FS5
+// do has fn done as a job of a line. The error is that of the wait (FS2); fn keeps its own.
+func (f *File) do(ctx context.Context, t *task, line *fileLine, op driver.Operation, fn func()) error {
+	if err := f.quieten(ctx, t, line, op.Verb); err != nil {
+		return err
+	}
+	return f.begin(ctx, &fileJob{f: f, line: line}, op, fn)
+}
+
+// quieten is FS5.
+func (f *File) quieten(ctx context.Context, t *task, line *fileLine, op string) error {
+	for line != nil && line.abandoned > 0 && !f.closing {
 		if _, err := f.quiet.wait(ctx, t, f); err != nil {
 			return err
 		}
 	}
-	if err := f.usable(op.Verb); err != nil {
-		return err
-	}
-	return f.place().do(ctx, f, filePart{op: op, fn: func() error { fn(); return nil }})
+	return f.usable(op)
 }
 
-func (f *File) place() filePlace { return filePlace{loop: f.loop, disk: f.disk} }
+func (f *File) begin(ctx context.Context, j *fileJob, op driver.Operation, fn func()) error {
+	return f.place().do(ctx, j, nil, filePart{op: op, fn: func() error { fn(); return nil }})
+}
 
-// inTurn is FS4.
-func (f *File) inTurn(ctx context.Context, op, caller string, fn func(t *task) error) error {
-	t, err := f.enter(ctx, op, caller)
-	if err != nil {
+func (f *File) place() filePlace {
+	at := filePlace{loop: f.loop, disk: f.disk}
+	if f.h.Device() {
+		at.by = goroutines{}
+	}
+	return at
+}
+
+// reading and writing are the lines of operations that read and write.
+func (f *File) reading() *fileLine { return &f.lines[0] }
+
+func (f *File) writing() *fileLine {
+	if f.h.Device() {
+		return &f.lines[1]
+	}
+	return &f.lines[0]
+}
+
+// asking is the line of the other operations. What a device says of itself does not depend on what is read and written.
+func (f *File) asking() *fileLine {
+	if f.h.Device() {
+		return nil
+	}
+	return &f.lines[0]
+}
+
+// inTurn is FS4, for who has entered.
+func (f *File) inTurn(ctx context.Context, t *task, line *fileLine, op string, fn func() error) error {
+	if err := line.turn.acquire(ctx, t); err != nil {
 		return err
 	}
-	if err := f.turn.acquire(ctx, t); err != nil {
-		return err
-	}
-	defer f.turn.Release()
+	defer line.turn.Release()
 	if err := f.usable(op); err != nil {
 		return err
 	}
-	return fn(t)
+	return fn()
 }
 
 // takeBuffer returns memory for a job, and giveBuffer takes it back from one that has ended.
@@ -533,23 +448,38 @@ func (f *File) giveBuffer(b []byte) {
 
 // settle looks whether what somebody waits for has come.
 func (f *File) settle() {
-	if f.abandoned == 0 || f.closing {
+	if f.lines[0].abandoned == 0 || f.lines[1].abandoned == 0 || f.closing {
 		f.quiet.dismissAll()
 	}
 	f.tryShut()
 }
 
 // Read reads up to len(p) bytes at the offset, at least one, and moves the offset behind them. At the end it returns [io.EOF]. It
-// suspends, and takes its turn. A cancel leaves the offset.
+// suspends, unless p is empty, and takes its turn. A cancel leaves the offset; of a device, what comes in spite of it is for the next Read, which then does not suspend.
 func (f *File) Read(ctx context.Context, p []byte) (n int, err error) {
-	err = f.inTurn(ctx, "read", "File.Read", func(t *task) error {
+	t, err := f.enter(ctx, "read", "File.Read")
+	if err != nil {
+		return 0, err
+	}
+	err = f.inTurn(ctx, t, f.reading(), "read", func() error {
 		if len(p) == 0 {
 			return nil
+		}
+		if err := f.quieten(ctx, t, f.reading(), "read"); err != nil {
+			return err
+		}
+		if len(f.kept) > 0 || f.failed != nil {
+			n, err = f.takeKept(p)
+			return err
 		}
 		buf, off := f.takeBuffer(min(len(p), maxFileRead)), f.offset
 		var got int
 		var failed error
-		if err := f.do(ctx, t, operation("read", f.name), func() { got, failed = f.h.Read(buf, off) }); err != nil {
+		j := &fileJob{f: f, line: f.reading()}
+		if f.h.Device() {
+			j.late = func() { f.kept, f.failed = buf[:got], failed } // FS9
+		}
+		if err := f.begin(ctx, j, operation("read", f.name), func() { got, failed = f.h.Read(buf, off) }); err != nil {
 			return err
 		}
 		n = copy(p, buf[:got])
@@ -560,54 +490,85 @@ func (f *File) Read(ctx context.Context, p []byte) (n int, err error) {
 	return n, err
 }
 
+// takeKept is FS9.
+func (f *File) takeKept(p []byte) (n int, err error) {
+	n = copy(p, f.kept)
+	f.kept = f.kept[n:]
+	if n == 0 {
+		err, f.failed = f.failed, nil
+	}
+	return n, err
+}
+
 // Write writes all of p at the offset, or at the end if the file was opened with os.O_APPEND, and moves the offset behind it. If it fails, it
-// returns how many bytes were written before. It suspends, and takes its turn. A cancel leaves the offset, and p may be written all the same.
+// returns how many bytes were written before, and the offset is behind them. It suspends, and takes its turn. A cancel leaves the offset, and p may be
+// written all the same.
 func (f *File) Write(ctx context.Context, p []byte) (n int, err error) {
-	err = f.inTurn(ctx, "write", "File.Write", func(t *task) error {
+	t, err := f.enter(ctx, "write", "File.Write")
+	if err != nil {
+		return 0, err
+	}
+	err = f.inTurn(ctx, t, f.writing(), "write", func() error {
 		buf, off := f.takeBuffer(len(p)), f.offset
 		copy(buf, p)
 		var got int
 		var failed error
-		if err := f.do(ctx, t, operation("write", f.name), func() { got, off, failed = f.h.Write(buf, off) }); err != nil {
+		if err := f.do(ctx, t, f.writing(), operation("write", f.name), func() { got, off, failed = f.h.Write(buf, off) }); err != nil {
 			return err
 		}
-		n, f.offset = got, off
+		n = got
+		if !f.h.Device() {
+			f.offset = off
+		}
 		f.giveBuffer(buf)
 		return failed
 	})
 	return n, err
 }
 
-// Seek moves the offset, as [os.File.Seek] does, and returns it. It suspends until it is its turn and, if whence is [io.SeekEnd], while
-// it is found out where that is. A cancel leaves the offset.
+// Seek moves the offset, as [os.File.Seek] does, and returns it; whence can also be what the system knows besides, as Linux does SEEK_DATA and SEEK_HOLE.
+// It suspends until it is its turn, and while the system is asked: always, but for offsets from the start or from where it is that every file system has. A cancel
+// leaves the offset; but a device's is the system's, and moves all the same.
 func (f *File) Seek(ctx context.Context, offset int64, whence int) (at int64, err error) {
-	err = f.inTurn(ctx, "seek", "File.Seek", func(t *task) error {
-		base := int64(0)
+	t, err := f.enter(ctx, "seek", "File.Seek")
+	if err != nil {
+		return 0, err
+	}
+	ask := func() error {
+		var failed error
+		if err := f.do(ctx, t, f.asking(), operation("seek", f.name), func() { at, failed = f.h.Seek(offset, whence) }); err != nil {
+			return err
+		}
+		return failed
+	}
+	if f.h.Device() {
+		return at, ask()
+	}
+	err = f.inTurn(ctx, t, f.reading(), "seek", func() error {
 		switch whence {
-		case io.SeekStart:
 		case io.SeekCurrent:
-			base = f.offset
-		case io.SeekEnd:
-			var failed error
-			if err := f.do(ctx, t, operation("seek", f.name), func() { base, failed = f.h.End() }); err != nil {
+			whence = io.SeekStart
+			offset += f.offset // negative if it is too large
+			fallthrough
+		case io.SeekStart:
+			if offset < 0 {
+				return f.failure("seek", syscall.EINVAL)
+			}
+			if at = offset; offset <= plainOffset {
+				break
+			}
+			fallthrough
+		default:
+			if err := ask(); err != nil {
 				return err
 			}
-			if failed != nil {
-				return failed
-			}
-		default:
-			return f.failure("seek", syscall.EINVAL)
 		}
-		switch {
-		case !f.h.Seekable():
-			return f.failure("seek", syscall.ESPIPE)
-		case base+offset < 0: // also if it is too large
-			return f.failure("seek", syscall.EINVAL)
-		}
-		f.offset = base + offset
-		at = f.offset
+		f.offset = at
 		return nil
 	})
+	if err != nil {
+		at = 0
+	}
 	return at, err
 }
 
@@ -620,13 +581,14 @@ func (f *File) at(ctx context.Context, op string, caller string, p []byte, off i
 	if off < 0 {
 		return 0, f.failure(op, fmt.Errorf("%w: negative offset %d", ErrInvalidArgument, off))
 	}
-	buf := f.takeBuffer(len(p))
+	buf, line := f.takeBuffer(len(p)), f.reading()
 	if op == "write" {
 		copy(buf, p)
+		line = f.writing()
 	}
 	var got int
 	var failed error
-	if err := f.do(ctx, t, operation(op, f.name), func() { got, failed = fn(buf) }); err != nil {
+	if err := f.do(ctx, t, line, operation(op, f.name), func() { got, failed = fn(buf) }); err != nil {
 		return 0, err
 	}
 	if op == "read" {
@@ -657,7 +619,7 @@ func (f *File) control(ctx context.Context, op, caller string, fn func() error) 
 		return err
 	}
 	var failed error
-	if err := f.do(ctx, t, operation(op, f.name), func() { failed = fn() }); err != nil {
+	if err := f.do(ctx, t, f.asking(), operation(op, f.name), func() { failed = fn() }); err != nil {
 		return err
 	}
 	return failed
@@ -687,7 +649,7 @@ func (f *File) Stat(ctx context.Context) (fs.FileInfo, error) {
 }
 
 // Close closes the file. From then on every other method fails with [fs.ErrClosed], also those that wait for their turn; operations that are
-// under way end first, except that reading a pipe or a terminal ends with fs.ErrClosed. It does not sync. It suspends until all that is done.
+// under way end first, except that reading and writing a device ends with fs.ErrClosed. It does not sync. It suspends until all that is done.
 //
 // The file is closed in any case, so it can be deferred: a cancel, and a ctx that is done, before or meanwhile, only end the wait. In the
 // deferred functions of a task that is unwound because its loop closes, it closes without waiting. A second Close fails with fs.ErrClosed.
@@ -725,7 +687,7 @@ func (f *File) Close(ctx context.Context) error {
 
 // tryShut is FS6.
 func (f *File) tryShut() {
-	if !f.closing || f.shutting || f.underWay > 0 && f.h.Seekable() {
+	if !f.closing || f.shutting || f.underWay > 0 && !f.h.Device() {
 		return
 	}
 	f.shutting = true
@@ -754,6 +716,7 @@ func (f *File) shutNow() {
 
 // closeFiles is FS7. A file whose host has crashed has been closed by that.
 func (l *EventLoop) closeFiles() {
+	l.openings.leave(l)
 	left := slices.SortedFunc(maps.Keys(l.files), func(a, b *File) int { return cmp.Compare(a.seq, b.seq) })
 	for _, f := range left {
 		if f.shutting && f.disk == nil {

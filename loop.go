@@ -106,6 +106,7 @@ type EventLoop struct {
 	executor         Executor            // default executor, made by its first use
 	ownExecutor      *ThreadPoolExecutor // the one made so, in use or not
 	executorClosed   bool
+	openings         openings
 
 	inbox   inbox
 	running atomic.Bool

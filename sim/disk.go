@@ -120,7 +120,7 @@ func (d *Disk) SetSyncLatency(min, max time.Duration) { d.sync = latencies{min, 
 // SetFaults says how often the disk fails from now on.
 func (d *Disk) SetFaults(f DiskFaults) { d.faults = f }
 
-// ReadFile returns the contents of a file as a program sees them.
+// ReadFile returns the contents of a file as a program sees them; of one of more than a gibibyte the error is syscall.EFBIG.
 func (d *Disk) ReadFile(name string) ([]byte, error) {
 	_, _, n, err := d.walk(name)
 	if err == nil {
@@ -129,10 +129,10 @@ func (d *Disk) ReadFile(name string) ([]byte, error) {
 	if err != nil {
 		return nil, pathError("open", name, err)
 	}
-	return n.data.bytes(), nil
+	return n.data.bytes(name)
 }
 
-// ReadDurable returns the contents that the file would have after a power failure that loses all it can.
+// ReadDurable returns the contents that the file would have after a power failure that loses all it can. It fails as [Disk.ReadFile].
 func (d *Disk) ReadDurable(name string) ([]byte, error) {
 	at := d.root
 	for _, part := range components(name) {
@@ -143,7 +143,7 @@ func (d *Disk) ReadDurable(name string) ([]byte, error) {
 	if err := fileErr(at); err != nil {
 		return nil, pathError("open", name, err)
 	}
-	return at.safe.bytes(), nil
+	return at.safe.bytes(name)
 }
 
 // WriteFile puts a file there, durable and as a whole, and the directories it is in.
@@ -586,10 +586,14 @@ func (c *fileContent) truncate(size int64) (freed int64) {
 
 func (c *fileContent) clone() fileContent { return fileContent{c.size, maps.Clone(c.sectors)} }
 
-func (c *fileContent) bytes() []byte {
+// bytes returns all of it, if it is not too large for memory, as a file can be to which little was written.
+func (c *fileContent) bytes(name string) ([]byte, error) {
+	if c.size > maxWhole {
+		return nil, pathError("read", name, syscall.EFBIG)
+	}
 	p := make([]byte, c.size)
 	c.readAt(p, 0)
-	return p
+	return p, nil
 }
 
 // components are the parts of a name that lead anywhere.
@@ -609,6 +613,7 @@ func shown(name string) string {
 const (
 	maxName     = 255
 	maxFileSize = math.MaxInt64 / 2
+	maxWhole    = 1 << 30 // what is read as a whole
 )
 
 // walk follows a name: to what it leads to, nil for nothing, and to the directory and the name there, if it ends in one.
@@ -740,7 +745,7 @@ func (m *mount) openInode(name string, flag int, perm fs.FileMode) (*inode, erro
 	switch {
 	case err != nil:
 		return nil, err
-	case way != name:
+	case way != name && dir != nil:
 		return nil, syscall.EISDIR
 	case n != nil && flag&(os.O_CREATE|os.O_EXCL) == os.O_CREATE|os.O_EXCL:
 		return nil, syscall.EEXIST
@@ -776,12 +781,12 @@ func (m *mount) rename(oldname, newname string) error {
 		return syscall.ENOENT
 	case !n.dir() && trimSlash(oldname) != oldname:
 		return syscall.ENOTDIR
-	case there == n && n.dir() && oldname != newname:
-		return nil
-	case there != nil && there.dir():
+	case there != nil && there.dir() && (there != n || oldname == newname):
 		return syscall.EEXIST // as package os has it, and not only for one that is not empty
-	case from == nil || to == nil:
+	case from == nil || to == nil: // the root, or a name that ends in "." or ".."
 		return syscall.EBUSY
+	case there == n && n.dir():
+		return nil
 	case n.dir() && (to == n || n.contains(to)):
 		return syscall.EINVAL
 	case there != nil && n.dir() || !n.dir() && trimSlash(newname) != newname:
@@ -810,6 +815,12 @@ func (m *mount) Remove(name string) error {
 		err = syscall.ENOENT
 	case dir == nil:
 		err = syscall.EBUSY
+		switch path.Base(filepath.ToSlash(name)) {
+		case ".":
+			err = syscall.EINVAL
+		case "..":
+			err = syscall.ENOTEMPTY
+		}
 	case len(n.entries) > 0:
 		err = syscall.ENOTEMPTY
 	default:
@@ -871,6 +882,9 @@ func (m *mount) Stat(name string) (fs.FileInfo, error) {
 	}
 	return n.info(filepath.Base(name)), nil
 }
+
+// OpeningWaits implements [driver.FileSystem].
+func (m *mount) OpeningWaits(string, int) bool { return false }
 
 // SyncDir implements [driver.FileSystem].
 func (m *mount) SyncDir(name string) error {
@@ -1055,16 +1069,42 @@ func (h *diskFile) Stat() (fs.FileInfo, error) {
 	return h.n.info(filepath.Base(h.name)), nil
 }
 
-// End implements [driver.File].
-func (h *diskFile) End() (int64, error) {
+// What Linux can be asked for besides: where from an offset on there is data, or none. All of a file is data, as it is for a file system that does
+// not know better.
+const (
+	seekData = 3
+	seekHole = 4
+)
+
+// Seek implements [driver.File].
+func (h *diskFile) Seek(offset int64, whence int) (int64, error) {
 	if err := h.check("seek", -1); err != nil {
 		return 0, err
 	}
-	return h.n.data.size, nil
+	size := h.n.data.size
+	at := offset
+	switch whence {
+	case io.SeekStart:
+	case io.SeekEnd:
+		at += size
+	case seekData, seekHole:
+		if offset < 0 || offset >= size {
+			return 0, h.failure("seek", syscall.ENXIO)
+		}
+		if whence == seekHole {
+			at = size
+		}
+	default:
+		at = -1
+	}
+	if at < 0 || at > maxFileSize {
+		return 0, h.failure("seek", syscall.EINVAL)
+	}
+	return at, nil
 }
 
-// Seekable implements [driver.File].
-func (h *diskFile) Seekable() bool { return true }
+// Device implements [driver.File].
+func (h *diskFile) Device() bool { return false }
 
 // Close implements [driver.File].
 func (h *diskFile) Close() error {

@@ -3,6 +3,7 @@ package sim
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"io/fs"
 	"math/rand/v2"
 	"os"
@@ -14,11 +15,12 @@ import (
 
 // Without faults a disk does what package os does on Linux, to the letter of its errors.
 func TestDisk_LikePackageOS(t *testing.T) {
-	names := []string{"a", "b", "d", "d/a", "d/b", "d/e", "d/e/a", "f", "f/a", "a/", "d/", "./b", "d/../a", "d/./b", "missing/a", "a/b/c", "d//e/a", "f/g/h"}
+	names := []string{"a", "b", "d", "d/a", "d/b", "d/e", "d/e/a", "f", "f/a", "a/", "d/", "./b", "d/../a", "d/./b", "missing/a", "a/b/c", "d//e/a", "f/g/h",
+		"d/.", "d/e/.", "d/e/..", "d/e/./", ".", "a/.", "missing/.", "a/..", "missing/.."}
 	flags := []int{os.O_RDONLY, os.O_RDWR, os.O_WRONLY, os.O_RDWR | os.O_CREATE, os.O_RDWR | os.O_CREATE, os.O_RDWR | os.O_CREATE, os.O_WRONLY | os.O_CREATE | os.O_TRUNC,
 		os.O_RDWR | os.O_CREATE | os.O_EXCL, os.O_WRONLY | os.O_APPEND | os.O_CREATE, os.O_RDWR | os.O_SYNC | os.O_CREATE}
 	covered := make(map[string]int)
-	for seed := range uint64(100) {
+	for seed := range uint64(200) {
 		r := rand.New(rand.NewPCG(seed, 0))
 		dir := t.TempDir()
 		theirs, ours := driver.FileSystem(driver.OS{}), driver.FileSystem(faultless().fileSystem())
@@ -37,11 +39,11 @@ func TestDisk_LikePackageOS(t *testing.T) {
 			} else if k >= 7 {
 				k = 0
 			}
-			what := [...]string{"open", "rename", "remove", "mkdir", "readdir", "stat", "syncdir", "write", "writeat", "readat", "truncate", "sync", "end", "close"}[k]
+			what := [...]string{"open", "rename", "remove", "mkdir", "readdir", "stat", "syncdir", "write", "writeat", "readat", "truncate", "sync", "seek", "close"}[k]
 			if what == "writeat" && on.flag&os.O_APPEND != 0 {
 				continue // package os refuses it, and so does a File
 			}
-			if what == "end" {
+			if what == "seek" {
 				if info, err := on.theirs.Stat(); err == nil && info.IsDir() {
 					continue // any number, from one file system to the next
 				}
@@ -97,9 +99,14 @@ func TestDisk_LikePackageOS(t *testing.T) {
 					note(f.Truncate(off - 10))
 				case "sync":
 					note(f.Sync())
-				case "end":
-					end, err := f.End()
-					note(fmt.Sprint(end, err))
+				case "seek":
+					// Where there are holes is a matter of blocks; behind the end there is nothing.
+					for whence, offset := range []int64{off, -1, off - 100, off + 10_000, off + 10_000, off} {
+						if whence != io.SeekCurrent {
+							at, err := f.Seek(offset, whence)
+							note(fmt.Sprint(at, err))
+						}
+					}
 				case "close":
 					note(f.Close())
 				}
@@ -124,6 +131,22 @@ func TestDisk_LikePackageOS(t *testing.T) {
 	}
 	if len(covered) != 14 {
 		t.Errorf("covered %v", covered)
+	}
+}
+
+// The root can neither be renamed, not even to itself, nor removed.
+func TestDisk_RootLikePackageOS(t *testing.T) {
+	theirs, ours := driver.FileSystem(driver.OS{}), driver.FileSystem(faultless().fileSystem())
+	must(t, ours.MkdirAll("/dev", 0o755))
+	for _, oldname := range []string{"/", "/.", "/..", "//", "/missing"} {
+		for _, newname := range []string{"/", "/.", "/..", "//", "/dev/.."} {
+			if got, want := fmt.Sprint(ours.Rename(oldname, newname)), fmt.Sprint(theirs.Rename(oldname, newname)); got != want {
+				t.Errorf("%s\nPackage os: %s", got, want)
+			}
+		}
+		if got, want := fmt.Sprint(ours.Remove(oldname)), fmt.Sprint(theirs.Remove(oldname)); got != want {
+			t.Errorf("%s\nPackage os: %s", got, want)
+		}
 	}
 }
 

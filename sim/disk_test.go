@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -604,6 +605,44 @@ func TestDisk_BitRot(t *testing.T) {
 	wantErr(t, "FlipBit behind the end", d.FlipBit("b", 600, 0), syscall.EINVAL)
 }
 
+// A file can be larger than memory, because what was never written takes no place. Then it cannot be read as a whole.
+func TestDisk_LargerThanMemory(t *testing.T) {
+	d := faultless()
+	f := written(t, d, "big", "x")
+	must(t, f.Truncate(1<<61))
+	must(t, f.Sync())
+	must(t, d.fileSystem().SyncDir("/"))
+	_, err := d.ReadFile("big")
+	wantErr(t, "ReadFile", err, syscall.EFBIG)
+	_, err = d.ReadDurable("big")
+	wantErr(t, "ReadDurable", err, syscall.EFBIG)
+	p := make([]byte, 2)
+	n, err := f.ReadAt(p, 1<<61-1)
+	if n != 1 || err != io.EOF {
+		t.Errorf("ReadAt: %d, %v", n, err)
+	}
+}
+
+// Where there is data, and where is none, is what Linux can be asked. A file has data up to its end.
+func TestDisk_SeekDataAndHole(t *testing.T) {
+	f := written(t, faultless(), "a", "abc")
+	for _, c := range []struct {
+		offset int64
+		whence int
+		want   int64
+		err    error
+	}{
+		{0, seekData, 0, nil}, {2, seekData, 2, nil}, {3, seekData, 0, syscall.ENXIO}, {-1, seekData, 0, syscall.ENXIO},
+		{0, seekHole, 3, nil}, {2, seekHole, 3, nil}, {3, seekHole, 0, syscall.ENXIO}, {0, 5, 0, syscall.EINVAL},
+		{maxFileSize, io.SeekStart, maxFileSize, nil}, {maxFileSize + 1, io.SeekStart, 0, syscall.EINVAL}, {math.MaxInt64, io.SeekEnd, 0, syscall.EINVAL},
+	} {
+		at, err := f.Seek(c.offset, c.whence)
+		if at != c.want || !errors.Is(err, c.err) {
+			t.Errorf("Seek(%d, %d) = %d, %v", c.offset, c.whence, at, err)
+		}
+	}
+}
+
 // A process that dies loses nothing but its files, and what it was about to do is not done.
 func TestDisk_Unmount(t *testing.T) {
 	d := testDisk(always)
@@ -623,7 +662,7 @@ func TestDisk_Unmount(t *testing.T) {
 	wantErr(t, "Stat", err, fs.ErrClosed)
 	_, err = f.Stat()
 	wantErr(t, "Stat", err, fs.ErrClosed)
-	_, err = f.End()
+	_, err = f.Seek(0, io.SeekEnd)
 	wantErr(t, "End", err, fs.ErrClosed)
 	for what, err := range map[string]error{
 		"Sync": f.Sync(), "Truncate": f.Truncate(0), "Close": f.Close(), "Rename": old.Rename("a", "b"), "Remove": old.Remove("a"),

@@ -1,6 +1,7 @@
 package driver
 
 import (
+	"errors"
 	"io"
 	"io/fs"
 	"os"
@@ -44,19 +45,22 @@ type FileSystem interface {
 
 	// SyncDir makes durable what names there are in the directory.
 	SyncDir(name string) error
+
+	// OpeningWaits reports whether OpenFile may take for ever, because somebody else has to do something.
+	OpeningWaits(name string, flag int) bool
 }
 
 // A File is an open one. Where it is read and written next is its user's to remember. Of the methods any may be called by several
 // goroutines at a time.
 type File interface {
-	// Read reads some bytes at offset off; what comes next, if the file has no offsets. At the end it returns io.EOF.
+	// Read reads some bytes at offset off; of a device what comes next. At the end it returns io.EOF.
 	Read(p []byte, off int64) (int, error)
 
-	// Write writes p at offset off; behind what comes before, if the file has no offsets or was opened with O_APPEND. It returns the offset
+	// Write writes p at offset off; behind what comes before, if the file was opened with O_APPEND or is a device. It returns the offset
 	// behind what it wrote, off if that is nothing.
 	Write(p []byte, off int64) (n int, end int64, err error)
 
-	// ReadAt, WriteAt and the others are those of os.File.
+	// ReadAt, WriteAt and the others are those of os.File. If WriteAt fails, it says how much was written before.
 	ReadAt(p []byte, off int64) (int, error)
 	WriteAt(p []byte, off int64) (int, error)
 	Truncate(size int64) error
@@ -64,11 +68,12 @@ type File interface {
 	Stat() (fs.FileInfo, error)
 	Close() error
 
-	// End returns the offset of the end.
-	End() (int64, error)
+	// Seek returns the offset that os.File's Seek would. Unless it is a device's, no offset moves, and whence is not io.SeekCurrent.
+	Seek(offset int64, whence int) (int64, error)
 
-	// Seekable reports whether the file has offsets. Reading one that has none may take for ever, and Close ends it.
-	Seekable() bool
+	// Device reports whether the file is a pipe, a terminal or another device. Reading and writing one may take for ever, one beside the other, and
+	// Close ends that. If it has an offset, the system keeps it.
+	Device() bool
 }
 
 // OS is the file system of the operating system.
@@ -79,8 +84,28 @@ func (OS) OpenFile(name string, flag int, perm fs.FileMode) (File, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, err = f.Seek(0, io.SeekCurrent)
-	return &osFile{File: f, seekable: err == nil, appends: flag&os.O_APPEND != 0}, nil
+	return &osFile{File: f, device: isDevice(f), appends: flag&os.O_APPEND != 0}, nil
+}
+
+// waiting are the kinds of files of which others have the other end.
+const waiting = fs.ModeNamedPipe | fs.ModeSocket | fs.ModeCharDevice
+
+func isDevice(f *os.File) bool {
+	if _, err := f.Seek(0, io.SeekCurrent); err != nil {
+		return true
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&waiting != 0
+}
+
+// OpeningWaits is about named pipes, which have to be opened at both ends, and terminals, which may wait for a carrier. On Windows opening waits
+// for nobody, and to look at a pipe would take one of its places.
+func (OS) OpeningWaits(name string, flag int) bool {
+	if runtime.GOOS == "windows" || flag&syscall.O_NONBLOCK != 0 {
+		return false
+	}
+	info, err := os.Stat(name)
+	return err == nil && info.Mode()&waiting != 0
 }
 
 func (OS) Rename(oldname, newname string) error         { return os.Rename(oldname, newname) }
@@ -107,16 +132,16 @@ func (OS) SyncDir(name string) error {
 	return d.Sync()
 }
 
-// osFile does not use the offset that the system keeps, unless there is no other way.
+// osFile does not use the offset that the system keeps, unless it is a device's or there is no other way.
 type osFile struct {
 	*os.File
-	seekable, appends bool
+	device, appends bool
 }
 
-func (f *osFile) Seekable() bool { return f.seekable }
+func (f *osFile) Device() bool { return f.device }
 
 func (f *osFile) Read(p []byte, off int64) (int, error) {
-	if !f.seekable {
+	if f.device {
 		return f.File.Read(p)
 	}
 	n, err := f.ReadAt(p, off)
@@ -127,12 +152,21 @@ func (f *osFile) Read(p []byte, off int64) (int, error) {
 }
 
 func (f *osFile) Write(p []byte, off int64) (int, int64, error) {
-	if f.seekable && !f.appends && len(p) > 0 {
+	switch {
+	case f.device:
+		n, err := f.File.Write(p)
+		return n, off, err
+	case !f.appends:
 		n, err := f.WriteAt(p, off)
+		if n == 0 && errors.Is(err, syscall.ESPIPE) { // a file in which one can only read at an offset, as some in /proc
+			n, err = f.File.Write(p)
+		}
 		return n, off + int64(n), err
 	}
+	// What is appended goes to the end wherever the offset is; but the system refuses it if the offset leaves no room for it.
+	_, _ = f.Seek(0, io.SeekStart)
 	n, err := f.File.Write(p)
-	if !f.seekable || n == 0 {
+	if n == 0 {
 		return n, off, err
 	}
 	end, seekErr := f.Seek(0, io.SeekCurrent)
@@ -142,4 +176,5 @@ func (f *osFile) Write(p []byte, off int64) (int, int64, error) {
 	return n, end, err
 }
 
-func (f *osFile) End() (int64, error) { return f.Seek(0, io.SeekEnd) }
+// WriteAt is not os.File's, which does not say how much was written by a call of the system's that was behind with the rest.
+func (f *osFile) WriteAt(p []byte, off int64) (int, error) { return writeAt(f.File, p, off) }
