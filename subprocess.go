@@ -144,6 +144,11 @@ func (l *processList) remove(p *Process) {
 // otherwise the process has this program's standard streams, environment and directory, no other descriptor, and a group of its own. It
 // is killed with its scope; see [Process].
 //
+// So that there is no other descriptor, starting a process marks those that this program has itself inherited
+// close-on-exec, for good: children that package os/exec starts afterwards do not get them by accident either, nor
+// does a program that takes this one's place by [syscall.Exec], unless the mark is taken off first. To pass one on,
+// use [ExtraFiles]. Python: close_fds=True.
+//
 // It must be called in a task, which it suspends while the program is started. A cancel, or the end of ctx, meanwhile leaves no process and no pipe
 // behind. Errors are those of os/exec (such as [exec.ErrNotFound], [os.ErrPermission]), of system calls (out of descriptors, of
 // processes), [ErrInvalidArgument], [ErrNotInTask], [ErrNoRunningLoop], and [errors.ErrUnsupported] on virtual time and where there are no

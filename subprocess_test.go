@@ -668,6 +668,24 @@ func TestSubprocess_ReadAfterTheEnd(t *testing.T) {
 	})
 }
 
+// A child gets what it is given, and nothing that this program has itself inherited.
+func TestSubprocess_InheritsNothing(t *testing.T) {
+	onProcesses(t, func(t *testing.T, ctx context.Context) error {
+		f, err := os.Open(os.DevNull)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if _, _, errno := syscall.Syscall(syscall.SYS_FCNTL, f.Fd(), syscall.F_SETFD, 0); errno != 0 { // as it is with what was inherited
+			return errno
+		}
+		endsWith(t, ctx, shell(t, ctx, fmt.Sprintf("test ! -e /dev/fd/%d", f.Fd())), 0)
+		given := asyncio.Stdio(f.Fd())
+		endsWith(t, ctx, shell(t, ctx, "test -c /dev/fd/0 && test -c /dev/fd/3", asyncio.Stdin(given), asyncio.ExtraFiles(f)), 0)
+		return nil
+	})
+}
+
 func TestSubprocess_Many(t *testing.T) {
 	onProcesses(t, func(t *testing.T, ctx context.Context) error {
 		const n = 200

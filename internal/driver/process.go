@@ -27,6 +27,10 @@ type Processes interface {
 //	C3 What is abandoned is reaped when it ends, by a goroutine that outlives the driver. What it is reaped by does not depend on
 //	   SIGCHLD, nor on any other process of the program.
 //	C4 Every child is reaped or abandoned.
+//	C5 A child gets the descriptors it is given and no other. What package os opens it does not get anyway; what this
+//	   program has itself inherited, or opened in C, is marked close-on-exec before each start, and stays so. (To unmark
+//	   it afterwards is not safe: by then the number may be another file's. A child that somebody else starts meanwhile
+//	   gets a descriptor of that kind or not, as when each of two goroutines marks its own.)
 type Child struct {
 	portable  // how the goroutine that waits tells
 	process   *os.Process
@@ -46,6 +50,7 @@ func (d *Real) StartProcess(cmd *exec.Cmd, group bool) (*Child, error) {
 	if group {
 		ownGroup(cmd)
 	}
+	inheritNothing()
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"strconv"
 	"syscall"
 )
 
@@ -166,3 +167,29 @@ func (e *pipeEnd) Abort() error { return e.Close() }
 func (e *pipeEnd) Detach() (net.Conn, error) { return nil, ErrSockets }
 
 func (e *pipeEnd) SetOption(Option, int) error { return ErrSockets }
+
+// firstUnnamed is the first descriptor that is no standard stream.
+const firstUnnamed = 3
+
+// maxUnlisted is how many descriptors are tried where they are not listed.
+const maxUnlisted = 1 << 16
+
+// markEach marks every descriptor close-on-exec that list, a directory, has.
+func markEach(list string) {
+	names, _ := os.ReadDir(list)
+	listed := false // it has at least the descriptor that it is read by
+	for _, name := range names {
+		if fd, err := strconv.Atoi(name.Name()); err == nil && fd >= firstUnnamed {
+			listed = true
+			syscall.CloseOnExec(fd)
+		}
+	}
+	if listed {
+		return
+	}
+	limit := syscall.Rlimit{}
+	_ = syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit)
+	for fd := firstUnnamed; fd < int(min(limit.Cur, maxUnlisted)); fd++ {
+		syscall.CloseOnExec(fd)
+	}
+}

@@ -1,0 +1,36 @@
+//go:build linux || darwin || freebsd
+
+package driver
+
+import (
+	"os"
+	"syscall"
+	"testing"
+)
+
+// Whether descriptors are listed, or not and have to be tried: each that is no standard stream is marked.
+func TestInheritNothing(t *testing.T) {
+	for name, mark := range map[string]func(){
+		"as the system does it": inheritNothing,
+		"listed":                func() { markEach("/dev/fd") },
+		"not listed":            func() { markEach("/nowhere") },
+	} {
+		f, err := os.Open(os.DevNull)
+		if err != nil {
+			t.Fatal(err)
+		}
+		flags := func(command, arg uintptr) uintptr {
+			v, _, errno := syscall.Syscall(syscall.SYS_FCNTL, f.Fd(), command, arg)
+			if errno != 0 {
+				t.Fatal(errno)
+			}
+			return v
+		}
+		flags(syscall.F_SETFD, 0)
+		mark()
+		if flags(syscall.F_GETFD, 0)&syscall.FD_CLOEXEC == 0 {
+			t.Errorf("%s: a child would inherit it", name)
+		}
+		f.Close()
+	}
+}
