@@ -92,7 +92,7 @@
 //	timeout_at(when)                 TimeoutAt(ctx, when, …)
 //	tm.reschedule(when), expired()   tm.Reschedule(when), tm.Expired()
 //	async with TaskGroup() as tg: …  RunTaskGroup(ctx, func(ctx, tg) error { … })
-//	tg.create_task(f())              GroupTask(tg, f), without a result tg.CreateTask(f)
+//	tg.create_task(f())              CreateTask(ctx, f, InGroup(tg)); with the group's ctx GroupTask(tg, f), tg.CreateTask(g)
 //	tg.cancel()                      tg.Cancel()
 //	ExceptionGroup                   *GroupError
 //	TimeoutError                     ErrTimeout, *TimeoutError

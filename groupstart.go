@@ -14,6 +14,9 @@ import (
 // cancel of the calling task, or the end of ctx, cancels the child, and GroupStart goes on waiting
 // until the child has ended, or is ready after all. Once it is ready the child is like any other.
 //
+// The child gets the group's ctx: what limits the start must not end what has started. What else it needs of ctx
+// its function captures.
+//
 // It must be called in a task and may suspend; under a [GroupLimit] also for the child's turn.
 // Other errors are [ErrInvalidArgument], [ErrNotInTask], and [ErrInvalidState] if the group has been left.
 // Python has no counterpart; trio: nursery.start.
@@ -35,9 +38,12 @@ func GroupStart[R any](ctx context.Context, tg *TaskGroup, child func(ctx contex
 	if tg.exiting && tg.count == 0 {
 		return zero, fmt.Errorf("%w: the task group is finished (in GroupStart)", ErrInvalidState)
 	}
+	if err := refuseInGroup(opts, "GroupStart"); err != nil {
+		return zero, err
+	}
 	s := &TaskStatus[R]{}
 	s.ready.loop, s.ready.super = t.loop(), s
-	groupTask(tg, Do(func(ctx context.Context) error { return child(ctx, s) }), s, "GroupStart", opts)
+	groupTask(tg.ctx, tg, Do(func(ctx context.Context) error { return child(ctx, s) }), s, "GroupStart", opts)
 	v, err := s.ready.Await(ctx)
 	if s.ready.state != pending {
 		return v, err

@@ -100,6 +100,7 @@ type body interface {
 type TaskOption struct {
 	name  string
 	eager int8 // 0: not said, 1: on, -1: off
+	group *TaskGroup
 }
 
 // Name names the task. The default is Task-1, Task-2 and so on, counted by each loop.
@@ -109,6 +110,35 @@ func Name(name string) TaskOption { return TaskOption{name: name} }
 // loop is running. A task that ends there was never scheduled.
 func EagerStart(eager bool) TaskOption { return TaskOption{eager: onOff(eager)} }
 
+// InGroup makes the task a child of tg: the group waits for it, and its error aborts the group. It is the usual way to
+// create children, for like any other task they get the ctx of whoever creates them, with the values and the
+// end that it has there; [GroupTask] and [TaskGroup.CreateTask] give them the group's. Only [CreateTask] takes it. Python:
+// TaskGroup.create_task.
+func InGroup(tg *TaskGroup) TaskOption {
+	if err := tg.checkMade("InGroup"); err != nil {
+		panic(err)
+	}
+	return TaskOption{group: tg}
+}
+
+// groupOf returns the group that opts name, nil if they name none.
+func groupOf(opts []TaskOption) (g *TaskGroup) {
+	for _, o := range opts {
+		if o.group != nil {
+			g = o.group
+		}
+	}
+	return g
+}
+
+// refuseInGroup is for callers that make a task of their own kind.
+func refuseInGroup(opts []TaskOption, caller string) error {
+	if groupOf(opts) == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: InGroup is an option of CreateTask alone (in %s)", ErrInvalidArgument, caller)
+}
+
 // CreateTask runs coro as a task and returns it without waiting. The coroutine gets ctx:
 // its values, and its end if it has one. The loop keeps the task until it is done,
 // whether or not the caller does.
@@ -117,12 +147,23 @@ func EagerStart(eager bool) TaskOption { return TaskOption{eager: onOff(eager)} 
 // The coroutine must not hold [runtime.LockOSThread] where it suspends or starts an eager
 // task: the Go runtime ends the program then. What needs a thread of its own goes to [ToThread].
 //
+// With [InGroup] the task is a child of a group.
+//
 // It does not suspend. It panics with [ErrNoRunningLoop], [ErrLoopClosed],
-// [ErrForeignGoroutine] or, if coro is nil, [ErrInvalidArgument]. Python: asyncio.create_task.
+// [ErrForeignGoroutine] or, if coro is nil, [ErrInvalidArgument]; for a child also as [GroupTask] does, and with
+// [ErrDifferentLoop] if ctx leads to another loop than the group's. Python: asyncio.create_task.
 func CreateTask[T any](ctx context.Context, coro Coroutine[T], opts ...TaskOption) *Task[T] {
 	l := mustLoop(ctx, "CreateTask")
 	if coro == nil {
 		panic(fmt.Errorf("%w: nil coroutine (in CreateTask)", ErrInvalidArgument))
+	}
+	if len(opts) > 0 {
+		if g := groupOf(opts); g != nil {
+			if g.loop != l {
+				panic(fmt.Errorf("%w: %v (in CreateTask)", ErrDifferentLoop, g))
+			}
+			return groupTask(ctx, g, coro, nil, "CreateTask", opts)
+		}
 	}
 	t := &Task[T]{coro: coro}
 	ctx, eager := t.prepare(l, ctx, opts)

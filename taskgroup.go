@@ -7,8 +7,9 @@ import (
 )
 
 // A TaskGroup is a set of tasks that end together: [RunTaskGroup] does not return before all of
-// them are done. Children are made with [GroupTask], [TaskGroup.CreateTask] and [GroupStart],
-// by the body, by other children or by callbacks. Methods of a group are for the loop only.
+// them are done. Children are made by the body, by other children or by callbacks, with [CreateTask] and
+// [InGroup]; with [GroupTask] and [TaskGroup.CreateTask], which give them the group's ctx; and with [GroupStart]. Methods of a
+// group are for the loop only.
 //
 //	G1 A child that fails, but for being cancelled, aborts the group: every other child is cancelled,
 //	   in order of creation, and so is the task that runs the body. Errors of children are kept in the
@@ -20,7 +21,7 @@ import (
 //	G4 A child's end is noticed by its done callback, one iteration later. A panic aborts
 //	   the group in the same step: it may have left what the siblings share in disorder.
 //	G5 The end of the group's context is not a failure. Children that return it are like cancelled
-//	   ones, and the group returns it too.
+//	   ones, and the group returns it too. The end of a context that only the child has is its error like any other.
 type TaskGroup struct {
 	loop   *EventLoop
 	parent *task
@@ -62,7 +63,7 @@ func GroupLimit(n int) GroupOption { return GroupOption{limit: n, limited: true}
 func Supervisor() GroupOption { return GroupOption{supervisor: true} }
 
 // RunTaskGroup runs body with a new task group, in the calling task, and returns when body has
-// returned and all children are done. Children get ctx.
+// returned and all children are done. ctx is the group's, and its end ends the group.
 //
 // If a child fails, the others and the calling task are cancelled, so that body stops at its next
 // await. Failures are returned as one [*GroupError]: the children's in the order of their
@@ -288,9 +289,9 @@ func (g *TaskGroup) String() string {
 	return b.String()
 }
 
-// GroupTask creates a task in the group and returns it without waiting. It is [CreateTask] for
-// the group's context and with the group's care: its error aborts the group. A coroutine
-// that needs another context than the group's uses one it has captured.
+// GroupTask creates a task in the group and returns it without waiting. It is [CreateTask] with [InGroup] for
+// the group's ctx, which is the one that [RunTaskGroup] was given: values and deadlines that the body or a child has added
+// to its own since then are not in it. Whoever creates a child in such a place uses InGroup.
 //
 // In a group that is being aborted the new task is cancelled before it starts: it ends
 // cancelled and is never entered. Under a [GroupLimit] it may have to wait for its turn to start.
@@ -298,18 +299,27 @@ func (g *TaskGroup) String() string {
 // It is for the loop only and does not suspend. It panics as CreateTask does, and with
 // [ErrInvalidState] if the group has been left. Python: TaskGroup.create_task.
 func GroupTask[T any](tg *TaskGroup, coro Coroutine[T], opts ...TaskOption) *Task[T] {
-	return groupTask(tg, coro, nil, "GroupTask", opts)
+	return inGroup(tg, coro, "GroupTask", opts)
 }
 
-// CreateTask is [GroupTask] for a function that returns only an error.
+// CreateTask is [GroupTask] for a function that returns only an error. Like that it gives the child the group's ctx.
 func (g *TaskGroup) CreateTask(fn func(ctx context.Context) error, opts ...TaskOption) *Task[None] {
-	return groupTask(g, Do(fn), nil, "TaskGroup.CreateTask", opts)
+	return inGroup(g, Do(fn), "TaskGroup.CreateTask", opts)
 }
 
-func groupTask[T any](g *TaskGroup, coro Coroutine[T], status anyStatus, caller string, opts []TaskOption) *Task[T] {
+// inGroup is groupTask with the group's context.
+func inGroup[T any](g *TaskGroup, coro Coroutine[T], caller string, opts []TaskOption) *Task[T] {
 	if err := g.checkMade(caller); err != nil {
 		panic(err)
 	}
+	if err := refuseInGroup(opts, caller); err != nil {
+		panic(err)
+	}
+	return groupTask(g.ctx, g, coro, nil, caller, opts)
+}
+
+// groupTask creates a task in a group. ctx leads to the group's loop.
+func groupTask[T any](ctx context.Context, g *TaskGroup, coro Coroutine[T], status anyStatus, caller string, opts []TaskOption) *Task[T] {
 	g.loop.mustBeOwner(caller)
 	if coro == nil {
 		panic(fmt.Errorf("%w: nil coroutine (in %s)", ErrInvalidArgument, caller))
@@ -318,7 +328,7 @@ func groupTask[T any](g *TaskGroup, coro Coroutine[T], status anyStatus, caller 
 		panic(fmt.Errorf("%w: the task group is finished (in %s)", ErrInvalidState, caller))
 	}
 	t := &Task[T]{coro: coro}
-	ctx, eager := t.prepare(g.loop, g.ctx, opts)
+	ctx, eager := t.prepare(g.loop, ctx, opts)
 	t.enlist(g.loop, ctx, t)
 	c := &groupChild{g: g, t: &t.task, status: status}
 	if status != nil {
