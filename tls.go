@@ -102,7 +102,8 @@ func startTLS(ctx context.Context, c *Conn, o StreamOption, start func(net.Conn,
 //	Y3 The mutex of the handshake is held while that goes on. The connection is handed out when it is over, and a configuration that
 //	   allows another handshake later is refused.
 //	Y4 Reading can make TLS write (an answer to a new key). The reader sends that before it waits, unless a writer is sending: that sends
-//	   until nothing is left.
+//	   until nothing is left. Meanwhile the answers pile up, if the peer asks and does not read. A writer leaves about
+//	   maxUnsent/2 to be sent, so what goes beyond maxUnsent are some thousand answers, and the connection has failed.
 //	Y5 A cancel, the end of a context and a deadline reach the tls.Conn as temporary errors, after which it can go on.
 //	Y6 Detached, it is goroutines that read and write, and they may wait with a mutex: everything goes to the connection
 //	   itself. What was not sent by then goes before the next bytes.
@@ -149,7 +150,10 @@ func (w *wire) Read(p []byte) (int, error) {
 	}
 	var n int
 	var err error
-	if len(w.out) > 0 && !w.turn.Locked() { // Y4
+	switch locked := w.turn.Locked(); { // Y4
+	case len(w.out) > maxUnsent && locked:
+		return 0, w.conn.failure("read", errFlood)
+	case len(w.out) > 0 && !locked:
 		err = w.flush(w.ctx)
 	}
 	if err == nil {
@@ -344,6 +348,11 @@ func (s *TLSConn) write(ctx context.Context, t *task, p []byte) (written int, er
 
 // tlsChunk is how much is encrypted before it is sent: four of TLS's records.
 const tlsChunk = 64 << 10
+
+// maxUnsent is Y4.
+const maxUnsent = 2 * tlsChunk
+
+var errFlood = errors.New("asyncio: the peer asks for new keys, again and again, and does not read what it is answered")
 
 // Close tells the peer that this is the end, if the system's buffer has room for that, and closes the connection. It does not suspend: what a cancelled
 // Write left to be sent and does not fit into that buffer is lost, and Close returns [io.ErrShortWrite]. More calls do nothing.
