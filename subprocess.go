@@ -97,7 +97,7 @@ type Process struct {
 
 	loop  *EventLoop
 	child *driver.Child
-	conns []*Conn // the pipes
+	pipes []*processPipe
 
 	prev, next *Process // of the loop's, until it is reaped
 	stop       func() bool
@@ -321,15 +321,26 @@ func (c newChild) Close() error {
 	return nil
 }
 
+// A processPipe is one of the pipes, as its endpoint sees it. Once nothing can come or go any more it gives its descriptor
+// back, whoever reads or closes it or not: a program that waits for its children and forgets their pipes must not run out.
+type processPipe struct {
+	p      *Process
+	c      *Conn
+	writes bool
+	due    bool // about to look
+	over   bool // has no descriptor any more
+}
+
 // connect makes the streams of a pipe.
 func (p *Process) connect(i int, end driver.Endpoint, limit int) {
 	c := p.loop.newConn(end)
-	p.conns = append(p.conns, c)
+	pipe := &processPipe{p: p, c: c, writes: i == 0}
+	p.pipes = append(p.pipes, pipe)
+	end.Notify(pipe)
 	r, w := NewStreams(c, Limit(limit))
 	switch i {
 	case 0:
 		p.Stdin = w
-		end.Notify((*stdinReady)(c))
 	case 1:
 		p.Stdout = r
 	case 2:
@@ -337,28 +348,31 @@ func (p *Process) connect(i int, end driver.Endpoint, limit int) {
 	}
 }
 
-// stdinReady is a Conn that only writes, as its endpoint sees it. Readiness to read says that there may be nobody left who reads at the other end.
-type stdinReady Conn
-
-func (c *stdinReady) Ready(read, write bool) {
-	if write || read {
-		c.ways.wr.wake()
+// Ready is the endpoint's. Readiness to read says of a pipe that is written that there is nobody left who reads at the other end. Of one that is
+// read it may be the end, which is looked for only after the process's: until then who reads finds it.
+func (e *processPipe) Ready(read, write bool) {
+	if e.writes {
+		e.c.ways.Ready(false, read || write)
+	} else {
+		e.c.ways.Ready(read, write)
 	}
-	if read {
-		c.loop.schedule((*stdinBroken)(c), nil) // Ready must not close anything
-	}
-}
-
-// stdinBroken gives the descriptor back. Whoever writes later is told EPIPE all the same.
-type stdinBroken Conn
-
-func (c *stdinBroken) fire(*future) {
-	if s, ok := c.end.(driver.Shedder); ok {
-		s.Shed()
+	if read && (e.writes || e.p.exited) && !e.due {
+		e.due = true
+		e.p.loop.schedule(e, nil) // Ready must not close anything
 	}
 }
 
-func (c *stdinBroken) String() string { return "broken pipe" }
+// fire looks whether the pipe is over. Whoever writes later is told EPIPE all the same, and who reads gets what was in it.
+func (e *processPipe) fire(*future) {
+	e.due = false
+	if s, ok := e.c.end.(driver.Shedder); ok && !e.over {
+		e.over = s.Shed()
+		e.c.ways.rd.wake() // there will be no other word of what was taken out
+	}
+	e.p.settle()
+}
+
+func (e *processPipe) String() string { return fmt.Sprintf("end of a pipe of process %d", e.p.Pid) }
 
 // begin makes the process the loop's.
 func (p *Process) begin(ctx context.Context, c *driver.Child) {
@@ -391,9 +405,12 @@ func (e *processExit) fire(*future) {
 	state, err := p.child.Reap()
 	p.end(state, err)
 	p.exit.Set()
-	if p.pipesDone() {
-		p.leaveScope()
+	for _, e := range p.pipes {
+		if !e.writes {
+			e.fire(nil)
+		}
 	}
+	p.settle()
 }
 
 func (e *processExit) String() string { return fmt.Sprintf("exit of process %d", e.Pid) }
@@ -429,19 +446,22 @@ func (p *Process) leaveScope() {
 	}
 }
 
-// pipesDone reports whether there are no pipes to be closed with the scope.
-func (p *Process) pipesDone() bool {
-	for _, c := range p.conns {
-		if !c.closed {
-			return false
+// settle leaves the scope when neither the process nor a pipe is left for it to end.
+func (p *Process) settle() {
+	if !p.exited {
+		return
+	}
+	for _, e := range p.pipes {
+		if !e.c.closed && !e.over {
+			return
 		}
 	}
-	return true
+	p.leaveScope()
 }
 
 func (p *Process) closePipes() {
-	for _, c := range p.conns {
-		_ = c.shut(c.end.Abort)
+	for _, e := range p.pipes {
+		_ = e.c.shut(e.c.end.Abort)
 	}
 }
 
@@ -522,7 +542,8 @@ func (p *Process) ReturnCode() (code int, ended bool) { return p.code, p.exited 
 // wait. A cancel, or the end of ctx, ends the wait; the end of the context that the process was made with ends the process, too.
 //
 // It does not wait for the pipes, which others may have inherited. A process that writes more into a pipe than that holds does not end before it is
-// read: use [Process.Communicate].
+// read: use [Process.Communicate]. After the end nothing is left of pipes that nobody reads, unless others have inherited them; what is in them can
+// still be read.
 func (p *Process) Wait(ctx context.Context) (int, error) {
 	if _, err := p.loop.enterOn(ctx, "Process.Wait"); err != nil {
 		return 0, err

@@ -686,6 +686,77 @@ func TestSubprocess_InheritsNothing(t *testing.T) {
 	})
 }
 
+// A child that has ended, and been waited for, leaves no descriptor: whether its pipes were read or not, with something in them
+// or nothing. What was in them can still be read.
+func TestSubprocess_UnreadPipes(t *testing.T) {
+	onProcesses(t, func(t *testing.T, ctx context.Context) error {
+		before := leaktest.Descriptors()
+		const text = "never read"
+		var all []*asyncio.Process
+		for range 20 {
+			p := shell(t, ctx, "printf '"+text+"'", asyncio.Stdout(asyncio.Pipe), asyncio.Stderr(asyncio.Pipe))
+			endsWith(t, ctx, p, 0)
+			all = append(all, p)
+		}
+		if after := leaktest.Descriptors(); after > before {
+			t.Errorf("%d descriptors before, %d after", before, after)
+		}
+		for _, p := range all {
+			out, errOut, err := p.Communicate(ctx, nil)
+			if string(out) != text || len(errOut) != 0 || err != nil {
+				t.Errorf("read afterwards: %q, %q, %v", out, errOut, err)
+			}
+		}
+		return nil
+	})
+	noChildren(t)
+}
+
+// A task that waits for more when the child ends is told of the end, and gets what came before it.
+func TestSubprocess_ReadsUpToTheEnd(t *testing.T) {
+	onProcesses(t, func(t *testing.T, ctx context.Context) error {
+		for range 20 {
+			p := shell(t, ctx, "printf ready; read line; printf '%50000s' x", asyncio.Stdin(asyncio.Pipe), asyncio.Stdout(asyncio.Pipe))
+			if _, err := p.Stdout.ReadExactly(ctx, len("ready")); err != nil {
+				return err
+			}
+			reader := asyncio.CreateTask(ctx, func(ctx context.Context) ([]byte, error) { return p.Stdout.Read(ctx, -1) })
+			settle(t, ctx)
+			if _, err := p.Stdin.Write(ctx, []byte("go\n")); err != nil {
+				return err
+			}
+			endsWith(t, ctx, p, 0)
+			if out, err := reader.Await(ctx); len(out) != 50_000 || err != nil {
+				t.Errorf("%d bytes, %v", len(out), err)
+			}
+			p.Close()
+		}
+		return nil
+	})
+}
+
+// What a child has left running may have its pipe, and goes on writing to it. When that ends too, nothing is left.
+func TestSubprocess_GrandchildEndsLater(t *testing.T) {
+	onPoller(t, func(ctx context.Context) error {
+		r, w, err := os.Pipe()
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		p := shell(t, ctx, "(read line <&3; printf later) & exit 0", asyncio.Stdout(asyncio.Pipe), asyncio.ExtraFiles(r))
+		endsWith(t, ctx, p, 0)
+		open := leaktest.Descriptors()
+		w.Close()
+		for leaktest.Descriptors() > open-2 { // the one just closed, and the pipe's
+			must(t, asyncio.Sleep(ctx, time.Millisecond))
+		}
+		if out, err := p.Stdout.Read(ctx, -1); string(out) != "later" || err != nil {
+			t.Errorf("%q, %v", out, err)
+		}
+		return nil
+	})
+}
+
 func TestSubprocess_Many(t *testing.T) {
 	onProcesses(t, func(t *testing.T, ctx context.Context) error {
 		const n = 200

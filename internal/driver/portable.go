@@ -1,9 +1,11 @@
 package driver
 
 import (
+	"io"
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -185,6 +187,7 @@ func (e *portableConn) read() {
 		e.reading = false
 		e.unread, e.readErr = e.in[:n], err
 		e.brought = n > 0 || err == nil
+		e.shedAtEnd()
 		e.leave(true, false)
 	}()
 	for n == 0 && err == nil {
@@ -192,6 +195,32 @@ func (e *portableConn) read() {
 		if n, err = e.c.Read(e.in); e.datagrams {
 			break
 		}
+	}
+}
+
+// Shed implements [Shedder] for a pipe that is read. One at which a goroutine waits is shed when that sees the end.
+func (e *portableConn) Shed() bool {
+	c, ok := e.c.(*pipeConn)
+	if !ok || c.write {
+		return false
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.reading && !e.closed && e.readErr == nil {
+		kept := slices.Clone(e.unread) // whose memory is the next read's
+		if shed(&kept, c.readNow) {
+			e.readErr = io.EOF
+		}
+		e.unread, e.brought = kept, len(kept) > 0
+	}
+	e.shedAtEnd()
+	return e.readErr != nil
+}
+
+// shedAtEnd gives a pipe's descriptor back at its end. It holds the lock.
+func (e *portableConn) shedAtEnd() {
+	if _, ok := e.c.(*pipeConn); ok && e.readErr == io.EOF {
+		_ = e.shutLocked()
 	}
 }
 

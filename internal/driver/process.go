@@ -2,9 +2,11 @@ package driver
 
 import (
 	"errors"
+	"io"
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 )
 
 // Processes is implemented by a driver that can start processes of the operating system, talk to them over pipes and be told of
@@ -192,6 +194,30 @@ func (c *pipeConn) CloseWrite() error {
 	return c.Close()
 }
 
-// A Shedder is an endpoint that can give its descriptor back before it is closed, when nobody is at the other end any more. Every operation
-// says the same as before.
-type Shedder interface{ Shed() }
+// A Shedder is an endpoint that can give its descriptor back before it is closed, because nothing can come or go any more. Every
+// operation says the same as before.
+type Shedder interface {
+	// Shed of an endpoint that reads takes out what there is, for later reads, and gives the descriptor back if nobody is
+	// left who could write. One that writes is shed when Ready has told that it is readable, which says that nobody reads.
+	// Shed reports whether the descriptor is gone.
+	Shed() bool
+}
+
+// pipeCapacity is how much Shed takes out, unless that is the end: what a pipe holds.
+const pipeCapacity = 64 << 10
+
+// shed reads into kept what there is, and reports whether that was the end.
+func shed(kept *[]byte, read func([]byte) (int, error)) bool {
+	for len(*kept) < pipeCapacity {
+		*kept = slices.Grow(*kept, minShed)
+		n, err := read((*kept)[len(*kept):cap(*kept)])
+		*kept = (*kept)[:len(*kept)+n]
+		if err != nil {
+			return err == io.EOF
+		}
+	}
+	return false
+}
+
+// minShed is the least room for a read; most that was forgotten is short.
+const minShed = 512

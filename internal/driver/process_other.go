@@ -19,6 +19,8 @@ func signalGroup(int, os.Signal) error               { return ErrSockets }
 func newPipe(bool) (int, int, error)                 { return -1, -1, ErrSockets }
 func (*poller) adoptPipe(int, bool) (*socket, error) { return nil, ErrSockets }
 
+func (c *pipeConn) readNow([]byte) (int, error) { return 0, ErrSockets }
+
 // NewSession is not possible here.
 func NewSession(*exec.Cmd) error { return ErrSockets }
 

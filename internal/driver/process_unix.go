@@ -103,7 +103,8 @@ func closePipe(fd int) { syscall.Close(fd) }
 type pipeEnd struct {
 	socket
 	reads bool
-	over  bool // at the end, or broken
+	over  bool   // at the end, or broken
+	kept  []byte // what Shed has taken out
 }
 
 func (p *poller) adoptPipe(fd int, reads bool) (*pipeEnd, error) {
@@ -120,12 +121,17 @@ func (e *pipeEnd) Read(p []byte) (int, error) {
 	if !e.reads {
 		return 0, ErrSockets
 	}
+	if len(e.kept) > 0 {
+		n := copy(p, e.kept)
+		e.kept = e.kept[n:]
+		return n, nil
+	}
 	if e.over {
 		return 0, io.EOF
 	}
 	n, err := e.socket.Read(p)
 	if err == io.EOF {
-		e.Shed()
+		e.giveBack()
 	}
 	return n, err
 }
@@ -139,15 +145,26 @@ func (e *pipeEnd) Write(p []byte) (int, error) {
 	}
 	n, err := e.socket.Write(p)
 	if se, ok := err.(*os.SyscallError); ok && se.Err == syscall.EPIPE {
-		e.Shed()
+		e.giveBack()
 	}
 	return n, err
 }
 
-// Shed implements [Shedder].
-func (e *pipeEnd) Shed() {
+// giveBack gives the descriptor back.
+func (e *pipeEnd) giveBack() {
 	e.over = true
 	e.release()
+}
+
+// Shed implements [Shedder].
+func (e *pipeEnd) Shed() bool {
+	if e.fd >= 0 && e.reads {
+		e.over = shed(&e.kept, e.socket.Read)
+	}
+	if e.over || !e.reads {
+		e.giveBack()
+	}
+	return e.fd < 0
 }
 
 func (e *pipeEnd) CloseWrite() error { return e.closeSide(!e.reads) }
@@ -192,4 +209,25 @@ func markEach(list string) {
 	for fd := firstUnnamed; fd < int(min(limit.Cur, maxUnlisted)); fd++ {
 		syscall.CloseOnExec(fd)
 	}
+}
+
+// readNow reads what there is, without waiting.
+func (c *pipeConn) readNow(p []byte) (n int, err error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	var errno syscall.Errno
+	if err := raw.Read(func(fd uintptr) bool { n, errno = read(int(fd), p); return true }); err != nil {
+		return 0, err
+	}
+	switch {
+	case errno == syscall.EAGAIN || errno == syscall.EINTR:
+		return 0, ErrAgain
+	case errno != 0:
+		return 0, os.NewSyscallError("read", errno)
+	case n == 0:
+		return 0, io.EOF
+	}
+	return n, nil
 }
