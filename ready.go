@@ -134,6 +134,18 @@ func (l *driven) Name(i int) string {
 	}
 }
 
+func (l *driven) ContextEnded() bool {
+	if w := l.rootWatch; w != nil && !w.fired && w.ctx.Err() != nil {
+		return true
+	}
+	for w := l.firstWatch; w != nil; w = w.next {
+		if !w.fired && w.ctx.Err() != nil {
+			return true
+		}
+	}
+	return false
+}
+
 // Do opens the loop for fn, on whatever goroutine it is called.
 func (l *driven) Do(fn func()) {
 	guard := l.guard.Swap(0)

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"iter"
 	"runtime"
 	"strings"
 	"time"
@@ -34,11 +35,17 @@ func callers(yield func(runtime.Frame) bool) {
 		pcs = make([]uintptr, 4*len(pcs))
 		n = runtime.Callers(2, pcs)
 	}
-	frames := runtime.CallersFrames(pcs[:n])
-	for {
-		f, more := frames.Next()
-		if f.Function != "" && !yield(f) || !more {
-			return
+	framesOf(pcs[:n])(yield)
+}
+
+func framesOf(pcs []uintptr) iter.Seq[runtime.Frame] {
+	return func(yield func(runtime.Frame) bool) {
+		frames := runtime.CallersFrames(pcs)
+		for {
+			f, more := frames.Next()
+			if f.Function != "" && !yield(f) || !more {
+				return
+			}
 		}
 	}
 }
@@ -56,14 +63,26 @@ func calledBy(functions ...string) bool {
 }
 
 // userStack is where the program is, without the library's own functions.
-func userStack() string {
+func userStack() string { return userPlaces(callers) }
+
+func userPlaces(frames iter.Seq[runtime.Frame]) string {
 	var b strings.Builder
-	for f := range callers {
+	for f := range frames {
 		if !isLibrary(f) && !isInlined(f) {
 			fmt.Fprintf(&b, "\n\t%s", place(f))
 		}
 	}
 	return b.String()
+}
+
+// heldTooLong says of what a loop has given to a goroutine, at a place, that it does not end.
+func heldTooLong(at []uintptr) string {
+	what := fmt.Sprintf("a goroutine that a loop waits for, as a job in an executor, does not end within %v: it waits for something outside of the "+
+		"simulation, or for the loop, or computes; it was begun in%s", threadPatience, userPlaces(framesOf(at)))
+	if g := goroutineWith("asyncio.(*threadJob["); g != "" {
+		what += "\nand is\n" + g
+	}
+	return what
 }
 
 // goroutineWith returns the stack of the goroutine that is in the function.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -222,6 +224,108 @@ func TestHonest_ThreadsMayBlock(t *testing.T) {
 		t.Error(f)
 	}
 }
+
+// goroutineExecutor is an executor of a program's own.
+type goroutineExecutor struct{}
+
+func (goroutineExecutor) Submit(job func()) error { go job(); return nil }
+func (goroutineExecutor) Shutdown(bool)           {}
+
+// A job in an executor of the program's own that does not end is given up, with the place where it was begun and where it is.
+func TestHonest_JobThatDoesNotEnd(t *testing.T) {
+	defer sim.Impatient(time.Minute, 100*time.Millisecond)()
+	never := make(chan int)
+	defer close(never)
+	f := sim.Check(func(ctx context.Context) error {
+		asyncio.RunInExecutor(ctx, goroutineExecutor{}, func() (int, error) { return <-never, nil })
+		return asyncio.Sleep(ctx, time.Second)
+	}, sim.Runs(1)).Failure
+	if f == nil {
+		t.Fatal("the run has ended as if nothing was")
+	}
+	for _, want := range []string{"a goroutine that a loop waits for", "TestHonest_JobThatDoesNotEnd.func1 at honest_test.go:", "[chan receive]:\n"} {
+		if !strings.Contains(f.Error(), want) {
+			t.Errorf("%v\nlacks %q", f, want)
+		}
+	}
+}
+
+// A library that does its I/O on goroutines of its own is told so.
+func TestHonest_LibraryWithGoroutines(t *testing.T) {
+	f := sim.Check(func(ctx context.Context) error {
+		dial := func(ctx context.Context, network, addr string) (net.Conn, error) { return asyncio.Dial(ctx, network, addr) }
+		transport := &http.Transport{DialContext: dial}
+		defer transport.CloseIdleConnections()
+		req, err := http.NewRequestWithContext(ctx, "GET", "http://main:1/", nil)
+		if err != nil {
+			return err
+		}
+		_, err = transport.RoundTrip(req)
+		return err
+	}, sim.Runs(1)).Failure
+	if f == nil || !errors.Is(f.Err, asyncio.ErrForeignGoroutine) && !strings.Contains(f.Error(), asyncio.ErrForeignGoroutine.Error()) {
+		t.Errorf("%v", f)
+	}
+}
+
+// A context of package context that a callback cancels ends a wait at that moment, in every run: neither before nor after, nor is it a deadlock.
+func TestHonest_ContextsEndWhenTheyEnd(t *testing.T) {
+	own := func(ctx context.Context) error {
+		for i := range 20 {
+			c, cancel := context.WithCancel(ctx)
+			loop, _ := asyncio.GetRunningLoop(ctx)
+			loop.CallLater(time.Second, cancel)
+			if err := asyncio.Sleep(c, time.Hour); !errors.Is(err, context.Canceled) {
+				return fmt.Errorf("%d: %w", i, err)
+			}
+			if err := asyncio.Sleep(ctx, time.Second); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	another := func(ctx context.Context) error { // the context of a task of another host
+		var ended []time.Duration
+		c, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		sim.NewHost(ctx, "host", func(ctx context.Context) error {
+			loop, _ := asyncio.GetRunningLoop(ctx)
+			both := joined{ctx, c}
+			if _, err := asyncio.CreateFuture[int](ctx).Await(both); !errors.Is(err, context.Canceled) {
+				return err
+			}
+			ended = append(ended, loop.Time())
+			return nil
+		})
+		if err := asyncio.Sleep(ctx, time.Second); err != nil {
+			return err
+		}
+		cancel()
+		if err := asyncio.Sleep(ctx, time.Second); err != nil {
+			return err
+		}
+		if len(ended) != 1 || ended[0] != time.Second {
+			return fmt.Errorf("ended at %v", ended)
+		}
+		return nil
+	}
+	for _, program := range []func(ctx context.Context) error{own, another} {
+		for range 150 {
+			if f := sim.Check(program, sim.Runs(3)).Failure; f != nil {
+				t.Fatal(f)
+			}
+		}
+	}
+}
+
+// joined has the values of one context and ends with another.
+type joined struct {
+	context.Context
+	ends context.Context
+}
+
+func (j joined) Done() <-chan struct{} { return j.ends.Done() }
+func (j joined) Err() error            { return j.ends.Err() }
 
 // Thread functions are part of a step, so that what they do is in the same order in every run.
 func TestHonest_ThreadsAreSteps(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"math"
 	"net"
 	"net/netip"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -314,10 +315,10 @@ func (l *life) isPaused() bool { return l.paused > l.w.time() }
 // next is when it can go on at the earliest, as things are.
 func (l *life) next() time.Duration {
 	switch {
-	case l.state == waiting && !l.pending.Load():
-		return max(l.until, l.paused)
 	case l.isPaused():
 		return l.paused
+	case l.state == waiting:
+		return l.until
 	}
 	return driver.Never
 }
@@ -420,6 +421,7 @@ func (l *life) Hold() {
 	l.w.mu.Lock()
 	l.held++
 	l.w.held++
+	l.w.heldAt = l.w.heldAt[:runtime.Callers(2, l.w.heldAt[:cap(l.w.heldAt)])]
 	l.w.mu.Unlock()
 	if calledBy("asyncio.(*EventLoop).waitOrListen") {
 		l.w.leak("a task waits for a channel, and only a goroutine outside of the simulation could still use it")
@@ -430,7 +432,7 @@ func (l *life) Hold() {
 // Release implements [driver.Driver].
 func (l *life) Release() {
 	l.letGo(1)
-	l.w.woken.Signal()
+	l.w.stir()
 }
 
 // letGo takes back up to n holds. What a life was killed before is not released by who held.
@@ -442,9 +444,14 @@ func (l *life) letGo(n int) {
 	l.w.mu.Unlock()
 }
 
-// Wake notices goroutines that reach into the simulation.
+// Wake notices goroutines that reach into the simulation. If package context calls it, because a context has ended, on a goroutine that comes at any time,
+// it says nothing that is not looked at before time moves.
 func (l *life) Wake() {
-	if !l.w.leaking.Load() && calledBy("asyncio.(*EventLoop).wake") && !calledBy(
+	if !calledBy("asyncio.(*EventLoop).wake") {
+		l.w.stir()
+		return
+	}
+	if !l.w.leaking.Load() && !calledBy(
 		"asyncio.(*stackPool).take.func1", "asyncio.(*stackPool).run", // a loop of the world
 		"sim.(*exploration).run", "sim.(*life).live", // the goroutines that run them
 		"sim.(*life).perform",                                // which a loop waits for
@@ -457,9 +464,7 @@ func (l *life) Wake() {
 
 func (l *life) wake() {
 	l.pending.Store(true)
-	l.w.mu.Lock() // whoever looks at pending and waits then, has it
-	l.w.mu.Unlock()
-	l.w.woken.Signal()
+	l.w.stir()
 }
 
 // stepPatience is how much real time a step may be blocked.

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -83,9 +84,11 @@ type world struct {
 
 	tracer *tracer // nil: no trace is made
 
-	mu    sync.Mutex
-	woken sync.Cond // signalled when a life becomes pending, or held becomes zero
-	held  int       // guarded by mu
+	mu      sync.Mutex
+	stirred sync.Cond // signalled when there is something new to look at: a life is pending, held is less, a context has ended
+	news    bool      // there is, since the last look; guarded by mu
+	held    int       // what has to end before time moves; guarded by mu
+	heldAt  []uintptr // where the last of it began; guarded by mu
 
 	beat      atomic.Int64 // step, for who watches the run from outside
 	abandoned atomic.Bool  // W9
@@ -97,7 +100,8 @@ type world struct {
 
 func newWorld(seed uint64, limits limits) *world {
 	w := &world{seed: seed, limits: limits, times: make(map[string]int)}
-	w.woken.L = &w.mu
+	w.stirred.L = &w.mu
+	w.heldAt = make([]uintptr, 0, 64)
 	w.net = newNetwork(w.time, w.at, w.stream, w.fault)
 	w.net.note = w.note
 	w.main = w.newHost("main").begin(nil)
@@ -469,21 +473,54 @@ func (w *world) advance() bool {
 	return true
 }
 
-// pendingAfterHolds waits in real time for what works outside, and reports whether a loop has been woken by it.
+// pendingAfterHolds waits in real time for what works outside, and reports whether a loop has been woken by it. A context that has ended wakes the loop of
+// who waits with it here, when nothing else can run, and not when package context gets round to saying so.
 func (w *world) pendingAfterHolds() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for {
+	var patience *time.Timer
+	for began := time.Now(); ; {
+		w.mu.Lock()
+		w.news = false
+		w.mu.Unlock()
 		for _, h := range w.hosts {
-			if h.life != nil && h.life.pending.Load() && !h.life.isPaused() {
+			l := h.life
+			if l == nil || l.isPaused() {
+				continue
+			}
+			if l.state == waiting && l.loop.ContextEnded() {
+				l.pending.Store(true)
+			}
+			if l.pending.Load() {
 				return true
 			}
 		}
+		w.mu.Lock()
 		if w.held == 0 {
+			w.mu.Unlock()
 			return false
 		}
-		w.woken.Wait()
+		if patience == nil {
+			patience = time.AfterFunc(threadPatience, w.stir)
+			defer patience.Stop()
+		}
+		for !w.news {
+			w.stirred.Wait()
+		}
+		at := slices.Clone(w.heldAt)
+		w.mu.Unlock()
+		if time.Since(began) >= threadPatience {
+			w.leak(heldTooLong(at))
+			w.fail(w.leaked())
+			return true
+		}
 	}
+}
+
+// stir has whoever waits in pendingAfterHolds look again.
+func (w *world) stir() {
+	w.mu.Lock()
+	w.news = true
+	w.mu.Unlock()
+	w.stirred.Signal()
 }
 
 // breakpoint is where a run stops that is to stop at a step.

@@ -111,6 +111,9 @@ type Loop interface {
 
 	// Do calls fn, which may do to the loop what a callback may. If that makes something ready during Wait, Wait must return.
 	Do(fn func())
+
+	// ContextEnded reports whether a context that a task waits with has ended, and no iteration has seen it yet. It is asked during Wait.
+	ContextEnded() bool
 }
 
 // Executor is implemented by a driver that runs the jobs of the default executor itself. It is
