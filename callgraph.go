@@ -135,7 +135,7 @@ func (g *FutureCallGraph) format(b *strings.Builder, indent string, shown map[*F
 }
 
 // GetStack returns the calls the task is in, innermost first: the function of this library that it
-// waits in, if it does, and its own down to its coroutine. It is empty if the task has not
+// waits in, if it does, and its own down to its coroutine. Of the task that runs they end where it asks. It is empty if the task has not
 // started or is done. It is for the loop only and does not suspend. Python: Task.get_stack.
 func (t *task) GetStack() []runtime.Frame {
 	if t.fut == nil {
@@ -162,6 +162,12 @@ func (s *selecting) awaiters() []*task     { return []*task{s.t} }
 func (s *shield[T]) awaiters() []*task     { return s.outer.awaitedBy() }
 func (c *groupChild) awaiters() []*task    { return []*task{c.g.parent} }
 func (i *completing[F]) awaiters() []*task { return i.c.waiters.tasks() }
+func (c *racer[T]) awaiters() []*task {
+	if c.r.over == nil {
+		return nil
+	}
+	return c.r.over.awaitedBy()
+}
 
 // awaitedBy returns the tasks that wait for f, each once. As in Python the parent of a task group waits for its children all the time.
 func (f *future) awaitedBy() []*task { return f.awaitedIf(func(awaiter) bool { return true }) }
@@ -255,6 +261,9 @@ func (l *EventLoop) callStacks(tasks []*task) map[*task][]runtime.Frame {
 			part, rest = cutAtCall(rest)
 			if wanted[t] {
 				frames[t] = userFrames(part)
+				if f := frames[t]; t == l.current && len(f) > 1 && ours(f[0]) {
+					frames[t] = f[1:] // it does not wait, but asks
+				}
 			}
 		}
 		s.notes.frames = nil

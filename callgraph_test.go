@@ -163,7 +163,7 @@ func TestCallGraph_StacksBelow(t *testing.T) {
 			if got := funcs(outer.GetStack()); len(got) == 0 || !strings.Contains(strings.Join(got, " "), "StacksBelow") {
 				t.Errorf("outer = %v", got)
 			}
-			if got := funcs(asyncio.CurrentTask(ctx).GetStack()); len(got) < 2 || !strings.Contains(got[0], "GetStack") {
+			if got := funcs(asyncio.CurrentTask(ctx).GetStack()); len(got) != 1 || !strings.Contains(got[0], "StacksBelow") {
 				t.Errorf("asking = %v", got)
 			}
 			return 1, nil
@@ -302,7 +302,7 @@ func TestCallGraph_Format(t *testing.T) {
 		}
 		var b strings.Builder
 		must(t, asyncio.PrintCallGraph(ctx, nil, &b))
-		if !strings.HasPrefix(b.String(), "* Task 'Task-1', ") || !strings.Contains(b.String(), "asyncio.PrintCallGraph() at ") {
+		if !strings.HasPrefix(b.String(), "* Task 'Task-1', ") || !strings.Contains(b.String(), "|   asyncio_test.TestCallGraph_Format.func1() at ") || strings.Contains(b.String(), "PrintCallGraph") {
 			t.Errorf("of the current task:\n%s", b.String())
 		}
 		loop(t, ctx).CallSoon(func() {
@@ -313,6 +313,56 @@ func TestCallGraph_Format(t *testing.T) {
 		settle(t, ctx)
 		return nil
 	})
+}
+
+// Whatever leads to a wait for a task is in its graph.
+func TestCallGraph_WaysToWait(t *testing.T) {
+	for how, wait := range map[string]func(ctx context.Context, w *asyncio.Task[int]) error{
+		"StaggeredRace": func(ctx context.Context, w *asyncio.Task[int]) error {
+			_, _, _, err := asyncio.StaggeredRace(ctx, asyncio.Forever, w.Await)
+			return err
+		},
+		"Select": func(ctx context.Context, w *asyncio.Task[int]) error {
+			_, err := asyncio.Select(ctx, asyncio.OnDone(asyncio.Coro(w.Await)))
+			return err
+		},
+		"GroupStart": func(ctx context.Context, w *asyncio.Task[int]) error {
+			return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
+				_, err := asyncio.GroupStart(ctx, tg, func(ctx context.Context, _ *asyncio.TaskStatus[int]) error {
+					_, err := w.Await(ctx)
+					return err
+				})
+				return err
+			})
+		},
+		"GroupCompleted": func(ctx context.Context, w *asyncio.Task[int]) error {
+			return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
+				asyncio.GroupTask(tg, w.Await)
+				for range asyncio.GroupCompleted[int](ctx, tg) {
+				}
+				return nil
+			})
+		},
+		"Call": func(ctx context.Context, w *asyncio.Task[int]) error {
+			_, err := asyncio.Call(ctx, w.GetLoop(), w.Await)
+			return err
+		},
+	} {
+		run(t, func(ctx context.Context) error {
+			w := asyncio.CreateTask(ctx, func(ctx context.Context) (int, error) { return 0, asyncio.Sleep(ctx, time.Hour) })
+			probe := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error { return wait(ctx, w) }), asyncio.Name("probe"))
+			settle(t, ctx)
+			settle(t, ctx)
+			if g := asyncio.FormatCallGraph(ctx, w); !strings.Contains(g, "probe") {
+				t.Errorf("%s: who waits is not in\n%s", how, g)
+			}
+			probe.Cancel()
+			_, err := asyncio.GatherResults(ctx, probe)
+			w.Cancel()
+			settle(t, ctx)
+			return err
+		})
+	}
 }
 
 // Asking does not change what happens, nor when.

@@ -575,6 +575,9 @@ type DoneCallback struct {
 
 func (c *DoneCallback) fire(f *future) { f.loop.invoke(c.fn, c.src, c) }
 
+// String returns Python's repr of the callback's handle: <Handle main.done() at done.go:12>.
+func (c *DoneCallback) String() string { return fmt.Sprintf("<Handle %s>", callSite(funcPC(c.src))) }
+
 // AddDoneCallback schedules fn for when the future is done; at once if it is. Callbacks
 // run in the order they were added, never inside the call that completes the future. It panics with [ErrInvalidArgument] if fn
 // is nil or the future zero, [ErrLoopClosed], and [ErrForeignGoroutine] where that can be told. Python:

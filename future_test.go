@@ -118,6 +118,22 @@ func TestFuture_DoneCallbacks(t *testing.T) {
 	})
 }
 
+// The handler is told which callback it was.
+func TestFuture_CallbackThatPanicsHasAHandle(t *testing.T) {
+	r, err := runReporting(t, func(ctx context.Context) error {
+		f := asyncio.CreateFuture[int](ctx)
+		f.AddDoneCallback(func(*asyncio.Future[int]) { panic(errTest) })
+		must(t, f.SetResult(1))
+		settle(t, ctx)
+		return nil
+	})
+	must(t, err)
+	if len(r.all) != 1 || r.all[0].Handle == nil ||
+		!strings.HasPrefix(r.all[0].Handle.String(), "<Handle asyncio_test.TestFuture_CallbackThatPanicsHasAHandle.") {
+		t.Errorf("%+v", r.all)
+	}
+}
+
 // Callbacks that are left run in the order of adding, whichever have been removed and whenever.
 func TestFuture_RemovesInAnyOrder(t *testing.T) {
 	for seed := range uint64(60) {
@@ -309,13 +325,28 @@ func TestRepr(t *testing.T) {
 		settle(t, ctx)
 		check(task, "<Task pending name='Task-2' coro=<asyncio_test.reprCoroutine.func() running, defined at future_test.go:LINE> wait_for=<Future pending cb=[Task.task_wakeup()]>>")
 		task.Cancel()
-		check(task, "<Task cancelling name='Task-2' coro=<asyncio_test.reprCoroutine.func() running, defined at future_test.go:LINE>>")
+		check(task, "<Task cancelling name='Task-2' coro=<asyncio_test.reprCoroutine.func() running, defined at future_test.go:LINE> wait_for=<Future cancelled>>")
 		settle(t, ctx)
 		check(task, "<Task cancelled name='Task-2' coro=<asyncio_test.reprCoroutine.func() done, defined at future_test.go:LINE>>")
 		check(g, "<Future cancelled>")
 		must(t, f.SetResult(42))
 		settle(t, ctx)
 		check(f, "<Future finished result=42>")
+
+		// What a task waits for is shown until it has resumed.
+		lock, failing := new(asyncio.Lock), asyncio.CreateFuture[int](ctx)
+		must(t, lock.Acquire(ctx))
+		locked := asyncio.CreateTask(ctx, func(ctx context.Context) (int, error) { return 0, lock.Acquire(ctx) }, asyncio.Name("t"))
+		other := asyncio.CreateTask(ctx, failing.Await, asyncio.Name("u"))
+		settle(t, ctx)
+		lock.Release()
+		must(t, failing.SetException(errTest))
+		if s := locked.String(); !strings.HasSuffix(s, " wait_for=<asyncio.Lock [unlocked, waiters:1]>>") {
+			t.Error(s)
+		}
+		check(other, "<Task pending name='u' coro=<asyncio.(*Future).Await() running> wait_for=<Future finished exception=errors.errorString('test')>>")
+		settle(t, ctx)
+		is(t, "retrieved", other.Exception(), errTest)
 
 		for _, row := range []struct {
 			value any

@@ -220,8 +220,11 @@ func (l *EventLoop) IsRunning() bool { return l.running.Load() }
 func (l *EventLoop) IsClosed() bool { return l.closed.Load() }
 
 // Stop makes the loop end its run after the current iteration, or, if it is not
-// running, makes its next run end after one iteration. It does not suspend.
+// running, makes its next run end after one iteration. On a closed loop it does nothing. It does not suspend.
 func (l *EventLoop) Stop() {
+	if l.closed.Load() {
+		return
+	}
 	l.mustBeOwner("Stop")
 	l.stopping = true
 }

@@ -65,6 +65,29 @@ func TestLoop_StopBeforeRunGivesOneIteration(t *testing.T) {
 	equal(t, "after two", got, []string{"first", "second"})
 }
 
+// A stop that comes when all is over finds nothing to stop.
+func TestLoop_StopOfAClosedLoop(t *testing.T) {
+	l := asyncio.NewEventLoop(context.Background())
+	must(t, l.Close())
+	l.Stop()
+	if !l.IsClosed() || l.IsRunning() {
+		t.Error(l)
+	}
+}
+
+// A stop by the coroutine that a run is for ends that run, and not the next one as well.
+func TestLoop_StopIsForOneRun(t *testing.T) {
+	l := sim.NewEventLoop(context.Background())
+	_, err := asyncio.RunUntilComplete(l, asyncio.Do(func(context.Context) error { l.Stop(); return nil }))
+	must(t, err)
+	second := false
+	l.CallSoon(func() { l.CallSoon(func() { second = true }) })
+	l.CallLater(time.Second, l.Stop)
+	must(t, l.RunForever())
+	is(t, "the second iteration came", second, true)
+	must(t, l.Close())
+}
+
 func TestLoop_StopFinishesTheIteration(t *testing.T) {
 	l := newLoop(t)
 	var got []string

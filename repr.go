@@ -28,12 +28,12 @@ func (f *future) repr(value any) string {
 			state = "cancelling"
 		}
 		fmt.Fprintf(&b, "<Task %s name=%s coro=<%s>", state, reprString(t.GetName()), coroutineSite(t.self.code(), doing))
-		if t.waiter != nil && t.waiter.state == pending {
+		// Until the task has resumed, also if what it waits for is done.
+		if t.waiter != nil {
 			fmt.Fprintf(&b, " wait_for=%s", t.waiter.brief())
+		} else if t.on != nil {
+			fmt.Fprintf(&b, " wait_for=%s", t.on)
 		}
-	}
-	if isTask && t.parked && t.on != nil {
-		fmt.Fprintf(&b, " wait_for=%s", t.on)
 	}
 	if f.state == finished {
 		if f.err != nil {
@@ -52,6 +52,9 @@ func (f *future) repr(value any) string {
 func (f *future) brief() string {
 	if t, ok := f.super.(*task); ok {
 		return fmt.Sprintf("<Task %v name=%s>", f.state, reprString(t.GetName()))
+	}
+	if f.state == finished && f.err != nil {
+		return fmt.Sprintf("<Future %v exception=%s>", f.state, reprError(f.err))
 	}
 	return fmt.Sprintf("<Future %v%s>", f.state, f.reprCallbacks())
 }

@@ -85,9 +85,20 @@ func (r *race[T]) start(before *Event) {
 		return r.run(ctx, before, &entry)
 	}))
 	r.running = append(r.running, t)
-	t.AddDoneCallback(func(*Future[None]) { r.ended(t, entry) })
+	t.addCallback(&racer[T]{r, t, &entry})
 	joined.Set()
 }
+
+// racer is a task of a race, as its done callback. entry is where its coroutine's error is in errs, -1 if it has not come to that.
+type racer[T any] struct {
+	r     *race[T]
+	t     *Task[None]
+	entry *int
+}
+
+func (c *racer[T]) fire(*future) { c.r.ended(c.t, *c.entry) }
+
+func (c *racer[T]) String() string { return "StaggeredRace()" }
 
 func (r *race[T]) run(ctx context.Context, before *Event, entry *int) error {
 	if before != nil {
