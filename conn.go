@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 
@@ -17,9 +18,14 @@ import (
 // calling task instead of a goroutine. So bufio, textproto, encoding/json and protocols written for net.Conn run unchanged
 // inside a task. Make one with [Dial], [Listener.AcceptContext] or [NewConn].
 //
-// Its methods are for the loop only, but for the two that tell addresses. Read and Write and their kin must be called in
-// a task, which they suspend; the others do not suspend. Close and Abort also serve after the loop was closed. One task may read and
-// another write at the same time; a second reader or writer is refused with [ErrBusy].
+// Its methods are for the loop only, but for Close, Abort and those that set deadlines or tell addresses, which any goroutine may call.
+// Read and Write and their kin must be called in a task, which they suspend; the others do not suspend. Close and Abort also serve
+// after the loop was closed. One task may read and another write at the same time; a second reader or writer is refused with [ErrBusy].
+//
+// So what is written for a net.Conn runs in a task as long as it reads and writes where it is called. Many libraries start goroutines
+// that read or write: net/rpc, net/http's Transport, HTTP/2, SSH, the CopyFrom of pgx. Their calls are refused with
+// [ErrForeignGoroutine]. Give such a library a connection of package net, and call it in [ToThread]; [Conn.Detach] makes
+// one of a Conn.
 //
 //	I1 An operation tries first and suspends only if it must wait. What need not wait does not suspend, so it is no
 //	   occasion for a cancel. But a task that could go on for ever without suspending gives way to the others for
@@ -393,19 +399,20 @@ func (l *EventLoop) mayClose(caller string) error {
 }
 
 // Close closes the connection. What was written is still delivered; a task that reads or writes gets [net.ErrClosed]. It does not
-// suspend. More calls do nothing.
+// suspend. More calls do nothing. Any goroutine may call it: from outside the loop it returns nil at once, and the connection is closed
+// in the loop's next iteration.
 func (c *Conn) Close() error {
 	if err := c.loop.mayClose("Conn.Close"); err != nil {
-		return err
+		return c.loop.orPost(err, func() { _ = c.shut(c.end.Close) })
 	}
 	return c.shut(c.end.Close)
 }
 
 // Abort closes the connection and drops what has not been delivered; the peer of a TCP connection sees a reset. It does not
-// suspend. Python: transport.abort.
+// suspend, and is for any goroutine, as [Conn.Close] is. Python: transport.abort.
 func (c *Conn) Abort() error {
 	if err := c.loop.mayClose("Conn.Abort"); err != nil {
-		return err
+		return c.loop.orPost(err, func() { _ = c.shut(c.end.Abort) })
 	}
 	return c.shut(c.end.Abort)
 }
@@ -483,13 +490,14 @@ func (c *Conn) LocalAddr() net.Addr { return c.end.LocalAddr() }
 // RemoteAddr returns the address of the other end. Any goroutine may call it. Python: get_extra_info("peername").
 func (c *Conn) RemoteAddr() net.Addr { return c.end.RemoteAddr() }
 
-// SetDeadline sets both deadlines. See [Conn.SetReadDeadline]. It does not suspend.
+// SetDeadline sets both deadlines. See [Conn.SetReadDeadline]. Any goroutine may call it; it does not suspend.
 func (c *Conn) SetDeadline(d time.Time) error {
 	return c.setDeadline(d, &c.ways.rd, &c.ways.wr)
 }
 
 // SetReadDeadline makes Read fail with [os.ErrDeadlineExceeded] once the loop's clock has reached d, also one that
 // waits already; the zero time takes that back. [Timeout] and [WithTimeout] are for limiting more than one call.
+// Any goroutine may call it: from outside the loop it takes effect with the loop's next iteration and returns nil.
 func (c *Conn) SetReadDeadline(d time.Time) error { return c.setDeadline(d, &c.ways.rd) }
 
 // SetWriteDeadline is [Conn.SetReadDeadline] for Write.
@@ -497,7 +505,8 @@ func (c *Conn) SetWriteDeadline(d time.Time) error { return c.setDeadline(d, &c.
 
 func (c *Conn) setDeadline(d time.Time, halves ...*half) error {
 	if err := c.loop.checkOwner("Conn.SetDeadline"); err != nil {
-		return err
+		all := slices.Clone(halves)
+		return c.loop.orPost(err, func() { _ = c.setDeadline(d, all...) })
 	}
 	if c.closed {
 		return c.failure("set", net.ErrClosed)

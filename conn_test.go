@@ -718,8 +718,8 @@ func TestConn_Misuse(t *testing.T) {
 			if !errors.Is(err, asyncio.ErrForeignGoroutine) {
 				t.Errorf("Read in a goroutine: %v", err)
 			}
-			if err := client.Close(); !errors.Is(err, asyncio.ErrForeignGoroutine) {
-				t.Errorf("Close in a goroutine: %v", err)
+			if err := client.CloseWrite(); !errors.Is(err, asyncio.ErrForeignGoroutine) {
+				t.Errorf("CloseWrite in a goroutine: %v", err)
 			}
 			return asyncio.None{}, nil
 		})

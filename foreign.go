@@ -2,6 +2,7 @@ package asyncio
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -195,6 +196,21 @@ func (l *EventLoop) mustBeOwner(caller string) {
 	}
 }
 
+// orPost has the loop call fn if err refuses a foreign goroutine: for what any goroutine may have done, and need not see done. It returns
+// nil then, also if the loop is closing: that closes what fn is about.
+func (l *EventLoop) orPost(err error, fn postedCall) error {
+	if !errors.Is(err, ErrForeignGoroutine) {
+		return err
+	}
+	_ = l.post(fn)
+	return nil
+}
+
+// A postedCall is a function of the library's that another goroutine has asked for. It takes its turn.
+type postedCall func()
+
+func (fn postedCall) fire(*future) { fn() }
+
 // zeroValue is what is said of something that has no loop because nobody has made it.
 func zeroValue(caller string) error {
 	return fmt.Errorf("%w: a zero value, which belongs to no loop: it is for a function of this package to make (in %s)", ErrInvalidArgument, caller)
@@ -288,7 +304,7 @@ func (l *EventLoop) hasEntered(me origin) bool {
 		l.kin.add(me.id)
 		return true
 	}
-	if !l.waitsInSequence() {
+	if !l.sequences().enteredBy(me, l.heads()) {
 		return false
 	}
 	l.kin.add(me.id)
@@ -299,27 +315,65 @@ func (l *EventLoop) hasEntered(me origin) bool {
 // manyGoroutines are too many to look at all of them for each call in debug mode.
 const manyGoroutines = 1000
 
-// waitsInSequence reports whether the stack in control waits for a sequence of iter.Pull that it has entered. If it is not known
-// which one that is, any stack will do that waits so.
-func (l *EventLoop) waitsInSequence() bool {
-	var inControl uint64
-	if l.modes.Load()&(debugMode|watchdogMode|kinMode) != 0 {
-		inControl = l.step.goroutine.Load()
-	}
+// sequences are all goroutines of iter.Pull, and so all stacks.
+type sequences map[uint64]sequence
+
+type sequence struct {
+	origin
+	waits bool // for another one that it has entered, not at a place
+}
+
+func (l *EventLoop) sequences() sequences {
+	all := make(sequences)
 	for trace := range bytes.SplitSeq(allStacks(), []byte("\n\n")) {
-		o := originOf(trace)
-		if o.id == 0 || inControl != 0 && o.id != inControl || inControl == 0 && !(o.pulled && l.kin.isHub(o.by)) {
+		if o := originOf(trace); o.pulled {
+			head, frames, _ := bytes.Cut(trace, []byte("\n"))
+			all[o.id] = sequence{o, bytes.Contains(head, []byte("[coroutine")) && !atPlace(frames)}
+		}
+	}
+	return all
+}
+
+// heads returns whether a goroutine may be the stack in control: the one that is known to be, or else any of the loop's.
+func (l *EventLoop) heads() func(sequence) bool {
+	if l.modes.Load()&(debugMode|watchdogMode|kinMode) != 0 {
+		if id := l.step.goroutine.Load(); id != 0 {
+			return func(s sequence) bool { return s.id == id }
+		}
+	}
+	return func(s sequence) bool { return l.kin.isHub(s.by) }
+}
+
+// enteredBy reports whether one of the heads has entered the sequence of me, directly or by way of others: it made it, or it
+// waits for one that it has not made, as me is.
+func (all sequences) enteredBy(me origin, head func(sequence) bool) bool {
+	open := false
+	for _, h := range all {
+		if !h.waits || !head(h) {
 			continue
 		}
-		head, frames, _ := bytes.Cut(trace, []byte("\n"))
-		if bytes.Contains(head, []byte("[coroutine")) && !atPlace(frames) {
+		if all.leadsTo(me, h.id) {
 			return true
 		}
-		if inControl != 0 {
+		taken := false
+		for _, s := range all {
+			taken = taken || s.id != me.id && !s.waits && all.leadsTo(s.origin, h.id)
+		}
+		open = open || !taken
+	}
+	return open
+}
+
+// leadsTo reports whether o was made by head, or by a sequence that waits and leads to it.
+func (all sequences) leadsTo(o origin, head uint64) bool {
+	for o.by != head {
+		maker, ok := all[o.by]
+		if !ok || !maker.waits {
 			return false
 		}
+		o = maker.origin
 	}
-	return false
+	return true
 }
 
 // atPlace reports whether a stack with these frames waits at a place of the library's.

@@ -54,7 +54,7 @@ func listenConfig(opts []ListenOption) net.ListenConfig {
 // A Listener accepts connections for tasks of one loop. It is a [net.Listener] whose Accept suspends the calling task. Make one
 // with [Listen] or [NewListener].
 //
-// Its methods are for the loop only, but for Addr. Accept and AcceptContext must be called in a task, which they suspend; the others do
+// Its methods are for the loop only, but for Addr, Close and SetDeadline. Accept and AcceptContext must be called in a task, which they suspend; the others do
 // not suspend. One task at a time can wait for a connection; a second gets [ErrBusy]. The other errors are those of [Conn].
 type Listener struct {
 	loop   *EventLoop
@@ -263,9 +263,10 @@ func (ln *Listener) failure(op string, err error) error {
 }
 
 // SetDeadline makes Accept fail with [os.ErrDeadlineExceeded] once the loop's clock has reached d; the zero time takes that back.
+// Any goroutine may call it, as [Conn.SetReadDeadline].
 func (ln *Listener) SetDeadline(d time.Time) error {
 	if err := ln.loop.checkOwner("Listener.SetDeadline"); err != nil {
-		return err
+		return ln.loop.orPost(err, func() { _ = ln.SetDeadline(d) })
 	}
 	if ln.closed {
 		return ln.failure("set", net.ErrClosed)
@@ -275,10 +276,11 @@ func (ln *Listener) SetDeadline(d time.Time) error {
 }
 
 // Close stops listening; a task that waits in Accept gets [net.ErrClosed]. Connections that were accepted stay open.
-// The file of a Unix socket that [Listen] made is removed if it is still this one's. It does not suspend; more calls do nothing.
+// The file of a Unix socket that [Listen] made is removed if it is still this one's. It does not suspend; more calls do nothing. Any goroutine may
+// call it, as [Conn.Close].
 func (ln *Listener) Close() error {
 	if err := ln.loop.mayClose("Listener.Close"); err != nil {
-		return err
+		return ln.loop.orPost(err, func() { _ = ln.Close() })
 	}
 	if ln.closed {
 		return nil

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 
@@ -15,7 +16,7 @@ import (
 // calling task. Make one with [ListenPacket]; a socket that talks to one peer only is a [Conn] that [Dial] makes. Python:
 // the transport of create_datagram_endpoint.
 //
-// Its methods are for the loop only, but for LocalAddr. ReadFrom and WriteTo and their kin must be called in a task, which they suspend;
+// Its methods are for the loop only, but for Close, LocalAddr and those that set deadlines. ReadFrom and WriteTo and their kin must be called in a task, which they suspend;
 // the others do not suspend. One task may receive and another send at the same time, further ones get [ErrBusy]. What is said
 // of [Conn] and its errors, I1 to I3, is so here.
 type PacketConn struct {
@@ -122,10 +123,11 @@ func (c *PacketConn) failure(op string, err error) error {
 	return &net.OpError{Op: op, Net: c.LocalAddr().Network(), Source: c.LocalAddr(), Err: err}
 }
 
-// Close closes the socket; a task that sends or receives gets [net.ErrClosed]. It does not suspend; more calls do nothing.
+// Close closes the socket; a task that sends or receives gets [net.ErrClosed]. It does not suspend; more calls do nothing. Any
+// goroutine may call it, as [Conn.Close].
 func (c *PacketConn) Close() error {
 	if err := c.loop.mayClose("PacketConn.Close"); err != nil {
-		return err
+		return c.loop.orPost(err, func() { _ = c.Close() })
 	}
 	if c.closed {
 		return nil
@@ -151,7 +153,8 @@ func (c *PacketConn) SetWriteDeadline(d time.Time) error { return c.setDeadline(
 
 func (c *PacketConn) setDeadline(d time.Time, halves ...*half) error {
 	if err := c.loop.checkOwner("PacketConn.SetDeadline"); err != nil {
-		return err
+		all := slices.Clone(halves)
+		return c.loop.orPost(err, func() { _ = c.setDeadline(d, all...) })
 	}
 	if c.closed {
 		return c.failure("set", net.ErrClosed)

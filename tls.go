@@ -13,7 +13,7 @@ import (
 )
 
 // A TLSConn is a [Conn] with TLS on it, by crypto/tls. It is made by [TLSClient] and [TLSServer], with the handshake done. It has the
-// methods of a Conn and its rules: they are for the loop only, but for those that tell addresses; Read, Write and CloseWrite must be called in
+// methods of a Conn and its rules: they are for the loop only, but for Close, Abort and those that set deadlines or tell addresses; Read, Write and CloseWrite must be called in
 // a task, which they suspend, and the others do not suspend; one task may read while another writes, a second gets [ErrBusy]; and a
 // cancelled Read loses nothing.
 //
@@ -358,7 +358,7 @@ var errFlood = errors.New("asyncio: the peer asks for new keys, again and again,
 // Write left to be sent and does not fit into that buffer is lost, and Close returns [io.ErrShortWrite]. More calls do nothing.
 func (s *TLSConn) Close() error {
 	if err := s.conn.loop.mayClose("TLSConn.Close"); err != nil {
-		return err
+		return s.conn.loop.orPost(err, func() { _ = s.Close() })
 	}
 	if s.closed {
 		return nil
@@ -380,7 +380,7 @@ func (s *TLSConn) Close() error {
 // Abort closes the connection and drops what has not been delivered. It does not suspend.
 func (s *TLSConn) Abort() error {
 	if err := s.conn.loop.mayClose("TLSConn.Abort"); err != nil {
-		return err
+		return s.conn.loop.orPost(err, func() { _ = s.Abort() })
 	}
 	s.closed = true
 	return s.conn.Abort()

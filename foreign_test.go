@@ -1,0 +1,446 @@
+package asyncio_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"net"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/goasyncio/asyncio"
+)
+
+// awaitParked returns when l waits.
+func awaitParked(l *asyncio.EventLoop) {
+	for !asyncio.Parked(l) {
+		runtime.Gosched()
+	}
+}
+
+// elsewhere calls fn on a goroutine, while the step that called goes on; an error or panic is returned.
+func elsewhere(fn func() error) error {
+	got := make(chan error)
+	go func() {
+		var err error
+		if panicked := panicOf(func() { err = fn() }); panicked != nil {
+			err = panicked
+		}
+		got <- err
+	}()
+	return <-got
+}
+
+// inBothModes runs body on the machine's loop, without debug mode and with it.
+func inBothModes(t *testing.T, body func(t *testing.T, ctx context.Context) error) {
+	for _, debugging := range []bool{false, true} {
+		t.Run(fmt.Sprintf("debug=%t", debugging), func(t *testing.T) {
+			_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
+				return limited(t, ctx, body)
+			}), asyncio.Debug(debugging))
+			must(t, err)
+		})
+	}
+}
+
+// Contexts are watched on goroutines by many libraries: those close a connection, or set its deadlines, while a task waits.
+func TestForeign_CloseAndDeadlines(t *testing.T) {
+	past := time.Unix(1, 0)
+	// Each has something wait, and ends that.
+	type wait struct {
+		name string
+		open func(t *testing.T, ctx context.Context) (wait, end func() error)
+		want error
+	}
+	onConn := func(end func(c *asyncio.Conn) error) func(*testing.T, context.Context) (func() error, func() error) {
+		return func(t *testing.T, ctx context.Context) (func() error, func() error) {
+			client, server := connect(t, ctx)
+			t.Cleanup(func() { client.Close(); server.Close() })
+			return func() error { return second(client.Read(make([]byte, 1))) }, func() error { return end(client) }
+		}
+	}
+	onTLS := func(end func(c *asyncio.TLSConn) error) func(*testing.T, context.Context) (func() error, func() error) {
+		return func(t *testing.T, ctx context.Context) (func() error, func() error) {
+			clientConfig, serverConfig := configs(t)
+			client, server := connectTLS(t, ctx, clientConfig, serverConfig)
+			t.Cleanup(func() { client.Close(); server.Close() })
+			return func() error { return second(client.Read(make([]byte, 1))) }, func() error { return end(client) }
+		}
+	}
+	onListener := func(end func(ln *asyncio.Listener) error) func(*testing.T, context.Context) (func() error, func() error) {
+		return func(t *testing.T, ctx context.Context) (func() error, func() error) {
+			ln, err := asyncio.Listen(ctx, "tcp", "127.0.0.1:0")
+			must(t, err)
+			t.Cleanup(func() { ln.Close() })
+			return func() error { return second(ln.Accept()) }, func() error { return end(ln) }
+		}
+	}
+	onPackets := func(end func(c *asyncio.PacketConn) error) func(*testing.T, context.Context) (func() error, func() error) {
+		return func(t *testing.T, ctx context.Context) (func() error, func() error) {
+			c, err := asyncio.ListenPacket(ctx, "udp", "127.0.0.1:0")
+			must(t, err)
+			t.Cleanup(func() { c.Close() })
+			receive := func() error {
+				_, _, err := c.ReadFrom(make([]byte, 1))
+				return err
+			}
+			return receive, func() error { return end(c) }
+		}
+	}
+	for _, w := range []wait{
+		{"Conn.Close", onConn((*asyncio.Conn).Close), net.ErrClosed},
+		{"Conn.Abort", onConn((*asyncio.Conn).Abort), net.ErrClosed},
+		{"Conn.SetDeadline", onConn(func(c *asyncio.Conn) error { return c.SetDeadline(past) }), os.ErrDeadlineExceeded},
+		{"Conn.SetReadDeadline", onConn(func(c *asyncio.Conn) error { return c.SetReadDeadline(past) }), os.ErrDeadlineExceeded},
+		{"TLSConn.Close", onTLS((*asyncio.TLSConn).Close), net.ErrClosed},
+		{"TLSConn.Abort", onTLS((*asyncio.TLSConn).Abort), net.ErrClosed},
+		{"TLSConn.SetDeadline", onTLS(func(c *asyncio.TLSConn) error { return c.SetDeadline(past) }), os.ErrDeadlineExceeded},
+		{"Listener.Close", onListener((*asyncio.Listener).Close), net.ErrClosed},
+		{"Listener.SetDeadline", onListener(func(ln *asyncio.Listener) error { return ln.SetDeadline(past) }), os.ErrDeadlineExceeded},
+		{"PacketConn.Close", onPackets((*asyncio.PacketConn).Close), net.ErrClosed},
+		{"PacketConn.SetReadDeadline", onPackets(func(c *asyncio.PacketConn) error { return c.SetReadDeadline(past) }), os.ErrDeadlineExceeded},
+	} {
+		t.Run(w.name, func(t *testing.T) {
+			inBothModes(t, func(t *testing.T, ctx context.Context) error {
+				l := loop(t, ctx)
+				waiting, end := w.open(t, ctx)
+				task := start(ctx, func(context.Context) error { return waiting() })
+				settle(t, ctx)
+				must(t, elsewhere(end)) // the loop is busy
+				if err := ended(ctx, task); !errors.Is(err, w.want) {
+					t.Errorf("while the loop was busy: %v, want %v", err, w.want)
+				}
+
+				waiting, end = w.open(t, ctx)
+				ending := make(chan error, 1)
+				go func() {
+					awaitParked(l)
+					ending <- end()
+				}()
+				if err := waiting(); !errors.Is(err, w.want) {
+					t.Errorf("while the loop waited: %v, want %v", err, w.want)
+				}
+				return <-ending
+			})
+		})
+	}
+}
+
+// What goroutines have closed is closed, also when the loop closes first, and after that.
+func TestForeign_CloseAfterTheLoop(t *testing.T) {
+	var client, server *asyncio.Conn
+	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
+		client, server = connect(t, ctx)
+		return elsewhere(client.Close)
+	}))
+	must(t, err)
+	must(t, client.Close())
+	must(t, elsewhere(server.Close))
+}
+
+// awaited is an async generator of Python's: a sequence that awaits between its values.
+func awaited(ctx context.Context, n int) iter.Seq2[int, error] {
+	return func(yield func(int, error) bool) {
+		for i := range n {
+			if err := asyncio.Sleep(ctx, time.Microsecond); err != nil {
+				yield(0, err)
+				return
+			}
+			if !yield(i, nil) {
+				return
+			}
+		}
+	}
+}
+
+// doubled is one that takes its values from another by way of iter.Pull.
+func doubled(in iter.Seq2[int, error]) iter.Seq2[int, error] {
+	return func(yield func(int, error) bool) {
+		next, stop := iter.Pull2(in)
+		defer stop()
+		for {
+			v, err, ok := next()
+			if !ok || !yield(2*v, err) {
+				return
+			}
+		}
+	}
+}
+
+// Python's anext: iter.Pull2 over a sequence that awaits.
+func TestForeign_Pull(t *testing.T) {
+	sum := func(next func() (int, error, bool)) (total int, err error) {
+		for {
+			v, err, ok := next()
+			if !ok || err != nil {
+				return total, err
+			}
+			total += v
+		}
+	}
+	outside, stopOutside := (func() (int, error, bool))(nil), func() {}
+	for name, body := range map[string]func(ctx context.Context) (int, error){
+		"plain": func(ctx context.Context) (int, error) {
+			next, stop := iter.Pull2(awaited(ctx, 5))
+			defer stop()
+			return sum(next)
+		},
+		"nested": func(ctx context.Context) (int, error) {
+			next, stop := iter.Pull2(doubled(doubled(awaited(ctx, 5))))
+			defer stop()
+			total, err := sum(next)
+			return total / 4, err
+		},
+		"beside others": func(ctx context.Context) (int, error) {
+			all := make([]asyncio.Coroutine[int], 20)
+			for i := range all {
+				all[i] = func(ctx context.Context) (int, error) {
+					next, stop := iter.Pull2(doubled(awaited(ctx, 5)))
+					defer stop()
+					return sum(next)
+				}
+			}
+			got, err := asyncio.Gather(ctx, all...)
+			return got[19] / 2, err
+		},
+		"handed to another task": func(ctx context.Context) (int, error) {
+			next, stop := iter.Pull2(awaited(ctx, 5))
+			defer stop()
+			first, _, _ := next()
+			rest, err := asyncio.CreateTask(ctx, func(context.Context) (int, error) { return sum(next) }).Await(ctx)
+			return first + rest, err
+		},
+		"made before the run": func(ctx context.Context) (int, error) {
+			defer stopOutside()
+			return sum(outside)
+		},
+		"an eager task in it": func(ctx context.Context) (int, error) {
+			next, stop := iter.Pull2(func(yield func(int, error) bool) {
+				for i := range 5 {
+					task := asyncio.CreateTask(ctx, func(ctx context.Context) (int, error) {
+						return i, asyncio.Sleep(ctx, time.Microsecond)
+					}, asyncio.EagerStart(true))
+					if v, err := task.Await(ctx); !yield(v, err) {
+						return
+					}
+				}
+			})
+			defer stop()
+			return sum(next)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, debugging := range []bool{false, true} {
+				l := asyncio.NewEventLoop(t.Context())
+				l.SetDebug(debugging)
+				outside, stopOutside = iter.Pull2(awaited(l.Context(), 5))
+				got, err := asyncio.RunUntilComplete(l, asyncio.Coro(body))
+				if got != 10 || err != nil {
+					t.Errorf("debug=%t: %d, %v; want 10", debugging, got, err)
+				}
+				stopOutside()
+				must(t, l.Close())
+			}
+		})
+	}
+}
+
+// A goroutine does not become the loop's by means of iter.Pull.
+func TestForeign_PullElsewhere(t *testing.T) {
+	inBothModes(t, func(t *testing.T, ctx context.Context) error {
+		first := func() error {
+			next, stop := iter.Pull2(awaited(ctx, 5))
+			defer stop()
+			_, err, _ := next()
+			return err
+		}
+		if err := elsewhere(first); !errors.Is(err, asyncio.ErrForeignGoroutine) {
+			t.Errorf("a sequence of a goroutine's: %v", err)
+		}
+		// Also while the step is in a sequence of its own.
+		next, stop := iter.Pull2(func(yield func(int, error) bool) { yield(0, elsewhere(first)) })
+		defer stop()
+		_, err, _ := next()
+		if !errors.Is(err, asyncio.ErrForeignGoroutine) {
+			t.Errorf("beside a sequence of the step's: %v", err)
+		}
+		if !loop(t, ctx).GetDebug() {
+			return nil
+		}
+		next, stop = iter.Pull2(awaited(ctx, 5))
+		defer stop()
+		if _, err, _ := next(); err != nil {
+			return err
+		}
+		if err := elsewhere(func() error { _, err, _ := next(); return err }); !errors.Is(err, asyncio.ErrForeignGoroutine) {
+			t.Errorf("a sequence of the task's that a goroutine enters: %v", err)
+		}
+		return nil
+	})
+}
+
+// Whatever a program does with the bit of debug.SetPanicOnFault: nobody is refused who may call, and debug mode is not deceived.
+func TestForeign_PanicOnFault(t *testing.T) {
+	inBothModes(t, func(t *testing.T, ctx context.Context) error {
+		use := func() error {
+			var lock asyncio.Lock
+			must(t, lock.Acquire(ctx))
+			lock.Release()
+			f := asyncio.CreateFuture[int](ctx)
+			must(t, f.SetResult(1))
+			if _, err := f.Await(ctx); err != nil {
+				return err
+			}
+			return asyncio.Sleep(ctx, time.Microsecond)
+		}
+		for _, set := range []bool{false, true} {
+			was := debug.SetPanicOnFault(set)
+			must(t, use())
+			must(t, use())
+			debug.SetPanicOnFault(was)
+			must(t, use())
+			debug.SetPanicOnFault(!set)
+			settle(t, ctx)
+			must(t, use())
+		}
+		f := asyncio.CreateFuture[int](ctx)
+		inherited := make(chan bool, 1)
+		err := elsewhere(func() error { // started by a task whose bit is set
+			inherited <- debug.SetPanicOnFault(false)
+			return f.SetResult(1)
+		})
+		if <-inherited || !errors.Is(err, asyncio.ErrForeignGoroutine) {
+			t.Errorf("a goroutine that a task started: %v", err)
+		}
+		for _, set := range []bool{false, true} { // who is refused keeps what it has set
+			err := elsewhere(func() error {
+				debug.SetPanicOnFault(set)
+				err := f.SetResult(1)
+				if debug.SetPanicOnFault(false) != set {
+					t.Errorf("the bit of a refused goroutine, which had set it to %t, was changed", set)
+				}
+				return err
+			})
+			if (!set || loop(t, ctx).GetDebug()) && !errors.Is(err, asyncio.ErrForeignGoroutine) {
+				t.Errorf("a goroutine that has set the bit to %t: %v", set, err)
+			}
+		}
+		return nil
+	})
+}
+
+// With several loops a stack belongs to one of them.
+func TestForeign_TwoLoops(t *testing.T) {
+	_, err := asyncio.RunLoopGroup(t.Context(), 2, func(ctx context.Context, g *asyncio.LoopGroup) (asyncio.None, error) {
+		other := g.Loop(1)
+		if other == loop(t, ctx) {
+			other = g.Loop(0)
+		}
+		f := asyncio.CreateFuture[int](ctx)
+		q := asyncio.NewQueue[int](1)
+		getter := asyncio.CreateTask(ctx, q.Get)
+		settle(t, ctx)
+		// The step here goes on while the one there calls.
+		errs := make(chan error)
+		call := asyncio.StartCall(t.Context(), other, func(context.Context) (asyncio.None, error) {
+			errs <- f.SetResult(1)
+			errs <- q.PutNowait(1)
+			errs <- panicOf(func() { getter.Cancel() })
+			errs <- panicOf(func() { asyncio.CreateTask(ctx, instant) })
+			errs <- asyncio.Sleep(ctx, 1)
+			close(errs)
+			return asyncio.None{}, nil
+		})
+		for err := range errs {
+			if !errors.Is(err, asyncio.ErrForeignGoroutine) {
+				t.Errorf("by the other loop's task: %v", err)
+			}
+			must(t, q.PutNowait(1)) // and this one's are admitted meanwhile
+			if _, err := q.GetNowait(); err != nil {
+				t.Error(err)
+			}
+		}
+		getter.Cancel()
+		_, err := call.Await(ctx)
+		return asyncio.None{}, err
+	})
+	must(t, err)
+}
+
+// deeply calls fn with so much on the stack.
+func deeply(n int, fn func()) byte {
+	var frame [512]byte
+	if n == 0 {
+		fn()
+		return 0
+	}
+	frame[n%len(frame)] = deeply(n-1, fn)
+	return frame[0]
+}
+
+// Whose stack it is is known at any depth, however often it has grown and moved.
+func TestForeign_TwoLoopsAtAnyDepth(t *testing.T) {
+	_, err := asyncio.RunLoopGroup(t.Context(), 2, func(ctx context.Context, g *asyncio.LoopGroup) (asyncio.None, error) {
+		return asyncio.None{}, g.Each(ctx, func(ctx context.Context, _ int) error {
+			_, err := asyncio.Gather(ctx, manyOf(20, func(ctx context.Context) (int, error) {
+				for _, depth := range []int{0, 1, 2, 5, 20, 100, 20, 5, 2, 1, 0} {
+					deeply(depth, func() {
+						f := asyncio.CreateFuture[int](ctx)
+						must(t, f.SetResult(1))
+						must(t, asyncio.Sleep(ctx, 0))
+						must(t, asyncio.Sleep(ctx, time.Microsecond))
+					})
+				}
+				return 0, nil
+			})...)
+			return err
+		})
+	})
+	must(t, err)
+}
+
+func manyOf[T any](n int, c asyncio.Coroutine[T]) []asyncio.Coroutine[T] {
+	all := make([]asyncio.Coroutine[T], n)
+	for i := range all {
+		all[i] = c
+	}
+	return all
+}
+
+// The error says who called what of whom, and what to do.
+func TestForeign_Message(t *testing.T) {
+	inBothModes(t, func(t *testing.T, ctx context.Context) error {
+		client, server := connect(t, ctx)
+		defer client.Close()
+		defer server.Close()
+		f := asyncio.CreateFuture[int](ctx)
+		f.AddDoneCallback(func(*asyncio.Future[int]) {})
+		for fix, call := range map[string]func() error{
+			"called Conn.Read ":              func() error { return second(client.Read(nil)) },
+			"package net: call it in ToThre": func() error { return second(client.Write(nil)) },
+			"Detach":                         func() error { return second(client.Write(nil)) },
+			"with CallSoonThreadsafe":        func() error { f.Cancel(); return nil },
+			"RunCoroutineThreadsafe or Call": func() error { return asyncio.Sleep(ctx, 1) },
+			"TestForeign_Message.":           func() error { return asyncio.Sleep(ctx, 1) },
+			"of the event loop that gorouti": func() error { asyncio.CreateTask(ctx, instant); return nil },
+		} {
+			got := make(chan error)
+			go func() {
+				var err error
+				if p := panicOf(func() { err = call() }); p != nil {
+					err = p
+				}
+				got <- err
+			}()
+			if err := <-got; !errors.Is(err, asyncio.ErrForeignGoroutine) || !strings.Contains(err.Error(), fix) {
+				t.Errorf("%v\ndoes not say %q", err, fix)
+			}
+		}
+		return nil
+	})
+}
