@@ -188,19 +188,33 @@ func socketsOf(ctx context.Context, caller string) (*EventLoop, error) {
 }
 
 func (l *EventLoop) adopt(nc net.Conn) (*Conn, error) {
-	end, err := l.sockets.Adopt(nc)
+	end, err := l.adopted(nc)
 	if err != nil {
-		return nil, &net.OpError{Op: "dial", Net: nc.LocalAddr().Network(), Addr: nc.RemoteAddr(), Err: err}
+		return nil, err
 	}
 	return l.newConn(end), nil
 }
 
+func (l *EventLoop) adopted(nc net.Conn) (driver.Endpoint, error) {
+	end, err := l.sockets.Adopt(nc)
+	if err != nil {
+		return nil, &net.OpError{Op: "dial", Net: nc.LocalAddr().Network(), Addr: nc.RemoteAddr(), Err: err}
+	}
+	return end, nil
+}
+
 func (l *EventLoop) newConn(end driver.Endpoint) *Conn {
-	c := &Conn{loop: l, end: end}
+	c := new(Conn)
+	c.begin(l, end)
+	return c
+}
+
+// begin makes c the connection of end.
+func (c *Conn) begin(l *EventLoop, end driver.Endpoint) {
+	c.loop, c.end = l, end
 	c.ways.rd = half{loop: l, verb: "read from", addr: end.RemoteAddr()}
 	c.ways.wr = half{loop: l, verb: "write to", addr: end.RemoteAddr()}
 	end.Notify(&c.ways)
-	return c
 }
 
 // ways are the two directions of a connection, as its endpoint sees them.
@@ -544,8 +558,9 @@ func (c *Conn) setOption(o driver.Option, value int) error {
 	return c.control("set", func() error { return c.end.SetOption(o, value) })
 }
 
-// SyscallConn gives access to the descriptor, for options that have no method here; reading and writing through it are refused.
-// It does not suspend. It returns [errors.ErrUnsupported] for a connection that goroutines serve.
+// SyscallConn gives access to the descriptor, for options that have no method here. A function given to its Read or
+// Write is called once, and may look whether there is anything to read, as pools of connections do; it cannot wait:
+// if it returns false, that is [errors.ErrUnsupported]. It does not suspend. It returns [errors.ErrUnsupported] for a connection that goroutines serve.
 func (c *Conn) SyscallConn() (syscall.RawConn, error) {
 	raw, err := c.end.SyscallConn()
 	return raw, unsupported(err)

@@ -1040,7 +1040,7 @@ func TestPacketConn(t *testing.T) {
 			return err
 		}
 		defer b.Close()
-		c, err := asyncio.Dial(ctx, "udp", a.LocalAddr().String())
+		c, err := asyncio.DialPacket(ctx, "udp", a.LocalAddr().String())
 		if err != nil {
 			return err
 		}

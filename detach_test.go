@@ -201,7 +201,7 @@ func TestConn_DetachDatagrams(t *testing.T) {
 		}
 		defer peer.Close()
 		for _, first := range []string{"", "a long one"} {
-			c, err := asyncio.Dial(ctx, "udp", peer.LocalAddr().String())
+			c, err := asyncio.DialPacket(ctx, "udp", peer.LocalAddr().String())
 			if err != nil {
 				return err
 			}

@@ -3,9 +3,11 @@ package asyncio
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -20,18 +22,88 @@ type DialOption struct{ dialer *net.Dialer }
 // these and LocalAddr are all that matters; use [Timeout] or a context instead.
 func Dialer(d *net.Dialer) DialOption { return DialOption{dialer: d} }
 
-// Dial connects to an address, as [net.Dial] names networks and addresses: "tcp", "udp", "unix" and their kin. Names are
+// Dial connects to an address, as [net.Dial] names networks and addresses: "tcp", "unix" and their kin. Names are
 // looked up, and the addresses of both families tried side by side, by package net on a goroutine; the connection itself needs none.
-// On a host of package sim that is done on its simulated network.
+// On a host of package sim that is done on its simulated network. For datagrams there is [DialPacket], for a library
+// that wants a function to dial with [DialContext]; Dial refuses "udp" and its kin, because a *Conn is no [net.PacketConn],
+// and libraries take what is none for a stream.
 //
 // It must be called in a task, which it suspends. A cancel of that, or the end of ctx, ends the attempt and leaves nothing
 // behind. Every error is a [*net.OpError], as in package net, around the cause: also of a cancel or the end of ctx,
 // [ErrNotInTask], [ErrNoRunningLoop] and, on virtual time without a simulated network, [errors.ErrUnsupported].
-// Python: loop.create_connection, create_datagram_endpoint.
+// Python: loop.create_connection.
 func Dial(ctx context.Context, network, address string, opts ...DialOption) (*Conn, error) {
-	l, err := enterSockets(ctx, "Dial")
+	if isDatagram(network) {
+		return nil, notOpened("dial", network, address, fmt.Errorf("%w: a Conn of datagrams would be taken for a stream: use DialPacket or DialContext (in Dial)", ErrInvalidArgument))
+	}
+	c := new(Conn)
+	if err := c.dial(ctx, network, address, opts, "Dial"); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// DialPacket is [Dial] for datagrams: "udp", "unixgram" and their kin. Python: loop.create_datagram_endpoint with a
+// remote address.
+func DialPacket(ctx context.Context, network, address string, opts ...DialOption) (*DatagramConn, error) {
+	if !isDatagram(network) {
+		return nil, notOpened("dial", network, address, fmt.Errorf("%w: no network of datagrams: use Dial (in DialPacket)", ErrInvalidArgument))
+	}
+	c := new(DatagramConn)
+	if err := c.dial(ctx, network, address, opts, "DialPacket"); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// DialContext is [Dial] or [DialPacket], whichever the network is for, in the form that libraries take: their fields
+// and options named Dial, DialContext or DialFunc. The connection is a [*Conn] or a [*DatagramConn], and the library
+// must dial, read and write in tasks of the loop; one that does so on goroutines of its own gets [ErrForeignGoroutine].
+func DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	if isDatagram(network) {
+		if c, err := DialPacket(ctx, network, address); err == nil {
+			return c, nil
+		} else {
+			return nil, err
+		}
+	}
+	c, err := Dial(ctx, network, address)
 	if err != nil {
-		return nil, notOpened("dial", network, address, err)
+		return nil, err // and not a Conn that is nil
+	}
+	return c, nil
+}
+
+// isDatagram reports whether package net's connections to such a network carry datagrams to one peer.
+func isDatagram(network string) bool {
+	return strings.HasPrefix(network, "udp") || strings.HasPrefix(network, "ip") || network == "unixgram"
+}
+
+// A DatagramConn is a socket for datagrams that talks to one peer only: a [Conn] of which each Read and Write is one
+// datagram, and, as package net's is, a [net.PacketConn] too. What does not fit into what is given to Read is lost.
+// Make one with [DialPacket]; one that talks to many is a [PacketConn].
+type DatagramConn struct{ Conn }
+
+// ReadFrom is [Conn.Read] and the address of the peer.
+func (c *DatagramConn) ReadFrom(p []byte) (int, net.Addr, error) {
+	n, err := c.Read(p)
+	if err != nil {
+		return n, nil, err
+	}
+	return n, c.RemoteAddr(), nil
+}
+
+// WriteTo fails with [net.ErrWriteToConnected], as package net's: there is one peer only, for which there is Write. It
+// is for the loop only and does not suspend.
+func (c *DatagramConn) WriteTo([]byte, net.Addr) (int, error) {
+	return 0, c.failure("write", net.ErrWriteToConnected)
+}
+
+// dial makes c a connection to an address.
+func (c *Conn) dial(ctx context.Context, network, address string, opts []DialOption, caller string) error {
+	l, err := enterSockets(ctx, caller)
+	if err != nil {
+		return notOpened("dial", network, address, err)
 	}
 	d := new(net.Dialer)
 	for _, o := range opts {
@@ -41,15 +113,20 @@ func Dial(ctx context.Context, network, address string, opts ...DialOption) (*Co
 	}
 	if n, ok := l.drv.(driver.Network); ok {
 		if err := l.current.yield(); err != nil { // a name is looked up
-			return nil, notOpened("dial", network, address, err)
+			return notOpened("dial", network, address, err)
 		}
-		return l.connect(ctx, n, d, network, address)
+		return c.connect(ctx, l, n, d, network, address)
 	}
 	nc, err := openOutside(ctx, func(ctx context.Context) (net.Conn, error) { return d.DialContext(ctx, network, address) })
 	if err != nil {
-		return nil, notOpened("dial", network, address, err)
+		return notOpened("dial", network, address, err)
 	}
-	return l.adopt(nc)
+	end, err := l.adopted(nc)
+	if err != nil {
+		return err
+	}
+	c.begin(l, end)
+	return nil
 }
 
 // notOpened is err as package net has it of what could not be opened. Most come from there and are so already.
@@ -67,15 +144,15 @@ func (a unresolved) Network() string { return a.network }
 func (a unresolved) String() string  { return a.address }
 
 // connect is Dial on a network of the driver's world.
-func (l *EventLoop) connect(ctx context.Context, n driver.Network, d *net.Dialer, network, address string) (*Conn, error) {
-	failed := func(addr net.Addr, err error) (*Conn, error) {
-		return nil, &net.OpError{Op: "dial", Net: network, Source: d.LocalAddr, Addr: addr, Err: err}
+func (c *Conn) connect(ctx context.Context, l *EventLoop, n driver.Network, d *net.Dialer, network, address string) error {
+	failed := func(addr net.Addr, err error) error {
+		return &net.OpError{Op: "dial", Net: network, Source: d.LocalAddr, Addr: addr, Err: err}
 	}
 	end, err := n.Dial(network, address, d.LocalAddr)
 	if err != nil {
 		return failed(nil, err)
 	}
-	c := l.newConn(end)
+	c.begin(l, end)
 	h := &c.ways.wr
 	h.verb = "connect to"
 	if d.Timeout > 0 {
@@ -94,7 +171,7 @@ func (l *EventLoop) connect(ctx context.Context, n driver.Network, d *net.Dialer
 		switch err {
 		case nil:
 			h.verb, h.deadline = "write to", 0
-			return c, nil
+			return nil
 		case driver.ErrAgain:
 			err := h.wait(ctx, l.current)
 			if err == nil {

@@ -158,7 +158,7 @@
 //	                                 *IncompleteReadError, *LimitOverrunError
 //	loop.create_connection           Dial(ctx, "tcp", "host:port"), a net.Conn
 //	loop.create_server               Listen(ctx, "tcp", "host:port"), NewServer
-//	loop.create_datagram_endpoint    ListenPacket(ctx, "udp", …), Dial(ctx, "udp", …)
+//	loop.create_datagram_endpoint    ListenPacket(ctx, "udp", …), DialPacket(ctx, "udp", …)
 //	loop.start_tls                   TLSClient(ctx, conn, config), TLSServer
 //	loop.add_reader(fd, f), remove_reader, add_writer, remove_writer
 //	                                 AddReader(fd, f) and so on

@@ -95,6 +95,38 @@ func ExampleConn() {
 	// <nil>
 }
 
+func ExampleDatagramConn() {
+	main := func(ctx context.Context) error {
+		clock, err := asyncio.ListenPacket(ctx, "udp", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		defer clock.Close()
+		c, err := asyncio.DialPacket(ctx, "udp", clock.LocalAddr().String())
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		_, isPacketConn := net.Conn(c).(net.PacketConn)
+		fmt.Println("a net.PacketConn:", isPacketConn)
+		return asyncio.FailAfter(ctx, time.Minute, func(ctx context.Context) error {
+			if _, err := clock.WriteTo([]byte("noon"), c.LocalAddr()); err != nil {
+				return err
+			}
+			p := make([]byte, 1500)
+			n, err := c.ReadContext(ctx, p)
+			fmt.Printf("%s\n", p[:n])
+			return err
+		})
+	}
+	_, err := asyncio.Run(context.Background(), asyncio.Do(main))
+	fmt.Println(err)
+	// Output:
+	// a net.PacketConn: true
+	// noon
+	// <nil>
+}
+
 func ExamplePacketConn() {
 	main := func(ctx context.Context) error {
 		here, err := asyncio.ListenPacket(ctx, "udp", "127.0.0.1:0")
@@ -102,7 +134,7 @@ func ExamplePacketConn() {
 			return err
 		}
 		defer here.Close()
-		there, err := asyncio.Dial(ctx, "udp", here.LocalAddr().String())
+		there, err := asyncio.DialPacket(ctx, "udp", here.LocalAddr().String())
 		if err != nil {
 			return err
 		}

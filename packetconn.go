@@ -13,7 +13,7 @@ import (
 )
 
 // A PacketConn sends and receives datagrams for tasks of one loop: a [net.PacketConn] whose ReadFrom and WriteTo suspend the
-// calling task. Make one with [ListenPacket]; a socket that talks to one peer only is a [Conn] that [Dial] makes. Python:
+// calling task. Make one with [ListenPacket]; a socket that talks to one peer only is a [DatagramConn], which [DialPacket] makes. Python:
 // the transport of create_datagram_endpoint.
 //
 // Its methods are for the loop only, but for Close, LocalAddr and those that set deadlines. ReadFrom and WriteTo and their kin must be called in a task, which they suspend;

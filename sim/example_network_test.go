@@ -81,7 +81,7 @@ func TestNetwork_FaultIsExplained(t *testing.T) {
 		if err := asyncio.Sleep(ctx, time.Second); err != nil {
 			return err
 		}
-		c, err := asyncio.Dial(ctx, "udp", "server:1")
+		c, err := asyncio.DialPacket(ctx, "udp", "server:1")
 		if err != nil {
 			return err
 		}

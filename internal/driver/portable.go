@@ -1,6 +1,8 @@
 package driver
 
 import (
+	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -141,10 +143,31 @@ func (e *portableConn) RemoteAddr() net.Addr { return e.c.RemoteAddr() }
 func (e *portableConn) SyscallConn() (syscall.RawConn, error) { return syscallConn(e.c) }
 
 func syscallConn(c any) (syscall.RawConn, error) {
-	if s, ok := c.(syscall.Conn); ok {
-		return s.SyscallConn()
+	s, ok := c.(syscall.Conn)
+	if !ok {
+		return nil, ErrSockets
 	}
-	return nil, ErrSockets
+	raw, err := s.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	return controlled{raw}, nil
+}
+
+// controlled is a descriptor that a goroutine may be reading or writing: package net would wait for that.
+type controlled struct{ syscall.RawConn }
+
+func (c controlled) Read(f func(fd uintptr) bool) error  { return callOnce(c, f) }
+func (c controlled) Write(f func(fd uintptr) bool) error { return callOnce(c, f) }
+
+// callOnce is Read or Write of a descriptor for a function that must not wait.
+func callOnce(c syscall.RawConn, f func(fd uintptr) bool) error {
+	done := false
+	err := c.Control(func(fd uintptr) { done = f(fd) })
+	if err == nil && !done {
+		return fmt.Errorf("to wait for a descriptor: %w", errors.ErrUnsupported)
+	}
+	return err
 }
 
 func (e *portableConn) Read(p []byte) (int, error) {

@@ -221,7 +221,7 @@ func (d *descriptor) SyscallConn() (syscall.RawConn, error) {
 	return rawConn{d}, nil
 }
 
-// rawConn gives access to the descriptor, for its options.
+// rawConn gives access to the descriptor, for its options, and to look at it.
 type rawConn struct{ d *descriptor }
 
 func (c rawConn) Control(f func(fd uintptr)) error {
@@ -232,8 +232,8 @@ func (c rawConn) Control(f func(fd uintptr)) error {
 	return nil
 }
 
-func (c rawConn) Read(func(fd uintptr) bool) error  { return ErrSockets }
-func (c rawConn) Write(func(fd uintptr) bool) error { return ErrSockets }
+func (c rawConn) Read(f func(fd uintptr) bool) error  { return callOnce(c, f) }
+func (c rawConn) Write(f func(fd uintptr) bool) error { return callOnce(c, f) }
 
 // SetOption implements [Endpoint].
 func (d *descriptor) SetOption(o Option, value int) error {
