@@ -168,7 +168,7 @@ func optional(i *Instruction) int {
 	switch i.Verb {
 	case "gather", "gather-results", "future":
 		return 0
-	case "cancel", "as-completed", "queue.shutdown", "condition":
+	case "cancel", "as-completed", "queue.shutdown", "condition", "timeout":
 		return 1
 	}
 	return 2
@@ -190,6 +190,8 @@ func simpler(i *Instruction) *Instruction {
 		return from("spawn", 0)
 	case "group.spawn":
 		return from("spawn", 1)
+	case "group.eager":
+		return from("group.spawn", 0)
 	case "wait-for":
 		return from("await", 1)
 	case "bounded":

@@ -13,6 +13,7 @@ type primitives struct {
 	families []string
 	names    map[string][]string // of what is declared, for each family
 	groups   int
+	timeouts int
 	cancels  bool // groups are cancelled
 }
 
@@ -28,6 +29,9 @@ func (g *generator) choose() []*Instruction {
 	}
 	g.cancels = g.rand.IntN(2) == 0
 	var all []*Instruction
+	if g.rand.IntN(6) == 0 {
+		all = append(all, ins("eager-tasks"))
+	}
 	for _, f := range families {
 		if !g.has(f) {
 			continue
@@ -61,7 +65,7 @@ func (g *generator) declaration(family, n string) *Instruction {
 	case "semaphore":
 		return ins(g.pick("semaphore", "bounded"), "sem"+n, g.pick("0", "1", "1", "2", "3"))
 	case "barrier":
-		return ins("barrier", "bar"+n, g.pick("1", "2", "2", "3"))
+		return ins("barrier", "bar"+n, g.pick("1", "2", "2", "3", "3"))
 	case "queue":
 		return ins(g.pick("queue", "queue", "priority-queue", "lifo-queue"), "q"+n, g.pick("0", "1", "1", "2"))
 	}
@@ -121,7 +125,12 @@ func (g *generator) signal(depth int) *Instruction {
 			return ins("group.cancel", g.group())
 		}
 		if p := g.below(); p > 0 && g.groups > 0 {
-			return ins("group.spawn", g.group(), taskName(p), programName(p))
+			return ins(g.pick("group.spawn", "group.spawn", "group.eager"), g.group(), taskName(p), programName(p))
+		}
+	case "timeout":
+		if g.timeouts > 0 {
+			name := g.timeout()
+			return g.choice(ins("timeout.reschedule", name, g.limit()), ins("timeout.reschedule", name, g.limit()), ins("state", name))
 		}
 	}
 	return nil
@@ -139,6 +148,11 @@ func (g *generator) caught(i *Instruction) []*Instruction {
 	try.Body, try.Clauses = []*Instruction{i}, []*Instruction{except}
 	return []*Instruction{try}
 }
+
+// timeout returns the name of a timeout that there may be by then.
+func (g *generator) timeout() string { return "tm" + strconv.Itoa(1+g.rand.IntN(g.timeouts)) }
+
+func (g *generator) choice(from ...*Instruction) *Instruction { return from[g.rand.IntN(len(from))] }
 
 // group returns the name of a group that there may be by then.
 func (g *generator) group() string { return "g" + strconv.Itoa(1+g.rand.IntN(g.groups)) }
@@ -220,6 +234,13 @@ func (g *generator) handover() []*Instruction {
 	case "queue":
 		return []*Instruction{ins("queue.put", name, g.number()), ins("queue.put", name, g.number())}
 	case "barrier":
+		if g.rand.IntN(2) == 0 { // one that waits leaves before the others have come
+			all := []*Instruction{ins("cancel", taskName(1)), ins("yield"), ins("yield")}
+			if p := g.below(); p > 0 {
+				all = append(all, ins("spawn", taskName(p), programName(p)))
+			}
+			return append(all, ins("barrier.wait", name))
+		}
 		return []*Instruction{ins("barrier.wait", name)}
 	}
 	return nil
@@ -300,7 +321,7 @@ func (g *generator) special(depth int, handling bool) []*Instruction {
 		i := ins("group", "g"+strconv.Itoa(g.groups))
 		for range 1 + g.rand.IntN(3) {
 			if p := g.below(); p > 0 {
-				i.Body = append(i.Body, ins("group.spawn", i.Args[0], taskName(p), programName(p)))
+				i.Body = append(i.Body, ins(g.pick("group.spawn", "group.spawn", "group.eager"), i.Args[0], taskName(p), programName(p)))
 			}
 		}
 		if g.rand.IntN(4) > 0 {
@@ -309,7 +330,8 @@ func (g *generator) special(depth int, handling bool) []*Instruction {
 		return []*Instruction{i}
 	case "timeout":
 		if !deep {
-			return around("timeout", g.limit())
+			g.timeouts++
+			return around("timeout", g.limit(), "tm"+strconv.Itoa(g.timeouts))
 		}
 	case "combine":
 		switch g.rand.IntN(3) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/goasyncio/asyncio"
 )
@@ -78,6 +79,13 @@ func primitiveState(thing any) string {
 		text := fmt.Sprintf("size %d unfinished %d getters %d putters %d", s.Size, s.Unfinished, s.Getters, s.Putters)
 		if s.ShutDown {
 			text += " shut down"
+		}
+		return text
+	case *asyncio.TimeoutScope:
+		_, text, _ := strings.Cut(p.String(), "[")
+		text, _, _ = strings.Cut(text, "]")
+		if when, ok := p.When(); ok {
+			return fmt.Sprintf("%s when %d", text, when/time.Second)
 		}
 		return text
 	case *asyncio.Lock, *asyncio.Event, *asyncio.Condition, *asyncio.Barrier, permits:

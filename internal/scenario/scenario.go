@@ -102,7 +102,8 @@ var grammar = map[string]syntax{
 	"try": {block: true}, "except": {args: "w", block: true}, "finally": {block: true},
 
 	"wait-for": {args: "ma"}, "shield": {args: "a"}, "as-completed": {args: "ma*"},
-	"timeout": {args: "m", block: true}, "group": {args: "w", block: true}, "group.spawn": {args: "wwp"}, "group.cancel": {args: "w"},
+	"timeout": {args: "m?w", block: true}, "timeout.reschedule": {args: "wm"},
+	"group": {args: "w", block: true}, "group.spawn": {args: "wwp"}, "group.eager": {args: "wwp"}, "group.cancel": {args: "w"},
 	"with":         {args: "w", block: true},
 	"lock.acquire": {args: "w"}, "lock.release": {args: "w"}, "lock.locked": {args: "w"},
 	"event.wait": {args: "w"}, "event.set": {args: "w"}, "event.clear": {args: "w"},
@@ -118,7 +119,7 @@ var grammar = map[string]syntax{
 var declarations = map[string]string{
 	"future": "w*", "lock": "w", "event": "w", "condition": "w?w",
 	"semaphore": "wn", "bounded": "wn", "barrier": "wn",
-	"queue": "wn", "priority-queue": "wn", "lifo-queue": "wn",
+	"queue": "wn", "priority-queue": "wn", "lifo-queue": "wn", "eager-tasks": "",
 }
 
 func (s *Scenario) check() error {

@@ -23,7 +23,10 @@ func (r *run) scope(ctx context.Context, label string, i *Instruction, caught er
 		}
 		err = r.with(ctx, label, i, l, body)
 	case "timeout":
-		err = asyncio.Timeout(r.derive(ctx), limit(i.Args[0]), func(ctx context.Context, _ *asyncio.TimeoutScope) error {
+		err = asyncio.Timeout(r.derive(ctx), limit(i.Args[0]), func(ctx context.Context, tm *asyncio.TimeoutScope) error {
+			if len(i.Args) > 1 {
+				r.things[i.Args[1]] = tm
+			}
 			return body(ctx)
 		})
 	case "group":
@@ -63,6 +66,22 @@ func (r *run) group(i *Instruction) (string, error) {
 	}
 	return "ok", refused("misuse", func() {
 		name, program := i.Args[1], i.Args[2]
-		r.declared(name, asyncio.GroupTask(g, r.coroutine(name, program), asyncio.Name(name)))
+		r.declared(name, asyncio.GroupTask(g, r.coroutine(name, program), options(name, i.Verb == "group.eager")...))
 	})
+}
+
+// reschedule is effect for timeouts.
+func (r *run) reschedule(i *Instruction) (string, error) {
+	tm, ok := r.things[i.Args[0]].(*asyncio.TimeoutScope)
+	if !ok {
+		return "unset", nil
+	}
+	when := asyncio.Forever
+	if i.Args[1] != "-" {
+		when = r.loop.Time() + limit(i.Args[1])
+	}
+	if tm.Reschedule(when) != nil {
+		return "", userError("misuse")
+	}
+	return "ok", nil
 }

@@ -107,7 +107,12 @@ func (r *run) report(_ *asyncio.EventLoop, c asyncio.ExceptionContext) {
 }
 
 func (r *run) declare(i *Instruction) {
-	if i.Verb != "future" {
+	switch i.Verb {
+	case "future":
+	case "eager-tasks":
+		r.loop.SetTaskFactory(asyncio.EagerTaskFactory)
+		return
+	default:
 		r.declared(i.Args[0], primitive(i, r.things))
 		return
 	}
@@ -187,9 +192,18 @@ func (r *run) derive(ctx context.Context) context.Context {
 }
 
 func (r *run) spawn(ctx context.Context, name, program string, eager bool) *asyncio.Task[int] {
-	t := asyncio.CreateTask(ctx, r.coroutine(name, program), asyncio.Name(name), asyncio.EagerStart(eager))
+	t := asyncio.CreateTask(ctx, r.coroutine(name, program), options(name, eager)...)
 	r.declared(name, t)
 	return t
+}
+
+// options are those of a task. One that is not to start eagerly does as the loop's factory says.
+func options(name string, eager bool) []asyncio.TaskOption {
+	opts := []asyncio.TaskOption{asyncio.Name(name)}
+	if eager {
+		opts = append(opts, asyncio.EagerStart(true))
+	}
+	return opts
 }
 
 func (r *run) body(ctx context.Context, label string, block []*Instruction) (int, error) {
@@ -320,8 +334,10 @@ func (r *run) effect(ctx context.Context, i *Instruction) (string, error) {
 		return "ok", nil
 	case "cancel", "uncancel", "set", "fail", "state", "done", "undone", "drop":
 		return r.future(ctx, i)
-	case "group.spawn", "group.cancel":
+	case "group.spawn", "group.eager", "group.cancel":
 		return r.group(i)
+	case "timeout.reschedule":
+		return r.reschedule(i)
 	}
 	return r.signal(i)
 }

@@ -153,16 +153,29 @@ class Barrier(asyncio.Barrier):
 
 
 class TaskGroup(asyncio.TaskGroup):
-    """A child of a group that is shutting down is cancelled before it starts."""
+    """A child of a group that is shutting down is cancelled before it starts. One that is started eagerly is called back as in
+    CPython 3.14, also if it is done at once (gh-128550, gh-128588), and is cancelled if it has aborted the group (gh-155418)."""
 
-    def create_task(self, coro, **options):
-        if not self._aborting or self._exiting and not self._tasks:
-            return super().create_task(coro, **options)
-        used('group-aborting')
-        task = self._loop.create_task(coro, **options)
-        task.cancel()
+    def create_task(self, coro, *, name=None, eager=False):
+        if self._exiting and not self._tasks:
+            coro.close()
+            raise RuntimeError('finished')
+        aborting = self._aborting
+        if aborting:
+            used('group-aborting')
+            task = asyncio.Task(coro, loop=self._loop, name=name)
+            task.cancel()
+        elif eager:
+            task = asyncio.Task(coro, loop=self._loop, name=name, eager_start=True)
+        else:
+            task = self._loop.create_task(coro, name=name)
+        if task.done():
+            used('group-eager')
         self._tasks.add(task)
         task.add_done_callback(self._on_task_done)
+        if self._aborting and not aborting and not task.done():
+            used('group-eager')
+            task.cancel()
         return task
 
 
@@ -315,6 +328,7 @@ PRIMITIVES = {
     'barrier': asyncio.Barrier,
     'queue': asyncio.Queue,
     'group': TaskGroup,
+    'timeout': asyncio.timeouts.Timeout,
 }
 
 
@@ -324,6 +338,9 @@ def state(thing):
         text = (f'size {thing.qsize()} unfinished {thing._unfinished_tasks}'
                 f' getters {len(thing._getters)} putters {len(thing._putters)}')
         return text + ' shut down' if thing._is_shutdown else text
+    if isinstance(thing, asyncio.timeouts.Timeout):
+        when = thing.when()
+        return thing._state.value + (f' when {when}' if when is not None else '')
     if not isinstance(thing, asyncio.Future):
         printed = re.search(r'\[(.*)\]', repr(thing))
         return printed[1] if isinstance(thing, tuple(PRIMITIVES.values())) and printed else None
@@ -361,6 +378,9 @@ class Run:
         if i.verb == 'future':
             for name in i.args:
                 self.declared(name, self.loop.create_future())
+            return
+        if i.verb == 'eager-tasks':
+            self.loop.set_task_factory(asyncio.create_eager_task_factory(asyncio.Task))
             return
         number = int(i.args[1]) if len(i.args) > 1 and i.verb != 'condition' else 0
         match i.verb:
@@ -544,7 +564,9 @@ class Run:
                     self.emit(label, f'{i.line} with entered')
                     return await self.block(label, i.body, caught)
             case 'timeout':
-                async with asyncio.timeout(limit(i.args[0])):
+                async with asyncio.timeout(limit(i.args[0])) as timeout:
+                    if len(i.args) > 1:
+                        self.things[i.args[1]] = timeout
                     return await self.block(label, i.body, caught)
             case 'group':
                 async with self.group() as group:
@@ -619,9 +641,12 @@ class Run:
                 thing.shutdown(immediate=args[1:] == ['now'])
             case 'group.cancel':
                 thing.cancel()
-            case 'group.spawn':
+            case 'group.spawn' | 'group.eager':
                 coroutine = self.coroutine(args[1], args[2])
-                self.declared(args[1], thing.create_task(coroutine, name=args[1]))
+                self.declared(args[1], thing.create_task(coroutine, name=args[1], eager=verb == 'group.eager'))
+            case 'timeout.reschedule':
+                after = limit(args[1])
+                thing.reschedule(self.loop.time() + after if after is not None else None)
             case _:
                 return None
         return 'ok'
