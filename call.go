@@ -158,8 +158,8 @@ func (d *callDone[T]) fire(*future) {
 	if f.state != pending {
 		return
 	}
-	if e := d.asked; e != nil && e != d.arrived.Load() { // A3
-		d.caller.mustCancel, d.caller.cancelErr = true, e
+	if e := d.asked; e != nil && e != d.arrived.Load() && d.caller.state == wentDown { // A3
+		d.caller.state = mustCancel
 	}
 	if d.call.err != nil && asCancelled(d.call.err) != nil {
 		f.finishCancelled(d.call.err)

@@ -282,9 +282,7 @@ func waitForChannel(ctx context.Context, t *task, op anyChannelOp) error {
 	err := t.park(ctx, c)
 	c.leave()
 	if err != nil && c.over != nil { // H3
-		if err == error(t.cancelErr) {
-			t.mustCancel = true
-		}
+		t.deliverAgain(ctx, err)
 		return nil
 	}
 	return err

@@ -163,6 +163,15 @@ type watch struct {
 	broken error // what the context's methods panicked with; then it is in no list (C5)
 }
 
+// A watching says with what context a task waits.
+type watching uint8
+
+const (
+	withNone  watching = iota // one that cannot end
+	withRoot                  // the loop's own
+	withOther                 // another one
+)
+
 // A watchLink is one task waiting with a watched context. It has no watch any more when the wait is over, unless that is broken.
 type watchLink struct {
 	w          *watch
@@ -185,7 +194,7 @@ func (l *EventLoop) watch(t *task, ctx context.Context, done <-chan struct{}) *w
 			l.keep(w)
 		}
 	}
-	t.watching, l.recent = true, w
+	t.watching, l.recent = withOther, w
 	link := l.newLink()
 	link.w, link.t = w, t
 	if w.last == nil {
@@ -400,7 +409,7 @@ func (w *watch) close() {
 func (w *watch) arrive() {
 	if l := w.loop; w == l.rootWatch {
 		for t := range l.tasks.all {
-			if t.onRoot {
+			if t.watching == withRoot {
 				t.interrupt()
 			}
 		}

@@ -142,11 +142,19 @@ func asCancelled(err error) *CancelledError {
 		if c, ok := err.(*CancelledError); ok {
 			return c
 		}
-		u, ok := err.(interface{ Unwrap() error })
-		if !ok {
-			return nil
-		}
-		err = u.Unwrap()
+		err = unwrap(err)
+	}
+	return nil
+}
+
+// unwrap returns the error that err is about, nil if it is about none or another kind of thing than what it wraps: a cancel is not
+// its cause, and a panic is not its value.
+func unwrap(err error) error {
+	switch err := err.(type) {
+	case *CancelledError, *PanicError:
+		return nil
+	case interface{ Unwrap() error }:
+		return err.Unwrap()
 	}
 	return nil
 }

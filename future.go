@@ -398,13 +398,13 @@ func (f *future) beginWait(ctx context.Context) (*task, *watchLink, error) {
 	}
 	t.waiter = f
 	f.addCallback(t)
-	if t.mustCancel { // S14
+	if t.state == mustCancel { // S14
 		t.descending = true
-		answer := f.cancel(t.cancelErr)
+		answer := f.cancel(t.speaks())
 		t.descending = false
 		switch answer {
 		case accepted:
-			t.mustCancel = false
+			t.state = wentDown
 		case inCircle: // T7: those it has come through are underneath this one
 			f.removeCallback(t)
 			t.waiter = nil
@@ -457,16 +457,14 @@ func (f *future) refusal(t *task) error {
 // endWait is the end of t's wait for f.
 func (f *future) endWait(ctx context.Context, t *task, link *watchLink) error {
 	t.waiter = nil
-	interrupted := t.watching && t.unwatchContext(link)
-	switch {
-	case t.mustCancel:
-		t.mustCancel = false // S13: it takes the place of whatever arrived, unless that is a cancellation
-		f.retrieved()
-		if asCancelled(f.err) == nil {
-			return t.cancelErr
-		}
-		return f.err
-	case interrupted:
+	interrupted := t.watching != withNone && t.unwatchContext(link)
+	switch t.state {
+	case mustCancel: // S13: it takes the place of whatever arrived, unless that is a cancellation
+		return t.replace(f, interrupted)
+	case wentDown:
+		t.deliver() // and whatever f has become is the answer
+	}
+	if interrupted {
 		return t.causeOf(ctx, link)
 	}
 	return nil

@@ -3,6 +3,7 @@ package asyncio
 import (
 	"context"
 	"fmt"
+	"math"
 )
 
 // GroupStart creates a child that reports when it is ready, and waits until it does: a
@@ -12,7 +13,9 @@ import (
 // A child that ends before it is ready has failed to start. Its error is returned by GroupStart and
 // does not abort the group, unless it is a panic; if it has none, that is [ErrInvalidState]. A
 // cancel of the calling task, or the end of ctx, cancels the child, and GroupStart goes on waiting
-// until the child has ended, or is ready after all. Once it is ready the child is like any other.
+// until the child has ended, or is ready after all. A child that calls Started before it has heard of the cancel, because
+// a [Cleanup] holds it back, is none that could be relied on: GroupStart returns the cancel, or the cause of ctx, and the
+// group waits for the child. Once it is ready the child is like any other.
 //
 // The child gets the group's ctx: what limits the start must not end what has started. What else it needs of ctx
 // its function captures.
@@ -48,10 +51,14 @@ func GroupStart[R any](ctx context.Context, tg *TaskGroup, child func(ctx contex
 	if s.ready.state != pending {
 		return v, err
 	}
-	cancels := t.cancels
-	s.cancel(&CancelledError{cause: err}) // ctx has ended
-	if v, late := s.ready.Await(context.WithoutCancel(ctx)); asCancelled(late) == nil || t.cancels > cancels {
+	ended := &CancelledError{cause: context.Cause(ctx)} // err may also be a cancel, which has gone down to the child
+	s.cancel(ended)
+	v, late := s.ready.Await(context.WithoutCancel(ctx))
+	switch {
+	case asCancelled(late) == nil:
 		return v, late
+	case s.asked != nil && s.asked != ended:
+		return v, s.asked
 	}
 	return v, err
 }
@@ -60,6 +67,7 @@ func GroupStart[R any](ctx context.Context, tg *TaskGroup, child func(ctx contex
 type TaskStatus[R any] struct {
 	ready Future[R] // what GroupStart waits for
 	task  *task
+	asked *CancelledError // the last cancel that was passed on to the child
 }
 
 // anyStatus is a *TaskStatus whatever its value type.
@@ -80,6 +88,10 @@ func (s *TaskStatus[R]) Started(v R) error {
 	}
 	if s.ready.state != pending {
 		return fmt.Errorf("%w: Started was called before", ErrInvalidState)
+	}
+	if s.asked != nil && s.task.owed(math.MaxInt) > 0 { // it has not heard of it
+		s.ready.finishCancelled(s.asked)
+		return nil
 	}
 	s.ready.value = v
 	s.ready.finish(nil)
@@ -109,5 +121,9 @@ func (s *TaskStatus[R]) cancel(c *CancelledError) cancelAnswer {
 	if s.ready.state != pending {
 		return refused
 	}
-	return s.task.cancel(c)
+	answer := s.task.cancel(c)
+	if answer == accepted {
+		s.asked = c
+	}
+	return answer
 }

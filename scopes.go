@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"reflect"
 	"time"
 )
@@ -68,8 +69,9 @@ func limit(ctx context.Context, d time.Duration, body func(ctx context.Context) 
 	return nil, err
 }
 
-// isEndOf reports whether err is, or wraps, what code returns that stopped because ctx is done.
-// Joined errors are not searched: such an error beside real failures does not hide them.
+// isEndOf reports whether err is, or wraps, what code returns that stopped because ctx is done: the cause, or one of the two errors that
+// Err of a context can be. It asks for these very errors, not for what matches them. A cancel that has one of them for its cause is a cancel
+// all the same (R2), and a panic stays one (R4). Joined errors are not searched: such an error beside real failures does not hide them.
 func isEndOf(ctx context.Context, err error) bool {
 	if ctx.Err() == nil {
 		return false
@@ -79,11 +81,7 @@ func isEndOf(ctx context.Context, err error) bool {
 		if same(err, context.Canceled) || same(err, context.DeadlineExceeded) || same(err, cause) {
 			return true
 		}
-		u, ok := err.(interface{ Unwrap() error })
-		if !ok {
-			return false
-		}
-		err = u.Unwrap()
+		err = unwrap(err)
 	}
 	return false
 }
@@ -126,63 +124,10 @@ func Cleanup(ctx context.Context, budget time.Duration, body func(ctx context.Co
 	if closed {
 		return body(ctx)
 	}
-	defer t.enterCleanup().exit(t)
+	if t.cleanups == math.MaxUint16 {
+		return fmt.Errorf("%w: %d Cleanups in one another (in Cleanup)", ErrInvalidArgument, t.cleanups)
+	}
+	t.enterCleanup()
+	defer t.exitCleanup()
 	return failAfter(ctx, budget, body, "Cleanup")
-}
-
-// cleanup is one call of Cleanup that a task is in; nil is none.
-//
-//	N1 Cleanups are counted from the outermost, which is 1 deep. What cancels a task has a depth of
-//	   its own: a timeout or group of the task's, the number of Cleanups it was opened in; anything
-//	   else, none.
-//	N2 A cancel is held back by the outermost Cleanup that is deeper than it, and delivered when
-//	   that ends. Of several, the first is.
-type cleanup struct {
-	outer *cleanup
-	depth int
-	late  *CancelledError // held back
-}
-
-func (t *task) enterCleanup() *cleanup {
-	c := &cleanup{outer: t.cleanup, depth: t.cleanup.nesting() + 1}
-	if t.mustCancel {
-		t.mustCancel, c.late = false, t.cancelErr
-	}
-	t.cleanup = c
-	return c
-}
-
-func (c *cleanup) exit(t *task) {
-	t.cleanup = c.outer
-	if c.late != nil && !t.mustCancel {
-		t.mustCancel, t.cancelErr = true, c.late
-	}
-}
-
-func (c *cleanup) nesting() int {
-	if c == nil {
-		return 0
-	}
-	return c.depth
-}
-
-// defers holds e back, if N2 says so.
-func (c *cleanup) defers(e *CancelledError, depth int) bool {
-	if c.nesting() <= depth {
-		return false
-	}
-	for c.depth > depth+1 {
-		c = c.outer
-	}
-	if c.late == nil {
-		c.late = e
-	}
-	return true
-}
-
-// forget drops what is held back.
-func (c *cleanup) forget() {
-	for ; c != nil; c = c.outer {
-		c.late = nil
-	}
 }

@@ -121,7 +121,7 @@ func Select(ctx context.Context, cases ...AnyCase) (won AnyCase, err error) {
 		if late := s.stop(err); late != nil && won == nil && err != nil {
 			err = late
 		} else if late != nil {
-			t.mustCancel, t.cancelErr = true, late
+			t.deliverAgain(context.WithoutCancel(ctx), late)
 		}
 	}()
 	i, err := s.choose()
@@ -167,9 +167,7 @@ func (s *selecting) choose() (int, error) {
 		err := s.t.park(s.ctx, s)
 		s.channels.leave()
 		if over := s.channels.over; over != nil { // E3
-			if err != nil && err == error(s.t.cancelErr) {
-				s.t.mustCancel = true
-			}
+			s.t.deliverAgain(s.ctx, err)
 			for i, b := range s.branches {
 				if c, ok := b.(channelBranch); ok && c.happened(over) {
 					return i, nil
@@ -242,8 +240,8 @@ func (s *selecting) stop(err error) (late *CancelledError) {
 		}
 		t.descending = false
 		for s.running() {
-			if t.park(ctx, s) != nil {
-				c, late = t.cancelErr, t.cancelErr
+			if again, ok := t.park(ctx, s).(*CancelledError); ok {
+				c, late = again, again
 				break
 			}
 		}

@@ -252,9 +252,8 @@ func (s *stack) begin(t *task) bool {
 	}
 	l.current, t.stack = t, s
 	l.noteStep(s, t)
-	if t.mustCancel || t.evicted { // evicted while it waited for its turn to start
-		t.mustCancel, t.evicted = false, false
-		t.end(t.cancelErr, asCancellation)
+	if t.state != noCancel { // evicted while it waited for its turn to start
+		t.end(t.deliver(), asCancellation)
 		l.current = nil
 		return false
 	}
@@ -390,7 +389,7 @@ func (p *stackPool) dispatchOn(t *task) *stack {
 			l.advance()
 			l.current = next
 			return next.stack
-		} else if t.waiter == next.fut && !t.watching && t.stack.covers < maxCovers {
+		} else if t.waiter == next.fut && t.watching == withNone && t.stack.covers < maxCovers {
 			l.advance()
 			t.covered = true // K5
 			t.stack.cover(next)

@@ -72,19 +72,18 @@ type task struct {
 
 	rand *rand.Rand // see Rand
 
-	cleanup *cleanup // the innermost Cleanup that the task is in
-
-	cancelErr *CancelledError // the cancel to be delivered, if mustCancel or evicted
-	cancels   int32           // requests, less Uncancel
+	asked     *request        // by scopes of its own, oldest first (N2)
+	cancelErr *CancelledError // the last that is owed from outside, or what it was woken with
+	cancels   int32           // requests that have not been taken back (N1)
+	outside   int32           // of these from outside and owed
 	num       uint32
 	index     uint32 // in the loop's list of tasks
+	cleanups  uint16 // that it is in (N3)
 
-	mustCancel  bool // to be cancelled when it next resumes or waits
+	state       cancelState
+	watching    watching
 	parked      bool // waits for unpark
-	evicted     bool // woken from its park by a cancel
 	interrupted bool // woken by the end of its context
-	watching    bool // waits with a context that can end
-	onRoot      bool // which is the loop's own
 	covered     bool // a task it waits for runs on top of it (K5)
 	descending  bool // a cancel is on its way down from it (T7)
 }
@@ -269,64 +268,6 @@ func (t *task) SetName(name string) { t.name.Store(&name) }
 // Cancelling returns the number of cancels asked for, less those taken back with Uncancel.
 func (t *task) Cancelling() int { return int(t.cancels) }
 
-// Uncancel takes one request to cancel back and returns how many remain. Who catches a
-// cancellation to carry on calls it. At zero, a cancel not yet delivered is dropped.
-func (t *task) Uncancel() int {
-	if t.cancels > 0 {
-		t.cancels--
-		if t.cancels == 0 {
-			t.mustCancel = false
-			t.cleanup.forget()
-		}
-	}
-	return int(t.cancels)
-}
-
-// cancel is T3. It is where Cancel of the task's future ends up.
-func (t *task) cancel(c *CancelledError) cancelAnswer { return t.cancelFrom(c, 0) }
-
-// cancelFrom is cancel by something that is depth Cleanups deep itself: a timeout or group
-// of the task's own. The Cleanups around it are no protection from it, those inside are.
-func (t *task) cancelFrom(c *CancelledError, depth int) cancelAnswer {
-	t.fut.retrieved()
-	if t.fut.state != pending {
-		return refused
-	}
-	if t.descending {
-		return inCircle // T7
-	}
-	t.cancels++
-	if r := t.fut.report; r != nil {
-		r.cancel = c
-	}
-	if t.cleanup.defers(c, depth) {
-		return accepted
-	}
-	if t.waiter != nil {
-		t.descending = true
-		answer := t.waiter.cancel(c)
-		t.descending = false
-		switch {
-		case answer == accepted:
-			return accepted // waiter stays: it may ignore the cancel and be cancelled again
-		case answer == inCircle && t.covered:
-			return inCircle
-		case answer == inCircle:
-			t.waiter.removeCallback(t)
-			t.waiter = nil
-			t.loop().schedule(t, nil)
-		}
-	} else if t.parked {
-		t.evict(c)
-		return accepted
-	}
-	t.mustCancel = true
-	if !t.evicted { // else a cancel is on its way, and this one adds nothing to it
-		t.cancelErr = c
-	}
-	return accepted
-}
-
 // fire makes a task a callback; the dispatcher knows tasks and does not call it.
 func (t *task) fire(*future) { panic("asyncio: a task is not called") }
 
@@ -409,9 +350,8 @@ func (t *task) end(err error, as outcome) {
 	t.stack = nil
 	l.tasks.remove(t)
 
-	if err == nil && t.mustCancel {
-		t.mustCancel = false
-		err, as = t.cancelErr, asCancellation
+	if err == nil && t.state == mustCancel {
+		err, as = t.deliver(), asCancellation
 	}
 	if err == nil && t.cancels > 0 && l.debug() {
 		t.reportSwallowedCancel()
@@ -507,7 +447,7 @@ func (t *task) watchContext(ctx context.Context) *watchLink {
 	if failed == nil && done == l.rootDone {
 		failed = l.watchRoot()
 		if failed == nil {
-			t.watching, t.onRoot = true, true
+			t.watching = withRoot
 			return nil
 		}
 	}
@@ -520,7 +460,7 @@ func (t *task) watchContext(ctx context.Context) *watchLink {
 // contextFailed ends the wait that t has begun (C5).
 func (t *task) contextFailed(failed *PanicError) *watchLink {
 	t.reportContext(failed)
-	t.watching = true
+	t.watching = withOther
 	t.interrupt()
 	return &watchLink{w: &watch{loop: t.loop(), broken: failed}, t: t}
 }
@@ -531,7 +471,7 @@ func (t *task) unwatchContext(link *watchLink) (interrupted bool) {
 		link.unwatch()
 	}
 	interrupted = t.interrupted
-	t.watching, t.onRoot, t.interrupted = false, false, false
+	t.watching, t.interrupted = withNone, false
 	return interrupted
 }
 
@@ -541,7 +481,10 @@ func (t *task) interrupt() {
 	switch {
 	case t.waiter != nil && t.waiter.state == pending:
 		t.waiter.removeCallback(t)
-		t.waiter = nil // a cancel from now on is for the task (T3)
+		t.waiter = nil // a cancel from now on is for the task (T3), and so is one that went down
+		if t.state == wentDown {
+			t.state = mustCancel
+		}
 	case t.parked:
 		t.parked = false
 	default:
@@ -569,19 +512,17 @@ func (t *task) park(ctx context.Context, on fmt.Stringer) error {
 
 func (t *task) beginPark(ctx context.Context, on fmt.Stringer) *watchLink {
 	t.parked, t.on = true, on
-	if t.mustCancel { // S14
-		t.mustCancel = false
-		t.evict(t.cancelErr)
+	if t.state == mustCancel { // S14
+		t.evict()
 	}
 	return t.watchContext(ctx)
 }
 
 func (t *task) endPark(ctx context.Context, link *watchLink) error {
 	t.on = nil
-	interrupted := t.watching && t.unwatchContext(link)
-	if t.evicted || t.mustCancel {
-		t.evicted, t.mustCancel = false, false
-		return t.cancelErr
+	interrupted := t.watching != withNone && t.unwatchContext(link)
+	if t.state != noCancel {
+		return t.deliver()
 	}
 	if interrupted {
 		return t.causeOf(ctx, link)
@@ -599,12 +540,6 @@ func (t *task) unpark() bool {
 	return true
 }
 
-// evict wakes a parked task with a cancellation.
-func (t *task) evict(c *CancelledError) {
-	t.parked, t.evicted, t.cancelErr = false, true, c
-	t.loop().schedule(t, nil)
-}
-
 // yield is S11: it gives the others one iteration.
 func (t *task) yield() error {
 	t.loop().schedule(t, nil)
@@ -616,9 +551,8 @@ func (t *task) yield() error {
 		}
 	}
 	t.arrive()
-	if t.mustCancel {
-		t.mustCancel = false
-		return t.cancelErr
+	if t.state == mustCancel {
+		return t.deliver()
 	}
 	return nil
 }

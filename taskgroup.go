@@ -26,8 +26,8 @@ type TaskGroup struct {
 	loop   *EventLoop
 	parent *task
 	ctx    context.Context
-	limit  int // of children started at a time, 0 for none
-	depth  int // how many Cleanups it is in
+	limit  int     // of children started at a time, 0 for none
+	ask    request // to stop the body (G3)
 
 	first, last *groupChild // not done, or not noticed, in order of creation
 	count       int
@@ -88,7 +88,8 @@ func RunTaskGroup(ctx context.Context, body func(ctx context.Context, tg *TaskGr
 	if err != nil {
 		return err
 	}
-	g := &TaskGroup{loop: t.loop(), parent: t, ctx: ctx, depth: t.cleanup.nesting()}
+	g := &TaskGroup{loop: t.loop(), parent: t, ctx: ctx}
+	g.ask = request{depth: int(t.cleanups), scope: true}
 	for _, o := range opts {
 		if o.limited {
 			if o.limit <= 0 {
@@ -154,9 +155,9 @@ func (g *TaskGroup) exit(err error) error {
 		}
 	}
 
-	if g.parentCancelled && g.parent.Uncancel() == 0 {
+	if g.parentCancelled && g.withdraw() == 0 {
 		cancelled = nil
-	} else if cancelled == nil && latest != nil {
+	} else if latest != nil && (cancelled == nil || asCancelled(cancelled) == g.ask.err) {
 		cancelled = latest // it is somebody else's (gh-155433)
 	}
 	if failed {
@@ -164,16 +165,14 @@ func (g *TaskGroup) exit(err error) error {
 	}
 	switch {
 	case len(g.errs) > 0:
-		if g.parent.cancels > 0 {
+		if p := g.parent; p.seen(g.ask.depth) > 0 && p.state != mustCancel {
 			c := latest
 			if cancelled != nil {
 				c = asCancelled(cancelled)
 			} else if c == nil {
 				c = &CancelledError{Msg: "cancelled while a task group failed"}
 			}
-			again := *c // a request of its own: a timeout around must not take it for the one it made (O4)
-			g.parent.Uncancel()
-			g.parent.cancelFrom(&again, g.depth)
+			p.repeat(c)
 		}
 		return &GroupError{Message: "unhandled errors in a TaskGroup", Exceptions: g.errs}
 	case cancelled != nil:
@@ -186,6 +185,17 @@ func (g *TaskGroup) exit(err error) error {
 	return nil
 }
 
+// withdraw takes the group's cancel of the body's task back, and returns how many of others there are in force. If there are, and
+// it is still owed, the task hears of it, as in CPython.
+func (g *TaskGroup) withdraw() int {
+	owed := g.ask.owed
+	n := g.parent.withdraw(&g.ask)
+	if n > 0 && owed {
+		g.parent.repeat(g.ask.err)
+	}
+	return n
+}
+
 // unwind leaves the group of a body that panics or exits its goroutine.
 func (g *TaskGroup) unwind() {
 	g.exiting = true
@@ -195,7 +205,7 @@ func (g *TaskGroup) unwind() {
 			g.wait(context.WithoutCancel(g.ctx))
 		}
 		if g.parentCancelled {
-			g.parent.Uncancel()
+			g.withdraw()
 		}
 	}
 	for _, err := range g.errs {
@@ -239,7 +249,7 @@ func (g *TaskGroup) abortAll(c *CancelledError) {
 	}
 	g.abort(c)
 	g.parentCancelled = true
-	g.parent.cancelFrom(c, g.depth)
+	g.parent.ask(c, &g.ask)
 }
 
 // failed is G1.

@@ -50,21 +50,20 @@ func TimeoutAt(ctx context.Context, when time.Duration, body func(ctx context.Co
 // reschedule. Its methods are for the loop only, and do not suspend. Python: asyncio.Timeout.
 //
 //	O1 It is active until it expires or its body returns. Expiry is one cancel of the task.
-//	O2 Whose cancel it was is told by counting: at exit the expiry's own request is taken back, and
-//	   if no more remain than when the body was entered, the cancellation was the expiry's.
-//	O3 A request that was not delivered yet when the body was entered is not counted among those
-//	   before: it will arrive inside, and must go on from there. (CPython 3.13 loses it to
-//	   an expiry in the first iteration, gh-134471.)
-//	O4 The expiry's cancel, where a Cleanup held it back and it is still to be delivered when the body
-//	   returns, is dropped. Any other that is pending then stays, even if O2 took it for one from before.
+//	O2 Whose cancel it was is told by counting, without those that a Cleanup around the timeout holds back: at exit the
+//	   expiry's own request is taken back, and if no more remain than when the body was entered, the cancellation was
+//	   the expiry's.
+//	O3 A request that is still to be delivered when the timeout expires is not counted among those before, also if it is
+//	   older than the body: it arrives inside, and must go on from there. (CPython 3.13 loses it to the expiry, gh-134471.)
+//	O4 The expiry's cancel, if it is still to be delivered when the body returns, is dropped. Any other that is to be delivered
+//	   then stays, even if O2 took it for one from before.
 type TimeoutScope struct {
 	t      *task
 	when   time.Duration
 	expiry *expiry // the callback that is set, nil if none
 	before int     // O2
-	depth  int     // how many Cleanups it is in
+	ask    request // the expiry's
 	state  timeoutState
-	cancel *CancelledError // the expiry's, once it has come
 }
 
 type timeoutState uint8
@@ -93,10 +92,8 @@ func newTimeoutScope(ctx context.Context, noBody bool, caller string) (*TimeoutS
 
 func (tm *TimeoutScope) run(ctx context.Context, when time.Duration, body func(context.Context, *TimeoutScope) error) (err error) {
 	t := tm.t
-	tm.before, tm.depth = int(t.cancels), t.cleanup.nesting()
-	if t.mustCancel { // O3
-		tm.before--
-	}
+	tm.ask = request{depth: int(t.cleanups), scope: true}
+	tm.before = t.seen(tm.ask.depth)
 	tm.set(when)
 	defer func() { err = tm.exit(err) }() // also when body panics
 	return body(ctx, tm)
@@ -134,12 +131,8 @@ func (tm *TimeoutScope) exit(err error) error {
 		return err
 	}
 	tm.state = timeoutExpired
-	t := tm.t
-	if t.Uncancel() > tm.before { // O2
+	if tm.t.withdraw(&tm.ask) > tm.before { // O2, O4
 		return err
-	}
-	if t.mustCancel && t.cancelErr == tm.cancel { // O4
-		t.mustCancel = false
 	}
 	if err == nil {
 		return nil
@@ -162,8 +155,8 @@ type expiry struct {
 func (e *expiry) fire(*future) {
 	if tm := e.tm; tm != nil {
 		tm.expiry, tm.state = nil, timeoutExpiring
-		tm.cancel = &CancelledError{Msg: "timed out"}
-		tm.t.cancelFrom(tm.cancel, tm.depth)
+		tm.before = min(tm.before, tm.t.delivered()) // O3
+		tm.t.ask(&CancelledError{Msg: "timed out"}, &tm.ask)
 	}
 }
 

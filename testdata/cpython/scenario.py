@@ -63,7 +63,7 @@ def make_definite():
     asyncio.tasks.set = OrderedSet
     asyncio.taskgroups.set = OrderedSet
     asyncio.timeouts.Timeout = Timeout
-    asyncio.Task = asyncio.tasks.Task = once(asyncio.Task)
+    asyncio.Task = asyncio.tasks.Task = once(counting())
     asyncio.tasks._GatheringFuture = once(asyncio.tasks._GatheringFuture)
     # A set comprehension does not look its type up, so that line is replaced.
     completed = asyncio.tasks._AsCompletedIterator
@@ -85,15 +85,68 @@ def used(row):
     rows.add(row)
 
 
-class Timeout(asyncio.timeouts.Timeout):
-    """A cancel that is still to be delivered when the block is entered arrives inside (gh-134471)."""
+def counting():
+    """Returns asyncio.Task with a count of the cancels that it has not been told of."""
 
-    async def __aenter__(self):
-        await super().__aenter__()
-        if self._task._must_cancel:
+    class Task(asyncio.Task):
+        owed = 0
+
+        def __init__(self, coro, **options):
+            self.coro = coro
+            super().__init__(self.resuming(coro), **options)
+
+        def get_coro(self):
+            return self.coro
+
+        async def resuming(self, coro):
+            return await Resuming(self, coro)
+
+        def cancel(self, msg=None):
+            accepted = super().cancel(msg)
+            if accepted:
+                self.owed += 1
+            return accepted
+
+        def uncancel(self):
+            left = super().uncancel()
+            self.owed = min(self.owed, left)
+            return left
+
+    return Task
+
+
+class Resuming:
+    """Awaits a coroutine, and whenever its task resumes, notes that it has been told of every cancel so far."""
+
+    def __init__(self, task, coro):
+        self.task, self.coro = task, coro
+
+    def __await__(self):
+        resume, value = self.coro.send, None
+        while True:
+            try:
+                waited = resume(value)
+            except StopIteration as e:
+                return e.value
+            try:
+                resume, value = self.coro.send, (yield waited)
+            except GeneratorExit:
+                self.coro.close()
+                raise
+            except BaseException as e:
+                resume, value = self.coro.throw, e
+            self.task.owed = 0
+
+
+class Timeout(asyncio.timeouts.Timeout):
+    """A cancel that is still owed when the time is up does not count as one from before (gh-134471)."""
+
+    def _on_timeout(self):
+        before = self._task.cancelling() - self._task.owed
+        if before < self._cancelling:
             used('timeout-entry')
-            self._cancelling -= 1
-        return self
+            self._cancelling = before
+        super()._on_timeout()
 
 
 reached = None  # tasks and gatherings that have accepted the cancel that is being passed on
@@ -236,6 +289,7 @@ class VirtualLoop(asyncio.base_events.BaseEventLoop):
         self._selector = self
         self.now = 0
         self.iteration = 0
+        self.set_task_factory(lambda loop, coro, **options: asyncio.Task(coro, loop=loop, **options))
 
     def time(self):
         return self.now

@@ -1,0 +1,420 @@
+package asyncio_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/goasyncio/asyncio"
+)
+
+// stopped checks that err is the cancel with message "stop" that main has asked for.
+func stopped(t *testing.T, err error) {
+	t.Helper()
+	var c *asyncio.CancelledError
+	if !errors.As(err, &c) || c.Msg != "stop" || c.By != "Task-1" {
+		t.Errorf("%v, want the cancel of Task-1 that says stop", err)
+	}
+}
+
+// stopAt runs fn as a task, cancels it when d has passed, and waits for it.
+func stopAt(t *testing.T, ctx context.Context, d time.Duration, fn routine) tasked {
+	t.Helper()
+	task := asyncio.CreateTask(ctx, asyncio.Do(fn))
+	must(t, asyncio.Sleep(ctx, d))
+	is(t, "accepted", task.Cancel("stop"), true)
+	_, _, err := asyncio.Wait(ctx, []tasked{task})
+	must(t, err)
+	return task
+}
+
+// settled waits until the task is done, without awaiting it, and returns its error.
+func settled(ctx context.Context, task tasked) error {
+	if _, _, err := asyncio.Wait(ctx, []tasked{task}); err != nil {
+		return errors.Join(err, errors.New("of the wait"))
+	}
+	return task.Exception()
+}
+
+// tidy sleeps for an hour; if that is cut short, it cleans up for three seconds, whatever comes.
+func tidy(ctx context.Context) error {
+	err := asyncio.Sleep(ctx, time.Hour)
+	if e := asyncio.Cleanup(ctx, time.Minute, sleeping(3*time.Second)); e != nil {
+		return e
+	}
+	return err
+}
+
+// A cancel has gone down to what the task waits for, and then the context ends that wait.
+func TestCancel_OutlivesTheContextOfItsWait(t *testing.T) {
+	ends := map[string]func(ctx context.Context, body routine) error{
+		"MoveOnAfter": func(ctx context.Context, body routine) error {
+			expired, err := asyncio.MoveOnAfter(ctx, 2*time.Second, body)
+			if expired {
+				return errors.New("it took the cancel for its own end")
+			}
+			return err
+		},
+		"FailAfter": func(ctx context.Context, body routine) error { return asyncio.FailAfter(ctx, 2*time.Second, body) },
+		"WithTimeout": func(ctx context.Context, body routine) error {
+			ctx, cancel := asyncio.WithTimeout(ctx, 2*time.Second)
+			defer cancel()
+			return body(ctx)
+		},
+		"a standard context": func(ctx context.Context, body routine) error {
+			l, err := asyncio.GetRunningLoop(ctx)
+			if err != nil {
+				return err
+			}
+			ctx, cancel := context.WithCancel(ctx)
+			l.CallLater(2*time.Second, cancel)
+			return body(ctx)
+		},
+	}
+	waits := map[string]func(ctx context.Context, child tasked) error{
+		"Await":  func(ctx context.Context, child tasked) error { _, err := child.Await(ctx); return err },
+		"Gather": func(ctx context.Context, child tasked) error { _, err := asyncio.Gather(ctx, child); return err },
+		"WaitFor": func(ctx context.Context, child tasked) error {
+			_, err := asyncio.WaitFor(ctx, child, time.Hour)
+			return err
+		},
+		"a group": func(ctx context.Context, child tasked) error {
+			return grouping(func(ctx context.Context) error { _, err := child.Await(ctx); return err })(ctx)
+		},
+		"through another task": func(ctx context.Context, child tasked) error {
+			task := asyncio.CreateTask(context.WithoutCancel(ctx), child.Await)
+			_, err := task.Await(ctx)
+			return err
+		},
+	}
+	for end, within := range ends {
+		for how, wait := range waits {
+			t.Run(end+" "+how, func(t *testing.T) {
+				run(t, func(ctx context.Context) error {
+					task := stopAt(t, ctx, time.Second, func(ctx context.Context) error {
+						child := asyncio.CreateTask(ctx, asyncio.Do(tidy))
+						err := within(ctx, func(ctx context.Context) error { return wait(ctx, child) })
+						is(t, "at", loop(t, ctx).Time(), 2*time.Second)
+						stopped(t, err)
+						must(t, asyncio.Sleep(ctx, time.Second)) // once
+						return err
+					})
+					is(t, "cancelled", task.Cancelled(), true)
+					is(t, "Cancelling", task.Cancelling(), 1)
+					return asyncio.Sleep(ctx, time.Minute)
+				})
+			})
+		}
+	}
+}
+
+// If it has been taken back meanwhile, the context is what the wait has to say.
+func TestCancel_TakenBackBeforeTheContextEnds(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		task := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
+			child := asyncio.CreateTask(ctx, asyncio.Do(tidy))
+			expired, err := asyncio.MoveOnAfter(ctx, 2*time.Second, func(ctx context.Context) error { _, err := child.Await(ctx); return err })
+			if !expired || err != nil {
+				t.Error(expired, err)
+			}
+			asCancelled(t, settled(ctx, child))
+			return asyncio.Sleep(ctx, time.Second)
+		}))
+		must(t, asyncio.Sleep(ctx, time.Second))
+		task.Cancel()
+		is(t, "Uncancel", task.Uncancel(), 0)
+		_, err := task.Await(ctx)
+		return err
+	})
+}
+
+// A cancel is held back by a Cleanup, and inside of that a group or a timeout does what it is for.
+func TestCancel_HeldBackAroundOtherScopes(t *testing.T) {
+	for name, inside := range map[string]routine{
+		"a group whose child fails": func(ctx context.Context) error {
+			err := grouping(sleeping(time.Hour), failsAfter(2*time.Second, errA))(ctx)
+			if !errors.Is(err, errA) {
+				return fmt.Errorf("the group: %w", err)
+			}
+			return nil
+		},
+		"a group that is cancelled": func(ctx context.Context) error {
+			return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg group) error {
+				tg.CreateTask(func(ctx context.Context) error {
+					err := asyncio.Sleep(ctx, 2*time.Second)
+					tg.Cancel()
+					return err
+				})
+				return asyncio.Sleep(ctx, time.Hour)
+			})
+		},
+		"a timeout": func(ctx context.Context) error {
+			err := timingOut(2*time.Second, sleeping(time.Hour))(ctx)
+			if !errors.Is(err, asyncio.ErrTimeout) || isCancelled(err) {
+				return fmt.Errorf("the timeout: %w", err)
+			}
+			return nil
+		},
+		"a timeout around a group": func(ctx context.Context) error {
+			err := timingOut(2*time.Second, grouping(nil, sleeping(time.Hour)))(ctx)
+			if !errors.Is(err, asyncio.ErrTimeout) || isCancelled(err) {
+				return fmt.Errorf("the timeout: %w", err)
+			}
+			return nil
+		},
+		"a timeout that takes its own cancel back by hand": func(ctx context.Context) error {
+			return timingOut(2*time.Second, func(ctx context.Context) error {
+				asCancelled(t, asyncio.Sleep(ctx, time.Hour))
+				is(t, "Uncancel", self(ctx).Uncancel(), 1)
+				return nil
+			})(ctx)
+		},
+		"a cleanup in a timeout": func(ctx context.Context) error {
+			err := timingOut(time.Second, func(ctx context.Context) error {
+				must(t, asyncio.Cleanup(ctx, time.Minute, sleeping(2*time.Second)))
+				return asyncio.Sleep(ctx, time.Hour)
+			})(ctx)
+			if !errors.Is(err, asyncio.ErrTimeout) {
+				return fmt.Errorf("the timeout: %w", err)
+			}
+			return nil
+		},
+	} {
+		for _, early := range []bool{false, true} { // before the scope inside is entered
+			t.Run(fmt.Sprint(name, early), func(t *testing.T) {
+				run(t, func(ctx context.Context) error {
+					task := stopAt(t, ctx, time.Second, func(ctx context.Context) error {
+						must(t, asyncio.Cleanup(ctx, time.Hour, func(ctx context.Context) error {
+							if early {
+								must(t, asyncio.Sleep(ctx, 2*time.Second))
+							}
+							must(t, inside(ctx))
+							return asyncio.Sleep(ctx, time.Second) // undisturbed
+						}))
+						is(t, "Cancelling", self(ctx).Cancelling(), 1)
+						err := asyncio.Sleep(ctx, time.Hour)
+						stopped(t, err)
+						must(t, asyncio.Sleep(ctx, time.Second))
+						return err
+					})
+					is(t, "cancelled", task.Cancelled(), true)
+					is(t, "Cancelling", task.Cancelling(), 1)
+					return nil
+				})
+			})
+		}
+	}
+}
+
+// A cancel is no end of a scope, whatever its cause; and neither is a panic, whatever its value.
+func TestCancel_WithTheCauseOfAScope(t *testing.T) {
+	for _, cause := range []error{context.DeadlineExceeded, context.Canceled, asyncio.ErrTimeout, nil} {
+		for name, limit := range map[string]func(ctx context.Context, body routine) error{
+			"MoveOnAfter": func(ctx context.Context, body routine) error {
+				expired, err := asyncio.MoveOnAfter(ctx, time.Second, body)
+				is(t, "expired", expired, false)
+				return err
+			},
+			"FailAfter": func(ctx context.Context, body routine) error { return asyncio.FailAfter(ctx, time.Second, body) },
+			"a group": func(ctx context.Context, body routine) error {
+				inner, cancel := asyncio.WithTimeout(ctx, time.Second)
+				defer cancel()
+				return grouping(body)(inner)
+			},
+		} {
+			run(t, func(ctx context.Context) error {
+				task := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
+					return limit(ctx, func(ctx context.Context) error {
+						_ = asyncio.Sleep(ctx, time.Hour)
+						return asyncio.Sleep(context.WithoutCancel(ctx), time.Hour) // it cleans up
+					})
+				}))
+				must(t, asyncio.Sleep(ctx, 2*time.Second))
+				task.CancelCause(cause)
+				_, _, err := asyncio.Wait(ctx, []tasked{task})
+				var c *asyncio.CancelledError
+				if !task.Cancelled() || !errors.As(task.Exception(), &c) || cause != nil && !errors.Is(task.Exception(), cause) {
+					t.Errorf("%s, cancelled because of %v: %v", name, cause, task)
+				}
+				return err
+			})
+		}
+	}
+}
+
+func TestPanic_StaysOneAroundACancel(t *testing.T) {
+	_, err := runReporting(t, func(ctx context.Context) error {
+		panics := func(value func(ctx context.Context) error) routine {
+			return func(ctx context.Context) error {
+				child := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error { panic(value(ctx)) }))
+				_, err := child.Await(context.WithoutCancel(ctx))
+				return err
+			}
+		}
+		isPanic := func(what string, err error) {
+			t.Helper()
+			var p *asyncio.PanicError
+			if !errors.As(err, &p) {
+				t.Errorf("%s: %v, want a panic", what, err)
+			}
+		}
+		aCancel := panics(func(context.Context) error { return &asyncio.CancelledError{Msg: "x"} })
+		theEnd := panics(sleeping(time.Hour))
+		task := asyncio.CreateTask(ctx, asyncio.Do(aCancel))
+		_, err := task.Await(ctx)
+		isPanic("a task that awaits it", err)
+		is(t, "cancelled", task.Cancelled(), false)
+		isPanic("Timeout", timingOut(time.Second, func(ctx context.Context) error {
+			_ = asyncio.Sleep(ctx, time.Hour)
+			return aCancel(ctx)
+		})(ctx))
+		failsWith(t, grouping(aCancel)(ctx), asyncio.ErrCancelled)
+		expired, err := asyncio.MoveOnAfter(ctx, time.Second, theEnd)
+		is(t, "expired", expired, false)
+		isPanic("MoveOnAfter", err)
+		err = asyncio.FailAfter(ctx, time.Second, theEnd)
+		isPanic("FailAfter", err)
+		return nil
+	})
+	must(t, err)
+}
+
+// What is delivered is somebody's who still wants it, and says so.
+func TestCancel_SaysWhoStillAsks(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		for _, first := range []time.Duration{time.Second, 3 * time.Second} { // the cancel, or the expiry
+			var inside error
+			task := stopAt(t, ctx, first, func(ctx context.Context) error {
+				must(t, timingOut(2*time.Second, func(ctx context.Context) error {
+					return asyncio.Cleanup(ctx, time.Minute, sleeping(5*time.Second))
+				})(ctx))
+				return asyncio.Sleep(ctx, time.Hour)
+			})
+			stopped(t, task.Exception())
+			task = stopAt(t, ctx, first, func(ctx context.Context) error {
+				return timingOut(2*time.Second, func(ctx context.Context) error {
+					must(t, asyncio.Cleanup(ctx, time.Minute, sleeping(5*time.Second)))
+					inside = asyncio.Sleep(ctx, time.Hour)
+					return inside
+				})(ctx)
+			})
+			stopped(t, inside)
+			stopped(t, task.Exception())
+			is(t, "Cancelling", task.Cancelling(), 1)
+		}
+		// A group that has failed delivers the cancel of whoever else has asked, not its own.
+		task := stopAt(t, ctx, 2*time.Second, func(ctx context.Context) error {
+			failsWith(t, grouping(nil, failsAfter(time.Second, errA), cleaning(time.Hour, 5*time.Second))(ctx), errA)
+			return asyncio.Sleep(ctx, time.Hour)
+		})
+		stopped(t, task.Exception())
+		return nil
+	})
+}
+
+// A cancel that was on its way when the timeout was entered, and was caught inside, is one from before when the time is up.
+func TestTimeout_CancelFromBeforeThatWasCaught(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		for n := 1; n <= 2; n++ {
+			task := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
+				for range n {
+					self(ctx).Cancel("before")
+				}
+				err := timingOut(time.Second, func(ctx context.Context) error {
+					asCancelled(t, asyncio.Sleep(ctx, 0))
+					return asyncio.Sleep(ctx, time.Hour)
+				})(ctx)
+				timedOut(t, err)
+				is(t, "Cancelling", self(ctx).Cancelling(), n)
+				// It is not yet, while it is on its way down.
+				self(ctx).Cancel("before")
+				child := asyncio.CreateTask(ctx, asyncio.Do(tidy))
+				must(t, asyncio.Cleanup(ctx, time.Minute, sleeping(0))) // the child begins
+				err = timingOut(time.Second, func(ctx context.Context) error { _, err := child.Await(ctx); return err })(ctx)
+				asCancelled(t, err)
+				is(t, "Cancelling", self(ctx).Cancelling(), n+1)
+				return err
+			}))
+			_, err := task.Await(ctx)
+			asCancelled(t, err)
+		}
+		return nil
+	})
+}
+
+// A child of GroupStart that says it is ready while it has a cancel before it is not started.
+func TestGroupStart_CancelledWhileTheChildCleansUp(t *testing.T) {
+	for how, want := range map[string]error{"cancel": asyncio.ErrCancelled, "context": context.Canceled, "timeout": asyncio.ErrTimeout} {
+		t.Run(how, func(t *testing.T) {
+			run(t, func(ctx context.Context) error {
+				began := loop(t, ctx).Time()
+				return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg group) error {
+					served := errors.New("not yet")
+					start := func(ctx context.Context) error {
+						v, err := asyncio.GroupStart(ctx, tg, func(ctx context.Context, s *asyncio.TaskStatus[string]) error {
+							must(t, asyncio.Cleanup(ctx, time.Minute, func(ctx context.Context) error {
+								must(t, asyncio.Sleep(ctx, 2*time.Second))
+								return s.Started("ready")
+							}))
+							served = asyncio.Sleep(ctx, time.Hour)
+							return served
+						})
+						is(t, "value", v, "")
+						return err
+					}
+					task := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
+						switch how {
+						case "context":
+							ctx, cancel := asyncio.WithCancel(ctx)
+							loop(t, ctx).CallLater(time.Second, cancel)
+							return start(ctx)
+						case "timeout":
+							return timingOut(time.Second, start)(ctx)
+						}
+						return start(ctx)
+					}))
+					must(t, asyncio.Sleep(ctx, time.Second))
+					if how == "cancel" {
+						task.Cancel("stop")
+					}
+					_, err := task.Await(ctx)
+					wantErr(t, "GroupStart", err, want)
+					is(t, "took", loop(t, ctx).Time()-began, 2*time.Second)
+					is(t, "cancelled", task.Cancelled(), how == "cancel")
+					must(t, yields(ctx, 3))
+					asCancelled(t, served)
+					return nil
+				})
+			})
+		})
+	}
+}
+
+// The cancel of the caller and the end of its context, one after the other, while the child cleans up.
+func TestGroupStart_CancelAndContext(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		for _, first := range []time.Duration{time.Second, 3 * time.Second} {
+			ended := time.Duration(0)
+			err := asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg group) error {
+				task := stopAt(t, ctx, first, func(ctx context.Context) error {
+					inner, cancel := asyncio.WithTimeout(ctx, 2*time.Second)
+					defer cancel()
+					_, err := asyncio.GroupStart(inner, tg, func(ctx context.Context, _ *asyncio.TaskStatus[int]) error {
+						began := loop(t, ctx).Time()
+						defer func() { ended = loop(t, ctx).Time() - began }()
+						return tidy(ctx)
+					})
+					return err
+				})
+				stopped(t, task.Exception())
+				is(t, "cancelled", task.Cancelled(), true)
+				return nil
+			})
+			must(t, err)
+			is(t, "the child took", ended, min(first, 2*time.Second)+3*time.Second)
+		}
+		return nil
+	})
+}
