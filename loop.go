@@ -365,6 +365,11 @@ func (l *EventLoop) park() bool {
 		l.endStep(nil)
 		l.step.waits()
 	}
+	if len(l.stacks.idle) > keptIdle {
+		if next := l.stacks.age(); !l.drv.Polls() {
+			until = min(until, next) // KI3
+		}
+	}
 	guard := l.guard.Load()
 	l.guard.Store(guardParked)
 	l.steps = 0
@@ -412,6 +417,9 @@ const schedulerSteps = 2048
 // run for 10 ms; in this way it keeps what is left of its own time slice.
 func (l *EventLoop) visitScheduler() {
 	l.unvisited = 0
+	if len(l.stacks.idle) > keptIdle {
+		l.stacks.age()
+	}
 	if runtime.GOMAXPROCS(0) > 1 { // an idle processor runs the collector
 		return
 	}

@@ -3,6 +3,7 @@ package asyncio
 import (
 	"fmt"
 	"runtime/debug"
+	"time"
 
 	"github.com/goasyncio/asyncio/internal/coro"
 )
@@ -30,8 +31,8 @@ import (
 //	   of others: the collector and debug mode (goroutineID) walk the whole stack, and the
 //	   runtime ends the program when one reaches a gigabyte.
 //	K6 A stack whose task has ended goes on dispatching with nothing on it. When it gives control
-//	   away it becomes idle, until it gets control again. If there are maxIdle idle stacks
-//	   already, it ends instead.
+//	   away it becomes idle, until it gets control again: to be used, or with the order to end (KI1). Then
+//	   whoever waits at its home goes on, and gives control back to where the order came from (K10).
 //	K7 A task that is started eagerly runs on an idle stack. That gives control back to the
 //	   starter when the task first suspends or ends. Nothing is dispatched in between.
 //	K8 A stack on which runtime.Goexit is called is dead. Its last deferred function gives control
@@ -105,7 +106,9 @@ type stackPool struct {
 	eager      eagerStart
 	order      order // K10
 	idle       []*stack
-	dead       []*stack // to be ended after the run (K8)
+	low        int           // the fewest that were idle in this period (KI1)
+	since      time.Duration // when it began
+	dead       []*stack      // to be ended after the run (K8)
 }
 
 // An eagerStart asks the hub for a stack to start a task on (K7).
@@ -128,13 +131,11 @@ const (
 	pass                     // only give control to order.to
 	goHome                   // give control to order.to and wait at home
 	dieHere                  // unwind and end; order.to is not used
+	endHere                  // end, with nothing on the stack, and have control given to order.to
 )
 
 // maxCovers is K5.
 const maxCovers = 16
-
-// maxIdle bounds the stacks kept for later, and with them the memory after a burst.
-const maxIdle = 1024
 
 // take returns an idle stack. It is for the hub, unless there is one (OG4).
 func (p *stackPool) take() *stack {
@@ -142,6 +143,7 @@ func (p *stackPool) take() *stack {
 		s := p.idle[n-1]
 		p.idle[n-1] = nil
 		p.idle = p.idle[:n-1]
+		p.low = min(p.low, n-1)
 		return s
 	}
 	s := &stack{pool: p, hub: p.hubID}
@@ -186,6 +188,10 @@ func (s *stack) obey() {
 		case goOn:
 			return
 		case dieHere:
+			s.killed = true
+			return
+		case endHere:
+			p.order = order{pass, o.to}
 			s.killed = true
 			return
 		case noteIt:
@@ -269,14 +275,9 @@ func (s *stack) end(t *task, err error, as outcome) {
 	s.pool.loop.current = nil
 }
 
-// rest gives control to another stack, and makes s idle or ends it (K6).
+// rest gives control to another stack and makes s idle (K6).
 func (s *stack) rest(to *stack) {
 	p := s.pool
-	if len(p.idle) >= maxIdle {
-		p.order = order{pass, to}
-		s.done = true
-		return
-	}
 	p.idle = append(p.idle, s)
 	at := to.at
 	s.at = at
@@ -446,6 +447,7 @@ func (p *stackPool) run() {
 		p.hub.give(s)
 	}
 	p.dispatcher = nil
+	p.dismiss(&p.hub, max(0, len(p.idle)-restingIdle))
 	for _, s := range p.dead { // K8
 		p.end(s)
 	}
@@ -474,9 +476,7 @@ func (p *stackPool) drain() {
 	gone := make(chan struct{})
 	go func() { // the caller's may be locked to a thread
 		defer close(gone)
-		for _, s := range p.idle {
-			p.end(s)
-		}
+		p.dismiss(&stack{pool: p}, len(p.idle))
 	}()
 	<-gone
 	p.idle = nil

@@ -2,7 +2,6 @@ package asyncio_test
 
 import (
 	"context"
-	"errors"
 	"math/rand/v2"
 	"runtime"
 	"strings"
@@ -142,49 +141,4 @@ func TestStacks_LookedAtAtAnyMoment(t *testing.T) {
 			t.Fatalf("seed %d: looked %d times; %d tasks entered, %d deferred functions ran", seed, looked, c.entered, c.deferred)
 		}
 	}
-}
-
-// More stacks than are kept for later: those too many end, whoever waits at their places.
-func TestStacks_MoreThanAreKept(t *testing.T) {
-	runFast(t, func(ctx context.Context) error {
-		for range 3 {
-			var gate asyncio.Event
-			tasks := make([]*asyncio.Task[int], 5000)
-			for i := range tasks {
-				tasks[i] = asyncio.CreateTask(ctx, func(ctx context.Context) (int, error) {
-					for range i % 3 {
-						if err := asyncio.Sleep(ctx, 0); err != nil {
-							return 0, err
-						}
-					}
-					return i, gate.Wait(ctx)
-				})
-			}
-			for range 3 {
-				if err := asyncio.Sleep(ctx, 0); err != nil {
-					return err
-				}
-			}
-			before := runtime.NumGoroutine()
-			gate.Set()
-			values, err := asyncio.Gather(ctx, tasks...)
-			if err != nil {
-				return err
-			}
-			for i, v := range values {
-				if v != i {
-					return errors.New("a task has the result of another")
-				}
-			}
-			now := runtime.NumGoroutine()
-			for k := 0; now > before-3000 && k < 1_000_000; k++ { // while the collector frees their stacks, ended goroutines are counted
-				runtime.Gosched()
-				now = runtime.NumGoroutine()
-			}
-			if now > before-3000 {
-				t.Errorf("%d goroutines while all wait, %d after", before, now)
-			}
-		}
-		return nil
-	})
 }
