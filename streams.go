@@ -22,6 +22,7 @@ import (
 //	M1 A reader holds what a method needed to see and did not return, no more. So nothing is to be paused and resumed.
 //	M2 A write returns when the system has accepted it all. Writes of several tasks do not mix; they take turns in
 //	   the order they were called.
+//	   WriteSoon's turn is that of its call.
 //	M3 What was written before Close was called is written before the connection closes. If that fails, Close says so, and
 //	   so do Drain and WaitClosed from then on.
 //	M4 A reader that holds nothing reads into a buffer that all readers of the loop share, and keeps what its method does
@@ -659,6 +660,9 @@ type StreamWriter struct {
 // A cancel, or the end of ctx, while it waits for its turn has written nothing. Later, or when the connection fails, a part may
 // have been sent; the number says how much, and since the peer cannot tell, every later Write fails with the same error. It fails
 // with [net.ErrClosed] once Close was called and [ErrInvalidState] after WriteEOF.
+//
+// A task that was cancelled and has a last word to say waits here as any other does. [StreamWriter.WriteSoon] does not
+// wait, and [Cleanup] limits how long.
 func (w *StreamWriter) Write(ctx context.Context, p []byte) (n int, err error) {
 	if c, ok := w.conn.(*Conn); ok && w.pending == 0 && !w.closing && !w.ended && w.err == nil {
 		// Nobody writes: what need not wait needs no turn.
@@ -786,6 +790,56 @@ func (w *StreamWriter) shut(how func() error) {
 		w.closed.Set()
 	}
 }
+
+// WriteSoon is Write without waiting: p is written after the writes before it, by a task of the writer's own if that cannot be
+// done at once. It is for the last word of a task that is cancelled, which Write keeps for as long as another task's
+// write waits for the peer, and for callbacks; what is many or large belongs to Write, because all that waits is copied
+// and kept in memory, without bound. Close, Drain and WaitClosed wait for it and say whether it could be written; the
+// end of the run cancels it.
+//
+// It is for the loop only and does not suspend. It fails with the error of an earlier write, [net.ErrClosed] once Close was called,
+// and [ErrInvalidState] after WriteEOF. Python: writer.write without drain.
+func (w *StreamWriter) WriteSoon(p []byte) error {
+	const caller = "StreamWriter.WriteSoon"
+	switch err := w.loop.checkOwner(caller); {
+	case err != nil:
+		return err
+	case w.closing:
+		return fmt.Errorf("asyncio: %w (in %s)", net.ErrClosed, caller)
+	case w.err != nil:
+		return w.err
+	case w.ended:
+		return fmt.Errorf("%w: %s after WriteEOF", ErrInvalidState, caller)
+	}
+	n := 0
+	if c, ok := w.conn.(*Conn); ok && w.pending == 0 {
+		var err error
+		if n, err = c.writeNow(p); err != nil && err != driver.ErrAgain {
+			w.err = c.failure("write", err)
+			return w.err
+		}
+	}
+	if n == len(p) {
+		return nil
+	}
+	rest := bytes.Clone(p[n:])
+	// Eager, so that it has its turn behind the writes before it and before those after it.
+	t := CreateTask(context.WithoutCancel(w.loop.Context()), Do(func(ctx context.Context) error {
+		_, err := w.writeInTurn(ctx, rest, n > 0)
+		if err != nil && w.err == nil {
+			w.err = err // nobody else is told
+		}
+		return err
+	}), EagerStart(true), Name(caller))
+	t.addCallback((*soonWritten)(w))
+	return nil
+}
+
+// soonWritten is the end of a WriteSoon's task, whose error is the writer's.
+type soonWritten StreamWriter
+
+func (*soonWritten) fire(f *future) { f.retrieved() }
+func (*soonWritten) String() string { return "StreamWriter.WriteSoon()" }
 
 // WriteLines writes the concatenation of lines as [StreamWriter.Write] does. It adds no line ends.
 func (w *StreamWriter) WriteLines(ctx context.Context, lines ...[]byte) (int, error) {

@@ -652,3 +652,105 @@ func FuzzReadUntil(f *testing.F) {
 		})
 	})
 }
+
+// A handler that is cancelled says goodbye and is over, though another task's write waits for the peer; what it said comes behind that.
+func TestStreamWriter_WriteSoon(t *testing.T) {
+	onSockets(t, func(t *testing.T, ctx context.Context) error {
+		client, server := connect(t, ctx)
+		cr, cw := asyncio.NewStreams(client)
+		_, w := asyncio.NewStreams(server)
+		defer cw.Abort()
+		want := pattern(32 << 20)
+		broadcast := start(ctx, func(ctx context.Context) error { return second(w.Write(ctx, want)) })
+		if err := stuck(ctx, server); err != nil {
+			return err
+		}
+		handler := start(ctx, func(ctx context.Context) error {
+			err := asyncio.Sleep(ctx, time.Hour)
+			if e := w.WriteSoon([]byte("bye\n")); e != nil {
+				t.Errorf("WriteSoon: %v", e)
+			}
+			return err
+		})
+		settle(t, ctx)
+		handler.Cancel()
+		settle(t, ctx)
+		if !handler.Cancelled() {
+			t.Errorf("the handler waits for the write of another")
+		}
+		w.CloseSoon()
+		got, err := cr.Read(ctx, -1)
+		if err != nil || !bytes.Equal(got, append(want, "bye\n"...)) {
+			t.Errorf("%d bytes came, or others than were written: %v", len(got), err)
+		}
+		if err := w.WaitClosed(ctx); err != nil {
+			t.Errorf("WaitClosed: %v", err)
+		}
+		if err := w.WriteSoon([]byte("x")); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("after Close: %v", err)
+		}
+		return ended(ctx, broadcast)
+	})
+}
+
+// Its turn is that of its call, whether something waits or not, and in a callback too.
+func TestStreamWriter_WriteSoonInTurn(t *testing.T) {
+	onSockets(t, func(t *testing.T, ctx context.Context) error {
+		for _, full := range []bool{false, true} {
+			client, server := connect(t, ctx)
+			cr, cw := asyncio.NewStreams(client)
+			_, w := asyncio.NewStreams(server)
+			before := 0
+			var first *asyncio.Task[asyncio.None]
+			if full {
+				before = 32 << 20
+				first = start(ctx, func(ctx context.Context) error { return second(w.Write(ctx, make([]byte, before))) })
+				if err := stuck(ctx, server); err != nil {
+					return err
+				}
+			}
+			p := []byte("a")
+			must(t, w.WriteSoon(p))
+			p[0] = 'x' // it is the caller's again
+			b := start(ctx, func(ctx context.Context) error { return second(w.Write(ctx, []byte("b"))) })
+			loop(t, ctx).CallSoon(func() { must(t, w.WriteSoon([]byte("c"))) })
+			settle(t, ctx)
+			must(t, w.WriteSoon([]byte("d")))
+			closed := start(ctx, w.Close)
+			got, err := cr.Read(ctx, -1)
+			if err != nil || len(got) != before+4 || string(got[before:]) != "abcd" {
+				t.Errorf("full %v: %d bytes, at the end %q, %v", full, len(got), got[max(len(got)-6, 0):], err)
+			}
+			cw.Abort()
+			for _, t := range []*asyncio.Task[asyncio.None]{b, closed, first} {
+				if t != nil {
+					if err := ended(ctx, t); err != nil {
+						return err
+					}
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// What could not be written is told by Close.
+func TestStreamWriter_WriteSoonFails(t *testing.T) {
+	onSockets(t, func(t *testing.T, ctx context.Context) error {
+		client, server := connect(t, ctx)
+		_, w := asyncio.NewStreams(server)
+		writer := start(ctx, func(ctx context.Context) error { return second(w.Write(ctx, make([]byte, 32<<20))) })
+		if err := stuck(ctx, server); err != nil {
+			return err
+		}
+		must(t, w.WriteSoon([]byte("bye")))
+		client.Abort()
+		if err := w.Close(ctx); err == nil {
+			t.Error("Close says that all was written")
+		}
+		if err := ended(ctx, writer); err == nil {
+			t.Error("so does Write")
+		}
+		return nil
+	})
+}
