@@ -35,6 +35,8 @@ func Generate(seed uint64) *Scenario {
 			}
 		} else if len(g.families) > 0 && g.rand.IntN(2) == 0 {
 			body = append(body, g.waiting()...)
+		} else if f := g.future(); g.eager && f != "" && g.rand.IntN(2) == 0 {
+			body = append(body, ins("set", f, g.number())) // while its maker is still busy
 		}
 		s.Programs = append(s.Programs, &Program{programName(p), append(body, g.block(0, false)...)})
 	}
@@ -177,6 +179,9 @@ func (g *generator) instruction(depth int, handling bool) *Instruction {
 		}
 	case n < 40:
 		as := g.several(func() string { return g.awaitable(true) })
+		if f, p := g.future(), g.below(); g.eager && f != "" && p > 0 && g.rand.IntN(2) == 0 {
+			as = []string{f, programName(p) + "()"}
+		}
 		return ins(g.pick("gather", "gather", "gather-results"), as...)
 	case n < 48:
 		args := []string{g.pick("all", "first", "error"), g.pick("-", "-", "0", "1", "1", "2")}

@@ -15,6 +15,7 @@ type primitives struct {
 	groups   int
 	timeouts int
 	cancels  bool // groups are cancelled
+	eager    bool // all tasks are started eagerly
 }
 
 func (p *primitives) has(family string) bool { return slices.Contains(p.families, family) }
@@ -29,7 +30,7 @@ func (g *generator) choose() []*Instruction {
 	}
 	g.cancels = g.rand.IntN(2) == 0
 	var all []*Instruction
-	if g.rand.IntN(6) == 0 {
+	if g.eager = g.rand.IntN(6) == 0; g.eager {
 		all = append(all, ins("eager-tasks"))
 	}
 	for _, f := range families {
