@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -219,14 +220,36 @@ func zeroValue(caller string) error {
 // foreign is the error for a call from me.
 func (l *EventLoop) foreign(me origin, caller string) error {
 	who := fmt.Sprintf("goroutine %d", me.id)
-	if me.creator != "" {
+	if me.pulled {
+		who += ", a task of another loop or a sequence of iter.Pull,"
+	} else if me.creator != "" {
 		who += ", which " + me.creator + " started,"
 	}
 	whose := "of an event loop"
 	if g := l.runner.Load(); g != 0 {
 		whose = fmt.Sprintf("of the event loop that goroutine %d runs", g)
 	}
-	return fmt.Errorf("%w: %s called %s %s: %s", ErrForeignGoroutine, who, caller, whose, remedy(caller))
+	err := fmt.Errorf("%w: %s called %s %s: %s", ErrForeignGoroutine, who, caller, whose, remedy(caller))
+	if isConnection(caller) && me.id != 0 {
+		// Libraries drop such errors, or have some of their own instead.
+		if _, told := foreignUsers.LoadOrStore(me.creator+caller, true); !told {
+			slog.Error("asyncio: a connection was used by a goroutine outside its event loop", slog.Any("exception", err))
+		}
+	}
+	return err
+}
+
+// foreignUsers are those that have been reported.
+var foreignUsers sync.Map
+
+// isConnection reports whether caller is a method of a connection that only tasks may call.
+func isConnection(caller string) bool {
+	kind, method, _ := strings.Cut(caller, ".")
+	switch kind {
+	case "Conn", "TLSConn", "PacketConn":
+		return strings.HasPrefix(method, "Read") || strings.HasPrefix(method, "Write")
+	}
+	return false
 }
 
 // remedy is what to do instead of a call of caller.
@@ -238,6 +261,8 @@ func remedy(caller string) string {
 	case "TLSConn":
 		return "a library that reads and writes on goroutines of its own needs a connection of package crypto/tls: call it in ToThread with one, " +
 			"or give this one to it with Detach"
+	case "Dial", "Listen", "ListenPacket", "OpenConnection", "OpenUnixConnection":
+		return "a task has to call it; on a goroutine use package net"
 	case "StreamReader", "StreamWriter", "Server", "Process", "File":
 		return "have a task do it: RunCoroutineThreadsafe or Call starts one from any goroutine"
 	}
@@ -278,7 +303,7 @@ func originOf(trace []byte) (o origin) {
 	}
 	line, _, _ := bytes.Cut(trace[i+len("\ncreated by "):], []byte("\n"))
 	creator, by, _ := bytes.Cut(line, []byte(" in "))
-	o.creator, o.by = string(creator), leadingNumber(by, "goroutine ")
+	o.creator, o.by = strings.ReplaceAll(string(creator), "%2e", "."), leadingNumber(by, "goroutine ")
 	o.pulled = strings.HasPrefix(o.creator, "iter.Pull")
 	return o
 }
