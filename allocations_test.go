@@ -304,3 +304,21 @@ func TestAllocations_Datagrams(t *testing.T) {
 		})
 	}
 }
+
+// A description of many tasks that do the same finds the words for it once.
+func TestAllocations_FormatTasks(t *testing.T) {
+	runFast(t, func(ctx context.Context) error {
+		const n = 1000
+		var gate asyncio.Event
+		for range n {
+			asyncio.CreateTask(ctx, asyncio.Do(gate.Wait))
+		}
+		settle(t, ctx)
+		_ = asyncio.FormatTasks(ctx) // gives the tasks their names
+		if allocs := testing.AllocsPerRun(5, func() { _ = asyncio.FormatTasks(ctx) }); allocs > 3*n {
+			t.Errorf("FormatTasks allocates %v times for %d tasks", allocs, n)
+		}
+		gate.Set()
+		return nil
+	})
+}

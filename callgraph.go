@@ -4,15 +4,12 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"math"
 	"path"
 	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"unicode"
-
-	"github.com/goasyncio/asyncio/internal/driver"
 )
 
 // Who waits for whom, and where.
@@ -20,7 +17,8 @@ import (
 //	V1 Nothing is kept for it while programs run. Who waits for a future is who is called back when
 //	   it is done: its done callbacks lead to the tasks (awaiter).
 //	V2 Only a goroutine can walk its own stack. So each stack is given control with the order to note its
-//	   callers and to give control back (K10).
+//	   callers and to give control back (K10). It notes them in memory of the one who asks, and calls nothing else: what it would
+//	   allocate, or need room for on a stack of 2 KiB (K9), would cost more than all the rest.
 //	V3 Tasks share a stack (K2, K5). The function call is at the bottom of each, so it
 //	   tells where one ends and the next begins, from the top down.
 
@@ -182,13 +180,21 @@ func (f *future) blocks() []*task {
 
 func (f *future) awaitedIf(counts func(awaiter) bool) []*task {
 	var all []*task
-	seen := map[*task]bool{}
+	var seen map[*task]bool // once they are many
 	for cb := range f.callbacks {
 		if a, ok := cb.(awaiter); ok && counts(a) {
 			for _, t := range a.awaiters() {
-				if !seen[t] {
-					seen[t] = true
+				if seen == nil && len(all) == 16 {
+					seen = map[*task]bool{}
+					for _, t := range all {
+						seen[t] = true
+					}
+				}
+				if seen == nil && !slices.Contains(all, t) || seen != nil && !seen[t] {
 					all = append(all, t)
+				}
+				if seen != nil {
+					seen[t] = true
 				}
 			}
 		}
@@ -215,70 +221,94 @@ func (l *Lock) heldBy() *task { return l.owner }
 
 // callStacks returns the frames of the given tasks, of those that have any.
 func (l *EventLoop) callStacks(tasks []*task) map[*task][]runtime.Frame {
-	if l.closing.Load() {
-		return nil // the tasks are being unwound, each on a goroutine of its own
-	}
-	asked := map[*stack][]*task{} // with what is on each
-	wanted := map[*task]bool{}
-	for _, t := range tasks {
-		wanted[t] = true
-		if t.stack != nil {
-			asked[t.stack] = nil
-		}
-	}
-	if len(asked) == 0 {
-		return nil
-	}
-	if me := l.stackInControl(); l.running.Load() && me != nil {
-		l.stacks.noteStacks(me, tasks)
-	} else {
-		done := make(chan struct{})
-		go func() { // the caller's may be locked to a thread
-			defer close(done)
-			l.stacks.noteStacks(&stack{pool: &l.stacks}, tasks)
-		}()
-		<-done
-	}
-	for t := range l.tasks.all {
-		if _, ok := asked[t.stack]; ok {
-			asked[t.stack] = append(asked[t.stack], t)
-		}
-	}
 	frames := map[*task][]runtime.Frame{}
-	for s, on := range asked { // each on its own: the order does not matter
-		rest := s.notes.frames
-		var top *task                  // that no other is on top of
-		beneath := map[*future]*task{} // whom the task with this future is on top of
-		for _, t := range on {
-			if t.covered {
-				beneath[t.waiter] = t
-			} else {
-				top = t
-			}
-		}
-		for t := top; t != nil; t = beneath[t.fut] {
-			var part []uintptr
-			part, rest = cutAtCall(rest)
-			if wanted[t] {
-				frames[t] = userFrames(part)
-				if f := frames[t]; t == l.current && len(f) > 1 && ours(f[0]) {
-					frames[t] = f[1:] // it does not wait, but asks
-				}
-			}
-		}
-		s.notes.frames = nil
-	}
+	l.lookAt(tasks, func(t *task, pcs []uintptr) { frames[t] = t.userFrames(pcs) })
 	return frames
 }
 
-// noteStacks has the stacks of tasks note what is on them (V2). It is called on the stack in control.
-func (p *stackPool) noteStacks(me *stack, tasks []*task) {
+// userFrames returns the frames of t from what was on its stack.
+func (t *task) userFrames(pcs []uintptr) []runtime.Frame {
+	f := userFrames(pcs)
+	if t == t.loop().current && len(f) > 1 && ours(f[0]) {
+		return f[1:] // it does not wait, but asks
+	}
+	return f
+}
+
+// lookAt tells, of each task that has a stack, the program counters of the calls that it is in, and of other tasks that are on the same stack.
+// They are valid until tell returns.
+func (l *EventLoop) lookAt(tasks []*task, tell func(t *task, pcs []uintptr)) {
+	if l.closing.Load() {
+		return // the tasks are being unwound, each on a goroutine of its own
+	}
+	if !slices.ContainsFunc(tasks, func(t *task) bool { return t.stack != nil }) {
+		return
+	}
+	looks := looker{me: l.stackInControl(), calls: map[uintptr]bool{}, tell: tell}
+	if l.running.Load() && looks.me != nil {
+		looks.at(tasks)
+		return
+	}
+	done := make(chan struct{})
+	go func() { // the caller's may be locked to a thread
+		defer close(done)
+		looks.me = &stack{pool: &l.stacks}
+		looks.at(tasks)
+	}()
+	<-done
+}
+
+// A looker looks at stacks, one after the other.
+type looker struct {
+	me    *stack           // in control
+	calls map[uintptr]bool // whether a program counter is in the function call (V3)
+	tell  func(t *task, pcs []uintptr)
+}
+
+func (k *looker) at(tasks []*task) {
+	seen := map[*stack]bool{} // that more than one task is on
 	for _, t := range tasks {
-		if s := t.stack; s == me {
-			s.note().frames = callers(0)
-		} else if s != nil && s.note().frames == nil {
-			p.order = order{noteIt, me}
-			me.give(s)
+		s := t.stack
+		if s == nil || seen[s] {
+			continue
+		}
+		for t.covered { // up to the top
+			above, ok := t.waiter.super.(*task)
+			if !ok || above.stack != s {
+				break // it has just ended
+			}
+			t = above
+		}
+		rest := k.note(s)
+		for t != nil {
+			var part []uintptr
+			part, rest = k.cutAtCall(rest)
+			below := t.below(s)
+			if below != nil {
+				seen[s] = true
+			}
+			k.tell(t, part)
+			t = below
+		}
+	}
+	k.me.pool.noted = nil
+}
+
+// note has s note what is on it (V2).
+func (k *looker) note(s *stack) []uintptr {
+	p := k.me.pool
+	for size := max(64, len(p.noted)); ; size *= 4 {
+		if size > len(p.noted) {
+			p.noted = make([]uintptr, size)
+		}
+		if s == k.me {
+			p.notes = runtime.Callers(2, p.noted)
+		} else {
+			p.order = order{noteIt, k.me}
+			k.me.give(s)
+		}
+		if p.notes < size {
+			return p.noted[:p.notes]
 		}
 	}
 }
@@ -286,9 +316,15 @@ func (p *stackPool) noteStacks(me *stack, tasks []*task) {
 const callName = libraryPrefix + "(*task).call"
 
 // cutAtCall is V3: it splits off the frames of the topmost task.
-func cutAtCall(pcs []uintptr) (top, rest []uintptr) {
+func (k *looker) cutAtCall(pcs []uintptr) (top, rest []uintptr) {
 	for i, pc := range pcs {
-		if fn := runtime.FuncForPC(pc - 1); fn != nil && fn.Name() == callName {
+		is, known := k.calls[pc]
+		if !known {
+			fn := runtime.FuncForPC(pc - 1)
+			is = fn != nil && fn.Name() == callName
+			k.calls[pc] = is
+		}
+		if is {
 			return pcs[:i], pcs[i+1:]
 		}
 	}
@@ -408,152 +444,4 @@ func formatFrames(frames []runtime.Frame, indent, separator string) string {
 		lines[i] = indent + formatFrame(f)
 	}
 	return strings.Join(lines, separator)
-}
-
-// FormatTasks describes every task of the loop that ctx leads to and that is not done, each once, in the order they were
-// created: its name and function, what it waits for and which tasks that is up to, and the calls it is in,
-// innermost first. If tasks wait for each other in a circle, that is said last. To look at a program that
-// hangs, have the loop do it, from a signal handler or a debug page:
-//
-//	loop.CallSoonThreadsafe(func() { asyncio.PrintTasks(loop.Context(), os.Stderr) })
-//
-// It is for the loop only and does not suspend. It costs two switches for each task, and nothing before it is called. It
-// panics with [ErrNoRunningLoop] if ctx leads to no loop. Python 3.14: asyncio pstree, from outside.
-func FormatTasks(ctx context.Context) string {
-	l := mustLoop(ctx, "FormatTasks")
-	return l.describeTasks(l.allTasks(), math.MaxInt, math.MaxInt, "")
-}
-
-// PrintTasks writes what [FormatTasks] returns to w, and returns w's error. It is for the loop only
-// and does not suspend.
-func PrintTasks(ctx context.Context, w io.Writer) error {
-	l := mustLoop(ctx, "PrintTasks")
-	_, err := io.WriteString(w, l.describeTasks(l.allTasks(), math.MaxInt, math.MaxInt, ""))
-	return err
-}
-
-func (l *EventLoop) allTasks() []*task {
-	var all []*task
-	for t := range l.tasks.all {
-		all = append(all, t)
-	}
-	return all
-}
-
-// deadlock says who waits while nothing can happen, for what, and where.
-func (l *EventLoop) deadlock() error {
-	all := l.allTasks()
-	text := strings.TrimSuffix(l.describeTasks(all, 20, 8, "\t"), "\n")
-	return fmt.Errorf("%w: %w; tasks that wait: %d\n%s", ErrDeadlock, driver.ErrStalled, len(all), text)
-}
-
-// describeTasks says of all tasks, or as many as are shown, what they do, and of each as many calls.
-func (l *EventLoop) describeTasks(all []*task, most, calls int, indent string) string {
-	waitsFor := map[*task][]*task{}
-	for _, u := range all {
-		for _, t := range u.fut.blocks() {
-			waitsFor[t] = append(waitsFor[t], u)
-		}
-	}
-	for _, t := range all {
-		if h, ok := t.on.(holder); ok && t.parked && h.heldBy() != nil {
-			waitsFor[t] = append(waitsFor[t], h.heldBy())
-		}
-	}
-	shown := all[:min(len(all), most)]
-	frames := l.callStacks(shown)
-	var b strings.Builder
-	for _, t := range shown {
-		name, _ := function(t.self.code())
-		fmt.Fprintf(&b, "%stask %s, %s(), %s", indent, reprString(t.GetName()), name, t.doing())
-		for i, u := range waitsFor[t] {
-			if u.fut == t.waiter {
-				break // it has been named
-			}
-			if i == 3 && len(waitsFor[t]) > 4 {
-				fmt.Fprintf(&b, " and %d more", len(waitsFor[t])-i)
-				break
-			}
-			fmt.Fprintf(&b, "%s task %s", [...]string{", that is for", " and"}[min(i, 1)], reprString(u.GetName()))
-		}
-		b.WriteString("\n")
-		if f := frames[t]; len(f) > 0 {
-			b.WriteString(formatFrames(f[:min(len(f), calls)], indent+"\t", "\n") + "\n")
-		}
-	}
-	if n := len(all) - len(shown); n > 0 {
-		fmt.Fprintf(&b, "%sand %d more\n", indent, n)
-	}
-	if circle := findCircle(all, waitsFor); circle != nil {
-		names := make([]string, len(circle))
-		for i, t := range circle {
-			names[i] = reprString(t.GetName())
-		}
-		fmt.Fprintf(&b, "%sin a circle: %s -> %s\n", indent, strings.Join(names, " -> "), names[0])
-	}
-	return b.String()
-}
-
-// doing says what a task that is not done does.
-func (t *task) doing() string {
-	switch {
-	case t == t.loop().current:
-		return "runs"
-	case t.stack == nil && t.parked:
-		return "waits for its turn in a TaskGroup"
-	case t.stack == nil:
-		return "has not started"
-	case t.parked && t.on != nil, t.waiter != nil && t.waiter.state == pending:
-		return "waits for " + t.waitingFor()
-	}
-	return "can go on" // it is in the ready queue, or has started an eager task that runs
-}
-
-// waitingFor describes what a suspended task waits for.
-func (t *task) waitingFor() string {
-	if t.parked && t.on != nil {
-		return t.on.String()
-	}
-	if t.waiter != nil {
-		switch s := t.waiter.super.(type) {
-		case *task:
-			return "task " + reprString(s.GetName())
-		case fmt.Stringer:
-			return s.String()
-		}
-	}
-	return "a future"
-}
-
-// findCircle returns tasks that wait each for the next and the last for the first, nil if there
-// are none.
-func findCircle(tasks []*task, waitsFor map[*task][]*task) []*task {
-	next := map[*task]int{}  // of those seen, how many of whom they wait for have been followed
-	place := map[*task]int{} // on the path
-	for _, t := range tasks {
-		if _, seen := next[t]; seen {
-			continue
-		}
-		path := []*task{t}
-		place[t] = 0
-		for len(path) > 0 {
-			t := path[len(path)-1]
-			i := next[t]
-			next[t]++
-			if i >= len(waitsFor[t]) {
-				path = path[:len(path)-1]
-				delete(place, t)
-				continue
-			}
-			u := waitsFor[t][i]
-			if i, ok := place[u]; ok {
-				return path[i:]
-			}
-			if _, seen := next[u]; !seen {
-				place[u] = len(path)
-				path = append(path, u)
-			}
-		}
-	}
-	return nil
 }

@@ -178,6 +178,9 @@ func reprError(err error) string {
 
 // reprString quotes as Python does: with single quotes unless that needs escapes.
 func reprString(s string) string {
+	if isPlain(s) {
+		return "'" + s + "'"
+	}
 	q := fmt.Sprintf("%q", s)
 	body := strings.ReplaceAll(q[1:len(q)-1], `\"`, `"`)
 	if !strings.Contains(body, "'") {
@@ -187,6 +190,16 @@ func reprString(s string) string {
 		return `"` + body + `"`
 	}
 	return "'" + strings.ReplaceAll(body, "'", `\'`) + "'"
+}
+
+// isPlain reports whether s is its own body in quotes.
+func isPlain(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '\'' || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return true
 }
 
 // shorten cuts the middle out of a long text.

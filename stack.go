@@ -2,6 +2,7 @@ package asyncio
 
 import (
 	"fmt"
+	"runtime"
 	"runtime/debug"
 	"time"
 
@@ -70,9 +71,8 @@ type stack struct {
 
 // stackNotes is what is known of a stack once somebody has asked.
 type stackNotes struct {
-	id     uint64    // of its goroutine (noteStep)
-	blocks blocks    // of memory that it is known to be in (OG6)
-	frames []uintptr // what is on it, while that is being looked at (callgraph.go)
+	id     uint64 // of its goroutine (noteStep)
+	blocks blocks // of memory that it is known to be in (OG6)
 }
 
 // note returns s's notes.
@@ -109,6 +109,8 @@ type stackPool struct {
 	low        int           // the fewest that were idle in this period (KI1)
 	since      time.Duration // when it began
 	dead       []*stack      // to be ended after the run (K8)
+	noted      []uintptr     // what is on a stack that is looked at (V2)
+	notes      int           // how much of it
 }
 
 // An eagerStart asks the hub for a stack to start a task on (K7).
@@ -127,7 +129,7 @@ type orderKind uint8
 
 const (
 	goOn    orderKind = iota // no order
-	noteIt                   // note what is on the stack, and give control to order.to
+	noteIt                   // note in noted what is on the stack, and give control to order.to
 	pass                     // only give control to order.to
 	goHome                   // give control to order.to and wait at home
 	dieHere                  // unwind and end; order.to is not used
@@ -195,7 +197,7 @@ func (s *stack) obey() {
 			s.killed = true
 			return
 		case noteIt:
-			s.note().frames = callers(0)
+			p.notes = runtime.Callers(2, p.noted)
 		case goHome:
 			p.order = order{pass, o.to}
 			s.at = &s.home

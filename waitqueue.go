@@ -27,6 +27,7 @@ import (
 type waitQueue struct {
 	first, last *waiter
 	waits, live *waiter // W5
+	n           int     // waiters
 }
 
 // waiter is one task in a waitQueue.
@@ -204,16 +205,11 @@ func (q *waitQueue) rejoin(w *waiter) {
 }
 
 // len counts the waiters in the queue, those on their way out too, as CPython's reprs do.
-func (q *waitQueue) len() int {
-	n := 0
-	for w := q.first; w != nil; w = w.next {
-		n++
-	}
-	return n
-}
+func (q *waitQueue) len() int { return q.n }
 
 func (q *waitQueue) push(w *waiter) {
 	w.q, w.seq = q, 0
+	q.n++
 	if q.last == nil {
 		q.first = w
 	} else {
@@ -256,4 +252,5 @@ func (q *waitQueue) remove(w *waiter) {
 		w.next.prev = w.prev
 	}
 	w.q, w.prev, w.next = nil, nil, nil
+	q.n--
 }
