@@ -103,7 +103,7 @@ func (t *task) note(c *CancelledError, r *request) (held bool) {
 		}
 		return int(t.cleanups) > r.depth
 	}
-	if t.outside == 0 || t.state != evicted { // else the one that woke it is what it gets, as in CPython
+	if t.state != evicted || t.isOwn(t.cancelErr) { // else the one that woke it is what it gets, as in CPython, also if taken back
 		t.cancelErr = c
 	}
 	t.outside++

@@ -139,14 +139,18 @@ class Resuming:
 
 
 class Timeout(asyncio.timeouts.Timeout):
-    """A cancel that is still owed when the time is up does not count as one from before (gh-134471)."""
+    """A cancel that is still owed when the time is up does not count as one from before (gh-134471), and keeps its message."""
 
     def _on_timeout(self):
         before = self._task.cancelling() - self._task.owed
         if before < self._cancelling:
             used('timeout-entry')
             self._cancelling = before
+        message = self._task._cancel_message if self._task.owed else None
         super()._on_timeout()
+        if message is not None:
+            used('cancel-message')
+            self._task._cancel_message = message
 
 
 reached = None  # tasks and gatherings that have accepted the cancel that is being passed on
