@@ -90,6 +90,8 @@ def counting():
 
     class Task(asyncio.Task):
         owed = 0
+        expiries = 0  # of these, by timeouts of its own
+        late = None  # the message of a cancel that came when an expiry had woken it
 
         def __init__(self, coro, **options):
             self.coro = coro
@@ -102,9 +104,15 @@ def counting():
             return await Resuming(self, coro)
 
         def cancel(self, msg=None):
+            waits_for = self._fut_waiter
             accepted = super().cancel(msg)
-            if accepted:
-                self.owed += 1
+            if not accepted:
+                return accepted
+            if Timeout.expiring is self:
+                self.expiries += 1
+            elif msg is not None and self.expiries == self.owed > 0 and waits_for is not None and waits_for.cancelled():
+                self.late = msg
+            self.owed += 1
             return accepted
 
         def uncancel(self):
@@ -134,12 +142,17 @@ class Resuming:
                 self.coro.close()
                 raise
             except BaseException as e:
+                if isinstance(e, CancelledError) and self.task.late is not None:
+                    used('cancel-message')
+                    e = CancelledError(self.task.late)
                 resume, value = self.coro.throw, e
-            self.task.owed = 0
+            self.task.owed, self.task.expiries, self.task.late = 0, 0, None
 
 
 class Timeout(asyncio.timeouts.Timeout):
     """A cancel that is still owed when the time is up does not count as one from before (gh-134471), and keeps its message."""
+
+    expiring = None  # the task that is being cancelled by an expiry
 
     def _on_timeout(self):
         before = self._task.cancelling() - self._task.owed
@@ -147,7 +160,9 @@ class Timeout(asyncio.timeouts.Timeout):
             used('timeout-entry')
             self._cancelling = before
         message = self._task._cancel_message if self._task.owed else None
+        Timeout.expiring = self._task
         super()._on_timeout()
+        Timeout.expiring = None
         if message is not None:
             used('cancel-message')
             self._task._cancel_message = message
