@@ -492,7 +492,7 @@ func TestRun_HandleSignalsSubprocess(t *testing.T) {
 	if how == "" {
 		return // run by TestRun_HandleSignals
 	}
-	opts := []asyncio.RunOption{asyncio.HandleSignals(syscall.SIGTERM), asyncio.HandleSignals(syscall.SIGHUP, nil)}
+	opts := []asyncio.RunOption{asyncio.HandleSignals(syscall.SIGTERM), asyncio.HandleSignals(hangup, nil)}
 	if how == "TERM, no INT" {
 		opts = append(opts, asyncio.HandleSIGINT(false))
 	}
@@ -614,3 +614,6 @@ func TestCrash_Subprocess(t *testing.T) {
 	}))
 	t.Error("it went on:", err)
 }
+
+// hangup is SIGHUP, which js has no name for.
+const hangup = syscall.Signal(1)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -211,13 +212,16 @@ func takeSignals(sigs []os.Signal) []os.Signal {
 	defer signalsTaken.Unlock()
 	var taken []os.Signal
 	for _, sig := range sigs {
-		if sig != nil && !signal.Ignored(sig) && !slices.Contains(signalsTaken.sigs, sig) {
+		if sig != nil && !ignored(sig) && !slices.Contains(signalsTaken.sigs, sig) {
 			signalsTaken.sigs = append(signalsTaken.sigs, sig)
 			taken = append(taken, sig)
 		}
 	}
 	return taken
 }
+
+// ignored reports whether the program was started so that sig does nothing. Where there are no signals, package signal cannot be asked.
+func ignored(sig os.Signal) bool { return runtime.GOOS != "js" && signal.Ignored(sig) }
 
 func giveSignals(sigs []os.Signal) {
 	signalsTaken.Lock()

@@ -253,7 +253,9 @@ func TestHonest_JobThatDoesNotEnd(t *testing.T) {
 // A library that does its I/O on goroutines of its own is told so.
 func TestHonest_LibraryWithGoroutines(t *testing.T) {
 	f := sim.Check(func(ctx context.Context) error {
-		dial := func(ctx context.Context, network, addr string) (net.Conn, error) { return asyncio.Dial(ctx, network, addr) }
+		dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
+			return asyncio.Dial(ctx, network, addr)
+		}
 		transport := &http.Transport{DialContext: dial}
 		defer transport.CloseIdleConnections()
 		req, err := http.NewRequestWithContext(ctx, "GET", "http://main:1/", nil)

@@ -101,7 +101,7 @@ func isDevice(f *os.File) bool {
 // OpeningWaits is about named pipes, which have to be opened at both ends, and terminals, which may wait for a carrier. On Windows opening waits
 // for nobody, and to look at a pipe would take one of its places.
 func (OS) OpeningWaits(name string, flag int) bool {
-	if runtime.GOOS == "windows" || flag&syscall.O_NONBLOCK != 0 {
+	if runtime.GOOS == "windows" || flag&nonblock != 0 {
 		return false
 	}
 	info, err := os.Stat(name)

@@ -1,0 +1,38 @@
+package asyncio_test
+
+import (
+	"flag"
+	"strings"
+)
+
+// needs are the tests for which js has not what they need, as regular expressions of their names.
+var needs = map[string][]string{
+	// Package net has connections between two goroutines of the program there, and nothing of a system's.
+	"sockets": {
+		"(Test|Example|Fuzz).*(Conn|Conns|Dial|Listen|Listener|Server|Stream|Streams|TLS|Connection|Connections|Reader|Writer|ReadUntil)(_.*)?",
+		"TestAddReader.*", "TestBusyLoopLooksAtConnections", "TestDeadline.*", "TestInterop.*", "TestIteration_.*Poll.*", "TestLoopGroup_.*(Listen|Server|Connections).*",
+		"TestReusePort.*", "TestScale.*", "TestAllocations_(Echo|Datagrams)", "Test.*Sockets.*", "Test.*Descriptor.*",
+	},
+	"a subprocess, as the go command is one": {
+		"Test.*Subprocess", "TestAttack_PanicOfTheLog", "TestCrash.*", "TestGoexit_FailNowEndsTheTest", "TestImports", "TestModules", "Test.*Crash.*",
+	},
+	"signals": {"TestAttack_SIGINT.*", "TestRun_SIGINT.*", "TestRun_HandleSignals.*", "Test.*Signals?"},
+	// There is one thread, and goroutines are not interrupted: what tries goroutines against each other takes minutes, and shows nothing.
+	"threads": {
+		"Test.*ConcurrentSafe", "TestAttack_(ManyDeadlines|SubmitAsTheWorkerEnds|OrderOfPosts)", "Test.*Watchdog.*", "TestLoopGroup_LoopsRunAtTheSameTime",
+		"TestLoop_AMillionTimers",
+	},
+}
+
+func init() {
+	skipped = func() error {
+		var all []string
+		for _, names := range needs {
+			all = append(all, names...)
+		}
+		if also := flag.Lookup("test.skip").Value.String(); also != "" {
+			all = append(all, also)
+		}
+		return flag.Set("test.skip", "^("+strings.Join(all, "|")+")$")
+	}
+}
