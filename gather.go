@@ -308,8 +308,8 @@ func (in *intake) wait(ctx context.Context) error {
 	}
 
 	err := g.outer.await(ctx)
+	g.outer.retrieved() // also where something else has ended the wait in the same iteration: nobody else has it
 	if err == nil {
-		g.outer.retrieved()
 		return g.outer.err
 	}
 	if g.outer.state == pending {
