@@ -36,7 +36,7 @@ sim:
 	ASYNCIOSIM_RUNS=$(SEEDS) go test -count 1 -timeout 120m -run '^TestSimulation$$' ./examples/raft
 
 nightly: sim
-	ASYNCIO_EXPLORE=all go test -count 1 -timeout 120m -run 'Explore|Repeats|Primitives|SameSeed' . ./sim ./examples/gallery ./examples/raft
+	ASYNCIO_EXPLORE=all go test -count 1 -timeout 120m -run 'Explore|Repeats|Primitives|SameSeed|Model' . ./sim ./examples/gallery ./examples/raft
 
 bench-compare:
 	go run ./bench -docs docs

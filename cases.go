@@ -110,7 +110,7 @@ func OnDone[T any](aw Awaitable[T]) *Case[T] {
 			b.f = &a.Future
 		}
 	}
-	c.branch = b
+	c.from, c.branch = b.f, b
 	return c
 }
 

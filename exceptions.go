@@ -282,6 +282,21 @@ func (f *future) arm() {
 	}
 }
 
+// mirror completes f as g has finished. The two have one error between them: who has looked at it through either has looked
+// at it, and if nobody has, it is reported once. If it has been reported already, it is not again.
+func (f *future) mirror(g *future) {
+	f.state, f.err = finished, g.err
+	if g.unretrieved() {
+		f.report, f.super = g.report, mirrored{g}
+	}
+	f.scheduleCallbacks()
+}
+
+// mirrored holds the future that another one mirrors, which the collector is not to find first.
+type mirrored struct{ of *future }
+
+func (mirrored) cancel(*CancelledError) cancelAnswer { return refused }
+
 func (r *report) link(list *reportList) {
 	r.list = list
 	if list.last == nil {

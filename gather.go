@@ -312,8 +312,10 @@ func (in *intake) wait(ctx context.Context) error {
 	if err == nil {
 		return g.outer.err
 	}
+	if asCancelled(err) == nil { // ctx ended the wait: what the children do from now on is theirs, and their errors are
+		g.left = 0
+	}
 	if g.outer.state == pending {
-		// ctx ended the wait. What the children do from now on is theirs.
 		g.outer.finishCancelled(&CancelledError{cause: err})
 	}
 	return err
@@ -344,13 +346,15 @@ func (g *gathering) cancel(c *CancelledError) cancelAnswer {
 
 // fire notes that a child is done.
 func (g *gathering) fire(f *future) {
-	g.left--
-	f.retrieved()
-	if g.outer.state != pending {
+	if g.left--; g.left < 0 { // abandoned
 		return
 	}
-	if !g.all && f.err != nil {
-		g.outer.finish(f.err)
+	if !g.all && f.err != nil && g.outer.state == pending {
+		g.outer.mirror(f) // whoever looks at f is given the error too, if ctx ends this wait before it gets there
+		return
+	}
+	f.retrieved()
+	if g.outer.state != pending {
 		return
 	}
 	if g.left > 0 {

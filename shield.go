@@ -13,7 +13,7 @@ import (
 // coroutine becomes a task. What is done already is returned itself.
 //
 // If aw is cancelled, so is the future. If it fails after the future was cancelled, that is an error of aw like any
-// other: it is reported if nobody retrieves it. Of a future that was cancelled nothing stays at aw.
+// other: it is reported if nobody retrieves it, through aw or a future of Shield's. Of a future that was cancelled nothing stays at aw.
 //
 // A shield is against cancels. That ctx ends leaves what is awaited alone in any case, so a wait which only a deadline is to
 // end needs none.
@@ -48,17 +48,13 @@ func (s *shield[T]) fire(*future) {
 	if outer.state != pending {
 		return
 	}
-	inner.retrieved()
 	if inner.state == cancelled {
 		outer.finishCancelled(asCancelled(inner.err))
 		outer.err = inner.err
 		return
 	}
 	outer.value = inner.value
-	outer.finish(inner.err)
-	if _, ok := inner.err.(*PanicError); ok {
-		outer.retrieved() // it has been reported
-	}
+	outer.mirror(&inner.future)
 }
 
 func (s *shield[T]) String() string { return "Shield()" }

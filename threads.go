@@ -46,6 +46,7 @@ func ToThread[T any](ctx context.Context, fn func(ctx context.Context) (T, error
 	v, err = c.future.Await(ctx)
 	if c.job.over {
 		c.future.value = zero // for who keeps fn's ctx
+		c.future.retrieved()  // also if it came together with the end of ctx: what fn returns is dropped then
 		return v, err
 	}
 	c.job.withdraw()
