@@ -257,3 +257,24 @@ func ExampleCleanup() {
 	// closed: <nil>
 	// cancelled: true
 }
+
+func ExampleInGroup() {
+	type requestID struct{}
+	handle := asyncio.Do(func(ctx context.Context) error {
+		fmt.Println("request", ctx.Value(requestID{}))
+		return nil
+	})
+	example(func(ctx context.Context) error {
+		return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
+			for id := range 3 {
+				ctx := context.WithValue(ctx, requestID{}, id)
+				asyncio.CreateTask(ctx, handle, asyncio.InGroup(tg)) // has this ctx, and tg waits for it
+			}
+			return nil
+		})
+	})
+	// Output:
+	// request 0
+	// request 1
+	// request 2
+}
