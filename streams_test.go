@@ -712,7 +712,7 @@ func TestStreamWriter_WriteSoonInTurn(t *testing.T) {
 			p := []byte("a")
 			must(t, w.WriteSoon(p))
 			p[0] = 'x' // it is the caller's again
-			b := start(ctx, func(ctx context.Context) error { return second(w.Write(ctx, []byte("b"))) })
+			b := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error { return second(w.Write(ctx, []byte("b"))) }), asyncio.EagerStart(true))
 			loop(t, ctx).CallSoon(func() { must(t, w.WriteSoon([]byte("c"))) })
 			settle(t, ctx)
 			must(t, w.WriteSoon([]byte("d")))
