@@ -7,7 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
-	"slices"
+	"runtime"
 	"syscall"
 	"time"
 
@@ -37,6 +37,9 @@ import (
 //	   it would have to wait (again): what was there in time is delivered, however late the task runs.
 //	I3 Bytes are taken from the connection only by the task that returns them. Whatever ends a wait, none are lost.
 //	I4 Write returns how much was accepted, also with an error. A cancelled Write may have sent a part.
+//	I5 One that nobody holds any more, and that was not closed, is closed when the collector finds it, and reported to
+//	   the exception handler with the place where it was dialled or adopted; in debug mode also where it was accepted.
+//	   On virtual time that would depend on the collector: there it stays open until the loop closes.
 //
 // Errors are as in package net: [io.EOF] as it is, and else a [*net.OpError], which says what was done to which
 // connection, around the cause: [net.ErrClosed], [os.ErrDeadlineExceeded], a system error such as
@@ -53,7 +56,8 @@ type Conn struct {
 	loop   *EventLoop
 	end    driver.Endpoint
 	closed bool
-	ways   ways
+	ways   *ways           // apart, because the endpoint has it and must not hold the Conn (I5)
+	watch  runtime.Cleanup // I5
 }
 
 // maxUnbroken is I1.
@@ -192,7 +196,9 @@ func (l *EventLoop) adopt(nc net.Conn) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return l.newConn(end), nil
+	c := l.newConn(end)
+	c.mustBeClosed(l.here())
+	return c, nil
 }
 
 func (l *EventLoop) adopted(nc net.Conn) (driver.Endpoint, error) {
@@ -211,11 +217,55 @@ func (l *EventLoop) newConn(end driver.Endpoint) *Conn {
 
 // begin makes c the connection of end.
 func (c *Conn) begin(l *EventLoop, end driver.Endpoint) {
-	c.loop, c.end = l, end
+	c.loop, c.end, c.ways = l, end, new(ways)
 	c.ways.rd = half{loop: l, verb: "read from", addr: end.RemoteAddr()}
 	c.ways.wr = half{loop: l, verb: "write to", addr: end.RemoteAddr()}
-	end.Notify(&c.ways)
+	end.Notify(c.ways)
 }
+
+// unclosed is what is left of a connection that nobody holds any more (I5).
+type unclosed struct {
+	loop *EventLoop
+	end  driver.Handle
+	made *trace
+}
+
+// mustBeClosed begins I5.
+func (c *Conn) mustBeClosed(made *trace) {
+	if u := c.loop.unclosed(c.end, made); u != nil {
+		c.watch = runtime.AddCleanup(c, (*unclosed).drop, u)
+	}
+}
+
+func (l *EventLoop) unclosed(end driver.Handle, made *trace) *unclosed {
+	if l.drv.Polls() {
+		return nil
+	}
+	return &unclosed{l, end, made}
+}
+
+// here is where the library was called from, in debug mode or not.
+func (l *EventLoop) here() *trace {
+	tr := trace(callers(maxCallers))
+	return &tr
+}
+
+// drop is the collector's, on a goroutine of its own.
+func (u *unclosed) drop() { _ = u.loop.post(u) }
+
+func (u *unclosed) fire(*future) {
+	name := u.end.LocalAddr().Network() + " " + u.end.LocalAddr().String()
+	if e, ok := u.end.(driver.Endpoint); ok && e.RemoteAddr() != nil {
+		name += "->" + e.RemoteAddr().String()
+	}
+	u.loop.CallExceptionHandler(ExceptionContext{
+		Message:         fmt.Sprintf("unclosed connection %s: nobody holds it any more; who opens a connection closes it (Close)", name),
+		SourceTraceback: u.made.String(),
+	})
+	_ = u.end.Close()
+}
+
+func (u *unclosed) String() string { return "unclosed connection" }
 
 // ways are the two directions of a connection, as its endpoint sees them.
 type ways struct{ rd, wr half }
@@ -436,6 +486,7 @@ func (c *Conn) shut(how func() error) error {
 		return nil
 	}
 	c.closed = true
+	c.watch.Stop()
 	err := how()
 	c.ways.rd.wake()
 	c.ways.wr.wake()
@@ -495,6 +546,7 @@ func (c *Conn) Detach() (net.Conn, error) {
 		return nil, c.failure("detach", unsupported(err))
 	}
 	c.closed = true
+	c.watch.Stop()
 	return nc, nil
 }
 
@@ -506,27 +558,29 @@ func (c *Conn) RemoteAddr() net.Addr { return c.end.RemoteAddr() }
 
 // SetDeadline sets both deadlines. See [Conn.SetReadDeadline]. Any goroutine may call it; it does not suspend.
 func (c *Conn) SetDeadline(d time.Time) error {
-	return c.setDeadline(d, &c.ways.rd, &c.ways.wr)
+	return c.setDeadline(d, true, true)
 }
 
 // SetReadDeadline makes Read fail with [os.ErrDeadlineExceeded] once the loop's clock has reached d, also one that
 // waits already; the zero time takes that back. [Timeout] and [WithTimeout] are for limiting more than one call.
 // Any goroutine may call it: from outside the loop it takes effect with the loop's next iteration and returns nil.
-func (c *Conn) SetReadDeadline(d time.Time) error { return c.setDeadline(d, &c.ways.rd) }
+func (c *Conn) SetReadDeadline(d time.Time) error { return c.setDeadline(d, true, false) }
 
 // SetWriteDeadline is [Conn.SetReadDeadline] for Write.
-func (c *Conn) SetWriteDeadline(d time.Time) error { return c.setDeadline(d, &c.ways.wr) }
+func (c *Conn) SetWriteDeadline(d time.Time) error { return c.setDeadline(d, false, true) }
 
-func (c *Conn) setDeadline(d time.Time, halves ...*half) error {
+func (c *Conn) setDeadline(d time.Time, read, write bool) error {
 	if err := c.loop.checkOwner("Conn.SetDeadline"); err != nil {
-		all := slices.Clone(halves)
-		return c.loop.orPost(err, func() { _ = c.setDeadline(d, all...) })
+		return c.loop.orPost(err, func() { _ = c.setDeadline(d, read, write) })
 	}
 	if c.closed {
 		return c.failure("set", net.ErrClosed)
 	}
-	for _, h := range halves {
-		h.setDeadline(d)
+	if read {
+		c.ways.rd.setDeadline(d)
+	}
+	if write {
+		c.ways.wr.setDeadline(d)
 	}
 	return nil
 }

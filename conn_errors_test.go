@@ -23,7 +23,7 @@ type attempt struct {
 func attempts(t *testing.T, ctx context.Context) (all []attempt, done func()) {
 	t.Helper()
 	c, s := connect(t, ctx)
-	full, _ := connect(t, ctx)
+	full, deaf := connect(t, ctx)
 	clientConfig, serverConfig := configs(t)
 	secure, secureServer := connectTLS(t, ctx, clientConfig, serverConfig)
 	ln, err := asyncio.Listen(ctx, "tcp", "127.0.0.1:0")
@@ -44,7 +44,7 @@ func attempts(t *testing.T, ctx context.Context) (all []attempt, done func()) {
 		{"ReadLine", "read", func(ctx context.Context) error { return second(r.ReadLine(ctx)) }, nil},
 	}
 	return all, func() {
-		for _, c := range []io.Closer{c, s, full, secure, secureServer, ln, pc} {
+		for _, c := range []io.Closer{c, s, full, deaf, secure, secureServer, ln, pc} {
 			c.Close()
 		}
 		w.Abort()

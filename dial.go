@@ -126,6 +126,7 @@ func (c *Conn) dial(ctx context.Context, network, address string, opts []DialOpt
 		return err
 	}
 	c.begin(l, end)
+	c.mustBeClosed(l.here())
 	return nil
 }
 
@@ -171,6 +172,7 @@ func (c *Conn) connect(ctx context.Context, l *EventLoop, n driver.Network, d *n
 		switch err {
 		case nil:
 			h.verb, h.deadline = "write to", 0
+			c.mustBeClosed(l.here())
 			return nil
 		case driver.ErrAgain:
 			err := h.wait(ctx, l.current)

@@ -207,7 +207,9 @@ func (ln *Listener) acceptNow(t *task) (*Conn, error) {
 	switch {
 	case err == nil:
 		ln.failed = false
-		return ln.loop.newConn(end), nil
+		c := ln.loop.newConn(end)
+		c.mustBeClosed(ln.loop.created())
+		return c, nil
 	case err == driver.ErrAgain:
 		return nil, err
 	case outOfResources(err):

@@ -5,7 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"slices"
+	"runtime"
 	"syscall"
 	"time"
 
@@ -18,19 +18,23 @@ import (
 //
 // Its methods are for the loop only, but for Close, LocalAddr and those that set deadlines. ReadFrom and WriteTo and their kin must be called in a task, which they suspend;
 // the others do not suspend. One task may receive and another send at the same time, further ones get [ErrBusy]. What is said
-// of [Conn] and its errors, I1 to I3, is so here.
+// of [Conn] and its errors, I1 to I3 and I5, is so here.
 type PacketConn struct {
 	loop   *EventLoop
 	end    driver.PacketEndpoint
-	ways   ways
+	ways   *ways
 	closed bool
+	watch  runtime.Cleanup // I5
 }
 
 func (l *EventLoop) newPacketConn(end driver.PacketEndpoint) *PacketConn {
-	c := &PacketConn{loop: l, end: end}
+	c := &PacketConn{loop: l, end: end, ways: new(ways)}
 	c.ways.rd = half{loop: l, verb: "receive at", addr: end.LocalAddr()}
 	c.ways.wr = half{loop: l, verb: "send from", addr: end.LocalAddr()}
-	end.Notify(&c.ways)
+	end.Notify(c.ways)
+	if u := l.unclosed(end, l.here()); u != nil {
+		c.watch = runtime.AddCleanup(c, (*unclosed).drop, u)
+	}
 	return c
 }
 
@@ -133,6 +137,7 @@ func (c *PacketConn) Close() error {
 		return nil
 	}
 	c.closed = true
+	c.watch.Stop()
 	err := c.end.Close()
 	c.ways.rd.wake()
 	c.ways.wr.wake()
@@ -143,24 +148,26 @@ func (c *PacketConn) Close() error {
 func (c *PacketConn) LocalAddr() net.Addr { return c.end.LocalAddr() }
 
 // SetDeadline sets both deadlines. See [Conn.SetReadDeadline].
-func (c *PacketConn) SetDeadline(d time.Time) error { return c.setDeadline(d, &c.ways.rd, &c.ways.wr) }
+func (c *PacketConn) SetDeadline(d time.Time) error { return c.setDeadline(d, true, true) }
 
 // SetReadDeadline is [Conn.SetReadDeadline] for ReadFrom.
-func (c *PacketConn) SetReadDeadline(d time.Time) error { return c.setDeadline(d, &c.ways.rd) }
+func (c *PacketConn) SetReadDeadline(d time.Time) error { return c.setDeadline(d, true, false) }
 
 // SetWriteDeadline is [Conn.SetReadDeadline] for WriteTo.
-func (c *PacketConn) SetWriteDeadline(d time.Time) error { return c.setDeadline(d, &c.ways.wr) }
+func (c *PacketConn) SetWriteDeadline(d time.Time) error { return c.setDeadline(d, false, true) }
 
-func (c *PacketConn) setDeadline(d time.Time, halves ...*half) error {
+func (c *PacketConn) setDeadline(d time.Time, read, write bool) error {
 	if err := c.loop.checkOwner("PacketConn.SetDeadline"); err != nil {
-		all := slices.Clone(halves)
-		return c.loop.orPost(err, func() { _ = c.setDeadline(d, all...) })
+		return c.loop.orPost(err, func() { _ = c.setDeadline(d, read, write) })
 	}
 	if c.closed {
 		return c.failure("set", net.ErrClosed)
 	}
-	for _, h := range halves {
-		h.setDeadline(d)
+	if read {
+		c.ways.rd.setDeadline(d)
+	}
+	if write {
+		c.ways.wr.setDeadline(d)
 	}
 	return nil
 }

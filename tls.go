@@ -52,15 +52,15 @@ func TLSServer(ctx context.Context, c *Conn, config *tls.Config, opts ...StreamO
 // startTLS is the handshake, by the configuration and within the time of o.
 func startTLS(ctx context.Context, c *Conn, o StreamOption, start func(net.Conn, *tls.Config) *tls.Conn, caller string) (*TLSConn, error) {
 	config := o.tls
-	if c == nil || config == nil {
-		return nil, fmt.Errorf("%w: nil connection or configuration (in %s)", ErrInvalidArgument, caller)
-	}
 	ok := false
 	defer func() {
-		if !ok {
+		if !ok && c != nil {
 			_ = c.Close()
 		}
 	}()
+	if c == nil || config == nil {
+		return nil, fmt.Errorf("%w: nil connection or configuration (in %s)", ErrInvalidArgument, caller)
+	}
 	if _, err := c.loop.enterOn(ctx, caller); err != nil {
 		return nil, err
 	}

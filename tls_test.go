@@ -319,6 +319,9 @@ func TestTLS_HandshakeFails(t *testing.T) {
 			if _, err := asyncio.TLSClient(ctx, c, nil); !errors.Is(err, asyncio.ErrInvalidArgument) {
 				t.Errorf("no configuration: %v", err)
 			}
+			if _, err := c.Read(nil); !errors.Is(err, net.ErrClosed) {
+				t.Errorf("%s: without a configuration the connection was left open: %v", name, err)
+			}
 			if _, err := asyncio.TLSClient(ctx, s, &tls.Config{Renegotiation: tls.RenegotiateFreelyAsClient}); !errors.Is(err, asyncio.ErrInvalidArgument) {
 				t.Errorf("renegotiation: %v", err)
 			}
