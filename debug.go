@@ -49,6 +49,8 @@ func (l *EventLoop) debug() bool { return l.modes.Load()&debugMode != 0 }
 //     A call by a sequence of iter.Pull takes as long as a look at all goroutines, of which there are at most a thousand;
 //   - a step, what a task or callback does between two waits, that takes as long as
 //     [EventLoop.SetSlowCallbackDuration] says or longer is logged as a warning, with the place it ended at;
+//   - a step that has not returned after ten times as long is logged while it goes on, with its stack, as by
+//     [EventLoop.SetStallWatchdog], unless that has been called; not on virtual time. The limit is that of when the run began;
 //   - tasks, futures and handles remember where they were made, and reports to the exception handler
 //     say it;
 //   - a task that was cancelled and returned a result as if nothing had happened is logged as a warning:
@@ -78,6 +80,13 @@ func (l *EventLoop) SetSlowCallbackDuration(d time.Duration) {
 }
 
 const defaultSlowStep = 100 * time.Millisecond
+
+func (l *EventLoop) slowStepLimit() time.Duration {
+	if d := l.slowStep.Load(); d != 0 {
+		return time.Duration(d)
+	}
+	return defaultSlowStep
+}
 
 // step is the one that is running (D2), while the loop has observers.
 type step struct {
@@ -115,7 +124,10 @@ func (l *EventLoop) beginStep(s *stack, what callback) {
 		l.step.began = l.drv.Now()
 	}
 	l.step.what = what
-	if modes&watchdogMode != 0 {
+	if modes&debugMode != 0 && !l.watchdog.chosen && l.watchdog.stop == nil && !l.drv.Polls() {
+		l.watchdog.start(l) // debug mode has been switched on in the run
+	}
+	if l.watchdog.stop != nil {
 		t, _ := what.(*task)
 		l.step.task.Store(t)
 		l.step.count.Add(1)
@@ -131,11 +143,7 @@ func (l *EventLoop) endStep(suspends *task) {
 		return
 	}
 	took := l.drv.Now() - l.step.began
-	limit := time.Duration(l.slowStep.Load())
-	if limit == 0 {
-		limit = defaultSlowStep
-	}
-	if took < limit {
+	if took < l.slowStepLimit() {
 		return
 	}
 	var attrs []any

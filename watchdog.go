@@ -35,7 +35,7 @@ func (l *EventLoop) SetStallWatchdog(limit time.Duration, report func(Stall)) {
 	}
 	running := l.watchdog.stop != nil
 	l.watchdog.leave()
-	l.watchdog.limit, l.watchdog.report = limit, report
+	l.watchdog.limit, l.watchdog.report, l.watchdog.chosen = limit, report, true
 	l.setMode(watchdogMode, limit > 0)
 	if running || l.stacks.dispatcher != nil {
 		l.step.isWatched(l.current) // what is noted may be from before the watchdog was last off
@@ -51,16 +51,25 @@ func StallWatchdog(limit time.Duration) RunOption { return RunOption{stall: &lim
 type watchdog struct {
 	limit      time.Duration
 	report     func(Stall)
+	chosen     bool          // by SetStallWatchdog; else debug mode has one of its own
 	stop, gone chan struct{} // nil while there is no goroutine
 }
 
 func (w *watchdog) start(l *EventLoop) {
-	if w.limit == 0 {
+	limit := w.limit
+	if !w.chosen && l.debug() && !l.drv.Polls() {
+		limit = stalledAfter * l.slowStepLimit()
+	}
+	if limit == 0 {
 		return
 	}
 	w.stop, w.gone = make(chan struct{}), make(chan struct{})
-	go l.watchSteps(w.limit, w.report, w.stop, w.gone)
+	go l.watchSteps(limit, w.report, w.stop, w.gone)
 }
+
+// stalledAfter is how many times as long as a slow step the watchdog of debug mode lets one go on before it reports it. On virtual
+// time there is none: a simulation has its own, and is made of a great many short runs.
+const stalledAfter = 10
 
 func (w *watchdog) leave() {
 	if w.stop != nil {

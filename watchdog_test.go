@@ -136,6 +136,36 @@ func TestWatchdog_Silence(t *testing.T) {
 	must(t, l.Close())
 }
 
+// Debug mode has a watchdog of its own, also if it is switched on in the run: a step that blocks for ever says so.
+func TestWatchdog_InDebugMode(t *testing.T) {
+	for name, late := range map[string]bool{"from the start": false, "in the run": true} {
+		t.Run(name, func(t *testing.T) {
+			logged := captureLog(t)
+			l := asyncio.NewEventLoop(t.Context())
+			l.SetDebug(!late)
+			l.SetSlowCallbackDuration(time.Millisecond)
+			_, err := asyncio.RunUntilComplete(l, asyncio.Do(func(ctx context.Context) error {
+				l.SetDebug(true)
+				if err := asyncio.Sleep(ctx, 0); err != nil {
+					return err
+				}
+				for limit := time.Now().Add(20 * time.Second); !strings.Contains(logged(), "has been keeping the loop"); {
+					if time.Now().After(limit) {
+						return errTest
+					}
+					runtime.Gosched()
+				}
+				return nil
+			}))
+			must(t, err)
+			must(t, l.Close())
+			if !strings.Contains(logged(), "TestWatchdog_InDebugMode") {
+				t.Errorf("without its stack: %s", logged())
+			}
+		})
+	}
+}
+
 // Without a function for them, stalls are logged.
 func TestWatchdog_Logs(t *testing.T) {
 	logged := captureLog(t)
