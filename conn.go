@@ -15,8 +15,9 @@ import (
 )
 
 // A Conn is a connection that tasks of one loop read and write: a [net.Conn] whose Read and Write suspend the
-// calling task instead of a goroutine. So bufio, textproto, encoding/json and protocols written for net.Conn run unchanged
-// inside a task. Make one with [Dial], [Listener.AcceptContext] or [NewConn].
+// calling task instead of a goroutine. So bufio, textproto, encoding/json and protocols that read and write where they are
+// called run unchanged inside a task. Make one with [Dial], [Listener.AcceptContext] or [NewConn]; a library that wants a
+// function to dial with takes [DialContext].
 //
 // Its methods are for the loop only, but for Close, Abort and those that set deadlines or tell addresses, which any goroutine may call.
 // Read and Write and their kin must be called in a task, which they suspend; the others do not suspend. Close and Abort also serve

@@ -54,7 +54,7 @@
 //     comment says so. Options are plain values. Into other goroutines lead [ToThread] and [RunInExecutor]; [Recv],
 //     [Send] and [Select] wait for Go channels.
 //   - [Dial], [Listen] and [OpenConnection] give connections that suspend tasks instead of threads. A [Conn] is
-//     a net.Conn, so what is written for those runs in a task.
+//     a net.Conn: what reads and writes where it is called, and not on goroutines of its own, runs in a task.
 //   - [OpenFile] and its kin have what package os does with files done by the default executor. A cancel ends the wait, not the operation.
 //   - A subprocess ends with its scope, and all that it has started with it; see [Process].
 //   - Parallel are only several loops: [RunLoopGroup] makes one for each core. What one has the others do not touch;
