@@ -54,7 +54,9 @@ func (r *reports) collected(ctx context.Context) (c asyncio.ExceptionContext, er
 }
 
 // forget opens something, in a task that ends, and drops it.
-func forget(ctx context.Context, open func(ctx context.Context) error) error { return ended(ctx, start(ctx, open)) }
+func forget(ctx context.Context, open func(ctx context.Context) error) error {
+	return ended(ctx, start(ctx, open))
+}
 
 // A connection that nobody holds any more was forgotten: it is reported, with the place where it was made, and closed.
 func TestConn_Dropped(t *testing.T) {
