@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/goasyncio/asyncio/internal/driver"
@@ -38,9 +39,11 @@ type ThreadPoolExecutor struct {
 	closed  bool
 	worker  func() // work, made once
 
-	lingers bool      // one goroutine stays when there is no work
-	idle    bool      // it waits now
-	more    sync.Cond // what it waits for: a job, or the shutdown
+	// One goroutine of a loop's own executor stays when there is no work. It is given its next job by way of more, and needs no lock:
+	// whoever makes idle false sends one thing, a job or at the shutdown nil. Idle becomes true under the lock, and only while the queue is
+	// empty, so nothing is overtaken. There is room in more for each goroutine there can be, so sending does not block.
+	more chan job // nil: none stays
+	idle atomic.Bool
 }
 
 // A job is a function to run.
@@ -57,7 +60,7 @@ func NewThreadPoolExecutor(maxWorkers int) *ThreadPoolExecutor {
 		panic(fmt.Errorf("%w: maxWorkers is %d, must be positive (in NewThreadPoolExecutor)", ErrInvalidArgument, maxWorkers))
 	}
 	e := &ThreadPoolExecutor{max: maxWorkers}
-	e.changed.L, e.more.L = &e.mu, &e.mu
+	e.changed.L = &e.mu
 	e.worker = e.work
 	return e
 }
@@ -72,20 +75,25 @@ func (e *ThreadPoolExecutor) Submit(job func()) error {
 }
 
 func (e *ThreadPoolExecutor) submit(j job) error {
+	if e.idle.Load() && e.idle.Swap(false) {
+		e.more <- j
+		return nil
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.closed {
 		return ErrExecutorShutdown
+	}
+	if e.idle.Load() && e.idle.Swap(false) {
+		e.more <- j
+		return nil
 	}
 	if e.head > len(e.queue)/2 { // not often enough to matter
 		e.queue = slices.Delete(e.queue, 0, e.head)
 		e.head = 0
 	}
 	e.queue = append(e.queue, j)
-	if e.idle {
-		e.idle = false
-		e.more.Signal()
-	} else if e.workers < e.max {
+	if e.workers < e.max {
 		e.workers++
 		go e.worker()
 	}
@@ -105,22 +113,27 @@ func (e *ThreadPoolExecutor) work() {
 		e.workers--
 		e.changed.Broadcast()
 	}()
-	for {
-		e.mu.Lock()
-		for e.head == len(e.queue) {
-			if !e.lingers || e.idle || e.closed {
-				e.mu.Unlock()
-				return
-			}
-			e.idle = true
-			e.more.Wait() // until it is woken, with something to do or nothing ever again
-		}
-		j := e.queue[e.head]
-		e.queue[e.head] = nil
-		e.head++
-		e.mu.Unlock()
+	for j := e.next(); j != nil; j = e.next() {
 		j.run()
 	}
+}
+
+// next returns the next job for a goroutine, nil if that is to end.
+func (e *ThreadPoolExecutor) next() job {
+	e.mu.Lock()
+	if e.head == len(e.queue) {
+		stays := e.more != nil && !e.closed && e.idle.CompareAndSwap(false, true)
+		e.mu.Unlock()
+		if !stays {
+			return nil
+		}
+		return <-e.more
+	}
+	j := e.queue[e.head]
+	e.queue[e.head] = nil
+	e.head++
+	e.mu.Unlock()
+	return j
 }
 
 // Shutdown refuses further jobs and, if wait is set, blocks until those submitted are done.
@@ -128,8 +141,10 @@ func (e *ThreadPoolExecutor) work() {
 func (e *ThreadPoolExecutor) Shutdown(wait bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.closed, e.idle = true, false
-	e.more.Broadcast()
+	e.closed = true
+	if e.idle.Swap(false) {
+		e.more <- nil
+	}
 	for wait && e.workers > 0 {
 		e.changed.Wait()
 	}
@@ -159,7 +174,7 @@ func (l *EventLoop) defaultExecutor() (Executor, error) {
 			return e, nil
 		}
 		l.ownExecutor = NewThreadPoolExecutor(defaultWorkers())
-		l.ownExecutor.lingers = true // the loop shuts it down
+		l.ownExecutor.more = make(chan job, l.ownExecutor.max) // the loop shuts it down
 		l.executor = l.ownExecutor
 	}
 	return l.executor, nil
