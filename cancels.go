@@ -270,6 +270,9 @@ func (t *task) exitCleanup() {
 // Uncancel takes one request to cancel back and returns how many remain. Who catches a
 // cancellation to carry on calls it. At zero, a cancel not yet delivered is dropped.
 func (t *task) Uncancel() int {
+	if t.fut != nil {
+		t.loop().mustNotBeForeign("Uncancel")
+	}
 	if t.cancels > 0 {
 		t.cancels--
 		t.settle()

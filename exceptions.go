@@ -44,7 +44,7 @@ func (l *EventLoop) GetExceptionHandler() func(*EventLoop, ExceptionContext) {
 	return l.exceptionHandler
 }
 
-// DefaultExceptionHandler logs c as an error with [log/slog].
+// DefaultExceptionHandler logs c as an error with [log/slog]. Any goroutine may call it.
 func (l *EventLoop) DefaultExceptionHandler(c ExceptionContext) {
 	if c.Message == "" {
 		c.Message = "unhandled exception in event loop"
@@ -82,8 +82,13 @@ func (l *EventLoop) DefaultExceptionHandler(c ExceptionContext) {
 
 // CallExceptionHandler hands c to the exception handler, with a Context if it has none. A handler
 // that panics is reported by the default one, and so is what is reported while the handler is at work, by the handler
-// itself for one: it is not called again then. It is for the loop only. Python: loop.call_exception_handler.
+// itself for one: it is not called again then. It is for the loop only: what
+// another goroutine calls it with goes to the default handler. Python: loop.call_exception_handler.
 func (l *EventLoop) CallExceptionHandler(c ExceptionContext) {
+	if l.checkForeign("CallExceptionHandler") != nil {
+		l.DefaultExceptionHandler(c)
+		return
+	}
 	if c.SourceTraceback == "" && l.debug() {
 		c.SourceTraceback = c.source().String()
 	}

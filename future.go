@@ -149,7 +149,12 @@ func (f *future) Exception() error {
 	if f.state == pending {
 		return fmt.Errorf("%w: the exception is not set yet: await the future first", ErrInvalidState)
 	}
-	f.retrieved()
+	if f.report != nil {
+		if err := f.loop.checkForeign("Exception"); err != nil {
+			return err
+		}
+		f.retrieved()
+	}
 	return f.err
 }
 
@@ -172,11 +177,12 @@ func (f *future) CancelCause(cause error) bool {
 }
 
 func (f *future) requestCancel(cause error, msg []string) bool {
-	if f.mustBeMade("Cancel"); f.state != pending || f.loop.guard.Load() == guardClosed {
+	f.mustBeMade("Cancel")
+	f.loop.mustNotBeForeign("Cancel")
+	if f.state != pending || f.loop.guard.Load() == guardClosed {
 		f.retrieved()
 		return false
 	}
-	f.loop.mustBeOwner("Cancel")
 	c := &CancelledError{cause: cause}
 	if len(msg) > 0 {
 		c.Msg = msg[0]
@@ -511,6 +517,10 @@ func (f *Future[T]) Result() (T, error) {
 		return zero, fmt.Errorf("%w: the result is not ready: await the future first", ErrInvalidState)
 	}
 	if f.report != nil {
+		if err := f.loop.checkForeign("Result"); err != nil {
+			var zero T
+			return zero, err
+		}
 		f.retrieved()
 	}
 	return f.value, f.err

@@ -19,6 +19,7 @@ import (
 type CapacityLimiter struct {
 	primitive
 	total     int
+	used      *EventLoop      // whose task acquired last
 	borrowers map[any]uint64  // and their place in the order of borrowing
 	pending   map[any]*waiter // borrowers that a task waits for
 	seq       uint64
@@ -72,6 +73,7 @@ func (c *CapacityLimiter) AcquireOnBehalfOf(ctx context.Context, borrower any) e
 }
 
 func (c *CapacityLimiter) acquire(ctx context.Context, t *task, borrower any, caller string) (err error) {
+	c.used = t.loop()
 	free, err := c.try(borrower, caller)
 	if free || err != nil {
 		return err
@@ -107,6 +109,7 @@ func (c *CapacityLimiter) AcquireNowait(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	c.used = t.loop()
 	return c.nowait(t.self, "AcquireNowait")
 }
 
@@ -117,6 +120,9 @@ func (c *CapacityLimiter) AcquireOnBehalfOfNowait(borrower any) error {
 }
 
 func (c *CapacityLimiter) nowait(borrower any, caller string) error {
+	if err := c.checkOwner(caller); err != nil {
+		return err
+	}
 	free, err := c.try(borrower, caller)
 	if !free && err == nil {
 		return fmt.Errorf("%w: all %d tokens are borrowed (in %s)", ErrWouldBlock, c.total, caller)
@@ -208,6 +214,21 @@ func (c *CapacityLimiter) release(borrower any, caller string) {
 	c.wake()
 }
 
+// checkOwner is the binding's. A limiter that no task ever had to wait for has the loop that it was last used on: its maps do not
+// bear a goroutine beside.
+func (c *CapacityLimiter) checkOwner(caller string) error {
+	if c.loop == nil && c.used != nil {
+		return c.used.checkForeign(caller)
+	}
+	return c.binding.checkOwner(caller)
+}
+
+func (c *CapacityLimiter) mustBeOwner(caller string) {
+	if err := c.checkOwner(caller); err != nil {
+		panic(err)
+	}
+}
+
 // TotalTokens returns how many tokens there are. It does not suspend.
 func (c *CapacityLimiter) TotalTokens() int { return c.total }
 
@@ -229,6 +250,7 @@ func (c *CapacityLimiter) AvailableTokens() int { return max(0, c.total-len(c.bo
 
 // Statistics describes the limiter. It does not suspend. trio: CapacityLimiter.statistics.
 func (c *CapacityLimiter) Statistics() CapacityLimiterStatistics {
+	c.mustBeOwner("Statistics")
 	s := CapacityLimiterStatistics{BorrowedTokens: len(c.borrowers), TotalTokens: c.total, Waiters: c.waiters()}
 	for b := range c.borrowers {
 		s.Borrowers = append(s.Borrowers, b)

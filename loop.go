@@ -19,8 +19,8 @@ import (
 //
 // Unless it says otherwise, a method does not suspend and is for the loop only: for tasks and callbacks of
 // the loop, or for the goroutine that owns a loop that is not running. A call
-// from elsewhere is refused with [ErrForeignGoroutine] where it can be told: always
-// while the loop waits, in debug mode also while it works.
+// from elsewhere is refused with [ErrForeignGoroutine], whether the loop waits or works. What changes or reads nothing
+// but plain fields of its own object, as a lock that nobody waits for, may go unnoticed outside debug mode.
 //
 // # One iteration
 //

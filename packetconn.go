@@ -147,7 +147,7 @@ func (c *PacketConn) Close() error {
 // LocalAddr returns the socket's address. Any goroutine may call it.
 func (c *PacketConn) LocalAddr() net.Addr { return c.end.LocalAddr() }
 
-// SetDeadline sets both deadlines. See [Conn.SetReadDeadline].
+// SetDeadline sets both deadlines. See [Conn.SetReadDeadline]. Any goroutine may call it.
 func (c *PacketConn) SetDeadline(d time.Time) error { return c.setDeadline(d, true, true) }
 
 // SetReadDeadline is [Conn.SetReadDeadline] for ReadFrom.

@@ -59,6 +59,7 @@ func (b *binding) unwinding() bool {
 
 // waiters returns the tasks that wait, oldest first.
 func (p *primitive) waiters() []AnyTask {
+	p.mustBeOwner("Statistics")
 	var all []AnyTask
 	for _, t := range p.queue.tasks() {
 		all = append(all, t.self)
@@ -68,6 +69,9 @@ func (p *primitive) waiters() []AnyTask {
 
 // repr is Python's, without the address.
 func (p *primitive) repr(class, state string) string {
+	if p.checkOwner("String") != nil {
+		return fmt.Sprintf("<asyncio.%s>", class)
+	}
 	if n := p.queue.len(); n > 0 {
 		state = fmt.Sprintf("%s, waiters:%d", state, n)
 	}

@@ -376,7 +376,7 @@ type QueueStatistics struct {
 // cancelled as waiting until it has left. It does not suspend; a callback may call it. Python has
 // no counterpart.
 func (q *Queue[T]) Statistics() QueueStatistics {
-	q.mustBeMade("Statistics")
+	q.mustBeOwner("Statistics")
 	return QueueStatistics{
 		Size:       q.n,
 		Maxsize:    q.maxsize,
@@ -396,6 +396,9 @@ func (q *Queue[T]) String() string {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "<%s maxsize=%d", q.name, q.maxsize)
+	if q.checkOwner("String") != nil {
+		return b.String() + ">"
+	}
 	if n := q.n; n > 0 {
 		b.WriteString(" _queue=[")
 		for i := range min(n, queueReprMax) {

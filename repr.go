@@ -10,6 +10,12 @@ import (
 
 // repr describes a future or task; value is its result if it has one.
 func (f *future) repr(value any) string {
+	if f.loop != nil && f.loop.checkForeign("String") != nil { // only its name is for any goroutine
+		if t, ok := f.super.(*task); ok {
+			return fmt.Sprintf("<Task name=%s>", reprString(t.GetName()))
+		}
+		return "<Future>"
+	}
 	if f.shown { // its result leads back to it
 		return "..."
 	}

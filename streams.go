@@ -156,6 +156,9 @@ func NewStreams(c StreamConn, opts ...StreamOption) (*StreamReader, *StreamWrite
 		panic(fmt.Errorf("%w: nil connection (in NewStreams)", ErrInvalidArgument))
 	}
 	r := &StreamReader{loop: c.connLoop(), conn: c, limit: streamOptions(opts).limit}
+	if r.loop != nil {
+		r.loop.mustNotBeForeign("NewStreams")
+	}
 	return r, &StreamWriter{loop: r.loop, conn: c, reader: r}
 }
 

@@ -355,7 +355,8 @@ const maxUnsent = 2 * tlsChunk
 var errFlood = errors.New("asyncio: the peer asks for new keys, again and again, and does not read what it is answered")
 
 // Close tells the peer that this is the end, if the system's buffer has room for that, and closes the connection. It does not suspend: what a cancelled
-// Write left to be sent and does not fit into that buffer is lost, and Close returns [io.ErrShortWrite]. More calls do nothing.
+// Write left to be sent and does not fit into that buffer is lost, and Close returns [io.ErrShortWrite]. More calls do nothing. Any
+// goroutine may call it, as [Conn.Close].
 func (s *TLSConn) Close() error {
 	if err := s.conn.loop.mayClose("TLSConn.Close"); err != nil {
 		return s.conn.loop.orPost(err, func() { _ = s.Close() })
@@ -377,7 +378,8 @@ func (s *TLSConn) Close() error {
 	return err
 }
 
-// Abort closes the connection and drops what has not been delivered. It does not suspend.
+// Abort closes the connection and drops what has not been delivered. It does not suspend. Any
+// goroutine may call it, as [Conn.Abort].
 func (s *TLSConn) Abort() error {
 	if err := s.conn.loop.mayClose("TLSConn.Abort"); err != nil {
 		return s.conn.loop.orPost(err, func() { _ = s.Abort() })
