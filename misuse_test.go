@@ -224,7 +224,6 @@ func TestMisuse_AfterClose(t *testing.T) {
 		"CallLater":              panicOf(func() { l.CallLater(1, func() {}) }),
 		"CreateTask":             panicOf(func() { asyncio.CreateTask(ctx, instant) }),
 		"CreateFuture":           panicOf(func() { asyncio.CreateFuture[int](ctx) }),
-		"Stop":                   panicOf(l.Stop),
 		"WithTimeout":            panicOf(func() { _, cancel := asyncio.WithTimeout(ctx, 1); cancel() }),
 	} {
 		if !errors.Is(err, asyncio.ErrLoopClosed) {
