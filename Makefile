@@ -4,7 +4,7 @@
 # make generate SEED=1                 print a generated scenario
 # make sim [SEEDS=10000]               run what is explored under so many seeds, or schedules
 # make nightly                         everything that takes long: four tasks on each primitive, 1000 repetitions of a seed, make sim
-# make bench-compare                   measure beside goroutines, tokio, CPython, ...: docs/performance.md, twelve minutes
+# make bench-compare                   measure beside goroutines, tokio, CPython, ...: docs/performance.md, up to fourteen minutes
 # make bench-quick                     only that it works: every row of every peer once, with small numbers
 # make profile                         where the time of a yield and of a spawn-and-await goes
 #

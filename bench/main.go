@@ -1,7 +1,7 @@
 // Command bench runs the same rows as programs of this library and of its peers, side by side
 // in one run, and writes how they compare. docs/performance.md says what the rows are.
 //
-//	go run ./bench                         all of it, about twelve minutes, to the terminal
+//	go run ./bench                         all of it, up to fourteen minutes, to the terminal
 //	go run ./bench -docs docs              the same, and into docs/performance.md and .svg
 //	go run ./bench -quick                  small numbers, once: does everything work
 //	go run ./bench -rows lock,queue1 -peers tokio,goroutines -rounds 9
