@@ -36,6 +36,7 @@ sim:
 	ASYNCIOSIM_RUNS=$(SEEDS) go test -count 1 -timeout 120m -run '^TestSimulation$$' ./examples/raft
 
 nightly: sim
+	ASYNCIO_MODELS=100000 go test -count 1 -timeout 60m -run 'Model|Trees' .
 	ASYNCIO_EXPLORE=all go test -count 1 -timeout 120m -run 'Explore|Repeats|Primitives|SameSeed|Model' . ./sim ./examples/gallery ./examples/raft
 
 bench-compare:

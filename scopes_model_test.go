@@ -242,7 +242,13 @@ func (p *scopeProgram) run(ctx context.Context) []string {
 	}
 	task := spawn(ctx, func(ctx context.Context) error { return perform(ctx, p.steps) })
 	for n, at := range p.cancels {
-		defer l.CallLater(at, func() { task.Cancel("cancel " + strconv.Itoa(n)) }).Cancel()
+		defer l.CallLater(at, func() {
+			if n%2 == 1 {
+				task.CancelCause(context.DeadlineExceeded) // which makes it no end of a scope
+			} else {
+				task.Cancel("cancel " + strconv.Itoa(n))
+			}
+		}).Cancel()
 	}
 	err := settled(ctx, task)
 	note("task", "%s, %v, %d", scopeKind(err), task.Cancelled(), task.Cancelling())
@@ -463,7 +469,7 @@ func (m *scopeModel) wait(ctx *modelContext, child *modelChild, until time.Durat
 		case (m.woken || yields || cause != nil && !yields) && len(m.deliverable()) > 0 && (child == nil || cause != nil):
 			return m.deliver()
 		case m.woken: // it has been taken back too late
-			return &modelError{"cancelled"}
+			return &modelError{"cancelled "}
 		case child != nil && until <= m.now:
 			m.tell()
 			return child.outcome()
@@ -610,7 +616,11 @@ func (p *scopeProgram) model() []string {
 		m.children = append(m.children, &modelChild{scopeChild: c, ending: asyncio.Forever})
 	}
 	for n, at := range p.cancels {
-		m.at(at, func() { m.ask(&modelRequest{msg: "cancel " + strconv.Itoa(n)}) })
+		msg := ""
+		if n%2 == 0 {
+			msg = "cancel " + strconv.Itoa(n)
+		}
+		m.at(at, func() { m.ask(&modelRequest{msg: msg}) })
 	}
 	err := m.perform(nil, p.steps)
 	if err == nil && len(m.owed) > 0 {
