@@ -17,6 +17,7 @@ import (
 // caller's values, and not if the caller's has ended; the call is over when the coroutine has ended, and its context with it.
 type modelCall struct {
 	entered, left bool
+	panicked      bool
 	result        int
 	err           error
 	ctx           context.Context
@@ -32,7 +33,7 @@ type callModel struct {
 func (m *callModel) coroutine(t *modelTask, c *modelCall, from context.Context, depth int) asyncio.Coroutine[int] {
 	m.calls = append(m.calls, c)
 	m.next++
-	v, refuses, cleansUp, fails := m.next, m.chance(4), m.chance(3), m.chance(4)
+	v, refuses, cleansUp, fails, panics := m.next, m.chance(4), m.chance(3), m.chance(4), m.chance(10)
 	return func(ctx context.Context) (_ int, err error) {
 		if c.entered || from.Err() != nil || ctx.Value(ctxKey{}) != "caller" {
 			m.complain("entered twice: %v; the caller's context: %v; value: %v", c.entered, from.Err(), ctx.Value(ctxKey{}))
@@ -63,6 +64,11 @@ func (m *callModel) coroutine(t *modelTask, c *modelCall, from context.Context, 
 			}
 			return 0, err
 		}
+		if panics {
+			m.panicked++
+			c.panicked = true
+			panic(errTest)
+		}
 		if fails {
 			return 0, errTest
 		}
@@ -89,6 +95,11 @@ func (m *callModel) call(t *modelTask, ctx context.Context, depth int) (int, err
 	case !c.entered && err == nil:
 		m.complain("task %d: a coroutine that was not run has the result %d", t.n, v)
 	case err != nil && errors.Is(err, asyncio.ErrCancelled) && t.pending: // instead of what the coroutine made of it
+	case c.panicked:
+		var p *asyncio.PanicError
+		if !errors.As(err, &p) || p.Value != errTest {
+			m.complain("task %d: the coroutine panicked, the call returns %d, %v", t.n, v, err)
+		}
 	case c.entered && (v != c.result || err != c.err):
 		m.complain("task %d: the call returns %d, %v; the coroutine %d, %v", t.n, v, err, c.result, c.err)
 	}
@@ -147,7 +158,7 @@ func (m *callModel) begin(t *modelTask) error {
 	if err == nil && (v != c.result || !c.left) {
 		m.complain("task %d: %d, the coroutine returned %d", t.n, v, c.result)
 	}
-	if c.left && c.err != nil && err == c.err || limited.Err() != nil && errors.Is(err, context.Canceled) && !errors.Is(err, asyncio.ErrCancelled) {
+	if c.panicked && errors.Is(err, errTest) || c.left && c.err != nil && err == c.err || limited.Err() != nil && errors.Is(err, context.Canceled) && !errors.Is(err, asyncio.ErrCancelled) {
 		return nil
 	}
 	return err
@@ -188,7 +199,7 @@ func TestCall_Model(t *testing.T) {
 				}
 			}
 		}
-	}, nil)
+	}, panicsInTasks)
 }
 
 // Between loops nothing can be put in an order, so the programs are many and what must be true is counted.

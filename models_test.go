@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -54,9 +55,11 @@ type modelRun struct {
 	l       *asyncio.EventLoop
 	tasks   []*modelTask
 	reports reports
-	moves   int // grows with everything that happens, to tell who was suspended
-	log     []string
-	wrong   error // what was first
+
+	panicked int // tasks
+	moves    int // grows with everything that happens, to tell who was suspended
+	log      []string
+	wrong    error // what was first
 
 	interrupted func(t *modelTask) // told when a wait of t ends by a disturbance
 
@@ -281,4 +284,9 @@ func newModelRun(kind, seed uint64) *modelRun {
 	m.l.SetDebug(false)
 	m.l.SetExceptionHandler(m.reports.handle)
 	return m
+}
+
+// panicsInTasks is the reports of a program in which nothing but coroutines of tasks panic.
+func panicsInTasks(m *modelRun) []string {
+	return slices.Repeat([]string{"panic in task"}, m.panicked)
 }

@@ -24,6 +24,7 @@ type selectModel struct {
 	remote    *asyncio.ConcurrentFuture[int]
 	holders   int
 	permitted int
+	kinds     []int // of cases in this program: of few, so that they meet
 	next      int
 	put, got  map[int]bool
 	late      []func() // what the Select that is over has acquired, to be released
@@ -61,7 +62,7 @@ func (m *selectModel) puts(v int) {
 
 // draw makes a case of any kind for task t.
 func (m *selectModel) draw(t *modelTask) *selectCase {
-	switch m.r.IntN(12) {
+	switch m.kinds[m.r.IntN(len(m.kinds))] {
 	case 0:
 		c := asyncio.OnGet(m.queue)
 		return &selectCase{AnyCase: c, what: "get", ready: func() bool { return !m.queue.Empty() },
@@ -121,7 +122,7 @@ func (m *selectModel) draw(t *modelTask) *selectCase {
 
 // coroutine makes a case of a coroutine that gets a value, at once or later, and may do so although it is cancelled.
 func (m *selectModel) coroutine(t *modelTask) *selectCase {
-	yields, stubborn, fails, goesOn := m.r.IntN(4), m.chance(3), m.chance(4), false
+	yields, stubborn, fails, panics, goesOn := m.r.IntN(4), m.chance(3), m.chance(4), m.chance(8), false
 	c := asyncio.OnDone(asyncio.Coroutine[int](func(ctx context.Context) (int, error) {
 		for range yields {
 			if err := asyncio.Sleep(ctx, 0); err != nil {
@@ -130,6 +131,10 @@ func (m *selectModel) coroutine(t *modelTask) *selectCase {
 				}
 				goesOn = true
 			}
+		}
+		if panics {
+			m.panicked++
+			panic(errTest)
 		}
 		if fails {
 			return 0, errTest
@@ -144,7 +149,7 @@ func (m *selectModel) coroutine(t *modelTask) *selectCase {
 		switch v, err := c.Result(); {
 		case err == nil:
 			m.gets(v)
-		case err != errTest && !errors.Is(err, asyncio.ErrInvalidState) && !errors.Is(err, context.Canceled):
+		case !errors.Is(err, errTest) && !errors.Is(err, asyncio.ErrInvalidState) && !errors.Is(err, context.Canceled):
 			m.complain("task %d: the coroutine: %v", t.n, err)
 		}
 	}
@@ -311,6 +316,9 @@ func TestSelect_Model(t *testing.T) {
 			buffered: make(chan int, 1), open: make(chan int), put: make(map[int]bool), got: make(map[int]bool),
 			cases: make(map[*modelTask][]*selectCase),
 		}
+		for range 2 + m.r.IntN(4) {
+			m.kinds = append(m.kinds, m.r.IntN(12))
+		}
 		for range 3 {
 			m.futures = append(m.futures, asyncio.CreateFuture[int](m.l.Context()))
 		}
@@ -342,5 +350,5 @@ func TestSelect_Model(t *testing.T) {
 				m.complain("the call: %d, %v", v, err)
 			}
 		}
-	}, nil)
+	}, panicsInTasks)
 }
