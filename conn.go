@@ -336,26 +336,36 @@ func (c *Conn) tooLate() bool { return c.ways.rd.expired() }
 // readOn is a read for an operation that began after the deadline or did not. One that takes several reads passes
 // to each what tooLate said when it began (I2).
 func (c *Conn) readOn(ctx context.Context, t *task, p []byte, late bool) (int, error) {
+	got, err := c.readOr(ctx, t, p, 0, late)
+	return len(got), err
+}
+
+// readOr is readOn into p, or into a new buffer of room bytes, if there is to be one and the read has to wait: then something is known to have
+// come when that is made. It returns what was read, in its buffer.
+func (c *Conn) readOr(ctx context.Context, t *task, p []byte, room int, late bool) ([]byte, error) {
 	h := &c.ways.rd
 	if err := h.begin(t); err != nil {
-		return 0, c.refused("read", err)
+		return nil, c.refused("read", err)
 	}
 	if late && !c.closed {
-		return 0, c.failure("read", os.ErrDeadlineExceeded)
+		return nil, c.failure("read", os.ErrDeadlineExceeded)
 	}
 	for {
 		n, err := c.end.Read(p)
 		if err == nil {
-			return n, nil
+			return p[:n], nil
 		}
 		if err != driver.ErrAgain {
-			return n, c.failure("read", err)
+			return p[:n], c.failure("read", err)
 		}
 		if h.expired() {
-			return 0, c.failure("read", os.ErrDeadlineExceeded)
+			return nil, c.failure("read", os.ErrDeadlineExceeded)
 		}
 		if err := h.wait(ctx, t); err != nil {
-			return 0, c.refused("read", err)
+			return nil, c.refused("read", err)
+		}
+		if room > 0 {
+			p, room = make([]byte, room), 0
 		}
 	}
 }

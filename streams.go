@@ -27,11 +27,12 @@ import (
 //	   so do Drain and WaitClosed from then on.
 //	M4 A reader that holds nothing reads into a buffer that all readers of the loop share, and keeps what its method does
 //	   not return. So an idle reader has no buffer, and bytes arrive where the processor's caches are warm. The buffer is
-//	   a reader's only while its task has control: Conn.read does not suspend once it has bytes. (TLS may.)
-//	M5 A reader that holds something, has TLS, or expects more than is worth copying, reads into a buffer of its own. That has
-//	   room for at least minRead bytes, for as many again as there are, and for twice as many as the read before if that filled
-//	   its room. So a message of any size comes in few reads, and who announces a large one must send it before it
-//	   costs memory.
+//	   a reader's only while its task has control: Conn.readOr does not suspend once it has bytes. (TLS may.)
+//	M5 A reader that holds something, or has TLS, reads into a buffer of its own. That has room for at least minRead bytes, for
+//	   as many again as there are, and for twice as many as the read before if that filled its room. So a message of any size
+//	   comes in few reads, and memory grows with the bytes received, not with the length that a peer announces.
+//	M6 A long message of a known length is read into what is returned, whose memory is made once it has begun to come. Only what was there
+//	   before is copied, and of one of more than maxRoom bytes, in all no more than it has.
 
 // DefaultLimit is the limit of a [StreamReader] that was not given one, in bytes.
 const DefaultLimit = 64 << 10
@@ -333,12 +334,12 @@ func (r *StreamReader) begin(ctx context.Context, caller string) (*task, error) 
 	return t, r.err
 }
 
-// more suspends t until more has come, or the end.
-func (r *StreamReader) more(ctx context.Context, t *task) error {
+// more suspends t until more has come, or the end. Of a message of a known length that is n, else it is 0.
+func (r *StreamReader) more(ctx context.Context, t *task, n int) error {
 	r.reading = t
 	defer func() { r.reading = nil }()
 	if r.conn == nil {
-		for n := len(r.unread()); len(r.unread()) == n && !r.eof && r.err == nil; { // FeedData may have moved it to the front
+		for had := len(r.unread()); len(r.unread()) == had && !r.eof && r.err == nil; { // FeedData may have moved it to the front
 			if err := r.h.wait(ctx, t); err != nil {
 				return err
 			}
@@ -347,7 +348,11 @@ func (r *StreamReader) more(ctx context.Context, t *task) error {
 	}
 	var err error
 	if c := r.lender(); c != nil {
-		err = r.borrow(ctx, t, c)
+		var own bool
+		r.buf, own, err = r.lend(ctx, t, c, min(n, maxRoom))
+		r.borrowed = !own
+	} else if len(r.unread()) > 0 && n-len(r.unread()) >= largeRoom {
+		err = r.complete(ctx, t, n)
 	} else {
 		err = r.grow(ctx, t)
 	}
@@ -361,39 +366,37 @@ func (r *StreamReader) more(ctx context.Context, t *task) error {
 	return err
 }
 
-// lender returns the connection, if the next read of it is into the loop's buffer: the reader holds nothing, and there is not too much to copy.
+// lender returns the connection, if the next read of it is into the loop's buffer: the reader holds nothing.
 func (r *StreamReader) lender() *Conn {
-	if c, ok := r.conn.(*Conn); ok && len(r.buf) == r.taken && r.room < largeRoom {
+	if c, ok := r.conn.(*Conn); ok && len(r.buf) == r.taken {
 		return c
 	}
 	return nil
 }
 
-// lend reads into the loop's buffer. t has not suspended since begin looked at ctx.
-func (r *StreamReader) lend(ctx context.Context, t *task, c *Conn) ([]byte, error) {
+// lend reads into the loop's buffer or, if it must wait and a message of room bytes is long, into a new one of that size (M6), and says which. t has
+// not suspended since begin looked at ctx.
+func (r *StreamReader) lend(ctx context.Context, t *task, c *Conn, room int) (came []byte, own bool, err error) {
 	l := r.loop
 	if l.reads == nil {
 		l.reads = make([]byte, maxRoom)
 	}
+	if room < largeRoom {
+		room = 0
+	}
 	r.buf, r.taken = nil, 0
-	n, err := c.readOn(ctx, t, l.reads, r.late)
-	if n >= largeRoom {
+	came, err = c.readOr(ctx, t, l.reads, room, r.late)
+	if len(came) >= largeRoom {
 		r.room = maxRoom
 	}
-	return l.reads[:n], err
+	return came, len(came) > 0 && &came[0] != &l.reads[0], err
 }
 
-func (r *StreamReader) borrow(ctx context.Context, t *task, c *Conn) (err error) {
-	r.buf, err = r.lend(ctx, t, c)
-	r.borrowed = true
-	return err
-}
-
-// readNext is Read where that is a single read, into the loop's buffer: what most programs do with most messages.
+// readNext is Read where that is a single read: what most programs do with most messages.
 func (r *StreamReader) readNext(ctx context.Context, t *task, c *Conn, n int) ([]byte, error) {
 	r.reading = t
 	defer r.endRead()
-	came, err := r.lend(ctx, t, c)
+	came, _, err := r.lend(ctx, t, c, 0)
 	if err == io.EOF {
 		r.eof = true
 	} else if err != nil {
@@ -433,7 +436,7 @@ const ( // M5
 	minRead   = 4 << 10
 	maxRead   = 256 << 10    // that are added to what there is
 	maxRoom   = DefaultLimit // for a reader that is empty
-	largeRoom = 16 << 10     // from which on copying costs more than memory of one's own
+	largeRoom = 16 << 10     // from which on more is expected, and M6 holds
 )
 
 // grow reads into r's own buffer.
@@ -460,6 +463,17 @@ func (r *StreamReader) grow(ctx context.Context, t *task) error {
 	return err
 }
 
+// complete reads the rest of a message of n bytes, or a part of it, behind what has come of it (M6).
+func (r *StreamReader) complete(ctx context.Context, t *task, n int) error {
+	if have := len(r.unread()); r.borrowed || r.taken > 0 || len(r.buf) == cap(r.buf) {
+		r.own(min(n-have, max(have, maxRoom)))
+	}
+	free := r.buf[len(r.buf):min(n, cap(r.buf))]
+	got, err := r.receive(ctx, t, free)
+	r.buf = r.buf[:len(r.buf)+got]
+	return err
+}
+
 // receive reads from the connection.
 func (r *StreamReader) receive(ctx context.Context, t *task, p []byte) (int, error) {
 	if ctx.Err() != nil {
@@ -481,7 +495,7 @@ func (r *StreamReader) Read(ctx context.Context, n int) ([]byte, error) {
 	defer r.settle()
 	if n < 0 {
 		for !r.eof {
-			if err := r.more(ctx, t); err != nil {
+			if err := r.more(ctx, t, 0); err != nil {
 				return nil, err
 			}
 		}
@@ -499,14 +513,15 @@ func (r *StreamReader) some(ctx context.Context, t *task) error {
 		if r.eof {
 			return io.EOF
 		}
-		if err := r.more(ctx, t); err != nil {
+		if err := r.more(ctx, t, 0); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// ReadInto is Read into p: without allocating, and without a buffer in between if none is filled.
+// ReadInto is Read into p: without allocating, and without a buffer in between if none is filled. It is the fast way for long messages, because new memory
+// for each costs more than bringing it. To fill p, there is io.ReadFull of [StreamReader.Reader].
 func (r *StreamReader) ReadInto(ctx context.Context, p []byte) (int, error) {
 	t, err := r.begin(ctx, "StreamReader.ReadInto")
 	if err != nil || len(p) == 0 {
@@ -542,7 +557,7 @@ func (r *StreamReader) ReadExactly(ctx context.Context, n int) ([]byte, error) {
 		if r.eof {
 			return nil, &IncompleteReadError{Partial: r.take(len(r.unread())), Expected: n}
 		}
-		if err := r.more(ctx, t); err != nil {
+		if err := r.more(ctx, t, n); err != nil {
 			return nil, err
 		}
 	}
@@ -597,7 +612,7 @@ func (r *StreamReader) ReadUntil(ctx context.Context, separators ...[]byte) ([]b
 		if r.eof {
 			return nil, &IncompleteReadError{Partial: r.take(len(r.unread())), Expected: -1}
 		}
-		if err := r.more(ctx, t); err != nil {
+		if err := r.more(ctx, t, 0); err != nil {
 			return nil, err
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"math"
 	"net"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -409,6 +410,96 @@ func TestStreamReader_LongMessages(t *testing.T) {
 		}
 		return ended(ctx, writing)
 	})
+}
+
+// A reader that waits for its next long message holds no memory for it, whatever the last one was, and a message that has begun to come
+// costs what has come and a little more, whatever length it is to have.
+func TestStreamReader_WaitsWithoutMemory(t *testing.T) {
+	const size, readers = 64 << 10, 100
+	for name, read := range map[string]func(ctx context.Context, r *asyncio.StreamReader) ([]byte, error){
+		"Read":        func(ctx context.Context, r *asyncio.StreamReader) ([]byte, error) { return r.Read(ctx, size) },
+		"ReadExactly": func(ctx context.Context, r *asyncio.StreamReader) ([]byte, error) { return r.ReadExactly(ctx, size) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			onPoller(t, func(ctx context.Context) error {
+				want := pattern(size)
+				var all []*asyncio.Task[asyncio.None]
+				var writers []*asyncio.StreamWriter
+				come := 0
+				for range readers {
+					_, cw, sr, sw := streams(t, ctx)
+					defer sw.Abort()
+					writers = append(writers, cw)
+					all = append(all, start(ctx, func(ctx context.Context) error {
+						for {
+							p, err := read(ctx, sr)
+							if errors.Is(err, io.EOF) {
+								return nil
+							}
+							if err != nil {
+								return err
+							}
+							come += len(p)
+						}
+					}))
+				}
+				before := inUse()
+				for range 3 {
+					for _, w := range writers {
+						if _, err := w.Write(ctx, want); err != nil {
+							return err
+						}
+					}
+				}
+				for come < 3*readers*size {
+					if err := asyncio.Sleep(ctx, time.Millisecond); err != nil {
+						return err
+					}
+				}
+				settle(t, ctx)
+				if held := max(0, inUse()-before) / readers; held > size/4 {
+					t.Errorf("a reader that waits holds %d bytes", held)
+				}
+				for _, w := range writers {
+					w.CloseSoon()
+				}
+				_, err := asyncio.Gather(ctx, all...)
+				return err
+			})
+		})
+	}
+	onPoller(t, func(ctx context.Context) error {
+		_, cw, sr, sw := streams(t, ctx)
+		defer sw.Abort()
+		before := inUse()
+		reader := start(ctx, func(ctx context.Context) error {
+			_, err := sr.ReadExactly(ctx, 1<<30)
+			if e := (*asyncio.IncompleteReadError)(nil); !errors.As(err, &e) || len(e.Partial) != 100 {
+				t.Errorf("ReadExactly: %v", err)
+			}
+			return nil
+		})
+		if _, err := cw.Write(ctx, pattern(100)); err != nil {
+			return err
+		}
+		if err := asyncio.Sleep(ctx, 10*time.Millisecond); err != nil {
+			return err
+		}
+		if held := inUse() - before; held > 256<<10 {
+			t.Errorf("100 bytes of a message of 1 GiB cost %d", held)
+		}
+		cw.CloseSoon()
+		return ended(ctx, reader)
+	})
+}
+
+// inUse returns the bytes of the heap that are reachable.
+func inUse() int {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int(m.HeapAlloc)
 }
 
 // What a reader holds stays its own while others on the loop read (M4), whichever method left it there.

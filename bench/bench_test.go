@@ -180,14 +180,12 @@ func aRun() *results {
 	r.add(0, tokio, []peer.Measurement{{Row: "lock", N: 10, Total: 8000}})
 	r.add(0, tokio, []peer.Measurement{{Row: "gather_suspend", N: 10, Total: 600}})
 	for round, cpu := range []float64{2000, 4000, 3000} {
-		for _, v := range servers[:4] { // in all of which a message costs the same, and C only half of that
-			if v.name == "C" {
-				cpu /= 2
+		for _, name := range []string{echoConn, echoStreams, "C", goNet} { // in all of which a message costs the same, and C only half of that
+			cost := cpu
+			if name == "C" {
+				cost /= 2
 			}
-			r.addEcho(round, v.name, echoes[1], cpu, 50_000, 1000)
-			if v.name == "C" {
-				cpu *= 2
-			}
+			r.addEcho(round, name, echoes[1], cost, 50_000, 1000)
 		}
 	}
 	r.addEcho(0, echoConn, echoes[2], 2000, 50_000, 1000)

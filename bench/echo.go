@@ -14,20 +14,29 @@ import (
 	"time"
 )
 
+const ours = 4
+
 // A server is a kind of echo server that a program has.
 type server struct{ name, program, kind string }
 
 const (
 	echoConn    = "Conn"
 	echoStreams = "streams"
+	echoInto    = "streams, ReadInto"
+	echoExactly = "streams, ReadExactly"
+	goNet       = "Go net"
+	goNetNew    = "Go net, new buffers"
 )
 
-// The first two are this library's.
+// The first ours are this library's.
 var servers = []server{
 	{echoConn, library, "conn"},
 	{echoStreams, library, "streams"},
+	{echoInto, library, "streams_into"},
+	{echoExactly, library, "streams_exactly"},
 	{"C", cserver, "epoll"},
-	{"Go net", goroutines, "net"},
+	{goNet, goroutines, "net"},
+	{goNetNew, goroutines, "net_new"},
 	{"tokio", tokio, "streams"},
 	{"uvloop protocol", uvloop, "protocol"},
 	{"uvloop streams", uvloop, "streams"},
@@ -42,14 +51,22 @@ type echo struct {
 	rounds      int
 }
 
-const echoTarget = "echo100" // the row that has targets
+const (
+	echoTarget = "echo100" // the row that has targets
+	echoLong   = "echo64k" // the other one, which alone is of whole messages
+)
+
+// wholeMessages are servers that answer when all of a message has come, or are like those that do.
+func wholeMessages(name string) bool {
+	return name == echoInto || name == echoExactly || name == goNetNew
+}
 
 var echoes = []echo{
 	{"echo1", "1 connection", 1, 64, 3},
 	{echoTarget, "100 connections", 100, 64, 5},
 	{"echo1000", "1,000 connections", 1000, 64, 3},
 	{"echo10000", "10,000 connections", 10_000, 64, 2},
-	{"echo64k", "100 connections, 64 KiB", 100, 64 << 10, 3},
+	{echoLong, "100 connections, 64 KiB", 100, 64 << 10, 3},
 }
 
 // idleRow is where the bytes of an idle connection are taken from: the larger, the more exact.
@@ -66,6 +83,9 @@ var echoTargets = []struct {
 	{"uvloop streams", 0.7},
 	{"CPython streams", 0.2},
 }
+
+// longAtMost is how much processor time a message of echoLong may cost, by that of package net.
+const longAtMost = 1.1
 
 // echoed is what was measured of a server in one row, a value for each round.
 type echoed struct {
@@ -147,7 +167,7 @@ func measureEchoes(s *suite, programs []*program, todo []echo, quick bool, round
 		for i := range servers {
 			v := servers[(i+round)%len(servers)]
 			at := slices.IndexFunc(programs, func(p *program) bool { return p.name == v.program })
-			if at < 0 {
+			if at < 0 || wholeMessages(v.name) && e.row != echoLong {
 				continue
 			}
 			cpu, rate, held, err := s.measureEcho(programs[at], v.kind, e, quick)
@@ -230,7 +250,7 @@ func (r *results) echoTable(head string, servers []server, rows []echo, value fu
 
 // echoRatios is the processor time of one of this library's servers by that of every other one.
 func (r *results) echoRatios(mine string) table {
-	return r.echoTable(mine+" divided by", servers[2:], echoes, func(row, name string) string {
+	return r.echoTable(mine+" divided by", servers[ours:], echoes, func(row, name string) string {
 		v := median(r.echoOf(row, mine).cpu) / median(r.echoOf(row, name).cpu)
 		if v > 1 {
 			return "**" + digits(v) + "**"
@@ -264,6 +284,13 @@ func (r *results) judgeEcho(judge func(row, against, atMost string, v, limit flo
 			v := median(r.echoOf(echoTarget, mine).cpu) / median(r.echoOf(echoTarget, g.against).cpu)
 			judge("echo over 100 connections, "+mine, g.against, fmt.Sprint(g.atMost), v, g.atMost)
 		}
+	}
+	// What returns new memory is held to what does so too.
+	for _, g := range []struct{ mine, against string }{
+		{echoConn, goNet}, {echoInto, goNet}, {echoStreams, goNetNew}, {echoExactly, goNetNew},
+	} {
+		v := median(r.echoOf(echoLong, g.mine).cpu) / median(r.echoOf(echoLong, g.against).cpu)
+		judge("echo of 64 KiB, "+g.mine, g.against, fmt.Sprint(longAtMost), v, longAtMost)
 	}
 }
 

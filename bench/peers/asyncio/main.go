@@ -41,7 +41,12 @@ var rows = map[string]peer.Row{
 	"tothread":           onLoop("tothread", toThread),
 }
 
-var servers = map[string]peer.Server{"streams": echoStreams, "conn": echoConn}
+var servers = map[string]peer.Server{
+	"conn":            echoConn,
+	"streams":         echoing(read),
+	"streams_into":    echoing(readInto),
+	"streams_exactly": echoing(readExactly),
+}
 
 func main() {
 	profile := flag.String("cpuprofile", "", "write a profile of the row to this `file`")
@@ -68,26 +73,47 @@ func untilInterrupted(serve func(ctx context.Context) error) error {
 	return err
 }
 
-// echoStreams is an echo server as in Python.
-func echoStreams(size int, listening func(net.Addr)) error {
-	return untilInterrupted(func(ctx context.Context) error {
-		server, err := asyncio.StartServer(ctx, func(ctx context.Context, r *asyncio.StreamReader, w *asyncio.StreamWriter) error {
-			for {
-				data, err := r.Read(ctx, size)
-				if err != nil {
-					return nil // the end, or a peer that is gone
+// A reading returns what reads the messages of a connection, of size bytes or parts of them.
+type reading func(r *asyncio.StreamReader, size int) func(ctx context.Context) ([]byte, error)
+
+func read(r *asyncio.StreamReader, size int) func(ctx context.Context) ([]byte, error) {
+	return func(ctx context.Context) ([]byte, error) { return r.Read(ctx, size) }
+}
+
+func readInto(r *asyncio.StreamReader, size int) func(ctx context.Context) ([]byte, error) {
+	buf := make([]byte, size)
+	return func(ctx context.Context) ([]byte, error) {
+		n, err := r.ReadInto(ctx, buf)
+		return buf[:n], err
+	}
+}
+
+func readExactly(r *asyncio.StreamReader, size int) func(ctx context.Context) ([]byte, error) {
+	return func(ctx context.Context) ([]byte, error) { return r.ReadExactly(ctx, size) }
+}
+
+// echoing is an echo server as in Python.
+func echoing(reading reading) peer.Server {
+	return func(size int, listening func(net.Addr)) error {
+		return untilInterrupted(func(ctx context.Context) error {
+			server, err := asyncio.StartServer(ctx, func(ctx context.Context, r *asyncio.StreamReader, w *asyncio.StreamWriter) error {
+				for next := reading(r, size); ; {
+					data, err := next(ctx)
+					if err != nil {
+						return nil // the end, or a peer that is gone
+					}
+					if _, err := w.Write(ctx, data); err != nil {
+						return nil
+					}
 				}
-				if _, err := w.Write(ctx, data); err != nil {
-					return nil
-				}
+			}, "127.0.0.1:0")
+			if err != nil {
+				return err
 			}
-		}, "127.0.0.1:0")
-		if err != nil {
-			return err
-		}
-		listening(server.Addrs()[0])
-		return server.Serve(ctx)
-	})
+			listening(server.Addrs()[0])
+			return server.Serve(ctx)
+		})
+	}
 }
 
 // echoConn is an echo server as with package net, but for the go statement.

@@ -41,7 +41,7 @@ var rows = map[string]peer.Row{
 	"tothread":           peer.Timed("tothread", spawnAndAwait), // a goroutine is where one would block
 }
 
-var servers = map[string]peer.Server{"net": echo}
+var servers = map[string]peer.Server{"net": echo(false), "net_new": echo(true)}
 
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == "echo" {
@@ -51,31 +51,36 @@ func main() {
 	peer.Main(rows)
 }
 
-// echo is an echo server. It does not use io.Copy, which would have the system move the bytes, in three calls.
-func echo(size int, listening func(net.Addr)) error {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
-	listening(ln.Addr())
-	for {
-		c, err := ln.Accept()
+// echo is an echo server, which has a new buffer for each read or one for each connection. It does not use io.Copy, which would have the system move
+// the bytes, in three calls.
+func echo(always bool) peer.Server {
+	return func(size int, listening func(net.Addr)) error {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			return err
 		}
-		go func() {
-			defer c.Close()
-			buf := make([]byte, size)
-			for {
-				n, err := c.Read(buf)
-				if err != nil {
-					return
-				}
-				if _, err := c.Write(buf[:n]); err != nil {
-					return
-				}
+		listening(ln.Addr())
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return err
 			}
-		}()
+			go func() {
+				defer c.Close()
+				for buf := make([]byte, size); ; {
+					if always {
+						buf = make([]byte, size)
+					}
+					n, err := c.Read(buf)
+					if err != nil {
+						return
+					}
+					if _, err := c.Write(buf[:n]); err != nil {
+						return
+					}
+				}
+			}()
+		}
 	}
 }
 
