@@ -240,7 +240,7 @@ func TestLoop_DefaultExceptionHandlerFails(t *testing.T) {
 				stderr := captureStderr(t)
 				old := slog.Default()
 				slog.SetDefault(slog.New(handlerFunc(func() { log(l) })))
-				defer slog.SetDefault(old)
+				defer restoreLog(old)
 				ran := false
 				if how == "handler" {
 					l.SetExceptionHandler(func(*asyncio.EventLoop, asyncio.ExceptionContext) { panic("no") })

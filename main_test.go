@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"log"
 	"log/slog"
 	"os"
 	"strings"
@@ -152,7 +153,7 @@ func captureLog(t *testing.T) (logged func() string) {
 		defer mu.Unlock()
 		return b.Write(p)
 	}), nil)))
-	t.Cleanup(func() { slog.SetDefault(old) })
+	t.Cleanup(func() { restoreLog(old) })
 	return func() string {
 		mu.Lock()
 		defer mu.Unlock()
@@ -163,3 +164,9 @@ func captureLog(t *testing.T) (logged func() string) {
 type writerFunc func(p []byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+// restoreLog ends the use of another logger. Package log, which the default logger writes to, would go on to write to that one.
+func restoreLog(old *slog.Logger) {
+	slog.SetDefault(old)
+	log.SetOutput(os.Stderr)
+}
