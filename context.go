@@ -112,8 +112,11 @@ func inTask(ctx context.Context) *task {
 
 // checkedTask is inTask on a goroutine that is known to be the loop's.
 func checkedTask(ctx context.Context) *task {
-	if c, ok := ctx.(*loopContext); ok && c.loop.rootDone == nil && c.loop.own() {
-		return c.loop.current
+	if c, ok := ctx.(*loopContext); ok && c.loop.rootDone == nil && c.loop.guard.Load() == 0 {
+		if debug.SetPanicOnFault(true) { // checkOwner, in place
+			return c.loop.current
+		}
+		debug.SetPanicOnFault(false)
 	}
 	return nil
 }
@@ -123,6 +126,12 @@ func mustLoop(ctx context.Context, caller string) *EventLoop {
 	l := loopOf(ctx)
 	if l == nil {
 		panic(noLoop(ctx, caller))
+	}
+	if l.guard.Load() == 0 {
+		if debug.SetPanicOnFault(true) { // checkOwner, in place
+			return l
+		}
+		debug.SetPanicOnFault(false)
 	}
 	l.mustBeOwner(caller)
 	return l

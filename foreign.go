@@ -87,17 +87,6 @@ func borrow() (giveBack func()) {
 	return func() { debug.SetPanicOnFault(was) }
 }
 
-// own reports whether the calling goroutine is known to be the loop's. False is suspicion: then it is for checkOwner.
-func (l *EventLoop) own() bool {
-	if l.guard.Load() == 0 {
-		if debug.SetPanicOnFault(true) {
-			return true
-		}
-		debug.SetPanicOnFault(false)
-	}
-	return false
-}
-
 // checkOwner answers a call from a foreign goroutine or to a closed loop with an error;
 // mustBeOwner panics with it.
 func (l *EventLoop) checkOwner(caller string) error {
