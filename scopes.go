@@ -16,7 +16,9 @@ import (
 // MoveOnAfter runs body with a context that ends when d has passed on the loop's clock, and
 // reports whether that is what ended body: if body returns the end of its context, wrapped or not,
 // the result is true and a nil error. Otherwise body's error is returned as it is; that it
-// took longer does not matter by itself. A task group or [Gather] in body counts as body does.
+// took longer does not matter by itself. A task group or [Gather] in body counts as body does. The end of another
+// scope is not the end of this one, and neither is a cancel with a deadline for its cause, or a panic. If the task is
+// cancelled while it waits, and the time is up before the wait is over, the wait returns the cancel.
 //
 // It must be called in a task and suspends only where body does. Its own errors are those of
 // [Timeout]. Python has no counterpart; trio and anyio: move_on_after.
