@@ -1,3 +1,6 @@
+# make check                           before each push, two minutes: gofmt, vet for every system, short tests
+# make wasm                            the library and the tutorial as js/wasm, under node
+# make arm64                           the library for arm64, by qemu-user where the machine is another: part of make nightly
 # make conformance [N=3000] [SEED=0]   compare with CPython: the recorded traces, and N generated scenarios
 # make record                          record testdata/scenarios again, with what the generator makes now
 # make run FILE=x                      print the library's trace of a scenario
@@ -18,6 +21,31 @@ scenario = go run ./internal/scenario/cmd/scenario
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile
 
+# What it is vetted for: os/arch.
+systems = linux/amd64 linux/386 linux/arm64 darwin/arm64 windows/amd64 freebsd/amd64 js/wasm
+
+check:
+	@test -z "$$(gofmt -l .)" || { echo not formatted: $$(gofmt -l .); exit 1; }
+	@for system in $(systems); do \
+		echo vet for $$system; \
+		GOOS=$${system%/*} GOARCH=$${system#*/} CGO_ENABLED=0 go vet . ./asynciohttp ./sim ./internal/... ./examples/... || exit 1; \
+	done
+	go test -short -timeout 5m . ./asynciohttp ./sim ./internal/...
+
+# The loader of Go's own; it can take only a small environment.
+wasm = env -i PATH="$$(go env GOROOT)/lib/wasm:$$PATH" HOME="$$HOME" GOTOOLCHAIN="$$(go env GOVERSION)" GOCACHE="$$(go env GOCACHE)" \
+	GOFLAGS="$$(go env GOFLAGS)" GOOS=js GOARCH=wasm
+
+wasm:
+	$(wasm) go test -short -timeout 20m . ./internal/coro ./examples/readme ./examples/tutorial
+	$(wasm) go test -short -timeout 20m -run 'Example|Explore|Trace|Replay|Disk|Network' ./sim
+
+arm64:
+	@test "$$(go env GOHOSTARCH)" = arm64 || command -v qemu-aarch64 qemu-aarch64-static >/dev/null || \
+		{ echo 'qemu-aarch64 is missing: apt-get install qemu-user'; exit 1; }
+	qemu=; test "$$(go env GOHOSTARCH)" = arm64 || qemu="-exec $$(command -v qemu-aarch64 qemu-aarch64-static | head -1)"; \
+	GOARCH=arm64 CGO_ENABLED=0 go test -short -timeout 60m $$qemu . ./sim ./internal/...
+
 conformance:
 	$(scenario) record -check testdata/scenarios
 	$(scenario) check -n $(N) -seed $(SEED)
@@ -35,7 +63,7 @@ sim:
 	ASYNCIOSIM_RUNS=$(SEEDS) go test -count 1 -timeout 60m -run 'Corrected|Primitives' ./sim ./examples/gallery
 	ASYNCIOSIM_RUNS=$(SEEDS) go test -count 1 -timeout 120m -run '^TestSimulation$$' ./examples/raft
 
-nightly: sim
+nightly: sim arm64
 	ASYNCIO_MODELS=100000 go test -count 1 -timeout 60m -run 'Model|Trees' .
 	ASYNCIO_EXPLORE=all go test -count 1 -timeout 120m -run 'Explore|Repeats|Primitives|SameSeed|Model' . ./sim ./examples/gallery ./examples/raft
 
@@ -53,4 +81,4 @@ profile:
 		go tool pprof -top -nodecount 25 bench/.build/asyncio bench/.build/$$row.prof 2>/dev/null || exit 1; \
 	done
 
-.PHONY: help conformance record run generate sim nightly bench-compare bench-quick profile
+.PHONY: help check wasm arm64 conformance record run generate sim nightly bench-compare bench-quick profile
