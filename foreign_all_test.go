@@ -353,7 +353,7 @@ func argument(ctx context.Context, typ reflect.Type) reflect.Value {
 	case typ == reflect.TypeFor[error]():
 		return reflect.ValueOf(&[]error{errTest}[0]).Elem()
 	case typ == reflect.TypeFor[os.Signal]():
-		return reflect.ValueOf(&[]os.Signal{syscall.SIGWINCH}[0]).Elem()
+		return reflect.ValueOf(&[]os.Signal{syscall.Signal(28)}[0]).Elem() // SIGWINCH, where there is one
 	case typ == reflect.TypeFor[any]():
 		return reflect.ValueOf(&[]any{1}[0]).Elem()
 	case typ.Kind() == reflect.Func:
