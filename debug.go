@@ -97,6 +97,10 @@ type step struct {
 	count     atomic.Uint64 // of steps and waits begun
 	goroutine atomic.Uint64 // that runs it
 	task      atomic.Pointer[task]
+
+	// For whoever is suspected (OG5): the stack that runs it, 0 if that is not known. Kept only in kinMode, which is never left, so it
+	// is not of an earlier step.
+	head atomic.Uint64
 }
 
 // beginStep is the rest of noteStep. what may be nil, for a step that was interrupted by
@@ -118,6 +122,9 @@ func (l *EventLoop) beginStep(s *stack, what callback) {
 	}
 	id := s.goroutine() // s is the stack we are on
 	l.step.goroutine.Store(id)
+	if modes&kinMode != 0 {
+		l.step.head.Store(s.note().id)
+	}
 	if modes&debugMode != 0 {
 		l.guard.Store(id)
 		l.setMode(guardedMode, true)

@@ -22,6 +22,13 @@ func Impatient(d time.Duration) (restore func()) {
 	return func() { unwindLimit = old }
 }
 
+// Terse bounds the traces of goroutines that are looked at.
+func Terse(n int) (restore func()) {
+	old := maxTraces
+	maxTraces = n
+	return func() { maxTraces = old }
+}
+
 // PassedOver counts what searches in lists of callbacks and waiters look at in vain while fn runs.
 func PassedOver(fn func()) int {
 	var n atomic.Int64

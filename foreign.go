@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -27,7 +28,7 @@ import (
 //	    whether it is a stack of the loop; and one that runs while the loop does not wait is the one in control.
 //	OG5 A goroutine of iter.Pull runs only while whoever has entered it waits. So it may touch the loop if the stack in control is
 //	    waiting so, which only the traces of all goroutines tell. Outside debug mode one that was made by a goroutine of the
-//	    loop is admitted without, and all are asked only once.
+//	    loop is admitted without, and all are asked only once. Where the traces are too many to be looked at, all are admitted.
 //	OG6 While several loops run, the bit does not say whose stack a stack is. guard is then guardShared, and the address of
 //	    a local variable is looked at: 2 KiB of memory, aligned, are never of two stacks. Each stack keeps the few such blocks that have been found to
 //	    be its own, and the loop points at those of the one in control. An address elsewhere is suspicion (OG3). A block is forgotten
@@ -286,7 +287,7 @@ func self() origin {
 // originOf reads one goroutine's trace.
 func originOf(trace []byte) (o origin) {
 	o.id = leadingNumber(trace, "goroutine ")
-	i := bytes.LastIndex(trace, []byte("\ncreated by "))
+	i := bytes.Index(trace, []byte("\ncreated by ")) // with GODEBUG=tracebackancestors more follow, of its ancestors
 	if i < 0 {
 		return o
 	}
@@ -318,8 +319,14 @@ func (l *EventLoop) hasEntered(me origin) bool {
 		l.kin.add(me.id)
 		return true
 	}
-	if !l.sequences().enteredBy(me, l.heads()) {
-		return false
+	all, complete := sequencesNow()
+	head, exact := l.head()
+	maker, entered := all.enteredBy(me, head, exact)
+	if !entered && complete {
+		return false // what is incomplete may lack the one in control, and nobody is refused for that
+	}
+	if maker != 0 {
+		l.kin.add(maker)
 	}
 	l.kin.add(me.id)
 	l.setMode(kinMode, true)
@@ -334,48 +341,53 @@ type sequences map[uint64]sequence
 
 type sequence struct {
 	origin
-	waits bool // for another one that it has entered, not at a place
+	runs  bool // or blocks, or is to run: it has control of itself
+	waits bool // for another one that it has entered, or which has entered it, and not at a place
 }
 
-func (l *EventLoop) sequences() sequences {
-	all := make(sequences)
-	for trace := range bytes.SplitSeq(allStacks(), []byte("\n\n")) {
+// sequencesNow also reports whether these are all.
+func sequencesNow() (all sequences, complete bool) {
+	all = make(sequences)
+	traces := allStacks()
+	for trace := range bytes.SplitSeq(traces, []byte("\n\n")) {
 		if o := originOf(trace); o.pulled {
-			head, frames, _ := bytes.Cut(trace, []byte("\n"))
-			all[o.id] = sequence{o, bytes.Contains(head, []byte("[coroutine")) && !atPlace(frames)}
+			state, frames, _ := bytes.Cut(trace, []byte("\n"))
+			runs := !bytes.Contains(state, []byte("[coroutine"))
+			all[o.id] = sequence{o, runs, !runs && !atPlace(frames)}
 		}
 	}
-	return all
+	return all, len(traces) < maxTraces
 }
 
-// heads returns whether a goroutine may be the stack in control: the one that is known to be, or else any of the loop's.
-func (l *EventLoop) heads() func(sequence) bool {
-	if l.modes.Load()&(debugMode|watchdogMode|kinMode) != 0 {
-		if id := l.step.goroutine.Load(); id != 0 {
-			return func(s sequence) bool { return s.id == id }
+// head returns whether a goroutine may be the stack in control, and whether that is exact: only one may.
+func (l *EventLoop) head() (head func(sequence) bool, exact bool) {
+	if l.modes.Load()&kinMode != 0 {
+		if id := l.step.head.Load(); id != 0 {
+			return func(s sequence) bool { return s.id == id }, true
 		}
 	}
-	return func(s sequence) bool { return l.kin.isHub(s.by) }
+	return func(s sequence) bool { return l.kin.isHub(s.by) }, false
 }
 
-// enteredBy reports whether one of the heads has entered the sequence of me, directly or by way of others: it made it, or it
-// waits for one that it has not made, as me is.
-func (all sequences) enteredBy(me origin, head func(sequence) bool) bool {
-	open := false
+// enteredBy reports whether a head has entered the sequence of me, directly or by way of others: it made it, and then is
+// returned, or it waits for one that it has not made, as me is.
+func (all sequences) enteredBy(me origin, head func(sequence) bool, exact bool) (maker uint64, entered bool) {
 	for _, h := range all {
 		if !h.waits || !head(h) {
 			continue
 		}
 		if all.leadsTo(me, h.id) {
-			return true
+			return h.id, true
 		}
 		taken := false
 		for _, s := range all {
-			taken = taken || s.id != me.id && !s.waits && all.leadsTo(s.origin, h.id)
+			// If h is in control, what waits at a place has been entered by another.
+			inside := s.runs || !exact && !s.waits
+			taken = taken || s.id != me.id && inside && all.leadsTo(s.origin, h.id)
 		}
-		open = open || !taken
+		entered = entered || !taken
 	}
-	return open
+	return 0, entered
 }
 
 // leadsTo reports whether o was made by head, or by a sequence that waits and leads to it.
@@ -390,16 +402,24 @@ func (all sequences) leadsTo(o origin, head uint64) bool {
 	return true
 }
 
-// atPlace reports whether a stack with these frames waits at a place of the library's.
+// atPlace reports whether a stack with these frames waits at a place, and not in a function of iter.Pull that a program has
+// called or, as one gives the stop of a sequence to CallSoon, the library for it.
 func atPlace(frames []byte) bool {
 	for frame := range bytes.SplitSeq(frames, []byte("\n")) {
 		if bytes.HasPrefix(frame, []byte("iter.")) || bytes.HasPrefix(frame, []byte("\t")) {
 			continue
 		}
-		return bytes.HasPrefix(frame, []byte(libraryPrefix)) || bytes.HasPrefix(frame, []byte(coroPrefix))
+		if bytes.HasPrefix(frame, []byte(coroPrefix)) {
+			return true
+		}
+		name, ok := bytes.CutPrefix(frame, []byte(libraryPrefix))
+		return ok && slices.ContainsFunc(placesIn, func(f string) bool { return bytes.HasPrefix(name, []byte(f)) })
 	}
 	return false
 }
+
+// placesIn are the functions that wait at places, but for those of package coro: all that call Toggle.
+var placesIn = []string{"(*task).park(", "(*task).yield(", "(*future).await(", "(*waitQueue).wait(", "(*stack).rest("}
 
 const coroPrefix = "github.com/goasyncio/asyncio/internal/coro."
 

@@ -250,6 +250,77 @@ func TestForeign_Pull(t *testing.T) {
 	}
 }
 
+// One after the other, all in one step of their task's own: the first step that a sequence ends is not taken for the stack's.
+func TestForeign_PullAgain(t *testing.T) {
+	inBothModes(t, func(t *testing.T, ctx context.Context) error {
+		for range 3 {
+			next, stop := iter.Pull2(awaited(ctx, 2))
+			for {
+				_, err, ok := next()
+				must(t, err)
+				if !ok {
+					break
+				}
+			}
+			stop()
+		}
+		return nil
+	})
+}
+
+// The end of a sequence is a function without arguments, which the library calls where one gives it that.
+func TestForeign_StopAsCallback(t *testing.T) {
+	inBothModes(t, func(t *testing.T, ctx context.Context) error {
+		ended := asyncio.CreateFuture[int](ctx)
+		next, stop := iter.Pull(func(yield func(int) bool) {
+			defer func() { _ = ended.SetResult(1) }()
+			yield(1)
+		})
+		next()
+		loop(t, ctx).CallSoon(stop)
+		settle(t, ctx)
+		if !ended.Done() {
+			t.Error("the deferred function of the sequence was refused")
+		}
+		return nil
+	})
+}
+
+// Tasks exchange sequences: what one has made and another waits in is not where the first is.
+func TestForeign_PullExchanged(t *testing.T) {
+	inBothModes(t, func(t *testing.T, ctx context.Context) error {
+		given, err := asyncio.CreateTask(ctx, func(ctx context.Context) (next func() (int, error, bool), _ error) {
+			next, _ = iter.Pull2(awaited(ctx, 2))
+			return next, nil
+		}).Await(ctx)
+		must(t, err)
+		f := asyncio.CreateFuture[int](ctx)
+		next, stop := iter.Pull2(func(yield func(int, error) bool) { yield(f.Await(ctx)) })
+		other := start(ctx, func(context.Context) error {
+			defer stop()
+			_, err, _ := next()
+			return err
+		})
+		settle(t, ctx)
+		for ok := true; ok && err == nil; {
+			_, err, ok = given()
+		}
+		_ = f.SetResult(1)
+		return errors.Join(err, ended(ctx, other))
+	})
+}
+
+// Where there are too many goroutines to look at all, nobody is refused for not having been seen.
+func TestForeign_PullAmongMany(t *testing.T) {
+	defer asyncio.Terse(1 << 10)()
+	inBothModes(t, func(t *testing.T, ctx context.Context) error {
+		next, stop := iter.Pull2(awaited(ctx, 2))
+		defer stop()
+		_, err, _ := next()
+		return err
+	})
+}
+
 // A goroutine does not become the loop's by means of iter.Pull.
 func TestForeign_PullElsewhere(t *testing.T) {
 	inBothModes(t, func(t *testing.T, ctx context.Context) error {

@@ -159,6 +159,7 @@ func (s *step) isWatched(t *task) {
 // waits notes that no step runs, because the loop waits or its run is over.
 func (s *step) waits() {
 	s.goroutine.Store(0)
+	s.head.Store(0)
 	s.count.Add(1)
 }
 
@@ -173,13 +174,15 @@ func stackOf(id uint64) []byte {
 	return nil
 }
 
-// allStacks returns the stacks of all goroutines, up to 64 MiB. While the runtime prints them nothing else runs,
+// maxTraces bounds what is looked at.
+var maxTraces = 64 << 20
+
+// allStacks returns the stacks of all goroutines, up to maxTraces. While the runtime prints them nothing else runs,
 // and it takes as long for a buffer that is too small, so the first guess is not.
 func allStacks() []byte {
-	const most = 64 << 20
-	for size := min(1<<20+runtime.NumGoroutine()*2048, most); ; size = min(4*size, most) {
+	for size := min(1<<20+runtime.NumGoroutine()*2048, maxTraces); ; size = min(4*size, maxTraces) {
 		buf := make([]byte, size)
-		if n := runtime.Stack(buf, true); n < size || size == most {
+		if n := runtime.Stack(buf, true); n < size || size == maxTraces {
 			return buf[:n]
 		}
 	}
