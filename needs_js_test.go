@@ -14,7 +14,8 @@ var needs = map[string][]string{
 		"TestReusePort.*", "TestScale.*", "TestAllocations_(Echo|Datagrams)", "Test.*Sockets.*", "Test.*Descriptor.*",
 	},
 	"a subprocess, as the go command is one": {
-		"Test.*Subprocess", "TestAttack_PanicOfTheLog", "TestCrash.*", "TestGoexit_FailNowEndsTheTest", "TestImports", "TestModules", "Test.*Crash.*",
+		"Test.*Subprocess", "TestAttack_PanicOfTheLog", "TestCrash.*", "TestGoexit_FailNowEndsTheTest", "TestImports", "TestModules", "Test.*Crash.*", "TestRun_DebugByEnvironment",
+		"TestForeign_Everything",
 	},
 	"signals": {"TestAttack_SIGINT.*", "TestRun_SIGINT.*", "TestRun_HandleSignals.*", "Test.*Signals?"},
 	// There is one thread, and goroutines are not interrupted: what tries goroutines against each other takes minutes, and shows nothing.

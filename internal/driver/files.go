@@ -164,7 +164,9 @@ func (f *osFile) Write(p []byte, off int64) (int, int64, error) {
 		return n, off + int64(n), err
 	}
 	// What is appended goes to the end wherever the offset is; but the system refuses it if the offset leaves no room for it.
-	_, _ = f.Seek(0, io.SeekStart)
+	if runtime.GOOS != "js" { // where package os counts what was appended from where the offset is
+		_, _ = f.Seek(0, io.SeekStart)
+	}
 	n, err := f.File.Write(p)
 	if n == 0 {
 		return n, off, err
