@@ -473,6 +473,10 @@ func (l *EventLoop) mayClose(caller string) error {
 	return l.checkForeign(caller)
 }
 
+// closedAll reports whether the loop has been closed, and its driver has closed whatever was left. Of goroutines that close it again
+// then there may be several at a time.
+func (l *EventLoop) closedAll() bool { return l.closed.Load() && !l.drv.Polls() }
+
 // Close closes the connection. What was written is still delivered; a task that reads or writes gets [net.ErrClosed]. It does not
 // suspend. More calls do nothing. Any goroutine may call it: from outside the loop it returns nil at once, and the connection is closed
 // in the loop's next iteration.
@@ -493,7 +497,7 @@ func (c *Conn) Abort() error {
 }
 
 func (c *Conn) shut(how func() error) error {
-	if c.closed {
+	if c.loop.closedAll() || c.closed {
 		return nil
 	}
 	c.closed = true

@@ -163,16 +163,30 @@ func (l *EventLoop) isOn() bool {
 // checkForeign and mustNotBeForeign are for what is allowed on a closed loop.
 func (l *EventLoop) checkForeign(caller string) error {
 	if l != nil && l.guard.Load() == guardClosed {
-		if l.closed.Load() || debug.SetPanicOnFault(true) {
+		if l.closed.Load() { // Close is unwinding tasks, unless
 			return nil
 		}
-		debug.SetPanicOnFault(false)
-		if me := self(); !me.pulled { // Close is unwinding tasks
+		borrowed := debug.SetPanicOnFault(true)
+		debug.SetPanicOnFault(borrowed)
+		if me := self(); !me.pulled && !borrowed || me.pulled && l.isOfAnother(me) {
 			return l.foreign(me, caller)
 		}
 		return nil
 	}
 	return l.checkOwner(caller)
+}
+
+// isOfAnother reports whether me is a stack of another loop that runs.
+func (l *EventLoop) isOfAnother(me origin) bool {
+	r := &runningLoops
+	r.Lock()
+	defer r.Unlock()
+	for other := range r.all {
+		if other != l && other.kin.isHub(me.by) {
+			return true
+		}
+	}
+	return false
 }
 
 func (l *EventLoop) mustNotBeForeign(caller string) {

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -141,6 +142,65 @@ func TestForeign_CloseAfterTheLoop(t *testing.T) {
 	must(t, err)
 	must(t, client.Close())
 	must(t, elsewhere(server.Close))
+}
+
+// After the loop has closed several goroutines may close a connection at a time, as one of package net.
+func TestForeign_CloseAtOnceAfterTheLoop(t *testing.T) {
+	var ends []func() error
+	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
+		client, server := connect(t, ctx)
+		clientConfig, serverConfig := configs(t)
+		secure, other := connectTLS(t, ctx, clientConfig, serverConfig)
+		packets, err := asyncio.ListenPacket(ctx, "udp", "127.0.0.1:0")
+		must(t, err)
+		ln, err := asyncio.Listen(ctx, "tcp", "127.0.0.1:0")
+		must(t, err)
+		ends = []func() error{client.Close, server.Abort, secure.Close, other.Abort, packets.Close, ln.Close}
+		return nil
+	}))
+	must(t, err)
+	var all sync.WaitGroup
+	for range 2 {
+		all.Go(func() {
+			for _, end := range ends {
+				if err := end(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+}
+
+// A loop that unwinds its tasks is still nobody else's, also not another loop's task's.
+func TestForeign_WhileTasksUnwind(t *testing.T) {
+	unwinding, over := make(chan struct{}), make(chan struct{})
+	l := asyncio.NewEventLoop(t.Context())
+	f := asyncio.CreateFuture[int](l.Context())
+	own := make(chan error, 1)
+	asyncio.CreateTask(l.Context(), asyncio.Do(func(ctx context.Context) error {
+		defer func() {
+			close(unwinding)
+			<-over
+			own <- panicOf(func() { f.Cancel() })
+		}()
+		return asyncio.Sleep(ctx, time.Hour)
+	}))
+	_, err := asyncio.RunUntilComplete(l, asyncio.Do(func(ctx context.Context) error { return asyncio.Sleep(ctx, 0) }))
+	must(t, err)
+	l.SetExceptionHandler(func(*asyncio.EventLoop, asyncio.ExceptionContext) {})
+	closed := make(chan error)
+	go func() { closed <- l.Close() }()
+	<-unwinding
+	_, err = asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
+		return panicOf(func() { f.Cancel() })
+	}))
+	if !errors.Is(err, asyncio.ErrForeignGoroutine) {
+		t.Errorf("another loop's task: %v", err)
+	}
+	close(over)
+	must(t, <-own)
+	must(t, <-closed)
 }
 
 // awaited is an async generator of Python's: a sequence that awaits between its values.

@@ -284,7 +284,7 @@ func (ln *Listener) Close() error {
 	if err := ln.loop.mayClose("Listener.Close"); err != nil {
 		return ln.loop.orPost(err, func() { _ = ln.Close() })
 	}
-	if ln.closed {
+	if ln.loop.closedAll() || ln.closed {
 		return nil
 	}
 	ln.closed = true

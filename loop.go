@@ -572,8 +572,8 @@ func (l *EventLoop) Close() error {
 	}
 	l.timers.clear()
 	l.stacks.drain()
-	l.closed.Store(true)
 	err := l.drv.Close()
+	l.closed.Store(true) // not before: from now on any goroutine may close what has descriptors
 	if l.goexit {
 		l.goexit = false
 		runtime.Goexit()

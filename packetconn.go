@@ -133,7 +133,7 @@ func (c *PacketConn) Close() error {
 	if err := c.loop.mayClose("PacketConn.Close"); err != nil {
 		return c.loop.orPost(err, func() { _ = c.Close() })
 	}
-	if c.closed {
+	if c.loop.closedAll() || c.closed {
 		return nil
 	}
 	c.closed = true

@@ -361,7 +361,7 @@ func (s *TLSConn) Close() error {
 	if err := s.conn.loop.mayClose("TLSConn.Close"); err != nil {
 		return s.conn.loop.orPost(err, func() { _ = s.Close() })
 	}
-	if s.closed {
+	if s.conn.loop.closedAll() || s.closed {
 		return nil
 	}
 	s.closed = true
@@ -383,6 +383,9 @@ func (s *TLSConn) Close() error {
 func (s *TLSConn) Abort() error {
 	if err := s.conn.loop.mayClose("TLSConn.Abort"); err != nil {
 		return s.conn.loop.orPost(err, func() { _ = s.Abort() })
+	}
+	if s.conn.loop.closedAll() {
+		return nil
 	}
 	s.closed = true
 	return s.conn.Abort()
