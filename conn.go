@@ -478,10 +478,10 @@ func (l *EventLoop) mayClose(caller string) error {
 func (l *EventLoop) closedAll() bool { return l.closed.Load() && !l.drv.Polls() }
 
 // Close closes the connection. What was written is still delivered; a task that reads or writes gets [net.ErrClosed]. It does not
-// suspend. More calls do nothing. Any goroutine may call it: from outside the loop it returns nil at once, and the connection is closed
-// in the loop's next iteration.
+// suspend. More calls do nothing. Any goroutine may call it: from outside the loop, and while that does not run, it returns nil at once, and
+// the connection is closed in the loop's next iteration.
 func (c *Conn) Close() error {
-	if err := c.loop.mayClose("Conn.Close"); err != nil {
+	if err := c.loop.mayClose("Conn.Close"); !c.loop.mayNow(err) {
 		return c.loop.orPost(err, func() { _ = c.shut(c.end.Close) })
 	}
 	return c.shut(c.end.Close)
@@ -490,7 +490,7 @@ func (c *Conn) Close() error {
 // Abort closes the connection and drops what has not been delivered; the peer of a TCP connection sees a reset. It does not
 // suspend, and is for any goroutine, as [Conn.Close] is. Python: transport.abort.
 func (c *Conn) Abort() error {
-	if err := c.loop.mayClose("Conn.Abort"); err != nil {
+	if err := c.loop.mayClose("Conn.Abort"); !c.loop.mayNow(err) {
 		return c.loop.orPost(err, func() { _ = c.shut(c.end.Abort) })
 	}
 	return c.shut(c.end.Abort)
@@ -585,7 +585,7 @@ func (c *Conn) SetReadDeadline(d time.Time) error { return c.setDeadline(d, true
 func (c *Conn) SetWriteDeadline(d time.Time) error { return c.setDeadline(d, false, true) }
 
 func (c *Conn) setDeadline(d time.Time, read, write bool) error {
-	if err := c.loop.checkOwner("Conn.SetDeadline"); err != nil {
+	if err := c.loop.checkOwner("Conn.SetDeadline"); !c.loop.mayNow(err) {
 		return c.loop.orPost(err, func() { _ = c.setDeadline(d, read, write) })
 	}
 	if c.closed {

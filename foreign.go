@@ -201,10 +201,26 @@ func (l *EventLoop) mustBeOwner(caller string) {
 	}
 }
 
-// orPost has the loop call fn if err refuses a foreign goroutine: for what any goroutine may have done, and need not see done. It returns
+// mayNow reports whether the caller may do at once what any goroutine may ask for. err is what a check has said. While the loop does not run,
+// that takes its caller for the owner; but another goroutine may ask at just that moment, as between the end of main and that of its other
+// tasks. So nobody may then, on the machine's clock.
+func (l *EventLoop) mayNow(err error) bool {
+	if err != nil || l.drv.Polls() || l.closed.Load() {
+		return err == nil
+	}
+	if !l.running.Load() {
+		return false
+	}
+	has := debug.SetPanicOnFault(true)
+	debug.SetPanicOnFault(has)
+	g := l.guard.Load()
+	return has || isID(g) && g == goroutineID()
+}
+
+// orPost has the loop call fn, for a caller that may not now: unless err says more than that it is foreign. It returns
 // nil then, also if the loop is closing: that closes what fn is about.
 func (l *EventLoop) orPost(err error, fn postedCall) error {
-	if !errors.Is(err, ErrForeignGoroutine) {
+	if err != nil && !errors.Is(err, ErrForeignGoroutine) {
 		return err
 	}
 	_ = l.post(fn)

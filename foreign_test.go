@@ -144,6 +144,34 @@ func TestForeign_CloseAfterTheLoop(t *testing.T) {
 	must(t, elsewhere(server.Close))
 }
 
+// Between the end of main and the end of its other tasks a loop does not run for a moment. Who closes a connection then is as
+// foreign as ever. (The race detector tells.)
+func TestForeign_CloseAtTheEnd(t *testing.T) {
+	for range 50 {
+		over := make(chan struct{})
+		closing := make(chan struct{})
+		_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
+			client, server := connect(t, ctx)
+			for _, c := range []*asyncio.Conn{client, server} {
+				start(ctx, func(context.Context) error { return second(c.Read(make([]byte, 1))) })
+			}
+			settle(t, ctx)
+			go func() {
+				defer close(closing)
+				<-over
+				for range 50 {
+					_ = client.SetDeadline(time.Now().Add(time.Hour))
+				}
+				_ = server.Close()
+			}()
+			close(over)
+			return nil
+		}))
+		must(t, err)
+		<-closing
+	}
+}
+
 // After the loop has closed several goroutines may close a connection at a time, as one of package net.
 func TestForeign_CloseAtOnceAfterTheLoop(t *testing.T) {
 	var ends []func() error

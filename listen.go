@@ -267,7 +267,7 @@ func (ln *Listener) failure(op string, err error) error {
 // SetDeadline makes Accept fail with [os.ErrDeadlineExceeded] once the loop's clock has reached d; the zero time takes that back.
 // Any goroutine may call it, as [Conn.SetReadDeadline].
 func (ln *Listener) SetDeadline(d time.Time) error {
-	if err := ln.loop.checkOwner("Listener.SetDeadline"); err != nil {
+	if err := ln.loop.checkOwner("Listener.SetDeadline"); !ln.loop.mayNow(err) {
 		return ln.loop.orPost(err, func() { _ = ln.SetDeadline(d) })
 	}
 	if ln.closed {
@@ -281,7 +281,7 @@ func (ln *Listener) SetDeadline(d time.Time) error {
 // The file of a Unix socket that [Listen] made is removed if it is still this one's. It does not suspend; more calls do nothing. Any goroutine may
 // call it, as [Conn.Close].
 func (ln *Listener) Close() error {
-	if err := ln.loop.mayClose("Listener.Close"); err != nil {
+	if err := ln.loop.mayClose("Listener.Close"); !ln.loop.mayNow(err) {
 		return ln.loop.orPost(err, func() { _ = ln.Close() })
 	}
 	if ln.loop.closedAll() || ln.closed {

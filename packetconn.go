@@ -130,7 +130,7 @@ func (c *PacketConn) failure(op string, err error) error {
 // Close closes the socket; a task that sends or receives gets [net.ErrClosed]. It does not suspend; more calls do nothing. Any
 // goroutine may call it, as [Conn.Close].
 func (c *PacketConn) Close() error {
-	if err := c.loop.mayClose("PacketConn.Close"); err != nil {
+	if err := c.loop.mayClose("PacketConn.Close"); !c.loop.mayNow(err) {
 		return c.loop.orPost(err, func() { _ = c.Close() })
 	}
 	if c.loop.closedAll() || c.closed {
@@ -157,7 +157,7 @@ func (c *PacketConn) SetReadDeadline(d time.Time) error { return c.setDeadline(d
 func (c *PacketConn) SetWriteDeadline(d time.Time) error { return c.setDeadline(d, false, true) }
 
 func (c *PacketConn) setDeadline(d time.Time, read, write bool) error {
-	if err := c.loop.checkOwner("PacketConn.SetDeadline"); err != nil {
+	if err := c.loop.checkOwner("PacketConn.SetDeadline"); !c.loop.mayNow(err) {
 		return c.loop.orPost(err, func() { _ = c.setDeadline(d, read, write) })
 	}
 	if c.closed {
