@@ -37,6 +37,9 @@ func (c *loopContext) Value(key any) any {
 	if key == (loopKey{}) {
 		return c.loop
 	}
+	if key == labelKey && !c.loop.labelled() { // LB3
+		c.loop.setMode(labelledMode, true)
+	}
 	return c.Context.Value(key)
 }
 

@@ -26,9 +26,11 @@ import (
 const (
 	debugMode uint32 = 1 << iota
 	watchdogMode
-	guardedMode // guard has the id of a goroutine; outlives debugMode until the next step
-	sharedMode  // several loops run (OG6)
-	kinMode     // stacks note their ids, because sequences of iter.Pull use the loop (OG5)
+	guardedMode  // guard has the id of a goroutine; outlives debugMode until the next step
+	sharedMode   // several loops run (OG6)
+	kinMode      // stacks note their ids, because sequences of iter.Pull use the loop (OG5)
+	labelledMode // there may be labels of profiles (LB3)
+	namedMode    // tasks get labels with their names
 )
 
 // debugByEnvironment is ASYNCIODEBUG as of the start of the program, as in Python.

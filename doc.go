@@ -59,6 +59,8 @@
 //   - A subprocess ends with its scope, and all that it has started with it; see [Process].
 //   - Parallel are only several loops: [RunLoopGroup] makes one for each core. What one has the others do not touch;
 //     [Call] has it done there, and waits.
+//   - In profiles of package runtime/pprof a task has the labels of its ctx, and what it sets itself stays its own.
+//     [EventLoop.SetTaskLabels] labels tasks with their names.
 //   - Misuse is answered with an error that names the fix: returned where there is an error
 //     result, otherwise as a panic, where Python would raise.
 //

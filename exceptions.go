@@ -218,6 +218,7 @@ func (l *EventLoop) invoke(fn func(), src any, handle any) {
 		}
 	}()
 	l.invokeRecovering(fn, src, handle)
+	l.unlabel()
 	returned = true
 }
 
@@ -234,19 +235,28 @@ func (l *EventLoop) invokeRecovering(fn func(), src any, handle any) {
 				Exception: &PanicError{Value: v, Stack: debug.Stack()},
 			}
 			c.Handle, _ = handle.(fmt.Stringer)
-			switch h := handle.(type) {
-			case *Handle:
-				c.Context = h.ctx
-			case *TimerHandle:
-				c.Context = h.ctx
-			case *DoneCallback:
-				c.Context = h.ctx
-			}
+			c.Context = callbackContext(handle)
 			l.CallExceptionHandler(c)
 		}
 	}()
+	if l.labelled() {
+		l.labelCallback(handle)
+	}
 	fn()
 	returned = true
+}
+
+// callbackContext returns the context of the task that scheduled the callback of handle, nil if none did.
+func callbackContext(handle any) context.Context {
+	switch h := handle.(type) {
+	case *Handle:
+		return h.ctx
+	case *TimerHandle:
+		return h.ctx
+	case *DoneCallback:
+		return h.ctx
+	}
+	return nil
 }
 
 // A report is an error that nobody has looked at. The loop lists it until somebody

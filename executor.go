@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"runtime"
 	"runtime/debug"
+	"runtime/pprof"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -47,11 +48,17 @@ type ThreadPoolExecutor struct {
 }
 
 // A job is a function to run.
-type job interface{ run() }
+type job interface {
+	run()
+
+	// labels returns a context with the labels that the job is to have, nil if there can be none.
+	labels() context.Context
+}
 
 type jobFunc func()
 
-func (fn jobFunc) run() { fn() }
+func (fn jobFunc) run()                    { fn() }
+func (fn jobFunc) labels() context.Context { return context.Background() }
 
 // NewThreadPoolExecutor makes an executor that runs at most maxWorkers jobs at a time. Any
 // goroutine may call it. It panics with [ErrInvalidArgument] if maxWorkers is not positive.
@@ -113,8 +120,15 @@ func (e *ThreadPoolExecutor) work() {
 		e.workers--
 		e.changed.Broadcast()
 	}()
+	pprof.SetGoroutineLabels(context.Background()) // not those of whoever was first to submit
 	for j := e.next(); j != nil; j = e.next() {
+		if ctx := j.labels(); ctx != nil {
+			setLabels(ctx)
+		}
 		j.run()
+		if j.labels() != nil {
+			pprof.SetGoroutineLabels(context.Background())
+		}
 	}
 }
 

@@ -47,6 +47,7 @@ type EventLoop struct {
 	chooser  driver.Chooser  // nil: first in, first out
 	observer driver.Observer // nil: nobody watches
 	ctx      *loopContext
+	labels   context.Context // has those of ctx, and nothing else (LB1)
 
 	// The iteration.
 	ready    readyQueue
@@ -179,6 +180,7 @@ func NewEventLoop(ctx context.Context, opts ...LoopOption) *EventLoop {
 	l.ctx = &loopContext{Context: ctx, loop: l}
 	l.rootDone = ctx.Done()
 	l.stacks.loop = l
+	l.initLabels(ctx)
 	l.setMode(debugMode, debugByEnvironment)
 	return l
 }

@@ -18,6 +18,7 @@ type RunOption struct {
 	stall    *time.Duration
 	debug    int8 // 0: as the loop has it, 1: on, -1: off
 	sigint   int8 // likewise; the default is on
+	labels   int8 // likewise
 	signals  []os.Signal
 }
 
@@ -125,6 +126,9 @@ func NewRunner(ctx context.Context, opts ...RunOption) *Runner {
 		if o.sigint != 0 {
 			r.opts.sigint = o.sigint
 		}
+		if o.labels != 0 {
+			r.opts.labels = o.labels
+		}
 		r.opts.signals = append(r.opts.signals, o.signals...)
 	}
 	return r
@@ -146,6 +150,9 @@ func (r *Runner) GetLoop() (*EventLoop, error) {
 		}
 		if r.opts.debug != 0 {
 			r.loop.SetDebug(r.opts.debug > 0)
+		}
+		if r.opts.labels != 0 {
+			r.loop.SetTaskLabels(r.opts.labels > 0)
 		}
 		if r.opts.stall != nil {
 			r.loop.SetStallWatchdog(*r.opts.stall, nil)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"runtime/pprof"
 	"time"
 
 	"github.com/goasyncio/asyncio/internal/coro"
@@ -26,7 +27,7 @@ import (
 //	K5 One exception to K4: a new task may be called on top of the task that waits for it,
 //	   because the lower one cannot go on before the upper one has ended. That must hold without
 //	   exception, so not if a context could end the wait. (A cancel is no problem: it is passed on
-//	   to the new task, and the wait goes on.) The two then share a stack. Whoever gives it control
+//	   to the new task, and the wait goes on.) Nor if tasks may have labels (LB4). The two then share a stack. Whoever gives it control
 //	   goes on with the upper one; the lower one is not scheduled before the upper one has ended.
 //	   So "create a task and await it" costs no switch. No more than maxCovers tasks are on top
 //	   of others: the collector and debug mode (goroutineID) walk the whole stack, and the
@@ -274,7 +275,9 @@ func (s *stack) end(t *task, err error, as outcome) {
 		err, as = p, asSeen
 	}
 	t.end(err, as)
-	s.pool.loop.current = nil
+	l := s.pool.loop
+	l.current = nil
+	l.unlabel()
 }
 
 // rest gives control to another stack and makes s idle (K6).
@@ -392,7 +395,7 @@ func (p *stackPool) dispatchOn(t *task) *stack {
 			l.advance()
 			l.current = next
 			return next.stack
-		} else if t.waiter == next.fut && t.watching == withNone && t.stack.covers < maxCovers {
+		} else if t.waiter == next.fut && t.watching == withNone && t.stack.covers < maxCovers && !l.labelled() {
 			l.advance()
 			t.covered = true // K5
 			t.stack.cover(next)
@@ -438,7 +441,8 @@ func (p *stackPool) spare() *stack {
 // run gives stacks control until the run halts. It is called on a plain goroutine of the loop's own; the hub is that
 // goroutine as the stacks see it.
 func (p *stackPool) run() {
-	debug.SetPanicOnFault(true) // OG2
+	debug.SetPanicOnFault(true)             // OG2
+	pprof.SetGoroutineLabels(p.loop.labels) // LB2
 	me := self()
 	p.hub.pool, p.hubID = p, me.id
 	p.loop.runner.Store(me.by)

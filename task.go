@@ -201,10 +201,11 @@ func (t *task) enlist(l *EventLoop, ctx context.Context, self body) {
 		l.taskSeq++
 		t.num = l.taskSeq
 	}
-	l.tasks.add(t)
-	if l.modes.Load() != 0 {
+	if modes := l.modes.Load(); modes != 0 {
+		t.nameLabel(modes) // may panic, as ctx does
 		t.fut.remember()
 	}
+	l.tasks.add(t)
 }
 
 // CurrentTask returns the task that is running on the loop ctx leads to, nil in a
@@ -296,6 +297,9 @@ func (t *task) classify(err error) outcome {
 // call runs the coroutine. If it panics, the error is left in the task's future.
 func (t *task) call() (error, outcome) {
 	defer t.recovered()
+	if t.loop().labelled() {
+		setLabels(t.ctx)
+	}
 	err := t.self.run(t.ctx)
 	return err, t.classify(err)
 }

@@ -315,6 +315,14 @@ func (j *threadJob[T]) run() {
 	}
 }
 
+// labels is LB1.
+func (j *threadJob[T]) labels() context.Context {
+	if j.fut.loop.labelled() {
+		return j.ctx
+	}
+	return nil
+}
+
 func (j *threadJob[T]) fire(f *future) {
 	if f.state == cancelled {
 		j.withdraw()
