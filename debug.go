@@ -45,10 +45,11 @@ func (l *EventLoop) debug() bool { return l.modes.Load()&debugMode != 0 }
 // SetDebug switches debug mode. Any goroutine may call it. The environment variable ASYNCIODEBUG=1
 // switches it on for every loop. In debug mode
 //
-//   - a call from a foreign goroutine is refused also where it could do no more harm than to confuse its own object, as with a lock that
-//     nobody waits for, and where the goroutine has called [debug.SetPanicOnFault] or runs a sequence of [iter.Pull] that belongs to a
-//     task. (A queue, event or the like that no task ever had to wait for has no loop to be foreign to, so there it is not told.)
-//     A call by a sequence of iter.Pull takes as long as a look at all goroutines, of which there are at most a thousand;
+//   - a call from a foreign goroutine is refused also where it could do no more harm than to confuse its own object, as with
+//     a lock that nobody waits for, and where the goroutine has called [debug.SetPanicOnFault] or runs a sequence of
+//     [iter.Pull] that belongs to a task. (A queue, event or the like that no task ever had to wait for has no loop to be
+//     foreign to, so there a call is not refused.) While the program has at most a thousand goroutines, a call by a
+//     sequence of iter.Pull takes as long as a look at all of them;
 //   - a step, what a task or callback does between two waits, that takes as long as
 //     [EventLoop.SetSlowCallbackDuration] says or longer is logged as a warning, with the place it ended at;
 //   - a step that has not returned after ten times as long is logged while it goes on, with its stack, as by

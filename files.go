@@ -55,7 +55,7 @@ import (
 //
 // Errors are those of package os: a [*fs.PathError] around a system error such as syscall.ENOSPC, or [fs.ErrClosed]; [io.EOF] as it is. A
 // cancel and the end of ctx are returned as [Future.Await] returns them. A call in the wrong place returns [ErrNotInTask],
-// [ErrDifferentLoop], [ErrLoopClosed], [ErrNoRunningLoop] or, from a foreign goroutine where it can be told, [ErrForeignGoroutine].
+// [ErrDifferentLoop], [ErrLoopClosed], [ErrNoRunningLoop] or, from a foreign goroutine, [ErrForeignGoroutine].
 //
 // Close it. A file that is still open when the loop closes is closed then, and reported to the exception handler as "unclosed file": Python's
 // ResourceWarning.
@@ -75,7 +75,7 @@ type File struct {
 	failed error  // behind it
 
 	underWay int       // jobs
-	quiet    waitQueue // who waits for jobs to end, or for the file to be closed
+	quiet    waitQueue // tasks that wait for jobs to end, or for the file to be closed
 
 	closing  bool // Close was called
 	shutting bool // the job that closes is under way
@@ -418,7 +418,7 @@ func (f *File) asking() *fileLine {
 	return &f.lines[0]
 }
 
-// inTurn is FS4, for who has entered.
+// inTurn does fn when it is t's turn at a line (FS4). t has entered.
 func (f *File) inTurn(ctx context.Context, t *task, line *fileLine, op string, fn func() error) error {
 	if err := line.turn.acquire(ctx, t); err != nil {
 		return err

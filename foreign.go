@@ -28,7 +28,8 @@ import (
 //	    whether it is a stack of the loop; and one that runs while the loop does not wait is the one in control.
 //	OG5 A goroutine of iter.Pull runs only while whoever has entered it waits. So it may touch the loop if the stack in control is
 //	    waiting so, which only the traces of all goroutines tell. Outside debug mode one that was made by a goroutine of the
-//	    loop is admitted without, and all are asked only once. Where the traces are too many to be looked at, all are admitted.
+//	    loop is admitted without that look, and any other is looked at only once. If the traces are too many to be
+//	    looked at, all are admitted.
 //	OG6 While several loops run, the bit does not say whose stack a stack is. guard is then guardShared, and the address of
 //	    a local variable is looked at: 2 KiB of memory, aligned, are never of two stacks. Each stack keeps the few such blocks that have been found to
 //	    be its own, and the loop points at those of the one in control. An address elsewhere is suspicion (OG3). A block is forgotten

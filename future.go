@@ -164,7 +164,7 @@ func (f *future) Exception() error {
 // Whoever waits for the future gets a [CancelledError] in the next iteration. A task
 // gets it at the await it is in, or at its next one; it may clean up, and may even carry on.
 //
-// It panics with [ErrForeignGoroutine] where that can be told, and with [ErrInvalidArgument] for a zero future. On a
+// It panics with [ErrForeignGoroutine], and with [ErrInvalidArgument] for a zero future. On a
 // closed loop it reports false. Python: Future.cancel, Task.cancel.
 func (f *future) Cancel(msg ...string) bool {
 	return f.requestCancel(nil, msg)
@@ -527,8 +527,8 @@ func (f *Future[T]) Result() (T, error) {
 }
 
 // SetResult completes the future with a value. It returns [ErrInvalidState] if the
-// future is done or is a task, whose result only its coroutine sets; [ErrForeignGoroutine] where
-// that can be told, which is then logged, too; [ErrLoopClosed]; or [ErrInvalidArgument] for a zero
+// future is done or is a task, whose result only its coroutine sets; [ErrForeignGoroutine],
+// which is logged, too; [ErrLoopClosed]; or [ErrInvalidArgument] for a zero
 // future. Python: set_result.
 func (f *Future[T]) SetResult(v T) error {
 	if err := f.checkSettable("SetResult"); err != nil {
@@ -588,7 +588,7 @@ func (c *DoneCallback) String() string { return fmt.Sprintf("<Handle %s>", callS
 
 // AddDoneCallback schedules fn for when the future is done; at once if it is. Callbacks
 // run in the order they were added, never inside the call that completes the future. It panics with [ErrInvalidArgument] if fn
-// is nil or the future zero, [ErrLoopClosed], and [ErrForeignGoroutine] where that can be told. Python:
+// is nil or the future zero, [ErrLoopClosed], and [ErrForeignGoroutine]. Python:
 // add_done_callback.
 func (f *Future[T]) AddDoneCallback(fn func(*Future[T])) *DoneCallback {
 	if fn == nil {
@@ -602,7 +602,7 @@ func (f *Future[T]) AddDoneCallback(fn func(*Future[T])) *DoneCallback {
 }
 
 // RemoveDoneCallback takes c back if it has not been scheduled yet, and returns how many
-// callbacks it removed, one or none. It panics with [ErrForeignGoroutine] where that can be told. Python:
+// callbacks it removed, one or none. It panics with [ErrForeignGoroutine]. Python:
 // remove_done_callback, which removes by equality; Go's functions have none.
 func (f *Future[T]) RemoveDoneCallback(c *DoneCallback) int {
 	f.mustBeMade("RemoveDoneCallback")

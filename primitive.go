@@ -11,7 +11,7 @@ import "fmt"
 //	   error all the same (W3) passes it on before it returns.
 //	P3 A primitive is bound to the loop of the first task that had to wait for it, until that loop
 //	   is closed. A task of another loop that would have to wait is refused, and so is a foreign
-//	   goroutine that changes it, where that can be told. A locked lock is its owner's loop's.
+//	   goroutine that changes it once it is bound. While locked, a lock belongs to its owner's loop.
 //	P4 A loop that is being closed unwinds tasks in the middle of their waits, and their deferred
 //	   functions give back what they then do not have. That is not a mistake of theirs.
 type primitive struct {
@@ -37,7 +37,7 @@ func (b *binding) bind(t *task, caller string) error {
 	return nil
 }
 
-// checkOwner refuses a foreign goroutine where it can be told. A closed loop has no tasks that could wait, so
+// checkOwner refuses a foreign goroutine, once there is a loop to be foreign to (P3). A closed loop has no tasks that could wait, so
 // what served it is then anybody's, and in deferred functions of tasks that the loop unwinds it works to the end.
 func (b *binding) checkOwner(caller string) error {
 	if b.loop == nil {

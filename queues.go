@@ -157,7 +157,7 @@ func (q *Queue[T]) Put(ctx context.Context, v T) error {
 
 // PutNowait puts v into the queue without waiting. It does not suspend; a callback may call it.
 // It returns [ErrQueueFull] if there is no room, [ErrQueueShutDown] if the queue is shut down, and
-// [ErrForeignGoroutine] where that can be told. Python: put_nowait.
+// [ErrForeignGoroutine] once a task has had to wait. Python: put_nowait.
 func (q *Queue[T]) PutNowait(v T) error {
 	if err := q.checkOwner("PutNowait"); err != nil {
 		return err
@@ -254,7 +254,7 @@ func (q *Queue[T]) Get(ctx context.Context) (T, error) {
 
 // GetNowait takes a value out of the queue without waiting. It does not suspend; a callback may
 // call it. It returns [ErrQueueEmpty] if there is none, [ErrQueueShutDown] if moreover the queue is
-// shut down, and [ErrForeignGoroutine] where that can be told. Python: get_nowait.
+// shut down, and [ErrForeignGoroutine] once a task has had to wait. Python: get_nowait.
 func (q *Queue[T]) GetNowait() (T, error) {
 	if err := q.checkOwner("GetNowait"); err != nil {
 		var zero T
@@ -306,7 +306,7 @@ func (q *Queue[T]) All(ctx context.Context) iter.Seq2[T, error] {
 // TaskDone says that the work on one value that was got is done; when it has been called for
 // every value that was put, Join returns. It does not suspend; a callback may call it. It panics
 // with [ErrInvalidArgument] when called more often than values were put, as Python raises
-// ValueError, and with [ErrForeignGoroutine] where that can be told. Python: task_done.
+// ValueError, and with [ErrForeignGoroutine] once a task has had to wait. Python: task_done.
 func (q *Queue[T]) TaskDone() {
 	q.mustBeOwner("TaskDone")
 	if q.unfinished <= 0 {
@@ -344,7 +344,7 @@ func (q *Queue[T]) Join(ctx context.Context) error {
 // Shutdown closes the queue: from now on puts fail with [ErrQueueShutDown], and gets once the queue
 // is empty. If immediate, what is in it is discarded and counts as done, so that Join may return. All
 // tasks that wait in Put or Get are woken and look again. It does not suspend, a callback may call it,
-// and it may be called again. It panics with [ErrForeignGoroutine] where that can be told.
+// and it may be called again. It panics with [ErrForeignGoroutine] once a task has had to wait.
 // Python: shutdown.
 func (q *Queue[T]) Shutdown(immediate bool) {
 	q.mustBeOwner("Shutdown")

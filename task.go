@@ -210,7 +210,7 @@ func (t *task) enlist(l *EventLoop, ctx context.Context, self body) {
 
 // CurrentTask returns the task that is running on the loop ctx leads to, nil in a
 // callback or without a loop. It is for the loop only and does not suspend; it panics with
-// [ErrForeignGoroutine] where that can be told. Python: asyncio.current_task.
+// [ErrForeignGoroutine]. Python: asyncio.current_task.
 func CurrentTask(ctx context.Context) AnyTask {
 	l := loopOf(ctx)
 	if l == nil {
@@ -224,8 +224,8 @@ func CurrentTask(ctx context.Context) AnyTask {
 }
 
 // AllTasks returns the tasks of the loop ctx leads to that are not done, in the order
-// they were created. It is for the loop only and does not suspend; it panics with [ErrForeignGoroutine]
-// where that can be told. Python: asyncio.all_tasks.
+// they were created. It is for the loop only and does not suspend; it panics with [ErrForeignGoroutine].
+// Python: asyncio.all_tasks.
 func AllTasks(ctx context.Context) []AnyTask {
 	var all []AnyTask
 	if l := loopOf(ctx); l != nil {

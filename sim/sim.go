@@ -51,7 +51,7 @@ import (
 // ([asyncio.Recv], [asyncio.Send]) it waits in real time instead, once no timer is left.
 //
 // The loop is in debug mode (as loops in Python's IsolatedAsyncioTestCase are), so a goroutine
-// that touches it from outside is told.
+// that touches it from outside is refused also where it could do no more harm than to confuse its own object.
 //
 // Any goroutine may call it. It has the form that [asyncio.WithLoopFactory] takes.
 func NewEventLoop(ctx context.Context) *asyncio.EventLoop {
