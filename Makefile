@@ -21,7 +21,7 @@ scenario = go run ./internal/scenario/cmd/scenario
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile
 
-# What it is vetted for: os/arch.
+# The systems that make check vets for: os/arch.
 systems = linux/amd64 linux/386 linux/arm64 darwin/arm64 windows/amd64 freebsd/amd64 js/wasm
 
 check:
@@ -32,7 +32,7 @@ check:
 	done
 	go test -short -timeout 5m . ./asynciohttp ./sim ./internal/...
 
-# The loader of Go's own; it can take only a small environment.
+# Go's own loader (go_js_wasm_exec), which accepts only a small environment.
 wasm = env -i PATH="$$(go env GOROOT)/lib/wasm:$$PATH" HOME="$$HOME" GOTOOLCHAIN="$$(go env GOVERSION)" GOCACHE="$$(go env GOCACHE)" \
 	GOFLAGS="$$(go env GOFLAGS)" GOOS=js GOARCH=wasm
 

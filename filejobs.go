@@ -12,7 +12,7 @@ import (
 	"github.com/goasyncio/asyncio/internal/driver"
 )
 
-// Who does what is asked of files: the executor, goroutines, or a simulated disk. The rules are in files.go.
+// How the operations on files are carried out: by the executor, by goroutines, or by a simulated disk. The rules are in files.go.
 
 // filePlace is where files are, and who works on them.
 type filePlace struct {
