@@ -74,7 +74,7 @@ type half struct {
 	timer     timer         // set while somebody waits under a deadline
 
 	verb string   // what waiting here is called
-	addr net.Addr // of whom
+	addr net.Addr // follows it: the peer's, or the socket's own
 }
 
 func (h *half) String() string {
@@ -138,7 +138,7 @@ func (h *half) wake() {
 	}
 }
 
-// fire is the timer's. It may come late, to who waits for the next thing already (I2).
+// fire is the timer's. It may come late, when h is already in a later wait; that wait just looks again (I2).
 func (h *half) fire(*future) { h.wake() }
 
 // at is when it will be d, on the loop's clock. What has passed is 1, because 0 stands for no deadline.
@@ -468,13 +468,14 @@ func goexit(err error) error {
 	return err
 }
 
-// mayClose refuses a foreign goroutine, where it can be told.
+// mayClose refuses a foreign goroutine. On a closed loop it refuses nobody, and on one that is closing
+// none of its own.
 func (l *EventLoop) mayClose(caller string) error {
 	return l.checkForeign(caller)
 }
 
-// closedAll reports whether the loop has been closed, and its driver has closed whatever was left. Of goroutines that close it again
-// then there may be several at a time.
+// closedAll reports whether the loop has been closed, and its driver has closed whatever was left. From then on several
+// goroutines may close the same thing at a time.
 func (l *EventLoop) closedAll() bool { return l.closed.Load() && !l.drv.Polls() }
 
 // Close closes the connection. What was written is still delivered; a task that reads or writes gets [net.ErrClosed]. It does not
@@ -578,7 +579,8 @@ func (c *Conn) SetDeadline(d time.Time) error {
 
 // SetReadDeadline makes Read fail with [os.ErrDeadlineExceeded] once the loop's clock has reached d, also one that
 // waits already; the zero time takes that back. [Timeout] and [WithTimeout] are for limiting more than one call.
-// Any goroutine may call it: from outside the loop it takes effect with the loop's next iteration and returns nil.
+// Any goroutine may call it: from outside the loop, and while that does not run, it returns nil at once and takes effect in
+// the loop's next iteration.
 func (c *Conn) SetReadDeadline(d time.Time) error { return c.setDeadline(d, true, false) }
 
 // SetWriteDeadline is [Conn.SetReadDeadline] for Write.

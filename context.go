@@ -103,9 +103,9 @@ func loopOf(ctx context.Context) *EventLoop {
 	return l
 }
 
-// inTask is [enter] where there is nothing to look at: with the loop's own context, if that cannot end and nobody
-// asks who calls. It is small enough to be inlined. Nil says nothing: then it is for enter. It does not look whose goroutine
-// it is on, so it is for what changes nothing but plain fields of its own (OG1).
+// inTask is the fast path of [enter], small enough to be inlined: it returns the current task if ctx is the loop's own, cannot
+// end, and the bit alone decides who may call (OG2). If it returns nil, call enter. It does not look at the bit, so it is for
+// what changes nothing but plain fields of its own (OG1).
 func inTask(ctx context.Context) *task {
 	if c, ok := ctx.(*loopContext); ok && c.loop.rootDone == nil && c.loop.guard.Load() == 0 && !raceDetector {
 		return c.loop.current
@@ -113,7 +113,7 @@ func inTask(ctx context.Context) *task {
 	return nil
 }
 
-// checkedTask is inTask on a goroutine that is known to be the loop's.
+// checkedTask is inTask with a look at the bit.
 func checkedTask(ctx context.Context) *task {
 	if c, ok := ctx.(*loopContext); ok && c.loop.rootDone == nil && c.loop.guard.Load() == 0 {
 		if debug.SetPanicOnFault(true) { // checkOwner, in place

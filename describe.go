@@ -200,7 +200,7 @@ func (t *task) waitingFor() string {
 // findCircle returns tasks that wait each for the next and the last for the first, nil if there
 // are none.
 func findCircle(tasks []*task, waitsFor map[*task][]*task) []*task {
-	next := map[*task]int{}  // of those seen, how many of whom they wait for have been followed
+	next := map[*task]int{}  // for each visited task, how many of its edges have been followed
 	place := map[*task]int{} // on the path
 	for _, t := range tasks {
 		if _, seen := next[t]; seen || len(waitsFor[t]) == 0 {

@@ -297,8 +297,8 @@ func (f *future) arm() {
 	}
 }
 
-// mirror completes f as g has finished. The two have one error between them: who has looked at it through either has looked
-// at it, and if nobody has, it is reported once. If it has been reported already, it is not again.
+// mirror completes f as g has finished. The two share one error: a look at it through either counts for both, and if there
+// is none, it is reported once. If it has been reported already, it is not reported again.
 func (f *future) mirror(g *future) {
 	f.state, f.err = finished, g.err
 	if g.unretrieved() {

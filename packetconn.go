@@ -13,12 +13,13 @@ import (
 )
 
 // A PacketConn sends and receives datagrams for tasks of one loop: a [net.PacketConn] whose ReadFrom and WriteTo suspend the
-// calling task. Make one with [ListenPacket]; a socket that talks to one peer only is a [DatagramConn], which [DialPacket] makes. Python:
-// the transport of create_datagram_endpoint.
+// calling task. Make one with [ListenPacket]; a socket that talks to one peer only is a [DatagramConn], which [DialPacket]
+// makes. Python: the transport of create_datagram_endpoint.
 //
-// Its methods are for the loop only, but for Close, LocalAddr and those that set deadlines. ReadFrom and WriteTo and their kin must be called in a task, which they suspend;
-// the others do not suspend. One task may receive and another send at the same time, further ones get [ErrBusy]. What is said
-// of [Conn] and its errors, I1 to I3 and I5, is so here.
+// Its methods are for the loop only, but for Close, LocalAddr and those that set deadlines, which any goroutine may call.
+// ReadFrom and WriteTo and their kin must be called in a task, which they suspend; the others do not suspend. One task may
+// receive and another send at the same time, further ones get [ErrBusy]. The errors are those of [Conn], and its rules I1 to
+// I3 and I5 hold here too.
 type PacketConn struct {
 	loop   *EventLoop
 	end    driver.PacketEndpoint

@@ -348,8 +348,8 @@ func (p *Process) connect(i int, end driver.Endpoint, limit int) {
 	}
 }
 
-// Ready is the endpoint's. Readiness to read says of a pipe that is written that there is nobody left who reads at the other end. Of one that is
-// read it may be the end, which is looked for only after the process's: until then who reads finds it.
+// Ready is the endpoint's. If a pipe that is written is ready to read, nobody reads at its other end any more. If one that is
+// read is, that may be its end, which is looked for only after the process has ended: until then a reader finds it.
 func (e *processPipe) Ready(read, write bool) {
 	if e.writes {
 		e.c.ways.Ready(false, read || write)
@@ -362,7 +362,7 @@ func (e *processPipe) Ready(read, write bool) {
 	}
 }
 
-// fire looks whether the pipe is over. Whoever writes later is told EPIPE all the same, and who reads gets what was in it.
+// fire looks whether the pipe is over. A later write gets EPIPE all the same, and a later read what was in it.
 func (e *processPipe) fire(*future) {
 	e.due = false
 	if s, ok := e.c.end.(driver.Shedder); ok && !e.over {

@@ -13,9 +13,9 @@ import (
 )
 
 // A TLSConn is a [Conn] with TLS on it, by crypto/tls. It is made by [TLSClient] and [TLSServer], with the handshake done. It has the
-// methods of a Conn and its rules: they are for the loop only, but for Close, Abort and those that set deadlines or tell addresses; Read, Write and CloseWrite must be called in
-// a task, which they suspend, and the others do not suspend; one task may read while another writes, a second gets [ErrBusy]; and a
-// cancelled Read loses nothing.
+// methods of a Conn and its rules: they are for the loop only, but for Close, Abort and those that set deadlines or tell
+// addresses, which any goroutine may call; Read, Write and CloseWrite must be called in a task, which they suspend, and the
+// others do not suspend; one task may read while another writes, a second gets [ErrBusy]; and a cancelled Read loses nothing.
 //
 // Errors are those of Conn and of crypto/tls. A config that allows renegotiation is refused.
 type TLSConn struct {
@@ -111,11 +111,11 @@ func startTLS(ctx context.Context, c *Conn, o StreamOption, start func(net.Conn,
 //	   ever taken for what was sent in cipher.
 type wire struct {
 	conn  *Conn
-	ctx   context.Context // of who reads
+	ctx   context.Context // the reader's
 	late  bool            // whose Read began after the deadline (I2): a Read may take several of the connection's
 	early []byte          // what came before, and is read first (Y7)
 	out   []byte          // to be sent (Y1)
-	turn  Lock            // held by who sends
+	turn  Lock            // held by the task that sends
 
 	detached net.Conn // Y6
 }
