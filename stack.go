@@ -26,9 +26,10 @@ import (
 //	   have room for (K9).
 //	K5 One exception to K4: a new task may be called on top of the task that waits for it,
 //	   because the lower one cannot go on before the upper one has ended. That must hold without
-//	   exception, so not if a context could end the wait. (A cancel is no problem: it is passed on
-//	   to the new task, and the wait goes on.) Nor if tasks may have labels (LB4). The two then share a stack. Whoever gives it control
-//	   goes on with the upper one; the lower one is not scheduled before the upper one has ended.
+//	   exception, so not if a context could end the wait, and not if tasks may have labels (LB4).
+//	   (A cancel is no problem: it is passed on to the new task, and the wait goes on.) The two
+//	   then share a stack. Whoever gives it control goes on with the upper one; the lower one is
+//	   not scheduled before the upper one has ended.
 //	   So "create a task and await it" costs no switch. No more than maxCovers tasks are on top
 //	   of others: the collector and debug mode (goroutineID) walk the whole stack, and the
 //	   runtime ends the program when one reaches a gigabyte.
