@@ -514,17 +514,17 @@ func (c *Conn) shut(how func() error) error {
 
 // CloseWrite ends what this side sends; the peer reads [io.EOF] and may go on sending. It does not suspend. Python: write_eof.
 func (c *Conn) CloseWrite() error {
-	return c.control("close", func() error { return c.end.CloseWrite() })
+	return c.control("close", "Conn.CloseWrite", func() error { return c.end.CloseWrite() })
 }
 
 // CloseRead says that this side reads no more. It does not suspend.
 func (c *Conn) CloseRead() error {
-	return c.control("close", func() error { return c.end.CloseRead() })
+	return c.control("close", "Conn.CloseRead", func() error { return c.end.CloseRead() })
 }
 
-func (c *Conn) control(op string, fn func() error) error {
-	if err := c.loop.checkOwner("Conn"); err != nil {
-		return err
+func (c *Conn) control(op, caller string, fn func() error) error {
+	if err := c.loop.checkOwner(caller); err != nil {
+		return c.refused(op, err)
 	}
 	if c.closed {
 		return c.failure(op, net.ErrClosed)
@@ -547,14 +547,14 @@ func unsupported(err error) error {
 // not suspend. It returns [ErrBusy] while a task reads or writes. If it fails, c stays as it is. For TLS there is [TLSConn.Detach].
 func (c *Conn) Detach() (net.Conn, error) {
 	if err := c.loop.checkOwner("Conn.Detach"); err != nil {
-		return nil, err
+		return nil, c.refused("detach", err)
 	}
 	if c.closed {
 		return nil, c.failure("detach", net.ErrClosed)
 	}
 	for _, h := range []*half{&c.ways.rd, &c.ways.wr} {
 		if h.t != nil {
-			return nil, fmt.Errorf("%w: %s by %s (in Detach)", ErrBusy, h, h.t.GetName())
+			return nil, c.refused("detach", fmt.Errorf("%w: %s by %s (in Detach)", ErrBusy, h, h.t.GetName()))
 		}
 	}
 	nc, err := c.end.Detach()
@@ -603,20 +603,30 @@ func (c *Conn) setDeadline(d time.Time, read, write bool) error {
 }
 
 // SetNoDelay says whether TCP sends at once (the default) or waits to fill its packets.
-func (c *Conn) SetNoDelay(on bool) error { return c.setOption(driver.NoDelay, oneIf(on)) }
+func (c *Conn) SetNoDelay(on bool) error {
+	return c.setOption("Conn.SetNoDelay", driver.NoDelay, oneIf(on))
+}
 
 // SetKeepAlive says whether TCP probes an idle peer (the default).
-func (c *Conn) SetKeepAlive(on bool) error { return c.setOption(driver.KeepAlive, oneIf(on)) }
+func (c *Conn) SetKeepAlive(on bool) error {
+	return c.setOption("Conn.SetKeepAlive", driver.KeepAlive, oneIf(on))
+}
 
 // SetLinger says what becomes of what is still to be delivered when the connection is closed: less than zero, it is delivered in the
 // background (the default); zero, it is dropped; else it is dropped after that many seconds.
-func (c *Conn) SetLinger(seconds int) error { return c.setOption(driver.Linger, seconds) }
+func (c *Conn) SetLinger(seconds int) error {
+	return c.setOption("Conn.SetLinger", driver.Linger, seconds)
+}
 
 // SetReadBuffer sets the size of the system's receive buffer in bytes.
-func (c *Conn) SetReadBuffer(bytes int) error { return c.setOption(driver.ReadBuffer, bytes) }
+func (c *Conn) SetReadBuffer(bytes int) error {
+	return c.setOption("Conn.SetReadBuffer", driver.ReadBuffer, bytes)
+}
 
 // SetWriteBuffer sets the size of the system's send buffer in bytes.
-func (c *Conn) SetWriteBuffer(bytes int) error { return c.setOption(driver.WriteBuffer, bytes) }
+func (c *Conn) SetWriteBuffer(bytes int) error {
+	return c.setOption("Conn.SetWriteBuffer", driver.WriteBuffer, bytes)
+}
 
 func oneIf(on bool) int {
 	if on {
@@ -625,8 +635,8 @@ func oneIf(on bool) int {
 	return 0
 }
 
-func (c *Conn) setOption(o driver.Option, value int) error {
-	return c.control("set", func() error { return c.end.SetOption(o, value) })
+func (c *Conn) setOption(caller string, o driver.Option, value int) error {
+	return c.control("set", caller, func() error { return c.end.SetOption(o, value) })
 }
 
 // SyscallConn gives access to the descriptor, for options that have no method here. A function given to its Read or

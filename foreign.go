@@ -276,13 +276,15 @@ func isConnection(caller string) bool {
 // remedy is what to do instead of a call of caller.
 func remedy(caller string) string {
 	switch kind, _, _ := strings.Cut(caller, "."); kind {
-	case "Conn", "PacketConn", "Listener":
+	case "Conn":
 		return "a library that reads and writes on goroutines of its own needs a connection of package net: call it in ToThread with one, " +
 			"or give this one to it with Detach"
+	case "PacketConn", "Listener":
+		return "a library that uses it on goroutines of its own needs one of package net: call the library in ToThread with that"
 	case "TLSConn":
 		return "a library that reads and writes on goroutines of its own needs a connection of package crypto/tls: call it in ToThread with one, " +
 			"or give this one to it with Detach"
-	case "Dial", "Listen", "ListenPacket", "OpenConnection", "OpenUnixConnection":
+	case "Dial", "DialPacket", "DialContext", "Listen", "ListenPacket", "OpenConnection", "OpenUnixConnection":
 		return "a task has to call it; on a goroutine use package net"
 	case "StreamReader", "StreamWriter", "Server", "Process", "File":
 		return "have a task do it: RunCoroutineThreadsafe or Call starts one from any goroutine"

@@ -174,14 +174,18 @@ func (c *PacketConn) setDeadline(d time.Time, read, write bool) error {
 }
 
 // SetReadBuffer sets the size of the system's receive buffer in bytes.
-func (c *PacketConn) SetReadBuffer(bytes int) error { return c.setOption(driver.ReadBuffer, bytes) }
+func (c *PacketConn) SetReadBuffer(bytes int) error {
+	return c.setOption("PacketConn.SetReadBuffer", driver.ReadBuffer, bytes)
+}
 
 // SetWriteBuffer sets the size of the system's send buffer in bytes.
-func (c *PacketConn) SetWriteBuffer(bytes int) error { return c.setOption(driver.WriteBuffer, bytes) }
+func (c *PacketConn) SetWriteBuffer(bytes int) error {
+	return c.setOption("PacketConn.SetWriteBuffer", driver.WriteBuffer, bytes)
+}
 
-func (c *PacketConn) setOption(o driver.Option, value int) error {
-	if err := c.loop.checkOwner("PacketConn"); err != nil {
-		return err
+func (c *PacketConn) setOption(caller string, o driver.Option, value int) error {
+	if err := c.loop.checkOwner(caller); err != nil {
+		return c.failure("set", err)
 	}
 	if err := c.end.SetOption(o, value); err != nil {
 		return c.failure("set", unsupported(err))

@@ -396,14 +396,14 @@ func (s *TLSConn) Abort() error {
 // suspend. It returns [ErrBusy] while a task reads or writes. If it fails, s stays as it is.
 func (s *TLSConn) Detach() (*tls.Conn, error) {
 	if err := s.conn.loop.checkOwner("TLSConn.Detach"); err != nil {
-		return nil, err
+		return nil, s.conn.refused("detach", err)
 	}
 	if s.closed {
 		return nil, s.conn.failure("detach", net.ErrClosed)
 	}
 	for _, t := range []*task{s.reading, s.writing} {
 		if t != nil {
-			return nil, fmt.Errorf("%w: %s (in Detach)", ErrBusy, t.GetName())
+			return nil, s.conn.refused("detach", fmt.Errorf("%w: %s (in Detach)", ErrBusy, t.GetName()))
 		}
 	}
 	s.wire.trySend()
