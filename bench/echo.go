@@ -33,7 +33,7 @@ var servers = []server{
 	{echoConn, library, "conn"},
 	{echoStreams, library, "streams"},
 	{echoInto, library, "streams_into"},
-	{echoExactly, library, "streams_exactly"},
+	{echoExactly, library, exactly},
 	{"C", cserver, "epoll"},
 	{goNet, goroutines, "net"},
 	{goNetNew, goroutines, "net_new"},
@@ -97,11 +97,22 @@ type echoed struct {
 // minBuffer is what the servers are told to read into for short messages.
 const minBuffer = 4096
 
+// exactly is the kind of server that answers once it has read as much as it is told.
+const exactly = "streams_exactly"
+
+// bufferOf returns how much a server is told to read at a time, for messages of size bytes.
+func bufferOf(kind string, size int) int {
+	if kind == exactly {
+		return size
+	}
+	return max(size, minBuffer)
+}
+
 // measureEcho runs a server on its core, and the load on the other one.
 func (s *suite) measureEcho(p *program, kind string, e echo, quick bool) (cpu, rate, held float64, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), callLimit)
 	defer cancel()
-	command := slices.Concat(s.files, s.pin, p.command, []string{"echo", kind, strconv.Itoa(max(e.size, minBuffer))})
+	command := slices.Concat(s.files, s.pin, p.command, []string{"echo", kind, strconv.Itoa(bufferOf(kind, e.size))})
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
 	cmd.Env = append(slices.Clone(s.env), "GOMAXPROCS=1")
 	var stderr strings.Builder
