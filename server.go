@@ -15,7 +15,8 @@ import (
 // Its methods are for the loop only. Those with a ctx must be called in a task, which they suspend; the others do not suspend. A call in the
 // wrong place returns [ErrNotInTask], [ErrNoRunningLoop] or [ErrDifferentLoop].
 //
-//	U1 A handler's task runs until the handler returns; then the connection is closed, after what was written.
+//	U1 A handler's task runs until the handler returns and what was written, by WriteSoon too, has been sent; then the connection is
+//	   closed.
 //	U2 An error of a handler, unless it is io.EOF, goes to the exception handler. It ends its own connection and nothing else. So does a panic.
 //	U3 Closing the server stops accepting; the clients stay. It is over when it is closed and none of its tasks is left, neither a
 //	   handler's nor one that accepts.
@@ -300,8 +301,24 @@ func (k *client) run(ctx context.Context) error {
 		}
 		err = nil
 	}
-	w.CloseSoon()
+	if e := k.flush(ctx); e != nil {
+		return e
+	}
 	return ignoreEnd(ctx, err)
+}
+
+// flush closes the connection once all is written that WriteSoon, or a task of the handler's, has been given (U1). Until then the
+// client keeps its place, and Shutdown waits for it. Only a further cancel ends that.
+func (k *client) flush(ctx context.Context) error {
+	k.w.CloseSoon()
+	if k.w.pending == 0 {
+		return nil
+	}
+	err := k.w.closed.Wait(context.WithoutCancel(ctx))
+	if err != nil {
+		k.w.Abort()
+	}
+	return err
 }
 
 // secure does the handshake, and waits for a place (U5).

@@ -1,6 +1,7 @@
 package asyncio_test
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -519,6 +520,77 @@ func TestServer_MaxClientsOfSeveralListeners(t *testing.T) {
 
 // Peers that connect and say nothing keep no others out: a client counts when its handshake is done. Of those that are not so far
 // there is a limit of their own.
+// U1: what a handler has left to WriteSoon is sent before its client is gone, whatever waits for that.
+func TestServer_WriteSoonBeforeTheHandlerReturns(t *testing.T) {
+	last := bytes.Repeat([]byte("last words "), 1<<20)
+	onSockets(t, func(t *testing.T, ctx context.Context) error {
+		handled := 0
+		s, err := asyncio.StartServer(ctx, func(ctx context.Context, r *asyncio.StreamReader, w *asyncio.StreamWriter) error {
+			handled++
+			return w.WriteSoon(last)
+		}, "127.0.0.1:0", asyncio.MaxClients(1))
+		if err != nil {
+			return err
+		}
+		r, w, err := asyncio.OpenConnection(ctx, s.Addrs()[0].String())
+		if err != nil {
+			return err
+		}
+		defer w.CloseSoon()
+		_, second, err := asyncio.OpenConnection(ctx, s.Addrs()[0].String())
+		if err != nil {
+			return err
+		}
+		defer second.CloseSoon()
+		first, err := r.ReadExactly(ctx, 1)
+		if err != nil {
+			return err
+		}
+		settle(t, ctx)
+		if handled != 1 || s.Clients() != 1 {
+			t.Errorf("%d handlers, %d clients, want one of each while its last words wait", handled, s.Clients())
+		}
+		down := asyncio.CreateTask(ctx, asyncio.Do(s.Shutdown))
+		rest, err := r.Read(ctx, -1)
+		if got := append(first, rest...); err != nil || !bytes.Equal(got, last) {
+			t.Errorf("the peer got %d bytes of %d, %v", len(got), len(last), err)
+		}
+		if _, err := down.Await(ctx); err != nil {
+			t.Errorf("Shutdown: %v", err)
+		}
+		return nil
+	})
+}
+
+// U1: a peer that does not read holds Shutdown no longer than that is told to wait.
+func TestServer_WriteSoonToWhoDoesNotRead(t *testing.T) {
+	onSockets(t, func(t *testing.T, ctx context.Context) error {
+		s, err := asyncio.StartServer(ctx, func(ctx context.Context, r *asyncio.StreamReader, w *asyncio.StreamWriter) error {
+			return w.WriteSoon(make([]byte, 16<<20))
+		}, "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		r, w, err := asyncio.OpenConnection(ctx, s.Addrs()[0].String())
+		if err != nil {
+			return err
+		}
+		defer w.CloseSoon()
+		if _, err := r.ReadExactly(ctx, 1); err != nil {
+			return err
+		}
+		limited, cancel := asyncio.WithTimeout(ctx, 20*time.Millisecond)
+		defer cancel()
+		if err := s.Shutdown(limited); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Shutdown: %v", err)
+		}
+		if n := s.Clients(); n != 0 {
+			t.Errorf("%d clients are left", n)
+		}
+		return nil
+	})
+}
+
 func TestServer_SilentHandshakes(t *testing.T) {
 	clientConfig, serverConfig := configs(t)
 	onSockets(t, func(t *testing.T, ctx context.Context) error {

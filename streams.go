@@ -56,8 +56,14 @@ func Limit(bytes int) StreamOption {
 }
 
 // StreamTLS puts TLS on the connection before it is handed out. A server needs a configuration with a certificate; a client
-// that does not name the server in it verifies the host it connects to. Python: the ssl argument.
-func StreamTLS(config *tls.Config) StreamOption { return StreamOption{tls: config} }
+// that does not name the server in it verifies the host it connects to. It panics with [ErrInvalidArgument] if config is nil,
+// which must not mean a connection without TLS. Python: the ssl argument.
+func StreamTLS(config *tls.Config) StreamOption {
+	if config == nil {
+		panic(fmt.Errorf("%w: nil configuration (in StreamTLS); a client that needs nothing special gives new(tls.Config)", ErrInvalidArgument))
+	}
+	return StreamOption{tls: config}
+}
 
 // TLSHandshakeTimeout limits a TLS handshake, which has 60 seconds otherwise; then it has failed, with a [*TimeoutError]. It also is an option of
 // [TLSClient], [TLSServer] and [StreamWriter.StartTLS]. It panics with [ErrInvalidArgument] if d is not positive. Python: the ssl_handshake_timeout argument.

@@ -296,6 +296,9 @@ func TestStreamReader_Misuse(t *testing.T) {
 		if err := panicOf(func() { r.FeedData([]byte("x")) }); !errors.Is(err, asyncio.ErrInvalidState) {
 			t.Errorf("FeedData after FeedEOF: %v", err)
 		}
+		if err := panicOf(func() { asyncio.StreamTLS(nil) }); !errors.Is(err, asyncio.ErrInvalidArgument) {
+			t.Errorf("StreamTLS(nil): %v", err)
+		}
 		for _, n := range []int{0, -1, math.MinInt} {
 			if err := panicOf(func() { asyncio.Limit(n) }); !errors.Is(err, asyncio.ErrInvalidArgument) {
 				t.Errorf("Limit(%d): %v", n, err)
