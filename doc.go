@@ -144,6 +144,7 @@
 //	                                 r.Read(ctx, n), ReadExactly, ReadLine, AtEOF
 //	reader.readuntil((b"a", b"b"))   r.ReadUntil(ctx, []byte("a"), []byte("b"))
 //	async for line in reader         for line, err := range r.Lines(ctx)
+//	async generator, anext(it)       iter.Seq whose body awaits, next() of iter.Pull
 //	writer.write(b); await writer.drain()
 //	                                 w.Write(ctx, b)
 //	writer.writelines, write_eof     WriteLines, WriteEOF

@@ -20,6 +20,9 @@ import (
 // scope is not the end of this one, and neither is a cancel with a deadline for its cause, or a panic. If the task is
 // cancelled while it waits, and the time is up before the wait is over, the wait returns the cancel.
 //
+// Only what is given the body's context hears of its end. The Read and Write of a [Conn] take none, and with them all
+// that is written for a [net.Conn], as bufio is: limit those with [Timeout] or [Conn.SetDeadline].
+//
 // It must be called in a task and suspends only where body does. Its own errors are those of
 // [Timeout]. Python has no counterpart; trio and anyio: move_on_after.
 func MoveOnAfter(ctx context.Context, d time.Duration, body func(ctx context.Context) error) (expired bool, err error) {

@@ -392,7 +392,8 @@ func (s *Server) look() {
 }
 
 // Serve accepts until the server is closed, and then returns nil, or until it is cancelled or ctx ends: then it
-// closes the server, waits for the handlers, and returns that error. A second Serve at the same time returns [ErrBusy], one on a
+// closes the server, waits for the handlers, however long they take, and returns that error. A program that has to end in
+// time starts the server with [StartServer], waits for its signal, and calls [Server.Shutdown] with a limit. A second Serve at the same time returns [ErrBusy], one on a
 // closed server [ErrInvalidState]. Python: serve_forever.
 func (s *Server) Serve(ctx context.Context) error {
 	if s.inServe {
