@@ -609,7 +609,12 @@ func (f *File) WriteAt(ctx context.Context, p []byte, off int64) (int, error) {
 	if f != nil && f.flag&os.O_APPEND != 0 {
 		return 0, f.failure("write", fmt.Errorf("%w: it was opened with O_APPEND and is written at its end: use Write", ErrInvalidArgument))
 	}
-	return f.at(ctx, "write", "File.WriteAt", p, off, func(buf []byte) (int, error) { return f.h.WriteAt(buf, off) })
+	return f.at(ctx, "write", "File.WriteAt", p, off, func(buf []byte) (int, error) {
+		if len(buf) == 0 {
+			return 0, nil // as package os, which does not ask the system
+		}
+		return f.h.WriteAt(buf, off)
+	})
 }
 
 // control is a method that has only an error.

@@ -36,7 +36,7 @@ func Goroutines() string {
 		buf := make([]byte, 1<<20)
 		left = left[:0]
 		for i, g := range strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
-			if i > 0 && !strings.Contains(g, "os/signal.") && !strings.Contains(g, "testing.(*M)") {
+			if i > 0 && !strings.Contains(g, "os/signal.") && !strings.Contains(g, "runtime.handleEvent(") && !strings.Contains(g, "testing.(*M)") {
 				left = append(left, g)
 			}
 		}
