@@ -71,14 +71,14 @@ func TestIdleStacks_KeptWhileNeeded(t *testing.T) {
 		for range 2 {
 			for range 20 {
 				burst(t, ctx, n)
-				if now := runtime.NumGoroutine(); now < before+n {
-					t.Errorf("%d goroutines between two bursts, want %d", now, before+n)
+				if now := runtime.NumGoroutine(); now < n { // others than the stacks may end meanwhile
+					t.Errorf("%d goroutines between two bursts, want %d", now, n)
 				}
 				for _, d := range []time.Duration{130, 170} { // so that a period ends between two bursts, too
 					must(t, asyncio.Sleep(ctx, d*time.Millisecond))
 				}
-				if now := runtime.NumGoroutine(); now < before+n {
-					t.Errorf("%d goroutines before the next burst, want %d", now, before+n)
+				if now := runtime.NumGoroutine(); now < n {
+					t.Errorf("%d goroutines before the next burst, want %d", now, n)
 				}
 			}
 			for range 3 {
