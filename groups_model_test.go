@@ -1,6 +1,7 @@
 package asyncio_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -242,7 +243,7 @@ func byEnd(members []modelMember) (order []int) {
 			order = append(order, i)
 		}
 	}
-	slices.SortFunc(order, func(a, b int) int { return int(members[a].ended - members[b].ended) })
+	slices.SortFunc(order, func(a, b int) int { return cmp.Compare(members[a].ended, members[b].ended) })
 	return order
 }
 
