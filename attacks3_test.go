@@ -133,7 +133,8 @@ func (f panickyLog) Handle(context.Context, slog.Record) error { f(); return nil
 func (f panickyLog) WithAttrs([]slog.Attr) slog.Handler        { return f }
 func (f panickyLog) WithGroup(string) slog.Handler             { return f }
 
-// A log that panics costs a report its form and nothing else, also where another task is underneath.
+// A log that panics costs a report its form and nothing else, also where another task is
+// underneath.
 func TestAttack_PanicOfTheLog(t *testing.T) {
 	for _, how := range []string{"alone", "on top"} {
 		out, err := subprocess("TestAttack_PanicOfTheLogSubprocess", "ASYNCIO_TEST_LOG="+how).CombinedOutput()

@@ -16,9 +16,9 @@ import (
 //	   the last has left; then the barrier is filling.
 //	B3 Resetting: those that waited leave one by one with an error; otherwise as draining.
 //	B4 Broken, after Abort: who waited leaves with an error, and who comes gets it, until Reset.
-//	B5 Those that wait have a place in the order in which they came. Indices are given by it when all are there, so
-//	   they are distinct also when a task that came before has left again (gh-155233). One that is cancelled
-//	   while the barrier drains takes its index with it.
+//	B5 Those that wait have a place in the order in which they came. Indices are given by it when
+//	   all are there, so they are distinct also when a task that came before has left again
+//	   (gh-155233). One that is cancelled while the barrier drains takes its index with it.
 type Barrier struct {
 	cond        Condition // state or count changed
 	parties     int
@@ -64,8 +64,8 @@ func NewBarrier(parties int) *Barrier {
 }
 
 // Wait suspends the calling task until as many tasks wait as the barrier is for; the last of them
-// does not suspend. Each gets an index of its own, from 0 up in the order they came; one that left early does not count. If others
-// are leaving the barrier, it first waits until they have left.
+// does not suspend. Each gets an index of its own, from 0 up in the order they came; one that left
+// early does not count. If others are leaving the barrier, it first waits until they have left.
 //
 // A cancel of the task, or the end of ctx, takes the task out again with an error, and leaves the
 // others waiting. Errors:
@@ -127,7 +127,8 @@ func (b *Barrier) drain() {
 	b.cond.NotifyAll()
 }
 
-// leave takes a task out; w is its place, nil if it did not wait. The last one out makes way for those that wait outside.
+// leave takes a task out; w is its place, nil if it did not wait. The last one out makes way for
+// those that wait outside.
 func (b *Barrier) leave(w *barrierWaiter) {
 	if w != nil {
 		if w.prev == nil {

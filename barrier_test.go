@@ -239,7 +239,8 @@ func TestBarrier_CancelledTaskIsReplaced(t *testing.T) {
 	})
 }
 
-// Those that pass have the indices from 0 up, in the order they came, also when one before them has left.
+// Those that pass have the indices from 0 up, in the order they came, also when one before them has
+// left.
 func TestBarrier_IndicesAfterOneHasLeft(t *testing.T) {
 	for leaves := range 3 {
 		run(t, func(ctx context.Context) error {

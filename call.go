@@ -18,9 +18,10 @@ import (
 //	   end of its context go to the coroutine, which may clean up, and what it makes of them is the result. There is no
 //	   moment at which the caller has gone on and the coroutine still works for it. A cancel that gets there when the
 //	   coroutine has ended is delivered to the caller, as one that comes after the result is in a single loop (S13).
-//	A4 The coroutine's context has the values of the caller's. It ends when the caller's does, with its cause; when the
-//	   loop's own does; and when the call is over. A coroutine whose caller's context has ended before its first step is not run.
-//	   All of this holds for a call within one loop too, so that nothing depends on which loop is called.
+//	A4 The coroutine's context has the values of the caller's. It ends when the caller's does, with
+//	   its cause; when the loop's own does; and when the call is over. A coroutine whose caller's
+//	   context has ended before its first step is not run. All of this holds for a call within one
+//	   loop too, so that nothing depends on which loop is called.
 //	A5 A loop that closes ends the calls it was to do, with ErrLoopClosed, and cancels those it waits for.
 //	A6 Two clocks, of which one is virtual, have no time in common, and waiting for each other they could stand still
 //	   for ever. Such loops do not call each other.
@@ -78,7 +79,8 @@ func Call[T any](ctx context.Context, l *EventLoop, coro Coroutine[T], opts ...T
 	return c.value, c.err
 }
 
-// unlessOver is coro, not run if from ends before its first step (A4). That from has ended may not have got to the loop then.
+// unlessOver is coro, not run if from ends before its first step (A4). That from has ended may not
+// have got to the loop then.
 func unlessOver[T any](from context.Context, coro Coroutine[T]) Coroutine[T] {
 	return wrapped(coro, func(ctx context.Context, run func(ctx context.Context) error) error {
 		if from.Err() != nil {

@@ -289,7 +289,8 @@ func TestCall_ContextGoesThere(t *testing.T) {
 	})
 }
 
-// A4: what the coroutine leaves behind under its context ends with the call, whichever loop that was on.
+// A4: what the coroutine leaves behind under its context ends with the call, whichever loop that
+// was on.
 func TestCall_ContextEndsWithTheCall(t *testing.T) {
 	withLoops(t, 2, func(ctx context.Context, g *asyncio.LoopGroup) error {
 		for i := range g.Len() {
@@ -310,7 +311,8 @@ func TestCall_ContextEndsWithTheCall(t *testing.T) {
 	})
 }
 
-// A4: a coroutine whose caller's context ends before its first step is not run, however busy its loop is meanwhile.
+// A4: a coroutine whose caller's context ends before its first step is not run, however busy its
+// loop is meanwhile.
 func TestCall_ContextEndsBeforeItBegins(t *testing.T) {
 	withLoops(t, 2, func(ctx context.Context, g *asyncio.LoopGroup) error {
 		why := errors.New("too late")
@@ -328,7 +330,8 @@ func TestCall_ContextEndsBeforeItBegins(t *testing.T) {
 				}
 				continue
 			}
-			// Both are taken in together: the coroutine's task is made, then its context ends, then comes its turn.
+			// Both are taken in together: the coroutine's task is made, then its context ends, then
+			// comes its turn.
 			hold := make(chan struct{})
 			held := asyncio.StartCall(ctx, g.Loop(1), func(context.Context) (int, error) { <-hold; return 0, nil })
 			c := asyncio.StartCall(limited, g.Loop(1), coro)
@@ -668,7 +671,8 @@ func TestLoopGroup_Size(t *testing.T) {
 	}
 }
 
-// What is behind the options given, in the caller's own slice, stays the caller's; and the slice may be used again at once.
+// What is behind the options given, in the caller's own slice, stays the caller's; and the slice
+// may be used again at once.
 func TestLoopGroup_OptionsAreNotWrittenInto(t *testing.T) {
 	used := 0
 	base := []asyncio.RunOption{asyncio.Debug(false), asyncio.LoopFactory(func(ctx context.Context) *asyncio.EventLoop {

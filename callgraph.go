@@ -16,9 +16,10 @@ import (
 //
 //	V1 Nothing is kept for it while programs run. Who waits for a future is who is called back when
 //	   it is done: its done callbacks lead to the tasks (awaiter).
-//	V2 Only a goroutine can walk its own stack. So each stack is given control with the order to note its
-//	   callers and to give control back (K10). It notes them in memory of the one who asks, and calls nothing else: what it would
-//	   allocate, or need room for on a stack of 2 KiB (K9), would cost more than all the rest.
+//	V2 Only a goroutine can walk its own stack. So each stack is given control with the order to
+//	   note its callers and to give control back (K10). It notes them in memory of the one who asks,
+//	   and calls nothing else: what it would allocate, or need room for on a stack of 2 KiB (K9),
+//	   would cost more than all the rest.
 //	V3 Tasks share a stack (K2, K5). The function call is at the bottom of each, so it
 //	   tells where one ends and the next begins, from the top down.
 
@@ -133,8 +134,9 @@ func (g *FutureCallGraph) format(b *strings.Builder, indent string, shown map[*F
 }
 
 // GetStack returns the calls the task is in, innermost first: the function of this library that it
-// waits in, if it does, and its own down to its coroutine. Of the task that runs they end where it asks. It is empty if the task has not
-// started or is done. It is for the loop only and does not suspend. Python: Task.get_stack.
+// waits in, if it does, and its own down to its coroutine. Of the task that runs they end where it
+// asks. It is empty if the task has not started or is done. It is for the loop only and does not
+// suspend. Python: Task.get_stack.
 func (t *task) GetStack() []runtime.Frame {
 	if t.fut == nil {
 		panic(zeroFuture("GetStack"))
@@ -235,8 +237,8 @@ func (t *task) userFrames(pcs []uintptr) []runtime.Frame {
 	return f
 }
 
-// lookAt tells, of each task that has a stack, the program counters of the calls that it is in, and of other tasks that are on the same stack.
-// They are valid until tell returns.
+// lookAt tells, of each task that has a stack, the program counters of the calls that it is in, and
+// of other tasks that are on the same stack. They are valid until tell returns.
 func (l *EventLoop) lookAt(tasks []*task, tell func(t *task, pcs []uintptr)) {
 	if l.closing.Load() {
 		return // the tasks are being unwound, each on a goroutine of its own
@@ -343,8 +345,9 @@ func ours(f runtime.Frame) bool {
 	return ofLibrary(f)
 }
 
-// ofLibrary reports whether f is a function of this package. A function literal that was inlined into the program, as an iterator's
-// is, has the name of where it went until Go 1.26; its file says where it is from.
+// ofLibrary reports whether f is a function of this package. A function literal that was inlined
+// into the program, as an iterator's is, has the name of where it went until Go 1.26; its file says
+// where it is from.
 func ofLibrary(f runtime.Frame) bool {
 	return strings.HasPrefix(f.Function, libraryPrefix) ||
 		path.Dir(f.File) == libraryDir() && !strings.HasSuffix(f.File, "_test.go")
@@ -356,9 +359,10 @@ var libraryDir = sync.OnceValue(func() string {
 	return path.Dir(file)
 })
 
-// calledIn returns, of frames of the library that the program called, innermost first, the one that tells a reader most: the outermost
-// function that is exported. The literal of an iterator is passed over for the exported function that it calls; if it calls none, the
-// function that made the iterator is named, which is what stands in the program's range loop.
+// calledIn returns, of frames of the library that the program called, innermost first, the one that
+// tells a reader most: the outermost function that is exported. The literal of an iterator is
+// passed over for the exported function that it calls; if it calls none, the function that made the
+// iterator is named, which is what stands in the program's range loop.
 func calledIn(frames []runtime.Frame) (called runtime.Frame, ok bool) {
 	for _, f := range slices.Backward(frames) {
 		if !ofLibrary(f) {
@@ -378,7 +382,8 @@ func calledIn(frames []runtime.Frame) (called runtime.Frame, ok bool) {
 	return called, ok
 }
 
-// enclosing returns the name of the declared function that a function is or is a literal of, without the package: "(*T).Method" or "Function".
+// enclosing returns the name of the declared function that a function is or is a literal of,
+// without the package: "(*T).Method" or "Function".
 func enclosing(function string) (name string, literal bool) {
 	const generic = "[...]"
 	parts := strings.Split(strings.ReplaceAll(function, generic, "[]"), ".")
@@ -393,7 +398,8 @@ func enclosing(function string) (name string, literal bool) {
 	return strings.ReplaceAll(name, "[]", generic), literal
 }
 
-// userFrames leaves the library's own frames out: on top all but the one that calledIn picks, at the bottom all.
+// userFrames leaves the library's own frames out: on top all but the one that calledIn picks, at
+// the bottom all.
 func userFrames(pcs []uintptr) []runtime.Frame {
 	var all []runtime.Frame
 	for next := runtime.CallersFrames(pcs); len(pcs) > 0; {

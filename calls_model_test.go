@@ -13,8 +13,9 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// A modelCall is one call of a coroutine, and what is true of it: it is entered once or not at all, with a context that has the
-// caller's values, and not if the caller's has ended; the call is over when the coroutine has ended, and its context with it.
+// A modelCall is one call of a coroutine, and what is true of it: it is entered once or not at all,
+// with a context that has the caller's values, and not if the caller's has ended; the call is over
+// when the coroutine has ended, and its context with it.
 type modelCall struct {
 	entered, left bool
 	panicked      bool
@@ -202,7 +203,8 @@ func TestCall_Model(t *testing.T) {
 	}, panicsInTasks)
 }
 
-// Between loops nothing can be put in an order, so the programs are many and what must be true is counted.
+// Between loops nothing can be put in an order, so the programs are many and what must be true is
+// counted.
 func TestCall_ModelBetweenLoops(t *testing.T) {
 	differ := 0
 	withLoops(t, 3, func(ctx context.Context, g *asyncio.LoopGroup) error {

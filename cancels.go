@@ -5,22 +5,26 @@ import (
 	"math"
 )
 
-// What a task owes to those who asked it to stop. Everything that counts, keeps, holds back or delivers a cancel is here; T3 says how
-// it travels.
+// What a task owes to those who asked it to stop. Everything that counts, keeps, holds back or
+// delivers a cancel is here; T3 says how it travels.
 //
-//	N1 Each request is counted ([Task.Cancelling]) until it is taken back: by Uncancel, or by the timeout or task group of the
-//	   task's own that made it, when that is left.
-//	N2 It is owed until an await has returned for it. What is owed and not held back is delivered together, as one error: the
-//	   last that came from outside, else the last that a scope of the task's own made. It has also been delivered if it went down
-//	   to what the task waits for and the wait is over, whatever has become of it there. If the wait ends before (C2), it is owed
+//	N1 Each request is counted ([Task.Cancelling]) until it is taken back: by Uncancel, or by the
+//	   timeout or task group of the task's own that made it, when that is left.
+//	N2 It is owed until an await has returned for it. What is owed and not held back is delivered
+//	   together, as one error: the last that came from outside, else the last that a scope of the
+//	   task's own made. It has also been delivered if it went down to what the task waits for and
+//	   the wait is over, whatever has become of it there. If the wait ends before (C2), it is owed
 //	   as if it had not gone down.
-//	N3 Whoever asks is so many Cleanups deep: a timeout or group of the task's own as many as it was opened in, anything else
-//	   none. A request is held back while the task is in more Cleanups than that.
-//	N4 A scope counts what it can see: all but the requests that are held back by the Cleanups around it. So it does not take one
-//	   of those for its own, or for a reason to stop.
-//	N5 Uncancel takes back a request that was delivered; if there is none, one that is owed, those from outside first.
+//	N3 Whoever asks is so many Cleanups deep: a timeout or group of the task's own as many as it was
+//	   opened in, anything else none. A request is held back while the task is in more Cleanups than
+//	   that.
+//	N4 A scope counts what it can see: all but the requests that are held back by the Cleanups
+//	   around it. So it does not take one of those for its own, or for a reason to stop.
+//	N5 Uncancel takes back a request that was delivered; if there is none, one that is owed, those
+//	   from outside first.
 
-// A request is a cancel of a task by one of its own scopes, or one that has been delivered and is owed again.
+// A request is a cancel of a task by one of its own scopes, or one that has been delivered and is
+// owed again.
 type request struct {
 	err   *CancelledError
 	depth int // N3
@@ -92,7 +96,8 @@ func (t *task) evict() {
 	t.loop().schedule(t, nil)
 }
 
-// note counts a request, r if it is by a scope of the task's own, and reports whether it is held back.
+// note counts a request, r if it is by a scope of the task's own, and reports whether it is held
+// back.
 func (t *task) note(c *CancelledError, r *request) (held bool) {
 	t.cancels++
 	if r != nil {
@@ -182,8 +187,9 @@ func (t *task) deliver() *CancelledError {
 	return c
 }
 
-// replace is S13: it returns what t gets in place of f, for which it has waited and which may not be done if the wait was
-// interrupted. If that is a cancellation, it has come by itself, or is the cancel that reached f in time.
+// replace is S13: it returns what t gets in place of f, for which it has waited and which may not
+// be done if the wait was interrupted. If that is a cancellation, it has come by itself, or is the
+// cancel that reached f in time.
 func (t *task) replace(f *future, interrupted bool) error {
 	c := t.deliver()
 	if interrupted {
@@ -206,8 +212,9 @@ func (t *task) isOwn(c *CancelledError) bool {
 	return false
 }
 
-// deliverAgain is for a wait that a cancel has ended too late to stop what it waited for: that is returned, and the cancel is
-// owed to the next await. err is what ended the wait, which may also have been the end of ctx.
+// deliverAgain is for a wait that a cancel has ended too late to stop what it waited for: that is
+// returned, and the cancel is owed to the next await. err is what ended the wait, which may also
+// have been the end of ctx.
 func (t *task) deliverAgain(ctx context.Context, err error) {
 	c, ok := err.(*CancelledError)
 	if !ok {
@@ -233,7 +240,8 @@ func (t *task) repeat(c *CancelledError) {
 	t.settle()
 }
 
-// withdraw takes back what a scope has asked for, and returns how many requests it sees that remain.
+// withdraw takes back what a scope has asked for, and returns how many requests it sees that
+// remain.
 func (t *task) withdraw(r *request) int {
 	t.drop(r)
 	if t.seen(r.depth) > 0 { // else somebody's Uncancel was for it

@@ -314,7 +314,8 @@ func TestCancel_SaysWhoStillAsks(t *testing.T) {
 	})
 }
 
-// A cancel that was on its way when the timeout was entered, and was caught inside, is one from before when the time is up.
+// A cancel that was on its way when the timeout was entered, and was caught inside, is one from
+// before when the time is up.
 func TestTimeout_CancelFromBeforeThatWasCaught(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		for n := 1; n <= 2; n++ {
@@ -392,7 +393,8 @@ func TestGroupStart_CancelledWhileTheChildCleansUp(t *testing.T) {
 	}
 }
 
-// The cancel of the caller and the end of its context, one after the other, while the child cleans up.
+// The cancel of the caller and the end of its context, one after the other, while the child cleans
+// up.
 func TestGroupStart_CancelAndContext(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		for _, first := range []time.Duration{time.Second, 3 * time.Second} {

@@ -91,9 +91,10 @@ type branch interface {
 	leave(s *selecting)
 }
 
-// OnDone is a branch that wins when a future or task is done, or a [ConcurrentFuture]; nothing becomes of those if it
-// does not win. A coroutine, or any other awaitable, is awaited by a task that Select makes with its own ctx when no branch
-// is ready, and cancels if another branch wins. Any goroutine may call it.
+// OnDone is a branch that wins when a future or task is done, or a [ConcurrentFuture]; nothing
+// becomes of those if it does not win. A coroutine, or any other awaitable, is awaited by a task
+// that Select makes with its own ctx when no branch is ready, and cancels if another branch wins.
+// Any goroutine may call it.
 func OnDone[T any](aw Awaitable[T]) *Case[T] {
 	c := new(Case[T])
 	if remote, ok := aw.(*ConcurrentFuture[T]); ok && remote != nil {
@@ -172,7 +173,8 @@ func (b *doneBranch[T]) leave(s *selecting) {
 	}
 }
 
-// remoteBranch is OnDone of a ConcurrentFuture, which whoever makes it done says through the loop's inbox.
+// remoteBranch is OnDone of a ConcurrentFuture, which whoever makes it done says through the loop's
+// inbox.
 type remoteBranch[T any] struct {
 	c      *Case[T]
 	forget func() // nil if it is not waited for

@@ -15,8 +15,9 @@ import (
 // How a task waits for a Go channel without blocking the loop. Go offers no way to be told that a
 // channel is ready other than a goroutine that blocks on it, and a receive cannot be undone.
 //
-//	H1 What need not wait happens at once, in the task. But a channel can be ready for ever, so a task that has done
-//	   maxUnbroken such operations in one step gives way to the others for one iteration, as at a Conn (I1).
+//	H1 What need not wait happens at once, in the task. But a channel can be ready for ever, so a
+//	   task that has done maxUnbroken such operations in one step gives way to the others for one
+//	   iteration, as at a Conn (I1).
 //	H2 A task that waits has a listener: a goroutine that selects between the channel and a
 //	   stop signal, and posts what happened to the loop. For several channels (Select) it is one, so that
 //	   only one operation happens.
@@ -25,13 +26,14 @@ import (
 //	   the stop, the operation has happened and is the result, also of a task that was
 //	   cancelled. The cancel then comes at its next await. So a value is received by the
 //	   caller or not at all, and no goroutine is left.
-//	H4 On a polling driver (virtual time) a goroutine's arrival would not be deterministic. There the
-//	   loop itself looks at the channels at the beginning of each iteration, tasks being served in the order in which
-//	   they began to wait, and listeners exist only while it is parked and real time passes. It looks once at each channel, however
-//	   many tasks wait there, and where there are more than looksPerStep channels not in every iteration while it is
-//	   busy, so that it looks looksPerStep times for each callback; always before it parks. Two tasks of the loop at
-//	   the two ends of an unbuffered channel would look past each other, so the second
-//	   deals with the first directly.
+//	H4 On a polling driver (virtual time) a goroutine's arrival would not be deterministic. There
+//	   the loop itself looks at the channels at the beginning of each iteration, tasks being served
+//	   in the order in which they began to wait, and listeners exist only while it is parked and
+//	   real time passes. It looks once at each channel, however many tasks wait there, and where
+//	   there are more than looksPerStep channels not in every iteration while it is busy, so that it
+//	   looks looksPerStep times for each callback; always before it parks. Two tasks of the loop at
+//	   the two ends of an unbuffered channel would look past each other, so the second deals with
+//	   the first directly.
 //	H5 The loop cannot know who will feed a channel. If it is another of its tasks, that may be
 //	   waiting for time to pass, so waiting for a channel does not hold the virtual clock. If it is a
 //	   goroutine, it may come at any moment, so there is no deadlock while a task waits for a
@@ -100,8 +102,9 @@ func Send[T any](ctx context.Context, ch chan<- T, v T) error {
 	return nil
 }
 
-// mayGoOn counts an operation of a step, and reports whether it may be done without giving way (H1). A step is known by its place in
-// the iteration; a task that is started eagerly is part of it.
+// mayGoOn counts an operation of a step, and reports whether it may be done without giving way
+// (H1). A step is known by its place in the iteration; a task that is started eagerly is part of
+// it.
 func (l *EventLoop) mayGoOn() bool {
 	if l.unbroken.iteration != l.iteration || l.unbroken.todo != l.todo {
 		l.unbroken.iteration, l.unbroken.todo, l.unbroken.n = l.iteration, l.todo, 0
@@ -539,7 +542,8 @@ func (w *channelWaits) removePlace(p *channelPlace) {
 // looksPerStep is H4.
 const looksPerStep = 16
 
-// pollChannels is H4. Whoever is served leaves its queues at once, so that nobody is looked at in vain while it has not resumed.
+// pollChannels is H4. Whoever is served leaves its queues at once, so that nobody is looked at in
+// vain while it has not resumed.
 func (l *EventLoop) pollChannels() {
 	w := &l.channels
 	w.looks += looksPerStep * l.ready.n

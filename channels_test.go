@@ -132,7 +132,8 @@ func TestChannels_Ticks(t *testing.T) {
 	})
 }
 
-// A channel that is always ready is no reason that others do not get their turns, nor that a cancel does not come.
+// A channel that is always ready is no reason that others do not get their turns, nor that a cancel
+// does not come.
 func TestChannels_GiveWay(t *testing.T) {
 	closed, deep := make(chan int), make(chan int, 1000)
 	close(closed)
@@ -195,7 +196,8 @@ func TestChannels_GiveWay(t *testing.T) {
 	})
 }
 
-// On virtual time the looks at channels grow with the number of tasks and operations, not with their product.
+// On virtual time the looks at channels grow with the number of tasks and operations, not with
+// their product.
 func TestChannels_Linear(t *testing.T) {
 	for what, program := range map[string]func(t *testing.T, ctx context.Context, n int){
 		"one channel": func(t *testing.T, ctx context.Context, n int) {

@@ -227,8 +227,9 @@ func TestWait_LateCallbacksDoNothing(t *testing.T) {
 	})
 }
 
-// Each argument is looked at when it is taken. A future that a later child, started eagerly, completes was pending
-// then, so Gather ends by its callback, one iteration later, and not in the same step.
+// Each argument is looked at when it is taken. A future that a later child, started eagerly,
+// completes was pending then, so Gather ends by its callback, one iteration later, and not in the
+// same step.
 func TestGather_LooksAtEachArgumentWhenItTakesIt(t *testing.T) {
 	for _, c := range []struct {
 		childFirst bool
@@ -267,7 +268,8 @@ func TestGather_LooksAtEachArgumentWhenItTakesIt(t *testing.T) {
 	}
 }
 
-// If a task factory panics in the middle, the tasks that have been made are as if nobody had gathered them.
+// If a task factory panics in the middle, the tasks that have been made are as if nobody had
+// gathered them.
 func TestGather_FactoryPanics(t *testing.T) {
 	r, err := runReporting(t, func(ctx context.Context) error {
 		made := 0
@@ -287,7 +289,8 @@ func TestGather_FactoryPanics(t *testing.T) {
 	equal(t, "reports", r.messages(), []string{"Task exception was never retrieved"})
 }
 
-// A cancel reaches each task once, on however many ways. Here there are two to the power of the number of layers.
+// A cancel reaches each task once, on however many ways. Here there are two to the power of the
+// number of layers.
 func TestGather_LatticeIsCancelledOnce(t *testing.T) {
 	for what, wait := range map[string]func(ctx context.Context, below []*asyncio.Task[int]) error{
 		"Gather": func(ctx context.Context, below []*asyncio.Task[int]) error {

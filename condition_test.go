@@ -392,8 +392,9 @@ func TestCondition_NotificationOfACancelledTaskGoesOn(t *testing.T) {
 	}
 }
 
-// However many wait and however many of them are cancelled, each is looked at a few times only when the next to be woken is
-// looked for: by those that are cancelled, and by those that hand something over many times in one step.
+// However many wait and however many of them are cancelled, each is looked at a few times only when
+// the next to be woken is looked for: by those that are cancelled, and by those that hand something
+// over many times in one step.
 func TestWaiters_AreLookedAtOnce(t *testing.T) {
 	const n = 2000
 	type scene struct {

@@ -14,41 +14,48 @@ import (
 	"github.com/goasyncio/asyncio/internal/driver"
 )
 
-// A Conn is a connection that tasks of one loop read and write: a [net.Conn] whose Read and Write suspend the
-// calling task instead of a goroutine. So bufio, textproto, encoding/json and protocols that read and write where they are
-// called run unchanged inside a task. Make one with [Dial], [Listener.AcceptContext] or [NewConn]; a library that wants a
-// function to dial with takes [DialContext].
+// A Conn is a connection that tasks of one loop read and write: a [net.Conn] whose Read and Write
+// suspend the calling task instead of a goroutine. So bufio, textproto, encoding/json and protocols
+// that read and write where they are called run unchanged inside a task. Make one with [Dial],
+// [Listener.AcceptContext] or [NewConn]; a library that wants a function to dial with takes
+// [DialContext].
 //
-// Its methods are for the loop only, but for Close, Abort and those that set deadlines or tell addresses, which any goroutine may call.
-// Read and Write and their kin must be called in a task, which they suspend; the others do not suspend. Close and Abort also serve
-// after the loop was closed. One task may read and another write at the same time; a second reader or writer is refused with [ErrBusy].
+// Its methods are for the loop only, but for Close, Abort and those that set deadlines or tell
+// addresses, which any goroutine may call. Read and Write and their kin must be called in a task,
+// which they suspend; the others do not suspend. Close and Abort also serve after the loop was
+// closed. One task may read and another write at the same time; a second reader or writer is
+// refused with [ErrBusy].
 //
-// So what is written for a net.Conn runs in a task as long as it reads and writes where it is called. Many libraries start goroutines
-// that read or write: net/rpc, net/http's Transport, HTTP/2, SSH, the CopyFrom of pgx. Their calls are refused with
-// [ErrForeignGoroutine]. Give such a library a connection of package net, and call it in [ToThread]; [Conn.Detach] makes
-// one of a Conn.
+// So what is written for a net.Conn runs in a task as long as it reads and writes where it is
+// called. Many libraries start goroutines that read or write: net/rpc, net/http's Transport,
+// HTTP/2, SSH, the CopyFrom of pgx. Their calls are refused with [ErrForeignGoroutine]. Give such a
+// library a connection of package net, and call it in [ToThread]; [Conn.Detach] makes one of a
+// Conn.
 //
 //	I1 An operation tries first and suspends only if it must wait. What need not wait does not suspend, so it is no
 //	   occasion for a cancel. But a task that could go on for ever without suspending gives way to the others for
 //	   one iteration after each 16 operations.
-//	I2 A wait ends because the connection may be ready, its deadline passed, it was closed, or its task was
-//	   cancelled or its context ended. Only a cancel or the end of the context is decided by the wait; of the
-//	   rest the task looks itself, so being woken for no reason does no harm. An operation that begins after its
-//	   deadline fails at once. One that began before looks at the connection first, and at the deadline only if
-//	   it would have to wait (again): what was there in time is delivered, however late the task runs.
+//	I2 A wait ends because the connection may be ready, its deadline passed, it was closed, or its
+//	   task was cancelled or its context ended. Only a cancel or the end of the context is decided
+//	   by the wait; of the rest the task looks itself, so being woken for no reason does no harm. An
+//	   operation that begins after its deadline fails at once. One that began before looks at the
+//	   connection first, and at the deadline only if it would have to wait (again): what was there
+//	   in time is delivered, however late the task runs.
 //	I3 Bytes are taken from the connection only by the task that returns them. Whatever ends a wait, none are lost.
 //	I4 Write returns how much was accepted, also with an error. A cancelled Write may have sent a part.
-//	I5 One that nobody holds any more, and that was not closed, is closed when the collector finds it, and reported to
-//	   the exception handler with the place where it was dialled or adopted; in debug mode also where it was accepted.
-//	   On virtual time that would depend on the collector: there it stays open until the loop closes.
+//	I5 One that nobody holds any more, and that was not closed, is closed when the collector finds
+//	   it, and reported to the exception handler with the place where it was dialled or adopted; in
+//	   debug mode also where it was accepted. On virtual time that would depend on the collector:
+//	   there it stays open until the loop closes.
 //
-// Errors are as in package net: [io.EOF] as it is, and else a [*net.OpError], which says what was done to which
-// connection, around the cause: [net.ErrClosed], [os.ErrDeadlineExceeded], a system error such as
-// syscall.ECONNRESET; [errors.ErrUnsupported] where the connection cannot do what is asked; a cancel or the end of a
-// context, as [Future.Await] returns them; for a call in the wrong place [ErrBusy], [ErrNotInTask],
-// [ErrDifferentLoop], [ErrLoopClosed] or, from a foreign goroutine, [ErrForeignGoroutine]. So a library that tells
-// broken connections by *net.OpError gives up one at which a cancel has cut a message. [errors.Is] finds the cause,
-// and a task that returns the error of a cancel ends as cancelled. Its Timeout method is true for a deadline, and
+// Errors are as in package net: [io.EOF] as it is, and else a [*net.OpError], which says what was
+// done to which connection, around the cause: [net.ErrClosed], [os.ErrDeadlineExceeded], a system
+// error such as syscall.ECONNRESET; [errors.ErrUnsupported] where the connection cannot do what is
+// asked; a cancel or the end of a context, as [Future.Await] returns them; for a call in the wrong
+// place [ErrBusy], [ErrNotInTask], [ErrDifferentLoop], [ErrLoopClosed] or, from a foreign
+// goroutine, [ErrForeignGoroutine]. So a library that tells broken connections by *net.OpError
+// gives up one at which a cancel has cut a message. [errors.Is] finds the cause, and a task that
+// returns the error of a cancel ends as cancelled. Its Timeout method is true for a deadline, and
 // for the end of a context by a deadline; for a cancel it never is.
 //
 // crypto/tls must not be put on a Conn directly if one task reads while another writes, because it holds a mutex
@@ -138,7 +145,8 @@ func (h *half) wake() {
 	}
 }
 
-// fire is the timer's. It may come late, when h is already in a later wait; that wait just looks again (I2).
+// fire is the timer's. It may come late, when h is already in a later wait; that wait just looks
+// again (I2).
 func (h *half) fire(*future) { h.wake() }
 
 // at is when it will be d, on the loop's clock. What has passed is 1, because 0 stands for no deadline.
@@ -333,15 +341,16 @@ func (c *Conn) read(ctx context.Context, t *task, p []byte) (int, error) {
 // tooLate reports whether an operation that reads, and begins now, begins after its deadline.
 func (c *Conn) tooLate() bool { return c.ways.rd.expired() }
 
-// readOn is a read for an operation that began after the deadline or did not. One that takes several reads passes
-// to each what tooLate said when it began (I2).
+// readOn is a read for an operation that began after the deadline or did not. One that takes
+// several reads passes to each what tooLate said when it began (I2).
 func (c *Conn) readOn(ctx context.Context, t *task, p []byte, late bool) (int, error) {
 	got, err := c.readOr(ctx, t, p, 0, late)
 	return len(got), err
 }
 
-// readOr is readOn into p, or into a new buffer of room bytes, if there is to be one and the read has to wait: then something is known to have
-// come when that is made. It returns what was read, in its buffer.
+// readOr is readOn into p, or into a new buffer of room bytes, if there is to be one and the read
+// has to wait: then something is known to have come when that is made. It returns what was read, in
+// its buffer.
 func (c *Conn) readOr(ctx context.Context, t *task, p []byte, room int, late bool) ([]byte, error) {
 	h := &c.ways.rd
 	if err := h.begin(t); err != nil {
@@ -437,7 +446,8 @@ func (c *Conn) failure(op string, err error) error {
 	return c.refused(op, goexit(err))
 }
 
-// refused is failure for what is not the endpoint's word: whatever err is, it is not the end of what the peer sends.
+// refused is failure for what is not the endpoint's word: whatever err is, it is not the end of
+// what the peer sends.
 func (c *Conn) refused(op string, err error) error {
 	if _, ok := err.(*net.OpError); ok {
 		return err
@@ -468,19 +478,20 @@ func goexit(err error) error {
 	return err
 }
 
-// mayClose refuses a foreign goroutine. On a closed loop it refuses nobody, and on one that is closing
-// none of its own.
+// mayClose refuses a foreign goroutine. On a closed loop it refuses nobody, and on one that is
+// closing none of its own.
 func (l *EventLoop) mayClose(caller string) error {
 	return l.checkForeign(caller)
 }
 
-// closedAll reports whether the loop has been closed, and its driver has closed whatever was left. From then on several
-// goroutines may close the same thing at a time.
+// closedAll reports whether the loop has been closed, and its driver has closed whatever was left.
+// From then on several goroutines may close the same thing at a time.
 func (l *EventLoop) closedAll() bool { return l.closed.Load() && !l.drv.Polls() }
 
-// Close closes the connection. What was written is still delivered; a task that reads or writes gets [net.ErrClosed]. It does not
-// suspend. More calls do nothing. Any goroutine may call it: from outside the loop, and while that does not run, it returns nil at once, and
-// the connection is closed in the loop's next iteration.
+// Close closes the connection. What was written is still delivered; a task that reads or writes
+// gets [net.ErrClosed]. It does not suspend. More calls do nothing. Any goroutine may call it: from
+// outside the loop, and while that does not run, it returns nil at once, and the connection is
+// closed in the loop's next iteration.
 func (c *Conn) Close() error {
 	if err := c.loop.mayClose("Conn.Close"); !c.loop.mayNow(err) {
 		return c.loop.orPost(err, func() { _ = c.shut(c.end.Close) })
@@ -572,15 +583,16 @@ func (c *Conn) LocalAddr() net.Addr { return c.end.LocalAddr() }
 // RemoteAddr returns the address of the other end. Any goroutine may call it. Python: get_extra_info("peername").
 func (c *Conn) RemoteAddr() net.Addr { return c.end.RemoteAddr() }
 
-// SetDeadline sets both deadlines. See [Conn.SetReadDeadline]. Any goroutine may call it; it does not suspend.
+// SetDeadline sets both deadlines. See [Conn.SetReadDeadline]. Any goroutine may call it; it does
+// not suspend.
 func (c *Conn) SetDeadline(d time.Time) error {
 	return c.setDeadline(d, true, true)
 }
 
-// SetReadDeadline makes Read fail with [os.ErrDeadlineExceeded] once the loop's clock has reached d, also one that
-// waits already; the zero time takes that back. [Timeout] and [WithTimeout] are for limiting more than one call.
-// Any goroutine may call it: from outside the loop, and while that does not run, it returns nil at once and takes effect in
-// the loop's next iteration.
+// SetReadDeadline makes Read fail with [os.ErrDeadlineExceeded] once the loop's clock has reached
+// d, also one that waits already; the zero time takes that back. [Timeout] and [WithTimeout] are
+// for limiting more than one call. Any goroutine may call it: from outside the loop, and while that
+// does not run, it returns nil at once and takes effect in the loop's next iteration.
 func (c *Conn) SetReadDeadline(d time.Time) error { return c.setDeadline(d, true, false) }
 
 // SetWriteDeadline is [Conn.SetReadDeadline] for Write.
@@ -639,9 +651,10 @@ func (c *Conn) setOption(caller string, o driver.Option, value int) error {
 	return c.control("set", caller, func() error { return c.end.SetOption(o, value) })
 }
 
-// SyscallConn gives access to the descriptor, for options that have no method here. A function given to its Read or
-// Write is called once, and may look whether there is anything to read, as pools of connections do; it cannot wait:
-// if it returns false, that is [errors.ErrUnsupported]. It does not suspend. It returns [errors.ErrUnsupported] for a connection that goroutines serve.
+// SyscallConn gives access to the descriptor, for options that have no method here. A function
+// given to its Read or Write is called once, and may look whether there is anything to read, as
+// pools of connections do; it cannot wait: if it returns false, that is [errors.ErrUnsupported]. It
+// does not suspend. It returns [errors.ErrUnsupported] for a connection that goroutines serve.
 func (c *Conn) SyscallConn() (syscall.RawConn, error) {
 	raw, err := c.end.SyscallConn()
 	return raw, unsupported(err)

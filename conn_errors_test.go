@@ -65,8 +65,8 @@ func isOp(err error, op string, timeout bool) error {
 	return nil
 }
 
-// A library tells by *net.OpError that a connection is broken, and gives up one at which a cancel has cut a message. A task that
-// returns it ends as cancelled all the same.
+// A library tells by *net.OpError that a connection is broken, and gives up one at which a cancel
+// has cut a message. A task that returns it ends as cancelled all the same.
 func TestConn_CancelIsAnOpError(t *testing.T) {
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
 		all, done := attempts(t, ctx)
@@ -142,7 +142,8 @@ func TestConn_EndOfContextIsNotTheEnd(t *testing.T) {
 	})
 }
 
-// Who calls in the wrong way must not leave a library with half a message and an error that it takes for nothing.
+// Who calls in the wrong way must not leave a library with half a message and an error that it
+// takes for nothing.
 func TestConn_MisuseIsAnOpError(t *testing.T) {
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
 		all, done := attempts(t, ctx)

@@ -415,7 +415,8 @@ func TestAddReader_StoppedAndRunAgain(t *testing.T) {
 	must(t, l.Close())
 }
 
-// The file of a Unix socket is whoever's has made the socket, such as a service manager's, which goes on listening there.
+// The file of a Unix socket is whoever's has made the socket, such as a service manager's, which
+// goes on listening there.
 func TestNewListener_LeavesTheFile(t *testing.T) {
 	onSystem(t, func(t *testing.T, ctx context.Context) error {
 		path := filepath.Join(t.TempDir(), "s")
@@ -458,7 +459,8 @@ func TestNewListener_LeavesTheFile(t *testing.T) {
 	})
 }
 
-// What a server that has ended has left behind does not keep the next from listening; anything but a socket does, and is left alone.
+// What a server that has ended has left behind does not keep the next from listening; anything but
+// a socket does, and is left alone.
 func TestListen_ReplacesStaleFile(t *testing.T) {
 	onSystem(t, func(t *testing.T, ctx context.Context) error {
 		path := filepath.Join(t.TempDir(), "s")
@@ -496,7 +498,8 @@ func TestListen_ReplacesStaleFile(t *testing.T) {
 	})
 }
 
-// A server takes the place of one that still runs, as Python's does, and keeps it when the other closes.
+// A server takes the place of one that still runs, as Python's does, and keeps it when the other
+// closes.
 func TestListen_TakesThePlace(t *testing.T) {
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
 		path := filepath.Join(t.TempDir(), "s")

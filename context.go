@@ -103,9 +103,10 @@ func loopOf(ctx context.Context) *EventLoop {
 	return l
 }
 
-// inTask is the fast path of [enter], small enough to be inlined: it returns the current task if ctx is the loop's own, cannot
-// end, and the bit alone decides who may call (OG2). If it returns nil, call enter. It does not look at the bit, so it is for
-// what changes nothing but plain fields of its own (OG1).
+// inTask is the fast path of [enter], small enough to be inlined: it returns the current task if
+// ctx is the loop's own, cannot end, and the bit alone decides who may call (OG2). If it returns
+// nil, call enter. It does not look at the bit, so it is for what changes nothing but plain fields
+// of its own (OG1).
 func inTask(ctx context.Context) *task {
 	if c, ok := ctx.(*loopContext); ok && c.loop.rootDone == nil && c.loop.guard.Load() == 0 && !raceDetector {
 		return c.loop.current

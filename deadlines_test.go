@@ -14,8 +14,8 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// stalled runs op as a task and then, in one step of the loop, lets come what op waits for and holds up the loop until after the
-// deadline that op has set.
+// stalled runs op as a task and then, in one step of the loop, lets come what op waits for and
+// holds up the loop until after the deadline that op has set.
 func stalled(t *testing.T, ctx context.Context, op func(ctx context.Context, deadline time.Time) error, come func() error) error {
 	t.Helper()
 	deadline := time.Now().Add(50 * time.Millisecond)
@@ -132,8 +132,8 @@ func TestDeadline_DatagramAfterStall(t *testing.T) {
 	})
 }
 
-// One method of a stream, or one record of TLS, may take several reads of the connection. The deadline is for the
-// whole. (Not so where goroutines read, which bring one chunk at a time.)
+// One method of a stream, or one record of TLS, may take several reads of the connection. The
+// deadline is for the whole. (Not so where goroutines read, which bring one chunk at a time.)
 func TestDeadline_StreamAfterStall(t *testing.T) {
 	clientConfig, serverConfig := configs(t)
 	want := pattern(40_000)
@@ -183,7 +183,8 @@ func TestDeadline_StreamAfterStall(t *testing.T) {
 	})
 }
 
-// An operation that begins after its deadline fails, as in package net, also if there is something to be had.
+// An operation that begins after its deadline fails, as in package net, also if there is something
+// to be had.
 func TestDeadline_PassedBefore(t *testing.T) {
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
 		ln, err := asyncio.Listen(ctx, "tcp", "127.0.0.1:0")

@@ -45,15 +45,17 @@ func (l *EventLoop) debug() bool { return l.modes.Load()&debugMode != 0 }
 // SetDebug switches debug mode. Any goroutine may call it. The environment variable ASYNCIODEBUG=1
 // switches it on for every loop. In debug mode
 //
-//   - a call from a foreign goroutine is refused also where it could do no more harm than to confuse its own object, as with
-//     a lock that nobody waits for, and where the goroutine has called [debug.SetPanicOnFault] or runs a sequence of
-//     [iter.Pull] that belongs to a task. (A queue, event or the like that no task ever had to wait for has no loop to be
-//     foreign to, so there a call is not refused.) While the program has at most a thousand goroutines, a call by a
-//     sequence of iter.Pull takes as long as a look at all of them;
+//   - a call from a foreign goroutine is refused also where it could do no more harm than to
+//     confuse its own object, as with a lock that nobody waits for, and where the goroutine has
+//     called [debug.SetPanicOnFault] or runs a sequence of [iter.Pull] that belongs to a task. (A
+//     queue, event or the like that no task ever had to wait for has no loop to be foreign to, so
+//     there a call is not refused.) While the program has at most a thousand goroutines, a call by
+//     a sequence of iter.Pull takes as long as a look at all of them;
 //   - a step, what a task or callback does between two waits, that takes as long as
 //     [EventLoop.SetSlowCallbackDuration] says or longer is logged as a warning, with the place it ended at;
-//   - a step that has not returned after ten times as long is logged while it goes on, with its stack, as by
-//     [EventLoop.SetStallWatchdog], unless that has been called; not on virtual time. The limit is that of when the run began;
+//   - a step that has not returned after ten times as long is logged while it goes on, with its
+//     stack, as by [EventLoop.SetStallWatchdog], unless that has been called; not on virtual time.
+//     The limit is that of when the run began;
 //   - tasks, futures and handles remember where they were made, and reports to the exception handler
 //     say it;
 //   - a task that was cancelled and returned a result as if nothing had happened is logged as a warning:
@@ -101,8 +103,8 @@ type step struct {
 	goroutine atomic.Uint64 // that runs it
 	task      atomic.Pointer[task]
 
-	// For whoever is suspected (OG5): the stack that runs it, 0 if that is not known. Kept only in kinMode, which is never left, so it
-	// is not of an earlier step.
+	// For whoever is suspected (OG5): the stack that runs it, 0 if that is not known. Kept only in
+	// kinMode, which is never left, so it is not of an earlier step.
 	head atomic.Uint64
 }
 

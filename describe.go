@@ -12,25 +12,27 @@ import (
 	"github.com/goasyncio/asyncio/internal/driver"
 )
 
-// FormatTasks describes every task of the loop that ctx leads to and that is not done, each once, in the order they were
-// created: its name and function, what it waits for and which tasks that is up to, and the calls it is in,
-// innermost first. If tasks wait for each other in a circle, that is said last. To look at a program that
-// hangs, have the loop do it, from a signal handler or a debug page:
+// FormatTasks describes every task of the loop that ctx leads to and that is not done, each once,
+// in the order they were created: its name and function, what it waits for and which tasks that is
+// up to, and the calls it is in, innermost first. If tasks wait for each other in a circle, that is
+// said last. To look at a program that hangs, have the loop do it, from a signal handler or a debug
+// page:
 //
 //	loop.CallSoonThreadsafe(func() { asyncio.PrintTasks(loop.Context(), os.Stderr) })
 //
-// It is for the loop only and does not suspend: the whole description is made in one step, in memory, and the loop does nothing else
-// meanwhile. That takes about two microseconds and a few hundred bytes for each task, so of a hundred thousand tasks a
-// fifth of a second. It costs nothing before it is called. It
-// panics with [ErrNoRunningLoop] if ctx leads to no loop. Python 3.14: asyncio pstree, from outside.
+// It is for the loop only and does not suspend: the whole description is made in one step, in
+// memory, and the loop does nothing else meanwhile. That takes about two microseconds and a few
+// hundred bytes for each task, so of a hundred thousand tasks a fifth of a second. It costs nothing
+// before it is called. It panics with [ErrNoRunningLoop] if ctx leads to no loop. Python 3.14:
+// asyncio pstree, from outside.
 func FormatTasks(ctx context.Context) string {
 	l := mustLoop(ctx, "FormatTasks")
 	return l.describeTasks(l.allTasks(), math.MaxInt, math.MaxInt, "")
 }
 
 // PrintTasks writes what [FormatTasks] returns to w, and returns w's error. It is for the loop only
-// and does not suspend: all of it is one step of the loop, writing too. To write to a file or a connection without stopping the loop for that long,
-// give the text of FormatTasks to a goroutine.
+// and does not suspend: all of it is one step of the loop, writing too. To write to a file or a
+// connection without stopping the loop for that long, give the text of FormatTasks to a goroutine.
 func PrintTasks(ctx context.Context, w io.Writer) error {
 	l := mustLoop(ctx, "PrintTasks")
 	_, err := io.WriteString(w, l.describeTasks(l.allTasks(), math.MaxInt, math.MaxInt, ""))
@@ -52,7 +54,8 @@ func (l *EventLoop) deadlock() error {
 	return fmt.Errorf("%w: %w; tasks that wait: %d\n%s", ErrDeadlock, driver.ErrStalled, len(all), text)
 }
 
-// describeTasks says of all tasks, or as many as are shown, what they do, and of each as many calls.
+// describeTasks says of all tasks, or as many as are shown, what they do, and of each as many
+// calls.
 func (l *EventLoop) describeTasks(all []*task, most, calls int, indent string) string {
 	waitsFor := map[*task][]*task{}
 	for _, u := range all {
@@ -109,7 +112,8 @@ func (l *EventLoop) describeTasks(all []*task, most, calls int, indent string) s
 	return b.String()
 }
 
-// A describer remembers what it has said. Where there are many tasks, most of them run few functions, wait in few places and for few things.
+// A describer remembers what it has said. Where there are many tasks, most of them run few
+// functions, wait in few places and for few things.
 type describer struct {
 	most   int // calls
 	indent string

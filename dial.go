@@ -22,16 +22,17 @@ type DialOption struct{ dialer *net.Dialer }
 // these and LocalAddr are all that matters; use [Timeout] or a context instead.
 func Dialer(d *net.Dialer) DialOption { return DialOption{dialer: d} }
 
-// Dial connects to an address, as [net.Dial] names networks and addresses: "tcp", "unix" and their kin. Names are
-// looked up, and the addresses of both families tried side by side, by package net on a goroutine; the connection itself needs none.
-// On a host of package sim that is done on its simulated network. For datagrams there is [DialPacket], for a library
-// that wants a function to dial with [DialContext]; Dial refuses "udp" and its kin, because a *Conn is no [net.PacketConn],
+// Dial connects to an address, as [net.Dial] names networks and addresses: "tcp", "unix" and their
+// kin. Names are looked up, and the addresses of both families tried side by side, by package net
+// on a goroutine; the connection itself needs none. On a host of package sim that is done on its
+// simulated network. For datagrams there is [DialPacket], for a library that wants a function to
+// dial with [DialContext]; Dial refuses "udp" and its kin, because a *Conn is no [net.PacketConn],
 // and libraries take what is none for a stream.
 //
-// It must be called in a task, which it suspends. A cancel of that, or the end of ctx, ends the attempt and leaves nothing
-// behind. Every error is a [*net.OpError], as in package net, around the cause: also of a cancel or the end of ctx,
-// [ErrNotInTask], [ErrNoRunningLoop] and, on virtual time without a simulated network, [errors.ErrUnsupported].
-// Python: loop.create_connection.
+// It must be called in a task, which it suspends. A cancel of that, or the end of ctx, ends the
+// attempt and leaves nothing behind. Every error is a [*net.OpError], as in package net, around the
+// cause: also of a cancel or the end of ctx, [ErrNotInTask], [ErrNoRunningLoop] and, on virtual
+// time without a simulated network, [errors.ErrUnsupported]. Python: loop.create_connection.
 func Dial(ctx context.Context, network, address string, opts ...DialOption) (*Conn, error) {
 	if isDatagram(network) {
 		return nil, notOpened("dial", network, address, fmt.Errorf("%w: a Conn of datagrams would be taken for a stream: use DialPacket or DialContext (in Dial)", ErrInvalidArgument))
@@ -43,8 +44,8 @@ func Dial(ctx context.Context, network, address string, opts ...DialOption) (*Co
 	return c, nil
 }
 
-// DialPacket is [Dial] for datagrams: "udp", "unixgram" and their kin. Python: loop.create_datagram_endpoint with a
-// remote address.
+// DialPacket is [Dial] for datagrams: "udp", "unixgram" and their kin. Python:
+// loop.create_datagram_endpoint with a remote address.
 func DialPacket(ctx context.Context, network, address string, opts ...DialOption) (*DatagramConn, error) {
 	if !isDatagram(network) {
 		return nil, notOpened("dial", network, address, fmt.Errorf("%w: no network of datagrams: use Dial (in DialPacket)", ErrInvalidArgument))
@@ -56,9 +57,10 @@ func DialPacket(ctx context.Context, network, address string, opts ...DialOption
 	return c, nil
 }
 
-// DialContext is [Dial] or [DialPacket], whichever the network is for, in the form that libraries take: their fields
-// and options named Dial, DialContext or DialFunc. The connection is a [*Conn] or a [*DatagramConn], and the library
-// must dial, read and write in tasks of the loop; one that does so on goroutines of its own gets [ErrForeignGoroutine].
+// DialContext is [Dial] or [DialPacket], whichever the network is for, in the form that libraries
+// take: their fields and options named Dial, DialContext or DialFunc. The connection is a [*Conn]
+// or a [*DatagramConn], and the library must dial, read and write in tasks of the loop; one that
+// does so on goroutines of its own gets [ErrForeignGoroutine].
 func DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	if isDatagram(network) {
 		if c, err := DialPacket(ctx, network, address); err == nil {
@@ -74,14 +76,16 @@ func DialContext(ctx context.Context, network, address string) (net.Conn, error)
 	return c, nil
 }
 
-// isDatagram reports whether package net's connections to such a network carry datagrams to one peer.
+// isDatagram reports whether package net's connections to such a network carry datagrams to one
+// peer.
 func isDatagram(network string) bool {
 	return strings.HasPrefix(network, "udp") || strings.HasPrefix(network, "ip") || network == "unixgram"
 }
 
-// A DatagramConn is a socket for datagrams that talks to one peer only: a [Conn] of which each Read and Write is one
-// datagram, and, as package net's is, a [net.PacketConn] too. What does not fit into what is given to Read is lost.
-// Make one with [DialPacket]; one that talks to many is a [PacketConn].
+// A DatagramConn is a socket for datagrams that talks to one peer only: a [Conn] of which each Read
+// and Write is one datagram, and, as package net's is, a [net.PacketConn] too. What does not fit
+// into what is given to Read is lost. Make one with [DialPacket]; one that talks to many is a
+// [PacketConn].
 type DatagramConn struct{ Conn }
 
 // ReadFrom is [Conn.Read] and the address of the peer.
@@ -93,8 +97,8 @@ func (c *DatagramConn) ReadFrom(p []byte) (int, net.Addr, error) {
 	return n, c.RemoteAddr(), nil
 }
 
-// WriteTo fails with [net.ErrWriteToConnected], as package net's: there is one peer only, for which there is Write. It
-// is for the loop only and does not suspend.
+// WriteTo fails with [net.ErrWriteToConnected], as package net's: there is one peer only, for which
+// there is Write. It is for the loop only and does not suspend.
 func (c *DatagramConn) WriteTo([]byte, net.Addr) (int, error) {
 	return 0, c.failure("write", net.ErrWriteToConnected)
 }
@@ -130,7 +134,8 @@ func (c *Conn) dial(ctx context.Context, network, address string, opts []DialOpt
 	return nil
 }
 
-// notOpened is err as package net has it of what could not be opened. Most come from there and are so already.
+// notOpened is err as package net has it of what could not be opened. Most come from there and are
+// so already.
 func notOpened(op, network, address string, err error) error {
 	if _, ok := err.(*net.OpError); ok {
 		return err

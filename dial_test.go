@@ -10,7 +10,8 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// A library tells by the connection whether it carries datagrams: one of these is a net.PacketConn, as package net's is, and no other is.
+// A library tells by the connection whether it carries datagrams: one of these is a net.PacketConn,
+// as package net's is, and no other is.
 func TestDialContext_Kinds(t *testing.T) {
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
 		peer, err := asyncio.ListenPacket(ctx, "udp", "127.0.0.1:0")
@@ -84,8 +85,8 @@ func TestDatagramConn(t *testing.T) {
 	})
 }
 
-// Pools look whether a connection is still good by a read that does not wait, through its descriptor. It takes nothing and does not wait
-// for a task or goroutine that reads.
+// Pools look whether a connection is still good by a read that does not wait, through its
+// descriptor. It takes nothing and does not wait for a task or goroutine that reads.
 func TestConn_LookAtDescriptor(t *testing.T) {
 	onSystem(t, func(t *testing.T, ctx context.Context) error {
 		c, s := connect(t, ctx)

@@ -53,14 +53,15 @@
 //     says so may be called. What any goroutine may call neither suspends nor blocks, unless its
 //     comment says so. Options are plain values. Into other goroutines lead [ToThread] and [RunInExecutor]; [Recv],
 //     [Send] and [Select] wait for Go channels.
-//   - [Dial], [Listen] and [OpenConnection] give connections that suspend tasks instead of threads. A [Conn] is
-//     a net.Conn: what reads and writes where it is called, and not on goroutines of its own, runs in a task.
+//   - [Dial], [Listen] and [OpenConnection] give connections that suspend tasks instead of threads.
+//     A [Conn] is a net.Conn: what reads and writes where it is called, and not on goroutines of
+//     its own, runs in a task.
 //   - [OpenFile] and its kin have what package os does with files done by the default executor. A cancel ends the wait, not the operation.
 //   - A subprocess ends with its scope, and all that it has started with it; see [Process].
 //   - Parallel are only several loops: [RunLoopGroup] makes one for each core. What one has the others do not touch;
 //     [Call] has it done there, and waits.
-//   - In profiles of package runtime/pprof a task has the labels of its ctx, and what it sets itself stays its own.
-//     [EventLoop.SetTaskLabels] labels tasks with their names.
+//   - In profiles of package runtime/pprof a task has the labels of its ctx, and what it sets
+//     itself stays its own. [EventLoop.SetTaskLabels] labels tasks with their names.
 //   - Misuse is answered with an error that names the fix: returned where there is an error
 //     result, otherwise as a panic, where Python would raise.
 //

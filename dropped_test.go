@@ -58,7 +58,8 @@ func forget(ctx context.Context, open func(ctx context.Context) error) error {
 	return ended(ctx, start(ctx, open))
 }
 
-// A connection that nobody holds any more was forgotten: it is reported, with the place where it was made, and closed.
+// A connection that nobody holds any more was forgotten: it is reported, with the place where it
+// was made, and closed.
 func TestConn_Dropped(t *testing.T) {
 	onSystemReporting(t, func(t *testing.T, ctx context.Context, r *reports) error {
 		ln, err := net.Listen("tcp", "127.0.0.1:0")

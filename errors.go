@@ -147,8 +147,8 @@ func asCancelled(err error) *CancelledError {
 	return nil
 }
 
-// unwrap returns the error that err is about, nil if it is about none or another kind of thing than what it wraps: a cancel is not
-// its cause, and a panic is not its value.
+// unwrap returns the error that err is about, nil if it is about none or another kind of thing than
+// what it wraps: a cancel is not its cause, and a panic is not its value.
 func unwrap(err error) error {
 	switch err := err.(type) {
 	case *CancelledError, *PanicError:

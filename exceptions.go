@@ -81,8 +81,8 @@ func (l *EventLoop) DefaultExceptionHandler(c ExceptionContext) {
 }
 
 // CallExceptionHandler hands c to the exception handler, with a Context if it has none. A handler
-// that panics is reported by the default one, and so is what is reported while the handler is at work, by the handler
-// itself for one: it is not called again then. It is for the loop only: what
+// that panics is reported by the default one, and so is what is reported while the handler is at
+// work, by the handler itself for one: it is not called again then. It is for the loop only: what
 // another goroutine calls it with goes to the default handler. Python: loop.call_exception_handler.
 func (l *EventLoop) CallExceptionHandler(c ExceptionContext) {
 	if l.checkForeign("CallExceptionHandler") != nil {
@@ -113,8 +113,8 @@ func (l *EventLoop) CallExceptionHandler(c ExceptionContext) {
 	<-done
 }
 
-// handle calls the exception handler or, inside of that, the default one. What is reported inside of both, by the program's
-// logger then, goes to standard error: a report never leads to itself.
+// handle calls the exception handler or, inside of that, the default one. What is reported inside
+// of both, by the program's logger then, goes to standard error: a report never leads to itself.
 func (l *EventLoop) handle(c ExceptionContext) {
 	l.handling++
 	defer func() { l.handling-- }()
@@ -131,7 +131,8 @@ func (l *EventLoop) handle(c ExceptionContext) {
 	}
 }
 
-// runDefaultHandler is DefaultExceptionHandler where a panic of the program's logger would end the program.
+// runDefaultHandler is DefaultExceptionHandler where a panic of the program's logger would end the
+// program.
 func (l *EventLoop) runDefaultHandler(c ExceptionContext) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -246,7 +247,8 @@ func (l *EventLoop) invokeRecovering(fn func(), src any, handle any) {
 	returned = true
 }
 
-// callbackContext returns the context of the task that scheduled the callback of handle, nil if none did.
+// callbackContext returns the context of the task that scheduled the callback of handle, nil if
+// none did.
 func callbackContext(handle any) context.Context {
 	switch h := handle.(type) {
 	case *Handle:
@@ -297,8 +299,9 @@ func (f *future) arm() {
 	}
 }
 
-// mirror completes f as g has finished. The two share one error: a look at it through either counts for both, and if there
-// is none, it is reported once. If it has been reported already, it is not reported again.
+// mirror completes f as g has finished. The two share one error: a look at it through either counts
+// for both, and if there is none, it is reported once. If it has been reported already, it is not
+// reported again.
 func (f *future) mirror(g *future) {
 	f.state, f.err = finished, g.err
 	if g.unretrieved() {

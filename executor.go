@@ -40,9 +40,11 @@ type ThreadPoolExecutor struct {
 	closed  bool
 	worker  func() // work, made once
 
-	// One goroutine of a loop's own executor stays when there is no work. It is given its next job by way of more, and needs no lock:
-	// whoever makes idle false sends one thing, a job or at the shutdown nil. Idle becomes true under the lock, and only while the queue is
-	// empty, so nothing is overtaken. There is room in more for each goroutine there can be, so sending does not block.
+	// One goroutine of a loop's own executor stays when there is no work. It is given its next job
+	// by way of more, and needs no lock: whoever makes idle false sends one thing, a job or at the
+	// shutdown nil. Idle becomes true under the lock, and only while the queue is empty, so nothing
+	// is overtaken. There is room in more for each goroutine there can be, so sending does not
+	// block.
 	more chan job // nil: none stays
 	idle atomic.Bool
 }

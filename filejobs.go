@@ -12,7 +12,8 @@ import (
 	"github.com/goasyncio/asyncio/internal/driver"
 )
 
-// How the operations on files are carried out: by the executor, by goroutines, or by a simulated disk. The rules are in files.go.
+// How the operations on files are carried out: by the executor, by goroutines, or by a simulated
+// disk. The rules are in files.go.
 
 // filePlace is where files are, and who works on them.
 type filePlace struct {
@@ -49,8 +50,9 @@ type fileJob struct {
 	late func()    // nil, or called on the loop when the job has ended and nobody was told
 }
 
-// do has the parts done as one job, for j if that is not nil, and suspends the current task until they are. The error is theirs, unless the wait was
-// ended: then they may be at work still (FS2). ended is nil or called on the loop when they have ended or will never begin.
+// do has the parts done as one job, for j if that is not nil, and suspends the current task until
+// they are. The error is theirs, unless the wait was ended: then they may be at work still (FS2).
+// ended is nil or called on the loop when they have ended or will never begin.
 func (at filePlace) do(ctx context.Context, j *fileJob, ended func(), parts ...filePart) error {
 	over, abandoned := false, false
 	if j != nil {
@@ -232,7 +234,8 @@ func (s *diskJob) withdraw() bool {
 	return true
 }
 
-// fire goes on with the job, as far as no time goes by: in one step if the disk takes none, and a step for each part.
+// fire goes on with the job, as far as no time goes by: in one step if the disk takes none, and a
+// step for each part.
 func (s *diskJob) fire(*future) {
 	if !s.started && s.fut.state != pending {
 		s.withdraw()

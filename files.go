@@ -26,17 +26,22 @@ import (
 //	    end, and what becomes of it is dropped. So a job has memory of its own, and the caller's is copied.
 //	FS3 The offset is the File's. It moves when Read, Write or Seek returns, by what that returns. So a wait that was ended leaves it
 //	    where it was, whatever the job still does.
-//	FS4 Read, Write and Seek of one File take turns, in the order in which they were called. A device (a pipe, a terminal) has a line for reading and
+//	FS4 Read, Write and Seek of one File take turns, in the order in which they were called. A
+//	   device (a pipe, a terminal) has a line for reading and
 //	    one for writing, so that neither waits for the other.
-//	FS5 While a job of a File goes on that nobody waits for (FS2), no other begins; of a device, none in the same line. So what is done after a cancel
+//	FS5 While a job of a File goes on that nobody waits for (FS2), no other begins; of a device,
+//	   none in the same line. So what is done after a cancel
 //	    is not overtaken by what was cancelled.
-//	FS6 Close closes, whatever becomes of its wait: when the jobs under way have ended or, of a device, at once. From the call on nothing
+//	FS6 Close closes, whatever becomes of its wait: when the jobs under way have ended or, of a
+//	   device, at once. From the call on nothing
 //	    new begins.
 //	FS7 A loop that closes closes the files that are left, and reports those that nobody was about to close.
-//	FS8 What may take for ever keeps nothing else waiting. So the jobs of a device are on goroutines of their own, of which its two lines bound the
+//	FS8 What may take for ever keeps nothing else waiting. So the jobs of a device are on goroutines
+//	   of their own, of which its two lines bound the
 //	    number; and opening what waits for another process is done by an executor for openings. Neither is waited for when the loop ends: closing the
 //	    device ends its jobs, and an opening that nobody can end is left behind and reported.
-//	FS9 What a Read of a device has got that nobody waited for any more is what the next Read gets. With that FS3 holds of a device, too.
+//	FS9 What a Read of a device has got that nobody waited for any more is what the next Read gets.
+//	   With that FS3 holds of a device, too.
 
 // A File is an open file, for tasks of one loop. Make one with [OpenFile].
 //
@@ -45,17 +50,21 @@ import (
 // happen: a write can be found in the file afterwards, whole unless the disk fails. What then is done with the same File comes after
 // it. p is the caller's again when a method returns, always.
 //
-// Read, Write and Seek have one offset, and take turns at it; a second one is not refused, as it is at a [Conn]: what a file has to
-// say does not depend on who comes when, and several tasks may write whole records to a log. The offset moves when they return, by
-// what they return, so a cancelled Read or Write leaves it, and doing it again does the same again; but a file that was opened with
-// os.O_APPEND can then have the data twice. ReadAt, WriteAt and the rest do not wait for each other.
+// Read, Write and Seek have one offset, and take turns at it; a second one is not refused, as it is
+// at a [Conn]: what a file has to say does not depend on who comes when, and several tasks may
+// write whole records to a log. The offset moves when they return, by what they return, so a
+// cancelled Read or Write leaves it, and doing it again does the same again; but a file that was
+// opened with os.O_APPEND can then have the data twice. ReadAt, WriteAt and the rest do not wait
+// for each other.
 //
-// A File can be a device, such as a named pipe or a terminal, too. Then reading and writing take turns each for itself; the executor has no part in it, because
-// they may take for ever, and Close ends them. What a cancelled Read gets afterwards the next one returns. A cancelled Write goes on.
+// A File can be a device, such as a named pipe or a terminal, too. Then reading and writing take
+// turns each for itself; the executor has no part in it, because they may take for ever, and Close
+// ends them. What a cancelled Read gets afterwards the next one returns. A cancelled Write goes on.
 //
-// Errors are those of package os: a [*fs.PathError] around a system error such as syscall.ENOSPC, or [fs.ErrClosed]; [io.EOF] as it is. A
-// cancel and the end of ctx are returned as [Future.Await] returns them. A call in the wrong place returns [ErrNotInTask],
-// [ErrDifferentLoop], [ErrLoopClosed], [ErrNoRunningLoop] or, from a foreign goroutine, [ErrForeignGoroutine].
+// Errors are those of package os: a [*fs.PathError] around a system error such as syscall.ENOSPC,
+// or [fs.ErrClosed]; [io.EOF] as it is. A cancel and the end of ctx are returned as [Future.Await]
+// returns them. A call in the wrong place returns [ErrNotInTask], [ErrDifferentLoop],
+// [ErrLoopClosed], [ErrNoRunningLoop] or, from a foreign goroutine, [ErrForeignGoroutine].
 //
 // Close it. A file that is still open when the loop closes is closed then, and reported to the exception handler as "unclosed file": Python's
 // ResourceWarning.
@@ -103,9 +112,11 @@ const (
 // A cancel of the task, or the end of ctx, leaves nothing open; the file may be created or truncated all the same. Errors are those of
 // package os, [ErrNotInTask], [ErrNoRunningLoop] and [ErrExecutorShutdown]. Python has none; trio's open_file is.
 //
-// Opening a named pipe waits until another process has opened the other end, unless flag has syscall.O_NONBLOCK or, on Linux, os.O_RDWR. It does not keep
-// the executor from other work. Up to 256 of a loop wait at a time, and more wait for these. Nothing ends one but the other process: if nobody waits for it
-// any more when the loop closes, it is left behind, with a thread of its own, and reported to the exception handler.
+// Opening a named pipe waits until another process has opened the other end, unless flag has
+// syscall.O_NONBLOCK or, on Linux, os.O_RDWR. It does not keep the executor from other work. Up to
+// 256 of a loop wait at a time, and more wait for these. Nothing ends one but the other process: if
+// nobody waits for it any more when the loop closes, it is left behind, with a thread of its own,
+// and reported to the exception handler.
 func OpenFile(ctx context.Context, name string, flag int, perm fs.FileMode) (*File, error) {
 	at, err := filesOf(ctx, "OpenFile")
 	if err != nil {
@@ -141,9 +152,10 @@ func (l *EventLoop) newFile(disk driver.Disk, h driver.File, name string, flag i
 	return f
 }
 
-// ReadFile returns the contents of a file, as [os.ReadFile] does. The calling task is suspended meanwhile. A cancel, or the end of ctx, ends
-// the wait. Errors are those of [OpenFile] and of reading, and syscall.EFBIG for what is larger than any memory, as a file can be that takes
-// little place.
+// ReadFile returns the contents of a file, as [os.ReadFile] does. The calling task is suspended
+// meanwhile. A cancel, or the end of ctx, ends the wait. Errors are those of [OpenFile] and of
+// reading, and syscall.EFBIG for what is larger than any memory, as a file can be that takes little
+// place.
 func ReadFile(ctx context.Context, name string) ([]byte, error) {
 	at, err := filesOf(ctx, "ReadFile")
 	if err != nil {
@@ -168,7 +180,8 @@ func ReadFile(ctx context.Context, name string) ([]byte, error) {
 	return data, nil
 }
 
-// A wholeFile is open for one call that reads or writes all of it. What the job does with a device ends when nobody waits for the call any more.
+// A wholeFile is open for one call that reads or writes all of it. What the job does with a device
+// ends when nobody waits for the call any more.
 type wholeFile struct {
 	file driver.File // the job's
 
@@ -246,8 +259,9 @@ func readWhole(h driver.File, name string) ([]byte, error) {
 // when the host has crashed, finds less. For a file that is there in full or not at all, write another one, [File.Sync] it, [Rename] it, and
 // [SyncDir] its directory.
 //
-// The calling task is suspended meanwhile. A cancel, or the end of ctx, ends the wait; the file may be written, in full, all the same, or of a pipe any
-// part of data. Errors are those of [OpenFile] and of writing.
+// The calling task is suspended meanwhile. A cancel, or the end of ctx, ends the wait; the file may
+// be written, in full, all the same, or of a pipe any part of data. Errors are those of [OpenFile]
+// and of writing.
 func WriteFile(ctx context.Context, name string, data []byte, perm fs.FileMode) error {
 	at, err := filesOf(ctx, "WriteFile")
 	if err != nil {
@@ -410,7 +424,8 @@ func (f *File) writing() *fileLine {
 	return &f.lines[0]
 }
 
-// asking is the line of the other operations. What a device says of itself does not depend on what is read and written.
+// asking is the line of the other operations. What a device says of itself does not depend on what
+// is read and written.
 func (f *File) asking() *fileLine {
 	if f.h.Device() {
 		return nil
@@ -454,8 +469,10 @@ func (f *File) settle() {
 	f.tryShut()
 }
 
-// Read reads up to len(p) bytes at the offset, at least one, and moves the offset behind them. At the end it returns [io.EOF]. It
-// suspends, unless p is empty, and takes its turn. A cancel leaves the offset; of a device, what comes in spite of it is for the next Read, which then does not suspend.
+// Read reads up to len(p) bytes at the offset, at least one, and moves the offset behind them. At
+// the end it returns [io.EOF]. It suspends, unless p is empty, and takes its turn. A cancel leaves
+// the offset; of a device, what comes in spite of it is for the next Read, which then does not
+// suspend.
 func (f *File) Read(ctx context.Context, p []byte) (n int, err error) {
 	t, err := f.enter(ctx, "read", "File.Read")
 	if err != nil {
@@ -500,8 +517,9 @@ func (f *File) takeKept(p []byte) (n int, err error) {
 	return n, err
 }
 
-// Write writes all of p at the offset, or at the end if the file was opened with os.O_APPEND, and moves the offset behind it. If it fails, it
-// returns how many bytes were written before, and the offset is behind them. It suspends, and takes its turn. A cancel leaves the offset, and p may be
+// Write writes all of p at the offset, or at the end if the file was opened with os.O_APPEND, and
+// moves the offset behind it. If it fails, it returns how many bytes were written before, and the
+// offset is behind them. It suspends, and takes its turn. A cancel leaves the offset, and p may be
 // written all the same.
 func (f *File) Write(ctx context.Context, p []byte) (n int, err error) {
 	t, err := f.enter(ctx, "write", "File.Write")
@@ -526,9 +544,10 @@ func (f *File) Write(ctx context.Context, p []byte) (n int, err error) {
 	return n, err
 }
 
-// Seek moves the offset, as [os.File.Seek] does, and returns it; whence can also be what the system knows besides, as Linux does SEEK_DATA and SEEK_HOLE.
-// It suspends until it is its turn, and while the system is asked: always, but for offsets from the start or from where it is that every file system has. A cancel
-// leaves the offset; but a device's is the system's, and moves all the same.
+// Seek moves the offset, as [os.File.Seek] does, and returns it; whence can also be what the system
+// knows besides, as Linux does SEEK_DATA and SEEK_HOLE. It suspends until it is its turn, and while
+// the system is asked: always, but for offsets from the start or from where it is that every file
+// system has. A cancel leaves the offset; but a device's is the system's, and moves all the same.
 func (f *File) Seek(ctx context.Context, offset int64, whence int) (at int64, err error) {
 	t, err := f.enter(ctx, "seek", "File.Seek")
 	if err != nil {
@@ -653,8 +672,9 @@ func (f *File) Stat(ctx context.Context) (fs.FileInfo, error) {
 	return info, nil
 }
 
-// Close closes the file. From then on every other method fails with [fs.ErrClosed], also those that wait for their turn; operations that are
-// under way end first, except that reading and writing a device ends with fs.ErrClosed. It does not sync. It suspends until all that is done.
+// Close closes the file. From then on every other method fails with [fs.ErrClosed], also those that
+// wait for their turn; operations that are under way end first, except that reading and writing a
+// device ends with fs.ErrClosed. It does not sync. It suspends until all that is done.
 //
 // The file is closed in any case, so it can be deferred: a cancel, and a ctx that is done, before or meanwhile, only end the wait. In the
 // deferred functions of a task that is unwound because its loop closes, it closes without waiting. A second Close fails with fs.ErrClosed.

@@ -620,7 +620,8 @@ func TestFile_CancelledAtAnyTime(t *testing.T) {
 	must(t, err)
 }
 
-// Writing nothing somewhere asks the system nothing, as in package os, also of a file that is open for reading only.
+// Writing nothing somewhere asks the system nothing, as in package os, also of a file that is open
+// for reading only.
 func TestFile_WriteAtOfNothing(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		f := open(t, ctx, filepath.Join(t.TempDir(), "file"), os.O_RDONLY)

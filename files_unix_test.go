@@ -224,7 +224,8 @@ func TestFile_DeviceLeftOpen(t *testing.T) {
 	}
 }
 
-// Openings that wait for another process keep nothing else waiting, however many they are; those that nobody waits for any more are reported.
+// Openings that wait for another process keep nothing else waiting, however many they are; those
+// that nobody waits for any more are reported.
 func TestFile_OpeningsThatWait(t *testing.T) {
 	const many = 300 // more than may wait at a time
 	name := filepath.Join(t.TempDir(), "pipe")

@@ -16,27 +16,34 @@ import (
 
 // How a loop tells the goroutines that may touch it from all others.
 //
-//	OG1 Whatever could corrupt a loop is checked before anything is touched, and what the check reads is written atomically: so a
+//	OG1 Whatever could corrupt a loop is checked before anything is touched, and what the check
+//	   reads is written atomically: so a
 //	    refused call is no data race either. What changes only plain fields of its own (an uncontended lock) goes
 //	    unchecked outside debug mode.
-//	OG2 debug.SetPanicOnFault is a bit of each goroutine that can be read back. A new goroutine has it off, whoever starts it. Stacks have it
+//	OG2 debug.SetPanicOnFault is a bit of each goroutine that can be read back. A new goroutine has
+//	   it off, whoever starts it. Stacks have it
 //	    on, from their first moment to their last, and so has a goroutine while it does the loop's work: the hub, Close, a driver's.
-//	OG3 A goroutine without the bit is suspected, not yet refused. That is for suspect, which may take its time: it admits
+//	OG3 A goroutine without the bit is suspected, not yet refused. That is for suspect, which may
+//	   take its time: it admits
 //	    whoever calls a loop that is not running, a stack whose bit was cleared, and a sequence of iter.Pull that the running step has
 //	    entered. Each has its bit set then. The bit of a goroutine that is refused is as it was.
-//	OG4 The hubs of a loop make all of its stacks, and their ids are noted. So a goroutine's own trace, which tells who created it, says
+//	OG4 The hubs of a loop make all of its stacks, and their ids are noted. So a goroutine's own
+//	   trace, which tells who created it, says
 //	    whether it is a stack of the loop; and one that runs while the loop does not wait is the one in control.
-//	OG5 A goroutine of iter.Pull runs only while whoever has entered it waits. So it may touch the loop if the stack in control is
+//	OG5 A goroutine of iter.Pull runs only while whoever has entered it waits. So it may touch the
+//	   loop if the stack in control is
 //	    waiting so, which only the traces of all goroutines tell. Outside debug mode one that was made by a goroutine of the
 //	    loop is admitted without that look, and any other is looked at only once. If the traces are too many to be
 //	    looked at, all are admitted.
-//	OG6 While several loops run, the bit does not say whose stack a stack is. guard is then guardShared, and the address of
+//	OG6 While several loops run, the bit does not say whose stack a stack is. guard is then
+//	   guardShared, and the address of
 //	    a local variable is looked at: 2 KiB of memory, aligned, are never of two stacks. Each stack keeps the few such blocks that have been found to
 //	    be its own, and the loop points at those of the one in control. An address elsewhere is suspicion (OG3). A block is forgotten
 //	    when the stack turns out to have moved. So what is missed is the call of another loop's stack that has grown, in
 //	    this very step, into the memory from which the stack in control has just moved away, in its own.
 //	OG7 In debug mode ids are compared at each check, whatever the bits and addresses say.
-//	OG8 A fault at an address that is not nil is a panic with an Addr where the bit is set. One that reaches the library ends the program,
+//	OG8 A fault at an address that is not nil is a panic with an Addr where the bit is set. One that
+//	   reaches the library ends the program,
 //	    as it would without the bit.
 
 // kin are the goroutines of a loop, as far as anybody has asked (OG4, OG5). Any goroutine may look.
@@ -83,7 +90,8 @@ func (k *kin) isHub(id uint64) bool {
 	return k.hubs[id] > 0
 }
 
-// borrow sets the bit of a goroutine that does the loop's work for a while (OG2), and returns how to put it back.
+// borrow sets the bit of a goroutine that does the loop's work for a while (OG2), and returns how
+// to put it back.
 func borrow() (giveBack func()) {
 	was := debug.SetPanicOnFault(true)
 	return func() { debug.SetPanicOnFault(was) }
@@ -202,9 +210,10 @@ func (l *EventLoop) mustBeOwner(caller string) {
 	}
 }
 
-// mayNow reports whether the caller may do at once what any goroutine may ask for. err is what a check has said. While the loop does not run,
-// that takes its caller for the owner; but another goroutine may ask at just that moment, as between the end of main and that of its other
-// tasks. So nobody may then, on the machine's clock.
+// mayNow reports whether the caller may do at once what any goroutine may ask for. err is what a
+// check has said. While the loop does not run, that takes its caller for the owner; but another
+// goroutine may ask at just that moment, as between the end of main and that of its other tasks. So
+// nobody may then, on the machine's clock.
 func (l *EventLoop) mayNow(err error) bool {
 	if err != nil || l.drv.Polls() || l.closed.Load() {
 		return err == nil
@@ -218,8 +227,8 @@ func (l *EventLoop) mayNow(err error) bool {
 	return has || isID(g) && g == goroutineID()
 }
 
-// orPost has the loop call fn, for a caller that may not now: unless err says more than that it is foreign. It returns
-// nil then, also if the loop is closing: that closes what fn is about.
+// orPost has the loop call fn, for a caller that may not now: unless err says more than that it is
+// foreign. It returns nil then, also if the loop is closing: that closes what fn is about.
 func (l *EventLoop) orPost(err error, fn postedCall) error {
 	if err != nil && !errors.Is(err, ErrForeignGoroutine) {
 		return err
@@ -228,7 +237,8 @@ func (l *EventLoop) orPost(err error, fn postedCall) error {
 	return nil
 }
 
-// A postedCall is a function of the library's that another goroutine has asked for. It takes its turn.
+// A postedCall is a function of the library's that another goroutine has asked for. It takes its
+// turn.
 type postedCall func()
 
 func (fn postedCall) fire(*future) { fn() }
@@ -392,7 +402,8 @@ func sequencesNow() (all sequences, complete bool) {
 	return all, len(traces) < maxTraces
 }
 
-// head returns whether a goroutine may be the stack in control, and whether that is exact: only one may.
+// head returns whether a goroutine may be the stack in control, and whether that is exact: only one
+// may.
 func (l *EventLoop) head() (head func(sequence) bool, exact bool) {
 	if l.modes.Load()&kinMode != 0 {
 		if id := l.step.head.Load(); id != 0 {
@@ -402,8 +413,8 @@ func (l *EventLoop) head() (head func(sequence) bool, exact bool) {
 	return func(s sequence) bool { return l.kin.isHub(s.by) }, false
 }
 
-// enteredBy reports whether a head has entered the sequence of me, directly or by way of others: it made it, and then is
-// returned, or it waits for one that it has not made, as me is.
+// enteredBy reports whether a head has entered the sequence of me, directly or by way of others: it
+// made it, and then is returned, or it waits for one that it has not made, as me is.
 func (all sequences) enteredBy(me origin, head func(sequence) bool, exact bool) (maker uint64, entered bool) {
 	for _, h := range all {
 		if !h.waits || !head(h) {
@@ -435,8 +446,9 @@ func (all sequences) leadsTo(o origin, head uint64) bool {
 	return true
 }
 
-// atPlace reports whether a stack with these frames waits at a place, and not in a function of iter.Pull that a program has
-// called or, as one gives the stop of a sequence to CallSoon, the library for it.
+// atPlace reports whether a stack with these frames waits at a place, and not in a function of
+// iter.Pull that a program has called or, as one gives the stop of a sequence to CallSoon, the
+// library for it.
 func atPlace(frames []byte) bool {
 	for frame := range bytes.SplitSeq(frames, []byte("\n")) {
 		if bytes.HasPrefix(frame, []byte("iter.")) || bytes.HasPrefix(frame, []byte("\t")) {
@@ -451,7 +463,8 @@ func atPlace(frames []byte) bool {
 	return false
 }
 
-// placesIn are the functions that wait at places, but for those of package coro: all that call Toggle.
+// placesIn are the functions that wait at places, but for those of package coro: all that call
+// Toggle.
 var placesIn = []string{"(*task).park(", "(*task).yield(", "(*future).await(", "(*waitQueue).wait(", "(*stack).rest("}
 
 const coroPrefix = "github.com/goasyncio/asyncio/internal/coro."
@@ -539,8 +552,8 @@ func (l *EventLoop) share(on bool) {
 	l.settleGuard()
 }
 
-// settleGuard brings guard in line with sharedMode, unless it says something that goes before. Whoever changes one of
-// the two calls it afterwards.
+// settleGuard brings guard in line with sharedMode, unless it says something that goes before.
+// Whoever changes one of the two calls it afterwards.
 func (l *EventLoop) settleGuard() {
 	if l.modes.Load()&sharedMode != 0 {
 		l.guard.CompareAndSwap(0, guardShared)

@@ -21,7 +21,8 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// loopThings are one value of each type of a loop's, in use, so that whatever is called on one finds the loop.
+// loopThings are one value of each type of a loop's, in use, so that whatever is called on one
+// finds the loop.
 func loopThings(t *testing.T, ctx context.Context) map[string]any {
 	l := loop(t, ctx)
 	client, server := connect(t, ctx)
@@ -228,7 +229,8 @@ var fromOutside = regexp.MustCompile(`^(Call|Run|RunIn|RunLoopGroup|RunUntilComp
 // anyones says of what can be called by anybody.
 var anyones = regexp.MustCompile(`(?i)any\s+goroutine|is\s+for\s+goroutines|is\s+\[(Conn|TLSConn|PacketConn)\.(Set\w*Deadline|Close|Abort)\]`)
 
-// TestForeign_Everything calls every exported method and function, that the documentation does not give to any goroutine, from a foreign one.
+// TestForeign_Everything calls every exported method and function, that the documentation does not
+// give to any goroutine, from a foreign one.
 func TestForeign_Everything(t *testing.T) {
 	captureLog(t)
 	inBothModes(t, func(t *testing.T, ctx context.Context) error {
@@ -290,7 +292,8 @@ func refusal(name string, call func() error) error {
 	return errors.Join(errors.New(name+" was not refused"), err)
 }
 
-// foreignCalls are those that must be refused. What is neither there, nor documented for any goroutine, nor only reads, fails the test.
+// foreignCalls are those that must be refused. What is neither there, nor documented for any
+// goroutine, nor only reads, fails the test.
 func foreignCalls(t *testing.T, ctx context.Context, l *asyncio.EventLoop, things map[string]any) map[string]func() error {
 	calls := loopFunctions(ctx, l, things)
 	known, types := make(map[string]bool), make(map[string]bool)

@@ -24,7 +24,8 @@ func awaitParked(l *asyncio.EventLoop) {
 	}
 }
 
-// elsewhere calls fn on a goroutine, while the step that called goes on; an error or panic is returned.
+// elsewhere calls fn on a goroutine, while the step that called goes on; an error or panic is
+// returned.
 func elsewhere(fn func() error) error {
 	got := make(chan error)
 	go func() {
@@ -49,7 +50,8 @@ func inBothModes(t *testing.T, body func(t *testing.T, ctx context.Context) erro
 	}
 }
 
-// Contexts are watched on goroutines by many libraries: those close a connection, or set its deadlines, while a task waits.
+// Contexts are watched on goroutines by many libraries: those close a connection, or set its
+// deadlines, while a task waits.
 func TestForeign_CloseAndDeadlines(t *testing.T) {
 	past := time.Unix(1, 0)
 	// Each has something wait, and ends that.
@@ -144,8 +146,8 @@ func TestForeign_CloseAfterTheLoop(t *testing.T) {
 	must(t, elsewhere(server.Close))
 }
 
-// Between the end of main and the end of its other tasks a loop does not run for a moment. Who closes a connection then is as
-// foreign as ever. (The race detector tells.)
+// Between the end of main and the end of its other tasks a loop does not run for a moment. Who
+// closes a connection then is as foreign as ever. (The race detector tells.)
 func TestForeign_CloseAtTheEnd(t *testing.T) {
 	for range 50 {
 		over := make(chan struct{})
@@ -172,7 +174,8 @@ func TestForeign_CloseAtTheEnd(t *testing.T) {
 	}
 }
 
-// After the loop has closed several goroutines may close a connection at a time, as one of package net.
+// After the loop has closed several goroutines may close a connection at a time, as one of package
+// net.
 func TestForeign_CloseAtOnceAfterTheLoop(t *testing.T) {
 	var ends []func() error
 	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
@@ -338,7 +341,8 @@ func TestForeign_Pull(t *testing.T) {
 	}
 }
 
-// One after the other, all in one step of their task's own: the first step that a sequence ends is not taken for the stack's.
+// One after the other, all in one step of their task's own: the first step that a sequence ends is
+// not taken for the stack's.
 func TestForeign_PullAgain(t *testing.T) {
 	inBothModes(t, func(t *testing.T, ctx context.Context) error {
 		for range 3 {
@@ -356,7 +360,8 @@ func TestForeign_PullAgain(t *testing.T) {
 	})
 }
 
-// The end of a sequence is a function without arguments, which the library calls where one gives it that.
+// The end of a sequence is a function without arguments, which the library calls where one gives it
+// that.
 func TestForeign_StopAsCallback(t *testing.T) {
 	inBothModes(t, func(t *testing.T, ctx context.Context) error {
 		ended := asyncio.CreateFuture[int](ctx)
@@ -443,7 +448,8 @@ func TestForeign_PullElsewhere(t *testing.T) {
 	})
 }
 
-// Whatever a program does with the bit of debug.SetPanicOnFault: nobody is refused who may call, and debug mode is not deceived.
+// Whatever a program does with the bit of debug.SetPanicOnFault: nobody is refused who may call,
+// and debug mode is not deceived.
 func TestForeign_PanicOnFault(t *testing.T) {
 	inBothModes(t, func(t *testing.T, ctx context.Context) error {
 		use := func() error {
@@ -571,7 +577,7 @@ func manyOf[T any](n int, c asyncio.Coroutine[T]) []asyncio.Coroutine[T] {
 	return all
 }
 
-// The error says who called what of whom, and what to do.
+// The error names the caller, what it called, the owner, and the remedy.
 func TestForeign_Message(t *testing.T) {
 	inBothModes(t, func(t *testing.T, ctx context.Context) error {
 		client, server := connect(t, ctx)

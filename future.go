@@ -45,8 +45,9 @@ type Future[T any] struct {
 //	F2 Done callbacks never run inline: completing schedules each, in the order of
 //	   adding, and adding one to a done future schedules it (S9).
 //	F3 err is set when cancelled (a *CancelledError, perhaps wrapped) and when finished with an error.
-//	F4 A cancel that is passed on reaches a task or gathering once, on however many ways it comes: tasks that gather the same tasks, which
-//	   gather others, would be asked as often as there are paths between them. CPython asks as often.
+//	F4 A cancel that is passed on reaches a task or gathering once, on however many ways it comes:
+//	   tasks that gather the same tasks, which gather others, would be asked as often as there are
+//	   paths between them. CPython asks as often.
 type future struct {
 	_    noCopy
 	loop *EventLoop
@@ -205,8 +206,8 @@ func (f *future) cancel(c *CancelledError) cancelAnswer {
 	return accepted
 }
 
-// passCancel is F4. No code of the program runs meanwhile, so marks of combinators and of a cancel do not meet. What has come back in a
-// circle may be asked again (T7).
+// passCancel is F4. No code of the program runs meanwhile, so marks of combinators and of a cancel
+// do not meet. What has come back in a circle may be asked again (T7).
 func (f *future) passCancel(c *CancelledError) cancelAnswer {
 	l := f.loop
 	if l.cancelDepth == 0 {
@@ -267,7 +268,8 @@ func (f *future) addCallback(cb callback) {
 	}
 }
 
-// removeCallback removes cb, if it is still to be scheduled, and returns how many it removed, one or none.
+// removeCallback removes cb, if it is still to be scheduled, and returns how many it removed, one
+// or none.
 func (f *future) removeCallback(cb callback) int {
 	switch {
 	case f.first == cb:
@@ -281,12 +283,14 @@ func (f *future) removeCallback(cb callback) int {
 	return 1
 }
 
-// callbackList is the done callbacks of a future from the second on, in the order of adding. None is there twice.
+// callbackList is the done callbacks of a future from the second on, in the order of adding. None
+// is there twice.
 //
-// One that is removed leaves a hole, and holes are closed when they are half of the list; at the ends there are none.
-// Callbacks are looked for from both ends, because when thousands that wait for one future leave it at the same time,
-// they nearly always leave in the order in which they came, or in the reverse. Where that has cost more steps than the list is
-// long, an index is made, so that removing n callbacks in any order costs a multiple of n.
+// One that is removed leaves a hole, and holes are closed when they are half of the list; at the
+// ends there are none. Callbacks are looked for from both ends, because when thousands that wait
+// for one future leave it at the same time, they nearly always leave in the order in which they
+// came, or in the reverse. Where that has cost more steps than the list is long, an index is made,
+// so that removing n callbacks in any order costs a multiple of n.
 type callbackList struct {
 	all   []callback
 	live  int              // that are no holes

@@ -244,8 +244,9 @@ func (s *starter[T]) start(a any) *Future[T] {
 	return f
 }
 
-// intake takes the children of a gathering, one after the other. Each is looked at when it is taken, before the next coroutine
-// is started: a future that an eager child completes was pending then, so it is called back like any other.
+// intake takes the children of a gathering, one after the other. Each is looked at when it is
+// taken, before the next coroutine is started: a future that an eager child completes was pending
+// then, so it is called back like any other.
 type intake struct {
 	g     *gathering
 	n     int       // how many have been taken
@@ -260,7 +261,8 @@ func newIntake(l *EventLoop, cs children, all bool) intake {
 	return intake{g: g}
 }
 
-// mark notes whether f, the i-th argument, was given before. No code of the program runs between newIntake and the last mark.
+// mark notes whether f, the i-th argument, was given before. No code of the program runs between
+// newIntake and the last mark.
 func (in *intake) mark(i int, f *future) {
 	if l := in.g.outer.loop; f.mark == l.mark {
 		in.again = append(in.again, i)
@@ -286,7 +288,8 @@ func (in *intake) take() {
 	}
 }
 
-// abandon is deferred. If not all children could be taken, because a task factory has panicked, those that were are nobody's any more.
+// abandon is deferred. If not all children could be taken, because a task factory has panicked,
+// those that were are nobody's any more.
 func (in *intake) abandon() {
 	if in.n < in.g.children.len() {
 		for i := range in.n {
@@ -295,8 +298,8 @@ func (in *intake) abandon() {
 	}
 }
 
-// wait suspends the calling task until the gathering is over. A nil error means that the children are
-// done, and, unless all are waited for whatever they return, without an error.
+// wait suspends the calling task until the gathering is over. A nil error means that the children
+// are done, and, unless all are waited for whatever they return, without an error.
 func (in *intake) wait(ctx context.Context) error {
 	g := in.g
 	if g.left == 0 {
@@ -321,8 +324,8 @@ func (in *intake) wait(ctx context.Context) error {
 	return err
 }
 
-// cancel passes a cancel on to the children, oldest first. The outer future is done when they are. A child that the same cancel has
-// reached before, on another way, is not asked again (F4).
+// cancel passes a cancel on to the children, oldest first. The outer future is done when they are.
+// A child that the same cancel has reached before, on another way, is not asked again (F4).
 func (g *gathering) cancel(c *CancelledError) cancelAnswer {
 	if g.outer.state != pending {
 		return refused

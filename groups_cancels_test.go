@@ -339,7 +339,8 @@ func TestCancels(t *testing.T) {
 	}
 }
 
-// Children that are created InGroup have the ctx of whoever created them, those of the group's own methods the group's.
+// Children that are created InGroup have the ctx of whoever created them, those of the group's own
+// methods the group's.
 func TestInGroup_ContextIsTheCreators(t *testing.T) {
 	type key struct{}
 	run(t, func(ctx context.Context) error {
@@ -365,7 +366,8 @@ func TestInGroup_ContextIsTheCreators(t *testing.T) {
 	})
 }
 
-// They are children like any other: waited for, limited, cancelled with the group, and their errors are the group's.
+// They are children like any other: waited for, limited, cancelled with the group, and their errors
+// are the group's.
 func TestInGroup_IsAChild(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		var sibling *asyncio.Task[asyncio.None]

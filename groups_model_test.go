@@ -13,13 +13,13 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// Models of what groups and races do beyond CPython's: each says from a few random times what must come of them, and the
-// library must say the same, to the nanosecond. No two times are equal.
+// Models of what groups and races do beyond CPython's: each says from a few random times what must
+// come of them, and the library must say the same, to the nanosecond. No two times are equal.
 
 const noTime = asyncio.Forever
 
-// A modelEnd is how one coroutine ends if nobody stops it, when, and how long it cleans up if somebody does. Then it returns what it
-// was stopped with, or fails.
+// A modelEnd is how one coroutine ends if nobody stops it, when, and how long it cleans up if
+// somebody does. Then it returns what it was stopped with, or fails.
 type modelEnd struct {
 	after, cleanup time.Duration
 	how            string // ok, A or panic
@@ -94,7 +94,8 @@ func (e modelEnd) coroutine(now func() time.Duration, m *modelMember) routine {
 	}
 }
 
-// runExtras runs try with a task that is cancelled and whose context ends as x says, and returns its trace.
+// runExtras runs try with a task that is cancelled and whose context ends as x says, and returns
+// its trace.
 func (x *extras) run(ctx context.Context, try func(ctx context.Context, now func() time.Duration) error) string {
 	l, _ := asyncio.GetRunningLoop(ctx)
 	began := l.Time()
@@ -337,7 +338,8 @@ func (x *extras) raceModel(delay time.Duration) (members []modelMember, index in
 	return members, index, verdict
 }
 
-// startModel is what must come of GroupStart with the first of x.ends, which gets ready after its time; kind says what it is like.
+// startModel is what must come of GroupStart with the first of x.ends, which gets ready after its
+// time; kind says what it is like.
 func (x *extras) startModel(kind string) string {
 	e := x.ends[0]
 	first := min(x.cancelAt, x.contextAt)
@@ -415,8 +417,8 @@ func (x *extras) start(ctx context.Context, kind string) string {
 	})
 }
 
-// agree runs programs of one kind, each of which says what it did and what it should have done: 2,000, or a fifth of what ASYNCIO_MODELS
-// says, but then 20,000 at least.
+// agree runs programs of one kind, each of which says what it did and what it should have done:
+// 2,000, or a fifth of what ASYNCIO_MODELS says, but then 20,000 at least.
 func agree(t *testing.T, kind uint64, program func(ctx context.Context, x *extras) (got, want string)) {
 	t.Helper()
 	n := min(modelRuns(t, 2000), max(20_000, modelRuns(t, 0)/5))

@@ -13,12 +13,13 @@ import (
 // A child that ends before it is ready has failed to start. Its error is returned by GroupStart and
 // does not abort the group, unless it is a panic; if it has none, that is [ErrInvalidState]. A
 // cancel of the calling task, or the end of ctx, cancels the child, and GroupStart goes on waiting
-// until the child has ended, or is ready after all. A child that calls Started before it has heard of the cancel, because
-// a [Cleanup] holds it back, is none that could be relied on: GroupStart returns the cancel, or the cause of ctx, and the
-// group waits for the child. Once it is ready the child is like any other.
+// until the child has ended, or is ready after all. A child that calls Started before it has heard
+// of the cancel, because a [Cleanup] holds it back, is none that could be relied on: GroupStart
+// returns the cancel, or the cause of ctx, and the group waits for the child. Once it is ready the
+// child is like any other.
 //
-// The child gets the group's ctx: what limits the start must not end what has started. What else it needs of ctx
-// its function captures.
+// The child gets the group's ctx: what limits the start must not end what has started. What else it
+// needs of ctx its function captures.
 //
 // It must be called in a task and may suspend; under a [GroupLimit] also for the child's turn.
 // Other errors are [ErrInvalidArgument], [ErrNotInTask], and [ErrInvalidState] if the group has been left.

@@ -12,7 +12,8 @@ import (
 	"github.com/goasyncio/asyncio/sim"
 )
 
-// burst has n tasks suspended at a time, in different ways, and returns how many goroutines there were then.
+// burst has n tasks suspended at a time, in different ways, and returns how many goroutines there
+// were then.
 func burst(t *testing.T, ctx context.Context, n int) (goroutines int) {
 	t.Helper()
 	var gate asyncio.Event
@@ -42,7 +43,8 @@ func burst(t *testing.T, ctx context.Context, n int) (goroutines int) {
 	return goroutines
 }
 
-// atMostGoroutines waits until no more are left than so many: an ended one is counted until the scheduler has seen to it.
+// atMostGoroutines waits until no more are left than so many: an ended one is counted until the
+// scheduler has seen to it.
 func atMostGoroutines(t *testing.T, most int) {
 	t.Helper()
 	for range 1_000_000 {
@@ -60,7 +62,8 @@ const (
 	resting = 1024 // that a loop keeps which does not run
 )
 
-// The stacks of a burst are there for the next one, and are given back when there has been none for a while.
+// The stacks of a burst are there for the next one, and are given back when there has been none for
+// a while.
 func TestIdleStacks_KeptWhileNeeded(t *testing.T) {
 	n := crowded
 	if raceEnabled {
@@ -90,7 +93,8 @@ func TestIdleStacks_KeptWhileNeeded(t *testing.T) {
 	})
 }
 
-// What a burst needs is not given back before its tasks have begun, however long it takes to make them.
+// What a burst needs is not given back before its tasks have begun, however long it takes to make
+// them.
 func TestIdleStacks_KeptForWhatIsReady(t *testing.T) {
 	const n = 3000 // more steps than come between two looks at the clock
 	d := &clocked{Virtual: driver.NewVirtual()}
@@ -123,7 +127,8 @@ func TestIdleStacks_KeptForWhatIsReady(t *testing.T) {
 	})
 }
 
-// A clocked driver jumps, but is taken for a real one: the loop wakes up when it wants to, and is told of the ends of contexts.
+// A clocked driver jumps, but is taken for a real one: the loop wakes up when it wants to, and is
+// told of the ends of contexts.
 type clocked struct {
 	*driver.Virtual
 	passed time.Duration // besides
@@ -155,7 +160,8 @@ func runOn(t *testing.T, d driver.Driver, main func(ctx context.Context)) {
 	must(t, l.Close())
 }
 
-// An idle loop on the machine's clock gives stacks back while it sleeps. For that it wakes up, but not for ever.
+// An idle loop on the machine's clock gives stacks back while it sleeps. For that it wakes up, but
+// not for ever.
 func TestIdleStacks_GivenBackWhileTheLoopSleeps(t *testing.T) {
 	n := crowded
 	if raceEnabled {

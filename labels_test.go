@@ -10,7 +10,8 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// labelsHere returns the labels of the calling goroutine as the profile of goroutines has them, "" if there are none.
+// labelsHere returns the labels of the calling goroutine as the profile of goroutines has them, ""
+// if there are none.
 //
 //go:noinline
 func labelsHere(t *testing.T) string {
@@ -149,7 +150,8 @@ func TestLabels_AreNotLeftBehind(t *testing.T) {
 	}
 }
 
-// A goroutine of an executor passes no labels on from one job to the next, though a loop that has never heard of labels does not ask for that.
+// A goroutine of an executor passes no labels on from one job to the next, though a loop that has
+// never heard of labels does not ask for that.
 func TestLabels_OfAnExecutor(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		e, next := asyncio.NewThreadPoolExecutor(1), make(chan struct{})
@@ -217,7 +219,8 @@ func TestLabels_AreThoseOfTheContext(t *testing.T) {
 	})
 }
 
-// The labels of the context that a loop is made with are those of all it runs. Those of the goroutine that runs it are not.
+// The labels of the context that a loop is made with are those of all it runs. Those of the
+// goroutine that runs it are not.
 func TestLabels_OfTheLoop(t *testing.T) {
 	for name, c := range map[string]struct {
 		loop, caller context.Context
@@ -301,7 +304,8 @@ func TestLabels_NameTheTask(t *testing.T) {
 	})
 }
 
-// Labels that come from no context of the loop's are seen to as well once the loop knows that there are any.
+// Labels that come from no context of the loop's are seen to as well once the loop knows that there
+// are any.
 func TestLabels_OfOtherContexts(t *testing.T) {
 	preset := pprof.WithLabels(t.Context(), pprof.Labels("req", "42"))
 	run(t, func(ctx context.Context) error {

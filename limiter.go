@@ -214,8 +214,8 @@ func (c *CapacityLimiter) release(borrower any, caller string) {
 	c.wake()
 }
 
-// checkOwner is the binding's. A limiter that no task ever had to wait for counts as the loop's that last used it, because a
-// goroutine beside the loop would corrupt its maps.
+// checkOwner is the binding's. A limiter that no task ever had to wait for counts as the loop's
+// that last used it, because a goroutine beside the loop would corrupt its maps.
 func (c *CapacityLimiter) checkOwner(caller string) error {
 	if c.loop == nil && c.used != nil {
 		return c.used.checkForeign(caller)

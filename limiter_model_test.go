@@ -9,8 +9,9 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// A limiterModel is the obvious account of a CapacityLimiter: who has a token, in order, and who waits, in order. A token that
-// is given to one whose cancel is on its way is passed on when that one resumes.
+// A limiterModel is the obvious account of a CapacityLimiter: who has a token, in order, and who
+// waits, in order. A token that is given to one whose cancel is on its way is passed on when that
+// one resumes.
 type limiterModel struct {
 	total     int
 	borrowers []any

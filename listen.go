@@ -54,8 +54,9 @@ func listenConfig(opts []ListenOption) net.ListenConfig {
 // A Listener accepts connections for tasks of one loop. It is a [net.Listener] whose Accept suspends the calling task. Make one
 // with [Listen] or [NewListener].
 //
-// Its methods are for the loop only, but for Addr, Close and SetDeadline. Accept and AcceptContext must be called in a task, which they suspend; the others do
-// not suspend. One task at a time can wait for a connection; a second gets [ErrBusy]. The other errors are those of [Conn].
+// Its methods are for the loop only, but for Addr, Close and SetDeadline. Accept and AcceptContext
+// must be called in a task, which they suspend; the others do not suspend. One task at a time can
+// wait for a connection; a second gets [ErrBusy]. The other errors are those of [Conn].
 type Listener struct {
 	loop   *EventLoop
 	end    driver.Listener
@@ -64,9 +65,10 @@ type Listener struct {
 	failed bool // Accept has reported that there are no descriptors, and none has been accepted since
 }
 
-// Listen listens on an address, as [net.Listen] names networks and addresses: "tcp", "unix" and their kin. For a Unix
-// socket it first removes the socket file that is at the address, of a server that has ended or of one that still
-// runs, as Python does; closing the listener removes its own file if it is still there.
+// Listen listens on an address, as [net.Listen] names networks and addresses: "tcp", "unix" and
+// their kin. For a Unix socket it first removes the socket file that is at the address, of a server
+// that has ended or of one that still runs, as Python does; closing the listener removes its own
+// file if it is still there.
 //
 // It must be called in a task, and suspends it while the address is looked up. A cancel, or the end of ctx, leaves nothing behind. Errors
 // are those of [Dial].
@@ -108,10 +110,11 @@ func inPlaceOfStale[T any](network, address string, listen func() (T, error)) (T
 	return ln, err
 }
 
-// NewListener makes a Listener of nl, which then belongs to it and must not be used any more; if NewListener fails, nl is
-// closed. One of package net moves to the loop's poller, any other is served by a goroutine that calls its Accept.
-// The file of a Unix socket stays when the listener is closed: it belongs to whoever made the socket, such as a
-// service manager or the program that this one replaces.
+// NewListener makes a Listener of nl, which then belongs to it and must not be used any more; if
+// NewListener fails, nl is closed. One of package net moves to the loop's poller, any other is
+// served by a goroutine that calls its Accept. The file of a Unix socket stays when the listener is
+// closed: it belongs to whoever made the socket, such as a service manager or the program that this
+// one replaces.
 //
 // It is for the loop only and does not suspend. Errors are those of [NewConn]. Python: the sock argument of start_server.
 func NewListener(ctx context.Context, nl net.Listener) (*Listener, error) {
@@ -195,7 +198,8 @@ func (ln *Listener) accept(ctx context.Context, t *task) (*Conn, error) {
 	}
 }
 
-// acceptNow takes a connection that need not be waited for. Its error is for wait, which says whether waiting for one helps.
+// acceptNow takes a connection that need not be waited for. Its error is for wait, which says
+// whether waiting for one helps.
 func (ln *Listener) acceptNow(t *task) (*Conn, error) {
 	if err := ln.rd.begin(t); err != nil {
 		return nil, ln.failure("accept", err)
@@ -222,7 +226,8 @@ func (ln *Listener) acceptNow(t *task) (*Conn, error) {
 	return nil, ln.failure("accept", err)
 }
 
-// wait suspends t until another acceptNow may do better than the one that failed with why. If none will, it returns why.
+// wait suspends t until another acceptNow may do better than the one that failed with why. If none
+// will, it returns why.
 func (ln *Listener) wait(ctx context.Context, t *task, why error) error {
 	again := why == driver.ErrAgain
 	if !again && !(ln.failed && outOfResources(why)) {
@@ -277,9 +282,9 @@ func (ln *Listener) SetDeadline(d time.Time) error {
 	return nil
 }
 
-// Close stops listening; a task that waits in Accept gets [net.ErrClosed]. Connections that were accepted stay open.
-// The file of a Unix socket that [Listen] made is removed if it is still this one's. It does not suspend; more calls do nothing. Any goroutine may
-// call it, as [Conn.Close].
+// Close stops listening; a task that waits in Accept gets [net.ErrClosed]. Connections that were
+// accepted stay open. The file of a Unix socket that [Listen] made is removed if it is still this
+// one's. It does not suspend; more calls do nothing. Any goroutine may call it, as [Conn.Close].
 func (ln *Listener) Close() error {
 	if err := ln.loop.mayClose("Listener.Close"); !ln.loop.mayNow(err) {
 		return ln.loop.orPost(err, func() { _ = ln.Close() })

@@ -17,10 +17,11 @@ import (
 // EventLoop runs callbacks and tasks one at a time. [Run] makes, runs and closes one
 // for a program; NewEventLoop is for those who need the pieces.
 //
-// Unless it says otherwise, a method does not suspend and is for the loop only: for tasks and callbacks of
-// the loop, or for the goroutine that owns a loop that is not running. A call
-// from elsewhere is refused with [ErrForeignGoroutine], whether the loop waits or works. What changes or reads nothing
-// but plain fields of its own object, as a lock that nobody waits for, may go unnoticed outside debug mode.
+// Unless it says otherwise, a method does not suspend and is for the loop only: for tasks and
+// callbacks of the loop, or for the goroutine that owns a loop that is not running. A call from
+// elsewhere is refused with [ErrForeignGoroutine], whether the loop waits or works. What changes or
+// reads nothing but plain fields of its own object, as a lock that nobody waits for, may go
+// unnoticed outside debug mode.
 //
 // # One iteration
 //
@@ -118,11 +119,11 @@ type EventLoop struct {
 	// the goroutine after all.
 	unwinding sync.Mutex
 
-	// guard tells what a call to the loop must be checked for (OG1). Zero: the bit of its goroutine.
-	// guardParked: the loop waits, so whoever asks is foreign. guardClosed: it is
-	// closing or closed. guardShared: several loops run, so the bit is not enough (OG6).
-	// Otherwise the id of the goroutine that has control, kept in
-	// debug mode only, because finding one's own id is slow (OG7).
+	// guard tells what a call to the loop must be checked for (OG1). Zero: the bit of its
+	// goroutine. guardParked: the loop waits, so whoever asks is foreign. guardClosed: it is
+	// closing or closed. guardShared: several loops run, so the bit is not enough (OG6). Otherwise
+	// the id of the goroutine that has control, kept in debug mode only, because finding one's own
+	// id is slow (OG7).
 	guard  atomic.Uint64
 	blocks atomic.Pointer[blocks] // of the stack in control, while several loops run
 	kin    kin
@@ -221,8 +222,8 @@ func (l *EventLoop) IsRunning() bool { return l.running.Load() }
 // IsClosed reports whether the loop was closed. Any goroutine may call it.
 func (l *EventLoop) IsClosed() bool { return l.closed.Load() }
 
-// Stop makes the loop end its run after the current iteration, or, if it is not
-// running, makes its next run end after one iteration. On a closed loop it does nothing. It does not suspend.
+// Stop makes the loop end its run after the current iteration, or, if it is not running, makes its
+// next run end after one iteration. On a closed loop it does nothing. It does not suspend.
 func (l *EventLoop) Stop() {
 	if l.closed.Load() {
 		return

@@ -187,8 +187,9 @@ func TestLoop_ExceptionHandlerThatPanics(t *testing.T) {
 	}
 }
 
-// A report that is made while a report is dealt with does not lead back to the handler, which would have no end: the
-// default one has it, and what the program's logger does to that goes to standard error.
+// A report that is made while a report is dealt with does not lead back to the handler, which would
+// have no end: the default one has it, and what the program's logger does to that goes to standard
+// error.
 func TestLoop_ExceptionHandlerThatReports(t *testing.T) {
 	for name, closing := range map[string]bool{"in a run": false, "while the loop closes": true} {
 		t.Run(name, func(t *testing.T) {
@@ -226,7 +227,8 @@ func btoi(b bool) int {
 	return 0
 }
 
-// A logger that panics, or that reports to the loop in turn, costs the report its form and nothing else.
+// A logger that panics, or that reports to the loop in turn, costs the report its form and nothing
+// else.
 func TestLoop_DefaultExceptionHandlerFails(t *testing.T) {
 	for name, log := range map[string]func(l *asyncio.EventLoop){
 		"panics": func(*asyncio.EventLoop) { panic("the logger's own") },

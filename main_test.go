@@ -25,7 +25,8 @@ func TestMain(m *testing.M) {
 	os.Exit(leaktest.Run(m))
 }
 
-// skipped has the tests skipped for which the system has not what they need. Other systems have all, or the tests ask.
+// skipped has the tests skipped for which the system has not what they need. Other systems have
+// all, or the tests ask.
 var skipped = func() error { return nil }
 
 // reports collects what reaches a loop's exception handler.
@@ -165,7 +166,8 @@ type writerFunc func(p []byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
-// restoreLog ends the use of another logger. Package log, which the default logger writes to, would go on to write to that one.
+// restoreLog ends the use of another logger. Package log, which the default logger writes to, would
+// go on to write to that one.
 func restoreLog(old *slog.Logger) {
 	slog.SetDefault(old)
 	log.SetOutput(os.Stderr)

@@ -14,7 +14,8 @@ import (
 	"github.com/goasyncio/asyncio/internal/driver"
 )
 
-// modelPrograms is how many random programs a model is held against. If ASYNCIO_EXPLORE is all it takes minutes.
+// modelPrograms is how many random programs a model is held against. If ASYNCIO_EXPLORE is all it
+// takes minutes.
 func modelPrograms() uint64 {
 	switch {
 	case everything():
@@ -47,8 +48,9 @@ func (d *randomOrder) Choose(todo, n int) int {
 	return d.r.IntN(n)
 }
 
-// A modelRun is one random program beside a model of what it uses. The program draws what it does next from the seed as it goes, so
-// the same seed is the same run. What it does and what the model is told of it happen in one step.
+// A modelRun is one random program beside a model of what it uses. The program draws what it does
+// next from the seed as it goes, so the same seed is the same run. What it does and what the model
+// is told of it happen in one step.
 type modelRun struct {
 	r       *rand.Rand
 	order   *randomOrder
@@ -94,7 +96,8 @@ func (m *modelRun) note(format string, args ...any) {
 // chance is true in one of n cases.
 func (m *modelRun) chance(n int) bool { return m.r.IntN(n) == 0 }
 
-// start makes a task that does steps until one returns an error, if it is not stubborn, or its context has ended.
+// start makes a task that does steps until one returns an error, if it is not stubborn, or its
+// context has ended.
 func (m *modelRun) start(steps int, step func(t *modelTask) error) {
 	t := &modelTask{n: len(m.tasks), stubborn: m.chance(2)}
 	t.ctx, t.end = asyncio.WithCancel(m.l.Context())
@@ -132,7 +135,8 @@ func (m *modelRun) came(t *modelTask, err error) error {
 	return err
 }
 
-// while does something that may suspend t. reason says why it should not be waiting any more, when nothing moves.
+// while does something that may suspend t. reason says why it should not be waiting any more, when
+// nothing moves.
 func (m *modelRun) while(t *modelTask, what string, reason func() string, do func() error) error {
 	m.moves++
 	m.note("task %d: %s", t.n, what)
@@ -244,8 +248,8 @@ func (m *modelRun) finish(ctx context.Context) error {
 	return nil
 }
 
-// checkModel runs random programs, each on a loop of its own, and says which of them go wrong. want says what is to be
-// reported to the exception handler.
+// checkModel runs random programs, each on a loop of its own, and says which of them go wrong. want
+// says what is to be reported to the exception handler.
 func checkModel(t *testing.T, kind uint64, program func(m *modelRun), want func(m *modelRun) []string) {
 	t.Helper()
 	picks, failures := 0, 0

@@ -12,14 +12,16 @@ import (
 	"github.com/goasyncio/asyncio/internal/driver"
 )
 
-// A PacketConn sends and receives datagrams for tasks of one loop: a [net.PacketConn] whose ReadFrom and WriteTo suspend the
-// calling task. Make one with [ListenPacket]; a socket that talks to one peer only is a [DatagramConn], which [DialPacket]
-// makes. Python: the transport of create_datagram_endpoint.
+// A PacketConn sends and receives datagrams for tasks of one loop: a [net.PacketConn] whose
+// ReadFrom and WriteTo suspend the calling task. Make one with [ListenPacket]; a socket that talks
+// to one peer only is a [DatagramConn], which [DialPacket] makes. Python: the transport of
+// create_datagram_endpoint.
 //
-// Its methods are for the loop only, but for Close, LocalAddr and those that set deadlines, which any goroutine may call.
-// ReadFrom and WriteTo and their kin must be called in a task, which they suspend; the others do not suspend. One task may
-// receive and another send at the same time, further ones get [ErrBusy]. The errors are those of [Conn], and its rules I1 to
-// I3 and I5 hold here too.
+// Its methods are for the loop only, but for Close, LocalAddr and those that set deadlines, which
+// any goroutine may call. ReadFrom and WriteTo and their kin must be called in a task, which they
+// suspend; the others do not suspend. One task may receive and another send at the same time,
+// further ones get [ErrBusy]. The errors are those of [Conn], and its rules I1 to I3 and I5 hold
+// here too.
 type PacketConn struct {
 	loop   *EventLoop
 	end    driver.PacketEndpoint
@@ -128,8 +130,8 @@ func (c *PacketConn) failure(op string, err error) error {
 	return &net.OpError{Op: op, Net: c.LocalAddr().Network(), Source: c.LocalAddr(), Err: err}
 }
 
-// Close closes the socket; a task that sends or receives gets [net.ErrClosed]. It does not suspend; more calls do nothing. Any
-// goroutine may call it, as [Conn.Close].
+// Close closes the socket; a task that sends or receives gets [net.ErrClosed]. It does not suspend;
+// more calls do nothing. Any goroutine may call it, as [Conn.Close].
 func (c *PacketConn) Close() error {
 	if err := c.loop.mayClose("PacketConn.Close"); !c.loop.mayNow(err) {
 		return c.loop.orPost(err, func() { _ = c.Close() })

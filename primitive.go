@@ -37,8 +37,9 @@ func (b *binding) bind(t *task, caller string) error {
 	return nil
 }
 
-// checkOwner refuses a foreign goroutine, once there is a loop to be foreign to (P3). A closed loop has no tasks that could wait, so
-// what served it is then anybody's, and in deferred functions of tasks that the loop unwinds it works to the end.
+// checkOwner refuses a foreign goroutine, once there is a loop to be foreign to (P3). A closed loop
+// has no tasks that could wait, so what served it is then anybody's, and in deferred functions of
+// tasks that the loop unwinds it works to the end.
 func (b *binding) checkOwner(caller string) error {
 	if b.loop == nil {
 		return nil

@@ -10,8 +10,8 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// A modelFailure is a future or task that fails, and what is true of it: if nobody is given its error it is reported, once, and
-// if somebody is, it is not.
+// A modelFailure is a future or task that fails, and what is true of it: if nobody is given its
+// error it is reported, once, and if somebody is, it is not.
 type modelFailure struct {
 	err    error
 	fut    *asyncio.Future[int]
@@ -45,7 +45,7 @@ func (m *reportModel) look(f *modelFailure) {
 	}
 }
 
-// waive is for who waited for f and was disturbed: the error may have been on its way to it.
+// waive says that a waiter of f was disturbed: the error may have been on its way to that waiter.
 func (m *reportModel) waive(t *modelTask, f *modelFailure, err error) {
 	if (errors.Is(err, asyncio.ErrCancelled) || errors.Is(err, asyncio.ErrTimeout)) && f.failed {
 		f.waived = true

@@ -128,9 +128,10 @@ func function(pc uintptr) (name, place string) {
 	return name, fmt.Sprintf("%s:%d", file, line)
 }
 
-// literalName gives a function literal the name that it has where nothing was inlined, "main.function.func7", as far as
-// its own name tells. The compiler names the literals of a function that it inlines into another literal without "func": until
-// Go 1.26 behind the names of where it went, "main.caller.func2.function.7", from Go 1.27 on "main.function.7".
+// literalName gives a function literal the name that it has where nothing was inlined,
+// "main.function.func7", as far as its own name tells. The compiler names the literals of a
+// function that it inlines into another literal without "func": until Go 1.26 behind the names of
+// where it went, "main.caller.func2.function.7", from Go 1.27 on "main.function.7".
 func literalName(name string) string {
 	parts := strings.Split(name, ".")
 	for i := len(parts) - 1; i > 1; i-- {
@@ -146,7 +147,8 @@ func literalName(name string) string {
 	return strings.Join(parts, ".")
 }
 
-// isLiteral reports whether part of a name is what the compiler calls a function literal, or the body of a range loop.
+// isLiteral reports whether part of a name is what the compiler calls a function literal, or the
+// body of a range loop.
 func isLiteral(part string) bool {
 	part, _, _ = strings.Cut(part, "-range")
 	return part == "" || isNumber(strings.TrimPrefix(part, "func"))

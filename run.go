@@ -227,7 +227,8 @@ func takeSignals(sigs []os.Signal) []os.Signal {
 	return taken
 }
 
-// ignored reports whether the program was started so that sig does nothing. Where there are no signals, package signal cannot be asked.
+// ignored reports whether the program was started so that sig does nothing. Where there are no
+// signals, package signal cannot be asked.
 func ignored(sig os.Signal) bool { return runtime.GOOS != "js" && signal.Ignored(sig) }
 
 func giveSignals(sigs []os.Signal) {

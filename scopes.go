@@ -13,15 +13,17 @@ import (
 // ends, and every await made with it fails from then on, not only one. They do not touch the
 // task's cancel count, and a [Future.Cancel] of the task passes through them.
 
-// MoveOnAfter runs body with a context that ends when d has passed on the loop's clock, and
-// reports whether that is what ended body: if body returns the end of its context, wrapped or not,
-// the result is true and a nil error. Otherwise body's error is returned as it is; that it
-// took longer does not matter by itself. A task group or [Gather] in body counts as body does. The end of another
-// scope is not the end of this one, and neither is a cancel with a deadline for its cause, or a panic. If the task is
-// cancelled while it waits, and the time is up before the wait is over, the wait returns the cancel.
+// MoveOnAfter runs body with a context that ends when d has passed on the loop's clock, and reports
+// whether that is what ended body: if body returns the end of its context, wrapped or not, the
+// result is true and a nil error. Otherwise body's error is returned as it is; that it took longer
+// does not matter by itself. A task group or [Gather] in body counts as body does. The end of
+// another scope is not the end of this one, and neither is a cancel with a deadline for its cause,
+// or a panic. If the task is cancelled while it waits, and the time is up before the wait is over,
+// the wait returns the cancel.
 //
-// Only what is given the body's context hears of its end. The Read and Write of a [Conn] take none, and with them all
-// that is written for a [net.Conn], as bufio is: limit those with [Timeout] or [Conn.SetDeadline].
+// Only what is given the body's context hears of its end. The Read and Write of a [Conn] take none,
+// and with them all that is written for a [net.Conn], as bufio is: limit those with [Timeout] or
+// [Conn.SetDeadline].
 //
 // It must be called in a task and suspends only where body does. Its own errors are those of
 // [Timeout]. Python has no counterpart; trio and anyio: move_on_after.
@@ -74,9 +76,11 @@ func limit(ctx context.Context, d time.Duration, body func(ctx context.Context) 
 	return nil, err
 }
 
-// isEndOf reports whether err is, or wraps, what code returns that stopped because ctx is done: the cause, or one of the two errors that
-// Err of a context can be. It asks for these very errors, not for what matches them. A cancel that has one of them for its cause is a cancel
-// all the same (R2), and a panic stays one (R4). Joined errors are not searched: such an error beside real failures does not hide them.
+// isEndOf reports whether err is, or wraps, what code returns that stopped because ctx is done: the
+// cause, or one of the two errors that Err of a context can be. It asks for these very errors, not
+// for what matches them. A cancel that has one of them for its cause is a cancel all the same (R2),
+// and a panic stays one (R4). Joined errors are not searched: such an error beside real failures
+// does not hide them.
 func isEndOf(ctx context.Context, err error) bool {
 	if ctx.Err() == nil {
 		return false

@@ -15,18 +15,19 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// A scopeProgram is what one task does with timeouts, scopes, contexts and cleanups in one another, while it is cancelled from
-// outside. It is run on virtual time, and beside it the model below, which has no loop: what comes next is whatever comes first. Both
-// write down when each step ended and how, to the nanosecond, and must agree. Times are random, so that no two are equal, but for those that
-// have passed already.
+// A scopeProgram is what one task does with timeouts, scopes, contexts and cleanups in one another,
+// while it is cancelled from outside. It is run on virtual time, and beside it the model below,
+// which has no loop: what comes next is whatever comes first. Both write down when each step ended
+// and how, to the nanosecond, and must agree. Times are random, so that no two are equal, but for
+// those that have passed already.
 type scopeProgram struct {
 	steps    []*scopeStep
 	cancels  []time.Duration // from outside
 	children []scopeChild
 }
 
-// A scopeChild is a task that runs beside, until it is over or cancelled. Then it cleans up for a time; a stubborn one goes on as if nothing
-// had happened, and ends with a result.
+// A scopeChild is a task that runs beside, until it is over or cancelled. Then it cleans up for a
+// time; a stubborn one goes on as if nothing had happened, and ends with a result.
 type scopeChild struct {
 	over, cleanup time.Duration
 	stubborn      bool
@@ -318,7 +319,8 @@ func (c *modelContext) ended() *modelError {
 	return nil
 }
 
-// end ends c. Of contexts in one another the first end is the cause, so those inside that have ended keep theirs: ended looks at them first.
+// end ends c. Of contexts in one another the first end is the cause, so those inside that have
+// ended keep theirs: ended looks at them first.
 func (m *scopeModel) end(c *modelContext, cause *modelError) {
 	if c.ended() == nil {
 		c.cause = cause

@@ -20,10 +20,10 @@ import (
 //	   Channels have a listener (H2) for all channels of the Select together, so that one
 //	   operation happens at most. One that has happened cannot be undone, so it wins, whatever is ready
 //	   before it (H3). On virtual time there is no such race.
-//	E4 A future or task that does not win, of this loop or of another (ConcurrentFuture), is left alone. A coroutine is a task of Select's own, made
-//	   when nothing was ready. If it does not win it is cancelled, and Select waits until it has ended.
-//	   What it ended with in spite of that is kept in its Case; an error there that nobody looks
-//	   at is reported like that of any task.
+//	E4 A future or task that does not win, of this loop or of another (ConcurrentFuture), is left
+//	   alone. A coroutine is a task of Select's own, made when nothing was ready. If it does not win
+//	   it is cancelled, and Select waits until it has ended. What it ended with in spite of that is
+//	   kept in its Case; an error there that nobody looks at is reported like that of any task.
 //	E5 A cancel of the task, or the end of ctx, ends the wait as if no branch had won. A cancel
 //	   that comes while Select waits for its coroutines to end is passed on to them; if a branch had won, it
 //	   is delivered at the task's next await.
@@ -63,9 +63,10 @@ type selecting struct {
 // won is compared to the cases, so one that matters needs a variable: one written in the call is told only
 // by its not being any of the others, and has won if won is not nil.
 //
-// It suspends the calling task if no branch is ready; else only to let others go on, for an iteration, in a task that has called it
-// sixteen times without that, and not with a [Default]. A coroutine given to [OnDone] is
-// cancelled if another branch wins, and Select waits until it has ended.
+// It suspends the calling task if no branch is ready; else only to let others go on, for an
+// iteration, in a task that has called it sixteen times without that, and not with a [Default]. A
+// coroutine given to [OnDone] is cancelled if another branch wins, and Select waits until it has
+// ended.
 //
 // A cancel of the calling task ends the wait; no branch has won then, and futures and tasks are not
 // cancelled. But if goroutines use a channel, it may come too late to stop the operation: Select returns

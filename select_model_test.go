@@ -11,8 +11,9 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// A selectModel is what tasks wait for together with Select, and what must be true of it: who has the lock and the permits, and
-// where every value is. A value has been put or sent by whoever was told so, and is got by one task, once.
+// A selectModel is what tasks wait for together with Select, and what must be true of it: who has
+// the lock and the permits, and where every value is. A value has been put or sent by whoever was
+// told so, and is got by one task, once.
 type selectModel struct {
 	*modelRun
 	queue     *asyncio.Queue[int]
@@ -120,7 +121,8 @@ func (m *selectModel) draw(t *modelTask) *selectCase {
 	return m.coroutine(t)
 }
 
-// coroutine makes a case of a coroutine that gets a value, at once or later, and may do so although it is cancelled.
+// coroutine makes a case of a coroutine that gets a value, at once or later, and may do so although
+// it is cancelled.
 func (m *selectModel) coroutine(t *modelTask) *selectCase {
 	yields, stubborn, fails, panics, goesOn := m.r.IntN(4), m.chance(3), m.chance(4), m.chance(8), false
 	c := asyncio.OnDone(asyncio.Coroutine[int](func(ctx context.Context) (int, error) {

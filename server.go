@@ -15,16 +15,17 @@ import (
 // Its methods are for the loop only. Those with a ctx must be called in a task, which they suspend; the others do not suspend. A call in the
 // wrong place returns [ErrNotInTask], [ErrNoRunningLoop] or [ErrDifferentLoop].
 //
-//	U1 A handler's task runs until the handler returns and what was written, by WriteSoon too, has been sent; then the connection is
-//	   closed.
+//	U1 A handler's task runs until the handler returns and what was written, by WriteSoon too, has
+//	   been sent; then the connection is closed.
 //	U2 An error of a handler, unless it is io.EOF, goes to the exception handler. It ends its own connection and nothing else. So does a panic.
 //	U3 Closing the server stops accepting; the clients stay. It is over when it is closed and none of its tasks is left, neither a
 //	   handler's nor one that accepts.
 //	U4 Handlers get the ctx that the server was started with. Its end stops them and the server. In a function that [Call] or
 //	   [LoopGroup.Each] runs that is when the function returns: call Serve there, or start the server with [context.WithoutCancel].
-//	U5 A place of MaxClients is taken by a connection, never by waiting for one, so every listener serves while fewer than n are
-//	   open. With TLS it is taken when the handshake is done. Connections that are not so far are limited on their own: beyond
-//	   the limit, the one whose handshake has lasted longest is dropped. They are no clients yet, and Shutdown drops them.
+//	U5 A place of MaxClients is taken by a connection, never by waiting for one, so every listener
+//	   serves while fewer than n are open. With TLS it is taken when the handshake is done.
+//	   Connections that are not so far are limited on their own: beyond the limit, the one whose
+//	   handshake has lasted longest is dropped. They are no clients yet, and Shutdown drops them.
 //
 // Python: asyncio.Server.
 type Server struct {
@@ -195,8 +196,9 @@ func (s *Server) accept(ctx context.Context, ln *Listener) error {
 	}
 }
 
-// next waits for a connection at ln and, with MaxClients, for a place, which is then taken (U5). An acceptor that has a place but finds nobody gives it back
-// before it waits; those that want one get it in the order they asked.
+// next waits for a connection at ln and, with MaxClients, for a place, which is then taken (U5). An
+// acceptor that has a place but finds nobody gives it back before it waits; those that want one get
+// it in the order they asked.
 func (s *Server) next(ctx context.Context, ln *Listener) (*Conn, error) {
 	if s.room == nil {
 		return ln.AcceptContext(ctx)
@@ -307,8 +309,9 @@ func (k *client) run(ctx context.Context) error {
 	return ignoreEnd(ctx, err)
 }
 
-// flush closes the connection once all is written that WriteSoon, or a task of the handler's, has been given (U1). Until then the
-// client keeps its place, and Shutdown waits for it. Only a further cancel ends that.
+// flush closes the connection once all is written that WriteSoon, or a task of the handler's, has
+// been given (U1). Until then the client keeps its place, and Shutdown waits for it. Only a further
+// cancel ends that.
 func (k *client) flush(ctx context.Context) error {
 	k.w.CloseSoon()
 	if k.w.pending == 0 {
@@ -343,7 +346,8 @@ func (k *client) secure(ctx context.Context) error {
 	return nil
 }
 
-// onlyClosed reports whether err says that a connection was closed, and nothing else: a group says what each of its leaves does.
+// onlyClosed reports whether err says that a connection was closed, and nothing else: a group says
+// what each of its leaves does.
 func onlyClosed(err error) bool {
 	if g := (*GroupError)(nil); errors.As(err, &g) {
 		return g.Subgroup(func(err error) bool { return !errors.Is(err, net.ErrClosed) }) == nil
@@ -391,10 +395,11 @@ func (s *Server) look() {
 	s.over.Set()
 }
 
-// Serve accepts until the server is closed, and then returns nil, or until it is cancelled or ctx ends: then it
-// closes the server, waits for the handlers, however long they take, and returns that error. A program that has to end in
-// time starts the server with [StartServer], waits for its signal, and calls [Server.Shutdown] with a limit. A second Serve at the same time returns [ErrBusy], one on a
-// closed server [ErrInvalidState]. Python: serve_forever.
+// Serve accepts until the server is closed, and then returns nil, or until it is cancelled or ctx
+// ends: then it closes the server, waits for the handlers, however long they take, and returns that
+// error. A program that has to end in time starts the server with [StartServer], waits for its
+// signal, and calls [Server.Shutdown] with a limit. A second Serve at the same time returns
+// [ErrBusy], one on a closed server [ErrInvalidState]. Python: serve_forever.
 func (s *Server) Serve(ctx context.Context) error {
 	if s.inServe {
 		return fmt.Errorf("%w: the server is being served (in Serve)", ErrBusy)
@@ -435,8 +440,9 @@ func (s *Server) Close() {
 	s.look()
 }
 
-// CloseClients closes the connections of all clients, after what is being written to them. Their handlers go on and find their streams closed; the errors
-// that say so are not reported as failures of the handlers. It does not suspend.
+// CloseClients closes the connections of all clients, after what is being written to them. Their
+// handlers go on and find their streams closed; the errors that say so are not reported as failures
+// of the handlers. It does not suspend.
 func (s *Server) CloseClients() {
 	s.loop.mustNotBeForeign("Server.CloseClients")
 	s.end((*client).close)
@@ -461,10 +467,11 @@ func (s *Server) end(how func(*client)) {
 // Python: wait_closed.
 func (s *Server) WaitClosed(ctx context.Context) error { return s.over.Wait(ctx) }
 
-// Shutdown closes the server and waits for its handlers, so that no task of the server is left. If ctx ends or the calling task is cancelled first,
-// it aborts the remaining connections, cancels their handlers, waits for them, and returns that error. A nil error says that no handler was interrupted.
-// A connection that has no handler yet, because its TLS handshake is under way or MaxClients are open, is dropped at once, as one that the
-// system has not handed over is.
+// Shutdown closes the server and waits for its handlers, so that no task of the server is left. If
+// ctx ends or the calling task is cancelled first, it aborts the remaining connections, cancels
+// their handlers, waits for them, and returns that error. A nil error says that no handler was
+// interrupted. A connection that has no handler yet, because its TLS handshake is under way or
+// MaxClients are open, is dropped at once, as one that the system has not handed over is.
 //
 // To give clients ten seconds: ctx, cancel := WithTimeout(ctx, 10*time.Second).
 func (s *Server) Shutdown(ctx context.Context) error {

@@ -470,7 +470,8 @@ func TestServer_MaxClients(t *testing.T) {
 	})
 }
 
-// Each of several listeners serves while fewer clients are open than may be, and at no time are more.
+// Each of several listeners serves while fewer clients are open than may be, and at no time are
+// more.
 func TestServer_MaxClientsOfSeveralListeners(t *testing.T) {
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
 		var all []*asyncio.Listener
@@ -518,9 +519,9 @@ func TestServer_MaxClientsOfSeveralListeners(t *testing.T) {
 	})
 }
 
-// Peers that connect and say nothing keep no others out: a client counts when its handshake is done. Of those that are not so far
-// there is a limit of their own.
-// U1: what a handler has left to WriteSoon is sent before its client is gone, whatever waits for that.
+// Peers that connect and say nothing keep no others out: a client counts when its handshake is
+// done. Of those that are not so far there is a limit of their own. U1: what a handler has left to
+// WriteSoon is sent before its client is gone, whatever waits for that.
 func TestServer_WriteSoonBeforeTheHandlerReturns(t *testing.T) {
 	last := bytes.Repeat([]byte("last words "), 1<<20)
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
@@ -655,7 +656,8 @@ func TestServer_SilentHandshakes(t *testing.T) {
 	})
 }
 
-// A client that waits for a place is not waited for either: Shutdown drops it, and the one that is served is served to its end.
+// A client that waits for a place is not waited for either: Shutdown drops it, and the one that is
+// served is served to its end.
 func TestServer_ShutdownDropsWhoWaitsForAPlace(t *testing.T) {
 	clientConfig, serverConfig := configs(t)
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
@@ -782,7 +784,8 @@ func TestServer_HandshakeTimeout(t *testing.T) {
 	})
 }
 
-// A handler whose connection the server has closed has not failed if it says so; whatever else it says is reported.
+// A handler whose connection the server has closed has not failed if it says so; whatever else it
+// says is reported.
 func TestServer_CloseClientsIsNoFailure(t *testing.T) {
 	others := errors.New("something else")
 	read := func(ctx context.Context, r *asyncio.StreamReader) error {

@@ -12,11 +12,12 @@ import (
 // is task.Await(ctx), but a cancel of the calling task ends the wait at once, and task goes on. A
 // coroutine becomes a task. What is done already is returned itself.
 //
-// If aw is cancelled, so is the future. If it fails after the future was cancelled, that is an error of aw like any
-// other: it is reported if nobody retrieves it, through aw or a future of Shield's. Of a future that was cancelled nothing stays at aw.
+// If aw is cancelled, so is the future. If it fails after the future was cancelled, that is an
+// error of aw like any other: it is reported if nobody retrieves it, through aw or a future of
+// Shield's. Of a future that was cancelled nothing stays at aw.
 //
-// A shield is against cancels. That ctx ends leaves what is awaited alone in any case, so a wait which only a deadline is to
-// end needs none.
+// A shield is against cancels. That ctx ends leaves what is awaited alone in any case, so a wait
+// which only a deadline is to end needs none.
 //
 // It is for the loop only and does not suspend. It panics as [EnsureFuture] does, and with
 // [ErrInvalidArgument] if aw is nil. Python: asyncio.shield.

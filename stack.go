@@ -34,8 +34,9 @@ import (
 //	   of others: the collector and debug mode (goroutineID) walk the whole stack, and the
 //	   runtime ends the program when one reaches a gigabyte.
 //	K6 A stack whose task has ended goes on dispatching with nothing on it. When it gives control
-//	   away it becomes idle, until it gets control again: to be used, or with the order to end (KI1). Then
-//	   whoever waits at its home goes on, and gives control back to where the order came from (K10).
+//	   away it becomes idle, until it gets control again: to be used, or with the order to end
+//	   (KI1). Then whoever waits at its home goes on, and gives control back to where the order came
+//	   from (K10).
 //	K7 A task that is started eagerly runs on an idle stack. That gives control back to the
 //	   starter when the task first suspends or ends. Nothing is dispatched in between.
 //	K8 A stack on which runtime.Goexit is called is dead. Its last deferred function gives control
@@ -85,8 +86,8 @@ func (s *stack) note() *stackNotes {
 	return s.notes
 }
 
-// goroutine returns the id of the goroutine of s. It must be called on s, or on a sequence of iter.Pull that s has
-// entered, whose id is returned if that of s is not known.
+// goroutine returns the id of the goroutine of s. It must be called on s, or on a sequence of
+// iter.Pull that s has entered, whose id is returned if that of s is not known.
 func (s *stack) goroutine() uint64 {
 	n := s.note()
 	if n.id != 0 {

@@ -13,11 +13,12 @@ import (
 // other. As soon as one returns without an error it has won: those that run are cancelled and waited for,
 // and the rest are not started. It is how several addresses of one host are tried, known as happy eyeballs.
 //
-// winner is what the winner returned and index which it is, -1 if there is none. errs has an entry for each
-// coroutine that was started, in the order of the arguments: its error, nil for the winner alone. err is for the
-// race itself, and nil if all have merely failed: [ErrInvalidArgument], a [CancelledError] if the calling
-// task was cancelled, or a task of the race that waited for its turn, the cause of ctx if that is done, the [PanicError] of a
-// coroutine that panicked. Then too all that were started have ended when it returns, and a winner is returned if there was one.
+// winner is what the winner returned and index which it is, -1 if there is none. errs has an entry
+// for each coroutine that was started, in the order of the arguments: its error, nil for the winner
+// alone. err is for the race itself, and nil if all have merely failed: [ErrInvalidArgument], a
+// [CancelledError] if the calling task was cancelled, or a task of the race that waited for its
+// turn, the cause of ctx if that is done, the [PanicError] of a coroutine that panicked. Then too
+// all that were started have ended when it returns, and a winner is returned if there was one.
 //
 // It must be called in a task and suspends. A coroutine should return an error unless it has
 // succeeded, also when it is cancelled: what one returns after another has won is dropped, and its
@@ -89,7 +90,8 @@ func (r *race[T]) start(before *Event) {
 	joined.Set()
 }
 
-// racer is a task of a race, as its done callback. entry is where its coroutine's error is in errs, -1 if it has not come to that.
+// racer is a task of a race, as its done callback. entry is where its coroutine's error is in errs,
+// -1 if it has not come to that.
 type racer[T any] struct {
 	r     *race[T]
 	t     *Task[None]
@@ -142,7 +144,8 @@ func (r *race[T]) cancelAllBut(but AnyTask, c *CancelledError) {
 	}
 }
 
-// ended is the done callback of each task. entry is where its coroutine's error is in errs, -1 if it has not come to that.
+// ended is the done callback of each task. entry is where its coroutine's error is in errs, -1 if
+// it has not come to that.
 func (r *race[T]) ended(t *Task[None], entry int) {
 	r.running = slices.DeleteFunc(r.running, func(u *Task[None]) bool { return u == t })
 	err := t.Exception()

@@ -152,7 +152,8 @@ func TestStaggeredRace_Panic(t *testing.T) {
 	equal(t, "reports", r.messages(), []string{"panic in task"})
 }
 
-// An entry is nil for the winner alone. Who is kept from its coroutine by a cancel from outside ends the race.
+// An entry is nil for the winner alone. Who is kept from its coroutine by a cancel from outside
+// ends the race.
 func TestStaggeredRace_Entries(t *testing.T) {
 	r, err := runReporting(t, func(ctx context.Context) error {
 		bad := func(context.Context) (string, error) { panic(errTest) }

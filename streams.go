@@ -25,14 +25,17 @@ import (
 //	   WriteSoon's turn is that of its call.
 //	M3 What was written before Close was called is written before the connection closes. If that fails, Close says so, and
 //	   so do Drain and WaitClosed from then on.
-//	M4 A reader that holds nothing reads into a buffer that all readers of the loop share, and keeps what its method does
-//	   not return. So an idle reader has no buffer, and bytes arrive where the processor's caches are warm. The buffer is
-//	   a reader's only while its task has control: Conn.readOr does not suspend once it has bytes. (TLS may.)
-//	M5 A reader that holds something, or has TLS, reads into a buffer of its own. That has room for at least minRead bytes, for
-//	   as many again as there are, and for twice as many as the read before if that filled its room. So a message of any size
-//	   comes in few reads, and memory grows with the bytes received, not with the length that a peer announces.
-//	M6 A long message of a known length is read into what is returned, whose memory is made once it has begun to come. Only what was there
-//	   before is copied, and of one of more than maxRoom bytes, in all no more than it has.
+//	M4 A reader that holds nothing reads into a buffer that all readers of the loop share, and keeps
+//	   what its method does not return. So an idle reader has no buffer, and bytes arrive where the
+//	   processor's caches are warm. The buffer is a reader's only while its task has control:
+//	   Conn.readOr does not suspend once it has bytes. (TLS may.)
+//	M5 A reader that holds something, or has TLS, reads into a buffer of its own. That has room for
+//	   at least minRead bytes, for as many again as there are, and for twice as many as the read
+//	   before if that filled its room. So a message of any size comes in few reads, and memory grows
+//	   with the bytes received, not with the length that a peer announces.
+//	M6 A long message of a known length is read into what is returned, whose memory is made once it
+//	   has begun to come. Only what was there before is copied, and of one of more than maxRoom
+//	   bytes, in all no more than it has.
 
 // DefaultLimit is the limit of a [StreamReader] that was not given one, in bytes.
 const DefaultLimit = 64 << 10
@@ -55,9 +58,10 @@ func Limit(bytes int) StreamOption {
 	return StreamOption{limit: bytes}
 }
 
-// StreamTLS puts TLS on the connection before it is handed out. A server needs a configuration with a certificate; a client
-// that does not name the server in it verifies the host it connects to. It panics with [ErrInvalidArgument] if config is nil,
-// which must not mean a connection without TLS. Python: the ssl argument.
+// StreamTLS puts TLS on the connection before it is handed out. A server needs a configuration with
+// a certificate; a client that does not name the server in it verifies the host it connects to. It
+// panics with [ErrInvalidArgument] if config is nil, which must not mean a connection without TLS.
+// Python: the ssl argument.
 func StreamTLS(config *tls.Config) StreamOption {
 	if config == nil {
 		panic(fmt.Errorf("%w: nil configuration (in StreamTLS); a client that needs nothing special gives new(tls.Config)", ErrInvalidArgument))
@@ -65,8 +69,10 @@ func StreamTLS(config *tls.Config) StreamOption {
 	return StreamOption{tls: config}
 }
 
-// TLSHandshakeTimeout limits a TLS handshake, which has 60 seconds otherwise; then it has failed, with a [*TimeoutError]. It also is an option of
-// [TLSClient], [TLSServer] and [StreamWriter.StartTLS]. It panics with [ErrInvalidArgument] if d is not positive. Python: the ssl_handshake_timeout argument.
+// TLSHandshakeTimeout limits a TLS handshake, which has 60 seconds otherwise; then it has failed,
+// with a [*TimeoutError]. It also is an option of [TLSClient], [TLSServer] and
+// [StreamWriter.StartTLS]. It panics with [ErrInvalidArgument] if d is not positive. Python: the
+// ssl_handshake_timeout argument.
 func TLSHandshakeTimeout(d time.Duration) StreamOption {
 	if d <= 0 {
 		panic(fmt.Errorf("%w: a handshake cannot take %v (in TLSHandshakeTimeout)", ErrInvalidArgument, d))
@@ -74,10 +80,12 @@ func TLSHandshakeTimeout(d time.Duration) StreamOption {
 	return StreamOption{handshake: d}
 }
 
-// MaxClients makes a server accept a connection only while fewer than n are open. The others wait in the system's queue. With
-// [StreamTLS] a connection counts once its handshake is done. Those that are not so far, at most as many again or 100, whichever is
-// more, are not counted; if another one comes, the one whose handshake has lasted longest is dropped. So peers that connect and say nothing do not keep others out. A
-// client has no use for it. It panics with [ErrInvalidArgument] if n is not positive.
+// MaxClients makes a server accept a connection only while fewer than n are open. The others wait
+// in the system's queue. With [StreamTLS] a connection counts once its handshake is done. Those
+// that are not so far, at most as many again or 100, whichever is more, are not counted; if another
+// one comes, the one whose handshake has lasted longest is dropped. So peers that connect and say
+// nothing do not keep others out. A client has no use for it. It panics with [ErrInvalidArgument]
+// if n is not positive.
 func MaxClients(n int) StreamOption {
 	if n <= 0 {
 		panic(fmt.Errorf("%w: %d clients (in MaxClients)", ErrInvalidArgument, n))
@@ -340,7 +348,8 @@ func (r *StreamReader) begin(ctx context.Context, caller string) (*task, error) 
 	return t, r.err
 }
 
-// more suspends t until more has come, or the end. Of a message of a known length that is n, else it is 0.
+// more suspends t until more has come, or the end. Of a message of a known length that is n, else
+// it is 0.
 func (r *StreamReader) more(ctx context.Context, t *task, n int) error {
 	r.reading = t
 	defer func() { r.reading = nil }()
@@ -372,7 +381,8 @@ func (r *StreamReader) more(ctx context.Context, t *task, n int) error {
 	return err
 }
 
-// lender returns the connection, if the next read of it is into the loop's buffer: the reader holds nothing.
+// lender returns the connection, if the next read of it is into the loop's buffer: the reader holds
+// nothing.
 func (r *StreamReader) lender() *Conn {
 	if c, ok := r.conn.(*Conn); ok && len(r.buf) == r.taken {
 		return c
@@ -380,8 +390,8 @@ func (r *StreamReader) lender() *Conn {
 	return nil
 }
 
-// lend reads into the loop's buffer or, if it must wait and a message of room bytes is long, into a new one of that size (M6), and says which. t has
-// not suspended since begin looked at ctx.
+// lend reads into the loop's buffer or, if it must wait and a message of room bytes is long, into a
+// new one of that size (M6), and says which. t has not suspended since begin looked at ctx.
 func (r *StreamReader) lend(ctx context.Context, t *task, c *Conn, room int) (came []byte, own bool, err error) {
 	l := r.loop
 	if l.reads == nil {
@@ -469,7 +479,8 @@ func (r *StreamReader) grow(ctx context.Context, t *task) error {
 	return err
 }
 
-// complete reads the rest of a message of n bytes, or a part of it, behind what has come of it (M6).
+// complete reads the rest of a message of n bytes, or a part of it, behind what has come of it
+// (M6).
 func (r *StreamReader) complete(ctx context.Context, t *task, n int) error {
 	if have := len(r.unread()); r.borrowed || r.taken > 0 || len(r.buf) == cap(r.buf) {
 		r.own(min(n-have, max(have, maxRoom)))
@@ -526,8 +537,9 @@ func (r *StreamReader) some(ctx context.Context, t *task) error {
 	return nil
 }
 
-// ReadInto is Read into p: without allocating, and without a buffer in between if none is filled. It is the fast way for long messages, because new memory
-// for each costs more than bringing it. To fill p, there is io.ReadFull of [StreamReader.Reader].
+// ReadInto is Read into p: without allocating, and without a buffer in between if none is filled.
+// It is the fast way for long messages, because new memory for each costs more than bringing it. To
+// fill p, there is io.ReadFull of [StreamReader.Reader].
 func (r *StreamReader) ReadInto(ctx context.Context, p []byte) (int, error) {
 	t, err := r.begin(ctx, "StreamReader.ReadInto")
 	if err != nil || len(p) == 0 {
@@ -685,8 +697,8 @@ type StreamWriter struct {
 // have been sent; the number says how much, and since the peer cannot tell, every later Write fails with the same error. It fails
 // with [net.ErrClosed] once Close was called and [ErrInvalidState] after WriteEOF.
 //
-// A task that was cancelled and has a last word to say waits here as any other does. [StreamWriter.WriteSoon] does not
-// wait, and [Cleanup] limits how long.
+// A task that was cancelled and has a last word to say waits here as any other does.
+// [StreamWriter.WriteSoon] does not wait, and [Cleanup] limits how long.
 func (w *StreamWriter) Write(ctx context.Context, p []byte) (n int, err error) {
 	if c, ok := w.conn.(*Conn); ok && w.pending == 0 && !w.closing && !w.ended && w.err == nil {
 		// Nobody writes: what need not wait needs no turn.
@@ -815,14 +827,16 @@ func (w *StreamWriter) shut(how func() error) {
 	}
 }
 
-// WriteSoon is Write without waiting: p is written after the writes before it, by a task of the writer's own if that cannot be
-// done at once. It is for the last word of a task that is cancelled, which Write keeps for as long as another task's
-// write waits for the peer, and for callbacks; what is many or large belongs to Write, because all that waits is copied
-// and kept in memory, without bound. Close, Drain and WaitClosed wait for it and say whether it could be written; the
-// end of the run cancels it.
+// WriteSoon is Write without waiting: p is written after the writes before it, by a task of the
+// writer's own if that cannot be done at once. It is for the last word of a task that is cancelled,
+// which Write keeps for as long as another task's write waits for the peer, and for callbacks; what
+// is many or large belongs to Write, because all that waits is copied and kept in memory, without
+// bound. Close, Drain and WaitClosed wait for it and say whether it could be written; the end of
+// the run cancels it.
 //
-// It is for the loop only and does not suspend. It fails with the error of an earlier write, [net.ErrClosed] once Close was called,
-// and [ErrInvalidState] after WriteEOF. Python: writer.write without drain.
+// It is for the loop only and does not suspend. It fails with the error of an earlier write,
+// [net.ErrClosed] once Close was called, and [ErrInvalidState] after WriteEOF. Python: writer.write
+// without drain.
 func (w *StreamWriter) WriteSoon(p []byte) error {
 	const caller = "StreamWriter.WriteSoon"
 	switch err := w.loop.checkOwner(caller); {
@@ -964,10 +978,12 @@ type boundWriter struct {
 
 func (b boundWriter) Write(p []byte) (int, error) { return b.w.Write(b.ctx, p) }
 
-// StartTLS goes on with TLS on the same connection, after the writes before it. The side that connected is the client, unless asServer is
-// true. Nobody may be reading. What the reader holds, because it came behind what was read, goes to TLS as the beginning of what the peer says in it (a client's
-// hello that came in one segment with a header of a proxy). It is never data: what somebody put there in the clear makes the handshake
-// fail. If that fails the connection is closed. Errors are those of [TLSClient], and [ErrInvalidState] if there is TLS already. Of the options
+// StartTLS goes on with TLS on the same connection, after the writes before it. The side that
+// connected is the client, unless asServer is true. Nobody may be reading. What the reader holds,
+// because it came behind what was read, goes to TLS as the beginning of what the peer says in it (a
+// client's hello that came in one segment with a header of a proxy). It is never data: what
+// somebody put there in the clear makes the handshake fail. If that fails the connection is closed.
+// Errors are those of [TLSClient], and [ErrInvalidState] if there is TLS already. Of the options
 // [TLSHandshakeTimeout] is one for it. Python: writer.start_tls.
 func (w *StreamWriter) StartTLS(ctx context.Context, config *tls.Config, asServer bool, opts ...StreamOption) error {
 	return w.inTurn(ctx, "StreamWriter.StartTLS", func() error {

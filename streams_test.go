@@ -415,8 +415,9 @@ func TestStreamReader_LongMessages(t *testing.T) {
 	})
 }
 
-// A reader that waits for its next long message holds no memory for it, whatever the last one was, and a message that has begun to come
-// costs what has come and a little more, whatever length it is to have.
+// A reader that waits for its next long message holds no memory for it, whatever the last one was,
+// and a message that has begun to come costs what has come and a little more, whatever length it is
+// to have.
 func TestStreamReader_WaitsWithoutMemory(t *testing.T) {
 	const size, readers = 64 << 10, 100
 	for name, read := range map[string]func(ctx context.Context, r *asyncio.StreamReader) ([]byte, error){
@@ -747,7 +748,8 @@ func FuzzReadUntil(f *testing.F) {
 	})
 }
 
-// A handler that is cancelled says goodbye and is over, though another task's write waits for the peer; what it said comes behind that.
+// A handler that is cancelled says goodbye and is over, though another task's write waits for the
+// peer; what it said comes behind that.
 func TestStreamWriter_WriteSoon(t *testing.T) {
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
 		client, server := connect(t, ctx)

@@ -144,10 +144,10 @@ func (l *processList) remove(p *Process) {
 // otherwise the process has this program's standard streams, environment and directory, no other descriptor, and a group of its own. It
 // is killed with its scope; see [Process].
 //
-// So that there is no other descriptor, starting a process marks those that this program has itself inherited
-// close-on-exec, for good: children that package os/exec starts afterwards do not get them by accident either, nor
-// does a program that takes this one's place by [syscall.Exec], unless the mark is taken off first. To pass one on,
-// use [ExtraFiles]. Python: close_fds=True.
+// So that there is no other descriptor, starting a process marks those that this program has itself
+// inherited close-on-exec, for good: children that package os/exec starts afterwards do not get
+// them by accident either, nor does a program that takes this one's place by [syscall.Exec], unless
+// the mark is taken off first. To pass one on, use [ExtraFiles]. Python: close_fds=True.
 //
 // It must be called in a task, which it suspends while the program is started. A cancel, or the end of ctx, meanwhile leaves no process and no pipe
 // behind. Errors are those of os/exec (such as [exec.ErrNotFound], [os.ErrPermission]), of system calls (out of descriptors, of
@@ -321,8 +321,9 @@ func (c newChild) Close() error {
 	return nil
 }
 
-// A processPipe is one of the pipes, as its endpoint sees it. Once nothing can come or go any more it gives its descriptor
-// back, whoever reads or closes it or not: a program that waits for its children and forgets their pipes must not run out.
+// A processPipe is one of the pipes, as its endpoint sees it. Once nothing can come or go any more
+// it gives its descriptor back, whoever reads or closes it or not: a program that waits for its
+// children and forgets their pipes must not run out.
 type processPipe struct {
 	p      *Process
 	c      *Conn
@@ -348,8 +349,9 @@ func (p *Process) connect(i int, end driver.Endpoint, limit int) {
 	}
 }
 
-// Ready is the endpoint's. If a pipe that is written is ready to read, nobody reads at its other end any more. If one that is
-// read is, that may be its end, which is looked for only after the process has ended: until then a reader finds it.
+// Ready is the endpoint's. If a pipe that is written is ready to read, nobody reads at its other
+// end any more. If one that is read is, that may be its end, which is looked for only after the
+// process has ended: until then a reader finds it.
 func (e *processPipe) Ready(read, write bool) {
 	if e.writes {
 		e.c.ways.Ready(false, read || write)
@@ -362,7 +364,8 @@ func (e *processPipe) Ready(read, write bool) {
 	}
 }
 
-// fire looks whether the pipe is over. A later write gets EPIPE all the same, and a later read what was in it.
+// fire looks whether the pipe is over. A later write gets EPIPE all the same, and a later read what
+// was in it.
 func (e *processPipe) fire(*future) {
 	e.due = false
 	if s, ok := e.c.end.(driver.Shedder); ok && !e.over {
@@ -541,9 +544,10 @@ func (p *Process) ReturnCode() (code int, ended bool) { return p.code, p.exited 
 // Wait suspends the calling task until the process has ended, and returns its return code; see [Process.ReturnCode]. Several tasks may
 // wait. A cancel, or the end of ctx, ends the wait; the end of the context that the process was made with ends the process, too.
 //
-// It does not wait for the pipes, which others may have inherited. A process that writes more into a pipe than that holds does not end before it is
-// read: use [Process.Communicate]. After the end nothing is left of pipes that nobody reads, unless others have inherited them; what is in them can
-// still be read.
+// It does not wait for the pipes, which others may have inherited. A process that writes more into
+// a pipe than that holds does not end before it is read: use [Process.Communicate]. After the end
+// nothing is left of pipes that nobody reads, unless others have inherited them; what is in them
+// can still be read.
 func (p *Process) Wait(ctx context.Context) (int, error) {
 	if _, err := p.loop.enterOn(ctx, "Process.Wait"); err != nil {
 		return 0, err

@@ -686,8 +686,8 @@ func TestSubprocess_InheritsNothing(t *testing.T) {
 	})
 }
 
-// A child that has ended, and been waited for, leaves no descriptor: whether its pipes were read or not, with something in them
-// or nothing. What was in them can still be read.
+// A child that has ended, and been waited for, leaves no descriptor: whether its pipes were read or
+// not, with something in them or nothing. What was in them can still be read.
 func TestSubprocess_UnreadPipes(t *testing.T) {
 	onProcesses(t, func(t *testing.T, ctx context.Context) error {
 		before := leaktest.Descriptors()
@@ -735,7 +735,8 @@ func TestSubprocess_ReadsUpToTheEnd(t *testing.T) {
 	})
 }
 
-// What a child has left running may have its pipe, and goes on writing to it. When that ends too, nothing is left.
+// What a child has left running may have its pipe, and goes on writing to it. When that ends too,
+// nothing is left.
 func TestSubprocess_GrandchildEndsLater(t *testing.T) {
 	onPoller(t, func(ctx context.Context) error {
 		r, w, err := os.Pipe()

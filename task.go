@@ -109,10 +109,10 @@ func Name(name string) TaskOption { return TaskOption{name: name} }
 // loop is running. A task that ends there was never scheduled.
 func EagerStart(eager bool) TaskOption { return TaskOption{eager: onOff(eager)} }
 
-// InGroup makes the task a child of tg: the group waits for it, and its error aborts the group. It is the usual way to
-// create children, for like any other task they get the ctx of whoever creates them, with the values and the
-// end that it has there; [GroupTask] and [TaskGroup.CreateTask] give them the group's. Only [CreateTask] takes it. Python:
-// TaskGroup.create_task.
+// InGroup makes the task a child of tg: the group waits for it, and its error aborts the group. It
+// is the usual way to create children, for like any other task they get the ctx of whoever creates
+// them, with the values and the end that it has there; [GroupTask] and [TaskGroup.CreateTask] give
+// them the group's. Only [CreateTask] takes it. Python: TaskGroup.create_task.
 func InGroup(tg *TaskGroup) TaskOption {
 	if err := tg.checkMade("InGroup"); err != nil {
 		panic(err)
@@ -148,8 +148,8 @@ func refuseInGroup(opts []TaskOption, caller string) error {
 //
 // With [InGroup] the task is a child of a group.
 //
-// It does not suspend. It panics with [ErrNoRunningLoop], [ErrLoopClosed],
-// [ErrForeignGoroutine] or, if coro is nil, [ErrInvalidArgument]; for a child also as [GroupTask] does, and with
+// It does not suspend. It panics with [ErrNoRunningLoop], [ErrLoopClosed], [ErrForeignGoroutine]
+// or, if coro is nil, [ErrInvalidArgument]; for a child also as [GroupTask] does, and with
 // [ErrDifferentLoop] if ctx leads to another loop than the group's. Python: asyncio.create_task.
 func CreateTask[T any](ctx context.Context, coro Coroutine[T], opts ...TaskOption) *Task[T] {
 	l := mustLoop(ctx, "CreateTask")
@@ -223,8 +223,8 @@ func CurrentTask(ctx context.Context) AnyTask {
 	return l.current.self
 }
 
-// AllTasks returns the tasks of the loop ctx leads to that are not done, in the order
-// they were created. It is for the loop only and does not suspend; it panics with [ErrForeignGoroutine].
+// AllTasks returns the tasks of the loop ctx leads to that are not done, in the order they were
+// created. It is for the loop only and does not suspend; it panics with [ErrForeignGoroutine].
 // Python: asyncio.all_tasks.
 func AllTasks(ctx context.Context) []AnyTask {
 	var all []AnyTask

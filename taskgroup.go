@@ -7,9 +7,9 @@ import (
 )
 
 // A TaskGroup is a set of tasks that end together: [RunTaskGroup] does not return before all of
-// them are done. Children are made by the body, by other children or by callbacks, with [CreateTask] and
-// [InGroup]; with [GroupTask] and [TaskGroup.CreateTask], which give them the group's ctx; and with [GroupStart]. Methods of a
-// group are for the loop only.
+// them are done. Children are made by the body, by other children or by callbacks, with
+// [CreateTask] and [InGroup]; with [GroupTask] and [TaskGroup.CreateTask], which give them the
+// group's ctx; and with [GroupStart]. Methods of a group are for the loop only.
 //
 //	G1 A child that fails, but for being cancelled, aborts the group: every other child is cancelled,
 //	   in order of creation, and so is the task that runs the body. Errors of children are kept in the
@@ -21,7 +21,8 @@ import (
 //	G4 A child's end is noticed by its done callback, one iteration later. A panic aborts
 //	   the group in the same step: it may have left what the siblings share in disorder.
 //	G5 The end of the group's context is not a failure. Children that return it are like cancelled
-//	   ones, and the group returns it too. The end of a context that only the child has is its error like any other.
+//	   ones, and the group returns it too. The end of a context that only the child has is its error
+//	   like any other.
 type TaskGroup struct {
 	loop   *EventLoop
 	parent *task
@@ -185,8 +186,8 @@ func (g *TaskGroup) exit(err error) error {
 	return nil
 }
 
-// withdraw takes the group's cancel of the body's task back, and returns how many of others there are in force. If there are, and
-// it is still owed, the task hears of it, as in CPython.
+// withdraw takes the group's cancel of the body's task back, and returns how many of others there
+// are in force. If there are, and it is still owed, the task hears of it, as in CPython.
 func (g *TaskGroup) withdraw() int {
 	owed := g.ask.owed
 	n := g.parent.withdraw(&g.ask)
@@ -299,9 +300,10 @@ func (g *TaskGroup) String() string {
 	return b.String()
 }
 
-// GroupTask creates a task in the group and returns it without waiting. It is [CreateTask] with [InGroup] for
-// the group's ctx, which is the one that [RunTaskGroup] was given: values and deadlines that the body or a child has added
-// to its own since then are not in it. Whoever creates a child in such a place uses InGroup.
+// GroupTask creates a task in the group and returns it without waiting. It is [CreateTask] with
+// [InGroup] for the group's ctx, which is the one that [RunTaskGroup] was given: values and
+// deadlines that the body or a child has added to its own since then are not in it. Whoever creates
+// a child in such a place uses InGroup.
 //
 // In a group that is being aborted the new task is cancelled before it starts: it ends
 // cancelled and is never entered. Under a [GroupLimit] it may have to wait for its turn to start.
@@ -312,7 +314,8 @@ func GroupTask[T any](tg *TaskGroup, coro Coroutine[T], opts ...TaskOption) *Tas
 	return inGroup(tg, coro, "GroupTask", opts)
 }
 
-// CreateTask is [GroupTask] for a function that returns only an error. Like that it gives the child the group's ctx.
+// CreateTask is [GroupTask] for a function that returns only an error. Like that it gives the child
+// the group's ctx.
 func (g *TaskGroup) CreateTask(fn func(ctx context.Context) error, opts ...TaskOption) *Task[None] {
 	return inGroup(g, Do(fn), "TaskGroup.CreateTask", opts)
 }

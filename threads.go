@@ -14,14 +14,15 @@ import (
 // ToThread runs fn on a goroutine of the default executor and suspends the calling task
 // until it returns. It is the way to call what blocks.
 //
-// fn gets a ctx with the values of the caller's, but without the loop: it must not touch
-// that, except through [EventLoop.CallSoonThreadsafe] and [RunCoroutineThreadsafe]. When the await is cancelled, or
-// the caller's ctx ends, ToThread returns at once and fn's ctx ends; fn itself goes on until it
-// heeds that, and its result is dropped. fn's ctx also ends when fn fails. When fn succeeds it goes on, with what fn has made
-// under it and returns, a [database/sql.Tx] for instance, and ends when the caller's does; or, if
-// the program has dropped both it and whatever was derived from it, when the collector finds that. Errors: fn's own; those of [Future.Await];
-// [ErrExecutorShutdown]. A panic of fn is reported and returned as a [*PanicError].
-// Python: asyncio.to_thread.
+// fn gets a ctx with the values of the caller's, but without the loop: it must not touch that,
+// except through [EventLoop.CallSoonThreadsafe] and [RunCoroutineThreadsafe]. When the await is
+// cancelled, or the caller's ctx ends, ToThread returns at once and fn's ctx ends; fn itself goes
+// on until it heeds that, and its result is dropped. fn's ctx also ends when fn fails. When fn
+// succeeds it goes on, with what fn has made under it and returns, a [database/sql.Tx] for
+// instance, and ends when the caller's does; or, if the program has dropped both it and whatever
+// was derived from it, when the collector finds that. Errors: fn's own; those of [Future.Await];
+// [ErrExecutorShutdown]. A panic of fn is reported and returned as a [*PanicError]. Python:
+// asyncio.to_thread.
 func ToThread[T any](ctx context.Context, fn func(ctx context.Context) (T, error)) (T, error) {
 	var zero T
 	if fn == nil {
@@ -63,12 +64,14 @@ type threadCall[T any] struct {
 	inside threadContext
 }
 
-// A threadContext is the context that a thread function is given. It ends with the caller's, and before that if the call does not
-// succeed. Most functions never ask when it ends, so what is needed for that is made when somebody asks.
+// A threadContext is the context that a thread function is given. It ends with the caller's, and
+// before that if the call does not succeed. Most functions never ask when it ends, so what is
+// needed for that is made when somebody asks.
 //
-// When the call has succeeded, it may be kept, or dropped without a word while the caller's goes on for ever. So the caller's
-// context does not refer to it but weakly, except for what is to be told of its end: contexts derived from it, and
-// functions of [context.AfterFunc]. Those stay registered until they are stopped, as with any other context.
+// When the call has succeeded, it may be kept, or dropped without a word while the caller's goes on
+// for ever. So the caller's context does not refer to it but weakly, except for what is to be told
+// of its end: contexts derived from it, and functions of [context.AfterFunc]. Those stay registered
+// until they are stopped, as with any other context.
 type threadContext struct {
 	outsideContext
 
@@ -151,8 +154,8 @@ func (c *threadContext) Err() error {
 	return c.err
 }
 
-// AfterFunc is how package context has a context derived from this one, or a function, told of the end. While it is
-// to be told, the caller's context holds this one.
+// AfterFunc is how package context has a context derived from this one, or a function, told of the
+// end. While it is to be told, the caller's context holds this one.
 func (c *threadContext) AfterFunc(f func()) (stop func() bool) {
 	caller := c.outsideContext.Context
 	a := &threadAfter{f: f, release: context.AfterFunc(caller, func() { c.endWith(caller) })}
@@ -179,7 +182,8 @@ func (c *threadContext) AfterFunc(f func()) (stop func() bool) {
 	}
 }
 
-// Value is also how package context looks for a cause, by a key of its own, and finds it in a context that has ended with it.
+// Value is also how package context looks for a cause, by a key of its own, and finds it in a
+// context that has ended with it.
 func (c *threadContext) Value(key any) any {
 	c.mu.Lock()
 	err, cause := c.err, c.cause

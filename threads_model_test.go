@@ -11,7 +11,8 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// A heldExecutor runs its jobs one at a time, when it is told to, so that a program says when a thread function runs.
+// A heldExecutor runs its jobs one at a time, when it is told to, so that a program says when a
+// thread function runs.
 type heldExecutor struct {
 	jobs    []func()
 	some    *asyncio.Event
@@ -41,7 +42,8 @@ func (e *heldExecutor) run(i int) {
 	<-over
 }
 
-// A modelJob is a function in an executor: it runs once, or not at all if nobody waits for it before its turn.
+// A modelJob is a function in an executor: it runs once, or not at all if nobody waits for it
+// before its turn.
 type modelJob struct {
 	outcome int // 0: a value; 1: an error; 2: a panic; 3: it exits its goroutine
 	value   int
@@ -97,7 +99,8 @@ func (j *modelJob) check(m *modelRun, t *modelTask, v int, err error) error {
 	return err
 }
 
-// forgo notes that nobody waits for j any more, of which the executor is told by a callback: that comes first where the order is kept.
+// forgo notes that nobody waits for j any more, of which the executor is told by a callback: that
+// comes first where the order is kept.
 func forgo(m *modelRun, j *modelJob) {
 	if m.order.kind == 0 {
 		m.l.CallSoon(func() { j.given = j.given || !j.ran })

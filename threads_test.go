@@ -484,7 +484,8 @@ func TestCallSoonThreadsafe_Ahead(t *testing.T) {
 	}
 }
 
-// A thread function's ctx ends if the call does not succeed, also for who asks only afterwards, and whichever way.
+// The ctx of a thread function ends if the call does not succeed, however it fails, also for code
+// that first asks afterwards.
 func TestToThread_ContextEnds(t *testing.T) {
 	asks := map[string]func(ctx context.Context) error{
 		"Err":   func(ctx context.Context) error { return ctx.Err() },
@@ -539,7 +540,8 @@ func TestToThread_ContextEnds(t *testing.T) {
 	})
 }
 
-// What a thread function makes under its ctx and returns goes on, as a transaction must; until the caller's ctx ends.
+// What a thread function makes under its ctx and returns goes on, as a transaction must; until the
+// caller's ctx ends.
 func TestToThread_SuccessDoesNotEndItsContext(t *testing.T) {
 	why := errors.New("the caller's")
 	for _, asks := range []string{"nobody", "Done", "AfterFunc", "child"} {
@@ -581,7 +583,8 @@ func TestToThread_SuccessDoesNotEndItsContext(t *testing.T) {
 	}
 }
 
-// A caller that lasts does not keep what its thread functions have dropped, and a goroutine that was left behind is let go.
+// A caller that lasts does not keep what its thread functions have dropped, and a goroutine that
+// was left behind is let go.
 func TestToThread_ContextIsCollected(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()

@@ -50,13 +50,14 @@ func TimeoutAt(ctx context.Context, when time.Duration, body func(ctx context.Co
 // reschedule. Its methods are for the loop only, and do not suspend. Python: asyncio.Timeout.
 //
 //	O1 It is active until it expires or its body returns. Expiry is one cancel of the task.
-//	O2 Whose cancel it was is told by counting, without those that a Cleanup around the timeout holds back: at exit the
-//	   expiry's own request is taken back, and if no more remain than when the body was entered, the cancellation was
-//	   the expiry's.
-//	O3 A request that is still to be delivered when the timeout expires is not counted among those before, also if it is
-//	   older than the body: it arrives inside, and must go on from there. (CPython 3.13 loses it to the expiry, gh-134471.)
-//	O4 The expiry's cancel, if it is still to be delivered when the body returns, is dropped. Any other that is to be delivered
-//	   then stays, even if O2 took it for one from before.
+//	O2 Whose cancel it was is told by counting, without those that a Cleanup around the timeout
+//	   holds back: at exit the expiry's own request is taken back, and if no more remain than when
+//	   the body was entered, the cancellation was the expiry's.
+//	O3 A request that is still to be delivered when the timeout expires is not counted among those
+//	   before, also if it is older than the body: it arrives inside, and must go on from there.
+//	   (CPython 3.13 loses it to the expiry, gh-134471.)
+//	O4 The expiry's cancel, if it is still to be delivered when the body returns, is dropped. Any
+//	   other that is to be delivered then stays, even if O2 took it for one from before.
 type TimeoutScope struct {
 	t      *task
 	when   time.Duration

@@ -12,10 +12,12 @@ import (
 	"time"
 )
 
-// A TLSConn is a [Conn] with TLS on it, by crypto/tls. It is made by [TLSClient] and [TLSServer], with the handshake done. It has the
-// methods of a Conn and its rules: they are for the loop only, but for Close, Abort and those that set deadlines or tell
-// addresses, which any goroutine may call; Read, Write and CloseWrite must be called in a task, which they suspend, and the
-// others do not suspend; one task may read while another writes, a second gets [ErrBusy]; and a cancelled Read loses nothing.
+// A TLSConn is a [Conn] with TLS on it, by crypto/tls. It is made by [TLSClient] and [TLSServer],
+// with the handshake done. It has the methods of a Conn and its rules: they are for the loop only,
+// but for Close, Abort and those that set deadlines or tell addresses, which any goroutine may
+// call; Read, Write and CloseWrite must be called in a task, which they suspend, and the others do
+// not suspend; one task may read while another writes, a second gets [ErrBusy]; and a cancelled
+// Read loses nothing.
 //
 // Errors are those of Conn and of crypto/tls. A config that allows renegotiation is refused.
 type TLSConn struct {
@@ -33,9 +35,10 @@ const tlsHandshakeTimeout = 60 * time.Second
 // TLSClient does a TLS handshake as the client and returns the secured connection, to which c then belongs. config must name
 // the server or skip verification.
 //
-// It must be called in a task, and suspends it. The handshake is limited to 60 s, or by [TLSHandshakeTimeout], and by ctx and cancels. If it fails, c is closed; the
-// error is that of crypto/tls, a [*TimeoutError], or how a cancel or the end of ctx is told. A config that allows renegotiation is refused with
-// [ErrInvalidArgument].
+// It must be called in a task, and suspends it. The handshake is limited to 60 s, or by
+// [TLSHandshakeTimeout], and by ctx and cancels. If it fails, c is closed; the error is that of
+// crypto/tls, a [*TimeoutError], or how a cancel or the end of ctx is told. A config that allows
+// renegotiation is refused with [ErrInvalidArgument].
 func TLSClient(ctx context.Context, c *Conn, config *tls.Config, opts ...StreamOption) (*TLSConn, error) {
 	o := streamOptions(opts)
 	o.tls = config
@@ -101,14 +104,15 @@ func startTLS(ctx context.Context, c *Conn, o StreamOption, start func(net.Conn,
 //	Y2 The mutex for reading is held by a task that is suspended for the peer's bytes. Only readers want it, and a second one is refused first.
 //	Y3 The mutex of the handshake is held while that goes on. The connection is handed out when it is over, and a configuration that
 //	   allows another handshake later is refused.
-//	Y4 Reading can make TLS write (an answer to a new key). The reader sends that before it waits, unless a writer is sending: that sends
-//	   until nothing is left. Meanwhile the answers pile up, if the peer asks and does not read. A writer leaves about
-//	   maxUnsent/2 to be sent, so what goes beyond maxUnsent are some thousand answers, and the connection has failed.
+//	Y4 Reading can make TLS write (an answer to a new key). The reader sends that before it waits,
+//	   unless a writer is sending: that sends until nothing is left. Meanwhile the answers pile up,
+//	   if the peer asks and does not read. A writer leaves about maxUnsent/2 to be sent, so what
+//	   goes beyond maxUnsent are some thousand answers, and the connection has failed.
 //	Y5 A cancel, the end of a context and a deadline reach the tls.Conn as temporary errors, after which it can go on.
 //	Y6 Detached, it is goroutines that read and write, and they may wait with a mutex: everything goes to the connection
 //	   itself. What was not sent by then goes before the next bytes.
-//	Y7 What had come when TLS began is the beginning of what TLS reads, and nothing else's: so nothing that was sent in the clear is
-//	   ever taken for what was sent in cipher.
+//	Y7 What had come when TLS began is the beginning of what TLS reads, and nothing else's: so
+//	   nothing that was sent in the clear is ever taken for what was sent in cipher.
 type wire struct {
 	conn  *Conn
 	ctx   context.Context // the reader's
@@ -354,9 +358,10 @@ const maxUnsent = 2 * tlsChunk
 
 var errFlood = errors.New("asyncio: the peer asks for new keys, again and again, and does not read what it is answered")
 
-// Close tells the peer that this is the end, if the system's buffer has room for that, and closes the connection. It does not suspend: what a cancelled
-// Write left to be sent and does not fit into that buffer is lost, and Close returns [io.ErrShortWrite]. More calls do nothing. Any
-// goroutine may call it, as [Conn.Close].
+// Close tells the peer that this is the end, if the system's buffer has room for that, and closes
+// the connection. It does not suspend: what a cancelled Write left to be sent and does not fit into
+// that buffer is lost, and Close returns [io.ErrShortWrite]. More calls do nothing. Any goroutine
+// may call it, as [Conn.Close].
 func (s *TLSConn) Close() error {
 	if err := s.conn.loop.mayClose("TLSConn.Close"); !s.conn.loop.mayNow(err) {
 		return s.conn.loop.orPost(err, func() { _ = s.Close() })

@@ -21,8 +21,8 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// A rogue is a TLS 1.3 client made by hand, because crypto/tls sends no KeyUpdate of its own accord. It trusts everybody, and speaks
-// TLS_AES_128_GCM_SHA256 with X25519 alone (RFC 8446).
+// A rogue is a TLS 1.3 client made by hand, because crypto/tls sends no KeyUpdate of its own
+// accord. It trusts everybody, and speaks TLS_AES_128_GCM_SHA256 with X25519 alone (RFC 8446).
 type rogue struct {
 	c          *asyncio.Conn
 	transcript bytes.Buffer
@@ -178,8 +178,8 @@ func (p *rogue) handshake() error {
 	return nil
 }
 
-// A peer that asks for new keys again and again and reads none of the answers, while a writer is blocked, is refused before the
-// answers fill the memory. One that asks for fewer is served.
+// A peer that asks for new keys again and again and reads none of the answers, while a writer is
+// blocked, is refused before the answers fill the memory. One that asks for fewer is served.
 func TestTLS_KeyUpdates(t *testing.T) {
 	_, config := configs(t)
 	for _, c := range []struct {

@@ -483,8 +483,8 @@ func TestStreamWriter_StartTLS(t *testing.T) {
 	})
 }
 
-// What came behind a line that was read, before StartTLS, belongs to TLS: a client's hello in one segment with the line, and with TLS 1.2 all the
-// rest of a conversation that did not wait.
+// What came behind a line that was read, before StartTLS, belongs to TLS: a client's hello in one
+// segment with the line, and with TLS 1.2 all the rest of a conversation that did not wait.
 func TestStreamWriter_StartTLSInOneSegment(t *testing.T) {
 	clientConfig, serverConfig := configs(t)
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
@@ -544,7 +544,8 @@ func (h *headed) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// What somebody puts between a line and TLS, in the clear, is never data: the handshake fails, and says so.
+// What somebody puts between a line and TLS, in the clear, is never data: the handshake fails, and
+// says so.
 func TestStreamWriter_StartTLSInjected(t *testing.T) {
 	clientConfig, serverConfig := configs(t)
 	onSockets(t, func(t *testing.T, ctx context.Context) error {

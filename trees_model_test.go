@@ -13,13 +13,16 @@ import (
 	"github.com/goasyncio/asyncio/internal/driver"
 )
 
-// Trees of tasks, groups, scopes, shields, gathers and contexts are run in random orders and cancelled at random. What must come of
-// a whole tree nobody can say without running it; but each await, scope and group is held to what is promised of it:
+// Trees of tasks, groups, scopes, shields, gathers and contexts are run in random orders and
+// cancelled at random. What must come of a whole tree nobody can say without running it; but each
+// await, scope and group is held to what is promised of it:
 //
-//   - the first await that ends after a cancel of its task, and that is not in a Cleanup, says so; or, if the cancel went down to other tasks,
-//     what has failed there. If there is no such await, the task ends cancelled, or with an error that was there before;
+//   - the first await that ends after a cancel of its task, and that is not in a Cleanup, says so;
+//     or, if the cancel went down to other tasks, what has failed there. If there is no such await,
+//     the task ends cancelled, or with an error that was there before;
 //   - no await says so without a cancel that is counted; nothing disturbs a Cleanup;
-//   - a group is left when its children are done, with each of their errors and no other; its options hold;
+//   - a group is left when its children are done, with each of their errors and no other; its
+//     options hold;
 //   - Cancelling counts the requests from outside when a scope has been left;
 //   - nothing is left at the end.
 //
@@ -97,7 +100,8 @@ func (w *treeWorld) disturb() {
 	}
 }
 
-// await is an await of the task itself; others says whether a cancel goes down to other tasks from there.
+// await is an await of the task itself; others says whether a cancel goes down to other tasks from
+// there.
 func (x *treeTask) await(ctx context.Context, others bool, fn func() error) error {
 	over := ctx.Err() != nil
 	err := fn()
@@ -358,7 +362,8 @@ func runTree(ctx context.Context, order *treeOrder, seed uint64, options bool) e
 	return w.wrong
 }
 
-// TestTrees_Random runs trees without and with the options of groups, 2,000 of each, or as many as ASYNCIO_MODELS says.
+// TestTrees_Random runs trees without and with the options of groups, 2,000 of each, or as many as
+// ASYNCIO_MODELS says.
 func TestTrees_Random(t *testing.T) {
 	for name, options := range map[string]bool{"plain": false, "with options": true} {
 		t.Run(name, func(t *testing.T) {

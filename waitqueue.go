@@ -18,10 +18,11 @@ import (
 //	   returns an error and woken is true: the primitive must pass on what it was given.
 //	W4 A task can be in several queues (Select). Once one of its waiters is woken, the others are
 //	   as if cancelled, until they join again.
-//	W5 Before waits there is no pending waiter, and before live none that is not cancelled; nil stands for the
-//	   end. By W2 a waiter does not become pending again, except when it joins again (W4), so both only move towards the end,
-//	   and looking for the next waiter costs, taken together, a step for each waiter there has been. Without them n waiters that
-//	   are cancelled at once, each of which looks who is next, would cost n*n.
+//	W5 Before waits there is no pending waiter, and before live none that is not cancelled; nil
+//	   stands for the end. By W2 a waiter does not become pending again, except when it joins again
+//	   (W4), so both only move towards the end, and looking for the next waiter costs, taken
+//	   together, a step for each waiter there has been. Without them n waiters that are cancelled at
+//	   once, each of which looks who is next, would cost n*n.
 //
 // It is for the loop only.
 type waitQueue struct {

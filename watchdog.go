@@ -22,9 +22,10 @@ type Stall struct {
 // as long. It is meant to be left on in production: a step costs a few nanoseconds more, and a goroutine
 // looks at the loop four times per limit. A limit of zero switches it off.
 //
-// report runs on a goroutine of its own, so it must not touch the loop but by its thread-safe calls; nil logs a
-// warning. A report that panics, or exits its goroutine as t.FailNow does, is logged, and the watchdog goes on. The end
-// of a run waits for a report that is under way. Times are those of the wall, also on a virtual clock.
+// report runs on a goroutine of its own, so it must not touch the loop but by its thread-safe
+// calls; nil logs a warning. A report that panics, or exits its goroutine as t.FailNow does, is
+// logged, and the watchdog goes on. The end of a run waits for a report that is under way. Times
+// are those of the wall, also on a virtual clock.
 //
 // SetStallWatchdog is for the loop only. It does not suspend. It panics with [ErrInvalidArgument]
 // if limit is negative. Python has nothing like it; debug mode tells of slow steps when they are over.
@@ -67,8 +68,9 @@ func (w *watchdog) start(l *EventLoop) {
 	go l.watchSteps(limit, w.report, w.stop, w.gone)
 }
 
-// stalledAfter is how many times as long as a slow step the watchdog of debug mode lets one go on before it reports it. On virtual
-// time there is none: a simulation has its own, and is made of a great many short runs.
+// stalledAfter is how many times as long as a slow step the watchdog of debug mode lets one go on
+// before it reports it. On virtual time there is none: a simulation has its own, and is made of a
+// great many short runs.
 const stalledAfter = 10
 
 func (w *watchdog) leave() {
@@ -177,8 +179,9 @@ func stackOf(id uint64) []byte {
 // maxTraces bounds what is looked at.
 var maxTraces = 64 << 20
 
-// allStacks returns the stacks of all goroutines, up to maxTraces. While the runtime prints them nothing else runs,
-// and it takes as long for a buffer that is too small, so the first guess is not.
+// allStacks returns the stacks of all goroutines, up to maxTraces. While the runtime prints them
+// nothing else runs, and it takes as long for a buffer that is too small, so the first guess is
+// not.
 func allStacks() []byte {
 	for size := min(1<<20+runtime.NumGoroutine()*2048, maxTraces); ; size = min(4*size, maxTraces) {
 		buf := make([]byte, size)

@@ -136,7 +136,8 @@ func TestWatchdog_Silence(t *testing.T) {
 	must(t, l.Close())
 }
 
-// Debug mode has a watchdog of its own, also if it is switched on in the run: a step that blocks for ever says so.
+// Debug mode has a watchdog of its own, also if it is switched on in the run: a step that blocks
+// for ever says so.
 func TestWatchdog_InDebugMode(t *testing.T) {
 	for name, late := range map[string]bool{"from the start": false, "in the run": true} {
 		t.Run(name, func(t *testing.T) {

@@ -13,10 +13,13 @@ import (
 // A Body is the body of a request in a handler, or of a response that [Do] returned. Its methods are for tasks of its loop; Read, ReadContext and WriteTo suspend
 // the calling task until there is something. One task may read at a time; a second gets [asyncio.ErrBusy].
 //
-//	B1 A closed body has nothing: every method looks at that first, and what a read that was under way brings later is dropped.
-//	B2 A task that waits is woken by the end of the read and by Close, whichever is first, and then looks at both, closed first. A
-//	   cancel of it is told as a cancel, also of a body that was closed meanwhile.
-//	B3 The buffer is for others once the body is closed, no read is under way and no task has something of it.
+//	B1 A closed body has nothing: every method looks at that first, and what a read that was under
+//	   way brings later is dropped.
+//	B2 A task that waits is woken by the end of the read and by Close, whichever is first, and then
+//	   looks at both, closed first. A cancel of it is told as a cancel, also of a body that was
+//	   closed meanwhile.
+//	B3 The buffer is for others once the body is closed, no read is under way and no task has
+//	   something of it.
 type Body struct {
 	loop context.Context // leads to the loop
 	src  io.ReadCloser
@@ -161,7 +164,8 @@ func (b *Body) tell() {
 	}
 }
 
-// fill waits for a read, that is under way or begins now, or until the body is closed. An error says that the wait was ended (R4).
+// fill waits for a read, that is under way or begins now, or until the body is closed. An error
+// says that the wait was ended (R4).
 func (b *Body) fill(ctx context.Context) (err error) {
 	if b.read == nil {
 		b.begin()
@@ -213,7 +217,8 @@ func (r *bodyRead) take(b *Body) bool {
 	return true
 }
 
-// Close ends the body; a task that waits in a method, or returns to one, gets [net.ErrClosed]. It does not suspend. A response's body must be closed.
+// Close ends the body; a task that waits in a method, or returns to one, gets [net.ErrClosed]. It
+// does not suspend. A response's body must be closed.
 func (b *Body) Close() error {
 	if b.closed {
 		return nil

@@ -113,7 +113,8 @@ func TestBody_ClosedWhileItIsRead(t *testing.T) {
 	}
 }
 
-// B1 on the server's side: the handler has returned, and its own task still copies what comes at that moment.
+// B1 on the server's side: the handler has returned, and its own task still copies what comes at
+// that moment.
 func TestBody_HandlerReturnsWhileItIsCopied(t *testing.T) {
 	copied := make(chan error, 1)
 	src := newSource()

@@ -14,6 +14,7 @@
 //
 // # Libraries that have goroutines
 //
-// net/rpc, net/http's Transport, HTTP/2, SSH, pgx's CopyFrom and nats.go read and write on goroutines of their own. On a connection of
-// the loop they get asyncio.ErrForeignGoroutine, which says who called what and what to do: no crash, and no silence.
+// net/rpc, net/http's Transport, HTTP/2, SSH, pgx's CopyFrom and nats.go read and write on
+// goroutines of their own. On a connection of the loop they get asyncio.ErrForeignGoroutine, which
+// says who called what and what to do: no crash, and no silence.
 package interop

@@ -35,7 +35,8 @@ const (
 	postgresVariable = "INTEROP_POSTGRES"
 )
 
-// users are libraries that read and write on goroutines of their own. Each is used in a task as its user would, on what asyncio.Dial returns.
+// users are libraries that read and write on goroutines of their own. Each is used in a task as its
+// user would, on what asyncio.Dial returns.
 var users = map[string]func(ctx context.Context) error{
 	"net/rpc": func(ctx context.Context) error {
 		if err := rpc.Register(new(Arithmetic)); err != nil {
@@ -215,8 +216,9 @@ func TestMain(m *testing.M) {
 	fmt.Println(err)
 }
 
-// TestGoroutinesOfOthers: a library that uses a connection of the loop on goroutines of its own is told so, every time: by the error, or in the
-// log, because some libraries have errors of their own instead. A process for each attempt, because it is one that a mistake here would end.
+// TestGoroutinesOfOthers: a library that uses a connection of the loop on goroutines of its own is
+// told so, every time: by the error, or in the log, because some libraries have errors of their own
+// instead. A process for each attempt, because it is one that a mistake here would end.
 func TestGoroutinesOfOthers(t *testing.T) {
 	url := startPostgres(t)
 	for name := range users {

@@ -120,7 +120,8 @@ func (d *Disk) SetSyncLatency(min, max time.Duration) { d.sync = latencies{min, 
 // SetFaults says how often the disk fails from now on.
 func (d *Disk) SetFaults(f DiskFaults) { d.faults = f }
 
-// ReadFile returns the contents of a file as a program sees them; of one of more than a gibibyte the error is syscall.EFBIG.
+// ReadFile returns the contents of a file as a program sees them; of one of more than a gibibyte
+// the error is syscall.EFBIG.
 func (d *Disk) ReadFile(name string) ([]byte, error) {
 	_, _, n, err := d.walk(name)
 	if err == nil {
@@ -132,7 +133,8 @@ func (d *Disk) ReadFile(name string) ([]byte, error) {
 	return n.data.bytes(name)
 }
 
-// ReadDurable returns the contents that the file would have after a power failure that loses all it can. It fails as [Disk.ReadFile].
+// ReadDurable returns the contents that the file would have after a power failure that loses all it
+// can. It fails as [Disk.ReadFile].
 func (d *Disk) ReadDurable(name string) ([]byte, error) {
 	at := d.root
 	for _, part := range components(name) {
@@ -586,7 +588,8 @@ func (c *fileContent) truncate(size int64) (freed int64) {
 
 func (c *fileContent) clone() fileContent { return fileContent{c.size, maps.Clone(c.sectors)} }
 
-// bytes returns all of it, if it is not too large for memory, as a file can be to which little was written.
+// bytes returns all of it, if it is not too large for memory, as a file can be to which little was
+// written.
 func (c *fileContent) bytes(name string) ([]byte, error) {
 	if c.size > maxWhole {
 		return nil, pathError("read", name, syscall.EFBIG)
@@ -1069,8 +1072,8 @@ func (h *diskFile) Stat() (fs.FileInfo, error) {
 	return h.n.info(filepath.Base(h.name)), nil
 }
 
-// What Linux can be asked for besides: where from an offset on there is data, or none. All of a file is data, as it is for a file system that does
-// not know better.
+// What Linux can be asked for besides: where from an offset on there is data, or none. All of a
+// file is data, as it is for a file system that does not know better.
 const (
 	seekData = 3
 	seekHole = 4

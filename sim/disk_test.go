@@ -605,7 +605,8 @@ func TestDisk_BitRot(t *testing.T) {
 	wantErr(t, "FlipBit behind the end", d.FlipBit("b", 600, 0), syscall.EINVAL)
 }
 
-// A file can be larger than memory, because what was never written takes no place. Then it cannot be read as a whole.
+// A file can be larger than memory, because what was never written takes no place. Then it cannot
+// be read as a whole.
 func TestDisk_LargerThanMemory(t *testing.T) {
 	d := faultless()
 	f := written(t, d, "big", "x")
@@ -623,7 +624,8 @@ func TestDisk_LargerThanMemory(t *testing.T) {
 	}
 }
 
-// Where there is data, and where is none, is what Linux can be asked. A file has data up to its end.
+// Where there is data, and where is none, is what Linux can be asked. A file has data up to its
+// end.
 func TestDisk_SeekDataAndHole(t *testing.T) {
 	f := written(t, faultless(), "a", "abc")
 	for _, c := range []struct {

@@ -180,9 +180,9 @@ func Run(t TB, main func(ctx context.Context) error, opts ...Option) {
 //
 // main should return what it finds wrong as an error: after t.Error a run cannot be told from the next, and is not minimised.
 //
-// To see whether main depends on more than its seed, the first run in order and the first of the strategy are each made twice and
-// the traces compared. These runs are in debug mode, in which more calls of foreign goroutines are refused.
-// See docs/simulation.md and [asyncio.EventLoop.SetDebug].
+// To see whether main depends on more than its seed, the first run in order and the first of the
+// strategy are each made twice and the traces compared. These runs are in debug mode, in which more
+// calls of foreign goroutines are refused. See docs/simulation.md and [asyncio.EventLoop.SetDebug].
 //
 // The environment variable ASYNCIOSIM has Run and Explore do one thing only: run one seed, if it is a number; replay a schedule, if it
 // is the name of a file; with @ and a step behind that, stop there for a debugger.

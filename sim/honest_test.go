@@ -231,7 +231,8 @@ type goroutineExecutor struct{}
 func (goroutineExecutor) Submit(job func()) error { go job(); return nil }
 func (goroutineExecutor) Shutdown(bool)           {}
 
-// A job in an executor of the program's own that does not end is given up, with the place where it was begun and where it is.
+// A job in an executor of the program's own that does not end is given up, with the place where it
+// was begun and where it is.
 func TestHonest_JobThatDoesNotEnd(t *testing.T) {
 	defer sim.Impatient(time.Minute, 100*time.Millisecond)()
 	never := make(chan int)
@@ -270,7 +271,8 @@ func TestHonest_LibraryWithGoroutines(t *testing.T) {
 	}
 }
 
-// A context of package context that a callback cancels ends a wait at that moment, in every run: neither before nor after, nor is it a deadlock.
+// A context of package context that a callback cancels ends a wait at that moment, in every run:
+// neither before nor after, nor is it a deadlock.
 func TestHonest_ContextsEndWhenTheyEnd(t *testing.T) {
 	own := func(ctx context.Context) error {
 		for i := range 20 {

@@ -444,8 +444,9 @@ func (l *life) letGo(n int) {
 	l.w.mu.Unlock()
 }
 
-// Wake notices goroutines that reach into the simulation. If package context calls it, because a context has ended, on a goroutine that comes at any time,
-// it says nothing that is not looked at before time moves.
+// Wake notices goroutines that reach into the simulation. If package context calls it, because a
+// context has ended, on a goroutine that comes at any time, it says nothing that is not looked at
+// before time moves.
 func (l *life) Wake() {
 	if !calledBy("asyncio.(*EventLoop).wake") {
 		l.w.stir()

@@ -50,8 +50,9 @@ import (
 // be woken by one, the loop ends with [asyncio.ErrDeadlock]. Where a task waits for a channel
 // ([asyncio.Recv], [asyncio.Send]) it waits in real time instead, once no timer is left.
 //
-// The loop is in debug mode (as loops in Python's IsolatedAsyncioTestCase are), so a goroutine
-// that touches it from outside is refused also where it could do no more harm than to confuse its own object.
+// The loop is in debug mode (as loops in Python's IsolatedAsyncioTestCase are), so a goroutine that
+// touches it from outside is refused also where it could do no more harm than to confuse its own
+// object.
 //
 // Any goroutine may call it. It has the form that [asyncio.WithLoopFactory] takes.
 func NewEventLoop(ctx context.Context) *asyncio.EventLoop {

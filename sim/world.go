@@ -473,9 +473,9 @@ func (w *world) advance() bool {
 	return true
 }
 
-// pendingAfterHolds waits in real time for what works outside, and reports whether a loop has been woken by it. If a task
-// waits with a context that has ended, its loop is woken here, when nothing else can run, and not when package context
-// gets round to saying so.
+// pendingAfterHolds waits in real time for what works outside, and reports whether a loop has been
+// woken by it. If a task waits with a context that has ended, its loop is woken here, when nothing
+// else can run, and not when package context gets round to saying so.
 func (w *world) pendingAfterHolds() bool {
 	var patience *time.Timer
 	for began := time.Now(); ; {

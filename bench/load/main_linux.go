@@ -144,8 +144,8 @@ func (c *conn) connect(epfd, index int) error {
 
 // exchange sends one message and waits for its echo, which has to be the same.
 func (c *conn) exchange(message, into []byte) error {
-	// A server may write before it has read all, so of a very long message it is a part at a time. What the system takes from both
-	// sides is more than a part.
+	// A server may write before it has read all, so of a very long message it is a part at a time.
+	// What the system takes from both sides is more than a part.
 	const part = 64 << 10
 	for rest := message; len(rest) > 0; {
 		part := rest[:min(len(rest), part)]

@@ -1,9 +1,8 @@
-// Package driver is the seam between an event loop and the world: what time it
-// is, how to wait, how to be woken, and which of several ready callbacks runs
-// next. [Real] parks on the machine's clock, [Virtual] owns a clock that jumps, and package sim
-// has a third, which also chooses, and whose clock many loops share. The loop knows them by what they
-// implement besides [Driver]: [Chooser], [Jumper], [Executor], [Seeder], [Observer], [Sockets], [Network] and [Storage]
-// are optional.
+// Package driver is the seam between an event loop and the world: what time it is, how to wait, how
+// to be woken, and which of several ready callbacks runs next. [Real] parks on the machine's clock,
+// [Virtual] owns a clock that jumps, and package sim has a third, which also chooses, and whose
+// clock many loops share. The loop knows them by what they implement besides [Driver]: [Chooser],
+// [Jumper], [Executor], [Seeder], [Observer], [Sockets], [Network] and [Storage] are optional.
 //
 // Only the asyncio package, its sim package and the conformance scenarios import this
 // package; a test holds them to it.
@@ -112,7 +111,8 @@ type Loop interface {
 	// Do calls fn, which may do to the loop what a callback may. If that makes something ready during Wait, Wait must return.
 	Do(fn func())
 
-	// ContextEnded reports whether a context that a task waits with has ended, and no iteration has seen it yet. It is asked during Wait.
+	// ContextEnded reports whether a context that a task waits with has ended, and no iteration has
+	// seen it yet. It is asked during Wait.
 	ContextEnded() bool
 }
 

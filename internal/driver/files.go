@@ -46,21 +46,24 @@ type FileSystem interface {
 	// SyncDir makes durable what names there are in the directory.
 	SyncDir(name string) error
 
-	// OpeningWaits reports whether OpenFile may take for ever, because somebody else has to do something.
+	// OpeningWaits reports whether OpenFile may take for ever, because somebody else has to do
+	// something.
 	OpeningWaits(name string, flag int) bool
 }
 
 // A File is an open one. Where it is read and written next is its user's to remember. Of the methods any may be called by several
 // goroutines at a time.
 type File interface {
-	// Read reads some bytes at offset off; of a device what comes next. At the end it returns io.EOF.
+	// Read reads some bytes at offset off; of a device what comes next. At the end it returns
+	// io.EOF.
 	Read(p []byte, off int64) (int, error)
 
-	// Write writes p at offset off; behind what comes before, if the file was opened with O_APPEND or is a device. It returns the offset
-	// behind what it wrote, off if that is nothing.
+	// Write writes p at offset off; behind what comes before, if the file was opened with O_APPEND
+	// or is a device. It returns the offset behind what it wrote, off if that is nothing.
 	Write(p []byte, off int64) (n int, end int64, err error)
 
-	// ReadAt, WriteAt and the others are those of os.File. If WriteAt fails, it says how much was written before.
+	// ReadAt, WriteAt and the others are those of os.File. If WriteAt fails, it says how much was
+	// written before.
 	ReadAt(p []byte, off int64) (int, error)
 	WriteAt(p []byte, off int64) (int, error)
 	Truncate(size int64) error
@@ -68,11 +71,13 @@ type File interface {
 	Stat() (fs.FileInfo, error)
 	Close() error
 
-	// Seek returns the offset that os.File's Seek would. Unless it is a device's, no offset moves, and whence is not io.SeekCurrent.
+	// Seek returns the offset that os.File's Seek would. Unless it is a device's, no offset moves,
+	// and whence is not io.SeekCurrent.
 	Seek(offset int64, whence int) (int64, error)
 
-	// Device reports whether the file is a pipe, a terminal or another device. Reading and writing one may take for ever, one beside the other, and
-	// Close ends that. If it has an offset, the system keeps it.
+	// Device reports whether the file is a pipe, a terminal or another device. Reading and writing
+	// one may take for ever, one beside the other, and Close ends that. If it has an offset, the
+	// system keeps it.
 	Device() bool
 }
 
@@ -98,8 +103,9 @@ func isDevice(f *os.File) bool {
 	return err == nil && info.Mode()&waiting != 0
 }
 
-// OpeningWaits is about named pipes, which have to be opened at both ends, and terminals, which may wait for a carrier. On Windows opening waits
-// for nobody, and to look at a pipe would take one of its places.
+// OpeningWaits is about named pipes, which have to be opened at both ends, and terminals, which may
+// wait for a carrier. On Windows opening waits for nobody, and to look at a pipe would take one of
+// its places.
 func (OS) OpeningWaits(name string, flag int) bool {
 	if runtime.GOOS == "windows" || flag&nonblock != 0 {
 		return false
@@ -132,7 +138,8 @@ func (OS) SyncDir(name string) error {
 	return d.Sync()
 }
 
-// osFile does not use the offset that the system keeps, unless it is a device's or there is no other way.
+// osFile does not use the offset that the system keeps, unless it is a device's or there is no
+// other way.
 type osFile struct {
 	*os.File
 	device, appends bool
@@ -163,7 +170,8 @@ func (f *osFile) Write(p []byte, off int64) (int, int64, error) {
 		}
 		return n, off + int64(n), err
 	}
-	// What is appended goes to the end wherever the offset is; but the system refuses it if the offset leaves no room for it.
+	// What is appended goes to the end wherever the offset is; but the system refuses it if the
+	// offset leaves no room for it.
 	if runtime.GOOS != "js" { // where package os counts what was appended from where the offset is
 		_, _ = f.Seek(0, io.SeekStart)
 	}
@@ -178,5 +186,6 @@ func (f *osFile) Write(p []byte, off int64) (int, int64, error) {
 	return n, end, err
 }
 
-// WriteAt is not os.File's, which does not say how much was written by a call of the system's that was behind with the rest.
+// WriteAt is not os.File's, which does not say how much was written by a call of the system's that
+// was behind with the rest.
 func (f *osFile) WriteAt(p []byte, off int64) (int, error) { return writeAt(f.File, p, off) }

@@ -33,8 +33,9 @@ type Sockets interface {
 	// fails, c is closed.
 	Adopt(c net.Conn) (Endpoint, error)
 
-	// AdoptListener is Adopt for a listener. If named is true, it was made for the program that runs the loop, which
-	// the file of a Unix socket then belongs to: closing the listener removes the file, if it is still this one's.
+	// AdoptListener is Adopt for a listener. If named is true, it was made for the program that
+	// runs the loop, which the file of a Unix socket then belongs to: closing the listener removes
+	// the file, if it is still this one's.
 	AdoptListener(l net.Listener, named bool) (Listener, error)
 	AdoptPacketConn(c net.PacketConn) (PacketEndpoint, error)
 

@@ -154,7 +154,8 @@ func syscallConn(c any) (syscall.RawConn, error) {
 	return controlled{raw}, nil
 }
 
-// controlled is a descriptor that a goroutine may be reading or writing: package net would wait for that.
+// controlled is a descriptor that a goroutine may be reading or writing: package net would wait for
+// that.
 type controlled struct{ syscall.RawConn }
 
 func (c controlled) Read(f func(fd uintptr) bool) error  { return callOnce(c, f) }
@@ -221,7 +222,8 @@ func (e *portableConn) read() {
 	}
 }
 
-// Shed implements [Shedder] for a pipe that is read. One at which a goroutine waits is shed when that sees the end.
+// Shed implements [Shedder] for a pipe that is read. One at which a goroutine waits is shed when
+// that sees the end.
 func (e *portableConn) Shed() bool {
 	c, ok := e.c.(*pipeConn)
 	if !ok || c.write {

@@ -29,10 +29,11 @@ type Processes interface {
 //	C3 What is abandoned is reaped when it ends, by a goroutine that outlives the driver. What it is reaped by does not depend on
 //	   SIGCHLD, nor on any other process of the program.
 //	C4 Every child is reaped or abandoned.
-//	C5 A child gets the descriptors it is given and no other. What package os opens it does not get anyway; what this
-//	   program has itself inherited, or opened in C, is marked close-on-exec before each start, and stays so. (To unmark
-//	   it afterwards is not safe: by then the number may be another file's. A child that somebody else starts meanwhile
-//	   gets a descriptor of that kind or not, as when each of two goroutines marks its own.)
+//	C5 A child gets the descriptors it is given and no other. What package os opens it does not get
+//	   anyway; what this program has itself inherited, or opened in C, is marked close-on-exec
+//	   before each start, and stays so. (To unmark it afterwards is not safe: by then the number may
+//	   be another file's. A child that somebody else starts meanwhile gets a descriptor of that kind
+//	   or not, as when each of two goroutines marks its own.)
 type Child struct {
 	portable  // how the goroutine that waits tells
 	process   *os.Process
@@ -194,12 +195,13 @@ func (c *pipeConn) CloseWrite() error {
 	return c.Close()
 }
 
-// A Shedder is an endpoint that can give its descriptor back before it is closed, because nothing can come or go any more. Every
-// operation says the same as before.
+// A Shedder is an endpoint that can give its descriptor back before it is closed, because nothing
+// can come or go any more. Every operation says the same as before.
 type Shedder interface {
-	// Shed of an endpoint that reads takes out what there is, for later reads, and gives the descriptor back if nobody is
-	// left who could write. One that writes is shed when Ready has told that it is readable, which says that nobody reads.
-	// Shed reports whether the descriptor is gone.
+	// Shed of an endpoint that reads takes out what there is, for later reads, and gives the
+	// descriptor back if nobody is left who could write. One that writes is shed when Ready has
+	// told that it is readable, which says that nobody reads. Shed reports whether the descriptor
+	// is gone.
 	Shed() bool
 }
 

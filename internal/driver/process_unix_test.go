@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// Whether descriptors are listed, or not and have to be tried: each that is no standard stream is marked.
+// Whether descriptors are listed, or not and have to be tried: each that is no standard stream is
+// marked.
 func TestInheritNothing(t *testing.T) {
 	for name, mark := range map[string]func(){
 		"as the system does it": inheritNothing,

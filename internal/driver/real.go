@@ -74,8 +74,9 @@ func (d *Real) Wait(until time.Duration) error {
 }
 
 func (d *Real) waitOnChannel(until time.Duration) {
-	// Who has just been given work gets a turn before the loop parks: if it is done by then, it need not wake the loop, which takes
-	// a tenth off the way there and back. Only once for what was given: work that takes long would hold up a loop that has other things to wait for.
+	// Who has just been given work gets a turn before the loop parks: if it is done by then, it
+	// need not wake the loop, which takes a tenth off the way there and back. Only once for what
+	// was given: work that takes long would hold up a loop that has other things to wait for.
 	if d.fresh.Load() {
 		d.fresh.Store(false)
 		if !d.pending.Load() {

@@ -6,15 +6,16 @@ import (
 	"os"
 )
 
-// socketFile is the file of a listening Unix socket, if it belongs to the program. It is removed with the listener, and before
-// the listener's descriptor is closed: until then no other file can have its number, by which it is told from that of a server
-// that has taken its place.
+// socketFile is the file of a listening Unix socket, if it belongs to the program. It is removed
+// with the listener, and before the listener's descriptor is closed: until then no other file can
+// have its number, by which it is told from that of a server that has taken its place.
 type socketFile struct {
 	path string // empty if there is none
 	info os.FileInfo
 }
 
-// fileOf takes the file over from l, for good if it is not the program's: whoever has made that listener keeps the file.
+// fileOf takes the file over from l, for good if it is not the program's: whoever has made that
+// listener keeps the file.
 func fileOf(l net.Listener, named bool) (f socketFile) {
 	u, ok := l.(*net.UnixListener)
 	if !ok {
@@ -31,7 +32,8 @@ func fileOf(l net.Listener, named bool) (f socketFile) {
 	return f
 }
 
-// hasFile reports whether a Unix socket of that name is a file, and not one that only the kernel knows.
+// hasFile reports whether a Unix socket of that name is a file, and not one that only the kernel
+// knows.
 func hasFile(name string) bool { return name != "" && name[0] != '@' && name[0] != 0 }
 
 // RemoveStale removes what a server that is no more has left at the address of a Unix socket.

@@ -59,8 +59,8 @@ func (o *Oracle) Ask(s *Scenario) error {
 	return err
 }
 
-// Answer returns the next trace. rows are the deliberate differences that made CPython's trace another one than its own would
-// have been: the names that scenario.py has for them.
+// Answer returns the next trace. rows are the deliberate differences that made CPython's trace
+// another one than its own would have been: the names that scenario.py has for them.
 func (o *Oracle) Answer() (trace, rows []string, err error) {
 	for {
 		line, err := o.out.ReadString('\n')

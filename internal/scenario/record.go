@@ -40,8 +40,8 @@ func (r *Record) String() string {
 	return r.Text + TraceMark + strings.Join(r.Trace, "\n") + "\n"
 }
 
-// CompareGenerated compares the scenarios of n seeds and returns the differences, and which deliberate differences each
-// of the others is about.
+// CompareGenerated compares the scenarios of n seeds and returns the differences, and which
+// deliberate differences each of the others is about.
 func CompareGenerated(o *Oracle, seed uint64, n int) (differences []*Difference, rows [][]string, err error) {
 	all := make([]*Scenario, n)
 	for i := range all {

@@ -77,8 +77,8 @@ func Timed(name string, run func(n int) error) Row {
 	}
 }
 
-// Bursts makes a row of a function that starts size of something and waits for all, one burst after the other. The first is
-// not measured: the others may use again what that has made.
+// Bursts makes a row of a function that starts size of something and waits for all, one burst after
+// the other. The first is not measured: the others may use again what that has made.
 func Bursts(name string, size int, burst func(size int) error) Row {
 	return func(n int) ([]Measurement, error) {
 		size := min(size, n)
@@ -95,7 +95,8 @@ func Bursts(name string, size int, burst func(size int) error) Row {
 	}
 }
 
-// Suspended is what the row of that name measures, where it has done all of it twice. Bytes are those of the first time.
+// Suspended is what the row of that name measures, where it has done all of it twice. Bytes are
+// those of the first time.
 func Suspended(n int, bytes int64, create, finish, createAgain, finishAgain time.Duration) []Measurement {
 	return []Measurement{
 		{Row: "suspended_create", N: n, Total: create, Bytes: bytes},

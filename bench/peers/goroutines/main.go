@@ -51,8 +51,8 @@ func main() {
 	peer.Main(rows)
 }
 
-// echo is an echo server, which has a new buffer for each read or one for each connection. It does not use io.Copy, which would have the system move
-// the bytes, in three calls.
+// echo is an echo server, which has a new buffer for each read or one for each connection. It does
+// not use io.Copy, which would have the system move the bytes, in three calls.
 func echo(always bool) peer.Server {
 	return func(size int, listening func(net.Addr)) error {
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
