@@ -10,21 +10,24 @@ import (
 
 // How one loop, or a goroutine, awaits what another loop does.
 //
-//	A1 A call that waits suspends a task, or blocks a goroutine that runs no loop. It never blocks a loop. So
-//	   loops that call each other, in any depth and in both directions at once, go on: each runs what it is called
-//	   for while its own task waits.
-//	A2 Everything crosses in order, through the inbox of the loop it goes to: the start, cancels, the result.
-//	A3 A call is over when its coroutine has ended on the other loop, not before. A cancel of the caller and the
-//	   end of its context go to the coroutine, which may clean up, and what it makes of them is the result. There is no
-//	   moment at which the caller has gone on and the coroutine still works for it. A cancel that gets there when the
-//	   coroutine has ended is delivered to the caller, as one that comes after the result is in a single loop (S13).
+//	A1 A call that waits suspends a task, or blocks a goroutine that runs no loop. It never blocks a
+//	   loop. So loops that call each other, in any depth and in both directions at once, go on: each
+//	   runs what it is called for while its own task waits.
+//	A2 Everything crosses in order, through the inbox of the loop it goes to: the start, cancels,
+//	   the result.
+//	A3 A call is over when its coroutine has ended on the other loop, not before. A cancel of the
+//	   caller and the end of its context go to the coroutine, which may clean up, and what it makes
+//	   of them is the result. There is no moment at which the caller has gone on and the coroutine
+//	   still works for it. A cancel that gets there when the coroutine has ended is delivered to the
+//	   caller, as one that comes after the result is in a single loop (S13).
 //	A4 The coroutine's context has the values of the caller's. It ends when the caller's does, with
 //	   its cause; when the loop's own does; and when the call is over. A coroutine whose caller's
 //	   context has ended before its first step is not run. All of this holds for a call within one
 //	   loop too, so that nothing depends on which loop is called.
-//	A5 A loop that closes ends the calls it was to do, with ErrLoopClosed, and cancels those it waits for.
-//	A6 Two clocks, of which one is virtual, have no time in common, and waiting for each other they could stand still
-//	   for ever. Such loops do not call each other.
+//	A5 A loop that closes ends the calls it was to do, with ErrLoopClosed, and cancels those it
+//	   waits for.
+//	A6 Two clocks, of which one is virtual, have no time in common, and waiting for each other they
+//	   could stand still for ever. Such loops do not call each other.
 
 // Call runs coro as a task of l and waits until it has ended, wherever the caller is: in a task, which is suspended, be it of
 // another loop or of l; or in a goroutine outside of every loop, which is blocked. Nothing but what is passed and returned goes from loop to

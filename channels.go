@@ -18,8 +18,8 @@ import (
 //	H1 What need not wait happens at once, in the task. But a channel can be ready for ever, so a
 //	   task that has done maxUnbroken such operations in one step gives way to the others for one
 //	   iteration, as at a Conn (I1).
-//	H2 A task that waits has a listener: a goroutine that selects between the channel and a
-//	   stop signal, and posts what happened to the loop. For several channels (Select) it is one, so that
+//	H2 A task that waits has a listener: a goroutine that selects between the channel and a stop
+//	   signal, and posts what happened to the loop. For several channels (Select) it is one, so that
 //	   only one operation happens.
 //	H3 Whatever ends the wait, the task stops the listener and waits for its last word before it
 //	   returns; that takes as long as a goroutine needs to wake up. If the channel was faster than
@@ -35,10 +35,11 @@ import (
 //	   the two ends of an unbuffered channel would look past each other, so the second deals with
 //	   the first directly.
 //	H5 The loop cannot know who will feed a channel. If it is another of its tasks, that may be
-//	   waiting for time to pass, so waiting for a channel does not hold the virtual clock. If it is a
-//	   goroutine, it may come at any moment, so there is no deadlock while a task waits for a
-//	   channel, only real time to be spent. A goroutine that the loop knows of, of ToThread or an executor,
-//	   holds the clock by itself; what it sends before it returns is received before time goes on.
+//	   waiting for time to pass, so waiting for a channel does not hold the virtual clock. If it is
+//	   a goroutine, it may come at any moment, so there is no deadlock while a task waits for a
+//	   channel, only real time to be spent. A goroutine that the loop knows of, of ToThread or an
+//	   executor, holds the clock by itself; what it sends before it returns is received before time
+//	   goes on.
 
 // Recv receives from ch and suspends the calling task until there is a value, if there is none. ok is
 // false if ch is closed and empty, as in v, ok := <-ch. A nil ch never has one. It is for the

@@ -32,17 +32,19 @@ import (
 // library a connection of package net, and call it in [ToThread]; [Conn.Detach] makes one of a
 // Conn.
 //
-//	I1 An operation tries first and suspends only if it must wait. What need not wait does not suspend, so it is no
-//	   occasion for a cancel. But a task that could go on for ever without suspending gives way to the others for
-//	   one iteration after each 16 operations.
+//	I1 An operation tries first and suspends only if it must wait. What need not wait does not
+//	   suspend, so it is no occasion for a cancel. But a task that could go on for ever without
+//	   suspending gives way to the others for one iteration after each 16 operations.
 //	I2 A wait ends because the connection may be ready, its deadline passed, it was closed, or its
 //	   task was cancelled or its context ended. Only a cancel or the end of the context is decided
 //	   by the wait; of the rest the task looks itself, so being woken for no reason does no harm. An
 //	   operation that begins after its deadline fails at once. One that began before looks at the
 //	   connection first, and at the deadline only if it would have to wait (again): what was there
 //	   in time is delivered, however late the task runs.
-//	I3 Bytes are taken from the connection only by the task that returns them. Whatever ends a wait, none are lost.
-//	I4 Write returns how much was accepted, also with an error. A cancelled Write may have sent a part.
+//	I3 Bytes are taken from the connection only by the task that returns them. Whatever ends a wait,
+//	   none are lost.
+//	I4 Write returns how much was accepted, also with an error. A cancelled Write may have sent a
+//	   part.
 //	I5 One that nobody holds any more, and that was not closed, is closed when the collector finds
 //	   it, and reported to the exception handler with the place where it was dialled or adopted; in
 //	   debug mode also where it was accepted. On virtual time that would depend on the collector:

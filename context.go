@@ -22,8 +22,9 @@ import (
 //	   context.AfterFunc; on a polling driver (virtual time) each iteration looks
 //	   instead, because the arrival of a goroutine is not deterministic. The end of
 //	   a context made here is known to the loop (see clockContext).
-//	C5 A context of somebody else's may panic, or be done without an error. An await that has begun does not pass the
-//	   panic on, which would leave its task half suspended: the panic is reported, and the await fails with it.
+//	C5 A context of somebody else's may panic, or be done without an error. An await that has begun
+//	   does not pass the panic on, which would leave its task half suspended: the panic is reported,
+//	   and the await fails with it.
 
 type loopKey struct{}
 

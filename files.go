@@ -20,26 +20,29 @@ import (
 
 // Files:
 //
-//	FS1 What blocks is done by the default executor, one job for each call; on a simulated disk it is steps of the loop, between which time
-//	    may go by and the host may die. A call of more than one operation (ReadFile, WriteFile) is still one job, but as many steps.
-//	FS2 A task does not wait for a job longer than it wants to. One that had not started when the wait ended never does. Any other goes on to its
-//	    end, and what becomes of it is dropped. So a job has memory of its own, and the caller's is copied.
-//	FS3 The offset is the File's. It moves when Read, Write or Seek returns, by what that returns. So a wait that was ended leaves it
-//	    where it was, whatever the job still does.
+//	FS1 What blocks is done by the default executor, one job for each call; on a simulated disk it
+//	    is steps of the loop, between which time may go by and the host may die. A call of more than
+//	    one operation (ReadFile, WriteFile) is still one job, but as many steps.
+//	FS2 A task does not wait for a job longer than it wants to. One that had not started when the
+//	    wait ended never does. Any other goes on to its end, and what becomes of it is dropped. So a
+//	    job has memory of its own, and the caller's is copied.
+//	FS3 The offset is the File's. It moves when Read, Write or Seek returns, by what that returns.
+//	    So a wait that was ended leaves it where it was, whatever the job still does.
 //	FS4 Read, Write and Seek of one File take turns, in the order in which they were called. A
-//	   device (a pipe, a terminal) has a line for reading and
-//	    one for writing, so that neither waits for the other.
+//	    device (a pipe, a terminal) has a line for reading and one for writing, so that neither
+//	    waits for the other.
 //	FS5 While a job of a File goes on that nobody waits for (FS2), no other begins; of a device,
-//	   none in the same line. So what is done after a cancel
-//	    is not overtaken by what was cancelled.
+//	    none in the same line. So what is done after a cancel is not overtaken by what was
+//	    cancelled.
 //	FS6 Close closes, whatever becomes of its wait: when the jobs under way have ended or, of a
-//	   device, at once. From the call on nothing
-//	    new begins.
-//	FS7 A loop that closes closes the files that are left, and reports those that nobody was about to close.
+//	    device, at once. From the call on nothing new begins.
+//	FS7 A loop that closes closes the files that are left, and reports those that nobody was about
+//	    to close.
 //	FS8 What may take for ever keeps nothing else waiting. So the jobs of a device are on goroutines
-//	   of their own, of which its two lines bound the
-//	    number; and opening what waits for another process is done by an executor for openings. Neither is waited for when the loop ends: closing the
-//	    device ends its jobs, and an opening that nobody can end is left behind and reported.
+//	    of their own, of which its two lines bound the number; and opening what waits for another
+//	    process is done by an executor for openings. Neither is waited for when the loop ends:
+//	    closing the device ends its jobs, and an opening that nobody can end is left behind and
+//	    reported.
 //	FS9 What a Read of a device has got that nobody waited for any more is what the next Read gets.
 //	   With that FS3 holds of a device, too.
 

@@ -17,34 +17,33 @@ import (
 // How a loop tells the goroutines that may touch it from all others.
 //
 //	OG1 Whatever could corrupt a loop is checked before anything is touched, and what the check
-//	   reads is written atomically: so a
-//	    refused call is no data race either. What changes only plain fields of its own (an uncontended lock) goes
-//	    unchecked outside debug mode.
+//	    reads is written atomically: so a refused call is no data race either. What changes only
+//	    plain fields of its own (an uncontended lock) goes unchecked outside debug mode.
 //	OG2 debug.SetPanicOnFault is a bit of each goroutine that can be read back. A new goroutine has
-//	   it off, whoever starts it. Stacks have it
-//	    on, from their first moment to their last, and so has a goroutine while it does the loop's work: the hub, Close, a driver's.
+//	    it off, whoever starts it. Stacks have it on, from their first moment to their last, and so
+//	    has a goroutine while it does the loop's work: the hub, Close, a driver's.
 //	OG3 A goroutine without the bit is suspected, not yet refused. That is for suspect, which may
-//	   take its time: it admits
-//	    whoever calls a loop that is not running, a stack whose bit was cleared, and a sequence of iter.Pull that the running step has
-//	    entered. Each has its bit set then. The bit of a goroutine that is refused is as it was.
+//	    take its time: it admits whoever calls a loop that is not running, a stack whose bit was
+//	    cleared, and a sequence of iter.Pull that the running step has entered. Each has its bit set
+//	    then. The bit of a goroutine that is refused is as it was.
 //	OG4 The hubs of a loop make all of its stacks, and their ids are noted. So a goroutine's own
-//	   trace, which tells who created it, says
-//	    whether it is a stack of the loop; and one that runs while the loop does not wait is the one in control.
+//	    trace, which tells who created it, says whether it is a stack of the loop; and one that runs
+//	    while the loop does not wait is the one in control.
 //	OG5 A goroutine of iter.Pull runs only while whoever has entered it waits. So it may touch the
-//	   loop if the stack in control is
-//	    waiting so, which only the traces of all goroutines tell. Outside debug mode one that was made by a goroutine of the
-//	    loop is admitted without that look, and any other is looked at only once. If the traces are too many to be
-//	    looked at, all are admitted.
+//	    loop if the stack in control is waiting so, which only the traces of all goroutines tell.
+//	    Outside debug mode one that was made by a goroutine of the loop is admitted without that
+//	    look, and any other is looked at only once. If the traces are too many to be looked at, all
+//	    are admitted.
 //	OG6 While several loops run, the bit does not say whose stack a stack is. guard is then
-//	   guardShared, and the address of
-//	    a local variable is looked at: 2 KiB of memory, aligned, are never of two stacks. Each stack keeps the few such blocks that have been found to
-//	    be its own, and the loop points at those of the one in control. An address elsewhere is suspicion (OG3). A block is forgotten
-//	    when the stack turns out to have moved. So what is missed is the call of another loop's stack that has grown, in
-//	    this very step, into the memory from which the stack in control has just moved away, in its own.
+//	    guardShared, and the address of a local variable is looked at: 2 KiB of memory, aligned, are
+//	    never of two stacks. Each stack keeps the few such blocks that have been found to be its
+//	    own, and the loop points at those of the one in control. An address elsewhere is suspicion
+//	    (OG3). A block is forgotten when the stack turns out to have moved. So what is missed is the
+//	    call of another loop's stack that has grown, in this very step, into the memory from which
+//	    the stack in control has just moved away, in its own.
 //	OG7 In debug mode ids are compared at each check, whatever the bits and addresses say.
 //	OG8 A fault at an address that is not nil is a panic with an Addr where the bit is set. One that
-//	   reaches the library ends the program,
-//	    as it would without the bit.
+//	    reaches the library ends the program, as it would without the bit.
 
 // kin are the goroutines of a loop, as far as anybody has asked (OG4, OG5). Any goroutine may look.
 type kin struct {

@@ -44,7 +44,8 @@ type Future[T any] struct {
 //	F1 pending -> finished or cancelled, once.
 //	F2 Done callbacks never run inline: completing schedules each, in the order of
 //	   adding, and adding one to a done future schedules it (S9).
-//	F3 err is set when cancelled (a *CancelledError, perhaps wrapped) and when finished with an error.
+//	F3 err is set when cancelled (a *CancelledError, perhaps wrapped) and when finished with an
+//	   error.
 //	F4 A cancel that is passed on reaches a task or gathering once, on however many ways it comes:
 //	   tasks that gather the same tasks, which gather others, would be asked as often as there are
 //	   paths between them. CPython asks as often.

@@ -8,19 +8,18 @@ import (
 // Labels of profiles (package runtime/pprof).
 //
 //	LB1 A task begins with the labels of its context, and keeps what it sets itself until it ends. A
-//	   callback has the labels of the
-//	    context of the task that scheduled it, a thread function those of its caller's. All else has those of the context that the loop was
-//	    made with.
+//	    callback has the labels of the context of the task that scheduled it, a thread function
+//	    those of its caller's. All else has those of the context that the loop was made with.
 //	LB2 Labels belong to a goroutine and cannot be read back. So they are set when a task or
-//	   callback begins, and set to the loop's when it has
-//	    ended: a stack with nothing on it has the labels of the loop. That goes for new stacks too, which have them from the hub.
+//	    callback begins, and set to the loop's when it has ended: a stack with nothing on it has the
+//	    labels of the loop. That goes for new stacks too, which have them from the hub.
 //	LB3 All that is done in labelledMode only, which begins when there may be labels. Package pprof
-//	   looks for a context's labels before it adds
-//	    to them or sets them, and that look comes to loopContext.Value. It may come from any goroutine. Labels made of a
-//	    context from elsewhere do not pass there; for them SetTaskLabels begins the mode as well.
+//	    looks for a context's labels before it adds to them or sets them, and that look comes to
+//	    loopContext.Value. It may come from any goroutine. Labels made of a context from elsewhere
+//	    do not pass there; for them SetTaskLabels begins the mode as well.
 //	LB4 In labelledMode no task is called on top of another (K5): nothing could give the lower one
-//	   its labels back. A task
-//	    that was on top when the mode began is on top of one that had the loop's.
+//	    its labels back. A task that was on top when the mode began is on top of one that had the
+//	    loop's.
 
 // SetTaskLabels gives each task that is made from now on a label with the key "task" and the name
 // it is made with, so that profiles of package [runtime/pprof] tell tasks apart:

@@ -36,13 +36,15 @@ import (
 //	L5 Where CPython appends from another thread straight to the queue, here the
 //	   inbox is emptied into it before anything else is appended, so the order between
 //	   what a goroutine sent and what happened after it on the loop is the same.
-//	L6 I/O that is ready is taken in between the inbox and the timers: always when the loop would wait, and while it
-//	   is busy after pollSteps steps or before a timer fires, if pollInterval has passed since. CPython asks the kernel in
-//	   every iteration. Here a busy loop spends a few hundredths of its time on that, I/O waits for at most pollSteps steps
-//	   longer, and no timer overtakes I/O that was ready pollInterval before it.
-//	L7 A busy loop on a single processor enters Go's scheduler every schedulerSteps steps, because switches of coroutines go past it
-//	   and the collector's own goroutine runs nowhere else. Without it a collection lasts until the loop has done
-//	   all of its work while allocating, and as long as it lasts each pointer that is stored costs several times as much.
+//	L6 I/O that is ready is taken in between the inbox and the timers: always when the loop would
+//	   wait, and while it is busy after pollSteps steps or before a timer fires, if pollInterval has
+//	   passed since. CPython asks the kernel in every iteration. Here a busy loop spends a few
+//	   hundredths of its time on that, I/O waits for at most pollSteps steps longer, and no timer
+//	   overtakes I/O that was ready pollInterval before it.
+//	L7 A busy loop on a single processor enters Go's scheduler every schedulerSteps steps, because
+//	   switches of coroutines go past it and the collector's own goroutine runs nowhere else.
+//	   Without it a collection lasts until the loop has done all of its work while allocating, and
+//	   as long as it lasts each pointer that is stored costs several times as much.
 type EventLoop struct {
 	drv      driver.Driver
 	chooser  driver.Chooser  // nil: first in, first out

@@ -15,11 +15,13 @@ import (
 // A LoopGroup is several loops that run at the same time, as a rule one for each core. [RunLoopGroup] makes one. What a task touches stays
 // on its loop, so inside each loop nothing needs a lock; from loop to loop leads [Call].
 //
-//	Z1 The main coroutine runs on the first loop. When it has ended, so do the others: their tasks are cancelled and
-//	   waited for, and they are closed, all at the same time and while the first still answers calls. Then the first ends as
-//	   after Run.
-//	Z2 If a loop ends before its time, because a task called runtime.Goexit or t.FailNow, main is cancelled.
-//	Z3 On virtual time there is one loop, whatever was asked for. Between several the order would be the machine's.
+//	Z1 The main coroutine runs on the first loop. When it has ended, so do the others: their tasks
+//	   are cancelled and waited for, and they are closed, all at the same time and while the first
+//	   still answers calls. Then the first ends as after Run.
+//	Z2 If a loop ends before its time, because a task called runtime.Goexit or t.FailNow, main is
+//	   cancelled.
+//	Z3 On virtual time there is one loop, whatever was asked for. Between several the order would be
+//	   the machine's.
 //
 // Any goroutine may call its methods; only Each and Listen suspend. Python has no counterpart: there it is processes.
 type LoopGroup struct {

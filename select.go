@@ -12,21 +12,21 @@ import (
 //	   wins. So of several that are ready the first wins, whichever was ready first. If none is, the
 //	   task joins the queue of every branch and parks once; whoever wakes it does not choose for
 //	   it: it looks again, in the same order. If somebody was faster, it waits again.
-//	E2 A task is woken once. Who wakes a waiter of a task that has been woken by another branch is told
-//	   so and goes on to the next waiter, as if the task had been cancelled (W2). So at most
+//	E2 A task is woken once. Who wakes a waiter of a task that has been woken by another branch is
+//	   told so and goes on to the next waiter, as if the task had been cancelled (W2). So at most
 //	   one branch hands something over. If that is not the one that wins, it passes on what it was
 //	   given before Select returns: a turn at a lock, a permit, a wake-up of a queue.
 //	E3 A value moves only where the branch wins: out of a queue, into one, through a channel.
-//	   Channels have a listener (H2) for all channels of the Select together, so that one
-//	   operation happens at most. One that has happened cannot be undone, so it wins, whatever is ready
-//	   before it (H3). On virtual time there is no such race.
+//	   Channels have a listener (H2) for all channels of the Select together, so that one operation
+//	   happens at most. One that has happened cannot be undone, so it wins, whatever is ready before
+//	   it (H3). On virtual time there is no such race.
 //	E4 A future or task that does not win, of this loop or of another (ConcurrentFuture), is left
 //	   alone. A coroutine is a task of Select's own, made when nothing was ready. If it does not win
 //	   it is cancelled, and Select waits until it has ended. What it ended with in spite of that is
 //	   kept in its Case; an error there that nobody looks at is reported like that of any task.
-//	E5 A cancel of the task, or the end of ctx, ends the wait as if no branch had won. A cancel
-//	   that comes while Select waits for its coroutines to end is passed on to them; if a branch had won, it
-//	   is delivered at the task's next await.
+//	E5 A cancel of the task, or the end of ctx, ends the wait as if no branch had won. A cancel that
+//	   comes while Select waits for its coroutines to end is passed on to them; if a branch had won,
+//	   it is delivered at the task's next await.
 //	E6 Also when it panics (a send to a closed channel, the compare of a PriorityQueue) or
 //	   is unwound with its loop, Select has left every queue.
 

@@ -17,11 +17,13 @@ import (
 //
 //	U1 A handler's task runs until the handler returns and what was written, by WriteSoon too, has
 //	   been sent; then the connection is closed.
-//	U2 An error of a handler, unless it is io.EOF, goes to the exception handler. It ends its own connection and nothing else. So does a panic.
-//	U3 Closing the server stops accepting; the clients stay. It is over when it is closed and none of its tasks is left, neither a
-//	   handler's nor one that accepts.
-//	U4 Handlers get the ctx that the server was started with. Its end stops them and the server. In a function that [Call] or
-//	   [LoopGroup.Each] runs that is when the function returns: call Serve there, or start the server with [context.WithoutCancel].
+//	U2 An error of a handler, unless it is io.EOF, goes to the exception handler. It ends its own
+//	   connection and nothing else. So does a panic.
+//	U3 Closing the server stops accepting; the clients stay. It is over when it is closed and none
+//	   of its tasks is left, neither a handler's nor one that accepts.
+//	U4 Handlers get the ctx that the server was started with. Its end stops them and the server. In
+//	   a function that [Call] or [LoopGroup.Each] runs that is when the function returns: call Serve
+//	   there, or start the server with [context.WithoutCancel].
 //	U5 A place of MaxClients is taken by a connection, never by waiting for one, so every listener
 //	   serves while fewer than n are open. With TLS it is taken when the handshake is done.
 //	   Connections that are not so far are limited on their own: beyond the limit, the one whose

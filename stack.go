@@ -40,13 +40,13 @@ import (
 //	K7 A task that is started eagerly runs on an idle stack. That gives control back to the
 //	   starter when the task first suspends or ends. Nothing is dispatched in between.
 //	K8 A stack on which runtime.Goexit is called is dead. Its last deferred function gives control
-//	   to the starter (K7) or else to the hub, because the run halts. The goroutine is still there then,
-//	   and is ended after the run: iter.Pull passes a Goexit on to whoever waits at the stack's
-//	   home at that moment, so that is a goroutine made for it. If the task that called Goexit was
-//	   on top of another (K5), the other one is unwound with it.
-//	K9 The frames between the bottom of a stack and a wait are to be few and small. That is why
-//	   some functions here are in several parts, and some are go:noinline. A goroutine begins with
-//	   2 KiB, of which about 1100 bytes are for frames; what does not fit doubles the memory of every
+//	   to the starter (K7) or else to the hub, because the run halts. The goroutine is still there
+//	   then, and is ended after the run: iter.Pull passes a Goexit on to whoever waits at the
+//	   stack's home at that moment, so that is a goroutine made for it. If the task that called
+//	   Goexit was on top of another (K5), the other one is unwound with it.
+//	K9 The frames between the bottom of a stack and a wait are to be few and small. That is why some
+//	   functions here are in several parts, and some are go:noinline. A goroutine begins with 2 KiB,
+//	   of which about 1100 bytes are for frames; what does not fit doubles the memory of every
 //	   suspended task and copies its stack. And the collector walks the frames of every suspended
 //	   task, which costs as much as all the rest.
 //	K10 There may be an order in the pool. Whoever gets control looks for one first: it then has

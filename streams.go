@@ -19,12 +19,12 @@ import (
 // Streams are asyncio's names on top of connections. Python's transport reads ahead and calls the reader back; here the
 // reader reads when it is asked, and the writer writes when it is told, so what limits a fast peer is the peer's own send buffer:
 //
-//	M1 A reader holds what a method needed to see and did not return, no more. So nothing is to be paused and resumed.
-//	M2 A write returns when the system has accepted it all. Writes of several tasks do not mix; they take turns in
-//	   the order they were called.
-//	   WriteSoon's turn is that of its call.
-//	M3 What was written before Close was called is written before the connection closes. If that fails, Close says so, and
-//	   so do Drain and WaitClosed from then on.
+//	M1 A reader holds what a method needed to see and did not return, no more. So nothing is to be
+//	   paused and resumed.
+//	M2 A write returns when the system has accepted it all. Writes of several tasks do not mix; they
+//	   take turns in the order they were called. WriteSoon's turn is that of its call.
+//	M3 What was written before Close was called is written before the connection closes. If that
+//	   fails, Close says so, and so do Drain and WaitClosed from then on.
 //	M4 A reader that holds nothing reads into a buffer that all readers of the loop share, and keeps
 //	   what its method does not return. So an idle reader has no buffer, and bytes arrive where the
 //	   processor's caches are warm. The buffer is a reader's only while its task has control:

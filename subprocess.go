@@ -16,9 +16,11 @@ import (
 
 // Subprocesses:
 //
-//	J1 A process ends with its scope: with the context it was made with, and with the loop. What ends is its whole group, by SIGKILL.
-//	J2 It is reaped on the loop, when its end is noticed or the loop closes, whoever waits for it or not. Signals are sent on the loop, too, so
-//	   none is ever sent to another process that was given the same number.
+//	J1 A process ends with its scope: with the context it was made with, and with the loop. What
+//	   ends is its whole group, by SIGKILL.
+//	J2 It is reaped on the loop, when its end is noticed or the loop closes, whoever waits for it or
+//	   not. Signals are sent on the loop, too, so none is ever sent to another process that was
+//	   given the same number.
 //	J3 Wait is about the process, not about its pipes: who else has inherited those does not matter.
 
 // A Stdio says what a standard stream of a subprocess is connected to: [Pipe], [DevNull], [ToStdout], or, if it is not negative, a

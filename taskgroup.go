@@ -11,11 +11,11 @@ import (
 // [CreateTask] and [InGroup]; with [GroupTask] and [TaskGroup.CreateTask], which give them the
 // group's ctx; and with [GroupStart]. Methods of a group are for the loop only.
 //
-//	G1 A child that fails, but for being cancelled, aborts the group: every other child is cancelled,
-//	   in order of creation, and so is the task that runs the body. Errors of children are kept in the
-//	   order of their completion.
-//	G2 The group is left when the body has returned and no child is left. A body that returns an error
-//	   aborts the group, and so does a cancel of its task while it waits for the children.
+//	G1 A child that fails, but for being cancelled, aborts the group: every other child is
+//	   cancelled, in order of creation, and so is the task that runs the body. Errors of children
+//	   are kept in the order of their completion.
+//	G2 The group is left when the body has returned and no child is left. A body that returns an
+//	   error aborts the group, and so does a cancel of its task while it waits for the children.
 //	G3 Leaving, the group takes its own cancel of the body's task back (Uncancel). Any other
 //	   cancel is left in force: it is returned, or, if there are errors to return, delivered again.
 //	G4 A child's end is noticed by its done callback, one iteration later. A panic aborts

@@ -99,18 +99,20 @@ func startTLS(ctx context.Context, c *Conn, o StreamOption, start func(net.Conn,
 // A tls.Conn locks mutexes while it reads and writes its connection. If a task were suspended there, the next one to want the mutex would
 // stop the whole loop. Therefore:
 //
-//	Y1 What TLS writes goes to a buffer (wire.out) and is sent after the tls.Conn has returned. So the mutex for writing is never
-//	   held by a suspended task.
-//	Y2 The mutex for reading is held by a task that is suspended for the peer's bytes. Only readers want it, and a second one is refused first.
-//	Y3 The mutex of the handshake is held while that goes on. The connection is handed out when it is over, and a configuration that
-//	   allows another handshake later is refused.
+//	Y1 What TLS writes goes to a buffer (wire.out) and is sent after the tls.Conn has returned. So
+//	   the mutex for writing is never held by a suspended task.
+//	Y2 The mutex for reading is held by a task that is suspended for the peer's bytes. Only readers
+//	   want it, and a second one is refused first.
+//	Y3 The mutex of the handshake is held while that goes on. The connection is handed out when it
+//	   is over, and a configuration that allows another handshake later is refused.
 //	Y4 Reading can make TLS write (an answer to a new key). The reader sends that before it waits,
 //	   unless a writer is sending: that sends until nothing is left. Meanwhile the answers pile up,
 //	   if the peer asks and does not read. A writer leaves about maxUnsent/2 to be sent, so what
 //	   goes beyond maxUnsent are some thousand answers, and the connection has failed.
-//	Y5 A cancel, the end of a context and a deadline reach the tls.Conn as temporary errors, after which it can go on.
-//	Y6 Detached, it is goroutines that read and write, and they may wait with a mutex: everything goes to the connection
-//	   itself. What was not sent by then goes before the next bytes.
+//	Y5 A cancel, the end of a context and a deadline reach the tls.Conn as temporary errors, after
+//	   which it can go on.
+//	Y6 Detached, it is goroutines that read and write, and they may wait with a mutex: everything
+//	   goes to the connection itself. What was not sent by then goes before the next bytes.
 //	Y7 What had come when TLS began is the beginning of what TLS reads, and nothing else's: so
 //	   nothing that was sent in the clear is ever taken for what was sent in cipher.
 type wire struct {

@@ -20,28 +20,39 @@ import (
 
 // What a simulated disk promises: what POSIX does, and no more.
 //
-//	D1 Programs see their own writes, truncations and changes of names at once, in order. That is also what is left when a process dies: unmount loses
-//	   nothing. What an operation of the old life is still to do fails, and so do its files, with fs.ErrClosed, for ever.
-//	D2 A write or truncation is durable when a Sync of its file that began later has returned nil, whichever of the file's handles it was. With
-//	   os.O_SYNC each write syncs. Closing a file does not sync.
-//	D3 A power failure loses what is not durable, or not: each write by itself is kept, lost, or torn, and each truncation kept or lost. So a later write can
-//	   be there without an earlier one. What is kept takes effect in the order in which it was written. Of a torn write a prefix is kept that
-//	   ends at a multiple of 512 in the file; a sector is never torn. Of a write that is not kept in full the length that it gave the file may be kept, with
-//	   zeros for what is missing.
-//	D4 A change of a directory (a file created, a directory made, a rename, a removal) is durable when a SyncDir of that directory has returned nil, or of
-//	   either one for a rename between two. Sync of a file is not enough for its name. Directories above are not synced along.
-//	D5 A power failure keeps or loses each change of a directory that is not durable, as a whole: a rename that replaces a file leaves, under
-//	   the new name, the old file or the new one. Changes of the same name are kept up to the first that is lost, none behind it; and the
-//	   rename of a directory is kept only with all changes before it. Names and contents are independent: a name may be kept and what was
-//	   written to the file lost, so write, Sync, Rename, SyncDir is the order that is safe.
-//	D6 A Sync that fails (EIO) leaves of each write only one thing certain: programs still see it. It has reached the disk or never will, and a
-//	   later Sync does not care (as on Linux, where a page that could not be written is marked clean). A write that fails has written nothing. A
+//	D1 Programs see their own writes, truncations and changes of names at once, in order. That is
+//	   also what is left when a process dies: unmount loses nothing. What an operation of the old
+//	   life is still to do fails, and so do its files, with fs.ErrClosed, for ever.
+//	D2 A write or truncation is durable when a Sync of its file that began later has returned nil,
+//	   whichever of the file's handles it was. With os.O_SYNC each write syncs. Closing a file does
+//	   not sync.
+//	D3 A power failure loses what is not durable, or not: each write by itself is kept, lost, or
+//	   torn, and each truncation kept or lost. So a later write can be there without an earlier one.
+//	   What is kept takes effect in the order in which it was written. Of a torn write a prefix is
+//	   kept that ends at a multiple of 512 in the file; a sector is never torn. Of a write that is
+//	   not kept in full the length that it gave the file may be kept, with zeros for what is
+//	   missing.
+//	D4 A change of a directory (a file created, a directory made, a rename, a removal) is durable
+//	   when a SyncDir of that directory has returned nil, or of either one for a rename between two.
+//	   Sync of a file is not enough for its name. Directories above are not synced along.
+//	D5 A power failure keeps or loses each change of a directory that is not durable, as a whole: a
+//	   rename that replaces a file leaves, under the new name, the old file or the new one. Changes
+//	   of the same name are kept up to the first that is lost, none behind it; and the rename of a
+//	   directory is kept only with all changes before it. Names and contents are independent: a name
+//	   may be kept and what was written to the file lost, so write, Sync, Rename, SyncDir is the
+//	   order that is safe.
+//	D6 A Sync that fails (EIO) leaves of each write only one thing certain: programs still see it.
+//	   It has reached the disk or never will, and a later Sync does not care (as on Linux, where a
+//	   page that could not be written is marked clean). A write that fails has written nothing. A
 //	   SyncDir that fails has made nothing durable, and may be called again.
-//	D7 Bit rot changes one bit, for good, of what is at rest, when a read comes across it. What was written since the last Sync is not at rest.
-//	D8 Space is counted in sectors of 512 bytes that were ever written to and not truncated away. A removed file's are free when it is closed, too. A
-//	   write for which there is not enough writes what fits, and fails with ENOSPC. Names take no space.
-//	D9 Whatever of this goes wrong is a fault, with a name, and is asked for by it (chance). If none happens, nothing that a program wrote
-//	   is lost. Random numbers are drawn before it is asked and whatever is answered, so a fault less does not change what the next ones are.
+//	D7 Bit rot changes one bit, for good, of what is at rest, when a read comes across it. What was
+//	   written since the last Sync is not at rest.
+//	D8 Space is counted in sectors of 512 bytes that were ever written to and not truncated away. A
+//	   removed file's are free when it is closed, too. A write for which there is not enough writes
+//	   what fits, and fails with ENOSPC. Names take no space.
+//	D9 Whatever of this goes wrong is a fault, with a name, and is asked for by it (chance). If none
+//	   happens, nothing that a program wrote is lost. Random numbers are drawn before it is asked
+//	   and whatever is answered, so a fault less does not change what the next ones are.
 //
 // Permissions are kept and nobody is kept out by them. There are no links.
 

@@ -22,17 +22,20 @@ import (
 // The methods may be called by tasks of all hosts, and unless they say otherwise do not suspend. Those that turn a host on or off
 // panic in what is given to [Always], [AtEnd] or [Eventually], which fails the run.
 //
-//	H1 A host that is on runs one life of its program, from [NewHost] or [Host.Restart] until the program returns or the host crashes. All
-//	   that is in memory lasts for a life: the loop, its tasks, callbacks and timers. The disk, the address and the clock stay the host's.
-//	H2 A crash ends the life where it is: each task at the await it is in, also one whose turn would be next. Deferred functions of tasks
-//	   are called, because Go cannot drop a stack, but the world is gone: every await fails with [asyncio.ErrLoopClosed],
-//	   the network and the disk with [net.ErrClosed] and [fs.ErrClosed], and nothing that they do is seen by another host unless
+//	H1 A host that is on runs one life of its program, from [NewHost] or [Host.Restart] until the
+//	   program returns or the host crashes. All that is in memory lasts for a life: the loop, its
+//	   tasks, callbacks and timers. The disk, the address and the clock stay the host's.
+//	H2 A crash ends the life where it is: each task at the await it is in, also one whose turn would
+//	   be next. Deferred functions of tasks are called, because Go cannot drop a stack, but the
+//	   world is gone: every await fails with [asyncio.ErrLoopClosed], the network and the disk with
+//	   [net.ErrClosed] and [fs.ErrClosed], and nothing that they do is seen by another host unless
 //	   they share memory.
-//	H3 A program that returns ends its life as [asyncio.Run] does: tasks that are left are cancelled and awaited, then what is open is closed.
-//	H4 The run ends with main's program. While the tasks that it has left are ended, other hosts go on, without faults; then they are killed, and
-//	   then [AtEnd] looks.
-//	H5 On and off are said of the program. The system of a host that is off still has power, and answers with refusals and resets, unless
-//	   the host has crashed.
+//	H3 A program that returns ends its life as [asyncio.Run] does: tasks that are left are cancelled
+//	   and awaited, then what is open is closed.
+//	H4 The run ends with main's program. While the tasks that it has left are ended, other hosts go
+//	   on, without faults; then they are killed, and then [AtEnd] looks.
+//	H5 On and off are said of the program. The system of a host that is off still has power, and
+//	   answers with refusals and resets, unless the host has crashed.
 type Host struct {
 	w       *world
 	name    string

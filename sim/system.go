@@ -17,16 +17,21 @@ import (
 
 // A system is the operating system of a host, as far as it is on the network. A [process] runs on it, one in each life.
 //
-//	E1 The name of a host, and only a whole one, stands for its address. "localhost" and 127.0.0.0/8 are the host itself. There is no IPv6, and ports
-//	   are numbers.
-//	E2 An empty host or 0.0.0.0 listens at all addresses of the host; where one connects to, it is the host itself. Port 0 is the next of
-//	   32768 to 60999 that is free: the numbers are the same in each run, and a host that restarts does not begin from the start.
-//	E3 A port is in use at an address while somebody listens there, at it or at all addresses, or a connection that was made from there is not
-//	   forgotten; connections that were accepted there do not matter (SO_REUSEADDR).
-//	E4 A process that is killed loses its sockets as if it closed them. The system goes on: it delivers what was written, refuses
-//	   requests, and answers what belongs to no connection with a reset.
-//	E5 A host without power loses all, sends nothing and answers nothing. When it is on again it does not know what was: see E4.
-//	E6 Paths of Unix sockets are names within the host, and gone with the listener. Their connections are T's on the loopback wire.
+//	E1 The name of a host, and only a whole one, stands for its address. "localhost" and 127.0.0.0/8
+//	   are the host itself. There is no IPv6, and ports are numbers.
+//	E2 An empty host or 0.0.0.0 listens at all addresses of the host; where one connects to, it is
+//	   the host itself. Port 0 is the next of 32768 to 60999 that is free: the numbers are the same
+//	   in each run, and a host that restarts does not begin from the start.
+//	E3 A port is in use at an address while somebody listens there, at it or at all addresses, or a
+//	   connection that was made from there is not forgotten; connections that were accepted there do
+//	   not matter (SO_REUSEADDR).
+//	E4 A process that is killed loses its sockets as if it closed them. The system goes on: it
+//	   delivers what was written, refuses requests, and answers what belongs to no connection with a
+//	   reset.
+//	E5 A host without power loses all, sends nothing and answers nothing. When it is on again it
+//	   does not know what was: see E4.
+//	E6 Paths of Unix sockets are names within the host, and gone with the listener. Their
+//	   connections are T's on the loopback wire.
 type system struct {
 	n        *network
 	name     string

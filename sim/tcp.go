@@ -16,30 +16,38 @@ import (
 
 // A tcpConn is one end of a TCP connection, as a system has it, and the endpoint of it. Unix sockets are the same on the loopback wire.
 //
-//	T1 Each direction numbers what it sends: the request to connect is 0, bytes count from 1, the end of the stream comes
-//	   behind the last. All but the bytes is acknowledged and sent again like them. una is the first that is not acknowledged, next the next to be
-//	   sent, max the next that never was: una <= next <= max <= end+1. What arrives early is kept for its turn.
-//	T2 Write takes what fits into the send buffer, which holds what is not acknowledged. edge is up to where the peer has room; it never goes
-//	   back. So a reader that is slow stops its writer when both buffers are full. Who reads tells the peer when that makes room worth speaking of.
-//	T3 What is sent at once goes in segments of up to a maximum. A quarter of them ends somewhere before, at random: where a program has written is not
-//	   where the other reads.
-//	T4 Every segment with something new, and every one again, is acknowledged at once. An acknowledgment that is lost is made up for by the next, or
-//	   by the segment being sent again.
-//	T5 Connecting takes a round trip. A request is sent again after 1 s, 2 s, 4 s and so on, 6 times; after 127 s it fails with ETIMEDOUT.
-//	   One that is refused fails at once; one for which the listener has no room is dropped. The answer is sent again 5 times.
-//	T6 What is not acknowledged is sent again after 200 ms and the round trip that was measured, doubled each time, up to 120 s: at first a
-//	   single segment, the rest when something is acknowledged. The time begins when it has left, or something before it was acknowledged; what is
-//	   sent behind it changes nothing. After network.patience without
-//	   progress the connection fails with ETIMEDOUT.
-//	T7 To close ends the stream behind what was written, which is still delivered. But with something unread, or on Abort, or without lingering, it is reset, which drops
-//	   what is not delivered; so is one that was closed and to which something comes. A segment of which a system knows nothing is
-//	   answered with a reset, and a reset is not sent again. An end that is through stays to answer until the other is through, or no more.
-//	T8 Probes (keep-alive, a closed window) are sent only while they have something to find out: while the other end is no more, a wire
-//	   between the two is silent, or the other has made room and this end has not heard of it. A probe is answered with an acknowledgment.
-//	   Without an answer keep-alive gives up after 15 s and nine more of them, a closed window as T6 does. It is the one place that looks at
-//	   the other end, and it decides nothing but whether to ask.
-//	T9 A failure is told once, to who reads (behind what has come) or to who writes. After it, reading is at the end and writing at a broken pipe. Who has
-//	   read the end of the stream keeps reading that.
+//	T1 Each direction numbers what it sends: the request to connect is 0, bytes count from 1, the
+//	   end of the stream comes behind the last. All but the bytes is acknowledged and sent again
+//	   like them. una is the first that is not acknowledged, next the next to be sent, max the next
+//	   that never was: una <= next <= max <= end+1. What arrives early is kept for its turn.
+//	T2 Write takes what fits into the send buffer, which holds what is not acknowledged. edge is up
+//	   to where the peer has room; it never goes back. So a reader that is slow stops its writer
+//	   when both buffers are full. Who reads tells the peer when that makes room worth speaking of.
+//	T3 What is sent at once goes in segments of up to a maximum. A quarter of them ends somewhere
+//	   before, at random: where a program has written is not where the other reads.
+//	T4 Every segment with something new, and every one again, is acknowledged at once. An
+//	   acknowledgment that is lost is made up for by the next, or by the segment being sent again.
+//	T5 Connecting takes a round trip. A request is sent again after 1 s, 2 s, 4 s and so on, 6
+//	   times; after 127 s it fails with ETIMEDOUT. One that is refused fails at once; one for which
+//	   the listener has no room is dropped. The answer is sent again 5 times.
+//	T6 What is not acknowledged is sent again after 200 ms and the round trip that was measured,
+//	   doubled each time, up to 120 s: at first a single segment, the rest when something is
+//	   acknowledged. The time begins when it has left, or something before it was acknowledged; what
+//	   is sent behind it changes nothing. After network.patience without progress the connection
+//	   fails with ETIMEDOUT.
+//	T7 To close ends the stream behind what was written, which is still delivered. But with
+//	   something unread, or on Abort, or without lingering, it is reset, which drops what is not
+//	   delivered; so is one that was closed and to which something comes. A segment of which a
+//	   system knows nothing is answered with a reset, and a reset is not sent again. An end that is
+//	   through stays to answer until the other is through, or no more.
+//	T8 Probes (keep-alive, a closed window) are sent only while they have something to find out:
+//	   while the other end is no more, a wire between the two is silent, or the other has made room
+//	   and this end has not heard of it. A probe is answered with an acknowledgment. Without an
+//	   answer keep-alive gives up after 15 s and nine more of them, a closed window as T6 does. It
+//	   is the one place that looks at the other end, and it decides nothing but whether to ask.
+//	T9 A failure is told once, to who reads (behind what has come) or to who writes. After it,
+//	   reading is at the end and writing at a broken pipe. Who has read the end of the stream keeps
+//	   reading that.
 type tcpConn struct {
 	attention
 	sys      *system

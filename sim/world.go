@@ -18,25 +18,34 @@ import (
 
 // A world is one run: the one place for every choice, for the loops of all its hosts.
 //
-//	W1 A step is one callback that a loop runs. Steps are counted from 1 through all loops. Between two steps the world,
-//	   and nothing else, acts (decide): it looks at what the last step did (checks), lets happen what is due in the network
-//	   and to the clock, has the host crash or pause, injects a cancel, picks the next.
-//	W2 What a run does depends on the program, on the seed (only by what tasks draw, by what a strategy
-//	   draws, and by how long the network and disks take), and on the deviations from first in, first out without faults that the
-//	   strategy decides on. So the seed and the deviations that are recorded make the run again (P2 in schedule.go).
-//	W3 Each consumer of random numbers has a stream of its own, derived from the seed and its name: each task of each
-//	   life of a host, the strategy, the choice of cancels, each fault, each disk, each purpose of each direction between two hosts.
-//	W4 Once something is wrong, the run is over: what main still runs is run in order, unchecked and unrecorded, and other hosts run nothing.
-//	W5 Each life of a host has a loop, on a goroutine of its own, and one of them has the turn: the others are parked in Choose
-//	   or Wait, or have not begun. Who comes to Choose or Wait decides who has the turn next, and hands it over (pass). So
-//	   everything of a world is used by one goroutine at a time, without locks.
-//	W6 First in, first out among hosts means that they take turns, an iteration each, in the order in which they were made. What is ready
-//	   is counted through in that order too, from the host whose turn it is.
-//	W7 Time moves only when no loop has anything ready, none is due and no goroutine works for any: to the next timer or event. A host
-//	   that pauses counts as one that has nothing ready, until the end of its pause.
-//	W8 Of what happens at the same time, events come first, in the order in which they were set, then loops.
-//	W9 A step that blocks for ever cannot be ended from outside. Its run is abandoned: who waits for the run goes on without it and looks
-//	   at nothing of the world any more. Should the step return after all, all lives of the world are killed.
+//	W1 A step is one callback that a loop runs. Steps are counted from 1 through all loops. Between
+//	   two steps the world, and nothing else, acts (decide): it looks at what the last step did
+//	   (checks), lets happen what is due in the network and to the clock, has the host crash or
+//	   pause, injects a cancel, picks the next.
+//	W2 What a run does depends on the program, on the seed (only by what tasks draw, by what a
+//	   strategy draws, and by how long the network and disks take), and on the deviations from first
+//	   in, first out without faults that the strategy decides on. So the seed and the deviations
+//	   that are recorded make the run again (P2 in schedule.go).
+//	W3 Each consumer of random numbers has a stream of its own, derived from the seed and its name:
+//	   each task of each life of a host, the strategy, the choice of cancels, each fault, each disk,
+//	   each purpose of each direction between two hosts.
+//	W4 Once something is wrong, the run is over: what main still runs is run in order, unchecked and
+//	   unrecorded, and other hosts run nothing.
+//	W5 Each life of a host has a loop, on a goroutine of its own, and one of them has the turn: the
+//	   others are parked in Choose or Wait, or have not begun. Who comes to Choose or Wait decides
+//	   who has the turn next, and hands it over (pass). So everything of a world is used by one
+//	   goroutine at a time, without locks.
+//	W6 First in, first out among hosts means that they take turns, an iteration each, in the order
+//	   in which they were made. What is ready is counted through in that order too, from the host
+//	   whose turn it is.
+//	W7 Time moves only when no loop has anything ready, none is due and no goroutine works for any:
+//	   to the next timer or event. A host that pauses counts as one that has nothing ready, until
+//	   the end of its pause.
+//	W8 Of what happens at the same time, events come first, in the order in which they were set,
+//	   then loops.
+//	W9 A step that blocks for ever cannot be ended from outside. Its run is abandoned: who waits for
+//	   the run goes on without it and looks at nothing of the world any more. Should the step return
+//	   after all, all lives of the world are killed.
 type world struct {
 	seed     uint64
 	strategy strategy

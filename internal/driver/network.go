@@ -21,12 +21,13 @@ var ErrSockets = errors.New("not supported here")
 //
 // # Endpoints
 //
-//	A1 Nothing blocks. What would have to wait returns ErrAgain and has done nothing. After ErrAgain, and only
-//	   then is it promised, Ready is called when it is worth another try.
-//	A2 Ready is called from inside Wait and Poll only. It runs no user code and closes nothing, so that within
-//	   one batch of events no descriptor is closed and none used again.
+//	A1 Nothing blocks. What would have to wait returns ErrAgain and has done nothing. After
+//	   ErrAgain, and only then is it promised, Ready is called when it is worth another try.
+//	A2 Ready is called from inside Wait and Poll only. It runs no user code and closes nothing, so
+//	   that within one batch of events no descriptor is closed and none used again.
 //	A3 Ready may be called for no reason. Who is told tries, and waits again.
-//	A4 After Close no Ready follows; every operation returns net.ErrClosed. Close may be called twice.
+//	A4 After Close no Ready follows; every operation returns net.ErrClosed. Close may be called
+//	   twice.
 //	A5 Closing the driver closes what is left.
 type Sockets interface {
 	// Adopt makes an endpoint of c, which then belongs to it: it must not be used any more. If it

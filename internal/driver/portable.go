@@ -16,15 +16,19 @@ import (
 
 // Endpoints of which goroutines wait: where there is no poller, and for connections that are not descriptors.
 //
-//	Z1 An attempt that cannot be served from what a goroutine has brought starts one, unless one is under way, and returns
-//	   ErrAgain. What the goroutine brings is kept in the endpoint, so a task that gives up its wait loses nothing.
-//	Z2 A write copies what it accepts and says so at once; a goroutine sends it, and meanwhile as much again is accepted. So
-//	   an error may be told one write late, as with a kernel's send buffer.
-//	Z3 Close and CloseWrite come after what was accepted. Closing the driver gives that lingerLimit and then aborts.
+//	Z1 An attempt that cannot be served from what a goroutine has brought starts one, unless one is
+//	   under way, and returns ErrAgain. What the goroutine brings is kept in the endpoint, so a task
+//	   that gives up its wait loses nothing.
+//	Z2 A write copies what it accepts and says so at once; a goroutine sends it, and meanwhile as
+//	   much again is accepted. So an error may be told one write late, as with a kernel's send
+//	   buffer.
+//	Z3 Close and CloseWrite come after what was accepted. Closing the driver gives that lingerLimit
+//	   and then aborts.
 //	Z4 A goroutine's news are put on a list and told by Wait and Poll.
-//	Z5 What is detached takes with it the read and the writes that are under way: who reads or writes next waits for
-//	   them, and not the loop, which may be closed by then.
-//	Z6 What a connection does is its own affair. One that exits the goroutine, as a test's that calls t.Fatal does, has failed with ErrGoexit.
+//	Z5 What is detached takes with it the read and the writes that are under way: who reads or
+//	   writes next waits for them, and not the loop, which may be closed by then.
+//	Z6 What a connection does is its own affair. One that exits the goroutine, as a test's that
+//	   calls t.Fatal does, has failed with ErrGoexit.
 
 // lingerLimit is how long a closed driver waits for what its endpoints had accepted to be sent.
 const lingerLimit = 5 * time.Second

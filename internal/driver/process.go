@@ -23,11 +23,13 @@ type Processes interface {
 
 // A Child is a process that was started here.
 //
-//	C1 Its end is told by Ready, from inside Wait and Poll (D2), after WatchExit and until it is reaped.
-//	C2 It is reaped by Reap only. Until then its number, and that of its group, are nobody else's. Reap and signals are for the loop, or
-//	   for whoever has the Child before WatchExit, so a signal never reaches another process.
-//	C3 What is abandoned is reaped when it ends, by a goroutine that outlives the driver. What it is reaped by does not depend on
-//	   SIGCHLD, nor on any other process of the program.
+//	C1 Its end is told by Ready, from inside Wait and Poll (D2), after WatchExit and until it is
+//	   reaped.
+//	C2 It is reaped by Reap only. Until then its number, and that of its group, are nobody else's.
+//	   Reap and signals are for the loop, or for whoever has the Child before WatchExit, so a signal
+//	   never reaches another process.
+//	C3 What is abandoned is reaped when it ends, by a goroutine that outlives the driver. What it is
+//	   reaped by does not depend on SIGCHLD, nor on any other process of the program.
 //	C4 Every child is reaped or abandoned.
 //	C5 A child gets the descriptors it is given and no other. What package os opens it does not get
 //	   anyway; what this program has itself inherited, or opened in C, is marked close-on-exec
