@@ -96,6 +96,14 @@ func borrow() (giveBack func()) {
 	return func() { debug.SetPanicOnFault(was) }
 }
 
+// hasBit reports whether the calling goroutine has the bit (OG2). Where a check is made often it is
+// written out, because two calls are too much for the compiler to inline.
+func hasBit() bool {
+	has := debug.SetPanicOnFault(true)
+	debug.SetPanicOnFault(has)
+	return has
+}
+
 // checkOwner answers a call from a foreign goroutine or to a closed loop with an error;
 // mustBeOwner panics with it.
 func (l *EventLoop) checkOwner(caller string) error {
@@ -160,8 +168,7 @@ func (l *EventLoop) isOn() bool {
 	if g != 0 && g != guardShared || !l.running.Load() {
 		return false
 	}
-	if !debug.SetPanicOnFault(true) {
-		debug.SetPanicOnFault(false)
+	if !hasBit() {
 		return false
 	}
 	me := self()
@@ -174,9 +181,7 @@ func (l *EventLoop) checkForeign(caller string) error {
 		if l.closed.Load() { // Close is unwinding tasks, unless
 			return nil
 		}
-		borrowed := debug.SetPanicOnFault(true)
-		debug.SetPanicOnFault(borrowed)
-		if me := self(); !me.pulled && !borrowed || me.pulled && l.isOfAnother(me) {
+		if me := self(); !me.pulled && !hasBit() || me.pulled && l.isOfAnother(me) {
 			return l.foreign(me, caller)
 		}
 		return nil
@@ -220,8 +225,7 @@ func (l *EventLoop) mayNow(err error) bool {
 	if !l.running.Load() {
 		return false
 	}
-	has := debug.SetPanicOnFault(true)
-	debug.SetPanicOnFault(has)
+	has := hasBit()
 	g := l.guard.Load()
 	return has || isID(g) && g == goroutineID()
 }
