@@ -135,7 +135,8 @@ var targets = append([]target{
 	{"spawn", []string{tokio}, 0.3, inTime},
 	{"gather_now", []string{tokio}, 0.9, inTime},
 	{"gather_now", []string{goroutines}, 0.25, inTime},
-	{"gather_suspend", []string{goroutines}, 1.3, inTime},
+	{"gather_suspend", []string{goroutines}, 0.8, inTime},
+	{"gather_suspend", []string{goroutines}, 1.3, inTime}, // as a burst, like the next
 	{"gather3000", []string{goroutines}, 1.3, inTime},
 	{"gather10000", []string{goroutines}, 1.0, inTime},
 	{"gather100000", []string{goroutines}, 1.0, inTime},
