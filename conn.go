@@ -480,12 +480,6 @@ func goexit(err error) error {
 	return err
 }
 
-// mayClose refuses a foreign goroutine. On a closed loop it refuses nobody, and on one that is
-// closing none of its own.
-func (l *EventLoop) mayClose(caller string) error {
-	return l.checkForeign(caller)
-}
-
 // closedAll reports whether the loop has been closed, and its driver has closed whatever was left.
 // From then on several goroutines may close the same thing at a time.
 func (l *EventLoop) closedAll() bool { return l.closed.Load() && !l.drv.Polls() }
@@ -495,7 +489,7 @@ func (l *EventLoop) closedAll() bool { return l.closed.Load() && !l.drv.Polls() 
 // outside the loop, and while that does not run, it returns nil at once, and the connection is
 // closed in the loop's next iteration.
 func (c *Conn) Close() error {
-	if err := c.loop.mayClose("Conn.Close"); !c.loop.mayNow(err) {
+	if err := c.loop.checkForeign("Conn.Close"); !c.loop.mayNow(err) {
 		return c.loop.orPost(err, func() { _ = c.shut(c.end.Close) })
 	}
 	return c.shut(c.end.Close)
@@ -504,7 +498,7 @@ func (c *Conn) Close() error {
 // Abort closes the connection and drops what has not been delivered; the peer of a TCP connection sees a reset. It does not
 // suspend, and is for any goroutine, as [Conn.Close] is. Python: transport.abort.
 func (c *Conn) Abort() error {
-	if err := c.loop.mayClose("Conn.Abort"); !c.loop.mayNow(err) {
+	if err := c.loop.checkForeign("Conn.Abort"); !c.loop.mayNow(err) {
 		return c.loop.orPost(err, func() { _ = c.shut(c.end.Abort) })
 	}
 	return c.shut(c.end.Abort)

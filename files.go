@@ -686,7 +686,7 @@ func (f *File) Close(ctx context.Context) error {
 	if f == nil || f.loop == nil {
 		return fmt.Errorf("%w: a zero File: make one with OpenFile (in %s)", ErrInvalidArgument, caller)
 	}
-	if err := f.loop.mayClose(caller); err != nil {
+	if err := f.loop.checkForeign(caller); err != nil {
 		return err
 	}
 	if f.closing {

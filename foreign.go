@@ -175,7 +175,8 @@ func (l *EventLoop) isOn() bool {
 	return me.pulled && l.kin.isHub(me.by)
 }
 
-// checkForeign and mustNotBeForeign are for what is allowed on a closed loop.
+// checkForeign and mustNotBeForeign are for what is allowed on a closed loop: there they refuse
+// nobody, and on one that is closing none of its own.
 func (l *EventLoop) checkForeign(caller string) error {
 	if l != nil && l.guard.Load() == guardClosed {
 		if l.closed.Load() { // Close is unwinding tasks, unless

@@ -286,7 +286,7 @@ func (ln *Listener) SetDeadline(d time.Time) error {
 // accepted stay open. The file of a Unix socket that [Listen] made is removed if it is still this
 // one's. It does not suspend; more calls do nothing. Any goroutine may call it, as [Conn.Close].
 func (ln *Listener) Close() error {
-	if err := ln.loop.mayClose("Listener.Close"); !ln.loop.mayNow(err) {
+	if err := ln.loop.checkForeign("Listener.Close"); !ln.loop.mayNow(err) {
 		return ln.loop.orPost(err, func() { _ = ln.Close() })
 	}
 	if ln.loop.closedAll() || ln.closed {

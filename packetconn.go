@@ -133,7 +133,7 @@ func (c *PacketConn) failure(op string, err error) error {
 // Close closes the socket; a task that sends or receives gets [net.ErrClosed]. It does not suspend;
 // more calls do nothing. Any goroutine may call it, as [Conn.Close].
 func (c *PacketConn) Close() error {
-	if err := c.loop.mayClose("PacketConn.Close"); !c.loop.mayNow(err) {
+	if err := c.loop.checkForeign("PacketConn.Close"); !c.loop.mayNow(err) {
 		return c.loop.orPost(err, func() { _ = c.Close() })
 	}
 	if c.loop.closedAll() || c.closed {

@@ -915,7 +915,7 @@ func (w *StreamWriter) CanWriteEOF() bool { return true }
 // A cancel while it waits, or the end of ctx, also one that was done before, aborts the connection: what was
 // still to be written is lost, and the error says so. With no write under way Close does not suspend and cannot be cancelled.
 func (w *StreamWriter) Close(ctx context.Context) error {
-	if err := w.loop.mayClose("StreamWriter.Close"); err != nil {
+	if err := w.loop.checkForeign("StreamWriter.Close"); err != nil {
 		return err
 	}
 	w.CloseSoon()

@@ -669,7 +669,7 @@ func (p *Process) Terminate() error {
 func (p *Process) Kill() error { return p.signal(os.Kill, p.child.Signal, "Process.Kill") }
 
 func (p *Process) signal(s os.Signal, send func(os.Signal) error, caller string) error {
-	if err := p.loop.mayClose(caller); err != nil {
+	if err := p.loop.checkForeign(caller); err != nil {
 		return err
 	}
 	if s == nil {
@@ -684,7 +684,7 @@ func (p *Process) signal(s os.Signal, send func(os.Signal) error, caller string)
 // Close ends the process's scope: its pipes are closed, and if it has not ended it is killed with its group, unless it is detached. Use it in a deferred
 // call. Its end can still be waited for. It does not suspend. More calls do nothing. Python: transport.close.
 func (p *Process) Close() error {
-	if err := p.loop.mayClose("Process.Close"); err != nil {
+	if err := p.loop.checkForeign("Process.Close"); err != nil {
 		return err
 	}
 	p.shut()
@@ -695,7 +695,7 @@ func (p *Process) Close() error {
 // as the loop is open it can be used as before; its pipes are closed with the loop. After that a goroutine of the program's waits for its end, so that it does not
 // become a zombie. It does not suspend.
 func (p *Process) Detach() error {
-	if err := p.loop.mayClose("Process.Detach"); err != nil {
+	if err := p.loop.checkForeign("Process.Detach"); err != nil {
 		return err
 	}
 	p.leaveScope()

@@ -365,7 +365,7 @@ var errFlood = errors.New("asyncio: the peer asks for new keys, again and again,
 // that buffer is lost, and Close returns [io.ErrShortWrite]. More calls do nothing. Any goroutine
 // may call it, as [Conn.Close].
 func (s *TLSConn) Close() error {
-	if err := s.conn.loop.mayClose("TLSConn.Close"); !s.conn.loop.mayNow(err) {
+	if err := s.conn.loop.checkForeign("TLSConn.Close"); !s.conn.loop.mayNow(err) {
 		return s.conn.loop.orPost(err, func() { _ = s.Close() })
 	}
 	if s.conn.loop.closedAll() || s.closed {
@@ -388,7 +388,7 @@ func (s *TLSConn) Close() error {
 // Abort closes the connection and drops what has not been delivered. It does not suspend. Any
 // goroutine may call it, as [Conn.Abort].
 func (s *TLSConn) Abort() error {
-	if err := s.conn.loop.mayClose("TLSConn.Abort"); !s.conn.loop.mayNow(err) {
+	if err := s.conn.loop.checkForeign("TLSConn.Abort"); !s.conn.loop.mayNow(err) {
 		return s.conn.loop.orPost(err, func() { _ = s.Abort() })
 	}
 	if s.conn.loop.closedAll() {
