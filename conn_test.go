@@ -30,9 +30,22 @@ func onSockets(t *testing.T, body func(t *testing.T, ctx context.Context) error)
 	})
 }
 
-// onSystem runs body on the real clock, once on the system's poller and once on the portable one. What is reported to the exception
-// handler fails the test.
+// onSystem runs body on the real clock, once on the system's poller and once on the portable one.
+// What is reported to the exception handler fails the test.
 func onSystem(t *testing.T, body func(t *testing.T, ctx context.Context) error) {
+	t.Helper()
+	onSystemReporting(t, func(t *testing.T, ctx context.Context, r *reports) error {
+		t.Cleanup(func() { // when the loop is closed
+			for _, c := range r.all {
+				t.Errorf("exception handler: %s: %v %s", c.Message, c.Exception, c.Source)
+			}
+		})
+		return body(t, ctx)
+	})
+}
+
+// onSystemReporting is onSystem, and what is reported to the exception handler goes to body.
+func onSystemReporting(t *testing.T, body func(t *testing.T, ctx context.Context, r *reports) error) {
 	t.Helper()
 	for name, make := range map[string]func() *driver.Real{"poller": driver.NewReal, "portable": driver.NewPortable} {
 		t.Run(name, func(t *testing.T) {
@@ -42,11 +55,11 @@ func onSystem(t *testing.T, body func(t *testing.T, ctx context.Context) error) 
 				l.SetExceptionHandler(r.handle)
 				return l
 			})
-			if _, err := asyncio.Run(ctx, asyncio.Do(func(ctx context.Context) error { return limited(t, ctx, body) })); err != nil {
+			_, err := asyncio.Run(ctx, asyncio.Do(func(ctx context.Context) error {
+				return limited(t, ctx, func(t *testing.T, ctx context.Context) error { return body(t, ctx, &r) })
+			}))
+			if err != nil {
 				t.Error(err)
-			}
-			for _, c := range r.all {
-				t.Errorf("exception handler: %s: %v %s", c.Message, c.Exception, c.Source)
 			}
 		})
 	}

@@ -10,29 +10,7 @@ import (
 	"time"
 
 	"github.com/goasyncio/asyncio"
-	"github.com/goasyncio/asyncio/internal/driver"
 )
-
-// onSystemReporting is onSystem, and what is reported to the exception handler goes to body.
-func onSystemReporting(t *testing.T, body func(t *testing.T, ctx context.Context, r *reports) error) {
-	t.Helper()
-	for name, make := range map[string]func() *driver.Real{"poller": driver.NewReal, "portable": driver.NewPortable} {
-		t.Run(name, func(t *testing.T) {
-			var r reports
-			ctx := asyncio.WithLoopFactory(t.Context(), func(ctx context.Context) *asyncio.EventLoop {
-				l := asyncio.NewEventLoop(ctx, asyncio.Driver(make()))
-				l.SetExceptionHandler(r.handle)
-				return l
-			})
-			_, err := asyncio.Run(ctx, asyncio.Do(func(ctx context.Context) error {
-				return limited(t, ctx, func(t *testing.T, ctx context.Context) error { return body(t, ctx, &r) })
-			}))
-			if err != nil {
-				t.Error(err)
-			}
-		})
-	}
-}
 
 // collected runs the collector until there is a report, and returns it and forgets it.
 func (r *reports) collected(ctx context.Context) (c asyncio.ExceptionContext, err error) {
