@@ -214,26 +214,34 @@ func sleepers(n int) error {
 	return nil
 }
 
-// suspend makes n goroutines that wait for a channel to be closed, and closes it.
-func suspend(n int) (create, finish time.Duration, bytes int64) {
-	before := peer.Resident()
-	start := time.Now()
+// waiting makes n goroutines that wait for a channel to be closed, and returns when they do, with
+// what closes it and waits until they have ended.
+func waiting(n int) (release func()) {
 	gate := make(chan struct{})
-	var waiting, ended sync.WaitGroup
-	waiting.Add(n)
+	var begun, ended sync.WaitGroup
+	begun.Add(n)
 	for range n {
 		ended.Go(func() {
-			waiting.Done()
+			begun.Done()
 			<-gate
 		})
 	}
-	waiting.Wait()
+	begun.Wait()
+	return func() {
+		close(gate)
+		ended.Wait()
+	}
+}
+
+func suspend(n int) (create, finish time.Duration, bytes int64) {
+	before := peer.Resident()
+	start := time.Now()
+	release := waiting(n)
 	create = time.Since(start)
 	bytes = peer.Resident() - before
 
 	start = time.Now()
-	close(gate)
-	ended.Wait()
+	release()
 	return create, time.Since(start), bytes
 }
 
@@ -283,22 +291,10 @@ func cancels(n int) ([]peer.Measurement, error) {
 
 // printGoroutines writes the stacks of n goroutines that wait.
 func printGoroutines(n int) ([]peer.Measurement, error) {
-	gate := make(chan struct{})
-	var waiting, ended sync.WaitGroup
-	waiting.Add(n)
-	for range n {
-		ended.Go(func() {
-			waiting.Done()
-			<-gate
-		})
-	}
-	waiting.Wait()
-	measured, err := peer.Bursts("printtasks", n, func(int) error {
+	defer waiting(n)()
+	return peer.Bursts("printtasks", n, func(int) error {
 		return pprof.Lookup("goroutine").WriteTo(io.Discard, 2)
 	})(n)
-	close(gate)
-	ended.Wait()
-	return measured, err
 }
 
 func errorGroup(n int) error {
