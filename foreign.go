@@ -179,9 +179,10 @@ func (l *EventLoop) isOn() bool {
 // nobody, and on one that is closing none of its own.
 func (l *EventLoop) checkForeign(caller string) error {
 	if l != nil && l.guard.Load() == guardClosed {
-		if l.closed.Load() { // Close is unwinding tasks, unless
+		if l.closed.Load() {
 			return nil
 		}
+		// Close is unwinding tasks.
 		if me := self(); !me.pulled && !hasBit() || me.pulled && l.isOfAnother(me) {
 			return l.foreign(me, caller)
 		}

@@ -289,10 +289,9 @@ type modelRequest struct {
 }
 
 type modelTimeout struct {
-	depth, before  int
-	event          *modelEvent
-	expired        bool
-	when, deadline time.Duration
+	depth, before int
+	event         *modelEvent
+	expired       bool
 }
 
 type modelContext struct {

@@ -32,7 +32,6 @@ type treeWorld struct {
 	l       *asyncio.EventLoop
 	nodes   []*treeTask
 	left    int // how many more may be made
-	events  int
 	wrong   error
 	options bool // groups have limits and the like
 }
