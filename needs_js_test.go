@@ -23,7 +23,7 @@ var needs = map[string][]string{
 	// other takes minutes, and shows nothing.
 	"threads": {
 		"Test.*ConcurrentSafe", "TestAttack_(ManyDeadlines|SubmitAsTheWorkerEnds|OrderOfPosts)", "Test.*Watchdog.*", "TestLoopGroup_LoopsRunAtTheSameTime",
-		"TestLoop_AMillionTimers", "TestMisuse_ForeignGoroutine", // which is spun for until it parks
+		"TestLoop_AMillionTimers",
 	},
 }
 
