@@ -22,7 +22,7 @@ import (
 //	    it is different because stacks are kept or end.
 //	KI4 Stacks end in batches, between which the loop looks for work, and a busy loop does some.
 //	KI5 A loop that does not run cannot give anything back. So no more than restingIdle stay when a
-//	   run ends.
+//	    run ends.
 const (
 	keptIdle    = 128
 	restingIdle = 1024
