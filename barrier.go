@@ -20,17 +20,17 @@ import (
 //	   all are there, so they are distinct also when a task that came before has left again
 //	   (gh-155233). One that is cancelled while the barrier drains takes its index with it.
 type Barrier struct {
-	cond        Condition // state or count changed
-	parties     int
-	count       int            // tasks inside
-	first, last *barrierWaiter // of these, those that wait or have waited (B5)
-	state       barrierState
+	cond    Condition // state or count changed
+	parties int
+	count   int                        // tasks inside
+	waiters linkedList[*barrierWaiter] // of these, those that wait or have waited (B5)
+	state   barrierState
 }
 
 // barrierWaiter is the place of a task that waits at a barrier.
 type barrierWaiter struct {
-	prev, next *barrierWaiter
-	index      int
+	link  link[*barrierWaiter]
+	index int
 }
 
 // BarrierStatistics is a [Barrier] at one moment, for debugging.
@@ -95,7 +95,8 @@ func (b *Barrier) Wait(ctx context.Context) (index int, err error) {
 		b.drain()
 		return b.parties - 1, nil
 	}
-	w := b.join()
+	w := new(barrierWaiter)
+	b.waiters.add(&w.link, w)
 	defer b.leave(w)
 	if err := b.cond.WaitFor(ctx, func() bool { return b.state != filling }); err != nil {
 		return 0, err
@@ -106,23 +107,13 @@ func (b *Barrier) Wait(ctx context.Context) (index int, err error) {
 	return w.index, nil
 }
 
-// join gives a task that is to wait its place.
-func (b *Barrier) join() *barrierWaiter {
-	w := &barrierWaiter{prev: b.last}
-	if b.last == nil {
-		b.first = w
-	} else {
-		b.last.next = w
-	}
-	b.last = w
-	return w
-}
-
 // drain lets all go on: the last of them has come.
 func (b *Barrier) drain() {
 	b.state = draining
-	for w, i := b.first, 0; w != nil; w, i = w.next, i+1 {
+	i := 0
+	for w := range b.waiters.all() {
 		w.index = i
+		i++
 	}
 	b.cond.NotifyAll()
 }
@@ -131,16 +122,7 @@ func (b *Barrier) drain() {
 // those that wait outside.
 func (b *Barrier) leave(w *barrierWaiter) {
 	if w != nil {
-		if w.prev == nil {
-			b.first = w.next
-		} else {
-			w.prev.next = w.next
-		}
-		if w.next == nil {
-			b.last = w.prev
-		} else {
-			w.next.prev = w.prev
-		}
+		b.waiters.remove(&w.link)
 	}
 	b.count--
 	if b.count == 0 {

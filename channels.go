@@ -269,9 +269,9 @@ type channelWait struct {
 	left       bool          // the task waits no more; a listener's post may still come
 
 	// On a polling driver, while it waits.
-	seq        uint64       // 0: it is in no list
-	prev, next *channelWait // by seq
-	places     []*channelPlace
+	seq    uint64             // 0: it is in no list
+	link   link[*channelWait] // by seq
+	places []*channelPlace
 }
 
 // waitForChannel waits until op is over; an error says that it has not happened.
@@ -411,7 +411,7 @@ func (c *channelWait) meet(op anyChannelOp) bool {
 	if q == nil {
 		return false
 	}
-	for p := q.first; p != nil; p = p.next {
+	for p := range q.places.all() {
 		if p.wait.waiting() && op.meet(p.op) {
 			p.wait.over, c.over = p.op, op
 			p.wait.arrive()
@@ -425,47 +425,36 @@ func (c *channelWait) meet(op anyChannelOp) bool {
 
 // channelWaits are the tasks of a loop that wait for channels, on a polling driver (H4).
 type channelWaits struct {
-	first, last         *channelWait // oldest first
-	seq                 uint64
-	ends                map[channelEnd]*channelQueue
-	firstQueue, lastEnd *channelQueue // in the order in which somebody began to wait there
-	looks               int           // that may be made, for callbacks that have run since the last poll
-	arrived             []*channelWait
+	waits   linkedList[*channelWait]
+	seq     uint64
+	ends    map[channelEnd]*channelQueue
+	queues  linkedList[*channelQueue] // in the order in which somebody began to wait there
+	looks   int                       // that may be made, for callbacks that have run since the last poll
+	arrived []*channelWait
 }
 
 // A channelQueue is who waits at one end of a channel, oldest first.
 type channelQueue struct {
-	end         channelEnd
-	prev, next  *channelQueue
-	first, last *channelPlace
+	end    channelEnd
+	link   link[*channelQueue]
+	places linkedList[*channelPlace]
 }
 
 // A channelPlace is one operation of one wait in a queue.
 type channelPlace struct {
-	wait       *channelWait
-	op         anyChannelOp
-	queue      *channelQueue
-	prev, next *channelPlace
+	wait  *channelWait
+	op    anyChannelOp
+	queue *channelQueue
+	link  link[*channelPlace]
 }
 
 func (w *channelWaits) add(c *channelWait) {
 	w.seq++
-	c.seq, c.prev, c.next = w.seq, w.last, nil
-	if w.last == nil {
-		w.first = c
-	} else {
-		w.last.next = c
-	}
-	w.last = c
+	c.seq = w.seq
+	w.waits.add(&c.link, c)
 	for _, op := range c.ops {
-		q := w.queue(op.end())
-		p := &channelPlace{wait: c, op: op, queue: q, prev: q.last}
-		if q.last == nil {
-			q.first = p
-		} else {
-			q.last.next = p
-		}
-		q.last = p
+		p := &channelPlace{wait: c, op: op, queue: w.queue(op.end())}
+		p.queue.places.add(&p.link, p)
 		c.places = append(c.places, p)
 	}
 }
@@ -478,14 +467,9 @@ func (w *channelWaits) queue(end channelEnd) *channelQueue {
 	if w.ends == nil {
 		w.ends = make(map[channelEnd]*channelQueue)
 	}
-	q = &channelQueue{end: end, prev: w.lastEnd}
+	q = &channelQueue{end: end}
 	w.ends[end] = q
-	if w.lastEnd == nil {
-		w.firstQueue = q
-	} else {
-		w.lastEnd.next = q
-	}
-	w.lastEnd = q
+	w.queues.add(&q.link, q)
 	return q
 }
 
@@ -495,49 +479,17 @@ func (w *channelWaits) remove(c *channelWait) {
 		return
 	}
 	c.seq = 0
-	if c.prev == nil {
-		w.first = c.next
-	} else {
-		c.prev.next = c.next
-	}
-	if c.next == nil {
-		w.last = c.prev
-	} else {
-		c.next.prev = c.prev
-	}
+	w.waits.remove(&c.link)
 	for _, p := range c.places {
-		w.removePlace(p)
+		q := p.queue
+		q.places.remove(&p.link)
+		if q.places.n == 0 {
+			delete(w.ends, q.end)
+			w.queues.remove(&q.link)
+		}
 	}
 	clear(c.places)
-	c.prev, c.next, c.places = nil, nil, c.places[:0]
-}
-
-func (w *channelWaits) removePlace(p *channelPlace) {
-	q := p.queue
-	if p.prev == nil {
-		q.first = p.next
-	} else {
-		p.prev.next = p.next
-	}
-	if p.next == nil {
-		q.last = p.prev
-	} else {
-		p.next.prev = p.prev
-	}
-	if q.first != nil {
-		return
-	}
-	delete(w.ends, q.end)
-	if q.prev == nil {
-		w.firstQueue = q.next
-	} else {
-		q.prev.next = q.next
-	}
-	if q.next == nil {
-		w.lastEnd = q.prev
-	} else {
-		q.next.prev = q.prev
-	}
+	c.places = c.places[:0]
 }
 
 // looksPerStep is H4.
@@ -552,9 +504,9 @@ func (l *EventLoop) pollChannels() {
 		return
 	}
 	w.looks = 0
-	for q := w.firstQueue; q != nil; q = q.next {
-		for p := q.first; p != nil; {
-			c, next := p.wait, p.next
+	for q := range w.queues.all() {
+		for p := range q.places.all() {
+			c := p.wait
 			if c.waiting() {
 				if c.try(); c.over == nil {
 					passOver(1)
@@ -564,7 +516,6 @@ func (l *EventLoop) pollChannels() {
 			} else {
 				passOver(1)
 			}
-			p = next
 		}
 	}
 	slices.SortFunc(w.arrived, func(a, b *channelWait) int { return cmp.Compare(a.seq, b.seq) })
@@ -581,7 +532,7 @@ func (l *EventLoop) waitOrListen(until time.Duration) error {
 	if d, ok := l.drv.(driver.Jumper); ok && until != driver.Never && d.Jumps() {
 		return l.drv.Wait(until) // no time in which a goroutine could come
 	}
-	for c := l.channels.first; c != nil; c = c.next {
+	for c := range l.channels.waits.all() {
 		c.listen()
 	}
 	var stops []func() bool // while no iteration polls the contexts, their end must wake the loop
@@ -604,7 +555,7 @@ func (l *EventLoop) waitOrListen(until time.Duration) error {
 	for _, stop := range stops {
 		stop()
 	}
-	for c := l.channels.first; c != nil; c = c.next {
+	for c := range l.channels.waits.all() {
 		c.stopListening()
 	}
 	return err

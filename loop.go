@@ -348,7 +348,7 @@ func (l *EventLoop) takeIn() {
 	if (l.firstWatch != nil || l.rootWatch != nil) && l.drv.Polls() {
 		l.pollWatches()
 	}
-	if l.channels.first != nil {
+	if l.channels.waits.n > 0 {
 		l.pollChannels()
 	}
 }
@@ -379,7 +379,7 @@ func (l *EventLoop) park() bool {
 	l.guard.Store(guardParked)
 	l.steps = 0
 	var err error
-	if l.channels.first != nil {
+	if l.channels.waits.n > 0 {
 		err = l.waitOrListen(until)
 	} else {
 		err = l.drv.Wait(until)

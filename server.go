@@ -40,8 +40,8 @@ type Server struct {
 	acceptors []*acceptor
 	room      *Semaphore // the free places, nil without MaxClients
 
-	clients clientList // that have a handler
-	early   clientList // that have not: their handshake is under way, or they wait for a place (U5)
+	clients linkedList[*client] // that have a handler
+	early   linkedList[*client] // that have not: their handshake is under way, or they wait for a place (U5)
 	serving bool
 	closed  bool
 	inServe bool
@@ -62,45 +62,14 @@ type acceptor struct {
 
 // client is one connection with its handler.
 type client struct {
-	s          *Server
-	task       *Task[None]
-	conn       StreamConn
-	w          *StreamWriter // nil before the handler has begun
-	placed     bool          // has a place of MaxClients
-	ended      bool          // the server has closed its connection: errors that say so are no failures of the handler
-	in         *clientList
-	prev, next *client
-}
-
-// clientList is clients in order of arrival.
-type clientList struct {
-	first, last *client
-	n           int
-}
-
-func (q *clientList) add(k *client) {
-	k.in, k.prev, k.next = q, q.last, nil
-	if q.last == nil {
-		q.first = k
-	} else {
-		q.last.next = k
-	}
-	q.last = k
-	q.n++
-}
-
-func (q *clientList) remove(k *client) {
-	if k.prev == nil {
-		q.first = k.next
-	} else {
-		k.prev.next = k.next
-	}
-	if k.next == nil {
-		q.last = k.prev
-	} else {
-		k.next.prev = k.prev
-	}
-	q.n--
+	s      *Server
+	task   *Task[None]
+	conn   StreamConn
+	w      *StreamWriter // nil before the handler has begun
+	placed bool          // has a place of MaxClients
+	ended  bool          // the server has closed its connection: errors that say so are no failures of the handler
+	in     *linkedList[*client]
+	link   link[*client]
 }
 
 // minHandshakes is how many handshakes may be under way at least, where MaxClients limits them.
@@ -246,14 +215,20 @@ func ignoreEnd(ctx context.Context, err error) error {
 func (s *Server) admit(c *Conn) {
 	k := &client{s: s, conn: c, placed: s.room != nil}
 	if s.options.tls == nil {
-		s.clients.add(k)
+		k.enter(&s.clients)
 	} else {
 		k.leavePlace()
 		s.limitHandshakes()
-		s.early.add(k)
+		k.enter(&s.early)
 	}
 	k.task = CreateTask(s.ctx, inPlaceOf(s.handle, k.run))
 	k.task.addCallback(k) // also of a task that was cancelled before it started
+}
+
+// enter puts k into one of the server's lists.
+func (k *client) enter(q *linkedList[*client]) {
+	k.in = q
+	q.add(&k.link, k)
 }
 
 // limitHandshakes makes room for one more (U5).
@@ -261,7 +236,7 @@ func (s *Server) limitHandshakes() {
 	if s.room == nil || s.early.n < max(s.options.clients, minHandshakes) {
 		return
 	}
-	for k := s.early.first; k != nil; k = k.next {
+	for k := range s.early.all() {
 		if _, under := k.conn.(*Conn); under && !k.ended {
 			k.drop("others have come since, and the handshake is not done")
 			return
@@ -276,7 +251,7 @@ func (k *client) drop(why string) {
 }
 
 func (s *Server) dropEarly() {
-	for k := s.early.first; k != nil; k = k.next {
+	for k := range s.early.all() {
 		k.drop("the server was shut down")
 	}
 }
@@ -343,8 +318,8 @@ func (k *client) secure(ctx context.Context) error {
 		}
 		k.placed = true
 	}
-	s.early.remove(k)
-	s.clients.add(k)
+	k.in.remove(&k.link)
+	k.enter(&s.clients)
 	return nil
 }
 
@@ -361,7 +336,7 @@ func onlyClosed(err error) bool {
 func (k *client) fire(f *future) {
 	f.retrieved()
 	k.close()
-	k.in.remove(k)
+	k.in.remove(&k.link)
 	k.leavePlace()
 	k.s.look()
 }
@@ -457,8 +432,8 @@ func (s *Server) AbortClients() {
 }
 
 func (s *Server) end(how func(*client)) {
-	for _, q := range []*clientList{&s.clients, &s.early} {
-		for k := q.first; k != nil; k = k.next {
+	for _, q := range []*linkedList[*client]{&s.clients, &s.early} {
+		for k := range q.all() {
 			k.ended = true
 			how(k)
 		}
