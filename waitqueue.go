@@ -18,16 +18,16 @@ import (
 //	   returns an error and woken is true: the primitive must pass on what it was given.
 //	W4 A task can be in several queues (Select). Once one of its waiters is woken, the others are
 //	   as if cancelled, until they join again.
-//	W5 Before waits there is no pending waiter, and before live none that is not cancelled; nil
-//	   stands for the end. By W2 a waiter does not become pending again, except when it joins again
-//	   (W4), so both only move towards the end, and looking for the next waiter costs, taken
-//	   together, a step for each waiter there has been. Without them n waiters that are cancelled at
-//	   once, each of which looks who is next, would cost n*n.
+//	W5 Up to and including idle there is no pending waiter, and up to and including dead none that
+//	   is not cancelled; nil is before the first. By W2 a waiter does not become pending again,
+//	   except when it joins again (W4), so both only move towards the end, and looking for the next
+//	   waiter costs, taken together, a step for each waiter there has been. Without them n waiters
+//	   that are cancelled at once, each of which looks who is next, would cost n*n.
 //
 // It is for the loop only.
 type waitQueue struct {
 	first, last *waiter
-	waits, live *waiter // W5
+	idle, dead  *waiter // W5
 	n           int     // waiters
 }
 
@@ -123,22 +123,32 @@ func (w *waiter) wake() bool {
 // then on its way and will see to the next.
 func (q *waitQueue) wakeFirst() bool { return q.first != nil && q.first.wake() }
 
+// after returns the waiter behind w, the first if w is nil.
+func (q *waitQueue) after(w *waiter) *waiter {
+	if w == nil {
+		return q.first
+	}
+	return w.next
+}
+
 // firstPending returns the oldest pending waiter, nil if there is none.
 func (q *waitQueue) firstPending() *waiter {
-	for q.waits != nil && !q.waits.pending() {
-		q.waits = q.waits.next
+	w := q.after(q.idle)
+	for ; w != nil && !w.pending(); w = w.next {
+		q.idle = w
 		passOver(1)
 	}
-	return q.waits
+	return w
 }
 
 // firstLive returns the oldest waiter that was not cancelled, nil if there is none.
 func (q *waitQueue) firstLive() *waiter {
-	for q.live != nil && !q.live.woken && !q.live.t.parked {
-		q.live = q.live.next
+	w := q.after(q.dead)
+	for ; w != nil && !w.woken && !w.t.parked; w = w.next {
+		q.dead = w
 		passOver(1)
 	}
-	return q.live
+	return w
 }
 
 // wakeNext wakes the oldest pending waiter and reports whether there was one.
@@ -197,11 +207,11 @@ func (q *waitQueue) rejoin(w *waiter) {
 		q.push(w)
 		return
 	}
-	if q.waits == nil || w.seq < q.waits.seq {
-		q.waits = w
+	if q.idle != nil && w.seq <= q.idle.seq {
+		q.idle = w.prev
 	}
-	if q.live == nil || w.seq < q.live.seq {
-		q.live = w
+	if q.dead != nil && w.seq <= q.dead.seq {
+		q.dead = w.prev
 	}
 }
 
@@ -218,12 +228,6 @@ func (q *waitQueue) push(w *waiter) {
 		w.seq = q.last.seq + 1
 	}
 	q.last = w
-	if q.waits == nil {
-		q.waits = w
-	}
-	if q.live == nil {
-		q.live = w
-	}
 }
 
 // removeFirst takes the oldest waiter out.
@@ -236,11 +240,11 @@ func (q *waitQueue) remove(w *waiter) {
 	if w.q != q {
 		return
 	}
-	if q.waits == w {
-		q.waits = w.next
+	if q.idle == w {
+		q.idle = w.prev
 	}
-	if q.live == w {
-		q.live = w.next
+	if q.dead == w {
+		q.dead = w.prev
 	}
 	if w.prev == nil {
 		q.first = w.next
