@@ -70,7 +70,8 @@ func TestAllocations(t *testing.T) {
 		l := loop(t, ctx)
 		ran := 0
 		call := func() { ran++ }
-		// Ten times, because what the runtime allocates meanwhile is counted too, and a mean is rounded down.
+		// Ten times, because what the runtime allocates meanwhile is counted too, and a mean is
+		// rounded down.
 		if n := testing.AllocsPerRun(10, func() {
 			for range 21 * 100 {
 				_, _ = l.CallSoonThreadsafe(call)
@@ -79,7 +80,8 @@ func TestAllocations(t *testing.T) {
 		}); n > 101 || ran == 0 {
 			t.Errorf("2100 calls from elsewhere allocate %v times, want a hundred batches of handles", n)
 		}
-		// AllocsPerRun has one processor, so this goes through Go's scheduler now and then (L7).
+		// AllocsPerRun has one processor, so this goes through Go's scheduler now and then (loop
+		// 7).
 		if n := testing.AllocsPerRun(10, func() {
 			for range 10_000 {
 				_ = asyncio.Sleep(ctx, 0)
@@ -94,7 +96,8 @@ func TestAllocations(t *testing.T) {
 	})
 }
 
-// A coroutine that waits holds one stack of the smallest size, 2 KiB, with room for some variables of its own (K9).
+// A coroutine that waits holds one stack of the smallest size, 2 KiB, with room for some variables
+// of its own (stack 9).
 func TestAllocations_FirstStack(t *testing.T) {
 	if runtime.GOARCH != "amd64" || testing.CoverMode() != "" {
 		return // frames have other sizes there
@@ -128,7 +131,8 @@ func TestAllocations_FirstStack(t *testing.T) {
 			}
 		},
 	} {
-		// One context that cannot end, one that the loop watches for all its tasks, one of the program's.
+		// One context that cannot end, one that the loop watches for all its tasks, one of the
+		// program's.
 		for _, kind := range []string{"loop", "root", "own"} {
 			outer, cancel := context.Background(), func() {}
 			if kind == "root" {
@@ -141,7 +145,8 @@ func TestAllocations_FirstStack(t *testing.T) {
 					defer cancel()
 					inner = c
 				}
-				// A signal that preempts a goroutine needs room on its stack, which then grows; so the least of a few attempts counts.
+				// A signal that preempts a goroutine needs room on its stack, which then grows; so
+				// the least of a few attempts counts.
 				least := int64(math.MaxInt64)
 				for range 3 {
 					coro := waiting(ctx)
@@ -238,7 +243,8 @@ func TestAllocations_Datagrams(t *testing.T) {
 	for _, address := range loopbacks(t) {
 		onSystem(t, func(t *testing.T, ctx context.Context) error {
 			if strings.Contains(t.Name(), "portable") || runtime.GOOS != "linux" || runtime.GOARCH == "386" || runtime.GOARCH == "s390x" {
-				return nil // where goroutines are started, or package syscall allocates the addresses
+				// where goroutines are started, or package syscall allocates the addresses
+				return nil
 			}
 			ctx = loop(t, ctx).Context() // the time limit of the test is not part of the promise
 			a, err := asyncio.ListenPacket(ctx, "udp", address)

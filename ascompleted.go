@@ -13,8 +13,8 @@ type AsCompletedOption struct {
 	timeout time.Duration
 }
 
-// AsCompletedTimeout makes the loop end with a [*TimeoutError] if not all are done d after the call of
-// [AsCompleted], on the loop's clock.
+// AsCompletedTimeout makes the loop end with a [*TimeoutError] if not all are done d after the call
+// of [AsCompleted], on the loop's clock.
 func AsCompletedTimeout(d time.Duration) AsCompletedOption {
 	return AsCompletedOption{timed: true, timeout: d}
 }
@@ -26,15 +26,16 @@ func AsCompletedTimeout(d time.Duration) AsCompletedOption {
 //		if err != nil { return err } // of the wait: a cancel, a timeout
 //		page, err := task.Result()   // task is done
 //
-// The order is noted from the call on. A loop that is left by break can be taken up again by ranging
-// over the same value, and misses nothing. Nothing is ever cancelled: not on break, not when the
-// time is up, not when the calling task is cancelled. A coroutine is made a task first, so that there
-// is something to hand back.
+// The order is noted from the call on. A loop that is left by break can be taken up again by
+// ranging over the same value, and misses nothing. Nothing is ever cancelled: not on break, not
+// when the time is up, not when the calling task is cancelled. A coroutine is made a task first, so
+// that there is something to hand back.
 //
 // The call is for the loop only and does not suspend. The loop must be in a task and suspends until
-// the next one completes. If that fails the error comes last, with a nil future: a [CancelledError], the cause
-// of ctx, a [*TimeoutError], [ErrNotInTask], or for the arguments [ErrInvalidArgument],
-// [ErrDifferentLoop], [ErrNoRunningLoop]. Python: async for task in asyncio.as_completed(tasks).
+// the next one completes. If that fails the error comes last, with a nil future: a
+// [CancelledError], the cause of ctx, a [*TimeoutError], [ErrNotInTask], or for the arguments
+// [ErrInvalidArgument], [ErrDifferentLoop], [ErrNoRunningLoop]. Python: async for task in
+// asyncio.as_completed(tasks).
 func AsCompleted[F AnyFuture](ctx context.Context, fs []F, opts ...AsCompletedOption) iter.Seq2[F, error] {
 	c, err := newCompletion(ctx, fs, opts)
 	return func(yield func(F, error) bool) {

@@ -18,7 +18,8 @@ func TestAsCompleted_InOrderOfCompletion(t *testing.T) {
 			tasks = append(tasks, asyncio.CreateTask(ctx, returns(time.Duration(d)*time.Second, d)))
 		}
 		var got []intTask
-		for task, err := range asyncio.AsCompleted(ctx, append(tasks, tasks[0])) { // given twice is given once
+		// given twice is given once
+		for task, err := range asyncio.AsCompleted(ctx, append(tasks, tasks[0])) {
 			must(t, err)
 			if !task.Done() {
 				t.Error(task)

@@ -123,7 +123,8 @@ func TestAttack_PanicWithHostileError(t *testing.T) {
 	equal(t, "reports", r.messages(), []string{"panic in task"})
 }
 
-// A task swallows a cancel whose cause has an Error method that panics: the warning about that is given.
+// A task swallows a cancel whose cause has an Error method that panics: the warning about that is
+// given.
 func TestAttack_SwallowedHostileCause(t *testing.T) {
 	logged := captureLog(t)
 	run(t, func(ctx context.Context) error {
@@ -136,13 +137,14 @@ func TestAttack_SwallowedHostileCause(t *testing.T) {
 		_, err := task.Await(ctx)
 		return err
 	})
-	if n := strings.Count(logged(), "swallowed the cancellation"); n != 1 { // run is in debug mode once
+	// run is in debug mode once
+	if n := strings.Count(logged(), "swallowed the cancellation"); n != 1 {
 		t.Errorf("%d warnings:\n%s", n, logged())
 	}
 }
 
-// The losers of a race do as they should, and debug mode does not say that they swallowed a cancel. One that
-// does swallow it is told of.
+// The losers of a race do as they should, and debug mode does not say that they swallowed a cancel.
+// One that does swallow it is told of.
 func TestAttack_RaceIsNotSwallowing(t *testing.T) {
 	fast := func(ctx context.Context) (int, error) { return 2, asyncio.Sleep(ctx, time.Second) }
 	for name, loser := range map[string]struct {
@@ -288,7 +290,8 @@ func TestAttack_StallReportPanics(t *testing.T) {
 	}
 }
 
-// A context that ends with a cause that cannot be compared ends a group as any other does (G5).
+// A context that ends with a cause that cannot be compared ends a group as any other does (group
+// 5).
 func TestAttack_IncomparableCauseEndsTheGroup(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		ended, cancel := context.WithCancelCause(ctx)
@@ -333,7 +336,8 @@ func (e exitingShutdown) Shutdown(wait bool) {
 	runtime.Goexit()
 }
 
-// Nor does it hang if the shutdown exits: neither Close, which does not wait for it, nor Run, which does.
+// Nor does it hang if the shutdown exits: neither Close, which does not wait for it, nor Run, which
+// does.
 func TestAttack_ExecutorShutdownExits(t *testing.T) {
 	var r reports
 	factory := func(ctx context.Context) *asyncio.EventLoop {

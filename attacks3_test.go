@@ -16,7 +16,8 @@ import (
 
 // Attacks on the switching of stacks: who is underneath whom when something goes wrong.
 
-// A task that has been cancelled closes the circle from on top of the task that it is to wait for: the cancel breaks it.
+// A task that has been cancelled closes the circle from on top of the task that it is to wait for:
+// the cancel breaks it.
 func TestAttack_CancelledBeforeTheCircle(t *testing.T) {
 	for name, wait := range map[string]func(ctx context.Context, u *asyncio.Task[int]) error{
 		"await":  func(ctx context.Context, u *asyncio.Task[int]) error { _, err := u.Await(ctx); return err },
@@ -43,7 +44,8 @@ func TestAttack_CancelledBeforeTheCircle(t *testing.T) {
 	}
 }
 
-// nestedExit makes a loop whose first task creates another, awaits it, and is unwound by its Goexit. The deferred function of the lower one is last.
+// nestedExit makes a loop whose first task creates another, awaits it, and is unwound by its
+// Goexit. The deferred function of the lower one is last.
 func nestedExit(t *testing.T, last func(ctx context.Context)) *asyncio.EventLoop {
 	l := sim.NewEventLoop(context.Background())
 	l.SetExceptionHandler(new(reports).handle)
@@ -89,7 +91,8 @@ func TestAttack_CircleWhileUnwinding(t *testing.T) {
 	must(t, l.Close())
 }
 
-// While the loop closes, the deferred functions of a task run as that task, also if it is on top of another.
+// While the loop closes, the deferred functions of a task run as that task, also if it is on top of
+// another.
 func TestAttack_WhoIsUnwound(t *testing.T) {
 	l := sim.NewEventLoop(context.Background())
 	var r reports
@@ -184,7 +187,8 @@ func TestAttack_LogExits(t *testing.T) {
 	}
 }
 
-// A deferred function that blocks is waited for, and reported, once for all tasks on its stack, as that of the task whose it is.
+// A deferred function that blocks is waited for, and reported, once for all tasks on its stack, as
+// that of the task whose it is.
 func TestAttack_BlocksOnTop(t *testing.T) {
 	for blocks, want := range map[string][]string{"lower": {"upper", "lower"}, "upper": {"upper"}} {
 		func() {

@@ -15,7 +15,8 @@ import (
 
 // Attacks with numbers: what is cheap for one must not be ruinous for thousands.
 
-// deepChain is a task that awaits a task that awaits a task, and so on. It returns how many there are, and counts in left those that have gone, however they went.
+// deepChain is a task that awaits a task that awaits a task, and so on. It returns how many there
+// are, and counts in left those that have gone, however they went.
 func deepChain(n int, left *int, bottom func(ctx context.Context) error) asyncio.Coroutine[int] {
 	return func(ctx context.Context) (int, error) {
 		defer func() { *left++ }()
@@ -27,8 +28,8 @@ func deepChain(n int, left *int, bottom func(ctx context.Context) error) asyncio
 	}
 }
 
-// Tasks are on top of one another (K5), but not without end: in debug mode, as here, each call walks the whole stack, and the collector stops the
-// loop while it does.
+// Tasks are on top of one another (stack 5), but not without end: in debug mode, as here, each call
+// walks the whole stack, and the collector stops the loop while it does.
 func TestAttack_DeepChain(t *testing.T) {
 	const n = 400
 	for name, bottom := range map[string]func(ctx context.Context) error{
@@ -99,7 +100,8 @@ func TestAttack_DeepCallGraph(t *testing.T) {
 	}
 }
 
-// Of thousands that wait for one future each can leave, in any order. Those that stay are told in the order in which they came.
+// Of thousands that wait for one future each can leave, in any order. Those that stay are told in
+// the order in which they came.
 func TestAttack_ManyLeaveOneFuture(t *testing.T) {
 	const n = 4_000
 	leave := map[string]func(order []int){

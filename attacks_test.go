@@ -122,7 +122,8 @@ func TestAttack_HandlerExits(t *testing.T) {
 	}
 }
 
-// An exception handler that exits because of something that is noticed when a task has begun to wait: that task is left whole.
+// An exception handler that exits because of something that is noticed when a task has begun to
+// wait: that task is left whole.
 func TestAttack_HandlerExitsInAWait(t *testing.T) {
 	l := sim.NewEventLoop(context.Background())
 	l.SetExceptionHandler(func(*asyncio.EventLoop, asyncio.ExceptionContext) { runtime.Goexit() })
@@ -224,7 +225,7 @@ func TestAttack_ConcurrentFutureOfTheSameLoop(t *testing.T) {
 	})
 }
 
-// X1: what one goroutine sends runs in the order it was sent, also while the end of a context
+// inbox 1: what one goroutine sends runs in the order it was sent, also while the end of a context
 // that thousands wait with is taken in.
 func TestAttack_OrderOfPosts(t *testing.T) {
 	n := 5000
@@ -512,7 +513,8 @@ func TestAttack_EarlyEndsLeaveNothing(t *testing.T) {
 	})
 }
 
-// A deferred function for which Close does not wait any longer goes on later: its task has ended, and that ended the process.
+// A deferred function for which Close does not wait any longer goes on later: its task has ended,
+// and that ended the process.
 func TestAttack_UnwindsLate(t *testing.T) {
 	defer asyncio.Impatient(time.Millisecond)()
 	var r reports

@@ -11,19 +11,20 @@ import (
 //
 // # States
 //
-//	B1 Filling: who comes waits, until all are there.
-//	B2 Draining: all were there, and leave one by one. Who comes now waits outside until
+//	barrier 1: Filling: who comes waits, until all are there.
+//	barrier 2: Draining: all were there, and leave one by one. Who comes now waits outside until
 //	   the last has left; then the barrier is filling.
-//	B3 Resetting: those that waited leave one by one with an error; otherwise as draining.
-//	B4 Broken, after Abort: who waited leaves with an error, and who comes gets it, until Reset.
-//	B5 Those that wait have a place in the order in which they came. Indices are given by it when
-//	   all are there, so they are distinct also when a task that came before has left again
+//	barrier 3: Resetting: those that waited leave one by one with an error; otherwise as draining.
+//	barrier 4: Broken, after Abort: who waited leaves with an error, and who comes gets it, until
+//	   Reset.
+//	barrier 5: Those that wait have a place in the order in which they came. Indices are given by it
+//	   when all are there, so they are distinct also when a task that came before has left again
 //	   (gh-155233). One that is cancelled while the barrier drains takes its index with it.
 type Barrier struct {
 	cond    Condition // state or count changed
 	parties int
 	count   int                        // tasks inside
-	waiters linkedList[*barrierWaiter] // of these, those that wait or have waited (B5)
+	waiters linkedList[*barrierWaiter] // of these, those that wait or have waited (barrier 5)
 	state   barrierState
 }
 
@@ -44,10 +45,10 @@ type BarrierStatistics struct {
 type barrierState uint8
 
 const (
-	filling   barrierState = iota // B1
-	draining                      // B2
-	resetting                     // B3
-	broken                        // B4
+	filling   barrierState = iota // barrier 1
+	draining                      // barrier 2
+	resetting                     // barrier 3
+	broken                        // barrier 4
 )
 
 func (s barrierState) String() string {
@@ -133,9 +134,9 @@ func (b *Barrier) leave(w *barrierWaiter) {
 	}
 }
 
-// Reset makes the barrier as new: tasks that wait at it get [ErrBrokenBarrier], and a broken barrier can
-// be used again. It suspends if one of them is just leaving. A cancel of the task, or the end
-// of ctx, before it got its turn leaves the barrier as it was. The errors are those of
+// Reset makes the barrier as new: tasks that wait at it get [ErrBrokenBarrier], and a broken
+// barrier can be used again. It suspends if one of them is just leaving. A cancel of the task, or
+// the end of ctx, before it got its turn leaves the barrier as it was. The errors are those of
 // [Lock.Acquire]. Python: Barrier.reset.
 func (b *Barrier) Reset(ctx context.Context) error {
 	if err := b.cond.Acquire(ctx); err != nil {
@@ -152,8 +153,8 @@ func (b *Barrier) Reset(ctx context.Context) error {
 }
 
 // Abort breaks the barrier: tasks that wait at it, and those that will, get [ErrBrokenBarrier],
-// until it is reset. It suspends if a task is just leaving the barrier. A cancel of the task, or the
-// end of ctx, before it got its turn leaves the barrier as it was. The errors are those of
+// until it is reset. It suspends if a task is just leaving the barrier. A cancel of the task, or
+// the end of ctx, before it got its turn leaves the barrier as it was. The errors are those of
 // [Lock.Acquire]. Python: Barrier.abort.
 func (b *Barrier) Abort(ctx context.Context) error {
 	if err := b.cond.Acquire(ctx); err != nil {
@@ -165,7 +166,8 @@ func (b *Barrier) Abort(ctx context.Context) error {
 	return nil
 }
 
-// Parties returns how many tasks the barrier is for. Any goroutine may call it. Python: Barrier.parties.
+// Parties returns how many tasks the barrier is for. Any goroutine may call it. Python:
+// Barrier.parties.
 func (b *Barrier) Parties() int { return b.parties }
 
 // NWaiting returns how many tasks wait for others to come; none while they leave. It does not

@@ -167,8 +167,8 @@ func BenchmarkTimerSetAndCancelled(b *testing.B) {
 	})
 }
 
-// Messages of 64 bytes go to and fro over 100 connections at a time: the server is what the row says, the peers are
-// goroutines with package net in all rows. An op is one message and its echo.
+// Messages of 64 bytes go to and fro over 100 connections at a time: the server is what the row
+// says, the peers are goroutines with package net in all rows. An op is one message and its echo.
 func BenchmarkEcho(b *testing.B) {
 	const connections, size = 100, 64
 	echo := func(c io.ReadWriter) error {

@@ -10,38 +10,40 @@ import (
 
 // How one loop, or a goroutine, awaits what another loop does.
 //
-//	A1 A call that waits suspends a task, or blocks a goroutine that runs no loop. It never blocks a
-//	   loop. So loops that call each other, in any depth and in both directions at once, go on: each
-//	   runs what it is called for while its own task waits.
-//	A2 Everything crosses in order, through the inbox of the loop it goes to: the start, cancels,
-//	   the result.
-//	A3 A call is over when its coroutine has ended on the other loop, not before. A cancel of the
-//	   caller and the end of its context go to the coroutine, which may clean up, and what it makes
-//	   of them is the result. There is no moment at which the caller has gone on and the coroutine
-//	   still works for it. A cancel that gets there when the coroutine has ended is delivered to the
-//	   caller, as one that comes after the result is in a single loop (S13).
-//	A4 The coroutine's context has the values of the caller's. It ends when the caller's does, with
-//	   its cause; when the loop's own does; and when the call is over. A coroutine whose caller's
-//	   context has ended before its first step is not run. All of this holds for a call within one
-//	   loop too, so that nothing depends on which loop is called.
-//	A5 A loop that closes ends the calls it was to do, with ErrLoopClosed, and cancels those it
+//	call 1: A call that waits suspends a task, or blocks a goroutine that runs no loop. It never
+//	   blocks a loop. So loops that call each other, in any depth and in both directions at once, go
+//	   on: each runs what it is called for while its own task waits.
+//	call 2: Everything crosses in order, through the inbox of the loop it goes to: the start,
+//	   cancels, the result.
+//	call 3: A call is over when its coroutine has ended on the other loop, not before. A cancel of
+//	   the caller and the end of its context go to the coroutine, which may clean up, and what it
+//	   makes of them is the result. There is no moment at which the caller has gone on and the
+//	   coroutine still works for it. A cancel that gets there when the coroutine has ended is
+//	   delivered to the caller, as one that comes after the result is in a single loop (CPython 13).
+//	call 4: The coroutine's context has the values of the caller's. It ends when the caller's does,
+//	   with its cause; when the loop's own does; and when the call is over. A coroutine whose
+//	   caller's context has ended before its first step is not run. All of this holds for a call
+//	   within one loop too, so that nothing depends on which loop is called.
+//	call 5: A loop that closes ends the calls it was to do, with ErrLoopClosed, and cancels those it
 //	   waits for.
-//	A6 Two clocks, of which one is virtual, have no time in common, and waiting for each other they
-//	   could stand still for ever. Such loops do not call each other.
+//	call 6: Two clocks, of which one is virtual, have no time in common, and waiting for each other
+//	   they could stand still for ever. Such loops do not call each other.
 
-// Call runs coro as a task of l and waits until it has ended, wherever the caller is: in a task, which is suspended, be it of
-// another loop or of l; or in a goroutine outside of every loop, which is blocked. Nothing but what is passed and returned goes from loop to
-// loop: what belongs to l is touched by coro alone.
+// Call runs coro as a task of l and waits until it has ended, wherever the caller is: in a task,
+// which is suspended, be it of another loop or of l; or in a goroutine outside of every loop, which
+// is blocked. Nothing but what is passed and returned goes from loop to loop: what belongs to l is
+// touched by coro alone.
 //
-// coro's ctx has the values of the caller's, ends with it and, at the latest, with the call; what coro is to
-// leave running needs the loop's [EventLoop.Context]. A cancel of the calling task cancels coro. In both cases
-// Call waits for coro to end and returns what coro does; a [CancelledError] if coro had ended before the cancel came. Loops may call each other as they like; none waits for
-// another while it has something to do. opts are those of [CreateTask].
+// coro's ctx has the values of the caller's, ends with it and, at the latest, with the call; what
+// coro is to leave running needs the loop's [EventLoop.Context]. A cancel of the calling task
+// cancels coro. In both cases Call waits for coro to end and returns what coro does; a
+// [CancelledError] if coro had ended before the cancel came. Loops may call each other as they
+// like; none waits for another while it has something to do. opts are those of [CreateTask].
 //
 // Besides coro's errors it returns a [*PanicError] if coro panics, which has been reported by l;
 // [ErrLoopClosed] if l is closed, or closes before coro is done; [ErrNotInTask] in a callback;
-// [ErrLoopRunning] in a task that does not use its ctx, where that can be told; and [errors.ErrUnsupported] between
-// two loops one of which is on virtual time.
+// [ErrLoopRunning] in a task that does not use its ctx, where that can be told; and
+// [errors.ErrUnsupported] between two loops one of which is on virtual time.
 func Call[T any](ctx context.Context, l *EventLoop, coro Coroutine[T], opts ...TaskOption) (T, error) {
 	var zero T
 	if ctx == nil || l == nil || coro == nil {
@@ -58,9 +60,9 @@ func Call[T any](ctx context.Context, l *EventLoop, coro Coroutine[T], opts ...T
 	if err != nil {
 		return zero, err
 	}
-	patient := context.WithoutCancel(ctx) // A3: its end goes to coro
+	patient := context.WithoutCancel(ctx) // call 3: its end goes to coro
 	if from == l {
-		inner := newClockContext(ctx, "Call") // A4
+		inner := newClockContext(ctx, "Call") // call 4
 		defer inner.release()
 		return CreateTask(inner, unlessOver(ctx, coro), opts...).Await(patient)
 	}
@@ -82,8 +84,8 @@ func Call[T any](ctx context.Context, l *EventLoop, coro Coroutine[T], opts ...T
 	return c.value, c.err
 }
 
-// unlessOver is coro, not run if from ends before its first step (A4). That from has ended may not
-// have got to the loop then.
+// unlessOver is coro, not run if from ends before its first step (call 4). That from has ended may
+// not have got to the loop then.
 func unlessOver[T any](from context.Context, coro Coroutine[T]) Coroutine[T] {
 	return wrapped(coro, func(ctx context.Context, run func(ctx context.Context) error) error {
 		if from.Err() != nil {
@@ -104,10 +106,11 @@ func callFromOutside[T any](ctx context.Context, l *EventLoop, coro Coroutine[T]
 	return c.value, c.err
 }
 
-// StartCall is [Call] without the wait: it runs coro as a task of l, and Await or Result of what it returns wait. It is
-// [RunCoroutineThreadsafe] with a ctx: coro's has the values of ctx and ends with it, and when coro is done.
-// Any goroutine may call it; it does not block. If ctx is done before coro starts, coro is not run, and the error is the cause of ctx. Else the
-// errors are those of [Call].
+// StartCall is [Call] without the wait: it runs coro as a task of l, and Await or Result of what it
+// returns wait. It is [RunCoroutineThreadsafe] with a ctx: coro's has the values of ctx and ends
+// with it, and when coro is done. Any goroutine may call it; it does not block. If ctx is done
+// before coro starts, coro is not run, and the error is the cause of ctx. Else the errors are those
+// of [Call].
 func StartCall[T any](ctx context.Context, l *EventLoop, coro Coroutine[T], opts ...TaskOption) *ConcurrentFuture[T] {
 	c := &ConcurrentFuture[T]{loop: l, coro: coro, from: ctx, opts: slices.Clone(opts), done: make(chan struct{})}
 	if ctx == nil {
@@ -124,7 +127,8 @@ func StartCall[T any](ctx context.Context, l *EventLoop, coro Coroutine[T], opts
 	return c
 }
 
-// callWait is what a task that called is suspended on: a future that passes a cancel on and ends when the call has.
+// callWait is what a task that called is suspended on: a future that passes a cancel on and ends
+// when the call has.
 type callWait[T any] struct {
 	future
 	call   *ConcurrentFuture[T]
@@ -143,7 +147,7 @@ func (w *callWait[T]) cancel(e *CancelledError) cancelAnswer {
 	return accepted
 }
 
-// callCancel is a cancel that arrives, behind the start (A2).
+// callCancel is a cancel that arrives, behind the start (call 2).
 type callCancel[T any] struct {
 	w *callWait[T]
 	e *CancelledError
@@ -163,7 +167,7 @@ func (d *callDone[T]) fire(*future) {
 	if f.state != pending {
 		return
 	}
-	if e := d.asked; e != nil && e != d.arrived.Load() && d.caller.state == wentDown { // A3
+	if e := d.asked; e != nil && e != d.arrived.Load() && d.caller.state == wentDown { // call 3
 		d.caller.state = mustCancel
 	}
 	if d.call.err != nil && asCancelled(d.call.err) != nil {
@@ -174,7 +178,8 @@ func (d *callDone[T]) fire(*future) {
 	}
 }
 
-// callContext is below the context of a coroutine that was called: the values are the caller's, the rest is the loop's.
+// callContext is below the context of a coroutine that was called: the values are the caller's, the
+// rest is the loop's.
 type callContext struct {
 	*loopContext
 	values context.Context
@@ -191,7 +196,8 @@ func (c *callContext) Value(key any) any {
 	return c.loopContext.Value(key)
 }
 
-// enterCall makes the context of a called coroutine, on its loop, and returns what ends it (A4).
+// enterCall makes the context of a called coroutine, on its loop, and returns what ends it (call
+// 4).
 func (l *EventLoop) enterCall(from context.Context) (_ context.Context, leave func()) {
 	// WithoutCancel, so that package context does not take the caller's end for the loop's.
 	inner := newClockContext(&callContext{l.ctx, context.WithoutCancel(from)}, "Call")

@@ -66,7 +66,8 @@ func TestCall_RunsThereAndReturnsHere(t *testing.T) {
 	})
 }
 
-// A1: each loop's task waits for the other's while the other way round the same happens, a hundred deep.
+// call 1: each loop's task waits for the other's while the other way round the same happens, a
+// hundred deep.
 func TestCall_LoopsCallEachOther(t *testing.T) {
 	withLoops(t, 2, func(ctx context.Context, g *asyncio.LoopGroup) error {
 		var descend func(depth int) asyncio.Coroutine[int]
@@ -93,7 +94,7 @@ func TestCall_LoopsCallEachOther(t *testing.T) {
 	})
 }
 
-// A3: the cancel arrives there, the coroutine cleans up, and only then does the caller go on.
+// call 3: the cancel arrives there, the coroutine cleans up, and only then does the caller go on.
 func TestCall_CancelGoesThere(t *testing.T) {
 	withLoops(t, 2, func(ctx context.Context, g *asyncio.LoopGroup) error {
 		started := make(chan struct{})
@@ -122,7 +123,8 @@ func TestCall_CancelGoesThere(t *testing.T) {
 	})
 }
 
-// As with a task that is awaited: a coroutine that keeps the cancel to itself ends the wait with its result.
+// As with a task that is awaited: a coroutine that keeps the cancel to itself ends the wait with
+// its result.
 func TestCall_CoroutineMayRefuseTheCancel(t *testing.T) {
 	withLoops(t, 2, func(ctx context.Context, g *asyncio.LoopGroup) error {
 		started := make(chan struct{})
@@ -150,7 +152,7 @@ func TestCall_CoroutineMayRefuseTheCancel(t *testing.T) {
 	})
 }
 
-// A3: a cancel that gets there before the coroutine has begun keeps it from beginning.
+// call 3: a cancel that gets there before the coroutine has begun keeps it from beginning.
 func TestCall_CancelledBeforeItBegins(t *testing.T) {
 	withLoops(t, 2, func(ctx context.Context, g *asyncio.LoopGroup) error {
 		holding, release := make(chan struct{}), make(chan struct{})
@@ -176,7 +178,8 @@ func TestCall_CancelledBeforeItBegins(t *testing.T) {
 	})
 }
 
-// A3: one that gets there when it has ended is the caller's, whatever became of cancels before it.
+// call 3: one that gets there when it has ended is the caller's, whatever became of cancels before
+// it.
 func TestCall_CancelledWhenItHasEnded(t *testing.T) {
 	for name, c := range map[string]struct {
 		caught bool // a cancel before
@@ -225,8 +228,9 @@ func TestCall_CancelledWhenItHasEnded(t *testing.T) {
 func TestCall_CancelOnItsWay(t *testing.T) {
 	withLoops(t, 2, func(ctx context.Context, g *asyncio.LoopGroup) error {
 		task := start(ctx, func(ctx context.Context) error {
-			asyncio.CurrentTask(ctx).Cancel()               // delivered at the next wait
-			_, err := asyncio.Call(ctx, g.Loop(1), instant) // which may be faster there than the cancel
+			asyncio.CurrentTask(ctx).Cancel() // delivered at the next wait
+			// which may be faster there than the cancel
+			_, err := asyncio.Call(ctx, g.Loop(1), instant)
 			return err
 		})
 		if err := ended(ctx, task); !errors.Is(err, asyncio.ErrCancelled) || !task.Cancelled() {
@@ -242,7 +246,8 @@ func TestCall_CancelOnItsWay(t *testing.T) {
 	})
 }
 
-// A4: the end of the caller's context is the end of the coroutine's, with its cause, and the clocks of both are told.
+// call 4: the end of the caller's context is the end of the coroutine's, with its cause, and the
+// clocks of both are told.
 func TestCall_ContextGoesThere(t *testing.T) {
 	withLoops(t, 2, func(ctx context.Context, g *asyncio.LoopGroup) error {
 		why := errors.New("no more")
@@ -289,8 +294,8 @@ func TestCall_ContextGoesThere(t *testing.T) {
 	})
 }
 
-// A4: what the coroutine leaves behind under its context ends with the call, whichever loop that
-// was on.
+// call 4: what the coroutine leaves behind under its context ends with the call, whichever loop
+// that was on.
 func TestCall_ContextEndsWithTheCall(t *testing.T) {
 	withLoops(t, 2, func(ctx context.Context, g *asyncio.LoopGroup) error {
 		for i := range g.Len() {
@@ -311,8 +316,8 @@ func TestCall_ContextEndsWithTheCall(t *testing.T) {
 	})
 }
 
-// A4: a coroutine whose caller's context ends before its first step is not run, however busy its
-// loop is meanwhile.
+// call 4: a coroutine whose caller's context ends before its first step is not run, however busy
+// its loop is meanwhile.
 func TestCall_ContextEndsBeforeItBegins(t *testing.T) {
 	withLoops(t, 2, func(ctx context.Context, g *asyncio.LoopGroup) error {
 		why := errors.New("too late")
@@ -496,7 +501,7 @@ func TestCall_Misuse(t *testing.T) {
 	if _, err := asyncio.Call(t.Context(), closed, instant); !errors.Is(err, asyncio.ErrLoopClosed) {
 		t.Errorf("a closed loop: %v", err)
 	}
-	run(t, func(ctx context.Context) error { // A6
+	run(t, func(ctx context.Context) error { // call 6
 		other := sim.NewEventLoop(t.Context())
 		defer other.Close()
 		if _, err := asyncio.Call(ctx, other, instant); !errors.Is(err, errors.ErrUnsupported) {
@@ -506,7 +511,7 @@ func TestCall_Misuse(t *testing.T) {
 	})
 }
 
-// A5: a loop that closes ends the calls it was to do.
+// call 5: a loop that closes ends the calls it was to do.
 func TestCall_LoopClosesMeanwhile(t *testing.T) {
 	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
 		other := quietLoop(t.Context())
@@ -536,7 +541,7 @@ func TestCall_LoopClosesMeanwhile(t *testing.T) {
 	must(t, err)
 }
 
-// A5: a loop that closes under its tasks cancels what they wait for elsewhere.
+// call 5: a loop that closes under its tasks cancels what they wait for elsewhere.
 func TestCall_CallersLoopCloses(t *testing.T) {
 	withLoops(t, 2, func(ctx context.Context, g *asyncio.LoopGroup) error {
 		told := make(chan error, 1)
@@ -562,7 +567,8 @@ func TestCall_CallersLoopCloses(t *testing.T) {
 	})
 }
 
-// Calls, cancels and ends of contexts from everywhere at once: each call ends, and each coroutine before it.
+// Calls, cancels and ends of contexts from everywhere at once: each call ends, and each coroutine
+// before it.
 func TestCall_ConcurrentSafe(t *testing.T) {
 	withLoops(t, 3, func(ctx context.Context, g *asyncio.LoopGroup) error {
 		var working atomic.Int32
@@ -658,7 +664,8 @@ func TestLoopGroup_Size(t *testing.T) {
 	if got := size(t.Context(), 5); got != 5 {
 		t.Errorf("%d loops, want 5", got)
 	}
-	if got := size(asyncio.WithLoopFactory(t.Context(), sim.NewEventLoop), 5); got != 1 { // Z3
+	// loopgroup 3
+	if got := size(asyncio.WithLoopFactory(t.Context(), sim.NewEventLoop), 5); got != 1 {
 		t.Errorf("%d loops on virtual time, want 1", got)
 	}
 	_, err := asyncio.RunLoopGroup(t.Context(), -1, func(context.Context, *asyncio.LoopGroup) (int, error) { return 0, nil })
@@ -703,7 +710,8 @@ func TestLoopGroup_OptionsAreNotWrittenInto(t *testing.T) {
 	})
 }
 
-// Z1: when main has ended the tasks of the others are cancelled, and while they clean up the first loop still answers.
+// loopgroup 1: when main has ended the tasks of the others are cancelled, and while they clean up
+// the first loop still answers.
 func TestLoopGroup_End(t *testing.T) {
 	var mu sync.Mutex
 	var got []string
@@ -761,7 +769,7 @@ func TestLoopGroup_ErrorsAndPanicsOfMain(t *testing.T) {
 	}
 }
 
-// Z2: a loop that a task has halted takes the others with it.
+// loopgroup 2: a loop that a task has halted takes the others with it.
 func TestLoopGroup_GoexitElsewhere(t *testing.T) {
 	_, err := asyncio.RunLoopGroup(t.Context(), 2, func(ctx context.Context, g *asyncio.LoopGroup) (int, error) {
 		asyncio.StartCall(ctx, g.Loop(1), func(context.Context) (int, error) {
@@ -794,7 +802,9 @@ func TestLoopGroup_Listen(t *testing.T) {
 					return fmt.Errorf("%d listeners", len(listeners))
 				}
 				const clients = 60
-				var entered atomic.Int32 // loops whose listener will be closed; one can serve all clients before the next begins
+				// loops whose listener will be closed; one can serve all clients before the next
+				// begins
+				var entered atomic.Int32
 				serving := start(ctx, func(ctx context.Context) error {
 					return g.Each(ctx, func(ctx context.Context, i int) error {
 						ln := listeners[i]

@@ -14,29 +14,32 @@ import (
 
 // Who waits for whom, and where.
 //
-//	V1 Nothing is kept for it while programs run. Who waits for a future is who is called back when
-//	   it is done: its done callbacks lead to the tasks (awaiter).
-//	V2 Only a goroutine can walk its own stack. So each stack is given control with the order to
-//	   note its callers and to give control back (K10). It notes them in memory of the one who asks,
-//	   and calls nothing else: what it would allocate, or need room for on a stack of 2 KiB (K9),
-//	   would cost more than all the rest.
-//	V3 Tasks share a stack (K2, K5). The function call is at the bottom of each, so it
-//	   tells where one ends and the next begins, from the top down.
+//	callgraph 1: Nothing is kept for it while programs run. Who waits for a future is who is called
+//	   back when it is done: its done callbacks lead to the tasks (awaiter).
+//	callgraph 2: Only a goroutine can walk its own stack. So each stack is given control with the
+//	   order to note its callers and to give control back (stack 10). It notes them in memory of the
+//	   one who asks, and calls nothing else: what it would allocate, or need room for on a stack of
+//	   2 KiB (stack 9), would cost more than all the rest.
+//	callgraph 3: Tasks share a stack (stack 2, stack 5). The function call is at the bottom of each,
+//	   so it tells where one ends and the next begins, from the top down.
 
-// A FutureCallGraph is a task or future, where it is, and who waits for it. Python: asyncio.FutureCallGraph.
+// A FutureCallGraph is a task or future, where it is, and who waits for it. Python:
+// asyncio.FutureCallGraph.
 type FutureCallGraph struct {
-	Future    AnyFuture
-	CallStack []runtime.Frame    // of a task that is suspended or runs, innermost first; nil for others
+	Future AnyFuture
+	// of a task that is suspended or runs, innermost first; nil for others
+	CallStack []runtime.Frame
 	AwaitedBy []*FutureCallGraph // the tasks that wait for it, each the same wherever it occurs
 }
 
-// CaptureCallGraph returns the call graph of f, of the current task if f is nil: the calls that the task is in, the
-// tasks that wait for it, directly or in Gather, Wait, AsCompleted, Shield or a task group, the calls
-// that those are in, and so on. It returns nil if f is nil and there is no current task.
+// CaptureCallGraph returns the call graph of f, of the current task if f is nil: the calls that the
+// task is in, the tasks that wait for it, directly or in Gather, Wait, AsCompleted, Shield or a
+// task group, the calls that those are in, and so on. It returns nil if f is nil and there is no
+// current task.
 //
-// It is for the loop only and does not suspend. It costs two switches for each task in the
-// graph, and nothing before it is called. It panics with [ErrNoRunningLoop] if ctx leads to no loop,
-// and with [ErrDifferentLoop] if f belongs to another. Python: asyncio.capture_call_graph.
+// It is for the loop only and does not suspend. It costs two switches for each task in the graph,
+// and nothing before it is called. It panics with [ErrNoRunningLoop] if ctx leads to no loop, and
+// with [ErrDifferentLoop] if f belongs to another. Python: asyncio.capture_call_graph.
 func CaptureCallGraph(ctx context.Context, f AnyFuture) *FutureCallGraph {
 	l := mustLoop(ctx, "CaptureCallGraph")
 	if f == nil || isNil(f) {
@@ -81,8 +84,8 @@ func CaptureCallGraph(ctx context.Context, f AnyFuture) *FutureCallGraph {
 	return root
 }
 
-// FormatCallGraph is [CaptureCallGraph] as text. A task that occurs more than once is described where
-// it comes first. Python: asyncio.format_call_graph.
+// FormatCallGraph is [CaptureCallGraph] as text. A task that occurs more than once is described
+// where it comes first. Python: asyncio.format_call_graph.
 func FormatCallGraph(ctx context.Context, f AnyFuture) string {
 	g := CaptureCallGraph(ctx, f)
 	if g == nil {
@@ -93,14 +96,15 @@ func FormatCallGraph(ctx context.Context, f AnyFuture) string {
 	return b.String()
 }
 
-// PrintCallGraph writes what [FormatCallGraph] returns to w, and returns w's error. It is for the loop only
-// and does not suspend. Python: asyncio.print_call_graph.
+// PrintCallGraph writes what [FormatCallGraph] returns to w, and returns w's error. It is for the
+// loop only and does not suspend. Python: asyncio.print_call_graph.
 func PrintCallGraph(ctx context.Context, f AnyFuture, w io.Writer) error {
 	_, err := io.WriteString(w, FormatCallGraph(ctx, f))
 	return err
 }
 
-// maxIndent is where a chain of tasks is not indented further: the text would grow with the square of its length.
+// maxIndent is where a chain of tasks is not indented further: the text would grow with the square
+// of its length.
 const maxIndent = 160
 
 func (g *FutureCallGraph) format(b *strings.Builder, indent string, shown map[*FutureCallGraph]bool) {
@@ -152,7 +156,7 @@ func (t *task) PrintStack(w io.Writer) error {
 	return err
 }
 
-// awaiter is a done callback on behalf of tasks that wait (V1).
+// awaiter is a done callback on behalf of tasks that wait (callgraph 1).
 type awaiter interface{ awaiters() []*task }
 
 func (t *task) awaiters() []*task          { return []*task{t} }
@@ -169,10 +173,12 @@ func (c *racer[T]) awaiters() []*task {
 	return c.r.over.awaitedBy()
 }
 
-// awaitedBy returns the tasks that wait for f, each once. As in Python the parent of a task group waits for its children all the time.
+// awaitedBy returns the tasks that wait for f, each once. As in Python the parent of a task group
+// waits for its children all the time.
 func (f *future) awaitedBy() []*task { return f.awaitedIf(func(awaiter) bool { return true }) }
 
-// blocks returns those that cannot go on before f is done. Not among them is a parent that is still in the body of its group.
+// blocks returns those that cannot go on before f is done. Not among them is a parent that is still
+// in the body of its group.
 func (f *future) blocks() []*task {
 	return f.awaitedIf(func(a awaiter) bool {
 		c, ok := a.(*groupChild)
@@ -263,7 +269,7 @@ func (l *EventLoop) lookAt(tasks []*task, tell func(t *task, pcs []uintptr)) {
 // A looker looks at stacks, one after the other.
 type looker struct {
 	me    *stack           // in control
-	calls map[uintptr]bool // whether a program counter is in the function call (V3)
+	calls map[uintptr]bool // whether a program counter is in the function call (callgraph 3)
 	tell  func(t *task, pcs []uintptr)
 }
 
@@ -296,7 +302,7 @@ func (k *looker) at(tasks []*task) {
 	k.me.pool.noted = nil
 }
 
-// note has s note what is on it (V2).
+// note has s note what is on it (callgraph 2).
 func (k *looker) note(s *stack) []uintptr {
 	p := k.me.pool
 	for size := max(64, len(p.noted)); ; size *= 4 {
@@ -317,7 +323,7 @@ func (k *looker) note(s *stack) []uintptr {
 
 const callName = libraryPrefix + "(*task).call"
 
-// cutAtCall is V3: it splits off the frames of the topmost task.
+// cutAtCall is callgraph 3: it splits off the frames of the topmost task.
 func (k *looker) cutAtCall(pcs []uintptr) (top, rest []uintptr) {
 	for i, pc := range pcs {
 		is, known := k.calls[pc]

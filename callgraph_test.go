@@ -469,7 +469,8 @@ func TestCallGraph_Deadlock(t *testing.T) {
 	}
 }
 
-// Every task is described once, in the order of creation, whatever it is doing; from a callback too.
+// Every task is described once, in the order of creation, whatever it is doing; from a callback
+// too.
 func TestPrintTasks(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		var lock asyncio.Lock

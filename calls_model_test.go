@@ -95,7 +95,8 @@ func (m *callModel) call(t *modelTask, ctx context.Context, depth int) (int, err
 		m.complain("task %d: the call is over, its context is not", t.n)
 	case !c.entered && err == nil:
 		m.complain("task %d: a coroutine that was not run has the result %d", t.n, v)
-	case err != nil && errors.Is(err, asyncio.ErrCancelled) && t.pending: // instead of what the coroutine made of it
+	// instead of what the coroutine made of it
+	case err != nil && errors.Is(err, asyncio.ErrCancelled) && t.pending:
 	case c.panicked:
 		var p *asyncio.PanicError
 		if !errors.As(err, &p) || p.Value != errTest {
@@ -181,7 +182,8 @@ func TestCall_Model(t *testing.T) {
 				case 0, 1:
 					return m.while(t, "Call", func() string { return "its coroutine sleeps only" }, func() error {
 						_, err := m.call(t, t.ctx, 2)
-						if errors.Is(err, errTest) || t.ctx.Err() == nil && err == context.Canceled { // of the limited context
+						// of the limited context
+						if errors.Is(err, errTest) || t.ctx.Err() == nil && err == context.Canceled {
 							return nil
 						}
 						return err
@@ -233,7 +235,8 @@ type crossing struct {
 	g     *asyncio.LoopGroup
 	seed  uint64
 	calls atomic.Uint64
-	ends  atomic.Uint64 // calls that returned the end of their context, in whose place no cancel comes any more
+	// calls that returned the end of their context, in whose place no cancel comes any more
+	ends  atomic.Uint64
 	mu    sync.Mutex
 	wrong []string
 }

@@ -6,30 +6,31 @@ import (
 )
 
 // What a task owes to those who asked it to stop. Everything that counts, keeps, holds back or
-// delivers a cancel is here; T3 says how it travels.
+// delivers a cancel is here; task 3 says how it travels.
 //
-//	N1 Each request is counted ([Task.Cancelling]) until it is taken back: by Uncancel, or by the
-//	   timeout or task group of the task's own that made it, when that is left.
-//	N2 It is owed until an await has returned for it. What is owed and not held back is delivered
-//	   together, as one error: the last that came from outside, else the last that a scope of the
-//	   task's own made. It has also been delivered if it went down to what the task waits for and
-//	   the wait is over, whatever has become of it there. If the wait ends before (C2), it is owed
-//	   as if it had not gone down.
-//	N3 Whoever asks is so many Cleanups deep: a timeout or group of the task's own as many as it was
-//	   opened in, anything else none. A request is held back while the task is in more Cleanups than
-//	   that.
-//	N4 A scope counts what it can see: all but the requests that are held back by the Cleanups
-//	   around it. So it does not take one of those for its own, or for a reason to stop.
-//	N5 Uncancel takes back a request that was delivered; if there is none, one that is owed, those
-//	   from outside first.
+//	cancel 1: Each request is counted ([Task.Cancelling]) until it is taken back: by Uncancel, or by
+//	   the timeout or task group of the task's own that made it, when that is left.
+//	cancel 2: It is owed until an await has returned for it. What is owed and not held back is
+//	   delivered together, as one error: the last that came from outside, else the last that a scope
+//	   of the task's own made. It has also been delivered if it went down to what the task waits for
+//	   and the wait is over, whatever has become of it there. If the wait ends before (context 2),
+//	   it is owed as if it had not gone down.
+//	cancel 3: Whoever asks is so many Cleanups deep: a timeout or group of the task's own as many as
+//	   it was opened in, anything else none. A request is held back while the task is in more
+//	   Cleanups than that.
+//	cancel 4: A scope counts what it can see: all but the requests that are held back by the
+//	   Cleanups around it. So it does not take one of those for its own, or for a reason to stop.
+//	cancel 5: Uncancel takes back a request that was delivered; if there is none, one that is owed,
+//	   those from outside first.
 
 // A request is a cancel of a task by one of its own scopes, or one that has been delivered and is
 // owed again.
 type request struct {
 	err   *CancelledError
-	depth int // N3
+	depth int // cancel 3
 	owed  bool
-	scope bool // a scope will take it back: until then it is in the list, also when it has been delivered
+	// a scope will take it back: until then it is in the list, also when it has been delivered
+	scope bool
 	next  *request
 }
 
@@ -43,7 +44,7 @@ const (
 	evicted                       // they have woken the task from its park
 )
 
-// cancel is T3. It is where Cancel of the task's future ends up.
+// cancel is task 3. It is where Cancel of the task's future ends up.
 func (t *task) cancel(c *CancelledError) cancelAnswer { return t.ask(c, nil) }
 
 // ask is cancel, by a scope of the task's own if r is not nil.
@@ -53,7 +54,7 @@ func (t *task) ask(c *CancelledError, r *request) cancelAnswer {
 		return refused
 	}
 	if t.descending {
-		return inCircle // T7
+		return inCircle // task 7
 	}
 	if rep := t.fut.report; rep != nil {
 		rep.cancel = c
@@ -108,7 +109,8 @@ func (t *task) note(c *CancelledError, r *request) (held bool) {
 		}
 		return int(t.cleanups) > r.depth
 	}
-	if t.state != evicted || t.isOwn(t.cancelErr) { // else the one that woke it is what it gets, as in CPython, also if taken back
+	// else the one that woke it is what it gets, as in CPython, also if taken back
+	if t.state != evicted || t.isOwn(t.cancelErr) {
 		t.cancelErr = c
 	}
 	t.outside++
@@ -141,13 +143,13 @@ func (t *task) owed(depth int) int {
 	return n
 }
 
-// seen counts the requests that a scope sees which is in so many Cleanups (N4).
+// seen counts the requests that a scope sees which is in so many Cleanups (cancel 4).
 func (t *task) seen(depth int) int { return int(t.cancels) - t.owed(depth) }
 
 // delivered counts the requests that have been delivered and not been taken back.
 func (t *task) delivered() int { return int(t.cancels) - t.owed(math.MaxInt) }
 
-// speaks returns the error for what is owed and not held back (N2), nil if that is nothing.
+// speaks returns the error for what is owed and not held back (cancel 2), nil if that is nothing.
 func (t *task) speaks() (c *CancelledError) {
 	if t.outside > 0 && t.cleanups == 0 {
 		return t.cancelErr
@@ -160,7 +162,7 @@ func (t *task) speaks() (c *CancelledError) {
 	return c
 }
 
-// deliver is N2. It returns the error that speaks for all.
+// deliver is cancel 2. It returns the error that speaks for all.
 func (t *task) deliver() *CancelledError {
 	c := t.speaks()
 	if c == nil {
@@ -187,9 +189,9 @@ func (t *task) deliver() *CancelledError {
 	return c
 }
 
-// replace is S13: it returns what t gets in place of f, for which it has waited and which may not
-// be done if the wait was interrupted. If that is a cancellation, it has come by itself, or is the
-// cancel that reached f in time.
+// replace is CPython 13: it returns what t gets in place of f, for which it has waited and which
+// may not be done if the wait was interrupted. If that is a cancellation, it has come by itself, or
+// is the cancel that reached f in time.
 func (t *task) replace(f *future, interrupted bool) error {
 	c := t.deliver()
 	if interrupted {
@@ -288,7 +290,7 @@ func (t *task) Uncancel() int {
 	return int(t.cancels)
 }
 
-// settle drops what is owed but not counted any more (N5).
+// settle drops what is owed but not counted any more (cancel 5).
 func (t *task) settle() {
 	for t.delivered() < 0 {
 		if t.outside > 0 {

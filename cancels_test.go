@@ -284,7 +284,8 @@ func TestPanic_StaysOneAroundACancel(t *testing.T) {
 // What is delivered is somebody's who still wants it, and says so.
 func TestCancel_SaysWhoStillAsks(t *testing.T) {
 	run(t, func(ctx context.Context) error {
-		for _, first := range []time.Duration{time.Second, 3 * time.Second} { // the cancel, or the expiry
+		// the cancel, or the expiry
+		for _, first := range []time.Duration{time.Second, 3 * time.Second} {
 			var inside error
 			task := stopAt(t, ctx, first, func(ctx context.Context) error {
 				must(t, timingOut(2*time.Second, func(ctx context.Context) error {

@@ -6,9 +6,10 @@ import (
 	"time"
 )
 
-// A Case is one branch of a [Select]: what it waits for, and afterwards what came of it. It is made by
-// [OnDone], [OnRecv], [OnSend], [OnGet], [OnPut], [OnAcquire], [OnTimeout] or [Default], and can be used
-// again and again, by one Select at a time. Its methods are for the loop only and do not suspend.
+// A Case is one branch of a [Select]: what it waits for, and afterwards what came of it. It is made
+// by [OnDone], [OnRecv], [OnSend], [OnGet], [OnPut], [OnAcquire], [OnTimeout] or [Default], and can
+// be used again and again, by one Select at a time. Its methods are for the loop only and do not
+// suspend.
 type Case[T any] struct {
 	_      noCopy
 	branch branch
@@ -35,8 +36,8 @@ type AnyCase interface {
 //   - of OnPut nothing, or ErrQueueShutDown if it was not put;
 //   - of the others nothing.
 //
-// If the branch did not win it returns [ErrInvalidState]. But OnDone answers whatever won: also a coroutine
-// that was cancelled too late has a result, and it would be lost otherwise.
+// If the branch did not win it returns [ErrInvalidState]. But OnDone answers whatever won: also a
+// coroutine that was cancelled too late has a result, and it would be lost otherwise.
 func (c *Case[T]) Result() (T, error) {
 	switch {
 	case c.from != nil && c.from.state != pending:
@@ -229,8 +230,9 @@ type AnyQueue[T any] interface {
 	queue() *Queue[T]
 }
 
-// OnGet is a branch that wins when it has taken a value out of q, or when q is shut down and empty. If it does not win it has taken nothing, and the
-// value is there for the next getter. Any goroutine may call it.
+// OnGet is a branch that wins when it has taken a value out of q, or when q is shut down and empty.
+// If it does not win it has taken nothing, and the value is there for the next getter. Any
+// goroutine may call it.
 func OnGet[T any](q AnyQueue[T]) *Case[T] {
 	c := new(Case[T])
 	b := &getBranch[T]{c: c}
@@ -274,12 +276,12 @@ func (b *getBranch[T]) join(*selecting) { b.q.getters.rejoin(&b.waiter) }
 func (b *getBranch[T]) leave(*selecting) {
 	b.q.getters.remove(&b.waiter)
 	if b.woken && !b.q.empty() {
-		b.q.getters.dismissNext() // Q3
+		b.q.getters.dismissNext() // queue 3
 	}
 }
 
-// OnPut is a branch that wins when it has put v into q, or when q is shut down. If it does not win it has put
-// nothing. Any goroutine may call it.
+// OnPut is a branch that wins when it has put v into q, or when q is shut down. If it does not win
+// it has put nothing. Any goroutine may call it.
 func OnPut[T any](q AnyQueue[T], v T) *Case[None] {
 	c := new(Case[None])
 	b := &putBranch[T]{c: c, v: v}
@@ -322,11 +324,12 @@ func (b *putBranch[T]) join(*selecting) { b.q.putters.rejoin(&b.waiter) }
 func (b *putBranch[T]) leave(*selecting) {
 	b.q.putters.remove(&b.waiter)
 	if b.woken && !b.q.full() {
-		b.q.putters.dismissNext() // Q3
+		b.q.putters.dismissNext() // queue 3
 	}
 }
 
-// AnyLock is a [*Lock], [*Condition], [*Semaphore] or [*BoundedSemaphore]. It is implemented by those alone.
+// AnyLock is a [*Lock], [*Condition], [*Semaphore] or [*BoundedSemaphore]. It is implemented by
+// those alone.
 type AnyLock interface {
 	Acquire(ctx context.Context) error
 	Release()
@@ -334,7 +337,8 @@ type AnyLock interface {
 	acquiring() acquiring
 }
 
-// OnAcquire is a branch that wins when it has acquired l; the caller then has to release it. If it does not win it has acquired nothing. Any goroutine may call it.
+// OnAcquire is a branch that wins when it has acquired l; the caller then has to release it. If it
+// does not win it has acquired nothing. Any goroutine may call it.
 func OnAcquire(l AnyLock) *Case[None] {
 	c := new(Case[None])
 	b := &acquireBranch{c: c}
@@ -380,8 +384,9 @@ func (b *acquireBranch) join(*selecting) { b.l.waiting().rejoin(&b.waiter) }
 
 func (b *acquireBranch) leave(*selecting) { b.l.leave(&b.waiter, b.c.ok) }
 
-// OnRecv is a branch that wins when it has received from ch, or ch is closed. A nil ch never wins. If it
-// does not win nothing was received. See [Recv] for more about channels. Any goroutine may call it.
+// OnRecv is a branch that wins when it has received from ch, or ch is closed. A nil ch never wins.
+// If it does not win nothing was received. See [Recv] for more about channels. Any goroutine may
+// call it.
 func OnRecv[T any](ch <-chan T) *Case[T] {
 	c := new(Case[T])
 	c.branch = &recvBranch[T]{c: c, op: channelOp[T]{in: ch}}
@@ -417,8 +422,9 @@ func (b *recvBranch[T]) happened(over anyChannelOp) bool {
 	return true
 }
 
-// OnSend is a branch that wins when it has sent v to ch. A nil ch never wins. If ch is closed, Select panics. If
-// it does not win nothing was sent. See [Send] for more about channels. Any goroutine may call it.
+// OnSend is a branch that wins when it has sent v to ch. A nil ch never wins. If ch is closed,
+// Select panics. If it does not win nothing was sent. See [Send] for more about channels. Any
+// goroutine may call it.
 func OnSend[T any](ch chan<- T, v T) *Case[None] {
 	c := new(Case[None])
 	c.branch = &sendBranch[T]{c: c, op: channelOp[T]{out: ch, v: v}}
@@ -448,8 +454,8 @@ func (b *sendBranch[T]) happened(over anyChannelOp) bool {
 	return true
 }
 
-// OnTimeout is a branch that wins when d has passed on the loop's clock since Select was called; in the
-// next iteration if d is not positive, never if it is [Forever]. Any goroutine may call it.
+// OnTimeout is a branch that wins when d has passed on the loop's clock since Select was called; in
+// the next iteration if d is not positive, never if it is [Forever]. Any goroutine may call it.
 func OnTimeout(d time.Duration) *Case[None] {
 	c := new(Case[None])
 	c.branch = &timeoutBranch{c: c, d: d}
@@ -490,8 +496,8 @@ func (b *timeoutBranch) join(s *selecting) {
 
 func (b *timeoutBranch) leave(s *selecting) { s.t.loop().timers.remove(&b.timer) }
 
-// selectTimeout is a timeoutBranch as the callback of its timer. When its Select is over it may still be in the
-// ready queue, and the branch in another Select.
+// selectTimeout is a timeoutBranch as the callback of its timer. When its Select is over it may
+// still be in the ready queue, and the branch in another Select.
 type selectTimeout struct {
 	b *timeoutBranch
 	s *selecting
@@ -504,8 +510,8 @@ func (st *selectTimeout) fire(f *future) {
 	}
 }
 
-// Default is a branch that wins if no other is ready when Select is called, wherever it stands among them.
-// Select then does not suspend. Any goroutine may call it.
+// Default is a branch that wins if no other is ready when Select is called, wherever it stands
+// among them. Select then does not suspend. Any goroutine may call it.
 func Default() *Case[None] {
 	c := new(Case[None])
 	c.branch = &defaultBranch{c}

@@ -15,48 +15,49 @@ import (
 // How a task waits for a Go channel without blocking the loop. Go offers no way to be told that a
 // channel is ready other than a goroutine that blocks on it, and a receive cannot be undone.
 //
-//	H1 What need not wait happens at once, in the task. But a channel can be ready for ever, so a
-//	   task that has done maxUnbroken such operations in one step gives way to the others for one
-//	   iteration, as at a Conn (I1).
-//	H2 A task that waits has a listener: a goroutine that selects between the channel and a stop
-//	   signal, and posts what happened to the loop. For several channels (Select) it is one, so that
-//	   only one operation happens.
-//	H3 Whatever ends the wait, the task stops the listener and waits for its last word before it
-//	   returns; that takes as long as a goroutine needs to wake up. If the channel was faster than
-//	   the stop, the operation has happened and is the result, also of a task that was
-//	   cancelled. The cancel then comes at its next await. So a value is received by the
-//	   caller or not at all, and no goroutine is left.
-//	H4 On a polling driver (virtual time) a goroutine's arrival would not be deterministic. There
-//	   the loop itself looks at the channels at the beginning of each iteration, tasks being served
-//	   in the order in which they began to wait, and listeners exist only while it is parked and
-//	   real time passes. It looks once at each channel, however many tasks wait there, and where
+//	channel 1: What need not wait happens at once, in the task. But a channel can be ready for ever,
+//	   so a task that has done maxUnbroken such operations in one step gives way to the others for
+//	   one iteration, as at a Conn (conn 1).
+//	channel 2: A task that waits has a listener: a goroutine that selects between the channel and a
+//	   stop signal, and posts what happened to the loop. For several channels (Select) it is one, so
+//	   that only one operation happens.
+//	channel 3: Whatever ends the wait, the task stops the listener and waits for its last word
+//	   before it returns; that takes as long as a goroutine needs to wake up. If the channel was
+//	   faster than the stop, the operation has happened and is the result, also of a task that was
+//	   cancelled. The cancel then comes at its next await. So a value is received by the caller or
+//	   not at all, and no goroutine is left.
+//	channel 4: On a polling driver (virtual time) a goroutine's arrival would not be deterministic.
+//	   There the loop itself looks at the channels at the beginning of each iteration, tasks being
+//	   served in the order in which they began to wait, and listeners exist only while it is parked
+//	   and real time passes. It looks once at each channel, however many tasks wait there, and where
 //	   there are more than looksPerStep channels not in every iteration while it is busy, so that it
 //	   looks looksPerStep times for each callback; always before it parks. Two tasks of the loop at
 //	   the two ends of an unbuffered channel would look past each other, so the second deals with
 //	   the first directly.
-//	H5 The loop cannot know who will feed a channel. If it is another of its tasks, that may be
-//	   waiting for time to pass, so waiting for a channel does not hold the virtual clock. If it is
-//	   a goroutine, it may come at any moment, so there is no deadlock while a task waits for a
+//	channel 5: The loop cannot know who will feed a channel. If it is another of its tasks, that may
+//	   be waiting for time to pass, so waiting for a channel does not hold the virtual clock. If it
+//	   is a goroutine, it may come at any moment, so there is no deadlock while a task waits for a
 //	   channel, only real time to be spent. A goroutine that the loop knows of, of ToThread or an
 //	   executor, holds the clock by itself; what it sends before it returns is received before time
 //	   goes on.
 
-// Recv receives from ch and suspends the calling task until there is a value, if there is none. ok is
-// false if ch is closed and empty, as in v, ok := <-ch. A nil ch never has one. It is for the
-// loop's tasks only; who sends is free: tasks with [Send], any goroutine as in Go. Several receivers
-// get values in no certain order.
+// Recv receives from ch and suspends the calling task until there is a value, if there is none. ok
+// is false if ch is closed and empty, as in v, ok := <-ch. A nil ch never has one. It is for the
+// loop's tasks only; who sends is free: tasks with [Send], any goroutine as in Go. Several
+// receivers get values in no certain order.
 //
 // A cancel that arrives while it waits ends the wait, and nothing has been received; but if a value
-// comes at the same time Recv may return it without an error, and the cancel is delivered at the next
-// await. The same holds when ctx ends. No value is ever lost, and no goroutine stays behind. Errors, with
-// which nothing was received: a [CancelledError], the cause of ctx, [ErrNotInTask], [ErrNoRunningLoop],
-// [ErrForeignGoroutine], [ErrInvalidArgument] for a nil context.
+// comes at the same time Recv may return it without an error, and the cancel is delivered at the
+// next await. The same holds when ctx ends. No value is ever lost, and no goroutine stays behind.
+// Errors, with which nothing was received: a [CancelledError], the cause of ctx, [ErrNotInTask],
+// [ErrNoRunningLoop], [ErrForeignGoroutine], [ErrInvalidArgument] for a nil context.
 //
-// On a virtual clock time goes on while a task waits for a channel, for another task may be the one that
-// will send, after a sleep. Only work given to [ToThread] or an executor stops it: a goroutine that feeds a
-// channel should be started so. When there is no timer either, the loop waits for the channel in
-// real time instead of ending with [ErrDeadlock]. And since there nobody receives while a task runs, a plain
-// ch <- v in a task, to a task that waits in Recv, blocks the loop for good unless ch has room: use Send.
+// On a virtual clock time goes on while a task waits for a channel, for another task may be the one
+// that will send, after a sleep. Only work given to [ToThread] or an executor stops it: a goroutine
+// that feeds a channel should be started so. When there is no timer either, the loop waits for the
+// channel in real time instead of ending with [ErrDeadlock]. And since there nobody receives while
+// a task runs, a plain ch <- v in a task, to a task that waits in Recv, blocks the loop for good
+// unless ch has room: use Send.
 //
 // Python has no counterpart; janus is the package that has.
 func Recv[T any](ctx context.Context, ch <-chan T) (v T, ok bool, err error) {
@@ -80,8 +81,8 @@ func Recv[T any](ctx context.Context, ch <-chan T) (v T, ok bool, err error) {
 }
 
 // Send sends v to ch and suspends the calling task until there is room or a receiver, if there is
-// none. A nil ch never has one. It panics if ch is closed, also meanwhile, as ch <- v does. With a nil error
-// v has been sent, with any other it has not. In all other respects it is like [Recv].
+// none. A nil ch never has one. It panics if ch is closed, also meanwhile, as ch <- v does. With a
+// nil error v has been sent, with any other it has not. In all other respects it is like [Recv].
 func Send[T any](ctx context.Context, ch chan<- T, v T) error {
 	t, err := enter(ctx, "Send")
 	if err == nil && !t.loop().mayGoOn() {
@@ -104,8 +105,8 @@ func Send[T any](ctx context.Context, ch chan<- T, v T) error {
 }
 
 // mayGoOn counts an operation of a step, and reports whether it may be done without giving way
-// (H1). A step is known by its place in the iteration; a task that is started eagerly is part of
-// it.
+// (channel 1). A step is known by its place in the iteration; a task that is started eagerly is
+// part of it.
 func (l *EventLoop) mayGoOn() bool {
 	if l.unbroken.iteration != l.iteration || l.unbroken.todo != l.todo {
 		l.unbroken.iteration, l.unbroken.todo, l.unbroken.n = l.iteration, l.todo, 0
@@ -171,7 +172,7 @@ func (c *channelOp[T]) String() string {
 // never reports whether the channel is nil, on which nothing ever happens.
 func (c *channelOp[T]) never() bool { return c.in == nil && c.out == nil }
 
-// try performs the operation if it need not wait (H1), and reports whether it is over.
+// try performs the operation if it need not wait (channel 1), and reports whether it is over.
 func (c *channelOp[T]) try() (over bool) {
 	defer c.crashed(&over)
 	if c.in != nil {
@@ -223,7 +224,8 @@ func (c *channelOp[T]) block(stop <-chan struct{}) (over bool) {
 	}
 }
 
-// meet performs the operation with the other end of the same unbuffered channel, if that is what other is.
+// meet performs the operation with the other end of the same unbuffered channel, if that is what
+// other is.
 func (c *channelOp[T]) meet(other anyChannelOp) (over bool) {
 	o, ok := other.(*channelOp[T])
 	if !ok || cap(c.in)+cap(c.out) > 0 || o.end() != c.end().other() {
@@ -285,7 +287,7 @@ func waitForChannel(ctx context.Context, t *task, op anyChannelOp) error {
 	defer c.leave() // also when the loop is closed meanwhile and unwinds the task
 	err := t.park(ctx, c)
 	c.leave()
-	if err != nil && c.over != nil { // H3
+	if err != nil && c.over != nil { // channel 3
 		t.deliverAgain(ctx, err)
 		return nil
 	}
@@ -404,7 +406,7 @@ func (c *channelWait) perform(op anyChannelOp) bool {
 	return !op.never() && (op.try() || c.meet(op))
 }
 
-// meet looks for a task of the same loop at the other end of op's channel (H4).
+// meet looks for a task of the same loop at the other end of op's channel (channel 4).
 func (c *channelWait) meet(op anyChannelOp) bool {
 	w := &c.t.loop().channels
 	q := w.ends[op.end().other()]
@@ -423,13 +425,14 @@ func (c *channelWait) meet(op anyChannelOp) bool {
 	return false
 }
 
-// channelWaits are the tasks of a loop that wait for channels, on a polling driver (H4).
+// channelWaits are the tasks of a loop that wait for channels, on a polling driver (channel 4).
 type channelWaits struct {
-	waits   linkedList[*channelWait]
-	seq     uint64
-	ends    map[channelEnd]*channelQueue
-	queues  linkedList[*channelQueue] // in the order in which somebody began to wait there
-	looks   int                       // that may be made, for callbacks that have run since the last poll
+	waits  linkedList[*channelWait]
+	seq    uint64
+	ends   map[channelEnd]*channelQueue
+	queues linkedList[*channelQueue] // in the order in which somebody began to wait there
+	// that may be made, for callbacks that have run since the last poll
+	looks   int
 	arrived []*channelWait
 }
 
@@ -492,11 +495,11 @@ func (w *channelWaits) remove(c *channelWait) {
 	c.places = c.places[:0]
 }
 
-// looksPerStep is H4.
+// looksPerStep is channel 4.
 const looksPerStep = 16
 
-// pollChannels is H4. Whoever is served leaves its queues at once, so that nobody is looked at in
-// vain while it has not resumed.
+// pollChannels is channel 4. Whoever is served leaves its queues at once, so that nobody is looked
+// at in vain while it has not resumed.
 func (l *EventLoop) pollChannels() {
 	w := &l.channels
 	w.looks += looksPerStep * l.ready.n
@@ -527,7 +530,8 @@ func (l *EventLoop) pollChannels() {
 	w.arrived = w.arrived[:0]
 }
 
-// waitOrListen is the driver's Wait, on a polling driver with tasks that wait for channels (H4, H5).
+// waitOrListen is the driver's Wait, on a polling driver with tasks that wait for channels (channel
+// 4, channel 5).
 func (l *EventLoop) waitOrListen(until time.Duration) error {
 	if d, ok := l.drv.(driver.Jumper); ok && until != driver.Never && d.Jumps() {
 		return l.drv.Wait(until) // no time in which a goroutine could come

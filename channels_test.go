@@ -161,7 +161,8 @@ func TestChannels_GiveWay(t *testing.T) {
 				defer end()
 				n, turns := 0, 0
 				busy := spawn(inner, func(ctx context.Context) error {
-					asyncio.CreateTask(ctx, asyncio.Do(op), asyncio.EagerStart(true)) // which does not begin a step
+					// which does not begin a step
+					asyncio.CreateTask(ctx, asyncio.Do(op), asyncio.EagerStart(true))
 					for ; ; n++ {
 						if err := op(ctx); err != nil {
 							return err
@@ -355,7 +356,8 @@ func TestRecv_ClosedByATask(t *testing.T) {
 
 func TestSend_ClosedMeanwhilePanicsInTheTask(t *testing.T) {
 	clocks := map[string]context.Context{"virtual": onVirtualTime(t.Context(), new(reports))}
-	if !raceEnabled { // on the real clock a goroutine sends, and to close its channel is a race, also in Go
+	// on the real clock a goroutine sends, and to close its channel is a race, also in Go
+	if !raceEnabled {
 		clocks["real"] = t.Context()
 	}
 	for what, ctx := range clocks {
@@ -425,8 +427,8 @@ func TestRecv_CancelThenSend(t *testing.T) {
 	})
 }
 
-// A value that has been received for a task is the task's, even if it is cancelled before it resumes.
-// The cancel is not lost either, nor delivered twice.
+// A value that has been received for a task is the task's, even if it is cancelled before it
+// resumes. The cancel is not lost either, nor delivered twice.
 func TestRecv_ReceivedThenCancelled(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		ch := make(chan int)

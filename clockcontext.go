@@ -57,10 +57,10 @@ func WithTimeout(ctx context.Context, d time.Duration) (_ context.Context, cance
 	return WithDeadline(ctx, l.after(d))
 }
 
-// WithDeadline returns a context that is done, with [context.DeadlineExceeded], when
-// the loop's clock reads when, as [EventLoop.Time] gives it. Its Deadline method
-// translates that to the wall clock. It does not suspend. Only a task or a callback of the loop may call it, any
-// goroutine its cancel, as with [WithCancel]; it panics with [ErrNoRunningLoop] if ctx has no loop.
+// WithDeadline returns a context that is done, with [context.DeadlineExceeded], when the loop's
+// clock reads when, as [EventLoop.Time] gives it. Its Deadline method translates that to the wall
+// clock. It does not suspend. Only a task or a callback of the loop may call it, any goroutine its
+// cancel, as with [WithCancel]; it panics with [ErrNoRunningLoop] if ctx has no loop.
 func WithDeadline(ctx context.Context, when time.Duration) (_ context.Context, cancel context.CancelFunc) {
 	c := newClockContext(ctx, "WithDeadline")
 	c.setDeadline(when, context.DeadlineExceeded)

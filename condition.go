@@ -7,8 +7,8 @@ import (
 )
 
 // A Condition lets tasks that hold a lock wait until another task notifies them, without the lock
-// meanwhile. Make one with [NewCondition]; the zero value has a lock of its own. It must not be copied.
-// Its methods are for the loop only. Python: asyncio.Condition.
+// meanwhile. Make one with [NewCondition]; the zero value has a lock of its own. It must not be
+// copied. Its methods are for the loop only. Python: asyncio.Condition.
 type Condition struct {
 	primitive
 	lock *Lock // nil: own
@@ -44,8 +44,8 @@ func (c *Condition) Release() { c.theLock().Release() }
 func (c *Condition) Locked() bool { return c.theLock().Locked() }
 
 // Wait unlocks the lock, suspends the calling task until it is notified, and locks the lock again.
-// It may also return without a notification, so the caller looks whether what it waits for is so, or uses
-// [Condition.WaitFor].
+// It may also return without a notification, so the caller looks whether what it waits for is so,
+// or uses [Condition.WaitFor].
 //
 // Whatever ends the wait, Wait returns with the lock locked. A cancel of the task is noted while it
 // re-acquires the lock, and returned then, the last of several. The end of ctx ends the wait
@@ -90,9 +90,9 @@ func (c *Condition) Wait(ctx context.Context) error {
 }
 
 // WaitFor waits until pred, called with the lock locked, returns true. It does not suspend if pred
-// does so at once. Errors and cancellation are those of [Condition.Wait]; that the lock is locked is
-// looked at only when there is something to wait for. A nil pred is [ErrInvalidArgument]. Python:
-// Condition.wait_for.
+// does so at once. Errors and cancellation are those of [Condition.Wait]; that the lock is locked
+// is looked at only when there is something to wait for. A nil pred is [ErrInvalidArgument].
+// Python: Condition.wait_for.
 func (c *Condition) WaitFor(ctx context.Context, pred func() bool) error {
 	if pred == nil {
 		return fmt.Errorf("%w: nil function (in WaitFor)", ErrInvalidArgument)
@@ -109,8 +109,9 @@ func (c *Condition) WaitFor(ctx context.Context, pred func() bool) error {
 }
 
 // Notify wakes the n tasks that have waited longest, or all if there are fewer. They resume when
-// they have re-acquired the lock, which the caller is yet to release. It does not suspend. It panics
-// with [ErrNotAcquired] if the lock is not locked. Python: Condition.notify, whose default for n is 1.
+// they have re-acquired the lock, which the caller is yet to release. It does not suspend. It
+// panics with [ErrNotAcquired] if the lock is not locked. Python: Condition.notify, whose default
+// for n is 1.
 func (c *Condition) Notify(n int) {
 	if c.theLock().mustBeLocked("Notify") {
 		c.mustBeOwner("Notify")

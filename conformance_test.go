@@ -114,8 +114,8 @@ func TestConformance_NamedTestsExist(t *testing.T) {
 	}
 }
 
-// No test method is missing from the document: of those recorded, and, where there is a CPython of the
-// same version with its tests, of what that has.
+// No test method is missing from the document: of those recorded, and, where there is a CPython of
+// the same version with its tests, of what that has.
 func TestConformance_IsComplete(t *testing.T) {
 	rows, _ := readConformance(t)
 	var have []string

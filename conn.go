@@ -32,23 +32,23 @@ import (
 // library a connection of package net, and call it in [ToThread]; [Conn.Detach] makes one of a
 // Conn.
 //
-//	I1 An operation tries first and suspends only if it must wait. What need not wait does not
+//	conn 1: An operation tries first and suspends only if it must wait. What need not wait does not
 //	   suspend, so it is no occasion for a cancel. But a task that could go on for ever without
 //	   suspending gives way to the others for one iteration after each 16 operations.
-//	I2 A wait ends because the connection may be ready, its deadline passed, it was closed, or its
-//	   task was cancelled or its context ended. Only a cancel or the end of the context is decided
-//	   by the wait; of the rest the task looks itself, so being woken for no reason does no harm. An
-//	   operation that begins after its deadline fails at once. One that began before looks at the
-//	   connection first, and at the deadline only if it would have to wait (again): what was there
-//	   in time is delivered, however late the task runs.
-//	I3 Bytes are taken from the connection only by the task that returns them. Whatever ends a wait,
-//	   none are lost.
-//	I4 Write returns how much was accepted, also with an error. A cancelled Write may have sent a
-//	   part.
-//	I5 One that nobody holds any more, and that was not closed, is closed when the collector finds
-//	   it, and reported to the exception handler with the place where it was dialled or adopted; in
-//	   debug mode also where it was accepted. On virtual time that would depend on the collector:
-//	   there it stays open until the loop closes.
+//	conn 2: A wait ends because the connection may be ready, its deadline passed, it was closed, or
+//	   its task was cancelled or its context ended. Only a cancel or the end of the context is
+//	   decided by the wait; of the rest the task looks itself, so being woken for no reason does no
+//	   harm. An operation that begins after its deadline fails at once. One that began before looks
+//	   at the connection first, and at the deadline only if it would have to wait (again): what was
+//	   there in time is delivered, however late the task runs.
+//	conn 3: Bytes are taken from the connection only by the task that returns them. Whatever ends a
+//	   wait, none are lost.
+//	conn 4: Write returns how much was accepted, also with an error. A cancelled Write may have sent
+//	   a part.
+//	conn 5: One that nobody holds any more, and that was not closed, is closed when the collector
+//	   finds it, and reported to the exception handler with the place where it was dialled or
+//	   adopted; in debug mode also where it was accepted. On virtual time that would depend on the
+//	   collector: there it stays open until the loop closes.
 //
 // Errors are as in package net: [io.EOF] as it is, and else a [*net.OpError], which says what was
 // done to which connection, around the cause: [net.ErrClosed], [os.ErrDeadlineExceeded], a system
@@ -60,17 +60,17 @@ import (
 // returns the error of a cancel ends as cancelled. Its Timeout method is true for a deadline, and
 // for the end of a context by a deadline; for a cancel it never is.
 //
-// crypto/tls must not be put on a Conn directly if one task reads while another writes, because it holds a mutex
-// while it waits, which would stop the loop: use [TLSClient] and [TLSServer].
+// crypto/tls must not be put on a Conn directly if one task reads while another writes, because it
+// holds a mutex while it waits, which would stop the loop: use [TLSClient] and [TLSServer].
 type Conn struct {
 	loop   *EventLoop
 	end    driver.Endpoint
 	closed bool
-	ways   *ways           // apart, because the endpoint has it and must not hold the Conn (I5)
-	watch  runtime.Cleanup // I5
+	ways   *ways           // apart, because the endpoint has it and must not hold the Conn (conn 5)
+	watch  runtime.Cleanup // conn 5
 }
 
-// maxUnbroken is I1.
+// maxUnbroken is conn 1.
 const maxUnbroken = 16
 
 // half is one direction of a connection, or what there is to wait for of a listener.
@@ -93,7 +93,8 @@ func (h *half) String() string {
 	return h.verb + " " + h.addr.String()
 }
 
-// begin begins an operation of t: it returns ErrBusy if another one is suspended here, and gives way if it is time (I1).
+// begin begins an operation of t: it returns ErrBusy if another one is suspended here, and gives
+// way if it is time (conn 1).
 func (h *half) begin(t *task) error {
 	if h.t != nil {
 		return fmt.Errorf("%w: %s by %s", ErrBusy, h, h.t.GetName())
@@ -106,7 +107,7 @@ func (h *half) begin(t *task) error {
 	return t.yield()
 }
 
-// mayGoOn counts an operation, and reports whether it may be done without giving way (I1).
+// mayGoOn counts an operation, and reports whether it may be done without giving way (conn 1).
 func (h *half) mayGoOn() bool {
 	if h.iteration != h.loop.iteration {
 		h.iteration, h.unbroken = h.loop.iteration, 0
@@ -118,7 +119,7 @@ func (h *half) mayGoOn() bool {
 // expired reports whether the deadline has passed.
 func (h *half) expired() bool { return h.deadline != 0 && h.loop.Time() >= h.deadline }
 
-// wait suspends t until something has happened (I2).
+// wait suspends t until something has happened (conn 2).
 func (h *half) wait(ctx context.Context, t *task) error {
 	h.t = t
 	if h.deadline != 0 {
@@ -148,10 +149,11 @@ func (h *half) wake() {
 }
 
 // fire is the timer's. It may come late, when h is already in a later wait; that wait just looks
-// again (I2).
+// again (conn 2).
 func (h *half) fire(*future) { h.wake() }
 
-// at is when it will be d, on the loop's clock. What has passed is 1, because 0 stands for no deadline.
+// at is when it will be d, on the loop's clock. What has passed is 1, because 0 stands for no
+// deadline.
 func (l *EventLoop) at(d time.Time) time.Duration { return max(d.Sub(l.drv.Start()), 1) }
 
 func (h *half) setDeadline(d time.Time) {
@@ -165,12 +167,13 @@ func (h *half) setDeadline(d time.Time) {
 	}
 }
 
-// NewConn makes a Conn of c, which then belongs to it and must not be used any more; if NewConn fails, c is closed.
-// A connection of package net moves to the loop's poller. Any other one is served by goroutines that call its Read and Write, and its
-// errors may be told one write late.
+// NewConn makes a Conn of c, which then belongs to it and must not be used any more; if NewConn
+// fails, c is closed. A connection of package net moves to the loop's poller. Any other one is
+// served by goroutines that call its Read and Write, and its errors may be told one write late.
 //
-// It is for the loop only and does not suspend. It fails with [ErrNoRunningLoop] and, if the loop's clock is
-// virtual, [errors.ErrUnsupported]. Python: the sock argument of open_connection, connect_accepted_socket.
+// It is for the loop only and does not suspend. It fails with [ErrNoRunningLoop] and, if the loop's
+// clock is virtual, [errors.ErrUnsupported]. Python: the sock argument of open_connection,
+// connect_accepted_socket.
 func NewConn(ctx context.Context, c net.Conn) (*Conn, error) {
 	if c == nil {
 		return nil, fmt.Errorf("%w: nil connection (in NewConn)", ErrInvalidArgument)
@@ -234,14 +237,14 @@ func (c *Conn) begin(l *EventLoop, end driver.Endpoint) {
 	end.Notify(c.ways)
 }
 
-// unclosed is what is left of a connection that nobody holds any more (I5).
+// unclosed is what is left of a connection that nobody holds any more (conn 5).
 type unclosed struct {
 	loop *EventLoop
 	end  driver.Handle
 	made *trace
 }
 
-// mustBeClosed begins I5.
+// mustBeClosed begins conn 5.
 func (c *Conn) mustBeClosed(made *trace) {
 	if u := c.loop.unclosed(c.end, made); u != nil {
 		c.watch = runtime.AddCleanup(c, (*unclosed).drop, u)
@@ -317,8 +320,9 @@ func (l *EventLoop) enterOn(ctx context.Context, caller string) (*task, error) {
 	return t, err
 }
 
-// Read reads up to len(p) bytes, at least one, and suspends the calling task until there are any. At the end of what the peer
-// sends it returns [io.EOF]. A cancel of the task, or the end of the context that the task was made with, ends the wait; nothing is lost.
+// Read reads up to len(p) bytes, at least one, and suspends the calling task until there are any.
+// At the end of what the peer sends it returns [io.EOF]. A cancel of the task, or the end of the
+// context that the task was made with, ends the wait; nothing is lost.
 func (c *Conn) Read(p []byte) (int, error) {
 	t, err := c.loop.currentOn("Conn.Read")
 	if err != nil {
@@ -344,7 +348,7 @@ func (c *Conn) read(ctx context.Context, t *task, p []byte) (int, error) {
 func (c *Conn) tooLate() bool { return c.ways.rd.expired() }
 
 // readOn is a read for an operation that began after the deadline or did not. One that takes
-// several reads passes to each what tooLate said when it began (I2).
+// several reads passes to each what tooLate said when it began (conn 2).
 func (c *Conn) readOn(ctx context.Context, t *task, p []byte, late bool) (int, error) {
 	got, err := c.readOr(ctx, t, p, 0, late)
 	return len(got), err
@@ -381,9 +385,10 @@ func (c *Conn) readOr(ctx context.Context, t *task, p []byte, room int, late boo
 	}
 }
 
-// Write writes all of p and suspends the calling task while the connection accepts no more, so a peer that does not
-// read slows its writer down. If it fails, it returns how many bytes were accepted before. A cancel of the task, or the end of the
-// context that the task was made with, ends the wait.
+// Write writes all of p and suspends the calling task while the connection accepts no more, so a
+// peer that does not read slows its writer down. If it fails, it returns how many bytes were
+// accepted before. A cancel of the task, or the end of the context that the task was made with,
+// ends the wait.
 func (c *Conn) Write(p []byte) (int, error) {
 	t, err := c.loop.currentOn("Conn.Write")
 	if err != nil {
@@ -431,7 +436,8 @@ func (c *Conn) write(ctx context.Context, t *task, p []byte) (written int, err e
 	}
 }
 
-// writeNow writes what can be written without a wait. The error is the endpoint's own, [driver.ErrAgain] also where write has to look closer.
+// writeNow writes what can be written without a wait. The error is the endpoint's own,
+// [driver.ErrAgain] also where write has to look closer.
 func (c *Conn) writeNow(p []byte) (int, error) {
 	h := &c.ways.wr
 	if h.t != nil || c.closed || h.deadline != 0 || !h.mayGoOn() {
@@ -495,8 +501,9 @@ func (c *Conn) Close() error {
 	return c.shut(c.end.Close)
 }
 
-// Abort closes the connection and drops what has not been delivered; the peer of a TCP connection sees a reset. It does not
-// suspend, and is for any goroutine, as [Conn.Close] is. Python: transport.abort.
+// Abort closes the connection and drops what has not been delivered; the peer of a TCP connection
+// sees a reset. It does not suspend, and is for any goroutine, as [Conn.Close] is. Python:
+// transport.abort.
 func (c *Conn) Abort() error {
 	if err := c.loop.checkForeign("Conn.Abort"); !c.loop.mayNow(err) {
 		return c.loop.orPost(err, func() { _ = c.shut(c.end.Abort) })
@@ -519,7 +526,8 @@ func (c *Conn) shut(how func() error) error {
 	return nil
 }
 
-// CloseWrite ends what this side sends; the peer reads [io.EOF] and may go on sending. It does not suspend. Python: write_eof.
+// CloseWrite ends what this side sends; the peer reads [io.EOF] and may go on sending. It does not
+// suspend. Python: write_eof.
 func (c *Conn) CloseWrite() error {
 	return c.control("close", "Conn.CloseWrite", func() error { return c.end.CloseWrite() })
 }
@@ -549,9 +557,11 @@ func unsupported(err error) error {
 	return err
 }
 
-// Detach gives the connection to goroutines: it returns an ordinary [net.Conn], which is theirs, without deadlines, and c is closed.
-// Nothing that the peer has sent is lost; what a [StreamReader] has read ahead, and says so with Buffered, is to be had from that. It does
-// not suspend. It returns [ErrBusy] while a task reads or writes. If it fails, c stays as it is. For TLS there is [TLSConn.Detach].
+// Detach gives the connection to goroutines: it returns an ordinary [net.Conn], which is theirs,
+// without deadlines, and c is closed. Nothing that the peer has sent is lost; what a [StreamReader]
+// has read ahead, and says so with Buffered, is to be had from that. It does not suspend. It
+// returns [ErrBusy] while a task reads or writes. If it fails, c stays as it is. For TLS there is
+// [TLSConn.Detach].
 func (c *Conn) Detach() (net.Conn, error) {
 	if err := c.loop.checkOwner("Conn.Detach"); err != nil {
 		return nil, c.refused("detach", err)
@@ -573,10 +583,12 @@ func (c *Conn) Detach() (net.Conn, error) {
 	return nc, nil
 }
 
-// LocalAddr returns the address of this end. Any goroutine may call it. Python: get_extra_info("sockname").
+// LocalAddr returns the address of this end. Any goroutine may call it. Python:
+// get_extra_info("sockname").
 func (c *Conn) LocalAddr() net.Addr { return c.end.LocalAddr() }
 
-// RemoteAddr returns the address of the other end. Any goroutine may call it. Python: get_extra_info("peername").
+// RemoteAddr returns the address of the other end. Any goroutine may call it. Python:
+// get_extra_info("peername").
 func (c *Conn) RemoteAddr() net.Addr { return c.end.RemoteAddr() }
 
 // SetDeadline sets both deadlines. See [Conn.SetReadDeadline]. Any goroutine may call it; it does
@@ -620,8 +632,9 @@ func (c *Conn) SetKeepAlive(on bool) error {
 	return c.setOption("Conn.SetKeepAlive", driver.KeepAlive, oneIf(on))
 }
 
-// SetLinger says what becomes of what is still to be delivered when the connection is closed: less than zero, it is delivered in the
-// background (the default); zero, it is dropped; else it is dropped after that many seconds.
+// SetLinger says what becomes of what is still to be delivered when the connection is closed: less
+// than zero, it is delivered in the background (the default); zero, it is dropped; else it is
+// dropped after that many seconds.
 func (c *Conn) SetLinger(seconds int) error {
 	return c.setOption("Conn.SetLinger", driver.Linger, seconds)
 }

@@ -102,7 +102,8 @@ func TestConn_EndOfContextIsAnOpError(t *testing.T) {
 			limited, cancel := asyncio.WithTimeout(ctx, time.Millisecond)
 			for _, when := range []string{"while it waits", "before"} {
 				err := a.do(limited)
-				if e := isOp(err, a.op, true); e != nil && !(a.name == "ReadLine" && when == "before") { // which has not come to the connection
+				// which has not come to the connection
+				if e := isOp(err, a.op, true); e != nil && !(a.name == "ReadLine" && when == "before") {
 					t.Errorf("%s, %s: %v", a.name, when, e)
 				}
 				if !errors.Is(err, context.DeadlineExceeded) {

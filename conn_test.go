@@ -21,7 +21,8 @@ import (
 	"github.com/goasyncio/asyncio/sim"
 )
 
-// onSockets is onSystem, and body is also run on the simulated network of package sim, on virtual time.
+// onSockets is onSystem, and body is also run on the simulated network of package sim, on virtual
+// time.
 func onSockets(t *testing.T, body func(t *testing.T, ctx context.Context) error) {
 	t.Helper()
 	onSystem(t, body)
@@ -582,7 +583,8 @@ func TestNewConn_Pipe(t *testing.T) {
 	})
 }
 
-// exitingConn is a connection, or a listener, as a test has it that calls t.Fatal where nothing is to be read, written or accepted.
+// exitingConn is a connection, or a listener, as a test has it that calls t.Fatal where nothing is
+// to be read, written or accepted.
 type exitingConn struct{ net.Conn }
 
 func (exitingConn) Read([]byte) (int, error)  { runtime.Goexit(); return 0, nil }
@@ -592,7 +594,8 @@ type exitingListener struct{ net.Listener }
 
 func (exitingListener) Accept() (net.Conn, error) { runtime.Goexit(); return nil, nil }
 
-// A connection that exits the goroutine that calls it has failed. Nobody waits for it, and the loop can be closed.
+// A connection that exits the goroutine that calls it has failed. Nobody waits for it, and the loop
+// can be closed.
 func TestNewConn_Exits(t *testing.T) {
 	onSystem(t, func(t *testing.T, ctx context.Context) error {
 		ours, theirs := net.Pipe()
@@ -604,7 +607,8 @@ func TestNewConn_Exits(t *testing.T) {
 		if _, err := c.Read(make([]byte, 1)); !errors.Is(err, asyncio.ErrGoexit) {
 			t.Errorf("Read: %v", err)
 		}
-		for err = error(nil); err == nil; _, err = c.Write(make([]byte, 1<<20)) { // an error may be told one write late
+		// an error may be told one write late
+		for err = error(nil); err == nil; _, err = c.Write(make([]byte, 1<<20)) {
 		}
 		if !errors.Is(err, asyncio.ErrGoexit) {
 			t.Errorf("Write: %v", err)
@@ -854,14 +858,16 @@ func TestDial_Cancelled(t *testing.T) {
 		}
 		return nil
 	})
-	for end := time.Now().Add(5 * time.Second); leaktest.Descriptors() > before; runtime.Gosched() { // a dial may be on its way out
+	// a dial may be on its way out
+	for end := time.Now().Add(5 * time.Second); leaktest.Descriptors() > before; runtime.Gosched() {
 		if time.Now().After(end) {
 			t.Fatalf("%d descriptors before, %d after", before, leaktest.Descriptors())
 		}
 	}
 }
 
-// Package net has a timer of its own for the deadline of a context. Which timer is first does not decide what the end is told by.
+// Package net has a timer of its own for the deadline of a context. Which timer is first does not
+// decide what the end is told by.
 func TestDial_ContextEnds(t *testing.T) {
 	onSystem(t, func(t *testing.T, ctx context.Context) error {
 		late := &net.Dialer{ControlContext: func(ctx context.Context, _, _ string, _ syscall.RawConn) error {

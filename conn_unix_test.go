@@ -42,7 +42,8 @@ func TestConn_Reset(t *testing.T) {
 			return err
 		}
 		server.Abort()
-		// The system tells the reset to one of the two; for the other a reader is at the end, a writer at a broken pipe.
+		// The system tells the reset to one of the two; for the other a reader is at the end, a
+		// writer at a broken pipe.
 		if err := ended(ctx, reader); err != io.EOF {
 			reset("a reader that waits", err)
 		}
@@ -80,7 +81,8 @@ func TestConn_Reset(t *testing.T) {
 	})
 }
 
-// Out of descriptors, a listener says so once, waits, and goes on. The connections that were waiting are not lost.
+// Out of descriptors, a listener says so once, waits, and goes on. The connections that were
+// waiting are not lost.
 func TestListener_OutOfDescriptors(t *testing.T) {
 	onSystem(t, func(t *testing.T, ctx context.Context) error {
 		l := loop(t, ctx)
@@ -308,7 +310,8 @@ func TestAddReader_Refused(t *testing.T) {
 				t.Error("the descriptor of a Conn was taken")
 			}
 		}))
-		for _, fd := range []uintptr{1 << 20, ^uintptr(0) >> 2, ^uintptr(0)} { // the last is what Fd of a closed file returns
+		// the last is what Fd of a closed file returns
+		for _, fd := range []uintptr{1 << 20, ^uintptr(0) >> 2, ^uintptr(0)} {
 			if err := l.AddWriter(fd, func() {}); !errors.Is(err, syscall.EBADF) {
 				t.Errorf("no descriptor: %v", err)
 			}
@@ -356,7 +359,8 @@ func netFileConn(f *os.File) (net.Conn, error) {
 	return net.FileConn(f)
 }
 
-// In one iteration: what goroutines sent, I/O, timers (S1, L6), however late the loop is for all of them.
+// In one iteration: what goroutines sent, I/O, timers (CPython 1, loop 6), however late the loop is
+// for all of them.
 func TestIteration_Order(t *testing.T) {
 	onPoller(t, func(ctx context.Context) error {
 		l := loop(t, ctx)
@@ -390,8 +394,8 @@ func TestIteration_Order(t *testing.T) {
 	})
 }
 
-// An event that is still there when the loop is run again does not call what has been taken back meanwhile.
-// (CPython: test_single_selecter_event_callback_after_stopping.)
+// An event that is still there when the loop is run again does not call what has been taken back
+// meanwhile. (CPython: test_single_selecter_event_callback_after_stopping.)
 func TestAddReader_StoppedAndRunAgain(t *testing.T) {
 	r, w, err := os.Pipe()
 	must(t, err)
@@ -480,7 +484,8 @@ func TestListen_ReplacesStaleFile(t *testing.T) {
 		if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("its own file: %v", err)
 		}
-		for range 2 { // the file of a datagram socket stays when that is closed, in package net and in Python
+		// the file of a datagram socket stays when that is closed, in package net and in Python
+		for range 2 {
 			pc, err := asyncio.ListenPacket(ctx, "unixgram", path+"g")
 			if err != nil {
 				t.Fatalf("ListenPacket: %v", err)

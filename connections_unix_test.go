@@ -19,8 +19,8 @@ import (
 	"github.com/goasyncio/asyncio/internal/leaktest"
 )
 
-// talking is for how long the connections of TestConnections_OpenTalkGone talk: ASYNCIO_SOAK, as in 60s. Without it each
-// says linesEach lines.
+// talking is for how long the connections of TestConnections_OpenTalkGone talk: ASYNCIO_SOAK, as in
+// 60s. Without it each says linesEach lines.
 func talking(t *testing.T) time.Duration {
 	t.Helper()
 	text := os.Getenv("ASYNCIO_SOAK")
@@ -34,8 +34,8 @@ func talking(t *testing.T) time.Duration {
 	return d
 }
 
-// connections is how many TestConnections_OpenTalkGone opens: ASYNCIO_CONNECTIONS, or 10000 for ASYNCIO_SOAK, or 2000 if so many are
-// allowed.
+// connections is how many TestConnections_OpenTalkGone opens: ASYNCIO_CONNECTIONS, or 10000 for
+// ASYNCIO_SOAK, or 2000 if so many are allowed.
 func connections(t *testing.T) int {
 	t.Helper()
 	text := os.Getenv("ASYNCIO_CONNECTIONS")
@@ -57,7 +57,8 @@ func connections(t *testing.T) int {
 	return n
 }
 
-// allowDescriptors raises the limit of the process to n, where that is allowed, until the test ends.
+// allowDescriptors raises the limit of the process to n, where that is allowed, until the test
+// ends.
 func allowDescriptors(t *testing.T, n int) {
 	t.Helper()
 	var limit syscall.Rlimit
@@ -66,7 +67,8 @@ func allowDescriptors(t *testing.T, n int) {
 		return
 	}
 	higher := limit
-	for higher.Cur = 1; uint64(higher.Cur) < uint64(n); higher.Cur *= 2 { // its type depends on the system
+	// its type depends on the system
+	for higher.Cur = 1; uint64(higher.Cur) < uint64(n); higher.Cur *= 2 {
 	}
 	higher.Max = max(higher.Max, higher.Cur)
 	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &higher); err != nil {
@@ -75,8 +77,9 @@ func allowDescriptors(t *testing.T, n int) {
 	t.Cleanup(func() { must(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit)) })
 }
 
-// Connections in great number are open, talk, are silent together and go. Nothing of them is left, at either end. The
-// clients are in a process of their own, so that each end has descriptors enough.
+// Connections in great number are open, talk, are silent together and go. Nothing of them is left,
+// at either end. The clients are in a process of their own, so that each end has descriptors
+// enough.
 //
 //	ASYNCIO_SOAK=60s go test -v -timeout 5m -run TestConnections_OpenTalkGone .
 //
@@ -175,7 +178,8 @@ func TestConnections_OpenTalkGone(t *testing.T) {
 	}
 }
 
-// linesEach is how many lines a connection says, at least, before it is silent. The last is lastLine.
+// linesEach is how many lines a connection says, at least, before it is silent. The last is
+// lastLine.
 const linesEach = 3
 
 const lastLine = "that is all\n"
@@ -189,7 +193,8 @@ func memory() int64 {
 	return int64(m.HeapAlloc + m.StackInuse)
 }
 
-// TestConnections_Clients is the clients of TestConnections_OpenTalkGone, in a process that it starts.
+// TestConnections_Clients is the clients of TestConnections_OpenTalkGone, in a process that it
+// starts.
 func TestConnections_Clients(t *testing.T) {
 	address := os.Getenv("ASYNCIO_TEST_SERVER")
 	if address == "" {

@@ -8,23 +8,23 @@ import (
 	"time"
 )
 
-// How a context reaches a loop and what its end does there (design rule R2).
+// How a context reaches a loop and what its end does there (design rule design 2).
 //
-//	C1 A context leads to a loop through its values. It does not name a task: the
+//	context 1: A context leads to a loop through its values. It does not name a task: the
 //	   loop knows which task is running, so a context captured elsewhere cannot
 //	   suspend the wrong one.
-//	C2 A done context fails every await made with it, at once, with its cause. An
+//	context 2: A done context fails every await made with it, at once, with its cause. An
 //	   await that has begun is woken. Its future is left as it is: whoever else
 //	   waits for it still gets it.
-//	C3 A task that was already due to resume keeps what it was due to get; the
+//	context 3: A task that was already due to resume keeps what it was due to get; the
 //	   context speaks at its next await. Nothing that arrived is lost.
-//	C4 The end of a standard context reaches the loop through the inbox, sent by
+//	context 4: The end of a standard context reaches the loop through the inbox, sent by
 //	   context.AfterFunc; on a polling driver (virtual time) each iteration looks
 //	   instead, because the arrival of a goroutine is not deterministic. The end of
 //	   a context made here is known to the loop (see clockContext).
-//	C5 A context of somebody else's may panic, or be done without an error. An await that has begun
-//	   does not pass the panic on, which would leave its task half suspended: the panic is reported,
-//	   and the await fails with it.
+//	context 5: A context of somebody else's may panic, or be done without an error. An await that
+//	   has begun does not pass the panic on, which would leave its task half suspended: the panic is
+//	   reported, and the await fails with it.
 
 type loopKey struct{}
 
@@ -38,7 +38,7 @@ func (c *loopContext) Value(key any) any {
 	if key == (loopKey{}) {
 		return c.loop
 	}
-	if key == labelKey && !c.loop.labelled() { // LB3
+	if key == labelKey && !c.loop.labelled() { // label 3
 		c.loop.setMode(labelledMode, true)
 	}
 	return c.Context.Value(key)
@@ -74,9 +74,10 @@ func (c outsideContext) Value(key any) any {
 
 type outsideKey struct{}
 
-// Outside returns a context with the values, the end and the deadline of ctx, but without its loop, for goroutines that a program starts
-// itself: a library call made there by mistake answers [ErrNoRunningLoop] instead of touching the loop. [ToThread] does it by
-// itself. Any goroutine may call it.
+// Outside returns a context with the values, the end and the deadline of ctx, but without its loop,
+// for goroutines that a program starts itself: a library call made there by mistake answers
+// [ErrNoRunningLoop] instead of touching the loop. [ToThread] does it by itself. Any goroutine may
+// call it.
 func Outside(ctx context.Context) context.Context { return outsideContext{ctx, nil} }
 
 // noLoop is the error for a context that leads to no loop.
@@ -90,7 +91,7 @@ func noLoop(ctx context.Context, caller string) error {
 	return fmt.Errorf("%w (in %s)", ErrNoRunningLoop, caller)
 }
 
-// loopOf returns the loop ctx leads to, nil if none (C1).
+// loopOf returns the loop ctx leads to, nil if none (context 1).
 func loopOf(ctx context.Context) *EventLoop {
 	switch c := ctx.(type) {
 	case nil:
@@ -105,9 +106,9 @@ func loopOf(ctx context.Context) *EventLoop {
 }
 
 // inTask is the fast path of [enter], small enough to be inlined: it returns the current task if
-// ctx is the loop's own, cannot end, and the bit alone decides who may call (OG2). If it returns
-// nil, call enter. It does not look at the bit, so it is for what changes nothing but plain fields
-// of its own (OG1).
+// ctx is the loop's own, cannot end, and the bit alone decides who may call (foreign 2). If it
+// returns nil, call enter. It does not look at the bit, so it is for what changes nothing but plain
+// fields of its own (foreign 1).
 func inTask(ctx context.Context) *task {
 	if c, ok := ctx.(*loopContext); ok && c.loop.rootDone == nil && c.loop.guard.Load() == 0 && !raceDetector {
 		return c.loop.current
@@ -174,7 +175,7 @@ type watch struct {
 	next  *watch
 	fired bool
 
-	broken error // what the context's methods panicked with; then it is in no list (C5)
+	broken error // what the context's methods panicked with; then it is in no list (context 5)
 }
 
 // A watching says with what context a task waits.
@@ -186,7 +187,8 @@ const (
 	withOther                 // another one
 )
 
-// A watchLink is one task waiting with a watched context. It has no watch any more when the wait is over, unless that is broken.
+// A watchLink is one task waiting with a watched context. It has no watch any more when the wait is
+// over, unless that is broken.
 type watchLink struct {
 	w          *watch
 	t          *task
@@ -195,7 +197,8 @@ type watchLink struct {
 
 // watch adds t to the tasks to be woken when ctx is done.
 func (l *EventLoop) watch(t *task, ctx context.Context, done <-chan struct{}) *watchLink {
-	w := l.recent // many tasks wait with one context, and to look for it takes time, and room on the stack
+	// many tasks wait with one context, and to look for it takes time, and room on the stack
+	w := l.recent
 	if w == nil || w.done != done {
 		if c := clockOf(ctx, done); c != nil {
 			w = &c.watch
@@ -234,8 +237,8 @@ func (l *EventLoop) keep(w *watch) {
 	l.lastWatch = w
 }
 
-// Links are used again, and made by the dozen: so few tasks allocate when they have begun to wait, where that
-// would cost them a larger stack.
+// Links are used again, and made by the dozen: so few tasks allocate when they have begun to wait,
+// where that would cost them a larger stack.
 const (
 	linksAtOnce = 32
 	spareLinks  = 1024 // are kept at most
@@ -264,8 +267,8 @@ func (l *EventLoop) freeLink(link *watchLink) {
 	}
 }
 
-// standardContexts are the types of package context's that can end. Their Done does not panic, unlike that of one with values, which is
-// that of whatever it was made from.
+// standardContexts are the types of package context's that can end. Their Done does not panic,
+// unlike that of one with values, which is that of whatever it was made from.
 var standardContexts = func() (types [2]reflect.Type) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -284,13 +287,13 @@ func isTrusted(ctx context.Context) bool {
 
 var clockContextType = reflect.TypeFor[*clockContext]()
 
-// doneOf is ctx.Done(), or what that panics with (C5).
+// doneOf is ctx.Done(), or what that panics with (context 5).
 func doneOf(ctx context.Context) (done <-chan struct{}, failed *PanicError) {
 	defer catch(&failed)
 	return ctx.Done(), nil
 }
 
-// newWatch makes a watch and has it listen, or returns what ctx panics with (C5).
+// newWatch makes a watch and has it listen, or returns what ctx panics with (context 5).
 func (l *EventLoop) newWatch(ctx context.Context, done <-chan struct{}) (_ *watch, failed *PanicError) {
 	defer catch(&failed)
 	w := &watch{loop: l, ctx: ctx, done: done}
@@ -362,7 +365,7 @@ func (l *EventLoop) watchRoot() (failed *PanicError) {
 	return failed
 }
 
-// listen is C4.
+// listen is context 4.
 func (w *watch) listen() {
 	l := w.loop
 	tell := func() { _ = l.post(w) }
@@ -372,7 +375,8 @@ func (w *watch) listen() {
 	w.stop = context.AfterFunc(w.ctx, tell)
 }
 
-// causeOf is why ctx, which has ended t's wait, is done. link is what watchContext returned. It is never nil (C5).
+// causeOf is why ctx, which has ended t's wait, is done. link is what watchContext returned. It is
+// never nil (context 5).
 func (t *task) causeOf(ctx context.Context, link *watchLink) error {
 	if link != nil && link.w != nil {
 		return link.w.broken

@@ -47,7 +47,8 @@ func TestContext_ValuesReachTasks(t *testing.T) {
 	must(t, err)
 }
 
-// R2: the end of Run's context fails every await, with its cause, until the code stops using it.
+// design 2: the end of Run's context fails every await, with its cause, until the code stops using
+// it.
 func TestContext_ParentOfRunEnds(t *testing.T) {
 	for name, factory := range map[string]func(context.Context) *asyncio.EventLoop{
 		"virtual": sim.NewEventLoop, "real": nil,
@@ -234,7 +235,7 @@ func TestContext_EndsWhileCancelled(t *testing.T) {
 	})
 }
 
-// C3: what a task was due to get when its context ended it gets.
+// context 3: what a task was due to get when its context ended it gets.
 func TestContext_NothingThatArrivedIsLost(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		inner, cancel := asyncio.WithCancel(ctx)
@@ -265,13 +266,15 @@ type hostileContext struct {
 
 func (c hostileContext) Done() <-chan struct{} { return c.done() }
 
-// A context that panics when an await has begun ends the await, and nothing else: its task is not left half suspended.
+// A context that panics when an await has begun ends the await, and nothing else: its task is not
+// left half suspended.
 func TestContext_PanicsInAnAwait(t *testing.T) {
 	over := make(chan struct{})
 	close(over)
 	for name, done := range map[string]func() <-chan struct{}{
-		"Done panics":           func() <-chan struct{} { panic("Done panics") },
-		"done without an error": func() <-chan struct{} { return over }, // of which package context makes a panic
+		"Done panics": func() <-chan struct{} { panic("Done panics") },
+		// of which package context makes a panic
+		"done without an error": func() <-chan struct{} { return over },
 	} {
 		onBothClocks(t, func(t *testing.T, ctx context.Context) {
 			var r reports
@@ -308,7 +311,8 @@ func TestContext_PanicsInAnAwait(t *testing.T) {
 	}
 }
 
-// Of many tasks that wait with a few contexts in turn, the end of one wakes its own and no others, again and again.
+// Of many tasks that wait with a few contexts in turn, the end of one wakes its own and no others,
+// again and again.
 func TestContext_ManyTasksFewContexts(t *testing.T) {
 	onBothClocks(t, func(t *testing.T, ctx context.Context) {
 		for range 3 {
@@ -338,7 +342,8 @@ func TestContext_ManyTasksFewContexts(t *testing.T) {
 			}{{1, []int{0, each, 0, 0}}, {0, []int{each, each, each, 0}}, {3, []int{each, each, each, each}}} {
 				cancels[step.cancel]()
 				for deadline := 0; !slices.Equal(woken, step.want) && deadline < 1000; deadline++ {
-					must(t, asyncio.Sleep(ctx, time.Millisecond)) // an end comes from another goroutine
+					// an end comes from another goroutine
+					must(t, asyncio.Sleep(ctx, time.Millisecond))
 				}
 				equal(t, "woken", woken, step.want)
 			}

@@ -19,7 +19,7 @@ import (
 	"github.com/goasyncio/asyncio/sim"
 )
 
-// R4: a panic is reported at once, with its stack, and is the error of whoever awaits.
+// design 4: a panic is reported at once, with its stack, and is the error of whoever awaits.
 func TestPanic_InATask(t *testing.T) {
 	r, err := runReporting(t, func(ctx context.Context) error {
 		for name, suspend := range map[string]bool{"at once": false, "after a suspension": true} {
@@ -450,7 +450,8 @@ func TestRun_SIGINT(t *testing.T) {
 	}
 }
 
-// The first of the signals cancels main, the second has its usual effect; the error names the first.
+// The first of the signals cancels main, the second has its usual effect; the error names the
+// first.
 func TestRun_HandleSignals(t *testing.T) {
 	needsSignals(t)
 	for how, want := range map[string]string{
@@ -595,7 +596,8 @@ type brokenDriver struct{ driver.Driver }
 
 func (brokenDriver) Wait(time.Duration) error { return errTest }
 
-// A loop that cannot wait for events ends the program and says why, and no task that happens to be suspended on the same stack can recover that.
+// A loop that cannot wait for events ends the program and says why, and no task that happens to be
+// suspended on the same stack can recover that.
 func TestCrash_OfTheDriver(t *testing.T) {
 	out, err := subprocess("TestCrash_Subprocess", "ASYNCIO_TEST_CRASH=1").CombinedOutput()
 	if text := string(out); err == nil || !strings.Contains(text, "asyncio: waiting for events: "+errTest.Error()) || strings.Contains(text, "recovered") {

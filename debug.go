@@ -14,22 +14,22 @@ import (
 
 // What debug mode does, and how it costs nothing when it is off.
 //
-//	D1 modes says which observers a loop has. While it is zero a step costs one load and a
+//	debug 1: modes says which observers a loop has. While it is zero a step costs one load and a
 //	   branch for them.
-//	D2 A step is what runs from the time a task or a callback gets control until it gives it
+//	debug 2: A step is what runs from the time a task or a callback gets control until it gives it
 //	   back. noteStep begins one. It ends when its task suspends, when the next begins, or when the
 //	   loop waits or halts, whichever is first.
-//	D3 Where a future was made is kept in its report, made with the future for that purpose
+//	debug 3: Where a future was made is kept in its report, made with the future for that purpose
 //	   and not thrown away when the error is retrieved.
-//	D4 Slow steps are measured on the loop's clock, so on virtual time there are none.
+//	debug 4: Slow steps are measured on the loop's clock, so on virtual time there are none.
 
 const (
 	debugMode uint32 = 1 << iota
 	watchdogMode
 	guardedMode  // guard has the id of a goroutine; outlives debugMode until the next step
-	sharedMode   // several loops run (OG6)
-	kinMode      // stacks note their ids, because sequences of iter.Pull use the loop (OG5)
-	labelledMode // there may be labels of profiles (LB3)
+	sharedMode   // several loops run (foreign 6)
+	kinMode      // stacks note their ids, because sequences of iter.Pull use the loop (foreign 5)
+	labelledMode // there may be labels of profiles (label 3)
 	namedMode    // tasks get labels with their names
 )
 
@@ -52,16 +52,17 @@ func (l *EventLoop) debug() bool { return l.modes.Load()&debugMode != 0 }
 //     there a call is not refused.) While the program has at most a thousand goroutines, a call by
 //     a sequence of iter.Pull takes as long as a look at all of them;
 //   - a step, what a task or callback does between two waits, that takes as long as
-//     [EventLoop.SetSlowCallbackDuration] says or longer is logged as a warning, with the place it ended at;
+//     [EventLoop.SetSlowCallbackDuration] says or longer is logged as a warning, with the place it
+//     ended at;
 //   - a step that has not returned after ten times as long is logged while it goes on, with its
 //     stack, as by [EventLoop.SetStallWatchdog], unless that has been called; not on virtual time.
 //     The limit is that of when the run began;
-//   - tasks, futures and handles remember where they were made, and reports to the exception handler
-//     say it;
-//   - a task that was cancelled and returned a result as if nothing had happened is logged as a warning:
-//     one that means to carry on says so with [Task.Uncancel];
-//   - a delay or timeout below a microsecond is logged as a warning, once for each place, except on virtual time:
-//     Sleep(ctx, 1) is a nanosecond.
+//   - tasks, futures and handles remember where they were made, and reports to the exception
+//     handler say it;
+//   - a task that was cancelled and returned a result as if nothing had happened is logged as a
+//     warning: one that means to carry on says so with [Task.Uncancel];
+//   - a delay or timeout below a microsecond is logged as a warning, once for each place, except on
+//     virtual time: Sleep(ctx, 1) is a nanosecond.
 //
 // Python: loop.set_debug.
 func (l *EventLoop) SetDebug(enabled bool) { l.setMode(debugMode, enabled) }
@@ -93,7 +94,7 @@ func (l *EventLoop) slowStepLimit() time.Duration {
 	return defaultSlowStep
 }
 
-// step is the one that is running (D2), while the loop has observers.
+// step is the one that is running (debug 2), while the loop has observers.
 type step struct {
 	what  callback // nil between two steps
 	began time.Duration
@@ -103,8 +104,8 @@ type step struct {
 	goroutine atomic.Uint64 // that runs it
 	task      atomic.Pointer[task]
 
-	// For whoever is suspected (OG5): the stack that runs it, 0 if that is not known. Kept only in
-	// kinMode, which is never left, so it is not of an earlier step.
+	// For whoever is suspected (foreign 5): the stack that runs it, 0 if that is not known. Kept
+	// only in kinMode, which is never left, so it is not of an earlier step.
 	head atomic.Uint64
 }
 
@@ -173,7 +174,8 @@ const tinyDuration = time.Microsecond
 // tinyDurations are the places that have been warned of.
 var tinyDurations sync.Map
 
-// warnOfTinyDuration warns of Sleep(ctx, 1), which is a nanosecond. On virtual time that may be meant.
+// warnOfTinyDuration warns of Sleep(ctx, 1), which is a nanosecond. On virtual time that may be
+// meant.
 func (l *EventLoop) warnOfTinyDuration(d time.Duration) {
 	if !l.debug() || l.drv.Polls() {
 		return
@@ -220,7 +222,8 @@ func (t *task) reportSwallowedCancel() {
 // trace is where something was made, innermost first.
 type trace []uintptr
 
-// maxCallers is how much of a stack is kept: what Python keeps, and the library's own frames on top.
+// maxCallers is how much of a stack is kept: what Python keeps, and the library's own frames on
+// top.
 const maxCallers = 16
 
 // created returns where the library was called from, nil outside debug mode.
@@ -232,7 +235,7 @@ func (l *EventLoop) created() *trace {
 	return &tr
 }
 
-// remember is D3.
+// remember is debug 3.
 func (f *future) remember() {
 	if created := f.loop.created(); created != nil {
 		f.report = &report{loop: f.loop, created: created}

@@ -62,7 +62,8 @@ func tick() {
 	}
 }
 
-// A bare number where a duration is asked for is a nanosecond, which nobody means: debug mode says so, once for each place.
+// A bare number where a duration is asked for is a nanosecond, which nobody means: debug mode says
+// so, once for each place.
 func TestDebug_TinyDurations(t *testing.T) {
 	logged := captureLog(t)
 	tiny := func(ctx context.Context) error {

@@ -28,7 +28,8 @@ func narrow(t *testing.T, client, server *asyncio.Conn) {
 	must(t, server.SetReadBuffer(64<<10))
 }
 
-// writeUntilFull writes to c until its peer, who does not read, has stopped it, gives up, and returns what was accepted.
+// writeUntilFull writes to c until its peer, who does not read, has stopped it, gives up, and
+// returns what was accepted.
 func writeUntilFull(t *testing.T, ctx context.Context, c *asyncio.Conn) []byte {
 	t.Helper()
 	all := pattern(4 << 20)
@@ -45,8 +46,9 @@ func writeUntilFull(t *testing.T, ctx context.Context, c *asyncio.Conn) []byte {
 	return all[:n]
 }
 
-// The peer reads nothing, so what was written is still on its way when the connection is handed over. That does not stop the
-// loop, and it comes before what the goroutine writes. So it is if the goroutine closes at once.
+// The peer reads nothing, so what was written is still on its way when the connection is handed
+// over. That does not stop the loop, and it comes before what the goroutine writes. So it is if the
+// goroutine closes at once.
 func TestConn_DetachWithWritesUnderWay(t *testing.T) {
 	onSystem(t, func(t *testing.T, ctx context.Context) error {
 		for _, end := range []string{"write", "half-close", "close"} {
@@ -103,8 +105,8 @@ type deaf struct{ net.Conn }
 
 func (deaf) SetReadDeadline(time.Time) error { return errors.ErrUnsupported }
 
-// A read that a goroutine has begun for a task, and that nothing can break off, is finished for the new owner; the loop may
-// be closed by then.
+// A read that a goroutine has begun for a task, and that nothing can break off, is finished for the
+// new owner; the loop may be closed by then.
 func TestConn_DetachWithAReadUnderWay(t *testing.T) {
 	var nc net.Conn
 	here, there := net.Pipe()
@@ -141,7 +143,8 @@ func TestConn_DetachWithAReadUnderWay(t *testing.T) {
 	}
 }
 
-// Closing what was detached wakes who reads it, also where a goroutine reads for it; so does a deadline.
+// Closing what was detached wakes who reads it, also where a goroutine reads for it; so does a
+// deadline.
 func TestConn_DetachedCloseAndDeadline(t *testing.T) {
 	onSystem(t, func(t *testing.T, ctx context.Context) error {
 		for _, end := range []string{"close", "deadline"} {
@@ -192,7 +195,8 @@ func TestConn_DetachedCloseAndDeadline(t *testing.T) {
 	})
 }
 
-// A datagram that a goroutine has brought for a task that gave up goes to the new owner whole, also an empty one, and without its rest.
+// A datagram that a goroutine has brought for a task that gave up goes to the new owner whole, also
+// an empty one, and without its rest.
 func TestConn_DetachDatagrams(t *testing.T) {
 	onSystem(t, func(t *testing.T, ctx context.Context) error {
 		peer, err := asyncio.ListenPacket(ctx, "udp", "127.0.0.1:0")
@@ -238,8 +242,8 @@ func TestConn_DetachDatagrams(t *testing.T) {
 	})
 }
 
-// What a stream has read ahead is not the connection's any more: the handler gives it to the goroutine with it. The server has
-// nothing more to do with either.
+// What a stream has read ahead is not the connection's any more: the handler gives it to the
+// goroutine with it. The server has nothing more to do with either.
 func TestConn_DetachFromStreams(t *testing.T) {
 	onSystem(t, func(t *testing.T, ctx context.Context) error {
 		over := asyncio.CreateFuture[string](ctx)
@@ -298,8 +302,8 @@ func TestConn_DetachFromStreams(t *testing.T) {
 	})
 }
 
-// TLS goes on in goroutines where the tasks have left it: with what was decrypted and not read, with what a cancelled Write had
-// left, and then in both directions at once.
+// TLS goes on in goroutines where the tasks have left it: with what was decrypted and not read,
+// with what a cancelled Write had left, and then in both directions at once.
 func TestTLSConn_Detach(t *testing.T) {
 	onSystem(t, func(t *testing.T, ctx context.Context) error {
 		clientConfig, serverConfig := configs(t)

@@ -17,9 +17,10 @@ import (
 // A DialOption is an option of [Dial]. Any goroutine may make one.
 type DialOption struct{ dialer *net.Dialer }
 
-// Dialer makes Dial use the settings of d: a local address, a resolver, how long one address family is preferred
-// to the other, a Control function. Its Timeout and Deadline count real time, but on a simulated network, where of d
-// these and LocalAddr are all that matters; use [Timeout] or a context instead.
+// Dialer makes Dial use the settings of d: a local address, a resolver, how long one address family
+// is preferred to the other, a Control function. Its Timeout and Deadline count real time, but on a
+// simulated network, where of d these and LocalAddr are all that matters; use [Timeout] or a
+// context instead.
 func Dialer(d *net.Dialer) DialOption { return DialOption{dialer: d} }
 
 // Dial connects to an address, as [net.Dial] names networks and addresses: "tcp", "unix" and their
@@ -206,8 +207,8 @@ type freely struct{}
 func (freely) Submit(job func()) error { go job(); return nil }
 func (freely) Shutdown(bool)           {}
 
-// openOutside runs open on a goroutine and suspends the calling task until it returns. What it opened is returned or, if
-// the task no longer waits for it, closed.
+// openOutside runs open on a goroutine and suspends the calling task until it returns. What it
+// opened is returned or, if the task no longer waits for it, closed.
 func openOutside[T io.Closer](ctx context.Context, open func(ctx context.Context) (T, error)) (T, error) {
 	var zero T
 	inside, cancel := context.WithCancelCause(outsideContext{ctx, loopOf(ctx)})
@@ -243,8 +244,10 @@ func openOutside[T io.Closer](ctx context.Context, open func(ctx context.Context
 // deadlineGrace is how long a context may take to end after its deadline.
 const deadlineGrace = time.Second
 
-// endOrFailure is the cause of ctx if its end is why open has failed with err. Package net is told the end too, and has a timer of its own for the
-// deadline, because it shares the time out among addresses. Whether that or the loop's is first is chance, and must not decide how the end is told.
+// endOrFailure is the cause of ctx if its end is why open has failed with err. Package net is told
+// the end too, and has a timer of its own for the deadline, because it shares the time out among
+// addresses. Whether that or the loop's is first is chance, and must not decide how the end is
+// told.
 func endOrFailure(ctx context.Context, err error) error {
 	var timed net.Error
 	timeout := errors.As(err, &timed) && timed.Timeout()
@@ -262,7 +265,8 @@ func endOrFailure(ctx context.Context, err error) error {
 	return err
 }
 
-// handover passes something from a goroutine to a task that may have left: whoever comes second closes it.
+// handover passes something from a goroutine to a task that may have left: whoever comes second
+// closes it.
 type handover[T io.Closer] struct {
 	mu      sync.Mutex
 	v       T
@@ -290,9 +294,9 @@ func (h *handover[T]) refuse() {
 	}
 }
 
-// ListenPacket opens a socket for datagrams, as [net.ListenPacket] names networks and addresses.
-// It must be called in a task, which it suspends while the address is looked up. Options, cancels and errors are those of [Listen].
-// Python: loop.create_datagram_endpoint.
+// ListenPacket opens a socket for datagrams, as [net.ListenPacket] names networks and addresses. It
+// must be called in a task, which it suspends while the address is looked up. Options, cancels and
+// errors are those of [Listen]. Python: loop.create_datagram_endpoint.
 func ListenPacket(ctx context.Context, network, address string, opts ...ListenOption) (*PacketConn, error) {
 	l, err := enterSockets(ctx, "ListenPacket")
 	if err != nil {

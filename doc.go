@@ -32,18 +32,18 @@
 //
 // # Rules
 //
-//   - Order. Ready callbacks and tasks run first in, first out; what they schedule runs in the
-//     next iteration. Timers fire in the order of their deadlines, equal ones in the order they were
+//   - Order. Ready callbacks and tasks run first in, first out; what they schedule runs in the next
+//     iteration. Timers fire in the order of their deadlines, equal ones in the order they were
 //     set, never early. The number of iterations that every operation takes is CPython's.
 //   - Cancelling a task ([Future.Cancel]) is asyncio's: one error, matching [ErrCancelled], at the
 //     task's current or next await. It may be caught. It does not close the task's ctx.
 //   - A context that is done is Go's: every await made with it fails with its cause, until the code
 //     stops using it (context.WithoutCancel, for cleanup). [WithTimeout] and its kin give contexts
 //     on the loop's clock.
-//   - [Timeout] and [WaitFor] limit by one cancel, as Python does; [MoveOnAfter] and [FailAfter] by a
-//     context. [Cleanup] is for what neither may interrupt.
-//   - Nothing is lost. Tasks are kept until they are done. An error that nobody retrieved reaches the
-//     exception handler, at the latest when the loop closes.
+//   - [Timeout] and [WaitFor] limit by one cancel, as Python does; [MoveOnAfter] and [FailAfter] by
+//     a context. [Cleanup] is for what neither may interrupt.
+//   - Nothing is lost. Tasks are kept until they are done. An error that nobody retrieved reaches
+//     the exception handler, at the latest when the loop closes.
 //   - A panic in a task is reported at once and becomes the task's [*PanicError]. A t.FailNow in a
 //     task ends the test.
 //   - When [Run] returns, its tasks and goroutines are gone.
@@ -51,15 +51,16 @@
 //     runtime ends the program then.
 //   - From other goroutines only [EventLoop.CallSoonThreadsafe], [RunCoroutineThreadsafe] and what
 //     says so may be called. What any goroutine may call neither suspends nor blocks, unless its
-//     comment says so. Options are plain values. Into other goroutines lead [ToThread] and [RunInExecutor]; [Recv],
-//     [Send] and [Select] wait for Go channels.
+//     comment says so. Options are plain values. Into other goroutines lead [ToThread] and
+//     [RunInExecutor]; [Recv], [Send] and [Select] wait for Go channels.
 //   - [Dial], [Listen] and [OpenConnection] give connections that suspend tasks instead of threads.
 //     A [Conn] is a net.Conn: what reads and writes where it is called, and not on goroutines of
 //     its own, runs in a task.
-//   - [OpenFile] and its kin have what package os does with files done by the default executor. A cancel ends the wait, not the operation.
+//   - [OpenFile] and its kin have what package os does with files done by the default executor. A
+//     cancel ends the wait, not the operation.
 //   - A subprocess ends with its scope, and all that it has started with it; see [Process].
-//   - Parallel are only several loops: [RunLoopGroup] makes one for each core. What one has the others do not touch;
-//     [Call] has it done there, and waits.
+//   - Parallel are only several loops: [RunLoopGroup] makes one for each core. What one has the
+//     others do not touch; [Call] has it done there, and waits.
 //   - In profiles of package runtime/pprof a task has the labels of its ctx, and what it sets
 //     itself stays its own. [EventLoop.SetTaskLabels] labels tasks with their names.
 //   - Misuse is answered with an error that names the fix: returned where there is an error

@@ -1,17 +1,100 @@
 package asyncio_test
 
 import (
+	"cmp"
 	"go/doc"
+	"io/fs"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 )
 
+// A rule is a numbered sentence in the comment of the file that keeps it. Its name is that of what
+// it is about, which no other file uses, and a number: a citation of it can be found by searching.
+var (
+	definedRule = regexp.MustCompile(`(?m)^//\t([A-Za-z]+) (\d+): \S`)
+	documented  = regexp.MustCompile(`(?m)^- \*\*([A-Za-z]+) (\d+)\*\* \S`) // in docs/design.md
+	citedRule   = regexp.MustCompile(`\b([A-Za-z]+) (\d+)(?:-(\d+))?(?:[^\w.]|\.(?:\D|$)|$)`) // not CPython 3.13
+)
+
+// filesWith returns every file of the module and of those beside it, with this ending.
+func filesWith(t *testing.T, ending string) []string {
+	t.Helper()
+	var all []string
+	must(t, filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if name := d.Name(); d.IsDir() && name != "." && (name == "testdata" || strings.HasPrefix(name, ".")) {
+			return filepath.SkipDir
+		}
+		if strings.HasSuffix(path, ending) {
+			all = append(all, path)
+		}
+		return nil
+	}))
+	return all
+}
+
+// rules returns how many there are of each name.
+func rules(t *testing.T) map[string]int {
+	t.Helper()
+	last, where := make(map[string]int), make(map[string]string)
+	add := func(file string, found [][]string) {
+		for _, m := range found {
+			name, n := m[1], m[2]
+			if where[name] != "" && where[name] != file {
+				t.Errorf("%s %s is in %s, and others of that name in %s", name, n, file, where[name])
+			}
+			where[name] = file
+			if last[name]++; n != strconv.Itoa(last[name]) {
+				t.Errorf("%s: %s %s comes where %d was expected", file, name, n, last[name])
+			}
+		}
+	}
+	for _, file := range filesWith(t, ".go") {
+		add(file, definedRule.FindAllStringSubmatch(readFile(t, file), -1))
+	}
+	add("docs/design.md", documented.FindAllStringSubmatch(readFile(t, "docs/design.md"), -1))
+	if len(last) < 40 {
+		t.Fatalf("found rules of %d names only", len(last))
+	}
+	return last
+}
+
+// TestDocs_RulesHaveOneMeaning: each name stands for the rules of one file, which are numbered from
+// one on, so that a citation needs no file; and what is cited is there. The old names, a letter and
+// a number, are gone.
+func TestDocs_RulesHaveOneMeaning(t *testing.T) {
+	last := rules(t)
+	comment := regexp.MustCompile(`(?m)//.*$`)
+	letter := regexp.MustCompile(`(?:^|[\s(])(?:FS|OG|KI|LB|[A-Z])\d{1,2}(?:\)|, |: |;|\.\s|$)`)
+	check := func(file, text string) {
+		for _, m := range citedRule.FindAllStringSubmatch(text, -1) {
+			if n := cmp.Or(m[3], m[2]); last[m[1]] > 0 && number(t, n) > last[m[1]] && number(t, m[2]) > 0 {
+				t.Errorf("%s: cites %s, the last is %s %d", file, m[0], m[1], last[m[1]])
+			}
+		}
+		if m := letter.FindString(text); m != "" {
+			t.Errorf("%s: %q reads like a rule, which are called like %q", file, m, "stack 5")
+		}
+	}
+	for _, file := range filesWith(t, ".go") {
+		for _, text := range comment.FindAllString(readFile(t, file), -1) {
+			check(file, text)
+		}
+	}
+	for _, file := range filesWith(t, ".md") {
+		check(file, readFile(t, file))
+	}
+}
+
 // TestDocs_CiteWhatCanBeFound: a rule that a comment for users cites by number stands in one.
 func TestDocs_CiteWhatCanBeFound(t *testing.T) {
-	rule := regexp.MustCompile(`\b[A-Z]{1,2}\d+\b`)
-	definition := regexp.MustCompile(`(?m)^\s+([A-Z]{1,2}\d+) \S`)
+	definition := regexp.MustCompile(`(?m)^\s+([A-Za-z]+ \d+): \S`)
+	last := rules(t)
 	all := apiDocs(packageDoc(t))
 	defined := make(map[string]bool)
 	for _, d := range all {
@@ -20,53 +103,85 @@ func TestDocs_CiteWhatCanBeFound(t *testing.T) {
 		}
 	}
 	for _, d := range all {
-		for _, cited := range rule.FindAllString(d.own, -1) {
-			if !defined[cited] {
-				t.Errorf("%s: the comment cites %s, which its reader cannot look up", d.name, cited)
+		for _, m := range citedRule.FindAllStringSubmatch(d.own, -1) {
+			if rule := m[1] + " " + m[2]; last[m[1]] > 0 && !defined[rule] {
+				t.Errorf("%s: the comment cites %s, which its reader cannot look up", d.name, rule)
 			}
 		}
 	}
 }
 
-// TestDocs_RulesHaveOneMeaning: a letter, or two, stands for the rules of one file, so that a citation needs no file.
-func TestDocs_RulesHaveOneMeaning(t *testing.T) {
-	first := regexp.MustCompile(`(?m)^//\s+([A-Z]{1,2})1 \S`)
-	files, err := filepath.Glob("*.go")
-	must(t, err)
-	stands := map[string]string{"R": "docs/design.md", "S": "CPython's loop"}
-	for _, file := range files {
-		for _, m := range first.FindAllStringSubmatch(readFile(t, file), -1) {
-			if other := stands[m[1]]; other != "" {
-				t.Errorf("%s1 is in %s and in %s", m[1], other, file)
-			}
-			stands[m[1]] = file
-		}
-	}
-	if len(stands) < 20 {
-		t.Errorf("found rules of %d letters only", len(stands))
-	}
-}
-
-// TestDocs_RulesOfEachFile: ARCHITECTURE.md names, beside the link to a file, all rules that stand in it.
+// TestDocs_RulesOfEachFile: ARCHITECTURE.md names, beside the link to a file, all rules that stand
+// in it.
 func TestDocs_RulesOfEachFile(t *testing.T) {
 	table := regexp.MustCompile(`(?m)^\| \[[^]]*\]\(([^)]*\.go)\) \|.*$`)
-	named := regexp.MustCompile(`\(([A-Z]{1,2})1(?:-[A-Z]{1,2}|, [A-Z]{1,2})(\d+)\)`)
+	named := regexp.MustCompile(`\(([A-Za-z]+) 1(?:-(\d+))?\)`)
+	last := rules(t)
 	rows := 0
 	for _, row := range table.FindAllStringSubmatch(readFile(t, "ARCHITECTURE.md"), -1) {
-		for _, m := range named.FindAllStringSubmatch(row[0], -1) {
+		var want string
+		if m := definedRule.FindStringSubmatch(readFile(t, row[1])); m != nil {
 			rows++
-			rule := regexp.MustCompile(`(?m)^//\s+` + m[1] + `(\d+) \S`)
-			last := ""
-			for _, r := range rule.FindAllStringSubmatch(readFile(t, row[1]), -1) {
-				last = r[1]
-			}
-			if last != m[2] {
-				t.Errorf("ARCHITECTURE.md: the last rule of %s is %s%s, it says %s%s", row[1], m[1], last, m[1], m[2])
-			}
+			want = m[1]
+		}
+		m := named.FindStringSubmatch(row[0])
+		if m == nil {
+			m = []string{"", "", "1"}
+		}
+		if n := number(t, cmp.Or(m[2], "1")); m[1] != want || want != "" && n != last[want] {
+			t.Errorf("ARCHITECTURE.md: %s has %d rules called %q, the table says %q", row[1], last[want], want, m[0])
 		}
 	}
 	if rows < 20 {
 		t.Errorf("found the rules of %d files only", rows)
+	}
+}
+
+func number(t *testing.T, s string) int {
+	t.Helper()
+	n, err := strconv.Atoi(s)
+	must(t, err)
+	return n
+}
+
+// width is the number of columns of a line, where a tab leads to the next multiple of four.
+func width(line string) int {
+	n := 0
+	for _, r := range line {
+		if n++; r == '\t' {
+			n = (n + 3) &^ 3
+		}
+	}
+	return n
+}
+
+// TestDocs_Wrapped: comments and documents are wrapped at a hundred columns, a tab being four. What
+// is laid out by hand, as tables and code are, is as wide as it has to be.
+func TestDocs_Wrapped(t *testing.T) {
+	const columns = 100
+	for _, file := range filesWith(t, ".go") {
+		for i, line := range strings.Split(readFile(t, file), "\n") {
+			text, isComment := strings.CutPrefix(strings.TrimLeft(line, "\t"), "//")
+			laidOut := strings.HasPrefix(text, "\t") && !definedRule.MatchString(line)
+			if n := width(line); isComment && !laidOut && n > columns {
+				t.Errorf("%s:%d: a comment of %d columns", file, i+1, n)
+			}
+		}
+	}
+	for _, file := range filesWith(t, ".md") {
+		if strings.Contains(file, "zh") {
+			continue // Chinese has no spaces to wrap at
+		}
+		inCode := false
+		for i, line := range strings.Split(readFile(t, file), "\n") {
+			if strings.HasPrefix(line, "```") {
+				inCode = !inCode
+			}
+			isTable := strings.HasPrefix(line, "|") || strings.HasPrefix(line, "![")
+			if n := width(line); !inCode && !isTable && n > columns {
+				t.Errorf("%s:%d: a line of %d columns", file, i+1, n)
+			}
+		}
 	}
 }
 
@@ -100,11 +215,13 @@ func optionDoc(typ *doc.Type) string {
 
 var (
 	whoMayCall = regexp.MustCompile(`(?i)any\s+goroutine|loop\s+only|loop's\s+tasks|in\s+a\s+task|calling\s+task|the\s+calling\s+goroutine|tasks?\s+or\s+callbacks?|is\s+\[`)
-	suspends   = regexp.MustCompile(`(?i)suspend|block|any\s+goroutine\s+may|is\s+\[`) // see the package comment for any goroutine
+	// see the package comment for any goroutine
+	suspends = regexp.MustCompile(`(?i)suspend|block|any\s+goroutine\s+may|is\s+\[`)
 )
 
-// TestDocs_SayWhoMayCallWhat: the comment of a function or method, or of its type for all methods, says who may
-// call it and whether it suspends. Methods that other interfaces ask for (Error, String, …) are what they are.
+// TestDocs_SayWhoMayCallWhat: the comment of a function or method, or of its type for all methods,
+// says who may call it and whether it suspends. Methods that other interfaces ask for (Error,
+// String, …) are what they are.
 func TestDocs_SayWhoMayCallWhat(t *testing.T) {
 	known := regexp.MustCompile(`\.(Error|Is|Unwrap|String|Timeout)$`)
 	p := packageDoc(t)

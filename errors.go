@@ -51,8 +51,8 @@ var (
 	// ErrWouldBlock says that what must not wait would have to.
 	ErrWouldBlock = errors.New("asyncio: would block")
 
-	// ErrBusy says that another task is reading, writing or accepting here: what comes in would be dealt out between
-	// the two, and what goes out would be mixed up.
+	// ErrBusy says that another task is reading, writing or accepting here: what comes in would be
+	// dealt out between the two, and what goes out would be mixed up.
 	ErrBusy = errors.New("asyncio: in use by another task")
 
 	// ErrBrokenBarrier is Python's BrokenBarrierError: the barrier waited at was aborted, or
@@ -104,8 +104,8 @@ type CancelledError struct {
 	By    string // the name of the task that asked, empty if no task did
 	cause error
 
-	// failure is the error of somebody else that led to the cancel. It is printed, but errors.Is does
-	// not find it: who is cancelled because another task met io.EOF has not met it.
+	// failure is the error of somebody else that led to the cancel. It is printed, but errors.Is
+	// does not find it: who is cancelled because another task met io.EOF has not met it.
 	failure error
 }
 
@@ -180,7 +180,8 @@ func (e *TimeoutError) Is(target error) bool {
 // Timeout is true, as in net.Error.
 func (e *TimeoutError) Timeout() bool { return true }
 
-// A SignalError is what [Run] returns when a signal other than SIGINT cancelled the main task; see [HandleSignals].
+// A SignalError is what [Run] returns when a signal other than SIGINT cancelled the main task; see
+// [HandleSignals].
 type SignalError struct{ Signal os.Signal }
 
 func (e *SignalError) Error() string { return fmt.Sprintf("asyncio: stopped by signal: %v", e.Signal) }

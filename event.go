@@ -16,8 +16,9 @@ type EventStatistics struct {
 	Waiters []AnyTask // in the order they came
 }
 
-// Wait suspends the calling task until the event is set. If it is set already Wait does not suspend.
-// A task that waited when the event was set resumes, even if it is cleared before its turn.
+// Wait suspends the calling task until the event is set. If it is set already Wait does not
+// suspend. A task that waited when the event was set resumes, even if it is cleared before its
+// turn.
 //
 // A cancel of the task, or the end of ctx, ends the wait. The errors are those of [Lock.Acquire].
 // Python: Event.wait.

@@ -107,7 +107,7 @@ func (l *EventLoop) CallExceptionHandler(c ExceptionContext) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		debug.SetPanicOnFault(true) // OG2
+		debug.SetPanicOnFault(true) // foreign 2
 		l.handle(c)
 	}()
 	<-done
@@ -153,8 +153,8 @@ func (c ExceptionContext) printPlainly() {
 	}
 }
 
-// reportSoon is CallExceptionHandler for a moment at which no code of the user's may run, because a task has begun to wait: the
-// handler is called by a callback, or in Close.
+// reportSoon is CallExceptionHandler for a moment at which no code of the user's may run, because a
+// task has begun to wait: the handler is called by a callback, or in Close.
 func (l *EventLoop) reportSoon(c ExceptionContext) {
 	if l.closing.Load() {
 		l.CallExceptionHandler(c)
@@ -273,7 +273,7 @@ type report struct {
 	name       string
 	pc         uintptr
 
-	created *trace          // D3
+	created *trace          // debug 3
 	cancel  *CancelledError // the last that was asked of the task; in debug mode
 }
 

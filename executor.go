@@ -26,10 +26,10 @@ type Executor interface {
 	Shutdown(wait bool)
 }
 
-// A ThreadPoolExecutor runs jobs on at most a fixed number of goroutines at a time, first
-// come, first served. It keeps the name that Python programs know. Its goroutines are made
-// when there is work and end when there is none, so an idle executor costs nothing. Only the default
-// executor of a loop keeps one goroutine, until the loop shuts it down.
+// A ThreadPoolExecutor runs jobs on at most a fixed number of goroutines at a time, first come,
+// first served. It keeps the name that Python programs know. Its goroutines are made when there is
+// work and end when there is none, so an idle executor costs nothing. Only the default executor of
+// a loop keeps one goroutine, until the loop shuts it down.
 type ThreadPoolExecutor struct {
 	mu      sync.Mutex
 	changed sync.Cond
@@ -169,9 +169,10 @@ func (e *ThreadPoolExecutor) Shutdown(wait bool) {
 // defaultWorkers is CPython's default for its thread pool.
 func defaultWorkers() int { return min(32, runtime.NumCPU()+4) }
 
-// SetDefaultExecutor replaces the executor that [ToThread], and [RunInExecutor] with nil,
-// use. The loop shuts it down, unless it is replaced in turn. It is for the loop only and panics with [ErrLoopClosed],
-// [ErrForeignGoroutine] or, if e is nil, [ErrInvalidArgument]. Python: loop.set_default_executor.
+// SetDefaultExecutor replaces the executor that [ToThread], and [RunInExecutor] with nil, use. The
+// loop shuts it down, unless it is replaced in turn. It is for the loop only and panics with
+// [ErrLoopClosed], [ErrForeignGoroutine] or, if e is nil, [ErrInvalidArgument]. Python:
+// loop.set_default_executor.
 func (l *EventLoop) SetDefaultExecutor(e Executor) {
 	l.mustBeOwner("SetDefaultExecutor")
 	if e == nil {
@@ -196,10 +197,10 @@ func (l *EventLoop) defaultExecutor() (Executor, error) {
 	return l.executor, nil
 }
 
-// ShutdownDefaultExecutor refuses further jobs for the default executor and suspends until
-// those submitted are done. After timeout, in real time because that is what they take, it
-// gives up, logs the stacks of those that go on, and returns [context.DeadlineExceeded]; at
-// once if timeout is not positive. Run calls it. A cancel ends the wait; the executor stays shut down.
+// ShutdownDefaultExecutor refuses further jobs for the default executor and suspends until those
+// submitted are done. After timeout, in real time because that is what they take, it gives up, logs
+// the stacks of those that go on, and returns [context.DeadlineExceeded]; at once if timeout is not
+// positive. Run calls it. A cancel ends the wait; the executor stays shut down.
 func (l *EventLoop) ShutdownDefaultExecutor(ctx context.Context, timeout time.Duration) error {
 	if t, err := taskOf(ctx, "ShutdownDefaultExecutor"); err != nil {
 		return err
@@ -244,8 +245,8 @@ func (l *EventLoop) ShutdownDefaultExecutor(ctx context.Context, timeout time.Du
 	return joinErrors(err, waitErr)
 }
 
-// shutDown shuts e down and returns a [*PanicError] if that panicked, and [ErrGoexit] if it exited the goroutine, which is
-// therefore one of its own: a loop that closes must get to its end.
+// shutDown shuts e down and returns a [*PanicError] if that panicked, and [ErrGoexit] if it exited
+// the goroutine, which is therefore one of its own: a loop that closes must get to its end.
 func shutDown(e Executor, wait bool) error {
 	ended := make(chan error, 1)
 	go func() {

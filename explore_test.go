@@ -11,10 +11,11 @@ import (
 	"github.com/goasyncio/asyncio/internal/driver"
 )
 
-// An explorer runs a small program in every order that ready callbacks can have. It is the driver of the loop, so it
-// is asked which callback is next wherever there are several. A run follows the choices of the run before up to the
-// last that had an alternative, and takes that: depth first, until no choice has one. Nothing else
-// chooses, so the same choices lead to the same run; that is checked.
+// An explorer runs a small program in every order that ready callbacks can have. It is the driver
+// of the loop, so it is asked which callback is next wherever there are several. A run follows the
+// choices of the run before up to the last that had an alternative, and takes that: depth first,
+// until no choice has one. Nothing else chooses, so the same choices lead to the same run; that is
+// checked.
 type explorer struct {
 	*driver.Virtual
 	choices   []choice
@@ -84,18 +85,20 @@ type exploration interface {
 	wrong() error
 }
 
-// exploreLimit bounds the orders of one program with one disturbance, so that a program that is too large fails
-// instead of running for a day.
+// exploreLimit bounds the orders of one program with one disturbance, so that a program that is too
+// large fails instead of running for a day.
 const exploreLimit = 2_000_000
 
-// A disturber is a callback that is ready in one iteration, so that it has its turn before, between and after all others.
+// A disturber is a callback that is ready in one iteration, so that it has its turn before, between
+// and after all others.
 type disturber struct {
 	task, at   int
 	endContext bool
 }
 
-// explore runs what makes in every order, undisturbed and with every disturbance: each task cancelled, or its context
-// ended, in each iteration, at every place among the callbacks of the iteration. It returns the number of runs.
+// explore runs what makes in every order, undisturbed and with every disturbance: each task
+// cancelled, or its context ended, in each iteration, at every place among the callbacks of the
+// iteration. It returns the number of runs.
 func explore(t *testing.T, tasks int, makes func() exploration) (runs int) {
 	t.Helper()
 	e := &explorer{Virtual: driver.NewVirtual()}
@@ -105,7 +108,8 @@ func explore(t *testing.T, tasks int, makes func() exploration) (runs int) {
 	l.SetExceptionHandler(r.handle)
 	defer func() { must(t, l.Close()) }()
 
-	// orders runs it in every order with one disturbance, nil for none, and reports whether that ever came.
+	// orders runs it in every order with one disturbance, nil for none, and reports whether that
+	// ever came.
 	orders := func(d *disturber) (came bool) {
 		e.choices = e.choices[:0]
 		for n := 1; ; n++ {
@@ -133,7 +137,8 @@ func explore(t *testing.T, tasks int, makes func() exploration) (runs int) {
 	return runs
 }
 
-// exploreOnce is one run, in the order of e's choices. It reports whether the disturbance came while a task was left.
+// exploreOnce is one run, in the order of e's choices. It reports whether the disturbance came
+// while a task was left.
 func exploreOnce(t *testing.T, l *asyncio.EventLoop, e *explorer, x exploration, d *disturber) (came bool) {
 	t.Helper()
 	e.pos, e.iteration, e.calm = 0, 0, false
@@ -253,8 +258,8 @@ func (x *queueExploration) over() {
 
 func (x *queueExploration) wrong() error { return x.w.wrong }
 
-// Programs are explored as they are, the small ones also with each step delayed by an iteration, in every
-// combination. If ASYNCIO_EXPLORE is all, so are the large ones; that takes minutes.
+// Programs are explored as they are, the small ones also with each step delayed by an iteration, in
+// every combination. If ASYNCIO_EXPLORE is all, so are the large ones; that takes minutes.
 func everything() bool { return os.Getenv("ASYNCIO_EXPLORE") == "all" }
 
 // delayed calls each with every way to insert up to most yields before each step.
@@ -330,9 +335,10 @@ func explored[P any](programs [3][]P, each func(p P, most int)) {
 	}
 }
 
-// TestExplore is the proof by exhaustion: three tasks on each primitive, four if ASYNCIO_EXPLORE is all, in every order in which what is ready can
-// run, undisturbed and with each task cancelled or its context ended at every point. No wake-up and no value is lost,
-// nobody waits for what is there, who asked first is served first, everything is given back.
+// TestExplore is the proof by exhaustion: three tasks on each primitive, four if ASYNCIO_EXPLORE is
+// all, in every order in which what is ready can run, undisturbed and with each task cancelled or
+// its context ended at every point. No wake-up and no value is lost, nobody waits for what is
+// there, who asked first is served first, everything is given back.
 func TestExplore(t *testing.T) {
 	total := 0
 	for name, programs := range lockPrograms {
@@ -378,8 +384,8 @@ func TestExplore(t *testing.T) {
 	t.Logf("%d runs", total)
 }
 
-// The explorer by itself: callbacks that are ready together run in every order, each order once, and the order of
-// the others stays as it was when one is brought forward.
+// The explorer by itself: callbacks that are ready together run in every order, each order once,
+// and the order of the others stays as it was when one is brought forward.
 func TestExplorer_EveryOrderOnce(t *testing.T) {
 	for n, want := range []int{1, 1, 2, 6, 24, 120} {
 		e := &explorer{Virtual: driver.NewVirtual()}
@@ -393,7 +399,8 @@ func TestExplorer_EveryOrderOnce(t *testing.T) {
 			}
 			l.Stop()
 			must(t, l.RunForever())
-			if seen[string(order)]++; n > 0 && string(order) <= before { // it would not be, if the others changed places
+			// it would not be, if the others changed places
+			if seen[string(order)]++; n > 0 && string(order) <= before {
 				t.Errorf("order %s after %s", order, before)
 			}
 			before = string(order)

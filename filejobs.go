@@ -46,13 +46,13 @@ type filePart struct {
 // A fileJob is a job of a File.
 type fileJob struct {
 	f    *File
-	line *fileLine // nil: none (FS5)
+	line *fileLine // nil: none (file 5)
 	late func()    // nil, or called on the loop when the job has ended and nobody was told
 }
 
 // do has the parts done as one job, for j if that is not nil, and suspends the current task until
-// they are. The error is theirs, unless the wait was ended: then they may be at work still (FS2).
-// ended is nil or called on the loop when they have ended or will never begin.
+// they are. The error is theirs, unless the wait was ended: then they may be at work still (file
+// 2). ended is nil or called on the loop when they have ended or will never begin.
 func (at filePlace) do(ctx context.Context, j *fileJob, ended func(), parts ...filePart) error {
 	over, abandoned := false, false
 	if j != nil {
@@ -119,7 +119,7 @@ func (at filePlace) open(ctx context.Context, name string, flag int, parts ...fi
 	return at.loop.openings.do(ctx, at, name, parts)
 }
 
-// openings are the openings of a loop that may take for ever (FS8).
+// openings are the openings of a loop that may take for ever (file 8).
 type openings struct {
 	by  *ThreadPoolExecutor
 	all map[*opening]struct{} // that are not over
@@ -166,13 +166,13 @@ func (o *openings) leave(l *EventLoop) {
 	}
 }
 
-// goroutines is the executor of devices (FS8).
+// goroutines is the executor of devices (file 8).
 type goroutines struct{}
 
 func (goroutines) Submit(job func()) error { go job(); return nil }
 func (goroutines) Shutdown(bool)           {}
 
-// start starts a job (FS1). ended is called on the loop when it has ended or was withdrawn.
+// start starts a job (file 1). ended is called on the loop when it has ended or was withdrawn.
 func (at filePlace) start(ctx context.Context, parts []filePart, ended func()) (_ *Future[None], withdraw func() bool) {
 	fut := &Future[None]{future: future{loop: at.loop}}
 	if at.disk != nil {

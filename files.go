@@ -20,38 +20,39 @@ import (
 
 // Files:
 //
-//	FS1 What blocks is done by the default executor, one job for each call; on a simulated disk it
-//	    is steps of the loop, between which time may go by and the host may die. A call of more than
-//	    one operation (ReadFile, WriteFile) is still one job, but as many steps.
-//	FS2 A task does not wait for a job longer than it wants to. One that had not started when the
-//	    wait ended never does. Any other goes on to its end, and what becomes of it is dropped. So a
-//	    job has memory of its own, and the caller's is copied.
-//	FS3 The offset is the File's. It moves when Read, Write or Seek returns, by what that returns.
-//	    So a wait that was ended leaves it where it was, whatever the job still does.
-//	FS4 Read, Write and Seek of one File take turns, in the order in which they were called. A
-//	    device (a pipe, a terminal) has a line for reading and one for writing, so that neither
-//	    waits for the other.
-//	FS5 While a job of a File goes on that nobody waits for (FS2), no other begins; of a device,
-//	    none in the same line. So what is done after a cancel is not overtaken by what was
-//	    cancelled.
-//	FS6 Close closes, whatever becomes of its wait: when the jobs under way have ended or, of a
-//	    device, at once. From the call on nothing new begins.
-//	FS7 A loop that closes closes the files that are left, and reports those that nobody was about
-//	    to close.
-//	FS8 What may take for ever keeps nothing else waiting. So the jobs of a device are on goroutines
-//	    of their own, of which its two lines bound the number; and opening what waits for another
-//	    process is done by an executor for openings. Neither is waited for when the loop ends:
-//	    closing the device ends its jobs, and an opening that nobody can end is left behind and
-//	    reported.
-//	FS9 What a Read of a device has got that nobody waited for any more is what the next Read gets.
-//	   With that FS3 holds of a device, too.
+//	file 1: What blocks is done by the default executor, one job for each call; on a simulated disk
+//	   it is steps of the loop, between which time may go by and the host may die. A call of more
+//	   than one operation (ReadFile, WriteFile) is still one job, but as many steps.
+//	file 2: A task does not wait for a job longer than it wants to. One that had not started when
+//	   the wait ended never does. Any other goes on to its end, and what becomes of it is dropped.
+//	   So a job has memory of its own, and the caller's is copied.
+//	file 3: The offset is the File's. It moves when Read, Write or Seek returns, by what that
+//	   returns. So a wait that was ended leaves it where it was, whatever the job still does.
+//	file 4: Read, Write and Seek of one File take turns, in the order in which they were called. A
+//	   device (a pipe, a terminal) has a line for reading and one for writing, so that neither waits
+//	   for the other.
+//	file 5: While a job of a File goes on that nobody waits for (file 2), no other begins; of a
+//	   device, none in the same line. So what is done after a cancel is not overtaken by what was
+//	   cancelled.
+//	file 6: Close closes, whatever becomes of its wait: when the jobs under way have ended or, of a
+//	   device, at once. From the call on nothing new begins.
+//	file 7: A loop that closes closes the files that are left, and reports those that nobody was
+//	   about to close.
+//	file 8: What may take for ever keeps nothing else waiting. So the jobs of a device are on
+//	   goroutines of their own, of which its two lines bound the number; and opening what waits for
+//	   another process is done by an executor for openings. Neither is waited for when the loop
+//	   ends: closing the device ends its jobs, and an opening that nobody can end is left behind and
+//	   reported.
+//	file 9: What a Read of a device has got that nobody waited for any more is what the next Read
+//	   gets. With that file 3 holds of a device, too.
 
 // A File is an open file, for tasks of one loop. Make one with [OpenFile].
 //
-// Its methods are for the loop only, but for Name. They must be called in a task, which they suspend while the default executor
-// does the work. A cancel of the task, or the end of ctx, ends the wait at once and not the operation, which may not have begun, or still
-// happen: a write can be found in the file afterwards, whole unless the disk fails. What then is done with the same File comes after
-// it. p is the caller's again when a method returns, always.
+// Its methods are for the loop only, but for Name. They must be called in a task, which they
+// suspend while the default executor does the work. A cancel of the task, or the end of ctx, ends
+// the wait at once and not the operation, which may not have begun, or still happen: a write can be
+// found in the file afterwards, whole unless the disk fails. What then is done with the same File
+// comes after it. p is the caller's again when a method returns, always.
 //
 // Read, Write and Seek have one offset, and take turns at it; a second one is not refused, as it is
 // at a [Conn]: what a file has to say does not depend on who comes when, and several tasks may
@@ -69,8 +70,8 @@ import (
 // returns them. A call in the wrong place returns [ErrNotInTask], [ErrDifferentLoop],
 // [ErrLoopClosed], [ErrNoRunningLoop] or, from a foreign goroutine, [ErrForeignGoroutine].
 //
-// Close it. A file that is still open when the loop closes is closed then, and reported to the exception handler as "unclosed file": Python's
-// ResourceWarning.
+// Close it. A file that is still open when the loop closes is closed then, and reported to the
+// exception handler as "unclosed file": Python's ResourceWarning.
 type File struct {
 	loop    *EventLoop
 	disk    driver.Disk // nil: the operating system's
@@ -80,10 +81,10 @@ type File struct {
 	seq     uint64 // in order of opening
 	created *trace
 
-	lines  [2]fileLine // FS4; the second is a device's for writing
-	offset int64       // FS3
+	lines  [2]fileLine // file 4; the second is a device's for writing
+	offset int64       // file 3
 	spare  []byte
-	kept   []byte // FS9
+	kept   []byte // file 9
 	failed error  // behind it
 
 	underWay int       // jobs
@@ -109,11 +110,13 @@ const (
 	maxOpenings  = 256           // openings at a time that wait for another process
 )
 
-// OpenFile opens a file, as [os.OpenFile] does. The calling task is suspended while the default executor does it, or the disk of a simulated
-// host. On virtual time without such a disk it is a file of the real world.
+// OpenFile opens a file, as [os.OpenFile] does. The calling task is suspended while the default
+// executor does it, or the disk of a simulated host. On virtual time without such a disk it is a
+// file of the real world.
 //
-// A cancel of the task, or the end of ctx, leaves nothing open; the file may be created or truncated all the same. Errors are those of
-// package os, [ErrNotInTask], [ErrNoRunningLoop] and [ErrExecutorShutdown]. Python has none; trio's open_file is.
+// A cancel of the task, or the end of ctx, leaves nothing open; the file may be created or
+// truncated all the same. Errors are those of package os, [ErrNotInTask], [ErrNoRunningLoop] and
+// [ErrExecutorShutdown]. Python has none; trio's open_file is.
 //
 // Opening a named pipe waits until another process has opened the other end, unless flag has
 // syscall.O_NONBLOCK or, on Linux, os.O_RDWR. It does not keep the executor from other work. Up to
@@ -258,9 +261,10 @@ func readWhole(h driver.File, name string) ([]byte, error) {
 	}
 }
 
-// WriteFile makes data the contents of a file, as [os.WriteFile] does: first the file is created or truncated, then written, so whoever looks in between, or
-// when the host has crashed, finds less. For a file that is there in full or not at all, write another one, [File.Sync] it, [Rename] it, and
-// [SyncDir] its directory.
+// WriteFile makes data the contents of a file, as [os.WriteFile] does: first the file is created or
+// truncated, then written, so whoever looks in between, or when the host has crashed, finds less.
+// For a file that is there in full or not at all, write another one, [File.Sync] it, [Rename] it,
+// and [SyncDir] its directory.
 //
 // The calling task is suspended meanwhile. A cancel, or the end of ctx, ends the wait; the file may
 // be written, in full, all the same, or of a pipe any part of data. Errors are those of [OpenFile]
@@ -272,7 +276,7 @@ func WriteFile(ctx context.Context, name string, data []byte, perm fs.FileMode) 
 	}
 	var h wholeFile
 	defer h.leave()
-	data = bytes.Clone(data) // FS2
+	data = bytes.Clone(data) // file 2
 	const flag = os.O_WRONLY | os.O_CREATE | os.O_TRUNC
 	return at.open(ctx, name, flag,
 		filePart{op: operation("open", name), fn: func() error { return h.open(at.fs, name, flag, perm) }},
@@ -283,27 +287,31 @@ func WriteFile(ctx context.Context, name string, data []byte, perm fs.FileMode) 
 		filePart{op: operation("close", name), always: true, fn: h.close})
 }
 
-// Rename renames a file or directory, and replaces a file that has the new name, as [os.Rename] does: whoever looks finds the one or the
-// other. It outlives a crash of the machine once [SyncDir] has returned. The calling task is suspended. A cancel, or the end of ctx, ends the wait, and it may
-// happen all the same. The error is a [*os.LinkError], or one of [OpenFile].
+// Rename renames a file or directory, and replaces a file that has the new name, as [os.Rename]
+// does: whoever looks finds the one or the other. It outlives a crash of the machine once [SyncDir]
+// has returned. The calling task is suspended. A cancel, or the end of ctx, ends the wait, and it
+// may happen all the same. The error is a [*os.LinkError], or one of [OpenFile].
 func Rename(ctx context.Context, oldname, newname string) error {
 	return onFiles(ctx, "Rename", operation("rename", oldname), func(d driver.FileSystem) error { return d.Rename(oldname, newname) })
 }
 
-// Remove removes a file or an empty directory, as [os.Remove] does. The calling task is suspended. A cancel, or the end of ctx, ends the wait, and
-// it may happen all the same. Errors are those of [OpenFile].
+// Remove removes a file or an empty directory, as [os.Remove] does. The calling task is suspended.
+// A cancel, or the end of ctx, ends the wait, and it may happen all the same. Errors are those of
+// [OpenFile].
 func Remove(ctx context.Context, name string) error {
 	return onFiles(ctx, "Remove", operation("remove", name), func(d driver.FileSystem) error { return d.Remove(name) })
 }
 
-// MkdirAll makes a directory, and those above it that are missing, as [os.MkdirAll] does. The calling task is suspended. A cancel, or the end of ctx,
-// ends the wait, and it may happen all the same. Errors are those of [OpenFile].
+// MkdirAll makes a directory, and those above it that are missing, as [os.MkdirAll] does. The
+// calling task is suspended. A cancel, or the end of ctx, ends the wait, and it may happen all the
+// same. Errors are those of [OpenFile].
 func MkdirAll(ctx context.Context, name string, perm fs.FileMode) error {
 	return onFiles(ctx, "MkdirAll", operation("mkdir", name), func(d driver.FileSystem) error { return d.MkdirAll(name, perm) })
 }
 
-// ReadDir returns what is in a directory, in the order of names, as [os.ReadDir] does. The calling task is suspended. A cancel, or the end of ctx, ends the
-// wait. Info of an entry looks at the file when it is called, and blocks: in a task use [Stat]. Errors are those of [OpenFile].
+// ReadDir returns what is in a directory, in the order of names, as [os.ReadDir] does. The calling
+// task is suspended. A cancel, or the end of ctx, ends the wait. Info of an entry looks at the file
+// when it is called, and blocks: in a task use [Stat]. Errors are those of [OpenFile].
 func ReadDir(ctx context.Context, name string) ([]fs.DirEntry, error) {
 	var entries []fs.DirEntry
 	err := onFiles(ctx, "ReadDir", operation("readdir", name), func(d driver.FileSystem) (err error) {
@@ -316,7 +324,8 @@ func ReadDir(ctx context.Context, name string) ([]fs.DirEntry, error) {
 	return entries, nil
 }
 
-// Stat describes a file, as [os.Stat] does. The calling task is suspended. A cancel, or the end of ctx, ends the wait. Errors are those of [OpenFile].
+// Stat describes a file, as [os.Stat] does. The calling task is suspended. A cancel, or the end of
+// ctx, ends the wait. Errors are those of [OpenFile].
 func Stat(ctx context.Context, name string) (fs.FileInfo, error) {
 	var info fs.FileInfo
 	err := onFiles(ctx, "Stat", operation("stat", name), func(d driver.FileSystem) (err error) {
@@ -329,9 +338,11 @@ func Stat(ctx context.Context, name string) (fs.FileInfo, error) {
 	return info, nil
 }
 
-// SyncDir returns when the names in a directory are durable: what was created there, renamed or removed before outlives a crash of the
-// machine. [File.Sync] does not say so of the name of its file. On Windows, which has nothing like it, it only looks whether there is such
-// a directory. The calling task is suspended. A cancel, or the end of ctx, ends the wait, and nothing is known then. Errors are those of [OpenFile].
+// SyncDir returns when the names in a directory are durable: what was created there, renamed or
+// removed before outlives a crash of the machine. [File.Sync] does not say so of the name of its
+// file. On Windows, which has nothing like it, it only looks whether there is such a directory. The
+// calling task is suspended. A cancel, or the end of ctx, ends the wait, and nothing is known then.
+// Errors are those of [OpenFile].
 func SyncDir(ctx context.Context, name string) error {
 	return onFiles(ctx, "SyncDir", operation("sync", name), func(d driver.FileSystem) error { return d.SyncDir(name) })
 }
@@ -347,7 +358,8 @@ func onFiles(ctx context.Context, caller string, op driver.Operation, fn func(dr
 	return at.do(ctx, nil, nil, filePart{op: op, fn: func() error { return fn(at.fs) }})
 }
 
-// Name returns the name that was given to [OpenFile]. Any goroutine may call it; it does not suspend.
+// Name returns the name that was given to [OpenFile]. Any goroutine may call it; it does not
+// suspend.
 func (f *File) Name() string { return f.name }
 
 // String returns a repr: <File open name='wal'>.
@@ -387,7 +399,7 @@ func (f *File) failure(op string, err error) error {
 	return &fs.PathError{Op: op, Path: f.name, Err: err}
 }
 
-// do has fn done as a job of a line. The error is that of the wait (FS2); fn keeps its own.
+// do has fn done as a job of a line. The error is that of the wait (file 2); fn keeps its own.
 func (f *File) do(ctx context.Context, t *task, line *fileLine, op driver.Operation, fn func()) error {
 	if err := f.quieten(ctx, t, line, op.Verb); err != nil {
 		return err
@@ -395,7 +407,7 @@ func (f *File) do(ctx context.Context, t *task, line *fileLine, op driver.Operat
 	return f.begin(ctx, &fileJob{f: f, line: line}, op, fn)
 }
 
-// quieten is FS5.
+// quieten is file 5.
 func (f *File) quieten(ctx context.Context, t *task, line *fileLine, op string) error {
 	for line != nil && line.abandoned > 0 && !f.closing {
 		if _, err := f.quiet.wait(ctx, t, f); err != nil {
@@ -436,7 +448,7 @@ func (f *File) asking() *fileLine {
 	return &f.lines[0]
 }
 
-// inTurn does fn when it is t's turn at a line (FS4). t has entered.
+// inTurn does fn when it is t's turn at a line (file 4). t has entered.
 func (f *File) inTurn(ctx context.Context, t *task, line *fileLine, op string, fn func() error) error {
 	if err := line.turn.acquire(ctx, t); err != nil {
 		return err
@@ -497,7 +509,7 @@ func (f *File) Read(ctx context.Context, p []byte) (n int, err error) {
 		var failed error
 		j := &fileJob{f: f, line: f.reading()}
 		if f.h.Device() {
-			j.late = func() { f.kept, f.failed = buf[:got], failed } // FS9
+			j.late = func() { f.kept, f.failed = buf[:got], failed } // file 9
 		}
 		if err := f.begin(ctx, j, operation("read", f.name), func() { got, failed = f.h.Read(buf, off) }); err != nil {
 			return err
@@ -510,7 +522,7 @@ func (f *File) Read(ctx context.Context, p []byte) (n int, err error) {
 	return n, err
 }
 
-// takeKept is FS9.
+// takeKept is file 9.
 func (f *File) takeKept(p []byte) (n int, err error) {
 	n = copy(p, f.kept)
 	f.kept = f.kept[n:]
@@ -620,13 +632,15 @@ func (f *File) at(ctx context.Context, op string, caller string, p []byte, off i
 	return got, failed
 }
 
-// ReadAt reads len(p) bytes at off, and leaves the offset of Read alone. If it returns fewer, it says why; at the end of the file [io.EOF]. It suspends.
+// ReadAt reads len(p) bytes at off, and leaves the offset of Read alone. If it returns fewer, it
+// says why; at the end of the file [io.EOF]. It suspends.
 func (f *File) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
 	return f.at(ctx, "read", "File.ReadAt", p, off, func(buf []byte) (int, error) { return f.h.ReadAt(buf, off) })
 }
 
-// WriteAt writes p at off, and leaves the offset of Write alone. If it fails, it returns how many bytes were written before. It suspends. A cancel
-// ends the wait, and p may be written all the same. It fails with [ErrInvalidArgument] if the file was opened with os.O_APPEND.
+// WriteAt writes p at off, and leaves the offset of Write alone. If it fails, it returns how many
+// bytes were written before. It suspends. A cancel ends the wait, and p may be written all the
+// same. It fails with [ErrInvalidArgument] if the file was opened with os.O_APPEND.
 func (f *File) WriteAt(ctx context.Context, p []byte, off int64) (int, error) {
 	if f != nil && f.flag&os.O_APPEND != 0 {
 		return 0, f.failure("write", fmt.Errorf("%w: it was opened with O_APPEND and is written at its end: use Write", ErrInvalidArgument))
@@ -652,16 +666,19 @@ func (f *File) control(ctx context.Context, op, caller string, fn func() error) 
 	return failed
 }
 
-// Truncate makes the file size bytes long, and leaves the offset. It suspends. A cancel ends the wait, and it may happen all the same.
+// Truncate makes the file size bytes long, and leaves the offset. It suspends. A cancel ends the
+// wait, and it may happen all the same.
 func (f *File) Truncate(ctx context.Context, size int64) error {
 	return f.control(ctx, "truncate", "File.Truncate", func() error { return f.h.Truncate(size) })
 }
 
-// Sync returns when what was written before it was called is durable: it outlives a crash of the machine, if the name of the file
-// does, for which there is [SyncDir]. It suspends. A cancel ends the wait, and nothing is known then.
+// Sync returns when what was written before it was called is durable: it outlives a crash of the
+// machine, if the name of the file does, for which there is [SyncDir]. It suspends. A cancel ends
+// the wait, and nothing is known then.
 //
-// If it fails, what was not durable may be lost, and a second Sync that succeeds does not say otherwise: Linux, for one, takes the
-// data for written after the first. Write it again, to another file, or stop.
+// If it fails, what was not durable may be lost, and a second Sync that succeeds does not say
+// otherwise: Linux, for one, takes the data for written after the first. Write it again, to another
+// file, or stop.
 func (f *File) Sync(ctx context.Context) error {
 	return f.control(ctx, "sync", "File.Sync", func() error { return f.h.Sync() })
 }
@@ -679,8 +696,9 @@ func (f *File) Stat(ctx context.Context) (fs.FileInfo, error) {
 // wait for their turn; operations that are under way end first, except that reading and writing a
 // device ends with fs.ErrClosed. It does not sync. It suspends until all that is done.
 //
-// The file is closed in any case, so it can be deferred: a cancel, and a ctx that is done, before or meanwhile, only end the wait. In the
-// deferred functions of a task that is unwound because its loop closes, it closes without waiting. A second Close fails with fs.ErrClosed.
+// The file is closed in any case, so it can be deferred: a cancel, and a ctx that is done, before
+// or meanwhile, only end the wait. In the deferred functions of a task that is unwound because its
+// loop closes, it closes without waiting. A second Close fails with fs.ErrClosed.
 func (f *File) Close(ctx context.Context) error {
 	const caller = "File.Close"
 	if f == nil || f.loop == nil {
@@ -713,7 +731,7 @@ func (f *File) Close(ctx context.Context) error {
 	return f.shutErr
 }
 
-// tryShut is FS6.
+// tryShut is file 6.
 func (f *File) tryShut() {
 	if !f.closing || f.shutting || f.underWay > 0 && !f.h.Device() {
 		return
@@ -742,7 +760,7 @@ func (f *File) shutNow() {
 	delete(f.loop.files, f)
 }
 
-// closeFiles is FS7. A file whose host has crashed has been closed by that.
+// closeFiles is file 7. A file whose host has crashed has been closed by that.
 func (l *EventLoop) closeFiles() {
 	l.openings.leave(l)
 	left := slices.SortedFunc(maps.Keys(l.files), func(a, b *File) int { return cmp.Compare(a.seq, b.seq) })

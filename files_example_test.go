@@ -55,7 +55,8 @@ func ExampleFile() {
 	// <nil>
 }
 
-// Replacing a file so that whoever looks, also after a power failure at any moment, finds all of the old contents or all of the new.
+// Replacing a file so that whoever looks, also after a power failure at any moment, finds all of
+// the old contents or all of the new.
 func ExampleSyncDir() {
 	replace := func(ctx context.Context, name string, data []byte) error {
 		f, err := asyncio.OpenFile(ctx, name+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
@@ -66,7 +67,8 @@ func ExampleSyncDir() {
 		if err == nil {
 			err = f.Sync(ctx)
 		}
-		if err := errors.Join(err, f.Close(ctx)); err != nil { // closed first: Windows renames no open file
+		// closed first: Windows renames no open file
+		if err := errors.Join(err, f.Close(ctx)); err != nil {
 			return err
 		}
 		if err := asyncio.Rename(ctx, name+".new", name); err != nil {

@@ -150,7 +150,9 @@ func TestFile_LikePackageOS(t *testing.T) {
 				flag = os.O_RDONLY // package os would append to a file that is to be read only
 			}
 			if runtime.GOOS == "js" {
-				flag &^= os.O_APPEND // package syscall counts the offset itself there, and not from where an append has put it
+				// package syscall counts the offset itself there, and not from where an append has
+				// put it
+				flag &^= os.O_APPEND
 			}
 			ours, theirs := filepath.Join(t.TempDir(), "file"), filepath.Join(t.TempDir(), "file")
 			f := open(t, ctx, ours, flag)
@@ -248,7 +250,8 @@ func TestFile_WritesTakeTurns(t *testing.T) {
 	})
 }
 
-// Tasks that read one file get each part of it once, and everything that has no offset runs beside it.
+// Tasks that read one file get each part of it once, and everything that has no offset runs beside
+// it.
 func TestFile_ReadsTakeTurns(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		name := filepath.Join(t.TempDir(), "file")
@@ -332,7 +335,8 @@ func TestFile_CancelBeforeItBegins(t *testing.T) {
 	})
 }
 
-// A cancel when it has begun: it has happened, the offset has not moved, and to do it again does the same again.
+// A cancel when it has begun: it has happened, the offset has not moved, and to do it again does
+// the same again.
 func TestFile_CancelWhenItHasBegun(t *testing.T) {
 	gated(t, os.O_RDWR, func(ctx context.Context, f *asyncio.File, e *gatedExecutor) error {
 		write := start(ctx, func(ctx context.Context) error { _, err := f.Write(ctx, []byte("ab")); return err })
@@ -437,7 +441,8 @@ func TestFile_CloseIsNotCancelled(t *testing.T) {
 	})
 }
 
-// A file that is left open when the loop closes is closed and reported; one that a deferred function closes is not.
+// A file that is left open when the loop closes is closed and reported; one that a deferred
+// function closes is not.
 func TestFile_LeftOpen(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "file")
 	var left, deferred *asyncio.File
@@ -575,7 +580,8 @@ func TestFile_Misuse(t *testing.T) {
 	})
 }
 
-// Many tasks, files and cancels on the real clock: every acknowledged write is there, and nothing is left open.
+// Many tasks, files and cancels on the real clock: every acknowledged write is there, and nothing
+// is left open.
 func TestFile_CancelledAtAnyTime(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	rounds := 60

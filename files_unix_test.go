@@ -207,7 +207,8 @@ func TestFile_DeviceLeftOpen(t *testing.T) {
 				if other, err = os.OpenFile(name, os.O_WRONLY, 0); err != nil {
 					return 0, err
 				}
-				return other.Write(make([]byte, 1<<18)) // more than a pipe holds: so it is being read
+				// more than a pipe holds: so it is being read
+				return other.Write(make([]byte, 1<<18))
 			})
 			return err
 		}))

@@ -16,36 +16,37 @@ import (
 
 // How a loop tells the goroutines that may touch it from all others.
 //
-//	OG1 Whatever could corrupt a loop is checked before anything is touched, and what the check
-//	    reads is written atomically: so a refused call is no data race either. What changes only
-//	    plain fields of its own (an uncontended lock) goes unchecked outside debug mode.
-//	OG2 debug.SetPanicOnFault is a bit of each goroutine that can be read back. A new goroutine has
-//	    it off, whoever starts it. Stacks have it on, from their first moment to their last, and so
-//	    has a goroutine while it does the loop's work: the hub, Close, a driver's.
-//	OG3 A goroutine without the bit is suspected, not yet refused. That is for suspect, which may
-//	    take its time: it admits whoever calls a loop that is not running, a stack whose bit was
-//	    cleared, and a sequence of iter.Pull that the running step has entered. Each has its bit set
-//	    then. The bit of a goroutine that is refused is as it was.
-//	OG4 The hubs of a loop make all of its stacks, and their ids are noted. So a goroutine's own
-//	    trace, which tells who created it, says whether it is a stack of the loop; and one that runs
-//	    while the loop does not wait is the one in control.
-//	OG5 A goroutine of iter.Pull runs only while whoever has entered it waits. So it may touch the
-//	    loop if the stack in control is waiting so, which only the traces of all goroutines tell.
-//	    Outside debug mode one that was made by a goroutine of the loop is admitted without that
-//	    look, and any other is looked at only once. If the traces are too many to be looked at, all
-//	    are admitted.
-//	OG6 While several loops run, the bit does not say whose stack a stack is. guard is then
-//	    guardShared, and the address of a local variable is looked at: 2 KiB of memory, aligned, are
-//	    never of two stacks. Each stack keeps the few such blocks that have been found to be its
-//	    own, and the loop points at those of the one in control. An address elsewhere is suspicion
-//	    (OG3). A block is forgotten when the stack turns out to have moved. So what is missed is the
-//	    call of another loop's stack that has grown, in this very step, into the memory from which
-//	    the stack in control has just moved away, in its own.
-//	OG7 In debug mode ids are compared at each check, whatever the bits and addresses say.
-//	OG8 A fault at an address that is not nil is a panic with an Addr where the bit is set. One that
-//	    reaches the library ends the program, as it would without the bit.
+//	foreign 1: Whatever could corrupt a loop is checked before anything is touched, and what the
+//	   check reads is written atomically: so a refused call is no data race either. What changes
+//	   only plain fields of its own (an uncontended lock) goes unchecked outside debug mode.
+//	foreign 2: debug.SetPanicOnFault is a bit of each goroutine that can be read back. A new
+//	   goroutine has it off, whoever starts it. Stacks have it on, from their first moment to their
+//	   last, and so has a goroutine while it does the loop's work: the hub, Close, a driver's.
+//	foreign 3: A goroutine without the bit is suspected, not yet refused. That is for suspect, which
+//	   may take its time: it admits whoever calls a loop that is not running, a stack whose bit was
+//	   cleared, and a sequence of iter.Pull that the running step has entered. Each has its bit set
+//	   then. The bit of a goroutine that is refused is as it was.
+//	foreign 4: The hubs of a loop make all of its stacks, and their ids are noted. So a goroutine's
+//	   own trace, which tells who created it, says whether it is a stack of the loop; and one that
+//	   runs while the loop does not wait is the one in control.
+//	foreign 5: A goroutine of iter.Pull runs only while whoever has entered it waits. So it may
+//	   touch the loop if the stack in control is waiting so, which only the traces of all goroutines
+//	   tell. Outside debug mode one that was made by a goroutine of the loop is admitted without
+//	   that look, and any other is looked at only once. If the traces are too many to be looked at,
+//	   all are admitted.
+//	foreign 6: While several loops run, the bit does not say whose stack a stack is. guard is then
+//	   guardShared, and the address of a local variable is looked at: 2 KiB of memory, aligned, are
+//	   never of two stacks. Each stack keeps the few such blocks that have been found to be its own,
+//	   and the loop points at those of the one in control. An address elsewhere is suspicion
+//	   (foreign 3). A block is forgotten when the stack turns out to have moved. So what is missed
+//	   is the call of another loop's stack that has grown, in this very step, into the memory from
+//	   which the stack in control has just moved away, in its own.
+//	foreign 7: In debug mode ids are compared at each check, whatever the bits and addresses say.
+//	foreign 8: A fault at an address that is not nil is a panic with an Addr where the bit is set.
+//	   One that reaches the library ends the program, as it would without the bit.
 
-// kin are the goroutines of a loop, as far as anybody has asked (OG4, OG5). Any goroutine may look.
+// kin are the goroutines of a loop, as far as anybody has asked (foreign 4, foreign 5). Any
+// goroutine may look.
 type kin struct {
 	mu     sync.Mutex
 	hubs   map[uint64]int      // how many stacks each has made that are left
@@ -89,15 +90,15 @@ func (k *kin) isHub(id uint64) bool {
 	return k.hubs[id] > 0
 }
 
-// borrow sets the bit of a goroutine that does the loop's work for a while (OG2), and returns how
-// to put it back.
+// borrow sets the bit of a goroutine that does the loop's work for a while (foreign 2), and returns
+// how to put it back.
 func borrow() (giveBack func()) {
 	was := debug.SetPanicOnFault(true)
 	return func() { debug.SetPanicOnFault(was) }
 }
 
-// hasBit reports whether the calling goroutine has the bit (OG2). Where a check is made often it is
-// written out, because two calls are too much for the compiler to inline.
+// hasBit reports whether the calling goroutine has the bit (foreign 2). Where a check is made often
+// it is written out, because two calls are too much for the compiler to inline.
 func hasBit() bool {
 	has := debug.SetPanicOnFault(true)
 	debug.SetPanicOnFault(has)
@@ -129,18 +130,18 @@ func (l *EventLoop) look(g uint64, caller string) error {
 		return fmt.Errorf("%w (in %s)", ErrLoopClosed, caller)
 	case guardParked:
 		return l.foreign(self(), caller)
-	case guardShared: // OG6
+	case guardShared: // foreign 6
 		if l.blocks.Load().have(blockOf(unsafe.Pointer(&g))) {
 			return nil
 		}
 	}
 	if g == 0 && !l.running.Load() || isID(g) && g == goroutineID() {
-		return nil // it is at rest and whoever calls owns it, or OG7
+		return nil // it is at rest and whoever calls owns it, or foreign 7
 	}
 	return l.suspect(g, caller)
 }
 
-// suspect is OG3.
+// suspect is foreign 3.
 func (l *EventLoop) suspect(g uint64, caller string) error {
 	me := self()
 	switch {
@@ -335,7 +336,8 @@ func self() origin {
 // originOf reads one goroutine's trace.
 func originOf(trace []byte) (o origin) {
 	o.id = leadingNumber(trace, "goroutine ")
-	i := bytes.Index(trace, []byte("\ncreated by ")) // with GODEBUG=tracebackancestors more follow, of its ancestors
+	// with GODEBUG=tracebackancestors more follow, of its ancestors
+	i := bytes.Index(trace, []byte("\ncreated by "))
 	if i < 0 {
 		return o
 	}
@@ -360,7 +362,7 @@ func leadingNumber(text []byte, prefix string) (n uint64) {
 	return n
 }
 
-// hasEntered is OG5: whether the running step has entered the sequence whose goroutine me is.
+// hasEntered is foreign 5: whether the running step has entered the sequence whose goroutine me is.
 func (l *EventLoop) hasEntered(me origin) bool {
 	known := l.kin.has(me.by) || l.kin.has(me.id)
 	if known && (!l.debug() || runtime.NumGoroutine() > manyGoroutines) {
@@ -371,7 +373,8 @@ func (l *EventLoop) hasEntered(me origin) bool {
 	head, exact := l.head()
 	maker, entered := all.enteredBy(me, head, exact)
 	if !entered && complete {
-		return false // what is incomplete may lack the one in control, and nobody is refused for that
+		// what is incomplete may lack the one in control, and nobody is refused for that
+		return false
 	}
 	if maker != 0 {
 		l.kin.add(maker)
@@ -482,7 +485,8 @@ func goroutineID() uint64 {
 	return leadingNumber(buf[:n], "goroutine ")
 }
 
-// blocks are those that have been found to be one stack's (OG6). Other goroutines look at them.
+// blocks are those that have been found to be one stack's (foreign 6). Other goroutines look at
+// them.
 type blocks struct {
 	of   [4]atomic.Uintptr
 	next int
@@ -503,7 +507,7 @@ func (b *blocks) add(block uintptr) {
 	}
 }
 
-// takesControl is OG6 for s, which has got control.
+// takesControl is foreign 6 for s, which has got control.
 func (b *blocks) takesControl(block uintptr) {
 	if !b.have(block) {
 		for i := range b.of {
@@ -576,7 +580,7 @@ func (l *EventLoop) setGuard(g uint64) {
 // isID reports whether guard is the id of a goroutine.
 func isID(g uint64) bool { return g != 0 && g < guardShared }
 
-// mustEnd ends the program if v, which was recovered, is a fault (OG8).
+// mustEnd ends the program if v, which was recovered, is a fault (foreign 8).
 func mustEnd(v any) {
 	if f, ok := v.(interface {
 		runtime.Error

@@ -71,7 +71,8 @@ func loopThings(t *testing.T, ctx context.Context) map[string]any {
 	}
 	settle(t, ctx)
 	must(t, cond.Acquire(ctx))
-	waiters = append(waiters, start(ctx, func(ctx context.Context) error { // so that there is one to wait for its lock
+	// so that there is one to wait for its lock
+	waiters = append(waiters, start(ctx, func(ctx context.Context) error {
 		must(t, cond.Acquire(ctx))
 		cond.Release()
 		return nil
@@ -356,7 +357,8 @@ func argument(ctx context.Context, typ reflect.Type) reflect.Value {
 	case typ == reflect.TypeFor[error]():
 		return reflect.ValueOf(&[]error{errTest}[0]).Elem()
 	case typ == reflect.TypeFor[os.Signal]():
-		return reflect.ValueOf(&[]os.Signal{syscall.Signal(28)}[0]).Elem() // SIGWINCH, where there is one
+		// SIGWINCH, where there is one
+		return reflect.ValueOf(&[]os.Signal{syscall.Signal(28)}[0]).Elem()
 	case typ == reflect.TypeFor[any]():
 		return reflect.ValueOf(&[]any{1}[0]).Elem()
 	case typ.Kind() == reflect.Func:

@@ -41,18 +41,18 @@ type Future[T any] struct {
 
 // future is the state machine below [Future], without the type of the result.
 //
-//	F1 pending -> finished or cancelled, once.
-//	F2 Done callbacks never run inline: completing schedules each, in the order of
-//	   adding, and adding one to a done future schedules it (S9).
-//	F3 err is set when cancelled (a *CancelledError, perhaps wrapped) and when finished with an
-//	   error.
-//	F4 A cancel that is passed on reaches a task or gathering once, on however many ways it comes:
-//	   tasks that gather the same tasks, which gather others, would be asked as often as there are
-//	   paths between them. CPython asks as often.
+//	future 1: pending -> finished or cancelled, once.
+//	future 2: Done callbacks never run inline: completing schedules each, in the order of
+//	   adding, and adding one to a done future schedules it (CPython 9).
+//	future 3: err is set when cancelled (a *CancelledError, perhaps wrapped) and when finished with
+//	   an error.
+//	future 4: A cancel that is passed on reaches a task or gathering once, on however many ways it
+//	   comes: tasks that gather the same tasks, which gather others, would be asked as often as
+//	   there are paths between them. CPython asks as often.
 type future struct {
 	_    noCopy
 	loop *EventLoop
-	err  error // F3
+	err  error // future 3
 
 	// Done callbacks in order: first, then more. One is by far the usual number.
 	first callback
@@ -65,7 +65,7 @@ type future struct {
 	}
 
 	report *report     // set while err waits for someone to look at it, and always in debug mode
-	state  futureState // F1
+	state  futureState // future 1
 	shown  bool        // repr is at work on it
 	quiet  bool        // of a task: do not report it if it is destroyed pending
 	mark   uint32      // scratch of combinators and cancel: seen in the pass with this number
@@ -77,7 +77,7 @@ type cancelAnswer uint8
 const (
 	refused  cancelAnswer = iota // it was done already
 	accepted                     // it will end, or take the cancel otherwise
-	inCircle                     // the cancel has come back to where it was (T7)
+	inCircle                     // the cancel has come back to where it was (task 7)
 )
 
 type futureState uint8
@@ -207,8 +207,8 @@ func (f *future) cancel(c *CancelledError) cancelAnswer {
 	return accepted
 }
 
-// passCancel is F4. No code of the program runs meanwhile, so marks of combinators and of a cancel
-// do not meet. What has come back in a circle may be asked again (T7).
+// passCancel is future 4. No code of the program runs meanwhile, so marks of combinators and of a
+// cancel do not meet. What has come back in a circle may be asked again (task 7).
 func (f *future) passCancel(c *CancelledError) cancelAnswer {
 	l := f.loop
 	if l.cancelDepth == 0 {
@@ -240,7 +240,7 @@ func (f *future) finish(err error) {
 	f.scheduleCallbacks()
 }
 
-// scheduleCallbacks is F2, and addCallback for those that come late.
+// scheduleCallbacks is future 2, and addCallback for those that come late.
 func (f *future) scheduleCallbacks() {
 	if cb := f.first; cb != nil {
 		f.first = nil
@@ -384,11 +384,11 @@ func (c *callbackList) makeIndex() {
 
 // await suspends the current task until f is done. A nil error means that it is, and
 // says nothing of its result. What comes before and after the suspension is in functions
-// of their own, because their frames would be on every suspended stack (K9).
+// of their own, because their frames would be on every suspended stack (stack 9).
 func (f *future) await(ctx context.Context) error {
 	t, link, err := f.beginWait(ctx)
 	if t == nil {
-		return err // S10, if it is nil: no suspension
+		return err // CPython 10, if it is nil: no suspension
 	}
 	if at := t.depart(); at != nil {
 		if at.Toggle() {
@@ -409,14 +409,14 @@ func (f *future) beginWait(ctx context.Context) (*task, *watchLink, error) {
 	}
 	t.waiter = f
 	f.addCallback(t)
-	if t.state == mustCancel { // S14
+	if t.state == mustCancel { // CPython 14
 		t.descending = true
 		answer := f.cancel(t.speaks())
 		t.descending = false
 		switch answer {
 		case accepted:
 			t.state = wentDown
-		case inCircle: // T7: those it has come through are underneath this one
+		case inCircle: // task 7: those it has come through are underneath this one
 			f.removeCallback(t)
 			t.waiter = nil
 			t.loop().schedule(t, nil)
@@ -470,7 +470,8 @@ func (f *future) endWait(ctx context.Context, t *task, link *watchLink) error {
 	t.waiter = nil
 	interrupted := t.watching != withNone && t.unwatchContext(link)
 	switch t.state {
-	case mustCancel: // S13: it takes the place of whatever arrived, unless that is a cancellation
+	// CPython 13: it takes the place of whatever arrived, unless that is a cancellation
+	case mustCancel:
 		return t.replace(f, interrupted)
 	case wentDown:
 		t.deliver() // and whatever f has become is the answer
@@ -502,8 +503,9 @@ func (f *future) unretrieved() bool { return f.report != nil && f.report.list !=
 //   - the future's own, a [CancelledError] if it was cancelled;
 //   - a CancelledError if the calling task was;
 //   - the cause of ctx if that is done;
-//   - [ErrDifferentLoop], [ErrAwaitSelf], [ErrNotInTask], [ErrNoRunningLoop], [ErrForeignGoroutine], [ErrLoopClosed],
-//     and [ErrInvalidArgument] for a nil ctx or a zero future.
+//   - [ErrDifferentLoop], [ErrAwaitSelf], [ErrNotInTask], [ErrNoRunningLoop],
+//     [ErrForeignGoroutine], [ErrLoopClosed], and [ErrInvalidArgument] for a nil ctx or a zero
+//     future.
 //
 // Python: await.
 func (f *Future[T]) Await(ctx context.Context) (T, error) {
@@ -544,8 +546,8 @@ func (f *Future[T]) SetResult(v T) error {
 	return nil
 }
 
-// SetException completes the future with an error. A [CancelledError] is an error like
-// any other here: the future is then finished, not cancelled. It returns [ErrInvalidArgument] if err is nil,
+// SetException completes the future with an error. A [CancelledError] is an error like any other
+// here: the future is then finished, not cancelled. It returns [ErrInvalidArgument] if err is nil,
 // and otherwise the errors of [Future.SetResult]. Python: set_exception.
 func (f *Future[T]) SetException(err error) error {
 	if err == nil {
@@ -591,10 +593,10 @@ func (c *DoneCallback) fire(f *future) { f.loop.invoke(c.fn, c.src, c) }
 // String returns Python's repr of the callback's handle: <Handle main.done() at done.go:12>.
 func (c *DoneCallback) String() string { return fmt.Sprintf("<Handle %s>", callSite(funcPC(c.src))) }
 
-// AddDoneCallback schedules fn for when the future is done; at once if it is. Callbacks
-// run in the order they were added, never inside the call that completes the future. It panics with [ErrInvalidArgument] if fn
-// is nil or the future zero, [ErrLoopClosed], and [ErrForeignGoroutine]. Python:
-// add_done_callback.
+// AddDoneCallback schedules fn for when the future is done; at once if it is. Callbacks run in the
+// order they were added, never inside the call that completes the future. It panics with
+// [ErrInvalidArgument] if fn is nil or the future zero, [ErrLoopClosed], and [ErrForeignGoroutine].
+// Python: add_done_callback.
 func (f *Future[T]) AddDoneCallback(fn func(*Future[T])) *DoneCallback {
 	if fn == nil {
 		panic(fmt.Errorf("%w: nil function (in AddDoneCallback)", ErrInvalidArgument))

@@ -246,7 +246,7 @@ func TestFuture_SeveralWaiters(t *testing.T) {
 	})
 }
 
-// R3: an error nobody retrieved is reported when the loop closes.
+// design 3: an error nobody retrieved is reported when the loop closes.
 func TestReports_AtClose(t *testing.T) {
 	r, err := runReporting(t, func(ctx context.Context) error {
 		lost := asyncio.CreateFuture[int](ctx)

@@ -5,17 +5,17 @@ import (
 	"fmt"
 )
 
-// Gather runs awaitables concurrently and returns their results in the order of the
-// arguments. It suspends the calling task until all are done, or one has failed. Coroutines become tasks, started in that order; futures and tasks are awaited
-// as they are, one given twice only once.
+// Gather runs awaitables concurrently and returns their results in the order of the arguments. It
+// suspends the calling task until all are done, or one has failed. Coroutines become tasks, started
+// in that order; futures and tasks are awaited as they are, one given twice only once.
 //
 // The first error is returned as soon as it happens. The others go on, and what becomes of
 // them is not reported; a child that was cancelled counts as an error too. A cancel of the
 // calling task cancels every child that is not done, and Gather waits for the first to end so.
 //
-// Kinds are mixed in a slice: Gather(ctx, []asyncio.Awaitable[int]{task, future}...). Besides
-// the children's errors and those of [Future.Await], Gather returns [ErrInvalidArgument] for
-// a nil argument and [ErrDifferentLoop]. [Gather2] to [Gather4] take awaitables whose results differ in
+// Kinds are mixed in a slice: Gather(ctx, []asyncio.Awaitable[int]{task, future}...). Besides the
+// children's errors and those of [Future.Await], Gather returns [ErrInvalidArgument] for a nil
+// argument and [ErrDifferentLoop]. [Gather2] to [Gather4] take awaitables whose results differ in
 // type. Python: asyncio.gather.
 func Gather[T any, A Awaitable[T]](ctx context.Context, aws ...A) ([]T, error) {
 	children, err := gather[T](ctx, aws, false, "Gather")
@@ -142,7 +142,8 @@ func gather[T any, A Awaitable[T]](ctx context.Context, aws []A, all bool, calle
 	return fs, in.wait(ctx)
 }
 
-// A gatherArgument is one argument of a gathering of several types. All are checked before one is started.
+// A gatherArgument is one argument of a gathering of several types. All are checked before one is
+// started.
 type gatherArgument struct {
 	given *future // if it is a future or task
 	check func(l *EventLoop, caller string) error
@@ -311,11 +312,13 @@ func (in *intake) wait(ctx context.Context) error {
 	}
 
 	err := g.outer.await(ctx)
-	g.outer.retrieved() // also where something else has ended the wait in the same iteration: nobody else has it
+	// also where something else has ended the wait in the same iteration: nobody else has it
+	g.outer.retrieved()
 	if err == nil {
 		return g.outer.err
 	}
-	if asCancelled(err) == nil { // ctx ended the wait: what the children do from now on is theirs, and their errors are
+	// ctx ended the wait: what the children do from now on is theirs, and their errors are
+	if asCancelled(err) == nil {
 		g.left = 0
 	}
 	if g.outer.state == pending {
@@ -325,7 +328,7 @@ func (in *intake) wait(ctx context.Context) error {
 }
 
 // cancel passes a cancel on to the children, oldest first. The outer future is done when they are.
-// A child that the same cancel has reached before, on another way, is not asked again (F4).
+// A child that the same cancel has reached before, on another way, is not asked again (future 4).
 func (g *gathering) cancel(c *CancelledError) cancelAnswer {
 	if g.outer.state != pending {
 		return refused
@@ -337,7 +340,7 @@ func (g *gathering) cancel(c *CancelledError) cancelAnswer {
 			answer = accepted
 		case inCircle:
 			if answer == refused {
-				answer = inCircle // T7: for whoever waits for the gathering
+				answer = inCircle // task 7: for whoever waits for the gathering
 			}
 		}
 	}
@@ -353,7 +356,8 @@ func (g *gathering) fire(f *future) {
 		return
 	}
 	if !g.all && f.err != nil && g.outer.state == pending {
-		g.outer.mirror(f) // whoever looks at f is given the error too, if ctx ends this wait before it gets there
+		// whoever looks at f is given the error too, if ctx ends this wait before it gets there
+		g.outer.mirror(f)
 		return
 	}
 	f.retrieved()

@@ -12,12 +12,13 @@ import (
 //
 //	for task, err := range asyncio.GroupCompleted[int](ctx, tg) {
 //
-// It sees what finishes while the loop is running. Breaking out of it leaves the children alone. If the
-// wait fails, because the group was aborted or ctx is done, the error comes last, with a nil task.
-// The error of a child is in the task's Result, and aborts the group unless that is a [Supervisor].
+// It sees what finishes while the loop is running. Breaking out of it leaves the children alone. If
+// the wait fails, because the group was aborted or ctx is done, the error comes last, with a nil
+// task. The error of a child is in the task's Result, and aborts the group unless that is a
+// [Supervisor].
 //
-// It is for the body of the group, and suspends between children; elsewhere its error is [ErrInvalidState].
-// Python has no counterpart; tokio: JoinSet.join_next.
+// It is for the body of the group, and suspends between children; elsewhere its error is
+// [ErrInvalidState]. Python has no counterpart; tokio: JoinSet.join_next.
 func GroupCompleted[T any](ctx context.Context, tg *TaskGroup) iter.Seq2[*Task[T], error] {
 	return func(yield func(*Task[T], error) bool) {
 		if t, err := taskOf(ctx, "GroupCompleted"); err != nil {

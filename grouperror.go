@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// A GroupError is what failed in a [RunTaskGroup]: Python's ExceptionGroup. errors.Is and errors.As look
-// into every error of it. It is never a cancellation, whatever is in it. It is a value: any
+// A GroupError is what failed in a [RunTaskGroup]: Python's ExceptionGroup. errors.Is and errors.As
+// look into every error of it. It is never a cancellation, whatever is in it. It is a value: any
 // goroutine may use it, and nothing of it suspends.
 type GroupError struct {
 	Message    string
@@ -42,8 +42,8 @@ func (e *GroupError) First() error {
 	return e.Exceptions[0]
 }
 
-// Split divides the group in two by its leaves, the errors in it that are not groups themselves: those
-// for which matches is true, and the rest. Nesting and order are kept; an empty part is nil.
+// Split divides the group in two by its leaves, the errors in it that are not groups themselves:
+// those for which matches is true, and the rest. Nesting and order are kept; an empty part is nil.
 // rest is an error to be returned as it is, which is what Python's except* does with it:
 //
 //	timeouts, rest := group.Split(func(err error) bool { return errors.Is(err, asyncio.ErrTimeout) })

@@ -314,7 +314,8 @@ func TestCancels(t *testing.T) {
 			}
 			lines = bufio.NewScanner(golden)
 		}
-		loop(t, ctx).SetExceptionHandler(func(*asyncio.EventLoop, asyncio.ExceptionContext) {}) // as in Python
+		// as in Python
+		loop(t, ctx).SetExceptionHandler(func(*asyncio.EventLoop, asyncio.ExceptionContext) {})
 		for lines.Scan() {
 			f := strings.SplitN(lines.Text(), " ", 3)
 			name, when, want := f[0], f[1], f[2]

@@ -133,7 +133,8 @@ func ExampleGroupError() {
 		err := asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
 			tg.CreateTask(func(context.Context) error { return errors.New("boom") })
 			tg.CreateTask(func(ctx context.Context) error {
-				if err := asyncio.Sleep(ctx, time.Hour); err != nil { // cancelled, because the other one failed
+				// cancelled, because the other one failed
+				if err := asyncio.Sleep(ctx, time.Hour); err != nil {
 					return errors.ErrUnsupported
 				}
 				return nil
@@ -234,7 +235,8 @@ func ExampleCleanup() {
 		task := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) (err error) {
 			defer func() {
 				e := asyncio.Cleanup(ctx, 5*time.Second, func(ctx context.Context) error {
-					return asyncio.Sleep(ctx, time.Second) // as if a connection had to be closed in order
+					// as if a connection had to be closed in order
+					return asyncio.Sleep(ctx, time.Second)
 				})
 				fmt.Println("closed:", e)
 				if e != nil {
@@ -268,7 +270,8 @@ func ExampleInGroup() {
 		return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
 			for id := range 3 {
 				ctx := context.WithValue(ctx, requestID{}, id)
-				asyncio.CreateTask(ctx, handle, asyncio.InGroup(tg)) // has this ctx, and tg waits for it
+				// has this ctx, and tg waits for it
+				asyncio.CreateTask(ctx, handle, asyncio.InGroup(tg))
 			}
 			return nil
 		})

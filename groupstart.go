@@ -6,9 +6,9 @@ import (
 	"math"
 )
 
-// GroupStart creates a child that reports when it is ready, and waits until it does: a
-// server says which address it listens on, and then goes on serving in the group. child calls Started
-// of its status once; GroupStart returns the value it gave.
+// GroupStart creates a child that reports when it is ready, and waits until it does: a server says
+// which address it listens on, and then goes on serving in the group. child calls Started of its
+// status once; GroupStart returns the value it gave.
 //
 // A child that ends before it is ready has failed to start. Its error is returned by GroupStart and
 // does not abort the group, unless it is a panic; if it has none, that is [ErrInvalidState]. A
@@ -22,8 +22,8 @@ import (
 // needs of ctx its function captures.
 //
 // It must be called in a task and may suspend; under a [GroupLimit] also for the child's turn.
-// Other errors are [ErrInvalidArgument], [ErrNotInTask], and [ErrInvalidState] if the group has been left.
-// Python has no counterpart; trio: nursery.start.
+// Other errors are [ErrInvalidArgument], [ErrNotInTask], and [ErrInvalidState] if the group has
+// been left. Python has no counterpart; trio: nursery.start.
 func GroupStart[R any](ctx context.Context, tg *TaskGroup, child func(ctx context.Context, status *TaskStatus[R]) error, opts ...TaskOption) (R, error) {
 	var zero R
 	if child == nil {
@@ -52,7 +52,8 @@ func GroupStart[R any](ctx context.Context, tg *TaskGroup, child func(ctx contex
 	if s.ready.state != pending {
 		return v, err
 	}
-	ended := &CancelledError{cause: context.Cause(ctx)} // err may also be a cancel, which has gone down to the child
+	// err may also be a cancel, which has gone down to the child
+	ended := &CancelledError{cause: context.Cause(ctx)}
 	s.cancel(ended)
 	v, late := s.ready.Await(context.WithoutCancel(ctx))
 	switch {
@@ -64,7 +65,8 @@ func GroupStart[R any](ctx context.Context, tg *TaskGroup, child func(ctx contex
 	return v, err
 }
 
-// A TaskStatus is how a child made by [GroupStart] says that it is ready. trio and anyio: TaskStatus.
+// A TaskStatus is how a child made by [GroupStart] says that it is ready. trio and anyio:
+// TaskStatus.
 type TaskStatus[R any] struct {
 	ready Future[R] // what GroupStart waits for
 	task  *task
@@ -77,9 +79,9 @@ type anyStatus interface {
 	childEnded(f *future) (beforeReady bool)
 }
 
-// Started says that the child is ready and hands v to who started it. It is for the loop only, and for the child, which
-// goes on with its work; it does not suspend. It returns [ErrInvalidState] if the child has said
-// so before.
+// Started says that the child is ready and hands v to who started it. It is for the loop only, and
+// for the child, which goes on with its work; it does not suspend. It returns [ErrInvalidState] if
+// the child has said so before.
 func (s *TaskStatus[R]) Started(v R) error {
 	if s.ready.loop == nil {
 		return fmt.Errorf("%w: a zero TaskStatus: GroupStart makes one (in Started)", ErrInvalidArgument)

@@ -29,8 +29,9 @@ func (h *Handle) fire(*future) {
 	}
 }
 
-// posted is the Handle of [EventLoop.CallSoonThreadsafe] (X4). Its state has the address of its function's code from
-// bit 1 on, so that it can be printed by any goroutine, and after its turn, without looking at fn.
+// posted is the Handle of [EventLoop.CallSoonThreadsafe] (inbox 4). Its state has the address of
+// its function's code from bit 1 on, so that it can be printed by any goroutine, and after its
+// turn, without looking at fn.
 type posted Handle
 
 func (h *posted) fire(*future) {
@@ -81,10 +82,10 @@ func (h *TimerHandle) String() string {
 	return h.repr("TimerHandle", fmt.Sprintf(" when=%v", h.timer.when))
 }
 
-// CallSoon schedules fn for the next iteration. Callbacks run in the order they were
-// scheduled, each once. A callback runs in no task, so it must not await; a panic in it
-// goes to the exception handler and the loop goes on. It is for the loop only and does not
-// suspend; it panics with [ErrLoopClosed], [ErrForeignGoroutine] or, if fn is nil, [ErrInvalidArgument].
+// CallSoon schedules fn for the next iteration. Callbacks run in the order they were scheduled,
+// each once. A callback runs in no task, so it must not await; a panic in it goes to the exception
+// handler and the loop goes on. It is for the loop only and does not suspend; it panics with
+// [ErrLoopClosed], [ErrForeignGoroutine] or, if fn is nil, [ErrInvalidArgument].
 func (l *EventLoop) CallSoon(fn func()) *Handle {
 	l.mustBeCallable(fn, "CallSoon")
 	h := &Handle{loop: l, fn: fn, created: l.created(), ctx: l.currentContext()}

@@ -6,23 +6,23 @@ import (
 	"time"
 )
 
-// What becomes of idle stacks (K6).
+// What becomes of idle stacks (stack 6).
 //
-//	KI1 An idle stack is kept while the program needs it. What is too much is seen by a low-water
-//	    mark, the fewest that were idle at any moment of a period: so many were idle all the time.
-//	    They end when the period is over, but never the last keptIdle, nor as many as there are
-//	    callbacks ready, each of which may be a task that begins.
-//	KI2 A period is at least idlePeriod long, on the loop's clock. Its end is looked for where the
-//	    loop waits, and where a busy loop enters the scheduler (L7). So a program whose bursts are
-//	    closer together than that keeps its stacks, and one that is idle has given them back after
-//	    two periods.
-//	KI3 A loop on the machine's clock wakes up for the end of a period, as for a timer. It does so
-//	    only while more than keptIdle stacks are idle, so an idle loop wakes up a bounded number of
-//	    times after a burst, and then no more. A clock that jumps is left alone: nothing in a run on
-//	    it is different because stacks are kept or end.
-//	KI4 Stacks end in batches, between which the loop looks for work, and a busy loop does some.
-//	KI5 A loop that does not run cannot give anything back. So no more than restingIdle stay when a
-//	    run ends.
+//	idle 1: An idle stack is kept while the program needs it. What is too much is seen by a
+//	   low-water mark, the fewest that were idle at any moment of a period: so many were idle all
+//	   the time. They end when the period is over, but never the last keptIdle, nor as many as there
+//	   are callbacks ready, each of which may be a task that begins.
+//	idle 2: A period is at least idlePeriod long, on the loop's clock. Its end is looked for where
+//	   the loop waits, and where a busy loop enters the scheduler (loop 7). So a program whose
+//	   bursts are closer together than that keeps its stacks, and one that is idle has given them
+//	   back after two periods.
+//	idle 3: A loop on the machine's clock wakes up for the end of a period, as for a timer. It does
+//	   so only while more than keptIdle stacks are idle, so an idle loop wakes up a bounded number
+//	   of times after a burst, and then no more. A clock that jumps is left alone: nothing in a run
+//	   on it is different because stacks are kept or end.
+//	idle 4: Stacks end in batches, between which the loop looks for work, and a busy loop does some.
+//	idle 5: A loop that does not run cannot give anything back. So no more than restingIdle stay
+//	   when a run ends.
 const (
 	keptIdle    = 128
 	restingIdle = 1024
@@ -30,7 +30,7 @@ const (
 	idleBatch   = 128 // takes some tens of microseconds
 )
 
-// unneeded returns how many of the idle stacks have not been needed in this period (KI1).
+// unneeded returns how many of the idle stacks have not been needed in this period (idle 1).
 func (p *stackPool) unneeded() int {
 	n := len(p.idle)
 	return max(0, min(p.low, n-keptIdle, n-p.loop.ready.n))

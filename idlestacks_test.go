@@ -74,10 +74,12 @@ func TestIdleStacks_KeptWhileNeeded(t *testing.T) {
 		for range 2 {
 			for range 20 {
 				burst(t, ctx, n)
-				if now := runtime.NumGoroutine(); now < n { // others than the stacks may end meanwhile
+				// others than the stacks may end meanwhile
+				if now := runtime.NumGoroutine(); now < n {
 					t.Errorf("%d goroutines between two bursts, want %d", now, n)
 				}
-				for _, d := range []time.Duration{130, 170} { // so that a period ends between two bursts, too
+				// so that a period ends between two bursts, too
+				for _, d := range []time.Duration{130, 170} {
 					must(t, asyncio.Sleep(ctx, d*time.Millisecond))
 				}
 				if now := runtime.NumGoroutine(); now < n {

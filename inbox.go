@@ -10,18 +10,20 @@ import (
 // inbox is the only way into a loop from another goroutine: a list under a mutex
 // and one wake-up.
 //
-//	X1 What is accepted is taken in exactly once, in the order of acceptance.
-//	X2 After close nothing is accepted.
-//	X3 What was accepted runs, at the latest while the loop closes.
-//	X4 Handles are made in batches, so whoever keeps one keeps its whole batch, about a kilobyte. Therefore
-//	   a handle that has had its turn refers to nothing but the loop.
-//	X5 A goroutine that posts faster than the loop takes in gives way to other goroutines each time the list has
-//	   grown by blocksAhead blocks, two thousand callbacks. It does not wait for the loop. Without this, a goroutine on
-//	   a single processor goes on until its time slice is over. By then what it has posted has left the caches and is a
-//	   burden to the collector, and each callback takes three times as long.
+//	inbox 1: What is accepted is taken in exactly once, in the order of acceptance.
+//	inbox 2: After close nothing is accepted.
+//	inbox 3: What was accepted runs, at the latest while the loop closes.
+//	inbox 4: Handles are made in batches, so whoever keeps one keeps its whole batch, about a
+//	   kilobyte. Therefore a handle that has had its turn refers to nothing but the loop.
+//	inbox 5: A goroutine that posts faster than the loop takes in gives way to other goroutines each
+//	   time the list has grown by blocksAhead blocks, two thousand callbacks. It does not wait for
+//	   the loop. Without this, a goroutine on a single processor goes on until its time slice is
+//	   over. By then what it has posted has left the caches and is a burden to the collector, and
+//	   each callback takes three times as long.
 type inbox struct {
-	some     atomic.Bool // the list is not empty; read without the lock by the loop
-	emptying bool        // an arrival that schedules must not start on the next list (X1); the loop's
+	some atomic.Bool // the list is not empty; read without the lock by the loop
+	// an arrival that schedules must not start on the next list (inbox 1); the loop's
+	emptying bool
 	emptied  *inboxBlock // becomes spare when the loop next has the lock; the loop's
 
 	mu     sync.Mutex
@@ -29,11 +31,11 @@ type inbox struct {
 	last   *inboxBlock
 	blocks int         // how many there are
 	spare  *inboxBlock // empty, to be filled next
-	unused []Handle    // the rest of a batch (X4)
+	unused []Handle    // the rest of a batch (inbox 4)
 	closed bool
 }
 
-const blocksAhead = 16 // X5
+const blocksAhead = 16 // inbox 5
 
 // handleBatch handles fill 1 KiB.
 const handleBatch = 21
@@ -94,7 +96,7 @@ func (l *EventLoop) wake(ahead bool) {
 	}
 }
 
-// append is called with the lock held. It reports whether the caller is to give way (X5).
+// append is called with the lock held. It reports whether the caller is to give way (inbox 5).
 func (b *inbox) append(cb callback) (ahead bool) {
 	k := b.last
 	if k == nil || k.n == len(k.cbs) {
@@ -159,7 +161,7 @@ func (l *EventLoop) admit(cb callback) {
 }
 
 // outside stands in the ready queue where the future would, and marks a callback that
-// was posted: Close must still run it, wherever it has got to (X3).
+// was posted: Close must still run it, wherever it has got to (inbox 3).
 var outside = new(future)
 
 // close refuses all further posts and returns what had been accepted.
@@ -175,10 +177,11 @@ func (b *inbox) close() (accepted []callback) {
 	return accepted
 }
 
-// CallSoonThreadsafe schedules fn as [EventLoop.CallSoon] does and wakes the loop. Any
-// goroutine may call it. It does not block; a goroutine that calls it faster than the loop can run the callbacks gives way to
-// other goroutines now and then. It returns [ErrLoopClosed] if the loop is closed, and [ErrInvalidArgument] if fn is nil. If it
-// returns no error, fn runs once, at the latest while the loop closes, unless the handle is cancelled first. Python:
+// CallSoonThreadsafe schedules fn as [EventLoop.CallSoon] does and wakes the loop. Any goroutine
+// may call it. It does not block; a goroutine that calls it faster than the loop can run the
+// callbacks gives way to other goroutines now and then. It returns [ErrLoopClosed] if the loop is
+// closed, and [ErrInvalidArgument] if fn is nil. If it returns no error, fn runs once, at the
+// latest while the loop closes, unless the handle is cancelled first. Python:
 // loop.call_soon_threadsafe.
 func (l *EventLoop) CallSoonThreadsafe(fn func()) (*Handle, error) {
 	if fn == nil {

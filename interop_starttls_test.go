@@ -199,10 +199,12 @@ func TestInterop_OpenSSLStartTLS(t *testing.T) {
 	})
 }
 
-// keyUpdates are openssl's commands for a new key of its own: alone, and together with one of the peer's, whom it asks for it.
+// keyUpdates are openssl's commands for a new key of its own: alone, and together with one of the
+// peer's, whom it asks for it.
 var keyUpdates = []string{"k", "K", "K", "k"}
 
-// openssl's client takes new keys between messages, and has our server take them, while that waits in a read.
+// openssl's client takes new keys between messages, and has our server take them, while that waits
+// in a read.
 func TestInterop_OpenSSLClientKeyUpdate(t *testing.T) {
 	path, c := program(t, "openssl"), newCredentials(t)
 	onPoller(t, func(ctx context.Context) error {
@@ -241,7 +243,8 @@ func TestInterop_OpenSSLClientKeyUpdate(t *testing.T) {
 	})
 }
 
-// openssl's server takes new keys, and has our client take them, between messages of its own and in the middle of ours.
+// openssl's server takes new keys, and has our client take them, between messages of its own and in
+// the middle of ours.
 func TestInterop_OpenSSLServerKeyUpdate(t *testing.T) {
 	path, c := program(t, "openssl"), newCredentials(t)
 	onPoller(t, func(ctx context.Context) error {
@@ -261,7 +264,8 @@ func TestInterop_OpenSSLServerKeyUpdate(t *testing.T) {
 				if err := p.say(command); err != nil {
 					return err
 				}
-				// It looks for commands before it looks for messages. (A command that it had not taken for one would come to us.)
+				// It looks for commands before it looks for messages. (A command that it had not
+				// taken for one would come to us.)
 				if _, err := fmt.Fprintf(w.Writer(ctx), "from the client %d\n", i); err != nil {
 					return err
 				}

@@ -20,7 +20,8 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// The tests in this file talk to programs of others. Where one is absent its tests are skipped, but not in CI.
+// The tests in this file talk to programs of others. Where one is absent its tests are skipped, but
+// not in CI.
 
 // absent skips the test for the lack of a program, and fails it in CI.
 func absent(t *testing.T, name string) {
@@ -41,8 +42,8 @@ func program(t *testing.T, name string) string {
 	return path
 }
 
-// python returns the first CPython that has what is needed, whatever its version. What is only called so, as a version
-// manager's command for a version that is not chosen, does not count.
+// python returns the first CPython that has what is needed, whatever its version. What is only
+// called so, as a version manager's command for a version that is not chosen, does not count.
 func python(t *testing.T) string {
 	t.Helper()
 	for _, name := range []string{os.Getenv("ASYNCIO_CPYTHON"), "python3.13", "python3"} {
@@ -349,7 +350,8 @@ func reversed(s string) string {
 	return b.String()
 }
 
-// redis speaks RESP: requests are arrays of strings, replies begin with a letter that says what they are.
+// redis speaks RESP: requests are arrays of strings, replies begin with a letter that says what
+// they are.
 func TestInterop_Redis(t *testing.T) {
 	path := program(t, "redis-server")
 	dir, err := os.MkdirTemp("", "redis") // t.TempDir's path may be too long for a socket

@@ -403,7 +403,8 @@ func ExampleStreamReader() {
 			message, err := r.ReadExactly(ctx, int(length[0]))
 			return string(message), err
 		})
-		for _, packet := range []string{"\x05he", "ll", "o, and more"} { // as they come from somewhere
+		// as they come from somewhere
+		for _, packet := range []string{"\x05he", "ll", "o, and more"} {
 			r.FeedData([]byte(packet))
 			if err := asyncio.Sleep(ctx, time.Second); err != nil {
 				return err

@@ -7,19 +7,20 @@ import (
 
 // Labels of profiles (package runtime/pprof).
 //
-//	LB1 A task begins with the labels of its context, and keeps what it sets itself until it ends. A
-//	    callback has the labels of the context of the task that scheduled it, a thread function
-//	    those of its caller's. All else has those of the context that the loop was made with.
-//	LB2 Labels belong to a goroutine and cannot be read back. So they are set when a task or
-//	    callback begins, and set to the loop's when it has ended: a stack with nothing on it has the
-//	    labels of the loop. That goes for new stacks too, which have them from the hub.
-//	LB3 All that is done in labelledMode only, which begins when there may be labels. Package pprof
-//	    looks for a context's labels before it adds to them or sets them, and that look comes to
-//	    loopContext.Value. It may come from any goroutine. Labels made of a context from elsewhere
-//	    do not pass there; for them SetTaskLabels begins the mode as well.
-//	LB4 In labelledMode no task is called on top of another (K5): nothing could give the lower one
-//	    its labels back. A task that was on top when the mode began is on top of one that had the
-//	    loop's.
+//	label 1: A task begins with the labels of its context, and keeps what it sets itself until it
+//	   ends. A callback has the labels of the context of the task that scheduled it, a thread
+//	   function those of its caller's. All else has those of the context that the loop was made
+//	   with.
+//	label 2: Labels belong to a goroutine and cannot be read back. So they are set when a task or
+//	   callback begins, and set to the loop's when it has ended: a stack with nothing on it has the
+//	   labels of the loop. That goes for new stacks too, which have them from the hub.
+//	label 3: All that is done in labelledMode only, which begins when there may be labels. Package
+//	   pprof looks for a context's labels before it adds to them or sets them, and that look comes
+//	   to loopContext.Value. It may come from any goroutine. Labels made of a context from elsewhere
+//	   do not pass there; for them SetTaskLabels begins the mode as well.
+//	label 4: In labelledMode no task is called on top of another (stack 5): nothing could give the
+//	   lower one its labels back. A task that was on top when the mode began is on top of one that
+//	   had the loop's.
 
 // SetTaskLabels gives each task that is made from now on a label with the key "task" and the name
 // it is made with, so that profiles of package [runtime/pprof] tell tasks apart:
@@ -49,7 +50,7 @@ func (l *EventLoop) SetTaskLabels(enabled bool) {
 func TaskLabels(enabled bool) RunOption { return RunOption{labels: onOff(enabled)} }
 
 // labelKey is the key by which package pprof looks for labels in a context, nil if it looks some
-// other way: then LB3 cannot see when there may be labels, and the mode is always on.
+// other way: then label 3 cannot see when there may be labels, and the mode is always on.
 var labelKey = func() any {
 	var p keyProbe
 	pprof.Label(&p, "")
@@ -80,17 +81,17 @@ func (l *EventLoop) initLabels(ctx context.Context) {
 	l.setMode(labelledMode, labelKey == nil) // every stack has these already
 }
 
-// labelled reports whether there may be labels (LB3).
+// labelled reports whether there may be labels (label 3).
 func (l *EventLoop) labelled() bool { return l.modes.Load()&labelledMode != 0 }
 
-// unlabel is for a stack on which something has ended (LB2).
+// unlabel is for a stack on which something has ended (label 2).
 func (l *EventLoop) unlabel() {
 	if l.labelled() {
 		pprof.SetGoroutineLabels(l.labels)
 	}
 }
 
-// labelCallback sets the labels of a callback, given its handle (LB1).
+// labelCallback sets the labels of a callback, given its handle (label 1).
 func (l *EventLoop) labelCallback(handle any) {
 	if ctx := callbackContext(handle); ctx != nil {
 		setLabels(ctx)

@@ -10,9 +10,9 @@ import (
 
 // A CapacityLimiter bounds how many borrowers do something at a time: a semaphore that knows who
 // has its tokens, and whose number of tokens can be changed. A borrower is the task that asks, or
-// any comparable value that it asks on behalf of, and holds one token at most. It is fair:
-// tokens go to borrowers in the order they asked. Make one with [NewCapacityLimiter]; the zero value
-// has no tokens. It must not be copied.
+// any comparable value that it asks on behalf of, and holds one token at most. It is fair: tokens
+// go to borrowers in the order they asked. Make one with [NewCapacityLimiter]; the zero value has
+// no tokens. It must not be copied.
 //
 // Its methods are for the loop only. Python's asyncio has nothing like it; trio's and anyio's
 // CapacityLimiter is.
@@ -47,11 +47,11 @@ func tokens(n int, caller string) int {
 	return n
 }
 
-// Acquire borrows a token for the calling task. If none is left it suspends the task until its turn has
-// come; otherwise it does not suspend.
+// Acquire borrows a token for the calling task. If none is left it suspends the task until its turn
+// has come; otherwise it does not suspend.
 //
-// A cancel of the task, or the end of ctx, ends the wait with an error, and no token is then borrowed;
-// one that had been set aside goes to the next. Acquire returns [ErrInvalidState] if the
+// A cancel of the task, or the end of ctx, ends the wait with an error, and no token is then
+// borrowed; one that had been set aside goes to the next. Acquire returns [ErrInvalidState] if the
 // borrower has a token already or waits for one, and the errors of [Lock.Acquire]. trio:
 // CapacityLimiter.acquire.
 func (c *CapacityLimiter) Acquire(ctx context.Context) error {
@@ -101,8 +101,8 @@ func (c *CapacityLimiter) acquire(ctx context.Context, t *task, borrower any, ca
 	return err
 }
 
-// AcquireNowait borrows a token for the calling task, or returns [ErrWouldBlock] if none is left. It
-// does not suspend, and does not look whether ctx is done. The other errors are those of
+// AcquireNowait borrows a token for the calling task, or returns [ErrWouldBlock] if none is left.
+// It does not suspend, and does not look whether ctx is done. The other errors are those of
 // [CapacityLimiter.Acquire]. trio: CapacityLimiter.acquire_nowait.
 func (c *CapacityLimiter) AcquireNowait(ctx context.Context) error {
 	t, err := taskOf(ctx, "AcquireNowait")
@@ -183,8 +183,8 @@ func (c *CapacityLimiter) wake() {
 	}
 }
 
-// Release gives the calling task's token back and wakes who has waited longest. It does not suspend.
-// It panics with [ErrNotAcquired] if the task has no token, and with [ErrNotInTask] or
+// Release gives the calling task's token back and wakes who has waited longest. It does not
+// suspend. It panics with [ErrNotAcquired] if the task has no token, and with [ErrNotInTask] or
 // [ErrNoRunningLoop]. trio: CapacityLimiter.release.
 func (c *CapacityLimiter) Release(ctx context.Context) {
 	l := loopOf(ctx)
@@ -198,9 +198,9 @@ func (c *CapacityLimiter) Release(ctx context.Context) {
 	c.release(l.current.self, "Release")
 }
 
-// ReleaseOnBehalfOf gives borrower's token back and wakes who has waited longest. It does not suspend.
-// Any task or callback of the loop may call it. It panics with [ErrNotAcquired] if borrower has no
-// token. trio: CapacityLimiter.release_on_behalf_of.
+// ReleaseOnBehalfOf gives borrower's token back and wakes who has waited longest. It does not
+// suspend. Any task or callback of the loop may call it. It panics with [ErrNotAcquired] if
+// borrower has no token. trio: CapacityLimiter.release_on_behalf_of.
 func (c *CapacityLimiter) ReleaseOnBehalfOf(borrower any) {
 	c.release(borrower, "ReleaseOnBehalfOf")
 }

@@ -102,7 +102,8 @@ func TestCapacityLimiter_Model(t *testing.T) {
 				return ""
 			}, do)
 			switch {
-			case t.ctx.Err() != nil && !waits && err != nil && errors.Is(err, t.ctx.Err()): // it was not asked at all
+			// it was not asked at all
+			case t.ctx.Err() != nil && !waits && err != nil && errors.Is(err, t.ctx.Err()):
 				if want == nil {
 					model.borrowers = slices.DeleteFunc(model.borrowers, func(o any) bool { return o == b })
 					model.wake()

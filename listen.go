@@ -22,8 +22,9 @@ type ListenOption struct {
 // ListenConfig makes Listen use the settings of lc. On a simulated network there is nothing to set.
 func ListenConfig(lc *net.ListenConfig) ListenOption { return ListenOption{config: lc} }
 
-// ReusePort lets several sockets, of this program or others of the same user, listen on one address. The system
-// deals connections out among them (SO_REUSEPORT); a simulated network refuses the second. Python: reuse_port=True.
+// ReusePort lets several sockets, of this program or others of the same user, listen on one
+// address. The system deals connections out among them (SO_REUSEPORT); a simulated network refuses
+// the second. Python: reuse_port=True.
 func ReusePort() ListenOption { return ListenOption{reusePort: true} }
 
 func listenConfig(opts []ListenOption) net.ListenConfig {
@@ -51,8 +52,8 @@ func listenConfig(opts []ListenOption) net.ListenConfig {
 	return lc
 }
 
-// A Listener accepts connections for tasks of one loop. It is a [net.Listener] whose Accept suspends the calling task. Make one
-// with [Listen] or [NewListener].
+// A Listener accepts connections for tasks of one loop. It is a [net.Listener] whose Accept
+// suspends the calling task. Make one with [Listen] or [NewListener].
 //
 // Its methods are for the loop only, but for Addr, Close and SetDeadline. Accept and AcceptContext
 // must be called in a task, which they suspend; the others do not suspend. One task at a time can
@@ -62,7 +63,8 @@ type Listener struct {
 	end    driver.Listener
 	rd     half
 	closed bool
-	failed bool // Accept has reported that there are no descriptors, and none has been accepted since
+	// Accept has reported that there are no descriptors, and none has been accepted since
+	failed bool
 }
 
 // Listen listens on an address, as [net.Listen] names networks and addresses: "tcp", "unix" and
@@ -70,8 +72,8 @@ type Listener struct {
 // that has ended or of one that still runs, as Python does; closing the listener removes its own
 // file if it is still there.
 //
-// It must be called in a task, and suspends it while the address is looked up. A cancel, or the end of ctx, leaves nothing behind. Errors
-// are those of [Dial].
+// It must be called in a task, and suspends it while the address is looked up. A cancel, or the end
+// of ctx, leaves nothing behind. Errors are those of [Dial].
 func Listen(ctx context.Context, network, address string, opts ...ListenOption) (*Listener, error) {
 	l, err := enterSockets(ctx, "Listen")
 	if err != nil {
@@ -116,7 +118,8 @@ func inPlaceOfStale[T any](network, address string, listen func() (T, error)) (T
 // closed: it belongs to whoever made the socket, such as a service manager or the program that this
 // one replaces.
 //
-// It is for the loop only and does not suspend. Errors are those of [NewConn]. Python: the sock argument of start_server.
+// It is for the loop only and does not suspend. Errors are those of [NewConn]. Python: the sock
+// argument of start_server.
 func NewListener(ctx context.Context, nl net.Listener) (*Listener, error) {
 	if nl == nil {
 		return nil, fmt.Errorf("%w: nil listener (in NewListener)", ErrInvalidArgument)
@@ -153,8 +156,8 @@ func (ln *listenerReady) Ready(read, write bool) {
 	}
 }
 
-// Accept suspends the calling task until there is a connection. It is [Listener.AcceptContext] with the context of
-// the task. The connection is a [*Conn].
+// Accept suspends the calling task until there is a connection. It is [Listener.AcceptContext] with
+// the context of the task. The connection is a [*Conn].
 func (ln *Listener) Accept() (net.Conn, error) {
 	t, err := ln.loop.currentOn("Listener.Accept")
 	if err != nil {
@@ -167,11 +170,12 @@ func (ln *Listener) Accept() (net.Conn, error) {
 	return c, nil
 }
 
-// AcceptContext suspends the calling task until there is a connection. A cancel of the task or the end of ctx ends the wait; no connection
-// is lost. It returns [net.ErrClosed] when the listener is closed, also meanwhile.
+// AcceptContext suspends the calling task until there is a connection. A cancel of the task or the
+// end of ctx ends the wait; no connection is lost. It returns [net.ErrClosed] when the listener is
+// closed, also meanwhile.
 //
-// When the system is out of descriptors or memory, that goes to the exception handler, once, and AcceptContext tries again
-// every second: the connections that wait need not be lost.
+// When the system is out of descriptors or memory, that goes to the exception handler, once, and
+// AcceptContext tries again every second: the connections that wait need not be lost.
 func (ln *Listener) AcceptContext(ctx context.Context) (*Conn, error) {
 	t, err := ln.loop.enterOn(ctx, "Listener.AcceptContext")
 	if err != nil {
@@ -233,7 +237,7 @@ func (ln *Listener) wait(ctx context.Context, t *task, why error) error {
 	if !again && !(ln.failed && outOfResources(why)) {
 		return why
 	}
-	if ln.rd.expired() { // not before the attempt (I2)
+	if ln.rd.expired() { // not before the attempt (conn 2)
 		return os.ErrDeadlineExceeded
 	}
 	if again {
@@ -242,7 +246,8 @@ func (ln *Listener) wait(ctx context.Context, t *task, why error) error {
 	return ln.pause(ctx, t)
 }
 
-// pause waits before the next attempt. Closing the listener, its deadline, or another connection ends it.
+// pause waits before the next attempt. Closing the listener, its deadline, or another connection
+// ends it.
 func (ln *Listener) pause(ctx context.Context, t *task) error {
 	again := &timer{when: ln.loop.after(acceptRetryDelay), cb: &ln.rd}
 	ln.loop.setTimer(again)
@@ -269,8 +274,8 @@ func (ln *Listener) failure(op string, err error) error {
 	return &net.OpError{Op: op, Net: ln.Addr().Network(), Addr: ln.Addr(), Err: goexit(err)}
 }
 
-// SetDeadline makes Accept fail with [os.ErrDeadlineExceeded] once the loop's clock has reached d; the zero time takes that back.
-// Any goroutine may call it, as [Conn.SetReadDeadline].
+// SetDeadline makes Accept fail with [os.ErrDeadlineExceeded] once the loop's clock has reached d;
+// the zero time takes that back. Any goroutine may call it, as [Conn.SetReadDeadline].
 func (ln *Listener) SetDeadline(d time.Time) error {
 	if err := ln.loop.checkOwner("Listener.SetDeadline"); !ln.loop.mayNow(err) {
 		return ln.loop.orPost(err, func() { _ = ln.SetDeadline(d) })

@@ -29,8 +29,8 @@ type LockStatistics struct {
 	Waiters []AnyTask // in the order they will be served
 }
 
-// Acquire locks the lock. If it is locked, or others wait for it, it suspends the calling task until
-// its turn has come; otherwise it does not suspend.
+// Acquire locks the lock. If it is locked, or others wait for it, it suspends the calling task
+// until its turn has come; otherwise it does not suspend.
 //
 // A cancel of the task, or the end of ctx, ends the wait with an error, and the lock is then not
 // acquired; a turn that had been given to the task goes to the next. Acquire returns
@@ -38,7 +38,8 @@ type LockStatistics struct {
 //   - the cause of ctx if that is done, even if the lock is free;
 //   - [ErrDifferentLoop] if it would have to wait while another loop that is not closed
 //     uses the lock;
-//   - [ErrNotInTask], [ErrNoRunningLoop], [ErrForeignGoroutine], [ErrLoopClosed] or [ErrInvalidArgument].
+//   - [ErrNotInTask], [ErrNoRunningLoop], [ErrForeignGoroutine], [ErrLoopClosed] or
+//     [ErrInvalidArgument].
 //
 // Python: Lock.acquire.
 func (l *Lock) Acquire(ctx context.Context) error {
@@ -77,9 +78,9 @@ func (l *Lock) acquire(ctx context.Context, t *task) error {
 
 func (l *Lock) acquiring() acquiring { return l }
 
-// tryAcquire is for a task that has woken, too, which may have left its turn unused. Between a release and the
-// resumption of the waiter it woke the lock is unlocked, but the waiter is in the queue and keeps
-// those behind it from taking it.
+// tryAcquire is for a task that has woken, too, which may have left its turn unused. Between a
+// release and the resumption of the waiter it woke the lock is unlocked, but the waiter is in the
+// queue and keeps those behind it from taking it.
 func (l *Lock) tryAcquire(w *waiter) bool {
 	if l.locked || l.queue.liveBefore(w) {
 		return false
@@ -111,9 +112,9 @@ func (l *Lock) passOn() {
 	}
 }
 
-// Release unlocks the lock and wakes the task that has waited longest. It does not suspend. Any task
-// or callback of the loop may call it, not only the task that acquired the lock. It panics with
-// [ErrNotAcquired] if the lock is not locked. Python: Lock.release.
+// Release unlocks the lock and wakes the task that has waited longest. It does not suspend. Any
+// task or callback of the loop may call it, not only the task that acquired the lock. It panics
+// with [ErrNotAcquired] if the lock is not locked. Python: Lock.release.
 func (l *Lock) Release() {
 	// First what is so in nearly every call.
 	if l.locked && l.queue.first == nil && !raceDetector && l.owner.fut.loop.guard.Load() == 0 {
@@ -130,8 +131,8 @@ func (l *Lock) release() {
 	l.queue.wakeFirst()
 }
 
-// mustBeLocked panics if the lock is not locked, or if the caller is foreign to the loop of its owner. It reports false
-// if it is not locked but P4 excuses that.
+// mustBeLocked panics if the lock is not locked, or if the caller is foreign to the loop of its
+// owner. It reports false if it is not locked but primitive 4 excuses that.
 func (l *Lock) mustBeLocked(caller string) bool {
 	if !l.locked {
 		if !l.unwinding() {

@@ -532,8 +532,8 @@ func TestLocks_Misuse(t *testing.T) {
 	}
 }
 
-// What has served a loop belongs to it until that is closed: in debug mode a foreign call is refused
-// also while no task waits, by a primitive as by a queue.
+// What has served a loop belongs to it until that is closed: in debug mode a foreign call is
+// refused also while no task waits, by a primitive as by a queue.
 func TestLocks_ForeignGoroutineWithoutWaiters(t *testing.T) {
 	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
 		var never, l asyncio.Lock

@@ -12,7 +12,8 @@ import (
 	"github.com/goasyncio/asyncio/sim"
 )
 
-// A model is the obvious account of something that can be acquired: who has it, and who asked, in order.
+// A model is the obvious account of something that can be acquired: who has it, and who asked, in
+// order.
 type model struct {
 	t        *testing.T
 	what     string
@@ -21,7 +22,8 @@ type model struct {
 	asked    []*request
 	overtake bool // one that does not have to wait may overtake one that is about to resume
 
-	// free says how many nobody has been given, where those that have been given theirs may resume in any order.
+	// free says how many nobody has been given, where those that have been given theirs may resume
+	// in any order.
 	free func() int
 }
 
@@ -298,7 +300,8 @@ func (w *modelWorld) over() {
 		if err := w.tasks[n].Exception(); err != nil && !errors.Is(err, context.Canceled) {
 			w.t.Error(err)
 		}
-		if w.doomed[n] && w.tasks[n].Exception() == nil { // else the error came first, as in CPython
+		// else the error came first, as in CPython
+		if w.doomed[n] && w.tasks[n].Exception() == nil {
 			w.t.Errorf("task %d: a cancel was lost", n)
 		}
 	}

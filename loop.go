@@ -25,40 +25,40 @@ import (
 //
 // # One iteration
 //
-//	L1 If callbacks are ready or a stop was asked for, do not wait; otherwise wait for
+//	loop 1: If callbacks are ready or a stop was asked for, do not wait; otherwise wait for
 //	   the earliest timer or a wake-up.
-//	L2 Take in what other goroutines sent, then the timers that are due, earliest
+//	loop 2: Take in what other goroutines sent, then the timers that are due, earliest
 //	   first and in the order of setting where equal, behind what was ready before.
-//	L3 Run exactly as many callbacks as are then in the queue. What they schedule runs
+//	loop 3: Run exactly as many callbacks as are then in the queue. What they schedule runs
 //	   in the next iteration.
-//	L4 If a stop was asked for, end. A stop asked for before the run still gives one
+//	loop 4: If a stop was asked for, end. A stop asked for before the run still gives one
 //	   whole iteration.
-//	L5 Where CPython appends from another thread straight to the queue, here the
+//	loop 5: Where CPython appends from another thread straight to the queue, here the
 //	   inbox is emptied into it before anything else is appended, so the order between
 //	   what a goroutine sent and what happened after it on the loop is the same.
-//	L6 I/O that is ready is taken in between the inbox and the timers: always when the loop would
-//	   wait, and while it is busy after pollSteps steps or before a timer fires, if pollInterval has
-//	   passed since. CPython asks the kernel in every iteration. Here a busy loop spends a few
-//	   hundredths of its time on that, I/O waits for at most pollSteps steps longer, and no timer
-//	   overtakes I/O that was ready pollInterval before it.
-//	L7 A busy loop on a single processor enters Go's scheduler every schedulerSteps steps, because
-//	   switches of coroutines go past it and the collector's own goroutine runs nowhere else.
-//	   Without it a collection lasts until the loop has done all of its work while allocating, and
-//	   as long as it lasts each pointer that is stored costs several times as much.
+//	loop 6: I/O that is ready is taken in between the inbox and the timers: always when the loop
+//	   would wait, and while it is busy after pollSteps steps or before a timer fires, if
+//	   pollInterval has passed since. CPython asks the kernel in every iteration. Here a busy loop
+//	   spends a few hundredths of its time on that, I/O waits for at most pollSteps steps longer,
+//	   and no timer overtakes I/O that was ready pollInterval before it.
+//	loop 7: A busy loop on a single processor enters Go's scheduler every schedulerSteps steps,
+//	   because switches of coroutines go past it and the collector's own goroutine runs nowhere
+//	   else. Without it a collection lasts until the loop has done all of its work while allocating,
+//	   and as long as it lasts each pointer that is stored costs several times as much.
 type EventLoop struct {
 	drv      driver.Driver
 	chooser  driver.Chooser  // nil: first in, first out
 	observer driver.Observer // nil: nobody watches
 	ctx      *loopContext
-	labels   context.Context // has those of ctx, and nothing else (LB1)
+	labels   context.Context // has those of ctx, and nothing else (label 1)
 
 	// The iteration.
 	ready    readyQueue
-	todo     int  // callbacks still to run in this iteration (L3)
+	todo     int  // callbacks still to run in this iteration (loop 3)
 	chosen   bool // the first of them, by the chooser
 	timers   timerHeap
 	timerSeq uint64
-	iterated bool // an iteration of this run has begun (L4)
+	iterated bool // an iteration of this run has begun (loop 4)
 	stopping bool
 	halted   bool // the run is over, mid-iteration if need be
 	goexit   bool // because something called runtime.Goexit
@@ -71,30 +71,31 @@ type EventLoop struct {
 	tasks       taskList // that are not done
 	taskSeq     uint32
 	mark        uint32         // what future.mark is compared to
-	cancelDepth int            // how far a cancel has come that is being passed on (F4)
+	cancelDepth int            // how far a cancel has come that is being passed on (future 4)
 	rand        *rand.Rand     // of callbacks; see Rand
 	randUsers   map[string]int // how often each name has been given a source
 	reports     reportList
 
 	watches               map[<-chan struct{}]*watch
 	firstWatch, lastWatch *watch
-	recent                *watch          // with which a task has begun to wait last, nil if none is left
-	rootDone              <-chan struct{} // of ctx
-	rootWatch             *watch          // on ctx, once a task has waited with it
-	links                 *watchLink      // that nobody uses
-	spare                 int             // how many
-	rootClock             clockContext    // parent of the clockContexts made from ctx
+	// with which a task has begun to wait last, nil if none is left
+	recent    *watch
+	rootDone  <-chan struct{} // of ctx
+	rootWatch *watch          // on ctx, once a task has waited with it
+	links     *watchLink      // that nobody uses
+	spare     int             // how many
+	rootClock clockContext    // parent of the clockContexts made from ctx
 
 	channels channelWaits
 	unbroken unbroken
 
 	sockets   driver.Sockets // once any have been asked for
-	reads     []byte         // what all StreamReaders read into (M4)
+	reads     []byte         // what all StreamReaders read into (stream 4)
 	watched   map[uintptr]*descriptorWatch
 	iteration uint64
-	steps     int           // since the driver was last asked, or might have been (L6)
+	steps     int           // since the driver was last asked, or might have been (loop 6)
 	polled    time.Duration // when it was
-	unvisited int           // steps since the scheduler was last entered (L7)
+	unvisited int           // steps since the scheduler was last entered (loop 7)
 	scheduled func()        // what the goroutine of visitScheduler does
 	returned  chan struct{} // by which it gives control back
 
@@ -121,17 +122,17 @@ type EventLoop struct {
 	// the goroutine after all.
 	unwinding sync.Mutex
 
-	// guard tells what a call to the loop must be checked for (OG1). Zero: the bit of its
+	// guard tells what a call to the loop must be checked for (foreign 1). Zero: the bit of its
 	// goroutine. guardParked: the loop waits, so whoever asks is foreign. guardClosed: it is
-	// closing or closed. guardShared: several loops run, so the bit is not enough (OG6). Otherwise
-	// the id of the goroutine that has control, kept in debug mode only, because finding one's own
-	// id is slow (OG7).
+	// closing or closed. guardShared: several loops run, so the bit is not enough (foreign 6).
+	// Otherwise the id of the goroutine that has control, kept in debug mode only, because finding
+	// one's own id is slow (foreign 7).
 	guard  atomic.Uint64
 	blocks atomic.Pointer[blocks] // of the stack in control, while several loops run
 	kin    kin
 	runner atomic.Uint64 // the goroutine that runs the loop, or did
 
-	modes    atomic.Uint32 // D1
+	modes    atomic.Uint32 // debug 1
 	step     step
 	slowStep atomic.Int64 // 0: defaultSlowStep
 	watchdog watchdog
@@ -214,8 +215,9 @@ func (l *EventLoop) Context() context.Context { return l.ctx }
 // Any goroutine may call it.
 func (l *EventLoop) Time() time.Duration { return l.drv.Now() }
 
-// Now is the wall-clock time of the loop's world: the machine's, or that of a simulated host, whose clock may drift and be set.
-// Deadlines that are given as a [time.Time] are on this scale. Any goroutine may call it. Python: time.time().
+// Now is the wall-clock time of the loop's world: the machine's, or that of a simulated host, whose
+// clock may drift and be set. Deadlines that are given as a [time.Time] are on this scale. Any
+// goroutine may call it. Python: time.time().
 func (l *EventLoop) Now() time.Time { return l.drv.Wall() }
 
 // IsRunning reports whether the loop is running. Any goroutine may call it.
@@ -295,8 +297,9 @@ func (l *EventLoop) runToHalt() {
 // haltByGoexit ends the run because a goroutine of the loop is exiting.
 func (l *EventLoop) haltByGoexit() { l.goexit, l.halted, l.todo = true, true, 0 }
 
-// beginIteration does L4, L1 and L2 and reports whether there is anything to run; if
-// not, the run is over. Of user code it runs only the Err method of contexts, so any of the loop's stacks may call it.
+// beginIteration does loop 4, loop 1 and loop 2 and reports whether there is anything to run; if
+// not, the run is over. Of user code it runs only the Err method of contexts, so any of the loop's
+// stacks may call it.
 func (l *EventLoop) beginIteration() bool {
 	for {
 		if l.iterated && l.stopping {
@@ -372,7 +375,7 @@ func (l *EventLoop) park() bool {
 	}
 	if len(l.stacks.idle) > keptIdle {
 		if next := l.stacks.age(); !l.drv.Polls() {
-			until = min(until, next) // KI3
+			until = min(until, next) // idle 3
 		}
 	}
 	guard := l.guard.Load()
@@ -402,8 +405,8 @@ const (
 	pollInterval = 50 * time.Microsecond
 )
 
-// poll is L6 for a busy loop. It is all right that time is looked at only now and then: a step takes
-// a tenth of a microsecond or as long as it likes.
+// poll is loop 6 for a busy loop. It is all right that time is looked at only now and then: a step
+// takes a tenth of a microsecond or as long as it likes.
 func (l *EventLoop) poll(now time.Duration) {
 	l.steps = 0
 	if now-l.polled < pollInterval && !l.stopping {
@@ -417,9 +420,10 @@ func (l *EventLoop) poll(now time.Duration) {
 
 const schedulerSteps = 2048
 
-// visitScheduler is L7. The goroutine that the loop waits for is the next to run unless the collector has something to do, and
-// so is the loop after it. With runtime.Gosched the loop would queue up behind all other goroutines, each of which may
-// run for 10 ms; in this way it keeps what is left of its own time slice.
+// visitScheduler is loop 7. The goroutine that the loop waits for is the next to run unless the
+// collector has something to do, and so is the loop after it. With runtime.Gosched the loop would
+// queue up behind all other goroutines, each of which may run for 10 ms; in this way it keeps what
+// is left of its own time slice.
 func (l *EventLoop) visitScheduler() {
 	l.unvisited = 0
 	if len(l.stacks.idle) > keptIdle {
@@ -436,8 +440,8 @@ func (l *EventLoop) visitScheduler() {
 	<-l.returned
 }
 
-// upcoming returns the callback to run next and leaves it in the queue. It is called on the stack s. If the driver ends the run instead, there is
-// no callback.
+// upcoming returns the callback to run next and leaves it in the queue. It is called on the stack
+// s. If the driver ends the run instead, there is no callback.
 func (l *EventLoop) upcoming(s *stack) entry {
 	if l.chooser != nil && !l.choose(s) {
 		return entry{}
@@ -452,8 +456,9 @@ func (l *EventLoop) advance() {
 	l.ready.removeFirst()
 }
 
-// choose has the chooser pick the callback to run next, once, and brings it forward. A stop ends the run with the
-// iteration (L4), so nothing is held over then. It reports false if the run is over.
+// choose has the chooser pick the callback to run next, once, and brings it forward. A stop ends
+// the run with the iteration (loop 4), so nothing is held over then. It reports false if the run is
+// over.
 func (l *EventLoop) choose(s *stack) bool {
 	if l.chosen || l.killed { // what a killed loop still runs while it closes runs in order
 		return true
@@ -489,7 +494,7 @@ func (l *EventLoop) choose(s *stack) bool {
 	return true
 }
 
-// schedule appends cb to the ready queue (L5).
+// schedule appends cb to the ready queue (loop 5).
 func (l *EventLoop) schedule(cb callback, fut *future) {
 	if l.inbox.some.Load() && !l.inbox.emptying {
 		l.emptyInbox()
@@ -505,8 +510,9 @@ func (l *EventLoop) setTimer(t *timer) {
 
 // Close ends a loop that is not running. It does, in this order:
 //
-//   - refuses whatever other goroutines send from now on, and runs what was accepted
-//     from them before: a callback given to [EventLoop.CallSoonThreadsafe] runs, or the call said it would not;
+//   - refuses whatever other goroutines send from now on, and runs what was accepted from them
+//     before: a callback given to [EventLoop.CallSoonThreadsafe] runs, or the call said it would
+//     not;
 //   - reports each task that is not done ("Task was destroyed but it is pending!"), unwinds
 //     it, so that its deferred functions run, and lets it end cancelled. An await in
 //     such a function fails with [ErrLoopClosed]. A task that had not started does not start;
@@ -514,8 +520,8 @@ func (l *EventLoop) setTimer(t *timer) {
 //   - closes files that are left, and reports each ("unclosed file");
 //   - fails what goroutines still wait for ([RunCoroutineThreadsafe]) with ErrLoopClosed;
 //   - reports errors that nobody retrieved;
-//   - drops callbacks and timers, shuts the default executor down without waiting, and closes the connections and
-//     listeners that are left.
+//   - drops callbacks and timers, shuts the default executor down without waiting, and closes the
+//     connections and listeners that are left.
 //
 // Closing a closed loop does nothing. It returns [ErrLoopRunning] if the loop is running.
 func (l *EventLoop) Close() error {

@@ -97,7 +97,7 @@ func TestLoop_StopFinishesTheIteration(t *testing.T) {
 	equal(t, "got", got, []string{"after stop"})
 }
 
-// S16: the run ends one iteration after the task has, and what is left waits.
+// CPython 16: the run ends one iteration after the task has, and what is left waits.
 func TestRunUntilComplete_LeavesTheRest(t *testing.T) {
 	l := newLoop(t)
 	var got []string

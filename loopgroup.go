@@ -12,26 +12,28 @@ import (
 	"sync/atomic"
 )
 
-// A LoopGroup is several loops that run at the same time, as a rule one for each core. [RunLoopGroup] makes one. What a task touches stays
-// on its loop, so inside each loop nothing needs a lock; from loop to loop leads [Call].
+// A LoopGroup is several loops that run at the same time, as a rule one for each core.
+// [RunLoopGroup] makes one. What a task touches stays on its loop, so inside each loop nothing
+// needs a lock; from loop to loop leads [Call].
 //
-//	Z1 The main coroutine runs on the first loop. When it has ended, so do the others: their tasks
-//	   are cancelled and waited for, and they are closed, all at the same time and while the first
-//	   still answers calls. Then the first ends as after Run.
-//	Z2 If a loop ends before its time, because a task called runtime.Goexit or t.FailNow, main is
-//	   cancelled.
-//	Z3 On virtual time there is one loop, whatever was asked for. Between several the order would be
-//	   the machine's.
+//	loopgroup 1: The main coroutine runs on the first loop. When it has ended, so do the others:
+//	   their tasks are cancelled and waited for, and they are closed, all at the same time and while
+//	   the first still answers calls. Then the first ends as after Run.
+//	loopgroup 2: If a loop ends before its time, because a task called runtime.Goexit or t.FailNow,
+//	   main is cancelled.
+//	loopgroup 3: On virtual time there is one loop, whatever was asked for. Between several the
+//	   order would be the machine's.
 //
-// Any goroutine may call its methods; only Each and Listen suspend. Python has no counterpart: there it is processes.
+// Any goroutine may call its methods; only Each and Listen suspend. Python has no counterpart:
+// there it is processes.
 type LoopGroup struct {
 	loops []*EventLoop
 	turn  atomic.Uint32
 }
 
-// RunLoopGroup makes n event loops, or GOMAXPROCS of them if n is 0, each run by a goroutine of its own, runs main on the first and
-// returns what main returns. It blocks the calling goroutine and is [Run] in every other respect; opts hold for all loops,
-// but SIGINT cancels main alone.
+// RunLoopGroup makes n event loops, or GOMAXPROCS of them if n is 0, each run by a goroutine of its
+// own, runs main on the first and returns what main returns. It blocks the calling goroutine and is
+// [Run] in every other respect; opts hold for all loops, but SIGINT cancels main alone.
 //
 //	asyncio.RunLoopGroup(ctx, 0, func(ctx context.Context, g *asyncio.LoopGroup) (asyncio.None, error) {
 //		listeners, err := g.Listen(ctx, "tcp", ":7000")
@@ -62,7 +64,8 @@ func RunLoopGroup[T any](ctx context.Context, n int, main func(ctx context.Conte
 	defer func() { err = joinErrors(err, others.wait()) }()
 	defer others.stop()
 	for len(g.loops) < n && !l.drv.Polls() {
-		r := NewRunner(ctx, append(slices.Clip(opts), HandleSIGINT(false))...) // not into what the caller has behind opts
+		// not into what the caller has behind opts
+		r := NewRunner(ctx, append(slices.Clip(opts), HandleSIGINT(false))...)
 		l, err := others.start(r)
 		if err != nil {
 			return zero, err
@@ -150,7 +153,7 @@ func (o *otherLoops) stop() {
 	}
 }
 
-// join stops the loops and suspends the calling task until they have ended (Z1).
+// join stops the loops and suspends the calling task until they have ended (loopgroup 1).
 func (o *otherLoops) joinErrors(ctx context.Context) {
 	if len(o.stops) == 0 {
 		return
@@ -174,8 +177,8 @@ func (o *otherLoops) wait() error {
 // Len returns the number of loops.
 func (g *LoopGroup) Len() int { return len(g.loops) }
 
-// Loop returns one of the loops, 0 <= i < Len. The first is main's. State that is dealt out by a key is found again with
-// Loop(hash % Len).
+// Loop returns one of the loops, 0 <= i < Len. The first is main's. State that is dealt out by a
+// key is found again with Loop(hash % Len).
 func (g *LoopGroup) Loop(i int) *EventLoop { return g.loops[i] }
 
 // Next returns each of the loops in turn.
@@ -183,8 +186,9 @@ func (g *LoopGroup) Next() *EventLoop {
 	return g.loops[int((g.turn.Add(1)-1)%uint32(len(g.loops)))]
 }
 
-// Each runs fn on every loop at the same time, with the number of the loop, and waits until all have returned. It must be called in a task
-// of one of the loops, which it suspends. The first error cancels the rest; errors and cancels are those of a [TaskGroup].
+// Each runs fn on every loop at the same time, with the number of the loop, and waits until all
+// have returned. It must be called in a task of one of the loops, which it suspends. The first
+// error cancels the rest; errors and cancels are those of a [TaskGroup].
 func (g *LoopGroup) Each(ctx context.Context, fn func(ctx context.Context, i int) error) error {
 	if fn == nil {
 		return fmt.Errorf("%w: nil function (in Each)", ErrInvalidArgument)
@@ -200,13 +204,14 @@ func (g *LoopGroup) Each(ctx context.Context, fn func(ctx context.Context, i int
 	})
 }
 
-// Listen listens on one address for all loops: the i-th listener belongs to Loop(i), and the connections it accepts too. On Linux the system deals
-// TCP connections out among them ([ReusePort]); a listener that is closed before the others then takes with it the connections
-// that it has not accepted. Elsewhere, and for Unix sockets, a goroutine accepts and hands over to whichever loop accepts
-// first.
+// Listen listens on one address for all loops: the i-th listener belongs to Loop(i), and the
+// connections it accepts too. On Linux the system deals TCP connections out among them
+// ([ReusePort]); a listener that is closed before the others then takes with it the connections
+// that it has not accepted. Elsewhere, and for Unix sockets, a goroutine accepts and hands over to
+// whichever loop accepts first.
 //
-// It must be called in a task of one of the loops, which it suspends. After a cancel nothing is left open. Errors
-// are those of [Listen].
+// It must be called in a task of one of the loops, which it suspends. After a cancel nothing is
+// left open. Errors are those of [Listen].
 func (g *LoopGroup) Listen(ctx context.Context, network, address string, opts ...ListenOption) (_ []*Listener, err error) {
 	if len(g.loops) == 1 {
 		ln, err := Listen(ctx, network, address, opts...)
@@ -260,7 +265,8 @@ func (g *LoopGroup) Listen(ctx context.Context, network, address string, opts ..
 	return all, nil
 }
 
-// callOpening is [Call] of a function that opens something. It returns that also if a cancel took the place of the result.
+// callOpening is [Call] of a function that opens something. It returns that also if a cancel took
+// the place of the result.
 func callOpening[T any](ctx context.Context, l *EventLoop, open func(ctx context.Context) (*T, error)) (opened *T, err error) {
 	_, err = Call(ctx, l, Do(func(ctx context.Context) (err error) {
 		opened, err = open(ctx)
@@ -276,7 +282,8 @@ func closeListeners(all []*Listener) {
 	}
 }
 
-// shareListener makes n listeners of one. A connection goes to one that waits in Accept. The last that is closed closes nl.
+// shareListener makes n listeners of one. A connection goes to one that waits in Accept. The last
+// that is closed closes nl.
 func shareListener(nl net.Listener, n int) []*listenerShare {
 	s := &sharedListener{Listener: nl, accepted: make(chan acceptResult), unused: make(chan struct{})}
 	s.open.Store(int32(n))

@@ -40,8 +40,8 @@ func withServers(t *testing.T, main func(t *testing.T, ctx context.Context, g *a
 	}
 }
 
-// announcing is a handler that says on which of the loops it runs, and then sends back what comes. served, one
-// number for each loop, is touched without a lock: each belongs to its loop.
+// announcing is a handler that says on which of the loops it runs, and then sends back what comes.
+// served, one number for each loop, is touched without a lock: each belongs to its loop.
 func announcing(t *testing.T, g *asyncio.LoopGroup, served []int) asyncio.Handler {
 	return func(ctx context.Context, r *asyncio.StreamReader, w *asyncio.StreamWriter) error {
 		i := where(t, ctx, g)
@@ -53,7 +53,8 @@ func announcing(t *testing.T, g *asyncio.LoopGroup, served []int) asyncio.Handle
 	}
 }
 
-// talk has a connection to address opened, sends data back and forth, and returns on which loop the server was.
+// talk has a connection to address opened, sends data back and forth, and returns on which loop the
+// server was.
 func talk(ctx context.Context, address string, open func(context.Context, string) (*asyncio.StreamReader, *asyncio.StreamWriter, error)) (who string, err error) {
 	r, w, err := open(ctx, address)
 	if err != nil {
@@ -107,7 +108,8 @@ func TestLoopGroup_ServerOnEachLoop(t *testing.T) {
 				servers := make([]*asyncio.Server, g.Len())
 				addresses := make([]string, g.Len())
 				if err := g.Each(ctx, func(ctx context.Context, i int) (err error) {
-					ctx = context.WithoutCancel(ctx) // or it would end with this function, and with it the server
+					// or it would end with this function, and with it the server
+					ctx = context.WithoutCancel(ctx)
 					if servers[i], err = asyncio.StartServer(ctx, announcing(t, g, served), "127.0.0.1:0", c.server...); err == nil {
 						addresses[i] = servers[i].Addrs()[0].String()
 					}
@@ -154,8 +156,8 @@ func TestLoopGroup_ServerOnEachLoop(t *testing.T) {
 	}
 }
 
-// Servers on all loops at one address, as a rule by the system's dealing out, for a Unix socket by a goroutine's. One loop's
-// server closes first, and nobody of the others' clients notices.
+// Servers on all loops at one address, as a rule by the system's dealing out, for a Unix socket by
+// a goroutine's. One loop's server closes first, and nobody of the others' clients notices.
 func TestLoopGroup_ServersAtOneAddress(t *testing.T) {
 	for _, network := range []string{"tcp", "unix"} {
 		if network == "unix" && runtime.GOOS == "windows" {

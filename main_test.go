@@ -61,9 +61,9 @@ func onVirtualTime(ctx context.Context, r *reports) context.Context {
 	})
 }
 
-// run runs main on virtual time, once with a context that could end and once with one that
-// cannot and without debug mode, because the ways to suspend differ. An error it returns and anything that reaches
-// the exception handler fail the test.
+// run runs main on virtual time, once with a context that could end and once with one that cannot
+// and without debug mode, because the ways to suspend differ. An error it returns and anything that
+// reaches the exception handler fail the test.
 func run(t *testing.T, main func(ctx context.Context) error) {
 	t.Helper()
 	for _, ctx := range []context.Context{t.Context(), context.WithoutCancel(t.Context())} {

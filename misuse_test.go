@@ -148,7 +148,7 @@ func TestMisuse_FutureOfAnotherLoop(t *testing.T) {
 		must(t, asyncio.Sleep(ctx, 0))
 		start := tk.n
 		_, err := f.Await(ctx)
-		if tk.n-start != 1 { // S15: delivered in the next iteration
+		if tk.n-start != 1 { // CPython 15: delivered in the next iteration
 			t.Errorf("%d ticks", tk.n-start)
 		}
 		tk.h.Cancel()

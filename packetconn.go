@@ -20,14 +20,14 @@ import (
 // Its methods are for the loop only, but for Close, LocalAddr and those that set deadlines, which
 // any goroutine may call. ReadFrom and WriteTo and their kin must be called in a task, which they
 // suspend; the others do not suspend. One task may receive and another send at the same time,
-// further ones get [ErrBusy]. The errors are those of [Conn], and its rules I1 to I3 and I5 hold
-// here too.
+// further ones get [ErrBusy]. The errors are those of [Conn], and its rules conn 1 to conn 3 and
+// conn 5 hold here too.
 type PacketConn struct {
 	loop   *EventLoop
 	end    driver.PacketEndpoint
 	ways   *ways
 	closed bool
-	watch  runtime.Cleanup // I5
+	watch  runtime.Cleanup // conn 5
 }
 
 func (l *EventLoop) newPacketConn(end driver.PacketEndpoint) *PacketConn {
@@ -41,8 +41,9 @@ func (l *EventLoop) newPacketConn(end driver.PacketEndpoint) *PacketConn {
 	return c
 }
 
-// ReadFrom suspends the calling task until a datagram has come, and returns it and its sender. What does not fit into p is lost. A
-// cancel of the task, or the end of the context that it was made with, ends the wait; no datagram is lost.
+// ReadFrom suspends the calling task until a datagram has come, and returns it and its sender. What
+// does not fit into p is lost. A cancel of the task, or the end of the context that it was made
+// with, ends the wait; no datagram is lost.
 func (c *PacketConn) ReadFrom(p []byte) (n int, from net.Addr, err error) {
 	t, err := c.loop.currentOn("PacketConn.ReadFrom")
 	if err != nil {
@@ -52,8 +53,9 @@ func (c *PacketConn) ReadFrom(p []byte) (n int, from net.Addr, err error) {
 	return n, from, err
 }
 
-// ReadFromUDPAddrPort is ReadFrom for UDP, with an address that is a value: on Linux it allocates nothing. As in package net, a socket for
-// both families gives IPv4 addresses as IPv6 ones; see [netip.Addr.Unmap].
+// ReadFromUDPAddrPort is ReadFrom for UDP, with an address that is a value: on Linux it allocates
+// nothing. As in package net, a socket for both families gives IPv4 addresses as IPv6 ones; see
+// [netip.Addr.Unmap].
 func (c *PacketConn) ReadFromUDPAddrPort(p []byte) (n int, from netip.AddrPort, err error) {
 	t, err := c.loop.currentOn("PacketConn.ReadFromUDPAddrPort")
 	if err != nil {
@@ -73,8 +75,9 @@ func (c *PacketConn) ReadFromContext(ctx context.Context, p []byte) (n int, from
 	return n, from, err
 }
 
-// WriteTo sends p as one datagram, and suspends the calling task while the system has no room for it. A cancel of the task, or the
-// end of the context that it was made with, ends the wait, and nothing was sent.
+// WriteTo sends p as one datagram, and suspends the calling task while the system has no room for
+// it. A cancel of the task, or the end of the context that it was made with, ends the wait, and
+// nothing was sent.
 func (c *PacketConn) WriteTo(p []byte, to net.Addr) (n int, err error) {
 	t, err := c.loop.currentOn("PacketConn.WriteTo")
 	if err != nil {
@@ -84,7 +87,8 @@ func (c *PacketConn) WriteTo(p []byte, to net.Addr) (n int, err error) {
 	return n, err
 }
 
-// WriteToUDPAddrPort is WriteTo for UDP, with an address that is a value. It allocates nothing on Linux.
+// WriteToUDPAddrPort is WriteTo for UDP, with an address that is a value. It allocates nothing on
+// Linux.
 func (c *PacketConn) WriteToUDPAddrPort(p []byte, to netip.AddrPort) (n int, err error) {
 	t, err := c.loop.currentOn("PacketConn.WriteToUDPAddrPort")
 	if err != nil {
@@ -111,7 +115,7 @@ func (c *PacketConn) do(ctx context.Context, t *task, h *half, op string, try fu
 		if err != driver.ErrAgain {
 			return c.failure(op, unsupported(err))
 		}
-		if h.expired() { // not before the attempt (I2)
+		if h.expired() { // not before the attempt (conn 2)
 			return c.failure(op, os.ErrDeadlineExceeded)
 		}
 		if err := h.wait(ctx, t); err != nil {

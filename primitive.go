@@ -4,23 +4,25 @@ import "fmt"
 
 // What the synchronization primitives have in common. Each is a few variables and a waitQueue.
 //
-//	P1 Between two awaits nothing else of the loop runs, so no operation is ever seen half done. One
-//	   that need not wait does not suspend (S10) and does not allocate.
-//	P2 Waiters are served in the order they came. What a waker hands over (the turn at a lock, a
-//	   permit, a notification) is not lost: a waiter that was given it and ends with an
-//	   error all the same (W3) passes it on before it returns.
-//	P3 A primitive is bound to the loop of the first task that had to wait for it, until that loop
-//	   is closed. A task of another loop that would have to wait is refused, and so is a foreign
-//	   goroutine that changes it once it is bound. While locked, a lock belongs to its owner's loop.
-//	P4 A loop that is being closed unwinds tasks in the middle of their waits, and their deferred
-//	   functions give back what they then do not have. That is not a mistake of theirs.
+//	primitive 1: Between two awaits nothing else of the loop runs, so no operation is ever seen half
+//	   done. One that need not wait does not suspend (CPython 10) and does not allocate.
+//	primitive 2: Waiters are served in the order they came. What a waker hands over (the turn at a
+//	   lock, a permit, a notification) is not lost: a waiter that was given it and ends with an
+//	   error all the same (waiter 3) passes it on before it returns.
+//	primitive 3: A primitive is bound to the loop of the first task that had to wait for it, until
+//	   that loop is closed. A task of another loop that would have to wait is refused, and so is a
+//	   foreign goroutine that changes it once it is bound. While locked, a lock belongs to its
+//	   owner's loop.
+//	primitive 4: A loop that is being closed unwinds tasks in the middle of their waits, and their
+//	   deferred functions give back what they then do not have. That is not a mistake of theirs.
 type primitive struct {
 	_ noCopy
 	binding
 	queue waitQueue
 }
 
-// A binding is which loop something serves that was made without one (P3): a primitive, a queue.
+// A binding is which loop something serves that was made without one (primitive 3): a primitive, a
+// queue.
 type binding struct {
 	loop *EventLoop // nil until a task had to wait
 }
@@ -37,9 +39,9 @@ func (b *binding) bind(t *task, caller string) error {
 	return nil
 }
 
-// checkOwner refuses a foreign goroutine, once there is a loop to be foreign to (P3). A closed loop
-// has no tasks that could wait, so what served it is then anybody's, and in deferred functions of
-// tasks that the loop unwinds it works to the end.
+// checkOwner refuses a foreign goroutine, once there is a loop to be foreign to (primitive 3). A
+// closed loop has no tasks that could wait, so what served it is then anybody's, and in deferred
+// functions of tasks that the loop unwinds it works to the end.
 func (b *binding) checkOwner(caller string) error {
 	if b.loop == nil {
 		return nil
@@ -53,7 +55,7 @@ func (b *binding) mustBeOwner(caller string) {
 	}
 }
 
-// unwinding reports whether P4 is under way.
+// unwinding reports whether primitive 4 is under way.
 func (b *binding) unwinding() bool {
 	return b.loop != nil && b.loop.closing.Load() && !b.loop.closed.Load()
 }

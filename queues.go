@@ -14,27 +14,29 @@ import (
 //
 // # Rules
 //
-//	Q1 A value that is put is got once, or discarded by an immediate Shutdown. It stands in
+//	queue 1: A value that is put is got once, or discarded by an immediate Shutdown. It stands in
 //	   the queue until a task takes it: waking a getter gives it nothing but its turn to look.
-//	Q2 Put wakes the getter that has waited longest, Get the putter. The woken one looks in the
-//	   next iteration; if somebody was faster, it waits again, behind all others.
-//	Q3 A task that is woken and cancelled before it looks passes the wake-up on, if there still
-//	   is something to get, or room.
-//	Q4 What need not wait does not suspend and does not allocate. It does not let others go first
-//	   either: a getter that comes when there is a value takes it, whoever is waiting.
-//	Q5 The queue belongs to the loop on which a task first had to wait, until that loop is closed.
+//	queue 2: Put wakes the getter that has waited longest, Get the putter. The woken one looks in
+//	   the next iteration; if somebody was faster, it waits again, behind all others.
+//	queue 3: A task that is woken and cancelled before it looks passes the wake-up on, if there
+//	   still is something to get, or room.
+//	queue 4: What need not wait does not suspend and does not allocate. It does not let others go
+//	   first either: a getter that comes when there is a value takes it, whoever is waiting.
+//	queue 5: The queue belongs to the loop on which a task first had to wait, until that loop is
+//	   closed.
 //
 // The methods are for the loop only: for its tasks, and those without a context also for its
 // callbacks. What Put and Get say of errors besides their own is common to both:
 //   - a [CancelledError] if the calling task was cancelled while it waited;
 //   - the cause of ctx if that is done, before or while it waited;
-//   - [ErrNotInTask], [ErrNoRunningLoop], [ErrForeignGoroutine], [ErrDifferentLoop] (Q5), and
-//     [ErrInvalidArgument] for a nil context or a queue that was not made with NewQueue and its like.
+//   - [ErrNotInTask], [ErrNoRunningLoop], [ErrForeignGoroutine], [ErrDifferentLoop] (queue 5), and
+//     [ErrInvalidArgument] for a nil context or a queue that was not made with NewQueue and its
+//     like.
 //
 // With any error the call has had no effect.
 type Queue[T any] struct {
 	_       noCopy
-	binding // Q5
+	binding // queue 5
 	name    string
 	maxsize int
 	n       int      // values in the queue
@@ -62,15 +64,17 @@ func NewQueue[T any](maxsize int) *Queue[T] {
 	return &Queue[T]{name: "Queue", maxsize: maxsize}
 }
 
-// NewLifoQueue makes a queue as [NewQueue] does, last in, first out. Any goroutine may call it. Python: asyncio.LifoQueue(maxsize).
+// NewLifoQueue makes a queue as [NewQueue] does, last in, first out. Any goroutine may call it.
+// Python: asyncio.LifoQueue(maxsize).
 func NewLifoQueue[T any](maxsize int) *LifoQueue[T] {
 	return &LifoQueue[T]{Queue[T]{name: "LifoQueue", maxsize: maxsize, order: new(pile[T])}}
 }
 
 // NewPriorityQueue makes a queue as [NewQueue] does, ordered by compare, which is what
 // [slices.SortFunc] takes: cmp.Compare[int], or a function that compares what matters. If compare
-// panics, so does the call that needed it, and the queue is as it was before. It
-// panics with [ErrInvalidArgument] if compare is nil. Any goroutine may call it. Python: asyncio.PriorityQueue(maxsize).
+// panics, so does the call that needed it, and the queue is as it was before. It panics with
+// [ErrInvalidArgument] if compare is nil. Any goroutine may call it. Python:
+// asyncio.PriorityQueue(maxsize).
 func NewPriorityQueue[T any](maxsize int, compare func(a, b T) int) *PriorityQueue[T] {
 	if compare == nil {
 		panic(fmt.Errorf("%w: nil function (in NewPriorityQueue): cmp.Compare orders what has an order", ErrInvalidArgument))
@@ -128,7 +132,7 @@ func zeroQueue(caller string) error {
 // Python: put.
 func (q *Queue[T]) Put(ctx context.Context, v T) error {
 	t := inTask(ctx)
-	if t != nil && !debug.SetPanicOnFault(true) { // OG3
+	if t != nil && !debug.SetPanicOnFault(true) { // foreign 3
 		debug.SetPanicOnFault(false)
 		t = nil
 	}
@@ -147,7 +151,7 @@ func (q *Queue[T]) Put(ctx context.Context, v T) error {
 		}
 		if woken, err := q.putters.wait(ctx, t, q); err != nil {
 			if woken && !q.full() {
-				q.putters.dismissNext() // Q3
+				q.putters.dismissNext() // queue 3
 			}
 			return err
 		}
@@ -219,13 +223,13 @@ func (q *Queue[T]) at(i int) T {
 }
 
 // Get takes a value out of the queue. It suspends the calling task while the queue is empty, and
-// only then. A cancel that arrives while it waits ends the wait and has taken nothing. It
-// returns [ErrQueueShutDown] if the queue is shut down and empty, also meanwhile, and otherwise what
+// only then. A cancel that arrives while it waits ends the wait and has taken nothing. It returns
+// [ErrQueueShutDown] if the queue is shut down and empty, also meanwhile, and otherwise what
 // [Queue] says. Python: get.
 func (q *Queue[T]) Get(ctx context.Context) (T, error) {
 	var zero T
 	t := inTask(ctx)
-	if t != nil && !debug.SetPanicOnFault(true) { // OG3
+	if t != nil && !debug.SetPanicOnFault(true) { // foreign 3
 		debug.SetPanicOnFault(false)
 		t = nil
 	}
@@ -244,7 +248,7 @@ func (q *Queue[T]) Get(ctx context.Context) (T, error) {
 		}
 		if woken, err := q.getters.wait(ctx, t, q); err != nil {
 			if woken && !q.empty() {
-				q.getters.dismissNext() // Q3
+				q.getters.dismissNext() // queue 3
 			}
 			return zero, err
 		}
@@ -342,10 +346,10 @@ func (q *Queue[T]) Join(ctx context.Context) error {
 }
 
 // Shutdown closes the queue: from now on puts fail with [ErrQueueShutDown], and gets once the queue
-// is empty. If immediate, what is in it is discarded and counts as done, so that Join may return. All
-// tasks that wait in Put or Get are woken and look again. It does not suspend, a callback may call it,
-// and it may be called again. It panics with [ErrForeignGoroutine] once a task has had to wait.
-// Python: shutdown.
+// is empty. If immediate, what is in it is discarded and counts as done, so that Join may return.
+// All tasks that wait in Put or Get are woken and look again. It does not suspend, a callback may
+// call it, and it may be called again. It panics with [ErrForeignGoroutine] once a task has had to
+// wait. Python: shutdown.
 func (q *Queue[T]) Shutdown(immediate bool) {
 	q.mustBeOwner("Shutdown")
 	q.down = true
@@ -433,7 +437,8 @@ func (q *Queue[T]) String() string {
 // queueReprMax is how many values String shows.
 const queueReprMax = 20
 
-// checkOwner is the binding's, and refuses a zero queue as well. It is for every method that changes the queue.
+// checkOwner is the binding's, and refuses a zero queue as well. It is for every method that
+// changes the queue.
 func (q *Queue[T]) checkOwner(caller string) error {
 	if err := q.checkMade(caller); err != nil {
 		return err

@@ -598,7 +598,7 @@ func TestQueue_DoneContext(t *testing.T) {
 	})
 }
 
-// A context that ends when the getter has been woken does not take its turn from it (C3).
+// A context that ends when the getter has been woken does not take its turn from it (context 3).
 func TestQueue_ContextEndsAfterTheWakeUp(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		q := asyncio.NewQueue[int](0)

@@ -2,5 +2,5 @@
 
 package asyncio
 
-// raceDetector has every check made: an access that is not refused would be reported (OG1).
+// raceDetector has every check made: an access that is not refused would be reported (foreign 1).
 const raceDetector = false

@@ -10,8 +10,8 @@ import (
 	"github.com/goasyncio/asyncio/sim"
 )
 
-// Under virtual time a task's numbers depend on its name, not on what others draw; equal names get different
-// numbers; a derived context and a second call lead to the same source.
+// Under virtual time a task's numbers depend on its name, not on what others draw; equal names get
+// different numbers; a derived context and a second call lead to the same source.
 func TestRand_StreamsAreIndependent(t *testing.T) {
 	draw := func(greedy int) (a, b, twin []uint64) {
 		run(t, func(ctx context.Context) error {

@@ -100,7 +100,8 @@ func (l *driven) Task(i int) (_ any, resumes bool) {
 	return nil, false
 }
 
-// Name leaves out what differs from run to run or from machine to machine, addresses and directories.
+// Name leaves out what differs from run to run or from machine to machine, addresses and
+// directories.
 func (l *driven) Name(i int) string {
 	switch cb := l.ready.at(i).(type) {
 	case *task:

@@ -18,7 +18,9 @@ type modelFailure struct {
 	task   *asyncio.Task[int] // nil if it is a future
 	failed bool
 	got    bool // by somebody
-	waived bool // it may count as looked at though nobody was given it, as in CPython: by a gathering that was over, or a cancel in its place
+	// it may count as looked at though nobody was given it, as in CPython: by a gathering that was
+	// over, or a cancel in its place
+	waived bool
 }
 
 type reportModel struct {
@@ -63,7 +65,8 @@ func (m *reportModel) wait(t *modelTask) error {
 	}{
 		{"Await", func() error { _, err := asyncio.Shield(t.ctx, f.fut).Await(t.ctx); return err }},
 		{"WaitFor", func() error { _, err := asyncio.WaitFor(t.ctx, asyncio.Shield(t.ctx, f.fut), d); return err }},
-		{"await without a shield", func() error { // not for who may be cancelled: that would cancel it
+		// not for who may be cancelled: that would cancel it
+		{"await without a shield", func() error {
 			if t.pending {
 				return nil
 			}
@@ -143,7 +146,9 @@ func (m *reportModel) wait(t *modelTask) error {
 	rest := m.seen(err)
 	suspended := m.moves != before+2
 	if suspended && !errors.Is(err, asyncio.ErrCancelled) && (way.name == "Gather" || way.name == "GatherResults") {
-		t.pending = false // an argument that had failed goes before the cancel that another has accepted, as in CPython
+		// an argument that had failed goes before the cancel that another has accepted, as in
+		// CPython
+		t.pending = false
 	}
 	switch way.name {
 	case "Gather":
@@ -153,7 +158,8 @@ func (m *reportModel) wait(t *modelTask) error {
 			}
 		}
 	case "a child of a group", "a task that fails with it":
-		f.waived = f.waived || err != nil && f.failed // a cancel may have come in the place of what the child was to be given
+		// a cancel may have come in the place of what the child was to be given
+		f.waived = f.waived || err != nil && f.failed
 	default:
 		if !failedBefore {
 			m.waive(t, f, err)

@@ -181,7 +181,8 @@ func reprError(err error) string {
 		return fmt.Sprintf("PanicError(%s)", reprString(fmt.Sprint(p.Value)))
 	}
 	name := strings.TrimPrefix(fmt.Sprintf("%T", err), "*")
-	return fmt.Sprintf("%s(%s)", name, reprString(fmt.Sprint(err))) // Sprint survives an Error that panics
+	// Sprint survives an Error that panics
+	return fmt.Sprintf("%s(%s)", name, reprString(fmt.Sprint(err)))
 }
 
 // reprString quotes as Python does: with single quotes unless that needs escapes.

@@ -37,10 +37,11 @@ func LoopFactory(factory func(context.Context) *EventLoop) RunOption {
 // with SIGINT ignored, as a background job of a shell script is, it stays ignored.
 func HandleSIGINT(enabled bool) RunOption { return RunOption{sigint: onOff(enabled)} }
 
-// HandleSignals makes these signals cancel the main task, besides what [HandleSIGINT] says of SIGINT: with SIGTERM
-// a service that is told to stop finishes what it has begun. All is as with SIGINT (see [Run]), but for
-// the error: if main ends cancelled, Run returns a [*SignalError], and [ErrKeyboardInterrupt] for SIGINT alone. After the
-// first of the signals, whichever it was, all have their usual effect again.
+// HandleSignals makes these signals cancel the main task, besides what [HandleSIGINT] says of
+// SIGINT: with SIGTERM a service that is told to stop finishes what it has begun. All is as with
+// SIGINT (see [Run]), but for the error: if main ends cancelled, Run returns a [*SignalError], and
+// [ErrKeyboardInterrupt] for SIGINT alone. After the first of the signals, whichever it was, all
+// have their usual effect again.
 func HandleSignals(sigs ...os.Signal) RunOption { return RunOption{signals: slices.Clone(sigs)} }
 
 // ShutdownTimeout bounds how long closing the runner waits for the jobs of the default
@@ -69,8 +70,8 @@ const executorJoinTimeout = 300 * time.Second
 // would block the task's loop: with the task's ctx it returns [ErrLoopRunning] instead.
 //
 // SIGINT cancels main; if it ends cancelled, Run returns [ErrKeyboardInterrupt]. From then on
-// SIGINT has its usual effect again, so a second one ends the program at once. Of several
-// runs at a time only the first handles it; see [HandleSIGINT], and [HandleSignals] for SIGTERM and others.
+// SIGINT has its usual effect again, so a second one ends the program at once. Of several runs at a
+// time only the first handles it; see [HandleSIGINT], and [HandleSignals] for SIGTERM and others.
 //
 // A panic of main is reported and returned as a [*PanicError]. If a task calls t.FailNow, all
 // is cleaned up and then the calling goroutine exits too. Python: asyncio.run.
@@ -161,9 +162,9 @@ func (r *Runner) GetLoop() (*EventLoop, error) {
 	return r.loop, nil
 }
 
-// RunIn runs main on the runner's loop and returns what it returns. Other tasks stay on the
-// loop, to go on in the next run. It blocks the calling goroutine, which may be any one, one at a time. See
-// [Run] for the rest. Python: Runner.run.
+// RunIn runs main on the runner's loop and returns what it returns. Other tasks stay on the loop,
+// to go on in the next run. It blocks the calling goroutine, which may be any one, one at a time.
+// See [Run] for the rest. Python: Runner.run.
 func RunIn[T any](r *Runner, main Coroutine[T]) (T, error) {
 	var zero T
 	if err := checkRun(r.ctx, main == nil, "RunIn"); err != nil {
@@ -412,11 +413,11 @@ func runOwnTask(l *EventLoop, fn func(ctx context.Context) error) error {
 	return err
 }
 
-// RunUntilComplete runs the loop until a is done and returns its result. A coroutine is
-// run as a task. The rest of the iteration in which a's completion is noticed still runs; what is
-// left then waits for the next run. It blocks the calling goroutine, as [EventLoop.RunForever] does. A cancel
-// of a is its result like any other. Besides a's own errors and those of
-// [EventLoop.RunForever] it returns
+// RunUntilComplete runs the loop until a is done and returns its result. A coroutine is run as a
+// task. The rest of the iteration in which a's completion is noticed still runs; what is left then
+// waits for the next run. It blocks the calling goroutine, as [EventLoop.RunForever] does. A cancel
+// of a is its result like any other. Besides a's own errors and those of [EventLoop.RunForever] it
+// returns
 //   - [ErrLoopStopped] if the loop was stopped before a was done,
 //   - [ErrDifferentLoop] if a is a future of another loop.
 func RunUntilComplete[T any](l *EventLoop, a Awaitable[T]) (T, error) {

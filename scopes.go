@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Scopes are the level-triggered kind of limit (design rule R2): the body gets a context that
+// Scopes are the level-triggered kind of limit (design rule design 2): the body gets a context that
 // ends, and every await made with it fails from then on, not only one. They do not touch the
 // task's cancel count, and a [Future.Cancel] of the task passes through them.
 
@@ -78,9 +78,9 @@ func limit(ctx context.Context, d time.Duration, body func(ctx context.Context) 
 
 // isEndOf reports whether err is, or wraps, what code returns that stopped because ctx is done: the
 // cause, or one of the two errors that Err of a context can be. It asks for these very errors, not
-// for what matches them. A cancel that has one of them for its cause is a cancel all the same (R2),
-// and a panic stays one (R4). Joined errors are not searched: such an error beside real failures
-// does not hide them.
+// for what matches them. A cancel that has one of them for its cause is a cancel all the same
+// (design 2), and a panic stays one (design 4). Joined errors are not searched: such an error
+// beside real failures does not hide them.
 func isEndOf(ctx context.Context, err error) bool {
 	if ctx.Err() == nil {
 		return false
@@ -105,8 +105,8 @@ func same(a, b error) bool {
 	return a == b
 }
 
-// Cleanup runs body as work that has to be finished: neither the end of ctx nor a cancel of
-// the task interrupts it, for as long as budget. When that has passed on the loop's clock, the context
+// Cleanup runs body as work that has to be finished: neither the end of ctx nor a cancel of the
+// task interrupts it, for as long as budget. When that has passed on the loop's clock, the context
 // given to body ends, and Cleanup returns as [FailAfter] does.
 //
 //	defer func() {
@@ -115,14 +115,15 @@ func same(a, b error) bool {
 //		}
 //	}()
 //
-// A cancel of the task that arrives meanwhile, or had not been delivered before, is
-// counted at once ([Task.Cancelling]) and delivered after body has returned, at the task's next
-// await. That goes for the timeouts and task groups around Cleanup too; those inside body work as ever.
-// A cancel of something that body waits for is not held back. Cleanups may be nested.
+// A cancel of the task that arrives meanwhile, or had not been delivered before, is counted at once
+// ([Task.Cancelling]) and delivered after body has returned, at the task's next await. That goes
+// for the timeouts and task groups around Cleanup too; those inside body work as ever. A cancel of
+// something that body waits for is not held back. Cleanups may be nested.
 //
 // It must be called in a task, and suspends only where body does. In a deferred function of a task
 // that a closing loop unwinds body runs too, but cannot await. Its own errors are those of
-// [Timeout]. Python has no counterpart; trio: move_on_after(t, shield=True), Kotlin: NonCancellable.
+// [Timeout]. Python has no counterpart; trio: move_on_after(t, shield=True), Kotlin:
+// NonCancellable.
 func Cleanup(ctx context.Context, budget time.Duration, body func(ctx context.Context) error) error {
 	t, err := taskOf(ctx, "Cleanup")
 	closed := errors.Is(err, ErrLoopClosed) && body != nil

@@ -262,12 +262,13 @@ func (p *scopeProgram) run(ctx context.Context) []string {
 
 // scopeModel is the obvious account of such a program.
 type scopeModel struct {
-	p        *scopeProgram
-	now      time.Duration
-	events   []*modelEvent
-	trace    []string
-	cancels  int             // that are counted
-	owed     []*modelRequest // of these, what the task has not been told of, in the order in which it came
+	p       *scopeProgram
+	now     time.Duration
+	events  []*modelEvent
+	trace   []string
+	cancels int // that are counted
+	// of these, what the task has not been told of, in the order in which it came
+	owed     []*modelRequest
 	cleanups int
 	open     []*modelTimeout
 	waiting  bool
@@ -347,7 +348,8 @@ func (c *modelChild) outcome() *modelError {
 	case len(c.told) == 0 || c.stubborn && len(c.told) == 1:
 		return nil
 	case c.stubborn:
-		return &modelError{"cancelled " + c.told[len(c.told)-1]} // it ends with a cancel that came too late for it to ignore
+		// it ends with a cancel that came too late for it to ignore
+		return &modelError{"cancelled " + c.told[len(c.told)-1]}
 	}
 	return &modelError{"cancelled " + c.told[0]}
 }

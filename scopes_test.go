@@ -136,7 +136,8 @@ func TestScopes_Misuse(t *testing.T) {
 			func(ctx context.Context, fn routine) error { return asyncio.FailAfter(ctx, 1, fn) },
 			func(ctx context.Context, fn routine) error { return asyncio.Cleanup(ctx, 1, fn) },
 		} {
-			if err := scope(nil, nothing); !errors.Is(err, asyncio.ErrInvalidArgument) { // nil is the point
+			// nil is the point
+			if err := scope(nil, nothing); !errors.Is(err, asyncio.ErrInvalidArgument) {
 				t.Error(err)
 			}
 			if err := scope(ctx, nil); !errors.Is(err, asyncio.ErrInvalidArgument) {

@@ -8,26 +8,27 @@ import (
 
 // How a task waits for the first of several things and leaves the others as they are.
 //
-//	E1 Select looks at its branches in the order of the arguments, and the first that need not wait
-//	   wins. So of several that are ready the first wins, whichever was ready first. If none is, the
-//	   task joins the queue of every branch and parks once; whoever wakes it does not choose for
-//	   it: it looks again, in the same order. If somebody was faster, it waits again.
-//	E2 A task is woken once. Who wakes a waiter of a task that has been woken by another branch is
-//	   told so and goes on to the next waiter, as if the task had been cancelled (W2). So at most
-//	   one branch hands something over. If that is not the one that wins, it passes on what it was
-//	   given before Select returns: a turn at a lock, a permit, a wake-up of a queue.
-//	E3 A value moves only where the branch wins: out of a queue, into one, through a channel.
-//	   Channels have a listener (H2) for all channels of the Select together, so that one operation
-//	   happens at most. One that has happened cannot be undone, so it wins, whatever is ready before
-//	   it (H3). On virtual time there is no such race.
-//	E4 A future or task that does not win, of this loop or of another (ConcurrentFuture), is left
-//	   alone. A coroutine is a task of Select's own, made when nothing was ready. If it does not win
-//	   it is cancelled, and Select waits until it has ended. What it ended with in spite of that is
-//	   kept in its Case; an error there that nobody looks at is reported like that of any task.
-//	E5 A cancel of the task, or the end of ctx, ends the wait as if no branch had won. A cancel that
-//	   comes while Select waits for its coroutines to end is passed on to them; if a branch had won,
-//	   it is delivered at the task's next await.
-//	E6 Also when it panics (a send to a closed channel, the compare of a PriorityQueue) or
+//	select 1: Select looks at its branches in the order of the arguments, and the first that need
+//	   not wait wins. So of several that are ready the first wins, whichever was ready first. If
+//	   none is, the task joins the queue of every branch and parks once; whoever wakes it does not
+//	   choose for it: it looks again, in the same order. If somebody was faster, it waits again.
+//	select 2: A task is woken once. Who wakes a waiter of a task that has been woken by another
+//	   branch is told so and goes on to the next waiter, as if the task had been cancelled (waiter
+//	   2). So at most one branch hands something over. If that is not the one that wins, it passes
+//	   on what it was given before Select returns: a turn at a lock, a permit, a wake-up of a queue.
+//	select 3: A value moves only where the branch wins: out of a queue, into one, through a channel.
+//	   Channels have a listener (channel 2) for all channels of the Select together, so that one
+//	   operation happens at most. One that has happened cannot be undone, so it wins, whatever is
+//	   ready before it (channel 3). On virtual time there is no such race.
+//	select 4: A future or task that does not win, of this loop or of another (ConcurrentFuture), is
+//	   left alone. A coroutine is a task of Select's own, made when nothing was ready. If it does
+//	   not win it is cancelled, and Select waits until it has ended. What it ended with in spite of
+//	   that is kept in its Case; an error there that nobody looks at is reported like that of any
+//	   task.
+//	select 5: A cancel of the task, or the end of ctx, ends the wait as if no branch had won. A
+//	   cancel that comes while Select waits for its coroutines to end is passed on to them; if a
+//	   branch had won, it is delivered at the task's next await.
+//	select 6: Also when it panics (a send to a closed channel, the compare of a PriorityQueue) or
 //	   is unwound with its loop, Select has left every queue.
 
 // selecting is one call of Select, as the callback of its futures.
@@ -36,15 +37,15 @@ type selecting struct {
 	t        *task
 	branches []branch
 	channels channelWait
-	started  []AnyTask // coroutines (E4)
+	started  []AnyTask // coroutines (select 4)
 	left     bool      // callbacks scheduled before that may still come
 	closing  bool      // waits for started
 }
 
-// Select waits for the first of several branches and returns it. Of several that are ready, the first in
-// the order of the arguments wins. What the others wait for is not touched: no value is taken from
-// a queue or channel, no permit from a semaphore, no task is cancelled. Each branch is a [Case],
-// which then has the result:
+// Select waits for the first of several branches and returns it. Of several that are ready, the
+// first in the order of the arguments wins. What the others wait for is not touched: no value is
+// taken from a queue or channel, no permit from a semaphore, no task is cancelled. Each branch is a
+// [Case], which then has the result:
 //
 //	job, quit := asyncio.OnGet(jobs), asyncio.OnDone(stop)
 //	for {
@@ -60,8 +61,8 @@ type selecting struct {
 //		}
 //	}
 //
-// won is compared to the cases, so one that matters needs a variable: one written in the call is told only
-// by its not being any of the others, and has won if won is not nil.
+// won is compared to the cases, so one that matters needs a variable: one written in the call is
+// told only by its not being any of the others, and has won if won is not nil.
 //
 // It suspends the calling task if no branch is ready; else only to let others go on, for an
 // iteration, in a task that has called it sixteen times without that, and not with a [Default]. A
@@ -69,18 +70,19 @@ type selecting struct {
 // ended.
 //
 // A cancel of the calling task ends the wait; no branch has won then, and futures and tasks are not
-// cancelled. But if goroutines use a channel, it may come too late to stop the operation: Select returns
-// that branch, and the cancel is delivered at the next await. The same holds when ctx ends.
+// cancelled. But if goroutines use a channel, it may come too late to stop the operation: Select
+// returns that branch, and the cancel is delivered at the next await. The same holds when ctx ends.
 //
 // With an error the case returned is nil. Errors:
 //   - a [CancelledError] if the calling task was cancelled;
 //   - the cause of ctx if that is done, also if a branch is ready;
 //   - [ErrInvalidArgument] without any case, for one that is nil, given twice or at work in
 //     another Select, and for a nil context, future, queue or lock;
-//   - [ErrDifferentLoop], [ErrAwaitSelf], [ErrNotInTask], [ErrNoRunningLoop], [ErrForeignGoroutine].
+//   - [ErrDifferentLoop], [ErrAwaitSelf], [ErrNotInTask], [ErrNoRunningLoop],
+//     [ErrForeignGoroutine].
 //
-// A result of a branch that is an error is no error of Select's. It panics if a channel to send to is
-// closed, as Go's select does. Python has no counterpart; the nearest is asyncio.wait with
+// A result of a branch that is an error is no error of Select's. It panics if a channel to send to
+// is closed, as Go's select does. Python has no counterpart; the nearest is asyncio.wait with
 // FIRST_COMPLETED on a task for each branch, which loses what two of them got at a time.
 func Select(ctx context.Context, cases ...AnyCase) (won AnyCase, err error) {
 	t, err := enter(ctx, "Select")
@@ -111,13 +113,13 @@ func Select(ctx context.Context, cases ...AnyCase) (won AnyCase, err error) {
 		}
 	}
 
-	if !s.hasDefault() && !t.loop().mayGoOn() { // H1
+	if !s.hasDefault() && !t.loop().mayGoOn() { // channel 1
 		if err := t.giveWay(ctx); err != nil {
 			return nil, err
 		}
 	}
 
-	defer func() { // E6, and after each Select that has chosen
+	defer func() { // select 6, and after each Select that has chosen
 		s.leave()
 		if late := s.stop(err); late != nil && won == nil && err != nil {
 			err = late
@@ -167,7 +169,7 @@ func (s *selecting) choose() (int, error) {
 		s.channels.begin()
 		err := s.t.park(s.ctx, s)
 		s.channels.leave()
-		if over := s.channels.over; over != nil { // E3
+		if over := s.channels.over; over != nil { // select 3
 			s.t.deliverAgain(s.ctx, err)
 			for i, b := range s.branches {
 				if c, ok := b.(channelBranch); ok && c.happened(over) {
@@ -215,8 +217,8 @@ func (s *selecting) leave() {
 	}
 }
 
-// stop cancels the coroutines that have not ended and waits until they have. err is what ended the wait, if no
-// branch did. It returns the last cancel that came meanwhile.
+// stop cancels the coroutines that have not ended and waits until they have. err is what ended the
+// wait, if no branch did. It returns the last cancel that came meanwhile.
 func (s *selecting) stop(err error) (late *CancelledError) {
 	t := s.t
 	if !s.running() || t.loop().closing.Load() {
@@ -235,7 +237,7 @@ func (s *selecting) stop(err error) (late *CancelledError) {
 	}
 	ctx := context.WithoutCancel(s.ctx)
 	for s.running() {
-		t.descending = true // T7: a coroutine may wait for this task
+		t.descending = true // task 7: a coroutine may wait for this task
 		for _, child := range s.started {
 			child.core().cancel(c)
 		}

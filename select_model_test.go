@@ -42,7 +42,9 @@ type selectCase struct {
 	coro  bool        // a coroutine: Select may have to wait for its end
 	open  int         // 1: receives, 2: sends on the open channel
 
-	goesOn func() bool // of a coroutine, whether it has taken no notice of a cancel: Select then waits as long as it likes
+	// of a coroutine, whether it has taken no notice of a cancel: Select then waits as long as it
+	// likes
+	goesOn func() bool
 }
 
 func (m *selectModel) value() int { m.next++; return m.next }

@@ -12,8 +12,8 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// A source is something that a branch and its rival, a task behind it in every queue, wait for. What
-// trigger gives is for exactly one of them.
+// A source is something that a branch and its rival, a task behind it in every queue, wait for.
+// What trigger gives is for exactly one of them.
 type source struct {
 	c       asyncio.AnyCase
 	rival   func(ctx context.Context) error // nil error: it got it
@@ -128,8 +128,8 @@ func sourceNames() []string {
 	return names
 }
 
-// A selectProgram is one Select of two sources and what befalls it when: the iteration of each event, -1 for
-// never. Events of one iteration come in the order given.
+// A selectProgram is one Select of two sources and what befalls it when: the iteration of each
+// event, -1 for never. Events of one iteration come in the order given.
 type selectProgram struct {
 	kinds  [2]string
 	at     [3]int // trigger the one, the other; cancel
@@ -231,9 +231,10 @@ func (p selectProgram) run(t *testing.T, ctx context.Context) {
 	}
 }
 
-// Every two kinds of branches, with what they wait for coming in every iteration, alone and together, and a
-// cancel or the end of the context in every iteration, before, between and after: what is given is got by
-// the branch that wins or by the task behind it, once; nobody waits for what is there; no cancel is lost.
+// Every two kinds of branches, with what they wait for coming in every iteration, alone and
+// together, and a cancel or the end of the context in every iteration, before, between and after:
+// what is given is got by the branch that wins or by the task behind it, once; nobody waits for
+// what is there; no cancel is lost.
 func TestSelect_NothingIsLost(t *testing.T) {
 	times := []int{-1, 0, 1, 2, 3}
 	orders := [][3]int{{0, 1, 2}, {2, 0, 1}, {1, 2, 0}, {1, 0, 2}}
@@ -273,8 +274,8 @@ func TestSelect_NothingIsLost(t *testing.T) {
 	t.Logf("%d programs", n)
 }
 
-// Of several that are ready the first in the order of the arguments wins, without suspending, and the
-// others have not been touched.
+// Of several that are ready the first in the order of the arguments wins, without suspending, and
+// the others have not been touched.
 func TestSelect_FirstReadyInOrder(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		for _, one := range sourceNames() {
@@ -320,8 +321,8 @@ func TestSelect_Default(t *testing.T) {
 	})
 }
 
-// A Case can be used again, and remembers its last Select alone. The put wakes the task, but when it looks
-// there is something to be received, too, and that is first in order.
+// A Case can be used again, and remembers its last Select alone. The put wakes the task, but when
+// it looks there is something to be received, too, and that is first in order.
 func TestSelect_InALoop(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		q, ch := asyncio.NewQueue[int](0), make(chan string)
@@ -447,7 +448,8 @@ func TestSelect_ClosedChannels(t *testing.T) {
 	})
 }
 
-// A send to a closed channel panics in the calling task, as in Go, and the other branches have been left.
+// A send to a closed channel panics in the calling task, as in Go, and the other branches have been
+// left.
 func TestSelect_PanicsAndHasLeft(t *testing.T) {
 	clocks := map[string]context.Context{"virtual": onVirtualTime(t.Context(), new(reports))}
 	if !raceEnabled { // see TestSend_ClosedMeanwhilePanicsInTheTask
@@ -690,7 +692,8 @@ func TestSelect_CoroutineWaitsForItsSelect(t *testing.T) {
 	})
 }
 
-// What another loop does, or a goroutine has asked this one for, is left alone as a future is: E4.
+// What another loop does, or a goroutine has asked this one for, is left alone as a future is:
+// select 4.
 func TestSelect_ConcurrentFuture(t *testing.T) {
 	withLoops(t, 2, func(ctx context.Context, g *asyncio.LoopGroup) error {
 		for i := range g.Len() {
@@ -797,8 +800,8 @@ func TestSelect_Ticks(t *testing.T) {
 	})
 }
 
-// Goroutines feed and drain channels while tasks select, cancelled and timed out all the while: each value
-// arrives once, and what Select says of it is true.
+// Goroutines feed and drain channels while tasks select, cancelled and timed out all the while:
+// each value arrives once, and what Select says of it is true.
 func TestSelect_NothingLostConcurrentSafe(t *testing.T) {
 	const senders, each = 6, 150
 	for _, room := range []int{0, 2} {

@@ -6,8 +6,8 @@ import (
 )
 
 // A Semaphore is a number of permits for the tasks of a loop. It is fair: tasks get permits in the
-// order they asked. Make one with [NewSemaphore]; the zero value has no permits. It must not be copied.
-// Its methods are for the loop only. Python: asyncio.Semaphore.
+// order they asked. Make one with [NewSemaphore]; the zero value has no permits. It must not be
+// copied. Its methods are for the loop only. Python: asyncio.Semaphore.
 type Semaphore struct{ semaphore }
 
 // A BoundedSemaphore is a [Semaphore] that refuses to have more permits than it began with. Make
@@ -134,7 +134,7 @@ func (s *Semaphore) Release() { s.release() }
 func (s *BoundedSemaphore) Release() {
 	if s.value >= s.bound {
 		if s.unwinding() {
-			return // P4
+			return // primitive 4
 		}
 		panic(fmt.Errorf("%w: all %d permits are back already (in Release)", ErrNotAcquired, s.bound))
 	}

@@ -251,7 +251,8 @@ func TestSemaphore_OrderAfterACancel(t *testing.T) {
 	})
 }
 
-// Tasks that had to wait though permits were left, because one was before them, are woken by that one.
+// Tasks that had to wait though permits were left, because one was before them, are woken by that
+// one.
 func TestSemaphore_TheFirstLetsTheOthersIn(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		s := asyncio.NewSemaphore(0)

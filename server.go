@@ -12,20 +12,21 @@ import (
 
 // A Server accepts connections and runs a task for each. [StartServer] makes one.
 //
-// Its methods are for the loop only. Those with a ctx must be called in a task, which they suspend; the others do not suspend. A call in the
-// wrong place returns [ErrNotInTask], [ErrNoRunningLoop] or [ErrDifferentLoop].
+// Its methods are for the loop only. Those with a ctx must be called in a task, which they suspend;
+// the others do not suspend. A call in the wrong place returns [ErrNotInTask], [ErrNoRunningLoop]
+// or [ErrDifferentLoop].
 //
-//	U1 A handler's task runs until the handler returns and what was written, by WriteSoon too, has
-//	   been sent; then the connection is closed.
-//	U2 An error of a handler, unless it is io.EOF, goes to the exception handler. It ends its own
-//	   connection and nothing else. So does a panic.
-//	U3 Closing the server stops accepting; the clients stay. It is over when it is closed and none
-//	   of its tasks is left, neither a handler's nor one that accepts.
-//	U4 Handlers get the ctx that the server was started with. Its end stops them and the server. In
-//	   a function that [Call] or [LoopGroup.Each] runs that is when the function returns: call Serve
-//	   there, or start the server with [context.WithoutCancel].
-//	U5 A place of MaxClients is taken by a connection, never by waiting for one, so every listener
-//	   serves while fewer than n are open. With TLS it is taken when the handshake is done.
+//	server 1: A handler's task runs until the handler returns and what was written, by WriteSoon
+//	   too, has been sent; then the connection is closed.
+//	server 2: An error of a handler, unless it is io.EOF, goes to the exception handler. It ends its
+//	   own connection and nothing else. So does a panic.
+//	server 3: Closing the server stops accepting; the clients stay. It is over when it is closed and
+//	   none of its tasks is left, neither a handler's nor one that accepts.
+//	server 4: Handlers get the ctx that the server was started with. Its end stops them and the
+//	   server. In a function that [Call] or [LoopGroup.Each] runs that is when the function returns:
+//	   call Serve there, or start the server with [context.WithoutCancel].
+//	server 5: A place of MaxClients is taken by a connection, never by waiting for one, so every
+//	   listener serves while fewer than n are open. With TLS it is taken when the handshake is done.
 //	   Connections that are not so far are limited on their own: beyond the limit, the one whose
 //	   handshake has lasted longest is dropped. They are no clients yet, and Shutdown drops them.
 //
@@ -41,16 +42,18 @@ type Server struct {
 	room      *Semaphore // the free places, nil without MaxClients
 
 	clients linkedList[*client] // that have a handler
-	early   linkedList[*client] // that have not: their handshake is under way, or they wait for a place (U5)
+	// that have not: their handshake is under way, or they wait for a place (server 5)
+	early   linkedList[*client]
 	serving bool
 	closed  bool
 	inServe bool
 	stopped Event // closed
-	over    Event // U3
+	over    Event // server 3
 }
 
-// A Handler serves one client. It runs as a task; when it returns, the connection is closed. An error that it returns goes to the
-// exception handler, unless it is that of a cancel, or [io.EOF]: the client has said all it had to say. Python: client_connected_cb.
+// A Handler serves one client. It runs as a task; when it returns, the connection is closed. An
+// error that it returns goes to the exception handler, unless it is that of a cancel, or [io.EOF]:
+// the client has said all it had to say. Python: client_connected_cb.
 type Handler func(ctx context.Context, r *StreamReader, w *StreamWriter) error
 
 // acceptor is the task that accepts at one listener.
@@ -67,17 +70,19 @@ type client struct {
 	conn   StreamConn
 	w      *StreamWriter // nil before the handler has begun
 	placed bool          // has a place of MaxClients
-	ended  bool          // the server has closed its connection: errors that say so are no failures of the handler
-	in     *linkedList[*client]
-	link   link[*client]
+	// the server has closed its connection: errors that say so are no failures of the handler
+	ended bool
+	in    *linkedList[*client]
+	link  link[*client]
 }
 
 // minHandshakes is how many handshakes may be under way at least, where MaxClients limits them.
 const minHandshakes = 100
 
-// StartServer listens on a TCP address ("host:port") and runs handler, as a task, for each client. It returns when it
-// accepts connections. It must be called in a task, which it suspends. A cancel, or the end of ctx, leaves nothing behind. Errors are
-// those of [Listen], and [ErrInvalidArgument] without a handler. Python: asyncio.start_server.
+// StartServer listens on a TCP address ("host:port") and runs handler, as a task, for each client.
+// It returns when it accepts connections. It must be called in a task, which it suspends. A cancel,
+// or the end of ctx, leaves nothing behind. Errors are those of [Listen], and [ErrInvalidArgument]
+// without a handler. Python: asyncio.start_server.
 func StartServer(ctx context.Context, handler Handler, address string, opts ...StreamOption) (*Server, error) {
 	return startServer(ctx, handler, "tcp", address, opts)
 }
@@ -103,8 +108,9 @@ func startServer(ctx context.Context, handler Handler, network, address string, 
 	return s, nil
 }
 
-// NewServer makes a server of listeners, which then belong to it. It accepts nothing before StartServing or Serve. It is
-// for the loop only and does not suspend. It panics with [ErrInvalidArgument] without a handler or with a listener that is nil or another loop's.
+// NewServer makes a server of listeners, which then belong to it. It accepts nothing before
+// StartServing or Serve. It is for the loop only and does not suspend. It panics with
+// [ErrInvalidArgument] without a handler or with a listener that is nil or another loop's.
 func NewServer(ctx context.Context, listeners []*Listener, handler Handler, opts ...StreamOption) *Server {
 	l := mustLoop(ctx, "NewServer")
 	if handler == nil {
@@ -122,7 +128,8 @@ func NewServer(ctx context.Context, listeners []*Listener, handler Handler, opts
 	return s
 }
 
-// StartServing begins to accept, if that has not begun. It suspends for one iteration. It returns [ErrInvalidState] if the server is closed.
+// StartServing begins to accept, if that has not begun. It suspends for one iteration. It returns
+// [ErrInvalidState] if the server is closed.
 func (s *Server) StartServing(ctx context.Context) error {
 	if err := s.start(ctx, "Server.StartServing"); err != nil {
 		return err
@@ -167,9 +174,9 @@ func (s *Server) accept(ctx context.Context, ln *Listener) error {
 	}
 }
 
-// next waits for a connection at ln and, with MaxClients, for a place, which is then taken (U5). An
-// acceptor that has a place but finds nobody gives it back before it waits; those that want one get
-// it in the order they asked.
+// next waits for a connection at ln and, with MaxClients, for a place, which is then taken (server
+// 5). An acceptor that has a place but finds nobody gives it back before it waits; those that want
+// one get it in the order they asked.
 func (s *Server) next(ctx context.Context, ln *Listener) (*Conn, error) {
 	if s.room == nil {
 		return ln.AcceptContext(ctx)
@@ -231,7 +238,7 @@ func (k *client) enter(q *linkedList[*client]) {
 	q.add(&k.link, k)
 }
 
-// limitHandshakes makes room for one more (U5).
+// limitHandshakes makes room for one more (server 5).
 func (s *Server) limitHandshakes() {
 	if s.room == nil || s.early.n < max(s.options.clients, minHandshakes) {
 		return
@@ -287,8 +294,8 @@ func (k *client) run(ctx context.Context) error {
 }
 
 // flush closes the connection once all is written that WriteSoon, or a task of the handler's, has
-// been given (U1). Until then the client keeps its place, and Shutdown waits for it. Only a further
-// cancel ends that.
+// been given (server 1). Until then the client keeps its place, and Shutdown waits for it. Only a
+// further cancel ends that.
 func (k *client) flush(ctx context.Context) error {
 	k.w.CloseSoon()
 	if k.w.pending == 0 {
@@ -301,7 +308,7 @@ func (k *client) flush(ctx context.Context) error {
 	return err
 }
 
-// secure does the handshake, and waits for a place (U5).
+// secure does the handshake, and waits for a place (server 5).
 func (k *client) secure(ctx context.Context) error {
 	s := k.s
 	c, err := startTLS(ctx, k.conn.(*Conn), s.options, tls.Server, "Server")
@@ -359,7 +366,7 @@ func (k *client) abort() {
 	}
 }
 
-// look notes whether it is over (U3).
+// look notes whether it is over (server 3).
 func (s *Server) look() {
 	if !s.closed || s.clients.n+s.early.n > 0 {
 		return
@@ -397,8 +404,8 @@ func (s *Server) Serve(ctx context.Context) error {
 	return err
 }
 
-// Close stops listening. Clients that are connected are not touched; see [Server.CloseClients], [Server.AbortClients] and
-// [Server.Shutdown]. It does not suspend; more calls do nothing.
+// Close stops listening. Clients that are connected are not touched; see [Server.CloseClients],
+// [Server.AbortClients] and [Server.Shutdown]. It does not suspend; more calls do nothing.
 func (s *Server) Close() {
 	s.loop.mustNotBeForeign("Server.Close")
 	if s.closed || s.loop.closing.Load() {
@@ -440,8 +447,8 @@ func (s *Server) end(how func(*client)) {
 	}
 }
 
-// WaitClosed suspends until the server is closed and all handlers have returned. A cancel, or the end of ctx, ends the wait only.
-// Python: wait_closed.
+// WaitClosed suspends until the server is closed and all handlers have returned. A cancel, or the
+// end of ctx, ends the wait only. Python: wait_closed.
 func (s *Server) WaitClosed(ctx context.Context) error { return s.over.Wait(ctx) }
 
 // Shutdown closes the server and waits for its handlers, so that no task of the server is left. If

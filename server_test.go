@@ -126,7 +126,8 @@ func TestServer_Unix(t *testing.T) {
 	})
 }
 
-// What goes wrong with one client is reported, and its own; a client whose handler returns is closed.
+// What goes wrong with one client is reported, and its own; a client whose handler returns is
+// closed.
 func TestServer_HandlerFails(t *testing.T) {
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
 		l := loop(t, ctx)
@@ -189,8 +190,8 @@ func TestServer_HandlerFails(t *testing.T) {
 	})
 }
 
-// The connection of a handler that panics, or is cancelled before it begins, is closed, whichever stack its end is told on: also
-// where debug mode asks who closes it.
+// The connection of a handler that panics, or is cancelled before it begins, is closed, whichever
+// stack its end is told on: also where debug mode asks who closes it.
 func TestServer_ClosesForTheHandler(t *testing.T) {
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
 		l := loop(t, ctx)
@@ -346,8 +347,8 @@ func TestServer_Shutdown(t *testing.T) {
 	})
 }
 
-// When a server has ended none of its tasks is left: the one that accepted has ended too, whoever closed it and whatever
-// that was doing.
+// When a server has ended none of its tasks is left: the one that accepted has ended too, whoever
+// closed it and whatever that was doing.
 func TestServer_EndsWithItsTasks(t *testing.T) {
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
 		for name, end := range map[string]func(context.Context, *asyncio.Server) error{
@@ -520,8 +521,8 @@ func TestServer_MaxClientsOfSeveralListeners(t *testing.T) {
 }
 
 // Peers that connect and say nothing keep no others out: a client counts when its handshake is
-// done. Of those that are not so far there is a limit of their own. U1: what a handler has left to
-// WriteSoon is sent before its client is gone, whatever waits for that.
+// done. Of those that are not so far there is a limit of their own. server 1: what a handler has
+// left to WriteSoon is sent before its client is gone, whatever waits for that.
 func TestServer_WriteSoonBeforeTheHandlerReturns(t *testing.T) {
 	last := bytes.Repeat([]byte("last words "), 1<<20)
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
@@ -563,7 +564,7 @@ func TestServer_WriteSoonBeforeTheHandlerReturns(t *testing.T) {
 	})
 }
 
-// U1: a peer that does not read holds Shutdown no longer than that is told to wait.
+// server 1: a peer that does not read holds Shutdown no longer than that is told to wait.
 func TestServer_WriteSoonToWhoDoesNotRead(t *testing.T) {
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
 		s, err := asyncio.StartServer(ctx, func(ctx context.Context, r *asyncio.StreamReader, w *asyncio.StreamWriter) error {

@@ -33,11 +33,13 @@ func until(t *testing.T, ctx context.Context, what string, done func() bool) {
 	}
 }
 
-// A handler is called as a callback of the loop, once for each signal; a second one replaces it; without one it does not come.
+// A handler is called as a callback of the loop, once for each signal; a second one replaces it;
+// without one it does not come.
 func TestSignals_Handler(t *testing.T) {
 	onSystem(t, func(t *testing.T, ctx context.Context) error {
 		l := loop(t, ctx)
-		keep := make(chan os.Signal, 10) // tells when a signal that the loop does not hear of has come
+		// tells when a signal that the loop does not hear of has come
+		keep := make(chan os.Signal, 10)
 		signal.Notify(keep, syscall.SIGUSR1)
 		defer signal.Stop(keep)
 
@@ -79,7 +81,8 @@ func TestSignals_Handler(t *testing.T) {
 	})
 }
 
-// A signal ends the wait of a loop that has nothing to do, and a panic of the handler goes to the exception handler.
+// A signal ends the wait of a loop that has nothing to do, and a panic of the handler goes to the
+// exception handler.
 func TestSignals_WhileTheLoopWaits(t *testing.T) {
 	for name, handler := range map[string]func(l *asyncio.EventLoop){
 		"returns": func(l *asyncio.EventLoop) { l.Stop() },
@@ -131,8 +134,8 @@ func TestSignals_Refused(t *testing.T) {
 	}
 }
 
-// Removing gives the signal its default effect back, also when the loop closes. While the loop has a handler for SIGINT, Run leaves that
-// alone; later it cancels its main task again.
+// Removing gives the signal its default effect back, also when the loop closes. While the loop has
+// a handler for SIGINT, Run leaves that alone; later it cancels its main task again.
 func TestSignals_Defaults(t *testing.T) {
 	for how, want := range map[string]string{
 		"removed":       "handled\nsignal: terminated",
@@ -144,7 +147,8 @@ func TestSignals_Defaults(t *testing.T) {
 		out, err := subprocess("TestSignals_DefaultsSubprocess", "ASYNCIO_TEST_SIGNALS="+how).CombinedOutput()
 		got := ""
 		for line := range strings.Lines(string(out)) {
-			if !strings.HasPrefix(line, "===") && !strings.HasPrefix(line, "---") && line != "PASS\n" { // of package testing
+			// of package testing
+			if !strings.HasPrefix(line, "===") && !strings.HasPrefix(line, "---") && line != "PASS\n" {
 				got += line
 			}
 		}
@@ -209,7 +213,8 @@ func TestSignals_DefaultsSubprocess(t *testing.T) {
 		}))
 		fmt.Println("interrupted:", errors.Is(err, asyncio.ErrKeyboardInterrupt))
 		must(t, r.Close())
-	case "SIGINT late": // a handler that comes and goes after the first SIGINT does not make Run listen again
+	// a handler that comes and goes after the first SIGINT does not make Run listen again
+	case "SIGINT late":
 		_, _ = asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
 			raise(t, syscall.SIGINT)
 			if err := asyncio.Sleep(ctx, time.Minute); errors.Is(err, asyncio.ErrCancelled) {

@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// Sleep suspends the calling task for d on the loop's clock, never less. If d is not
-// positive it lets the others run for one iteration, as Python's sleep(0) does; the longest duration means
-// for ever. A cancel of the task, or the end of ctx, ends the sleep with the error that [Future.Await] would return. It is for
-// tasks only. Python: asyncio.sleep.
+// Sleep suspends the calling task for d on the loop's clock, never less. If d is not positive it
+// lets the others run for one iteration, as Python's sleep(0) does; the longest duration means for
+// ever. A cancel of the task, or the end of ctx, ends the sleep with the error that [Future.Await]
+// would return. It is for tasks only. Python: asyncio.sleep.
 func Sleep(ctx context.Context, d time.Duration) error {
 	t, err := enter(ctx, "Sleep")
 	if err != nil {
@@ -50,8 +50,8 @@ func (t *task) dropAlarm() {
 	}
 }
 
-// sleepTimer wakes a sleeping task. A stack has one, which is used again: of two tasks that share a stack the lower waits
-// for the upper and does not sleep (K5).
+// sleepTimer wakes a sleeping task. A stack has one, which is used again: of two tasks that share a
+// stack the lower waits for the upper and does not sleep (stack 5).
 type sleepTimer struct {
 	timer
 	t *task

@@ -12,8 +12,9 @@ import (
 	"github.com/goasyncio/asyncio/sim"
 )
 
-// A crowd is tasks that suspend, start each other in every way and wait for each other at random, so that after a
-// while each stack waits at the place of another. It counts the tasks that were entered and the deferred functions that ran.
+// A crowd is tasks that suspend, start each other in every way and wait for each other at random,
+// so that after a while each stack waits at the place of another. It counts the tasks that were
+// entered and the deferred functions that ran.
 type crowd struct {
 	rand     *rand.Rand
 	entered  int
@@ -66,11 +67,13 @@ func TestStacks_CloseAtAnyMoment(t *testing.T) {
 		for range 20 {
 			asyncio.CreateTask(l.Context(), c.task(3))
 		}
-		for range 1 + c.rand.IntN(3) { // more than one run, each of which another goroutine begins and ends
+		// more than one run, each of which another goroutine begins and ends
+		for range 1 + c.rand.IntN(3) {
 			l.CallLater(time.Duration(c.rand.IntN(10))*time.Millisecond, l.Stop)
 			must(t, l.RunForever())
 			if c.rand.IntN(2) == 0 {
-				_ = asyncio.FormatTasks(l.Context()) // all of them get control, from outside of a run
+				// all of them get control, from outside of a run
+				_ = asyncio.FormatTasks(l.Context())
 			}
 		}
 		must(t, l.Close())
@@ -122,7 +125,8 @@ func TestStacks_LookedAtAtAnyMoment(t *testing.T) {
 			}
 			looked++
 			text := asyncio.FormatTasks(ctx)
-			started := strings.Count(text, "\ntask '") - strings.Count(text, "has not started") // but the main task, which is first
+			// but the main task, which is first
+			started := strings.Count(text, "\ntask '") - strings.Count(text, "has not started")
 			if n := strings.Count(text, "(*crowd).live() at"); n != started {
 				t.Fatalf("seed %d: of %d tasks that have started %d are shown in their coroutine:\n%s", seed, started, n, text)
 			}

@@ -10,8 +10,9 @@ import (
 // StaggeredRace runs coroutines as tasks with staggered starts, and takes the first success. The
 // first is started at once, and each of the others when the one before it has failed or delay has
 // passed since that was started, whichever is first; with [Forever] as delay they run one after the
-// other. As soon as one returns without an error it has won: those that run are cancelled and waited for,
-// and the rest are not started. It is how several addresses of one host are tried, known as happy eyeballs.
+// other. As soon as one returns without an error it has won: those that run are cancelled and
+// waited for, and the rest are not started. It is how several addresses of one host are tried,
+// known as happy eyeballs.
 //
 // winner is what the winner returned and index which it is, -1 if there is none. errs has an entry
 // for each coroutine that was started, in the order of the arguments: its error, nil for the winner
@@ -74,8 +75,8 @@ type race[T any] struct {
 	broken  error // of a task that did not return, or was kept from its coroutine
 }
 
-// start makes the task that waits for its turn, until before has failed or the delay has passed, and
-// then runs the next coroutine.
+// start makes the task that waits for its turn, until before has failed or the delay has passed,
+// and then runs the next coroutine.
 func (r *race[T]) start(before *Event) {
 	var joined Event // an eager task must not begin before it is in running (gh-124309)
 	entry := -1      // in errs, once the coroutine is entered
@@ -154,7 +155,8 @@ func (r *race[T]) ended(t *Task[None], entry int) {
 		r.errs[entry] = err
 	}
 	didNotReturn := panicked || err == ErrGoexit
-	notTried := entry < 0 && t.Cancelled() && !r.stopped // by somebody who found it among all tasks; the next ones depend on it
+	// by somebody who found it among all tasks; the next ones depend on it
+	notTried := entry < 0 && t.Cancelled() && !r.stopped
 	if (didNotReturn || notTried) && r.broken == nil {
 		r.broken = err
 		r.cancelAllBut(nil, &CancelledError{Msg: "a coroutine of the staggered race did not return"})

@@ -97,8 +97,8 @@ func (h *heapq[T]) push(v T) {
 func (h *heapq[T]) pop() T {
 	n := len(h.vs) - 1
 	last := h.vs[n]
-	// From the top down to a leaf, by way of the smaller child; up again to where last belongs; then
-	// everything above moves up by one, and the top falls out.
+	// From the top down to a leaf, by way of the smaller child; up again to where last belongs;
+	// then everything above moves up by one, and the top falls out.
 	i := 0
 	for 2*i+1 < n {
 		child := 2*i + 1

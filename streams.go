@@ -16,31 +16,33 @@ import (
 	"github.com/goasyncio/asyncio/internal/driver"
 )
 
-// Streams are asyncio's names on top of connections. Python's transport reads ahead and calls the reader back; here the
-// reader reads when it is asked, and the writer writes when it is told, so what limits a fast peer is the peer's own send buffer:
+// Streams are asyncio's names on top of connections. Python's transport reads ahead and calls the
+// reader back; here the reader reads when it is asked, and the writer writes when it is told, so
+// what limits a fast peer is the peer's own send buffer:
 //
-//	M1 A reader holds what a method needed to see and did not return, no more. So nothing is to be
-//	   paused and resumed.
-//	M2 A write returns when the system has accepted it all. Writes of several tasks do not mix; they
-//	   take turns in the order they were called. WriteSoon's turn is that of its call.
-//	M3 What was written before Close was called is written before the connection closes. If that
-//	   fails, Close says so, and so do Drain and WaitClosed from then on.
-//	M4 A reader that holds nothing reads into a buffer that all readers of the loop share, and keeps
-//	   what its method does not return. So an idle reader has no buffer, and bytes arrive where the
-//	   processor's caches are warm. The buffer is a reader's only while its task has control:
-//	   Conn.readOr does not suspend once it has bytes. (TLS may.)
-//	M5 A reader that holds something, or has TLS, reads into a buffer of its own. That has room for
-//	   at least minRead bytes, for as many again as there are, and for twice as many as the read
-//	   before if that filled its room. So a message of any size comes in few reads, and memory grows
-//	   with the bytes received, not with the length that a peer announces.
-//	M6 A long message of a known length is read into what is returned, whose memory is made once it
-//	   has begun to come. Only what was there before is copied, and of one of more than maxRoom
-//	   bytes, in all no more than it has.
+//	stream 1: A reader holds what a method needed to see and did not return, no more. So nothing is
+//	   to be paused and resumed.
+//	stream 2: A write returns when the system has accepted it all. Writes of several tasks do not
+//	   mix; they take turns in the order they were called. WriteSoon's turn is that of its call.
+//	stream 3: What was written before Close was called is written before the connection closes. If
+//	   that fails, Close says so, and so do Drain and WaitClosed from then on.
+//	stream 4: A reader that holds nothing reads into a buffer that all readers of the loop share,
+//	   and keeps what its method does not return. So an idle reader has no buffer, and bytes arrive
+//	   where the processor's caches are warm. The buffer is a reader's only while its task has
+//	   control: Conn.readOr does not suspend once it has bytes. (TLS may.)
+//	stream 5: A reader that holds something, or has TLS, reads into a buffer of its own. That has
+//	   room for at least minRead bytes, for as many again as there are, and for twice as many as the
+//	   read before if that filled its room. So a message of any size comes in few reads, and memory
+//	   grows with the bytes received, not with the length that a peer announces.
+//	stream 6: A long message of a known length is read into what is returned, whose memory is made
+//	   once it has begun to come. Only what was there before is copied, and of one of more than
+//	   maxRoom bytes, in all no more than it has.
 
 // DefaultLimit is the limit of a [StreamReader] that was not given one, in bytes.
 const DefaultLimit = 64 << 10
 
-// A StreamOption is an option of [OpenConnection], [StartServer] and their kin. Any goroutine may make one.
+// A StreamOption is an option of [OpenConnection], [StartServer] and their kin. Any goroutine may
+// make one.
 type StreamOption struct {
 	limit     int
 	tls       *tls.Config
@@ -49,8 +51,9 @@ type StreamOption struct {
 	early     []byte // what has come of TLS already, of StartTLS
 }
 
-// Limit sets how many bytes ReadLine and ReadUntil may return, the separator not counted. Without it that is [DefaultLimit].
-// It must be positive, or Limit panics with [ErrInvalidArgument]; math.MaxInt is none. Python: the limit argument.
+// Limit sets how many bytes ReadLine and ReadUntil may return, the separator not counted. Without
+// it that is [DefaultLimit]. It must be positive, or Limit panics with [ErrInvalidArgument];
+// math.MaxInt is none. Python: the limit argument.
 func Limit(bytes int) StreamOption {
 	if bytes <= 0 {
 		panic(fmt.Errorf("%w: limit %d (in Limit)", ErrInvalidArgument, bytes))
@@ -126,9 +129,10 @@ type StreamConn interface {
 
 func (c *Conn) connLoop() *EventLoop { return c.loop }
 
-// OpenConnection connects to a TCP address ("host:port") and returns the streams to talk over it. It must be
-// called in a task, which it suspends. A cancel, or the end of ctx, leaves nothing behind. Errors are those of [Dial] and, with
-// [StreamTLS], of [TLSClient]. Python: asyncio.open_connection.
+// OpenConnection connects to a TCP address ("host:port") and returns the streams to talk over it.
+// It must be called in a task, which it suspends. A cancel, or the end of ctx, leaves nothing
+// behind. Errors are those of [Dial] and, with [StreamTLS], of [TLSClient]. Python:
+// asyncio.open_connection.
 func OpenConnection(ctx context.Context, address string, opts ...StreamOption) (*StreamReader, *StreamWriter, error) {
 	return openStreams(ctx, "tcp", address, opts)
 }
@@ -164,8 +168,8 @@ func openStreams(ctx context.Context, network, address string, opts []StreamOpti
 	return r, w, nil
 }
 
-// NewStreams returns streams on c, which then belongs to the writer. It is for the loop only and does not suspend. It panics with [ErrInvalidArgument]
-// if c is nil.
+// NewStreams returns streams on c, which then belongs to the writer. It is for the loop only and
+// does not suspend. It panics with [ErrInvalidArgument] if c is nil.
 func NewStreams(c StreamConn, opts ...StreamOption) (*StreamReader, *StreamWriter) {
 	if isNil(c) {
 		panic(fmt.Errorf("%w: nil connection (in NewStreams)", ErrInvalidArgument))
@@ -177,11 +181,12 @@ func NewStreams(c StreamConn, opts ...StreamOption) (*StreamReader, *StreamWrite
 	return r, &StreamWriter{loop: r.loop, conn: c, reader: r}
 }
 
-// A StreamReader reads from a connection, or what it is fed. Its methods are for the loop only; those with a ctx
-// must be called in a task and suspend it only if what is there already does not suffice; the others do not suspend. One task may read
-// at a time; a second gets [ErrBusy]. A cancel, or the end of ctx, loses nothing: what has come stays for the next call.
-// Errors are those of the connection (see [Conn]), what SetException was given, and what the methods say.
-// Python: asyncio.StreamReader.
+// A StreamReader reads from a connection, or what it is fed. Its methods are for the loop only;
+// those with a ctx must be called in a task and suspend it only if what is there already does not
+// suffice; the others do not suspend. One task may read at a time; a second gets [ErrBusy]. A
+// cancel, or the end of ctx, loses nothing: what has come stays for the next call. Errors are those
+// of the connection (see [Conn]), what SetException was given, and what the methods say. Python:
+// asyncio.StreamReader.
 type StreamReader struct {
 	loop  *EventLoop
 	conn  StreamConn // nil if it is fed
@@ -189,18 +194,19 @@ type StreamReader struct {
 
 	buf      []byte // what has come
 	taken    int    // of it
-	room     int    // that the next read is to have (M5)
-	borrowed bool   // buf is the loop's (M4)
+	room     int    // that the next read is to have (stream 5)
+	borrowed bool   // buf is the loop's (stream 4)
 	eof      bool
 	err      error // from SetException
 
-	late    bool  // a method that reads the connection began after its deadline (I2)
+	late    bool  // a method that reads the connection began after its deadline (conn 2)
 	reading *task // suspended in a method
 	h       half  // where it is, if the reader is fed
 }
 
-// NewStreamReader returns a reader that is fed with FeedData and FeedEOF, for what does not come from a connection. It is for
-// the loop only and does not suspend. It panics with [ErrNoRunningLoop].
+// NewStreamReader returns a reader that is fed with FeedData and FeedEOF, for what does not come
+// from a connection. It is for the loop only and does not suspend. It panics with
+// [ErrNoRunningLoop].
 func NewStreamReader(ctx context.Context, opts ...StreamOption) *StreamReader {
 	l := mustLoop(ctx, "NewStreamReader")
 	r := &StreamReader{loop: l, limit: streamOptions(opts).limit}
@@ -208,8 +214,8 @@ func NewStreamReader(ctx context.Context, opts ...StreamOption) *StreamReader {
 	return r
 }
 
-// An IncompleteReadError says that the stream ended before what was asked for had come. It matches [io.ErrUnexpectedEOF] or, if
-// nothing had come, [io.EOF]. Python: IncompleteReadError.
+// An IncompleteReadError says that the stream ended before what was asked for had come. It matches
+// [io.ErrUnexpectedEOF] or, if nothing had come, [io.EOF]. Python: IncompleteReadError.
 type IncompleteReadError struct {
 	Partial  []byte // what had come
 	Expected int    // how many bytes were asked for, -1 for a separator
@@ -227,11 +233,13 @@ func (e *IncompleteReadError) Is(target error) bool {
 	return target == io.EOF && len(e.Partial) == 0 || target == io.ErrUnexpectedEOF && len(e.Partial) > 0
 }
 
-// A LimitOverrunError says that there is no separator within the limit. The data stays in the reader, where Read and ReadExactly, which have no
-// limit, can get at it. Python: LimitOverrunError.
+// A LimitOverrunError says that there is no separator within the limit. The data stays in the
+// reader, where Read and ReadExactly, which have no limit, can get at it. Python:
+// LimitOverrunError.
 type LimitOverrunError struct {
-	Found    bool // there is a separator, beyond the limit
-	Consumed int  // how many bytes there are before the separator, or that are certainly not part of one
+	Found bool // there is a separator, beyond the limit
+	// how many bytes there are before the separator, or that are certainly not part of one
+	Consumed int
 }
 
 func (e *LimitOverrunError) Error() string {
@@ -241,8 +249,8 @@ func (e *LimitOverrunError) Error() string {
 	return fmt.Sprintf("asyncio: no separator in %d bytes, the limit is reached", e.Consumed)
 }
 
-// FeedData appends what has come. It is for readers made by [NewStreamReader]. It panics with [ErrInvalidState] after FeedEOF,
-// and on any other reader.
+// FeedData appends what has come. It is for readers made by [NewStreamReader]. It panics with
+// [ErrInvalidState] after FeedEOF, and on any other reader.
 func (r *StreamReader) FeedData(p []byte) {
 	r.mustBeFed("FeedData")
 	if r.eof {
@@ -255,7 +263,8 @@ func (r *StreamReader) FeedData(p []byte) {
 	}
 }
 
-// FeedEOF says that nothing more will come. It is for readers made by [NewStreamReader]; on any other it panics with [ErrInvalidState].
+// FeedEOF says that nothing more will come. It is for readers made by [NewStreamReader]; on any
+// other it panics with [ErrInvalidState].
 func (r *StreamReader) FeedEOF() {
 	r.mustBeFed("FeedEOF")
 	r.eof = true
@@ -322,7 +331,8 @@ func (r *StreamReader) compact() {
 	}
 }
 
-// take removes the first n bytes and returns them. All of a buffer that is well filled need not be copied.
+// take removes the first n bytes and returns them. All of a buffer that is well filled need not be
+// copied.
 func (r *StreamReader) take(n int) []byte {
 	if r.taken == 0 && n == len(r.buf) && 4*n >= 3*cap(r.buf) && !r.borrowed {
 		p := r.buf[:n:n]
@@ -354,7 +364,8 @@ func (r *StreamReader) more(ctx context.Context, t *task, n int) error {
 	r.reading = t
 	defer func() { r.reading = nil }()
 	if r.conn == nil {
-		for had := len(r.unread()); len(r.unread()) == had && !r.eof && r.err == nil; { // FeedData may have moved it to the front
+		// FeedData may have moved it to the front
+		for had := len(r.unread()); len(r.unread()) == had && !r.eof && r.err == nil; {
 			if err := r.h.wait(ctx, t); err != nil {
 				return err
 			}
@@ -391,7 +402,7 @@ func (r *StreamReader) lender() *Conn {
 }
 
 // lend reads into the loop's buffer or, if it must wait and a message of room bytes is long, into a
-// new one of that size (M6), and says which. t has not suspended since begin looked at ctx.
+// new one of that size (stream 6), and says which. t has not suspended since begin looked at ctx.
 func (r *StreamReader) lend(ctx context.Context, t *task, c *Conn, room int) (came []byte, own bool, err error) {
 	l := r.loop
 	if l.reads == nil {
@@ -439,7 +450,8 @@ func (r *StreamReader) settle() {
 	}
 }
 
-// own moves what a reader holds from the loop's buffer into one of its own, with so much room for more.
+// own moves what a reader holds from the loop's buffer into one of its own, with so much room for
+// more.
 func (r *StreamReader) own(room int) {
 	rest := r.unread()
 	r.buf, r.taken, r.borrowed = nil, 0, false
@@ -448,11 +460,11 @@ func (r *StreamReader) own(room int) {
 	}
 }
 
-const ( // M5
+const ( // stream 5
 	minRead   = 4 << 10
 	maxRead   = 256 << 10    // that are added to what there is
 	maxRoom   = DefaultLimit // for a reader that is empty
-	largeRoom = 16 << 10     // from which on more is expected, and M6 holds
+	largeRoom = 16 << 10     // from which on more is expected, and stream 6 holds
 )
 
 // grow reads into r's own buffer.
@@ -480,7 +492,7 @@ func (r *StreamReader) grow(ctx context.Context, t *task) error {
 }
 
 // complete reads the rest of a message of n bytes, or a part of it, behind what has come of it
-// (M6).
+// (stream 6).
 func (r *StreamReader) complete(ctx context.Context, t *task, n int) error {
 	if have := len(r.unread()); r.borrowed || r.taken > 0 || len(r.buf) == cap(r.buf) {
 		r.own(min(n-have, max(have, maxRoom)))
@@ -499,8 +511,9 @@ func (r *StreamReader) receive(ctx context.Context, t *task, p []byte) (int, err
 	return r.conn.readOn(ctx, t, p, r.late)
 }
 
-// Read returns up to n bytes, at least one: what is there, or else what comes next. At the end it returns io.EOF. Is n
-// negative, it returns all there is up to the end, and no error there. The limit does not apply.
+// Read returns up to n bytes, at least one: what is there, or else what comes next. At the end it
+// returns io.EOF. Is n negative, it returns all there is up to the end, and no error there. The
+// limit does not apply.
 func (r *StreamReader) Read(ctx context.Context, n int) ([]byte, error) {
 	t, err := r.begin(ctx, "StreamReader.Read")
 	if err != nil || n == 0 {
@@ -560,8 +573,8 @@ func (r *StreamReader) ReadInto(ctx context.Context, p []byte) (int, error) {
 	return n, nil
 }
 
-// ReadExactly returns n bytes. If the stream ends before, the error is an [*IncompleteReadError] that has what came. The limit
-// does not apply.
+// ReadExactly returns n bytes. If the stream ends before, the error is an [*IncompleteReadError]
+// that has what came. The limit does not apply.
 func (r *StreamReader) ReadExactly(ctx context.Context, n int) ([]byte, error) {
 	if n < 0 {
 		return nil, fmt.Errorf("%w: %d bytes (in ReadExactly)", ErrInvalidArgument, n)
@@ -582,10 +595,11 @@ func (r *StreamReader) ReadExactly(ctx context.Context, n int) ([]byte, error) {
 	return r.take(n), nil
 }
 
-// ReadUntil returns everything up to and including one of the separators. Of several that are found, the one that ends first makes the result.
+// ReadUntil returns everything up to and including one of the separators. Of several that are
+// found, the one that ends first makes the result.
 //
-//   - A result longer than the limit, the separator not counted, or the certainty that there will be none within it, is a
-//     [*LimitOverrunError], and the data stays.
+//   - A result longer than the limit, the separator not counted, or the certainty that there will
+//     be none within it, is a [*LimitOverrunError], and the data stays.
 //   - The end of the stream before a separator is an [*IncompleteReadError] that has what came.
 func (r *StreamReader) ReadUntil(ctx context.Context, separators ...[]byte) ([]byte, error) {
 	shortest, longest := 0, 0
@@ -638,8 +652,9 @@ func (r *StreamReader) ReadUntil(ctx context.Context, separators ...[]byte) ([]b
 
 var newline = []byte{'\n'}
 
-// ReadLine returns the next line with its '\n'. The last one may have none; after it the error is [io.EOF]. A line longer than the
-// limit is a [*LimitOverrunError], and the data stays: ReadLine would say the same again.
+// ReadLine returns the next line with its '\n'. The last one may have none; after it the error is
+// [io.EOF]. A line longer than the limit is a [*LimitOverrunError], and the data stays: ReadLine
+// would say the same again.
 func (r *StreamReader) ReadLine(ctx context.Context) ([]byte, error) {
 	line, err := r.ReadUntil(ctx, newline)
 	if e, ok := err.(*IncompleteReadError); ok {
@@ -651,8 +666,8 @@ func (r *StreamReader) ReadLine(ctx context.Context) ([]byte, error) {
 	return line, err
 }
 
-// Lines is for a range loop over the lines up to the end of the stream. An error is the last thing it yields.
-// Python: async for line in reader.
+// Lines is for a range loop over the lines up to the end of the stream. An error is the last thing
+// it yields. Python: async for line in reader.
 func (r *StreamReader) Lines(ctx context.Context) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		for {
@@ -674,9 +689,10 @@ type boundReader struct {
 
 func (b boundReader) Read(p []byte) (int, error) { return b.r.ReadInto(b.ctx, p) }
 
-// A StreamWriter writes to a connection. Its methods are for the loop only; those with a ctx must be called in a task, which
-// they suspend; the others do not suspend. Several tasks may write: they take turns. Errors are those of the connection (see [Conn]) and
-// what the methods say. Python: asyncio.StreamWriter.
+// A StreamWriter writes to a connection. Its methods are for the loop only; those with a ctx must
+// be called in a task, which they suspend; the others do not suspend. Several tasks may write: they
+// take turns. Errors are those of the connection (see [Conn]) and what the methods say. Python:
+// asyncio.StreamWriter.
 type StreamWriter struct {
 	loop   *EventLoop
 	conn   StreamConn
@@ -690,12 +706,14 @@ type StreamWriter struct {
 	closed  Event // the connection is closed
 }
 
-// Write writes all of p. It suspends while earlier writes are under way and while the system accepts no more, so who writes faster than the
-// peer reads is slowed down; there is no need to Drain.
+// Write writes all of p. It suspends while earlier writes are under way and while the system
+// accepts no more, so who writes faster than the peer reads is slowed down; there is no need to
+// Drain.
 //
-// A cancel, or the end of ctx, while it waits for its turn has written nothing. Later, or when the connection fails, a part may
-// have been sent; the number says how much, and since the peer cannot tell, every later Write fails with the same error. It fails
-// with [net.ErrClosed] once Close was called and [ErrInvalidState] after WriteEOF.
+// A cancel, or the end of ctx, while it waits for its turn has written nothing. Later, or when the
+// connection fails, a part may have been sent; the number says how much, and since the peer cannot
+// tell, every later Write fails with the same error. It fails with [net.ErrClosed] once Close was
+// called and [ErrInvalidState] after WriteEOF.
 //
 // A task that was cancelled and has a last word to say waits here as any other does.
 // [StreamWriter.WriteSoon] does not wait, and [Cleanup] limits how long.
@@ -742,12 +760,14 @@ func (w *StreamWriter) writeInTurn(ctx context.Context, p []byte, begun bool) (n
 	return n, err
 }
 
-// passing reports whether err says that the call was refused or given up, and nothing of the connection.
+// passing reports whether err says that the call was refused or given up, and nothing of the
+// connection.
 func passing(ctx context.Context, err error) bool {
 	return isCancel(ctx, err) || errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, ErrBusy)
 }
 
-// isCancel reports whether err is how a cancel or the end of ctx is told, and not a failure of the connection.
+// isCancel reports whether err is how a cancel or the end of ctx is told, and not a failure of the
+// connection.
 func isCancel(ctx context.Context, err error) bool {
 	return asCancelled(err) != nil || ctx.Err() != nil && same(bare(err), context.Cause(ctx))
 }
@@ -807,7 +827,7 @@ func (w *StreamWriter) end() {
 	w.leave()
 }
 
-// leave is the end of a method; the last one after Close closes the connection (M3).
+// leave is the end of a method; the last one after Close closes the connection (stream 3).
 func (w *StreamWriter) leave() {
 	w.pending--
 	if w.pending == 0 && w.closing {
@@ -884,8 +904,9 @@ func (w *StreamWriter) WriteLines(ctx context.Context, lines ...[]byte) (int, er
 	return w.Write(ctx, bytes.Join(lines, nil))
 }
 
-// Drain suspends until the writes that were called before it are done, and returns the error of one that failed or what the reader's SetException was
-// given. Since Write waits by itself, it is for who wants to know that other tasks' writes are done.
+// Drain suspends until the writes that were called before it are done, and returns the error of one
+// that failed or what the reader's SetException was given. Since Write waits by itself, it is for
+// who wants to know that other tasks' writes are done.
 func (w *StreamWriter) Drain(ctx context.Context) error {
 	if w.reader != nil && w.reader.err != nil {
 		return w.reader.err
@@ -893,8 +914,8 @@ func (w *StreamWriter) Drain(ctx context.Context) error {
 	return w.inTurn(ctx, "StreamWriter.Drain", func() error { return nil })
 }
 
-// WriteEOF ends what this side sends, after the writes before it. The peer reads its end and may go on sending. It suspends while
-// there are such writes.
+// WriteEOF ends what this side sends, after the writes before it. The peer reads its end and may go
+// on sending. It suspends while there are such writes.
 func (w *StreamWriter) WriteEOF(ctx context.Context) error {
 	return w.inTurn(ctx, "StreamWriter.WriteEOF", func() error {
 		if w.ended {
@@ -908,12 +929,14 @@ func (w *StreamWriter) WriteEOF(ctx context.Context) error {
 // CanWriteEOF reports whether WriteEOF is possible: on every connection, also with TLS.
 func (w *StreamWriter) CanWriteEOF() bool { return true }
 
-// Close refuses further writes, suspends until those before it are done, and closes the connection. A nil error says that all that
-// was written has been accepted by the system, which delivers it in the background; otherwise it is the error of the first write that failed. More
-// calls wait and say the same.
+// Close refuses further writes, suspends until those before it are done, and closes the connection.
+// A nil error says that all that was written has been accepted by the system, which delivers it in
+// the background; otherwise it is the error of the first write that failed. More calls wait and say
+// the same.
 //
-// A cancel while it waits, or the end of ctx, also one that was done before, aborts the connection: what was
-// still to be written is lost, and the error says so. With no write under way Close does not suspend and cannot be cancelled.
+// A cancel while it waits, or the end of ctx, also one that was done before, aborts the connection:
+// what was still to be written is lost, and the error says so. With no write under way Close does
+// not suspend and cannot be cancelled.
 func (w *StreamWriter) Close(ctx context.Context) error {
 	if err := w.loop.checkForeign("StreamWriter.Close"); err != nil {
 		return err
@@ -929,7 +952,8 @@ func (w *StreamWriter) Close(ctx context.Context) error {
 	return w.err
 }
 
-// CloseSoon is Close without waiting: when the writes that are under way are done, the connection is closed. It does not suspend. Python: writer.close.
+// CloseSoon is Close without waiting: when the writes that are under way are done, the connection
+// is closed. It does not suspend. Python: writer.close.
 func (w *StreamWriter) CloseSoon() {
 	w.loop.mustNotBeForeign("StreamWriter.CloseSoon")
 	if !w.closing {
@@ -940,7 +964,8 @@ func (w *StreamWriter) CloseSoon() {
 	}
 }
 
-// Abort closes the connection at once; writes under way fail with [net.ErrClosed]. It does not suspend. Python: transport.abort.
+// Abort closes the connection at once; writes under way fail with [net.ErrClosed]. It does not
+// suspend. Python: transport.abort.
 func (w *StreamWriter) Abort() {
 	w.loop.mustNotBeForeign("StreamWriter.Abort")
 	w.closing = true
@@ -950,8 +975,8 @@ func (w *StreamWriter) Abort() {
 // IsClosing reports whether Close or Abort was called.
 func (w *StreamWriter) IsClosing() bool { return w.closing }
 
-// WaitClosed suspends until the connection is closed by Close, CloseSoon or Abort, of whatever task, and returns the error of the first
-// write that failed.
+// WaitClosed suspends until the connection is closed by Close, CloseSoon or Abort, of whatever
+// task, and returns the error of the first write that failed.
 func (w *StreamWriter) WaitClosed(ctx context.Context) error {
 	if err := w.closed.Wait(ctx); err != nil {
 		return err
@@ -959,7 +984,8 @@ func (w *StreamWriter) WaitClosed(ctx context.Context) error {
 	return w.err
 }
 
-// Conn returns the connection, a [*Conn] or a [*TLSConn]: its addresses and options. Python: get_extra_info.
+// Conn returns the connection, a [*Conn] or a [*TLSConn]: its addresses and options. Python:
+// get_extra_info.
 func (w *StreamWriter) Conn() StreamConn { return w.conn }
 
 // LocalAddr returns the address of this end.

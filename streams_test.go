@@ -33,7 +33,8 @@ func bytesOf(separators ...string) [][]byte {
 	return all
 }
 
-// What CPython's test_streams says of each method, with all the data there and with the data coming byte by byte.
+// What CPython's test_streams says of each method, with all the data there and with the data coming
+// byte by byte.
 func TestStreamReader(t *testing.T) {
 	type call func(ctx context.Context, r *asyncio.StreamReader) ([]byte, error)
 	read := func(n int) call {
@@ -192,7 +193,8 @@ func TestStreamReader_Lines(t *testing.T) {
 			}
 		}
 		equal(t, "errors", errs, []string{"asyncio: the separator comes after 6 bytes, beyond the limit"})
-		if line, err := r.ReadExactly(ctx, 7); string(line) != "longer\n" || err != nil { // the data is still there
+		// the data is still there
+		if line, err := r.ReadExactly(ctx, 7); string(line) != "longer\n" || err != nil {
 			t.Errorf("%q, %v", line, err)
 		}
 		return nil
@@ -228,7 +230,8 @@ func TestStreamReader_FedAfterReading(t *testing.T) {
 					}
 					return nil
 				})
-				for _, message := range []string{"ping", "pong"} { // as long as what was read before
+				// as long as what was read before
+				for _, message := range []string{"ping", "pong"} {
 					if err := asyncio.Sleep(ctx, 0); err != nil {
 						return err
 					}
@@ -331,7 +334,8 @@ func streams(t *testing.T, ctx context.Context) (cr *asyncio.StreamReader, cw *a
 	return cr, cw, sr, sw
 }
 
-// Writes of several tasks come whole and in the order of the calls; Close waits for them; what is called later is refused.
+// Writes of several tasks come whole and in the order of the calls; Close waits for them; what is
+// called later is refused.
 func TestStreamWriter_Turns(t *testing.T) {
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
 		_, cw, sr, sw := streams(t, ctx)
@@ -379,8 +383,8 @@ func TestStreamWriter_Turns(t *testing.T) {
 	})
 }
 
-// What a reader has handed out stays as it is, however large the reads that follow; and a long message does not come
-// in as many pieces as a short one has bytes (M4).
+// What a reader has handed out stays as it is, however large the reads that follow; and a long
+// message does not come in as many pieces as a short one has bytes (stream 4).
 func TestStreamReader_LongMessages(t *testing.T) {
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
 		_, cw, sr, sw := streams(t, ctx)
@@ -506,7 +510,8 @@ func inUse() int {
 	return int(m.HeapAlloc)
 }
 
-// What a reader holds stays its own while others on the loop read (M4), whichever method left it there.
+// What a reader holds stays its own while others on the loop read (stream 4), whichever method left
+// it there.
 func TestStreamReader_HoldsWhatItHolds(t *testing.T) {
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
 		_, aw, ar, asw := streams(t, ctx)
@@ -596,7 +601,8 @@ func TestStreamWriter_CloseSaysIfItCould(t *testing.T) {
 	})
 }
 
-// A Write that was cancelled before it began has done nothing; one cut in the middle is told to all that follow.
+// A Write that was cancelled before it began has done nothing; one cut in the middle is told to all
+// that follow.
 func TestStreamWriter_Cancel(t *testing.T) {
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
 		_, cw, sr, sw := streams(t, ctx)

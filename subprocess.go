@@ -16,20 +16,23 @@ import (
 
 // Subprocesses:
 //
-//	J1 A process ends with its scope: with the context it was made with, and with the loop. What
-//	   ends is its whole group, by SIGKILL.
-//	J2 It is reaped on the loop, when its end is noticed or the loop closes, whoever waits for it or
-//	   not. Signals are sent on the loop, too, so none is ever sent to another process that was
-//	   given the same number.
-//	J3 Wait is about the process, not about its pipes: who else has inherited those does not matter.
+//	process 1: A process ends with its scope: with the context it was made with, and with the loop.
+//	   What ends is its whole group, by SIGKILL.
+//	process 2: It is reaped on the loop, when its end is noticed or the loop closes, whoever waits
+//	   for it or not. Signals are sent on the loop, too, so none is ever sent to another process
+//	   that was given the same number.
+//	process 3: Wait is about the process, not about its pipes: who else has inherited those does not
+//	   matter.
 
-// A Stdio says what a standard stream of a subprocess is connected to: [Pipe], [DevNull], [ToStdout], or, if it is not negative, a
-// descriptor of this program, as in Stdout(asyncio.Stdio(file.Fd())). The descriptor is duplicated before anything suspends. Python: the
-// values of stdin, stdout and stderr.
+// A Stdio says what a standard stream of a subprocess is connected to: [Pipe], [DevNull],
+// [ToStdout], or, if it is not negative, a descriptor of this program, as in
+// Stdout(asyncio.Stdio(file.Fd())). The descriptor is duplicated before anything suspends. Python:
+// the values of stdin, stdout and stderr.
 type Stdio int
 
 const (
-	// Pipe is a pipe whose other end is [Process.Stdin], [Process.Stdout] or [Process.Stderr]. Python: PIPE.
+	// Pipe is a pipe whose other end is [Process.Stdin], [Process.Stdout] or [Process.Stderr].
+	// Python: PIPE.
 	Pipe Stdio = -1
 
 	// ToStdout sends stderr where stdout goes. Python: STDOUT.
@@ -41,7 +44,8 @@ const (
 	inherited Stdio = -4
 )
 
-// A SubprocessOption is an option of [CreateSubprocessExec] and [CreateSubprocessShell]. Any goroutine may make one.
+// A SubprocessOption is an option of [CreateSubprocessExec] and [CreateSubprocessShell]. Any
+// goroutine may make one.
 type SubprocessOption struct {
 	stream  int8 // 1 to 3 for stdin, stdout and stderr
 	to      Stdio
@@ -53,7 +57,8 @@ type SubprocessOption struct {
 	joined  bool // to the group of this program
 }
 
-// Stdin says what the standard input of the process is connected to. Without it, it is this program's.
+// Stdin says what the standard input of the process is connected to. Without it, it is this
+// program's.
 func Stdin(from Stdio) SubprocessOption { return SubprocessOption{stream: 1, to: from} }
 
 // Stdout is [Stdin] for the standard output.
@@ -76,18 +81,23 @@ func ExtraFiles(files ...*os.File) SubprocessOption { return SubprocessOption{fi
 // PipeLimit is the limit of the readers of the process's pipes; see [Limit]. It must be positive.
 func PipeLimit(bytes int) SubprocessOption { return SubprocessOption{limit: Limit(bytes).limit} }
 
-// StartNewSession makes the process the leader of a session, without a terminal. Python: start_new_session=True.
+// StartNewSession makes the process the leader of a session, without a terminal. Python:
+// start_new_session=True.
 func StartNewSession() SubprocessOption { return SubprocessOption{session: true} }
 
-// SameProcessGroup leaves the process in the group of this program, so that what a terminal sends to its foreground (Ctrl-C) reaches it, and it
-// may read the terminal. Then the end of the scope kills the process alone, and what it has started lives on. Python's default.
+// SameProcessGroup leaves the process in the group of this program, so that what a terminal sends
+// to its foreground (Ctrl-C) reaches it, and it may read the terminal. Then the end of the scope
+// kills the process alone, and what it has started lives on. Python's default.
 func SameProcessGroup() SubprocessOption { return SubprocessOption{joined: true} }
 
-// A Process is a subprocess that was made by [CreateSubprocessExec] or [CreateSubprocessShell]. Its methods are for the loop only.
+// A Process is a subprocess that was made by [CreateSubprocessExec] or [CreateSubprocessShell]. Its
+// methods are for the loop only.
 //
-// The process and its group are killed when the context it was made with ends, when the loop closes, and by [Process.Close]: see
-// [WithCancel], [MoveOnAfter] for scopes that are shorter than the loop. That goes for as long as the process itself runs: what it has left behind in
-// its group when it ends by itself lives on. To let it outlive its scope, call [Process.Detach]. Whoever waits or not, no zombie remains once the loop has run again or is closed. Python:
+// The process and its group are killed when the context it was made with ends, when the loop
+// closes, and by [Process.Close]: see [WithCancel], [MoveOnAfter] for scopes that are shorter than
+// the loop. That goes for as long as the process itself runs: what it has left behind in its group
+// when it ends by itself lives on. To let it outlive its scope, call [Process.Detach]. Whoever
+// waits or not, no zombie remains once the loop has run again or is closed. Python:
 // asyncio.subprocess.Process.
 type Process struct {
 	// Pid is the process's number.
@@ -142,19 +152,21 @@ func (l *processList) remove(p *Process) {
 	p.prev, p.next = nil, nil
 }
 
-// CreateSubprocessExec starts a program. Name is looked up in PATH, unless it has a slash in it; args do not include it. Unless options say
-// otherwise the process has this program's standard streams, environment and directory, no other descriptor, and a group of its own. It
-// is killed with its scope; see [Process].
+// CreateSubprocessExec starts a program. Name is looked up in PATH, unless it has a slash in it;
+// args do not include it. Unless options say otherwise the process has this program's standard
+// streams, environment and directory, no other descriptor, and a group of its own. It is killed
+// with its scope; see [Process].
 //
 // So that there is no other descriptor, starting a process marks those that this program has itself
 // inherited close-on-exec, for good: children that package os/exec starts afterwards do not get
 // them by accident either, nor does a program that takes this one's place by [syscall.Exec], unless
 // the mark is taken off first. To pass one on, use [ExtraFiles]. Python: close_fds=True.
 //
-// It must be called in a task, which it suspends while the program is started. A cancel, or the end of ctx, meanwhile leaves no process and no pipe
-// behind. Errors are those of os/exec (such as [exec.ErrNotFound], [os.ErrPermission]), of system calls (out of descriptors, of
-// processes), [ErrInvalidArgument], [ErrNotInTask], [ErrNoRunningLoop], and [errors.ErrUnsupported] on virtual time and where there are no
-// process groups (Windows). Python: asyncio.create_subprocess_exec.
+// It must be called in a task, which it suspends while the program is started. A cancel, or the end
+// of ctx, meanwhile leaves no process and no pipe behind. Errors are those of os/exec (such as
+// [exec.ErrNotFound], [os.ErrPermission]), of system calls (out of descriptors, of processes),
+// [ErrInvalidArgument], [ErrNotInTask], [ErrNoRunningLoop], and [errors.ErrUnsupported] on virtual
+// time and where there are no process groups (Windows). Python: asyncio.create_subprocess_exec.
 func CreateSubprocessExec(ctx context.Context, name string, args []string, opts ...SubprocessOption) (*Process, error) {
 	const caller = "CreateSubprocessExec"
 	if name == "" {
@@ -163,8 +175,8 @@ func CreateSubprocessExec(ctx context.Context, name string, args []string, opts 
 	return createSubprocess(ctx, name, args, opts, caller)
 }
 
-// CreateSubprocessShell is [CreateSubprocessExec] for a command line of /bin/sh. What comes from others must be quoted in it. Python:
-// asyncio.create_subprocess_shell.
+// CreateSubprocessShell is [CreateSubprocessExec] for a command line of /bin/sh. What comes from
+// others must be quoted in it. Python: asyncio.create_subprocess_shell.
 func CreateSubprocessShell(ctx context.Context, command string, opts ...SubprocessOption) (*Process, error) {
 	return createSubprocess(ctx, "/bin/sh", []string{"-c", command}, opts, "CreateSubprocessShell")
 }
@@ -437,7 +449,7 @@ func (p *Process) end(state *os.ProcessState, err error) {
 	p.code = driver.ExitCode(state)
 }
 
-// processScope ends a process with its context (J1).
+// processScope ends a process with its context (process 1).
 type processScope Process
 
 func (s *processScope) fire(*future) { (*Process)(s).shut() }
@@ -492,7 +504,7 @@ func (p *Process) kill() {
 // processEndLimit is how long a closing loop waits for processes to end that it has killed.
 const processEndLimit = 10 * time.Second
 
-// endProcesses is J1 and J2 for a loop that closes.
+// endProcesses is process 1 and process 2 for a loop that closes.
 func (l *EventLoop) endProcesses() {
 	var killed []*Process
 	for p := l.processes.first; p != nil; p = p.next {
@@ -539,12 +551,14 @@ func (l *EventLoop) endProcesses() {
 	}
 }
 
-// ReturnCode returns how the process ended, and whether it has: the exit code, or the number of the signal that killed it, negative. 255 may also mean
-// that somebody else has taken the exit status, which is reported to the exception handler. It does not suspend. Python: returncode.
+// ReturnCode returns how the process ended, and whether it has: the exit code, or the number of the
+// signal that killed it, negative. 255 may also mean that somebody else has taken the exit status,
+// which is reported to the exception handler. It does not suspend. Python: returncode.
 func (p *Process) ReturnCode() (code int, ended bool) { return p.code, p.exited }
 
-// Wait suspends the calling task until the process has ended, and returns its return code; see [Process.ReturnCode]. Several tasks may
-// wait. A cancel, or the end of ctx, ends the wait; the end of the context that the process was made with ends the process, too.
+// Wait suspends the calling task until the process has ended, and returns its return code; see
+// [Process.ReturnCode]. Several tasks may wait. A cancel, or the end of ctx, ends the wait; the end
+// of the context that the process was made with ends the process, too.
 //
 // It does not wait for the pipes, which others may have inherited. A process that writes more into
 // a pipe than that holds does not end before it is read: use [Process.Communicate]. After the end
@@ -560,13 +574,15 @@ func (p *Process) Wait(ctx context.Context) (int, error) {
 	return p.code, nil
 }
 
-// Communicate writes input to the process, if its Stdin is a [Pipe], and closes that; reads its pipes to their ends, all at the same time; and waits
-// until it has ended. It returns what it read, nil for what is no pipe. That the process does not read its input to the end is not an error. The pipes
-// end when everybody who has inherited them has closed them.
+// Communicate writes input to the process, if its Stdin is a [Pipe], and closes that; reads its
+// pipes to their ends, all at the same time; and waits until it has ended. It returns what it read,
+// nil for what is no pipe. That the process does not read its input to the end is not an error. The
+// pipes end when everybody who has inherited them has closed them.
 //
-// It suspends the calling task. A cancel, or the end of ctx, leaves the process as it is, and nothing is lost: call Communicate again, with nil for the
-// input, to go on. Errors are those of the streams, such as [ErrBusy] if another task reads one, and [ErrInvalidArgument] for input without a pipe,
-// [ErrInvalidState] for input to a call that goes on.
+// It suspends the calling task. A cancel, or the end of ctx, leaves the process as it is, and
+// nothing is lost: call Communicate again, with nil for the input, to go on. Errors are those of
+// the streams, such as [ErrBusy] if another task reads one, and [ErrInvalidArgument] for input
+// without a pipe, [ErrInvalidState] for input to a call that goes on.
 func (p *Process) Communicate(ctx context.Context, input []byte) (stdout, stderr []byte, err error) {
 	const caller = "Process.Communicate"
 	switch _, err := p.loop.enterOn(ctx, caller); {
@@ -613,7 +629,8 @@ func (p *Process) feed(ctx context.Context) error {
 	}
 	err := w.inTurn(ctx, "Process.Communicate", func() error {
 		for len(p.input) > 0 {
-			n, err := w.conn.WriteContext(ctx, p.input) // not the writer's Write, which a cancel in the middle would end for good
+			// not the writer's Write, which a cancel in the middle would end for good
+			n, err := w.conn.WriteContext(ctx, p.input)
 			p.input = p.input[n:]
 			if err != nil {
 				return err
@@ -648,14 +665,15 @@ func readAll(ctx context.Context, r *StreamReader, to *[]byte, done *bool) error
 	return err
 }
 
-// SendSignal sends a signal to the process. Once its end was noticed the error is [os.ErrProcessDone]; before that a signal to a process that has just
-// ended does nothing. It never reaches another process that was given the same number. It does not suspend.
+// SendSignal sends a signal to the process. Once its end was noticed the error is
+// [os.ErrProcessDone]; before that a signal to a process that has just ended does nothing. It never
+// reaches another process that was given the same number. It does not suspend.
 func (p *Process) SendSignal(s os.Signal) error {
 	return p.signal(s, p.child.Signal, "Process.SendSignal")
 }
 
-// SignalGroup is [Process.SendSignal] for the process and all those that it has started and that are still in its group. With [SameProcessGroup] it is for
-// the process alone.
+// SignalGroup is [Process.SendSignal] for the process and all those that it has started and that
+// are still in its group. With [SameProcessGroup] it is for the process alone.
 func (p *Process) SignalGroup(s os.Signal) error {
 	return p.signal(s, p.child.SignalGroup, "Process.SignalGroup")
 }
@@ -665,7 +683,8 @@ func (p *Process) Terminate() error {
 	return p.signal(syscall.SIGTERM, p.child.Signal, "Process.Terminate")
 }
 
-// Kill ends the process, by SIGKILL. What it has started goes on; see [Process.SignalGroup] and [Process.Close]. It does not suspend.
+// Kill ends the process, by SIGKILL. What it has started goes on; see [Process.SignalGroup] and
+// [Process.Close]. It does not suspend.
 func (p *Process) Kill() error { return p.signal(os.Kill, p.child.Signal, "Process.Kill") }
 
 func (p *Process) signal(s os.Signal, send func(os.Signal) error, caller string) error {
@@ -681,8 +700,9 @@ func (p *Process) signal(s os.Signal, send func(os.Signal) error, caller string)
 	return nil
 }
 
-// Close ends the process's scope: its pipes are closed, and if it has not ended it is killed with its group, unless it is detached. Use it in a deferred
-// call. Its end can still be waited for. It does not suspend. More calls do nothing. Python: transport.close.
+// Close ends the process's scope: its pipes are closed, and if it has not ended it is killed with
+// its group, unless it is detached. Use it in a deferred call. Its end can still be waited for. It
+// does not suspend. More calls do nothing. Python: transport.close.
 func (p *Process) Close() error {
 	if err := p.loop.checkForeign("Process.Close"); err != nil {
 		return err
@@ -691,9 +711,10 @@ func (p *Process) Close() error {
 	return nil
 }
 
-// Detach lets the process outlive its scope: neither the end of the context that it was made with nor the closing loop nor Close kills it any more. As long
-// as the loop is open it can be used as before; its pipes are closed with the loop. After that a goroutine of the program's waits for its end, so that it does not
-// become a zombie. It does not suspend.
+// Detach lets the process outlive its scope: neither the end of the context that it was made with
+// nor the closing loop nor Close kills it any more. As long as the loop is open it can be used as
+// before; its pipes are closed with the loop. After that a goroutine of the program's waits for its
+// end, so that it does not become a zombie. It does not suspend.
 func (p *Process) Detach() error {
 	if err := p.loop.checkForeign("Process.Detach"); err != nil {
 		return err

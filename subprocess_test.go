@@ -24,7 +24,8 @@ import (
 	"github.com/goasyncio/asyncio/internal/leaktest"
 )
 
-// onProcesses is onSystem, after which no child of this program may be left: neither one that runs nor a zombie.
+// onProcesses is onSystem, after which no child of this program may be left: neither one that runs
+// nor a zombie.
 func onProcesses(t *testing.T, body func(t *testing.T, ctx context.Context) error) {
 	t.Helper()
 	onSystem(t, func(t *testing.T, ctx context.Context) error {
@@ -33,7 +34,8 @@ func onProcesses(t *testing.T, body func(t *testing.T, ctx context.Context) erro
 	})
 }
 
-// noChildren gives those a while that are on their way out: a start that was cancelled is undone on a goroutine.
+// noChildren gives those a while that are on their way out: a start that was cancelled is undone on
+// a goroutine.
 func noChildren(t *testing.T) {
 	t.Helper()
 	var left []string
@@ -383,7 +385,8 @@ func TestSubprocess_Signals(t *testing.T) {
 	})
 }
 
-// A signal at the moment at which the process ends neither fails badly nor spoils the return code (gh-87744).
+// A signal at the moment at which the process ends neither fails badly nor spoils the return code
+// (gh-87744).
 func TestSubprocess_SignalAtTheEnd(t *testing.T) {
 	onProcesses(t, func(t *testing.T, ctx context.Context) error {
 		for i := range 50 {
@@ -537,7 +540,8 @@ func TestSubprocess_NobodyWaits(t *testing.T) {
 	})
 }
 
-// Two tasks wait; one is cancelled. The other gets the return code, and the process has not noticed.
+// Two tasks wait; one is cancelled. The other gets the return code, and the process has not
+// noticed.
 func TestSubprocess_CancelledWait(t *testing.T) {
 	onProcesses(t, func(t *testing.T, ctx context.Context) error {
 		p := shell(t, ctx, "exec sleep 1000")
@@ -676,7 +680,8 @@ func TestSubprocess_InheritsNothing(t *testing.T) {
 			return err
 		}
 		defer f.Close()
-		if _, _, errno := syscall.Syscall(syscall.SYS_FCNTL, f.Fd(), syscall.F_SETFD, 0); errno != 0 { // as it is with what was inherited
+		// as it is with what was inherited
+		if _, _, errno := syscall.Syscall(syscall.SYS_FCNTL, f.Fd(), syscall.F_SETFD, 0); errno != 0 {
 			return errno
 		}
 		endsWith(t, ctx, shell(t, ctx, fmt.Sprintf("test ! -e /dev/fd/%d", f.Fd())), 0)
@@ -793,7 +798,8 @@ func TestSubprocess_Many(t *testing.T) {
 // Out of descriptors at any point of the start: an error, and nothing is left.
 func TestSubprocess_OutOfDescriptors(t *testing.T) {
 	onProcesses(t, func(t *testing.T, ctx context.Context) error {
-		_, _, err := shell(t, ctx, "exit 0", asyncio.Stdout(asyncio.Pipe)).Communicate(ctx, nil) // the poller is there
+		// the poller is there
+		_, _, err := shell(t, ctx, "exit 0", asyncio.Stdout(asyncio.Pipe)).Communicate(ctx, nil)
 		if err != nil {
 			return err
 		}
@@ -890,7 +896,8 @@ func TestSubprocess_Errors(t *testing.T) {
 	})
 }
 
-// A Process can be handled in the deferred functions of a task that a closing loop unwinds, and after.
+// A Process can be handled in the deferred functions of a task that a closing loop unwinds, and
+// after.
 func TestSubprocess_LoopIsClosed(t *testing.T) {
 	l := asyncio.NewEventLoop(t.Context())
 	l.SetExceptionHandler(new(reports).handle)
@@ -924,7 +931,8 @@ func TestSubprocess_LoopIsClosed(t *testing.T) {
 	noChildren(t)
 }
 
-// Somebody else waits for all children of the program: the return code is unknown, and that is said.
+// Somebody else waits for all children of the program: the return code is unknown, and that is
+// said.
 func TestSubprocess_ReapedBySomebodyElse(t *testing.T) {
 	onPoller(t, func(ctx context.Context) error {
 		l := loop(t, ctx)

@@ -20,24 +20,24 @@ import (
 //
 // # The life of a task
 //
-//	T1 It is scheduled when made, and the coroutine is first entered in the next
+//	task 1: It is scheduled when made, and the coroutine is first entered in the next
 //	   iteration; an eager one is entered at once.
-//	T2 It runs until it awaits something that is not done. Then it is suspended, and
+//	task 2: It runs until it awaits something that is not done. Then it is suspended, and
 //	   there is exactly one thing that will schedule it again: the future it waits for,
 //	   or whoever it is parked with (a timer, a queue), or it has been scheduled
 //	   already (a bare yield). Never two: a context that ends, or a cancel, first
 //	   takes that thing away.
-//	T3 Cancel goes to what the task waits for. If that does not accept it (because it
+//	task 3: Cancel goes to what the task waits for. If that does not accept it (because it
 //	   is done, or there is nothing), the request is noted and the cancellation is delivered
 //	   when the task next resumes, in place of what it was to receive, or at its
 //	   next wait.
-//	T4 It ends when its coroutine returns: cancelled if the error is a CancelledError or
+//	task 4: It ends when its coroutine returns: cancelled if the error is a CancelledError or
 //	   a cancel is still to be delivered, else finished. The loop holds it until then.
-//	T5 A task that is cancelled before it starts ends cancelled without being entered.
-//	T6 A panic ends it with a *PanicError and is reported at once, and the task group that
-//	   it is in is aborted at once (G4, at TaskGroup). A Goexit ends
+//	task 5: A task that is cancelled before it starts ends cancelled without being entered.
+//	task 6: A panic ends it with a *PanicError and is reported at once, and the task group that
+//	   it is in is aborted at once (group 4, at TaskGroup). A Goexit ends
 //	   it with ErrGoexit and halts the run. Closing the loop unwinds it as Goexit does.
-//	T7 If a cancel comes back to a task that it is on its way down from, tasks wait for
+//	task 7: If a cancel comes back to a task that it is on its way down from, tasks wait for
 //	   each other in a circle. The last of them whose stack allows it is then woken with
 //	   the cancellation, as if it had not been waiting. CPython ends in a RecursionError.
 type Task[T any] struct {
@@ -67,25 +67,25 @@ type task struct {
 	name atomic.Pointer[string] // nil: "Task-" and num; the watchdog reads it from outside
 
 	stack  *stack       // once started and until ended
-	waiter *future      // what it is suspended on (T2), nil if it is parked
+	waiter *future      // what it is suspended on (task 2), nil if it is parked
 	on     fmt.Stringer // what it is parked for, for people to read
 
 	rand *rand.Rand // see Rand
 
-	asked     *request        // by scopes of its own, oldest first (N2)
+	asked     *request        // by scopes of its own, oldest first (cancel 2)
 	cancelErr *CancelledError // the last that is owed from outside, or what it was woken with
-	cancels   int32           // requests that have not been taken back (N1)
+	cancels   int32           // requests that have not been taken back (cancel 1)
 	outside   int32           // of these from outside and owed
 	num       uint32
 	index     uint32 // in the loop's list of tasks
-	cleanups  uint16 // that it is in (N3)
+	cleanups  uint16 // that it is in (cancel 3)
 
 	state       cancelState
 	watching    watching
 	parked      bool // waits for unpark
 	interrupted bool // woken by the end of its context
-	covered     bool // a task it waits for runs on top of it (K5)
-	descending  bool // a cancel is on its way down from it (T7)
+	covered     bool // a task it waits for runs on top of it (stack 5)
+	descending  bool // a cancel is on its way down from it (task 7)
 }
 
 // body is the typed part of a task.
@@ -315,7 +315,8 @@ func (t *task) recovered() {
 	}
 }
 
-// exited ends a task whose goroutine, s, is exiting. If Close has given up on that, the task has ended already.
+// exited ends a task whose goroutine, s, is exiting. If Close has given up on that, the task has
+// ended already.
 func (t *task) exited(s *stack) {
 	l := t.loop()
 	if l.closing.Load() {
@@ -329,7 +330,8 @@ func (t *task) exited(s *stack) {
 	}
 	u := t.below(s)
 	if u != nil {
-		t.fut.removeCallback(u) // nothing wakes it but what its deferred functions wait for (T2)
+		// nothing wakes it but what its deferred functions wait for (task 2)
+		t.fut.removeCallback(u)
 		u.waiter, u.covered = nil, false
 	}
 	t.end(ErrGoexit, asSeen) // the exit of the run says it
@@ -338,7 +340,7 @@ func (t *task) exited(s *stack) {
 }
 
 // below returns the task whose wait for t is underneath t on stack s, nil if there is none.
-// It is what a Goexit of t goes on to unwind (K8), and its deferred functions may await.
+// It is what a Goexit of t goes on to unwind (stack 8), and its deferred functions may await.
 func (t *task) below(s *stack) *task {
 	for cb := range t.fut.callbacks {
 		if u, ok := cb.(*task); ok && u.stack == s && u.covered {
@@ -348,7 +350,7 @@ func (t *task) below(s *stack) *task {
 	return nil
 }
 
-// end is T4.
+// end is task 4.
 func (t *task) end(err error, as outcome) {
 	l := t.loop()
 	t.stack = nil
@@ -370,7 +372,7 @@ func (t *task) end(err error, as outcome) {
 	}
 }
 
-// startEagerly is T1 for an eager task (K7).
+// startEagerly is task 1 for an eager task (stack 7).
 func (l *EventLoop) startEagerly(t *task) {
 	current, step, below := l.current, l.step.what, l.stackInControl()
 	if len(l.stacks.idle) > 0 {
@@ -396,11 +398,11 @@ func (l *EventLoop) startEagerly(t *task) {
 //	}
 //	t.arrive()
 //
-// in the function that waits, because a function around it would be one more frame on the stack of every suspended task
-// (K9). Between depart and arrive the rest of the loop goes on.
+// in the function that waits, because a function around it would be one more frame on the stack of
+// every suspended task (stack 9). Between depart and arrive the rest of the loop goes on.
 
-// depart runs whatever has its turn until t, which is to be suspended, has to give control away, and returns the place
-// for its stack to wait at. It returns nil if t's own turn has come already.
+// depart runs whatever has its turn until t, which is to be suspended, has to give control away,
+// and returns the place for its stack to wait at. It returns nil if t's own turn has come already.
 func (t *task) depart() *coro.Place {
 	l, s := t.loop(), t.stack
 	if l.modes.Load() != 0 {
@@ -422,7 +424,8 @@ func (t *task) arrive() {
 		s.obey()
 		if s.killed { // the loop is being closed
 			s.waiter.leave()
-			l.unwinding.Lock() // whatever has happened here before happened before Close gives up on it
+			// whatever has happened here before happened before Close gives up on it
+			l.unwinding.Lock()
 			l.unwinding.Unlock()
 			runtime.Goexit()
 		}
@@ -432,8 +435,9 @@ func (t *task) arrive() {
 	}
 }
 
-// watchContext has the end of ctx wake t from the wait that it has begun. Methods of ctx that panic end the wait (C5). To call them takes
-// room on the stack, which every waiting task has to have: so those that cannot panic are called without a recover.
+// watchContext has the end of ctx wake t from the wait that it has begun. Methods of ctx that panic
+// end the wait (context 5). To call them takes room on the stack, which every waiting task has to
+// have: so those that cannot panic are called without a recover.
 func (t *task) watchContext(ctx context.Context) *watchLink {
 	var done <-chan struct{}
 	var failed *PanicError
@@ -461,7 +465,7 @@ func (t *task) watchContext(ctx context.Context) *watchLink {
 	return l.watch(t, ctx, done)
 }
 
-// contextFailed ends the wait that t has begun (C5).
+// contextFailed ends the wait that t has begun (context 5).
 func (t *task) contextFailed(failed *PanicError) *watchLink {
 	t.reportContext(failed)
 	t.watching = withOther
@@ -469,7 +473,8 @@ func (t *task) contextFailed(failed *PanicError) *watchLink {
 	return &watchLink{w: &watch{loop: t.loop(), broken: failed}, t: t}
 }
 
-// unwatchContext takes that back, and reports whether it has happened. link is what watchContext returned.
+// unwatchContext takes that back, and reports whether it has happened. link is what watchContext
+// returned.
 func (t *task) unwatchContext(link *watchLink) (interrupted bool) {
 	if link != nil {
 		link.unwatch()
@@ -479,13 +484,14 @@ func (t *task) unwatchContext(link *watchLink) (interrupted bool) {
 	return interrupted
 }
 
-// interrupt wakes a task because the context it waits with is done (C2), unless it is due to
-// resume anyway (C3).
+// interrupt wakes a task because the context it waits with is done (context 2), unless it is due to
+// resume anyway (context 3).
 func (t *task) interrupt() {
 	switch {
 	case t.waiter != nil && t.waiter.state == pending:
 		t.waiter.removeCallback(t)
-		t.waiter = nil // a cancel from now on is for the task (T3), and so is one that went down
+		// a cancel from now on is for the task (task 3), and so is one that went down
+		t.waiter = nil
 		if t.state == wentDown {
 			t.state = mustCancel
 		}
@@ -516,7 +522,7 @@ func (t *task) park(ctx context.Context, on fmt.Stringer) error {
 
 func (t *task) beginPark(ctx context.Context, on fmt.Stringer) *watchLink {
 	t.parked, t.on = true, on
-	if t.state == mustCancel { // S14
+	if t.state == mustCancel { // CPython 14
 		t.evict()
 	}
 	return t.watchContext(ctx)
@@ -544,7 +550,7 @@ func (t *task) unpark() bool {
 	return true
 }
 
-// yield is S11: it gives the others one iteration.
+// yield is CPython 11: it gives the others one iteration.
 func (t *task) yield() error {
 	t.loop().schedule(t, nil)
 	if at := t.depart(); at != nil {
@@ -561,7 +567,7 @@ func (t *task) yield() error {
 	return nil
 }
 
-// refuse delivers err into the task after one iteration (S15).
+// refuse delivers err into the task after one iteration (CPython 15).
 func (t *task) refuse(err error) error {
 	if e := t.yield(); e != nil {
 		return e
@@ -621,7 +627,8 @@ func (l *EventLoop) destroy(t *task) {
 	if s := t.stack; s != nil && !s.abandoned { // which only Close changes
 		l.current = t
 		for l.current.covered {
-			l.current = l.current.waiter.super.(*task) // the first to be unwound; exited goes on from there
+			// the first to be unwound; exited goes on from there
+			l.current = l.current.waiter.super.(*task)
 		}
 		gone := make(chan struct{})
 		go func() { // the caller's may be locked to a thread

@@ -153,7 +153,7 @@ func TestTask_CancelledByWhatItReturns(t *testing.T) {
 	})
 }
 
-// S13: a cancel in the iteration in which a result arrives replaces the result.
+// CPython 13: a cancel in the iteration in which a result arrives replaces the result.
 func TestTask_CancelRacesResult(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		f := asyncio.CreateFuture[string](ctx)
@@ -170,7 +170,7 @@ func TestTask_CancelRacesResult(t *testing.T) {
 	})
 }
 
-// S14: a task that returns with a cancel still to be delivered ends cancelled; one that
+// CPython 14: a task that returns with a cancel still to be delivered ends cancelled; one that
 // waits for something new has that cancelled at once.
 func TestTask_CancelItself(t *testing.T) {
 	run(t, func(ctx context.Context) error {
@@ -398,7 +398,7 @@ func TestEnsureFuture(t *testing.T) {
 	})
 }
 
-// Tasks that are created and awaited at once can share a stack (K5). That must not show.
+// Tasks that are created and awaited at once can share a stack (stack 5). That must not show.
 func TestTask_OnTopOfEachOther(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		var got []string

@@ -33,8 +33,9 @@ type TaskRequest struct {
 
 // Wrap makes the task call around instead of its coroutine. around is to call run, which is the
 // coroutine, and to return what that returned, or an error of its own; it may await. The value of
-// the coroutine goes past it to the task. Of several, the last is outermost. Wrap is for the factory, during
-// its call, and does not suspend. It panics with [ErrInvalidArgument] if around is nil.
+// the coroutine goes past it to the task. Of several, the last is outermost. Wrap is for the
+// factory, during its call, and does not suspend. It panics with [ErrInvalidArgument] if around is
+// nil.
 func (r *TaskRequest) Wrap(around func(ctx context.Context, run func(ctx context.Context) error) error) {
 	if around == nil {
 		panic(fmt.Errorf("%w: nil function (in Wrap)", ErrInvalidArgument))
@@ -49,9 +50,9 @@ func (r *TaskRequest) Wrap(around func(ctx context.Context, run func(ctx context
 	}
 }
 
-// EagerTaskFactory is a [TaskFactory] that starts each task eagerly unless its creator says otherwise;
-// see [EagerStart]. It is for the loop only, which calls it, and does not suspend. Python:
-// asyncio.eager_task_factory.
+// EagerTaskFactory is a [TaskFactory] that starts each task eagerly unless its creator says
+// otherwise; see [EagerStart]. It is for the loop only, which calls it, and does not suspend.
+// Python: asyncio.eager_task_factory.
 func EagerTaskFactory(_ *EventLoop, r *TaskRequest) {
 	if !r.EagerStartGiven {
 		r.EagerStart = true
@@ -68,7 +69,8 @@ func (l *EventLoop) SetTaskFactory(factory TaskFactory) {
 // GetTaskFactory returns the factory in use, nil if there is none. It is for the loop only.
 func (l *EventLoop) GetTaskFactory() TaskFactory { return l.taskFactory }
 
-// prepare settles how t, which has not joined l yet, is to be made: with what context, and whether eagerly.
+// prepare settles how t, which has not joined l yet, is to be made: with what context, and whether
+// eagerly.
 func (t *Task[T]) prepare(l *EventLoop, ctx context.Context, opts []TaskOption) (_ context.Context, eager bool) {
 	given := t.configure(opts)
 	if l.taskFactory == nil {

@@ -359,7 +359,8 @@ func TestTaskFactory_Counting(t *testing.T) {
 	}{
 		{"coroutines that await each other", chain(100), 0, 0, 0},
 		{"gathers", gathers(depth), all, 3 * depth, 0},
-		{"groups", groups(depth), all, 3 * depth, 2 * depth}, // eagerly none in CPython 3.13; later ones schedule the done callback
+		// eagerly none in CPython 3.13; later ones schedule the done callback
+		{"groups", groups(depth), all, 3 * depth, 2 * depth},
 	} {
 		for _, eager := range []bool{false, true} {
 			t.Run(row.name, func(t *testing.T) {

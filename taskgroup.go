@@ -11,24 +11,24 @@ import (
 // [CreateTask] and [InGroup]; with [GroupTask] and [TaskGroup.CreateTask], which give them the
 // group's ctx; and with [GroupStart]. Methods of a group are for the loop only.
 //
-//	G1 A child that fails, but for being cancelled, aborts the group: every other child is
+//	group 1: A child that fails, but for being cancelled, aborts the group: every other child is
 //	   cancelled, in order of creation, and so is the task that runs the body. Errors of children
 //	   are kept in the order of their completion.
-//	G2 The group is left when the body has returned and no child is left. A body that returns an
-//	   error aborts the group, and so does a cancel of its task while it waits for the children.
-//	G3 Leaving, the group takes its own cancel of the body's task back (Uncancel). Any other
+//	group 2: The group is left when the body has returned and no child is left. A body that returns
+//	   an error aborts the group, and so does a cancel of its task while it waits for the children.
+//	group 3: Leaving, the group takes its own cancel of the body's task back (Uncancel). Any other
 //	   cancel is left in force: it is returned, or, if there are errors to return, delivered again.
-//	G4 A child's end is noticed by its done callback, one iteration later. A panic aborts
+//	group 4: A child's end is noticed by its done callback, one iteration later. A panic aborts
 //	   the group in the same step: it may have left what the siblings share in disorder.
-//	G5 The end of the group's context is not a failure. Children that return it are like cancelled
-//	   ones, and the group returns it too. The end of a context that only the child has is its error
-//	   like any other.
+//	group 5: The end of the group's context is not a failure. Children that return it are like
+//	   cancelled ones, and the group returns it too. The end of a context that only the child has is
+//	   its error like any other.
 type TaskGroup struct {
 	loop   *EventLoop
 	parent *task
 	ctx    context.Context
 	limit  int     // of children started at a time, 0 for none
-	ask    request // to stop the body (G3)
+	ask    request // to stop the body (group 3)
 
 	first, last *groupChild // not done, or not noticed, in order of creation
 	count       int
@@ -41,8 +41,8 @@ type TaskGroup struct {
 	exiting         bool // the body has returned
 	waiting         bool // the parent is parked until the last child is done
 	aborting        bool
-	parentCancelled bool // by the group (G3)
-	ended           bool // a child ended because the context did (G5)
+	parentCancelled bool // by the group (group 3)
+	ended           bool // a child ended because the context did (group 5)
 }
 
 // A GroupOption is an option of [RunTaskGroup]. Any goroutine may make one.
@@ -52,10 +52,10 @@ type GroupOption struct {
 	supervisor bool
 }
 
-// GroupLimit lets at most n children run at a time. One more can be created at any time: it is
-// a task that waits for its turn, in order of creation, and starts when another child is done. A
-// cancel takes it out of the queue. Creating never suspends; a body that wants to keep the queue short
-// awaits some of its children. A child that waits for another one's turn holds its own.
+// GroupLimit lets at most n children run at a time. One more can be created at any time: it is a
+// task that waits for its turn, in order of creation, and starts when another child is done. A
+// cancel takes it out of the queue. Creating never suspends; a body that wants to keep the queue
+// short awaits some of its children. A child that waits for another one's turn holds its own.
 func GroupLimit(n int) GroupOption { return GroupOption{limit: n, limited: true} }
 
 // Supervisor makes the failure of a child, also its panic, the child's own: the others and the body
@@ -71,8 +71,8 @@ func Supervisor() GroupOption { return GroupOption{supervisor: true} }
 // completion, then body's own. A child that ends cancelled, alone, is no failure.
 //
 // A cancel of the calling task reaches body, or the wait for the children, and cancels the
-// children; it is returned when they are done and none has failed. If ctx ends, the children and body
-// hear it; its cause is returned in the same way. After [TaskGroup.Cancel] the result is nil,
+// children; it is returned when they are done and none has failed. If ctx ends, the children and
+// body hear it; its cause is returned in the same way. After [TaskGroup.Cancel] the result is nil,
 // if nothing else happened.
 //
 // If body panics, the children are cancelled and waited for, errors that cannot be returned any
@@ -120,7 +120,7 @@ func (g *TaskGroup) checkMade(caller string) error {
 	return nil
 }
 
-// exit is G2, G3 and G5.
+// exit is group 2, group 3 and group 5.
 func (g *TaskGroup) exit(err error) error {
 	g.exiting = true
 	var cancelled, ended error // to be returned if nothing failed
@@ -253,7 +253,7 @@ func (g *TaskGroup) abortAll(c *CancelledError) {
 	g.parent.ask(c, &g.ask)
 }
 
-// failed is G1.
+// failed is group 1.
 func (g *TaskGroup) failed(t *task, err error) {
 	if !g.supervisor {
 		g.abortAll(&CancelledError{Msg: "a child of the task group failed", By: t.GetName(), failure: err})
@@ -261,8 +261,8 @@ func (g *TaskGroup) failed(t *task, err error) {
 }
 
 // Cancel ends the group early and without an error: children that are not done are cancelled, in
-// order of creation, and so is the task that runs the body; [RunTaskGroup] takes that one back. Errors
-// of children that fail on the way out are returned all the same, and so is a cancel that
+// order of creation, and so is the task that runs the body; [RunTaskGroup] takes that one back.
+// Errors of children that fail on the way out are returned all the same, and so is a cancel that
 // came from elsewhere. More calls, and calls after the group was left, do nothing.
 //
 // It is for the loop only: the body, children, callbacks. It does not suspend. Python 3.15:
@@ -390,9 +390,10 @@ func (c *groupChild) begin(eager bool) {
 	// the task in the middle of creating it (gh-128550, gh-128588).
 	t.fut.addCallback(c)
 	if p, ok := t.fut.err.(*PanicError); ok && t.fut.state == finished {
-		g.failed(t, p) // G4
+		g.failed(t, p) // group 4
 	} else if c.started && g.aborting && t.fut.state == pending {
-		t.cancel(&CancelledError{Msg: "the task group is shutting down"}) // by itself, before it had joined (gh-155418)
+		// by itself, before it had joined (gh-155418)
+		t.cancel(&CancelledError{Msg: "the task group is shutting down"})
 	}
 }
 
@@ -426,7 +427,8 @@ func (c *groupChild) fire(f *future) {
 	_, panicked := f.err.(*PanicError)
 	switch {
 	case f.err == nil || f.state == cancelled || returned && !panicked:
-	case !panicked && isEndOf(g.ctx, f.err): // call has asked the error before, but not the value of a panic
+	// call has asked the error before, but not the value of a panic
+	case !panicked && isEndOf(g.ctx, f.err):
 		g.ended = true
 	default:
 		g.errs = append(g.errs, f.err)
@@ -449,7 +451,7 @@ func (g *TaskGroup) startNext() {
 	}
 }
 
-// panicked is G4.
+// panicked is group 4.
 func (t *task) panicked(p *PanicError) {
 	for cb := range t.fut.callbacks {
 		if c, ok := cb.(*groupChild); ok {

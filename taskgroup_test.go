@@ -18,7 +18,8 @@ var (
 	errB = errors.New("B")
 )
 
-// failsWith checks that err is a GroupError of exactly these errors, in this order, and no cancellation.
+// failsWith checks that err is a GroupError of exactly these errors, in this order, and no
+// cancellation.
 func failsWith(t *testing.T, err error, want ...error) *asyncio.GroupError {
 	t.Helper()
 	var g *asyncio.GroupError
@@ -685,7 +686,8 @@ func TestTaskGroup_ForeignCancelDuringCancel(t *testing.T) {
 	})
 }
 
-// gh-128550, gh-128588: an eager child that fails at once cancels nothing before its creation is over.
+// gh-128550, gh-128588: an eager child that fails at once cancels nothing before its creation is
+// over.
 func TestTaskGroup_EagerChildFailsAtOnce(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		failsWith(t, asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg group) error {

@@ -1,8 +1,8 @@
 package asyncio
 
-// taskList holds the tasks of a loop that are not done, in the order they were created. Each knows its index, so adding one
-// stores one pointer and removing it another. While the collector is at work, stores of pointers are most of the cost. (A linked
-// list has eight.)
+// taskList holds the tasks of a loop that are not done, in the order they were created. Each knows
+// its index, so adding one stores one pointer and removing it another. While the collector is at
+// work, stores of pointers are most of the cost. (A linked list has eight.)
 //
 // It is for the loop only.
 type taskList struct {
@@ -38,7 +38,8 @@ func (l *taskList) remove(t *task) {
 	}
 }
 
-// close moves the tasks together. It is called when there are at least as many gaps as tasks, so that it costs little for each.
+// close moves the tasks together. It is called when there are at least as many gaps as tasks, so
+// that it costs little for each.
 func (l *taskList) close() {
 	kept := l.at[:0]
 	for _, t := range l.at[l.head:] {

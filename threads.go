@@ -47,11 +47,13 @@ func ToThread[T any](ctx context.Context, fn func(ctx context.Context) (T, error
 	v, err = c.future.Await(ctx)
 	if c.job.over {
 		c.future.value = zero // for who keeps fn's ctx
-		c.future.retrieved()  // also if it came together with the end of ctx: what fn returns is dropped then
+		// also if it came together with the end of ctx: what fn returns is dropped then
+		c.future.retrieved()
 		return v, err
 	}
 	c.job.withdraw()
-	if c.future.state == pending { // only ctx ended the wait: what fn returns is dropped, and is no error to be reported
+	// only ctx ended the wait: what fn returns is dropped, and is no error to be reported
+	if c.future.state == pending {
 		c.future.finishCancelled(&CancelledError{})
 	}
 	return v, err
@@ -215,18 +217,20 @@ func RunInExecutor[T any](ctx context.Context, e Executor, fn func() (T, error))
 	return &c.future
 }
 
-// threadJob is a function on its way through an executor, and the done callback that
-// keeps it from starting when its future is cancelled. When it is over, it refers neither to the function nor to its value.
+// threadJob is a function on its way through an executor, and the done callback that keeps it from
+// starting when its future is cancelled. When it is over, it refers neither to the function nor to
+// its value.
 type threadJob[T any] struct {
 	ctx    context.Context // of who asked
 	fut    *Future[T]
 	fn     func() (T, error) // or
 	with   func(ctx context.Context) (T, error)
 	inside *threadContext // its argument
-	ended  func()         // nil, or told once, on the loop, that fn has returned or will not be called
-	taken  atomic.Bool    // by the goroutine that runs it, or by a cancel
-	value  T
-	err    error
+	// nil, or told once, on the loop, that fn has returned or will not be called
+	ended func()
+	taken atomic.Bool // by the goroutine that runs it, or by a cancel
+	value T
+	err   error
 
 	awaited bool // ToThread waits for it and withdraws it itself, so it is no done callback of fut
 	over    bool // the loop knows that fn has returned, or the executor has refused the job
@@ -319,7 +323,7 @@ func (j *threadJob[T]) run() {
 	}
 }
 
-// labels is LB1.
+// labels is label 1.
 func (j *threadJob[T]) labels() context.Context {
 	if j.fut.loop.labelled() {
 		return j.ctx
@@ -364,8 +368,9 @@ func (r *threadPanic[T]) fire(f *future) {
 	}
 }
 
-// A ConcurrentFuture is the result of a task as seen from outside its loop. All of its
-// methods are for any goroutine; only Result blocks, and only Await suspends a task. Python: concurrent.futures.Future.
+// A ConcurrentFuture is the result of a task as seen from outside its loop. All of its methods are
+// for any goroutine; only Result blocks, and only Await suspends a task. Python:
+// concurrent.futures.Future.
 type ConcurrentFuture[T any] struct {
 	loop *EventLoop
 	coro Coroutine[T]
@@ -433,7 +438,8 @@ func (c *ConcurrentFuture[T]) resolve(v T, err error) bool {
 	return true
 }
 
-// whenDone calls tell, on whatever goroutine, when there is a result, unless it is forgotten before.
+// whenDone calls tell, on whatever goroutine, when there is a result, unless it is forgotten
+// before.
 func (c *ConcurrentFuture[T]) whenDone(tell func()) (forget func()) {
 	c.mu.Lock()
 	over := c.over
@@ -483,8 +489,8 @@ func (c *ConcurrentFuture[T]) Result(ctx context.Context) (T, error) {
 	}
 }
 
-// lendClock is for a goroutine that is going to wait for c. If it is a thread function of the same loop, that must not
-// keep the loop's clock from going on to what the function waits for.
+// lendClock is for a goroutine that is going to wait for c. If it is a thread function of the same
+// loop, that must not keep the loop's clock from going on to what the function waits for.
 func (c *ConcurrentFuture[T]) lendClock(ctx context.Context) (takeBack func()) {
 	if inside, _ := ctx.Value(outsideKey{}).(*EventLoop); inside == nil || inside != c.loop {
 		return func() {}
@@ -506,7 +512,8 @@ func (c *ConcurrentFuture[T]) lendClock(ctx context.Context) (takeBack func()) {
 	}
 }
 
-// Finished returns a channel that is closed when there is a result, for a select of a goroutine. In a task use Await.
+// Finished returns a channel that is closed when there is a result, for a select of a goroutine. In
+// a task use Await.
 func (c *ConcurrentFuture[T]) Finished() <-chan struct{} { return c.done }
 
 // Done reports whether there is a result.

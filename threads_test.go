@@ -420,7 +420,8 @@ func TestThreadsafe_ConcurrentSafe(t *testing.T) {
 	}
 }
 
-// Who keeps a handle keeps the others of its batch (X4), but not what their functions refer to.
+// Who keeps a handle keeps the others of its batch (inbox 4), but not what their functions refer
+// to.
 func TestCallSoonThreadsafe_KeptHandle(t *testing.T) {
 	const n = 100
 	var freed atomic.Int32
@@ -440,7 +441,8 @@ func TestCallSoonThreadsafe_KeptHandle(t *testing.T) {
 	before := kept[1].String()
 	l.Stop()
 	must(t, l.RunForever())
-	for deadline := time.Now().Add(10 * time.Second); freed.Load() < n-1; runtime.Gosched() { // one may be in a register
+	// one may be in a register
+	for deadline := time.Now().Add(10 * time.Second); freed.Load() < n-1; runtime.Gosched() {
 		if runtime.GC(); time.Now().After(deadline) {
 			t.Fatalf("of what %d callbacks refer to, %d is gone", n, freed.Load())
 		}
@@ -453,7 +455,8 @@ func TestCallSoonThreadsafe_KeptHandle(t *testing.T) {
 	}
 }
 
-// A goroutine that posts as fast as it can does not get far ahead of a loop on the same processor (X5).
+// A goroutine that posts as fast as it can does not get far ahead of a loop on the same processor
+// (inbox 5).
 func TestCallSoonThreadsafe_Ahead(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	const n = 100_000
@@ -518,7 +521,8 @@ func TestToThread_ContextEnds(t *testing.T) {
 			entered, answer := make(chan struct{}), make(chan error, 1)
 			waiting := asyncio.CreateTask(ctx, func(ctx context.Context) (int, error) {
 				return asyncio.ToThread(ctx, func(ctx context.Context) (int, error) {
-					if context.Cause(ctx) != nil || ctx.Value(ctxKey{}) != nil { // nobody has asked for the end yet
+					// nobody has asked for the end yet
+					if context.Cause(ctx) != nil || ctx.Value(ctxKey{}) != nil {
 						t.Errorf("%s: %v", name, context.Cause(ctx))
 					}
 					close(entered)
@@ -602,7 +606,8 @@ func TestToThread_ContextIsCollected(t *testing.T) {
 				return err
 			}
 		}
-		for limit := time.Now().Add(20 * time.Second); gone.Load() < calls-1; runtime.GC() { // one may be in a register
+		// one may be in a register
+		for limit := time.Now().Add(20 * time.Second); gone.Load() < calls-1; runtime.GC() {
 			if time.Now().After(limit) {
 				t.Fatalf("%d of %d have been let go", gone.Load(), calls)
 			}
@@ -643,8 +648,8 @@ func TestToThread_Goroutines(t *testing.T) {
 	}
 }
 
-// What a thread function returns when nobody waits for it any more, because the caller's ctx has ended, is dropped: it
-// is not an error that somebody forgot.
+// What a thread function returns when nobody waits for it any more, because the caller's ctx has
+// ended, is dropped: it is not an error that somebody forgot.
 func TestToThread_ResultIsDropped(t *testing.T) {
 	for name, factory := range map[string]func(context.Context) *asyncio.EventLoop{
 		"virtual": sim.NewEventLoop,

@@ -27,7 +27,8 @@ const Forever time.Duration = 1<<63 - 1
 // if it ignores one cancel, is for [FailAfter].
 //
 // It must be called in a task and suspends only where body does. Besides body's errors it returns
-// [ErrInvalidArgument] if ctx or body is nil, [ErrNoRunningLoop], [ErrNotInTask]. Python: asyncio.timeout.
+// [ErrInvalidArgument] if ctx or body is nil, [ErrNoRunningLoop], [ErrNotInTask]. Python:
+// asyncio.timeout.
 func Timeout(ctx context.Context, d time.Duration, body func(ctx context.Context, tm *TimeoutScope) error) error {
 	tm, err := newTimeoutScope(ctx, body == nil, "Timeout")
 	if err != nil {
@@ -49,20 +50,21 @@ func TimeoutAt(ctx context.Context, when time.Duration, body func(ctx context.Co
 // A TimeoutScope is a call of [Timeout] that is running, for its body to look at and to
 // reschedule. Its methods are for the loop only, and do not suspend. Python: asyncio.Timeout.
 //
-//	O1 It is active until it expires or its body returns. Expiry is one cancel of the task.
-//	O2 Whose cancel it was is told by counting, without those that a Cleanup around the timeout
-//	   holds back: at exit the expiry's own request is taken back, and if no more remain than when
-//	   the body was entered, the cancellation was the expiry's.
-//	O3 A request that is still to be delivered when the timeout expires is not counted among those
-//	   before, also if it is older than the body: it arrives inside, and must go on from there.
-//	   (CPython 3.13 loses it to the expiry, gh-134471.)
-//	O4 The expiry's cancel, if it is still to be delivered when the body returns, is dropped. Any
-//	   other that is to be delivered then stays, even if O2 took it for one from before.
+//	timeout 1: It is active until it expires or its body returns. Expiry is one cancel of the task.
+//	timeout 2: Whose cancel it was is told by counting, without those that a Cleanup around the
+//	   timeout holds back: at exit the expiry's own request is taken back, and if no more remain
+//	   than when the body was entered, the cancellation was the expiry's.
+//	timeout 3: A request that is still to be delivered when the timeout expires is not counted among
+//	   those before, also if it is older than the body: it arrives inside, and must go on from
+//	   there. (CPython 3.13 loses it to the expiry, gh-134471.)
+//	timeout 4: The expiry's cancel, if it is still to be delivered when the body returns, is
+//	   dropped. Any other that is to be delivered then stays, even if timeout 2 took it for one from
+//	   before.
 type TimeoutScope struct {
 	t      *task
 	when   time.Duration
 	expiry *expiry // the callback that is set, nil if none
-	before int     // O2
+	before int     // timeout 2
 	ask    request // the expiry's
 	state  timeoutState
 }
@@ -132,7 +134,7 @@ func (tm *TimeoutScope) exit(err error) error {
 		return err
 	}
 	tm.state = timeoutExpired
-	if tm.t.withdraw(&tm.ask) > tm.before { // O2, O4
+	if tm.t.withdraw(&tm.ask) > tm.before { // timeout 2, timeout 4
 		return err
 	}
 	if err == nil {
@@ -156,7 +158,7 @@ type expiry struct {
 func (e *expiry) fire(*future) {
 	if tm := e.tm; tm != nil {
 		tm.expiry, tm.state = nil, timeoutExpiring
-		tm.before = min(tm.before, tm.t.delivered()) // O3
+		tm.before = min(tm.before, tm.t.delivered()) // timeout 3
 		tm.t.ask(&CancelledError{Msg: "timed out"}, &tm.ask)
 	}
 }
@@ -198,10 +200,10 @@ func (tm *TimeoutScope) String() string {
 	return fmt.Sprintf("<Timeout [active] when=%v>", tm.when.Round(time.Millisecond))
 }
 
-// WaitFor awaits aw in the calling task, which it suspends where aw does, without a task in between, and cancels it if it is
-// not done when d has passed on the loop's clock. It returns aw's result, or a [*TimeoutError] once aw
-// has ended cancelled; if aw does not heed the cancel, its result is returned, however late.
-// To leave aw running, [Shield] it. [Forever] sets no limit.
+// WaitFor awaits aw in the calling task, which it suspends where aw does, without a task in
+// between, and cancels it if it is not done when d has passed on the loop's clock. It returns aw's
+// result, or a [*TimeoutError] once aw has ended cancelled; if aw does not heed the cancel, its
+// result is returned, however late. To leave aw running, [Shield] it. [Forever] sets no limit.
 //
 // If d is not positive, the result of a future that is done is returned at once. Anything else is
 // cancelled and waited for; a coroutine is then not entered at all.

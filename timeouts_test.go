@@ -353,7 +353,8 @@ func TestTimeout_KeepsACancelOnItsWay(t *testing.T) {
 	})
 }
 
-// A request that came after the expiry stays in force, even if counting takes it for one from before.
+// A request that came after the expiry stays in force, even if counting takes it for one from
+// before.
 func TestTimeout_LeavesAnotherCancelPending(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		task, err := inTask(t, ctx, time.Second, func(ctx context.Context) error {
@@ -429,7 +430,8 @@ func TestTimeout_Misuse(t *testing.T) {
 		if err := asyncio.Timeout(ctx, 1, nil); !errors.Is(err, asyncio.ErrInvalidArgument) {
 			t.Error(err)
 		}
-		if err := asyncio.TimeoutAt(nil, 1, body); !errors.Is(err, asyncio.ErrInvalidArgument) { // nil is the point
+		// nil is the point
+		if err := asyncio.TimeoutAt(nil, 1, body); !errors.Is(err, asyncio.ErrInvalidArgument) {
 			t.Error(err)
 		}
 		loop(t, ctx).CallSoon(func() {

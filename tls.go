@@ -32,8 +32,8 @@ type TLSConn struct {
 // tlsHandshakeTimeout is CPython's SSL_HANDSHAKE_TIMEOUT.
 const tlsHandshakeTimeout = 60 * time.Second
 
-// TLSClient does a TLS handshake as the client and returns the secured connection, to which c then belongs. config must name
-// the server or skip verification.
+// TLSClient does a TLS handshake as the client and returns the secured connection, to which c then
+// belongs. config must name the server or skip verification.
 //
 // It must be called in a task, and suspends it. The handshake is limited to 60 s, or by
 // [TLSHandshakeTimeout], and by ctx and cancels. If it fails, c is closed; the error is that of
@@ -96,37 +96,39 @@ func startTLS(ctx context.Context, c *Conn, o StreamOption, start func(net.Conn,
 
 // wire is the connection as TLS sees it.
 //
-// A tls.Conn locks mutexes while it reads and writes its connection. If a task were suspended there, the next one to want the mutex would
-// stop the whole loop. Therefore:
+// A tls.Conn locks mutexes while it reads and writes its connection. If a task were suspended
+// there, the next one to want the mutex would stop the whole loop. Therefore:
 //
-//	Y1 What TLS writes goes to a buffer (wire.out) and is sent after the tls.Conn has returned. So
-//	   the mutex for writing is never held by a suspended task.
-//	Y2 The mutex for reading is held by a task that is suspended for the peer's bytes. Only readers
-//	   want it, and a second one is refused first.
-//	Y3 The mutex of the handshake is held while that goes on. The connection is handed out when it
-//	   is over, and a configuration that allows another handshake later is refused.
-//	Y4 Reading can make TLS write (an answer to a new key). The reader sends that before it waits,
-//	   unless a writer is sending: that sends until nothing is left. Meanwhile the answers pile up,
-//	   if the peer asks and does not read. A writer leaves about maxUnsent/2 to be sent, so what
-//	   goes beyond maxUnsent are some thousand answers, and the connection has failed.
-//	Y5 A cancel, the end of a context and a deadline reach the tls.Conn as temporary errors, after
-//	   which it can go on.
-//	Y6 Detached, it is goroutines that read and write, and they may wait with a mutex: everything
-//	   goes to the connection itself. What was not sent by then goes before the next bytes.
-//	Y7 What had come when TLS began is the beginning of what TLS reads, and nothing else's: so
+//	tls 1: What TLS writes goes to a buffer (wire.out) and is sent after the tls.Conn has returned.
+//	   So the mutex for writing is never held by a suspended task.
+//	tls 2: The mutex for reading is held by a task that is suspended for the peer's bytes. Only
+//	   readers want it, and a second one is refused first.
+//	tls 3: The mutex of the handshake is held while that goes on. The connection is handed out when
+//	   it is over, and a configuration that allows another handshake later is refused.
+//	tls 4: Reading can make TLS write (an answer to a new key). The reader sends that before it
+//	   waits, unless a writer is sending: that sends until nothing is left. Meanwhile the answers
+//	   pile up, if the peer asks and does not read. A writer leaves about maxUnsent/2 to be sent, so
+//	   what goes beyond maxUnsent are some thousand answers, and the connection has failed.
+//	tls 5: A cancel, the end of a context and a deadline reach the tls.Conn as temporary errors,
+//	   after which it can go on.
+//	tls 6: Detached, it is goroutines that read and write, and they may wait with a mutex:
+//	   everything goes to the connection itself. What was not sent by then goes before the next
+//	   bytes.
+//	tls 7: What had come when TLS began is the beginning of what TLS reads, and nothing else's: so
 //	   nothing that was sent in the clear is ever taken for what was sent in cipher.
 type wire struct {
-	conn  *Conn
-	ctx   context.Context // the reader's
-	late  bool            // whose Read began after the deadline (I2): a Read may take several of the connection's
-	early []byte          // what came before, and is read first (Y7)
-	out   []byte          // to be sent (Y1)
-	turn  Lock            // held by the task that sends
+	conn *Conn
+	ctx  context.Context // the reader's
+	// whose Read began after the deadline (conn 2): a Read may take several of the connection's
+	late  bool
+	early []byte // what came before, and is read first (tls 7)
+	out   []byte // to be sent (tls 1)
+	turn  Lock   // held by the task that sends
 
-	detached net.Conn // Y6
+	detached net.Conn // tls 6
 }
 
-// transient is Y5.
+// transient is tls 5.
 type transient struct{ err error }
 
 func (e *transient) Error() string   { return e.err.Error() }
@@ -156,7 +158,7 @@ func (w *wire) Read(p []byte) (int, error) {
 	}
 	var n int
 	var err error
-	switch locked := w.turn.Locked(); { // Y4
+	switch locked := w.turn.Locked(); { // tls 4
 	case len(w.out) > maxUnsent && locked:
 		return 0, w.conn.failure("read", errFlood)
 	case len(w.out) > 0 && !locked:
@@ -288,7 +290,8 @@ func (s *TLSConn) read(ctx context.Context, t *task, p []byte) (int, error) {
 // readOn is [Conn.readOn] of what was sent in cipher.
 func (s *TLSConn) readOn(ctx context.Context, t *task, p []byte, late bool) (int, error) {
 	if s.reading != nil {
-		return 0, s.conn.refused("read", fmt.Errorf("%w: %s by %s", ErrBusy, &s.conn.ways.rd, s.reading.GetName())) // Y2
+		// tls 2
+		return 0, s.conn.refused("read", fmt.Errorf("%w: %s by %s", ErrBusy, &s.conn.ways.rd, s.reading.GetName()))
 	}
 	if s.closed {
 		return 0, s.conn.failure("read", net.ErrClosed)
@@ -296,7 +299,7 @@ func (s *TLSConn) readOn(ctx context.Context, t *task, p []byte, late bool) (int
 	s.reading, s.wire.ctx, s.wire.late = t, ctx, late
 	defer func() { s.reading, s.wire.ctx = nil, nil }()
 	n, err := s.tls.Read(p)
-	if len(s.wire.out) > 0 && !s.wire.turn.Locked() { // Y4
+	if len(s.wire.out) > 0 && !s.wire.turn.Locked() { // tls 4
 		s.wire.trySend()
 	}
 	if err != nil {
@@ -308,8 +311,8 @@ func (s *TLSConn) readOn(ctx context.Context, t *task, p []byte, late bool) (int
 	return n, nil
 }
 
-// Write is [Conn.Write] in cipher. What it says was written is written whole or will be, before anything else, by
-// the next Write or Close.
+// Write is [Conn.Write] in cipher. What it says was written is written whole or will be, before
+// anything else, by the next Write or Close.
 func (s *TLSConn) Write(p []byte) (int, error) {
 	t, err := s.conn.loop.currentOn("TLSConn.Write")
 	if err != nil {
@@ -355,7 +358,7 @@ func (s *TLSConn) write(ctx context.Context, t *task, p []byte) (written int, er
 // tlsChunk is how much is encrypted before it is sent: four of TLS's records.
 const tlsChunk = 64 << 10
 
-// maxUnsent is Y4.
+// maxUnsent is tls 4.
 const maxUnsent = 2 * tlsChunk
 
 var errFlood = errors.New("asyncio: the peer asks for new keys, again and again, and does not read what it is answered")
@@ -398,9 +401,10 @@ func (s *TLSConn) Abort() error {
 	return s.conn.Abort()
 }
 
-// Detach gives the connection to goroutines, as [Conn.Detach] does: it returns a connection of crypto/tls, which is theirs, and s is closed.
-// Nothing is lost of what has come, and what a cancelled Write left comes before what is written next, or at Close. It does not
-// suspend. It returns [ErrBusy] while a task reads or writes. If it fails, s stays as it is.
+// Detach gives the connection to goroutines, as [Conn.Detach] does: it returns a connection of
+// crypto/tls, which is theirs, and s is closed. Nothing is lost of what has come, and what a
+// cancelled Write left comes before what is written next, or at Close. It does not suspend. It
+// returns [ErrBusy] while a task reads or writes. If it fails, s stays as it is.
 func (s *TLSConn) Detach() (*tls.Conn, error) {
 	if err := s.conn.loop.checkOwner("TLSConn.Detach"); err != nil {
 		return nil, s.conn.refused("detach", err)
@@ -422,8 +426,8 @@ func (s *TLSConn) Detach() (*tls.Conn, error) {
 	return s.tls, nil
 }
 
-// CloseWrite tells the peer that nothing more will come; it reads [io.EOF] and may go on sending. It must be called in a task, and
-// suspends it while the system accepts no more.
+// CloseWrite tells the peer that nothing more will come; it reads [io.EOF] and may go on sending.
+// It must be called in a task, and suspends it while the system accepts no more.
 func (s *TLSConn) CloseWrite() error {
 	t, err := s.conn.loop.currentOn("TLSConn.CloseWrite")
 	if err != nil {
@@ -441,8 +445,8 @@ func (s *TLSConn) CloseWrite() error {
 	return nil
 }
 
-// ConnectionState says what was negotiated: the version, the protocol (ALPN), the peer's certificates. Python:
-// get_extra_info of "peercert", "cipher", "ssl_object".
+// ConnectionState says what was negotiated: the version, the protocol (ALPN), the peer's
+// certificates. Python: get_extra_info of "peercert", "cipher", "ssl_object".
 func (s *TLSConn) ConnectionState() tls.ConnectionState { return s.tls.ConnectionState() }
 
 // NetConn returns the connection below, for its options. Reading or writing it breaks TLS.

@@ -188,8 +188,8 @@ func TestTLS_KeyUpdates(t *testing.T) {
 	}{{200, false}, {20_000, true}} {
 		onSockets(t, func(t *testing.T, ctx context.Context) error {
 			client, server := connect(t, ctx)
-			// Small buffers, which the system leaves as they are: otherwise it takes in megabytes of
-			// answers as long as it finds room for them, and nothing piles up.
+			// Small buffers, which the system leaves as they are: otherwise it takes in megabytes
+			// of answers as long as it finds room for them, and nothing piles up.
 			if err := errors.Join(client.SetReadBuffer(64<<10), server.SetWriteBuffer(64<<10)); err != nil {
 				return err
 			}

@@ -88,7 +88,8 @@ func connectTLS(t *testing.T, ctx context.Context, clientConfig, serverConfig *t
 	return client, server
 }
 
-// Both directions at once, each with a reader and a writer that are suspended in between, and half-close.
+// Both directions at once, each with a reader and a writer that are suspended in between, and
+// half-close.
 func TestTLS_BothDirections(t *testing.T) {
 	clientConfig, serverConfig := configs(t)
 	onSockets(t, func(t *testing.T, ctx context.Context) error {

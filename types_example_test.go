@@ -505,7 +505,8 @@ func ExampleCoro() {
 }
 
 func ExampleLoopGroup() {
-	// Counters are dealt out among three loops by the name of what they count. Each is touched on its loop alone.
+	// Counters are dealt out among three loops by the name of what they count. Each is touched on
+	// its loop alone.
 	words := strings.Fields("to be or not to be that is the question to")
 	total, err := asyncio.RunLoopGroup(background, 3, func(ctx context.Context, g *asyncio.LoopGroup) (int, error) {
 		counts := make([]map[string]int, g.Len())

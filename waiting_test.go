@@ -217,7 +217,8 @@ func TestExceptionHandler_Context(t *testing.T) {
 		asyncio.CreateTask(named, asyncio.Do(func(context.Context) error { return errTest }))
 		_, _ = asyncio.RunInExecutor(named, nil, func() (int, error) { panic("in thread") }).Await(ctx)
 		loop(t, ctx).CallSoon(func() { panic("in callback") })
-		_, err := asyncio.CreateTask(named, asyncio.Do(func(ctx context.Context) error { // and a callback belongs to who registered it
+		// and a callback belongs to who registered it
+		_, err := asyncio.CreateTask(named, asyncio.Do(func(ctx context.Context) error {
 			l, f := loop(t, ctx), asyncio.CreateFuture[int](ctx)
 			l.CallSoon(func() { panic("in its callback") })
 			l.CallLater(0, func() { panic("in its timer") })

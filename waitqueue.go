@@ -9,25 +9,25 @@ import (
 // first in, first out. It stands for the deque of futures that CPython's primitives keep, with
 // the same states and the same number of iterations.
 //
-//	W1 A waiter is in the queue from the time its task parks until the task has resumed,
+//	waiter 1: A waiter is in the queue from the time its task parks until the task has resumed,
 //	   whatever woke it. So a primitive that looks at the queue sees also those on their way out.
 //	   CPython's Queue takes a waiter out when it wakes it; dismissNext and dismissAll do the same.
-//	W2 A waiter is pending, woken (by wake) or cancelled (by a cancel of its task or the end of
-//	   its context), once. Waking is a hand-over: the waker has set aside what it gives.
-//	W3 A cancel can reach a waiter that has been woken but has not resumed (S13). Then wait
-//	   returns an error and woken is true: the primitive must pass on what it was given.
-//	W4 A task can be in several queues (Select). Once one of its waiters is woken, the others are
-//	   as if cancelled, until they join again.
-//	W5 Up to and including idle there is no pending waiter, and up to and including dead none that
-//	   is not cancelled; nil is before the first. By W2 a waiter does not become pending again,
-//	   except when it joins again (W4), so both only move towards the end, and looking for the next
-//	   waiter costs, taken together, a step for each waiter there has been. Without them n waiters
-//	   that are cancelled at once, each of which looks who is next, would cost n*n.
+//	waiter 2: A waiter is pending, woken (by wake) or cancelled (by a cancel of its task or the end
+//	   of its context), once. Waking is a hand-over: the waker has set aside what it gives.
+//	waiter 3: A cancel can reach a waiter that has been woken but has not resumed (CPython 13). Then
+//	   wait returns an error and woken is true: the primitive must pass on what it was given.
+//	waiter 4: A task can be in several queues (Select). Once one of its waiters is woken, the others
+//	   are as if cancelled, until they join again.
+//	waiter 5: Up to and including idle there is no pending waiter, and up to and including dead none
+//	   that is not cancelled; nil is before the first. By waiter 2 a waiter does not become pending
+//	   again, except when it joins again (waiter 4), so both only move towards the end, and looking
+//	   for the next waiter costs, taken together, a step for each waiter there has been. Without
+//	   them n waiters that are cancelled at once, each of which looks who is next, would cost n*n.
 //
 // It is for the loop only.
 type waitQueue struct {
 	first, last *waiter
-	idle, dead  *waiter // W5
+	idle, dead  *waiter // waiter 5
 	n           int     // waiters
 }
 
@@ -42,7 +42,7 @@ type waiter struct {
 }
 
 // wait parks t, the current task, at the end of the queue until it is woken. On return the
-// waiter has left the queue. The error is that of the wait (W3). on is the primitive, as seen
+// waiter has left the queue. The error is that of the wait (waiter 3). on is the primitive, as seen
 // from outside.
 func (q *waitQueue) wait(ctx context.Context, t *task, on fmt.Stringer) (woken bool, err error) {
 	if ctx.Err() != nil {
@@ -62,7 +62,8 @@ func (q *waitQueue) wait(ctx context.Context, t *task, on fmt.Stringer) (woken b
 	return w.done(), err
 }
 
-// waitWith is wait with a waiter of the caller's, who looks at it also when waitWith does not return.
+// waitWith is wait with a waiter of the caller's, who looks at it also when waitWith does not
+// return.
 func (q *waitQueue) waitWith(ctx context.Context, t *task, w *waiter, on fmt.Stringer) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -73,8 +74,8 @@ func (q *waitQueue) waitWith(ctx context.Context, t *task, w *waiter, on fmt.Str
 	return t.park(ctx, on)
 }
 
-// waiterOf returns the waiter of t, the current task, for one wait. It is part of t's stack: of two tasks that share
-// one, the lower waits for the upper and not in a queue (K5).
+// waiterOf returns the waiter of t, the current task, for one wait. It is part of t's stack: of two
+// tasks that share one, the lower waits for the upper and not in a queue (stack 5).
 func waiterOf(t *task) *waiter {
 	w := &t.stack.waiter
 	w.t = t
@@ -90,7 +91,8 @@ func (q *waitQueue) join(t *task) *waiter {
 	return w
 }
 
-// done ends the use of a waiter that waiterOf returned and that nobody looks at any more, and returns whether it was woken.
+// done ends the use of a waiter that waiterOf returned and that nobody looks at any more, and
+// returns whether it was woken.
 //
 //go:noinline
 func (w *waiter) done() (woken bool) {

@@ -17,10 +17,10 @@ type Stall struct {
 	Stack []byte        // of its goroutine, now; nil if there are too many goroutines to find it
 }
 
-// SetStallWatchdog has the loop watched from outside while it runs: a step that has not returned after
-// limit is reported while it still runs, with its stack, and again each time it has taken twice
-// as long. It is meant to be left on in production: a step costs a few nanoseconds more, and a goroutine
-// looks at the loop four times per limit. A limit of zero switches it off.
+// SetStallWatchdog has the loop watched from outside while it runs: a step that has not returned
+// after limit is reported while it still runs, with its stack, and again each time it has taken
+// twice as long. It is meant to be left on in production: a step costs a few nanoseconds more, and
+// a goroutine looks at the loop four times per limit. A limit of zero switches it off.
 //
 // report runs on a goroutine of its own, so it must not touch the loop but by its thread-safe
 // calls; nil logs a warning. A report that panics, or exits its goroutine as t.FailNow does, is
@@ -28,7 +28,8 @@ type Stall struct {
 // are those of the wall, also on a virtual clock.
 //
 // SetStallWatchdog is for the loop only. It does not suspend. It panics with [ErrInvalidArgument]
-// if limit is negative. Python has nothing like it; debug mode tells of slow steps when they are over.
+// if limit is negative. Python has nothing like it; debug mode tells of slow steps when they are
+// over.
 func (l *EventLoop) SetStallWatchdog(limit time.Duration, report func(Stall)) {
 	l.mustBeOwner("SetStallWatchdog")
 	if limit < 0 {

@@ -12,7 +12,8 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// The stall is over when it has been reported, and reported again, so nothing here waits for a clock.
+// The stall is over when it has been reported, and reported again, so nothing here waits for a
+// clock.
 func TestWatchdog_ReportsWhileItRuns(t *testing.T) {
 	for name, start := range map[string]func(ctx context.Context, block func()){
 		"task": func(ctx context.Context, block func()) {
@@ -109,12 +110,14 @@ func TestWatchdog_ReportThatFails(t *testing.T) {
 	}
 }
 
-// A loop that waits, or whose steps come back, has nothing to be reported; the end of the run ends the watching.
+// A loop that waits, or whose steps come back, has nothing to be reported; the end of the run ends
+// the watching.
 func TestWatchdog_Silence(t *testing.T) {
 	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
 		l := loop(t, ctx)
 		l.SetStallWatchdog(time.Millisecond, func(s asyncio.Stall) {
-			if strings.Contains(string(s.Stack), "driver.(*Real).Wait") { // else this machine was slow
+			// else this machine was slow
+			if strings.Contains(string(s.Stack), "driver.(*Real).Wait") {
 				t.Errorf("waiting was reported: %s", s.Stack)
 			}
 		})

@@ -16,7 +16,8 @@ type descriptorWatch struct {
 	reader, writer *Handle
 }
 
-// Ready schedules the callbacks. A poll comes at the beginning of an iteration, in which they run, so none is ever scheduled twice.
+// Ready schedules the callbacks. A poll comes at the beginning of an iteration, in which they run,
+// so none is ever scheduled twice.
 func (w *descriptorWatch) Ready(read, write bool) {
 	if read && w.reader != nil {
 		w.loop.schedule(w.reader, nil)
@@ -26,30 +27,34 @@ func (w *descriptorWatch) Ready(read, write bool) {
 	}
 }
 
-// AddReader calls fn in every iteration in which the descriptor fd can be read without waiting, or is at its
-// end or in error, until [EventLoop.RemoveReader]. A second AddReader for fd replaces the first. The descriptor stays the caller's, who removes
-// the reader before closing it.
+// AddReader calls fn in every iteration in which the descriptor fd can be read without waiting, or
+// is at its end or in error, until [EventLoop.RemoveReader]. A second AddReader for fd replaces the
+// first. The descriptor stays the caller's, who removes the reader before closing it.
 //
-// fd is a pipe, socket, terminal or the like. Regular files are always ready, and Linux refuses to watch
-// them: that is an error that matches os.ErrInvalid. Other errors: [errors.ErrUnsupported] on virtual time and on systems without a poller,
-// [ErrInvalidArgument], [ErrLoopClosed], [ErrForeignGoroutine], and one for the descriptor of a [Conn]. It is for the loop only and does
+// fd is a pipe, socket, terminal or the like. Regular files are always ready, and Linux refuses to
+// watch them: that is an error that matches os.ErrInvalid. Other errors: [errors.ErrUnsupported] on
+// virtual time and on systems without a poller, [ErrInvalidArgument], [ErrLoopClosed],
+// [ErrForeignGoroutine], and one for the descriptor of a [Conn]. It is for the loop only and does
 // not suspend. Python: loop.add_reader.
 func (l *EventLoop) AddReader(fd uintptr, fn func()) error {
 	return l.addWatch(fd, fn, "AddReader", func(w *descriptorWatch) **Handle { return &w.reader })
 }
 
-// AddWriter is [EventLoop.AddReader] for writing. It is for the loop only and does not suspend. Python: loop.add_writer.
+// AddWriter is [EventLoop.AddReader] for writing. It is for the loop only and does not suspend.
+// Python: loop.add_writer.
 func (l *EventLoop) AddWriter(fd uintptr, fn func()) error {
 	return l.addWatch(fd, fn, "AddWriter", func(w *descriptorWatch) **Handle { return &w.writer })
 }
 
-// RemoveReader takes AddReader back and reports whether there was anything to take back. A call that was due does not come any more. It is for
-// the loop only and does not suspend. Python: loop.remove_reader.
+// RemoveReader takes AddReader back and reports whether there was anything to take back. A call
+// that was due does not come any more. It is for the loop only and does not suspend. Python:
+// loop.remove_reader.
 func (l *EventLoop) RemoveReader(fd uintptr) bool {
 	return l.removeWatch(fd, "RemoveReader", func(w *descriptorWatch) **Handle { return &w.reader })
 }
 
-// RemoveWriter takes AddWriter back, as [EventLoop.RemoveReader] does. It is for the loop only and does not suspend. Python: loop.remove_writer.
+// RemoveWriter takes AddWriter back, as [EventLoop.RemoveReader] does. It is for the loop only and
+// does not suspend. Python: loop.remove_writer.
 func (l *EventLoop) RemoveWriter(fd uintptr) bool {
 	return l.removeWatch(fd, "RemoveWriter", func(w *descriptorWatch) **Handle { return &w.writer })
 }

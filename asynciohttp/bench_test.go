@@ -11,15 +11,16 @@ import (
 	"github.com/goasyncio/asyncio/asynciohttp"
 )
 
-// BenchmarkServe is a request and its short response over keep-alive connections, served by a task and by a goroutine, from
-// the same clients.
+// BenchmarkServe is a request and its short response over keep-alive connections, served by a task
+// and by a goroutine, from the same clients.
 func BenchmarkServe(b *testing.B) {
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/plain")
 		_, _ = io.WriteString(w, "hello")
 	})
 	stream := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_ = http.NewResponseController(w).EnableFullDuplex() // or the first write would end the body
+		// or the first write would end the body
+		_ = http.NewResponseController(w).EnableFullDuplex()
 		_, _ = io.Copy(w, r.Body)
 	})
 	whole := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -10,15 +10,16 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// A Body is the body of a request in a handler, or of a response that [Do] returned. Its methods are for tasks of its loop; Read, ReadContext and WriteTo suspend
-// the calling task until there is something. One task may read at a time; a second gets [asyncio.ErrBusy].
+// A Body is the body of a request in a handler, or of a response that [Do] returned. Its methods
+// are for tasks of its loop; Read, ReadContext and WriteTo suspend the calling task until there is
+// something. One task may read at a time; a second gets [asyncio.ErrBusy].
 //
-//	B1 A closed body has nothing: every method looks at that first, and what a read that was under
-//	   way brings later is dropped.
-//	B2 A task that waits is woken by the end of the read and by Close, whichever is first, and then
-//	   looks at both, closed first. A cancel of it is told as a cancel, also of a body that was
+//	body 1: A closed body has nothing: every method looks at that first, and what a read that was
+//	   under way brings later is dropped.
+//	body 2: A task that waits is woken by the end of the read and by Close, whichever is first, and
+//	   then looks at both, closed first. A cancel of it is told as a cancel, also of a body that was
 //	   closed meanwhile.
-//	B3 The buffer is for others once the body is closed, no read is under way and no task has
+//	body 3: The buffer is for others once the body is closed, no read is under way and no task has
 //	   something of it.
 type Body struct {
 	loop context.Context // leads to the loop
@@ -47,7 +48,8 @@ type goroutines struct{}
 func (goroutines) Submit(job func()) error { go job(); return nil }
 func (goroutines) Shutdown(bool)           {}
 
-// A telling executor runs jobs so and closes a channel when the job is over, also if it was not begun.
+// A telling executor runs jobs so and closes a channel when the job is over, also if it was not
+// begun.
 type telling struct{ over chan struct{} }
 
 func (e telling) Submit(job func()) error {
@@ -59,7 +61,8 @@ func (e telling) Submit(job func()) error {
 }
 func (telling) Shutdown(bool) {}
 
-// Read reads up to len(p) bytes, at least one. It is [Body.ReadContext] with the context of the task.
+// Read reads up to len(p) bytes, at least one. It is [Body.ReadContext] with the context of the
+// task.
 func (b *Body) Read(p []byte) (int, error) {
 	t := asyncio.CurrentTask(b.loop)
 	if t == nil {
@@ -68,8 +71,9 @@ func (b *Body) Read(p []byte) (int, error) {
 	return b.ReadContext(t.GetContext(), p)
 }
 
-// ReadContext reads up to len(p) bytes, at least one, and suspends the calling task until there are any. A cancel of the task or the
-// end of ctx ends the wait; nothing is lost. Errors are those of package net/http, and [io.EOF] at the end.
+// ReadContext reads up to len(p) bytes, at least one, and suspends the calling task until there are
+// any. A cancel of the task or the end of ctx ends the wait; nothing is lost. Errors are those of
+// package net/http, and [io.EOF] at the end.
 func (b *Body) ReadContext(ctx context.Context, p []byte) (int, error) {
 	if b.busy {
 		return 0, fmt.Errorf("%w: the body", asyncio.ErrBusy)
@@ -93,7 +97,7 @@ func (b *Body) leave() {
 func (b *Body) some(ctx context.Context, optional bool) error {
 	for {
 		switch {
-		case b.closed: // B1
+		case b.closed: // body 1
 			return fmt.Errorf("asynciohttp: the body is closed: %w", net.ErrClosed)
 		case len(b.have) > 0:
 			return nil
@@ -108,8 +112,8 @@ func (b *Body) some(ctx context.Context, optional bool) error {
 	}
 }
 
-// WriteTo implements [io.WriterTo]: it writes to w what each read brings, up to the end of the body, and suspends the calling task as
-// Read and w do. What w did not take is still to be read.
+// WriteTo implements [io.WriterTo]: it writes to w what each read brings, up to the end of the
+// body, and suspends the calling task as Read and w do. What w did not take is still to be read.
 func (b *Body) WriteTo(w io.Writer) (written int64, err error) {
 	t := asyncio.CurrentTask(b.loop)
 	if t == nil {
@@ -149,7 +153,7 @@ func (b *Body) shut() {
 	b.recycle()
 }
 
-// recycle is B3.
+// recycle is body 3.
 func (b *Body) recycle() {
 	if b.closed && b.buf != nil && b.read == nil && !b.busy {
 		bodyBuffers.Put(b.buf)
@@ -157,7 +161,7 @@ func (b *Body) recycle() {
 	}
 }
 
-// tell wakes the task that waits, if one does (B2).
+// tell wakes the task that waits, if one does (body 2).
 func (b *Body) tell() {
 	if b.news != nil && !b.news.Done() {
 		_ = b.news.SetResult(asyncio.None{}) // a loop that is closed has woken it
@@ -165,7 +169,7 @@ func (b *Body) tell() {
 }
 
 // fill waits for a read, that is under way or begins now, or until the body is closed. An error
-// says that the wait was ended (R4).
+// says that the wait was ended (http 4).
 func (b *Body) fill(ctx context.Context) (err error) {
 	if b.read == nil {
 		b.begin()
@@ -230,9 +234,10 @@ func (b *Body) Close() error {
 	return nil
 }
 
-// NewBody makes a request body for [Do], or any other use by goroutines, of a reader that is one of the loop's: an asyncio.StreamReader,
-// a pipe that a task fills. Each read of the transport's is a task of the loop of ctx that reads r. A body that is a [Body] need not be wrapped for
-// Do. It may be made by any goroutine, and its methods are for goroutines: they block, and fail when ctx ends.
+// NewBody makes a request body for [Do], or any other use by goroutines, of a reader that is one of
+// the loop's: an asyncio.StreamReader, a pipe that a task fills. Each read of the transport's is a
+// task of the loop of ctx that reads r. A body that is a [Body] need not be wrapped for Do. It may
+// be made by any goroutine, and its methods are for goroutines: they block, and fail when ctx ends.
 func NewBody(ctx context.Context, l *asyncio.EventLoop, r io.Reader) io.ReadCloser {
 	return &outsideBody{asyncio.Outside(ctx), l, r}
 }

@@ -37,7 +37,7 @@ func (s *source) RoundTrip(r *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: http.StatusOK, ProtoMajor: 1, Header: http.Header{}, Body: s, Request: r}, nil
 }
 
-// B1, B2: whoever uses a body that another task closes is told, and the loop goes on.
+// body 1, body 2: whoever uses a body that another task closes is told, and the loop goes on.
 func TestBody_ClosedWhileItIsRead(t *testing.T) {
 	read := func(b io.ReadCloser) error {
 		for p := make([]byte, 3); ; {
@@ -113,8 +113,8 @@ func TestBody_ClosedWhileItIsRead(t *testing.T) {
 	}
 }
 
-// B1 on the server's side: the handler has returned, and its own task still copies what comes at
-// that moment.
+// body 1 on the server's side: the handler has returned, and its own task still copies what comes
+// at that moment.
 func TestBody_HandlerReturnsWhileItIsCopied(t *testing.T) {
 	copied := make(chan error, 1)
 	src := newSource()

@@ -11,14 +11,17 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// Do sends req with client, or [http.DefaultClient] if that is nil, and suspends the calling task until the header of the response is there. The body of the
-// response is a [*Body]: reading it suspends the task too. It must be closed, as ever. The connection, redirects, cookies and the rest are net/http's,
-// on goroutines.
+// Do sends req with client, or [http.DefaultClient] if that is nil, and suspends the calling task
+// until the header of the response is there. The body of the response is a [*Body]: reading it
+// suspends the task too. It must be closed, as ever. The connection, redirects, cookies and the
+// rest are net/http's, on goroutines.
 //
-// It must be called in a task. A cancel of that, or the end of ctx, ends the request and nothing is left behind; while the
-// body is read, the end of ctx ends the request too. The context that req has already does not lead to the loop and can end the request as well. If req.Body is a
-// [*Body], of a handler's request or another response, it is read by tasks of the loop; so is one made by [NewBody]; any other is read on a
-// goroutine and must not touch the loop. Errors are those of client.Do and of the await.
+// It must be called in a task. A cancel of that, or the end of ctx, ends the request and nothing is
+// left behind; while the body is read, the end of ctx ends the request too. The context that req
+// has already does not lead to the loop and can end the request as well. If req.Body is a [*Body],
+// of a handler's request or another response, it is read by tasks of the loop; so is one made by
+// [NewBody]; any other is read on a goroutine and must not touch the loop. Errors are those of
+// client.Do and of the await.
 func Do(ctx context.Context, client *http.Client, req *http.Request) (*http.Response, error) {
 	if ctx == nil || req == nil {
 		return nil, fmt.Errorf("%w: nil context or request (in Do)", asyncio.ErrInvalidArgument)
@@ -78,7 +81,8 @@ func Do(ctx context.Context, client *http.Client, req *http.Request) (*http.Resp
 	return resp, nil
 }
 
-// Get is [Do] with http.DefaultClient and a GET request. See there for who may call it, what suspends, and cancels.
+// Get is [Do] with http.DefaultClient and a GET request. See there for who may call it, what
+// suspends, and cancels.
 func Get(ctx context.Context, url string) (*http.Response, error) {
 	req, err := http.NewRequest(http.MethodGet, url, nil)
 	if err != nil {
@@ -87,8 +91,9 @@ func Get(ctx context.Context, url string) (*http.Response, error) {
 	return Do(ctx, nil, req)
 }
 
-// ReadAll reads what is left of a body, at most limit bytes, and closes it. It must be called in a task of the body's loop, and suspends it. A body that is
-// longer is an error that matches [ErrTooLong], with what there is up to limit.
+// ReadAll reads what is left of a body, at most limit bytes, and closes it. It must be called in a
+// task of the body's loop, and suspends it. A body that is longer is an error that matches
+// [ErrTooLong], with what there is up to limit.
 func ReadAll(body io.ReadCloser, limit int64) ([]byte, error) {
 	defer body.Close()
 	b, err := io.ReadAll(io.LimitReader(body, limit))

@@ -17,8 +17,8 @@ import (
 	"github.com/goasyncio/asyncio/asynciohttp"
 )
 
-// curl as the client: protocols negotiated, an upload and its echo, a chunked upload, a HEAD, a range of a file, and a
-// client that leaves in the middle.
+// curl as the client: protocols negotiated, an upload and its echo, a chunked upload, a HEAD, a
+// range of a file, and a client that leaves in the middle.
 func TestPeer_Curl(t *testing.T) {
 	curl := program(t, "curl")
 	dir := t.TempDir()

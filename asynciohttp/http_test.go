@@ -172,7 +172,8 @@ func TestHandler_IsATask(t *testing.T) {
 	})
 }
 
-// Both directions at once, far more than any buffer holds, and the memory of the whole is the transports'.
+// Both directions at once, far more than any buffer holds, and the memory of the whole is the
+// transports'.
 func TestHandler_StreamsBothWays(t *testing.T) {
 	serving(t, asynciohttp.HandlerFunc(func(ctx context.Context, w http.ResponseWriter, r *http.Request) error {
 		if err := http.NewResponseController(w).EnableFullDuplex(); err != nil {
@@ -194,7 +195,8 @@ type writerFunc func(p []byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
-// Copying a body hands on what was read, without losing what the writer does not take, and is reading.
+// Copying a body hands on what was read, without losing what the writer does not take, and is
+// reading.
 func TestBody_WriteTo(t *testing.T) {
 	want := pattern(300_000)
 	serving(t, asynciohttp.HandlerFunc(func(ctx context.Context, w http.ResponseWriter, r *http.Request) error {
@@ -233,7 +235,7 @@ func TestBody_WriteTo(t *testing.T) {
 	})
 }
 
-// R2: a client that does not read stops the handler.
+// http 2: a client that does not read stops the handler.
 func TestHandler_BackPressure(t *testing.T) {
 	const total = 32 << 20
 	written := 0
@@ -265,7 +267,7 @@ func TestHandler_BackPressure(t *testing.T) {
 	})
 }
 
-// R5.
+// http 5.
 func TestHandler_ClientGone(t *testing.T) {
 	var entered, left *asyncio.Event
 	serving(t, asynciohttp.HandlerFunc(func(ctx context.Context, w http.ResponseWriter, r *http.Request) error {
@@ -301,7 +303,7 @@ func TestHandler_ClientGone(t *testing.T) {
 	})
 }
 
-// R6.
+// http 6.
 func TestHandler_Panics(t *testing.T) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/boom", func(w http.ResponseWriter, r *http.Request) { panic("boom") })
@@ -330,7 +332,7 @@ func TestHandler_Panics(t *testing.T) {
 	})
 }
 
-// Errors of handlers, and R7.
+// Errors of handlers, and http 7.
 func TestHandler_Failures(t *testing.T) {
 	fails := errors.New("it fails")
 	mux := http.NewServeMux()
@@ -378,7 +380,7 @@ func TestHandler_Failures(t *testing.T) {
 	})
 }
 
-// R4: whatever interrupts reads and writes, each byte comes once.
+// http 4: whatever interrupts reads and writes, each byte comes once.
 func TestHandler_CancelLosesNothing(t *testing.T) {
 	want := pattern(1 << 20)
 	interrupted := 0
@@ -430,7 +432,7 @@ func TestHandler_CancelLosesNothing(t *testing.T) {
 	})
 }
 
-// R8: a handler that ends while a read is under way, and its children that go on.
+// http 8: a handler that ends while a read is under way, and its children that go on.
 func TestHandler_EndsWithAReadUnderWay(t *testing.T) {
 	var after chan error
 	serving(t, asynciohttp.HandlerFunc(func(ctx context.Context, w http.ResponseWriter, r *http.Request) error {
@@ -567,7 +569,7 @@ func TestHandler_Hijack(t *testing.T) {
 	}
 }
 
-// R7: a loop that is closed answers nothing, but its clients are told.
+// http 7: a loop that is closed answers nothing, but its clients are told.
 func TestHandler_LoopClosed(t *testing.T) {
 	l := asyncio.NewEventLoop(t.Context())
 	if err := l.Close(); err != nil {
@@ -600,7 +602,8 @@ func TestHandler_OneWriterAtATime(t *testing.T) {
 	})
 }
 
-// A request's body goes on to another server, and its response comes back, without either being held in memory.
+// A request's body goes on to another server, and its response comes back, without either being
+// held in memory.
 func TestDo_Proxy(t *testing.T) {
 	var s *site
 	mux := http.NewServeMux()

@@ -16,14 +16,15 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// Handler returns a handler for net/http that runs each request as a task of l, named by its method and path, in which h serves it (R1-R8 above).
-// Everything in h works as on a goroutine, but may suspend: the body's Read, the writer's Write and Flush, and whatever awaits
-// with the request's Context. What blocks otherwise stops the loop: it belongs into asyncio.ToThread. Middleware that starts goroutines, as
-// [http.TimeoutHandler] does, goes around Handler, not into it. Copying an [*os.File] to the response, as [http.FileServer] does, does not stop the loop
-// for the reading.
+// Handler returns a handler for net/http that runs each request as a task of l, named by its method
+// and path, in which h serves it (http 1-8 above). Everything in h works as on a goroutine, but may
+// suspend: the body's Read, the writer's Write and Flush, and whatever awaits with the request's
+// Context. What blocks otherwise stops the loop: it belongs into asyncio.ToThread. Middleware that
+// starts goroutines, as [http.TimeoutHandler] does, goes around Handler, not into it. Copying an
+// [*os.File] to the response, as [http.FileServer] does, does not stop the loop for the reading.
 //
-// Any goroutine may call it and what it returns; ServeHTTP blocks its goroutine until the task has ended. It panics with [asyncio.ErrInvalidArgument]
-// if l or h is nil.
+// Any goroutine may call it and what it returns; ServeHTTP blocks its goroutine until the task has
+// ended. It panics with [asyncio.ErrInvalidArgument] if l or h is nil.
 func Handler(l *asyncio.EventLoop, h http.Handler) http.Handler {
 	if l == nil || h == nil {
 		panic(fmt.Errorf("%w: nil loop or handler (in asynciohttp.Handler)", asyncio.ErrInvalidArgument))
@@ -31,7 +32,8 @@ func Handler(l *asyncio.EventLoop, h http.Handler) http.Handler {
 	return &bridge{func() *asyncio.EventLoop { return l }, h}
 }
 
-// GroupHandler is [Handler] for several loops, which get the requests in turn. Any goroutine may call it; it does not block.
+// GroupHandler is [Handler] for several loops, which get the requests in turn. Any goroutine may
+// call it; it does not block.
 func GroupHandler(g *asyncio.LoopGroup, h http.Handler) http.Handler {
 	if g == nil || h == nil {
 		panic(fmt.Errorf("%w: nil group or handler (in asynciohttp.GroupHandler)", asyncio.ErrInvalidArgument))
@@ -39,9 +41,10 @@ func GroupHandler(g *asyncio.LoopGroup, h http.Handler) http.Handler {
 	return &bridge{g.Next, h}
 }
 
-// A HandlerFunc is a handler that returns an error. It must be called below [Handler], [GroupHandler] or [Serve]: in a task, whose ctx it gets. A
-// cancel that is returned cancels the task. Any other error goes to the loop's exception handler, and the client gets 500 if
-// nothing has been sent, else an aborted connection or stream.
+// A HandlerFunc is a handler that returns an error. It must be called below [Handler],
+// [GroupHandler] or [Serve]: in a task, whose ctx it gets. A cancel that is returned cancels the
+// task. Any other error goes to the loop's exception handler, and the client gets 500 if nothing
+// has been sent, else an aborted connection or stream.
 type HandlerFunc func(ctx context.Context, w http.ResponseWriter, r *http.Request) error
 
 // ServeHTTP implements [http.Handler]. It must be called in a task, and suspends it where f does.
@@ -62,7 +65,8 @@ type bridge struct {
 	handler http.Handler
 }
 
-// An exchange is a request with its response. All of it belongs to the loop while the task lives, but for the operation that is under way.
+// An exchange is a request with its response. All of it belongs to the loop while the task lives,
+// but for the operation that is under way.
 type exchange struct {
 	w    http.ResponseWriter
 	rc   *http.ResponseController
@@ -88,7 +92,7 @@ type exchange struct {
 	cancelled bool
 }
 
-// clientGone is the cause of a request's context (R5).
+// clientGone is the cause of a request's context (http 5).
 const clientGone = "the client has gone"
 
 func (b *bridge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -141,7 +145,7 @@ func (e *exchange) run(h http.Handler, body *Body) error {
 			}
 			body.shut()
 		}
-		if v := recover(); v != nil { // R6
+		if v := recover(); v != nil { // http 6
 			e.panicked, e.stack = v, debug.Stack()
 		}
 	}()
@@ -170,7 +174,7 @@ func (e *exchange) finish(c *asyncio.ConcurrentFuture[asyncio.None], r *http.Req
 	if e.reading != nil {
 		select {
 		case <-e.reading:
-		default: // R8
+		default: // http 8
 			_ = e.rc.SetReadDeadline(time.Unix(1, 0))
 			<-e.reading
 		}
@@ -188,9 +192,9 @@ func (e *exchange) finish(c *asyncio.ConcurrentFuture[asyncio.None], r *http.Req
 		panic(http.ErrAbortHandler)
 	case e.panicked != nil:
 		panic(taskPanic{asyncio.PanicError{Value: e.panicked, Stack: e.stack}})
-	case errors.As(err, &p): // R6, of something that the loop did for the task
+	case errors.As(err, &p): // http 6, of something that the loop did for the task
 		panic(p)
-	case err != nil || e.cancelled: // R7
+	case err != nil || e.cancelled: // http 7
 		e.fail(http.StatusServiceUnavailable)
 	case e.failure != nil:
 		e.fail(http.StatusInternalServerError)
@@ -202,7 +206,8 @@ func (e *exchange) finish(c *asyncio.ConcurrentFuture[asyncio.None], r *http.Req
 	recycle(e.spare)
 }
 
-// taskPanic is a panic that also prints where it was: the stack that net/http prints is another one's.
+// taskPanic is a panic that also prints where it was: the stack that net/http prints is another
+// one's.
 type taskPanic struct{ asyncio.PanicError }
 
 func (p taskPanic) Error() string { return fmt.Sprintf("%v\n%s", p.Value, p.Stack) }
@@ -246,11 +251,12 @@ func (e *exchange) passHeader() {
 }
 
 const (
-	collect  = 4 << 10  // R3
+	collect  = 4 << 10  // http 3
 	maxChunk = 64 << 10 // is under way at most
 )
 
-// chunks are buffers that nobody uses any more. One whose writing has failed is not among them: with HTTP/2 it may be under way still.
+// chunks are buffers that nobody uses any more. One whose writing has failed is not among them:
+// with HTTP/2 it may be under way still.
 var chunks = sync.Pool{New: func() any { return new([maxChunk]byte) }}
 
 func recycle(p []byte) {
@@ -277,7 +283,8 @@ func (e *exchange) handOver() []byte {
 	return e.sent
 }
 
-// Write implements [http.ResponseWriter]. It suspends the task while what was written before is on its way.
+// Write implements [http.ResponseWriter]. It suspends the task while what was written before is on
+// its way.
 func (e *exchange) Write(p []byte) (int, error) { return write(e, p) }
 
 // WriteString implements [io.StringWriter].
@@ -327,7 +334,8 @@ func (e *exchange) usable() error {
 // Flush implements [http.Flusher].
 func (e *exchange) Flush() { _ = e.FlushError() }
 
-// FlushError sends what was written and suspends the task until that is done. A cancel ends the wait.
+// FlushError sends what was written and suspends the task until that is done. A cancel ends the
+// wait.
 func (e *exchange) FlushError() error {
 	if err := e.usable(); err != nil {
 		return err
@@ -338,7 +346,7 @@ func (e *exchange) FlushError() error {
 	return e.flush(true)
 }
 
-// flush hands over what was written. An error of the wait leaves it on its way (R4).
+// flush hands over what was written. An error of the wait leaves it on its way (http 4).
 func (e *exchange) flush(through bool) error {
 	return e.do(func() func() error {
 		p := e.handOver()
@@ -359,8 +367,9 @@ func (e *exchange) send(p []byte, through bool) error {
 	return nil
 }
 
-// do runs what begin returns on the goroutine that serves the request and suspends the calling task until it has run. If one is under way that the last task did not wait
-// for, that comes first, and then begin.
+// do runs what begin returns on the goroutine that serves the request and suspends the calling task
+// until it has run. If one is under way that the last task did not wait for, that comes first, and
+// then begin.
 func (e *exchange) do(begin func() (job func() error)) error {
 	if err := e.usable(); err != nil {
 		return err
@@ -402,7 +411,8 @@ type operation struct {
 	err    error // the goroutine's until it is done
 }
 
-// await waits for the operation that is under way and notes what came of it. An error says that the wait was ended.
+// await waits for the operation that is under way and notes what came of it. An error says that the
+// wait was ended.
 func (e *exchange) await(ctx context.Context) error {
 	_, err := asyncio.Shield(ctx, e.op.future).Await(ctx)
 	if e.settle() && err != nil && err == e.err { // it panicked
@@ -432,7 +442,8 @@ type serving chan func()
 func (s serving) Submit(job func()) error { s <- job; return nil }
 func (serving) Shutdown(bool)             {}
 
-// ReadFrom implements [io.ReaderFrom]. A file is copied by the goroutine, as net/http does it; anything else in the task.
+// ReadFrom implements [io.ReaderFrom]. A file is copied by the goroutine, as net/http does it;
+// anything else in the task.
 func (e *exchange) ReadFrom(src io.Reader) (n int64, err error) {
 	file := src
 	if l, ok := src.(*io.LimitedReader); ok {
@@ -492,7 +503,8 @@ func (e *exchange) optional(err error) error {
 	return err
 }
 
-// Hijack implements [http.Hijacker]. The connection is one for goroutines; asyncio.NewConn makes it one of the loop's.
+// Hijack implements [http.Hijacker]. The connection is one for goroutines; asyncio.NewConn makes it
+// one of the loop's.
 func (e *exchange) Hijack() (c net.Conn, rw *bufio.ReadWriter, err error) {
 	h := new(hijacked)
 	err = e.optional(e.do(func() func() error {
@@ -525,12 +537,13 @@ func (e *exchange) Push(target string, opts *http.PushOptions) error {
 	return http.ErrNotSupported
 }
 
-// Serve serves ln with srv, whose Handler it puts on the loop of ctx as [Handler] does. With a certificate in srv.TLSConfig it speaks TLS, with HTTP/2. It
-// closes ln.
+// Serve serves ln with srv, whose Handler it puts on the loop of ctx as [Handler] does. With a
+// certificate in srv.TLSConfig it speaks TLS, with HTTP/2. It closes ln.
 //
-// It must be called in a task, which it suspends until the server ends: by srv.Shutdown or srv.Close, after which it returns
-// [http.ErrServerClosed], by an error of ln's, or by a cancel or the end of ctx. Then it stops accepting and waits until the requests
-// under way are answered; a second cancel closes their connections.
+// It must be called in a task, which it suspends until the server ends: by srv.Shutdown or
+// srv.Close, after which it returns [http.ErrServerClosed], by an error of ln's, or by a cancel or
+// the end of ctx. Then it stops accepting and waits until the requests under way are answered; a
+// second cancel closes their connections.
 func Serve(ctx context.Context, srv *http.Server, ln net.Listener) error {
 	if srv == nil || ln == nil {
 		if ln != nil {

@@ -16,8 +16,8 @@ import (
 	"github.com/goasyncio/asyncio/asynciohttp"
 )
 
-// wrk as the client: requests as fast as they are answered, over many connections, with bodies and without. Each is answered, and well; what
-// the handlers count needs no lock.
+// wrk as the client: requests as fast as they are answered, over many connections, with bodies and
+// without. Each is answered, and well; what the handlers count needs no lock.
 func TestPeer_Wrk(t *testing.T) {
 	wrk := program(t, "wrk")
 	const connections = 50
@@ -61,7 +61,8 @@ end
 		}
 		l.SetDebug(false)
 		for path, args := range map[string][]string{"/hello": nil, "/echo": {"-s", script}} {
-			// A busy machine may answer few in a second, so wrk runs until each connection could have had its turn.
+			// A busy machine may answer few in a second, so wrk runs until each connection could
+			// have had its turn.
 			for total := 0; total < connections; {
 				before := served[path]
 				out, err := asyncio.ToThread(ctx, func(ctx context.Context) (string, error) {

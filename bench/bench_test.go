@@ -180,7 +180,8 @@ func aRun() *results {
 	r.add(0, tokio, []peer.Measurement{{Row: "lock", N: 10, Total: 8000}})
 	r.add(0, tokio, []peer.Measurement{{Row: "gather_suspend", N: 10, Total: 600}})
 	for round, cpu := range []float64{2000, 4000, 3000} {
-		for _, name := range []string{echoConn, echoStreams, "C", goNet} { // in all of which a message costs the same, and C only half of that
+		// in all of which a message costs the same, and C only half of that
+		for _, name := range []string{echoConn, echoStreams, "C", goNet} {
 			cost := cpu
 			if name == "C" {
 				cost /= 2
@@ -217,7 +218,8 @@ func TestTables(t *testing.T) {
 		}},
 		{"targets", r.met(), []string{
 			"| yield, 1 task | iter.Pull | 1.15 | 1.0 | yes |",
-			"| gather of 1000 that suspend once | tokio + 2 switches | 1 | 0.77 | yes |", // 200 / (60 + 200)
+			// 200 / (60 + 200)
+			"| gather of 1000 that suspend once | tokio + 2 switches | 1 | 0.77 | yes |",
 			"| 1,000,000 suspended, to create, bytes | goroutines | 1.05 | 2.0 | **no** |",
 			"| 1,000,000 suspended, to create | goroutines | 1.1 | 2.0 | **no** |",
 			"| 1,000,000 suspended, to finish | goroutines | 1 | 1.0 | yes |",

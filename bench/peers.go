@@ -109,8 +109,8 @@ func changesSpeed(v string) bool {
 	return strings.HasPrefix(name, "PYTHON")
 }
 
-// cores are the first and the last of the cores that this process may use. Programs run on the last; the first has the
-// most interrupts.
+// cores are the first and the last of the cores that this process may use. Programs run on the
+// last; the first has the most interrupts.
 func cores() (first, last string) {
 	b, err := os.ReadFile("/proc/self/status")
 	if err != nil {

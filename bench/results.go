@@ -71,7 +71,8 @@ func median(v []float64) float64 {
 	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
 }
 
-// spread is how far the values lie apart: half of what is between the quartiles, as a part of the median.
+// spread is how far the values lie apart: half of what is between the quartiles, as a part of the
+// median.
 func spread(v []float64) float64 {
 	if len(v) < 3 {
 		return math.NaN()
@@ -160,7 +161,8 @@ func grouped(v float64) string {
 	return s
 }
 
-// ratios is the time of this library by the time of each peer. Where it is behind, the figure is bold.
+// ratios is the time of this library by the time of each peer. Where it is behind, the figure is
+// bold.
 func (r *results) ratios() table {
 	t := table{append([]string{"asyncio divided by"}, r.names()[1:]...)}
 	for _, l := range r.measured() {

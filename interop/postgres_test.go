@@ -24,7 +24,8 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// postgresProgram returns the path of one of the server's programs. Debian keeps them out of the PATH.
+// postgresProgram returns the path of one of the server's programs. Debian keeps them out of the
+// PATH.
 func postgresProgram(t *testing.T, name string) string {
 	t.Helper()
 	if found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/" + name); len(found) > 0 {
@@ -41,7 +42,8 @@ func postgresProgram(t *testing.T, name string) string {
 	return path
 }
 
-// startPostgres starts a server in a temporary directory, at a Unix socket, and returns how to connect. The test's end stops it.
+// startPostgres starts a server in a temporary directory, at a Unix socket, and returns how to
+// connect. The test's end stops it.
 func startPostgres(t *testing.T) (url string) {
 	t.Helper()
 	initdb, postgres := postgresProgram(t, "initdb"), postgresProgram(t, "postgres")
@@ -243,7 +245,8 @@ func until(ctx context.Context, pool *pgxpool.Pool, want int, sql string) error 
 	}
 }
 
-// A task that is cancelled does not wait for the server, and takes its query back. The pool goes on.
+// A task that is cancelled does not wait for the server, and takes its query back. The pool goes
+// on.
 func aCancel(t *testing.T, ctx context.Context, pool *pgxpool.Pool) error {
 	sleeping := asyncio.CreateTask(ctx, func(ctx context.Context) (string, error) {
 		return one[string](ctx, pool, "select pg_sleep(600)::text")

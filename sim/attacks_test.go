@@ -19,7 +19,8 @@ import (
 
 func anHour(ctx context.Context) error { return asyncio.Sleep(ctx, time.Hour) }
 
-// A check that changes the world is refused. It ran on the loop that had made the step: to crash that host waited for itself.
+// A check that changes the world is refused. It ran on the loop that had made the step: to crash
+// that host waited for itself.
 func TestAttack_CheckThatActs(t *testing.T) {
 	for name, act := range map[string]func(ctx context.Context, h *sim.Host){
 		"crash":    func(_ context.Context, h *sim.Host) { h.Crash() },
@@ -64,7 +65,8 @@ func TestAttack_CheckThatActs(t *testing.T) {
 	}
 }
 
-// A condition of Eventually that panics fails the run, as a check of Always does; between two steps nobody else would catch it.
+// A condition of Eventually that panics fails the run, as a check of Always does; between two steps
+// nobody else would catch it.
 func TestAttack_EventuallyPanics(t *testing.T) {
 	f := sim.Check(func(ctx context.Context) error {
 		looks := 0
@@ -81,7 +83,8 @@ func TestAttack_EventuallyPanics(t *testing.T) {
 	}
 }
 
-// Deferred functions may turn hosts on when the run is over. Nothing of that may stay behind: TestMain looks for goroutines.
+// Deferred functions may turn hosts on when the run is over. Nothing of that may stay behind:
+// TestMain looks for goroutines.
 func TestAttack_HostsAfterTheEnd(t *testing.T) {
 	for _, fails := range []bool{false, true} {
 		program := func(ctx context.Context) error {
@@ -173,7 +176,8 @@ func TestAttack_CrashThatBlocks(t *testing.T) {
 	}
 }
 
-// A host that dies before its thread function has begun is not waited for. That was for ever, and in real time.
+// A host that dies before its thread function has begun is not waited for. That was for ever, and
+// in real time.
 func TestAttack_CrashBeforeAThread(t *testing.T) {
 	for name, opts := range map[string][]sim.Option{
 		"at random":    {sim.Runs(50)},
@@ -202,7 +206,8 @@ func TestAttack_CrashBeforeAThread(t *testing.T) {
 	}
 }
 
-// A host that SetCrashes has crashed comes back once, unless somebody was faster; and later than for ever is for ever.
+// A host that SetCrashes has crashed comes back once, unless somebody was faster; and later than
+// for ever is for ever.
 func TestAttack_ComesBackOnce(t *testing.T) {
 	crashed := 0
 	f := sim.Check(func(ctx context.Context) error {

@@ -20,48 +20,51 @@ import (
 
 // What a simulated disk promises: what POSIX does, and no more.
 //
-//	D1 Programs see their own writes, truncations and changes of names at once, in order. That is
-//	   also what is left when a process dies: unmount loses nothing. What an operation of the old
+//	disk 1: Programs see their own writes, truncations and changes of names at once, in order. That
+//	   is also what is left when a process dies: unmount loses nothing. What an operation of the old
 //	   life is still to do fails, and so do its files, with fs.ErrClosed, for ever.
-//	D2 A write or truncation is durable when a Sync of its file that began later has returned nil,
-//	   whichever of the file's handles it was. With os.O_SYNC each write syncs. Closing a file does
-//	   not sync.
-//	D3 A power failure loses what is not durable, or not: each write by itself is kept, lost, or
-//	   torn, and each truncation kept or lost. So a later write can be there without an earlier one.
-//	   What is kept takes effect in the order in which it was written. Of a torn write a prefix is
-//	   kept that ends at a multiple of 512 in the file; a sector is never torn. Of a write that is
-//	   not kept in full the length that it gave the file may be kept, with zeros for what is
+//	disk 2: A write or truncation is durable when a Sync of its file that began later has returned
+//	   nil, whichever of the file's handles it was. With os.O_SYNC each write syncs. Closing a file
+//	   does not sync.
+//	disk 3: A power failure loses what is not durable, or not: each write by itself is kept, lost,
+//	   or torn, and each truncation kept or lost. So a later write can be there without an earlier
+//	   one. What is kept takes effect in the order in which it was written. Of a torn write a prefix
+//	   is kept that ends at a multiple of 512 in the file; a sector is never torn. Of a write that
+//	   is not kept in full the length that it gave the file may be kept, with zeros for what is
 //	   missing.
-//	D4 A change of a directory (a file created, a directory made, a rename, a removal) is durable
-//	   when a SyncDir of that directory has returned nil, or of either one for a rename between two.
-//	   Sync of a file is not enough for its name. Directories above are not synced along.
-//	D5 A power failure keeps or loses each change of a directory that is not durable, as a whole: a
-//	   rename that replaces a file leaves, under the new name, the old file or the new one. Changes
-//	   of the same name are kept up to the first that is lost, none behind it; and the rename of a
-//	   directory is kept only with all changes before it. Names and contents are independent: a name
-//	   may be kept and what was written to the file lost, so write, Sync, Rename, SyncDir is the
-//	   order that is safe.
-//	D6 A Sync that fails (EIO) leaves of each write only one thing certain: programs still see it.
-//	   It has reached the disk or never will, and a later Sync does not care (as on Linux, where a
-//	   page that could not be written is marked clean). A write that fails has written nothing. A
+//	disk 4: A change of a directory (a file created, a directory made, a rename, a removal) is
+//	   durable when a SyncDir of that directory has returned nil, or of either one for a rename
+//	   between two. Sync of a file is not enough for its name. Directories above are not synced
+//	   along.
+//	disk 5: A power failure keeps or loses each change of a directory that is not durable, as a
+//	   whole: a rename that replaces a file leaves, under the new name, the old file or the new one.
+//	   Changes of the same name are kept up to the first that is lost, none behind it; and the
+//	   rename of a directory is kept only with all changes before it. Names and contents are
+//	   independent: a name may be kept and what was written to the file lost, so write, Sync,
+//	   Rename, SyncDir is the order that is safe.
+//	disk 6: A Sync that fails (EIO) leaves of each write only one thing certain: programs still see
+//	   it. It has reached the disk or never will, and a later Sync does not care (as on Linux, where
+//	   a page that could not be written is marked clean). A write that fails has written nothing. A
 //	   SyncDir that fails has made nothing durable, and may be called again.
-//	D7 Bit rot changes one bit, for good, of what is at rest, when a read comes across it. What was
-//	   written since the last Sync is not at rest.
-//	D8 Space is counted in sectors of 512 bytes that were ever written to and not truncated away. A
-//	   removed file's are free when it is closed, too. A write for which there is not enough writes
-//	   what fits, and fails with ENOSPC. Names take no space.
-//	D9 Whatever of this goes wrong is a fault, with a name, and is asked for by it (chance). If none
-//	   happens, nothing that a program wrote is lost. Random numbers are drawn before it is asked
-//	   and whatever is answered, so a fault less does not change what the next ones are.
+//	disk 7: Bit rot changes one bit, for good, of what is at rest, when a read comes across it. What
+//	   was written since the last Sync is not at rest.
+//	disk 8: Space is counted in sectors of 512 bytes that were ever written to and not truncated
+//	   away. A removed file's are free when it is closed, too. A write for which there is not enough
+//	   writes what fits, and fails with ENOSPC. Names take no space.
+//	disk 9: Whatever of this goes wrong is a fault, with a name, and is asked for by it (chance). If
+//	   none happens, nothing that a program wrote is lost. Random numbers are drawn before it is
+//	   asked and whatever is answered, so a fault less does not change what the next ones are.
 //
 // Permissions are kept and nobody is kept out by them. There are no links.
 
-// A Disk is the disk of a simulated host: files in memory, which outlive the host's crashes and, as far as they were synced, power
-// failures. The program on the host uses it as it would any other, by [asyncio.OpenFile] and its kin. These methods are for the test: they say what
-// the disk is like, and look at it from outside, without time going by and without faults. All are for the loop, or for when
-// it does not run. Absolute names and relative ones lead to the same files.
+// A Disk is the disk of a simulated host: files in memory, which outlive the host's crashes and, as
+// far as they were synced, power failures. The program on the host uses it as it would any other,
+// by [asyncio.OpenFile] and its kin. These methods are for the test: they say what the disk is
+// like, and look at it from outside, without time going by and without faults. All are for the
+// loop, or for when it does not run. Absolute names and relative ones lead to the same files.
 //
-// A disk that nothing was said of has all the space there is, takes no time, and fails at power failures only.
+// A disk that nothing was said of has all the space there is, takes no time, and fails at power
+// failures only.
 type Disk struct {
 	chance func(fault string, p float64) bool
 	rng    *rand.Rand
@@ -79,11 +82,13 @@ type Disk struct {
 	faults   DiskFaults
 }
 
-// DiskFaults says how often a disk fails, as probabilities from 0 to 1 of each operation. What is lost at a power failure does not depend on it.
+// DiskFaults says how often a disk fails, as probabilities from 0 to 1 of each operation. What is
+// lost at a power failure does not depend on it.
 type DiskFaults struct {
-	Read   float64 // fails with EIO
-	Write  float64 // likewise
-	Sync   float64 // likewise, and what was written is in doubt: a Sync must not just be called again
+	Read  float64 // fails with EIO
+	Write float64 // likewise
+	// likewise, and what was written is in doubt: a Sync must not just be called again
+	Sync   float64
 	BitRot float64 // of each read: one bit in what it reads has changed, for good
 
 	Stall     float64       // of any operation: it takes StallTime longer
@@ -109,7 +114,8 @@ func (s latencies) draw(r *rand.Rand) time.Duration {
 	return s.min + time.Duration(r.Int64N(int64(s.max-s.min)+1))
 }
 
-// newDisk makes an empty disk. chance is asked for each fault, rng draws everything else, and now is the host's clock.
+// newDisk makes an empty disk. chance is asked for each fault, rng draws everything else, and now
+// is the host's clock.
 func newDisk(chance func(fault string, p float64) bool, rng *rand.Rand, now func() time.Time) *Disk {
 	d := &Disk{chance: chance, rng: rng, now: now}
 	d.root = d.newInode(fs.ModeDir | 0o755)
@@ -118,11 +124,13 @@ func newDisk(chance func(fault string, p float64) bool, rng *rand.Rand, now func
 	return d
 }
 
-// SetCapacity limits the disk to so many bytes, in sectors of 512; 0 is no limit. What is there stays there.
+// SetCapacity limits the disk to so many bytes, in sectors of 512; 0 is no limit. What is there
+// stays there.
 func (d *Disk) SetCapacity(bytes int64) { d.capacity = max(bytes, 0) }
 
-// SetLatency makes each operation take a time between the two, every one as likely. It has its effect at some moment in between. The time that a Sync or SyncDir takes
-// is set by [Disk.SetSyncLatency].
+// SetLatency makes each operation take a time between the two, every one as likely. It has its
+// effect at some moment in between. The time that a Sync or SyncDir takes is set by
+// [Disk.SetSyncLatency].
 func (d *Disk) SetLatency(min, max time.Duration) { d.latency = latencies{min, max} }
 
 // SetSyncLatency is [Disk.SetLatency] for Sync and SyncDir.
@@ -222,7 +230,7 @@ func (d *Disk) FlipBit(name string, offset int64, bit int) error {
 // fileSystem returns the disk as the life that the host now has sees it.
 func (d *Disk) fileSystem() driver.Disk { return d.mounted }
 
-// unmount ends the host's life, which is all that happens when a process dies (D1).
+// unmount ends the host's life, which is all that happens when a process dies (disk 1).
 func (d *Disk) unmount() {
 	old := d.mounted
 	d.mounted = &mount{d: d}
@@ -233,7 +241,7 @@ func (d *Disk) unmount() {
 	old.open = nil
 }
 
-// powerFail ends the host's life, and what was not durable is lost or not (D3, D5).
+// powerFail ends the host's life, and what was not durable is lost or not (disk 3, disk 5).
 func (d *Disk) powerFail() {
 	d.unmount()
 	lost := make(map[entryName]bool)
@@ -266,7 +274,7 @@ func (d *Disk) powerFail() {
 	}
 }
 
-// failFile is D3 for one file, which may have lost its name.
+// failFile is disk 3 for one file, which may have lost its name.
 func (d *Disk) failFile(n *inode, named bool) {
 	for _, u := range n.unsynced {
 		kept := len(u.data)
@@ -276,7 +284,7 @@ func (d *Disk) failFile(n *inode, named bool) {
 			torn = int((first+d.rng.Int64N(cuts))*sectorSize - u.off)
 		}
 		if !named {
-			continue // with its numbers drawn (D9)
+			continue // with its numbers drawn (disk 9)
 		}
 		if u.truncates {
 			if !d.chance("lose: "+u.String(), loseWrite) {
@@ -298,7 +306,7 @@ func (d *Disk) failFile(n *inode, named bool) {
 	}
 }
 
-// commit makes changes durable, and those that they rest on (D4, D5).
+// commit makes changes durable, and those that they rest on (disk 4, disk 5).
 func (d *Disk) commit(which func(e dirEntry) bool) {
 	need := make(map[entryName]bool)
 	all := false
@@ -401,7 +409,7 @@ func (d *Disk) alloc() bool {
 	return true
 }
 
-// flip is D7.
+// flip is disk 7.
 func (n *inode) flip(off int64, bit int) {
 	for _, c := range []*fileContent{&n.data, &n.safe} {
 		if s := c.sectors[off/sectorSize]; s != nil && off < c.size {
@@ -455,7 +463,7 @@ func (d *Disk) addUnsynced(n *inode, u unsynced) {
 	n.mtime = d.now()
 }
 
-// syncFile is D2 and D6.
+// syncFile is disk 2 and disk 6.
 func (d *Disk) syncFile(n *inode, name string) error {
 	failed := d.faults.Sync > 0 && d.chance("fail the sync of "+name, d.faults.Sync)
 	for _, u := range n.unsynced {
@@ -534,7 +542,8 @@ func (d *Disk) change(what string, entries []dirEntry) *dirChange {
 	return c
 }
 
-// fileContent is the bytes of a file. Sectors that were never written are not there, and those that are do not change, so they can be shared.
+// fileContent is the bytes of a file. Sectors that were never written are not there, and those that
+// are do not change, so they can be shared.
 type fileContent struct {
 	size    int64
 	sectors map[int64]*[sectorSize]byte
@@ -558,7 +567,8 @@ func (c *fileContent) readAt(p []byte, off int64) int {
 	return len(p)
 }
 
-// writeAt writes as much of p as alloc allows, which is asked for each sector that is not there yet.
+// writeAt writes as much of p as alloc allows, which is asked for each sector that is not there
+// yet.
 func (c *fileContent) writeAt(p []byte, off int64, alloc func() bool) int {
 	if c.sectors == nil {
 		c.sectors = make(map[int64]*[sectorSize]byte)
@@ -630,7 +640,8 @@ const (
 	maxWhole    = 1 << 30 // what is read as a whole
 )
 
-// walk follows a name: to what it leads to, nil for nothing, and to the directory and the name there, if it ends in one.
+// walk follows a name: to what it leads to, nil for nothing, and to the directory and the name
+// there, if it ends in one.
 func (d *Disk) walk(name string) (dir *inode, base string, n *inode, err error) {
 	if name == "" {
 		return nil, "", nil, syscall.ENOENT

@@ -50,7 +50,8 @@ func testDisk(chance func(fault string, p float64) bool) *Disk {
 func never(string, float64) bool  { return false }
 func always(string, float64) bool { return true }
 
-// happens makes the faults happen that begin with one of the words, and notes all that were asked for.
+// happens makes the faults happen that begin with one of the words, and notes all that were asked
+// for.
 func happens(asked *[]string, words ...string) func(string, float64) bool {
 	return func(fault string, _ float64) bool {
 		*asked = append(*asked, fault)
@@ -126,11 +127,13 @@ func replacing(way string, data []byte) []func(fsys driver.FileSystem) error {
 	return steps
 }
 
-// A power failure at any point, with every outcome there is: the safe order is safe, and leaving anything out is not.
+// A power failure at any point, with every outcome there is: the safe order is safe, and leaving
+// anything out is not.
 func TestDisk_ReplacingAFile(t *testing.T) {
 	before, after := strings.Repeat("old", 400), strings.Repeat("longer", 500)
 	for _, c := range []struct {
-		way  string // create new, write, sync, close, rename, sync directory; o opens the file itself
+		// create new, write, sync, close, rename, sync directory; o opens the file itself
+		way  string
 		what string // can go wrong
 	}{
 		{"cwsxrd", ""},
@@ -179,8 +182,8 @@ func TestDisk_ReplacingAFile(t *testing.T) {
 	}
 }
 
-// An append-only log that syncs after each record never loses one, whatever happens to the next, and what is found behind the last is a
-// prefix of sectors or zeros.
+// An append-only log that syncs after each record never loses one, whatever happens to the next,
+// and what is found behind the last is a prefix of sectors or zeros.
 func TestDisk_Log(t *testing.T) {
 	record := func(i int) []byte { return bytes.Repeat([]byte{byte('A' + i)}, 700) }
 	torn, zeros := 0, 0
@@ -292,7 +295,8 @@ func TestDisk_FaultsHaveNames(t *testing.T) {
 	}
 }
 
-// A failed Sync does not lose what programs see, and a second one that succeeds does not bring it to the disk.
+// A failed Sync does not lose what programs see, and a second one that succeeds does not bring it
+// to the disk.
 func TestDisk_FailedSync(t *testing.T) {
 	for _, lost := range []bool{true, false} {
 		var asked []string
@@ -383,8 +387,9 @@ func TestDisk_Names(t *testing.T) {
 	}
 }
 
-// Random programs, and power failures with random outcomes. The disk is whole afterwards, nothing that was synced is lost or changed, with no fault nothing is,
-// and another power failure changes nothing.
+// Random programs, and power failures with random outcomes. The disk is whole afterwards, nothing
+// that was synced is lost or changed, with no fault nothing is, and another power failure changes
+// nothing.
 func TestDisk_PowerFailuresAtRandom(t *testing.T) {
 	for seed := range uint64(400) {
 		r := rand.New(rand.NewPCG(seed, 0))
@@ -834,8 +839,9 @@ func TestDisk_ThroughAsyncio(t *testing.T) {
 	}
 }
 
-// A cancel at every moment of a Write that takes some time: before it has begun nothing happens; after that it happens in full, of what the buffer had when it was
-// called; the offset stays; and what is done next with the file comes behind it.
+// A cancel at every moment of a Write that takes some time: before it has begun nothing happens;
+// after that it happens in full, of what the buffer had when it was called; the offset stays; and
+// what is done next with the file comes behind it.
 func TestDisk_CancelledWrite(t *testing.T) {
 	outcome := make(map[string]int)
 	for seed := range uint64(30) {
@@ -946,7 +952,8 @@ func TestDisk_SideBySide(t *testing.T) {
 	})
 }
 
-// A host that dies in the middle of WriteFile can leave the file empty, and what it was doing then is over.
+// A host that dies in the middle of WriteFile can leave the file empty, and what it was doing then
+// is over.
 func TestDisk_DiesInTheMiddle(t *testing.T) {
 	seen := make(map[string]bool)
 	for after := time.Duration(1); after < 40; after++ {
@@ -997,7 +1004,7 @@ func TestDisk_LeftOpen(t *testing.T) {
 	}
 }
 
-// D9: whatever faults happen, the same numbers are drawn.
+// disk 9: whatever faults happen, the same numbers are drawn.
 func TestDisk_FaultsDrawNothing(t *testing.T) {
 	next := func(happens string) uint64 {
 		rng := rand.New(rand.NewPCG(3, 3))

@@ -11,8 +11,9 @@ import (
 	"github.com/goasyncio/asyncio/sim"
 )
 
-// A server and a client on two hosts. Nothing comes back from the server for a minute. It sends its answer again after 0.2 s, 0.4 s and so on, and
-// the first time that it gets through is after 102 s.
+// A server and a client on two hosts. Nothing comes back from the server for a minute. It sends its
+// answer again after 0.2 s, 0.4 s and so on, and the first time that it gets through is after 102
+// s.
 func ExampleNetwork() {
 	var line []byte
 	var took time.Duration

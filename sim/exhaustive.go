@@ -29,11 +29,12 @@ func (n *node) devs() []deviation {
 	return all
 }
 
-// enumerate runs every schedule with at most bound deviations once, fewest first, until each says no or left says that no more
-// are allowed.
+// enumerate runs every schedule with at most bound deviations once, fewest first, until each says
+// no or left says that no more are allowed.
 //
-//	N1 A schedule's children have its deviations and one behind the last (in the order of P1). Up to there a child's run is its
-//	   parent's, so what could be picked is known from that. Each schedule is the child of one: itself without its last deviation.
+//	exhaustive 1: A schedule's children have its deviations and one behind the last (in the order of
+//	   schedule 1). Up to there a child's run is its parent's, so what could be picked is known from
+//	   that. Each schedule is the child of one: itself without its last deviation.
 func (x *exploration) enumerate(seed uint64, bound int, cancels, faults bool, each func(*outcome) bool, left func() int) coverage {
 	queue := []*node{{}}
 	c := coverage{depth: math.MaxInt, whole: true}

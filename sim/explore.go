@@ -27,29 +27,33 @@ type TB interface {
 // An Option is an option of [Run], [Explore] and [Check]. Any goroutine may make one.
 type Option func(*exploration)
 
-// Runs sets how many schedules an exploration runs at most; the default is 200. The environment variable ASYNCIOSIM_RUNS overrides it.
+// Runs sets how many schedules an exploration runs at most; the default is 200. The environment
+// variable ASYNCIOSIM_RUNS overrides it.
 func Runs(n int) Option { return func(x *exploration) { x.runs = n } }
 
-// Seed sets the seed of [Run], and the first of an exploration, which goes on with the numbers after it. The default is 0 for Run and
-// [Exhaustive], else 1.
+// Seed sets the seed of [Run], and the first of an exploration, which goes on with the numbers
+// after it. The default is 0 for Run and [Exhaustive], else 1.
 func Seed(seed uint64) Option { return func(x *exploration) { x.seed, x.seeded = seed, true } }
 
-// With sets the strategy. The default is first in, first out for [Run], [Random] for an exploration.
+// With sets the strategy. The default is first in, first out for [Run], [Random] for an
+// exploration.
 func With(s Strategy) Option { return func(x *exploration) { x.strategy = s } }
 
-// Cancels has one task cancelled in each run, at a random step or, with [Exhaustive], at each step in turn:
-// Exhaustive(1) cancels every task at every await it makes, one at a time. A run in which main, or the program of another host, ends
-// cancelled by that has not failed. What must hold nevertheless is for [Always] and [AtEnd] to say. In order, and with [Tape], none is cancelled.
+// Cancels has one task cancelled in each run, at a random step or, with [Exhaustive], at each step
+// in turn: Exhaustive(1) cancels every task at every await it makes, one at a time. A run in which
+// main, or the program of another host, ends cancelled by that has not failed. What must hold
+// nevertheless is for [Always] and [AtEnd] to say. In order, and with [Tape], none is cancelled.
 func Cancels() Option { return func(x *exploration) { x.cancels = true } }
 
-// StepLimit sets how many steps a run may make without the clock moving, more being a livelock, and in all. The default is
-// 100,000 and 10,000,000.
+// StepLimit sets how many steps a run may make without the clock moving, more being a livelock, and
+// in all. The default is 100,000 and 10,000,000.
 func StepLimit(still, total int) Option {
 	return func(x *exploration) { x.limits = limits{still, total} }
 }
 
-// Replay runs the schedule that is recorded in a file, once, instead of exploring. The failure matches [ErrIncompatible] if the
-// program is not the one that it was recorded of. The environment variable ASYNCIOSIM does the same, see [Explore].
+// Replay runs the schedule that is recorded in a file, once, instead of exploring. The failure
+// matches [ErrIncompatible] if the program is not the one that it was recorded of. The environment
+// variable ASYNCIOSIM does the same, see [Explore].
 func Replay(file string) Option { return func(x *exploration) { x.file = file } }
 
 // StopAt stops a [Replay] before a step, with [runtime.Breakpoint]: for a debugger.
@@ -151,13 +155,15 @@ func newExploration(main func(ctx context.Context) error, opts []Option) *explor
 	return x
 }
 
-// Run runs main under virtual time, in the order of production (first in, first out), as part of the test t, and fails that if main returns
-// an error or something else goes wrong: a panic, an error that nobody retrieves, a deadlock, an invariant ([Always],
-// [AtEnd]) that does not hold, too many steps, a leak of the real world. [Replay] and [With] have it follow another schedule.
+// Run runs main under virtual time, in the order of production (first in, first out), as part of
+// the test t, and fails that if main returns an error or something else goes wrong: a panic, an
+// error that nobody retrieves, a deadlock, an invariant ([Always], [AtEnd]) that does not hold, too
+// many steps, a leak of the real world. [Replay] and [With] have it follow another schedule.
 //
-// main is run as a task with the name main, on a loop of its own; when it returns, tasks that are left are cancelled, as
-// by [asyncio.Run]. It must not depend on what an earlier run has left behind. Run blocks the calling goroutine, which may be any
-// one that t.Fatalf may be called on. See [Explore] for the failure and for the environment variable ASYNCIOSIM.
+// main is run as a task with the name main, on a loop of its own; when it returns, tasks that are
+// left are cancelled, as by [asyncio.Run]. It must not depend on what an earlier run has left
+// behind. Run blocks the calling goroutine, which may be any one that t.Fatalf may be called on.
+// See [Explore] for the failure and for the environment variable ASYNCIOSIM.
 func Run(t TB, main func(ctx context.Context) error, opts ...Option) {
 	t.Helper()
 	x := newExploration(main, opts)
@@ -171,21 +177,24 @@ func Run(t TB, main func(ctx context.Context) error, opts ...Option) {
 	})
 }
 
-// Explore runs main as [Run] does, many times, on the schedules of a strategy: once in order, with seed 0, then with
-// seeds from 1 or, with [Exhaustive], every schedule. It fails t with the first run that goes wrong, and
-// the whole explanation: the seed, the fewest deviations from first in, first out that it takes, the
-// trace, and a line that runs it again. The schedule is written to testdata/sim, in a directory with the name of the test, unless the run
-// that fails is the one in order; what is there is replayed first, every time, so what once went wrong is tried for ever. A schedule that
-// no longer fits the program is logged, and its seed run instead.
+// Explore runs main as [Run] does, many times, on the schedules of a strategy: once in order, with
+// seed 0, then with seeds from 1 or, with [Exhaustive], every schedule. It fails t with the first
+// run that goes wrong, and the whole explanation: the seed, the fewest deviations from first in,
+// first out that it takes, the trace, and a line that runs it again. The schedule is written to
+// testdata/sim, in a directory with the name of the test, unless the run that fails is the one in
+// order; what is there is replayed first, every time, so what once went wrong is tried for ever. A
+// schedule that no longer fits the program is logged, and its seed run instead.
 //
-// main should return what it finds wrong as an error: after t.Error a run cannot be told from the next, and is not minimised.
+// main should return what it finds wrong as an error: after t.Error a run cannot be told from the
+// next, and is not minimised.
 //
 // To see whether main depends on more than its seed, the first run in order and the first of the
 // strategy are each made twice and the traces compared. These runs are in debug mode, in which more
 // calls of foreign goroutines are refused. See docs/simulation.md and [asyncio.EventLoop.SetDebug].
 //
-// The environment variable ASYNCIOSIM has Run and Explore do one thing only: run one seed, if it is a number; replay a schedule, if it
-// is the name of a file; with @ and a step behind that, stop there for a debugger.
+// The environment variable ASYNCIOSIM has Run and Explore do one thing only: run one seed, if it is
+// a number; replay a schedule, if it is the name of a file; with @ and a step behind that, stop
+// there for a debugger.
 //
 //	ASYNCIOSIM=testdata/sim/TestTransfer/5f3c09aa.sim@41 dlv test -- -test.run '^TestTransfer$'
 func Explore(t TB, main func(ctx context.Context) error, opts ...Option) {
@@ -200,8 +209,8 @@ func Explore(t TB, main func(ctx context.Context) error, opts ...Option) {
 	})
 }
 
-// Check explores main as [Explore] does, outside of a test: it reads no environment and writes no files. It blocks the calling goroutine, which
-// may be any one but one of a loop.
+// Check explores main as [Explore] does, outside of a test: it reads no environment and writes no
+// files. It blocks the calling goroutine, which may be any one but one of a loop.
 func Check(main func(ctx context.Context) error, opts ...Option) *Report {
 	x := newExploration(main, append([]Option{With(Random())}, opts...))
 	x.report.Failure = whole(func() *Failure {
@@ -213,9 +222,11 @@ func Check(main func(ctx context.Context) error, opts ...Option) *Report {
 	return &x.report
 }
 
-// Trace runs main once, as [Run] does, and returns what happened, every step of it, in the form in which a failure shows the last ones: its time, what ran, where
-// that waits then, and the step that made it ready. err is what went wrong, without an explanation. The same program and options give the same text, byte for byte. [Seed] and [With]
-// choose the schedule; [Exhaustive] stands for the order of production. It blocks the calling goroutine, which may be any one but one of a loop.
+// Trace runs main once, as [Run] does, and returns what happened, every step of it, in the form in
+// which a failure shows the last ones: its time, what ran, where that waits then, and the step that
+// made it ready. err is what went wrong, without an explanation. The same program and options give
+// the same text, byte for byte. [Seed] and [With] choose the schedule; [Exhaustive] stands for the
+// order of production. It blocks the calling goroutine, which may be any one but one of a loop.
 func Trace(main func(ctx context.Context) error, opts ...Option) (trace string, err error) {
 	x := newExploration(main, opts)
 	f := whole(func() *Failure {
@@ -248,7 +259,8 @@ func whole(do func() *Failure) (f *Failure) {
 	return do()
 }
 
-// abandoned is what play panics with when a run is (W9): nothing that it was for makes sense any more.
+// abandoned is what play panics with when a run is (world 9): nothing that it was for makes sense
+// any more.
 type abandoned struct{ failure *Failure }
 
 // test is Run and Explore.
@@ -299,7 +311,8 @@ func (x *exploration) asked(do func() *Failure) *Failure {
 	}
 }
 
-// record writes the schedule to a file, if the test would not follow it anyway, and returns the line that runs it once more.
+// record writes the schedule to a file, if the test would not follow it anyway, and returns the
+// line that runs it once more.
 func (x *exploration) record(f *Failure) string {
 	command := fmt.Sprintf("go test -run '^%s$' %s", strings.ReplaceAll(x.tb.Name(), "/", "$/^"), testedPackage())
 	if f.Strategy == inOrder && len(f.Deviations) == 0 { // which the test does first in any case
@@ -321,7 +334,8 @@ func (x *exploration) record(f *Failure) string {
 	return fmt.Sprintf("ASYNCIOSIM=%s %s", filepath.ToSlash(file), command)
 }
 
-// testedPackage is the import path of the package whose tests run, so that the command works in every directory of its module.
+// testedPackage is the import path of the package whose tests run, so that the command works in
+// every directory of its module.
 func testedPackage() string {
 	if b, ok := debug.ReadBuildInfo(); ok && strings.HasSuffix(b.Path, ".test") {
 		return strings.TrimSuffix(b.Path, ".test")
@@ -391,8 +405,8 @@ func (x *exploration) explore() *Failure {
 	return nil
 }
 
-// calibrate makes the first run, in order, twice and under supervision, and notes how long it is. Supervision is slow: the second time goes without,
-// if nothing is wrong.
+// calibrate makes the first run, in order, twice and under supervision, and notes how long it is.
+// Supervision is slow: the second time goes without, if nothing is wrong.
 func (x *exploration) calibrate() *Failure {
 	p := plan{name: inOrder, strategy: func(*world) strategy { return fifo{} }, traced: true, supervised: true}
 	first := x.play(p)
@@ -474,7 +488,7 @@ func (x *exploration) strategyName() string {
 	return x.strategy.name
 }
 
-// replay is P3.
+// replay is schedule 3.
 func (x *exploration) replay(file string) *Failure {
 	s, err := readSchedule(file)
 	if err != nil {
@@ -504,7 +518,8 @@ type plan struct {
 	traced   bool
 
 	supervised bool // debug mode is on, and blocking steps are noticed
-	placesFrom int  // the step from which it is noted where tasks wait, if it is supervised or traced
+	// the step from which it is noted where tasks wait, if it is supervised or traced
+	placesFrom int
 	cancels    bool // the tasks that could be cancelled are noted,
 	lists      bool // and the faults that could happen
 	stopAt     int
@@ -600,7 +615,8 @@ func (x *exploration) run(w *world) error {
 	return nil
 }
 
-// hostErrors is the sequence of the errors with which programs have ended and which nobody knows of.
+// hostErrors is the sequence of the errors with which programs have ended and which nobody knows
+// of.
 func (w *world) hostErrors(yield func(error) bool) {
 	for _, h := range w.hosts {
 		asked := w.injected && errors.Is(h.err, asyncio.ErrCancelled) // by Cancels

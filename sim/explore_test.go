@@ -13,7 +13,8 @@ import (
 	"github.com/goasyncio/asyncio/sim"
 )
 
-// lostUpdate is wrong unless a does its two steps in a row: main, and then b, have to run before a's second.
+// lostUpdate is wrong unless a does its two steps in a row: main, and then b, have to run before
+// a's second.
 func lostUpdate(ctx context.Context) error {
 	balance := 0
 	deposit := func(ctx context.Context) error {
@@ -52,7 +53,8 @@ func TestCheck_FindsAndMinimises(t *testing.T) {
 	}
 }
 
-// TestExhaustive_EveryScheduleOnce: n tasks of k steps have (n*k)!/(k!)^n interleavings, and each is run once.
+// TestExhaustive_EveryScheduleOnce: n tasks of k steps have (n*k)!/(k!)^n interleavings, and each
+// is run once.
 func TestExhaustive_EveryScheduleOnce(t *testing.T) {
 	for _, c := range []struct{ tasks, steps, want int }{{1, 3, 1}, {2, 1, 2}, {2, 2, 6}, {2, 3, 20}, {2, 4, 70}, {3, 2, 90}, {4, 2, 2520}, {3, 3, 1680}} {
 		seen := map[string]int{}
@@ -298,7 +300,8 @@ func TestWaitIdle_AfterEverythingElse(t *testing.T) {
 	}, sim.Runs(50))
 }
 
-// In a long run there are too many schedules to try all with few deviations, so none is tried only to see whether it is one of the fewest.
+// In a long run there are too many schedules to try all with few deviations, so none is tried only
+// to see whether it is one of the fewest.
 func TestExplore_MinimisesLongRuns(t *testing.T) {
 	runs := 0
 	r := sim.Check(func(ctx context.Context) error {

@@ -70,8 +70,8 @@ func (e *leaked) Error() string {
 	return fmt.Sprintf("not deterministic: %s%s", e.what, e.stack)
 }
 
-// ErrNotDeterministic is matched by the failure of a run that depends on something other than its seed: two runs of the
-// same seed differ, or something of the real world has come in.
+// ErrNotDeterministic is matched by the failure of a run that depends on something other than its
+// seed: two runs of the same seed differ, or something of the real world has come in.
 var ErrNotDeterministic = errors.New("sim: not deterministic")
 
 func (e *leaked) Is(target error) bool { return target == ErrNotDeterministic }
@@ -88,7 +88,7 @@ func (l *life) report(_ *asyncio.EventLoop, c asyncio.ExceptionContext) {
 	} else if m := nameInRepr.FindStringSubmatch(c.Source); m != nil {
 		r.task = l.host.prefix + m[1]
 	}
-	// Not W4 at once: main goes on to say what it makes of it.
+	// Not world 4 at once: main goes on to say what it makes of it.
 	if w.failure == nil {
 		w.failure = r
 	}

@@ -126,7 +126,8 @@ func blocks(stack string) bool {
 
 const stepBlocks = "a step blocks, and real time goes by: in a task asyncio.Sleep, Recv and ToThread are for that; it is\n"
 
-// await waits for the end of a run. It returns an error once a step has been blocked for too long, and then the run is abandoned (W9).
+// await waits for the end of a run. It returns an error once a step has been blocked for too long,
+// and then the run is abandoned (world 9).
 func (w *world) await(done <-chan struct{}) error {
 	tick := time.NewTicker(blockedForever / 2)
 	defer tick.Stop()
@@ -148,7 +149,8 @@ func (w *world) await(done <-chan struct{}) error {
 	}
 }
 
-// blocked says of a run that does not go on whether it is because a step blocks. Of several worlds at a time it may find another's.
+// blocked says of a run that does not go on whether it is because a step blocks. Of several worlds
+// at a time it may find another's.
 func (w *world) blocked() error {
 	for g := range goroutines {
 		if blocks(g) && inStep(g) {
@@ -161,7 +163,8 @@ func (w *world) blocked() error {
 	return nil
 }
 
-// inStep reports whether a goroutine is in a function of the program that a loop of a simulation has called.
+// inStep reports whether a goroutine is in a function of the program that a loop of a simulation
+// has called.
 func inStep(stack string) bool {
 	_, frames, _ := strings.Cut(stack, "\n")
 	innermost := true

@@ -92,8 +92,9 @@ func TestHonest_LeaksAreErrors(t *testing.T) {
 	}
 }
 
-// A step that blocks for ever is an error, which the test does not wait for, also where blocking steps are not looked for at once, and in a
-// function of the test's own. What is left of the run ends when the step returns.
+// A step that blocks for ever is an error, which the test does not wait for, also where blocking
+// steps are not looked for at once, and in a function of the test's own. What is left of the run
+// ends when the step returns.
 func TestHonest_BlockedForEver(t *testing.T) {
 	defer sim.GivingUp(40 * time.Millisecond)()
 	for _, c := range []struct {

@@ -16,26 +16,28 @@ import (
 	"github.com/goasyncio/asyncio/internal/driver"
 )
 
-// A Host is a machine in a simulation: a name and an address in its network, a clock, a disk, and a program that runs on a loop of
-// its own. Make one with [NewHost]. The function that was given to [Run] or [Explore] runs on a host too, which is called main.
+// A Host is a machine in a simulation: a name and an address in its network, a clock, a disk, and a
+// program that runs on a loop of its own. Make one with [NewHost]. The function that was given to
+// [Run] or [Explore] runs on a host too, which is called main.
 //
-// The methods may be called by tasks of all hosts, and unless they say otherwise do not suspend. Those that turn a host on or off
-// panic in what is given to [Always], [AtEnd] or [Eventually], which fails the run.
+// The methods may be called by tasks of all hosts, and unless they say otherwise do not suspend.
+// Those that turn a host on or off panic in what is given to [Always], [AtEnd] or [Eventually],
+// which fails the run.
 //
-//	H1 A host that is on runs one life of its program, from [NewHost] or [Host.Restart] until the
-//	   program returns or the host crashes. All that is in memory lasts for a life: the loop, its
-//	   tasks, callbacks and timers. The disk, the address and the clock stay the host's.
-//	H2 A crash ends the life where it is: each task at the await it is in, also one whose turn would
-//	   be next. Deferred functions of tasks are called, because Go cannot drop a stack, but the
-//	   world is gone: every await fails with [asyncio.ErrLoopClosed], the network and the disk with
-//	   [net.ErrClosed] and [fs.ErrClosed], and nothing that they do is seen by another host unless
-//	   they share memory.
-//	H3 A program that returns ends its life as [asyncio.Run] does: tasks that are left are cancelled
-//	   and awaited, then what is open is closed.
-//	H4 The run ends with main's program. While the tasks that it has left are ended, other hosts go
-//	   on, without faults; then they are killed, and then [AtEnd] looks.
-//	H5 On and off are said of the program. The system of a host that is off still has power, and
-//	   answers with refusals and resets, unless the host has crashed.
+//	host 1: A host that is on runs one life of its program, from [NewHost] or [Host.Restart] until
+//	   the program returns or the host crashes. All that is in memory lasts for a life: the loop,
+//	   its tasks, callbacks and timers. The disk, the address and the clock stay the host's.
+//	host 2: A crash ends the life where it is: each task at the await it is in, also one whose turn
+//	   would be next. Deferred functions of tasks are called, because Go cannot drop a stack, but
+//	   the world is gone: every await fails with [asyncio.ErrLoopClosed], the network and the disk
+//	   with [net.ErrClosed] and [fs.ErrClosed], and nothing that they do is seen by another host
+//	   unless they share memory.
+//	host 3: A program that returns ends its life as [asyncio.Run] does: tasks that are left are
+//	   cancelled and awaited, then what is open is closed.
+//	host 4: The run ends with main's program. While the tasks that it has left are ended, other
+//	   hosts go on, without faults; then they are killed, and then [AtEnd] looks.
+//	host 5: On and off are said of the program. The system of a host that is off still has power,
+//	   and answers with refusals and resets, unless the host has crashed.
 type Host struct {
 	w       *world
 	name    string
@@ -63,7 +65,7 @@ type Host struct {
 	longestPause     time.Duration
 }
 
-// A life is H1, and the driver of its loop.
+// A life is host 1, and the driver of its loop.
 type life struct {
 	w         *world
 	host      *Host
@@ -79,7 +81,7 @@ type life struct {
 	pending atomic.Bool   // woken since the last Wait returned
 	tells   []tell
 	baton   chan int // orders, with which it has the turn
-	killed  bool     // H2
+	killed  bool     // host 2
 	buried  chan struct{}
 	held    int // of w.held, guarded by w.mu
 
@@ -87,11 +89,13 @@ type life struct {
 	disk   driver.Disk   // as it is mounted
 	clock  atomic.Pointer[clock]
 
-	causes  []int // for each callback that is ready: the step that made it so, 0 if it was none. If there is a tracer.
-	outside bool  // what becomes ready now is not the last step's doing
+	// for each callback that is ready: the step that made it so, 0 if it was none. If there is a
+	// tracer.
+	causes  []int
+	outside bool // what becomes ready now is not the last step's doing
 }
 
-// lifeState is what a life does (W5).
+// lifeState is what a life does (world 5).
 type lifeState uint8
 
 const (
@@ -173,8 +177,8 @@ func (w *world) newHost(name string) *Host {
 	return h
 }
 
-// begin turns the host on, with a loop that is not running yet. main's is made by who runs it. Nothing begins when all else has been ended:
-// deferred functions may ask for it.
+// begin turns the host on, with a loop that is not running yet. main's is made by who runs it.
+// Nothing begins when all else has been ended: deferred functions may ask for it.
 func (h *Host) begin(program func(ctx context.Context) error) *life {
 	if h.w.ended {
 		return nil
@@ -279,7 +283,7 @@ func (l *life) end(err error) {
 	w.pass(l)
 }
 
-// kill ends the life as H2 has it.
+// kill ends the life as host 2 has it.
 func (l *life) kill() {
 	l.killed = true
 	if l.state == running { // by itself; it ends with its step
@@ -290,7 +294,8 @@ func (l *life) kill() {
 	<-l.buried
 }
 
-// strike is what SetCrashes and SetPauses do between two steps. It reports whether the life has ended.
+// strike is what SetCrashes and SetPauses do between two steps. It reports whether the life has
+// ended.
 func (l *life) strike() (crashed bool) {
 	w, h := l.w, l.host
 	if w.fault(h.crashFault, h.crashProbability) {
@@ -374,7 +379,8 @@ func (l *life) Polls() bool             { return true }
 
 func (l *life) Seed(consumer string) (uint64, uint64) {
 	if l.w.main != l {
-		consumer = fmt.Sprintf("%s:%d/%s", l.host.name, l.host.lives, consumer) // no name has a colon
+		// no name has a colon
+		consumer = fmt.Sprintf("%s:%d/%s", l.host.name, l.host.lives, consumer)
 	}
 	return driver.Derive(l.w.seed, consumer)
 }
@@ -418,8 +424,8 @@ func (l *life) BeginIteration() {
 	}
 }
 
-// Hold is called when the loop waits in real time for a goroutine: to run a thread function, or at a channel that only
-// a goroutine can still use.
+// Hold is called when the loop waits in real time for a goroutine: to run a thread function, or at
+// a channel that only a goroutine can still use.
 func (l *life) Hold() {
 	l.w.mu.Lock()
 	l.held++
@@ -474,8 +480,9 @@ func (l *life) wake() {
 // stepPatience is how much real time a step may be blocked.
 var stepPatience = 250 * time.Millisecond
 
-// stalled is told of a step that does not return. That it computes, or has to wait for a processor, is nobody's fault; that it sleeps or waits
-// for a goroutine is. A thread function that it waits for has threadPatience.
+// stalled is told of a step that does not return. That it computes, or has to wait for a processor,
+// is nobody's fault; that it sleeps or waits for a goroutine is. A thread function that it waits
+// for has threadPatience.
 func (l *life) stalled(s asyncio.Stall) {
 	stack := string(s.Stack)
 	if blocks(stack) && !strings.Contains(stack, "sim.(*life).kill(") && !strings.Contains(stack, "sim.(*life).Submit.") {
@@ -483,14 +490,15 @@ func (l *life) stalled(s asyncio.Stall) {
 	}
 }
 
-// Close has nothing to do: what is open is closed, in H3's order, by end (A5).
+// Close has nothing to do: what is open is closed, in the order of host 3, by end (endpoint 5).
 func (l *life) Close() error { return nil }
 
-// threadPatience is how much real time a thread function may take before the loop goes on without it.
+// threadPatience is how much real time a thread function may take before the loop goes on without
+// it.
 var threadPatience = 2 * time.Second
 
-// Submit is the default executor's. A thread function is run as one step of the loop, which waits for it: so the moment at which
-// it ends does not depend on real time.
+// Submit is the default executor's. A thread function is run as one step of the loop, which waits
+// for it: so the moment at which it ends does not depend on real time.
 func (l *life) Submit(job func()) error {
 	l.eventLoop.CallSoon(func() {
 		done := make(chan struct{})
@@ -566,14 +574,16 @@ func (l *life) Disk() driver.Disk { return l.disk }
 // ErrCrashed is how a life ended that was ended by [Host.Crash] or [Host.Kill].
 var ErrCrashed = errors.New("sim: the host has crashed")
 
-// NewHost adds a host to the simulation that ctx belongs to, and turns it on: it runs main as its program, on a loop, a clock, a network
-// address and a disk of its own. Others reach it by name. The name must be new, and a word without spaces, slashes and colons that is no IP address. What main
-// returns is told by [Host.Wait]; an error that nobody asks for fails the run when it ends. When the function that was given to [Run] has
-// returned, hosts that are still on are killed.
+// NewHost adds a host to the simulation that ctx belongs to, and turns it on: it runs main as its
+// program, on a loop, a clock, a network address and a disk of its own. Others reach it by name.
+// The name must be new, and a word without spaces, slashes and colons that is no IP address. What
+// main returns is told by [Host.Wait]; an error that nobody asks for fails the run when it ends.
+// When the function that was given to [Run] has returned, hosts that are still on are killed.
 //
-// main is a program as it would be given to [asyncio.Run], in a process of its own. It shares no memory with others unless the test has it
-// do so, which it should only to record what [Always] and [AtEnd] look at: variables outlive a crash. NewHost is for the loop only and does not suspend; it panics if ctx does not come from
-// a simulation.
+// main is a program as it would be given to [asyncio.Run], in a process of its own. It shares no
+// memory with others unless the test has it do so, which it should only to record what [Always] and
+// [AtEnd] look at: variables outlive a crash. NewHost is for the loop only and does not suspend; it
+// panics if ctx does not come from a simulation.
 func NewHost(ctx context.Context, name string, main func(ctx context.Context) error) *Host {
 	w := worldOf(ctx, "NewHost")
 	w.mustNotLook("NewHost")
@@ -594,13 +604,14 @@ func NewHost(ctx context.Context, name string, main func(ctx context.Context) er
 	return h
 }
 
-// HostOf returns the host that the caller runs on. It is for the loop only and does not suspend; it panics if ctx does not come from
-// a simulation.
+// HostOf returns the host that the caller runs on. It is for the loop only and does not suspend; it
+// panics if ctx does not come from a simulation.
 func HostOf(ctx context.Context) *Host { return lifeOf(ctx, "HostOf").host }
 
-// CurrentHost returns the host that runs now, of the simulation that ctx belongs to; ctx may be another host's. It is for what is called without a ctx of
-// its own, as a source of random numbers is that takes the place of a package variable. What has one asks [HostOf]. It is for the loop only and does not
-// suspend; it panics if ctx does not come from a simulation.
+// CurrentHost returns the host that runs now, of the simulation that ctx belongs to; ctx may be
+// another host's. It is for what is called without a ctx of its own, as a source of random numbers
+// is that takes the place of a package variable. What has one asks [HostOf]. It is for the loop
+// only and does not suspend; it panics if ctx does not come from a simulation.
 func CurrentHost(ctx context.Context) *Host { return worldOf(ctx, "CurrentHost").turn.host }
 
 // Name returns the name of the host.
@@ -612,7 +623,7 @@ func (h *Host) Addr() netip.Addr { return h.addr }
 // Disk returns its disk.
 func (h *Host) Disk() *Disk { return h.disk }
 
-// IsRunning reports whether its program is running (H5).
+// IsRunning reports whether its program is running (host 5).
 func (h *Host) IsRunning() bool { return h.life != nil && !h.life.killed }
 
 func (h *Host) String() string { return h.name }
@@ -623,9 +634,10 @@ func (h *Host) powerOff() {
 	h.disk.powerFail()
 }
 
-// Crash has the host lose power, at once: its program ends where it is, connections are gone without a word to the other end, and what was
-// not synced to the disk may be lost, also if its program has ended before. If the program that runs on the
-// host calls it, it ends with the step. It panics for main's host.
+// Crash has the host lose power, at once: its program ends where it is, connections are gone
+// without a word to the other end, and what was not synced to the disk may be lost, also if its
+// program has ended before. If the program that runs on the host calls it, it ends with the step.
+// It panics for main's host.
 func (h *Host) Crash() {
 	l := h.stop("Crash")
 	h.w.note(h.name + " loses power")
@@ -635,10 +647,10 @@ func (h *Host) Crash() {
 	}
 }
 
-// SetCrashes has the host crash after each of its steps with the probability p, which is less than 1, and be turned on again after back, unless
-// somebody has turned it on by then. So its tasks die at any await: with
-// [Exhaustive] at each of them in turn. It is a [Fault]: in the order of production it does not happen, nor after
-// [StopFaults]. It panics for main's host.
+// SetCrashes has the host crash after each of its steps with the probability p, which is less than
+// 1, and be turned on again after back, unless somebody has turned it on by then. So its tasks die
+// at any await: with [Exhaustive] at each of them in turn. It is a [Fault]: in the order of
+// production it does not happen, nor after [StopFaults]. It panics for main's host.
 func (h *Host) SetCrashes(p float64, back time.Duration) {
 	h.stop("SetCrashes")
 	if !(p >= 0 && p < 1) || back < 0 {
@@ -647,8 +659,9 @@ func (h *Host) SetCrashes(p float64, back time.Duration) {
 	h.crashProbability, h.back = p, back
 }
 
-// Kill kills the program, as SIGKILL does: it ends where it is, but its host keeps its power. The system closes its connections, and what was written
-// is not lost. A host that is off is left alone. Otherwise Kill is as [Host.Crash].
+// Kill kills the program, as SIGKILL does: it ends where it is, but its host keeps its power. The
+// system closes its connections, and what was written is not lost. A host that is off is left
+// alone. Otherwise Kill is as [Host.Crash].
 func (h *Host) Kill() {
 	if l := h.stop("Kill"); l != nil {
 		if !h.w.ended {
@@ -671,9 +684,10 @@ func (h *Host) stop(caller string) *life {
 	return h.life
 }
 
-// Pause has the host's program run nothing for d, as a long collection of garbage does, or a machine that has too much else to do. Its clock goes on, the system
-// below goes on receiving, and timers that come due meanwhile are late. A longer pause takes the place of a shorter one. A program that is
-// not running is left alone. It panics for main's host.
+// Pause has the host's program run nothing for d, as a long collection of garbage does, or a
+// machine that has too much else to do. Its clock goes on, the system below goes on receiving, and
+// timers that come due meanwhile are late. A longer pause takes the place of a shorter one. A
+// program that is not running is left alone. It panics for main's host.
 func (h *Host) Pause(d time.Duration) {
 	if l := h.stop("Pause"); l != nil && d > 0 {
 		h.w.note(fmt.Sprintf("%s pauses for %v", h.name, d))
@@ -681,8 +695,8 @@ func (h *Host) Pause(d time.Duration) {
 	}
 }
 
-// SetPauses has the host pause after each of its steps with the probability p, for a time up to most. It is a [Fault] as [Host.SetCrashes]
-// is. It panics for main's host.
+// SetPauses has the host pause after each of its steps with the probability p, for a time up to
+// most. It is a [Fault] as [Host.SetCrashes] is. It panics for main's host.
 func (h *Host) SetPauses(p float64, most time.Duration) {
 	h.stop("SetPauses")
 	if !(p >= 0 && p < 1) || p > 0 && most <= 0 {
@@ -691,8 +705,8 @@ func (h *Host) SetPauses(p float64, most time.Duration) {
 	h.pauseProbability, h.longestPause = p, most
 }
 
-// Restart turns the host on again: its program begins from the beginning, with the disk as it is. It panics if the host is on. When the run
-// is over, in deferred functions, it does nothing.
+// Restart turns the host on again: its program begins from the beginning, with the disk as it is.
+// It panics if the host is on. When the run is over, in deferred functions, it does nothing.
 func (h *Host) Restart() {
 	h.w.mustNotLook("Host.Restart")
 	if h.life != nil {
@@ -702,15 +716,17 @@ func (h *Host) Restart() {
 	h.begin(h.program)
 }
 
-// Shutdown cancels the program, as SIGTERM does: its main task gets [asyncio.ErrCancelled]. [Host.Wait] waits until it has ended.
+// Shutdown cancels the program, as SIGTERM does: its main task gets [asyncio.ErrCancelled].
+// [Host.Wait] waits until it has ended.
 func (h *Host) Shutdown() {
 	if l := h.stop("Shutdown"); l != nil {
 		l.do(func() { l.program.Cancel("the host is shut down") })
 	}
 }
 
-// Wait suspends the calling task until the host's program has ended, and returns what that returned, or [ErrCrashed]. If the host is off it
-// returns that at once. A cancel, or the end of ctx, ends the wait.
+// Wait suspends the calling task until the host's program has ended, and returns what that
+// returned, or [ErrCrashed]. If the host is off it returns that at once. A cancel, or the end of
+// ctx, ends the wait.
 func (h *Host) Wait(ctx context.Context) error {
 	l := lifeOf(ctx, "Host.Wait")
 	if l.host == h {
@@ -728,9 +744,11 @@ func (h *Host) Wait(ctx context.Context) error {
 	return h.err
 }
 
-// SetClockRate makes the host's clock go faster or slower than the world's: at 1.001 it gains a millisecond each second. The default is 1. Timers
-// of its loop, deadlines, [asyncio.EventLoop.Time] and Now follow it; a trace has the world's time. rate must be positive. One that is drawn
-// ([asyncio.Rand]) is not a fault: a failure that needs it says that it needs the seed.
+// SetClockRate makes the host's clock go faster or slower than the world's: at 1.001 it gains a
+// millisecond each second. The default is 1. Timers of its loop, deadlines,
+// [asyncio.EventLoop.Time] and Now follow it; a trace has the world's time. rate must be positive.
+// One that is drawn ([asyncio.Rand]) is not a fault: a failure that needs it says that it needs the
+// seed.
 func (h *Host) SetClockRate(rate float64) {
 	if !(rate > 0) || math.IsInf(rate, 1) {
 		panic(fmt.Errorf("%w: a clock rate of %v (in Host.SetClockRate)", asyncio.ErrInvalidArgument, rate))
@@ -739,8 +757,8 @@ func (h *Host) SetClockRate(rate float64) {
 	h.setClock(func(c *clock) { c.rate = rate })
 }
 
-// JumpClock sets the host's wall clock forward by d, or back. [asyncio.EventLoop.Now] tells it; timers, which are
-// monotonic, do not.
+// JumpClock sets the host's wall clock forward by d, or back. [asyncio.EventLoop.Now] tells it;
+// timers, which are monotonic, do not.
 func (h *Host) JumpClock(d time.Duration) {
 	if h.life == nil {
 		h.skew += d
@@ -765,23 +783,27 @@ func (h *Host) setClock(change func(*clock)) {
 	l.clock.Store(c)
 }
 
-// Fault reports whether a fault happens now, which it does with the probability p; what says which, in words for who reads of it. In the order of
-// production none happens. An exploration has them happen at random, each by a stream of its own, and [Exhaustive] each in turn;
-// they are recorded in the schedule, and minimised away where the failure does not need them.
+// Fault reports whether a fault happens now, which it does with the probability p; what says which,
+// in words for who reads of it. In the order of production none happens. An exploration has them
+// happen at random, each by a stream of its own, and [Exhaustive] each in turn; they are recorded
+// in the schedule, and minimised away where the failure does not need them.
 //
 //	if sim.Fault(ctx, "crash of node2", 0.01) {
 //		node2.Crash()
 //	}
 //
-// With a p of 1 or more it always happens, and is not recorded. It is for the loop only and does not suspend; it panics if ctx does
-// not come from a simulation.
+// With a p of 1 or more it always happens, and is not recorded. It is for the loop only and does
+// not suspend; it panics if ctx does not come from a simulation.
 func Fault(ctx context.Context, what string, p float64) bool {
 	return worldOf(ctx, "Fault").fault(what, p)
 }
 
-// StopFaults ends all faults: from now on [Fault] reports false, the network is as after [Network.Heal] and its links lose, repeat and reorder nothing, and
-// disks work. Hosts that are off stay off, but for those that [Host.SetCrashes] will turn on again; a pause goes on to its end, and clocks go as they do. What must happen in the end, as a check of liveness has it with [Eventually], need only happen
-// after that. It is for the loop only and does not suspend; it panics if ctx does not come from a simulation.
+// StopFaults ends all faults: from now on [Fault] reports false, the network is as after
+// [Network.Heal] and its links lose, repeat and reorder nothing, and disks work. Hosts that are off
+// stay off, but for those that [Host.SetCrashes] will turn on again; a pause goes on to its end,
+// and clocks go as they do. What must happen in the end, as a check of liveness has it with
+// [Eventually], need only happen after that. It is for the loop only and does not suspend; it
+// panics if ctx does not come from a simulation.
 func StopFaults(ctx context.Context) {
 	w := worldOf(ctx, "StopFaults")
 	w.calm, w.net.calm = true, true

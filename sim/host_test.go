@@ -191,7 +191,8 @@ func TestHost_SetCrashes(t *testing.T) {
 	}
 }
 
-// What SetCrashes is to turn on again is what it has crashed, not what has been turned on and crashed by others since.
+// What SetCrashes is to turn on again is what it has crashed, not what has been turned on and
+// crashed by others since.
 func TestHost_CrashedByOthersStaysOff(t *testing.T) {
 	crashed := 0
 	r := sim.Check(func(ctx context.Context) error {
@@ -268,7 +269,7 @@ func TestHost_CrashAfterTheEnd(t *testing.T) {
 	}
 }
 
-// Each life of each host has random numbers of its own (W3).
+// Each life of each host has random numbers of its own (world 3).
 func TestHost_Rand(t *testing.T) {
 	sim.Run(t, func(ctx context.Context) error {
 		drawn := make(map[uint64]string)
@@ -442,7 +443,8 @@ func TestHost_Explored(t *testing.T) {
 	}
 }
 
-// A fault that is asked for happens in an exploration, is recorded, and is minimised away if it is not needed.
+// A fault that is asked for happens in an exploration, is recorded, and is minimised away if it is
+// not needed.
 func TestFault(t *testing.T) {
 	program := func(ctx context.Context) error {
 		var bad []int
@@ -600,7 +602,8 @@ func TestCurrentHost(t *testing.T) {
 	}, sim.Runs(20))
 }
 
-// Cancels may cancel a host's program. That it ends so is nothing that went wrong; that it ends so by itself is.
+// Cancels may cancel a host's program. That it ends so is nothing that went wrong; that it ends so
+// by itself is.
 func TestHost_ProgramIsCancelled(t *testing.T) {
 	wait := func(ctx context.Context) error { return asyncio.Sleep(ctx, time.Hour) }
 	report := sim.Check(func(ctx context.Context) error {
@@ -622,7 +625,8 @@ func TestHost_ProgramIsCancelled(t *testing.T) {
 	}
 }
 
-// What programs say, faults, and what the test does to hosts is in the trace in the order in which it was.
+// What programs say, faults, and what the test does to hosts is in the trace in the order in which
+// it was.
 func TestTrace_NotesAndFaultsInOrder(t *testing.T) {
 	for seed := range uint64(20) {
 		faults := false

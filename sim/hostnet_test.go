@@ -161,7 +161,8 @@ func now(ctx context.Context) time.Duration {
 	return l.Time()
 }
 
-// Without faults nothing is lost, so there is nothing to probe for, and a program that waits for ever has a deadlock.
+// Without faults nothing is lost, so there is nothing to probe for, and a program that waits for
+// ever has a deadlock.
 func TestHost_StopFaultsEndsProbes(t *testing.T) {
 	sim.Run(t, func(ctx context.Context) error {
 		_, conn, err := shouting(ctx)
@@ -182,7 +183,8 @@ func TestHost_StopFaultsEndsProbes(t *testing.T) {
 	})
 }
 
-// counter keeps a number in a file, and says that it has counted when it has been told to be durable.
+// counter keeps a number in a file, and says that it has counted when it has been told to be
+// durable.
 func counter(safe bool, told *int) func(ctx context.Context) error {
 	return func(ctx context.Context) error {
 		n := 0
@@ -259,7 +261,8 @@ func TestHost_Disk(t *testing.T) {
 	}
 }
 
-// A trace says where the program waits, also in an iterator of the library that was compiled into it.
+// A trace says where the program waits, also in an iterator of the library that was compiled into
+// it.
 func TestTrace_Iterators(t *testing.T) {
 	trace, err := sim.Trace(func(ctx context.Context) error {
 		_, conn, err := shouting(ctx)
@@ -277,7 +280,8 @@ func TestTrace_Iterators(t *testing.T) {
 	}
 }
 
-// What was lost is sent again in time also while the program goes on writing: more to send does not put it off.
+// What was lost is sent again in time also while the program goes on writing: more to send does not
+// put it off.
 func TestHost_LossWhileWriting(t *testing.T) {
 	sim.Run(t, func(ctx context.Context) error {
 		var heard []string

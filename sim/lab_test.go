@@ -15,7 +15,8 @@ import (
 	"github.com/goasyncio/asyncio/internal/driver"
 )
 
-// A lab is a network without programs: a test is all of them. It keeps its own time, and does nothing but what is next.
+// A lab is a network without programs: a test is all of them. It keeps its own time, and does
+// nothing but what is next.
 type lab struct {
 	t      *testing.T
 	seed   uint64
@@ -168,7 +169,7 @@ func (l *lab) ear(h driver.Handle) *ear {
 
 var errNothingHappens = errors.New("it has to wait, and nothing is left to happen")
 
-// try does an operation, and again each time that it is worth it (A1).
+// try does an operation, and again each time that it is worth it (endpoint 1).
 func (l *lab) try(h driver.Handle, fn func() error) error {
 	e := l.ear(h)
 	for {
@@ -303,7 +304,8 @@ func (l *lab) wantEnd(c driver.Endpoint, want string, wantErr error) {
 	}
 }
 
-// wantNothingLeft fails the test if, when everything has come to rest, a system still knows of anything.
+// wantNothingLeft fails the test if, when everything has come to rest, a system still knows of
+// anything.
 func (l *lab) wantNothingLeft() {
 	l.t.Helper()
 	l.settle()

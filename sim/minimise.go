@@ -13,20 +13,22 @@ import (
 
 // What minimising promises.
 //
-//	M1 The result fails in the same way as what was found (kind).
-//	M2 It is 1-minimal: without any one of its deviations, the rest followed as far as it fits (P4), the run does not fail in that way.
-//	M3 Where the budget allows, all schedules with fewer deviations have been run, and none fails in that way: it is the
-//	   fewest there are for this seed. Failure.Minimal says which of the two it is. Where it does not even allow all with a single
-//	   deviation, which is so if a run has many steps, that is not begun.
-//	M4 Minimising is deterministic. Its budget counts runs and steps, not time.
+//	minimise 1: The result fails in the same way as what was found (kind).
+//	minimise 2: It is 1-minimal: without any one of its deviations, the rest followed as far as it
+//	   fits (schedule 4), the run does not fail in that way.
+//	minimise 3: Where the budget allows, all schedules with fewer deviations have been run, and none
+//	   fails in that way: it is the fewest there are for this seed. Failure.Minimal says which of
+//	   the two it is. Where it does not even allow all with a single deviation, which is so if a run
+//	   has many steps, that is not begun.
+//	minimise 4: Minimising is deterministic. Its budget counts runs and steps, not time.
 
-// minimiseRuns and minimiseSteps are the budget of M4.
+// minimiseRuns and minimiseSteps are the budget of minimise 4.
 const (
 	minimiseRuns  = 5_000
 	minimiseSteps = 5_000_000
 )
 
-// kind says in what way a run failed, for M1.
+// kind says in what way a run failed, for minimise 1.
 func kind(err error) string {
 	var v *violation
 	var l *livelock
@@ -71,7 +73,7 @@ func (m *minimiser) try(devs []deviation) ([]deviation, bool) {
 	return o.w.devs, o.err != nil && kind(o.err) == m.kind
 }
 
-// shrink is M2: delta debugging, then each deviation alone until none can go.
+// shrink is minimise 2: delta debugging, then each deviation alone until none can go.
 func (m *minimiser) shrink(devs []deviation) (_ []deviation, minimal bool) {
 	if without, ok := m.try(nil); ok {
 		return without, true
@@ -107,7 +109,7 @@ func (m *minimiser) shrink(devs []deviation) (_ []deviation, minimal bool) {
 	return devs, len(devs) == 0
 }
 
-// fewest is M3: it looks for a schedule with fewer deviations than devs.
+// fewest is minimise 3: it looks for a schedule with fewer deviations than devs.
 func (m *minimiser) fewest(devs []deviation) (_ []deviation, proven bool) {
 	cancels := slices.ContainsFunc(devs, func(d deviation) bool { return d.cancel != nil })
 	faults := slices.ContainsFunc(devs, func(d deviation) bool { return d.fault != nil })
@@ -144,7 +146,7 @@ func (m *minimiser) affords(cancels, faults bool) bool {
 	return n <= minimiseRuns-m.runs && n <= (minimiseSteps-m.steps)/max(o.w.step, 1)
 }
 
-// follow makes the run of a schedule (P4).
+// follow makes the run of a schedule (schedule 4).
 func (x *exploration) follow(seed uint64, devs []deviation) *outcome {
 	return x.play(x.following(seed, devs))
 }

@@ -13,23 +13,29 @@ import (
 	"github.com/goasyncio/asyncio/internal/driver"
 )
 
-// The simulated network: wires between the systems of hosts. What a system does with names, ports and processes is in
-// system.go (E1-E6), TCP in tcp.go (T1-T9), datagrams in udp.go (U1-U4).
+// The simulated network: wires between the systems of hosts. What a system does with names, ports
+// and processes is in system.go (system 1-6), TCP in tcp.go (tcp 1-9), datagrams in udp.go (udp
+// 1-4).
 //
-//	L1 There is a wire from each host to each other and one to itself, for one direction only. Two hosts know of each other what comes
-//	   by wire, and nothing else.
-//	L2 What is sent leaves when the wire has taken what was sent before (bandwidth), and arrives a latency later. Segments of one
-//	   direction of a connection arrive in the order in which they were sent, and so do the datagrams of a wire but for those that are
-//	   reordered; otherwise what was sent later may arrive earlier.
-//	L3 A fault happens if chance says so, which is asked only where the probability is not zero, and under a name that tells what is lost
-//	   between whom. All else that is drawn (latencies, where segments end) comes from streams, one for each wire and purpose. What a
+//	link 1: There is a wire from each host to each other and one to itself, for one direction only.
+//	   Two hosts know of each other what comes by wire, and nothing else.
+//	link 2: What is sent leaves when the wire has taken what was sent before (bandwidth), and
+//	   arrives a latency later. Segments of one direction of a connection arrive in the order in
+//	   which they were sent, and so do the datagrams of a wire but for those that are reordered;
+//	   otherwise what was sent later may arrive earlier.
+//	link 3: A fault happens if chance says so, which is asked only where the probability is not
+//	   zero, and under a name that tells what is lost between whom. All else that is drawn
+//	   (latencies, where segments end) comes from streams, one for each wire and purpose. What a
 //	   packet draws it draws before it is lost, so a loss less does not change how long others take.
-//	L4 A wire that is down (cut, or between two parts of a partition) loses what is under way when it goes down and what is sent while it
-//	   is. A wire that is held keeps what arrives, up to maxHeld, and hands it over in that order when it is released.
-//	L5 The wire from a host to itself is never down, has no faults and a latency that is small. It is not zero: time passes for programs
-//	   that talk to themselves for ever.
-//	L6 Nothing happens inside of a call that sends: what a program does takes effect elsewhere through at only, between two of its steps.
-//	L7 When everything is closed or idle, nothing is left to happen. There is no timer that only goes on (see T8).
+//	link 4: A wire that is down (cut, or between two parts of a partition) loses what is under way
+//	   when it goes down and what is sent while it is. A wire that is held keeps what arrives, up to
+//	   maxHeld, and hands it over in that order when it is released.
+//	link 5: The wire from a host to itself is never down, has no faults and a latency that is small.
+//	   It is not zero: time passes for programs that talk to themselves for ever.
+//	link 6: Nothing happens inside of a call that sends: what a program does takes effect elsewhere
+//	   through at only, between two of its steps.
+//	link 7: When everything is closed or idle, nothing is left to happen. There is no timer that
+//	   only goes on (see tcp 8).
 type network struct {
 	now    func() time.Duration
 	at     func(when time.Duration, fn func()) // in the order of the calls, where times are equal
@@ -43,7 +49,7 @@ type network struct {
 	ids     uint64
 	calm    bool // chance says no from now on
 
-	patience      time.Duration // T6
+	patience      time.Duration // tcp 6
 	sendBuffer    int           // bytes, of a new connection
 	receiveBuffer int           // bytes, of a new connection
 	backlog       int           // connections, of a listener
@@ -77,7 +83,8 @@ func newNetwork(now func() time.Duration, at func(when time.Duration, fn func())
 	}
 }
 
-// attach begins a life of a host: its first, or the next after powerOff or kill. tell passes readiness on to the host's loop (A2).
+// attach begins a life of a host: its first, or the next after powerOff or kill. tell passes
+// readiness on to the host's loop (endpoint 2).
 func (n *network) attach(name string, addr netip.Addr, tell func(to driver.Notifier, read, write bool)) *process {
 	s := n.named(name)
 	if s == nil {
@@ -168,7 +175,7 @@ func (n *network) say(format string, args ...any) {
 	}
 }
 
-// doubt has every connection look whether it has a reason to probe (T8).
+// doubt has every connection look whether it has a reason to probe (tcp 8).
 func (n *network) doubt() {
 	for _, s := range n.systems {
 		for _, c := range s.connections() {
@@ -177,7 +184,7 @@ func (n *network) doubt() {
 	}
 }
 
-// A wire is L1.
+// A wire is link 1.
 type wire struct {
 	n        *network
 	from, to *system
@@ -247,7 +254,7 @@ func (w *wire) stream(consumer string, r **rand.Rand) *rand.Rand {
 	return *r
 }
 
-// happens reports whether a fault does (L3).
+// happens reports whether a fault does (link 3).
 func (w *wire) happens(verb string, what noun, p float64) bool {
 	if p <= 0 {
 		return false
@@ -268,7 +275,7 @@ func (w *wire) happens(verb string, what noun, p float64) bool {
 	return w.n.chance(name, p)
 }
 
-// leave returns when cargo of a size that is sent now has left (L2).
+// leave returns when cargo of a size that is sent now has left (link 2).
 func (w *wire) leave(size int) time.Duration {
 	now := w.n.now()
 	if b := w.link().Bandwidth; b > 0 {
@@ -303,7 +310,8 @@ func (w *wire) carry(c cargo, last *time.Duration) (left time.Duration) {
 	return left
 }
 
-// carryDatagram is carry for what may also be duplicated, reordered, and lost because too much waits (U3).
+// carryDatagram is carry for what may also be duplicated, reordered, and lost because too much
+// waits (udp 3).
 func (w *wire) carryDatagram(c cargo) {
 	l := w.link()
 	if l.Bandwidth > 0 && w.free-w.n.now() > maxQueued*time.Second/time.Duration(l.Bandwidth) {
@@ -331,7 +339,7 @@ func (w *wire) deliver(c cargo, when time.Duration) {
 	w.n.at(when, func() { w.arrive(p) })
 }
 
-// arrive is L4.
+// arrive is link 4.
 func (w *wire) arrive(p parcel) {
 	switch {
 	case p.epoch != w.epoch:
@@ -346,7 +354,7 @@ func (w *wire) arrive(p parcel) {
 	}
 }
 
-// change does something to the wire and sees to what is under way (L4).
+// change does something to the wire and sees to what is under way (link 4).
 func (w *wire) change(fn func()) {
 	was := w.down()
 	fn()
@@ -364,40 +372,44 @@ func (w *wire) change(fn func()) {
 	}
 }
 
-// A Network is what connects the hosts of a simulation. With it a test says how good the connections are, and breaks
-// them. Whatever it says takes effect at once, also for what is under way.
+// A Network is what connects the hosts of a simulation. With it a test says how good the
+// connections are, and breaks them. Whatever it says takes effect at once, also for what is under
+// way.
 //
-// A host that is named must exist, and two that are named must not be the same: anything else panics with an error that matches
-// [asyncio.ErrInvalidArgument]. What a host sends to itself arrives after 20 µs and has no faults.
+// A host that is named must exist, and two that are named must not be the same: anything else
+// panics with an error that matches [asyncio.ErrInvalidArgument]. What a host sends to itself
+// arrives after 20 µs and has no faults.
 //
 // Its methods are for the loop only, and do not suspend.
 type Network struct{ n *network }
 
-// A Link says how good the connection from one host to another is, in one direction. The zero Link is perfect: nothing is
-// lost, and everything arrives at the moment at which it was sent. A network begins with latencies from 0.1 to 1 ms and no
-// faults.
+// A Link says how good the connection from one host to another is, in one direction. The zero Link
+// is perfect: nothing is lost, and everything arrives at the moment at which it was sent. A network
+// begins with latencies from 0.1 to 1 ms and no faults.
 //
-// Lost segments of a stream are sent again, so a program sees the loss of anything but a datagram as a delay: of 200 ms and a round trip,
-// doubled for each further loss of the same. Any goroutine may make one.
+// Lost segments of a stream are sent again, so a program sees the loss of anything but a datagram
+// as a delay: of 200 ms and a round trip, doubled for each further loss of the same. Any goroutine
+// may make one.
 type Link struct {
-	// What is sent takes a time between the two, each as likely as another. If MaxLatency is zero it is
-	// always MinLatency.
+	// What is sent takes a time between the two, each as likely as another. If MaxLatency is zero
+	// it is always MinLatency.
 	MinLatency, MaxLatency time.Duration
 
 	// Bandwidth is in bytes a second, headers included. Zero is no limit.
 	Bandwidth int
 
-	// The probabilities, from 0 to 1, that a packet is lost, and that a datagram comes twice, or so late that others
-	// overtake it. They are faults as [Fault] has them: below 1 none happens in the order of production.
+	// The probabilities, from 0 to 1, that a packet is lost, and that a datagram comes twice, or so
+	// late that others overtake it. They are faults as [Fault] has them: below 1 none happens in
+	// the order of production.
 	Loss, Duplicate, Reorder float64
 }
 
-// NetworkOf returns the network of the simulation that ctx belongs to. It is for the loop only and does not suspend; it panics if ctx does
-// not come from a simulation.
+// NetworkOf returns the network of the simulation that ctx belongs to. It is for the loop only and
+// does not suspend; it panics if ctx does not come from a simulation.
 func NetworkOf(ctx context.Context) *Network { return &Network{worldOf(ctx, "NetworkOf").net} }
 
-// Traffic counts the packets of one direction between two hosts: those that arrived, and those that were lost on the way. Any goroutine may
-// use it.
+// Traffic counts the packets of one direction between two hosts: those that arrived, and those that
+// were lost on the way. Any goroutine may use it.
 type Traffic struct{ Delivered, Lost int }
 
 func (l Link) check(caller string) Link {
@@ -421,7 +433,8 @@ func (l Link) check(caller string) Link {
 	return l
 }
 
-// SetLink sets the link between all hosts, in both directions, but for those that [Network.SetLinkBetween] has set.
+// SetLink sets the link between all hosts, in both directions, but for those that
+// [Network.SetLinkBetween] has set.
 func (n *Network) SetLink(l Link) {
 	n.n.link = l.check("SetLink")
 	n.n.doubt()
@@ -434,8 +447,9 @@ func (n *Network) SetLinkBetween(from, to string, l Link) {
 	n.n.doubt()
 }
 
-// Partition divides the hosts: those in different groups cannot reach each other. A host that is in no group, as main's usually is, reaches
-// all. It takes the place of the partition before; without groups there is none. One group alone would divide nothing, and panics.
+// Partition divides the hosts: those in different groups cannot reach each other. A host that is in
+// no group, as main's usually is, reaches all. It takes the place of the partition before; without
+// groups there is none. One group alone would divide nothing, and panics.
 func (n *Network) Partition(groups ...[]string) {
 	if len(groups) == 1 {
 		panic(fmt.Errorf("%w: one group, of %s, is divided from nobody: name those that it cannot reach in another (in sim.Network.Partition)",
@@ -460,7 +474,8 @@ func (n *Network) Partition(groups ...[]string) {
 	n.n.doubt()
 }
 
-// Isolate cuts a host off from all others, in both directions. It is [Network.Cut] for each of them.
+// Isolate cuts a host off from all others, in both directions. It is [Network.Cut] for each of
+// them.
 func (n *Network) Isolate(host string) {
 	s := n.n.must(host, "Isolate")
 	n.n.each(func(w *wire) {
@@ -472,8 +487,8 @@ func (n *Network) Isolate(host string) {
 	n.n.doubt()
 }
 
-// Cut has everything be lost that one host sends to another. The other direction stays as it is: where acknowledgments are lost, data arrives
-// and its sender does not know.
+// Cut has everything be lost that one host sends to another. The other direction stays as it is:
+// where acknowledgments are lost, data arrives and its sender does not know.
 func (n *Network) Cut(from, to string) {
 	n.oneWay(from, to, "Cut", func(w *wire) { w.cut = true })
 }
@@ -508,8 +523,8 @@ func (n *Network) Heal() {
 	n.n.doubt()
 }
 
-// Reset breaks all connections between two hosts, as a firewall does that has forgotten them: both ends get
-// [syscall.ECONNRESET].
+// Reset breaks all connections between two hosts, as a firewall does that has forgotten them: both
+// ends get [syscall.ECONNRESET].
 func (n *Network) Reset(a, b string) {
 	w := n.n.between(a, b, "Reset")
 	n.n.say("the network: connections between %s and %s are reset", a, b)
@@ -536,9 +551,9 @@ func (n *Network) reset(these func(*tcpConn) bool) {
 	}
 }
 
-// SetBuffers sets how many bytes a connection that is made from now on buffers at the end that writes and at the one that
-// reads. Both begin with 64 KiB. A writer waits when both are full. [asyncio.Conn.SetWriteBuffer] and
-// [asyncio.Conn.SetReadBuffer] are for a single one.
+// SetBuffers sets how many bytes a connection that is made from now on buffers at the end that
+// writes and at the one that reads. Both begin with 64 KiB. A writer waits when both are full.
+// [asyncio.Conn.SetWriteBuffer] and [asyncio.Conn.SetReadBuffer] are for a single one.
 func (n *Network) SetBuffers(write, read int) {
 	if write < 1 || read < 1 {
 		panic(fmt.Errorf("%w: a buffer of %d bytes; at least one is needed (in sim.Network.SetBuffers)", asyncio.ErrInvalidArgument, min(write, read)))
@@ -546,8 +561,9 @@ func (n *Network) SetBuffers(write, read int) {
 	n.n.sendBuffer, n.n.receiveBuffer = write, read
 }
 
-// SetBacklog sets how many connections may wait to be accepted, of a listener that is made from now on. It begins with 4096.
-// One too many is not refused: it is tried again, after one second, two, four and so on.
+// SetBacklog sets how many connections may wait to be accepted, of a listener that is made from now
+// on. It begins with 4096. One too many is not refused: it is tried again, after one second, two,
+// four and so on.
 func (n *Network) SetBacklog(connections int) {
 	if connections < 1 {
 		panic(fmt.Errorf("%w: a backlog of %d connections (in sim.Network.SetBacklog)", asyncio.ErrInvalidArgument, connections))
@@ -555,8 +571,9 @@ func (n *Network) SetBacklog(connections int) {
 	n.n.backlog = connections
 }
 
-// SetRetransmission sets for how long data is sent again that nobody acknowledges, before the connection fails with
-// [syscall.ETIMEDOUT]. It begins with 924.6 s, which is Linux's. To connect always takes 127 s to fail.
+// SetRetransmission sets for how long data is sent again that nobody acknowledges, before the
+// connection fails with [syscall.ETIMEDOUT]. It begins with 924.6 s, which is Linux's. To connect
+// always takes 127 s to fail.
 func (n *Network) SetRetransmission(limit time.Duration) {
 	if limit <= 0 {
 		panic(fmt.Errorf("%w: a limit of %v (in sim.Network.SetRetransmission)", asyncio.ErrInvalidArgument, limit))

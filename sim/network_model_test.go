@@ -15,7 +15,8 @@ import (
 	"github.com/goasyncio/asyncio/internal/driver"
 )
 
-// A party is one end of a connection in the model test: it writes and reads at its own pace, and notes what it sees.
+// A party is one end of a connection in the model test: it writes and reads at its own pace, and
+// notes what it sees.
 type party struct {
 	l    *lab
 	name string
@@ -87,7 +88,8 @@ func (p *party) write() {
 	}
 }
 
-// fail notes an error of writing. What it only says after another was told (T9) comes from reading.
+// fail notes an error of writing. What it only says after another was told (tcp 9) comes from
+// reading.
 func (p *party) fail(err error, late syscall.Errno) {
 	if err != nil && !errors.Is(err, late) {
 		p.err = err
@@ -162,9 +164,10 @@ func weather(l *lab, rng *rand.Rand, until time.Duration, names []string, lives 
 	l.at(l.clock, change)
 }
 
-// ordeal has connections live through bad weather, and returns the log of all that happened. Whatever it is, what is read is
-// what was written, from the start and without a gap; the end is read only when all was; and who does not see that is told an error. When the
-// weather is over nothing is left.
+// ordeal has connections live through bad weather, and returns the log of all that happened.
+// Whatever it is, what is read is what was written, from the start and without a gap; the end is
+// read only when all was; and who does not see that is told an error. When the weather is over
+// nothing is left.
 func ordeal(t *testing.T, seed uint64) (log string, whole, broken int) {
 	t.Helper()
 	l := newLab(t, seed)
@@ -242,7 +245,8 @@ func ordeal(t *testing.T, seed uint64) (log string, whole, broken int) {
 				t.Errorf("seed %d: %s has read %d bytes of %d", seed, p.name, len(p.got), peer.sent)
 			}
 			dead := p.c.(*tcpConn).process.dead
-			cut := peer.c != nil && peer.c.(*tcpConn).process.dead // its system has closed it, behind what was written until then
+			// its system has closed it, behind what was written until then
+			cut := peer.c != nil && peer.c.(*tcpConn).process.dead
 			switch {
 			case p.ended && len(p.got) != peer.sent:
 				t.Errorf("seed %d: %s is at the end after %d of %d bytes", seed, p.name, len(p.got), peer.sent)

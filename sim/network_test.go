@@ -18,7 +18,7 @@ import (
 
 const ms = time.Millisecond
 
-// E1 to E3: what names, addresses and ports mean, and how each mistake is answered.
+// system 1 to system 3: what names, addresses and ports mean, and how each mistake is answered.
 func TestNetwork_Addresses(t *testing.T) {
 	l := newLab(t, 1)
 	a, b := l.host("a"), l.host("b")
@@ -52,7 +52,8 @@ func TestNetwork_Addresses(t *testing.T) {
 		{a, "unix", "/run/b", nil, "", syscall.ENOENT, "connect"},
 		{a, "udp", "b:53", nil, "10.0.0.2:53", nil, ""},
 		{a, "tcp", "b:80", &net.TCPAddr{Port: 1234}, "10.0.0.2:80", nil, ""},
-		{a, "tcp", "b:80", &net.TCPAddr{Port: 1234}, "", syscall.EADDRINUSE, "bind"}, // the one above
+		// the one above
+		{a, "tcp", "b:80", &net.TCPAddr{Port: 1234}, "", syscall.EADDRINUSE, "bind"},
 		{a, "tcp", "b:80", &net.TCPAddr{IP: net.IPv4(10, 0, 0, 9)}, "", syscall.EADDRNOTAVAIL, "bind"},
 		{a, "tcp", "b:80", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}, "", syscall.EINVAL, ""},
 		{a, "tcp", "b:80", &net.UDPAddr{}, "", nil, "mismatched local address type"},
@@ -126,7 +127,7 @@ func TestNetwork_Addresses(t *testing.T) {
 	l.wantNothingLeft()
 }
 
-// T5: when an attempt to connect ends, and how.
+// tcp 5: when an attempt to connect ends, and how.
 func TestNetwork_Connect(t *testing.T) {
 	l := newLab(t, 1)
 	a, b, c := l.host("a"), l.host("b"), l.host("c")
@@ -186,7 +187,7 @@ func TestNetwork_Connect(t *testing.T) {
 	l.wantNothingLeft()
 }
 
-// T5: a listener that does not accept has its clients wait.
+// tcp 5: a listener that does not accept has its clients wait.
 func TestNetwork_Backlog(t *testing.T) {
 	l := newLab(t, 1)
 	a, b := l.host("a"), l.host("b")
@@ -234,7 +235,8 @@ func TestNetwork_Backlog(t *testing.T) {
 	l.wantNothingLeft()
 }
 
-// T1 to T4: what goes in comes out, not in the pieces in which it went in, and no more is on its way than buffers hold.
+// tcp 1 to tcp 4: what goes in comes out, not in the pieces in which it went in, and no more is on
+// its way than buffers hold.
 func TestNetwork_Stream(t *testing.T) {
 	for _, network := range []string{"tcp", "loopback", "unix"} {
 		t.Run(network, func(t *testing.T) {
@@ -301,7 +303,7 @@ func TestNetwork_Stream(t *testing.T) {
 	}
 }
 
-// T3: a message may come in two pieces, and two in one.
+// tcp 3: a message may come in two pieces, and two in one.
 func TestNetwork_SegmentsEndAnywhere(t *testing.T) {
 	l := newLab(t, 1)
 	l.net.SetLink(Link{MinLatency: 1 * ms, MaxLatency: 9 * ms})
@@ -333,7 +335,7 @@ func TestNetwork_SegmentsEndAnywhere(t *testing.T) {
 	}
 }
 
-// T2: a reader that is slow stops its writer, and lets it go on.
+// tcp 2: a reader that is slow stops its writer, and lets it go on.
 func TestNetwork_SlowReader(t *testing.T) {
 	l := newLab(t, 1)
 	l.net.SetBuffers(10_000, 20_000)
@@ -379,7 +381,7 @@ func TestNetwork_SlowReader(t *testing.T) {
 	}
 }
 
-// T8 and T2: the news that there is room again may be lost.
+// tcp 8 and tcp 2: the news that there is room again may be lost.
 func TestNetwork_LostWindow(t *testing.T) {
 	l := newLab(t, 1)
 	l.net.SetBuffers(1000, 1000)
@@ -410,7 +412,7 @@ func TestNetwork_LostWindow(t *testing.T) {
 	}
 }
 
-// T7 and T9: how connections end.
+// tcp 7 and tcp 9: how connections end.
 func TestNetwork_Ends(t *testing.T) {
 	l := newLab(t, 1)
 	a, b := l.host("a"), l.host("b")
@@ -489,7 +491,8 @@ func TestNetwork_Ends(t *testing.T) {
 	server.Close()
 	l.wantNothingLeft()
 
-	// To write to who has closed: the first gets through, and a reset comes back; then the pipe is broken.
+	// To write to who has closed: the first gets through, and a reset comes back; then the pipe is
+	// broken.
 	client, server = l.connect(a, b)
 	server.Close()
 	l.wantEnd(client, "", nil)
@@ -515,7 +518,7 @@ func TestNetwork_Ends(t *testing.T) {
 	server.Close()
 	l.wantNothingLeft()
 
-	// A4.
+	// endpoint 4.
 	for what, err := range map[string]error{
 		"Read": second(client.Read(nil)), "Write": second(client.Write(nil)), "CloseWrite": client.CloseWrite(), "CloseRead": client.CloseRead(),
 		"SetOption": client.SetOption(driver.NoDelay, 1), "Detach": second(client.Detach()),
@@ -531,7 +534,7 @@ func TestNetwork_Ends(t *testing.T) {
 
 func second[T any](_ T, err error) error { return err }
 
-// T7: both directions are closed at the same time, and every packet may be lost once.
+// tcp 7: both directions are closed at the same time, and every packet may be lost once.
 func TestNetwork_ClosingSurvivesLoss(t *testing.T) {
 	for lost := 1; ; lost++ {
 		l := newLab(t, 1)
@@ -558,7 +561,7 @@ func TestNetwork_ClosingSurvivesLoss(t *testing.T) {
 	}
 }
 
-// L4, T6: a cut loses what is under way and what follows. It is sent again after the mend.
+// link 4, tcp 6: a cut loses what is under way and what follows. It is sent again after the mend.
 func TestNetwork_Cut(t *testing.T) {
 	l := newLab(t, 1)
 	client, server := l.connect(l.host("a"), l.host("b"))
@@ -601,7 +604,8 @@ func TestNetwork_Cut(t *testing.T) {
 	server.Abort()
 }
 
-// T6: one segment that is lost costs one time-out and is sent again alone; the next starts with 200 ms anew.
+// tcp 6: one segment that is lost costs one time-out and is sent again alone; the next starts with
+// 200 ms anew.
 func TestNetwork_Retransmission(t *testing.T) {
 	l := newLab(t, 1)
 	client, server := l.connect(l.host("a"), l.host("b"))
@@ -636,7 +640,7 @@ func TestNetwork_Retransmission(t *testing.T) {
 	}
 }
 
-// A1: who waits is told once, until it tries again.
+// endpoint 1: who waits is told once, until it tries again.
 func TestNetwork_ToldOnce(t *testing.T) {
 	l := newLab(t, 1)
 	client, server := l.connect(l.host("a"), l.host("b"))
@@ -664,7 +668,7 @@ func TestNetwork_ToldOnce(t *testing.T) {
 	}
 }
 
-// L4: partitions and what heals them.
+// link 4: partitions and what heals them.
 func TestNetwork_Partition(t *testing.T) {
 	l := newLab(t, 1)
 	hosts := map[string]*process{}
@@ -712,7 +716,7 @@ func TestNetwork_Partition(t *testing.T) {
 	l.wantNothingLeft()
 }
 
-// L4: what is held arrives in order, when it is released.
+// link 4: what is held arrives in order, when it is released.
 func TestNetwork_Hold(t *testing.T) {
 	l := newLab(t, 1)
 	a, b := l.host("a"), l.host("b")
@@ -735,7 +739,8 @@ func TestNetwork_Hold(t *testing.T) {
 	if d := l.took(func() { l.wantRead(server, "12") }); d != 0 {
 		t.Errorf("it came %v after the release", d)
 	}
-	if d := l.took(func() { l.wantRead(server, "3") }); d != 10*ms { // which waited for an acknowledgment (T6)
+	// which waited for an acknowledgment (tcp 6)
+	if d := l.took(func() { l.wantRead(server, "3") }); d != 10*ms {
 		t.Errorf("the rest came %v after the release", d)
 	}
 	p := make([]byte, 1)
@@ -786,7 +791,7 @@ func TestNetwork_Reset(t *testing.T) {
 	pending.Close()
 }
 
-// E5: a host without power says nothing, and knows nothing when it is back.
+// system 5: a host without power says nothing, and knows nothing when it is back.
 func TestNetwork_PowerOff(t *testing.T) {
 	l := newLab(t, 1)
 	a, b := l.host("a"), l.host("b")
@@ -878,7 +883,7 @@ func TestNetwork_PowerOff(t *testing.T) {
 	l.wantNothingLeft()
 }
 
-// E4: a process that is killed loses its sockets as if it closed them.
+// system 4: a process that is killed loses its sockets as if it closed them.
 func TestNetwork_Kill(t *testing.T) {
 	l := newLab(t, 1)
 	a, b := l.host("a"), l.host("b")
@@ -924,7 +929,7 @@ func TestNetwork_Kill(t *testing.T) {
 	l.wantNothingLeft()
 }
 
-// L2: bandwidth and latency.
+// link 2: bandwidth and latency.
 func TestNetwork_Bandwidth(t *testing.T) {
 	l := newLab(t, 1)
 	a, b := l.host("a"), l.host("b")
@@ -974,7 +979,7 @@ func TestNetwork_Bandwidth(t *testing.T) {
 	}
 }
 
-// L3: what can go wrong has a name that says what, and between whom.
+// link 3: what can go wrong has a name that says what, and between whom.
 func TestNetwork_NamesOfFaults(t *testing.T) {
 	l := newLab(t, 1)
 	a, b := l.host("node1"), l.host("node2")
@@ -1015,7 +1020,7 @@ func TestNetwork_NamesOfFaults(t *testing.T) {
 	}
 }
 
-// L5, L7: a host reaches itself whatever happens, and what is idle does nothing.
+// link 5, link 7: a host reaches itself whatever happens, and what is idle does nothing.
 func TestNetwork_LoopbackAndIdle(t *testing.T) {
 	l := newLab(t, 1)
 	a, b := l.host("a"), l.host("b")
@@ -1039,7 +1044,7 @@ func TestNetwork_LoopbackAndIdle(t *testing.T) {
 	}
 }
 
-// L3: what one packet loses does not change how long the others take.
+// link 3: what one packet loses does not change how long the others take.
 func TestNetwork_LossDrawsNothing(t *testing.T) {
 	arrivals := func(lost int) map[string]time.Duration {
 		l := newLab(t, 1)

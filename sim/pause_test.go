@@ -26,7 +26,8 @@ func TestHost_Pause(t *testing.T) {
 			return nil
 		})
 		for _, step := range []struct{ wait, pause time.Duration }{
-			{1500 * time.Millisecond, 10 * time.Second}, {time.Second, 2 * time.Second}, // which is over before the first
+			// which is over before the first
+			{1500 * time.Millisecond, 10 * time.Second}, {time.Second, 2 * time.Second},
 		} {
 			if err := asyncio.Sleep(ctx, step.wait); err != nil {
 				return err
@@ -74,7 +75,8 @@ func TestHost_PauseAndEnd(t *testing.T) {
 	}
 }
 
-// lease is a lock that is lost after a second. Its holder looks whether it holds it still, then awaits, then acts.
+// lease is a lock that is lost after a second. Its holder looks whether it holds it still, then
+// awaits, then acts.
 func lease(ctx context.Context) error {
 	var holder string
 	var until time.Duration
@@ -111,7 +113,8 @@ func lease(ctx context.Context) error {
 	return asyncio.Sleep(ctx, time.Minute)
 }
 
-// A lease that ends between the look and the act is found by a pause, and explained with the notes of the program.
+// A lease that ends between the look and the act is found by a pause, and explained with the notes
+// of the program.
 func TestHost_SetPauses(t *testing.T) {
 	sim.Run(t, lease)
 	for _, s := range []sim.Strategy{sim.Random(), sim.PCT(2)} {

@@ -156,8 +156,9 @@ func within(fn func(ctx context.Context) error, could func() bool) func(ctx cont
 	}
 }
 
-// TestPrimitives runs them in orders that differ little from that of production, with each task cancelled before each step: orders beyond
-// those within iterations, which TestExplore of the root package exhausts. If ASYNCIO_EXPLORE is all, it goes on for minutes.
+// TestPrimitives runs them in orders that differ little from that of production, with each task
+// cancelled before each step: orders beyond those within iterations, which TestExplore of the root
+// package exhausts. If ASYNCIO_EXPLORE is all, it goes on for minutes.
 func TestPrimitives(t *testing.T) {
 	runs := 3000
 	if os.Getenv("ASYNCIO_EXPLORE") == "all" {
@@ -171,7 +172,8 @@ func TestPrimitives(t *testing.T) {
 	}
 }
 
-// Cancels with Exhaustive(1) reaches every await of every task, and cancels it there once or more; never two tasks in one run.
+// Cancels with Exhaustive(1) reaches every await of every task, and cancels it there once or more;
+// never two tasks in one run.
 func TestCancels_ReachEveryAwait(t *testing.T) {
 	hit := map[string]int{}
 	const awaits = 4
@@ -199,7 +201,8 @@ func TestCancels_ReachEveryAwait(t *testing.T) {
 		a, b := start(ctx, "a", work("a")), start(ctx, "b", work("b"))
 		if _, _, err := asyncio.Wait(ctx, []asyncio.AnyFuture{a, b}); err != nil {
 			hit["main"]++
-			return asyncio.Cleanup(ctx, time.Minute, func(ctx context.Context) error { // so that the others are not cancelled with it
+			// so that the others are not cancelled with it
+			return asyncio.Cleanup(ctx, time.Minute, func(ctx context.Context) error {
 				_, _, waitErr := asyncio.Wait(ctx, []asyncio.AnyFuture{a, b})
 				return errors.Join(err, waitErr)
 			})

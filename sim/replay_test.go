@@ -15,7 +15,8 @@ import (
 	"github.com/goasyncio/asyncio/sim"
 )
 
-// fakeT is a test that is looked at instead of failing. Fatalf exits the goroutine, as it does in one.
+// fakeT is a test that is looked at instead of failing. Fatalf exits the goroutine, as it does in
+// one.
 type fakeT struct {
 	name, log, fatal string
 	failed           bool
@@ -52,8 +53,8 @@ func write(t *testing.T, file, text string) {
 	}
 }
 
-// A failure is written to a file, which its line replays; the file is tried first the next time, as long as it is there; once the
-// program is another, that is said, and the seed is run.
+// A failure is written to a file, which its line replays; the file is tried first the next time, as
+// long as it is there; once the program is another, that is said, and the seed is run.
 func TestExplore_RecordsAndTriesAgain(t *testing.T) {
 	t.Chdir(t.TempDir())
 	first := try("TestBank/transfer", func(t *fakeT) { sim.Explore(t, lostUpdate) })
@@ -209,7 +210,8 @@ func TestSchedule_ReadsWhatItWrites(t *testing.T) {
 	}
 }
 
-// starved fails if each of n tasks is overtaken by main: that takes a deviation for each of their steps before.
+// starved fails if each of n tasks is overtaken by main: that takes a deviation for each of their
+// steps before.
 func starved(tasks, yields int) func(ctx context.Context) error {
 	return func(ctx context.Context) error {
 		done := 0
@@ -313,7 +315,8 @@ func TestTrace_DependsOnTheSeedAlone(t *testing.T) {
 	}
 }
 
-// PCT finds a bug of depth d, in a program of n tasks and k steps, with a probability of at least 1/(n*k^(d-1)).
+// PCT finds a bug of depth d, in a program of n tasks and k steps, with a probability of at least
+// 1/(n*k^(d-1)).
 func TestPCT_FindsByDepth(t *testing.T) {
 	const long = 20
 	program := func(hit *int) func(ctx context.Context) error {

@@ -12,33 +12,34 @@ import (
 
 // What a schedule is, and what the bytes of its file mean.
 //
-//	P1 A schedule is a set of deviations: everything not named in it runs first in, first out, without faults. A deviation is
-//	   at a step, which is a callback counted from 1 (W1). "cancel" cancels a task before the step; "step" runs, as
-//	   that step, the callback that is k-th of the n that are ready, counted from 0 as W6 says, instead of the
-//	   first. "fault" has a fault happen in the step or between it and the next: the one that is asked for by that name for
-//	   the nth time, counted from 1. Of the first two there is at most one at a step, a cancel before a pick before faults, and at
-//	   most one cancel in all.
-//	P2 Seed and schedule determine the run (W2): the same program makes the same steps.
-//	P3 Replaying draws no random number of a strategy. A file is replayed to the letter: if at a
-//	   deviation another number of callbacks is ready, or others than were, or the task is not there, or the run ends
-//	   before, the program is not the one that was recorded, and the replay says so (ErrIncompatible).
-//	P4 Where a schedule is a guess (minimising), a deviation that does not fit is left out.
-//	P5 The file is text, UTF-8, one item a line, in this order; names are quoted as Go quotes them:
+//	schedule 1: A schedule is a set of deviations: everything not named in it runs first in, first
+//	   out, without faults. A deviation is at a step, which is a callback counted from 1 (world 1).
+//	   "cancel" cancels a task before the step; "step" runs, as that step, the callback that is k-th
+//	   of the n that are ready, counted from 0 as world 6 says, instead of the first. "fault" has a
+//	   fault happen in the step or between it and the next: the one that is asked for by that name
+//	   for the nth time, counted from 1. Of the first two there is at most one at a step, a cancel
+//	   before a pick before faults, and at most one cancel in all.
+//	schedule 2: Seed and schedule determine the run (world 2): the same program makes the same
+//	   steps.
+//	schedule 3: Replaying draws no random number of a strategy. A file is replayed to the letter: if
+//	   at a deviation another number of callbacks is ready, or others than were, or the task is not
+//	   there, or the run ends before, the program is not the one that was recorded, and the replay
+//	   says so (ErrIncompatible).
+//	schedule 4: Where a schedule is a guess (minimising), a deviation that does not fit is left out.
+//	schedule 5: The file is text, UTF-8, one item a line, in this order; names are quoted as Go
+//	   quotes them:
 //
-//	   asyncio schedule 1                             the version; a reader refuses others
-//	   test "TestBank/transfer"                       what to run
-//	   seed 17
-//	   steps 87                                       how many the run had when it failed,
-//	   trace 9c1f0a3be8d0f122                         a hash of their names and times (P6),
-//	   failure "main returned an error: …"            and why, on one line
-//	   cancel 12 "writer" 0                           before step 12: the first task alive of that name
-//	   step 41 3/7 "writer" not "reader"              of 7 the one 3rd after the oldest, writer, not reader
-//	   fault 57 "crash of node2" 4                    the fourth time that was asked
-//	   end
+//	   asyncio schedule 1 the version; a reader refuses others test "TestBank/transfer" what to run
+//	   seed 17 steps 87 how many the run had when it failed, trace 9c1f0a3be8d0f122 a hash of their
+//	   names and times (schedule 6), failure "main returned an error: …" and why, on one line cancel
+//	   12 "writer" 0 before step 12: the first task alive of that name step 41 3/7 "writer" not
+//	   "reader" of 7 the one 3rd after the oldest, writer, not reader fault 57 "crash of node2" 4
+//	   the fourth time that was asked end
 //
 //	   Lines that begin with # say something to people. Deviations are in the order of their steps.
-//	P6 The hash is FNV-1a, 64 bits, of each step's name, a zero byte, and its time in nanoseconds, in decimal, a newline. Source lines
-//	   are not in it, so an edit that leaves the order of events alone leaves a schedule valid.
+//	schedule 6: The hash is FNV-1a, 64 bits, of each step's name, a zero byte, and its time in
+//	   nanoseconds, in decimal, a newline. Source lines are not in it, so an edit that leaves the
+//	   order of events alone leaves a schedule valid.
 type schedule struct {
 	test    string
 	seed    uint64
@@ -48,7 +49,7 @@ type schedule struct {
 	devs    []deviation
 }
 
-// A deviation is one of P1: pick is positive, or cancel or fault is set.
+// A deviation is one of schedule 1: pick is positive, or cancel or fault is set.
 type deviation struct {
 	step, pick int
 	cancel     *target
@@ -68,7 +69,7 @@ type recorded struct {
 	chosen, first string
 }
 
-// before is the order of P1. Faults at one step have none.
+// before is the order of schedule 1. Faults at one step have none.
 func (d deviation) before(e deviation) bool {
 	return d.step < e.step || d.step == e.step && (d.rank() < e.rank() || d.fault != nil && e.fault != nil)
 }
@@ -83,7 +84,8 @@ func (d deviation) rank() int {
 	return 2
 }
 
-// ErrIncompatible says that a recorded schedule is of another program than the one that is run: the code has changed.
+// ErrIncompatible says that a recorded schedule is of another program than the one that is run: the
+// code has changed.
 var ErrIncompatible = errors.New("sim: the schedule does not fit the program")
 
 const scheduleHeader = "asyncio schedule 1"
@@ -247,8 +249,8 @@ type replay struct {
 	devs     []deviation // cancels and picks
 	pos      int
 	faults   map[fault]int // the step at which each happens
-	strict   bool          // P3; otherwise P4
-	mismatch error         // under P3
+	strict   bool          // schedule 3; otherwise schedule 4
+	mismatch error         // under schedule 3
 }
 
 func newReplay(devs []deviation, strict bool) *replay {
@@ -325,7 +327,7 @@ func (r *replay) refuse(w *world, why error) {
 	}
 }
 
-// finish is the rest of P3, after the run.
+// finish is the rest of schedule 3, after the run.
 func (r *replay) finish(s *schedule, steps int, trace uint64) error {
 	missing := -1
 	if r.pos < len(r.devs) {

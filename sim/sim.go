@@ -1,15 +1,16 @@
-// Package sim runs asyncio programs under a virtual clock and a seed, finds the order of events that breaks them, and
-// explains it. The programs are the same that run in production.
+// Package sim runs asyncio programs under a virtual clock and a seed, finds the order of events
+// that breaks them, and explains it. The programs are the same that run in production.
 //
-// Time stands still while anything can run and jumps to the next deadline when nothing can. An hour of sleeping takes
-// no time, every run takes the same course, and a program that can never go on ends with
-// [asyncio.ErrDeadlock] instead of hanging.
+// Time stands still while anything can run and jumps to the next deadline when nothing can. An hour
+// of sleeping takes no time, every run takes the same course, and a program that can never go on
+// ends with [asyncio.ErrDeadlock] instead of hanging.
 //
 // # In tests
 //
-// [Run] runs a program once, in the order of production. [Explore] runs it in many orders: of what is ready, any callback may be
-// next, at random ([Random]), by priorities ([PCT]), or in every order there is ([Exhaustive]); with [Cancels] it also cancels
-// tasks. What must hold is said by an error that main returns, or by [Always], [AtEnd] and [Eventually].
+// [Run] runs a program once, in the order of production. [Explore] runs it in many orders: of what
+// is ready, any callback may be next, at random ([Random]), by priorities ([PCT]), or in every
+// order there is ([Exhaustive]); with [Cancels] it also cancels tasks. What must hold is said by an
+// error that main returns, or by [Always], [AtEnd] and [Eventually].
 //
 //	func TestTransfer(t *testing.T) {
 //		sim.Explore(t, func(ctx context.Context) error {
@@ -19,19 +20,23 @@
 //		}, sim.With(sim.PCT(3)), sim.Cancels())
 //	}
 //
-// A run that fails is made again with ever fewer deviations from the order of production, until what is left is the explanation:
-// "first in, first out everywhere, except that at step 41 'writer' ran before 'reader'".
+// A run that fails is made again with ever fewer deviations from the order of production, until
+// what is left is the explanation: "first in, first out everywhere, except that at step 41 'writer'
+// ran before 'reader'".
 //
 // # Services
 //
-// [NewHost] adds a host with a program, a network address, a disk and a clock of its own. asyncio.Dial, Listen, OpenConnection, StartServer and OpenFile, as they
-// run in production, then reach the simulated network and disk. [Host.Crash], [Network.Partition], [Disk.SetFaults] and their kin break things, [Fault] says when.
+// [NewHost] adds a host with a program, a network address, a disk and a clock of its own.
+// asyncio.Dial, Listen, OpenConnection, StartServer and OpenFile, as they run in production, then
+// reach the simulated network and disk. [Host.Crash], [Network.Partition], [Disk.SetFaults] and
+// their kin break things, [Fault] says when.
 //
 // What a simulation can see, and what it cannot, is in docs/simulation.md.
 //
 // # Elsewhere
 //
-// A program that starts its own loop is put on the virtual clock from outside, by the context it is started with:
+// A program that starts its own loop is put on the virtual clock from outside, by the context it is
+// started with:
 //
 //	ctx = asyncio.WithLoopFactory(ctx, sim.NewEventLoop)
 //	err := program(ctx) // calls asyncio.Run

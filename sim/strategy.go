@@ -8,7 +8,7 @@ import (
 
 // A strategy decides what is run where several callbacks are ready.
 type strategy interface {
-	// pick returns which of the n that are ready (W6) is next, n > 1.
+	// pick returns which of the n that are ready (world 6) is next, n > 1.
 	pick(w *world, n int) int
 
 	// cancel is asked before each step whether a task is to be cancelled, and which.
@@ -48,7 +48,7 @@ func (c randomCancel) cancel(w *world) (target, bool) {
 	return all[c.rng.IntN(len(all))], true
 }
 
-// randomFaults has each fault happen with its probability, by a stream of its own (W3).
+// randomFaults has each fault happen with its probability, by a stream of its own (world 3).
 type randomFaults struct{ streams map[string]*rand.Rand }
 
 func (r *randomFaults) fault(w *world, f deviation, p float64) bool {
@@ -72,13 +72,14 @@ type random struct {
 
 func (r *random) pick(_ *world, n int) int { return r.rng.IntN(n) }
 
-// pct is the algorithm of Burckhardt, Kothari, Musuvathi and Nagarakatte, "A Randomized Scheduler with Probabilistic
-// Guarantees of Finding Bugs" (2010). Tasks have random priorities, and the ready task with the highest runs, but
-// for depth-1 random steps, at which the one that is about to run falls below all others. A bug that needs depth orderings
-// of steps, in a program of n tasks and k steps, is found with a probability of at least 1/(n*k^(depth-1)).
+// pct is the algorithm of Burckhardt, Kothari, Musuvathi and Nagarakatte, "A Randomized Scheduler
+// with Probabilistic Guarantees of Finding Bugs" (2010). Tasks have random priorities, and the
+// ready task with the highest runs, but for depth-1 random steps, at which the one that is about to
+// run falls below all others. A bug that needs depth orderings of steps, in a program of n tasks
+// and k steps, is found with a probability of at least 1/(n*k^(depth-1)).
 //
-// What is no task's runs first, as soon as it is ready. A task that has been preferred for maxRow steps falls too, because it may be
-// waiting for another in a loop, which the guarantee leaves out.
+// What is no task's runs first, as soon as it is ready. A task that has been preferred for maxRow
+// steps falls too, because it may be waiting for another in a loop, which the guarantee leaves out.
 type pct struct {
 	randomCancel
 	randomFaults
@@ -162,8 +163,8 @@ func (t *tape) next() byte {
 	return b
 }
 
-// A Strategy says which schedules an exploration runs. Make one with [Random], [PCT], [Exhaustive] or [Tape]. Any goroutine
-// may make one.
+// A Strategy says which schedules an exploration runs. Make one with [Random], [PCT], [Exhaustive]
+// or [Tape]. Any goroutine may make one.
 type Strategy struct {
 	name string
 	make func(w *world, steps int, cancels bool) strategy // of one run
@@ -185,10 +186,11 @@ func Random() Strategy {
 	}}
 }
 
-// PCT gives tasks random priorities and changes them at depth-1 random steps; depth is the number of orderings that a bug needs,
-// rarely more than 3. It finds what is rare under [Random] because a task has to be kept waiting for long, and with a
-// probability that can be stated: with n tasks and k steps, each run finds a bug of that depth with at
-// least 1/(n*k^(depth-1)). A depth that is not positive counts as 1.
+// PCT gives tasks random priorities and changes them at depth-1 random steps; depth is the number
+// of orderings that a bug needs, rarely more than 3. It finds what is rare under [Random] because a
+// task has to be kept waiting for long, and with a probability that can be stated: with n tasks and
+// k steps, each run finds a bug of that depth with at least 1/(n*k^(depth-1)). A depth that is not
+// positive counts as 1.
 func PCT(depth int) Strategy {
 	depth = max(depth, 1)
 	return Strategy{name: fmt.Sprintf("PCT(%d)", depth), make: func(w *world, steps int, cancels bool) strategy {
@@ -200,9 +202,10 @@ func PCT(depth int) Strategy {
 	}}
 }
 
-// Exhaustive runs every schedule once, those with the fewest deviations from first in, first out first, and none with more than
-// bound; a bound of 0 or less is no bound. So what it finds needs no minimising. How far it got within [Runs] is in [Report.Coverage].
-// A [Fault] is a deviation, too, and with [Cancels] that a task is cancelled.
+// Exhaustive runs every schedule once, those with the fewest deviations from first in, first out
+// first, and none with more than bound; a bound of 0 or less is no bound. So what it finds needs no
+// minimising. How far it got within [Runs] is in [Report.Coverage]. A [Fault] is a deviation, too,
+// and with [Cancels] that a task is cancelled.
 func Exhaustive(bound int) Strategy {
 	name := fmt.Sprintf("Exhaustive(%d)", max(bound, 0))
 	if bound <= 0 {
@@ -211,9 +214,10 @@ func Exhaustive(bound int) Strategy {
 	return Strategy{name: name, exhaustive: true, bound: bound}
 }
 
-// Tape takes each choice from a byte of the input of a fuzz test: at the i-th place where several callbacks are ready, the
-// one whose number is the byte, modulo how many there are; a byte also decides on each [Fault], and [Cancels] does nothing. When it is used up the rest runs in order. So go test -fuzz searches
-// schedules by the code that they reach.
+// Tape takes each choice from a byte of the input of a fuzz test: at the i-th place where several
+// callbacks are ready, the one whose number is the byte, modulo how many there are; a byte also
+// decides on each [Fault], and [Cancels] does nothing. When it is used up the rest runs in order.
+// So go test -fuzz searches schedules by the code that they reach.
 //
 //	func FuzzTransfer(f *testing.F) {
 //		f.Fuzz(func(t *testing.T, schedule []byte) { sim.Run(t, transfer, sim.With(sim.Tape(schedule))) })

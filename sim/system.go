@@ -15,22 +15,23 @@ import (
 	"github.com/goasyncio/asyncio/internal/driver"
 )
 
-// A system is the operating system of a host, as far as it is on the network. A [process] runs on it, one in each life.
+// A system is the operating system of a host, as far as it is on the network. A [process] runs on
+// it, one in each life.
 //
-//	E1 The name of a host, and only a whole one, stands for its address. "localhost" and 127.0.0.0/8
-//	   are the host itself. There is no IPv6, and ports are numbers.
-//	E2 An empty host or 0.0.0.0 listens at all addresses of the host; where one connects to, it is
-//	   the host itself. Port 0 is the next of 32768 to 60999 that is free: the numbers are the same
-//	   in each run, and a host that restarts does not begin from the start.
-//	E3 A port is in use at an address while somebody listens there, at it or at all addresses, or a
-//	   connection that was made from there is not forgotten; connections that were accepted there do
-//	   not matter (SO_REUSEADDR).
-//	E4 A process that is killed loses its sockets as if it closed them. The system goes on: it
-//	   delivers what was written, refuses requests, and answers what belongs to no connection with a
-//	   reset.
-//	E5 A host without power loses all, sends nothing and answers nothing. When it is on again it
-//	   does not know what was: see E4.
-//	E6 Paths of Unix sockets are names within the host, and gone with the listener. Their
+//	system 1: The name of a host, and only a whole one, stands for its address. "localhost" and
+//	   127.0.0.0/8 are the host itself. There is no IPv6, and ports are numbers.
+//	system 2: An empty host or 0.0.0.0 listens at all addresses of the host; where one connects to,
+//	   it is the host itself. Port 0 is the next of 32768 to 60999 that is free: the numbers are the
+//	   same in each run, and a host that restarts does not begin from the start.
+//	system 3: A port is in use at an address while somebody listens there, at it or at all
+//	   addresses, or a connection that was made from there is not forgotten; connections that were
+//	   accepted there do not matter (SO_REUSEADDR).
+//	system 4: A process that is killed loses its sockets as if it closed them. The system goes on:
+//	   it delivers what was written, refuses requests, and answers what belongs to no connection
+//	   with a reset.
+//	system 5: A host without power loses all, sends nothing and answers nothing. When it is on again
+//	   it does not know what was: see system 4.
+//	system 6: Paths of Unix sockets are names within the host, and gone with the listener. Their
 //	   connections are T's on the loopback wire.
 type system struct {
 	n        *network
@@ -108,7 +109,7 @@ func (s *system) sourceFor(to netip.Addr) netip.Addr {
 	return s.addr
 }
 
-// transportOf is E1 for the names of networks: "tcp", "udp" or "unix".
+// transportOf is system 1 for the names of networks: "tcp", "udp" or "unix".
 func transportOf(network string) (string, error) {
 	switch network {
 	case "tcp", "tcp4":
@@ -123,7 +124,7 @@ func transportOf(network string) (string, error) {
 	return "", net.UnknownNetworkError(network)
 }
 
-// resolve is E1 and E2 for an address as programs write it.
+// resolve is system 1 and system 2 for an address as programs write it.
 func (s *system) resolve(transport, address string, listen bool) (netip.AddrPort, error) {
 	none := netip.AddrPort{}
 	host, service, err := net.SplitHostPort(address)
@@ -184,7 +185,7 @@ func (s *system) nextPort(inUse func(uint16) bool) (uint16, error) {
 	return 0, os.NewSyscallError("bind", syscall.EADDRINUSE)
 }
 
-// bind makes a port of an address one's own (E2, E3).
+// bind makes a port of an address one's own (system 2, system 3).
 func (s *system) bind(at netip.AddrPort, inUse func(netip.AddrPort) bool) (netip.AddrPort, error) {
 	if at.Port() == 0 {
 		port, err := s.nextPort(func(port uint16) bool { return inUse(netip.AddrPortFrom(at.Addr(), port)) })
@@ -207,14 +208,15 @@ func (s *system) socketInUse(at netip.AddrPort) bool {
 	return slices.ContainsFunc(s.sockets[at.Port()], func(u *udpSocket) bool { return overlap(u.at.Addr(), at.Addr()) })
 }
 
-// A process is a life of a host as the system sees it: who has sockets. It implements [driver.Network] for the loop.
+// A process is a life of a host as the system sees it: who has sockets. It implements
+// [driver.Network] for the loop.
 type process struct {
 	sys  *system
 	tell func(to driver.Notifier, read, write bool)
 	dead bool
 }
 
-// powerOff is E5. It may follow kill.
+// powerOff is system 5. It may follow kill.
 func (s *process) powerOff() {
 	if s.sys.process != s || !s.sys.on {
 		return
@@ -229,7 +231,7 @@ func (s *process) powerOff() {
 	s.sys.n.doubt()
 }
 
-// kill is E4. It also is how a loop that closes lets go of what is left (A5).
+// kill is system 4. It also is how a loop that closes lets go of what is left (endpoint 5).
 func (s *process) kill() {
 	if s.dead {
 		return
@@ -366,8 +368,8 @@ func (s *process) ListenPacket(network, address string) (driver.PacketEndpoint, 
 	return s.newUDP(at, netip.AddrPort{})
 }
 
-// attention is who is told of an endpoint (A1-A4). It is the notifier that the host's loop gets: what it is told of may be closed before
-// the loop looks.
+// attention is who is told of an endpoint (endpoint 1-4). It is the notifier that the host's loop
+// gets: what it is told of may be closed before the loop looks.
 type attention struct {
 	process   *process
 	to        driver.Notifier

@@ -14,38 +14,39 @@ import (
 	"github.com/goasyncio/asyncio/internal/driver"
 )
 
-// A tcpConn is one end of a TCP connection, as a system has it, and the endpoint of it. Unix sockets are the same on the loopback wire.
+// A tcpConn is one end of a TCP connection, as a system has it, and the endpoint of it. Unix
+// sockets are the same on the loopback wire.
 //
-//	T1 Each direction numbers what it sends: the request to connect is 0, bytes count from 1, the
-//	   end of the stream comes behind the last. All but the bytes is acknowledged and sent again
+//	tcp 1: Each direction numbers what it sends: the request to connect is 0, bytes count from 1,
+//	   the end of the stream comes behind the last. All but the bytes is acknowledged and sent again
 //	   like them. una is the first that is not acknowledged, next the next to be sent, max the next
 //	   that never was: una <= next <= max <= end+1. What arrives early is kept for its turn.
-//	T2 Write takes what fits into the send buffer, which holds what is not acknowledged. edge is up
-//	   to where the peer has room; it never goes back. So a reader that is slow stops its writer
+//	tcp 2: Write takes what fits into the send buffer, which holds what is not acknowledged. edge is
+//	   up to where the peer has room; it never goes back. So a reader that is slow stops its writer
 //	   when both buffers are full. Who reads tells the peer when that makes room worth speaking of.
-//	T3 What is sent at once goes in segments of up to a maximum. A quarter of them ends somewhere
-//	   before, at random: where a program has written is not where the other reads.
-//	T4 Every segment with something new, and every one again, is acknowledged at once. An
+//	tcp 3: What is sent at once goes in segments of up to a maximum. A quarter of them ends
+//	   somewhere before, at random: where a program has written is not where the other reads.
+//	tcp 4: Every segment with something new, and every one again, is acknowledged at once. An
 //	   acknowledgment that is lost is made up for by the next, or by the segment being sent again.
-//	T5 Connecting takes a round trip. A request is sent again after 1 s, 2 s, 4 s and so on, 6
+//	tcp 5: Connecting takes a round trip. A request is sent again after 1 s, 2 s, 4 s and so on, 6
 //	   times; after 127 s it fails with ETIMEDOUT. One that is refused fails at once; one for which
 //	   the listener has no room is dropped. The answer is sent again 5 times.
-//	T6 What is not acknowledged is sent again after 200 ms and the round trip that was measured,
+//	tcp 6: What is not acknowledged is sent again after 200 ms and the round trip that was measured,
 //	   doubled each time, up to 120 s: at first a single segment, the rest when something is
 //	   acknowledged. The time begins when it has left, or something before it was acknowledged; what
 //	   is sent behind it changes nothing. After network.patience without progress the connection
 //	   fails with ETIMEDOUT.
-//	T7 To close ends the stream behind what was written, which is still delivered. But with
+//	tcp 7: To close ends the stream behind what was written, which is still delivered. But with
 //	   something unread, or on Abort, or without lingering, it is reset, which drops what is not
 //	   delivered; so is one that was closed and to which something comes. A segment of which a
 //	   system knows nothing is answered with a reset, and a reset is not sent again. An end that is
 //	   through stays to answer until the other is through, or no more.
-//	T8 Probes (keep-alive, a closed window) are sent only while they have something to find out:
+//	tcp 8: Probes (keep-alive, a closed window) are sent only while they have something to find out:
 //	   while the other end is no more, a wire between the two is silent, or the other has made room
 //	   and this end has not heard of it. A probe is answered with an acknowledgment. Without an
-//	   answer keep-alive gives up after 15 s and nine more of them, a closed window as T6 does. It
-//	   is the one place that looks at the other end, and it decides nothing but whether to ask.
-//	T9 A failure is told once, to who reads (behind what has come) or to who writes. After it,
+//	   answer keep-alive gives up after 15 s and nine more of them, a closed window as tcp 6 does.
+//	   It is the one place that looks at the other end, and it decides nothing but whether to ask.
+//	tcp 9: A failure is told once, to who reads (behind what has come) or to who writes. After it,
 //	   reading is at the end and writing at a broken pipe. Who has read the end of the stream keeps
 //	   reading that.
 type tcpConn struct {
@@ -60,10 +61,10 @@ type tcpConn struct {
 	remote   net.Addr
 	out      *wire
 	last     time.Duration // when arrives what was sent last
-	peer     *tcpConn      // T8; nil until it is known
+	peer     *tcpConn      // tcp 8; nil until it is known
 	listener *listener     // where it waits to be accepted
 
-	// What is sent (T1, T2).
+	// What is sent (tcp 1, tcp 2).
 	buf             []byte // numbers end-len(buf) to end-1; the array is never written to again
 	una, next, max  int64
 	end             int64
@@ -91,15 +92,15 @@ type tcpConn struct {
 	deaf          bool  // CloseRead
 	echo          time.Duration
 
-	probing    bool // a timer for T8 is set
+	probing    bool // a timer for tcp 8 is set
 	unanswered int
 	keepAlive  bool
 	linger     int // seconds; -1 for the system's default
 
-	err     syscall.Errno // T9, 0 for none
+	err     syscall.Errno // tcp 9, 0 for none
 	failure error         // of connecting
 	orphan  bool          // closed, and still delivering
-	through bool          // T7
+	through bool          // tcp 7
 	removed bool          // the system knows it no more
 }
 
@@ -172,14 +173,14 @@ func (p *segment) arrive(s *system) {
 	}
 }
 
-// answerReset is T7 for what belongs to no connection.
+// answerReset is tcp 7 for what belongs to no connection.
 func (s *system) answerReset(p *segment) {
 	w := s.wireTo(p.src.Addr())
 	last := time.Duration(0)
 	w.carry(&segment{to: side{p.to.conn, !p.to.server}, src: p.dst, dst: p.src, reset: true}, &last)
 }
 
-// requested is T5 at the one who listens.
+// requested is tcp 5 at the one who listens.
 func (s *system) requested(p *segment) {
 	f := flow{local: p.dst, remote: p.src}
 	if p.path == "" {
@@ -299,7 +300,7 @@ func (c *tcpConn) emit(p *segment) {
 
 func (c *tcpConn) acknowledge() { c.emit(&segment{number: c.next}) }
 
-// transmit sends what may be sent (T1-T3).
+// transmit sends what may be sent (tcp 1-3).
 func (c *tcpConn) transmit() {
 	if c.removed {
 		return
@@ -341,7 +342,7 @@ func (c *tcpConn) nextSegment() *segment {
 	return nil
 }
 
-// segmentSize is T3.
+// segmentSize is tcp 3.
 func (c *tcpConn) segmentSize(available int64) int64 {
 	if c.out == c.sys.loopback {
 		return min(available, maxLoopbackSegment)
@@ -367,7 +368,7 @@ func (c *tcpConn) timeout() time.Duration {
 	return min(first<<min(c.backoff, 16), maxRetransmit)
 }
 
-// setTimer is T6, after something was sent or acknowledged.
+// setTimer is tcp 6, after something was sent or acknowledged.
 func (c *tcpConn) setTimer() {
 	if c.una == c.max {
 		c.deadline = 0
@@ -399,7 +400,7 @@ func (c *tcpConn) setRing() {
 	})
 }
 
-// retransmit is T5 and T6.
+// retransmit is tcp 5 and tcp 6.
 func (c *tcpConn) retransmit() {
 	c.tries++
 	switch {
@@ -416,7 +417,7 @@ func (c *tcpConn) retransmit() {
 	c.transmit()
 }
 
-// receive is T4.
+// receive is tcp 4.
 func (c *tcpConn) receive(p *segment) {
 	c.unanswered = 0
 	if p.reset {
@@ -490,7 +491,7 @@ func (c *tcpConn) measure(d time.Duration) {
 	c.srtt += (d - c.srtt) / 8
 }
 
-// take is T1 for what arrives.
+// take is tcp 1 for what arrives.
 func (c *tcpConn) take(p *segment) {
 	i, _ := slices.BinarySearchFunc(c.early, p.number, func(q *segment, number int64) int { return int(q.number - number) })
 	if i < len(c.early) && c.early[i].number == p.number && c.early[i].behind() >= p.behind() {
@@ -516,7 +517,7 @@ func (c *tcpConn) take(p *segment) {
 	}
 }
 
-// settle forgets a connection of which both ends are through (T7).
+// settle forgets a connection of which both ends are through (tcp 7).
 func (c *tcpConn) settle() {
 	if c.removed || !c.orphan || !c.ended || !c.delivered() {
 		return
@@ -562,7 +563,7 @@ func (c *tcpConn) remove() {
 	}
 }
 
-// fail is T9.
+// fail is tcp 9.
 func (c *tcpConn) fail(err syscall.Errno) {
 	if c.una == 0 {
 		c.failure = os.NewSyscallError("connect", err)
@@ -596,7 +597,7 @@ func (c *tcpConn) abort() {
 	c.remove()
 }
 
-// watch sets a timer if there is something to find out (T8).
+// watch sets a timer if there is something to find out (tcp 8).
 func (c *tcpConn) watch() {
 	if !c.probing && c.doubtful() {
 		c.probing = true
@@ -622,7 +623,7 @@ func (c *tcpConn) probe() {
 		c.unanswered = 0
 		return
 	}
-	if c.una == c.max { // else T6 finds out
+	if c.una == c.max { // else tcp 6 finds out
 		if c.unanswered == 0 {
 			c.since = c.now()
 		}
@@ -655,7 +656,7 @@ func (c *tcpConn) Connect() error {
 	return c.againToWrite()
 }
 
-// failed tells a failure (T9), once.
+// failed tells a failure (tcp 9), once.
 func (c *tcpConn) failed(call string) error {
 	err := c.err
 	if err == 0 {
@@ -697,7 +698,7 @@ func (c *tcpConn) Read(p []byte) (int, error) {
 	return 0, c.againToRead()
 }
 
-// makeRoom tells the peer that there is room if it may need to know (T2).
+// makeRoom tells the peer that there is room if it may need to know (tcp 2).
 func (c *tcpConn) makeRoom() {
 	half := int64(max(c.receiveBuffer/2, 1))
 	if c.removed || c.ended || c.promised-c.rcv >= half || c.rcv+int64(c.receiveBuffer-c.unread)-c.promised < min(2*maxSegment, half) {
@@ -747,7 +748,8 @@ func (c *tcpConn) finish() {
 	c.settle()
 }
 
-// CloseRead does what shutdown does on Linux: who reads is at the end, and what comes takes up the buffer.
+// CloseRead does what shutdown does on Linux: who reads is at the end, and what comes takes up the
+// buffer.
 func (c *tcpConn) CloseRead() error {
 	if c.shut() {
 		return net.ErrClosed
@@ -760,7 +762,7 @@ func (c *tcpConn) CloseRead() error {
 	return nil
 }
 
-// Close is T7.
+// Close is tcp 7.
 func (c *tcpConn) Close() error {
 	if c.shut() {
 		return nil

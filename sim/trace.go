@@ -15,8 +15,8 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// A tracer notes what each step of a run is. That costs time and memory, so only runs that are to be compared or explained
-// have one (W2).
+// A tracer notes what each step of a run is. That costs time and memory, so only runs that are to
+// be compared or explained have one (world 2).
 type tracer struct {
 	blocks  [][]stepTaken     // of blockSize each, but for the last: so that no step is ever copied
 	names   []string          // of steps, each once
@@ -187,7 +187,7 @@ func (t *tracer) note(n note) {
 	}
 }
 
-// hash is P6: the hash of the first so many steps, 0 if there were fewer.
+// hash is schedule 6: the hash of the first so many steps, 0 if there were fewer.
 func (t *tracer) hash(steps int) uint64 {
 	if steps < 1 || steps > t.len() {
 		return 0
@@ -291,8 +291,9 @@ func isLibrary(f runtime.Frame) bool {
 	return false
 }
 
-// isInlined reports whether f is a function literal of the library that was compiled into a function of the program, as an iterator is: it has
-// that one's name, and only its file says where it is from.
+// isInlined reports whether f is a function literal of the library that was compiled into a
+// function of the program, as an iterator is: it has that one's name, and only its file says where
+// it is from.
 func isInlined(f runtime.Frame) bool {
 	dir, root := path.Dir(f.File), libraryDir()
 	return (dir == root || dir == root+"/sim") && !strings.HasSuffix(f.File, "_test.go")
@@ -309,7 +310,8 @@ func place(f runtime.Frame) string {
 	return fmt.Sprintf("%s at %s:%d", shortName(f), filepath.Base(f.File), f.Line)
 }
 
-// placesIn says where a panic was, from the stack that was written down then: the program's own places, innermost first.
+// placesIn says where a panic was, from the stack that was written down then: the program's own
+// places, innermost first.
 func placesIn(stack []byte) string {
 	const most = 8
 	var b strings.Builder
@@ -346,7 +348,8 @@ func shortName(f runtime.Frame) string {
 	return f.Function[strings.LastIndexByte(f.Function, '/')+1:]
 }
 
-// waitsAt says where a suspended task is: the innermost place that is the program's, and what of the library it calls there.
+// waitsAt says where a suspended task is: the innermost place that is the program's, and what of
+// the library it calls there.
 func waitsAt(frames []runtime.Frame) string {
 	called := ""
 	for _, f := range frames {

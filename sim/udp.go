@@ -13,23 +13,25 @@ import (
 
 // A udpSocket is a socket for datagrams, connected or not.
 //
-//	U1 A datagram goes to the socket that is connected to its sender, else to the one at its address, else to the one at all addresses of the
-//	   host. One that is connected receives from its peer only.
-//	U2 A socket keeps what has arrived up to the size of its buffer, for which each datagram counts some bytes more than it has. What does
-//	   not fit is lost.
-//	U3 To send never waits. A datagram of more than 65,507 bytes is refused with EMSGSIZE. A wire whose bandwidth is used up loses
-//	   those that would have to wait too long.
-//	U4 A datagram for which there is no socket is refused, if there is a system: the next operation of a socket that is connected to
-//	   that address returns ECONNREFUSED, others do not hear of it. Refusals are lost like datagrams.
+//	udp 1: A datagram goes to the socket that is connected to its sender, else to the one at its
+//	   address, else to the one at all addresses of the host. One that is connected receives from
+//	   its peer only.
+//	udp 2: A socket keeps what has arrived up to the size of its buffer, for which each datagram
+//	   counts some bytes more than it has. What does not fit is lost.
+//	udp 3: To send never waits. A datagram of more than 65,507 bytes is refused with EMSGSIZE. A
+//	   wire whose bandwidth is used up loses those that would have to wait too long.
+//	udp 4: A datagram for which there is no socket is refused, if there is a system: the next
+//	   operation of a socket that is connected to that address returns ECONNREFUSED, others do not
+//	   hear of it. Refusals are lost like datagrams.
 type udpSocket struct {
 	attention
 	at    netip.AddrPort
 	peer  netip.AddrPort // of one that is connected
 	queue []*datagram
-	size  int // of the queue (U2)
+	size  int // of the queue (udp 2)
 	limit int
 
-	refused bool // U4, and not yet told
+	refused bool // udp 4, and not yet told
 	deaf    bool
 	mute    bool
 }
@@ -61,7 +63,7 @@ func (d *datagram) arrive(s *system) {
 	s.wireTo(d.src.Addr()).carryDatagram(&refusal{from: d.dst, to: d.src})
 }
 
-// socketFor is U1.
+// socketFor is udp 1.
 func (s *system) socketFor(at, from netip.AddrPort) *udpSocket {
 	var found *udpSocket
 	best := 0
@@ -82,7 +84,7 @@ func (s *system) socketFor(at, from netip.AddrPort) *udpSocket {
 	return found
 }
 
-// A refusal is U4, on its way back.
+// A refusal is udp 4, on its way back.
 type refusal struct{ from, to netip.AddrPort }
 
 func (r *refusal) noun() noun { return aRefusal }
@@ -113,7 +115,7 @@ func (s *process) dialUDP(from, to netip.AddrPort) (driver.Connecting, error) {
 	return u, nil
 }
 
-// take is U2.
+// take is udp 2.
 func (u *udpSocket) take(d *datagram) {
 	if u.size+len(d.data)+datagramOverhead > u.limit || u.deaf {
 		return
@@ -168,7 +170,7 @@ func (u *udpSocket) receive(call string, p []byte) (int, netip.AddrPort, error) 
 	return copy(p, d.data), d.src, nil
 }
 
-// send is U3.
+// send is udp 3.
 func (u *udpSocket) send(call string, p []byte, to netip.AddrPort) (int, error) {
 	if err := u.failed(call); err != nil {
 		return 0, err

@@ -29,7 +29,7 @@ func received(t *testing.T, u driver.PacketEndpoint) (data, from []string) {
 	}
 }
 
-// U1: who gets what.
+// udp 1: who gets what.
 func TestDatagrams_GoWhere(t *testing.T) {
 	l := newLab(t, 1)
 	a, b := l.host("a"), l.host("b")
@@ -79,7 +79,7 @@ func TestDatagrams_GoWhere(t *testing.T) {
 	}
 }
 
-// U2 to U4: how datagrams are lost or refused.
+// udp 2 to udp 4: how datagrams are lost or refused.
 func TestDatagrams_LimitsAndRefusals(t *testing.T) {
 	l := newLab(t, 1)
 	a, b := l.host("a"), l.host("b")
@@ -140,7 +140,7 @@ func TestDatagrams_LimitsAndRefusals(t *testing.T) {
 		t.Errorf("without power: %v", err)
 	}
 
-	// Mistakes, and A4.
+	// Mistakes, and endpoint 4.
 	for what, x := range map[string]struct{ got, want error }{
 		"port 0":     {second(free.WriteToAddrPort(nil, netipOf(b, 0))), syscall.EINVAL},
 		"no address": {second(free.WriteTo(nil, &net.TCPAddr{})), driver.ErrSockets},
@@ -168,7 +168,8 @@ func TestDatagrams_LimitsAndRefusals(t *testing.T) {
 	l.wantNothingLeft()
 }
 
-// L2, L3: without faults datagrams come in order whatever the latency; loss, duplication and reordering are as likely as the link says.
+// link 2, link 3: without faults datagrams come in order whatever the latency; loss, duplication
+// and reordering are as likely as the link says.
 func TestDatagrams_Faults(t *testing.T) {
 	const n = 200
 	send := func(link Link, faulty func(string) bool) (got []string) {

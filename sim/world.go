@@ -18,34 +18,34 @@ import (
 
 // A world is one run: the one place for every choice, for the loops of all its hosts.
 //
-//	W1 A step is one callback that a loop runs. Steps are counted from 1 through all loops. Between
-//	   two steps the world, and nothing else, acts (decide): it looks at what the last step did
-//	   (checks), lets happen what is due in the network and to the clock, has the host crash or
+//	world 1: A step is one callback that a loop runs. Steps are counted from 1 through all loops.
+//	   Between two steps the world, and nothing else, acts (decide): it looks at what the last step
+//	   did (checks), lets happen what is due in the network and to the clock, has the host crash or
 //	   pause, injects a cancel, picks the next.
-//	W2 What a run does depends on the program, on the seed (only by what tasks draw, by what a
+//	world 2: What a run does depends on the program, on the seed (only by what tasks draw, by what a
 //	   strategy draws, and by how long the network and disks take), and on the deviations from first
 //	   in, first out without faults that the strategy decides on. So the seed and the deviations
-//	   that are recorded make the run again (P2 in schedule.go).
-//	W3 Each consumer of random numbers has a stream of its own, derived from the seed and its name:
-//	   each task of each life of a host, the strategy, the choice of cancels, each fault, each disk,
-//	   each purpose of each direction between two hosts.
-//	W4 Once something is wrong, the run is over: what main still runs is run in order, unchecked and
-//	   unrecorded, and other hosts run nothing.
-//	W5 Each life of a host has a loop, on a goroutine of its own, and one of them has the turn: the
-//	   others are parked in Choose or Wait, or have not begun. Who comes to Choose or Wait decides
-//	   who has the turn next, and hands it over (pass). So everything of a world is used by one
-//	   goroutine at a time, without locks.
-//	W6 First in, first out among hosts means that they take turns, an iteration each, in the order
-//	   in which they were made. What is ready is counted through in that order too, from the host
-//	   whose turn it is.
-//	W7 Time moves only when no loop has anything ready, none is due and no goroutine works for any:
-//	   to the next timer or event. A host that pauses counts as one that has nothing ready, until
-//	   the end of its pause.
-//	W8 Of what happens at the same time, events come first, in the order in which they were set,
-//	   then loops.
-//	W9 A step that blocks for ever cannot be ended from outside. Its run is abandoned: who waits for
-//	   the run goes on without it and looks at nothing of the world any more. Should the step return
-//	   after all, all lives of the world are killed.
+//	   that are recorded make the run again (schedule 2 in schedule.go).
+//	world 3: Each consumer of random numbers has a stream of its own, derived from the seed and its
+//	   name: each task of each life of a host, the strategy, the choice of cancels, each fault, each
+//	   disk, each purpose of each direction between two hosts.
+//	world 4: Once something is wrong, the run is over: what main still runs is run in order,
+//	   unchecked and unrecorded, and other hosts run nothing.
+//	world 5: Each life of a host has a loop, on a goroutine of its own, and one of them has the
+//	   turn: the others are parked in Choose or Wait, or have not begun. Who comes to Choose or Wait
+//	   decides who has the turn next, and hands it over (pass). So everything of a world is used by
+//	   one goroutine at a time, without locks.
+//	world 6: First in, first out among hosts means that they take turns, an iteration each, in the
+//	   order in which they were made. What is ready is counted through in that order too, from the
+//	   host whose turn it is.
+//	world 7: Time moves only when no loop has anything ready, none is due and no goroutine works for
+//	   any: to the next timer or event. A host that pauses counts as one that has nothing ready,
+//	   until the end of its pause.
+//	world 8: Of what happens at the same time, events come first, in the order in which they were
+//	   set, then loops.
+//	world 9: A step that blocks for ever cannot be ended from outside. Its run is abandoned: who
+//	   waits for the run goes on without it and looks at nothing of the world any more. Should the
+//	   step return after all, all lives of the world are killed.
 type world struct {
 	seed     uint64
 	strategy strategy
@@ -74,11 +74,11 @@ type world struct {
 	injected  bool          // a task has been cancelled by the world
 	closing   bool          // main has ended
 	calm      bool          // there are no more faults
-	over      bool          // W4
+	over      bool          // world 4
 	ended     bool          // no host is turned on any more
 	looking   bool          // what the test gave to Always or Eventually is called
 
-	able  []*life        // who has something ready, in the order of W6
+	able  []*life        // who has something ready, in the order of world 6
 	devs  []deviation    // made
 	width []uint32       // of each step: how many were ready
 	live  [][]target     // of each step: who could have been cancelled before, if cancels
@@ -93,14 +93,16 @@ type world struct {
 
 	tracer *tracer // nil: no trace is made
 
-	mu      sync.Mutex
-	stirred sync.Cond // signalled when there is something new to look at: a life is pending, held is less, a context has ended
+	mu sync.Mutex
+	// signalled when there is something new to look at: a life is pending, held is less, a context
+	// has ended
+	stirred sync.Cond
 	news    bool      // there is, since the last look; guarded by mu
 	held    int       // what has to end before time moves; guarded by mu
 	heldAt  []uintptr // where the last of it began; guarded by mu
 
 	beat      atomic.Int64 // step, for who watches the run from outside
-	abandoned atomic.Bool  // W9
+	abandoned atomic.Bool  // world 9
 
 	leaking atomic.Bool
 	leakMu  sync.Mutex
@@ -222,7 +224,8 @@ func (w *world) happen() {
 	}
 }
 
-// maxEvents is how many events may happen in a row between two steps. More are a network that goes on for ever for nobody.
+// maxEvents is how many events may happen in a row between two steps. More are a network that goes
+// on for ever for nobody.
 const maxEvents = 1_000_000
 
 // Orders to a life, besides the number of the callback that it is to run.
@@ -232,7 +235,8 @@ const (
 	stall = -3
 )
 
-// pass hands the turn on, and returns the order with which from has it again. One that is gone does not get it again.
+// pass hands the turn on, and returns the order with which from has it again. One that is gone does
+// not get it again.
 func (w *world) pass(from *life) int {
 	to, order := w.main, die
 	if w.abandoned.Load() {
@@ -251,7 +255,7 @@ func (w *world) pass(from *life) int {
 	return order
 }
 
-// decide is W1.
+// decide is world 1.
 func (w *world) decide() (*life, int) {
 	if w.made {
 		w.settle()
@@ -284,7 +288,7 @@ func (w *world) decide() (*life, int) {
 	}
 }
 
-// wayOut is what W4 leaves.
+// wayOut is what world 4 leaves.
 func (w *world) wayOut() (*life, int) {
 	if w.main.state == choosing {
 		return w.main, 0
@@ -310,7 +314,7 @@ func (w *world) due() *life {
 	return nil
 }
 
-// count returns how many callbacks are ready, and puts who has them into able (W6).
+// count returns how many callbacks are ready, and puts who has them into able (world 6).
 func (w *world) count() int {
 	w.able = w.able[:0]
 	if len(w.hosts) == 1 {
@@ -454,8 +458,8 @@ func (w *world) note(text string) {
 	}
 }
 
-// advance moves the clock, or lets what waits for the time when nothing can run have it. It reports false if nothing can
-// happen any more.
+// advance moves the clock, or lets what waits for the time when nothing can run have it. It reports
+// false if nothing can happen any more.
 func (w *world) advance() bool {
 	if w.pendingAfterHolds() {
 		return true
@@ -598,7 +602,7 @@ func (w *world) mustNotLook(caller string) {
 	}
 }
 
-// fail ends the run (W4).
+// fail ends the run (world 4).
 func (w *world) fail(err error) {
 	if w.over {
 		return

@@ -1,11 +1,13 @@
-// Command load asks an echo server again and again, over many connections at once, and measures what that costs the
-// server. It is the same for all servers, and does little itself: one thread, epoll, no memory.
+// Command load asks an echo server again and again, over many connections at once, and measures
+// what that costs the server. It is the same for all servers, and does little itself: one thread,
+// epoll, no memory.
 //
 //	load -port 7 -pid 123 -conns 100 -size 64 -warm 200ms -time 600ms
 //
-// It prints four fields, separated by commas: messages, wall-clock nanoseconds, nanoseconds of processor time (user
-// and system, of all threads) that the server spent in them, and the bytes of memory by which the server had grown
-// once the connections were open, had carried one message each, and were idle.
+// It prints four fields, separated by commas: messages, wall-clock nanoseconds, nanoseconds of
+// processor time (user and system, of all threads) that the server spent in them, and the bytes of
+// memory by which the server had grown once the connections were open, had carried one message
+// each, and were idle.
 //
 // Over each connection there is one message on its way, there or back.
 package main
@@ -172,8 +174,9 @@ func (c *conn) exchange(message, into []byte) error {
 
 var errClosed = errors.New("closed by the server")
 
-// pump goes on with the message and, if it has come back, with the next one, which it counts. It costs two system
-// calls if all goes well: a read that falls short, or a write, is followed by an edge when there is more to do.
+// pump goes on with the message and, if it has come back, with the next one, which it counts. It
+// costs two system calls if all goes well: a read that falls short, or a write, is followed by an
+// edge when there is more to do.
 func (c *conn) pump(message, into []byte) (done int, err error) {
 	if err := c.send(message); err != nil {
 		return 0, err
@@ -210,7 +213,8 @@ func (c *conn) send(message []byte) error {
 	return nil
 }
 
-// processorTime is how long all threads of a process have run, as clock_gettime tells it of a process.
+// processorTime is how long all threads of a process have run, as clock_gettime tells it of a
+// process.
 func processorTime(pid int) time.Duration {
 	const scheduled = 2
 	clock := ^pid<<3 | scheduled

@@ -1,5 +1,6 @@
-// Chat is a chat server: telnet localhost 7000, say your name, and what you type everybody reads. Who is there is a plain
-// map, which every client's task reads and changes; no lock guards it, because between two awaits nothing else runs.
+// Chat is a chat server: telnet localhost 7000, say your name, and what you type everybody reads.
+// Who is there is a plain map, which every client's task reads and changes; no lock guards it,
+// because between two awaits nothing else runs.
 package main
 
 import (
@@ -18,8 +19,8 @@ import (
 // A room is who is there, with what each has still to be sent.
 type room map[string]*asyncio.Queue[string]
 
-// backlog is how many lines a client may be behind before it is dropped: one that does not read must not make the others
-// wait, nor the memory grow.
+// backlog is how many lines a client may be behind before it is dropped: one that does not read
+// must not make the others wait, nor the memory grow.
 const backlog = 100
 
 func (r room) say(line string) {

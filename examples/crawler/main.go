@@ -1,5 +1,5 @@
-// Crawler follows the links of a site: at most so many requests at a time, each with a time limit, tried again after
-// failures that may pass. What was seen and what was found are plain maps.
+// Crawler follows the links of a site: at most so many requests at a time, each with a time limit,
+// tried again after failures that may pass. What was seen and what was found are plain maps.
 package main
 
 import (

@@ -1,6 +1,7 @@
-// Package gallery has small classic bugs of concurrent programs, each beside its corrected version. Between two awaits nothing
-// else runs, so none of them is a data race; each is an order of events that its author did not think of, and none happens
-// in the order in which the program runs on a quiet machine. The tests find every one with package sim.
+// Package gallery has small classic bugs of concurrent programs, each beside its corrected version.
+// Between two awaits nothing else runs, so none of them is a data race; each is an order of events
+// that its author did not think of, and none happens in the order in which the program runs on a
+// quiet machine. The tests find every one with package sim.
 package gallery
 
 import (
@@ -46,7 +47,8 @@ type Cache struct {
 	version int // of what is stored
 }
 
-// GetWrong checks, then acts on what it saw: if the value changes while it is loaded, what was loaded is stale, and stays.
+// GetWrong checks, then acts on what it saw: if the value changes while it is loaded, what was
+// loaded is stale, and stays.
 func (c *Cache) GetWrong(ctx context.Context) (int, error) {
 	if c.cached == nil {
 		v := c.stored
@@ -192,13 +194,14 @@ func (m *Mailer) Run(ctx context.Context) error {
 // Close shuts the queue down behind what is in it.
 func (m *Mailer) Close() { m.queue.Shutdown(false) }
 
-// TransferWrong moves an amount between two accounts and takes their locks in the order of the arguments: two
-// transfers in opposite directions wait for each other.
+// TransferWrong moves an amount between two accounts and takes their locks in the order of the
+// arguments: two transfers in opposite directions wait for each other.
 func TransferWrong(ctx context.Context, from, to *Account, amount int) error {
 	return transfer(ctx, from, to, from, to, amount)
 }
 
-// Transfer takes the locks in the same order in every transfer: first before second, wherever the money goes.
+// Transfer takes the locks in the same order in every transfer: first before second, wherever the
+// money goes.
 func Transfer(ctx context.Context, first, second, from, to *Account, amount int) error {
 	return transfer(ctx, first, second, from, to, amount)
 }

@@ -17,7 +17,8 @@ import (
 // A program uses one thing of the gallery, and says in the end what must then be so.
 type program func(ctx context.Context, atEnd func(name string, check func() error)) error
 
-// later starts fn, and gives what was started before it a head start: two iterations are time enough for a round trip.
+// later starts fn, and gives what was started before it a head start: two iterations are time
+// enough for a round trip.
 func later(ctx context.Context, name string, fn func(ctx context.Context) error) (*asyncio.Task[asyncio.None], error) {
 	for range 2 {
 		if err := asyncio.Sleep(ctx, 0); err != nil {
@@ -145,7 +146,8 @@ var gallery = []struct {
 	pctRuns    int    // PCT(3)
 	deviations int    // the fewest from first in, first out
 	steps      int    // of that run
-	schedules  int    // of the corrected program: all there are; 0 if it draws random numbers, and seeds are run
+	// of the corrected program: all there are; 0 if it draws random numbers, and seeds are run
+	schedules int
 }{
 	{name: "lost update", wrong: deposits((*Account).DepositWrong), right: deposits((*Account).Deposit),
 		kind: `invariant "balance"`, randomRuns: 2, pctRuns: 9, deviations: 2, steps: 11, schedules: 35},
@@ -216,7 +218,8 @@ func TestGallery_CorrectedPasses(t *testing.T) {
 	}
 }
 
-// The same seed gives the same trace, byte for byte, however many processors there are: 1000 times with ASYNCIO_EXPLORE=all.
+// The same seed gives the same trace, byte for byte, however many processors there are: 1000 times
+// with ASYNCIO_EXPLORE=all.
 func TestGallery_Repeats(t *testing.T) {
 	runs := 20
 	if os.Getenv("ASYNCIO_EXPLORE") == "all" {
@@ -238,8 +241,8 @@ func TestGallery_Repeats(t *testing.T) {
 	}
 }
 
-// TestGallery_Synctest: testing/synctest gives a virtual clock, too, and runs the wrong programs in one order, in which
-// nothing goes wrong.
+// TestGallery_Synctest: testing/synctest gives a virtual clock, too, and runs the wrong programs in
+// one order, in which nothing goes wrong.
 func TestGallery_Synctest(t *testing.T) {
 	for _, g := range gallery {
 		if g.name == "payment twice" {

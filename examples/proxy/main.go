@@ -1,5 +1,5 @@
-// Proxy passes TCP connections on to another address, in both directions at once and each to its own end: a side that has
-// sent everything can still receive (half-close).
+// Proxy passes TCP connections on to another address, in both directions at once and each to its
+// own end: a side that has sent everything can still receive (half-close).
 package main
 
 import (
@@ -60,7 +60,8 @@ func pass(ctx context.Context, client *asyncio.Conn, target string) error {
 	return err
 }
 
-// run serves until ctx ends; ready is told the address. What goes wrong with a client is told to report.
+// run serves until ctx ends; ready is told the address. What goes wrong with a client is told to
+// report.
 func run(ctx context.Context, listen, target string, ready func(address string), report func(error)) error {
 	ln, err := asyncio.Listen(ctx, "tcp", listen)
 	if err != nil {

@@ -47,7 +47,8 @@ func proxying(t *testing.T, body func(ctx context.Context, proxy string, target 
 	}
 }
 
-// The client sends everything and says so; only then does the server answer, with more than fits into any buffer.
+// The client sends everything and says so; only then does the server answer, with more than fits
+// into any buffer.
 func TestProxy_HalfClose(t *testing.T) {
 	question, answer := bytes.Repeat([]byte("question"), 100_000), bytes.Repeat([]byte("answer"), 500_000)
 	proxying(t, func(ctx context.Context, proxy string, target *asyncio.Listener, reports *[]error) error {
@@ -84,7 +85,8 @@ func TestProxy_HalfClose(t *testing.T) {
 	})
 }
 
-// A reset of the server's reaches the client, not the end of the stream; and other clients are not disturbed.
+// A reset of the server's reaches the client, not the end of the stream; and other clients are not
+// disturbed.
 func TestProxy_Reset(t *testing.T) {
 	proxying(t, func(ctx context.Context, proxy string, target *asyncio.Listener, reports *[]error) error {
 		connect := func() (client, server *asyncio.Conn, err error) {

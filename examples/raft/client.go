@@ -13,10 +13,12 @@ import (
 // ErrUnknown says that no answer came in time.
 var ErrUnknown = errors.New("no answer in time; a change may have been made, may still be, or not")
 
-// A Client asks a cluster, one thing at a time. It finds the leader, and asks again until it has an answer; a change that is asked for again
-// is made once. Its methods are for the loop only and must be called in a task, which they suspend.
+// A Client asks a cluster, one thing at a time. It finds the leader, and asks again until it has an
+// answer; a change that is asked for again is made once. Its methods are for the loop only and must
+// be called in a task, which they suspend.
 //
-// A change that has failed with [ErrUnknown], or was cancelled, can still be made until the client's next change has been answered.
+// A change that has failed with [ErrUnknown], or was cancelled, can still be made until the
+// client's next change has been answered.
 type Client struct {
 	Patience time.Duration // with one call, default 10 s
 	Attempt  time.Duration // how long one node has to answer, default 1 s
@@ -32,7 +34,8 @@ type Client struct {
 	w *asyncio.StreamWriter // nil if not connected
 }
 
-// NewClient makes a client of the cluster whose nodes have these addresses. It is for the loop only and does not suspend.
+// NewClient makes a client of the cluster whose nodes have these addresses. It is for the loop only
+// and does not suspend.
 func NewClient(ctx context.Context, nodes ...string) *Client {
 	return &Client{
 		Patience: 10 * time.Second,

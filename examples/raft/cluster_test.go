@@ -15,7 +15,8 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// A cluster is three nodes, tasks of one loop, that talk over loopback. To stop one is to cancel it at whatever it waits for.
+// A cluster is three nodes, tasks of one loop, that talk over loopback. To stop one is to cancel it
+// at whatever it waits for.
 type cluster struct {
 	t       *testing.T
 	configs []Config
@@ -114,7 +115,8 @@ func (c *cluster) leader(ctx context.Context, client *Client) (int, error) {
 	return 0, fmt.Errorf("no node has the address %s", client.node())
 }
 
-// together runs n clients, each asking for so many things at least and until faults has returned, and faults, and then checks the history.
+// together runs n clients, each asking for so many things at least and until faults has returned,
+// and faults, and then checks the history.
 func together(ctx context.Context, client func(ctx context.Context) *Client, n, asks int, faults func(ctx context.Context, h *history) error) error {
 	h := new(history)
 	over := false
@@ -136,8 +138,8 @@ func together(ctx context.Context, client func(ctx context.Context) *Client, n, 
 	return errors.Join(err, h.check())
 }
 
-// The leader is stopped, again and again, and comes back. While the system lives, what was not synced is there too, so this does not find a node that
-// answers before it syncs.
+// The leader is stopped, again and again, and comes back. While the system lives, what was not
+// synced is there too, so this does not find a node that answers before it syncs.
 func TestCluster_LeaderStops(t *testing.T) {
 	for _, broken := range []bool{false, true} {
 		t.Run(fmt.Sprint("ack-before-sync ", broken), func(t *testing.T) {
@@ -221,7 +223,8 @@ func TestCluster_SnapshotForALateNode(t *testing.T) {
 	})
 }
 
-// What was answered survives all nodes, and so does what makes a change that is asked for again be made once.
+// What was answered survives all nodes, and so does what makes a change that is asked for again be
+// made once.
 func TestCluster_AllRestart(t *testing.T) {
 	c := newCluster(t, func(c *Config) { c.SnapshotEvery = 4 })
 	c.run(func(ctx context.Context) error {
@@ -291,7 +294,8 @@ func TestCluster_BadInput(t *testing.T) {
 			{"peer 7 1\n", ""},
 			{fmt.Sprintf("peer %d %d\n\xff\xff\xff\xff", (leader+1)%3+1, leader+1), ""},
 			{fmt.Sprintf("peer %d %d\n\x00\x00\x00\x01\xff", (leader+1)%3+1, leader+1), ""},
-			{fmt.Sprintf("peer %d %d\n\x00\x00\x00\x02\x10\x09", (leader+1)%3+1, leader+1), ""}, // to node 9
+			// to a node that is none
+			{fmt.Sprintf("peer %d %d\n\x00\x00\x00\x02\x10\x09", (leader+1)%3+1, leader+1), ""},
 			{"", ""},
 		} {
 			if answer, err := c.send(ctx, leader, test.say); err != nil || answer != test.answer {

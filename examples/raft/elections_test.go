@@ -18,9 +18,11 @@ import (
 	"github.com/goasyncio/asyncio/sim"
 )
 
-// seedElections has raft draw its election time-outs from asyncio.Rand until restore is called: it draws them from crypto/rand.Reader (lockedRand
-// in raft.go) and has no other way in. Each draw is that of the task which then runs, so a node's do not depend on what other
-// nodes do. It is called at the beginning of a run, in the run. crypto/rand.Reader is the whole program's: one such run at a time.
+// seedElections has raft draw its election time-outs from asyncio.Rand until restore is called: it
+// draws them from crypto/rand.Reader (lockedRand in raft.go) and has no other way in. Each draw is
+// that of the task which then runs, so a node's do not depend on what other nodes do. It is called
+// at the beginning of a run, in the run. crypto/rand.Reader is the whole program's: one such run at
+// a time.
 func seedElections(ctx context.Context) (e *elections, restore func()) {
 	system := rand.Reader
 	e = &elections{ctx: ctx, hosts: make(map[*sim.Host]context.Context)}
@@ -50,8 +52,9 @@ func (e *elections) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// transcript runs three of raft's nodes without any network or disk, under a seed, and returns all they said, byte for byte: ticks
-// and messages in an order drawn from the seed, with losses, proposals, reads, and restarts of raft from what it had saved.
+// transcript runs three of raft's nodes without any network or disk, under a seed, and returns all
+// they said, byte for byte: ticks and messages in an order drawn from the seed, with losses,
+// proposals, reads, and restarts of raft from what it had saved.
 func transcript(t *testing.T, seed uint64) []byte {
 	t.Helper()
 	var said bytes.Buffer
@@ -140,8 +143,9 @@ func transcript(t *testing.T, seed uint64) []byte {
 	return said.Bytes()
 }
 
-// With its random numbers seeded, raft does the same twice: nothing it does depends on the order of a map, the time, or another goroutine.
-// When the module is updated, this says whether that still holds.
+// With its random numbers seeded, raft does the same twice: nothing it does depends on the order of
+// a map, the time, or another goroutine. When the module is updated, this says whether that still
+// holds.
 func TestRaft_Repeats(t *testing.T) {
 	different := make(map[string]bool)
 	for seed := range uint64(20) {

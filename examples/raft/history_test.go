@@ -16,8 +16,8 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// A history is what clients asked for and were answered, in the order in which that happened: every call and every return has the next number
-// as its time. It belongs to one loop.
+// A history is what clients asked for and were answered, in the order in which that happened: every
+// call and every return has the next number as its time. It belongs to one loop.
 type history struct {
 	events   int64
 	ops      []*operation
@@ -101,8 +101,9 @@ func (h *history) wait(ctx context.Context, n int) error {
 	return nil
 }
 
-// work has a client ask for things of few keys, as long as more says so, which is told how many there were. It thinks for up to so long before half
-// of them, and changes something in so many of four. Every value is written once, so that a read tells which write it saw.
+// work has a client ask for things of few keys, as long as more says so, which is told how many
+// there were. It thinks for up to so long before half of them, and changes something in so many of
+// four. Every value is written once, so that a read tells which write it saw.
 func (h *history) work(ctx context.Context, c *Client, number, changes int, think time.Duration, more func(asked int) bool) error {
 	r := asyncio.Rand(ctx)
 	seen := make(map[string]string) // what this client last knew of a key
@@ -136,8 +137,9 @@ func (h *history) work(ctx context.Context, c *Client, number, changes int, thin
 	return nil
 }
 
-// check returns an error if there is no order of the operations that explains all answers: each at a moment between its call and its
-// return, those without an answer at any moment after the call or never. It must not be called before the clients have ended.
+// check returns an error if there is no order of the operations that explains all answers: each at
+// a moment between its call and its return, those without an answer at any moment after the call or
+// never. It must not be called before the clients have ended.
 func (h *history) check() error {
 	byKey := make(map[string][]*operation)
 	var keys []string

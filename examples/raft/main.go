@@ -1,4 +1,5 @@
-// Raft is a key-value store that is replicated by etcd's raft, on tasks. README.md says how to run it.
+// Raft is a key-value store that is replicated by etcd's raft, on tasks. README.md says how to run
+// it.
 package main
 
 import (

@@ -9,7 +9,8 @@ import (
 	"github.com/goasyncio/asyncio/internal/leaktest"
 )
 
-// TestMain is the program if a test started it as that. Otherwise it fails the run if it leaves a goroutine or a descriptor behind.
+// TestMain is the program if a test started it as that. Otherwise it fails the run if it leaves a
+// goroutine or a descriptor behind.
 func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		if err := run(context.Background(), os.Args[1:]); err != nil {

@@ -22,19 +22,24 @@ import (
 
 // A Config is what one node is told.
 type Config struct {
-	ID            uint64        // of this node, not 0
-	Listen        string        // where to listen, for the other nodes and for clients; default this node's address
-	Peers         []Peer        // all nodes of the cluster, this one too; the same on all of them, and for ever
-	Dir           string        // for what must survive; of this node alone
-	Tick          time.Duration // default 100 ms; a heartbeat is one tick, an election begins after 10 to 20 without one
-	SnapshotEvery int           // how many changes between two snapshots, default 1000
-	Logger        raft.Logger   // who is told what happens; default nobody
+	ID uint64 // of this node, not 0
+	// where to listen, for the other nodes and for clients; default this node's address
+	Listen string
+	// all nodes of the cluster, this one too; the same on all of them, and for ever
+	Peers []Peer
+	Dir   string // for what must survive; of this node alone
+	// default 100 ms; a heartbeat is one tick, an election begins after 10 to 20 without one
+	Tick          time.Duration
+	SnapshotEvery int         // how many changes between two snapshots, default 1000
+	Logger        raft.Logger // who is told what happens; default nobody
 
 	// Ways to break it on purpose, to see whether a test finds out.
 
-	// AckBeforeSync sends, applies and answers before what that is based on is synced, which is done once in ten ticks.
+	// AckBeforeSync sends, applies and answers before what that is based on is synced, which is
+	// done once in ten ticks.
 	AckBeforeSync bool
-	// ReadWithoutQuorum has a leader answer reads from what it has, without asking whether it still is the leader.
+	// ReadWithoutQuorum has a leader answer reads from what it has, without asking whether it still
+	// is the leader.
 	ReadWithoutQuorum bool
 	// ForgetVote does not save for whom the node has voted.
 	ForgetVote bool
@@ -85,8 +90,9 @@ func (c *Config) check() error {
 	return nil
 }
 
-// Main is the life of a node: it recovers what its directory holds, and serves until it is cancelled or cannot go on. It must
-// be called in a task, which it suspends. Nothing is shared between two nodes in one process.
+// Main is the life of a node: it recovers what its directory holds, and serves until it is
+// cancelled or cannot go on. It must be called in a task, which it suspends. Nothing is shared
+// between two nodes in one process.
 func Main(ctx context.Context, c Config) error {
 	if err := c.check(); err != nil {
 		return err
@@ -119,12 +125,16 @@ func Main(ctx context.Context, c Config) error {
 
 // A node is one of the cluster. Its tasks share it: raft is asked and told between two awaits.
 //
-//	N1 What a Ready of raft's has is done in this order: save and sync; send; apply; answer reads; tell raft. One Ready at a time.
-//	N2 A change is answered when it has been applied. Whether it was made, or why not, is what the store says.
-//	N3 A read is answered from the store when a quorum has confirmed that this node was the leader after the read came, and all that was
-//	   committed by then has been applied.
-//	N4 Who waits in a term that is over, or at a node that is not the leader any more, is told to ask again: what it waits for may never come.
-//	N5 A commit index alone is not saved. It goes with the next entries, and a node that restarts learns it from the leader.
+//	node 1: What a Ready of raft's has is done in this order: save and sync; send; apply; answer
+//	   reads; tell raft. One Ready at a time.
+//	node 2: A change is answered when it has been applied. Whether it was made, or why not, is what
+//	   the store says.
+//	node 3: A read is answered from the store when a quorum has confirmed that this node was the
+//	   leader after the read came, and all that was committed by then has been applied.
+//	node 4: Who waits in a term that is over, or at a node that is not the leader any more, is told
+//	   to ask again: what it waits for may never come.
+//	node 5: A commit index alone is not saved. It goes with the next entries, and a node that
+//	   restarts learns it from the leader.
 type node struct {
 	Config
 	raft   *raft.RawNode
@@ -260,7 +270,7 @@ func (n *node) work(ctx context.Context) error {
 	}
 }
 
-// handle does what one Ready says (N1).
+// handle does what one Ready says (node 1).
 func (n *node) handle(ctx context.Context, rd raft.Ready) error {
 	if err := n.save(ctx, rd); err != nil {
 		return err
@@ -313,7 +323,7 @@ func (n *node) save(ctx context.Context, rd raft.Ready) error {
 		if err := n.memory.ApplySnapshot(rd.Snapshot); err != nil {
 			return err
 		}
-	case rd.MustSync: // N5
+	case rd.MustSync: // node 5
 		if err := n.log.append(ctx, n.hardToSave(), rd.Entries); err != nil {
 			return err
 		}
@@ -337,7 +347,7 @@ func (n *node) hardToSave() *pb.HardState {
 	return h
 }
 
-// apply applies a committed entry, and answers who waits for it (N2).
+// apply applies a committed entry, and answers who waits for it (node 2).
 func (n *node) apply(e *pb.Entry) error {
 	n.applied = e.GetIndex()
 	if len(e.GetData()) == 0 {
@@ -358,7 +368,7 @@ func (n *node) apply(e *pb.Entry) error {
 	return nil
 }
 
-// answerReads answers those that can be (N3).
+// answerReads answers those that can be (node 3).
 func (n *node) answerReads() {
 	n.reads = slices.DeleteFunc(n.reads, func(r *read) bool {
 		if !r.confirmed || r.index > n.applied {
@@ -369,7 +379,7 @@ func (n *node) answerReads() {
 	})
 }
 
-// giveUp answers who waits in vain (N4).
+// giveUp answers who waits in vain (node 4).
 func (n *node) giveUp() {
 	status := n.raft.BasicStatus()
 	term := status.HardState.GetTerm()
@@ -398,7 +408,8 @@ func tell(answer *asyncio.Future[reply], p reply) {
 	}
 }
 
-// snapshot saves what has been applied, and drops the log of it. Half of the entries stay in memory, for nodes that are behind.
+// snapshot saves what has been applied, and drops the log of it. Half of the entries stay in
+// memory, for nodes that are behind.
 func (n *node) snapshot(ctx context.Context) error {
 	snap, err := n.memory.CreateSnapshot(n.applied, nil, n.store.snapshot())
 	if err != nil {

@@ -17,8 +17,9 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// A peer is another node. Each node connects to each other one, and sends on that connection alone; so between two there is
-// one each way. Messages may get lost, as raft allows: what cannot be sent is dropped, and raft told.
+// A peer is another node. Each node connects to each other one, and sends on that connection alone;
+// so between two there is one each way. Messages may get lost, as raft allows: what cannot be sent
+// is dropped, and raft told.
 type peer struct {
 	Peer
 	queue *asyncio.Queue[*pb.Message]
@@ -47,16 +48,18 @@ func (n *node) dropped(m *pb.Message) {
 	n.wake.Set()
 }
 
-// A link is the connection on which a node sends to a peer. TCP sends again what was lost, but ever less often the longer it has to, so after a network
-// that was down for a minute is back it may take another one. So a link is not trusted for that long:
+// A link is the connection on which a node sends to a peer. TCP sends again what was lost, but ever
+// less often the longer it has to, so after a network that was down for a minute is back it may
+// take another one. So a link is not trusted for that long:
 //
-//	P1 Who receives says so with a byte, at once and then once in ackTicks at most.
-//	P2 Who has been sending for lostTicks, without pauses longer than ackTicks, and was told nothing, gives the link up and makes another.
-//	   Time that a single message took counts as being told: it went into buffers that somebody empties.
+//	peer 1: Who receives says so with a byte, at once and then once in ackTicks at most.
+//	peer 2: Who has been sending for lostTicks, without pauses longer than ackTicks, and was told
+//	   nothing, gives the link up and makes another. Time that a single message took counts as being
+//	   told: it went into buffers that somebody empties.
 type link struct {
 	w     *asyncio.StreamWriter
 	wrote int  // the tick at which something was last sent,
-	heard int  // and that as of which P2 counts
+	heard int  // and that as of which peer 2 counts
 	over  bool // the peer has closed it
 }
 
@@ -65,7 +68,7 @@ const (
 	lostTicks = 2 * electionTicks
 )
 
-// lost is P2.
+// lost is peer 2.
 func (l *link) lost(tick int) bool {
 	return l.over || tick-l.wrote <= ackTicks && tick-l.heard > lostTicks
 }
@@ -133,7 +136,8 @@ func (n *node) sendTo(ctx context.Context, p *peer) error {
 	}
 }
 
-// jitter is d, or up to twice as much, so that what fails at the same time is not tried again at the same time.
+// jitter is d, or up to twice as much, so that what fails at the same time is not tried again at
+// the same time.
 func jitter(ctx context.Context, d time.Duration) time.Duration {
 	return d + time.Duration(asyncio.Rand(ctx).Int64N(int64(d)+1))
 }
@@ -192,8 +196,9 @@ func (n *node) write(ctx context.Context, l *link, m *pb.Message) error {
 	return err
 }
 
-// serve is the task of a connection that somebody made to this node. The first line tells who: "peer FROM TO" a peer, which goes on
-// with messages; everything else is a client's first request. What goes wrong ends the connection, not the node.
+// serve is the task of a connection that somebody made to this node. The first line tells who:
+// "peer FROM TO" a peer, which goes on with messages; everything else is a client's first request.
+// What goes wrong ends the connection, not the node.
 func (n *node) serve(ctx context.Context, conn *asyncio.Conn) error {
 	r, w := asyncio.NewStreams(conn, asyncio.Limit(maxRequest))
 	defer w.CloseSoon()
@@ -279,7 +284,7 @@ func (n *node) receive(ctx context.Context, hello string, r *asyncio.StreamReade
 			return err
 		}
 		n.wake.Set()
-		if n.ticks-told >= ackTicks { // P1
+		if n.ticks-told >= ackTicks { // peer 1
 			told = n.ticks
 			if _, err := w.Write(ctx, []byte{'.'}); err != nil {
 				return err

@@ -56,8 +56,8 @@ func (c *processCluster) client(ctx context.Context) *Client {
 	return client
 }
 
-// Three processes on loopback: the leader is killed while clients are at work, the others go on, it comes back. Then all are killed at once.
-// What the clients saw is linearizable.
+// Three processes on loopback: the leader is killed while clients are at work, the others go on, it
+// comes back. Then all are killed at once. What the clients saw is linearizable.
 func TestProcesses(t *testing.T) {
 	program, err := os.Executable()
 	if err != nil {

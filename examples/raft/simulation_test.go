@@ -23,7 +23,8 @@ import (
 	"github.com/goasyncio/asyncio/sim"
 )
 
-// A simulation is three hosts, node1 to node3, that run Main as it is in production, and clients on the host of the test.
+// A simulation is three hosts, node1 to node3, that run Main as it is in production, and clients on
+// the host of the test.
 type simulation struct {
 	hosts   []*sim.Host
 	net     *sim.Network
@@ -65,7 +66,8 @@ func (t *tally) String() string {
 		t.runs, t.simulated/time.Duration(max(t.runs, 1)), t.elections, t.answers, t.unanswered, t.ends, troubles, len(t.troubles))
 }
 
-// A trouble goes wrong from time to time: after a pause, which is at most twice that long, with a probability, and for so long at most.
+// A trouble goes wrong from time to time: after a pause, which is at most twice that long, with a
+// probability, and for so long at most.
 type trouble struct {
 	what  string
 	p     float64
@@ -200,7 +202,8 @@ func (s *simulation) cause(ctx context.Context, t trouble) error {
 	}
 }
 
-// keep is the task that turns a host on again: one that lost its power, and one whose disk has failed, which a node does not survive.
+// keep is the task that turns a host on again: one that lost its power, and one whose disk has
+// failed, which a node does not survive.
 func (s *simulation) keep(ctx context.Context, h *sim.Host, after time.Duration) error {
 	r := asyncio.Rand(ctx)
 	for {
@@ -237,7 +240,8 @@ func (s *simulation) client(ctx context.Context) *Client {
 	return c
 }
 
-// hangUp is the task of a client that does not wait for answers: a few requests, some of which it does not even finish.
+// hangUp is the task of a client that does not wait for answers: a few requests, some of which it
+// does not even finish.
 func (s *simulation) hangUp(ctx context.Context) error {
 	r := asyncio.Rand(ctx)
 	c := s.client(ctx)
@@ -280,7 +284,8 @@ func (s *simulation) hangUp(ctx context.Context) error {
 	return nil
 }
 
-// agree waits until all nodes have the same on their disks, and looks whether it is what clients read.
+// agree waits until all nodes have the same on their disks, and looks whether it is what clients
+// read.
 func (s *simulation) agree(ctx context.Context) error {
 	c := s.client(ctx)
 	defer c.Close()
@@ -292,7 +297,8 @@ func (s *simulation) agree(ctx context.Context) error {
 		}
 		want[key] = p
 	}
-	if err := c.Put(ctx, "last", "one"); err != nil { // all nodes will know that what is before it is committed
+	// all nodes will know that what is before it is committed
+	if err := c.Put(ctx, "last", "one"); err != nil {
 		return err
 	}
 	var err error
@@ -458,7 +464,8 @@ func runs(n int) int {
 	return n
 }
 
-// The same seed gives the same run, step for step, whatever else the machine does: 1000 times with ASYNCIO_EXPLORE=all.
+// The same seed gives the same run, step for step, whatever else the machine does: 1000 times with
+// ASYNCIO_EXPLORE=all.
 func TestSimulation_Repeats(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
 	sc := hardLife
@@ -491,7 +498,8 @@ func TestSimulation_Repeats(t *testing.T) {
 	}
 }
 
-// A node that was cut off, for however long, is back soon: it does not wait until TCP tries again, which it does less and less often.
+// A node that was cut off, for however long, is back soon: it does not wait until TCP tries again,
+// which it does less and less often.
 func TestSimulation_CutForLong(t *testing.T) {
 	for name, cut := range map[string]func(s *simulation, late string){
 		"both ways": func(s *simulation, late string) { s.net.Partition([]string{late}, s.others(late)) },
@@ -567,7 +575,8 @@ func find(t *testing.T, b broken) {
 	t.Logf("in run %d: %v", f.Run, f)
 }
 
-// It answers before it has synced. A log without an entry that others count on is one that was lost, with a hole, or too short for what is committed.
+// It answers before it has synced. A log without an entry that others count on is one that was
+// lost, with a hole, or too short for what is committed.
 func TestSimulation_AckBeforeSync(t *testing.T) {
 	find(t, broken{scenario{
 		config:  func(c *Config) { c.AckBeforeSync = true },

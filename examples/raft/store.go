@@ -9,11 +9,14 @@ import (
 	"strings"
 )
 
-// A store is the state machine: the keys and values, and of each client the last change, so that one that is sent again is made
-// once. The same changes in the same order make the same store, and the same store makes the same snapshot, byte for byte.
+// A store is the state machine: the keys and values, and of each client the last change, so that
+// one that is sent again is made once. The same changes in the same order make the same store, and
+// the same store makes the same snapshot, byte for byte.
 //
-//	S1 A change with the sequence of its client's last is answered as that was, and changes nothing.
-//	S2 One with a smaller sequence changes nothing: the client has gone on, so nobody waits for it.
+//	store 1: A change with the sequence of its client's last is answered as that was, and changes
+//	   nothing.
+//	store 2: One with a smaller sequence changes nothing: the client has gone on, so nobody waits
+//	   for it.
 type store struct {
 	values  map[string]string
 	clients map[string]session
@@ -41,9 +44,10 @@ func (s *store) apply(q request) reply {
 	last := s.clients[q.client]
 	switch {
 	case q.sequence == last.sequence:
-		return last.reply // S1
+		return last.reply // store 1
 	case q.sequence < last.sequence:
-		return reply{"error", fmt.Sprintf("client %q has gone on to %d", q.client, last.sequence)} // S2
+		// store 2
+		return reply{"error", fmt.Sprintf("client %q has gone on to %d", q.client, last.sequence)}
 	}
 	p := reply{kind: "ok"}
 	if old, ok := s.values[q.key]; q.op == "cas" && (!ok || old != q.old) {

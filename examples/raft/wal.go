@@ -18,29 +18,36 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// A wal is what a node keeps on disk, one file: a snapshot, and the log since then. What the disk may do to it:
+// A wal is what a node keeps on disk, one file: a snapshot, and the log since then. What the disk
+// may do to it:
 //
-//	L1 The file is a sequence of batches, each the records of one append, numbered from 1. A batch begins in a sector of its own and
-//	   fills whole ones. Every sector has the number of its batch, its own number in it, and a checksum.
-//	L2 A batch is synced before the next one is written. So when the power fails there is at most one that the disk may have in part.
-//	L3 A sector is written wholly or not at all; what is not written of a file is missing at its end, or zeros. So after a power
-//	   failure the last batch lacks sectors, and the others are as they were: the batch is cut off, because nobody was told that it is there.
-//	   Everything else is damage, and an error: a wrong checksum anywhere, also in the last batch, or a batch missing before another.
-//	L4 The first batch has who the node is, the snapshot, and the log after it. It was synced under another name before the file got its
-//	   own, so it is complete. Later ones have the hard state and entries, which replace those with their indexes and all that
-//	   come after.
-//	L5 A new snapshot makes a new file: created, written, synced, renamed over the old one, and the directory synced. Whatever
-//	   happens in between, one of the two is there, whole.
-//	L6 What was read when the node starts is written to a new file before anything is done with it. An earlier life may have ended because a sync
-//	   failed; then the system still shows what it could not write, and will not try again.
-//	L7 After an error the file is in an unknown state, and every later call returns that error: the node must stop, and read again.
+//	wal 1: The file is a sequence of batches, each the records of one append, numbered from 1. A
+//	   batch begins in a sector of its own and fills whole ones. Every sector has the number of its
+//	   batch, its own number in it, and a checksum.
+//	wal 2: A batch is synced before the next one is written. So when the power fails there is at
+//	   most one that the disk may have in part.
+//	wal 3: A sector is written wholly or not at all; what is not written of a file is missing at its
+//	   end, or zeros. So after a power failure the last batch lacks sectors, and the others are as
+//	   they were: the batch is cut off, because nobody was told that it is there. Everything else is
+//	   damage, and an error: a wrong checksum anywhere, also in the last batch, or a batch missing
+//	   before another.
+//	wal 4: The first batch has who the node is, the snapshot, and the log after it. It was synced
+//	   under another name before the file got its own, so it is complete. Later ones have the hard
+//	   state and entries, which replace those with their indexes and all that come after.
+//	wal 5: A new snapshot makes a new file: created, written, synced, renamed over the old one, and
+//	   the directory synced. Whatever happens in between, one of the two is there, whole.
+//	wal 6: What was read when the node starts is written to a new file before anything is done with
+//	   it. An earlier life may have ended because a sync failed; then the system still shows what it
+//	   could not write, and will not try again.
+//	wal 7: After an error the file is in an unknown state, and every later call returns that error:
+//	   the node must stop, and read again.
 type wal struct {
 	dir   string
 	file  *asyncio.File
 	node  uint64
 	size  int64  // of the file
 	batch uint64 // that comes next
-	err   error  // L7
+	err   error  // wal 7
 }
 
 // saved is what a wal holds.
@@ -56,7 +63,8 @@ const (
 	newWALName = "wal.new"
 )
 
-// openWAL opens the wal in a directory, which it makes if need be with initial in it, and returns what it holds. It must be called in a task, which it suspends.
+// openWAL opens the wal in a directory, which it makes if need be with initial in it, and returns
+// what it holds. It must be called in a task, which it suspends.
 func openWAL(ctx context.Context, dir string, initial saved) (*wal, saved, error) {
 	if err := makeDir(ctx, dir); err != nil {
 		return nil, saved{}, err
@@ -75,14 +83,15 @@ func openWAL(ctx context.Context, dir string, initial saved) (*wal, saved, error
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return nil, saved{}, err
 	}
-	if err := w.replace(ctx, held); err != nil { // L6
+	if err := w.replace(ctx, held); err != nil { // wal 6
 		return nil, saved{}, errors.Join(err, w.close(ctx))
 	}
 	return w, held, nil
 }
 
-// makeDir makes a directory that is still there after a power failure. What it makes it syncs before it makes anything in it, so of what
-// there is only the innermost may have been left unsynced by an earlier life.
+// makeDir makes a directory that is still there after a power failure. What it makes it syncs
+// before it makes anything in it, so of what there is only the innermost may have been left
+// unsynced by an earlier life.
 func makeDir(ctx context.Context, dir string) error {
 	dir = filepath.Clean(dir)
 	above := filepath.Dir(dir)
@@ -127,7 +136,7 @@ func (w *wal) sync(ctx context.Context) error {
 	return w.err
 }
 
-// replace makes a new file with s in it (L5).
+// replace makes a new file with s in it (wal 5).
 func (w *wal) replace(ctx context.Context, s saved) error {
 	if w.err != nil {
 		return w.err
@@ -219,7 +228,7 @@ func appendRecords(b []byte, s saved) ([]byte, error) {
 	return b, err
 }
 
-// addRecords adds to s what the records of a batch say (L4).
+// addRecords adds to s what the records of a batch say (wal 4).
 func (s *saved) addRecords(b []byte) error {
 	for len(b) > 0 {
 		kind := b[0]
@@ -324,7 +333,7 @@ func readSector(b []byte) (s sector, err error) {
 	return s, nil
 }
 
-// readWAL reads a file (L3).
+// readWAL reads a file (wal 3).
 func readWAL(file []byte) (s saved, err error) {
 	var records []byte // of the batch that is being read
 	batch, part, left, cut := uint64(1), uint32(0), uint32(0), false

@@ -56,7 +56,8 @@ type writtenWAL struct {
 	held  []string
 }
 
-// writeWAL writes five batches: the first, entries, entries of many sectors, entries that replace others, a hard state alone.
+// writeWAL writes five batches: the first, entries, entries of many sectors, entries that replace
+// others, a hard state alone.
 func writeWAL(t *testing.T, dir string) (f writtenWAL) {
 	t.Helper()
 	runTask(t, func(ctx context.Context) error {
@@ -101,7 +102,8 @@ func writeWAL(t *testing.T, dir string) (f writtenWAL) {
 	return f
 }
 
-// Cut off anywhere, a file holds the batches that are complete; but the first was complete when it got its name.
+// Cut off anywhere, a file holds the batches that are complete; but the first was complete when it
+// got its name.
 func TestWAL_EveryTruncation(t *testing.T) {
 	f := writeWAL(t, t.TempDir())
 	for size := range len(f.file) + 1 {
@@ -160,12 +162,14 @@ func TestWAL_EveryTornWrite(t *testing.T) {
 	}
 }
 
-// A log that is opened is a new file that holds what the old one did; what was cut off is gone, and what comes next follows.
+// A log that is opened is a new file that holds what the old one did; what was cut off is gone, and
+// what comes next follows.
 func TestWAL_Open(t *testing.T) {
 	dir := t.TempDir()
 	f := writeWAL(t, dir)
 	name := filepath.Join(dir, walName)
-	if err := os.WriteFile(name, f.file[:f.sizes[2]+100], 0o644); err != nil { // in the middle of batch 4
+	// in the middle of batch 4
+	if err := os.WriteFile(name, f.file[:f.sizes[2]+100], 0o644); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(dir, newWALName), []byte("half a file of an earlier life"), 0o644); err != nil {

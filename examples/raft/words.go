@@ -6,8 +6,9 @@ import (
 	"strings"
 )
 
-// Requests, replies, what is in the log and what is in a snapshot are lines of words. A word is anything without
-// spaces and quotes, or a string as Go quotes it, so that keys and values may hold any bytes and a person can still read and type them.
+// Requests, replies, what is in the log and what is in a snapshot are lines of words. A word is
+// anything without spaces and quotes, or a string as Go quotes it, so that keys and values may hold
+// any bytes and a person can still read and type them.
 
 // words splits a line.
 func words(line string) ([]string, error) {
@@ -49,8 +50,8 @@ func words(line string) ([]string, error) {
 //	put CLIENT SEQUENCE KEY VALUE
 //	cas CLIENT SEQUENCE KEY OLD NEW
 //
-// CLIENT is a name that nobody else uses, and SEQUENCE counts that client's changes from 1, so that one that is sent again, because no answer
-// came, is made once.
+// CLIENT is a name that nobody else uses, and SEQUENCE counts the changes of that client from 1: a
+// change that is sent again, because no answer came, is made once.
 type request struct {
 	op       string
 	client   string

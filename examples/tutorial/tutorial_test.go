@@ -143,7 +143,8 @@ func TestLessons_EndWithTheirContext(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancelCause(t.Context())
 		var out bytes.Buffer
-		// On the real clock, where the end of a context arrives by another way than on the virtual one.
+		// On the real clock, where the end of a context arrives by another way than on the virtual
+		// one.
 		err := lesson.Run(ctx, writerFunc(func(p []byte) (int, error) {
 			cancel(stop)
 			return out.Write(p)

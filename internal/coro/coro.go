@@ -20,15 +20,15 @@
 //     that Init makes for the body, at its home. Later it may be any of the set.
 //  3. Cross gives control to whoever waits at the place and makes the caller wait there. It
 //     returns when somebody crosses there again.
-//  4. A body that returns ends its goroutine and the place that is its home; whoever waits at its home
-//     goes on. So before it returns, see to it that somebody may.
+//  4. A body that returns ends its goroutine and the place that is its home; whoever waits at its
+//     home goes on. So before it returns, see to it that somebody may.
 //  5. A body that ends by [runtime.Goexit] may take whoever waits at its home with it: iter.Pull
-//     passes a Goexit on to the caller of next, which is every other one to cross there, beginning with the
-//     first. So the one there must be a goroutine made for the purpose.
+//     passes a Goexit on to the caller of next, which is every other one to cross there, beginning
+//     with the first. So the one there must be a goroutine made for the purpose.
 //  6. A body must recover its panics, which would come out at whoever waits at its home.
 //
-// A goroutine must not hold [runtime.LockOSThread] while it waits at a place, nor when it calls Init:
-// the runtime ends the program in that case.
+// A goroutine must not hold [runtime.LockOSThread] while it waits at a place, nor when it calls
+// Init: the runtime ends the program in that case.
 package coro
 
 import "iter"
@@ -41,14 +41,16 @@ type Place struct {
 	crossed bool // an odd number of times, so the next to cross has to call Yield
 }
 
-// Init makes a goroutine for body, waiting at p, its home. The goroutine is there until the body ends. The body has to begin
-// by storing yield in p.Yield. (A function around the body could do that, but it would be one more frame on the stack of every
-// goroutine that waits. For the same reason there is Toggle: with it callers can write Cross out in place.)
+// Init makes a goroutine for body, waiting at p, its home. The goroutine is there until the body
+// ends. The body has to begin by storing yield in p.Yield. (A function around the body could do
+// that, but it would be one more frame on the stack of every goroutine that waits. For the same
+// reason there is Toggle: with it callers can write Cross out in place.)
 func (p *Place) Init(body func(yield func(struct{}) bool)) {
 	p.Next, _ = iter.Pull(iter.Seq[struct{}](body))
 }
 
-// Toggle begins a crossing: it reports whether the caller now has to call Yield; otherwise it has to call Next.
+// Toggle begins a crossing: it reports whether the caller now has to call Yield; otherwise it has
+// to call Next.
 func (p *Place) Toggle() bool {
 	p.crossed = !p.crossed
 	return !p.crossed

@@ -34,7 +34,8 @@ func TestPlace_TwoTakeTurns(t *testing.T) {
 	}
 }
 
-// Contract 2 and 3: who waits where changes, and control goes from any to any without passing through a third.
+// Contract 2 and 3: who waits where changes, and control goes from any to any without passing
+// through a third.
 func TestPlace_Ring(t *testing.T) {
 	const n, rounds = 5, 1000
 	var (
@@ -76,7 +77,8 @@ func TestPlace_Ring(t *testing.T) {
 	if len(runs) != n*rounds {
 		t.Fatalf("%d runs", len(runs))
 	}
-	// Contract 4: one after the other goes home, and ends there. Whoever is in its home gives control back to the test.
+	// Contract 4: one after the other goes home, and ends there. Whoever is in its home gives
+	// control back to the test.
 	for i := range n {
 		if at[i] != home[i] {
 			leaving = i
@@ -112,7 +114,8 @@ func TestPlace_CrossedByDifferentGoroutines(t *testing.T) {
 	}
 }
 
-// Contract 5: a Goexit of the body, after any number of crossings, takes at most the goroutine with it that waits at its home.
+// Contract 5: a Goexit of the body, after any number of crossings, takes at most the goroutine with
+// it that waits at its home.
 func TestPlace_Goexit(t *testing.T) {
 	for crossings := range 4 {
 		deferred := false

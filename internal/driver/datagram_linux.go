@@ -9,8 +9,8 @@ import (
 	"unsafe"
 )
 
-// Datagrams of UDP without package syscall's addresses, each of which would be allocated. (On 386 and s390x these calls go through
-// another one.)
+// Datagrams of UDP without package syscall's addresses, each of which would be allocated. (On 386
+// and s390x these calls go through another one.)
 
 func receiveFrom(fd int, p []byte) (n int, from netip.AddrPort, zone uint32, errno syscall.Errno) {
 	var sa syscall.RawSockaddrInet6 // the larger of the two

@@ -44,8 +44,8 @@ type Driver interface {
 	// Now is the time since the driver's start.
 	Now() time.Duration
 
-	// Start is the wall-clock time at which Now was zero, or would have been as the wall clock is set now.
-	// Deadlines of contexts are given on this scale.
+	// Start is the wall-clock time at which Now was zero, or would have been as the wall clock is
+	// set now. Deadlines of contexts are given on this scale.
 	Start() time.Time
 
 	// Wall is the wall-clock time.
@@ -86,17 +86,19 @@ type Chooser interface {
 	// Attach is called once, before anything else, with the loop.
 	Attach(Loop)
 
-	// Choose is called before each callback, and picks it: one of the first n that are ready,
-	// n > 0. The first todo of them are left of the iteration that is under way. To pick one behind
-	// these ends the iteration, and what was left of it is held over to the next. Killed ends the run: nothing more is run.
+	// Choose is called before each callback, and picks it: one of the first n that are ready, n >
+	// 0. The first todo of them are left of the iteration that is under way. To pick one behind
+	// these ends the iteration, and what was left of it is held over to the next. Killed ends the
+	// run: nothing more is run.
 	//
 	// It runs on the loop, between two callbacks, and may do to the loop what a callback may.
 	// What that makes ready comes behind the first n.
 	Choose(todo, n int) int
 }
 
-// Loop is a loop as its driver sees it: the queue of ready callbacks, the oldest at 0, and a way to act on it. Its methods may
-// be called in Choose and Wait, and by another goroutine while the loop is in one of these and its driver says so.
+// Loop is a loop as its driver sees it: the queue of ready callbacks, the oldest at 0, and a way to
+// act on it. Its methods may be called in Choose and Wait, and by another goroutine while the loop
+// is in one of these and its driver says so.
 type Loop interface {
 	// Len is how many callbacks are ready.
 	Len() int
@@ -108,7 +110,8 @@ type Loop interface {
 	// Name says what callback i is, in the same words in every run of a program.
 	Name(i int) string
 
-	// Do calls fn, which may do to the loop what a callback may. If that makes something ready during Wait, Wait must return.
+	// Do calls fn, which may do to the loop what a callback may. If that makes something ready
+	// during Wait, Wait must return.
 	Do(fn func())
 
 	// ContextEnded reports whether a context that a task waits with has ended, and no iteration has
@@ -139,8 +142,9 @@ func Derive(seed uint64, consumer string) (uint64, uint64) {
 	return binary.LittleEndian.Uint64(sum), binary.LittleEndian.Uint64(sum[8:])
 }
 
-// Observer is implemented by a driver that wants to be told of every iteration: to compare traces, iteration by
-// iteration, without a callback that is always ready, or to let several loops take turns.
+// Observer is implemented by a driver that wants to be told of every iteration: to compare traces,
+// iteration by iteration, without a callback that is always ready, or to let several loops take
+// turns.
 type Observer interface {
 	// BeginIteration is called before the loop waits for or runs anything.
 	BeginIteration()

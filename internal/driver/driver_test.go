@@ -72,13 +72,15 @@ func TestReal_WaitUntil(t *testing.T) {
 	}
 }
 
-// What is set for a wait that ended before, because of a wake, neither keeps a later one from ending nor ends one too late.
+// What is set for a wait that ended before, because of a wake, neither keeps a later one from
+// ending nor ends one too late.
 func TestReal_WaitInPollerAfterAnother(t *testing.T) {
 	d := NewReal()
 	defer d.Close()
 	connected(t, d)
 	for i := range 20 {
-		former := d.Now() + time.Duration(i%3)*time.Millisecond + time.Microsecond // shorter or longer than the next
+		// shorter or longer than the next
+		former := d.Now() + time.Duration(i%3)*time.Millisecond + time.Microsecond
 		if i%6 >= 3 {
 			former = d.Now() + time.Hour
 		}
@@ -198,7 +200,8 @@ func (n *noted) Ready(read, write bool) {
 	}
 }
 
-// No Wake is lost while the driver goes to and fro between the channel and the poller, and no edge is.
+// No Wake is lost while the driver goes to and fro between the channel and the poller, and no edge
+// is.
 func TestReal_NoWakeIsLostInPoller(t *testing.T) {
 	d := NewReal()
 	defer d.Close()
@@ -289,7 +292,7 @@ func TestReal_WaitInPollerUntil(t *testing.T) {
 	}
 }
 
-// The rules A1, A3 and A4, on both kinds of endpoints.
+// The rules endpoint 1, endpoint 3 and endpoint 4, on both kinds of endpoints.
 func TestEndpoint(t *testing.T) {
 	for name, d := range map[string]*Real{"poller": NewReal(), "portable": NewPortable()} {
 		t.Run(name, func(t *testing.T) {
@@ -326,7 +329,8 @@ func TestEndpoint(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				if name == "poller" && told.reads == 0 { // a goroutine may have read ahead before anybody waited
+				// a goroutine may have read ahead before anybody waited
+				if name == "poller" && told.reads == 0 {
 					t.Fatal("the reader was not told")
 				}
 			}

@@ -7,28 +7,36 @@ import (
 	"unsafe"
 )
 
-// The poller on Linux: one epoll instance, in which every socket is registered once, edge-triggered and for both directions.
+// The poller on Linux: one epoll instance, in which every socket is registered once, edge-triggered
+// and for both directions.
 //
-//	J1 An edge is reported once. The socket keeps it as a flag, readable or writable, that only an attempt
-//	   clears: EAGAIN, or on TCP a read that did not fill its buffer, for then all that had arrived is read, and
-//	   what arrives later is a new edge. So a message costs one read.
-//	J2 After a hang-up (the last byte and its end may be one edge), an error or urgent data (at whose mark a read stops
-//	   short of what there is), only EAGAIN clears readable. On Unix sockets that is always so: a read stops short at a
-//	   message that carried descriptors.
-//	J3 A short write does not clear writable; the EAGAIN that follows does. Only that makes the kernel report space.
-//	J4 A hang-up or an error is readiness in both directions: whoever waits is to get the error of its own attempt.
-//	J5 Both directions are told in one call, the reader first.
-//	J6 An event names a slot, the descriptor's number, and the slot's generation, which grows when it is taken. Closing a
-//	   descriptor takes it out of epoll, unless somebody has a duplicate of it (a child that has not executed its
-//	   program yet); events that come all the same are of an old generation and dropped.
-//	J7 A goroutine waits, not a thread. The epoll instance is itself a descriptor, which becomes readable when there are events. It
-//	   is registered in the runtime's poller, which waits for that. A system call that waits would instead hold a processor of the
-//	   runtime's, and the runtime's monitor would have to take it away: with a single processor the monitor then wakes every
-//	   20 microseconds, on the core that the loop needs. A wake-up sets a deadline in the past and is no system call.
-//	J8 No wait ends early or late by rounding. The runtime's poller counts in milliseconds, so a timerfd ends the wait. It is set again
-//	   only if it would otherwise go off too late. So it may go off early, in a later wait than it was set for, and so may a wake-up
-//	   come: that wait then ends for no reason, which the contract of Wait allows.
-//	J9 Descriptors of others (Watch) are registered level-triggered and for what is asked of them only.
+//	epoll 1: An edge is reported once. The socket keeps it as a flag, readable or writable, that
+//	   only an attempt clears: EAGAIN, or on TCP a read that did not fill its buffer, for then all
+//	   that had arrived is read, and what arrives later is a new edge. So a message costs one read.
+//	epoll 2: After a hang-up (the last byte and its end may be one edge), an error or urgent data
+//	   (at whose mark a read stops short of what there is), only EAGAIN clears readable. On Unix
+//	   sockets that is always so: a read stops short at a message that carried descriptors.
+//	epoll 3: A short write does not clear writable; the EAGAIN that follows does. Only that makes
+//	   the kernel report space.
+//	epoll 4: A hang-up or an error is readiness in both directions: whoever waits is to get the
+//	   error of its own attempt.
+//	epoll 5: Both directions are told in one call, the reader first.
+//	epoll 6: An event names a slot, the descriptor's number, and the slot's generation, which grows
+//	   when it is taken. Closing a descriptor takes it out of epoll, unless somebody has a duplicate
+//	   of it (a child that has not executed its program yet); events that come all the same are of
+//	   an old generation and dropped.
+//	epoll 7: A goroutine waits, not a thread. The epoll instance is itself a descriptor, which
+//	   becomes readable when there are events. It is registered in the runtime's poller, which waits
+//	   for that. A system call that waits would instead hold a processor of the runtime's, and the
+//	   runtime's monitor would have to take it away: with a single processor the monitor then wakes
+//	   every 20 microseconds, on the core that the loop needs. A wake-up sets a deadline in the past
+//	   and is no system call.
+//	epoll 8: No wait ends early or late by rounding. The runtime's poller counts in milliseconds, so
+//	   a timerfd ends the wait. It is set again only if it would otherwise go off too late. So it
+//	   may go off early, in a later wait than it was set for, and so may a wake-up come: that wait
+//	   then ends for no reason, which the contract of Wait allows.
+//	epoll 9: Descriptors of others (Watch) are registered level-triggered and for what is asked of
+//	   them only.
 
 const pollerExists = true
 
@@ -36,8 +44,9 @@ const (
 	edgeTriggered = 1 << 31 // EPOLLET, whose sign in package syscall depends on the architecture
 	readEvents    = syscall.EPOLLIN | syscall.EPOLLRDHUP | syscall.EPOLLHUP | syscall.EPOLLERR | syscall.EPOLLPRI
 	writeEvents   = syscall.EPOLLOUT | syscall.EPOLLHUP | syscall.EPOLLERR
-	greedyEvents  = syscall.EPOLLRDHUP | syscall.EPOLLHUP | syscall.EPOLLERR | syscall.EPOLLPRI // J2
-	socketEvents  = syscall.EPOLLIN | syscall.EPOLLOUT | syscall.EPOLLRDHUP | syscall.EPOLLPRI | edgeTriggered
+	// epoll 2
+	greedyEvents = syscall.EPOLLRDHUP | syscall.EPOLLHUP | syscall.EPOLLERR | syscall.EPOLLPRI
+	socketEvents = syscall.EPOLLIN | syscall.EPOLLOUT | syscall.EPOLLRDHUP | syscall.EPOLLPRI | edgeTriggered
 
 	alarmGeneration = 0 // of the timerfd; slots begin with 1
 )
@@ -62,7 +71,8 @@ func newPoller() (*poller, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("epoll_create1", err)
 	}
-	if err := syscall.SetNonblock(epfd, true); err != nil { // or else NewFile would not have it waited for
+	// or else NewFile would not have it waited for
+	if err := syscall.SetNonblock(epfd, true); err != nil {
 		syscall.Close(epfd)
 		return nil, os.NewSyscallError("fcntl", err)
 	}
@@ -104,7 +114,7 @@ func (p *poller) register(fd int, generation uint32) error {
 // unregister takes out a descriptor that is not closed at once, or that has a duplicate.
 func (p *poller) unregister(fd int) { _ = p.control(syscall.EPOLL_CTL_DEL, fd, 0, 0) }
 
-// setWatched changes what a descriptor of others is watched for (J9).
+// setWatched changes what a descriptor of others is watched for (epoll 9).
 func (p *poller) setWatched(fd int, generation uint32, was, is direction) error {
 	events := uint32(0)
 	if is&toRead != 0 {
@@ -122,8 +132,9 @@ func (p *poller) setWatched(fd int, generation uint32, was, is direction) error 
 	return p.control(op, fd, generation, events)
 }
 
-// wait waits for events, at most until the driver's clock, which is at now, has come to until. It always looks once, tells the
-// notifiers of what is ready, and reports whether wake has ended the wait.
+// wait waits for events, at most until the driver's clock, which is at now, has come to until. It
+// always looks once, tells the notifiers of what is ready, and reports whether wake has ended the
+// wait.
 func (p *poller) wait(until, now time.Duration) (woken bool, err error) {
 	if until <= now {
 		p.look()
@@ -152,7 +163,7 @@ func (p *poller) wait(until, now time.Duration) (woken bool, err error) {
 		}
 		s := p.at(int(ev.Fd), uint32(ev.Pad))
 		if s == nil {
-			continue // J6
+			continue // epoll 6
 		}
 		if ev.Events&greedyEvents != 0 {
 			s.greedy = true
@@ -162,7 +173,8 @@ func (p *poller) wait(until, now time.Duration) (woken bool, err error) {
 	return woken, nil
 }
 
-// look takes the events that there are. The system call does not wait, so the scheduler need not know of it.
+// look takes the events that there are. The system call does not wait, so the scheduler need not
+// know of it.
 func (p *poller) look() {
 	n, _, errno := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, uintptr(p.epfd), uintptr(unsafe.Pointer(&p.events[0])), uintptr(len(p.events)), 0, 0, 0)
 	p.found, p.errno = int(n), errno

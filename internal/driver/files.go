@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Storage is implemented by a driver whose world has files of its own. Without it files are the operating system's, and what
-// blocks is done by the default executor.
+// Storage is implemented by a driver whose world has files of its own. Without it files are the
+// operating system's, and what blocks is done by the default executor.
 type Storage interface {
 	// Disk returns the files.
 	Disk() Disk
@@ -21,8 +21,9 @@ type Storage interface {
 type Disk interface {
 	FileSystem
 
-	// Latency says how long an operation that begins now takes, on the loop's clock: before it has its effect, and after that until its
-	// result is known. If it is given up in between, the effect comes or has come all the same.
+	// Latency says how long an operation that begins now takes, on the loop's clock: before it has
+	// its effect, and after that until its result is known. If it is given up in between, the
+	// effect comes or has come all the same.
 	Latency(op Operation) (before, after time.Duration)
 }
 
@@ -51,8 +52,8 @@ type FileSystem interface {
 	OpeningWaits(name string, flag int) bool
 }
 
-// A File is an open one. Where it is read and written next is its user's to remember. Of the methods any may be called by several
-// goroutines at a time.
+// A File is an open one. Where it is read and written next is its user's to remember. Of the
+// methods any may be called by several goroutines at a time.
 type File interface {
 	// Read reads some bytes at offset off; of a device what comes next. At the end it returns
 	// io.EOF.
@@ -120,7 +121,8 @@ func (OS) MkdirAll(name string, perm fs.FileMode) error { return os.MkdirAll(nam
 func (OS) ReadDir(name string) ([]fs.DirEntry, error)   { return os.ReadDir(name) }
 func (OS) Stat(name string) (fs.FileInfo, error)        { return os.Stat(name) }
 
-// SyncDir does nothing on Windows but to look whether there is such a directory: the system has no such call.
+// SyncDir does nothing on Windows but to look whether there is such a directory: the system has no
+// such call.
 func (OS) SyncDir(name string) error {
 	d, err := os.Open(name)
 	if err != nil {
@@ -165,7 +167,8 @@ func (f *osFile) Write(p []byte, off int64) (int, int64, error) {
 		return n, off, err
 	case !f.appends:
 		n, err := f.WriteAt(p, off)
-		if n == 0 && errors.Is(err, syscall.ESPIPE) { // a file in which one can only read at an offset, as some in /proc
+		// a file in which one can only read at an offset, as some in /proc
+		if n == 0 && errors.Is(err, syscall.ESPIPE) {
 			n, err = f.File.Write(p)
 		}
 		return n, off + int64(n), err

@@ -9,11 +9,13 @@ import (
 	"time"
 )
 
-// The poller on darwin and freebsd: one kqueue. The rules are those of epoll_linux.go, with these differences.
+// The poller on darwin and freebsd: one kqueue. The rules are those of epoll_linux.go, with these
+// differences.
 //
 //   - Each direction is a filter of its own, cleared when it is reported (EV_CLEAR): an edge.
-//   - Closing a descriptor takes its filters out, whoever has a duplicate, and an event names the descriptor only. That is enough:
-//     within one batch nothing is closed (A2), so no number has been used again.
+//   - Closing a descriptor takes its filters out, whoever has a duplicate, and an event names the
+//     descriptor only. That is enough: within one batch nothing is closed (endpoint 2), so no
+//     number has been used again.
 //   - The wait is a system call that blocks, and its limit the call's own.
 //   - Wake-ups come through a pipe, which is read until it is empty.
 
@@ -24,8 +26,10 @@ type poller struct {
 	events [256]syscall.Kevent_t
 	slots
 
-	waking sync.Mutex // so that the pipe is not closed, and its number used again, under a goroutine that writes to it
-	pipe   [2]int     // -1 once closed; guarded by waking
+	// so that the pipe is not closed, and its number used again, under a goroutine that writes to
+	// it
+	waking sync.Mutex
+	pipe   [2]int // -1 once closed; guarded by waking
 }
 
 func newPoller() (*poller, error) {
@@ -85,7 +89,8 @@ func (p *poller) setWatched(fd int, generation uint32, was, is direction) error 
 	}{{toRead, syscall.EVFILT_READ}, {toWrite, syscall.EVFILT_WRITE}} {
 		flags := 0
 		switch {
-		case is&f.d != 0: // also if it was: the descriptor may have been closed, and its number used again
+		// also if it was: the descriptor may have been closed, and its number used again
+		case is&f.d != 0:
 			flags = syscall.EV_ADD
 		case was&f.d != 0:
 			flags = syscall.EV_DELETE
@@ -99,7 +104,8 @@ func (p *poller) setWatched(fd int, generation uint32, was, is direction) error 
 	return nil
 }
 
-// wait waits until the driver's clock, which is at now, has come to until, tells what is ready and reports whether wake was called.
+// wait waits until the driver's clock, which is at now, has come to until, tells what is ready and
+// reports whether wake was called.
 func (p *poller) wait(until, now time.Duration) (woken bool, err error) {
 	var timeout *syscall.Timespec
 	if until != Never {
@@ -134,7 +140,8 @@ func (p *poller) wait(until, now time.Duration) (woken bool, err error) {
 			s.greedy = true
 		}
 		read, write := ev.Filter == syscall.EVFILT_READ, ev.Filter == syscall.EVFILT_WRITE
-		// The end of what the peer sends is not the end of what it reads, but an end of writing is both.
+		// The end of what the peer sends is not the end of what it reads, but an end of writing is
+		// both.
 		s.ready(read || gone && write, write || ev.Flags&syscall.EV_ERROR != 0)
 	}
 	return woken, nil

@@ -7,7 +7,8 @@ import (
 	"syscall"
 )
 
-// ErrAgain says that an operation would have to wait. The endpoint tells its notifier when to try again.
+// ErrAgain says that an operation would have to wait. The endpoint tells its notifier when to try
+// again.
 var ErrAgain = errors.New("would have to wait")
 
 // ErrGoexit says that a connection has exited the goroutine that called it.
@@ -16,19 +17,19 @@ var ErrGoexit = errors.New("the goroutine of the connection exited")
 // ErrSockets says that a driver cannot wait for a thing, or for anything, of the operating system.
 var ErrSockets = errors.New("not supported here")
 
-// Sockets is implemented by a driver on which connections of the operating system can be waited for. Like
-// all that it returns it belongs to the goroutine that runs the loop.
+// Sockets is implemented by a driver on which connections of the operating system can be waited
+// for. Like all that it returns it belongs to the goroutine that runs the loop.
 //
 // # Endpoints
 //
-//	A1 Nothing blocks. What would have to wait returns ErrAgain and has done nothing. After
+//	endpoint 1: Nothing blocks. What would have to wait returns ErrAgain and has done nothing. After
 //	   ErrAgain, and only then is it promised, Ready is called when it is worth another try.
-//	A2 Ready is called from inside Wait and Poll only. It runs no user code and closes nothing, so
-//	   that within one batch of events no descriptor is closed and none used again.
-//	A3 Ready may be called for no reason. Who is told tries, and waits again.
-//	A4 After Close no Ready follows; every operation returns net.ErrClosed. Close may be called
-//	   twice.
-//	A5 Closing the driver closes what is left.
+//	endpoint 2: Ready is called from inside Wait and Poll only. It runs no user code and closes
+//	   nothing, so that within one batch of events no descriptor is closed and none used again.
+//	endpoint 3: Ready may be called for no reason. Who is told tries, and waits again.
+//	endpoint 4: After Close no Ready follows; every operation returns net.ErrClosed. Close may be
+//	   called twice.
+//	endpoint 5: Closing the driver closes what is left.
 type Sockets interface {
 	// Adopt makes an endpoint of c, which then belongs to it: it must not be used any more. If it
 	// fails, c is closed.
@@ -40,8 +41,8 @@ type Sockets interface {
 	AdoptListener(l net.Listener, named bool) (Listener, error)
 	AdoptPacketConn(c net.PacketConn) (PacketEndpoint, error)
 
-	// Watch begins to watch a descriptor that stays its owner's, level-triggered: as long as it is ready, w is
-	// told in each Wait and Poll. With neither direction it stops.
+	// Watch begins to watch a descriptor that stays its owner's, level-triggered: as long as it is
+	// ready, w is told in each Wait and Poll. With neither direction it stops.
 	Watch(fd uintptr, read, write bool, w Notifier) error
 
 	// Poll tells notifiers what is ready, without waiting.
@@ -76,12 +77,12 @@ type Endpoint interface {
 	// CloseRead refuses what the peer sends from now on.
 	CloseRead() error
 
-	// Abort closes the connection without delivering what is still to be sent. The peer of a TCP connection
-	// sees a reset.
+	// Abort closes the connection without delivering what is still to be sent. The peer of a TCP
+	// connection sees a reset.
 	Abort() error
 
-	// Detach gives the connection back, as one that goroutines can use. The endpoint is then closed; if Detach fails it
-	// stays as it was.
+	// Detach gives the connection back, as one that goroutines can use. The endpoint is then
+	// closed; if Detach fails it stays as it was.
 	Detach() (net.Conn, error)
 
 	RemoteAddr() net.Addr
@@ -117,8 +118,9 @@ type PacketEndpoint interface {
 	SetOption(o Option, value int) error
 }
 
-// Network is implemented by a driver whose world has a network of its own. Where there is none, connections are those of
-// package net, made outside and adopted. Networks and addresses are named as package net names them. What it returns keeps A1 to A5.
+// Network is implemented by a driver whose world has a network of its own. Where there is none,
+// connections are those of package net, made outside and adopted. Networks and addresses are named
+// as package net names them. What it returns keeps endpoint 1 to endpoint 5.
 type Network interface {
 	// Dial begins to connect. local may be nil.
 	Dial(network, address string, local net.Addr) (Connecting, error)
@@ -126,11 +128,12 @@ type Network interface {
 	ListenPacket(network, address string) (PacketEndpoint, error)
 }
 
-// Connecting is an endpoint that need not be connected yet. Before it is, only Connect, Notify, the addresses, Close and Abort may be
-// called.
+// Connecting is an endpoint that need not be connected yet. Before it is, only Connect, Notify, the
+// addresses, Close and Abort may be called.
 type Connecting interface {
 	Endpoint
 
-	// Connect returns nil once there is a connection, and ErrAgain, and Ready with write later, while it is not yet known.
+	// Connect returns nil once there is a connection, and ErrAgain, and Ready with write later,
+	// while it is not yet known.
 	Connect() error
 }

@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// pollerExists says that connections can be descriptors in a poller. Here goroutines wait for them all.
+// pollerExists says that connections can be descriptors in a poller. Here goroutines wait for them
+// all.
 const pollerExists = false
 
 type (

@@ -14,21 +14,22 @@ import (
 	"time"
 )
 
-// Endpoints of which goroutines wait: where there is no poller, and for connections that are not descriptors.
+// Endpoints of which goroutines wait: where there is no poller, and for connections that are not
+// descriptors.
 //
-//	Z1 An attempt that cannot be served from what a goroutine has brought starts one, unless one is
-//	   under way, and returns ErrAgain. What the goroutine brings is kept in the endpoint, so a task
-//	   that gives up its wait loses nothing.
-//	Z2 A write copies what it accepts and says so at once; a goroutine sends it, and meanwhile as
-//	   much again is accepted. So an error may be told one write late, as with a kernel's send
-//	   buffer.
-//	Z3 Close and CloseWrite come after what was accepted. Closing the driver gives that lingerLimit
-//	   and then aborts.
-//	Z4 A goroutine's news are put on a list and told by Wait and Poll.
-//	Z5 What is detached takes with it the read and the writes that are under way: who reads or
-//	   writes next waits for them, and not the loop, which may be closed by then.
-//	Z6 What a connection does is its own affair. One that exits the goroutine, as a test's that
-//	   calls t.Fatal does, has failed with ErrGoexit.
+//	portable 1: An attempt that cannot be served from what a goroutine has brought starts one,
+//	   unless one is under way, and returns ErrAgain. What the goroutine brings is kept in the
+//	   endpoint, so a task that gives up its wait loses nothing.
+//	portable 2: A write copies what it accepts and says so at once; a goroutine sends it, and
+//	   meanwhile as much again is accepted. So an error may be told one write late, as with a
+//	   kernel's send buffer.
+//	portable 3: Close and CloseWrite come after what was accepted. Closing the driver gives that
+//	   lingerLimit and then aborts.
+//	portable 4: A goroutine's news are put on a list and told by Wait and Poll.
+//	portable 5: What is detached takes with it the read and the writes that are under way: who reads
+//	   or writes next waits for them, and not the loop, which may be closed by then.
+//	portable 6: What a connection does is its own affair. One that exits the goroutine, as a test's
+//	   that calls t.Fatal does, has failed with ErrGoexit.
 
 // lingerLimit is how long a closed driver waits for what its endpoints had accepted to be sent.
 const lingerLimit = 5 * time.Second
@@ -116,7 +117,8 @@ func (e *portable) post(read, write bool) {
 	e.d.Wake()
 }
 
-// portableConn is a connection. in and its kin are the reading goroutine's while reading is set, out the writing one's.
+// portableConn is a connection. in and its kin are the reading goroutine's while reading is set,
+// out the writing one's.
 type portableConn struct {
 	portable
 	c         net.Conn
@@ -125,7 +127,7 @@ type portableConn struct {
 	reading, writing     bool
 	brought              bool // unread holds bytes, or a datagram
 	ended                bool // nothing may be written any more
-	detached             bool // Z5
+	detached             bool // portable 5
 	in, unread           []byte
 	out, next            []byte // being written, and to be written next
 	readErr, writeErr    error
@@ -210,7 +212,7 @@ func (e *portableConn) take(p []byte) int {
 func (e *portableConn) read() {
 	var n int
 	var err error
-	defer func() { // Z6
+	defer func() { // portable 6
 		e.mu.Lock()
 		e.reading = false
 		e.unread, e.readErr = e.in[:n], err
@@ -264,8 +266,8 @@ func (e *portableConn) leave(read, write bool) {
 	}
 }
 
-// sendsDatagrams reports whether what is written to c comes whole or not at all. A [net.UnixConn] has the methods for
-// datagrams also if it is a stream.
+// sendsDatagrams reports whether what is written to c comes whole or not at all. A [net.UnixConn]
+// has the methods for datagrams also if it is a stream.
 func sendsDatagrams(c net.Conn) bool {
 	if u, ok := c.(*net.UnixConn); ok {
 		return u.LocalAddr().Network() != "unix"
@@ -303,7 +305,7 @@ func (e *portableConn) Write(p []byte) (int, error) {
 func (e *portableConn) write() {
 	var err error
 	locked := false
-	defer func() { // Z6
+	defer func() { // portable 6
 		if !locked {
 			e.mu.Lock()
 		}
@@ -332,7 +334,7 @@ func (e *portableConn) write() {
 	}
 }
 
-// CloseWrite is Z3.
+// CloseWrite is portable 3.
 func (e *portableConn) CloseWrite() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -366,7 +368,7 @@ func (e *portableConn) CloseRead() error {
 	return ErrSockets
 }
 
-// Close is Z3.
+// Close is portable 3.
 func (e *portableConn) Close() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -412,7 +414,7 @@ func (e *portableConn) shut() {
 	_ = e.shutLocked()
 }
 
-// Detach is Z5.
+// Detach is portable 5.
 func (e *portableConn) Detach() (net.Conn, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -432,8 +434,8 @@ func (e *portableConn) Detach() (net.Conn, error) {
 	return e.c, nil
 }
 
-// detachedConn is a connection that was detached with something under way, brought, or failed. What is left of that is
-// guarded by the endpoint's mutex.
+// detachedConn is a connection that was detached with something under way, brought, or failed. What
+// is left of that is guarded by the endpoint's mutex.
 type detachedConn struct {
 	net.Conn
 	e      *portableConn
@@ -583,7 +585,7 @@ func (e *portableListener) Accept() (Endpoint, error) {
 func (e *portableListener) accept() {
 	var c net.Conn
 	err := ErrGoexit
-	defer func() { // Z6
+	defer func() { // portable 6
 		e.mu.Lock()
 		defer e.post(true, false)
 		defer e.mu.Unlock()

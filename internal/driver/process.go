@@ -9,33 +9,34 @@ import (
 	"slices"
 )
 
-// Processes is implemented by a driver that can start processes of the operating system, talk to them over pipes and be told of
-// their end.
+// Processes is implemented by a driver that can start processes of the operating system, talk to
+// them over pipes and be told of their end.
 type Processes interface {
-	// OpenPipe makes a pipe. One end is an endpoint; the other is for a child and blocks. Neither is inherited by who is
-	// not given it.
+	// OpenPipe makes a pipe. One end is an endpoint; the other is for a child and blocks. Neither
+	// is inherited by who is not given it.
 	OpenPipe(read bool) (ours Endpoint, theirs *os.File, err error)
 
-	// StartProcess starts cmd, if group is set as the leader of a process group of its own. Of cmd only what concerns the start is used. Any
-	// goroutine may call it; it blocks until the program runs or could not be executed.
+	// StartProcess starts cmd, if group is set as the leader of a process group of its own. Of cmd
+	// only what concerns the start is used. Any goroutine may call it; it blocks until the program
+	// runs or could not be executed.
 	StartProcess(cmd *exec.Cmd, group bool) (*Child, error)
 }
 
 // A Child is a process that was started here.
 //
-//	C1 Its end is told by Ready, from inside Wait and Poll (D2), after WatchExit and until it is
-//	   reaped.
-//	C2 It is reaped by Reap only. Until then its number, and that of its group, are nobody else's.
-//	   Reap and signals are for the loop, or for whoever has the Child before WatchExit, so a signal
-//	   never reaches another process.
-//	C3 What is abandoned is reaped when it ends, by a goroutine that outlives the driver. What it is
-//	   reaped by does not depend on SIGCHLD, nor on any other process of the program.
-//	C4 Every child is reaped or abandoned.
-//	C5 A child gets the descriptors it is given and no other. What package os opens it does not get
-//	   anyway; what this program has itself inherited, or opened in C, is marked close-on-exec
-//	   before each start, and stays so. (To unmark it afterwards is not safe: by then the number may
-//	   be another file's. A child that somebody else starts meanwhile gets a descriptor of that kind
-//	   or not, as when each of two goroutines marks its own.)
+//	child 1: Its end is told by Ready, from inside Wait and Poll (debug 2), after WatchExit and
+//	   until it is reaped.
+//	child 2: It is reaped by Reap only. Until then its number, and that of its group, are nobody
+//	   else's. Reap and signals are for the loop, or for whoever has the Child before WatchExit, so
+//	   a signal never reaches another process.
+//	child 3: What is abandoned is reaped when it ends, by a goroutine that outlives the driver. What
+//	   it is reaped by does not depend on SIGCHLD, nor on any other process of the program.
+//	child 4: Every child is reaped or abandoned.
+//	child 5: A child gets the descriptors it is given and no other. What package os opens it does
+//	   not get anyway; what this program has itself inherited, or opened in C, is marked
+//	   close-on-exec before each start, and stays so. (To unmark it afterwards is not safe: by then
+//	   the number may be another file's. A child that somebody else starts meanwhile gets a
+//	   descriptor of that kind or not, as when each of two goroutines marks its own.)
 type Child struct {
 	portable  // how the goroutine that waits tells
 	process   *os.Process
@@ -79,7 +80,7 @@ func (c *Child) WatchExit(n Notifier) {
 	}
 	if c.handle < 0 {
 		c.waiting = true
-		go c.wait() // not among the driver's goroutines: what is abandoned outlives it (C3)
+		go c.wait() // not among the driver's goroutines: what is abandoned outlives it (child 3)
 	}
 }
 
@@ -106,7 +107,8 @@ func (c *Child) Release() {
 	c.released = true
 }
 
-// Reap waits for the end of the process, if it has not come, and returns how it ended. It fails if somebody else has reaped the process.
+// Reap waits for the end of the process, if it has not come, and returns how it ended. It fails if
+// somebody else has reaped the process.
 func (c *Child) Reap() (*os.ProcessState, error) {
 	if !c.released {
 		c.Release()
@@ -114,7 +116,7 @@ func (c *Child) Reap() (*os.ProcessState, error) {
 	return c.process.Wait()
 }
 
-// Abandon leaves the process alone (C3).
+// Abandon leaves the process alone (child 3).
 func (c *Child) Abandon() {
 	c.Release()
 	c.mu.Lock()
@@ -125,7 +127,8 @@ func (c *Child) Abandon() {
 	}
 }
 
-// Signal sends a signal to the process. It fails with [os.ErrProcessDone] once that is released or reaped.
+// Signal sends a signal to the process. It fails with [os.ErrProcessDone] once that is released or
+// reaped.
 func (c *Child) Signal(s os.Signal) error {
 	if c.released {
 		return os.ErrProcessDone

@@ -6,8 +6,9 @@ import "syscall"
 
 const lastSignal = 31
 
-// waitForExit blocks until the child has ended, and does not reap it. It also returns if there is no such child. (darwin's waitid
-// returns also when the child is stopped.) If there is no kqueue to be had it returns at once, and Reap waits.
+// waitForExit blocks until the child has ended, and does not reap it. It also returns if there is
+// no such child. (darwin's waitid returns also when the child is stopped.) If there is no kqueue to
+// be had it returns at once, and Reap waits.
 func waitForExit(pid int) {
 	syscall.ForkLock.RLock()
 	kq, err := syscall.Kqueue()
@@ -34,5 +35,5 @@ func waitForExit(pid int) {
 	}
 }
 
-// inheritNothing is C5.
+// inheritNothing is child 5.
 func inheritNothing() { markEach("/dev/fd") }

@@ -9,7 +9,8 @@ import (
 
 const lastSignal = 64
 
-// waitForExit blocks until the child has ended, and does not reap it. It also returns if there is no such child.
+// waitForExit blocks until the child has ended, and does not reap it. It also returns if there is
+// no such child.
 func waitForExit(pid int) {
 	const byPid = 1
 	var info [16]uint64 // siginfo_t: 128 bytes, aligned
@@ -21,7 +22,7 @@ func waitForExit(pid int) {
 	}
 }
 
-// inheritNothing is C5. Since Linux 5.11 it is one system call.
+// inheritNothing is child 5. Since Linux 5.11 it is one system call.
 func inheritNothing() {
 	const closeRange, setCloseOnExec = 436, 4
 	if !strings.HasPrefix(runtime.GOARCH, "mips") { // where system calls have other numbers

@@ -58,7 +58,8 @@ func ExitCode(s *os.ProcessState) int {
 	return s.ExitCode()
 }
 
-// Duplicate returns a duplicate of a descriptor, for a child that is started while the descriptor's owner may close it.
+// Duplicate returns a duplicate of a descriptor, for a child that is started while the descriptor's
+// owner may close it.
 func Duplicate(fd uintptr) (*os.File, error) {
 	syscall.ForkLock.RLock()
 	dup, err := syscall.Dup(int(fd))
@@ -98,8 +99,9 @@ func newPipe(read bool) (ours, theirs int, err error) {
 
 func closePipe(fd int) { syscall.Close(fd) }
 
-// pipeEnd is one end of a pipe. At the end of what it reads, and when nobody reads what it writes, it gives its descriptor back by itself:
-// a program that waits for its children and forgets their pipes must not run out of descriptors.
+// pipeEnd is one end of a pipe. At the end of what it reads, and when nobody reads what it writes,
+// it gives its descriptor back by itself: a program that waits for its children and forgets their
+// pipes must not run out of descriptors.
 type pipeEnd struct {
 	socket
 	reads bool

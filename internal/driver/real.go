@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// Real runs on the machine's monotonic clock. It parks on a channel: while there is no I/O to wait for, waiting
-// needs nothing of the kernel that the Go runtime does not do for it. While there are descriptors to be waited for it
-// parks in the system's poller.
+// Real runs on the machine's monotonic clock. It parks on a channel: while there is no I/O to wait
+// for, waiting needs nothing of the kernel that the Go runtime does not do for it. While there are
+// descriptors to be waited for it parks in the system's poller.
 type Real struct {
 	start time.Time
 	timer *time.Timer // made by the first Wait with a deadline, then reused
@@ -19,12 +19,14 @@ type Real struct {
 	//
 	// No wake-up is lost:
 	//
-	//   - Wake publishes its work (in the loop's inbox), sets pending and then looks at parked. Wait sets parked and
-	//     then takes pending. So either Wait sees that it is pending, or Wake sees where it is parked and sends there.
-	//   - What was sent may arrive late, after Wait has taken pending, and then ends a later Wait: early, for no
-	//     reason, which the contract allows.
-	//   - Wait takes pending back when it sees what was sent. A Wake that came before that and sent nothing,
-	//     because it found pending set, had published its work: the loop looks there after Wait.
+	//   - Wake publishes its work (in the loop's inbox), sets pending and then looks at parked.
+	//     Wait sets parked and then takes pending. So either Wait sees that it is pending, or Wake
+	//     sees where it is parked and sends there.
+	//   - What was sent may arrive late, after Wait has taken pending, and then ends a later Wait:
+	//     early, for no reason, which the contract allows.
+	//   - Wait takes pending back when it sees what was sent. A Wake that came before that and sent
+	//     nothing, because it found pending set, had published its work: the loop looks there after
+	//     Wait.
 	pending atomic.Bool
 	parked  atomic.Uint32
 	wake    chan struct{} // capacity 1
@@ -32,9 +34,10 @@ type Real struct {
 	fresh   atomic.Bool // work has been given away since Wait, see waitOnChannel
 
 	portable bool
-	poller   *poller // made for the first descriptor, on the loop; Wake reads it only after it saw inPoller
-	news     news
-	closed   bool
+	// made for the first descriptor, on the loop; Wake reads it only after it saw inPoller
+	poller *poller
+	news   news
+	closed bool
 }
 
 // Where Wait is.
@@ -49,8 +52,9 @@ func NewReal() *Real {
 	return &Real{start: time.Now(), wake: make(chan struct{}, 1)}
 }
 
-// NewPortable returns a Real that does without the system's poller: whatever waits is a goroutine. It is what NewReal
-// comes down to where there is no poller, and for connections that are not descriptors.
+// NewPortable returns a Real that does without the system's poller: whatever waits is a goroutine.
+// It is what NewReal comes down to where there is no poller, and for connections that are not
+// descriptors.
 func NewPortable() *Real {
 	d := NewReal()
 	d.portable = true
@@ -114,7 +118,8 @@ func (d *Real) waitOnChannel(until time.Duration) {
 // waitInPoller looks at the descriptors also if it is not to wait.
 func (d *Real) waitInPoller(until time.Duration) error {
 	if d.held.Load() > 0 && !d.pending.Load() {
-		// Where there is always something ready the wait below does not let others run. Who works for the loop gets a turn first.
+		// Where there is always something ready the wait below does not let others run. Who works
+		// for the loop gets a turn first.
 		runtime.Gosched()
 	}
 	d.parked.Store(inPoller)

@@ -32,11 +32,11 @@ type slot struct {
 	p          *poller
 	fd         int // -1 once closed
 	generation uint32
-	watched    direction // of a descriptor of others (J9); zero for our own
+	watched    direction // of a descriptor of others (epoll 9); zero for our own
 	to         Notifier
 
-	readable, writable bool // J1
-	greedy             bool // J2
+	readable, writable bool // epoll 1
+	greedy             bool // epoll 2
 
 	close func() // what closing the poller does to it
 }
@@ -71,7 +71,7 @@ func (t *slots) now(fd int) *slot {
 	return nil
 }
 
-// at is now for a generation (J6).
+// at is now for a generation (epoll 6).
 func (t *slots) at(fd int, generation uint32) *slot {
 	if s := t.now(fd); s != nil && s.generation == generation {
 		return s
@@ -113,7 +113,8 @@ func (p *poller) watch(fd int, read, write bool, w Notifier) error {
 	switch {
 	case s == nil && is == 0:
 		return nil
-	case s == nil && !isOpen(fd): // asked first, because the table is as long as the number is large
+	// asked first, because the table is as long as the number is large
+	case s == nil && !isOpen(fd):
 		return syscall.EBADF
 	case s == nil:
 		s = &slot{p: p, fd: fd}
@@ -156,7 +157,8 @@ func isSocket(c any) bool {
 	return false
 }
 
-// descriptorOf returns a duplicate of c's descriptor: what package net waits for is in the poller of the runtime.
+// descriptorOf returns a duplicate of c's descriptor: what package net waits for is in the poller
+// of the runtime.
 func descriptorOf(c syscall.Conn) (int, error) {
 	raw, err := c.SyscallConn()
 	if err != nil {
@@ -486,7 +488,8 @@ type zone struct {
 	name  string
 }
 
-// nameOf is how package net calls the interface. Asking the system for it costs far more than a datagram.
+// nameOf is how package net calls the interface. Asking the system for it costs far more than a
+// datagram.
 func (z *zone) nameOf(index uint32) string {
 	if index != z.index {
 		z.index, z.name = index, zoneName(index)

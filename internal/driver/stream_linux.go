@@ -7,8 +7,9 @@ import (
 	"unsafe"
 )
 
-// Sockets are read and written by the system calls for sockets. These bypass the kernel's file layer, which saves 2% of a message
-// of 64 bytes, and raise no SIGPIPE. (386 and s390x reach these calls only by way of another one, socketcall.)
+// Sockets are read and written by the system calls for sockets. These bypass the kernel's file
+// layer, which saves 2% of a message of 64 bytes, and raise no SIGPIPE. (386 and s390x reach these
+// calls only by way of another one, socketcall.)
 
 const streamFlags = syscall.MSG_DONTWAIT | syscall.MSG_NOSIGNAL
 

@@ -5,7 +5,8 @@ import (
 	"unsafe"
 )
 
-// Reads and writes that do not block. RawSyscall6 leaves the scheduler out, which has nothing to do here.
+// Reads and writes that do not block. RawSyscall6 leaves the scheduler out, which has nothing to do
+// here.
 
 func read(fd int, p []byte) (int, syscall.Errno) {
 	n, _, errno := syscall.RawSyscall6(syscall.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), 0, 0, 0)
@@ -24,7 +25,8 @@ func accept(fd int) (int, syscall.Sockaddr, error) {
 // optionsInherited says that accepted connections have the listener's TCP options.
 const optionsInherited = true
 
-// keepAliveOptions are those of package net: the first probe after 15 s, then one every 15 s, 9 of them.
+// keepAliveOptions are those of package net: the first probe after 15 s, then one every 15 s, 9 of
+// them.
 var keepAliveOptions = []struct{ name, value int }{
 	{syscall.TCP_KEEPIDLE, 15},
 	{syscall.TCP_KEEPINTVL, 15},

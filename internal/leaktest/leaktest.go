@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// Run runs the tests and returns the code to exit with, which is not zero if they leave a goroutine or a descriptor behind. It is for TestMain.
+// Run runs the tests and returns the code to exit with, which is not zero if they leave a goroutine
+// or a descriptor behind. It is for TestMain.
 func Run(m *testing.M) int {
 	before := Descriptors()
 	code := m.Run()

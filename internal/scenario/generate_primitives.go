@@ -215,7 +215,8 @@ func (g *generator) waiting() []*Instruction {
 	return all
 }
 
-// handover returns instructions that hand something over to those that wait, with a storm in between.
+// handover returns instructions that hand something over to those that wait, with a storm in
+// between.
 func (g *generator) handover() []*Instruction {
 	family := g.pick(g.families...)
 	name := g.name(family)

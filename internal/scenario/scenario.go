@@ -1,8 +1,8 @@
 // Package scenario is how the library is held to CPython's behaviour: a small language of
-// concurrent programs ([Parse]), a generator of them ([Generate]), an interpreter on the
-// library's public interface ([Trace]), the same interpreter on CPython
-// (testdata/cpython/scenario.py, spoken to through [Oracle]), and a [Shrink] that makes a difference
-// between the two small. docs/scenarios.md describes the language.
+// concurrent programs ([Parse]), a generator of them ([Generate]), an interpreter on the library's
+// public interface ([Trace]), the same interpreter on CPython (testdata/cpython/scenario.py, spoken
+// to through [Oracle]), and a [Shrink] that makes a difference between the two small.
+// docs/scenarios.md describes the language.
 package scenario
 
 import (

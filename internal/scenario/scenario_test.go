@@ -102,7 +102,8 @@ func TestGenerateIsDeterministicAndReadable(t *testing.T) {
 		}
 	}
 	for verb := range grammar {
-		if verb == "drop" { // for scenarios written by hand: a name can be a handle or a done callback
+		// for scenarios written by hand: a name can be a handle or a done callback
+		if verb == "drop" {
 			continue
 		}
 		if !verbs[verb] {

@@ -114,7 +114,8 @@ func Main(rows map[string]Row) {
 	}
 }
 
-// A Server is a kind of echo server. It listens on 127.0.0.1, calls listening with its address, and serves.
+// A Server is a kind of echo server. It listens on 127.0.0.1, calls listening with its address, and
+// serves.
 type Server func(size int, listening func(net.Addr)) error
 
 // Serve runs the server that args, which begin with echo, ask for.

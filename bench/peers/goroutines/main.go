@@ -38,7 +38,8 @@ var rows = map[string]peer.Row{
 	"threadsafe":         peer.Timed("threadsafe", functionsToOne),
 	"threadsafe_latency": peer.Timed("threadsafe_latency", functionAndAnswer),
 	"printtasks":         printGoroutines,
-	"tothread":           peer.Timed("tothread", spawnAndAwait), // a goroutine is where one would block
+	// a goroutine is where one would block
+	"tothread": peer.Timed("tothread", spawnAndAwait),
 }
 
 var servers = map[string]peer.Server{"net": echo(false), "net_new": echo(true)}
