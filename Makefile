@@ -43,8 +43,8 @@ wasm:
 arm64:
 	@test "$$(go env GOHOSTARCH)" = arm64 || command -v qemu-aarch64 qemu-aarch64-static >/dev/null || \
 		{ echo 'qemu-aarch64 is missing: apt-get install qemu-user'; exit 1; }
-	qemu=; test "$$(go env GOHOSTARCH)" = arm64 || qemu="-exec $$(command -v qemu-aarch64 qemu-aarch64-static | head -1)"; \
-	GOARCH=arm64 CGO_ENABLED=0 go test -short -timeout 60m $$qemu . ./sim ./internal/...
+	test "$$(go env GOHOSTARCH)" = arm64 || export ASYNCIO_EMULATOR=$$(command -v qemu-aarch64 qemu-aarch64-static | head -1); \
+	GOARCH=arm64 CGO_ENABLED=0 go test -short -timeout 60m $${ASYNCIO_EMULATOR:+-exec "$$ASYNCIO_EMULATOR"} . ./sim ./internal/...
 
 conformance:
 	$(scenario) record -check testdata/scenarios

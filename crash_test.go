@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -105,8 +106,14 @@ func TestGoexit_FailNowEndsTheTest(t *testing.T) {
 	}
 }
 
+// subprocess is this program again, which runs one test. ASYNCIO_EMULATOR runs it where the kernel
+// cannot.
 func subprocess(test string, env ...string) *exec.Cmd {
-	cmd := exec.Command(os.Args[0], "-test.run=^"+test+"$", "-test.v", "-test.timeout=60s")
+	args := []string{os.Args[0], "-test.run=^" + test + "$", "-test.v", "-test.timeout=60s"}
+	if emulator := os.Getenv("ASYNCIO_EMULATOR"); emulator != "" {
+		args = slices.Insert(args, 0, emulator)
+	}
+	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = append(os.Environ(), env...)
 	return cmd
 }

@@ -15,7 +15,7 @@ import (
 // it is about, which no other file uses, and a number: a citation of it can be found by searching.
 var (
 	definedRule = regexp.MustCompile(`(?m)^//\t([A-Za-z]+) (\d+): \S`)
-	documented  = regexp.MustCompile(`(?m)^- \*\*([A-Za-z]+) (\d+)\*\* \S`) // in docs/design.md
+	documented  = regexp.MustCompile(`(?m)^- \*\*([A-Za-z]+) (\d+)\*\* \S`)                   // in docs/design.md
 	citedRule   = regexp.MustCompile(`\b([A-Za-z]+) (\d+)(?:-(\d+))?(?:[^\w.]|\.(?:\D|$)|$)`) // not CPython 3.13
 )
 

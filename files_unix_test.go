@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"math"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -279,9 +278,7 @@ func TestFile_OpeningThatDoesNotWait(t *testing.T) {
 // A write that fails partway says how much was written, and the offset is behind it.
 func TestFile_WriteThatFailsPartway(t *testing.T) {
 	if os.Getenv("ASYNCIO_SMALL_FILES") == "" {
-		cmd := exec.Command(os.Args[0], "-test.run=^TestFile_WriteThatFailsPartway$", "-test.v")
-		cmd.Env = append(os.Environ(), "ASYNCIO_SMALL_FILES=1")
-		out, err := cmd.CombinedOutput()
+		out, err := subprocess("TestFile_WriteThatFailsPartway", "ASYNCIO_SMALL_FILES=1").CombinedOutput()
 		if err != nil || !strings.Contains(string(out), "PASS: TestFile_WriteThatFailsPartway") {
 			t.Fatalf("%v\n%s", err, out)
 		}

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
@@ -50,9 +49,7 @@ func TestForeign_FaultEndsTheProgram(t *testing.T) {
 		return
 	}
 	for where, survives := range map[string]bool{"task": false, "callback": false, "recovered": true} {
-		cmd := exec.Command(os.Args[0], "-test.run", "^TestForeign_FaultEndsTheProgram$")
-		cmd.Env = append(os.Environ(), variable+"="+where)
-		out, err := cmd.CombinedOutput()
+		out, err := subprocess("TestForeign_FaultEndsTheProgram", variable+"="+where).CombinedOutput()
 		if survives != (err == nil) || !survives && !strings.Contains(string(out), "unexpected fault address") {
 			t.Errorf("%s: %v\n%s", where, err, out)
 		}
