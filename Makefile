@@ -1,6 +1,7 @@
 # make check                           before each push, two minutes: gofmt, vet for every system, short tests
 # make wasm                            the library and the tutorial as js/wasm, under node
 # make arm64                           the library for arm64, by qemu-user where the machine is another: part of make nightly
+# make api                             write api.txt of each package again, after a change of what programs can name
 # make conformance [N=3000] [SEED=0]   compare with CPython: the recorded traces, and N generated scenarios
 # make record                          record testdata/scenarios again, with what the generator makes now
 # make run FILE=x                      print the library's trace of a scenario
@@ -46,6 +47,9 @@ arm64:
 	test "$$(go env GOHOSTARCH)" = arm64 || export ASYNCIO_EMULATOR=$$(command -v qemu-aarch64 qemu-aarch64-static | head -1); \
 	GOARCH=arm64 CGO_ENABLED=0 go test -short -timeout 60m $${ASYNCIO_EMULATOR:+-exec "$$ASYNCIO_EMULATOR"} . ./sim ./internal/...
 
+api:
+	ASYNCIO_API=write go test -count 1 -run '^TestAPI$$' .
+
 conformance:
 	$(scenario) record -check testdata/scenarios
 	$(scenario) check -n $(N) -seed $(SEED)
@@ -81,4 +85,4 @@ profile:
 		go tool pprof -top -nodecount 25 bench/.build/asyncio bench/.build/$$row.prof 2>/dev/null || exit 1; \
 	done
 
-.PHONY: help check wasm arm64 conformance record run generate sim nightly bench-compare bench-quick profile
+.PHONY: help check wasm arm64 api conformance record run generate sim nightly bench-compare bench-quick profile
