@@ -18,52 +18,54 @@ import (
 	"github.com/goasyncio/asyncio/internal/driver"
 )
 
-// What a simulated disk promises: what POSIX does, and no more.
+// The promises of a simulated disk: those of POSIX, and no more.
 //
-//	disk 1: Programs see their own writes, truncations and changes of names at once, in order. That
-//	   is also what is left when a process dies: unmount loses nothing. What an operation of the old
-//	   life is still to do fails, and so do its files, with fs.ErrClosed, for ever.
+//	disk 1: Programs see their own writes, truncations and changes of names at once, in order. All
+//	   of these are also left when a process dies: unmount loses nothing. Pending operations of the
+//	   old life fail, and so do its files, with fs.ErrClosed, for ever.
 //	disk 2: A write or truncation is durable when a Sync of its file that began later has returned
-//	   nil, whichever of the file's handles it was. With os.O_SYNC each write syncs. Closing a file
+//	   nil, through whichever of the file's handles. With os.O_SYNC each write syncs. Closing a file
 //	   does not sync.
-//	disk 3: A power failure loses what is not durable, or not: each write by itself is kept, lost,
-//	   or torn, and each truncation kept or lost. So a later write can be there without an earlier
-//	   one. What is kept takes effect in the order in which it was written. Of a torn write a prefix
-//	   is kept that ends at a multiple of 512 in the file; a sector is never torn. Of a write that
-//	   is not kept in full the length that it gave the file may be kept, with zeros for what is
-//	   missing.
+//	disk 3: A power failure may lose anything that is not durable. Each write by itself is kept,
+//	   lost, or torn, and each truncation kept or lost. So a later write can be there without an
+//	   earlier one. Kept changes take effect in the order in which they were written. Of a torn
+//	   write a prefix is kept that ends at a multiple of 512 in the file; a sector is never torn. A
+//	   write that is not kept in full may still leave the file the length that it gave it, with
+//	   zeros for the missing bytes.
 //	disk 4: A change of a directory (a file created, a directory made, a rename, a removal) is
-//	   durable when a SyncDir of that directory has returned nil, or of either one for a rename
-//	   between two. Sync of a file is not enough for its name. Directories above are not synced
-//	   along.
+//	   durable when a SyncDir of that directory has returned nil; for a rename between two
+//	   directories, a SyncDir of either one. Sync of a file is not enough for its name. SyncDir does
+//	   not sync the directories above.
 //	disk 5: A power failure keeps or loses each change of a directory that is not durable, as a
 //	   whole: a rename that replaces a file leaves, under the new name, the old file or the new one.
-//	   Changes of the same name are kept up to the first that is lost, none behind it; and the
-//	   rename of a directory is kept only with all changes before it. Names and contents are
-//	   independent: a name may be kept and what was written to the file lost, so write, Sync,
-//	   Rename, SyncDir is the order that is safe.
-//	disk 6: A Sync that fails (EIO) leaves of each write only one thing certain: programs still see
+//	   Changes of the same name are kept up to the first lost one and none behind it. The rename of
+//	   a directory is kept only with all changes before it. Names and contents are independent: a
+//	   name may be kept and the data written to the file lost, so write, Sync, Rename, SyncDir is
+//	   the safe order.
+//	disk 6: After a failed Sync (EIO) only one thing is certain about each write: programs still see
 //	   it. It has reached the disk or never will, and a later Sync does not care (as on Linux, where
 //	   a page that could not be written is marked clean). A write that fails has written nothing. A
 //	   SyncDir that fails has made nothing durable, and may be called again.
-//	disk 7: Bit rot changes one bit, for good, of what is at rest, when a read comes across it. What
-//	   was written since the last Sync is not at rest.
+//	disk 7: Bit rot permanently changes one bit of data at rest, when a read comes across it. Data
+//	   written since the last Sync is not at rest.
 //	disk 8: Space is counted in sectors of 512 bytes that were ever written to and not truncated
-//	   away. A removed file's are free when it is closed, too. A write for which there is not enough
-//	   writes what fits, and fails with ENOSPC. Names take no space.
-//	disk 9: Whatever of this goes wrong is a fault, with a name, and is asked for by it (chance). If
-//	   none happens, nothing that a program wrote is lost. Random numbers are drawn before it is
-//	   asked and whatever is answered, so a fault less does not change what the next ones are.
+//	   away. A removed file's sectors become free when it is also closed. A write for which there is
+//	   not enough space writes what fits, and fails with ENOSPC. Names take no space.
+//	disk 9: Everything in this list that goes wrong is a fault, with a name, and is asked for by it
+//	   (chance). If no fault happens, nothing that a program wrote is lost. Random numbers are drawn
+//	   before chance is asked and whatever it answers, so one fault less does not change the next
+//	   ones.
 //
-// Permissions are kept and nobody is kept out by them. There are no links.
+// Permissions are stored but not enforced. There are no links.
 
 // A Disk is the disk of a simulated host: files in memory, which outlive the host's crashes and, as
-// far as they were synced, power failures. The program on the host uses it as it would any other,
-// by [asyncio.OpenFile] and its kin. These methods are for the test: they say what the disk is
-// like, and look at it from outside, without time going by and without faults. All are for the
-// loop, or for when it does not run. Absolute names and relative ones lead to the same files.
+// far as they were synced, power failures. The program on the host uses it like any other disk,
+// through [asyncio.OpenFile] and related functions. The methods of Disk are for the test: they
+// configure the disk, and look at it from outside, without time going by and without faults. All
+// are for the loop, or for when it does not run. Absolute names and relative ones lead to the same
+// files.
 //
-// A disk that nothing was said of has all the space there is, takes no time, and fails at power
+// By default a disk has unlimited space, takes no time, and fails at power failures only.
 // failures only.
 type Disk struct {
 	chance func(fault string, p float64) bool
@@ -72,8 +74,8 @@ type Disk struct {
 
 	root    *inode
 	mounted *mount
-	changes []*dirChange // of directories, that are not durable, in order
-	dirty   []*inode     // files that have something unsynced, in the order in which they got so
+	changes []*dirChange // of directories, not durable yet, in order
+	dirty   []*inode     // files with something unsynced, in the order in which they became dirty
 
 	capacity int64 // bytes; 0: no limit
 	used     int64 // sectors
@@ -82,12 +84,12 @@ type Disk struct {
 	faults   DiskFaults
 }
 
-// DiskFaults says how often a disk fails, as probabilities from 0 to 1 of each operation. What is
-// lost at a power failure does not depend on it.
+// DiskFaults sets how often a disk fails, as probabilities from 0 to 1 of each operation. It does
+// not affect what a power failure loses.
 type DiskFaults struct {
 	Read  float64 // fails with EIO
 	Write float64 // likewise
-	// likewise, and what was written is in doubt: a Sync must not just be called again
+	// likewise, and the writes are in doubt: calling Sync again is not enough
 	Sync   float64
 	BitRot float64 // of each read: one bit in what it reads has changed, for good
 
@@ -95,7 +97,7 @@ type DiskFaults struct {
 	StallTime time.Duration // a second, if it is zero
 }
 
-// How likely things are at a power failure.
+// Probabilities at a power failure.
 const (
 	loseWrite  = 0.5
 	tearWrite  = 0.25 // if it is not lost
@@ -124,23 +126,23 @@ func newDisk(chance func(fault string, p float64) bool, rng *rand.Rand, now func
 	return d
 }
 
-// SetCapacity limits the disk to so many bytes, in sectors of 512; 0 is no limit. What is there
-// stays there.
+// SetCapacity limits the disk to this many bytes, in sectors of 512; 0 means no limit. Data already
+// there stays there.
 func (d *Disk) SetCapacity(bytes int64) { d.capacity = max(bytes, 0) }
 
-// SetLatency makes each operation take a time between the two, every one as likely. It has its
-// effect at some moment in between. The time that a Sync or SyncDir takes is set by
+// SetLatency makes each operation take a time between min and max, evenly distributed. It has its
+// effect at some moment in between. For the time that a Sync or SyncDir takes see
 // [Disk.SetSyncLatency].
 func (d *Disk) SetLatency(min, max time.Duration) { d.latency = latencies{min, max} }
 
 // SetSyncLatency is [Disk.SetLatency] for Sync and SyncDir.
 func (d *Disk) SetSyncLatency(min, max time.Duration) { d.sync = latencies{min, max} }
 
-// SetFaults says how often the disk fails from now on.
+// SetFaults sets how often the disk fails from now on.
 func (d *Disk) SetFaults(f DiskFaults) { d.faults = f }
 
-// ReadFile returns the contents of a file as a program sees them; of one of more than a gibibyte
-// the error is syscall.EFBIG.
+// ReadFile returns the contents of a file as a program sees them. For a file of more than a
+// gibibyte the error is syscall.EFBIG.
 func (d *Disk) ReadFile(name string) ([]byte, error) {
 	_, _, n, err := d.walk(name)
 	if err == nil {
@@ -153,7 +155,7 @@ func (d *Disk) ReadFile(name string) ([]byte, error) {
 }
 
 // ReadDurable returns the contents that the file would have after a power failure that loses all it
-// can. It fails as [Disk.ReadFile].
+// can. It fails like [Disk.ReadFile].
 func (d *Disk) ReadDurable(name string) ([]byte, error) {
 	at := d.root
 	for _, part := range components(name) {
@@ -167,7 +169,8 @@ func (d *Disk) ReadDurable(name string) ([]byte, error) {
 	return at.safe.bytes(name)
 }
 
-// WriteFile puts a file there, durable and as a whole, and the directories it is in.
+// WriteFile creates or replaces a file, durably and as a whole, and creates the directories above
+// it.
 func (d *Disk) WriteFile(name string, data []byte) error {
 	parts := components(name)
 	if len(parts) == 0 {
@@ -211,7 +214,7 @@ func (d *Disk) Names() []string {
 	return all
 }
 
-// FlipBit changes one bit of a file, as bit rot does, where something was ever written to.
+// FlipBit changes one bit of a file, as bit rot does, at an offset that was ever written to.
 func (d *Disk) FlipBit(name string, offset int64, bit int) error {
 	_, _, n, err := d.walk(name)
 	if err == nil {
@@ -227,10 +230,11 @@ func (d *Disk) FlipBit(name string, offset int64, bit int) error {
 	return nil
 }
 
-// fileSystem returns the disk as the life that the host now has sees it.
+// fileSystem returns the disk as the host's current life sees it.
 func (d *Disk) fileSystem() driver.Disk { return d.mounted }
 
-// unmount ends the host's life, which is all that happens when a process dies (disk 1).
+// unmount ends the use of the disk by the host's life; nothing else happens when a process dies
+// (disk 1).
 func (d *Disk) unmount() {
 	old := d.mounted
 	d.mounted = &mount{d: d}
@@ -241,7 +245,7 @@ func (d *Disk) unmount() {
 	old.open = nil
 }
 
-// powerFail ends the host's life, and what was not durable is lost or not (disk 3, disk 5).
+// powerFail ends the host's life and loses some of what was not durable (disk 3, disk 5).
 func (d *Disk) powerFail() {
 	d.unmount()
 	lost := make(map[entryName]bool)
@@ -274,11 +278,12 @@ func (d *Disk) powerFail() {
 	}
 }
 
-// failFile is disk 3 for one file, which may have lost its name.
+// failFile decides which unsynced changes of one file survive (disk 3); the file may have lost its
+// name.
 func (d *Disk) failFile(n *inode, named bool) {
 	for _, u := range n.unsynced {
 		kept := len(u.data)
-		torn := 0 // how much is kept if it is torn
+		torn := 0 // bytes kept if it is torn
 		first := u.off/sectorSize + 1
 		if cuts := (u.off+int64(len(u.data))-1)/sectorSize - first + 1; cuts > 0 {
 			torn = int((first+d.rng.Int64N(cuts))*sectorSize - u.off)
@@ -306,7 +311,7 @@ func (d *Disk) failFile(n *inode, named bool) {
 	}
 }
 
-// commit makes changes durable, and those that they rest on (disk 4, disk 5).
+// commit makes changes durable, together with the changes that they depend on (disk 4, disk 5).
 func (d *Disk) commit(which func(e dirEntry) bool) {
 	need := make(map[entryName]bool)
 	all := false
@@ -342,7 +347,7 @@ type inode struct {
 	opens int
 
 	data     fileContent // as programs see it
-	safe     fileContent // as it is after a power failure that loses all it can
+	safe     fileContent // as it would be after a power failure that loses all it can
 	unsynced []unsynced
 
 	entries map[string]*inode // of a directory, likewise
@@ -359,7 +364,7 @@ func (d *Disk) newInode(mode fs.FileMode) *inode {
 
 func (n *inode) dir() bool { return n.mode.IsDir() }
 
-// fileErr is why n cannot be read as a file.
+// fileErr returns why n cannot be read as a file.
 func fileErr(n *inode) error {
 	switch {
 	case n == nil:
@@ -378,7 +383,7 @@ func (n *inode) visit(name string, fn func(name string, n *inode)) {
 	}
 }
 
-// revert makes what is durable what programs see, of names, and counts them.
+// revert makes programs see the durable names, and counts the links.
 func (n *inode) revert(found map[*inode]bool) {
 	n.links++
 	if found[n] {
@@ -393,7 +398,7 @@ func (n *inode) revert(found map[*inode]bool) {
 	}
 }
 
-// reclaim gives the space of a file back that nobody can reach any more.
+// reclaim frees the space of a file that nobody can reach any more.
 func (d *Disk) reclaim(n *inode) {
 	if n.links == 0 && n.opens == 0 {
 		d.used -= int64(len(n.data.sectors))
@@ -409,7 +414,7 @@ func (d *Disk) alloc() bool {
 	return true
 }
 
-// flip is disk 7.
+// flip changes one bit of a file for good (disk 7).
 func (n *inode) flip(off int64, bit int) {
 	for _, c := range []*fileContent{&n.data, &n.safe} {
 		if s := c.sectors[off/sectorSize]; s != nil && off < c.size {
@@ -420,7 +425,7 @@ func (n *inode) flip(off int64, bit int) {
 	}
 }
 
-// atRest reports whether there is something on the disk at off, and nothing unsynced over it.
+// atRest reports whether there is data on the disk at off, and nothing unsynced over it (disk 7).
 func (n *inode) atRest(off int64) bool {
 	if off >= n.safe.size || n.safe.sectors[off/sectorSize] == nil {
 		return false
@@ -446,7 +451,7 @@ func (u *unsynced) String() string {
 	return fmt.Sprintf("write %s at %d, %d bytes", u.name, u.off, len(u.data))
 }
 
-// apply does it to c; of a write the first n bytes.
+// apply applies it to c; of a write only the first n bytes.
 func (u *unsynced) apply(c *fileContent, n int) {
 	if u.truncates {
 		c.truncate(u.size)
@@ -463,7 +468,7 @@ func (d *Disk) addUnsynced(n *inode, u unsynced) {
 	n.mtime = d.now()
 }
 
-// syncFile is disk 2 and disk 6.
+// syncFile makes the file's writes durable, or fails and leaves each in doubt (disk 2, disk 6).
 func (d *Disk) syncFile(n *inode, name string) error {
 	failed := d.faults.Sync > 0 && d.chance("fail the sync of "+name, d.faults.Sync)
 	for _, u := range n.unsynced {
@@ -494,7 +499,7 @@ type dirChange struct {
 	movesDir bool
 }
 
-// A dirEntry is what a name leads to, nil for nothing.
+// A dirEntry is a name in a directory and the inode it leads to, nil for nothing.
 type dirEntry struct {
 	dir  *inode
 	name string
@@ -525,7 +530,7 @@ func set(in map[string]*inode, e dirEntry) {
 // change changes what programs see.
 func (d *Disk) change(what string, entries []dirEntry) *dirChange {
 	c := &dirChange{what: what, entries: entries}
-	for _, e := range entries { // the new names first, so that nothing that is moved is without one
+	for _, e := range entries { // new names first, so that nothing is nameless while it moves
 		if e.n != nil {
 			e.n.links++
 		}
@@ -542,14 +547,14 @@ func (d *Disk) change(what string, entries []dirEntry) *dirChange {
 	return c
 }
 
-// fileContent is the bytes of a file. Sectors that were never written are not there, and those that
-// are do not change, so they can be shared.
+// fileContent is the bytes of a file. Sectors that were never written are absent. Present sectors
+// do not change, so they can be shared.
 type fileContent struct {
 	size    int64
 	sectors map[int64]*[sectorSize]byte
 }
 
-// readAt reads what there is of p at off.
+// readAt reads up to len(p) of the bytes at off.
 func (c *fileContent) readAt(p []byte, off int64) int {
 	if off >= c.size {
 		return 0
@@ -567,7 +572,7 @@ func (c *fileContent) readAt(p []byte, off int64) int {
 	return len(p)
 }
 
-// writeAt writes as much of p as alloc allows, which is asked for each sector that is not there
+// writeAt writes as much of p as alloc allows; alloc is called for each sector that is not there
 // yet.
 func (c *fileContent) writeAt(p []byte, off int64, alloc func() bool) int {
 	if c.sectors == nil {
@@ -590,7 +595,7 @@ func (c *fileContent) writeAt(p []byte, off int64, alloc func() bool) int {
 	return len(p)
 }
 
-// truncate makes it size bytes long, and returns how many sectors that sets free.
+// truncate makes it size bytes long, and returns the number of sectors that this frees.
 func (c *fileContent) truncate(size int64) (freed int64) {
 	if size < c.size {
 		first := (size + sectorSize - 1) / sectorSize
@@ -609,8 +614,8 @@ func (c *fileContent) truncate(size int64) (freed int64) {
 
 func (c *fileContent) clone() fileContent { return fileContent{c.size, maps.Clone(c.sectors)} }
 
-// bytes returns all of it, if it is not too large for memory, as a file can be to which little was
-// written.
+// bytes returns the whole content, unless it is too large for memory: a file can be long although
+// little was written to it.
 func (c *fileContent) bytes(name string) ([]byte, error) {
 	if c.size > maxWhole {
 		return nil, pathError("read", name, syscall.EFBIG)
@@ -620,13 +625,13 @@ func (c *fileContent) bytes(name string) ([]byte, error) {
 	return p, nil
 }
 
-// components are the parts of a name that lead anywhere.
+// components splits a name into the parts that lead somewhere.
 func components(name string) []string {
 	name = filepath.ToSlash(name[len(filepath.VolumeName(name)):])
 	return strings.FieldsFunc(path.Clean("/"+name), func(r rune) bool { return r == '/' })
 }
 
-// shown is a name as faults have it.
+// shown is a name as it appears in faults.
 func shown(name string) string {
 	if parts := components(name); len(parts) > 0 {
 		return path.Join(parts...)
@@ -637,11 +642,11 @@ func shown(name string) string {
 const (
 	maxName     = 255
 	maxFileSize = math.MaxInt64 / 2
-	maxWhole    = 1 << 30 // what is read as a whole
+	maxWhole    = 1 << 30 // the most that is read as a whole
 )
 
-// walk follows a name: to what it leads to, nil for nothing, and to the directory and the name
-// there, if it ends in one.
+// walk follows a name. It returns the inode that the name leads to, nil for nothing, and the
+// directory and the name in it, if the path ends in one.
 func (d *Disk) walk(name string) (dir *inode, base string, n *inode, err error) {
 	if name == "" {
 		return nil, "", nil, syscall.ENOENT
@@ -680,7 +685,7 @@ func (d *Disk) walk(name string) (dir *inode, base string, n *inode, err error) 
 	return nil, "", way[len(way)-1], nil
 }
 
-// trimSlash returns name without slashes at its end, unless it is all slashes.
+// trimSlash returns name without trailing slashes, unless it is all slashes.
 func trimSlash(name string) string {
 	trimmed := strings.TrimRight(filepath.ToSlash(name), "/")
 	if trimmed == "" {
@@ -724,7 +729,7 @@ func (m *mount) Latency(op driver.Operation) (before, after time.Duration) {
 	return before, t - before
 }
 
-// walk is the disk's, for an operation.
+// walk is the disk's walk, for an operation of this life.
 func (m *mount) walk(name string) (dir *inode, base string, n *inode, err error) {
 	if m.dead {
 		return nil, "", nil, fs.ErrClosed
@@ -732,7 +737,7 @@ func (m *mount) walk(name string) (dir *inode, base string, n *inode, err error)
 	return m.d.walk(name)
 }
 
-// find is walk to something that is there.
+// find is walk for a name that must exist.
 func (m *mount) find(op, name string) (*inode, error) {
 	_, _, n, err := m.walk(name)
 	if err == nil && n == nil {
@@ -807,7 +812,7 @@ func (m *mount) rename(oldname, newname string) error {
 	case !n.dir() && trimSlash(oldname) != oldname:
 		return syscall.ENOTDIR
 	case there != nil && there.dir() && (there != n || oldname == newname):
-		return syscall.EEXIST // as package os has it, and not only for one that is not empty
+		return syscall.EEXIST // as in package os, and not only for a directory that is not empty
 	case from == nil || to == nil: // the root, or a name that ends in "." or ".."
 		return syscall.EBUSY
 	case there == n && n.dir():
@@ -926,7 +931,7 @@ func (m *mount) SyncDir(name string) error {
 	return nil
 }
 
-// diskInfo implements [fs.FileInfo]. It is of the moment at which it was made.
+// diskInfo implements [fs.FileInfo]. It describes the moment at which it was made.
 type diskInfo struct {
 	name  string
 	size  int64
@@ -954,7 +959,7 @@ type diskFile struct {
 
 func (h *diskFile) failure(op string, err error) error { return pathError(op, h.name, err) }
 
-// check begins an operation that needs one of the modes.
+// check begins an operation; denied is the open mode that forbids it.
 func (h *diskFile) check(op string, denied int) error {
 	switch {
 	case h.closed || h.m.dead:
@@ -1094,8 +1099,8 @@ func (h *diskFile) Stat() (fs.FileInfo, error) {
 	return h.n.info(filepath.Base(h.name)), nil
 }
 
-// What Linux can be asked for besides: where from an offset on there is data, or none. All of a
-// file is data, as it is for a file system that does not know better.
+// Further seeks of Linux: to the next data, or to the next hole, from an offset on. All of a file
+// counts as data, as on a file system that does not know better.
 const (
 	seekData = 3
 	seekHole = 4

@@ -15,7 +15,7 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// TB is what of [testing.TB] is needed here; package testing has no place in a program.
+// TB is the part of [testing.TB] needed here; package testing has no place in a program.
 type TB interface {
 	Helper()
 	Name() string
@@ -39,27 +39,27 @@ func Seed(seed uint64) Option { return func(x *exploration) { x.seed, x.seeded =
 // exploration.
 func With(s Strategy) Option { return func(x *exploration) { x.strategy = s } }
 
-// Cancels has one task cancelled in each run, at a random step or, with [Exhaustive], at each step
-// in turn: Exhaustive(1) cancels every task at every await it makes, one at a time. A run in which
-// main, or the program of another host, ends cancelled by that has not failed. What must hold
-// nevertheless is for [Always] and [AtEnd] to say. In order, and with [Tape], none is cancelled.
+// Cancels cancels one task in each run, at a random step or, with [Exhaustive], at each step in
+// turn: Exhaustive(1) cancels every task at every await it makes, one at a time. A run has not
+// failed if main, or the program of another host, ends cancelled by that. [Always] and [AtEnd]
+// check what must hold nevertheless. In order, and with [Tape], no task is cancelled.
 func Cancels() Option { return func(x *exploration) { x.cancels = true } }
 
-// StepLimit sets how many steps a run may make without the clock moving, more being a livelock, and
-// in all. The default is 100,000 and 10,000,000.
+// StepLimit sets how many steps a run may make without the clock moving (more are a livelock), and
+// how many in all. The defaults are 100,000 and 10,000,000.
 func StepLimit(still, total int) Option {
 	return func(x *exploration) { x.limits = limits{still, total} }
 }
 
-// Replay runs the schedule that is recorded in a file, once, instead of exploring. The failure
-// matches [ErrIncompatible] if the program is not the one that it was recorded of. The environment
-// variable ASYNCIOSIM does the same, see [Explore].
+// Replay runs the schedule recorded in a file, once, instead of exploring. The failure matches
+// [ErrIncompatible] if the schedule was recorded with a different program. The environment variable
+// ASYNCIOSIM does the same, see [Explore].
 func Replay(file string) Option { return func(x *exploration) { x.file = file } }
 
-// StopAt stops a [Replay] before a step, with [runtime.Breakpoint]: for a debugger.
+// StopAt stops a [Replay] before a step, with [runtime.Breakpoint], for a debugger.
 func StopAt(step int) Option { return func(x *exploration) { x.stopAt = step } }
 
-// A Report is what an exploration has done.
+// A Report describes an exploration that has ended.
 type Report struct {
 	Runs     int      // schedules that were run
 	Steps    int      // of all of them
@@ -156,14 +156,14 @@ func newExploration(main func(ctx context.Context) error, opts []Option) *explor
 }
 
 // Run runs main under virtual time, in the order of production (first in, first out), as part of
-// the test t, and fails that if main returns an error or something else goes wrong: a panic, an
-// error that nobody retrieves, a deadlock, an invariant ([Always], [AtEnd]) that does not hold, too
-// many steps, a leak of the real world. [Replay] and [With] have it follow another schedule.
+// the test t. It fails t if main returns an error or something else goes wrong: a panic, an error
+// that nobody retrieves, a deadlock, an invariant ([Always], [AtEnd]) that does not hold, too many
+// steps, a leak of the real world. With [Replay] or [With] the run follows another schedule.
 //
-// main is run as a task with the name main, on a loop of its own; when it returns, tasks that are
-// left are cancelled, as by [asyncio.Run]. It must not depend on what an earlier run has left
-// behind. Run blocks the calling goroutine, which may be any one that t.Fatalf may be called on.
-// See [Explore] for the failure and for the environment variable ASYNCIOSIM.
+// main runs as a task named main, on a loop of its own. When it returns, the remaining tasks are
+// cancelled, as by [asyncio.Run]. It must not depend on anything left behind by an earlier run. Run
+// blocks the calling goroutine, which may be any one on which t.Fatalf may be called. See [Explore]
+// for the failure and for the environment variable ASYNCIOSIM.
 func Run(t TB, main func(ctx context.Context) error, opts ...Option) {
 	t.Helper()
 	x := newExploration(main, opts)
@@ -179,21 +179,22 @@ func Run(t TB, main func(ctx context.Context) error, opts ...Option) {
 
 // Explore runs main as [Run] does, many times, on the schedules of a strategy: once in order, with
 // seed 0, then with seeds from 1 or, with [Exhaustive], every schedule. It fails t with the first
-// run that goes wrong, and the whole explanation: the seed, the fewest deviations from first in,
-// first out that it takes, the trace, and a line that runs it again. The schedule is written to
-// testdata/sim, in a directory with the name of the test, unless the run that fails is the one in
-// order; what is there is replayed first, every time, so what once went wrong is tried for ever. A
-// schedule that no longer fits the program is logged, and its seed run instead.
+// run that goes wrong and explains it in full: the seed, the fewest deviations from first in, first
+// out that reproduce it, the trace, and a line that runs it again. The schedule is written to
+// testdata/sim, in a directory with the name of the test, unless the failing run is the one in
+// order. Schedules in that directory are replayed first, every time, so a failure found once is
+// tried for ever. A schedule that no longer fits the program is logged, and its seed runs instead.
 //
-// main should return what it finds wrong as an error: after t.Error a run cannot be told from the
-// next, and is not minimised.
+// main should return what it finds wrong as an error: after t.Error the runs cannot be told apart,
+// and the failing one is not minimised.
 //
 // To see whether main depends on more than its seed, the first run in order and the first of the
 // strategy are each made twice and the traces compared. These runs are in debug mode, in which more
-// calls of foreign goroutines are refused. See docs/simulation.md and [asyncio.EventLoop.SetDebug].
+// calls from foreign goroutines are refused. See docs/simulation.md and
+// [asyncio.EventLoop.SetDebug].
 //
-// The environment variable ASYNCIOSIM has Run and Explore do one thing only: run one seed, if it is
-// a number; replay a schedule, if it is the name of a file; with @ and a step behind that, stop
+// The environment variable ASYNCIOSIM makes Run and Explore do one thing only. A number runs one
+// seed. The name of a file replays the schedule in it. With @ and a step behind that, the run stops
 // there for a debugger.
 //
 //	ASYNCIOSIM=testdata/sim/TestTransfer/5f3c09aa.sim@41 dlv test -- -test.run '^TestTransfer$'
@@ -209,8 +210,8 @@ func Explore(t TB, main func(ctx context.Context) error, opts ...Option) {
 	})
 }
 
-// Check explores main as [Explore] does, outside of a test: it reads no environment and writes no
-// files. It blocks the calling goroutine, which may be any one but one of a loop.
+// Check explores main as [Explore] does, outside a test: it reads no environment and writes no
+// files. It blocks the calling goroutine, which may be any one that does not run a loop.
 func Check(main func(ctx context.Context) error, opts ...Option) *Report {
 	x := newExploration(main, append([]Option{With(Random())}, opts...))
 	x.report.Failure = whole(func() *Failure {
@@ -222,11 +223,12 @@ func Check(main func(ctx context.Context) error, opts ...Option) *Report {
 	return &x.report
 }
 
-// Trace runs main once, as [Run] does, and returns what happened, every step of it, in the form in
-// which a failure shows the last ones: its time, what ran, where that waits then, and the step that
-// made it ready. err is what went wrong, without an explanation. The same program and options give
-// the same text, byte for byte. [Seed] and [With] choose the schedule; [Exhaustive] stands for the
-// order of production. It blocks the calling goroutine, which may be any one but one of a loop.
+// Trace runs main once, as [Run] does, and returns everything that happened, step by step, in the
+// form in which a failure shows the last steps: the time, the callback, where its task waits then,
+// and the step that made it ready. err is the failure, without an explanation. The same program and
+// options give the same text, byte for byte. [Seed] and [With] choose the schedule; [Exhaustive]
+// stands for the order of production. It blocks the calling goroutine, which may be any one that
+// does not run a loop.
 func Trace(main func(ctx context.Context) error, opts ...Option) (trace string, err error) {
 	x := newExploration(main, opts)
 	f := whole(func() *Failure {
@@ -245,7 +247,7 @@ func Trace(main func(ctx context.Context) error, opts ...Option) (trace string, 
 	return trace, err
 }
 
-// whole is what do returns, or the failure of a run that it has abandoned.
+// whole returns the result of do, or the failure of a run that do has abandoned.
 func whole(do func() *Failure) (f *Failure) {
 	defer func() {
 		switch v := recover().(type) {
@@ -259,11 +261,11 @@ func whole(do func() *Failure) (f *Failure) {
 	return do()
 }
 
-// abandoned is what play panics with when a run is (world 9): nothing that it was for makes sense
-// any more.
+// abandoned is the panic value of play when a run is abandoned (world 9): its exploration cannot go
+// on.
 type abandoned struct{ failure *Failure }
 
-// test is Run and Explore.
+// test is the common part of Run and Explore.
 func (x *exploration) test(do func() *Failure) {
 	x.tb.Helper()
 	f := whole(func() *Failure { return x.asked(do) })
@@ -279,7 +281,7 @@ func (x *exploration) test(do func() *Failure) {
 	x.tb.Fatalf("%v", f)
 }
 
-// asked does what an option or the environment asks for, or else do.
+// asked does what an option or the environment asks for, or else calls do.
 func (x *exploration) asked(do func() *Failure) *Failure {
 	env := os.Getenv("ASYNCIOSIM")
 	seed, err := strconv.ParseUint(env, 10, 64)
@@ -311,11 +313,11 @@ func (x *exploration) asked(do func() *Failure) *Failure {
 	}
 }
 
-// record writes the schedule to a file, if the test would not follow it anyway, and returns the
-// line that runs it once more.
+// record writes the schedule to a file, unless the test follows it anyway, and returns the line
+// that runs it once more.
 func (x *exploration) record(f *Failure) string {
 	command := fmt.Sprintf("go test -run '^%s$' %s", strings.ReplaceAll(x.tb.Name(), "/", "$/^"), testedPackage())
-	if f.Strategy == inOrder && len(f.Deviations) == 0 { // which the test does first in any case
+	if f.Strategy == inOrder && len(f.Deviations) == 0 { // the test runs it first in any case
 		return command
 	}
 	if f.Schedule == "" {
@@ -334,8 +336,8 @@ func (x *exploration) record(f *Failure) string {
 	return fmt.Sprintf("ASYNCIOSIM=%s %s", filepath.ToSlash(file), command)
 }
 
-// testedPackage is the import path of the package whose tests run, so that the command works in
-// every directory of its module.
+// testedPackage returns the import path of the package whose tests run, so that the command works
+// in every directory of its module.
 func testedPackage() string {
 	if b, ok := debug.ReadBuildInfo(); ok && strings.HasSuffix(b.Path, ".test") {
 		return strings.TrimSuffix(b.Path, ".test")
@@ -343,7 +345,7 @@ func testedPackage() string {
 	return "."
 }
 
-// dir is where the schedules of the test are.
+// dir returns the directory of the test's schedules.
 func (x *exploration) dir() string {
 	name := strings.Map(func(r rune) rune {
 		if unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("_-.=", r) {
@@ -354,7 +356,7 @@ func (x *exploration) dir() string {
 	return filepath.Join("testdata", "sim", name)
 }
 
-// corpus replays what once went wrong.
+// corpus replays the recorded failures.
 func (x *exploration) corpus() *Failure {
 	files, _ := filepath.Glob(filepath.Join(x.dir(), "*.sim")) // sorted
 	for _, file := range files {
@@ -406,7 +408,7 @@ func (x *exploration) explore() *Failure {
 }
 
 // calibrate makes the first run, in order, twice and under supervision, and notes how long it is.
-// Supervision is slow: the second time goes without, if nothing is wrong.
+// Supervision is slow, so the second run goes without it if nothing is wrong.
 func (x *exploration) calibrate() *Failure {
 	p := plan{name: inOrder, strategy: func(*world) strategy { return fifo{} }, traced: true, supervised: true}
 	first := x.play(p)
@@ -433,7 +435,7 @@ func (x *exploration) calibrate() *Failure {
 	return x.unexplained(p, first) // debug mode sees more
 }
 
-// compare tells whether two runs of one plan, with traces, were the same.
+// compare reports whether two runs of one plan, with traces, were the same.
 func (x *exploration) compare(p plan, first, second *outcome) *Failure {
 	err := first.w.tracer.differ(second.w.tracer)
 	if err == nil {
@@ -442,7 +444,7 @@ func (x *exploration) compare(p plan, first, second *outcome) *Failure {
 	return x.unexplained(p, &outcome{second.w, err})
 }
 
-// unexplained is the failure of a run that cannot be made again to see more.
+// unexplained is the failure of a run that cannot be repeated to see more.
 func (x *exploration) unexplained(p plan, o *outcome) *Failure {
 	return &Failure{Err: o.err, Seed: p.seed, Run: x.report.Runs, Strategy: p.name, Steps: o.w.step, Trace: o.w.tracer.text(shownSteps)}
 }
@@ -457,7 +459,7 @@ func (x *exploration) single(seed uint64) *Failure {
 	return x.attempt(x.plan(seed))
 }
 
-// plan is how the strategy runs a seed.
+// plan returns the plan by which the strategy runs a seed.
 func (x *exploration) plan(seed uint64) plan {
 	return plan{name: x.strategyName(), seed: seed, strategy: func(w *world) strategy {
 		if x.strategy.make == nil {
@@ -488,7 +490,7 @@ func (x *exploration) strategyName() string {
 	return x.strategy.name
 }
 
-// replay is schedule 3.
+// replay runs a recorded schedule (schedule 3).
 func (x *exploration) replay(file string) *Failure {
 	s, err := readSchedule(file)
 	if err != nil {
@@ -510,7 +512,7 @@ func (x *exploration) replay(file string) *Failure {
 	return f
 }
 
-// A plan is how to make a run.
+// A plan says how to make a run.
 type plan struct {
 	name     string // of the strategy
 	seed     uint64
@@ -518,20 +520,20 @@ type plan struct {
 	traced   bool
 
 	supervised bool // debug mode is on, and blocking steps are noticed
-	// the step from which it is noted where tasks wait, if it is supervised or traced
+	// the step from which the places where tasks wait are noted, if supervised or traced
 	placesFrom int
-	cancels    bool // the tasks that could be cancelled are noted,
+	cancels    bool // note the tasks that could be cancelled,
 	lists      bool // and the faults that could happen
 	stopAt     int
 }
 
-// An outcome is a run that was made.
+// An outcome is the result of a run.
 type outcome struct {
 	w   *world
 	err error // nil if nothing went wrong
 }
 
-// errExited is the outcome of a run that was ended by t.FailNow.
+// errExited is the outcome of a run that t.FailNow ended.
 var errExited = errors.New("the test was ended by t.Fatal, t.FailNow or t.SkipNow, in a task or callback")
 
 var errTestFailed = errors.New("t.Error or t.Fail was called")
@@ -615,8 +617,7 @@ func (x *exploration) run(w *world) error {
 	return nil
 }
 
-// hostErrors is the sequence of the errors with which programs have ended and which nobody knows
-// of.
+// hostErrors iterates over the errors with which programs have ended and which nobody has seen.
 func (w *world) hostErrors(yield func(error) bool) {
 	for _, h := range w.hosts {
 		asked := w.injected && errors.Is(h.err, asyncio.ErrCancelled) // by Cancels
@@ -626,7 +627,8 @@ func (w *world) hostErrors(yield func(error) bool) {
 	}
 }
 
-// withHostErrors adds them to a failure of main, behind its first line: they may be why.
+// withHostErrors adds those errors to a failure of main, behind its first line: they may be the
+// cause.
 func (w *world) withHostErrors(failure error) error {
 	for err := range w.hostErrors {
 		failure = fmt.Errorf("%w\n\t%w", failure, err)
@@ -634,14 +636,14 @@ func (w *world) withHostErrors(failure error) error {
 	return failure
 }
 
-// describeHosts adds to a deadlock of main what the others wait for.
+// describeHosts adds to a deadlock of main what the other hosts wait for.
 func (w *world) describeHosts(deadlock error) error {
 	var b strings.Builder
 	for _, h := range w.hosts[1:] {
 		l := h.life
 		if l == nil {
 			fmt.Fprintf(&b, "\n\thost %s is off", h.name)
-			if h.err != nil && h.known { // others are hostErrors
+			if h.err != nil && h.known { // the other errors are in hostErrors
 				fmt.Fprintf(&b, ": its program ended with: %v", h.err)
 			}
 			continue
@@ -663,7 +665,7 @@ func (w *world) killAll() {
 	}
 }
 
-// settle is what is left to do after the last step.
+// settle does the remaining work after the last step.
 func (w *world) settle() {
 	if !w.made {
 		return

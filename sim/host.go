@@ -16,32 +16,32 @@ import (
 	"github.com/goasyncio/asyncio/internal/driver"
 )
 
-// A Host is a machine in a simulation: a name and an address in its network, a clock, a disk, and a
-// program that runs on a loop of its own. Make one with [NewHost]. The function that was given to
-// [Run] or [Explore] runs on a host too, which is called main.
+// A Host is a machine in a simulation. It has a name and an address in its network, a clock, a
+// disk, and a program that runs on a loop of its own. Make one with [NewHost]. The function given
+// to [Run] or [Explore] runs on a host too, which is called main.
 //
-// The methods may be called by tasks of all hosts, and unless they say otherwise do not suspend.
-// Those that turn a host on or off panic in what is given to [Always], [AtEnd] or [Eventually],
-// which fails the run.
+// Tasks of any host may call the methods, which do not suspend unless they say otherwise. Methods
+// that turn a host on or off panic when called from a function given to [Always], [AtEnd] or
+// [Eventually], and that fails the run.
 //
 //	host 1: A host that is on runs one life of its program, from [NewHost] or [Host.Restart] until
-//	   the program returns or the host crashes. All that is in memory lasts for a life: the loop,
-//	   its tasks, callbacks and timers. The disk, the address and the clock stay the host's.
-//	host 2: A crash ends the life where it is: each task at the await it is in, also one whose turn
-//	   would be next. Deferred functions of tasks are called, because Go cannot drop a stack, but
-//	   the world is gone: every await fails with [asyncio.ErrLoopClosed], the network and the disk
-//	   with [net.ErrClosed] and [fs.ErrClosed], and nothing that they do is seen by another host
-//	   unless they share memory.
-//	host 3: A program that returns ends its life as [asyncio.Run] does: tasks that are left are
-//	   cancelled and awaited, then what is open is closed.
+//	   the program returns or the host crashes. Everything in memory lasts for one life: the loop,
+//	   its tasks, callbacks and timers. The disk, the address and the clock belong to the host.
+//	host 2: A crash ends the life where it is: each task ends at the await it is in, even one whose
+//	   turn would be next. Deferred functions of tasks are called, because Go cannot drop a stack,
+//	   but they find no world to act on: every await fails with [asyncio.ErrLoopClosed], the network
+//	   and the disk with [net.ErrClosed] and [fs.ErrClosed]. Other hosts see nothing of what they
+//	   do, unless they share memory.
+//	host 3: A program that returns ends its life as [asyncio.Run] does: the remaining tasks are
+//	   cancelled and awaited, then everything open is closed.
 //	host 4: The run ends with main's program. While the tasks that it has left are ended, other
-//	   hosts go on, without faults; then they are killed, and then [AtEnd] looks.
-//	host 5: On and off are said of the program. The system of a host that is off still has power,
-//	   and answers with refusals and resets, unless the host has crashed.
+//	   hosts go on, without faults. Then they are killed, and then [AtEnd] looks.
+//	host 5: On and off describe the program, not the machine. The system of a host that is off still
+//	   has power, and answers with refusals and resets, unless the host has crashed.
 type Host struct {
 	w       *world
 	name    string
-	prefix  string // of what its tasks are called: nothing for main
+	prefix  string // of its tasks' names; empty for main
 	index   int    // in w.hosts
 	addr    netip.Addr
 	process *process
@@ -55,17 +55,17 @@ type Host struct {
 	ends  []*hope
 
 	rate float64       // of the clock
-	skew time.Duration // of the wall clock, when it is off
+	skew time.Duration // of the wall clock, while the host is off
 
 	crashFault       string
 	crashProbability float64       // after each step
-	back             time.Duration // how long it is off then
+	back             time.Duration // how long the host then stays off
 	pauseFault       string
 	pauseProbability float64 // after each step
 	longestPause     time.Duration
 }
 
-// A life is host 1, and the driver of its loop.
+// A life is one run of a host's program (host 1), and the driver of its loop.
 type life struct {
 	w         *world
 	host      *Host
@@ -81,42 +81,42 @@ type life struct {
 	pending atomic.Bool   // woken since the last Wait returned
 	tells   []tell
 	baton   chan int // orders, with which it has the turn
-	killed  bool     // host 2
+	killed  bool     // the life has been ended by a crash or a kill (host 2)
 	buried  chan struct{}
-	held    int // of w.held, guarded by w.mu
+	held    int // this life's part of w.held, guarded by w.mu
 
-	paused time.Duration // until when it runs nothing, on the world's clock
+	paused time.Duration // until when the life runs nothing, on the world's clock
 	disk   driver.Disk   // as it is mounted
 	clock  atomic.Pointer[clock]
 
-	// for each callback that is ready: the step that made it so, 0 if it was none. If there is a
-	// tracer.
+	// for each ready callback: the step that made it ready, 0 if no step did; only kept with a
+	// tracer
 	causes  []int
-	outside bool // what becomes ready now is not the last step's doing
+	outside bool // callbacks that become ready now are not caused by the last step
 }
 
-// lifeState is what a life does (world 5).
+// lifeState is the state that a life is in (world 5).
 type lifeState uint8
 
 const (
 	starting lifeState = iota // it waits for its first turn
-	running                   // it has the turn, or waits within a step for a life that it ends
+	running                   // it has the turn, or its step waits for a life that it ends
 	choosing                  // it is parked in Choose
 	waiting                   // it is parked in Wait
 	gone                      // it has ended
 )
 
-// A tell is a word to an endpoint.
+// A tell is a readiness message to an endpoint.
 type tell struct {
 	to          driver.Notifier
 	read, write bool
 }
 
-// A clock is the way from the world's time to that of a loop.
+// A clock maps the world's time to a loop's.
 type clock struct {
 	rate  float64
-	world time.Duration // from when on it goes at that rate,
-	local time.Duration // and what it showed then
+	world time.Duration // the world time from which this rate holds,
+	local time.Duration // and the local time at that moment
 	start time.Time     // the wall-clock time at which it showed zero
 }
 
@@ -131,7 +131,7 @@ func (c *clock) at(world time.Duration) time.Duration {
 	return later(c.local, time.Duration(f))
 }
 
-// reaches is when, on the world's clock, it shows local.
+// reaches returns when, on the world's clock, the clock shows local.
 func (c *clock) reaches(local time.Duration) time.Duration {
 	switch {
 	case local == driver.Never:
@@ -154,7 +154,7 @@ func (c *clock) reaches(local time.Duration) time.Duration {
 
 type hostKey struct{}
 
-// lifeOf returns the life that ctx leads to, and panics if there is none.
+// lifeOf returns the life that ctx belongs to, and panics if there is none.
 func lifeOf(ctx context.Context, caller string) *life {
 	l, ok := ctx.Value(hostKey{}).(*life)
 	if !ok {
@@ -177,8 +177,8 @@ func (w *world) newHost(name string) *Host {
 	return h
 }
 
-// begin turns the host on, with a loop that is not running yet. main's is made by who runs it.
-// Nothing begins when all else has been ended: deferred functions may ask for it.
+// begin turns the host on, with a loop that is not running yet. main's loop is made by its runner.
+// After the run nothing begins, though deferred functions may ask for it.
 func (h *Host) begin(program func(ctx context.Context) error) *life {
 	if h.w.ended {
 		return nil
@@ -226,9 +226,9 @@ func (l *life) newLoop(ctx context.Context) *asyncio.EventLoop {
 
 // live is the goroutine of a life that is not main's.
 func (l *life) live() {
-	err := errExited // unless it gets to the end
+	err := errExited // unless the goroutine gets to the end
 	defer func() {
-		if l.killed { // at the latest while it closed
+		if l.killed { // the kill may have come while it closed
 			err = ErrCrashed
 			l.unwind()
 		}
@@ -246,7 +246,7 @@ func (l *life) live() {
 	}
 }
 
-// unwind has the tasks of a life that was killed call their deferred functions.
+// unwind makes the tasks of a killed life call their deferred functions.
 func (l *life) unwind() {
 	late := time.AfterFunc(threadPatience, func() {
 		l.w.leak(fmt.Sprintf("host %s is killed, and a deferred function of one of its tasks waits for something outside of the simulation, or for another task, or computes for longer than %v; it is\n%s",
@@ -256,7 +256,8 @@ func (l *life) unwind() {
 	_ = l.eventLoop.Close()
 }
 
-// end is the last that a life does: it tells who waits for that, and hands the turn on.
+// end is the last act of a life: it reports the end to those that wait for it, and hands the turn
+// on.
 func (l *life) end(err error) {
 	w, h := l.w, l.host
 	if err == errExited {
@@ -283,10 +284,10 @@ func (l *life) end(err error) {
 	w.pass(l)
 }
 
-// kill ends the life as host 2 has it.
+// kill ends the life at once (host 2).
 func (l *life) kill() {
 	l.killed = true
-	if l.state == running { // by itself; it ends with its step
+	if l.state == running { // the life kills itself; it ends with its step
 		return
 	}
 	l.buried = make(chan struct{})
@@ -294,8 +295,7 @@ func (l *life) kill() {
 	<-l.buried
 }
 
-// strike is what SetCrashes and SetPauses do between two steps. It reports whether the life has
-// ended.
+// strike applies SetCrashes and SetPauses between two steps. It reports whether the life has ended.
 func (l *life) strike() (crashed bool) {
 	w, h := l.w, l.host
 	if w.fault(h.crashFault, h.crashProbability) {
@@ -310,17 +310,17 @@ func (l *life) strike() (crashed bool) {
 		return true
 	}
 	if w.fault(h.pauseFault, h.pauseProbability) {
-		// Each pause draws from a stream of its own, so that one less changes no other.
+		// Each pause draws from a stream of its own, so that leaving one out changes no other.
 		rng := w.stream(fmt.Sprintf("%s, number %d", h.pauseFault, w.times[h.pauseFault]))
 		h.Pause(1 + time.Duration(rng.Int64N(int64(h.longestPause))))
 	}
 	return false
 }
 
-// isPaused reports whether it runs nothing for the time being.
+// isPaused reports whether the life is in a pause and runs nothing.
 func (l *life) isPaused() bool { return l.paused > l.w.time() }
 
-// next is when it can go on at the earliest, as things are.
+// next returns the earliest time at which the life can go on, as things are.
 func (l *life) next() time.Duration {
 	switch {
 	case l.isPaused():
@@ -331,7 +331,7 @@ func (l *life) next() time.Duration {
 	return driver.Never
 }
 
-// do acts on the loop while its life is parked, or on its own.
+// do acts on the loop while its life is parked, or from the life itself.
 func (l *life) do(fn func()) {
 	l.loop.Do(fn)
 	if l.state == waiting {
@@ -339,12 +339,13 @@ func (l *life) do(fn func()) {
 	}
 }
 
-// tell is how the network says that an endpoint is ready. It does not interrupt a step.
+// tell records that an endpoint of the network is ready. It does not interrupt a step.
 func (l *life) tell(to driver.Notifier, read, write bool) {
 	l.tells = append(l.tells, tell{to, read, write})
 }
 
-// deliver passes on what the network said. cause is the step that it follows from.
+// deliver passes the network's readiness messages on to the loop. cause is the step that they
+// follow from.
 func (l *life) deliver(cause int) {
 	if len(l.tells) == 0 || l.state != choosing && l.state != waiting {
 		return
@@ -362,7 +363,7 @@ func (l *life) deliver(cause int) {
 	}
 }
 
-// note says of what has become ready since the last note which step it is the doing of.
+// note records step as the cause of every callback that has become ready since the last note.
 func (l *life) note(step int) {
 	for n := l.loop.Len(); len(l.causes) < n; {
 		l.causes = append(l.causes, step)
@@ -424,7 +425,7 @@ func (l *life) BeginIteration() {
 	}
 }
 
-// Hold is called when the loop waits in real time for a goroutine: to run a thread function, or at
+// Hold is called when the loop waits in real time for a goroutine: to run a thread function, or on
 // a channel that only a goroutine can still use.
 func (l *life) Hold() {
 	l.w.mu.Lock()
@@ -444,7 +445,8 @@ func (l *life) Release() {
 	l.w.stir()
 }
 
-// letGo takes back up to n holds. What a life was killed before is not released by who held.
+// letGo takes back up to n holds. A hold taken before a kill is released here, because its owner
+// will not release it.
 func (l *life) letGo(n int) {
 	l.w.mu.Lock()
 	n = min(n, l.held)
@@ -453,9 +455,9 @@ func (l *life) letGo(n int) {
 	l.w.mu.Unlock()
 }
 
-// Wake notices goroutines that reach into the simulation. If package context calls it, because a
-// context has ended, on a goroutine that comes at any time, it says nothing that is not looked at
-// before time moves.
+// Wake notices goroutines that reach into the simulation. Package context calls it too, on a
+// goroutine of its own at an arbitrary time, when a context has ended. Such a call changes nothing,
+// because contexts are looked at anyway before time moves.
 func (l *life) Wake() {
 	if !calledBy("asyncio.(*EventLoop).wake") {
 		l.w.stir()
@@ -480,9 +482,9 @@ func (l *life) wake() {
 // stepPatience is how much real time a step may be blocked.
 var stepPatience = 250 * time.Millisecond
 
-// stalled is told of a step that does not return. That it computes, or has to wait for a processor,
-// is nobody's fault; that it sleeps or waits for a goroutine is. A thread function that it waits
-// for has threadPatience.
+// stalled is told of a step that does not return. Computing, or waiting for a processor, is no
+// fault; sleeping or waiting for a goroutine is. A thread function that the step waits for has
+// threadPatience.
 func (l *life) stalled(s asyncio.Stall) {
 	stack := string(s.Stack)
 	if blocks(stack) && !strings.Contains(stack, "sim.(*life).kill(") && !strings.Contains(stack, "sim.(*life).Submit.") {
@@ -490,15 +492,16 @@ func (l *life) stalled(s asyncio.Stall) {
 	}
 }
 
-// Close has nothing to do: what is open is closed, in the order of host 3, by end (endpoint 5).
+// Close does nothing: when the life ends, end closes what is left (endpoint 5), in the order of
+// host 3.
 func (l *life) Close() error { return nil }
 
 // threadPatience is how much real time a thread function may take before the loop goes on without
 // it.
 var threadPatience = 2 * time.Second
 
-// Submit is the default executor's. A thread function is run as one step of the loop, which waits
-// for it: so the moment at which it ends does not depend on real time.
+// Submit implements the default executor. A thread function runs as one step of the loop, which
+// waits for it, so the moment at which it ends does not depend on real time.
 func (l *life) Submit(job func()) error {
 	l.eventLoop.CallSoon(func() {
 		done := make(chan struct{})
@@ -520,12 +523,12 @@ func (l *life) perform(job func(), done chan<- struct{}) {
 	job()
 }
 
-// Shutdown is the default executor's. No job is under way when it is called.
+// Shutdown implements the default executor. No job is under way when it is called.
 func (l *life) Shutdown(bool) {}
 
 // The network.
 
-// real refuses a thing of the operating system.
+// real refuses a connection, listener or file of the operating system.
 func (l *life) real(what string, addr net.Addr) error {
 	l.w.leak(fmt.Sprintf("a real %s (%s) in a simulation: its data comes at a time that no seed decides; Dial, Listen and ListenPacket are for simulated ones", what, addr))
 	return fmt.Errorf("a real %s in a simulation: %w", what, errors.ErrUnsupported)
@@ -551,7 +554,7 @@ func (l *life) Watch(fd uintptr, _, _ bool, _ driver.Notifier) error {
 	return fmt.Errorf("a real descriptor in a simulation: %w", errors.ErrUnsupported)
 }
 
-// Poll is called by a busy loop. What it would learn it is told between two steps.
+// Poll is called by a busy loop. It does nothing: readiness is delivered between two steps.
 func (l *life) Poll() error { return nil }
 
 func (l *life) Dial(network, address string, local net.Addr) (driver.Connecting, error) {
@@ -571,19 +574,19 @@ func (l *life) Disk() driver.Disk { return l.disk }
 
 // What programs see.
 
-// ErrCrashed is how a life ended that was ended by [Host.Crash] or [Host.Kill].
+// ErrCrashed is the error of a life that [Host.Crash] or [Host.Kill] ended.
 var ErrCrashed = errors.New("sim: the host has crashed")
 
 // NewHost adds a host to the simulation that ctx belongs to, and turns it on: it runs main as its
-// program, on a loop, a clock, a network address and a disk of its own. Others reach it by name.
-// The name must be new, and a word without spaces, slashes and colons that is no IP address. What
-// main returns is told by [Host.Wait]; an error that nobody asks for fails the run when it ends.
-// When the function that was given to [Run] has returned, hosts that are still on are killed.
+// program, on a loop, a clock, a network address and a disk of its own. Other hosts reach it by
+// name. The name must be new. It must be one word without spaces, slashes and colons, and not an IP
+// address. [Host.Wait] returns main's error; an error that nobody asks for fails the run when it
+// ends. When the function given to [Run] has returned, hosts that are still on are killed.
 //
 // main is a program as it would be given to [asyncio.Run], in a process of its own. It shares no
-// memory with others unless the test has it do so, which it should only to record what [Always] and
-// [AtEnd] look at: variables outlive a crash. NewHost is for the loop only and does not suspend; it
-// panics if ctx does not come from a simulation.
+// memory with other hosts unless the test makes it. A test should do so only to record what
+// [Always] and [AtEnd] look at, because variables outlive a crash. NewHost is for the loop only and
+// does not suspend; it panics if ctx does not come from a simulation.
 func NewHost(ctx context.Context, name string, main func(ctx context.Context) error) *Host {
 	w := worldOf(ctx, "NewHost")
 	w.mustNotLook("NewHost")
@@ -608,10 +611,10 @@ func NewHost(ctx context.Context, name string, main func(ctx context.Context) er
 // panics if ctx does not come from a simulation.
 func HostOf(ctx context.Context) *Host { return lifeOf(ctx, "HostOf").host }
 
-// CurrentHost returns the host that runs now, of the simulation that ctx belongs to; ctx may be
-// another host's. It is for what is called without a ctx of its own, as a source of random numbers
-// is that takes the place of a package variable. What has one asks [HostOf]. It is for the loop
-// only and does not suspend; it panics if ctx does not come from a simulation.
+// CurrentHost returns the running host of the simulation that ctx belongs to; ctx may be another
+// host's. It is for functions that get no ctx of their own, such as a source of random numbers that
+// replaces a package variable. Where a ctx is at hand, use [HostOf]. It is for the loop only and
+// does not suspend; it panics if ctx does not come from a simulation.
 func CurrentHost(ctx context.Context) *Host { return worldOf(ctx, "CurrentHost").turn.host }
 
 // Name returns the name of the host.
@@ -628,16 +631,16 @@ func (h *Host) IsRunning() bool { return h.life != nil && !h.life.killed }
 
 func (h *Host) String() string { return h.name }
 
-// powerOff is what Crash does besides ending the life.
+// powerOff is the part of Crash that does not end the life.
 func (h *Host) powerOff() {
 	h.process.powerOff()
 	h.disk.powerFail()
 }
 
-// Crash has the host lose power, at once: its program ends where it is, connections are gone
-// without a word to the other end, and what was not synced to the disk may be lost, also if its
-// program has ended before. If the program that runs on the host calls it, it ends with the step.
-// It panics for main's host.
+// Crash makes the host lose power at once: its program ends where it is, and connections vanish
+// without a word to the other end. Data that was not synced to the disk may be lost, even if the
+// program had ended before. If the program that runs on the host calls Crash, it ends with the
+// step. Crash panics for main's host.
 func (h *Host) Crash() {
 	l := h.stop("Crash")
 	h.w.note(h.name + " loses power")
@@ -647,10 +650,10 @@ func (h *Host) Crash() {
 	}
 }
 
-// SetCrashes has the host crash after each of its steps with the probability p, which is less than
-// 1, and be turned on again after back, unless somebody has turned it on by then. So its tasks die
-// at any await: with [Exhaustive] at each of them in turn. It is a [Fault]: in the order of
-// production it does not happen, nor after [StopFaults]. It panics for main's host.
+// SetCrashes makes the host crash after each of its steps with the probability p, which is less
+// than 1. The host is turned on again after back, unless somebody has turned it on by then. So its
+// tasks die at any await: with [Exhaustive] at each of them in turn. A crash is a [Fault]: it does
+// not happen in the order of production, nor after [StopFaults]. SetCrashes panics for main's host.
 func (h *Host) SetCrashes(p float64, back time.Duration) {
 	h.stop("SetCrashes")
 	if !(p >= 0 && p < 1) || back < 0 {
@@ -660,8 +663,8 @@ func (h *Host) SetCrashes(p float64, back time.Duration) {
 }
 
 // Kill kills the program, as SIGKILL does: it ends where it is, but its host keeps its power. The
-// system closes its connections, and what was written is not lost. A host that is off is left
-// alone. Otherwise Kill is as [Host.Crash].
+// system closes its connections, and nothing written is lost. A host that is off is left alone.
+// Otherwise Kill behaves like [Host.Crash].
 func (h *Host) Kill() {
 	if l := h.stop("Kill"); l != nil {
 		if !h.w.ended {
@@ -684,10 +687,10 @@ func (h *Host) stop(caller string) *life {
 	return h.life
 }
 
-// Pause has the host's program run nothing for d, as a long collection of garbage does, or a
-// machine that has too much else to do. Its clock goes on, the system below goes on receiving, and
-// timers that come due meanwhile are late. A longer pause takes the place of a shorter one. A
-// program that is not running is left alone. It panics for main's host.
+// Pause makes the host's program run nothing for d, as during a long garbage collection or on an
+// overloaded machine. Its clock goes on, the system below goes on receiving, and timers that come
+// due meanwhile are late. A longer pause replaces a shorter one. A program that is not running is
+// left alone. Pause panics for main's host.
 func (h *Host) Pause(d time.Duration) {
 	if l := h.stop("Pause"); l != nil && d > 0 {
 		h.w.note(fmt.Sprintf("%s pauses for %v", h.name, d))
@@ -695,8 +698,8 @@ func (h *Host) Pause(d time.Duration) {
 	}
 }
 
-// SetPauses has the host pause after each of its steps with the probability p, for a time up to
-// most. It is a [Fault] as [Host.SetCrashes] is. It panics for main's host.
+// SetPauses makes the host pause after each of its steps with the probability p, for a time up to
+// most. A pause is a [Fault], as a crash of [Host.SetCrashes] is. SetPauses panics for main's host.
 func (h *Host) SetPauses(p float64, most time.Duration) {
 	h.stop("SetPauses")
 	if !(p >= 0 && p < 1) || p > 0 && most <= 0 {
@@ -705,8 +708,8 @@ func (h *Host) SetPauses(p float64, most time.Duration) {
 	h.pauseProbability, h.longestPause = p, most
 }
 
-// Restart turns the host on again: its program begins from the beginning, with the disk as it is.
-// It panics if the host is on. When the run is over, in deferred functions, it does nothing.
+// Restart turns the host on again: its program starts from the beginning, with the disk as it is.
+// Restart panics if the host is on. In deferred functions, after the run is over, it does nothing.
 func (h *Host) Restart() {
 	h.w.mustNotLook("Host.Restart")
 	if h.life != nil {
@@ -724,8 +727,8 @@ func (h *Host) Shutdown() {
 	}
 }
 
-// Wait suspends the calling task until the host's program has ended, and returns what that
-// returned, or [ErrCrashed]. If the host is off it returns that at once. A cancel, or the end of
+// Wait suspends the calling task until the host's program has ended, and returns the program's
+// error, or [ErrCrashed]. If the host is off, Wait returns that at once. A cancel, or the end of
 // ctx, ends the wait.
 func (h *Host) Wait(ctx context.Context) error {
 	l := lifeOf(ctx, "Host.Wait")
@@ -746,9 +749,9 @@ func (h *Host) Wait(ctx context.Context) error {
 
 // SetClockRate makes the host's clock go faster or slower than the world's: at 1.001 it gains a
 // millisecond each second. The default is 1. Timers of its loop, deadlines,
-// [asyncio.EventLoop.Time] and Now follow it; a trace has the world's time. rate must be positive.
-// One that is drawn ([asyncio.Rand]) is not a fault: a failure that needs it says that it needs the
-// seed.
+// [asyncio.EventLoop.Time] and Now follow it; a trace shows the world's time. rate must be
+// positive. A rate that is drawn ([asyncio.Rand]) is not a fault; a failure that depends on it is
+// reported as depending on the seed.
 func (h *Host) SetClockRate(rate float64) {
 	if !(rate > 0) || math.IsInf(rate, 1) {
 		panic(fmt.Errorf("%w: a clock rate of %v (in Host.SetClockRate)", asyncio.ErrInvalidArgument, rate))
@@ -757,8 +760,8 @@ func (h *Host) SetClockRate(rate float64) {
 	h.setClock(func(c *clock) { c.rate = rate })
 }
 
-// JumpClock sets the host's wall clock forward by d, or back. [asyncio.EventLoop.Now] tells it;
-// timers, which are monotonic, do not.
+// JumpClock sets the host's wall clock forward by d, or back. [asyncio.EventLoop.Now] shows the
+// jump; timers, which are monotonic, do not.
 func (h *Host) JumpClock(d time.Duration) {
 	if h.life == nil {
 		h.skew += d
@@ -776,17 +779,17 @@ func (h *Host) setClock(change func(*clock)) {
 	now := l.w.time()
 	old := l.clock.Load()
 	c := &clock{rate: old.rate, world: now, local: old.at(now), start: old.start}
-	if l.state == waiting { // for a time of the old clock
+	if l.state == waiting { // for a time on the old clock
 		l.pending.Store(true)
 	}
 	change(c)
 	l.clock.Store(c)
 }
 
-// Fault reports whether a fault happens now, which it does with the probability p; what says which,
-// in words for who reads of it. In the order of production none happens. An exploration has them
-// happen at random, each by a stream of its own, and [Exhaustive] each in turn; they are recorded
-// in the schedule, and minimised away where the failure does not need them.
+// Fault reports whether a fault happens now, which it does with the probability p; what names the
+// fault in traces and reports. In the order of production no fault happens. An exploration makes
+// faults happen at random, each by a stream of its own, and [Exhaustive] makes each happen in turn.
+// They are recorded in the schedule, and minimised away where the failure does not need them.
 //
 //	if sim.Fault(ctx, "crash of node2", 0.01) {
 //		node2.Crash()
@@ -800,10 +803,10 @@ func Fault(ctx context.Context, what string, p float64) bool {
 
 // StopFaults ends all faults: from now on [Fault] reports false, the network is as after
 // [Network.Heal] and its links lose, repeat and reorder nothing, and disks work. Hosts that are off
-// stay off, but for those that [Host.SetCrashes] will turn on again; a pause goes on to its end,
-// and clocks go as they do. What must happen in the end, as a check of liveness has it with
-// [Eventually], need only happen after that. It is for the loop only and does not suspend; it
-// panics if ctx does not come from a simulation.
+// stay off, except those that [Host.SetCrashes] will turn on again. A pause goes on to its end, and
+// clocks keep their rates. After StopFaults a liveness check with [Eventually] can demand what must
+// happen in the end. It is for the loop only and does not suspend; it panics if ctx does not come
+// from a simulation.
 func StopFaults(ctx context.Context) {
 	w := worldOf(ctx, "StopFaults")
 	w.calm, w.net.calm = true, true

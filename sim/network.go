@@ -13,37 +13,37 @@ import (
 	"github.com/goasyncio/asyncio/internal/driver"
 )
 
-// The simulated network: wires between the systems of hosts. What a system does with names, ports
-// and processes is in system.go (system 1-6), TCP in tcp.go (tcp 1-9), datagrams in udp.go (udp
-// 1-4).
+// The simulated network: wires between the systems of hosts. A system's names, ports and processes
+// are in system.go (system 1-6), TCP is in tcp.go (tcp 1-9), datagrams are in udp.go (udp 1-4).
 //
-//	link 1: There is a wire from each host to each other and one to itself, for one direction only.
-//	   Two hosts know of each other what comes by wire, and nothing else.
-//	link 2: What is sent leaves when the wire has taken what was sent before (bandwidth), and
+//	link 1: There is a wire from each host to each other and one to itself, each for one direction
+//	   only. Two hosts know of each other only what arrives by wire.
+//	link 2: A packet leaves when the wire has taken everything sent before it (bandwidth), and
 //	   arrives a latency later. Segments of one direction of a connection arrive in the order in
-//	   which they were sent, and so do the datagrams of a wire but for those that are reordered;
-//	   otherwise what was sent later may arrive earlier.
-//	link 3: A fault happens if chance says so, which is asked only where the probability is not
-//	   zero, and under a name that tells what is lost between whom. All else that is drawn
-//	   (latencies, where segments end) comes from streams, one for each wire and purpose. What a
-//	   packet draws it draws before it is lost, so a loss less does not change how long others take.
+//	   which they were sent, and so do the datagrams of a wire, except reordered ones. Otherwise a
+//	   later packet may arrive earlier.
+//	link 3: A fault happens if chance says so. Chance is asked only where the probability is not
+//	   zero, and under a name that says what is lost and between which hosts. All other random
+//	   numbers (latencies, where segments end) come from streams, one for each wire and purpose. A
+//	   packet draws its numbers before it may be lost, so one loss less does not change how long
+//	   others take.
 //	link 4: A wire that is down (cut, or between two parts of a partition) loses what is under way
-//	   when it goes down and what is sent while it is. A wire that is held keeps what arrives, up to
-//	   maxHeld, and hands it over in that order when it is released.
-//	link 5: The wire from a host to itself is never down, has no faults and a latency that is small.
-//	   It is not zero: time passes for programs that talk to themselves for ever.
-//	link 6: Nothing happens inside of a call that sends: what a program does takes effect elsewhere
-//	   through at only, between two of its steps.
-//	link 7: When everything is closed or idle, nothing is left to happen. There is no timer that
-//	   only goes on (see tcp 8).
+//	   when it goes down and what is sent while it is down. A wire that is held keeps what arrives,
+//	   up to maxHeld, and hands it over in that order when it is released.
+//	link 5: The wire from a host to itself is never down and has no faults. Its latency is small but
+//	   not zero, so time passes for programs that talk to themselves for ever.
+//	link 6: Nothing happens inside a call that sends. A program's actions take effect elsewhere only
+//	   through at, between two of its steps.
+//	link 7: When everything is closed or idle, no event is left. No timer just keeps itself going
+//	   (see tcp 8).
 type network struct {
 	now    func() time.Duration
-	at     func(when time.Duration, fn func()) // in the order of the calls, where times are equal
+	at     func(when time.Duration, fn func()) // in the order of the calls where times are equal
 	stream func(consumer string) *rand.Rand    // a stream for each consumer
 	chance func(fault string, p float64) bool  // p > 0
-	note   func(text string)                   // nil, or told what a test does to the network
+	note   func(text string)                   // nil, or told of what a test does to the network
 
-	systems []*system // in the order in which they were first attached
+	systems []*system // in the order of their first attach
 	wires   map[route]*wire
 	link    Link // of wires that have none of their own
 	ids     uint64
@@ -57,9 +57,9 @@ type network struct {
 
 type route struct{ from, to *system }
 
-// What a network is unless it is told otherwise.
+// The defaults of a network.
 const (
-	defaultPatience = 924600 * time.Millisecond // what Linux makes of tcp_retries2 = 15
+	defaultPatience = 924600 * time.Millisecond // what tcp_retries2 = 15 amounts to on Linux
 	defaultBuffer   = 64 << 10
 	defaultBacklog  = 4096 // net.core.somaxconn
 )
@@ -136,7 +136,7 @@ func (n *network) addressed(addr netip.Addr) *system {
 	return nil
 }
 
-// must is named for the names that a test gives.
+// must is named for the names that a test gives: it panics for an unknown one.
 func (n *network) must(name, caller string) *system {
 	s := n.named(name)
 	if s == nil {
@@ -149,7 +149,7 @@ func (n *network) must(name, caller string) *system {
 	return s
 }
 
-// between returns the wire that a test means.
+// between returns the wire between two hosts that a test names.
 func (n *network) between(from, to, caller string) *wire {
 	if from == to {
 		panic(fmt.Errorf("%w: %q and %[2]q are one host, and what it sends to itself has no faults (in sim.Network.%s)", asyncio.ErrInvalidArgument, from, caller))
@@ -168,14 +168,14 @@ func (n *network) each(fn func(*wire)) {
 	}
 }
 
-// say tells the trace of a run what a test has done.
+// say adds an action of the test to the trace of the run.
 func (n *network) say(format string, args ...any) {
 	if n.note != nil {
 		n.note(fmt.Sprintf(format, args...))
 	}
 }
 
-// doubt has every connection look whether it has a reason to probe (tcp 8).
+// doubt makes every connection look for a reason to probe (tcp 8).
 func (n *network) doubt() {
 	for _, s := range n.systems {
 		for _, c := range s.connections() {
@@ -184,19 +184,19 @@ func (n *network) doubt() {
 	}
 }
 
-// A wire is link 1.
+// A wire carries everything from one host to another, in one direction (link 1).
 type wire struct {
 	n        *network
 	from, to *system
 	own      *Link // nil: the network's
 
 	cut     bool
-	apart   bool // by a partition
+	apart   bool // separated by a partition
 	holding bool
 	epoch   uint64 // how often it has gone down
 
-	free         time.Duration // when it has taken what was sent
-	lastDatagram time.Duration // when that arrives
+	free         time.Duration // when the wire has taken everything sent so far
+	lastDatagram time.Duration // when the last datagram in order arrives
 	held         []parcel
 
 	latencies, sizes, order *rand.Rand // once used
@@ -211,7 +211,7 @@ type cargo interface {
 	size() int // bytes
 }
 
-// noun is what cargo is called where something happens to it.
+// noun names cargo in faults.
 type noun string
 
 const (
@@ -243,10 +243,10 @@ func (w *wire) link() *Link {
 
 func (w *wire) down() bool { return w.cut || w.apart }
 
-// silent reports whether nothing comes through, for the time being.
+// silent reports whether nothing comes through for the time being.
 func (w *wire) silent() bool { return w.down() || w.holding || w.link().Loss >= 1 && !w.n.calm }
 
-// stream is the one of a consumer of this wire's.
+// stream returns the random numbers of one consumer of this wire.
 func (w *wire) stream(consumer string, r **rand.Rand) *rand.Rand {
 	if *r == nil {
 		*r = w.n.stream(fmt.Sprintf("%s from %s to %s", consumer, w.from.name, w.to.name))
@@ -254,7 +254,7 @@ func (w *wire) stream(consumer string, r **rand.Rand) *rand.Rand {
 	return *r
 }
 
-// happens reports whether a fault does (link 3).
+// happens reports whether a fault happens (link 3).
 func (w *wire) happens(verb string, what noun, p float64) bool {
 	if p <= 0 {
 		return false
@@ -275,7 +275,7 @@ func (w *wire) happens(verb string, what noun, p float64) bool {
 	return w.n.chance(name, p)
 }
 
-// leave returns when cargo of a size that is sent now has left (link 2).
+// leave returns when cargo of this size, sent now, has left (link 2).
 func (w *wire) leave(size int) time.Duration {
 	now := w.n.now()
 	if b := w.link().Bandwidth; b > 0 {
@@ -293,7 +293,7 @@ func (w *wire) latency() time.Duration {
 	return l.MinLatency + time.Duration(w.stream("latency", &w.latencies).Uint64N(uint64(l.MaxLatency-l.MinLatency)+1))
 }
 
-// carry sends c, which arrives after what arrives at last, and returns when it has left.
+// carry sends c, to arrive after last, and returns when it has left.
 func (w *wire) carry(c cargo, last *time.Duration) (left time.Duration) {
 	if w.down() {
 		w.traffic.Lost++
@@ -310,8 +310,8 @@ func (w *wire) carry(c cargo, last *time.Duration) (left time.Duration) {
 	return left
 }
 
-// carryDatagram is carry for what may also be duplicated, reordered, and lost because too much
-// waits (udp 3).
+// carryDatagram is carry for datagrams, which may also be duplicated, reordered, and lost because
+// too many bytes wait (udp 3).
 func (w *wire) carryDatagram(c cargo) {
 	l := w.link()
 	if l.Bandwidth > 0 && w.free-w.n.now() > maxQueued*time.Second/time.Duration(l.Bandwidth) {
@@ -327,7 +327,7 @@ func (w *wire) carryDatagram(c cargo) {
 			w.carry(c, &w.lastDatagram)
 			continue
 		}
-		// It is late, and those that are sent meanwhile overtake it.
+		// It is late, and datagrams sent meanwhile overtake it.
 		most := max(4*l.MaxLatency, 4*l.MinLatency, 4*time.Millisecond)
 		late := max(w.lastDatagram, w.n.now()) + 1 + time.Duration(w.stream("order", &w.order).Int64N(int64(most)))
 		w.carry(c, &late)
@@ -339,7 +339,7 @@ func (w *wire) deliver(c cargo, when time.Duration) {
 	w.n.at(when, func() { w.arrive(p) })
 }
 
-// arrive is link 4.
+// arrive delivers a parcel, keeps it while the wire is held, or loses it (link 4).
 func (w *wire) arrive(p parcel) {
 	switch {
 	case p.epoch != w.epoch:
@@ -354,7 +354,7 @@ func (w *wire) arrive(p parcel) {
 	}
 }
 
-// change does something to the wire and sees to what is under way (link 4).
+// change changes the wire with fn and then handles the packets under way (link 4).
 func (w *wire) change(fn func()) {
 	was := w.down()
 	fn()
@@ -372,35 +372,34 @@ func (w *wire) change(fn func()) {
 	}
 }
 
-// A Network is what connects the hosts of a simulation. With it a test says how good the
-// connections are, and breaks them. Whatever it says takes effect at once, also for what is under
-// way.
+// A Network connects the hosts of a simulation. With it a test sets how good the connections are,
+// and breaks them. Every change takes effect at once, also for packets under way.
 //
-// A host that is named must exist, and two that are named must not be the same: anything else
-// panics with an error that matches [asyncio.ErrInvalidArgument]. What a host sends to itself
-// arrives after 20 µs and has no faults.
+// Named hosts must exist, and where two are named they must differ: anything else panics with an
+// error that matches [asyncio.ErrInvalidArgument]. What a host sends to itself arrives after 20 µs
+// and has no faults.
 //
 // Its methods are for the loop only, and do not suspend.
 type Network struct{ n *network }
 
-// A Link says how good the connection from one host to another is, in one direction. The zero Link
-// is perfect: nothing is lost, and everything arrives at the moment at which it was sent. A network
+// A Link describes the connection from one host to another, in one direction. The zero Link is
+// perfect: nothing is lost, and everything arrives at the moment at which it was sent. A network
 // begins with latencies from 0.1 to 1 ms and no faults.
 //
 // Lost segments of a stream are sent again, so a program sees the loss of anything but a datagram
-// as a delay: of 200 ms and a round trip, doubled for each further loss of the same. Any goroutine
-// may make one.
+// as a delay: 200 ms plus a round trip, doubled each time the same segment is lost again. Any
+// goroutine may make a Link.
 type Link struct {
-	// What is sent takes a time between the two, each as likely as another. If MaxLatency is zero
-	// it is always MinLatency.
+	// The latency lies between the two, evenly distributed. If MaxLatency is zero it is always
+	// MinLatency.
 	MinLatency, MaxLatency time.Duration
 
-	// Bandwidth is in bytes a second, headers included. Zero is no limit.
+	// Bandwidth is in bytes a second, headers included. Zero means no limit.
 	Bandwidth int
 
-	// The probabilities, from 0 to 1, that a packet is lost, and that a datagram comes twice, or so
-	// late that others overtake it. They are faults as [Fault] has them: below 1 none happens in
-	// the order of production.
+	// The probabilities, from 0 to 1, that a packet is lost, that a datagram arrives twice, and
+	// that a datagram is so late that others overtake it. These are faults as [Fault] defines them:
+	// below 1 none happens in the order of production.
 	Loss, Duplicate, Reorder float64
 }
 
@@ -408,8 +407,8 @@ type Link struct {
 // does not suspend; it panics if ctx does not come from a simulation.
 func NetworkOf(ctx context.Context) *Network { return &Network{worldOf(ctx, "NetworkOf").net} }
 
-// Traffic counts the packets of one direction between two hosts: those that arrived, and those that
-// were lost on the way. Any goroutine may use it.
+// Traffic counts the packets of one direction between two hosts: the delivered ones, and those lost
+// on the way. Any goroutine may use it.
 type Traffic struct{ Delivered, Lost int }
 
 func (l Link) check(caller string) Link {
@@ -433,7 +432,7 @@ func (l Link) check(caller string) Link {
 	return l
 }
 
-// SetLink sets the link between all hosts, in both directions, but for those that
+// SetLink sets the link between all hosts, in both directions, except those that
 // [Network.SetLinkBetween] has set.
 func (n *Network) SetLink(l Link) {
 	n.n.link = l.check("SetLink")
@@ -447,9 +446,9 @@ func (n *Network) SetLinkBetween(from, to string, l Link) {
 	n.n.doubt()
 }
 
-// Partition divides the hosts: those in different groups cannot reach each other. A host that is in
-// no group, as main's usually is, reaches all. It takes the place of the partition before; without
-// groups there is none. One group alone would divide nothing, and panics.
+// Partition divides the hosts: those in different groups cannot reach each other. A host in no
+// group, usually main's, reaches all. A new partition replaces the previous one; without groups
+// there is none. A single group would divide nothing, and panics.
 func (n *Network) Partition(groups ...[]string) {
 	if len(groups) == 1 {
 		panic(fmt.Errorf("%w: one group, of %s, is divided from nobody: name those that it cannot reach in another (in sim.Network.Partition)",
@@ -474,8 +473,7 @@ func (n *Network) Partition(groups ...[]string) {
 	n.n.doubt()
 }
 
-// Isolate cuts a host off from all others, in both directions. It is [Network.Cut] for each of
-// them.
+// Isolate cuts a host off from all others, in both directions, like [Network.Cut] for each pair.
 func (n *Network) Isolate(host string) {
 	s := n.n.must(host, "Isolate")
 	n.n.each(func(w *wire) {
@@ -487,28 +485,28 @@ func (n *Network) Isolate(host string) {
 	n.n.doubt()
 }
 
-// Cut has everything be lost that one host sends to another. The other direction stays as it is:
-// where acknowledgments are lost, data arrives and its sender does not know.
+// Cut loses everything that one host sends to another. The other direction stays as it is: where
+// acknowledgments are lost, data arrives and its sender does not know.
 func (n *Network) Cut(from, to string) {
 	n.oneWay(from, to, "Cut", func(w *wire) { w.cut = true })
 }
 
-// Mend takes back [Network.Cut]. It does not end a partition.
+// Mend undoes [Network.Cut]. It does not end a partition.
 func (n *Network) Mend(from, to string) {
 	n.oneWay(from, to, "Mend", func(w *wire) { w.cut = false })
 }
 
-// Hold keeps everything that would arrive at a host from another, until [Network.Release].
+// Hold keeps back everything that would arrive at host to from host from, until [Network.Release].
 func (n *Network) Hold(from, to string) {
 	n.oneWay(from, to, "Hold", func(w *wire) { w.holding = true })
 }
 
-// Release delivers what was held, in the order in which it arrived.
+// Release delivers everything held, in the order in which it arrived.
 func (n *Network) Release(from, to string) {
 	n.oneWay(from, to, "Release", func(w *wire) { w.holding = false })
 }
 
-// oneWay does something to the wire from one host to another.
+// oneWay applies do to the wire from one host to another.
 func (n *Network) oneWay(from, to, what string, do func(*wire)) {
 	w := n.n.between(from, to, what)
 	n.n.say("the network: %s from %s to %s", strings.ToLower(what), from, to)
@@ -516,7 +514,7 @@ func (n *Network) oneWay(from, to, what string, do func(*wire)) {
 	n.n.doubt()
 }
 
-// Heal takes back every Cut, Hold and Partition. Links stay as they were set.
+// Heal undoes every Cut, Hold and Partition. Links stay as they were set.
 func (n *Network) Heal() {
 	n.n.say("the network: all is healed")
 	n.n.each(func(w *wire) { w.change(func() { w.cut, w.apart, w.holding = false, false, false }) })
@@ -551,9 +549,10 @@ func (n *Network) reset(these func(*tcpConn) bool) {
 	}
 }
 
-// SetBuffers sets how many bytes a connection that is made from now on buffers at the end that
-// writes and at the one that reads. Both begin with 64 KiB. A writer waits when both are full.
-// [asyncio.Conn.SetWriteBuffer] and [asyncio.Conn.SetReadBuffer] are for a single one.
+// SetBuffers sets the sizes in bytes of the write buffer at the sending end and of the read buffer
+// at the receiving end, for connections made from now on. Both default to 64 KiB. A writer waits
+// when both are full. For a single connection use [asyncio.Conn.SetWriteBuffer] and
+// [asyncio.Conn.SetReadBuffer].
 func (n *Network) SetBuffers(write, read int) {
 	if write < 1 || read < 1 {
 		panic(fmt.Errorf("%w: a buffer of %d bytes; at least one is needed (in sim.Network.SetBuffers)", asyncio.ErrInvalidArgument, min(write, read)))
@@ -561,9 +560,9 @@ func (n *Network) SetBuffers(write, read int) {
 	n.n.sendBuffer, n.n.receiveBuffer = write, read
 }
 
-// SetBacklog sets how many connections may wait to be accepted, of a listener that is made from now
-// on. It begins with 4096. One too many is not refused: it is tried again, after one second, two,
-// four and so on.
+// SetBacklog sets how many connections may wait to be accepted, for listeners made from now on. The
+// default is 4096. A connection beyond that is not refused: its request is sent again after one
+// second, two, four and so on.
 func (n *Network) SetBacklog(connections int) {
 	if connections < 1 {
 		panic(fmt.Errorf("%w: a backlog of %d connections (in sim.Network.SetBacklog)", asyncio.ErrInvalidArgument, connections))
@@ -571,9 +570,9 @@ func (n *Network) SetBacklog(connections int) {
 	n.n.backlog = connections
 }
 
-// SetRetransmission sets for how long data is sent again that nobody acknowledges, before the
-// connection fails with [syscall.ETIMEDOUT]. It begins with 924.6 s, which is Linux's. To connect
-// always takes 127 s to fail.
+// SetRetransmission sets for how long unacknowledged data is sent again before the connection fails
+// with [syscall.ETIMEDOUT]. The default is 924.6 s, as on Linux. Connecting always takes 127 s to
+// fail.
 func (n *Network) SetRetransmission(limit time.Duration) {
 	if limit <= 0 {
 		panic(fmt.Errorf("%w: a limit of %v (in sim.Network.SetRetransmission)", asyncio.ErrInvalidArgument, limit))
@@ -581,7 +580,7 @@ func (n *Network) SetRetransmission(limit time.Duration) {
 	n.n.patience = limit
 }
 
-// Traffic counts what one host has sent to another.
+// Traffic returns the counts of packets that one host has sent to another.
 func (n *Network) Traffic(from, to string) Traffic {
 	return n.n.between(from, to, "Traffic").traffic
 }

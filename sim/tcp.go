@@ -14,45 +14,47 @@ import (
 	"github.com/goasyncio/asyncio/internal/driver"
 )
 
-// A tcpConn is one end of a TCP connection, as a system has it, and the endpoint of it. Unix
+// A tcpConn is one end of a TCP connection, as its system keeps it, and the endpoint of it. Unix
 // sockets are the same on the loopback wire.
 //
 //	tcp 1: Each direction numbers what it sends: the request to connect is 0, bytes count from 1,
-//	   the end of the stream comes behind the last. All but the bytes is acknowledged and sent again
-//	   like them. una is the first that is not acknowledged, next the next to be sent, max the next
-//	   that never was: una <= next <= max <= end+1. What arrives early is kept for its turn.
-//	tcp 2: Write takes what fits into the send buffer, which holds what is not acknowledged. edge is
-//	   up to where the peer has room; it never goes back. So a reader that is slow stops its writer
-//	   when both buffers are full. Who reads tells the peer when that makes room worth speaking of.
-//	tcp 3: What is sent at once goes in segments of up to a maximum. A quarter of them ends
-//	   somewhere before, at random: where a program has written is not where the other reads.
-//	tcp 4: Every segment with something new, and every one again, is acknowledged at once. An
-//	   acknowledgment that is lost is made up for by the next, or by the segment being sent again.
+//	   and the end of the stream follows the last byte. The request and the end are acknowledged and
+//	   sent again like bytes. una is the first number not acknowledged, next the next to be sent,
+//	   max the next that was never sent: una <= next <= max <= end+1. Segments that arrive early are
+//	   kept until their turn.
+//	tcp 2: Write takes as many bytes as fit into the send buffer, which holds everything not
+//	   acknowledged. edge is the end of the peer's room; it never goes back. So a slow reader stops
+//	   its writer when both buffers are full. A reader tells the peer when it has made room worth
+//	   speaking of.
+//	tcp 3: Bytes sent at once go in segments of up to a maximum. A quarter of the segments end
+//	   somewhere before it, at random: reads need not end where a program's writes did.
+//	tcp 4: Every segment with something new is acknowledged at once, and so is every repeated one. A
+//	   lost acknowledgment is made up for by the next one, or by the segment being sent again.
 //	tcp 5: Connecting takes a round trip. A request is sent again after 1 s, 2 s, 4 s and so on, 6
-//	   times; after 127 s it fails with ETIMEDOUT. One that is refused fails at once; one for which
-//	   the listener has no room is dropped. The answer is sent again 5 times.
-//	tcp 6: What is not acknowledged is sent again after 200 ms and the round trip that was measured,
-//	   doubled each time, up to 120 s: at first a single segment, the rest when something is
-//	   acknowledged. The time begins when it has left, or something before it was acknowledged; what
-//	   is sent behind it changes nothing. After network.patience without progress the connection
-//	   fails with ETIMEDOUT.
-//	tcp 7: To close ends the stream behind what was written, which is still delivered. But with
-//	   something unread, or on Abort, or without lingering, it is reset, which drops what is not
-//	   delivered; so is one that was closed and to which something comes. A segment of which a
-//	   system knows nothing is answered with a reset, and a reset is not sent again. An end that is
-//	   through stays to answer until the other is through, or no more.
+//	   times; after 127 s it fails with ETIMEDOUT. A refused request fails at once; a request for
+//	   which the listener has no room is dropped. The answer is sent again 5 times.
+//	tcp 6: Unacknowledged data is sent again after 200 ms plus the measured round trip, doubled each
+//	   time, up to 120 s: at first a single segment, the rest when something is acknowledged. The
+//	   time begins when the data has left, or when something before it was acknowledged; sending
+//	   more behind it changes nothing. After network.patience without progress the connection fails
+//	   with ETIMEDOUT.
+//	tcp 7: Close ends the stream behind what was written, which is still delivered. But with
+//	   something unread, or on Abort, or without lingering, the connection is reset, which drops
+//	   what is not delivered. A closed connection at which something arrives is reset too. A segment
+//	   of a connection unknown to the system is answered with a reset, and a reset is not sent
+//	   again. An end that is through stays to answer until the other end is through or gone.
 //	tcp 8: Probes (keep-alive, a closed window) are sent only while they have something to find out:
-//	   while the other end is no more, a wire between the two is silent, or the other has made room
+//	   while the other end is gone, a wire between the two is silent, or the other end has made room
 //	   and this end has not heard of it. A probe is answered with an acknowledgment. Without an
-//	   answer keep-alive gives up after 15 s and nine more of them, a closed window as tcp 6 does.
-//	   It is the one place that looks at the other end, and it decides nothing but whether to ask.
-//	tcp 9: A failure is told once, to who reads (behind what has come) or to who writes. After it,
-//	   reading is at the end and writing at a broken pipe. Who has read the end of the stream keeps
-//	   reading that.
+//	   answer keep-alive gives up after 15 s and nine more probes, a closed window as tcp 6 does.
+//	   This is the one place that looks at the other end, and it decides only whether to ask.
+//	tcp 9: A failure is reported once: to the next read, behind the data that has arrived, or to the
+//	   next write. Later reads return the end of the stream and later writes a broken pipe. After a
+//	   read has returned the end of the stream, all later reads return it too.
 type tcpConn struct {
 	attention
 	sys      *system
-	id       uint64 // of this end: it orders them
+	id       uint64 // of this end; connections are ordered by it
 	side     side
 	unix     bool
 	path     string // of a request to a Unix socket
@@ -60,9 +62,9 @@ type tcpConn struct {
 	local    net.Addr
 	remote   net.Addr
 	out      *wire
-	last     time.Duration // when arrives what was sent last
+	last     time.Duration // when the segment sent last arrives
 	peer     *tcpConn      // tcp 8; nil until it is known
-	listener *listener     // where it waits to be accepted
+	listener *listener     // at which it waits to be accepted
 
 	// What is sent (tcp 1, tcp 2).
 	buf             []byte // numbers end-len(buf) to end-1; the array is never written to again
@@ -81,14 +83,14 @@ type tcpConn struct {
 	ring            time.Duration // when a timer goes off, 0 for none
 
 	// What is received.
-	heard         bool // the peer's request, or its answer
+	heard         bool // the peer's request or its answer has arrived
 	rcv           int64
 	early         []*segment // sorted
 	in            [][]byte
 	unread        int
 	receiveBuffer int
-	promised      int64 // the edge that the peer was told, or will be
-	ended         bool  // the peer's stream
+	promised      int64 // the edge that the peer was told, or is about to be told
+	ended         bool  // the peer's stream has ended
 	deaf          bool  // CloseRead
 	echo          time.Duration
 
@@ -97,11 +99,11 @@ type tcpConn struct {
 	keepAlive  bool
 	linger     int // seconds; -1 for the system's default
 
-	err     syscall.Errno // tcp 9, 0 for none
+	err     syscall.Errno // the failure still to be reported (tcp 9), 0 for none
 	failure error         // of connecting
 	orphan  bool          // closed, and still delivering
-	through bool          // tcp 7
-	removed bool          // the system knows it no more
+	through bool          // both streams have ended and are acknowledged (tcp 7)
+	removed bool          // the system no longer knows it
 }
 
 const (
@@ -119,7 +121,7 @@ const (
 	maxProbes     = 9
 )
 
-// A segment is what connections send.
+// A segment is the unit that connections send.
 type segment struct {
 	to       side
 	from     *tcpConn // nil of a reset by a system that knows of no connection
@@ -148,7 +150,7 @@ func (p *segment) noun() noun {
 	return anAcknowledgment
 }
 
-// behind is the number behind the last of p.
+// behind returns the number behind the last one of p.
 func (p *segment) behind() int64 {
 	n := p.number + int64(len(p.data))
 	if p.fin || p.request {
@@ -173,14 +175,14 @@ func (p *segment) arrive(s *system) {
 	}
 }
 
-// answerReset is tcp 7 for what belongs to no connection.
+// answerReset answers a segment that belongs to no connection with a reset (tcp 7).
 func (s *system) answerReset(p *segment) {
 	w := s.wireTo(p.src.Addr())
 	last := time.Duration(0)
 	w.carry(&segment{to: side{p.to.conn, !p.to.server}, src: p.dst, dst: p.src, reset: true}, &last)
 }
 
-// requested is tcp 5 at the one who listens.
+// requested handles a request to connect at the listening system (tcp 5).
 func (s *system) requested(p *segment) {
 	f := flow{local: p.dst, remote: p.src}
 	if p.path == "" {
@@ -188,7 +190,7 @@ func (s *system) requested(p *segment) {
 		case old == nil:
 		case old.through:
 			old.remove()
-		case old.side.conn == p.to.conn: // with itself
+		case old.side.conn == p.to.conn: // a connection with itself
 			s.answerReset(p)
 			return
 		default: // its system has forgotten it, and will say so
@@ -277,10 +279,10 @@ func (s *process) dialUnix(path string) (driver.Connecting, error) {
 
 func (c *tcpConn) now() time.Duration { return c.sys.n.now() }
 
-// open reports whether both ends know that there is a connection, as far as this one knows.
+// open reports whether both ends know of the connection, as far as this end can tell.
 func (c *tcpConn) open() bool { return c.heard && c.una > 0 }
 
-// delivered reports whether all has arrived, up to the end of the stream.
+// delivered reports whether everything has arrived, up to the end of the stream.
 func (c *tcpConn) delivered() bool { return c.finishing && c.una == c.end+1 }
 
 // emit sends one segment.
@@ -293,14 +295,14 @@ func (c *tcpConn) emit(p *segment) {
 	c.promised = max(c.promised, max(c.rcv, 1)+int64(max(c.receiveBuffer-c.unread, 0)))
 	p.edge = c.promised
 	p.sent, p.echo = c.now()+1, c.echo
-	if c.out != nil { // to an address that nobody has
+	if c.out != nil { // nil if no host has the address
 		c.left = c.out.carry(p, &c.last)
 	}
 }
 
 func (c *tcpConn) acknowledge() { c.emit(&segment{number: c.next}) }
 
-// transmit sends what may be sent (tcp 1-3).
+// transmit sends everything that may be sent (tcp 1-3).
 func (c *tcpConn) transmit() {
 	if c.removed {
 		return
@@ -342,7 +344,7 @@ func (c *tcpConn) nextSegment() *segment {
 	return nil
 }
 
-// segmentSize is tcp 3.
+// segmentSize returns the size of the next segment, which may end early at random (tcp 3).
 func (c *tcpConn) segmentSize(available int64) int64 {
 	if c.out == c.sys.loopback {
 		return min(available, maxLoopbackSegment)
@@ -355,7 +357,7 @@ func (c *tcpConn) segmentSize(available int64) int64 {
 	return n
 }
 
-// stuck reports whether there is something to be sent, and the peer has no room.
+// stuck reports whether there is something to send and the peer has no room.
 func (c *tcpConn) stuck() bool {
 	return c.una > 0 && c.next < c.end && c.next >= c.edge && c.una == c.max
 }
@@ -368,7 +370,7 @@ func (c *tcpConn) timeout() time.Duration {
 	return min(first<<min(c.backoff, 16), maxRetransmit)
 }
 
-// setTimer is tcp 6, after something was sent or acknowledged.
+// setTimer sets the retransmission deadline after something was sent or acknowledged (tcp 6).
 func (c *tcpConn) setTimer() {
 	if c.una == c.max {
 		c.deadline = 0
@@ -378,7 +380,7 @@ func (c *tcpConn) setTimer() {
 	c.setRing()
 }
 
-// setRing sees to it that a timer goes off at the deadline, or before.
+// setRing makes sure that a timer goes off at the deadline or before.
 func (c *tcpConn) setRing() {
 	if c.ring != 0 && c.ring <= c.deadline {
 		return
@@ -387,7 +389,7 @@ func (c *tcpConn) setRing() {
 	c.ring = when
 	c.sys.n.at(when, func() {
 		if c.ring != when {
-			return // there is another
+			return // another timer has taken its place
 		}
 		c.ring = 0
 		switch {
@@ -400,7 +402,7 @@ func (c *tcpConn) setRing() {
 	})
 }
 
-// retransmit is tcp 5 and tcp 6.
+// retransmit sends again when the deadline has passed, or gives up (tcp 5, tcp 6).
 func (c *tcpConn) retransmit() {
 	c.tries++
 	switch {
@@ -417,7 +419,7 @@ func (c *tcpConn) retransmit() {
 	c.transmit()
 }
 
-// receive is tcp 4.
+// receive handles a segment and acknowledges it (tcp 4).
 func (c *tcpConn) receive(p *segment) {
 	c.unanswered = 0
 	if p.reset {
@@ -425,7 +427,7 @@ func (c *tcpConn) receive(p *segment) {
 		return
 	}
 	if !c.heard && !p.request {
-		return // of the answer to a request; that will come again
+		return // part of the answer to a request; the answer will come again
 	}
 	if p.edge > c.edge {
 		c.edge = p.edge
@@ -459,7 +461,7 @@ func (c *tcpConn) receive(p *segment) {
 	c.settle()
 }
 
-// progress is what an acknowledgment does.
+// progress handles an acknowledgment of something new.
 func (c *tcpConn) progress(p *segment) {
 	first := c.una == 0
 	c.una = p.ack
@@ -481,7 +483,7 @@ func (c *tcpConn) progress(p *segment) {
 	}
 }
 
-// measure takes a round trip into account, as RFC 6298 says.
+// measure adds a round trip to the estimate, as RFC 6298 says.
 func (c *tcpConn) measure(d time.Duration) {
 	if c.srtt == 0 {
 		c.srtt, c.deviation = d, d/2
@@ -491,7 +493,7 @@ func (c *tcpConn) measure(d time.Duration) {
 	c.srtt += (d - c.srtt) / 8
 }
 
-// take is tcp 1 for what arrives.
+// take puts an arriving segment in its place in the stream (tcp 1).
 func (c *tcpConn) take(p *segment) {
 	i, _ := slices.BinarySearchFunc(c.early, p.number, func(q *segment, number int64) int { return int(q.number - number) })
 	if i < len(c.early) && c.early[i].number == p.number && c.early[i].behind() >= p.behind() {
@@ -517,7 +519,7 @@ func (c *tcpConn) take(p *segment) {
 	}
 }
 
-// settle forgets a connection of which both ends are through (tcp 7).
+// settle forgets a connection when both ends are through (tcp 7).
 func (c *tcpConn) settle() {
 	if c.removed || !c.orphan || !c.ended || !c.delivered() {
 		return
@@ -532,7 +534,7 @@ func (c *tcpConn) settle() {
 	}
 }
 
-// remove has the system forget the connection, without a word to the other end.
+// remove makes the system forget the connection, without a word to the other end.
 func (c *tcpConn) remove() {
 	if c.removed {
 		return
@@ -563,7 +565,7 @@ func (c *tcpConn) remove() {
 	}
 }
 
-// fail is tcp 9.
+// fail records a failure, to be reported once (tcp 9).
 func (c *tcpConn) fail(err syscall.Errno) {
 	if c.una == 0 {
 		c.failure = os.NewSyscallError("connect", err)
@@ -574,7 +576,7 @@ func (c *tcpConn) fail(err syscall.Errno) {
 	c.wake(true, true)
 }
 
-// reset is what a reset from the peer does.
+// reset handles a reset from the peer.
 func (c *tcpConn) reset() {
 	switch {
 	case c.removed:
@@ -609,7 +611,7 @@ func (c *tcpConn) watch() {
 	}
 }
 
-// doubtful reports whether there is something to find out, and somebody who wants to know.
+// doubtful reports whether there is something to find out, and a reason to want it.
 func (c *tcpConn) doubtful() bool {
 	if c.removed || !c.open() || c.through || !c.keepAlive && !c.orphan && !c.stuck() {
 		return false
@@ -623,7 +625,7 @@ func (c *tcpConn) probe() {
 		c.unanswered = 0
 		return
 	}
-	if c.una == c.max { // else tcp 6 finds out
+	if c.una == c.max { // else retransmission finds out (tcp 6)
 		if c.unanswered == 0 {
 			c.since = c.now()
 		}
@@ -656,7 +658,7 @@ func (c *tcpConn) Connect() error {
 	return c.againToWrite()
 }
 
-// failed tells a failure (tcp 9), once.
+// failed returns the failure, once (tcp 9).
 func (c *tcpConn) failed(call string) error {
 	err := c.err
 	if err == 0 {
@@ -698,7 +700,7 @@ func (c *tcpConn) Read(p []byte) (int, error) {
 	return 0, c.againToRead()
 }
 
-// makeRoom tells the peer that there is room if it may need to know (tcp 2).
+// makeRoom tells the peer that there is room, if it may need to know (tcp 2).
 func (c *tcpConn) makeRoom() {
 	half := int64(max(c.receiveBuffer/2, 1))
 	if c.removed || c.ended || c.promised-c.rcv >= half || c.rcv+int64(c.receiveBuffer-c.unread)-c.promised < min(2*maxSegment, half) {
@@ -748,8 +750,8 @@ func (c *tcpConn) finish() {
 	c.settle()
 }
 
-// CloseRead does what shutdown does on Linux: who reads is at the end, and what comes takes up the
-// buffer.
+// CloseRead does what shutdown does on Linux: reads are at the end of the stream, and arriving data
+// fills the buffer.
 func (c *tcpConn) CloseRead() error {
 	if c.shut() {
 		return net.ErrClosed
@@ -762,7 +764,7 @@ func (c *tcpConn) CloseRead() error {
 	return nil
 }
 
-// Close is tcp 7.
+// Close ends the stream or resets the connection (tcp 7).
 func (c *tcpConn) Close() error {
 	if c.shut() {
 		return nil
@@ -799,7 +801,7 @@ func (c *tcpConn) Abort() error {
 	return nil
 }
 
-// Detach cannot be: goroutines are not part of the simulation.
+// Detach always fails: goroutines are not part of the simulation.
 func (c *tcpConn) Detach() (net.Conn, error) {
 	if c.shut() {
 		return nil, net.ErrClosed
@@ -832,10 +834,10 @@ func (c *tcpConn) SetOption(o driver.Option, value int) error {
 	return nil
 }
 
-// minBuffer is the least that a program can set.
+// minBuffer is the smallest buffer size that a program can set.
 const minBuffer = 2048
 
-// A listener is one of TCP or of a Unix socket.
+// A listener accepts connections of TCP or of a Unix socket.
 type listener struct {
 	attention
 	transport string
@@ -873,7 +875,7 @@ func (l *listener) Accept() (driver.Endpoint, error) {
 	return c, nil
 }
 
-// Close resets the connections that nobody has accepted.
+// Close resets the connections that were not accepted.
 func (l *listener) Close() error {
 	if l.shut() {
 		return nil

@@ -16,36 +16,36 @@ import (
 	"github.com/goasyncio/asyncio/internal/driver"
 )
 
-// A world is one run: the one place for every choice, for the loops of all its hosts.
+// A world is one run. It makes every choice, for the loops of all its hosts.
 //
-//	world 1: A step is one callback that a loop runs. Steps are counted from 1 through all loops.
-//	   Between two steps the world, and nothing else, acts (decide): it looks at what the last step
-//	   did (checks), lets happen what is due in the network and to the clock, has the host crash or
-//	   pause, injects a cancel, picks the next.
-//	world 2: What a run does depends on the program, on the seed (only by what tasks draw, by what a
-//	   strategy draws, and by how long the network and disks take), and on the deviations from first
-//	   in, first out without faults that the strategy decides on. So the seed and the deviations
-//	   that are recorded make the run again (schedule 2 in schedule.go).
+//	world 1: A step is one callback that a loop runs. Steps are counted from 1 across all loops.
+//	   Only between two steps does the world act (decide): it checks what the last step did,
+//	   delivers what is due in the network, moves the clock, crashes or pauses the host, injects a
+//	   cancel, and picks the next step.
+//	world 2: A run is determined by the program, by the seed, and by the deviations from first in,
+//	   first out without faults that the strategy decides on. The seed determines only what tasks
+//	   draw, what a strategy draws, and how long the network and disks take. So the seed and the
+//	   recorded deviations reproduce the run (schedule 2 in schedule.go).
 //	world 3: Each consumer of random numbers has a stream of its own, derived from the seed and its
 //	   name: each task of each life of a host, the strategy, the choice of cancels, each fault, each
 //	   disk, each purpose of each direction between two hosts.
-//	world 4: Once something is wrong, the run is over: what main still runs is run in order,
+//	world 4: Once something is wrong, the run is over: main's remaining callbacks run in order,
 //	   unchecked and unrecorded, and other hosts run nothing.
-//	world 5: Each life of a host has a loop, on a goroutine of its own, and one of them has the
-//	   turn: the others are parked in Choose or Wait, or have not begun. Who comes to Choose or Wait
-//	   decides who has the turn next, and hands it over (pass). So everything of a world is used by
-//	   one goroutine at a time, without locks.
+//	world 5: Each life of a host has a loop, on a goroutine of its own. Exactly one life has the
+//	   turn; the others are parked in Choose or Wait, or have not begun. A life that reaches Choose
+//	   or Wait decides who has the turn next and hands it over (pass). So only one goroutine at a
+//	   time uses a world, and it needs no locks.
 //	world 6: First in, first out among hosts means that they take turns, an iteration each, in the
-//	   order in which they were made. What is ready is counted through in that order too, from the
-//	   host whose turn it is.
+//	   order in which they were made. Ready callbacks are numbered in that order too, starting with
+//	   the host that has the turn.
 //	world 7: Time moves only when no loop has anything ready, none is due and no goroutine works for
-//	   any: to the next timer or event. A host that pauses counts as one that has nothing ready,
-//	   until the end of its pause.
-//	world 8: Of what happens at the same time, events come first, in the order in which they were
+//	   any of them. It then moves to the next timer or event. A paused host counts as having nothing
+//	   ready until its pause ends.
+//	world 8: Among things due at the same time, events come first, in the order in which they were
 //	   set, then loops.
-//	world 9: A step that blocks for ever cannot be ended from outside. Its run is abandoned: who
-//	   waits for the run goes on without it and looks at nothing of the world any more. Should the
-//	   step return after all, all lives of the world are killed.
+//	world 9: A step that blocks for ever cannot be ended from outside, so its run is abandoned: the
+//	   goroutine that waits for the run goes on without it and no longer looks at the world. If the
+//	   step returns after all, all lives of the world are killed.
 type world struct {
 	seed     uint64
 	strategy strategy
@@ -60,28 +60,28 @@ type world struct {
 	clock    atomic.Int64 // the time; read by any goroutine
 	hosts    []*Host      // in the order they were made, main's first
 	main     *life
-	turn     *life // who made the last step
+	turn     *life // the life that made the last step
 	events   eventHeap
 	cause    int // while an event happens: the step that set it
 	happened int // events since the last step
 	net      *network
 
-	step      int           // the one that runs or ran last
-	made      bool          // and has not been looked at
-	announced bool          // the next has been counted, and been asked for a cancel
+	step      int           // the running step, or the last one
+	made      bool          // the step has run and has not been checked yet
+	announced bool          // the next step has been counted, and a cancel has been decided on
 	stillFrom int           // the step at which the clock moved last
 	now       time.Duration // as of the last step
 	injected  bool          // a task has been cancelled by the world
 	closing   bool          // main has ended
 	calm      bool          // there are no more faults
-	over      bool          // world 4
+	over      bool          // something is wrong and the run is over (world 4)
 	ended     bool          // no host is turned on any more
-	looking   bool          // what the test gave to Always or Eventually is called
+	looking   bool          // a function given to Always or Eventually is running
 
-	able  []*life        // who has something ready, in the order of world 6
-	devs  []deviation    // made
-	width []uint32       // of each step: how many were ready
-	live  [][]target     // of each step: who could have been cancelled before, if cancels
+	able  []*life        // lives that have something ready, in the order of world 6
+	devs  []deviation    // deviations made so far
+	width []uint32       // of each step: how many callbacks were ready
+	live  [][]target     // of each step: tasks that could be cancelled before it, if cancels
 	asked []deviation    // faults that could have happened, if lists
 	times map[string]int // how often each fault has been asked for
 
@@ -94,15 +94,15 @@ type world struct {
 	tracer *tracer // nil: no trace is made
 
 	mu sync.Mutex
-	// signalled when there is something new to look at: a life is pending, held is less, a context
-	// has ended
+	// signalled when there is something new to look at: a life is pending, held has dropped, or a
+	// context has ended
 	stirred sync.Cond
-	news    bool      // there is, since the last look; guarded by mu
-	held    int       // what has to end before time moves; guarded by mu
-	heldAt  []uintptr // where the last of it began; guarded by mu
+	news    bool      // whether there is something new since the last look; guarded by mu
+	held    int       // the work that has to end before time moves; guarded by mu
+	heldAt  []uintptr // stack of the latest hold; guarded by mu
 
-	beat      atomic.Int64 // step, for who watches the run from outside
-	abandoned atomic.Bool  // world 9
+	beat      atomic.Int64 // step, for the goroutine that watches the run from outside
+	abandoned atomic.Bool  // set when the run is abandoned (world 9)
 
 	leaking atomic.Bool
 	leakMu  sync.Mutex
@@ -131,7 +131,7 @@ type check struct {
 	fn   func() error
 }
 
-// A hope is what a task waits for that the world will tell it.
+// A hope is a condition that a task waits for; the world tells the task when it holds.
 type hope struct {
 	name string // of cond
 	life *life
@@ -143,7 +143,7 @@ func newHope(ctx context.Context, name string, cond func() bool) *hope {
 	return &hope{name: name, life: lifeOf(ctx, ""), cond: cond, done: asyncio.CreateFuture[asyncio.None](ctx)}
 }
 
-// comeTrue tells the task.
+// comeTrue tells the waiting task.
 func (h *hope) comeTrue() {
 	if h.life.state == gone {
 		return
@@ -198,7 +198,7 @@ func later(t, d time.Duration) time.Duration {
 	return t + d
 }
 
-// at lets fn happen at a time, between two steps.
+// at schedules fn to run at a time, between two steps.
 func (w *world) at(when time.Duration, fn func()) {
 	w.events.seq++
 	cause := w.cause
@@ -208,7 +208,7 @@ func (w *world) at(when time.Duration, fn func()) {
 	heap.Push(&w.events, event{max(when, w.time()), w.events.seq, cause, fn})
 }
 
-// happen lets happen what is due.
+// happen runs all events that are due.
 func (w *world) happen() {
 	for now := w.time(); len(w.events.list) > 0 && w.events.list[0].when <= now; {
 		e := heap.Pop(&w.events).(event)
@@ -224,19 +224,19 @@ func (w *world) happen() {
 	}
 }
 
-// maxEvents is how many events may happen in a row between two steps. More are a network that goes
-// on for ever for nobody.
+// maxEvents is how many events may happen in a row between two steps. More than that means a
+// network that is busy for ever without any host taking part.
 const maxEvents = 1_000_000
 
-// Orders to a life, besides the number of the callback that it is to run.
+// Orders to a life, besides the index of the callback that it is to run.
 const (
 	die   = driver.Killed
 	goOn  = -2
 	stall = -3
 )
 
-// pass hands the turn on, and returns the order with which from has it again. One that is gone does
-// not get it again.
+// pass hands the turn on, and returns the order with which from gets it back. A life that is gone
+// does not get it back.
 func (w *world) pass(from *life) int {
 	to, order := w.main, die
 	if w.abandoned.Load() {
@@ -255,12 +255,12 @@ func (w *world) pass(from *life) int {
 	return order
 }
 
-// decide is world 1.
+// decide acts between two steps and returns the life to run next, with its order (world 1).
 func (w *world) decide() (*life, int) {
 	if w.made {
 		w.settle()
 		if l := w.turn; l.state != gone && l.strike() {
-			return l, die // who made the step is who asks
+			return l, die // the life that made the step is the caller
 		}
 	}
 	for {
@@ -288,7 +288,7 @@ func (w *world) decide() (*life, int) {
 	}
 }
 
-// wayOut is what world 4 leaves.
+// wayOut returns the only turn left once the run is over: main's, in order (world 4).
 func (w *world) wayOut() (*life, int) {
 	if w.main.state == choosing {
 		return w.main, 0
@@ -314,7 +314,8 @@ func (w *world) due() *life {
 	return nil
 }
 
-// count returns how many callbacks are ready, and puts who has them into able (world 6).
+// count returns how many callbacks are ready, and fills able with the lives that have them (world
+// 6).
 func (w *world) count() int {
 	w.able = w.able[:0]
 	if len(w.hosts) == 1 {
@@ -338,7 +339,7 @@ func (w *world) count() int {
 	return n
 }
 
-// ready returns which callback of whom is the i-th of those that are ready.
+// ready maps i, an index over all hosts' ready callbacks, to a life and an index in its queue.
 func (w *world) ready(i int) (*life, int) {
 	for _, l := range w.able {
 		if i < l.n {
@@ -349,7 +350,7 @@ func (w *world) ready(i int) (*life, int) {
 	panic("sim: there are not so many ready")
 }
 
-// readyName says what the i-th of those that are ready is.
+// readyName names the i-th ready callback.
 func (w *world) readyName(i int) string {
 	l, k := w.ready(i)
 	name := l.loop.Name(k)
@@ -359,7 +360,7 @@ func (w *world) readyName(i int) string {
 	return l.host.prefix + name
 }
 
-// readyTask returns the task that it is of, nil if there is none.
+// readyTask returns the task of the i-th ready callback, nil if it has none.
 func (w *world) readyTask(i int) any {
 	l, k := w.ready(i)
 	task, _ := l.loop.Task(k)
@@ -396,7 +397,7 @@ func (w *world) announce(n int) {
 	}
 }
 
-// pick decides on the step.
+// pick chooses the step among n ready callbacks.
 func (w *world) pick(n int) (*life, int) {
 	w.announced = false
 	k := 0
@@ -428,7 +429,7 @@ func (w *world) inject(t target) {
 	}
 }
 
-// fault reports whether a fault happens that has the probability p.
+// fault reports whether the fault what, which has the probability p, happens now.
 func (w *world) fault(what string, p float64) bool {
 	if !(p > 0) || w.over || w.closing || w.calm {
 		return false
@@ -458,7 +459,7 @@ func (w *world) note(text string) {
 	}
 }
 
-// advance moves the clock, or lets what waits for the time when nothing can run have it. It reports
+// advance moves the clock, or first wakes a task that waits until nothing else can run. It reports
 // false if nothing can happen any more.
 func (w *world) advance() bool {
 	if w.pendingAfterHolds() {
@@ -486,9 +487,9 @@ func (w *world) advance() bool {
 	return true
 }
 
-// pendingAfterHolds waits in real time for what works outside, and reports whether a loop has been
-// woken by it. If a task waits with a context that has ended, its loop is woken here, when nothing
-// else can run, and not when package context gets round to saying so.
+// pendingAfterHolds waits in real time for goroutines outside, and reports whether they woke a
+// loop. If a task waits with a context that has ended, its loop is woken here, when nothing else
+// can run, rather than when package context gets round to it.
 func (w *world) pendingAfterHolds() bool {
 	var patience *time.Timer
 	for began := time.Now(); ; {
@@ -529,7 +530,7 @@ func (w *world) pendingAfterHolds() bool {
 	}
 }
 
-// stir has whoever waits in pendingAfterHolds look again.
+// stir makes a goroutine that waits in pendingAfterHolds look again.
 func (w *world) stir() {
 	w.mu.Lock()
 	w.news = true
@@ -537,10 +538,10 @@ func (w *world) stir() {
 	w.stirred.Signal()
 }
 
-// breakpoint is where a run stops that is to stop at a step.
+// breakpoint stops a run that is to stop at a step.
 var breakpoint = runtime.Breakpoint
 
-// check looks at what the last step did.
+// check checks the effects of the last step.
 func (w *world) check() {
 	if err := w.leaked(); err != nil {
 		w.fail(err)
@@ -595,7 +596,7 @@ func (w *world) run(c check) (err error) {
 	return nil
 }
 
-// mustNotLook refuses what a check must not do.
+// mustNotLook refuses a call that a check must not make.
 func (w *world) mustNotLook(caller string) {
 	if w.looking {
 		panic(fmt.Errorf("%w: a check may look, and change nothing: do this in a task (in sim.%s)", asyncio.ErrInvalidArgument, caller))
@@ -619,7 +620,7 @@ type target struct {
 	nth  int
 }
 
-// tasks is a sequence of all tasks that are alive, with what they are called in a schedule.
+// tasks iterates over all tasks that are alive, with their names in a schedule.
 func (w *world) tasks(yield func(target, aliveTask) bool) {
 	seen := make(map[string]int)
 	for _, h := range w.hosts {
@@ -639,7 +640,7 @@ func (w *world) tasks(yield func(target, aliveTask) bool) {
 	}
 }
 
-// An aliveTask is a task and whose it is.
+// An aliveTask is a task and the life it belongs to.
 type aliveTask struct {
 	asyncio.AnyTask
 	life *life
@@ -653,7 +654,7 @@ func (w *world) targets() []target {
 	return all
 }
 
-// find returns the task that is meant, if there is one.
+// find returns the task that want names, if it is alive.
 func (w *world) find(want target) (t aliveTask, found bool) {
 	for name, t := range w.tasks {
 		if name == want {
