@@ -44,7 +44,7 @@ func sendRaw(fd int, p []byte, sa unsafe.Pointer, size uintptr) syscall.Errno {
 	return errno
 }
 
-// networkOrder turns a port as it lies in memory into a number, and back.
+// networkOrder converts a port between its form in memory and a number, in both directions.
 func networkOrder(port uint16) uint16 {
 	var b [2]byte
 	binary.NativeEndian.PutUint16(b[:], port)

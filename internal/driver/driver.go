@@ -1,8 +1,9 @@
-// Package driver is the seam between an event loop and the world: what time it is, how to wait, how
-// to be woken, and which of several ready callbacks runs next. [Real] parks on the machine's clock,
-// [Virtual] owns a clock that jumps, and package sim has a third, which also chooses, and whose
-// clock many loops share. The loop knows them by what they implement besides [Driver]: [Chooser],
-// [Jumper], [Executor], [Seeder], [Observer], [Sockets], [Network] and [Storage] are optional.
+// Package driver is the seam between an event loop and the world: the time, waiting, waking, and
+// the choice among several ready callbacks. [Real] parks on the machine's clock, and [Virtual] owns
+// a clock that jumps. Package sim has a third driver, which also chooses, and whose clock many
+// loops share. The loop recognises a driver's abilities by the interfaces that it implements
+// besides [Driver]: [Chooser], [Jumper], [Executor], [Seeder], [Observer], [Sockets], [Network] and
+// [Storage] are optional.
 //
 // Only the asyncio package, its sim package and the conformance scenarios import this
 // package; a test holds them to it.
@@ -30,92 +31,91 @@ import (
 // Never is a deadline that does not come.
 const Never = time.Duration(math.MaxInt64)
 
-// ErrStalled is Wait's answer when nothing in the driver's world can ever end it.
+// ErrStalled is returned by Wait when nothing in the driver's world can ever end it.
 var ErrStalled = errors.New("nothing is ready, no timer is set and nothing outside can wake the loop")
 
-// ErrKilled is Wait's answer when the run of the loop is over, whatever it has still to do.
+// ErrKilled is returned by Wait when the run of the loop is over, even if the loop has work left.
 var ErrKilled = errors.New("the loop was killed")
 
-// Killed is Choose's.
+// Killed is returned by Choose to end the run.
 const Killed = -1
 
-// Driver is what a loop needs of the world.
+// Driver is everything that a loop needs from the world.
 type Driver interface {
 	// Now is the time since the driver's start.
 	Now() time.Duration
 
-	// Start is the wall-clock time at which Now was zero, or would have been as the wall clock is
-	// set now. Deadlines of contexts are given on this scale.
+	// Start is the wall-clock time at which Now was zero; if the wall clock was set since, it is
+	// that time on the new setting. Deadlines of contexts are given on this scale.
 	Start() time.Time
 
 	// Wall is the wall-clock time.
 	Wall() time.Time
 
-	// Wait parks until a Wake or until the clock reaches until; see the
-	// contract. It returns ErrStalled where that can be known to be for ever, and
-	// ErrKilled if the run is to end here.
+	// Wait parks until a Wake or until the clock reaches until; see the contract. It returns
+	// ErrStalled if it can tell that the wait would be for ever, and ErrKilled if the run is to end
+	// here.
 	Wait(until time.Duration) error
 
 	// Wake ends the current or the next Wait.
 	Wake()
 
-	// Hold announces work outside the loop that will call Wake when it is
-	// done, and Release takes that back. A virtual clock stands still while
-	// any is held, because only real time can finish it.
+	// Hold announces work outside the loop that will call Wake when it is done, and Release takes
+	// that back. While any hold is open a virtual clock stands still, because only real time can
+	// finish the work.
 	Hold()
 	Release()
 
-	// Polls reports whether the loop must look at the contexts that tasks
-	// wait on in every iteration, instead of being told by a goroutine, whose
-	// arrival would not be deterministic.
+	// Polls reports whether the loop must look at the contexts that tasks wait on in every
+	// iteration. Otherwise a goroutine tells the loop, at a time that is not deterministic.
 	Polls() bool
 
-	// Close releases what the driver holds.
+	// Close releases the driver's resources.
 	Close() error
 }
 
 // Jumper is implemented by a driver whose Wait may take no real time.
 type Jumper interface {
-	// Jumps reports whether Wait for a time that comes would return at once, as things stand.
+	// Jumps reports whether Wait until a finite time would return at once, as things stand.
 	Jumps() bool
 }
 
 // Chooser is implemented by a driver that decides the order of ready callbacks. Without it
 // they run first in, first out.
 type Chooser interface {
-	// Attach is called once, before anything else, with the loop.
+	// Attach is called once, with the loop, before anything else.
 	Attach(Loop)
 
-	// Choose is called before each callback, and picks it: one of the first n that are ready, n >
-	// 0. The first todo of them are left of the iteration that is under way. To pick one behind
-	// these ends the iteration, and what was left of it is held over to the next. Killed ends the
-	// run: nothing more is run.
+	// Choose is called before each callback, and picks it: one of the first n ready callbacks, n >
+	// 0. The first todo of them are left of the current iteration. Picking one behind these ends
+	// the iteration, and the rest of it is held over to the next. Killed ends the run: nothing more
+	// is run.
 	//
-	// It runs on the loop, between two callbacks, and may do to the loop what a callback may.
-	// What that makes ready comes behind the first n.
+	// Choose runs on the loop, between two callbacks, and may do to the loop what a callback may.
+	// Callbacks that become ready through this come behind the first n.
 	Choose(todo, n int) int
 }
 
 // Loop is a loop as its driver sees it: the queue of ready callbacks, the oldest at 0, and a way to
 // act on it. Its methods may be called in Choose and Wait, and by another goroutine while the loop
-// is in one of these and its driver says so.
+// is in one of these and its driver permits it.
 type Loop interface {
 	// Len is how many callbacks are ready.
 	Len() int
 
-	// Task returns the task, an asyncio.AnyTask, that callback i goes on with or is a timer of,
-	// nil if it is something else. resumes tells the first case.
+	// Task returns the task, an asyncio.AnyTask, of callback i, nil if it has none. resumes is true
+	// if the callback continues the task, and false if it is a timer of it.
 	Task(i int) (task any, resumes bool)
 
-	// Name says what callback i is, in the same words in every run of a program.
+	// Name describes callback i, in the same words in every run of a program.
 	Name(i int) string
 
 	// Do calls fn, which may do to the loop what a callback may. If that makes something ready
 	// during Wait, Wait must return.
 	Do(fn func())
 
-	// ContextEnded reports whether a context that a task waits with has ended, and no iteration has
-	// seen it yet. It is asked during Wait.
+	// ContextEnded reports whether a context that a task waits with has ended without any iteration
+	// having seen it. It is asked during Wait.
 	ContextEnded() bool
 }
 
@@ -128,12 +128,12 @@ type Executor interface {
 
 // Seeder is implemented by a driver whose world has no true randomness.
 type Seeder interface {
-	// Seed returns the seed of the random numbers of one consumer. It depends on the name
-	// alone, so who draws how many numbers does not change what another gets.
+	// Seed returns the seed of the random numbers of one consumer. It depends on the name alone, so
+	// one consumer's draws do not change another's numbers.
 	Seed(consumer string) (uint64, uint64)
 }
 
-// Derive is the one way from a seed to those of its consumers.
+// Derive is the only way from a seed to the seeds of its consumers.
 func Derive(seed uint64, consumer string) (uint64, uint64) {
 	h := fnv.New128a()
 	_, _ = h.Write(binary.LittleEndian.AppendUint64(nil, seed))
@@ -142,8 +142,8 @@ func Derive(seed uint64, consumer string) (uint64, uint64) {
 	return binary.LittleEndian.Uint64(sum), binary.LittleEndian.Uint64(sum[8:])
 }
 
-// Observer is implemented by a driver that wants to be told of every iteration: to compare traces,
-// iteration by iteration, without a callback that is always ready, or to let several loops take
+// Observer is implemented by a driver that wants to be told of every iteration: to compare traces
+// iteration by iteration without a callback that is always ready, or to let several loops take
 // turns.
 type Observer interface {
 	// BeginIteration is called before the loop waits for or runs anything.

@@ -25,8 +25,8 @@ func TestDriver_WakeBeforeWait(t *testing.T) {
 	}
 }
 
-// Every piece of work published before a Wake is seen after some Wait: none is left lying
-// while the loop sleeps.
+// Every piece of work published before a Wake is seen after some Wait: none is left lying while the
+// loop sleeps.
 func TestReal_NoWakeIsLost(t *testing.T) {
 	d := NewReal()
 	var work atomic.Int64
@@ -72,8 +72,8 @@ func TestReal_WaitUntil(t *testing.T) {
 	}
 }
 
-// What is set for a wait that ended before, because of a wake, neither keeps a later one from
-// ending nor ends one too late.
+// A wait that a wake ended early leaves its end set. That end must neither keep a later wait from
+// ending nor end it too late.
 func TestReal_WaitInPollerAfterAnother(t *testing.T) {
 	d := NewReal()
 	defer d.Close()
@@ -98,7 +98,7 @@ func TestReal_WaitInPollerAfterAnother(t *testing.T) {
 		}
 		<-woke
 		until, waits := d.Now()+time.Millisecond, 0
-		for ; d.Now() < until; waits++ { // hangs if there is no end set
+		for ; d.Now() < until; waits++ { // hangs if no end is set
 			if err := d.Wait(until); err != nil {
 				t.Fatal(err)
 			}
@@ -109,7 +109,7 @@ func TestReal_WaitInPollerAfterAnother(t *testing.T) {
 	}
 }
 
-// Who is woken in the poller is also told what is ready.
+// A wait in the poller that is woken also tells the notifiers of ready endpoints.
 func TestReal_WakeAndReady(t *testing.T) {
 	if !pollerExists {
 		t.Skip("no poller")
@@ -126,7 +126,7 @@ func TestReal_WakeAndReady(t *testing.T) {
 	if _, err := a.Write([]byte("x")); err != nil {
 		t.Fatal(err)
 	}
-	d.poller.wake() // as it is when the loop parks just then
+	d.poller.wake() // as when the loop is about to park
 	if err := d.Wait(Never); err != nil || told.reads != 1 {
 		t.Error(err, told)
 	}
@@ -188,7 +188,7 @@ func connected(t *testing.T, d *Real) (a, b Endpoint) {
 	return a, b
 }
 
-// noted is a Notifier that keeps what it is told.
+// noted is a Notifier that counts what it is told.
 type noted struct{ reads, writes int }
 
 func (n *noted) Ready(read, write bool) {
@@ -200,8 +200,7 @@ func (n *noted) Ready(read, write bool) {
 	}
 }
 
-// No Wake is lost while the driver goes to and fro between the channel and the poller, and no edge
-// is.
+// No Wake and no edge is lost while the driver goes to and fro between the channel and the poller.
 func TestReal_NoWakeIsLostInPoller(t *testing.T) {
 	d := NewReal()
 	defer d.Close()
@@ -270,12 +269,12 @@ func TestReal_NoWakeIsLostInPoller(t *testing.T) {
 	t.Log(messages, "messages beside it")
 }
 
-// A wait in the poller is never shorter than asked for, but for a reason.
+// A wait in the poller is never shorter than asked for, unless something ends it.
 func TestReal_WaitInPollerUntil(t *testing.T) {
 	d := NewReal()
 	defer d.Close()
 	connected(t, d)
-	if err := d.Poll(); err != nil { // what the connections are worth at first
+	if err := d.Poll(); err != nil { // the initial readiness of the connections
 		t.Fatal(err)
 	}
 	for range 50 {
@@ -292,7 +291,8 @@ func TestReal_WaitInPollerUntil(t *testing.T) {
 	}
 }
 
-// The rules endpoint 1, endpoint 3 and endpoint 4, on both kinds of endpoints.
+// endpoint 1, endpoint 3 and endpoint 4 on both kinds of endpoints: waiting, needless news, and
+// closing.
 func TestEndpoint(t *testing.T) {
 	for name, d := range map[string]*Real{"poller": NewReal(), "portable": NewPortable()} {
 		t.Run(name, func(t *testing.T) {
@@ -355,7 +355,8 @@ func TestEndpoint(t *testing.T) {
 	}
 }
 
-// Closing the driver closes what is left, and a Wake that comes too late does no harm.
+// Closing the driver closes all endpoints that are left, and a Wake that comes too late does no
+// harm.
 func TestReal_Close(t *testing.T) {
 	for name, d := range map[string]*Real{"poller": NewReal(), "portable": NewPortable()} {
 		a, b := connected(t, d)
@@ -386,7 +387,7 @@ func TestReal_Close(t *testing.T) {
 	}
 }
 
-// What a listener of others accepts goes to the poller if it can.
+// A connection accepted by somebody else's listener goes to the poller if possible.
 func TestReal_AcceptsForThePoller(t *testing.T) {
 	d := NewReal()
 	defer d.Close()

@@ -11,32 +11,33 @@ import (
 // and for both directions.
 //
 //	epoll 1: An edge is reported once. The socket keeps it as a flag, readable or writable, that
-//	   only an attempt clears: EAGAIN, or on TCP a read that did not fill its buffer, for then all
-//	   that had arrived is read, and what arrives later is a new edge. So a message costs one read.
-//	epoll 2: After a hang-up (the last byte and its end may be one edge), an error or urgent data
-//	   (at whose mark a read stops short of what there is), only EAGAIN clears readable. On Unix
-//	   sockets that is always so: a read stops short at a message that carried descriptors.
-//	epoll 3: A short write does not clear writable; the EAGAIN that follows does. Only that makes
-//	   the kernel report space.
-//	epoll 4: A hang-up or an error is readiness in both directions: whoever waits is to get the
-//	   error of its own attempt.
+//	   only an attempt clears: EAGAIN, or on TCP a read that did not fill its buffer. Such a read
+//	   has taken everything that had arrived, and later bytes are a new edge. So a message costs one
+//	   read.
+//	epoll 2: After a hang-up (the last byte and the end of the stream may be one edge), an error or
+//	   urgent data (at whose mark a read stops early), only EAGAIN clears readable. On Unix sockets
+//	   that is always so: a read stops early at a message that carried descriptors.
+//	epoll 3: A short write does not clear writable; the EAGAIN that follows does. Only an EAGAIN
+//	   makes the kernel report space.
+//	epoll 4: A hang-up or an error is readiness in both directions: each waiter must get the error
+//	   from its own attempt.
 //	epoll 5: Both directions are told in one call, the reader first.
 //	epoll 6: An event names a slot, the descriptor's number, and the slot's generation, which grows
-//	   when it is taken. Closing a descriptor takes it out of epoll, unless somebody has a duplicate
-//	   of it (a child that has not executed its program yet); events that come all the same are of
-//	   an old generation and dropped.
+//	   each time the slot is taken. Closing a descriptor takes it out of epoll, unless somebody has
+//	   a duplicate of it (a child that has not executed its program yet). Events that still arrive
+//	   have an old generation and are dropped.
 //	epoll 7: A goroutine waits, not a thread. The epoll instance is itself a descriptor, which
 //	   becomes readable when there are events. It is registered in the runtime's poller, which waits
-//	   for that. A system call that waits would instead hold a processor of the runtime's, and the
+//	   for that. A blocking system call would instead hold a processor of the runtime's, and the
 //	   runtime's monitor would have to take it away: with a single processor the monitor then wakes
 //	   every 20 microseconds, on the core that the loop needs. A wake-up sets a deadline in the past
 //	   and is no system call.
 //	epoll 8: No wait ends early or late by rounding. The runtime's poller counts in milliseconds, so
-//	   a timerfd ends the wait. It is set again only if it would otherwise go off too late. So it
-//	   may go off early, in a later wait than it was set for, and so may a wake-up come: that wait
-//	   then ends for no reason, which the contract of Wait allows.
-//	epoll 9: Descriptors of others (Watch) are registered level-triggered and for what is asked of
-//	   them only.
+//	   a timerfd ends the wait. The timerfd is set again only if it would otherwise go off too late.
+//	   So it may go off early, in a later wait than it was set for, and so may a wake-up arrive.
+//	   That wait then ends for no reason, which the contract of Wait allows.
+//	epoll 9: Descriptors of others (Watch) are registered level-triggered, and only for the
+//	   directions that are asked for.
 
 const pollerExists = true
 
@@ -44,7 +45,7 @@ const (
 	edgeTriggered = 1 << 31 // EPOLLET, whose sign in package syscall depends on the architecture
 	readEvents    = syscall.EPOLLIN | syscall.EPOLLRDHUP | syscall.EPOLLHUP | syscall.EPOLLERR | syscall.EPOLLPRI
 	writeEvents   = syscall.EPOLLOUT | syscall.EPOLLHUP | syscall.EPOLLERR
-	// epoll 2
+	// after any of these only EAGAIN clears readable (epoll 2)
 	greedyEvents = syscall.EPOLLRDHUP | syscall.EPOLLHUP | syscall.EPOLLERR | syscall.EPOLLPRI
 	socketEvents = syscall.EPOLLIN | syscall.EPOLLOUT | syscall.EPOLLRDHUP | syscall.EPOLLPRI | edgeTriggered
 
@@ -56,11 +57,11 @@ type poller struct {
 	events [256]syscall.EpollEvent
 	slots
 
-	file  *os.File           // of epfd
+	file  *os.File           // wraps epfd
 	raw   syscall.RawConn    // of file
 	tried func(uintptr) bool // look, for raw
-	found int                // events that look has found
-	errno syscall.Errno      // why it could not look
+	found int                // number of events that look has found
+	errno syscall.Errno      // the error of look
 
 	alarm   int           // the timerfd
 	alarmAt time.Duration // when it goes off, on the driver's clock; 0 if it is not set
@@ -71,7 +72,7 @@ func newPoller() (*poller, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("epoll_create1", err)
 	}
-	// or else NewFile would not have it waited for
+	// otherwise NewFile would not register it with the runtime's poller
 	if err := syscall.SetNonblock(epfd, true); err != nil {
 		syscall.Close(epfd)
 		return nil, os.NewSyscallError("fcntl", err)
@@ -85,7 +86,7 @@ func newPoller() (*poller, error) {
 }
 
 func (p *poller) open() (err error) {
-	if err = p.file.SetReadDeadline(time.Time{}); err != nil { // it cannot be waited for
+	if err = p.file.SetReadDeadline(time.Time{}); err != nil { // the runtime cannot wait for it
 		return err
 	}
 	if p.raw, err = p.file.SyscallConn(); err != nil {
@@ -114,7 +115,7 @@ func (p *poller) register(fd int, generation uint32) error {
 // unregister takes out a descriptor that is not closed at once, or that has a duplicate.
 func (p *poller) unregister(fd int) { _ = p.control(syscall.EPOLL_CTL_DEL, fd, 0, 0) }
 
-// setWatched changes what a descriptor of others is watched for (epoll 9).
+// setWatched changes the directions in which a descriptor of others is watched (epoll 9).
 func (p *poller) setWatched(fd int, generation uint32, was, is direction) error {
 	events := uint32(0)
 	if is&toRead != 0 {
@@ -132,8 +133,8 @@ func (p *poller) setWatched(fd int, generation uint32, was, is direction) error 
 	return p.control(op, fd, generation, events)
 }
 
-// wait waits for events, at most until the driver's clock, which is at now, has come to until. It
-// always looks once, tells the notifiers of what is ready, and reports whether wake has ended the
+// wait waits for events until the driver's clock reaches until; now is the clock's current time. It
+// always looks once, tells the notifiers of ready endpoints, and reports whether wake has ended the
 // wait.
 func (p *poller) wait(until, now time.Duration) (woken bool, err error) {
 	if until <= now {
@@ -163,7 +164,7 @@ func (p *poller) wait(until, now time.Duration) (woken bool, err error) {
 		}
 		s := p.at(int(ev.Fd), uint32(ev.Pad))
 		if s == nil {
-			continue // epoll 6
+			continue // an event of an old generation (epoll 6)
 		}
 		if ev.Events&greedyEvents != 0 {
 			s.greedy = true
@@ -173,8 +174,8 @@ func (p *poller) wait(until, now time.Duration) (woken bool, err error) {
 	return woken, nil
 }
 
-// look takes the events that there are. The system call does not wait, so the scheduler need not
-// know of it.
+// look takes the available events. The system call does not wait, so the scheduler need not know of
+// it.
 func (p *poller) look() {
 	n, _, errno := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, uintptr(p.epfd), uintptr(unsafe.Pointer(&p.events[0])), uintptr(len(p.events)), 0, 0, 0)
 	p.found, p.errno = int(n), errno
@@ -186,12 +187,13 @@ func (p *poller) look() {
 	}
 }
 
-// setAlarm has the timerfd go off at until, or before.
+// setAlarm makes the timerfd go off at until, or before.
 func (p *poller) setAlarm(until, now time.Duration) {
 	if p.alarmAt > now && p.alarmAt <= until {
 		return
 	}
-	// Relative to the time at which the kernel sees it, which is after now: never early.
+	// The time is relative to the moment at which the kernel sees it, which is after now: never
+	// early.
 	until = min(until, now+maxAlarm)
 	spec := struct{ interval, value syscall.Timespec }{value: syscall.NsecToTimespec(int64(until - now))}
 	_, _, errno := syscall.RawSyscall6(syscall.SYS_TIMERFD_SETTIME, uintptr(p.alarm), 0, uintptr(unsafe.Pointer(&spec)), 0, 0, 0)
@@ -201,7 +203,7 @@ func (p *poller) setAlarm(until, now time.Duration) {
 	p.alarmAt = until
 }
 
-// maxAlarm is what fits a timespec of 32 bits.
+// maxAlarm is the longest time that fits a timespec of 32 bits.
 const maxAlarm = (1<<31 - 1) * time.Second
 
 // wake ends the current or next wait. Any goroutine may call it.

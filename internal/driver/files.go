@@ -11,19 +11,19 @@ import (
 )
 
 // Storage is implemented by a driver whose world has files of its own. Without it files are the
-// operating system's, and what blocks is done by the default executor.
+// operating system's, and blocking calls run on the default executor.
 type Storage interface {
 	// Disk returns the files.
 	Disk() Disk
 }
 
-// A Disk has files in memory. No operation waits: each is made, as a whole, in a step of the loop.
+// A Disk has files in memory. No operation waits: each is done, as a whole, in a step of the loop.
 type Disk interface {
 	FileSystem
 
-	// Latency says how long an operation that begins now takes, on the loop's clock: before it has
-	// its effect, and after that until its result is known. If it is given up in between, the
-	// effect comes or has come all the same.
+	// Latency returns how long an operation that begins now takes, on the loop's clock: before it
+	// has its effect, and after that until its result is known. If the caller gives up in between,
+	// the operation takes effect all the same.
 	Latency(op Operation) (before, after time.Duration)
 }
 
@@ -44,27 +44,26 @@ type FileSystem interface {
 	ReadDir(name string) ([]fs.DirEntry, error)
 	Stat(name string) (fs.FileInfo, error)
 
-	// SyncDir makes durable what names there are in the directory.
+	// SyncDir makes the names in the directory durable.
 	SyncDir(name string) error
 
-	// OpeningWaits reports whether OpenFile may take for ever, because somebody else has to do
-	// something.
+	// OpeningWaits reports whether OpenFile may wait for ever for another process.
 	OpeningWaits(name string, flag int) bool
 }
 
-// A File is an open one. Where it is read and written next is its user's to remember. Of the
-// methods any may be called by several goroutines at a time.
+// A File is an open file. The caller keeps the offset for the next read or write. Several
+// goroutines may call its methods at the same time.
 type File interface {
-	// Read reads some bytes at offset off; of a device what comes next. At the end it returns
+	// Read reads some bytes at offset off, or the next bytes of a device. At the end it returns
 	// io.EOF.
 	Read(p []byte, off int64) (int, error)
 
-	// Write writes p at offset off; behind what comes before, if the file was opened with O_APPEND
-	// or is a device. It returns the offset behind what it wrote, off if that is nothing.
+	// Write writes p at offset off, or at the end if the file was opened with O_APPEND or is a
+	// device. It returns the offset behind the written bytes, off if there are none.
 	Write(p []byte, off int64) (n int, end int64, err error)
 
-	// ReadAt, WriteAt and the others are those of os.File. If WriteAt fails, it says how much was
-	// written before.
+	// ReadAt, WriteAt and the others are those of os.File. If WriteAt fails, it returns how many
+	// bytes were written before.
 	ReadAt(p []byte, off int64) (int, error)
 	WriteAt(p []byte, off int64) (int, error)
 	Truncate(size int64) error
@@ -72,13 +71,13 @@ type File interface {
 	Stat() (fs.FileInfo, error)
 	Close() error
 
-	// Seek returns the offset that os.File's Seek would. Unless it is a device's, no offset moves,
-	// and whence is not io.SeekCurrent.
+	// Seek returns the offset that os.File's Seek would. Only a device's offset moves, and whence
+	// is io.SeekCurrent only for a device.
 	Seek(offset int64, whence int) (int64, error)
 
 	// Device reports whether the file is a pipe, a terminal or another device. Reading and writing
-	// one may take for ever, one beside the other, and Close ends that. If it has an offset, the
-	// system keeps it.
+	// a device may take for ever, independently of each other, and Close ends both. If it has an
+	// offset, the system keeps it.
 	Device() bool
 }
 
@@ -93,7 +92,7 @@ func (OS) OpenFile(name string, flag int, perm fs.FileMode) (File, error) {
 	return &osFile{File: f, device: isDevice(f), appends: flag&os.O_APPEND != 0}, nil
 }
 
-// waiting are the kinds of files of which others have the other end.
+// waiting are the kinds of files whose other end somebody else has.
 const waiting = fs.ModeNamedPipe | fs.ModeSocket | fs.ModeCharDevice
 
 func isDevice(f *os.File) bool {
@@ -104,9 +103,9 @@ func isDevice(f *os.File) bool {
 	return err == nil && info.Mode()&waiting != 0
 }
 
-// OpeningWaits is about named pipes, which have to be opened at both ends, and terminals, which may
-// wait for a carrier. On Windows opening waits for nobody, and to look at a pipe would take one of
-// its places.
+// OpeningWaits reports true for named pipes, which have to be opened at both ends, and for
+// terminals, which may wait for a carrier. On Windows opening never waits for another process, and
+// looking at a pipe would use up one of its instances.
 func (OS) OpeningWaits(name string, flag int) bool {
 	if runtime.GOOS == "windows" || flag&nonblock != 0 {
 		return false
@@ -121,8 +120,8 @@ func (OS) MkdirAll(name string, perm fs.FileMode) error { return os.MkdirAll(nam
 func (OS) ReadDir(name string) ([]fs.DirEntry, error)   { return os.ReadDir(name) }
 func (OS) Stat(name string) (fs.FileInfo, error)        { return os.Stat(name) }
 
-// SyncDir does nothing on Windows but to look whether there is such a directory: the system has no
-// such call.
+// SyncDir on Windows only checks that there is such a directory, because the system has no such
+// call.
 func (OS) SyncDir(name string) error {
 	d, err := os.Open(name)
 	if err != nil {
@@ -140,8 +139,8 @@ func (OS) SyncDir(name string) error {
 	return d.Sync()
 }
 
-// osFile does not use the offset that the system keeps, unless it is a device's or there is no
-// other way.
+// osFile ignores the offset that the system keeps, unless the file is a device or there is no other
+// way.
 type osFile struct {
 	*os.File
 	device, appends bool
@@ -155,7 +154,7 @@ func (f *osFile) Read(p []byte, off int64) (int, error) {
 	}
 	n, err := f.ReadAt(p, off)
 	if n > 0 {
-		return n, nil // what comes next says the rest
+		return n, nil // the next read returns the error
 	}
 	return n, err
 }
@@ -167,15 +166,15 @@ func (f *osFile) Write(p []byte, off int64) (int, int64, error) {
 		return n, off, err
 	case !f.appends:
 		n, err := f.WriteAt(p, off)
-		// a file in which one can only read at an offset, as some in /proc
+		// a file that only supports reading at an offset, as some in /proc
 		if n == 0 && errors.Is(err, syscall.ESPIPE) {
 			n, err = f.File.Write(p)
 		}
 		return n, off + int64(n), err
 	}
-	// What is appended goes to the end wherever the offset is; but the system refuses it if the
-	// offset leaves no room for it.
-	if runtime.GOOS != "js" { // where package os counts what was appended from where the offset is
+	// Appended bytes go to the end whatever the offset is, but the system refuses them if the
+	// offset leaves no room for them.
+	if runtime.GOOS != "js" { // where package os counts appended bytes from the current offset
 		_, _ = f.Seek(0, io.SeekStart)
 	}
 	n, err := f.File.Write(p)
@@ -189,6 +188,6 @@ func (f *osFile) Write(p []byte, off int64) (int, int64, error) {
 	return n, end, err
 }
 
-// WriteAt is not os.File's, which does not say how much was written by a call of the system's that
-// was behind with the rest.
+// WriteAt replaces os.File's, which does not count the bytes of a system call that was followed by
+// a failing one.
 func (f *osFile) WriteAt(p []byte, off int64) (int, error) { return writeAt(f.File, p, off) }

@@ -26,7 +26,7 @@ type poller struct {
 	events [256]syscall.Kevent_t
 	slots
 
-	// so that the pipe is not closed, and its number used again, under a goroutine that writes to
+	// held so that the pipe is not closed, and its number used again, while a goroutine writes to
 	// it
 	waking sync.Mutex
 	pipe   [2]int // -1 once closed; guarded by waking
@@ -81,7 +81,7 @@ func (p *poller) unregister(fd int) {
 	_ = p.change(fd, syscall.EVFILT_WRITE, syscall.EV_DELETE)
 }
 
-// setWatched changes what a descriptor of others is watched for.
+// setWatched changes the directions in which a descriptor of others is watched.
 func (p *poller) setWatched(fd int, generation uint32, was, is direction) error {
 	for _, f := range []struct {
 		d      direction
@@ -89,7 +89,7 @@ func (p *poller) setWatched(fd int, generation uint32, was, is direction) error 
 	}{{toRead, syscall.EVFILT_READ}, {toWrite, syscall.EVFILT_WRITE}} {
 		flags := 0
 		switch {
-		// also if it was: the descriptor may have been closed, and its number used again
+		// even if it was watched: the descriptor may have been closed, and its number used again
 		case is&f.d != 0:
 			flags = syscall.EV_ADD
 		case was&f.d != 0:
@@ -104,8 +104,8 @@ func (p *poller) setWatched(fd int, generation uint32, was, is direction) error 
 	return nil
 }
 
-// wait waits until the driver's clock, which is at now, has come to until, tells what is ready and
-// reports whether wake was called.
+// wait waits until the driver's clock reaches until; now is the clock's current time. It tells the
+// notifiers of ready endpoints and reports whether wake was called.
 func (p *poller) wait(until, now time.Duration) (woken bool, err error) {
 	var timeout *syscall.Timespec
 	if until != Never {
@@ -140,8 +140,8 @@ func (p *poller) wait(until, now time.Duration) (woken bool, err error) {
 			s.greedy = true
 		}
 		read, write := ev.Filter == syscall.EVFILT_READ, ev.Filter == syscall.EVFILT_WRITE
-		// The end of what the peer sends is not the end of what it reads, but an end of writing is
-		// both.
+		// A peer that has ended its stream may still read. A peer that takes no more writes has
+		// ended both directions.
 		s.ready(read || gone && write, write || ev.Flags&syscall.EV_ERROR != 0)
 	}
 	return woken, nil
@@ -152,7 +152,7 @@ func (p *poller) wake() {
 	p.waking.Lock()
 	defer p.waking.Unlock()
 	if p.pipe[1] >= 0 {
-		_, _ = syscall.Write(p.pipe[1], []byte{0}) // full is as good
+		_, _ = syscall.Write(p.pipe[1], []byte{0}) // a full pipe is as good
 	}
 }
 

@@ -7,54 +7,57 @@ import (
 	"syscall"
 )
 
-// ErrAgain says that an operation would have to wait. The endpoint tells its notifier when to try
-// again.
+// ErrAgain is returned by an operation that would have to wait. The endpoint tells its notifier
+// when to try again.
 var ErrAgain = errors.New("would have to wait")
 
-// ErrGoexit says that a connection has exited the goroutine that called it.
+// ErrGoexit is the error of a connection that has exited the goroutine that called it.
 var ErrGoexit = errors.New("the goroutine of the connection exited")
 
-// ErrSockets says that a driver cannot wait for a thing, or for anything, of the operating system.
+// ErrSockets is returned by a driver that cannot wait for this object, or any object, of the
+// operating system.
 var ErrSockets = errors.New("not supported here")
 
-// Sockets is implemented by a driver on which connections of the operating system can be waited
-// for. Like all that it returns it belongs to the goroutine that runs the loop.
+// Sockets is implemented by a driver that can wait for connections of the operating system. It and
+// everything it returns belong to the goroutine that runs the loop.
 //
 // # Endpoints
 //
-//	endpoint 1: Nothing blocks. What would have to wait returns ErrAgain and has done nothing. After
-//	   ErrAgain, and only then is it promised, Ready is called when it is worth another try.
+//	endpoint 1: Nothing blocks. An operation that would have to wait returns ErrAgain and has done
+//	   nothing. After ErrAgain Ready is called when another try is worthwhile; without ErrAgain no
+//	   call is promised.
 //	endpoint 2: Ready is called from inside Wait and Poll only. It runs no user code and closes
-//	   nothing, so that within one batch of events no descriptor is closed and none used again.
-//	endpoint 3: Ready may be called for no reason. Who is told tries, and waits again.
+//	   nothing, so within one batch of events no descriptor is closed and none used again.
+//	endpoint 3: Ready may be called for no reason. The notifier tries, and waits again.
 //	endpoint 4: After Close no Ready follows; every operation returns net.ErrClosed. Close may be
 //	   called twice.
-//	endpoint 5: Closing the driver closes what is left.
+//	endpoint 5: Closing the driver closes all endpoints that are left.
 type Sockets interface {
-	// Adopt makes an endpoint of c, which then belongs to it: it must not be used any more. If it
+	// Adopt makes an endpoint of c and takes it over: the caller must not use c any more. If Adopt
 	// fails, c is closed.
 	Adopt(c net.Conn) (Endpoint, error)
 
-	// AdoptListener is Adopt for a listener. If named is true, it was made for the program that
-	// runs the loop, which the file of a Unix socket then belongs to: closing the listener removes
-	// the file, if it is still this one's.
+	// AdoptListener is Adopt for a listener. If named is true, the listener was made for the
+	// program that runs the loop, and the file of a Unix socket belongs to it: closing the listener
+	// removes the file, if it is still this listener's.
 	AdoptListener(l net.Listener, named bool) (Listener, error)
 	AdoptPacketConn(c net.PacketConn) (PacketEndpoint, error)
 
-	// Watch begins to watch a descriptor that stays its owner's, level-triggered: as long as it is
-	// ready, w is told in each Wait and Poll. With neither direction it stops.
+	// Watch begins to watch a descriptor that stays its owner's. It is level-triggered: as long as
+	// the descriptor is ready, w is told in each Wait and Poll. With neither direction Watch stops
+	// watching.
 	Watch(fd uintptr, read, write bool, w Notifier) error
 
-	// Poll tells notifiers what is ready, without waiting.
+	// Poll tells the notifiers of ready endpoints, without waiting.
 	Poll() error
 }
 
 // A Notifier is told in which direction its endpoint may be ready.
 type Notifier interface{ Ready(read, write bool) }
 
-// Handle is what all endpoints have.
+// Handle is the part that all endpoints share.
 type Handle interface {
-	// Notify says who is told. It is called once, before anything returns ErrAgain.
+	// Notify sets the notifier. It is called once, before anything returns ErrAgain.
 	Notify(Notifier)
 	LocalAddr() net.Addr
 	SyscallConn() (syscall.RawConn, error)
@@ -74,15 +77,15 @@ type Endpoint interface {
 	// CloseWrite ends the stream to the peer.
 	CloseWrite() error
 
-	// CloseRead refuses what the peer sends from now on.
+	// CloseRead refuses everything that the peer sends from now on.
 	CloseRead() error
 
-	// Abort closes the connection without delivering what is still to be sent. The peer of a TCP
-	// connection sees a reset.
+	// Abort closes the connection without delivering the unsent bytes. The peer of a TCP connection
+	// sees a reset.
 	Abort() error
 
-	// Detach gives the connection back, as one that goroutines can use. The endpoint is then
-	// closed; if Detach fails it stays as it was.
+	// Detach returns the connection, for use by goroutines, and closes the endpoint. If Detach
+	// fails, the endpoint stays as it was.
 	Detach() (net.Conn, error)
 
 	RemoteAddr() net.Addr
@@ -112,15 +115,15 @@ type PacketEndpoint interface {
 	ReadFrom(p []byte) (int, net.Addr, error)
 	WriteTo(p []byte, to net.Addr) (int, error)
 
-	// The same for UDP, without allocating an address.
+	// These are the same for UDP, without allocating an address.
 	ReadFromAddrPort(p []byte) (int, netip.AddrPort, error)
 	WriteToAddrPort(p []byte, to netip.AddrPort) (int, error)
 	SetOption(o Option, value int) error
 }
 
-// Network is implemented by a driver whose world has a network of its own. Where there is none,
-// connections are those of package net, made outside and adopted. Networks and addresses are named
-// as package net names them. What it returns keeps endpoint 1 to endpoint 5.
+// Network is implemented by a driver whose world has a network of its own. Without it, connections
+// are those of package net, made outside and adopted. Networks and addresses have the names that
+// package net gives them. The returned endpoints keep endpoint 1 to endpoint 5.
 type Network interface {
 	// Dial begins to connect. local may be nil.
 	Dial(network, address string, local net.Addr) (Connecting, error)
@@ -128,12 +131,12 @@ type Network interface {
 	ListenPacket(network, address string) (PacketEndpoint, error)
 }
 
-// Connecting is an endpoint that need not be connected yet. Before it is, only Connect, Notify, the
+// Connecting is an endpoint that need not be connected yet. Until it is, only Connect, Notify, the
 // addresses, Close and Abort may be called.
 type Connecting interface {
 	Endpoint
 
-	// Connect returns nil once there is a connection, and ErrAgain, and Ready with write later,
-	// while it is not yet known.
+	// Connect returns nil once there is a connection. While that is not known yet, it returns
+	// ErrAgain, and Ready is called with write later.
 	Connect() error
 }

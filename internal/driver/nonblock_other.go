@@ -2,5 +2,5 @@
 
 package driver
 
-// nonblock is nothing that a file can be opened with.
+// nonblock is zero: there is no such flag here.
 const nonblock = 0

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// pollerExists says that connections can be descriptors in a poller. Here goroutines wait for them
-// all.
+// pollerExists says whether connections can be descriptors in a poller. Here goroutines wait for
+// all of them.
 const pollerExists = false
 
 type (

@@ -14,24 +14,24 @@ import (
 	"time"
 )
 
-// Endpoints of which goroutines wait: where there is no poller, and for connections that are not
+// Endpoints for which goroutines wait: where there is no poller, and for connections that are not
 // descriptors.
 //
-//	portable 1: An attempt that cannot be served from what a goroutine has brought starts one,
-//	   unless one is under way, and returns ErrAgain. What the goroutine brings is kept in the
-//	   endpoint, so a task that gives up its wait loses nothing.
-//	portable 2: A write copies what it accepts and says so at once; a goroutine sends it, and
-//	   meanwhile as much again is accepted. So an error may be told one write late, as with a
-//	   kernel's send buffer.
-//	portable 3: Close and CloseWrite come after what was accepted. Closing the driver gives that
-//	   lingerLimit and then aborts.
-//	portable 4: A goroutine's news are put on a list and told by Wait and Poll.
-//	portable 5: What is detached takes with it the read and the writes that are under way: who reads
-//	   or writes next waits for them, and not the loop, which may be closed by then.
-//	portable 6: What a connection does is its own affair. One that exits the goroutine, as a test's
-//	   that calls t.Fatal does, has failed with ErrGoexit.
+//	portable 1: An attempt that cannot be served from what a goroutine has read starts a goroutine,
+//	   unless one is under way, and returns ErrAgain. The result is kept in the endpoint, so a task
+//	   that gives up its wait loses nothing.
+//	portable 2: A write copies the bytes that it accepts and returns at once. A goroutine sends
+//	   them, and meanwhile as many again are accepted. So an error may be reported one write late,
+//	   as with a kernel's send buffer.
+//	portable 3: Close and CloseWrite take effect after the accepted bytes have been sent. Closing
+//	   the driver gives that lingerLimit and then aborts.
+//	portable 4: A goroutine's news is put on a list; Wait and Poll tell it.
+//	portable 5: A detached connection takes with it the read and the writes that are under way: the
+//	   next read or write waits for them. The loop does not wait, and may be closed by then.
+//	portable 6: A connection may do anything. One that exits the goroutine, as a test's does that
+//	   calls t.Fatal, has failed with ErrGoexit.
 
-// lingerLimit is how long a closed driver waits for what its endpoints had accepted to be sent.
+// lingerLimit is how long a closed driver waits for its endpoints to send the bytes they accepted.
 const lingerLimit = 5 * time.Second
 
 const portableChunk = 64 << 10
@@ -50,7 +50,7 @@ type told struct {
 	read, write bool
 }
 
-// tell runs on the loop.
+// tell passes the news on to the notifiers, on the loop (portable 4).
 func (n *news) tell() {
 	if !n.some.Load() {
 		return
@@ -82,7 +82,7 @@ func (n *news) drop(e interface{ shut() }) {
 	delete(n.all, e)
 }
 
-// close closes what is left and waits for the goroutines.
+// close closes all open endpoints and waits for the goroutines.
 func (n *news) close() {
 	n.mu.Lock()
 	var all []interface{ shut() }
@@ -107,7 +107,7 @@ type portable struct {
 
 func (e *portable) Notify(n Notifier) { e.to = n }
 
-// post hands news to the loop.
+// post hands news to the loop (portable 4).
 func (e *portable) post(read, write bool) {
 	n := &e.d.news
 	n.mu.Lock()
@@ -117,12 +117,12 @@ func (e *portable) post(read, write bool) {
 	e.d.Wake()
 }
 
-// portableConn is a connection. in and its kin are the reading goroutine's while reading is set,
-// out the writing one's.
+// portableConn is a connection. While reading is set, in and the other read fields belong to the
+// reading goroutine; while writing is set, out belongs to the writing one.
 type portableConn struct {
 	portable
 	c         net.Conn
-	datagrams bool // what is read is one or nothing of it is left; reading nothing is something
+	datagrams bool // a read takes a whole datagram or drops its rest; an empty one counts
 
 	reading, writing     bool
 	brought              bool // unread holds bytes, or a datagram
@@ -160,14 +160,14 @@ func syscallConn(c any) (syscall.RawConn, error) {
 	return controlled{raw}, nil
 }
 
-// controlled is a descriptor that a goroutine may be reading or writing: package net would wait for
-// that.
+// controlled is the descriptor of a connection that a goroutine may be reading or writing; package
+// net would wait for that goroutine.
 type controlled struct{ syscall.RawConn }
 
 func (c controlled) Read(f func(fd uintptr) bool) error  { return callOnce(c, f) }
 func (c controlled) Write(f func(fd uintptr) bool) error { return callOnce(c, f) }
 
-// callOnce is Read or Write of a descriptor for a function that must not wait.
+// callOnce is Read or Write on a descriptor for a function that must not wait.
 func callOnce(c syscall.RawConn, f func(fd uintptr) bool) error {
 	done := false
 	err := c.Control(func(fd uintptr) { done = f(fd) })
@@ -201,7 +201,7 @@ func (e *portableConn) Read(p []byte) (int, error) {
 	return 0, ErrAgain
 }
 
-// take takes of what was brought.
+// take copies from the bytes that a goroutine has read.
 func (e *portableConn) take(p []byte) int {
 	n := copy(p, e.unread)
 	e.unread = e.unread[n:]
@@ -212,7 +212,7 @@ func (e *portableConn) take(p []byte) int {
 func (e *portableConn) read() {
 	var n int
 	var err error
-	defer func() { // portable 6
+	defer func() { // the connection may exit the goroutine (portable 6)
 		e.mu.Lock()
 		e.reading = false
 		e.unread, e.readErr = e.in[:n], err
@@ -228,8 +228,8 @@ func (e *portableConn) read() {
 	}
 }
 
-// Shed implements [Shedder] for a pipe that is read. One at which a goroutine waits is shed when
-// that sees the end.
+// Shed implements [Shedder] for a pipe that is read. If a goroutine waits at the pipe, it is shed
+// when the goroutine sees the end.
 func (e *portableConn) Shed() bool {
 	c, ok := e.c.(*pipeConn)
 	if !ok || c.write {
@@ -238,7 +238,7 @@ func (e *portableConn) Shed() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if !e.reading && !e.closed && e.readErr == nil {
-		kept := slices.Clone(e.unread) // whose memory is the next read's
+		kept := slices.Clone(e.unread) // the old memory is used by the next read
 		if shed(&kept, c.readNow) {
 			e.readErr = io.EOF
 		}
@@ -248,14 +248,15 @@ func (e *portableConn) Shed() bool {
 	return e.readErr != nil
 }
 
-// shedAtEnd gives a pipe's descriptor back at its end. It holds the lock.
+// shedAtEnd gives a pipe's descriptor back once it has been read to its end. The caller holds the
+// lock.
 func (e *portableConn) shedAtEnd() {
 	if _, ok := e.c.(*pipeConn); ok && e.readErr == io.EOF {
 		_ = e.shutLocked()
 	}
 }
 
-// leave is the end of a goroutine's work, which holds the lock.
+// leave ends a goroutine's work. The goroutine holds the lock.
 func (e *portableConn) leave(read, write bool) {
 	detached := e.detached
 	e.idle.Broadcast()
@@ -266,8 +267,8 @@ func (e *portableConn) leave(read, write bool) {
 	}
 }
 
-// sendsDatagrams reports whether what is written to c comes whole or not at all. A [net.UnixConn]
-// has the methods for datagrams also if it is a stream.
+// sendsDatagrams reports whether a write to c is sent whole or not at all. A [net.UnixConn] has the
+// methods for datagrams even if it is a stream.
 func sendsDatagrams(c net.Conn) bool {
 	if u, ok := c.(*net.UnixConn); ok {
 		return u.LocalAddr().Network() != "unix"
@@ -305,7 +306,7 @@ func (e *portableConn) Write(p []byte) (int, error) {
 func (e *portableConn) write() {
 	var err error
 	locked := false
-	defer func() { // portable 6
+	defer func() { // the connection may exit the goroutine (portable 6)
 		if !locked {
 			e.mu.Lock()
 		}
@@ -334,7 +335,7 @@ func (e *portableConn) write() {
 	}
 }
 
-// CloseWrite is portable 3.
+// CloseWrite ends the stream behind the accepted bytes (portable 3).
 func (e *portableConn) CloseWrite() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -368,7 +369,7 @@ func (e *portableConn) CloseRead() error {
 	return ErrSockets
 }
 
-// Close is portable 3.
+// Close closes the connection behind the accepted bytes (portable 3).
 func (e *portableConn) Close() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -401,7 +402,7 @@ func (e *portableConn) Abort() error {
 	return e.shutLocked()
 }
 
-// shut closes it with its driver.
+// shut closes the connection when its driver closes.
 func (e *portableConn) shut() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -414,7 +415,7 @@ func (e *portableConn) shut() {
 	_ = e.shutLocked()
 }
 
-// Detach is portable 5.
+// Detach gives the connection back, with everything under way (portable 5).
 func (e *portableConn) Detach() (net.Conn, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -434,8 +435,8 @@ func (e *portableConn) Detach() (net.Conn, error) {
 	return e.c, nil
 }
 
-// detachedConn is a connection that was detached with something under way, brought, or failed. What
-// is left of that is guarded by the endpoint's mutex.
+// detachedConn is a connection that was detached with a read or write under way, unread bytes, or
+// an error. The endpoint's mutex guards these.
 type detachedConn struct {
 	net.Conn
 	e      *portableConn
@@ -468,7 +469,7 @@ func (c *detachedConn) Write(p []byte) (int, error) {
 	for c.e.writing && !c.closed {
 		c.e.idle.Wait()
 	}
-	err := c.e.writeErr // stays: what was accepted before has not been sent
+	err := c.e.writeErr // the error stays: the bytes accepted before were not sent
 	switch {
 	case c.closed:
 		err = net.ErrClosed
@@ -493,7 +494,7 @@ func (c *detachedConn) CloseWrite() error {
 
 func (c *detachedConn) CloseRead() error { return c.e.CloseRead() }
 
-// Close comes after what was accepted, and wakes who reads and writes at once.
+// Close takes effect behind the accepted bytes, and wakes waiting readers and writers at once.
 func (c *detachedConn) Close() error {
 	c.e.mu.Lock()
 	defer c.e.mu.Unlock()
@@ -537,7 +538,7 @@ func setOption(c any, o Option, value int) error {
 	return ErrSockets
 }
 
-// portableListener accepts one connection ahead of being asked at most.
+// portableListener accepts at most one connection ahead of being asked.
 type portableListener struct {
 	portable
 	l         net.Listener
@@ -571,7 +572,7 @@ func (e *portableListener) Accept() (Endpoint, error) {
 		if end, err := e.d.adopt(c); err == nil {
 			return end, nil
 		}
-		return e.d.news.adopt(e.d, c), nil // the poller needs a descriptor, and there was none
+		return e.d.news.adopt(e.d, c), nil // the poller needs a descriptor, and c has none
 	case e.err != nil:
 		err := e.err
 		e.err = nil
@@ -585,7 +586,7 @@ func (e *portableListener) Accept() (Endpoint, error) {
 func (e *portableListener) accept() {
 	var c net.Conn
 	err := ErrGoexit
-	defer func() { // portable 6
+	defer func() { // the listener may exit the goroutine (portable 6)
 		e.mu.Lock()
 		defer e.post(true, false)
 		defer e.mu.Unlock()

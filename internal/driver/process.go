@@ -10,42 +10,42 @@ import (
 )
 
 // Processes is implemented by a driver that can start processes of the operating system, talk to
-// them over pipes and be told of their end.
+// them over pipes and learn when they end.
 type Processes interface {
-	// OpenPipe makes a pipe. One end is an endpoint; the other is for a child and blocks. Neither
-	// is inherited by who is not given it.
+	// OpenPipe makes a pipe. One end is an endpoint; the other is for a child and blocks. A child
+	// inherits neither end unless it is given it.
 	OpenPipe(read bool) (ours Endpoint, theirs *os.File, err error)
 
-	// StartProcess starts cmd, if group is set as the leader of a process group of its own. Of cmd
-	// only what concerns the start is used. Any goroutine may call it; it blocks until the program
-	// runs or could not be executed.
+	// StartProcess starts cmd; if group is set, as the leader of a process group of its own. It
+	// uses only the fields of cmd that concern the start. Any goroutine may call it; it blocks
+	// until the program runs or could not be executed.
 	StartProcess(cmd *exec.Cmd, group bool) (*Child, error)
 }
 
 // A Child is a process that was started here.
 //
-//	child 1: Its end is told by Ready, from inside Wait and Poll (debug 2), after WatchExit and
-//	   until it is reaped.
-//	child 2: It is reaped by Reap only. Until then its number, and that of its group, are nobody
-//	   else's. Reap and signals are for the loop, or for whoever has the Child before WatchExit, so
-//	   a signal never reaches another process.
-//	child 3: What is abandoned is reaped when it ends, by a goroutine that outlives the driver. What
-//	   it is reaped by does not depend on SIGCHLD, nor on any other process of the program.
+//	child 1: Ready reports its end, from inside Wait and Poll (debug 2), after WatchExit and until
+//	   it is reaped.
+//	child 2: Only Reap reaps it. Until then no other process gets its number, or that of its group.
+//	   Reap and signals are for the loop, or before WatchExit for the holder of the Child, so a
+//	   signal never reaches another process.
+//	child 3: An abandoned child is reaped when it ends, by a goroutine that outlives the driver.
+//	   Reaping depends neither on SIGCHLD nor on any other process of the program.
 //	child 4: Every child is reaped or abandoned.
-//	child 5: A child gets the descriptors it is given and no other. What package os opens it does
-//	   not get anyway; what this program has itself inherited, or opened in C, is marked
-//	   close-on-exec before each start, and stays so. (To unmark it afterwards is not safe: by then
-//	   the number may be another file's. A child that somebody else starts meanwhile gets a
-//	   descriptor of that kind or not, as when each of two goroutines marks its own.)
+//	child 5: A child gets the descriptors it is given and no other. Descriptors that package os
+//	   opens are not inherited anyway. Those that this program has itself inherited, or opened in C,
+//	   are marked close-on-exec before each start, and stay so. (To unmark them afterwards is not
+//	   safe: by then the number may be another file's. A child that somebody else starts meanwhile
+//	   may or may not get such a descriptor, as when each of two goroutines marks its own.)
 type Child struct {
-	portable  // how the goroutine that waits tells
+	portable  // through it the waiting goroutine tells the loop
 	process   *os.Process
 	group     bool
 	handle    int // of the process, watched by the poller; -1 without
 	released  bool
 	waiting   bool // a goroutine waits for the end
-	ended     bool // and has seen it
-	abandoned bool // and is to reap it
+	ended     bool // the goroutine has seen the end
+	abandoned bool // the goroutine is to reap it
 }
 
 // StartProcess implements [Processes].
@@ -65,10 +65,10 @@ func (d *Real) StartProcess(cmd *exec.Cmd, group bool) (*Child, error) {
 	return c, nil
 }
 
-// Pid is the number of the process.
+// Pid returns the number of the process.
 func (c *Child) Pid() int { return c.process.Pid }
 
-// WatchExit makes n be told when the process has ended.
+// WatchExit makes n learn when the process has ended.
 func (c *Child) WatchExit(n Notifier) {
 	c.to = n
 	if use, err := c.d.usePoller(); use && err == nil {
@@ -80,11 +80,11 @@ func (c *Child) WatchExit(n Notifier) {
 	}
 	if c.handle < 0 {
 		c.waiting = true
-		go c.wait() // not among the driver's goroutines: what is abandoned outlives it (child 3)
+		go c.wait() // not among the driver's goroutines: an abandoned child outlives it (child 3)
 	}
 }
 
-// wait is the goroutine's, where the poller cannot tell.
+// wait runs on the goroutine that waits for the end, where the poller cannot tell.
 func (c *Child) wait() {
 	waitForExit(c.process.Pid)
 	c.mu.Lock()
@@ -98,7 +98,8 @@ func (c *Child) wait() {
 	}
 }
 
-// Release ends the watch, and with it signals. Reap may be called later, by any goroutine.
+// Release ends the watch; no signals can be sent after it. Reap may be called later, by any
+// goroutine.
 func (c *Child) Release() {
 	if c.handle >= 0 {
 		_ = c.d.poller.watch(c.handle, false, false, nil)
@@ -107,7 +108,7 @@ func (c *Child) Release() {
 	c.released = true
 }
 
-// Reap waits for the end of the process, if it has not come, and returns how it ended. It fails if
+// Reap waits for the process to end, if it has not ended yet, and returns its state. It fails if
 // somebody else has reaped the process.
 func (c *Child) Reap() (*os.ProcessState, error) {
 	if !c.released {
@@ -116,7 +117,7 @@ func (c *Child) Reap() (*os.ProcessState, error) {
 	return c.process.Wait()
 }
 
-// Abandon leaves the process alone (child 3).
+// Abandon leaves the process alone; a goroutine reaps it when it ends (child 3).
 func (c *Child) Abandon() {
 	c.Release()
 	c.mu.Lock()
@@ -127,8 +128,8 @@ func (c *Child) Abandon() {
 	}
 }
 
-// Signal sends a signal to the process. It fails with [os.ErrProcessDone] once that is released or
-// reaped.
+// Signal sends a signal to the process. It fails with [os.ErrProcessDone] once the process is
+// released or reaped.
 func (c *Child) Signal(s os.Signal) error {
 	if c.released {
 		return os.ErrProcessDone
@@ -147,7 +148,7 @@ func (c *Child) SignalGroup(s os.Signal) error {
 	return signalGroup(c.process.Pid, s)
 }
 
-// pipeAddr is the address of a pipe, which has none.
+// pipeAddr stands for the address of a pipe, which has none.
 type pipeAddr struct{}
 
 func (pipeAddr) Network() string { return "pipe" }
@@ -177,7 +178,7 @@ func (d *Real) OpenPipe(read bool) (Endpoint, *os.File, error) {
 	return end, os.NewFile(uintptr(theirs), "pipe"), nil
 }
 
-// pipeConn is one end of a pipe as a connection of which goroutines wait.
+// pipeConn is one end of a pipe, as a connection for which goroutines wait.
 type pipeConn struct {
 	*os.File
 	write bool
@@ -201,19 +202,18 @@ func (c *pipeConn) CloseWrite() error {
 }
 
 // A Shedder is an endpoint that can give its descriptor back before it is closed, because nothing
-// can come or go any more. Every operation says the same as before.
+// can arrive or be sent any more. Every operation returns the same as before.
 type Shedder interface {
-	// Shed of an endpoint that reads takes out what there is, for later reads, and gives the
-	// descriptor back if nobody is left who could write. One that writes is shed when Ready has
-	// told that it is readable, which says that nobody reads. Shed reports whether the descriptor
-	// is gone.
+	// Shed of a reading endpoint takes out the available bytes, for later reads, and gives the
+	// descriptor back if no writer is left. A writing endpoint is shed when Ready has reported it
+	// readable, which means that no reader is left. Shed reports whether the descriptor is gone.
 	Shed() bool
 }
 
-// pipeCapacity is how much Shed takes out, unless that is the end: what a pipe holds.
+// pipeCapacity is how much Shed takes out unless it meets the end: the capacity of a pipe.
 const pipeCapacity = 64 << 10
 
-// shed reads into kept what there is, and reports whether that was the end.
+// shed reads the available bytes into kept, and reports whether it met the end.
 func shed(kept *[]byte, read func([]byte) (int, error)) bool {
 	for len(*kept) < pipeCapacity {
 		*kept = slices.Grow(*kept, minShed)
@@ -226,5 +226,5 @@ func shed(kept *[]byte, read func([]byte) (int, error)) bool {
 	return false
 }
 
-// minShed is the least room for a read; most that was forgotten is short.
+// minShed is the least room for a read; forgotten output is mostly short.
 const minShed = 512

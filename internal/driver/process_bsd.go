@@ -7,8 +7,8 @@ import "syscall"
 const lastSignal = 31
 
 // waitForExit blocks until the child has ended, and does not reap it. It also returns if there is
-// no such child. (darwin's waitid returns also when the child is stopped.) If there is no kqueue to
-// be had it returns at once, and Reap waits.
+// no such child. (darwin's waitid also returns when the child is stopped.) If no kqueue can be made
+// it returns at once, and Reap waits.
 func waitForExit(pid int) {
 	syscall.ForkLock.RLock()
 	kq, err := syscall.Kqueue()
@@ -35,5 +35,5 @@ func waitForExit(pid int) {
 	}
 }
 
-// inheritNothing is child 5.
+// inheritNothing marks every descriptor close-on-exec, so that a child gets only its own (child 5).
 func inheritNothing() { markEach("/dev/fd") }

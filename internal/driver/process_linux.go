@@ -22,7 +22,8 @@ func waitForExit(pid int) {
 	}
 }
 
-// inheritNothing is child 5. Since Linux 5.11 it is one system call.
+// inheritNothing marks every descriptor close-on-exec, so that a child gets only its own (child 5).
+// Since Linux 5.11 it is one system call.
 func inheritNothing() {
 	const closeRange, setCloseOnExec = 436, 4
 	if !strings.HasPrefix(runtime.GOARCH, "mips") { // where system calls have other numbers

@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// processesExist says that a driver can start processes here.
+// processesExist says whether a driver can start processes here.
 const processesExist = false
 
 func ownGroup(*exec.Cmd)                             {}
@@ -27,10 +27,10 @@ func NewSession(*exec.Cmd) error { return ErrSockets }
 // Duplicate is not possible here.
 func Duplicate(uintptr) (*os.File, error) { return nil, ErrSockets }
 
-// ExitCode is how a process ended.
+// ExitCode returns the exit code of a process.
 func ExitCode(s *os.ProcessState) int { return s.ExitCode() }
 
-// Catchable reports whether a program can be told of s, and valid whether s is a signal at all.
+// Catchable reports whether a program can catch s, and whether s is a valid signal at all.
 func Catchable(s os.Signal) (catchable, valid bool) {
 	n, ok := s.(syscall.Signal)
 	valid = ok && n > 0

@@ -13,7 +13,7 @@ import (
 
 const processesExist = true
 
-// ownGroup makes cmd the leader of a new process group. A new session is one already.
+// ownGroup makes cmd the leader of a new process group. The leader of a new session is one already.
 func ownGroup(cmd *exec.Cmd) {
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = new(syscall.SysProcAttr)
@@ -41,7 +41,7 @@ func signalGroup(pid int, s os.Signal) error {
 	return os.NewSyscallError("kill", err)
 }
 
-// Catchable reports whether a program can be told of s, and valid whether s is a signal at all.
+// Catchable reports whether a program can catch s, and whether s is a valid signal at all.
 func Catchable(s os.Signal) (catchable, valid bool) {
 	n, ok := s.(syscall.Signal)
 	if !ok || n < 1 || n > lastSignal {
@@ -50,7 +50,7 @@ func Catchable(s os.Signal) (catchable, valid bool) {
 	return n != syscall.SIGKILL && n != syscall.SIGSTOP, true
 }
 
-// ExitCode is how a process ended, negative for the number of the signal that killed it.
+// ExitCode returns the exit code of a process, or the negative number of the signal that killed it.
 func ExitCode(s *os.ProcessState) int {
 	if w, ok := s.Sys().(syscall.WaitStatus); ok && w.Signaled() {
 		return -int(w.Signal())
@@ -99,14 +99,14 @@ func newPipe(read bool) (ours, theirs int, err error) {
 
 func closePipe(fd int) { syscall.Close(fd) }
 
-// pipeEnd is one end of a pipe. At the end of what it reads, and when nobody reads what it writes,
-// it gives its descriptor back by itself: a program that waits for its children and forgets their
-// pipes must not run out of descriptors.
+// pipeEnd is one end of a pipe. It gives its descriptor back by itself at the end of the stream, or
+// when the pipe has no reader left: a program that waits for its children and forgets their pipes
+// must not run out of descriptors.
 type pipeEnd struct {
 	socket
 	reads bool
-	over  bool   // at the end, or broken
-	kept  []byte // what Shed has taken out
+	over  bool   // at the end of the stream, or broken
+	kept  []byte // bytes that Shed has taken out
 }
 
 func (p *poller) adoptPipe(fd int, reads bool) (*pipeEnd, error) {
@@ -182,21 +182,21 @@ func (e *pipeEnd) closeSide(mine bool) error {
 
 func (e *pipeEnd) Abort() error { return e.Close() }
 
-// Detach fails: a pipe is no [net.Conn].
+// Detach fails: a pipe is not a [net.Conn].
 func (e *pipeEnd) Detach() (net.Conn, error) { return nil, ErrSockets }
 
 func (e *pipeEnd) SetOption(Option, int) error { return ErrSockets }
 
-// firstUnnamed is the first descriptor that is no standard stream.
+// firstUnnamed is the first descriptor that is not a standard stream.
 const firstUnnamed = 3
 
-// maxUnlisted is how many descriptors are tried where they are not listed.
+// maxUnlisted is how many descriptors are tried where the system does not list them.
 const maxUnlisted = 1 << 16
 
-// markEach marks every descriptor close-on-exec that list, a directory, has.
+// markEach marks every descriptor in the directory list close-on-exec (child 5).
 func markEach(list string) {
 	names, _ := os.ReadDir(list)
-	listed := false // it has at least the descriptor that it is read by
+	listed := false // the list has at least the descriptor that it is read through
 	for _, name := range names {
 		if fd, err := strconv.Atoi(name.Name()); err == nil && fd >= firstUnnamed {
 			listed = true
@@ -213,7 +213,7 @@ func markEach(list string) {
 	}
 }
 
-// readNow reads what there is, without waiting.
+// readNow reads the available bytes, without waiting.
 func (c *pipeConn) readNow(p []byte) (n int, err error) {
 	raw, err := c.SyscallConn()
 	if err != nil {

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// Whether descriptors are listed, or not and have to be tried: each that is no standard stream is
-// marked.
+// Every descriptor that is not a standard stream is marked, whether the system lists descriptors or
+// each number has to be tried.
 func TestInheritNothing(t *testing.T) {
 	for name, mark := range map[string]func(){
 		"as the system does it": inheritNothing,

@@ -7,24 +7,24 @@ import (
 	"time"
 )
 
-// Real runs on the machine's monotonic clock. It parks on a channel: while there is no I/O to wait
-// for, waiting needs nothing of the kernel that the Go runtime does not do for it. While there are
-// descriptors to be waited for it parks in the system's poller.
+// Real runs on the machine's monotonic clock. It parks on a channel while there is no I/O to wait
+// for, because then the Go runtime does all that is needed of the kernel. While there are
+// descriptors to wait for it parks in the system's poller.
 type Real struct {
 	start time.Time
 	timer *time.Timer // made by the first Wait with a deadline, then reused
 
-	// parked says where Wait is about to block or blocked. Wake sends only
-	// then, so that a busy loop is woken at the cost of one atomic load.
+	// parked says where Wait is about to block or blocks. Wake sends only then, so that waking a
+	// busy loop costs one atomic load.
 	//
 	// No wake-up is lost:
 	//
 	//   - Wake publishes its work (in the loop's inbox), sets pending and then looks at parked.
 	//     Wait sets parked and then takes pending. So either Wait sees that it is pending, or Wake
-	//     sees where it is parked and sends there.
-	//   - What was sent may arrive late, after Wait has taken pending, and then ends a later Wait:
+	//     sees where Wait is parked and sends there.
+	//   - A sent wake-up may arrive late, after Wait has taken pending. It then ends a later Wait
 	//     early, for no reason, which the contract allows.
-	//   - Wait takes pending back when it sees what was sent. A Wake that came before that and sent
+	//   - Wait takes pending back when it receives a wake-up. A Wake that came before that and sent
 	//     nothing, because it found pending set, had published its work: the loop looks there after
 	//     Wait.
 	pending atomic.Bool
@@ -40,7 +40,7 @@ type Real struct {
 	closed bool
 }
 
-// Where Wait is.
+// The places where Wait may be parked.
 const (
 	awake uint32 = iota
 	onChannel
@@ -52,9 +52,8 @@ func NewReal() *Real {
 	return &Real{start: time.Now(), wake: make(chan struct{}, 1)}
 }
 
-// NewPortable returns a Real that does without the system's poller: whatever waits is a goroutine.
-// It is what NewReal comes down to where there is no poller, and for connections that are not
-// descriptors.
+// NewPortable returns a Real that does without the system's poller: goroutines do all waiting.
+// NewReal does the same where there is no poller, and for connections that are not descriptors.
 func NewPortable() *Real {
 	d := NewReal()
 	d.portable = true
@@ -78,9 +77,9 @@ func (d *Real) Wait(until time.Duration) error {
 }
 
 func (d *Real) waitOnChannel(until time.Duration) {
-	// Who has just been given work gets a turn before the loop parks: if it is done by then, it
-	// need not wake the loop, which takes a tenth off the way there and back. Only once for what
-	// was given: work that takes long would hold up a loop that has other things to wait for.
+	// A goroutine that has just been given work gets a turn before the loop parks: if it finishes
+	// then, it need not wake the loop, which takes a tenth off the round trip. It gets one turn
+	// only: long work would hold up a loop that has other things to wait for.
 	if d.fresh.Load() {
 		d.fresh.Store(false)
 		if !d.pending.Load() {
@@ -115,11 +114,11 @@ func (d *Real) waitOnChannel(until time.Duration) {
 	d.timer.Stop()
 }
 
-// waitInPoller looks at the descriptors also if it is not to wait.
+// waitInPoller looks at the descriptors even if it is not to wait.
 func (d *Real) waitInPoller(until time.Duration) error {
 	if d.held.Load() > 0 && !d.pending.Load() {
-		// Where there is always something ready the wait below does not let others run. Who works
-		// for the loop gets a turn first.
+		// If something is always ready, the wait below does not let other goroutines run. Those
+		// that work for the loop get a turn first.
 		runtime.Gosched()
 	}
 	d.parked.Store(inPoller)
@@ -137,7 +136,7 @@ func (d *Real) waitInPoller(until time.Duration) error {
 	return err
 }
 
-// Poll tells notifiers what is ready, without waiting.
+// Poll tells the notifiers of ready endpoints, without waiting.
 func (d *Real) Poll() error {
 	d.news.tell()
 	if d.poller == nil || d.poller.count == 0 {
@@ -149,7 +148,7 @@ func (d *Real) Poll() error {
 
 func (d *Real) Wake() {
 	if d.pending.Load() || d.pending.Swap(true) {
-		return // an earlier Wake that Wait has not seen yet does for both
+		return // an earlier Wake that Wait has not seen yet covers both
 	}
 	switch d.parked.Load() {
 	case onChannel:
@@ -183,7 +182,7 @@ func (d *Real) Close() error {
 	return nil
 }
 
-// usePoller makes the poller if there is none. It reports false where the system has none.
+// usePoller makes the poller if there is none yet. It reports false where the system has none.
 func (d *Real) usePoller() (bool, error) {
 	if d.portable || !pollerExists {
 		return false, nil

@@ -32,13 +32,13 @@ type slot struct {
 	p          *poller
 	fd         int // -1 once closed
 	generation uint32
-	watched    direction // of a descriptor of others (epoll 9); zero for our own
+	watched    direction // of a descriptor of others (epoll 9); zero for the poller's own
 	to         Notifier
 
-	readable, writable bool // epoll 1
-	greedy             bool // epoll 2
+	readable, writable bool // edges that no attempt has cleared (epoll 1)
+	greedy             bool // only EAGAIN clears readable (epoll 2)
 
-	close func() // what closing the poller does to it
+	close func() // called when the poller closes
 }
 
 func (t *slots) put(s *slot) {
@@ -52,7 +52,7 @@ func (t *slots) put(s *slot) {
 	}
 	if t.table[s.fd] == nil {
 		t.count++
-	} // else a watched one that its owner closed without a word
+	} // else a watched one that its owner closed without telling the poller
 	t.table[s.fd] = s
 }
 
@@ -71,7 +71,7 @@ func (t *slots) now(fd int) *slot {
 	return nil
 }
 
-// at is now for a generation (epoll 6).
+// at is now, but only for a slot of this generation (epoll 6).
 func (t *slots) at(fd int, generation uint32) *slot {
 	if s := t.now(fd); s != nil && s.generation == generation {
 		return s
@@ -88,7 +88,7 @@ func (t *slots) closeAll() {
 	t.table, t.count = nil, 0
 }
 
-// ready notes edges and passes them on.
+// ready notes edges and passes them on to the notifier.
 func (s *slot) ready(read, write bool) {
 	if s.watched != 0 {
 		read, write = read && s.watched&toRead != 0, write && s.watched&toWrite != 0
@@ -113,7 +113,7 @@ func (p *poller) watch(fd int, read, write bool, w Notifier) error {
 	switch {
 	case s == nil && is == 0:
 		return nil
-	// asked first, because the table is as long as the number is large
+	// checked first, because the table grows to the largest number in it
 	case s == nil && !isOpen(fd):
 		return syscall.EBADF
 	case s == nil:
@@ -127,12 +127,12 @@ func (p *poller) watch(fd int, read, write bool, w Notifier) error {
 		return errors.New("the descriptor belongs to a connection")
 	default:
 		err := p.setWatched(fd, s.generation, s.watched, is)
-		if errors.Is(err, syscall.ENOENT) && is != 0 { // closed, and opened again as another
+		if errors.Is(err, syscall.ENOENT) && is != 0 { // closed, and opened again as another file
 			err = p.setWatched(fd, s.generation, 0, is)
 		}
 		if is == 0 {
 			p.remove(s)
-			return nil // also if its owner has closed it
+			return nil // even if its owner has closed it
 		}
 		if err != nil {
 			return err
@@ -157,8 +157,8 @@ func isSocket(c any) bool {
 	return false
 }
 
-// descriptorOf returns a duplicate of c's descriptor: what package net waits for is in the poller
-// of the runtime.
+// descriptorOf returns a duplicate of c's descriptor: the original is in the runtime's poller if
+// package net waits for it.
 func descriptorOf(c syscall.Conn) (int, error) {
 	raw, err := c.SyscallConn()
 	if err != nil {
@@ -183,7 +183,7 @@ func duplicate(fd int) (int, error) {
 	return dup, nil
 }
 
-// descriptor is what the three kinds of sockets have in common.
+// descriptor is the part that the three kinds of sockets share.
 type descriptor struct {
 	slot
 	network string
@@ -192,7 +192,7 @@ type descriptor struct {
 
 func (d *descriptor) open(p *poller, fd int, network string, local net.Addr) error {
 	d.p, d.fd, d.network, d.local = p, fd, network, local
-	d.readable, d.writable = true, true // the first attempt tells
+	d.readable, d.writable = true, true // the first attempt finds out
 	d.greedy = network != "tcp"
 	p.put(&d.slot)
 	if err := p.register(fd, d.generation); err != nil {
@@ -223,7 +223,7 @@ func (d *descriptor) SyscallConn() (syscall.RawConn, error) {
 	return rawConn{d}, nil
 }
 
-// rawConn gives access to the descriptor, for its options, and to look at it.
+// rawConn gives access to the descriptor, to set options and to inspect it.
 type rawConn struct{ d *descriptor }
 
 func (c rawConn) Control(f func(fd uintptr)) error {
@@ -273,8 +273,8 @@ func (d *descriptor) SetOption(o Option, value int) error {
 type socket struct {
 	descriptor
 	remote net.Addr
-	stream bool // zero bytes are its end
-	pipe   bool // no socket
+	stream bool // a read of zero bytes is the end
+	pipe   bool // a pipe, not a socket
 }
 
 func (p *poller) newSocket(fd int, network string, local, remote net.Addr) (*socket, error) {
@@ -324,7 +324,7 @@ func (s *socket) Read(p []byte) (int, error) {
 				s.readable = false
 			}
 			if n == 0 && s.stream {
-				s.readable = true // and stays so: every later read is to say the same
+				s.readable = true // and it stays so: every later read must return the same
 				return 0, io.EOF
 			}
 			return n, nil
@@ -395,7 +395,7 @@ func (s *socket) Detach() (net.Conn, error) {
 	}
 	f := os.NewFile(uintptr(fd), "")
 	defer f.Close()
-	c, err := net.FileConn(f) // which is another duplicate
+	c, err := net.FileConn(f) // makes another duplicate
 	if err != nil {
 		return nil, err
 	}
@@ -421,7 +421,7 @@ func (p *poller) adoptListener(l net.Listener, named bool) (*listenerSocket, err
 		return nil, err
 	}
 	s.file = fileOf(l, named)
-	if s.network == "tcp" { // inherited by what it accepts
+	if s.network == "tcp" { // accepted connections inherit these options
 		if err = s.SetOption(NoDelay, 1); err == nil {
 			err = s.SetOption(KeepAlive, 1)
 		}
@@ -468,7 +468,7 @@ func (s *listenerSocket) Accept() (Endpoint, error) {
 		case syscall.EAGAIN:
 			s.readable = false
 			return nil, ErrAgain
-		case syscall.EINTR, syscall.ECONNABORTED: // the peer has given up already
+		case syscall.EINTR, syscall.ECONNABORTED: // the peer has already given up
 		default:
 			return nil, os.NewSyscallError("accept", err)
 		}
@@ -479,17 +479,17 @@ func (s *listenerSocket) Accept() (Endpoint, error) {
 type packetSocket struct {
 	descriptor
 	inet6 bool // IPv4 addresses are to be mapped
-	zone  zone // the last that was seen
+	zone  zone // the last zone seen
 }
 
-// zone is a network interface, by which addresses of the local link differ.
+// zone is a network interface, which distinguishes link-local addresses.
 type zone struct {
 	index uint32
 	name  string
 }
 
-// nameOf is how package net calls the interface. Asking the system for it costs far more than a
-// datagram.
+// nameOf returns package net's name for the interface. Asking the system for it costs far more than
+// a datagram.
 func (z *zone) nameOf(index uint32) string {
 	if index != z.index {
 		z.index, z.name = index, zoneName(index)
@@ -513,7 +513,7 @@ func (p *poller) adoptPacketConn(c net.PacketConn) (*packetSocket, error) {
 	return s, nil
 }
 
-// receiving and sending say what comes before and after an attempt.
+// receiving and sending make the checks before an attempt; received and sent handle its result.
 func (s *packetSocket) receiving() error {
 	if s.fd < 0 {
 		return net.ErrClosed
@@ -659,7 +659,7 @@ func (s *packetSocket) WriteToAddrPort(p []byte, to netip.AddrPort) (int, error)
 	}
 }
 
-// zoneIndex is the number of an interface that package net knows by name, or by its number.
+// zoneIndex returns the number of an interface that package net knows by name, or by its number.
 func zoneIndex(name string) uint32 {
 	if name == "" {
 		return 0
@@ -678,7 +678,7 @@ func zoneName(index uint32) string {
 	return strconv.Itoa(int(index))
 }
 
-// address is sa as package net has it.
+// address returns sa in package net's form.
 func address(network string, sa syscall.Sockaddr) net.Addr {
 	var ip net.IP
 	var port int

@@ -8,14 +8,13 @@ import (
 
 // socketFile is the file of a listening Unix socket, if it belongs to the program. It is removed
 // with the listener, and before the listener's descriptor is closed: until then no other file can
-// have its number, by which it is told from that of a server that has taken its place.
+// have its file number, which distinguishes it from the file of a server that has taken its place.
 type socketFile struct {
 	path string // empty if there is none
 	info os.FileInfo
 }
 
-// fileOf takes the file over from l, for good if it is not the program's: whoever has made that
-// listener keeps the file.
+// fileOf takes the file over from l. If the file is not the program's, its owner keeps it for good.
 func fileOf(l net.Listener, named bool) (f socketFile) {
 	u, ok := l.(*net.UnixListener)
 	if !ok {
@@ -32,11 +31,11 @@ func fileOf(l net.Listener, named bool) (f socketFile) {
 	return f
 }
 
-// hasFile reports whether a Unix socket of that name is a file, and not one that only the kernel
+// hasFile reports whether a Unix socket of that name is a file, and not a name that only the kernel
 // knows.
 func hasFile(name string) bool { return name != "" && name[0] != '@' && name[0] != 0 }
 
-// RemoveStale removes what a server that is no more has left at the address of a Unix socket.
+// RemoveStale removes the file that a dead server has left at the address of a Unix socket.
 func RemoveStale(name string) error {
 	if !hasFile(name) {
 		return nil

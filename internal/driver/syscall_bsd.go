@@ -38,5 +38,5 @@ func accept(fd int) (int, syscall.Sockaddr, error) {
 
 const optionsInherited = false
 
-// keepAliveOptions stay the system's.
+// keepAliveOptions is empty: the system's defaults stay.
 var keepAliveOptions []struct{ name, value int }

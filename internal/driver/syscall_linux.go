@@ -5,8 +5,7 @@ import (
 	"unsafe"
 )
 
-// Reads and writes that do not block. RawSyscall6 leaves the scheduler out, which has nothing to do
-// here.
+// Reads and writes that do not block. RawSyscall6 bypasses the scheduler, which is not needed here.
 
 func read(fd int, p []byte) (int, syscall.Errno) {
 	n, _, errno := syscall.RawSyscall6(syscall.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), 0, 0, 0)
@@ -22,7 +21,7 @@ func accept(fd int) (int, syscall.Sockaddr, error) {
 	return syscall.Accept4(fd, syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC)
 }
 
-// optionsInherited says that accepted connections have the listener's TCP options.
+// optionsInherited says that accepted connections inherit the listener's TCP options.
 const optionsInherited = true
 
 // keepAliveOptions are those of package net: the first probe after 15 s, then one every 15 s, 9 of

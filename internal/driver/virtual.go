@@ -6,9 +6,8 @@ import (
 	"time"
 )
 
-// Virtual owns its clock: when the loop would wait for a deadline, the clock
-// jumps there. While work outside is held it waits for that in real time and
-// the clock stands still.
+// Virtual owns its clock: when the loop would wait for a deadline, the clock jumps there. While
+// work outside is held, Virtual waits for it in real time and the clock stands still.
 type Virtual struct {
 	now atomic.Int64 // nanoseconds; read by any goroutine
 
@@ -19,8 +18,8 @@ type Virtual struct {
 	held    int  // guarded by mu
 }
 
-// VirtualStart is when every virtual clock starts: a fixed moment, because
-// whatever a program can observe must be the same in every run.
+// VirtualStart is the time at which every virtual clock starts: a fixed moment, because everything
+// that a program can observe must be the same in every run.
 var VirtualStart = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // NewVirtual returns a driver whose clock stands at zero.
@@ -79,7 +78,7 @@ func (d *Virtual) Release() {
 	d.woken.Signal()
 }
 
-// Seed makes every run the same.
+// Seed makes the random numbers the same in every run.
 func (d *Virtual) Seed(consumer string) (uint64, uint64) { return Derive(0, consumer) }
 
 func (d *Virtual) Polls() bool  { return true }

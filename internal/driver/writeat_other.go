@@ -4,8 +4,8 @@ package driver
 
 import "os"
 
-// writeAt writes p at off, and returns how much of it was written: all or nothing of each call of
-// the system's.
+// writeAt writes p at off, and returns how much of it was written. Each system call writes all or
+// nothing.
 func writeAt(f *os.File, p []byte, off int64) (n int, err error) {
 	for {
 		m, err := f.WriteAt(p[n:min(n+1<<20, len(p))], off+int64(n))

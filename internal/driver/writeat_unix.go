@@ -9,7 +9,7 @@ import (
 	"syscall"
 )
 
-// maxWrite is how much is asked of the system at a time. Some refuse more.
+// maxWrite is the most that one system call is asked to write. Some systems refuse more.
 const maxWrite = 1 << 30
 
 // writeAt writes p at off, and returns how much of it was written.
