@@ -20,32 +20,32 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// A Config is what one node is told.
+// A Config is the configuration of one node.
 type Config struct {
 	ID uint64 // of this node, not 0
 	// where to listen, for the other nodes and for clients; default this node's address
 	Listen string
-	// all nodes of the cluster, this one too; the same on all of them, and for ever
+	// all nodes of the cluster, including this one; the same on all of them, and for ever
 	Peers []Peer
-	Dir   string // for what must survive; of this node alone
+	Dir   string // for the data that must survive; used by this node alone
 	// default 100 ms; a heartbeat is one tick, an election begins after 10 to 20 without one
 	Tick          time.Duration
-	SnapshotEvery int         // how many changes between two snapshots, default 1000
-	Logger        raft.Logger // who is told what happens; default nobody
+	SnapshotEvery int         // changes between two snapshots, default 1000
+	Logger        raft.Logger // told what happens; default none
 
-	// Ways to break it on purpose, to see whether a test finds out.
+	// Ways to break the node on purpose, to see whether a test finds out.
 
-	// AckBeforeSync sends, applies and answers before what that is based on is synced, which is
-	// done once in ten ticks.
+	// AckBeforeSync sends, applies and answers before the data that this is based on is synced. A
+	// sync is done only once in ten ticks.
 	AckBeforeSync bool
-	// ReadWithoutQuorum has a leader answer reads from what it has, without asking whether it still
-	// is the leader.
+	// ReadWithoutQuorum makes a leader answer reads from its own store, without asking whether it
+	// still is the leader.
 	ReadWithoutQuorum bool
-	// ForgetVote does not save for whom the node has voted.
+	// ForgetVote does not save the node's vote.
 	ForgetVote bool
 }
 
-// A Peer is a node of the cluster, and where it listens.
+// A Peer is a node of the cluster, with the address where it listens.
 type Peer struct {
 	ID      uint64
 	Address string
@@ -90,9 +90,9 @@ func (c *Config) check() error {
 	return nil
 }
 
-// Main is the life of a node: it recovers what its directory holds, and serves until it is
-// cancelled or cannot go on. It must be called in a task, which it suspends. Nothing is shared
-// between two nodes in one process.
+// Main is the life of a node: it recovers the state in its directory, and serves until it is
+// cancelled or cannot go on. It must be called in a task, which it suspends. Two nodes in one
+// process share nothing.
 func Main(ctx context.Context, c Config) error {
 	if err := c.check(); err != nil {
 		return err
@@ -101,7 +101,7 @@ func Main(ctx context.Context, c Config) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = n.log.close(ctx) }() // what matters was synced
+	defer func() { _ = n.log.close(ctx) }() // everything that matters was synced
 	ln, err := asyncio.Listen(ctx, "tcp", c.Listen)
 	if err != nil {
 		return err
@@ -123,40 +123,40 @@ func Main(ctx context.Context, c Config) error {
 	})
 }
 
-// A node is one of the cluster. Its tasks share it: raft is asked and told between two awaits.
+// A node is one member of the cluster. Its tasks share it: they call raft only between two awaits.
 //
-//	node 1: What a Ready of raft's has is done in this order: save and sync; send; apply; answer
-//	   reads; tell raft. One Ready at a time.
-//	node 2: A change is answered when it has been applied. Whether it was made, or why not, is what
-//	   the store says.
+//	node 1: A Ready of raft's is handled in this order: save and sync; send; apply; answer reads;
+//	   tell raft. One Ready at a time.
+//	node 2: A change is answered when it has been applied. The store says whether it was made, or
+//	   why not.
 //	node 3: A read is answered from the store when a quorum has confirmed that this node was the
-//	   leader after the read came, and all that was committed by then has been applied.
-//	node 4: Who waits in a term that is over, or at a node that is not the leader any more, is told
-//	   to ask again: what it waits for may never come.
+//	   leader after the read came, and all entries committed by then have been applied.
+//	node 4: A client that waits in a term that is over, or at a node that is no longer the leader,
+//	   is told to ask again: its answer may never come.
 //	node 5: A commit index alone is not saved. It goes with the next entries, and a node that
 //	   restarts learns it from the leader.
 type node struct {
 	Config
 	raft   *raft.RawNode
-	memory *raft.MemoryStorage // what the log has, for raft to read
+	memory *raft.MemoryStorage // the contents of the log, for raft to read
 	log    *wal
 	store  *store
-	peers  []*peer // the others
+	peers  []*peer // all other nodes
 	wake   asyncio.Event
 
 	hard        *pb.HardState
-	applied     uint64 // index of the last entry that the store has
-	snapshotted uint64 // index of the last that the snapshot has
+	applied     uint64 // index of the last entry that the store contains
+	snapshotted uint64 // index of the last entry that the snapshot contains
 	ticks       int
 	syncAt      int // tick at which to sync, 0 if all is synced; with AckBeforeSync
 
 	changes []*change
 	reads   []*read
-	life    uint64 // tells the reads of this life of the node from those of others
+	life    uint64 // distinguishes the reads of this life of the node from those of other lives
 	readNo  uint64
 }
 
-// change is a client that waits for one.
+// change is a client that waits for the answer to a change.
 type change struct {
 	client   string
 	sequence uint64
@@ -164,13 +164,13 @@ type change struct {
 	answer   *asyncio.Future[reply]
 }
 
-// read is a client that waits for one.
+// read is a client that waits for the answer to a read.
 type read struct {
 	id        []byte
 	key       string
 	term      uint64
-	confirmed bool   // by a quorum
-	index     uint64 // that must have been applied, then
+	confirmed bool   // a quorum has confirmed the leader
+	index     uint64 // then: the index that must be applied first
 	answer    *asyncio.Future[reply]
 }
 
@@ -180,7 +180,7 @@ const (
 	maxRequest    = 1 << 20   // bytes of a line
 )
 
-// openNode makes a node of what its directory holds.
+// openNode makes a node from the contents of its directory.
 func openNode(ctx context.Context, c Config) (*node, error) {
 	var voters []uint64
 	n := &node{Config: c, memory: raft.NewMemoryStorage(), life: asyncio.Rand(ctx).Uint64()}
@@ -190,7 +190,8 @@ func openNode(ctx context.Context, c Config) (*node, error) {
 			n.peers = append(n.peers, &peer{Peer: p, queue: asyncio.NewQueue[*pb.Message](maxQueue)})
 		}
 	}
-	// A cluster begins with a snapshot that all nodes agree on: an empty store, and who they are.
+	// A cluster begins with a snapshot that all nodes agree on: an empty store and the list of
+	// nodes.
 	initial := saved{
 		node:     c.ID,
 		snapshot: &pb.Snapshot{Metadata: &pb.SnapshotMetadata{Index: new(uint64(1)), Term: new(uint64(1)), ConfState: &pb.ConfState{Voters: voters}}},
@@ -248,7 +249,7 @@ func (n *node) tick(ctx context.Context) error {
 	}
 }
 
-// work is the task that does what raft asks for.
+// work is the task that carries out what raft asks for.
 func (n *node) work(ctx context.Context) error {
 	for {
 		for n.raft.HasReady() {
@@ -270,7 +271,7 @@ func (n *node) work(ctx context.Context) error {
 	}
 }
 
-// handle does what one Ready says (node 1).
+// handle carries out one Ready (node 1).
 func (n *node) handle(ctx context.Context, rd raft.Ready) error {
 	if err := n.save(ctx, rd); err != nil {
 		return err
@@ -307,7 +308,7 @@ func (n *node) handle(ctx context.Context, rd raft.Ready) error {
 	return nil
 }
 
-// save saves what rd wants saved.
+// save saves the parts of rd that must be saved.
 func (n *node) save(ctx context.Context, rd raft.Ready) error {
 	if !raft.IsEmptyHardState(rd.HardState) {
 		n.hard = rd.HardState
@@ -323,7 +324,7 @@ func (n *node) save(ctx context.Context, rd raft.Ready) error {
 		if err := n.memory.ApplySnapshot(rd.Snapshot); err != nil {
 			return err
 		}
-	case rd.MustSync: // node 5
+	case rd.MustSync: // a commit index alone is not saved (node 5)
 		if err := n.log.append(ctx, n.hardToSave(), rd.Entries); err != nil {
 			return err
 		}
@@ -347,11 +348,11 @@ func (n *node) hardToSave() *pb.HardState {
 	return h
 }
 
-// apply applies a committed entry, and answers who waits for it (node 2).
+// apply applies a committed entry, and answers the client that waits for it (node 2).
 func (n *node) apply(e *pb.Entry) error {
 	n.applied = e.GetIndex()
 	if len(e.GetData()) == 0 {
-		return nil // how a leader begins its term
+		return nil // the entry with which a leader begins its term
 	}
 	q, err := parseRequest(string(e.GetData()))
 	if err != nil {
@@ -368,7 +369,7 @@ func (n *node) apply(e *pb.Entry) error {
 	return nil
 }
 
-// answerReads answers those that can be (node 3).
+// answerReads answers the reads that are confirmed and applied far enough (node 3).
 func (n *node) answerReads() {
 	n.reads = slices.DeleteFunc(n.reads, func(r *read) bool {
 		if !r.confirmed || r.index > n.applied {
@@ -379,7 +380,7 @@ func (n *node) answerReads() {
 	})
 }
 
-// giveUp answers who waits in vain (node 4).
+// giveUp answers the clients whose answer may never come (node 4).
 func (n *node) giveUp() {
 	status := n.raft.BasicStatus()
 	term := status.HardState.GetTerm()
@@ -401,15 +402,15 @@ func (n *node) giveUp() {
 	})
 }
 
-// tell answers who waits, if it still does.
+// tell answers a client that still waits.
 func tell(answer *asyncio.Future[reply], p reply) {
 	if !answer.Done() {
 		_ = answer.SetResult(p) // it is not done
 	}
 }
 
-// snapshot saves what has been applied, and drops the log of it. Half of the entries stay in
-// memory, for nodes that are behind.
+// snapshot saves the applied state, and drops the log of it. Half of the entries stay in memory,
+// for nodes that are behind.
 func (n *node) snapshot(ctx context.Context) error {
 	snap, err := n.memory.CreateSnapshot(n.applied, nil, n.store.snapshot())
 	if err != nil {
@@ -436,7 +437,7 @@ func (n *node) snapshot(ctx context.Context) error {
 	return nil
 }
 
-// answer does what a client asks for.
+// answer carries out a client's request.
 func (n *node) answer(ctx context.Context, line string) (reply, error) {
 	q, err := parseRequest(line)
 	if err != nil {

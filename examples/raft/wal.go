@@ -18,27 +18,28 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// A wal is what a node keeps on disk, one file: a snapshot, and the log since then. What the disk
-// may do to it:
+// A wal is the durable state of a node, in one file: a snapshot, and the log since then. The rules
+// say what the disk may do to it:
 //
 //	wal 1: The file is a sequence of batches, each the records of one append, numbered from 1. A
 //	   batch begins in a sector of its own and fills whole ones. Every sector has the number of its
 //	   batch, its own number in it, and a checksum.
-//	wal 2: A batch is synced before the next one is written. So when the power fails there is at
-//	   most one that the disk may have in part.
-//	wal 3: A sector is written wholly or not at all; what is not written of a file is missing at its
-//	   end, or zeros. So after a power failure the last batch lacks sectors, and the others are as
-//	   they were: the batch is cut off, because nobody was told that it is there. Everything else is
-//	   damage, and an error: a wrong checksum anywhere, also in the last batch, or a batch missing
-//	   before another.
-//	wal 4: The first batch has who the node is, the snapshot, and the log after it. It was synced
-//	   under another name before the file got its own, so it is complete. Later ones have the hard
-//	   state and entries, which replace those with their indexes and all that come after.
+//	wal 2: A batch is synced before the next one is written. So after a power failure the disk holds
+//	   at most one batch in part.
+//	wal 3: A sector is written wholly or not at all; the parts of a file that were not written are
+//	   missing at its end, or zeros. So after a power failure the last batch lacks sectors, and the
+//	   others are as they were. The incomplete batch is cut off, because nobody was told that it is
+//	   there. Everything else is damage, and an error: a wrong checksum anywhere, also in the last
+//	   batch, or a batch missing before another.
+//	wal 4: The first batch has the node's ID, the snapshot, and the log after it. It was synced
+//	   under another name before the file got its own, so it is complete. Later batches have the
+//	   hard state and entries; an entry replaces the old entry with its index and all that come
+//	   after.
 //	wal 5: A new snapshot makes a new file: created, written, synced, renamed over the old one, and
 //	   the directory synced. Whatever happens in between, one of the two is there, whole.
-//	wal 6: What was read when the node starts is written to a new file before anything is done with
-//	   it. An earlier life may have ended because a sync failed; then the system still shows what it
-//	   could not write, and will not try again.
+//	wal 6: When the node starts, the state that was read is written to a new file before anything is
+//	   done with it. An earlier life may have ended because a sync failed; then the system still
+//	   shows the data that it could not write, and will not try again.
 //	wal 7: After an error the file is in an unknown state, and every later call returns that error:
 //	   the node must stop, and read again.
 type wal struct {
@@ -46,13 +47,13 @@ type wal struct {
 	file  *asyncio.File
 	node  uint64
 	size  int64  // of the file
-	batch uint64 // that comes next
-	err   error  // wal 7
+	batch uint64 // the number of the next batch
+	err   error  // the first error, which every later call returns (wal 7)
 }
 
-// saved is what a wal holds.
+// saved is the content of a wal.
 type saved struct {
-	node     uint64 // whose it is
+	node     uint64 // ID of the node that it belongs to
 	snapshot *pb.Snapshot
 	hard     *pb.HardState
 	entries  []*pb.Entry // those after the snapshot
@@ -63,8 +64,9 @@ const (
 	newWALName = "wal.new"
 )
 
-// openWAL opens the wal in a directory, which it makes if need be with initial in it, and returns
-// what it holds. It must be called in a task, which it suspends.
+// openWAL opens the wal in a directory, and returns its content. If there is no wal yet, it makes
+// one with initial in it, and the directory if need be. It must be called in a task, which it
+// suspends.
 func openWAL(ctx context.Context, dir string, initial saved) (*wal, saved, error) {
 	if err := makeDir(ctx, dir); err != nil {
 		return nil, saved{}, err
@@ -83,15 +85,15 @@ func openWAL(ctx context.Context, dir string, initial saved) (*wal, saved, error
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return nil, saved{}, err
 	}
-	if err := w.replace(ctx, held); err != nil { // wal 6
+	if err := w.replace(ctx, held); err != nil { // rewrite it before it is used (wal 6)
 		return nil, saved{}, errors.Join(err, w.close(ctx))
 	}
 	return w, held, nil
 }
 
-// makeDir makes a directory that is still there after a power failure. What it makes it syncs
-// before it makes anything in it, so of what there is only the innermost may have been left
-// unsynced by an earlier life.
+// makeDir makes a directory that is still there after a power failure. It syncs each directory that
+// it makes before it makes anything in it. So of the existing directories an earlier life can have
+// left only the innermost unsynced.
 func makeDir(ctx context.Context, dir string) error {
 	dir = filepath.Clean(dir)
 	above := filepath.Dir(dir)
@@ -108,7 +110,7 @@ func makeDir(ctx context.Context, dir string) error {
 	return asyncio.SyncDir(ctx, above)
 }
 
-// append adds a batch, which is there for good when sync returns.
+// append adds a batch, which is durable when sync returns.
 func (w *wal) append(ctx context.Context, hard *pb.HardState, entries []*pb.Entry) error {
 	if w.err != nil {
 		return w.err
@@ -126,7 +128,7 @@ func (w *wal) append(ctx context.Context, hard *pb.HardState, entries []*pb.Entr
 	return w.err
 }
 
-// sync makes what was appended survive a power failure.
+// sync makes everything appended survive a power failure.
 func (w *wal) sync(ctx context.Context) error {
 	if w.err == nil {
 		if err := w.file.Sync(ctx); err != nil {
@@ -191,7 +193,7 @@ func (w *wal) close(ctx context.Context) error {
 	return f.Close(ctx)
 }
 
-// The kinds of records. A record is its kind, the length of what follows, and that.
+// The kinds of records. A record is its kind, the length of its data, and the data.
 const (
 	nodeRecord = iota + 1
 	snapshotRecord
@@ -199,7 +201,7 @@ const (
 	entryRecord
 )
 
-// appendRecords appends what s has.
+// appendRecords appends s to b as records.
 func appendRecords(b []byte, s saved) ([]byte, error) {
 	var err error
 	add := func(kind byte, m proto.Message) {
@@ -228,7 +230,7 @@ func appendRecords(b []byte, s saved) ([]byte, error) {
 	return b, err
 }
 
-// addRecords adds to s what the records of a batch say (wal 4).
+// addRecords adds the records of a batch to s (wal 4).
 func (s *saved) addRecords(b []byte) error {
 	for len(b) > 0 {
 		kind := b[0]
@@ -307,7 +309,7 @@ func sectors(batch uint64, records []byte) []byte {
 	return all
 }
 
-// sector is one that was read.
+// sector is a sector that was read.
 type sector struct {
 	blank bool // it was never written
 	batch uint64
@@ -333,7 +335,7 @@ func readSector(b []byte) (s sector, err error) {
 	return s, nil
 }
 
-// readWAL reads a file (wal 3).
+// readWAL reads a file, and cuts off an incomplete last batch (wal 3).
 func readWAL(file []byte) (s saved, err error) {
 	var records []byte // of the batch that is being read
 	batch, part, left, cut := uint64(1), uint32(0), uint32(0), false
