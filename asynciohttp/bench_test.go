@@ -19,7 +19,7 @@ func BenchmarkServe(b *testing.B) {
 		_, _ = io.WriteString(w, "hello")
 	})
 	stream := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		// or the first write would end the body
+		// otherwise the first write would end the body
 		_ = http.NewResponseController(w).EnableFullDuplex()
 		_, _ = io.Copy(w, r.Body)
 	})

@@ -12,15 +12,15 @@ import (
 
 // A Body is the body of a request in a handler, or of a response that [Do] returned. Its methods
 // are for tasks of its loop; Read, ReadContext and WriteTo suspend the calling task until there is
-// something. One task may read at a time; a second gets [asyncio.ErrBusy].
+// something. Only one task may read at a time; a second gets [asyncio.ErrBusy].
 //
-//	body 1: A closed body has nothing: every method looks at that first, and what a read that was
-//	   under way brings later is dropped.
-//	body 2: A task that waits is woken by the end of the read and by Close, whichever is first, and
-//	   then looks at both, closed first. A cancel of it is told as a cancel, also of a body that was
-//	   closed meanwhile.
-//	body 3: The buffer is for others once the body is closed, no read is under way and no task has
-//	   something of it.
+//	body 1: A closed body has nothing: every method checks that first, and the bytes of a read still
+//	   under way are dropped.
+//	body 2: A waiting task is woken by the end of the read and by Close, whichever is first, and
+//	   then checks both, closed first. A cancel of the task is reported as a cancel, even if the
+//	   body was closed meanwhile.
+//	body 3: The buffer is given to others once the body is closed, no read is under way and no task
+//	   uses a part of it.
 type Body struct {
 	loop context.Context // leads to the loop
 	src  io.ReadCloser
@@ -28,28 +28,28 @@ type Body struct {
 
 	buf     *[bodyBuffer]byte
 	read    *bodyRead // under way, nil if none
-	have    []byte    // what it brought
-	err     error     // what came behind
+	have    []byte    // bytes of the last read that nobody has taken
+	err     error     // the error behind them
 	busy    bool      // a task is in a method
 	closed  bool
-	news    *asyncio.Future[asyncio.None] // that the task waits for, nil before the first wait
-	release func()                        // by Close
+	news    *asyncio.Future[asyncio.None] // the task's current wait, nil before the first one
+	release func()                        // called by Close
 }
 
 // bodyBuffer is how much one read under way can bring.
 const bodyBuffer = 32 << 10
 
-// bodyBuffers are buffers that nobody uses any more.
+// bodyBuffers holds unused buffers.
 var bodyBuffers = sync.Pool{New: func() any { return new([bodyBuffer]byte) }}
 
-// goroutines runs each job on one of its own.
+// goroutines is an executor that runs each job on a goroutine of its own.
 type goroutines struct{}
 
 func (goroutines) Submit(job func()) error { go job(); return nil }
 func (goroutines) Shutdown(bool)           {}
 
-// A telling executor runs jobs so and closes a channel when the job is over, also if it was not
-// begun.
+// A telling is an executor that runs jobs in the same way and closes a channel when the job is
+// over, even if it was never begun.
 type telling struct{ over chan struct{} }
 
 func (e telling) Submit(job func()) error {
@@ -93,11 +93,11 @@ func (b *Body) leave() {
 	b.recycle()
 }
 
-// some waits until there is something, unless there need not be.
+// some waits until there are bytes or an error; if optional is true, it does not wait.
 func (b *Body) some(ctx context.Context, optional bool) error {
 	for {
 		switch {
-		case b.closed: // body 1
+		case b.closed: // checked first (body 1)
 			return fmt.Errorf("asynciohttp: the body is closed: %w", net.ErrClosed)
 		case len(b.have) > 0:
 			return nil
@@ -112,8 +112,9 @@ func (b *Body) some(ctx context.Context, optional bool) error {
 	}
 }
 
-// WriteTo implements [io.WriterTo]: it writes to w what each read brings, up to the end of the
-// body, and suspends the calling task as Read and w do. What w did not take is still to be read.
+// WriteTo implements [io.WriterTo]: it writes the bytes of each read to w, up to the end of the
+// body, and suspends the calling task as Read and w do. Bytes that w did not take can still be
+// read.
 func (b *Body) WriteTo(w io.Writer) (written int64, err error) {
 	t := asyncio.CurrentTask(b.loop)
 	if t == nil {
@@ -153,7 +154,7 @@ func (b *Body) shut() {
 	b.recycle()
 }
 
-// recycle is body 3.
+// recycle gives the buffer back once nobody uses it (body 3).
 func (b *Body) recycle() {
 	if b.closed && b.buf != nil && b.read == nil && !b.busy {
 		bodyBuffers.Put(b.buf)
@@ -161,15 +162,15 @@ func (b *Body) recycle() {
 	}
 }
 
-// tell wakes the task that waits, if one does (body 2).
+// tell wakes the waiting task, if there is one (body 2).
 func (b *Body) tell() {
 	if b.news != nil && !b.news.Done() {
 		_ = b.news.SetResult(asyncio.None{}) // a loop that is closed has woken it
 	}
 }
 
-// fill waits for a read, that is under way or begins now, or until the body is closed. An error
-// says that the wait was ended (http 4).
+// fill waits for the current read, or a new one, or until the body is closed. An error says that
+// the wait was ended; the read goes on (http 4).
 func (b *Body) fill(ctx context.Context) (err error) {
 	if b.read == nil {
 		b.begin()
@@ -187,8 +188,8 @@ func (b *Body) fill(ctx context.Context) (err error) {
 // A bodyRead is a read under way.
 type bodyRead struct {
 	future *asyncio.Future[asyncio.None]
-	idle   chan struct{} // closed when it is over
-	n      int           // the goroutine's until then
+	idle   chan struct{} // closed when the read is over
+	n      int           // belongs to the goroutine until then
 	err    error
 }
 
@@ -206,12 +207,12 @@ func (b *Body) begin() {
 	b.read = r
 }
 
-// take notes what came of the read, if it is over.
+// take takes the result of the read, if it is over.
 func (r *bodyRead) take(b *Body) bool {
 	if !r.future.Done() {
 		return false
 	}
-	if b.err = r.future.Exception(); b.err != nil { // it panicked
+	if b.err = r.future.Exception(); b.err != nil { // the read panicked
 		return true
 	}
 	b.have, b.err = b.buf[:r.n], r.err
@@ -221,8 +222,8 @@ func (r *bodyRead) take(b *Body) bool {
 	return true
 }
 
-// Close ends the body; a task that waits in a method, or returns to one, gets [net.ErrClosed]. It
-// does not suspend. A response's body must be closed.
+// Close ends the body; a task that waits in a method, or returns to one, gets [net.ErrClosed].
+// Close does not suspend. A response's body must be closed.
 func (b *Body) Close() error {
 	if b.closed {
 		return nil
@@ -234,10 +235,11 @@ func (b *Body) Close() error {
 	return nil
 }
 
-// NewBody makes a request body for [Do], or any other use by goroutines, of a reader that is one of
-// the loop's: an asyncio.StreamReader, a pipe that a task fills. Each read of the transport's is a
-// task of the loop of ctx that reads r. A body that is a [Body] need not be wrapped for Do. It may
-// be made by any goroutine, and its methods are for goroutines: they block, and fail when ctx ends.
+// NewBody makes a request body for [Do], or for any other use by goroutines, from a reader that
+// belongs to the loop: an asyncio.StreamReader, a pipe that a task fills. Each read of the
+// transport runs as a task of the loop of ctx that reads r. Do takes a [Body] without NewBody. Any
+// goroutine may call NewBody. The methods of the result are for goroutines: they block, and fail
+// when ctx ends.
 func NewBody(ctx context.Context, l *asyncio.EventLoop, r io.Reader) io.ReadCloser {
 	return &outsideBody{asyncio.Outside(ctx), l, r}
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/goasyncio/asyncio/asynciohttp"
 )
 
-// A source is a body of which each read waits until the test gives it something.
+// A source is a body whose reads each wait until the test gives it something.
 type source struct{ asked, give, gone chan string }
 
 func newSource() *source {
@@ -32,12 +32,13 @@ func (s *source) Read(p []byte) (int, error) {
 
 func (s *source) Close() error { close(s.gone); return nil }
 
-// RoundTrip makes it a transport that answers everything with the source as the body.
+// RoundTrip makes the source a transport that answers everything with itself as the body.
 func (s *source) RoundTrip(r *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: http.StatusOK, ProtoMajor: 1, Header: http.Header{}, Body: s, Request: r}, nil
 }
 
-// body 1, body 2: whoever uses a body that another task closes is told, and the loop goes on.
+// body 1, body 2: a task that uses a body closed by another task gets an error, and the loop goes
+// on.
 func TestBody_ClosedWhileItIsRead(t *testing.T) {
 	read := func(b io.ReadCloser) error {
 		for p := make([]byte, 3); ; {
@@ -53,9 +54,9 @@ func TestBody_ClosedWhileItIsRead(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		use    func(io.ReadCloser) error
-		before []string // what comes first
-		last   string   // what comes in the step that closes the body
-		cancel bool     // and the task is cancelled in it
+		before []string // the reads that succeed first
+		last   string   // the read in the step that closes the body
+		cancel bool     // the task is also cancelled in that step
 	}{
 		{name: "Read, nothing comes", use: read},
 		{name: "WriteTo, nothing comes", use: copying},
@@ -113,8 +114,8 @@ func TestBody_ClosedWhileItIsRead(t *testing.T) {
 	}
 }
 
-// body 1 on the server's side: the handler has returned, and its own task still copies what comes
-// at that moment.
+// body 1 on the server's side: the handler has returned, and a task of its own still copies the
+// bytes that arrive at that moment.
 func TestBody_HandlerReturnsWhileItIsCopied(t *testing.T) {
 	copied := make(chan error, 1)
 	src := newSource()

@@ -13,15 +13,15 @@ import (
 
 // Do sends req with client, or [http.DefaultClient] if that is nil, and suspends the calling task
 // until the header of the response is there. The body of the response is a [*Body]: reading it
-// suspends the task too. It must be closed, as ever. The connection, redirects, cookies and the
-// rest are net/http's, on goroutines.
+// suspends the task too, and it must be closed, as usual. The connection, redirects, cookies and
+// the rest are net/http's, on goroutines.
 //
-// It must be called in a task. A cancel of that, or the end of ctx, ends the request and nothing is
-// left behind; while the body is read, the end of ctx ends the request too. The context that req
-// has already does not lead to the loop and can end the request as well. If req.Body is a [*Body],
-// of a handler's request or another response, it is read by tasks of the loop; so is one made by
-// [NewBody]; any other is read on a goroutine and must not touch the loop. Errors are those of
-// client.Do and of the await.
+// Do must be called in a task. A cancel of that task, or the end of ctx, ends the request and
+// leaves nothing behind; while the body is read, the end of ctx also ends the request. The context
+// that req already has does not lead to the loop, but can end the request too. If req.Body is a
+// [*Body], of a handler's request or another response, tasks of the loop read it; so they do if
+// [NewBody] made it. Any other body is read on a goroutine and must not touch the loop. Errors are
+// those of client.Do and of the await.
 func Do(ctx context.Context, client *http.Client, req *http.Request) (*http.Response, error) {
 	if ctx == nil || req == nil {
 		return nil, fmt.Errorf("%w: nil context or request (in Do)", asyncio.ErrInvalidArgument)
@@ -75,14 +75,14 @@ func Do(ctx context.Context, client *http.Client, req *http.Request) (*http.Resp
 	body := &Body{loop: l.Context(), src: src}
 	body.release = func() {
 		release(context.Canceled)
-		go src.Close() // it may wait for a read that is under way
+		go src.Close() // Close may wait for a read that is under way
 	}
 	resp.Body = body
 	return resp, nil
 }
 
-// Get is [Do] with http.DefaultClient and a GET request. See there for who may call it, what
-// suspends, and cancels.
+// Get is [Do] with http.DefaultClient and a GET request. See there for the allowed callers,
+// suspension, and cancels.
 func Get(ctx context.Context, url string) (*http.Response, error) {
 	req, err := http.NewRequest(http.MethodGet, url, nil)
 	if err != nil {
@@ -91,9 +91,9 @@ func Get(ctx context.Context, url string) (*http.Response, error) {
 	return Do(ctx, nil, req)
 }
 
-// ReadAll reads what is left of a body, at most limit bytes, and closes it. It must be called in a
-// task of the body's loop, and suspends it. A body that is longer is an error that matches
-// [ErrTooLong], with what there is up to limit.
+// ReadAll reads the rest of a body, at most limit bytes, and closes it. It must be called in a task
+// of the body's loop, and suspends it. For a longer body it returns the first limit bytes and an
+// error that matches [ErrTooLong].
 func ReadAll(body io.ReadCloser, limit int64) ([]byte, error) {
 	defer body.Close()
 	b, err := io.ReadAll(io.LimitReader(body, limit))
@@ -109,10 +109,10 @@ func ReadAll(body io.ReadCloser, limit int64) ([]byte, error) {
 	return b, fmt.Errorf("%w: more than %d bytes", ErrTooLong, limit)
 }
 
-// ErrTooLong says that a body is longer than was allowed.
+// ErrTooLong is returned by [ReadAll] for a body longer than the limit.
 var ErrTooLong = errors.New("asynciohttp: the body is too long")
 
-// withValues has the values of a second context where the first has none.
+// withValues is a context with a second one, whose values count where the first has none.
 type withValues struct {
 	context.Context
 	more context.Context
@@ -125,7 +125,7 @@ func (c withValues) Value(key any) any {
 	return c.more.Value(key)
 }
 
-// handover passes a response to a task that may have left: whoever comes second closes it.
+// handover passes a response to a task that may have left: whichever side arrives second closes it.
 type handover struct {
 	mu      sync.Mutex
 	resp    *http.Response

@@ -50,7 +50,7 @@ func ExampleHandlerFunc() {
 	// <nil>
 }
 
-// What tasks of the loop produce can be the body of a request.
+// Tasks of the loop can produce the body of a request.
 func ExampleBody() {
 	_, err := asyncio.Run(context.Background(), asyncio.Do(func(ctx context.Context) error {
 		l, err := asyncio.GetRunningLoop(ctx)

@@ -27,7 +27,7 @@ import (
 // TestMain fails the run if it leaves a goroutine behind.
 func TestMain(m *testing.M) { os.Exit(leaktest.Run(m)) }
 
-// A site is a server on the loop of ctx, with what went to its log and to the exception handler.
+// A site is a server on the loop of ctx, with its log and the reports to the exception handler.
 type site struct {
 	*httptest.Server
 	t      *testing.T
@@ -80,7 +80,7 @@ func (s *site) fetch(ctx context.Context, method, path string, body io.Reader) (
 
 var protocols = []string{"HTTP/1.1", "HTTP/1.1 with TLS", "HTTP/2"}
 
-// serving runs body on a loop with a server of h, for each protocol.
+// serving runs body on a loop with a server of h, once for each protocol.
 func serving(t *testing.T, h http.Handler, body func(ctx context.Context, s *site) error) {
 	t.Helper()
 	for _, protocol := range protocols {
@@ -172,8 +172,8 @@ func TestHandler_IsATask(t *testing.T) {
 	})
 }
 
-// Both directions at once, far more than any buffer holds, and the memory of the whole is the
-// transports'.
+// Both directions at once, with far more bytes than any buffer holds; memory use is that of the
+// transports.
 func TestHandler_StreamsBothWays(t *testing.T) {
 	serving(t, asynciohttp.HandlerFunc(func(ctx context.Context, w http.ResponseWriter, r *http.Request) error {
 		if err := http.NewResponseController(w).EnableFullDuplex(); err != nil {
@@ -195,7 +195,7 @@ type writerFunc func(p []byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
-// Copying a body hands on what was read, without losing what the writer does not take, and is
+// Copying a body passes on every byte read, loses none that the writer does not take, and counts as
 // reading.
 func TestBody_WriteTo(t *testing.T) {
 	want := pattern(300_000)
@@ -267,7 +267,7 @@ func TestHandler_BackPressure(t *testing.T) {
 	})
 }
 
-// http 5.
+// http 5: a client that goes ends the request's context.
 func TestHandler_ClientGone(t *testing.T) {
 	var entered, left *asyncio.Event
 	serving(t, asynciohttp.HandlerFunc(func(ctx context.Context, w http.ResponseWriter, r *http.Request) error {
@@ -303,7 +303,7 @@ func TestHandler_ClientGone(t *testing.T) {
 	})
 }
 
-// http 6.
+// http 6: a panic of a handler aborts the response and is logged once.
 func TestHandler_Panics(t *testing.T) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/boom", func(w http.ResponseWriter, r *http.Request) { panic("boom") })
@@ -317,7 +317,7 @@ func TestHandler_Panics(t *testing.T) {
 				t.Errorf("logged: %s", s.log())
 			}
 		}
-		for !strings.Contains(s.log(), "boom") { // it is logged behind the abort
+		for !strings.Contains(s.log(), "boom") { // the log entry follows the abort
 			if err := asyncio.Sleep(ctx, time.Millisecond); err != nil {
 				return err
 			}
@@ -332,7 +332,7 @@ func TestHandler_Panics(t *testing.T) {
 	})
 }
 
-// Errors of handlers, and http 7.
+// Errors of handlers, and cancelled handlers (http 7).
 func TestHandler_Failures(t *testing.T) {
 	fails := errors.New("it fails")
 	mux := http.NewServeMux()
@@ -360,7 +360,7 @@ func TestHandler_Failures(t *testing.T) {
 	serving(t, mux, func(ctx context.Context, s *site) error {
 		for _, c := range []struct {
 			path   string
-			status int // 0: broken off
+			status int // 0: the response is broken off
 		}{
 			{"/error", 500}, {"/error-late", 0}, {"/cancel", 503}, {"/cancel-quiet", 503}, {"/cancel-late", 0}, {"/cancel-refused", 200},
 		} {
@@ -380,7 +380,7 @@ func TestHandler_Failures(t *testing.T) {
 	})
 }
 
-// http 4: whatever interrupts reads and writes, each byte comes once.
+// http 4: whatever interrupts reads and writes, each byte arrives once.
 func TestHandler_CancelLosesNothing(t *testing.T) {
 	want := pattern(1 << 20)
 	interrupted := 0
@@ -432,7 +432,7 @@ func TestHandler_CancelLosesNothing(t *testing.T) {
 	})
 }
 
-// http 8: a handler that ends while a read is under way, and its children that go on.
+// http 8: a handler ends while a read is under way, and its child tasks go on.
 func TestHandler_EndsWithAReadUnderWay(t *testing.T) {
 	var after chan error
 	serving(t, asynciohttp.HandlerFunc(func(ctx context.Context, w http.ResponseWriter, r *http.Request) error {
@@ -569,7 +569,7 @@ func TestHandler_Hijack(t *testing.T) {
 	}
 }
 
-// http 7: a loop that is closed answers nothing, but its clients are told.
+// http 7: a closed loop answers nothing, but its clients get an error.
 func TestHandler_LoopClosed(t *testing.T) {
 	l := asyncio.NewEventLoop(t.Context())
 	if err := l.Close(); err != nil {
@@ -602,8 +602,8 @@ func TestHandler_OneWriterAtATime(t *testing.T) {
 	})
 }
 
-// A request's body goes on to another server, and its response comes back, without either being
-// held in memory.
+// A request's body is forwarded to another server, and the response comes back; neither is held in
+// memory.
 func TestDo_Proxy(t *testing.T) {
 	var s *site
 	mux := http.NewServeMux()
@@ -722,7 +722,7 @@ func TestReadAll_Limit(t *testing.T) {
 	}
 }
 
-// A cancel of Serve lets the requests under way end, and takes no more.
+// A cancel of Serve lets the current requests end, and accepts no more.
 func TestServe_Drains(t *testing.T) {
 	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -779,7 +779,7 @@ func TestServe_Drains(t *testing.T) {
 	}
 }
 
-// Several loops get the requests in turn, at the same time.
+// Several loops get the requests in turn, and work at the same time.
 func TestGroupHandler(t *testing.T) {
 	_, err := asyncio.RunLoopGroup(t.Context(), 3, func(ctx context.Context, g *asyncio.LoopGroup) (int, error) {
 		srv := httptest.NewServer(asynciohttp.GroupHandler(g, asynciohttp.HandlerFunc(func(ctx context.Context, w http.ResponseWriter, r *http.Request) error {
@@ -818,7 +818,7 @@ func TestGroupHandler(t *testing.T) {
 	}
 }
 
-// program returns the path of a program that a test talks to.
+// program returns the path of a program that a test needs.
 func program(t *testing.T, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
@@ -832,7 +832,7 @@ func program(t *testing.T, name string) string {
 	return path
 }
 
-// What is nil is told where it is passed on, not at the first request.
+// A nil argument is reported where it is passed, not at the first request.
 func TestMisuse_Nil(t *testing.T) {
 	panicOf := func(fn func()) (err error) {
 		defer func() { err, _ = recover().(error) }()

@@ -18,13 +18,14 @@ import (
 
 // Handler returns a handler for net/http that runs each request as a task of l, named by its method
 // and path, in which h serves it (http 1-8 above). Everything in h works as on a goroutine, but may
-// suspend: the body's Read, the writer's Write and Flush, and whatever awaits with the request's
-// Context. What blocks otherwise stops the loop: it belongs into asyncio.ToThread. Middleware that
+// suspend: the body's Read, the writer's Write and Flush, and every await with the request's
+// Context. Other blocking calls stop the loop; they belong in asyncio.ToThread. Middleware that
 // starts goroutines, as [http.TimeoutHandler] does, goes around Handler, not into it. Copying an
-// [*os.File] to the response, as [http.FileServer] does, does not stop the loop for the reading.
+// [*os.File] to the response, as [http.FileServer] does, does not stop the loop while the file is
+// read.
 //
-// Any goroutine may call it and what it returns; ServeHTTP blocks its goroutine until the task has
-// ended. It panics with [asyncio.ErrInvalidArgument] if l or h is nil.
+// Any goroutine may call Handler and the returned handler; ServeHTTP blocks its goroutine until the
+// task has ended. Handler panics with [asyncio.ErrInvalidArgument] if l or h is nil.
 func Handler(l *asyncio.EventLoop, h http.Handler) http.Handler {
 	if l == nil || h == nil {
 		panic(fmt.Errorf("%w: nil loop or handler (in asynciohttp.Handler)", asyncio.ErrInvalidArgument))
@@ -42,9 +43,9 @@ func GroupHandler(g *asyncio.LoopGroup, h http.Handler) http.Handler {
 }
 
 // A HandlerFunc is a handler that returns an error. It must be called below [Handler],
-// [GroupHandler] or [Serve]: in a task, whose ctx it gets. A cancel that is returned cancels the
-// task. Any other error goes to the loop's exception handler, and the client gets 500 if nothing
-// has been sent, else an aborted connection or stream.
+// [GroupHandler] or [Serve]: in a task, whose ctx it gets. A returned cancel cancels the task. Any
+// other error goes to the loop's exception handler, and the client gets 500 if nothing has been
+// sent, otherwise an aborted connection or stream.
 type HandlerFunc func(ctx context.Context, w http.ResponseWriter, r *http.Request) error
 
 // ServeHTTP implements [http.Handler]. It must be called in a task, and suspends it where f does.
@@ -65,34 +66,34 @@ type bridge struct {
 	handler http.Handler
 }
 
-// An exchange is a request with its response. All of it belongs to the loop while the task lives,
-// but for the operation that is under way.
+// An exchange is a request with its response. While the task lives all of it belongs to the loop,
+// except for the operation under way.
 type exchange struct {
 	w    http.ResponseWriter
 	rc   *http.ResponseController
-	r    *http.Request // as it was given to the task
+	r    *http.Request // as given to the task
 	ctx  context.Context
-	jobs chan func() // for the goroutine that serves the request; one at a time
+	jobs chan func() // work for the goroutine that serves the request; one job at a time
 
 	status    int        // 0 before WriteHeader
 	buf       []byte     // written, and not yet handed over
-	sent      []byte     // handed over to the operation that is under way
+	sent      []byte     // handed over to the operation under way
 	spare     []byte     // a chunk to write into next, nil if there is none
-	op        *operation // under way, nil if none
+	op        *operation // the operation under way, nil if none
 	busy      bool
-	err       error         // of an operation
+	err       error         // the error of an operation
 	over      bool          // the task has ended
-	late      bool          // WriteHeader is still to be passed on
-	reading   chan struct{} // closed when the read that was under way at the end is over
-	hijack    *hijacked     // asked for; the goroutine's until that is over
-	hijacked  bool          // and given to the task
+	late      bool          // WriteHeader must still be passed on
+	reading   chan struct{} // closed when the read under way at the end of the task is over
+	hijack    *hijacked     // the requested hijack; belongs to the goroutine until that is over
+	hijacked  bool          // the connection was given to the task
 	panicked  any
 	stack     []byte
 	failure   error
 	cancelled bool
 }
 
-// clientGone is the cause of a request's context (http 5).
+// clientGone is the message of the cancel in a request's context (http 5).
 const clientGone = "the client has gone"
 
 func (b *bridge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -127,14 +128,14 @@ func (b *bridge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	select {
-	case job := <-e.jobs: // of a task that did not wait for it
+	case job := <-e.jobs: // from a task that did not wait for it
 		job()
 	default:
 	}
 	e.finish(c, r)
 }
 
-// run is the task.
+// run serves the request in the task.
 func (e *exchange) run(h http.Handler, body *Body) error {
 	defer func() {
 		e.settle()
@@ -145,7 +146,7 @@ func (e *exchange) run(h http.Handler, body *Body) error {
 			}
 			body.shut()
 		}
-		if v := recover(); v != nil { // http 6
+		if v := recover(); v != nil { // net/http handles the panic (http 6)
 			e.panicked, e.stack = v, debug.Stack()
 		}
 	}()
@@ -163,7 +164,7 @@ func (e *exchange) run(h http.Handler, body *Body) error {
 	return nil
 }
 
-// finish is what is left for the goroutine when the task has ended.
+// finish does the goroutine's remaining work when the task has ended.
 func (e *exchange) finish(c *asyncio.ConcurrentFuture[asyncio.None], r *http.Request) {
 	if e.r != nil {
 		r.Pattern = e.r.Pattern
@@ -174,7 +175,7 @@ func (e *exchange) finish(c *asyncio.ConcurrentFuture[asyncio.None], r *http.Req
 	if e.reading != nil {
 		select {
 		case <-e.reading:
-		default: // http 8
+		default: // break off the read under way (http 8)
 			_ = e.rc.SetReadDeadline(time.Unix(1, 0))
 			<-e.reading
 		}
@@ -192,9 +193,9 @@ func (e *exchange) finish(c *asyncio.ConcurrentFuture[asyncio.None], r *http.Req
 		panic(http.ErrAbortHandler)
 	case e.panicked != nil:
 		panic(taskPanic{asyncio.PanicError{Value: e.panicked, Stack: e.stack}})
-	case errors.As(err, &p): // http 6, of something that the loop did for the task
+	case errors.As(err, &p): // a panic in something that the loop did for the task (http 6)
 		panic(p)
-	case err != nil || e.cancelled: // http 7
+	case err != nil || e.cancelled: // the response is unfinished (http 7)
 		e.fail(http.StatusServiceUnavailable)
 	case e.failure != nil:
 		e.fail(http.StatusInternalServerError)
@@ -206,13 +207,13 @@ func (e *exchange) finish(c *asyncio.ConcurrentFuture[asyncio.None], r *http.Req
 	recycle(e.spare)
 }
 
-// taskPanic is a panic that also prints where it was: the stack that net/http prints is another
-// one's.
+// taskPanic is a panic that also prints the stack of its task: net/http prints the stack of another
+// goroutine.
 type taskPanic struct{ asyncio.PanicError }
 
 func (p taskPanic) Error() string { return fmt.Sprintf("%v\n%s", p.Value, p.Stack) }
 
-// fail answers with status, if no other one was said yet; then there is no taking back.
+// fail answers with status. If another status was sent already, it can only abort.
 func (e *exchange) fail(status int) {
 	if e.status != 0 {
 		panic(http.ErrAbortHandler)
@@ -225,7 +226,7 @@ var errOver = fmt.Errorf("asynciohttp: the request is over: %w", net.ErrClosed)
 // Header implements [http.ResponseWriter].
 func (e *exchange) Header() http.Header { return e.w.Header() }
 
-// WriteHeader does nothing that waits, except with an informational status, which is sent at once.
+// WriteHeader waits only with an informational status, which is sent at once.
 func (e *exchange) WriteHeader(status int) {
 	if e.over || e.status != 0 {
 		return
@@ -238,11 +239,11 @@ func (e *exchange) WriteHeader(status int) {
 	}
 	e.status, e.late = status, true
 	if e.settle() {
-		e.passHeader() // now, because it takes the header as it is now
+		e.passHeader() // now, because it takes the header as it stands
 	}
 }
 
-// passHeader is for when nothing is under way.
+// passHeader passes WriteHeader on. No operation may be under way.
 func (e *exchange) passHeader() {
 	if e.late {
 		e.late = false
@@ -251,12 +252,12 @@ func (e *exchange) passHeader() {
 }
 
 const (
-	collect  = 4 << 10  // http 3
-	maxChunk = 64 << 10 // is under way at most
+	collect  = 4 << 10  // how much is collected before a hand-over (http 3)
+	maxChunk = 64 << 10 // the most that is under way
 )
 
-// chunks are buffers that nobody uses any more. One whose writing has failed is not among them:
-// with HTTP/2 it may be under way still.
+// chunks holds unused buffers. A buffer whose write has failed is not put back: with HTTP/2 the
+// write may still be under way.
 var chunks = sync.Pool{New: func() any { return new([maxChunk]byte) }}
 
 func recycle(p []byte) {
@@ -265,7 +266,7 @@ func recycle(p []byte) {
 	}
 }
 
-// chunk makes room for more than is collected.
+// chunk makes room for more than the collected bytes.
 func (e *exchange) chunk() {
 	if cap(e.buf) == maxChunk {
 		return
@@ -277,14 +278,14 @@ func (e *exchange) chunk() {
 	e.buf = append(p[:0], e.buf...)
 }
 
-// handOver returns what was written, for an operation to send.
+// handOver returns the written bytes, for an operation to send.
 func (e *exchange) handOver() []byte {
 	e.sent, e.buf = e.buf, nil
 	return e.sent
 }
 
-// Write implements [http.ResponseWriter]. It suspends the task while what was written before is on
-// its way.
+// Write implements [http.ResponseWriter]. It suspends the task while earlier bytes are on their
+// way.
 func (e *exchange) Write(p []byte) (int, error) { return write(e, p) }
 
 // WriteString implements [io.StringWriter].
@@ -334,7 +335,7 @@ func (e *exchange) usable() error {
 // Flush implements [http.Flusher].
 func (e *exchange) Flush() { _ = e.FlushError() }
 
-// FlushError sends what was written and suspends the task until that is done. A cancel ends the
+// FlushError sends the written bytes and suspends the task until that is done. A cancel ends the
 // wait.
 func (e *exchange) FlushError() error {
 	if err := e.usable(); err != nil {
@@ -346,7 +347,7 @@ func (e *exchange) FlushError() error {
 	return e.flush(true)
 }
 
-// flush hands over what was written. An error of the wait leaves it on its way (http 4).
+// flush hands the written bytes over. If the wait ends with an error, they are still sent (http 4).
 func (e *exchange) flush(through bool) error {
 	return e.do(func() func() error {
 		p := e.handOver()
@@ -354,7 +355,7 @@ func (e *exchange) flush(through bool) error {
 	})
 }
 
-// send is the goroutine's.
+// send writes p, on the goroutine that serves the request.
 func (e *exchange) send(p []byte, through bool) error {
 	if len(p) > 0 {
 		if _, err := e.w.Write(p); err != nil {
@@ -367,9 +368,9 @@ func (e *exchange) send(p []byte, through bool) error {
 	return nil
 }
 
-// do runs what begin returns on the goroutine that serves the request and suspends the calling task
-// until it has run. If one is under way that the last task did not wait for, that comes first, and
-// then begin.
+// do runs the job that begin returns on the goroutine that serves the request, and suspends the
+// calling task until it has run. If an operation is under way that its task did not wait for, do
+// first waits for that, and then calls begin.
 func (e *exchange) do(begin func() (job func() error)) error {
 	if err := e.usable(); err != nil {
 		return err
@@ -386,7 +387,7 @@ func (e *exchange) do(begin func() (job func() error)) error {
 		}
 	}
 	switch {
-	case e.over: // meanwhile: this is a task that the request's has left behind
+	case e.over: // over in the meantime: the caller is a task that the request's task has left behind
 		return errOver
 	case e.err != nil:
 		return e.err
@@ -405,23 +406,23 @@ func (e *exchange) do(begin func() (job func() error)) error {
 	return e.err
 }
 
-// An operation is what the goroutine does for the task.
+// An operation is a job that the goroutine does for the task.
 type operation struct {
 	future *asyncio.Future[asyncio.None]
-	err    error // the goroutine's until it is done
+	err    error // belongs to the goroutine until it is done
 }
 
-// await waits for the operation that is under way and notes what came of it. An error says that the
-// wait was ended.
+// await waits for the operation under way and records its result. An error says that the wait was
+// ended.
 func (e *exchange) await(ctx context.Context) error {
 	_, err := asyncio.Shield(ctx, e.op.future).Await(ctx)
-	if e.settle() && err != nil && err == e.err { // it panicked
+	if e.settle() && err != nil && err == e.err { // the job panicked
 		return nil
 	}
 	return err
 }
 
-// settle notes what came of an operation, and reports whether none is under way any more.
+// settle records the result of an operation, and reports whether none is under way any more.
 func (e *exchange) settle() bool {
 	if e.op == nil || !e.op.future.Done() {
 		return e.op == nil
@@ -436,14 +437,14 @@ func (e *exchange) settle() bool {
 	return true
 }
 
-// serving is the goroutine that serves a request, as an executor.
+// serving is an executor that uses the goroutine of a request.
 type serving chan func()
 
 func (s serving) Submit(job func()) error { s <- job; return nil }
 func (serving) Shutdown(bool)             {}
 
-// ReadFrom implements [io.ReaderFrom]. A file is copied by the goroutine, as net/http does it;
-// anything else in the task.
+// ReadFrom implements [io.ReaderFrom]. The goroutine copies a file, as net/http does; the task
+// copies anything else.
 func (e *exchange) ReadFrom(src io.Reader) (n int64, err error) {
 	file := src
 	if l, ok := src.(*io.LimitedReader); ok {
@@ -490,12 +491,13 @@ func (e *exchange) SetWriteDeadline(d time.Time) error {
 	return e.rc.SetWriteDeadline(d)
 }
 
-// EnableFullDuplex suspends the task while something is on its way.
+// EnableFullDuplex suspends the task while an operation is under way.
 func (e *exchange) EnableFullDuplex() error {
 	return e.optional(e.do(func() func() error { return e.rc.EnableFullDuplex }))
 }
 
-// optional is for an operation whose failure says nothing of the response.
+// optional returns the error of an operation whose failure does not mean that the response has
+// failed.
 func (e *exchange) optional(err error) error {
 	if err != nil && err == e.err {
 		e.err = nil
@@ -503,8 +505,8 @@ func (e *exchange) optional(err error) error {
 	return err
 }
 
-// Hijack implements [http.Hijacker]. The connection is one for goroutines; asyncio.NewConn makes it
-// one of the loop's.
+// Hijack implements [http.Hijacker]. The connection is for goroutines; asyncio.NewConn makes it one
+// of the loop's.
 func (e *exchange) Hijack() (c net.Conn, rw *bufio.ReadWriter, err error) {
 	h := new(hijacked)
 	err = e.optional(e.do(func() func() error {
@@ -537,13 +539,13 @@ func (e *exchange) Push(target string, opts *http.PushOptions) error {
 	return http.ErrNotSupported
 }
 
-// Serve serves ln with srv, whose Handler it puts on the loop of ctx as [Handler] does. With a
+// Serve serves ln with srv, whose Handler it runs on the loop of ctx as [Handler] does. With a
 // certificate in srv.TLSConfig it speaks TLS, with HTTP/2. It closes ln.
 //
-// It must be called in a task, which it suspends until the server ends: by srv.Shutdown or
+// Serve must be called in a task, which it suspends until the server ends: by srv.Shutdown or
 // srv.Close, after which it returns [http.ErrServerClosed], by an error of ln's, or by a cancel or
-// the end of ctx. Then it stops accepting and waits until the requests under way are answered; a
-// second cancel closes their connections.
+// the end of ctx. After a cancel it stops accepting and waits until the current requests are
+// answered; a second cancel closes their connections.
 func Serve(ctx context.Context, srv *http.Server, ln net.Listener) error {
 	if srv == nil || ln == nil {
 		if ln != nil {

@@ -17,7 +17,7 @@ import (
 )
 
 // wrk as the client: requests as fast as they are answered, over many connections, with bodies and
-// without. Each is answered, and well; what the handlers count needs no lock.
+// without. Each gets the right answer; data that the handlers count needs no lock.
 func TestPeer_Wrk(t *testing.T) {
 	wrk := program(t, "wrk")
 	const connections = 50
@@ -61,8 +61,8 @@ end
 		}
 		l.SetDebug(false)
 		for path, args := range map[string][]string{"/hello": nil, "/echo": {"-s", script}} {
-			// A busy machine may answer few in a second, so wrk runs until each connection could
-			// have had its turn.
+			// On a busy machine few may be answered in a second, so wrk runs until each connection
+			// could have had its turn.
 			for total := 0; total < connections; {
 				before := served[path]
 				out, err := asyncio.ToThread(ctx, func(ctx context.Context) (string, error) {
@@ -81,7 +81,7 @@ end
 				if err != nil {
 					return err
 				}
-				// What was under way at the end is not in wrk's count.
+				// Requests under way at the end are not in wrk's count.
 				if n := served[path] - before; n < answered || n > answered+connections {
 					t.Errorf("%s: %d requests served, and wrk counted %d answers", path, n, answered)
 				}
