@@ -58,7 +58,8 @@ func exported(t *testing.T, dir string) []string {
 		must(t, err)
 		parsed = append(parsed, f)
 	}
-	// Types of other packages are not looked at: what they add to the face is that they are embedded.
+	// Types of other packages are not looked at. They add to the face only where they are embedded,
+	// and that shows.
 	info := &types.Info{Defs: make(map[*ast.Ident]types.Object)}
 	config := types.Config{Error: func(error) {}, Importer: noImports{}}
 	checked, _ := config.Check(p.Name, fset, parsed, info)
