@@ -22,7 +22,7 @@ import (
 //	body 3: The buffer is given to others once the body is closed, no read is under way and no task
 //	   uses a part of it.
 type Body struct {
-	loop context.Context // leads to the loop
+	loop context.Context // the context of the loop
 	src  io.ReadCloser
 	end  func() // on the loop, once src has ended
 

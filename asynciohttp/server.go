@@ -387,7 +387,7 @@ func (e *exchange) do(begin func() (job func() error)) error {
 		}
 	}
 	switch {
-	case e.over: // over in the meantime: the caller is a task that the request's task has left behind
+	case e.over: // over meanwhile: the caller is a task that the request's task has left behind
 		return errOver
 	case e.err != nil:
 		return e.err

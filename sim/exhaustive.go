@@ -8,13 +8,13 @@ import (
 
 // coverage is how far an enumeration got.
 type coverage struct {
-	complete bool // all within the bound have been run
-	whole    bool // and there are none beyond it
-	depth    int  // all with at most so many deviations have been run; -1: none
+	complete bool // all schedules within the bound have been run
+	whole    bool // and there are none beyond the bound
+	depth    int  // all schedules with at most this many deviations have been run; -1: none
 	runs     int
 }
 
-// A node is a schedule that is to be run: that of its parent, and one deviation behind the others.
+// A node is a schedule to be run: that of its parent, and one deviation behind the others.
 type node struct {
 	parent *node
 	dev    deviation
@@ -29,12 +29,13 @@ func (n *node) devs() []deviation {
 	return all
 }
 
-// enumerate runs every schedule with at most bound deviations once, fewest first, until each says
-// no or left says that no more are allowed.
+// enumerate runs every schedule with at most bound deviations once, fewest first, until each
+// returns false or left returns that no more are allowed.
 //
 //	exhaustive 1: A schedule's children have its deviations and one behind the last (in the order of
-//	   schedule 1). Up to there a child's run is its parent's, so what could be picked is known from
-//	   that. Each schedule is the child of one: itself without its last deviation.
+//	   schedule 1). Up to there a child's run is its parent's, so the parent's run shows what could
+//	   be picked. Each schedule is the child of exactly one other: itself without its last
+//	   deviation.
 func (x *exploration) enumerate(seed uint64, bound int, cancels, faults bool, each func(*outcome) bool, left func() int) coverage {
 	queue := []*node{{}}
 	c := coverage{depth: math.MaxInt, whole: true}
@@ -73,7 +74,7 @@ func (x *exploration) enumerate(seed uint64, bound int, cancels, faults bool, ea
 	return c
 }
 
-// children is the sequence of the deviations that can follow those of n, whose run w is.
+// children iterates over the deviations that can follow those of n; w is the run of n.
 func (w *world) children(n *node, cancels bool) func(func(deviation) bool) {
 	return func(yield func(deviation) bool) {
 		asked := w.asked
@@ -110,7 +111,7 @@ func (w *world) children(n *node, cancels bool) func(func(deviation) bool) {
 	}
 }
 
-// exhaust is the strategy Exhaustive.
+// exhaust runs the strategy Exhaustive (exhaustive 1).
 func (x *exploration) exhaust() *Failure {
 	p := plan{name: x.strategy.name, seed: x.seed, strategy: func(*world) strategy { return fifo{} }}
 	if f := x.calibrate(); f != nil && errors.Is(f, ErrNotDeterministic) {

@@ -9,14 +9,14 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// How a run can go wrong, besides the errors of main itself.
+// The ways in which a run can go wrong, besides the errors of main itself.
 type (
 	// violation is an invariant that does not hold.
 	violation struct {
 		name string
 		err  error
 	}
-	// reported is what has reached the loop's exception handler.
+	// reported is a report to the loop's exception handler.
 	reported struct {
 		message, task string
 		err           error
@@ -71,7 +71,7 @@ func (e *leaked) Error() string {
 }
 
 // ErrNotDeterministic is matched by the failure of a run that depends on something other than its
-// seed: two runs of the same seed differ, or something of the real world has come in.
+// seed: two runs of the same seed differ, or something of the real world has leaked in.
 var ErrNotDeterministic = errors.New("sim: not deterministic")
 
 func (e *leaked) Is(target error) bool { return target == ErrNotDeterministic }
@@ -88,11 +88,11 @@ func (l *life) report(_ *asyncio.EventLoop, c asyncio.ExceptionContext) {
 	} else if m := nameInRepr.FindStringSubmatch(c.Source); m != nil {
 		r.task = l.host.prefix + m[1]
 	}
-	// Not world 4 at once: main goes on to say what it makes of it.
+	// The run is not over at once (world 4): main goes on and may describe the consequences.
 	if w.failure == nil {
 		w.failure = r
 	}
 }
 
-// nameInRepr finds a task's name in the repr of one that nobody holds any more.
+// nameInRepr finds a task's name in the repr of a task that nobody holds any more.
 var nameInRepr = regexp.MustCompile(`^<Task .*? name='([^']*)'`)

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// leak notes that something of the real world has come in, and where.
+// leak records that something of the real world has leaked in, and where.
 func (w *world) leak(what string) {
 	err := &leaked{what: what, stack: userStack()}
 	w.leakMu.Lock()
@@ -27,7 +27,7 @@ func (w *world) leaked() error {
 	return w.leaks[0]
 }
 
-// callers is a sequence of the caller's callers, innermost first.
+// callers iterates over the caller's callers, innermost first.
 func callers(yield func(runtime.Frame) bool) {
 	pcs := make([]uintptr, 64)
 	n := runtime.Callers(2, pcs)
@@ -62,7 +62,7 @@ func calledBy(functions ...string) bool {
 	return false
 }
 
-// userStack is where the program is, without the library's own functions.
+// userStack returns the program's current places, without the library's own functions.
 func userStack() string { return userPlaces(callers) }
 
 func userPlaces(frames iter.Seq[runtime.Frame]) string {
@@ -75,7 +75,7 @@ func userPlaces(frames iter.Seq[runtime.Frame]) string {
 	return b.String()
 }
 
-// heldTooLong says of what a loop has given to a goroutine, at a place, that it does not end.
+// heldTooLong describes work that a loop gave to a goroutine, at a place, and that does not end.
 func heldTooLong(at []uintptr) string {
 	what := fmt.Sprintf("a goroutine that a loop waits for, as a job in an executor, does not end within %v: it waits for something outside of the "+
 		"simulation, or for the loop, or computes; it was begun in%s", threadPatience, userPlaces(framesOf(at)))
@@ -85,7 +85,7 @@ func heldTooLong(at []uintptr) string {
 	return what
 }
 
-// goroutineWith returns the stack of the goroutine that is in the function.
+// goroutineWith returns the stack of the goroutine that is in function.
 func goroutineWith(function string) string {
 	for g := range goroutines {
 		if strings.Contains(g, function) {
@@ -95,7 +95,7 @@ func goroutineWith(function string) string {
 	return ""
 }
 
-// goroutines is the sequence of the stacks of all goroutines.
+// goroutines iterates over the stacks of all goroutines.
 func goroutines(yield func(stack string) bool) {
 	buf := make([]byte, 1<<20)
 	n := runtime.Stack(buf, true)
@@ -113,7 +113,7 @@ func goroutines(yield func(stack string) bool) {
 // blockedForever is how long, in real time, a step may be blocked until the run is abandoned.
 var blockedForever = 5 * time.Second
 
-// blocks reports whether a goroutine does not compute, and does not wait for a processor.
+// blocks reports whether a goroutine neither computes nor waits for a processor.
 func blocks(stack string) bool {
 	head, _, _ := strings.Cut(stack, "\n")
 	for _, state := range []string{"[sleep", "[chan ", "[select", "[IO wait", "[sync.", "[semacquire"} {
@@ -149,8 +149,8 @@ func (w *world) await(done <-chan struct{}) error {
 	}
 }
 
-// blocked says of a run that does not go on whether it is because a step blocks. Of several worlds
-// at a time it may find another's.
+// blocked returns an error if a run makes no progress because a step blocks. With several worlds at
+// a time it may find another world's step.
 func (w *world) blocked() error {
 	for g := range goroutines {
 		if blocks(g) && inStep(g) {
@@ -187,7 +187,7 @@ func inStep(stack string) bool {
 	return false
 }
 
-// isRuntime reports whether a line of a stack is of what Go itself calls to wait.
+// isRuntime reports whether a line of a stack names a function in which Go itself waits.
 func isRuntime(line string) bool {
 	for _, p := range []string{"runtime.", "sync.", "internal/", "time.", "iter.", "syscall."} {
 		if strings.HasPrefix(line, p) {

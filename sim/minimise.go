@@ -11,24 +11,24 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// What minimising promises.
+// The promises of minimising.
 //
-//	minimise 1: The result fails in the same way as what was found (kind).
+//	minimise 1: The result fails in the same way as the failure that was found (kind).
 //	minimise 2: It is 1-minimal: without any one of its deviations, the rest followed as far as it
 //	   fits (schedule 4), the run does not fail in that way.
 //	minimise 3: Where the budget allows, all schedules with fewer deviations have been run, and none
-//	   fails in that way: it is the fewest there are for this seed. Failure.Minimal says which of
-//	   the two it is. Where it does not even allow all with a single deviation, which is so if a run
-//	   has many steps, that is not begun.
+//	   fails in that way: no schedule for this seed has fewer. Failure.Minimal says which of the two
+//	   holds. If a run has so many steps that the budget does not even cover all schedules with a
+//	   single deviation, this search is not begun.
 //	minimise 4: Minimising is deterministic. Its budget counts runs and steps, not time.
 
-// minimiseRuns and minimiseSteps are the budget of minimise 4.
+// minimiseRuns and minimiseSteps are the budget, in runs and steps (minimise 4).
 const (
 	minimiseRuns  = 5_000
 	minimiseSteps = 5_000_000
 )
 
-// kind says in what way a run failed, for minimise 1.
+// kind returns the way in which a run failed, for comparing failures (minimise 1).
 func kind(err error) string {
 	var v *violation
 	var l *livelock
@@ -65,7 +65,8 @@ type minimiser struct {
 
 func (m *minimiser) spent() bool { return m.runs >= minimiseRuns || m.steps >= minimiseSteps }
 
-// try runs a schedule and reports whether it fails in the same way, and the deviations that it had.
+// try runs a schedule. It returns the deviations that the run had, and whether it fails in the same
+// way.
 func (m *minimiser) try(devs []deviation) ([]deviation, bool) {
 	o := m.x.follow(m.seed, devs)
 	m.runs++
@@ -73,7 +74,8 @@ func (m *minimiser) try(devs []deviation) ([]deviation, bool) {
 	return o.w.devs, o.err != nil && kind(o.err) == m.kind
 }
 
-// shrink is minimise 2: delta debugging, then each deviation alone until none can go.
+// shrink makes the schedule 1-minimal (minimise 2): delta debugging, then each deviation alone
+// until none can go.
 func (m *minimiser) shrink(devs []deviation) (_ []deviation, minimal bool) {
 	if without, ok := m.try(nil); ok {
 		return without, true
@@ -109,7 +111,7 @@ func (m *minimiser) shrink(devs []deviation) (_ []deviation, minimal bool) {
 	return devs, len(devs) == 0
 }
 
-// fewest is minimise 3: it looks for a schedule with fewer deviations than devs.
+// fewest looks for a schedule with fewer deviations than devs (minimise 3).
 func (m *minimiser) fewest(devs []deviation) (_ []deviation, proven bool) {
 	cancels := slices.ContainsFunc(devs, func(d deviation) bool { return d.cancel != nil })
 	faults := slices.ContainsFunc(devs, func(d deviation) bool { return d.fault != nil })
@@ -127,12 +129,12 @@ func (m *minimiser) fewest(devs []deviation) (_ []deviation, proven bool) {
 		return !m.spent()
 	}, func() int { return minimiseRuns - m.runs })
 	if found != nil {
-		return found, true // those with fewer have been run before
+		return found, true // schedules with fewer deviations have been run before
 	}
 	return devs, all.complete
 }
 
-// affords reports whether the budget is enough to run all schedules with one deviation.
+// affords reports whether the budget covers all schedules with one deviation.
 func (m *minimiser) affords(cancels, faults bool) bool {
 	p := m.x.following(m.seed, nil)
 	p.cancels, p.lists = cancels, faults
@@ -146,7 +148,7 @@ func (m *minimiser) affords(cancels, faults bool) bool {
 	return n <= minimiseRuns-m.runs && n <= (minimiseSteps-m.steps)/max(o.w.step, 1)
 }
 
-// follow makes the run of a schedule (schedule 4).
+// follow runs a schedule, leaving out deviations that do not fit (schedule 4).
 func (x *exploration) follow(seed uint64, devs []deviation) *outcome {
 	return x.play(x.following(seed, devs))
 }
@@ -155,7 +157,7 @@ func (x *exploration) following(seed uint64, devs []deviation) plan {
 	return plan{seed: seed, strategy: func(*world) strategy { return newReplay(devs, false) }}
 }
 
-// explain makes a Failure of a run that failed.
+// explain makes a Failure from a run that failed.
 func (x *exploration) explain(p plan, o *outcome) *Failure {
 	f := &Failure{Err: o.err, Seed: p.seed, Run: x.report.Runs, Strategy: p.name, Steps: o.w.step, Found: len(o.w.devs)}
 	devs := slices.Clone(o.w.devs)
@@ -195,7 +197,7 @@ func (x *exploration) explain(p plan, o *outcome) *Failure {
 	return x.retrace(f, devs)
 }
 
-// retrace makes the minimised run once more, to say what happens in it.
+// retrace runs the minimised schedule once more, to describe it.
 func (x *exploration) retrace(f *Failure, devs []deviation) *Failure {
 	p := x.following(f.Seed, devs)
 	p.traced, p.placesFrom = true, max(1, x.play(p).w.step-shownSteps)
@@ -214,7 +216,7 @@ func (x *exploration) retrace(f *Failure, devs []deviation) *Failure {
 	return f
 }
 
-// write fills in what follows from the run.
+// write fills in the fields that follow from the run.
 func (x *exploration) write(f *Failure, devs []deviation, o *outcome) {
 	for _, d := range devs {
 		f.Deviations = append(f.Deviations, d.String())

@@ -10,36 +10,40 @@ import (
 	"strings"
 )
 
-// What a schedule is, and what the bytes of its file mean.
+// The meaning of a schedule and the bytes of its file.
 //
 //	schedule 1: A schedule is a set of deviations: everything not named in it runs first in, first
 //	   out, without faults. A deviation is at a step, which is a callback counted from 1 (world 1).
-//	   "cancel" cancels a task before the step; "step" runs, as that step, the callback that is k-th
-//	   of the n that are ready, counted from 0 as world 6 says, instead of the first. "fault" has a
-//	   fault happen in the step or between it and the next: the one that is asked for by that name
-//	   for the nth time, counted from 1. Of the first two there is at most one at a step, a cancel
-//	   before a pick before faults, and at most one cancel in all.
+//	   "cancel" cancels a task before the step. "step" runs, as that step, the k-th of the n ready
+//	   callbacks, counted from 0 as world 6 says, instead of the first. "fault" makes a fault happen
+//	   in the step or between it and the next: the nth one asked for by that name, counted from 1. A
+//	   step has at most one cancel and one pick; a cancel comes before a pick, and both before
+//	   faults. There is at most one cancel in all.
 //	schedule 2: Seed and schedule determine the run (world 2): the same program makes the same
 //	   steps.
-//	schedule 3: Replaying draws no random number of a strategy. A file is replayed to the letter: if
-//	   at a deviation another number of callbacks is ready, or others than were, or the task is not
-//	   there, or the run ends before, the program is not the one that was recorded, and the replay
-//	   says so (ErrIncompatible).
+//	schedule 3: Replaying draws no random number of a strategy. A file is replayed to the letter.
+//	   The program is not the recorded one if, at a deviation, the number of ready callbacks differs
+//	   or the callbacks do, or the task is missing, or if the run ends before the deviation. The
+//	   replay then says so (ErrIncompatible).
 //	schedule 4: Where a schedule is a guess (minimising), a deviation that does not fit is left out.
 //	schedule 5: The file is text, UTF-8, one item a line, in this order; names are quoted as Go
 //	   quotes them:
 //
-//	   asyncio schedule 1 the version; a reader refuses others test "TestBank/transfer" what to run
-//	   seed 17 steps 87 how many the run had when it failed, trace 9c1f0a3be8d0f122 a hash of their
-//	   names and times (schedule 6), failure "main returned an error: …" and why, on one line cancel
-//	   12 "writer" 0 before step 12: the first task alive of that name step 41 3/7 "writer" not
-//	   "reader" of 7 the one 3rd after the oldest, writer, not reader fault 57 "crash of node2" 4
-//	   the fourth time that was asked end
+//	   asyncio schedule 1                     the version; a reader refuses others
+//	   test "TestBank/transfer"               what to run
+//	   seed 17
+//	   steps 87                               how many the run had when it failed,
+//	   trace 9c1f0a3be8d0f122                 a hash of their names and times (schedule 6),
+//	   failure "main returned an error: …"    and why, on one line
+//	   cancel 12 "writer" 0                   before step 12: the first task alive of that name
+//	   step 41 3/7 "writer" not "reader"      of 7 the one 3rd after the oldest: writer, not reader
+//	   fault 57 "crash of node2" 4            the fourth time that it was asked for
+//	   end
 //
-//	   Lines that begin with # say something to people. Deviations are in the order of their steps.
+//	   Lines that begin with # are comments for people. Deviations are in the order of their steps.
 //	schedule 6: The hash is FNV-1a, 64 bits, of each step's name, a zero byte, and its time in
-//	   nanoseconds, in decimal, a newline. Source lines are not in it, so an edit that leaves the
-//	   order of events alone leaves a schedule valid.
+//	   nanoseconds, in decimal, a newline. It does not include source lines, so an edit that leaves
+//	   the order of events alone leaves a schedule valid.
 type schedule struct {
 	test    string
 	seed    uint64
@@ -49,7 +53,7 @@ type schedule struct {
 	devs    []deviation
 }
 
-// A deviation is one of schedule 1: pick is positive, or cancel or fault is set.
+// A deviation is one item of schedule 1: pick is positive, or cancel or fault is set.
 type deviation struct {
 	step, pick int
 	cancel     *target
@@ -57,19 +61,19 @@ type deviation struct {
 	*recorded  // of a pick, once it has been made in a run with a trace
 }
 
-// A fault is the nth time that one of that name is asked for.
+// A fault names the nth time that the fault what is asked for.
 type fault struct {
 	what string
 	nth  int
 }
 
-// recorded is what a pick was when it was made.
+// recorded describes a pick at the time it was made.
 type recorded struct {
 	of            int
 	chosen, first string
 }
 
-// before is the order of schedule 1. Faults at one step have none.
+// before reports whether d precedes e in a schedule (schedule 1). Faults at one step have no order.
 func (d deviation) before(e deviation) bool {
 	return d.step < e.step || d.step == e.step && (d.rank() < e.rank() || d.fault != nil && e.fault != nil)
 }
@@ -84,8 +88,8 @@ func (d deviation) rank() int {
 	return 2
 }
 
-// ErrIncompatible says that a recorded schedule is of another program than the one that is run: the
-// code has changed.
+// ErrIncompatible is returned when a schedule was recorded with a different program: the code has
+// changed since.
 var ErrIncompatible = errors.New("sim: the schedule does not fit the program")
 
 const scheduleHeader = "asyncio schedule 1"
@@ -111,7 +115,7 @@ func (s *schedule) String() string {
 	return b.String()
 }
 
-// parseSchedule reads what String writes.
+// parseSchedule reads the text that String writes.
 func parseSchedule(text string) (*schedule, error) {
 	s := new(schedule)
 	in := bufio.NewScanner(strings.NewReader(text))
@@ -206,7 +210,7 @@ func readSchedule(file string) (*schedule, error) {
 	return s, nil
 }
 
-// explainDeviations says in words what a schedule is.
+// explainDeviations describes a schedule in words.
 func explainDeviations(devs []deviation) string {
 	if len(devs) == 0 {
 		return "first in, first out everywhere"
@@ -249,8 +253,8 @@ type replay struct {
 	devs     []deviation // cancels and picks
 	pos      int
 	faults   map[fault]int // the step at which each happens
-	strict   bool          // schedule 3; otherwise schedule 4
-	mismatch error         // under schedule 3
+	strict   bool          // replayed to the letter (schedule 3); otherwise a guess (schedule 4)
+	mismatch error         // why the file does not fit the program (schedule 3)
 }
 
 func newReplay(devs []deviation, strict bool) *replay {
@@ -269,7 +273,7 @@ func newReplay(devs []deviation, strict bool) *replay {
 }
 
 func (r *replay) cancel(w *world) (target, bool) {
-	for r.pos < len(r.devs) && r.devs[r.pos].step < w.step { // only one was ready
+	for r.pos < len(r.devs) && r.devs[r.pos].step < w.step { // only one callback was ready
 		d := r.devs[r.pos]
 		r.pos++
 		if r.strict {
@@ -327,7 +331,8 @@ func (r *replay) refuse(w *world, why error) {
 	}
 }
 
-// finish is the rest of schedule 3, after the run.
+// finish checks, after the run, that the schedule was used up and the steps are the recorded ones
+// (schedule 3).
 func (r *replay) finish(s *schedule, steps int, trace uint64) error {
 	missing := -1
 	if r.pos < len(r.devs) {

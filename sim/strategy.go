@@ -6,19 +6,19 @@ import (
 	"math/rand/v2"
 )
 
-// A strategy decides what is run where several callbacks are ready.
+// A strategy decides which callback runs where several are ready.
 type strategy interface {
-	// pick returns which of the n that are ready (world 6) is next, n > 1.
+	// pick returns which of the n ready callbacks (world 6) is next, n > 1.
 	pick(w *world, n int) int
 
-	// cancel is asked before each step whether a task is to be cancelled, and which.
+	// cancel is asked before each step whether to cancel a task, and which.
 	cancel(w *world) (target, bool)
 
-	// fault is asked whether a fault of the probability p happens.
+	// fault is asked whether a fault with the probability p happens.
 	fault(w *world, f deviation, p float64) bool
 }
 
-// fifo is what production does.
+// fifo is the order of production: first in, first out.
 type fifo struct{}
 
 func (fifo) pick(*world, int) int                  { return 0 }
@@ -31,7 +31,7 @@ type randomCancel struct {
 	rng *rand.Rand
 }
 
-// newRandomCancel expects a run of about so many steps.
+// newRandomCancel expects a run of about this many steps.
 func newRandomCancel(w *world, steps int) randomCancel {
 	rng := w.stream("cancel")
 	return randomCancel{at: 1 + rng.IntN(max(steps, 1)), rng: rng}
@@ -48,7 +48,7 @@ func (c randomCancel) cancel(w *world) (target, bool) {
 	return all[c.rng.IntN(len(all))], true
 }
 
-// randomFaults has each fault happen with its probability, by a stream of its own (world 3).
+// randomFaults makes each fault happen with its probability, by a stream of its own (world 3).
 type randomFaults struct{ streams map[string]*rand.Rand }
 
 func (r *randomFaults) fault(w *world, f deviation, p float64) bool {
@@ -63,7 +63,7 @@ func (r *randomFaults) fault(w *world, f deviation, p float64) bool {
 	return rng.Float64() < p
 }
 
-// random picks each of what is ready with the same probability.
+// random picks each ready callback with the same probability.
 type random struct {
 	randomCancel
 	randomFaults
@@ -74,12 +74,13 @@ func (r *random) pick(_ *world, n int) int { return r.rng.IntN(n) }
 
 // pct is the algorithm of Burckhardt, Kothari, Musuvathi and Nagarakatte, "A Randomized Scheduler
 // with Probabilistic Guarantees of Finding Bugs" (2010). Tasks have random priorities, and the
-// ready task with the highest runs, but for depth-1 random steps, at which the one that is about to
+// ready task with the highest priority runs. Only at depth-1 random steps the task that is about to
 // run falls below all others. A bug that needs depth orderings of steps, in a program of n tasks
 // and k steps, is found with a probability of at least 1/(n*k^(depth-1)).
 //
-// What is no task's runs first, as soon as it is ready. A task that has been preferred for maxRow
-// steps falls too, because it may be waiting for another in a loop, which the guarantee leaves out.
+// A callback that belongs to no task runs first, as soon as it is ready. A task that has been
+// preferred for maxRow steps falls too, because it may be waiting for another in a loop; the
+// guarantee does not cover that.
 type pct struct {
 	randomCancel
 	randomFaults
@@ -140,7 +141,7 @@ func (p *pct) pick(w *world, n int) int {
 	return best
 }
 
-// tape takes each choice from a byte, so that go test -fuzz searches and shrinks schedules.
+// tape takes each choice from a byte, so go test -fuzz searches and shrinks schedules.
 type tape struct {
 	fifo
 	bytes []byte
@@ -148,7 +149,7 @@ type tape struct {
 
 func (t *tape) pick(_ *world, n int) int { return int(t.next()) % n }
 
-// fault takes a byte too: it happens if that is not zero and within its probability.
+// fault takes a byte too: the fault happens if the byte is not zero and within its probability.
 func (t *tape) fault(_ *world, _ deviation, p float64) bool {
 	b := t.next()
 	return b > 0 && float64(b) <= max(1, 255*p)
@@ -175,7 +176,7 @@ type Strategy struct {
 
 func (s Strategy) String() string { return s.name }
 
-// Random picks each callback that is ready with the same probability.
+// Random picks each ready callback with the same probability.
 func Random() Strategy {
 	return Strategy{name: "Random()", make: func(w *world, steps int, cancels bool) strategy {
 		r := &random{rng: w.stream("strategy")}
@@ -187,9 +188,9 @@ func Random() Strategy {
 }
 
 // PCT gives tasks random priorities and changes them at depth-1 random steps; depth is the number
-// of orderings that a bug needs, rarely more than 3. It finds what is rare under [Random] because a
-// task has to be kept waiting for long, and with a probability that can be stated: with n tasks and
-// k steps, each run finds a bug of that depth with at least 1/(n*k^(depth-1)). A depth that is not
+// of orderings that a bug needs, rarely more than 3. PCT finds bugs that are rare under [Random]
+// because a task has to be kept waiting for long. Its probability can be stated: with n tasks and k
+// steps, each run finds a bug of that depth with at least 1/(n*k^(depth-1)). A depth that is not
 // positive counts as 1.
 func PCT(depth int) Strategy {
 	depth = max(depth, 1)
@@ -203,9 +204,9 @@ func PCT(depth int) Strategy {
 }
 
 // Exhaustive runs every schedule once, those with the fewest deviations from first in, first out
-// first, and none with more than bound; a bound of 0 or less is no bound. So what it finds needs no
-// minimising. How far it got within [Runs] is in [Report.Coverage]. A [Fault] is a deviation, too,
-// and with [Cancels] that a task is cancelled.
+// first, and none with more than bound; a bound of 0 or less means no bound. So the failures that
+// it finds need no minimising. [Report.Coverage] says how far it got within [Runs]. A [Fault]
+// counts as a deviation, and so does a cancel with [Cancels].
 func Exhaustive(bound int) Strategy {
 	name := fmt.Sprintf("Exhaustive(%d)", max(bound, 0))
 	if bound <= 0 {
@@ -214,10 +215,10 @@ func Exhaustive(bound int) Strategy {
 	return Strategy{name: name, exhaustive: true, bound: bound}
 }
 
-// Tape takes each choice from a byte of the input of a fuzz test: at the i-th place where several
-// callbacks are ready, the one whose number is the byte, modulo how many there are; a byte also
-// decides on each [Fault], and [Cancels] does nothing. When it is used up the rest runs in order.
-// So go test -fuzz searches schedules by the code that they reach.
+// Tape takes each choice from a byte of the input of a fuzz test: where several callbacks are
+// ready, the next byte, modulo their number, picks one. A byte also decides on each [Fault], and
+// [Cancels] does nothing. When the input is used up the rest runs in order. So go test -fuzz
+// searches schedules by the code that they reach.
 //
 //	func FuzzTransfer(f *testing.F) {
 //		f.Fuzz(func(t *testing.T, schedule []byte) { sim.Run(t, transfer, sim.With(sim.Tape(schedule))) })

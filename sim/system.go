@@ -20,35 +20,35 @@ import (
 //
 //	system 1: The name of a host, and only a whole one, stands for its address. "localhost" and
 //	   127.0.0.0/8 are the host itself. There is no IPv6, and ports are numbers.
-//	system 2: An empty host or 0.0.0.0 listens at all addresses of the host; where one connects to,
-//	   it is the host itself. Port 0 is the next of 32768 to 60999 that is free: the numbers are the
-//	   same in each run, and a host that restarts does not begin from the start.
-//	system 3: A port is in use at an address while somebody listens there, at it or at all
-//	   addresses, or a connection that was made from there is not forgotten; connections that were
-//	   accepted there do not matter (SO_REUSEADDR).
+//	system 2: Listening at an empty host or 0.0.0.0 means all addresses of the host; connecting to
+//	   it means the host itself. Port 0 is the next free port from 32768 to 60999: the numbers are
+//	   the same in each run, and a host that restarts does not begin again with the first.
+//	system 3: A port is in use at an address while a listener is there, at that address or at all
+//	   addresses, or while the system remembers a connection made from there. Connections accepted
+//	   there do not matter (SO_REUSEADDR).
 //	system 4: A process that is killed loses its sockets as if it closed them. The system goes on:
-//	   it delivers what was written, refuses requests, and answers what belongs to no connection
-//	   with a reset.
-//	system 5: A host without power loses all, sends nothing and answers nothing. When it is on again
-//	   it does not know what was: see system 4.
+//	   it delivers the written bytes, refuses requests, and answers segments that belong to no
+//	   connection with a reset.
+//	system 5: A host without power loses everything, sends nothing and answers nothing. When it is
+//	   on again it remembers nothing: see system 4.
 //	system 6: Paths of Unix sockets are names within the host, and gone with the listener. Their
-//	   connections are T's on the loopback wire.
+//	   connections are TCP connections on the loopback wire.
 type system struct {
 	n        *network
 	name     string
 	addr     netip.Addr
 	loopback *wire
 	on       bool
-	process  *process // the last one
+	process  *process // the current one, or the last
 
 	conns     map[side]*tcpConn
 	flows     map[flow]*tcpConn
 	listeners map[uint16][]*listener
 	paths     map[string]*listener
-	replaced  []*listener // at whose paths there are others now
+	replaced  []*listener // listeners whose paths others have taken since
 	sockets   map[uint16][]*udpSocket
-	dialled   map[uint16]int // how many connections were made from a port
-	ephemeral uint16         // the last one
+	dialled   map[uint16]int // how many connections were made from each port
+	ephemeral uint16         // the last port assigned
 }
 
 // A side is one end of a connection, as segments name it.
@@ -70,7 +70,7 @@ func newSystem(n *network, name string, addr netip.Addr) *system {
 	return s
 }
 
-// forget is what a system without power does.
+// forget drops everything that a system without power loses (system 5).
 func (s *system) forget() {
 	s.conns = make(map[side]*tcpConn)
 	s.flows = make(map[flow]*tcpConn)
@@ -83,12 +83,12 @@ func (s *system) forget() {
 
 func oldestFirst(a, b *tcpConn) int { return cmp.Compare(a.id, b.id) }
 
-// connections returns those that the system has, oldest first.
+// connections returns the connections of the system, oldest first.
 func (s *system) connections() []*tcpConn {
 	return slices.SortedFunc(maps.Values(s.conns), oldestFirst)
 }
 
-// wireTo returns the wire to an address, nil if nobody has it.
+// wireTo returns the wire to an address, nil if no host has it.
 func (s *system) wireTo(addr netip.Addr) *wire {
 	if s.isOwn(addr) {
 		return s.loopback
@@ -101,7 +101,7 @@ func (s *system) wireTo(addr netip.Addr) *wire {
 
 func (s *system) isOwn(addr netip.Addr) bool { return addr == s.addr || addr.IsLoopback() }
 
-// sourceFor is the address with which the host appears to another.
+// sourceFor returns the address with which the host appears to another.
 func (s *system) sourceFor(to netip.Addr) netip.Addr {
 	if to.IsLoopback() {
 		return localhost
@@ -109,7 +109,7 @@ func (s *system) sourceFor(to netip.Addr) netip.Addr {
 	return s.addr
 }
 
-// transportOf is system 1 for the names of networks: "tcp", "udp" or "unix".
+// transportOf returns the transport for the name of a network: "tcp", "udp" or "unix" (system 1).
 func transportOf(network string) (string, error) {
 	switch network {
 	case "tcp", "tcp4":
@@ -124,7 +124,7 @@ func transportOf(network string) (string, error) {
 	return "", net.UnknownNetworkError(network)
 }
 
-// resolve is system 1 and system 2 for an address as programs write it.
+// resolve parses an address as programs write it (system 1, system 2).
 func (s *system) resolve(transport, address string, listen bool) (netip.AddrPort, error) {
 	none := netip.AddrPort{}
 	host, service, err := net.SplitHostPort(address)
@@ -172,7 +172,7 @@ func (s *system) lookUp(host string) (netip.Addr, error) {
 	return netip.Addr{}, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
 }
 
-// nextPort returns the next port that is free.
+// nextPort returns the next free port.
 func (s *system) nextPort(inUse func(uint16) bool) (uint16, error) {
 	for range lastEphemeral - firstEphemeral + 1 {
 		if s.ephemeral++; s.ephemeral > lastEphemeral {
@@ -185,7 +185,7 @@ func (s *system) nextPort(inUse func(uint16) bool) (uint16, error) {
 	return 0, os.NewSyscallError("bind", syscall.EADDRINUSE)
 }
 
-// bind makes a port of an address one's own (system 2, system 3).
+// bind returns the address with a port that is free there (system 2, system 3).
 func (s *system) bind(at netip.AddrPort, inUse func(netip.AddrPort) bool) (netip.AddrPort, error) {
 	if at.Port() == 0 {
 		port, err := s.nextPort(func(port uint16) bool { return inUse(netip.AddrPortFrom(at.Addr(), port)) })
@@ -197,7 +197,7 @@ func (s *system) bind(at netip.AddrPort, inUse func(netip.AddrPort) bool) (netip
 	return at, nil
 }
 
-// overlap reports whether two addresses at one port would both be meant.
+// overlap reports whether two addresses at one port share an address of the host.
 func overlap(a, b netip.Addr) bool { return a == b || a.IsUnspecified() || b.IsUnspecified() }
 
 func (s *system) portInUse(at netip.AddrPort) bool {
@@ -208,7 +208,7 @@ func (s *system) socketInUse(at netip.AddrPort) bool {
 	return slices.ContainsFunc(s.sockets[at.Port()], func(u *udpSocket) bool { return overlap(u.at.Addr(), at.Addr()) })
 }
 
-// A process is a life of a host as the system sees it: who has sockets. It implements
+// A process is a life of a host as the system sees it: the owner of sockets. It implements
 // [driver.Network] for the loop.
 type process struct {
 	sys  *system
@@ -216,7 +216,7 @@ type process struct {
 	dead bool
 }
 
-// powerOff is system 5. It may follow kill.
+// powerOff cuts the host's power (system 5). It may follow kill.
 func (s *process) powerOff() {
 	if s.sys.process != s || !s.sys.on {
 		return
@@ -231,7 +231,8 @@ func (s *process) powerOff() {
 	s.sys.n.doubt()
 }
 
-// kill is system 4. It also is how a loop that closes lets go of what is left (endpoint 5).
+// kill ends the process; the system goes on (system 4). A loop that closes uses it too, to close
+// all endpoints that are left (endpoint 5).
 func (s *process) kill() {
 	if s.dead {
 		return
@@ -283,7 +284,7 @@ func (s *process) Dial(network, address string, local net.Addr) (driver.Connecti
 	return s.dialTCP(from, to)
 }
 
-// localFor is the address from which to connect; its port may be zero.
+// localFor returns the address to connect from; its port may be zero.
 func (s *process) localFor(transport string, to netip.Addr, local net.Addr) (netip.AddrPort, error) {
 	var at netip.AddrPort
 	switch a := local.(type) {
@@ -368,8 +369,8 @@ func (s *process) ListenPacket(network, address string) (driver.PacketEndpoint, 
 	return s.newUDP(at, netip.AddrPort{})
 }
 
-// attention is who is told of an endpoint (endpoint 1-4). It is the notifier that the host's loop
-// gets: what it is told of may be closed before the loop looks.
+// attention is the waiting state of an endpoint (endpoint 1-4). The host's loop gets it as the
+// notifier, because the endpoint may be closed before the loop looks.
 type attention struct {
 	process   *process
 	to        driver.Notifier
@@ -386,13 +387,13 @@ func (a *attention) Ready(read, write bool) {
 	}
 }
 
-// shut reports whether the program has closed it, or is no more.
+// shut reports whether the program has closed the endpoint, or has itself ended.
 func (a *attention) shut() bool { return a.closed || a.process.dead }
 
 func (a *attention) againToRead() error  { a.wantRead = true; return driver.ErrAgain }
 func (a *attention) againToWrite() error { a.wantWrite = true; return driver.ErrAgain }
 
-// wake has who waits try again.
+// wake makes waiting readers and writers try again.
 func (a *attention) wake(read, write bool) {
 	read, write = read && a.wantRead, write && a.wantWrite
 	if a.to == nil || a.shut() || !read && !write {

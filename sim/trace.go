@@ -15,17 +15,17 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// A tracer notes what each step of a run is. That costs time and memory, so only runs that are to
-// be compared or explained have one (world 2).
+// A tracer records each step of a run. That costs time and memory, so only runs that are to be
+// compared or explained have one (world 2).
 type tracer struct {
-	blocks  [][]stepTaken     // of blockSize each, but for the last: so that no step is ever copied
+	blocks  [][]stepTaken     // of blockSize each, except the last: so no step is ever copied
 	names   []string          // of steps, each once
 	numbers map[string]uint32 // of names
-	recent  [16]uint32        // numbers that may be wanted again
-	more    []*details        // of the steps that have any; the first is of those that have none
-	task    asyncio.AnyTask   // that the last step went on with
+	recent  [16]uint32        // numbers of recently used names
+	more    []*details        // of steps that have any; the first is that of all others
+	task    asyncio.AnyTask   // the task that the last step continued
 
-	placesFrom int // the step from which it is noted where tasks wait; before, only at deviations
+	placesFrom int // the step from which tasks' places are recorded; before, only at deviations
 }
 
 func newTracer(placesFrom int) *tracer {
@@ -34,7 +34,7 @@ func newTracer(placesFrom int) *tracer {
 
 const blockSize = 4096
 
-// A stepTaken is one step. It has no pointers, so that the collector has nothing to do with it.
+// A stepTaken is one step. It has no pointers, so the garbage collector skips it.
 type stepTaken struct {
 	at    time.Duration
 	name  uint32 // in names
@@ -42,21 +42,21 @@ type stepTaken struct {
 	cause int    // the step that made it ready, 0 if none did
 }
 
-// details are what few steps have.
+// details holds the data that few steps have.
 type details struct {
-	first  string // the oldest, if that was another
+	first  string // the oldest callback, if another was picked
 	after  string
 	cancel string // the task that was cancelled before it
-	notes  []note // of what happened in it, or behind it
+	notes  []note // events in the step, or between it and the next
 }
 
-// A note is a line of the trace: a fault, or what somebody has to say.
+// A note is a line of the trace: a fault, or a remark of the program or the test.
 type note struct {
 	text  string
 	fault bool
 }
 
-// len is how many steps there are.
+// len returns the number of steps.
 func (t *tracer) len() int {
 	n := len(t.blocks)
 	if n == 0 {
@@ -86,7 +86,7 @@ func (t *tracer) add(e stepTaken) {
 	t.blocks[n-1] = append(t.blocks[n-1], e)
 }
 
-// number returns that of a name.
+// number returns the number of a name.
 func (t *tracer) number(name string) uint32 {
 	if name == "" {
 		return t.find(name)
@@ -111,10 +111,10 @@ func (t *tracer) find(name string) uint32 {
 
 func (t *tracer) name(e *stepTaken) string { return t.names[e.name] }
 
-// details returns those of e, to be read: they may be those of all steps that have none.
+// details returns the details of e, for reading only: all steps without details share one value.
 func (t *tracer) details(e *stepTaken) *details { return t.more[e.more] }
 
-// ownDetails returns those of e, to be added to.
+// ownDetails returns the details of e, for adding to.
 func (t *tracer) ownDetails(e *stepTaken) *details {
 	if e.more == 0 {
 		e.more = uint32(len(t.more))
@@ -123,12 +123,12 @@ func (t *tracer) ownDetails(e *stepTaken) *details {
 	return t.more[e.more]
 }
 
-// deviates reports whether something else happened than first in, first out.
+// deviates reports whether the step deviates from first in, first out without faults.
 func (d *details) deviates() bool {
 	return d.first != "" || d.cancel != "" || slices.ContainsFunc(d.notes, func(n note) bool { return n.fault })
 }
 
-// endStep notes where the last step has left its task.
+// endStep records where the last step has left its task.
 func (t *tracer) endStep(w *world) {
 	if l := w.turn; l.state != gone {
 		if l.outside {
@@ -155,7 +155,7 @@ func (t *tracer) endStep(w *world) {
 	}
 }
 
-// beginStep notes that the step is callback i of l, the k-th of n that are ready.
+// beginStep records that the step is callback i of l, the k-th of n ready ones.
 func (t *tracer) beginStep(w *world, l *life, i, k, n int) {
 	name := w.readyName(k)
 	e := &stepTaken{at: w.now, name: t.number(name)}
@@ -168,7 +168,7 @@ func (t *tracer) beginStep(w *world, l *life, i, k, n int) {
 			t.ownDetails(e).cancel = c.task
 		}
 	}
-	l.note(0) // by the world's own cancel
+	l.note(0) // made ready by the world's own cancel
 	e.cause = l.causes[i]
 	copy(l.causes[i:], l.causes[i+1:])
 	l.causes = l.causes[:len(l.causes)-1]
@@ -179,7 +179,7 @@ func (t *tracer) beginStep(w *world, l *life, i, k, n int) {
 	t.add(*e)
 }
 
-// note adds a line behind the last step, and behind what was noted of that before.
+// note adds a line behind the last step, and behind the earlier notes of that step.
 func (t *tracer) note(n note) {
 	if e := t.last(); e != nil {
 		d := t.ownDetails(e)
@@ -187,7 +187,7 @@ func (t *tracer) note(n note) {
 	}
 }
 
-// hash is schedule 6: the hash of the first so many steps, 0 if there were fewer.
+// hash returns the hash of the first steps (schedule 6), 0 if there are fewer.
 func (t *tracer) hash(steps int) uint64 {
 	if steps < 1 || steps > t.len() {
 		return 0
@@ -230,10 +230,10 @@ func (t *tracer) line(i int) string {
 	return strings.TrimRight(fmt.Sprintf("%-10v %-20s %-48s", e.at, t.name(e), t.details(e).after), " ")
 }
 
-// shownSteps bounds what a failure shows of a trace.
+// shownSteps is how many steps of a trace a failure shows at most.
 const shownSteps = 60
 
-// text is the trace for people: the last steps, so many, and all deviations.
+// text returns the trace for people: the last shown steps, and all deviations.
 func (t *tracer) text(shown int) string {
 	var b strings.Builder
 	from := max(0, t.len()-shown)
@@ -281,7 +281,7 @@ const (
 	simPackage  = "github.com/goasyncio/asyncio/sim."
 )
 
-// isLibrary reports whether f is a function of the library or below it.
+// isLibrary reports whether f is a function of the library or of a package below it.
 func isLibrary(f runtime.Frame) bool {
 	for _, p := range []string{rootPackage, simPackage, "github.com/goasyncio/asyncio/internal/", "iter.", "runtime."} {
 		if strings.HasPrefix(f.Function, p) {
@@ -292,14 +292,14 @@ func isLibrary(f runtime.Frame) bool {
 }
 
 // isInlined reports whether f is a function literal of the library that was compiled into a
-// function of the program, as an iterator is: it has that one's name, and only its file says where
-// it is from.
+// function of the program, as an iterator is. Its name is then the program function's, and only its
+// file says where it comes from.
 func isInlined(f runtime.Frame) bool {
 	dir, root := path.Dir(f.File), libraryDir()
 	return (dir == root || dir == root+"/sim") && !strings.HasSuffix(f.File, "_test.go")
 }
 
-// libraryDir is the directory of the root package, as frames have it.
+// libraryDir is the directory of the root package, as frames name it.
 var libraryDir = sync.OnceValue(func() string {
 	_, file, _, _ := runtime.Caller(0)
 	return path.Dir(path.Dir(file))
@@ -310,8 +310,7 @@ func place(f runtime.Frame) string {
 	return fmt.Sprintf("%s at %s:%d", shortName(f), filepath.Base(f.File), f.Line)
 }
 
-// placesIn says where a panic was, from the stack that was written down then: the program's own
-// places, innermost first.
+// placesIn returns the places of the program in a stack recorded at a panic, innermost first.
 func placesIn(stack []byte) string {
 	const most = 8
 	var b strings.Builder
@@ -348,8 +347,8 @@ func shortName(f runtime.Frame) string {
 	return f.Function[strings.LastIndexByte(f.Function, '/')+1:]
 }
 
-// waitsAt says where a suspended task is: the innermost place that is the program's, and what of
-// the library it calls there.
+// waitsAt returns where a suspended task is: the innermost place in the program, and the library
+// function that it calls there.
 func waitsAt(frames []runtime.Frame) string {
 	called := ""
 	for _, f := range frames {

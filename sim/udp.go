@@ -14,24 +14,24 @@ import (
 // A udpSocket is a socket for datagrams, connected or not.
 //
 //	udp 1: A datagram goes to the socket that is connected to its sender, else to the one at its
-//	   address, else to the one at all addresses of the host. One that is connected receives from
-//	   its peer only.
-//	udp 2: A socket keeps what has arrived up to the size of its buffer, for which each datagram
-//	   counts some bytes more than it has. What does not fit is lost.
-//	udp 3: To send never waits. A datagram of more than 65,507 bytes is refused with EMSGSIZE. A
-//	   wire whose bandwidth is used up loses those that would have to wait too long.
-//	udp 4: A datagram for which there is no socket is refused, if there is a system: the next
-//	   operation of a socket that is connected to that address returns ECONNREFUSED, others do not
-//	   hear of it. Refusals are lost like datagrams.
+//	   address, else to the one at all addresses of the host. A connected socket receives from its
+//	   peer only.
+//	udp 2: A socket keeps arrived datagrams up to the size of its buffer; each counts some bytes
+//	   more than its length. Datagrams that do not fit are lost.
+//	udp 3: Sending never waits. A datagram of more than 65,507 bytes is refused with EMSGSIZE. A
+//	   wire whose bandwidth is used up loses datagrams that would have to wait too long.
+//	udp 4: A datagram without a receiving socket is refused, if the address has a system: the next
+//	   operation of a socket that is connected to that address returns ECONNREFUSED; other sockets
+//	   are not told. Refusals are lost like datagrams.
 type udpSocket struct {
 	attention
 	at    netip.AddrPort
-	peer  netip.AddrPort // of one that is connected
+	peer  netip.AddrPort // if the socket is connected
 	queue []*datagram
 	size  int // of the queue (udp 2)
 	limit int
 
-	refused bool // udp 4, and not yet told
+	refused bool // a refusal has come and is not reported yet (udp 4)
 	deaf    bool
 	mute    bool
 }
@@ -43,7 +43,7 @@ const (
 	socketBuffer     = 208 << 10 // net.core.rmem_default
 )
 
-// A datagram is what sockets send.
+// A datagram is one message between sockets.
 type datagram struct {
 	src, dst netip.AddrPort
 	data     []byte
@@ -63,7 +63,7 @@ func (d *datagram) arrive(s *system) {
 	s.wireTo(d.src.Addr()).carryDatagram(&refusal{from: d.dst, to: d.src})
 }
 
-// socketFor is udp 1.
+// socketFor returns the socket that receives a datagram (udp 1).
 func (s *system) socketFor(at, from netip.AddrPort) *udpSocket {
 	var found *udpSocket
 	best := 0
@@ -84,7 +84,7 @@ func (s *system) socketFor(at, from netip.AddrPort) *udpSocket {
 	return found
 }
 
-// A refusal is udp 4, on its way back.
+// A refusal tells the sender of a datagram that no socket received it (udp 4).
 type refusal struct{ from, to netip.AddrPort }
 
 func (r *refusal) noun() noun { return aRefusal }
@@ -115,7 +115,7 @@ func (s *process) dialUDP(from, to netip.AddrPort) (driver.Connecting, error) {
 	return u, nil
 }
 
-// take is udp 2.
+// take queues a datagram, or loses it if there is no room (udp 2).
 func (u *udpSocket) take(d *datagram) {
 	if u.size+len(d.data)+datagramOverhead > u.limit || u.deaf {
 		return
@@ -134,7 +134,7 @@ func (u *udpSocket) RemoteAddr() net.Addr {
 	return net.UDPAddrFromAddrPort(u.peer)
 }
 
-// Connect implements [driver.Connecting]. A socket for datagrams is connected when it is made.
+// Connect implements [driver.Connecting]. A datagram socket is connected as soon as it is made.
 func (u *udpSocket) Connect() error {
 	if u.shut() {
 		return net.ErrClosed
@@ -142,7 +142,7 @@ func (u *udpSocket) Connect() error {
 	return nil
 }
 
-// failed tells a refusal, once.
+// failed reports a refusal, once.
 func (u *udpSocket) failed(call string) error {
 	switch {
 	case u.shut():
@@ -170,7 +170,7 @@ func (u *udpSocket) receive(call string, p []byte) (int, netip.AddrPort, error) 
 	return copy(p, d.data), d.src, nil
 }
 
-// send is udp 3.
+// send sends a datagram or refuses it, and never waits (udp 3).
 func (u *udpSocket) send(call string, p []byte, to netip.AddrPort) (int, error) {
 	if err := u.failed(call); err != nil {
 		return 0, err
