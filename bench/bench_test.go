@@ -16,7 +16,7 @@ import (
 	"github.com/goasyncio/asyncio/bench/internal/peer"
 )
 
-// The programs in Go are there wherever the tests run. Each runs each of its rows, untimed.
+// The Go programs are there wherever the tests run. Each runs each of its rows, untimed.
 func TestPrograms(t *testing.T) {
 	s, err := newSuite()
 	if err != nil {
@@ -166,7 +166,7 @@ func TestNumbers(t *testing.T) {
 	}
 }
 
-// aRun is a run with figures that are made up, and easy to divide.
+// aRun is a run with made-up figures that are easy to divide.
 func aRun() *results {
 	r := &results{rounds: 3, peers: []peerVersion{{library, "go1"}, {limit, "go1"}, {goroutines, "go1"}, {tokio, "tokio 1"}},
 		absent: []string{"uvloop (no Python with uvloop)"}}
@@ -180,7 +180,7 @@ func aRun() *results {
 	r.add(0, tokio, []peer.Measurement{{Row: "lock", N: 10, Total: 8000}})
 	r.add(0, tokio, []peer.Measurement{{Row: "gather_suspend", N: 10, Total: 600}})
 	for round, cpu := range []float64{2000, 4000, 3000} {
-		// in all of which a message costs the same, and C only half of that
+		// in each round a message costs the same, except C's, which costs half
 		for _, name := range []string{echoConn, echoStreams, "C", goNet} {
 			cost := cpu
 			if name == "C" {
@@ -268,7 +268,8 @@ func TestDocument(t *testing.T) {
 	}
 }
 
-// The document of this repository has a place for everything, and keeps what is not measured.
+// The document of this repository has a place for every section, and fill keeps everything that is
+// not measured.
 func TestDocument_OfThisRepository(t *testing.T) {
 	before, err := os.ReadFile(filepath.Join("..", "docs", "performance.md"))
 	if err != nil {
@@ -294,7 +295,7 @@ func TestDocument_OfThisRepository(t *testing.T) {
 	}
 }
 
-// prose is a document without what is measured.
+// prose returns a document without the measured sections.
 func prose(doc string) string {
 	var b strings.Builder
 	in := false

@@ -16,7 +16,7 @@ import (
 
 const ours = 4
 
-// A server is a kind of echo server that a program has.
+// A server is a kind of echo server in one of the programs.
 type server struct{ name, program, kind string }
 
 const (
@@ -28,7 +28,7 @@ const (
 	goNetNew    = "Go net, new buffers"
 )
 
-// The first ours are this library's.
+// The first ours servers are this library's.
 var servers = []server{
 	{echoConn, library, "conn"},
 	{echoStreams, library, "streams"},
@@ -44,7 +44,7 @@ var servers = []server{
 	{"Node", node, "pipe"},
 }
 
-// An echo is a row about a server: how many connections, and the bytes of a message.
+// An echo is a row about servers: the number of connections, and the bytes of a message.
 type echo struct {
 	row, title  string
 	conns, size int
@@ -53,10 +53,11 @@ type echo struct {
 
 const (
 	echoTarget = "echo100" // the row that has targets
-	echoLong   = "echo64k" // the other one, which alone is of whole messages
+	echoLong   = "echo64k" // the other row with targets, the only one about whole messages
 )
 
-// wholeMessages are servers that answer when all of a message has come, or are like those that do.
+// wholeMessages reports whether a server answers when a whole message has come, or is comparable to
+// those that do.
 func wholeMessages(name string) bool {
 	return name == echoInto || name == echoExactly || name == goNetNew
 }
@@ -69,10 +70,12 @@ var echoes = []echo{
 	{echoLong, "100 connections, 64 KiB", 100, 64 << 10, 3},
 }
 
-// idleRow is where the bytes of an idle connection are taken from: the larger, the more exact.
+// idleRow reports whether the bytes of an idle connection are taken from this row: the more
+// connections, the more exact.
 func idleRow(conns int) bool { return conns >= 1000 }
 
-// echoTargets is how much processor time a message may cost, of both of this library's servers.
+// echoTargets are the limits on the processor time of a message, for both of this library's
+// servers.
 var echoTargets = []struct {
 	against string
 	atMost  float64
@@ -84,23 +87,24 @@ var echoTargets = []struct {
 	{"CPython streams", 0.2},
 }
 
-// longAtMost is how much processor time a message of echoLong may cost, by that of package net.
+// longAtMost is the limit on the processor time of a message of echoLong, relative to package
+// net's.
 const longAtMost = 1.1
 
-// echoed is what was measured of a server in one row, a value for each round.
+// echoed holds the measurements of one server in one row, a value for each round.
 type echoed struct {
-	cpu  []float64 // nanoseconds of the server for a message
+	cpu  []float64 // of the server, in nanoseconds for a message
 	rate []float64 // messages a second
 	held []float64 // bytes of an idle connection
 }
 
-// minBuffer is what the servers are told to read into for short messages.
+// minBuffer is the buffer size that servers are given for short messages.
 const minBuffer = 4096
 
-// exactly is the kind of server that answers once it has read as much as it is told.
+// exactly is the kind of server that answers once it has read exactly as many bytes as it is told.
 const exactly = "streams_exactly"
 
-// bufferOf returns how much a server is told to read at a time, for messages of size bytes.
+// bufferOf returns the buffer size that a server is given for messages of size bytes.
 func bufferOf(kind string, size int) int {
 	if kind == exactly {
 		return size
@@ -236,7 +240,7 @@ func (r *results) echoOf(row, name string) echoed {
 	return echoed{}
 }
 
-// echoTable has a line for each row and a column for each server that was measured.
+// echoTable has a line for each row and a column for each measured server.
 func (r *results) echoTable(head string, servers []server, rows []echo, value func(row, name string) string) table {
 	t := table{{head}}
 	var shown []server
@@ -259,7 +263,8 @@ func (r *results) echoTable(head string, servers []server, rows []echo, value fu
 	return t
 }
 
-// echoRatios is the processor time of one of this library's servers by that of every other one.
+// echoRatios divides the processor time of one of this library's servers by that of every other
+// one.
 func (r *results) echoRatios(mine string) table {
 	return r.echoTable(mine+" divided by", servers[ours:], echoes, func(row, name string) string {
 		v := median(r.echoOf(row, mine).cpu) / median(r.echoOf(row, name).cpu)
@@ -296,7 +301,8 @@ func (r *results) judgeEcho(judge func(row, against, atMost string, v, limit flo
 			judge("echo over 100 connections, "+mine, g.against, fmt.Sprint(g.atMost), v, g.atMost)
 		}
 	}
-	// What returns new memory is held to package net as it is, and also to what does so too.
+	// Servers that return new memory are compared with package net as it is, and also with a
+	// version of it that does so too.
 	for _, g := range []struct{ mine, against string }{
 		{echoConn, goNet}, {echoInto, goNet}, {echoStreams, goNet}, {echoExactly, goNet},
 		{echoStreams, goNetNew}, {echoExactly, goNetNew},

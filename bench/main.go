@@ -1,5 +1,5 @@
-// Command bench runs the same rows as programs of this library and of its peers, side by side
-// in one run, and writes how they compare. docs/performance.md says what the rows are.
+// Command bench runs the same rows as programs of this library and of its peers, side by side in
+// one run, and writes a comparison. docs/performance.md describes the rows.
 //
 //	go run ./bench                         all of it, up to fourteen minutes, to the terminal
 //	go run ./bench -docs docs              the same, and into docs/performance.md and .svg
@@ -98,8 +98,8 @@ func run() error {
 	return res.writeDocument(filepath.Join(*docs, "performance.md"))
 }
 
-// measureAll goes through all jobs once a round, and through all programs for each job, so that
-// those that are compared run one after the other. Who is first changes from round to round.
+// measureAll goes through all jobs once a round, and through all programs for each job, so compared
+// programs run one after the other. The first program changes from round to round.
 func measureAll(s *suite, programs []*program, todo []job, talk []echo, quick bool, res *results) error {
 	start := time.Now()
 	for round := range res.rounds {
@@ -126,7 +126,7 @@ func measureAll(s *suite, programs []*program, todo []job, talk []echo, quick bo
 	return nil
 }
 
-// selectJobs returns the rows asked for; echo is all of those that are about servers.
+// selectJobs returns the rows asked for; echo stands for all rows about servers.
 func selectJobs(rows string) (todo []job, talk []echo, err error) {
 	if rows == "" {
 		return jobs, echoes, nil
@@ -157,8 +157,8 @@ func selectJobs(rows string) (todo []job, talk []echo, err error) {
 	return todo, talk, nil
 }
 
-// selectPeers returns the peers asked for and this library. "goroutines, all cores" is also
-// "all-cores", for who separates by commas.
+// selectPeers returns the peers asked for and this library. "goroutines, all cores" can also be
+// given as "all-cores", for lists separated by commas.
 func selectPeers(peers string) ([]candidate, error) {
 	if peers == "" {
 		return candidates, nil

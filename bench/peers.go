@@ -30,17 +30,17 @@ const (
 	cserver       = "C" // an echo server and nothing else
 )
 
-// A program is a peer as it can be run.
+// A program is a peer that can be run.
 type program struct {
 	name    string
 	command []string
-	slow    bool // gets the smaller n of a job
+	slow    bool // runs the smaller n of a job
 	all     bool // runs on all cores, not on one
 	version string
 	rows    map[string]bool
 }
 
-// errAbsent says that something a peer needs is not on this machine.
+// errAbsent says that this machine lacks something that a peer needs.
 var errAbsent = errors.New("absent")
 
 func absent(format string, args ...any) error {
@@ -67,12 +67,12 @@ var candidates = []candidate{
 	{name: cserver, prepare: cProgram},
 }
 
-// A suite is what is common to all programs.
+// A suite is the state that all programs share.
 type suite struct {
 	dir   string   // of this module
 	build string   // where the programs are built
 	pin   []string // puts a command on one core; empty where that is not possible
-	files []string // starts one with all the descriptors it may have
+	files []string // starts a command with all the descriptors it may have
 
 	pinLoad []string // puts the load of a server on another core, if there is one
 	env     []string
@@ -99,7 +99,7 @@ func newSuite() (*suite, error) {
 	return s, os.MkdirAll(s.build, 0o777)
 }
 
-// changesSpeed reports whether an environment variable would change how fast a peer is.
+// changesSpeed reports whether an environment variable would change a peer's speed.
 func changesSpeed(v string) bool {
 	name, _, _ := strings.Cut(v, "=")
 	switch name {
@@ -130,7 +130,7 @@ func cores() (first, last string) {
 	return first, list[strings.LastIndexAny(list, "-,")+1:]
 }
 
-// find prepares a peer. It fails with errAbsent if the machine lacks what that needs.
+// find prepares a peer. It fails with errAbsent if the machine lacks something that the peer needs.
 func (s *suite) find(c candidate) (*program, error) {
 	command, err := c.prepare(s)
 	if err != nil {
@@ -245,7 +245,7 @@ func tokioProgram(s *suite) ([]string, error) {
 	return []string{filepath.Join(dir, "target", "release", "tokio-rows")}, err
 }
 
-// copyTree brings the files in from up to date in to, and leaves those that are alone.
+// copyTree updates the files of from in to, and leaves files alone that are up to date.
 func copyTree(to, from string) error {
 	return filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
@@ -270,7 +270,7 @@ func copyTree(to, from string) error {
 	})
 }
 
-// python returns the first of these interpreters for which the statement does not fail.
+// python returns the first of these interpreters that executes the statement without an error.
 func python(statement string, interpreters ...string) string {
 	for _, file := range interpreters {
 		if path, err := exec.LookPath(file); err == nil && exec.Command(path, "-c", statement).Run() == nil {

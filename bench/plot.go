@@ -85,7 +85,7 @@ type thumbnail struct{ draw.GlyphStyle }
 
 func (t thumbnail) Thumbnail(c *draw.Canvas) { c.DrawGlyph(t.GlyphStyle, c.Center()) }
 
-// plotRatios has a line for each row, and on it each peer's time by this library's.
+// plotRatios has a line for each row, with the ratio of each peer's time to this library's.
 func (r *results) plotRatios() (*plot.Plot, error) {
 	p := plot.New()
 	p.Title.Text = "time of a peer / time of asyncio (right of 1: asyncio is faster)"

@@ -14,13 +14,13 @@ import (
 	"github.com/goasyncio/asyncio/bench/internal/peer"
 )
 
-// A results is what a run has measured.
+// A results holds the measurements of a run.
 type results struct {
 	rounds int
 	pinned bool
 	date   time.Time
 	took   time.Duration
-	peers  []peerVersion // that are there, in the order of the tables
+	peers  []peerVersion // the peers found, in the order of the tables
 	absent []string
 	raw    []string
 
@@ -71,8 +71,8 @@ func median(v []float64) float64 {
 	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
 }
 
-// spread is how far the values lie apart: half of what is between the quartiles, as a part of the
-// median.
+// spread measures how far the values lie apart: half the distance between the quartiles, relative
+// to the median.
 func spread(v []float64) float64 {
 	if len(v) < 3 {
 		return math.NaN()
@@ -81,8 +81,8 @@ func spread(v []float64) float64 {
 	return (v[len(v)*3/4] - v[len(v)/4]) / 2 / median(v)
 }
 
-// time is the median time of one of a row, NaN if it was not measured. The limit has one row of
-// its own, which is what it is to both kinds of yield.
+// time returns the median time of one operation of a row, NaN if it was not measured. The limit,
+// iter.Pull, has one row, switch, which stands for both kinds of yield.
 func (r *results) time(row, name string) float64 {
 	if name == limit && (row == "yield1" || row == "yield2") {
 		row = "switch"
@@ -100,7 +100,7 @@ func (r *results) names() []string {
 	return names
 }
 
-// measured are the lines that there is something to say about.
+// measured returns the lines with a measurement of this library.
 func (r *results) measured() []line {
 	return slices.DeleteFunc(slices.Clone(lines), func(l line) bool { return math.IsNaN(r.time(l.row, library)) })
 }
@@ -161,7 +161,7 @@ func grouped(v float64) string {
 	return s
 }
 
-// ratios is the time of this library by the time of each peer. Where it is behind, the figure is
+// ratios divides the time of this library by the time of each peer. Figures where it is behind are
 // bold.
 func (r *results) ratios() table {
 	t := table{append([]string{"asyncio divided by"}, r.names()[1:]...)}
@@ -192,7 +192,7 @@ func (r *results) absolute() table {
 	return t
 }
 
-// curve is the time of one task, created, suspended and finished, among n of them.
+// curve shows the time of one task, created, suspended and finished, among n of them.
 func (r *results) curve() table {
 	var names []string
 	for _, name := range r.names() {
@@ -224,7 +224,7 @@ func (r *results) ns() []int {
 	return ns
 }
 
-// grows is the largest cost of a task on the curve by the smallest.
+// grows divides the largest cost of a task on the curve by the smallest.
 func (r *results) grows(name string) float64 {
 	least, most := math.NaN(), math.NaN()
 	for _, n := range r.ns() {
@@ -249,7 +249,7 @@ func (r *results) memory() table {
 	return t
 }
 
-// suspendedN is n of the row suspended, which is the largest of the curve.
+// suspendedN returns the n of the row suspended, which is the largest of the curve.
 func (r *results) suspendedN() int {
 	ns := r.ns()
 	if len(ns) == 0 {
@@ -258,7 +258,7 @@ func (r *results) suspendedN() int {
 	return ns[len(ns)-1]
 }
 
-// met compares with the targets.
+// met compares the measurements with the targets.
 func (r *results) met() table {
 	t := table{{"row", "against", "at most", "measured", "met"}}
 	judge := func(row, against, atMost string, v, limit float64) {
@@ -300,7 +300,7 @@ func (r *results) met() table {
 	return t
 }
 
-// uncertain says how far rounds lay apart.
+// uncertain describes how far the rounds lay apart.
 func (r *results) uncertain() string {
 	var all []float64
 	for _, v := range r.times {
@@ -348,7 +348,7 @@ func cpuModel() string {
 	return strings.TrimSpace(strings.TrimLeft(name, "\t :"))
 }
 
-// sections are what is written, by the names that the document marks their places with.
+// sections returns the written sections, by the names of their marks in the document.
 func (r *results) sections() []section {
 	return []section{
 		{"environment", r.environment()},

@@ -6,11 +6,11 @@ import "fmt"
 type job struct {
 	row string
 	n   int // for programs that are compiled
-	// slow is n for CPython, uvloop and Node, where a row is about one operation and not about so
-	// many tasks at once: they take as long for less.
+	// slow is n for CPython, uvloop and Node, in rows about one operation rather than about many
+	// tasks at once: being slower, they take as long for a smaller n.
 	slow int
 
-	// Rounds of calls that take seconds, if there are to be fewer than of the others.
+	// The number of rounds for calls that take seconds, if it is to be smaller than for the others.
 	rounds, slowRounds int
 }
 
@@ -48,7 +48,7 @@ var jobs = []job{
 	{row: "growth", n: 100_000, slow: 100_000, rounds: 3, slowRounds: 1},
 }
 
-// at returns n for a program and the number of rounds it is run in, of those asked for.
+// at returns n for a program and the number of rounds it runs, given the number asked for.
 func (j job) at(slow, quick bool, asked int) (n, rounds int) {
 	n, rounds = j.n, asked
 	if j.rounds > 0 {
@@ -69,7 +69,7 @@ func (j job) at(slow, quick bool, asked int) (n, rounds int) {
 	return n, rounds
 }
 
-// A line is one line of the tables: what was measured, and what one of its n is.
+// A line is one line of the tables: the measurement, and the unit of its n.
 type line struct{ row, title, unit string }
 
 var lines = []line{
@@ -108,7 +108,7 @@ func title(row string) string {
 	return row
 }
 
-// A target is what the ratio of medians in one run has to be at most.
+// A target is the highest allowed ratio of medians in one run.
 type target struct {
 	row     string
 	against []string // peers; the best of them
@@ -120,8 +120,8 @@ type quantity int
 
 const (
 	inTime       quantity = iota
-	inBytes               // the ratio is of bytes
-	plusSwitches          // the peer's time has one round trip of iter.Pull, two switches, added
+	inBytes               // the ratio compares bytes
+	plusSwitches          // one round trip of iter.Pull, two switches, is added to the peer's time
 )
 
 var targets = append([]target{
@@ -151,8 +151,8 @@ var targets = append([]target{
 	{"suspended_create", []string{goroutines}, 1.1, inTime},
 }, others()...)
 
-// others are the targets of all other rows: ahead of CPython and uvloop by 5, and of goroutines
-// where the row is not parallel.
+// others returns the targets of all other rows: ahead of CPython and uvloop by a factor of 5, and
+// of goroutines where the row is not parallel.
 func others() (all []target) {
 	parallel := map[string]bool{"threadsafe": true, "threadsafe_latency": true, "tothread": true}
 	for _, row := range []string{"lock100", "suspended_finish", "timer", "cancel", "taskgroup", "threadsafe", "threadsafe_latency", "tothread"} {
@@ -166,7 +166,7 @@ func others() (all []target) {
 	return all
 }
 
-// label is where a measurement is kept. The points of the curve are kept apart.
+// label is the key of a measurement. The points of the curve have keys of their own.
 func label(row string, n int) string {
 	if row == "growth" {
 		return fmt.Sprintf("growth/%d", n)

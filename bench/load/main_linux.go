@@ -1,6 +1,6 @@
-// Command load asks an echo server again and again, over many connections at once, and measures
-// what that costs the server. It is the same for all servers, and does little itself: one thread,
-// epoll, no memory.
+// Command load sends requests to an echo server again and again, over many connections at once, and
+// measures their cost to the server. It is the same for all servers, and does little itself: one
+// thread, epoll, no memory.
 //
 //	load -port 7 -pid 123 -conns 100 -size 64 -warm 200ms -time 600ms
 //
@@ -146,8 +146,8 @@ func (c *conn) connect(epfd, index int) error {
 
 // exchange sends one message and waits for its echo, which has to be the same.
 func (c *conn) exchange(message, into []byte) error {
-	// A server may write before it has read all, so of a very long message it is a part at a time.
-	// What the system takes from both sides is more than a part.
+	// A server may write before it has read everything, so a very long message is sent a part at a
+	// time. The system buffers more than a part on each side.
 	const part = 64 << 10
 	for rest := message; len(rest) > 0; {
 		part := rest[:min(len(rest), part)]
@@ -174,9 +174,9 @@ func (c *conn) exchange(message, into []byte) error {
 
 var errClosed = errors.New("closed by the server")
 
-// pump goes on with the message and, if it has come back, with the next one, which it counts. It
-// costs two system calls if all goes well: a read that falls short, or a write, is followed by an
-// edge when there is more to do.
+// pump continues the message. If it has come back, pump counts it and starts the next one. It costs
+// two system calls if all goes well: after a short read, or a write, an edge reports when there is
+// more to do.
 func (c *conn) pump(message, into []byte) (done int, err error) {
 	if err := c.send(message); err != nil {
 		return 0, err
@@ -198,7 +198,7 @@ func (c *conn) pump(message, into []byte) (done int, err error) {
 	return 1, c.send(message)
 }
 
-// send sends what is left of the message, or as much as there is room for.
+// send sends the rest of the message, or as much as there is room for.
 func (c *conn) send(message []byte) error {
 	for c.sent < len(message) {
 		n, _, errno := syscall.RawSyscall(syscall.SYS_WRITE, uintptr(c.fd), uintptr(unsafe.Pointer(&message[c.sent])), uintptr(len(message)-c.sent))
@@ -213,8 +213,8 @@ func (c *conn) send(message []byte) error {
 	return nil
 }
 
-// processorTime is how long all threads of a process have run, as clock_gettime tells it of a
-// process.
+// processorTime returns how long all threads of a process have run, as clock_gettime reports it for
+// a process.
 func processorTime(pid int) time.Duration {
 	const scheduled = 2
 	clock := ^pid<<3 | scheduled

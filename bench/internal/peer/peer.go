@@ -1,4 +1,4 @@
-// Package peer is what the programs of the comparison and its runner agree on: how a program
+// Package peer is the protocol between the programs of the comparison and its runner: how a program
 // is called, and the lines it prints.
 //
 //	program version        prints one line, what the program was built with
@@ -6,13 +6,13 @@
 //	program ROW N          runs a row and prints one line for each of its measurements
 //	program echo KIND SIZE  serves on 127.0.0.1 with buffers of SIZE bytes, and prints the port; it is killed in the end
 //
-// A measurement is four fields: the row, n, the nanoseconds that all n took together, and the
-// bytes they held, zero where memory is not what is measured.
+// A measurement is four fields: the row, n, the nanoseconds that all n took together, and the bytes
+// they held, zero where memory is not measured.
 //
 //	yield1,1000000,41234567,0
 //
-// What is timed lies inside the program, so starting it costs nothing. Programs in other
-// languages keep to the same lines by themselves; the Go programs call [Main].
+// The timed code lies inside the program, so starting the program costs nothing. Programs in other
+// languages print the same lines themselves; the Go programs call [Main].
 package peer
 
 import (
@@ -60,12 +60,11 @@ func Parse(line string) (Measurement, error) {
 	return Measurement{f[0], int(v[0]), time.Duration(v[1]), v[2]}, nil
 }
 
-// A Row runs n of what it is about and reports what that took.
+// A Row runs its operation n times and reports the measurements.
 type Row func(n int) ([]Measurement, error)
 
-// Timed makes a row of a function that is measured as a whole, once a tenth of n has been run
-// to warm up: caches, pools and compilers are then as they are in a program that has run for
-// a while.
+// Timed makes a row from a function that is measured as a whole. A tenth of n runs first as a
+// warm-up, so that caches, pools and compilers are as in a program that has run for a while.
 func Timed(name string, run func(n int) error) Row {
 	return func(n int) ([]Measurement, error) {
 		if err := run(max(1, n/10)); err != nil {
@@ -77,8 +76,8 @@ func Timed(name string, run func(n int) error) Row {
 	}
 }
 
-// Bursts makes a row of a function that starts size of something and waits for all, one burst after
-// the other. The first is not measured: the others may use again what that has made.
+// Bursts makes a row from a function that starts size operations and waits for all, one burst after
+// the other. The first burst is not measured: later ones may reuse memory that it allocated.
 func Bursts(name string, size int, burst func(size int) error) Row {
 	return func(n int) ([]Measurement, error) {
 		size := min(size, n)
@@ -95,8 +94,8 @@ func Bursts(name string, size int, burst func(size int) error) Row {
 	}
 }
 
-// Suspended is what the row of that name measures, where it has done all of it twice. Bytes are
-// those of the first time.
+// Suspended returns the measurements of the row suspended, which does everything twice. bytes is
+// from the first time.
 func Suspended(n int, bytes int64, create, finish, createAgain, finishAgain time.Duration) []Measurement {
 	return []Measurement{
 		{Row: "suspended_create", N: n, Total: create, Bytes: bytes},
@@ -130,7 +129,7 @@ func Serve(w io.Writer, servers map[string]Server, args []string) error {
 	return servers[args[1]](size, func(a net.Addr) { fmt.Fprintln(w, a.(*net.TCPAddr).Port) })
 }
 
-// Run does what the arguments say.
+// Run runs the command in args.
 func Run(w io.Writer, rows map[string]Row, args []string) error {
 	switch {
 	case len(args) == 1 && args[0] == "version":
@@ -167,7 +166,7 @@ func Run(w io.Writer, rows map[string]Row, args []string) error {
 	return fmt.Errorf("usage: version | rows | ROW N")
 }
 
-// version is the release of Go, and of what the program is about if that is a module.
+// version returns the release of Go, and of the library that the program uses, if that is a module.
 func version() string {
 	v := runtime.Version()
 	if info, ok := debug.ReadBuildInfo(); ok {
@@ -180,7 +179,7 @@ func version() string {
 	return v
 }
 
-// Resident is how many bytes of memory the process has now, as the system counts them: the
+// Resident returns how many bytes of memory the process has now, as the system counts them: the
 // same measure in every language. It is zero where there is no /proc.
 func Resident() int64 {
 	b, err := os.ReadFile("/proc/self/statm")

@@ -62,7 +62,7 @@ func main() {
 	}
 }
 
-// untilInterrupted runs an echo server up to an interrupt, so that a profile of it can be written.
+// untilInterrupted runs an echo server until an interrupt, so that a profile of it can be written.
 func untilInterrupted(serve func(ctx context.Context) error) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -73,7 +73,8 @@ func untilInterrupted(serve func(ctx context.Context) error) error {
 	return err
 }
 
-// A reading returns what reads the messages of a connection, of size bytes or parts of them.
+// A reading returns a function that reads the messages of a connection, of size bytes or parts of
+// them.
 type reading func(r *asyncio.StreamReader, size int) func(ctx context.Context) ([]byte, error)
 
 func read(r *asyncio.StreamReader, size int) func(ctx context.Context) ([]byte, error) {
@@ -92,7 +93,7 @@ func readExactly(r *asyncio.StreamReader, size int) func(ctx context.Context) ([
 	return func(ctx context.Context) ([]byte, error) { return r.ReadExactly(ctx, size) }
 }
 
-// echoing is an echo server as in Python.
+// echoing is an echo server written as in Python.
 func echoing(reading reading) peer.Server {
 	return func(size int, listening func(net.Addr)) error {
 		return untilInterrupted(func(ctx context.Context) error {
@@ -100,7 +101,7 @@ func echoing(reading reading) peer.Server {
 				for next := reading(r, size); ; {
 					data, err := next(ctx)
 					if err != nil {
-						return nil // the end, or a peer that is gone
+						return nil // the end of the stream, or the peer is gone
 					}
 					if _, err := w.Write(ctx, data); err != nil {
 						return nil
@@ -116,7 +117,7 @@ func echoing(reading reading) peer.Server {
 	}
 }
 
-// echoConn is an echo server as with package net, but for the go statement.
+// echoConn is an echo server written as with package net, except for the go statement.
 func echoConn(size int, listening func(net.Addr)) error {
 	return untilInterrupted(func(ctx context.Context) error {
 		ln, err := asyncio.Listen(ctx, "tcp", "127.0.0.1:0")
@@ -146,7 +147,7 @@ func echoConn(size int, listening func(net.Addr)) error {
 	})
 }
 
-// profiled runs fn, and writes where its time went to file if there is one.
+// profiled runs fn, and writes a CPU profile to file if file is not empty.
 func profiled(file string, fn func() error) error {
 	if file == "" {
 		return fn()
@@ -166,7 +167,7 @@ func profiled(file string, fn func() error) error {
 	return err
 }
 
-// onLoop makes a row of what runs in a task of a loop that is running already.
+// onLoop makes a row from a function that runs in a task of a running loop.
 func onLoop(name string, run func(ctx context.Context, n int) error) peer.Row {
 	return func(n int) ([]peer.Measurement, error) {
 		return asyncio.Run(context.Background(), func(ctx context.Context) ([]peer.Measurement, error) {
@@ -231,7 +232,7 @@ func gatherOf(ctx context.Context, child asyncio.Coroutine[int], size int) error
 	return nil
 }
 
-// bursts makes a row of gathers of so many tasks that suspend once.
+// bursts makes a row of gathers of this many tasks that suspend once.
 func bursts(name string, size int) peer.Row {
 	return func(n int) ([]peer.Measurement, error) {
 		return asyncio.Run(context.Background(), func(ctx context.Context) ([]peer.Measurement, error) {
@@ -334,8 +335,8 @@ func sleepers(ctx context.Context, n int) error {
 	})
 }
 
-// suspend makes n tasks that wait for an event, and lets them go. It reports how long the two
-// took and what the tasks held between them.
+// suspend makes n tasks that wait for an event, and lets them go. It reports how long the two steps
+// took and how many bytes the tasks held in between.
 func suspend(ctx context.Context, n int) (create, finish time.Duration, bytes int64, err error) {
 	before := peer.Resident()
 	start := time.Now()
@@ -392,7 +393,7 @@ func timers(ctx context.Context, n int) error {
 	return nil
 }
 
-// cancels measures the cancelling alone: the tasks are there and wait.
+// cancels measures the cancelling alone: the tasks already exist and wait.
 func cancels(n int) ([]peer.Measurement, error) {
 	return asyncio.Run(context.Background(), func(ctx context.Context) ([]peer.Measurement, error) {
 		var never asyncio.Event

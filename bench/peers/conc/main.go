@@ -1,4 +1,4 @@
-// The rows of the comparison that are what github.com/sourcegraph/conc is for.
+// The rows of the comparison for which github.com/sourcegraph/conc is made.
 package main
 
 import (

@@ -38,7 +38,7 @@ var rows = map[string]peer.Row{
 	"threadsafe":         peer.Timed("threadsafe", functionsToOne),
 	"threadsafe_latency": peer.Timed("threadsafe_latency", functionAndAnswer),
 	"printtasks":         printGoroutines,
-	// a goroutine is where one would block
+	// where asyncio needs ToThread, a goroutine simply blocks
 	"tothread": peer.Timed("tothread", spawnAndAwait),
 }
 
@@ -52,8 +52,8 @@ func main() {
 	peer.Main(rows)
 }
 
-// echo is an echo server, which has a new buffer for each read or one for each connection. It does
-// not use io.Copy, which would have the system move the bytes, in three calls.
+// echo is an echo server with a new buffer for each read or one for each connection. It does not
+// use io.Copy, which would make the system move the bytes, in three calls.
 func echo(always bool) peer.Server {
 	return func(size int, listening func(net.Addr)) error {
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -114,7 +114,7 @@ const groupSize = 1000
 
 func yielding() int { runtime.Gosched(); return 1 }
 
-// gatherOf starts size and has their results in order: each writes its own element.
+// gatherOf starts size goroutines and collects their results in order: each writes its own element.
 func gatherOf(child func() int) func(size int) error {
 	return func(size int) error {
 		results := make([]int, size)
@@ -215,8 +215,8 @@ func sleepers(n int) error {
 	return nil
 }
 
-// waiting makes n goroutines that wait for a channel to be closed, and returns when they do, with
-// what closes it and waits until they have ended.
+// waiting makes n goroutines that wait for a channel to be closed, and returns once they wait. The
+// function that it returns closes the channel and waits until they have ended.
 func waiting(n int) (release func()) {
 	gate := make(chan struct{})
 	var begun, ended sync.WaitGroup

@@ -1,5 +1,5 @@
-// The physical limit: what the runtime's coroutines cost by themselves, to switch to and back,
-// and to have.
+// The physical limit: the cost of the runtime's coroutines by themselves, to switch to and back,
+// and to keep.
 package main
 
 import (
