@@ -29,8 +29,8 @@ func Run(m *testing.M) int {
 	return code
 }
 
-// Goroutines returns the stacks of goroutines that do not end, besides the caller's. Those that are
-// on their way out get a while to be gone.
+// Goroutines returns the stacks of goroutines that do not end, besides the caller's. Goroutines
+// that are about to end get a while to do so.
 func Goroutines() string {
 	var left []string
 	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); runtime.Gosched() {
@@ -48,8 +48,8 @@ func Goroutines() string {
 	return strings.Join(left, "\n\n")
 }
 
-// Descriptors counts open descriptors where the system tells, but for those that the
-// runtime's own poller opens once.
+// Descriptors counts open descriptors where the system lists them, except those that the runtime's
+// own poller opens once.
 func Descriptors() int {
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {

@@ -7,14 +7,14 @@ import (
 	"time"
 )
 
-// A Difference is a scenario with two traces.
+// A Difference is a scenario whose two traces differ.
 type Difference struct {
 	Scenario *Scenario
 	Setting  Setting
 	Seed     uint64   // if it was generated
 	Want     []string // CPython's
 	Got      []string
-	Err      error // why there is no trace, or what the run complained of
+	Err      error // why there is no trace, or an error that the run reported
 }
 
 func (d *Difference) String() string {
@@ -69,7 +69,7 @@ func traceInTime(s *Scenario, setting Setting) ([]string, error) {
 	}
 }
 
-// Shrink returns the smallest scenario it can find that differs still.
+// Shrink returns the smallest scenario it can find that still differs.
 func (d *Difference) Shrink(o *Oracle) (*Difference, error) {
 	for {
 		smaller, err := d.step(o)
@@ -80,7 +80,7 @@ func (d *Difference) Shrink(o *Oracle) (*Difference, error) {
 	}
 }
 
-// step returns a difference with one thing less in its scenario, nil if there is none.
+// step returns a difference whose scenario is one edit smaller, nil if there is none.
 func (d *Difference) step(o *Oracle) (*Difference, error) {
 	text := d.Scenario.String()
 	for n := 0; ; n++ {
@@ -109,7 +109,7 @@ func (d *Difference) step(o *Oracle) (*Difference, error) {
 // An edit makes the n-th of all changes that make a scenario smaller, counting n down.
 type edit struct{ n int }
 
-// turn reports whether this is the one.
+// turn reports whether this change is the n-th.
 func (e *edit) turn() bool {
 	e.n--
 	return e.n == -1
@@ -163,7 +163,7 @@ func (e *edit) block(block *[]*Instruction) {
 	}
 }
 
-// optional returns from where on the arguments of i can be left out.
+// optional returns the index from which the arguments of i can be left out.
 func optional(i *Instruction) int {
 	switch i.Verb {
 	case "gather", "gather-results", "future":

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Generate makes the scenario of a seed. Scenarios are short and biased towards races: things that
-// happen in the same iteration or at the same time, cancels above all.
+// Generate makes the scenario of a seed. Scenarios are short and biased towards races: events in
+// the same iteration or at the same time, above all cancels.
 func Generate(seed uint64) *Scenario {
 	g := &generator{rand: rand.New(rand.NewPCG(seed, 0))}
 	g.programs = 2 + g.rand.IntN(4)
@@ -56,7 +56,7 @@ type generator struct {
 	rand     *rand.Rand
 	programs int
 	futures  int
-	program  int // being made
+	program  int // the number of the program being made
 	budget   int // of instructions
 	handles  int
 	primitives
@@ -166,7 +166,7 @@ func (g *generator) block(depth int, handling bool) []*Instruction {
 	return block
 }
 
-// instruction returns nil if what it had in mind does not exist.
+// instruction returns an instruction, nil if the thing that it needs does not exist.
 func (g *generator) instruction(depth int, handling bool) *Instruction {
 	switch n := g.rand.IntN(100); {
 	case n < 12:

@@ -5,13 +5,13 @@ import (
 	"strconv"
 )
 
-// families are what a scenario can be about, beside tasks and futures.
+// families are the possible subjects of a scenario, besides tasks and futures.
 var families = []string{"lock", "event", "condition", "semaphore", "barrier", "queue", "group", "timeout", "combine"}
 
-// primitives are what the scenario being made has of them.
+// primitives are the families and names in the scenario being made.
 type primitives struct {
 	families []string
-	names    map[string][]string // of what is declared, for each family
+	names    map[string][]string // of the declared primitives, for each family
 	groups   int
 	timeouts int
 	cancels  bool // groups are cancelled
@@ -85,7 +85,7 @@ func (g *generator) name(family string) string {
 	return g.pick(g.names[family]...)
 }
 
-// signal returns an effect on a primitive, nil if what it had in mind does not exist.
+// signal returns an effect on a primitive, nil if the thing that it needs does not exist.
 func (g *generator) signal(depth int) *Instruction {
 	if len(g.families) == 0 {
 		return nil
@@ -137,7 +137,7 @@ func (g *generator) signal(depth int) *Instruction {
 	return nil
 }
 
-// caught returns i, often such that an error of it does not end the program. i may be nil.
+// caught returns i, often wrapped so that its error does not end the program. i may be nil.
 func (g *generator) caught(i *Instruction) []*Instruction {
 	switch {
 	case i == nil:
@@ -150,16 +150,16 @@ func (g *generator) caught(i *Instruction) []*Instruction {
 	return []*Instruction{try}
 }
 
-// timeout returns the name of a timeout that there may be by then.
+// timeout returns the name of a timeout that may exist by then.
 func (g *generator) timeout() string { return "tm" + strconv.Itoa(1+g.rand.IntN(g.timeouts)) }
 
 func (g *generator) choice(from ...*Instruction) *Instruction { return from[g.rand.IntN(len(from))] }
 
-// group returns the name of a group that there may be by then.
+// group returns the name of a group that may exist by then.
 func (g *generator) group() string { return "g" + strconv.Itoa(1+g.rand.IntN(g.groups)) }
 
-// storm returns effects that come all at once: what hands something over, and cancels of those
-// that are waiting for it.
+// storm returns effects that come all at once: those that hand something over, and cancels of the
+// tasks that are waiting for it.
 func (g *generator) storm() []*Instruction {
 	var all []*Instruction
 	for range 2 + g.rand.IntN(3) {
@@ -172,7 +172,8 @@ func (g *generator) storm() []*Instruction {
 	return all
 }
 
-// waiting returns instructions to begin a program with that wait for what another hands over.
+// waiting returns instructions that begin a program and wait for something that another program
+// hands over.
 func (g *generator) waiting() []*Instruction {
 	family := g.pick(g.families...)
 	name := g.name(family)
@@ -215,7 +216,7 @@ func (g *generator) waiting() []*Instruction {
 	return all
 }
 
-// handover returns instructions that hand something over to those that wait, with a storm in
+// handover returns instructions that hand something over to the waiting tasks, with a storm in
 // between.
 func (g *generator) handover() []*Instruction {
 	family := g.pick(g.families...)
@@ -236,7 +237,7 @@ func (g *generator) handover() []*Instruction {
 	case "queue":
 		return []*Instruction{ins("queue.put", name, g.number()), ins("queue.put", name, g.number())}
 	case "barrier":
-		if g.rand.IntN(2) == 0 { // one that waits leaves before the others have come
+		if g.rand.IntN(2) == 0 { // one waiter leaves before the others have come
 			all := []*Instruction{ins("cancel", taskName(1)), ins("yield"), ins("yield")}
 			if p := g.below(); p > 0 {
 				all = append(all, ins("spawn", taskName(p), programName(p)))
@@ -248,7 +249,7 @@ func (g *generator) handover() []*Instruction {
 	return nil
 }
 
-// special returns instructions of one of the scenario's families, none if what it had in mind
+// special returns instructions of one of the scenario's families, none if the thing that they need
 // does not exist.
 func (g *generator) special(depth int, handling bool) []*Instruction {
 	around := func(verb string, args ...string) []*Instruction {
@@ -271,7 +272,8 @@ func (g *generator) special(depth int, handling bool) []*Instruction {
 		case n < 7:
 			return one(family+".acquire", name)
 		case n < 9 && !deep:
-			// As it is written without with, and the lock may be somebody else's by the end.
+			// As it is written without a with block; the lock may belong to somebody else by the
+			// end.
 			try := ins("try")
 			try.Body = g.block(depth+1, handling)
 			finally := ins("finally")

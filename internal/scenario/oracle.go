@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// ErrNoOracle says that no CPython 3.13 is there.
+// ErrNoOracle is returned when there is no CPython 3.13.
 var ErrNoOracle = errors.New("no CPython 3.13: set ASYNCIO_CPYTHON to one")
 
 // An Oracle is a CPython process that runs scenarios.
@@ -52,15 +52,15 @@ func NewOracle(python, script string) (*Oracle, error) {
 
 const separator = "%%"
 
-// Ask hands over a scenario. Its trace is what Answer returns when all scenarios asked before have
-// been answered. One goroutine may ask while another takes the answers.
+// Ask hands over a scenario. Answer returns its trace once all scenarios asked before have been
+// answered. One goroutine may ask while another takes the answers.
 func (o *Oracle) Ask(s *Scenario) error {
 	_, err := io.WriteString(o.in, s.text+separator+"\n")
 	return err
 }
 
-// Answer returns the next trace. rows are the deliberate differences that made CPython's trace
-// another one than its own would have been: the names that scenario.py has for them.
+// Answer returns the next trace. rows are the deliberate differences that changed CPython's trace
+// from its unmodified one, by their names in scenario.py.
 func (o *Oracle) Answer() (trace, rows []string, err error) {
 	for {
 		line, err := o.out.ReadString('\n')

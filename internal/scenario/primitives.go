@@ -11,9 +11,9 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// Locks, events, queues and the rest of what is declared.
+// Locks, events, queues and the other things that a scenario declares.
 
-// locker is what a with block can be in.
+// locker is anything that a with block can hold.
 type locker interface {
 	Acquire(ctx context.Context) error
 	Release()
@@ -38,7 +38,7 @@ type queue interface {
 	Statistics() asyncio.QueueStatistics
 }
 
-// primitive makes what i declares.
+// primitive makes the primitive that i declares.
 func primitive(i *Instruction, things map[string]any) any {
 	n := 0
 	if len(i.Args) > 1 {
@@ -71,7 +71,7 @@ func primitive(i *Instruction, things map[string]any) any {
 	panic("scenario: " + i.Verb) // Parse has refused it
 }
 
-// primitiveState is what stands in brackets when a primitive is printed, "" for anything else.
+// primitiveState is the text in brackets when a primitive is printed, "" for anything else.
 func primitiveState(thing any) string {
 	switch p := thing.(type) {
 	case queue:
@@ -163,7 +163,7 @@ func (r *run) signal(i *Instruction) (outcome string, err error) {
 	return "unset", nil
 }
 
-// wants is operation for primitives. signal has seen that they are of the right kind.
+// wants is operation for primitives. signal has checked that they are of the right kind.
 func (r *run) wants(ctx context.Context, i *Instruction) (string, error) {
 	switch p := r.things[i.Args[0]].(type) {
 	case *asyncio.Event:
@@ -197,7 +197,7 @@ func (r *run) wants(ctx context.Context, i *Instruction) (string, error) {
 	panic(fmt.Sprintf("line %d: the reader knows %s and the interpreter does not", i.Line, i.Verb))
 }
 
-// refused calls do, and returns an error of the given kind if it panics as misuse does.
+// refused calls do, and returns an error of the given kind if do panics because of misuse.
 func refused(kind string, do func()) (err error) {
 	defer func() {
 		switch p := recover().(type) {

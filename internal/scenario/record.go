@@ -8,7 +8,7 @@ import (
 // TraceMark stands between a scenario and its recorded trace.
 const TraceMark = "-- trace --\n"
 
-// A Record is a scenario as it was written, and the trace that CPython gave.
+// A Record is the text of a scenario and the trace that CPython gave for it.
 type Record struct {
 	Text     string
 	Scenario *Scenario
@@ -40,8 +40,8 @@ func (r *Record) String() string {
 	return r.Text + TraceMark + strings.Join(r.Trace, "\n") + "\n"
 }
 
-// CompareGenerated compares the scenarios of n seeds and returns the differences, and which
-// deliberate differences each of the others is about.
+// CompareGenerated compares the scenarios of n seeds. It returns the differences and, for the other
+// scenarios, the deliberate differences that each is about.
 func CompareGenerated(o *Oracle, seed uint64, n int) (differences []*Difference, rows [][]string, err error) {
 	all := make([]*Scenario, n)
 	for i := range all {

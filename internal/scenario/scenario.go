@@ -1,8 +1,8 @@
-// Package scenario is how the library is held to CPython's behaviour: a small language of
-// concurrent programs ([Parse]), a generator of them ([Generate]), an interpreter on the library's
-// public interface ([Trace]), the same interpreter on CPython (testdata/cpython/scenario.py, spoken
-// to through [Oracle]), and a [Shrink] that makes a difference between the two small.
-// docs/scenarios.md describes the language.
+// Package scenario compares the library with CPython's behaviour. It has a small language of
+// concurrent programs ([Parse]), a generator of them ([Generate]), and an interpreter on the
+// library's public interface ([Trace]). The same interpreter runs on CPython
+// (testdata/cpython/scenario.py, driven by [Oracle]). [Shrink] makes a difference between the two
+// small. docs/scenarios.md describes the language.
 package scenario
 
 import (
@@ -10,14 +10,14 @@ import (
 	"strings"
 )
 
-// A Scenario is declarations and programs. Text in the language is its other form.
+// A Scenario is declarations and programs. It can also be written as text in the language.
 type Scenario struct {
 	Declarations []*Instruction
 	Programs     []*Program
-	text         string // it was parsed from
+	text         string // the text that it was parsed from
 }
 
-// A Program is what tasks run. It starts only programs that stand below it, so every scenario ends.
+// A Program is the code of tasks. It starts only programs below it, so every scenario ends.
 type Program struct {
 	Name string
 	Body []*Instruction
@@ -83,8 +83,8 @@ func Parse(text string) (*Scenario, error) {
 	return s, nil
 }
 
-// syntax says what an instruction looks like: its arguments, those of callbacks' effects not
-// counted, and whether it has a block.
+// syntax describes the form of an instruction: its arguments, without those of callbacks' effects,
+// and whether it has a block.
 type syntax struct {
 	args  string // see checkArgs
 	block bool

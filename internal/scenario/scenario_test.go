@@ -10,7 +10,7 @@ import (
 
 const root = "../../testdata/"
 
-// TestRecorded replays what CPython did.
+// TestRecorded replays the recorded scenarios and compares with CPython's traces.
 func TestRecorded(t *testing.T) {
 	files, err := filepath.Glob(root + "scenarios/*.txt")
 	if err != nil || len(files) == 0 {
@@ -84,7 +84,7 @@ func TestSettingsAgree(t *testing.T) {
 }
 
 func TestGenerateIsDeterministicAndReadable(t *testing.T) {
-	verbs := map[string]bool{} // also of declarations
+	verbs := map[string]bool{} // including those of declarations
 	for seed := range uint64(1000) {
 		text := Generate(seed).String()
 		if again := Generate(seed).String(); again != text {
@@ -102,7 +102,7 @@ func TestGenerateIsDeterministicAndReadable(t *testing.T) {
 		}
 	}
 	for verb := range grammar {
-		// for scenarios written by hand: a name can be a handle or a done callback
+		// left to scenarios written by hand: a name can be a handle or a done callback
 		if verb == "drop" {
 			continue
 		}

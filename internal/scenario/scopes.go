@@ -7,9 +7,10 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// Blocks that something surrounds: a lock, a timeout, a task group.
+// Blocks inside a lock, a timeout or a task group.
 
-// scope runs the block of i and returns how it ended, with an outcome if that is no error.
+// scope runs the block of i and returns how it ended, with an outcome if it did not end with an
+// error.
 func (r *run) scope(ctx context.Context, label string, i *Instruction, caught error) (res result, outcome string, err error) {
 	body := func(ctx context.Context) (err error) {
 		res, err = r.block(ctx, label, i.Body, caught)

@@ -26,7 +26,7 @@ const (
 
 func (s Setting) String() string { return [...]string{"endless", "root", "derived"}[s] }
 
-// Trace runs s, which Parse or Generate made, and returns what happened, one event a line.
+// Trace runs s, which Parse or Generate made, and returns the events, one a line.
 func Trace(s *Scenario, setting Setting) (trace []string, err error) {
 	ctx := context.Background()
 	if setting == Root {
@@ -73,7 +73,7 @@ type run struct {
 	trace    []string
 	programs map[string][]*Instruction
 	things   map[string]any
-	named    []named // what has a name and a state, in the order it was made
+	named    []named // things that have a name and a state, in the order they were made
 	cancels  []context.CancelFunc
 	over     bool
 	err      error
@@ -97,8 +97,8 @@ type future interface {
 
 type dropper interface{ Cancel() }
 
-// report takes what reaches the exception handler. A panic is a mistake of an interpreter or of
-// the library; the rest says what the trace says.
+// report handles calls of the exception handler. A panic is a mistake of an interpreter or of the
+// library; everything else goes into the trace.
 func (r *run) report(_ *asyncio.EventLoop, c asyncio.ExceptionContext) {
 	var p *asyncio.PanicError
 	if errors.As(c.Exception, &p) && r.err == nil {
@@ -168,7 +168,8 @@ func (r *run) until(f *asyncio.Task[int]) {
 
 // Programs.
 
-// A result is how a block ended: with the value of a return, or by running out (returned is false).
+// A result says how a block ended: with the value of a return, or by running out (returned is
+// false).
 type result struct {
 	value    int
 	returned bool
@@ -197,7 +198,7 @@ func (r *run) spawn(ctx context.Context, name, program string, eager bool) *asyn
 	return t
 }
 
-// options are those of a task. One that is not to start eagerly does as the loop's factory says.
+// options are the options of a task. A task without eager follows the loop's factory.
 func options(name string, eager bool) []asyncio.TaskOption {
 	opts := []asyncio.TaskOption{asyncio.Name(name)}
 	if eager {
@@ -264,9 +265,9 @@ func (r *run) block(ctx context.Context, label string, block []*Instruction, cau
 	return result{}, nil
 }
 
-// message returns the message of a cancellation that reached its task directly: not by way of
-// another task, of which CPython hands the message on only once. What the library says of its
-// own accord is several words, the message of a scenario is one.
+// message returns the message of a cancellation that reached its task directly. It ignores one that
+// came by way of another task, because CPython hands such a message on only once. The library's own
+// messages have several words; the message of a scenario is one word.
 func (r *run) message(i *Instruction, err error) string {
 	switch i.Verb {
 	case "yield", "sleep", "wait", "lock.acquire", "semaphore.acquire", "condition.acquire",
@@ -316,9 +317,9 @@ func handler(i *Instruction, err error) *Instruction {
 	return nil
 }
 
-// Instructions that do not wait. They are also what callbacks do.
+// Instructions that do not wait. Callbacks do them too.
 
-// effect does it and returns the outcome, "" if the instruction is of another kind.
+// effect does the instruction and returns the outcome, "" if the instruction is of another kind.
 func (r *run) effect(ctx context.Context, i *Instruction) (string, error) {
 	args := i.Args
 	switch i.Verb {
@@ -342,7 +343,7 @@ func (r *run) effect(ctx context.Context, i *Instruction) (string, error) {
 	return r.signal(i)
 }
 
-// future is effect for what is done to futures, handles and, for state, everything.
+// future is effect for instructions on futures and handles and, for state, on everything.
 func (r *run) future(ctx context.Context, i *Instruction) (string, error) {
 	args := i.Args
 	thing := r.thing(ctx, args[0])
@@ -424,7 +425,7 @@ func (r *run) awaitable(ctx context.Context, i *Instruction, n int, word string)
 	return f
 }
 
-// awaitables returns those that exist.
+// awaitables returns the awaitables among words that exist.
 func (r *run) awaitables(ctx context.Context, i *Instruction, words []string) []asyncio.Awaitable[int] {
 	var found []asyncio.Awaitable[int]
 	for n, word := range words {
@@ -545,7 +546,7 @@ func number(s string) int {
 	return n
 }
 
-// limit is a number of seconds, or - for none.
+// limit parses a number of seconds; - is no limit.
 func limit(s string) time.Duration {
 	if s == "-" {
 		return asyncio.Forever
@@ -576,7 +577,7 @@ func failure(name string) error {
 	return userError(name)
 }
 
-// bare returns the error that err is: the first of what is joined, without its wrapping.
+// bare returns the underlying error of err: the first of joined errors, without its wrapping.
 func bare(err error) error {
 	for {
 		switch e := err.(type) {
@@ -630,7 +631,7 @@ func kind(err error) string {
 	}
 }
 
-// state says what a thing has come to, "" if it is nothing that comes to anything.
+// state returns the state of a thing, "" if it has none.
 func state(thing any) string {
 	f, ok := thing.(interface {
 		asyncio.AnyFuture
