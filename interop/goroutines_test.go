@@ -29,14 +29,14 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// What these variables say makes a process use one library on a connection of the loop.
+// These variables make a process use one library on a connection of the loop.
 const (
 	libraryVariable  = "INTEROP_LIBRARY"
 	postgresVariable = "INTEROP_POSTGRES"
 )
 
-// users are libraries that read and write on goroutines of their own. Each is used in a task as its
-// user would, on what asyncio.Dial returns.
+// users are libraries that read and write on goroutines of their own. A task uses each as an
+// application would, on a connection that asyncio.Dial returns.
 var users = map[string]func(ctx context.Context) error{
 	"net/rpc": func(ctx context.Context) error {
 		if err := rpc.Register(new(Arithmetic)); err != nil {
@@ -165,7 +165,7 @@ var users = map[string]func(ctx context.Context) error{
 	},
 }
 
-// Arithmetic is what net/rpc serves.
+// Arithmetic is the service behind net/rpc.
 type Arithmetic struct{}
 
 func (*Arithmetic) Multiply(factors *[2]int, product *int) error {
@@ -206,7 +206,7 @@ func get(url string, dial func(ctx context.Context, network, address string) (ne
 	return err
 }
 
-// TestMain is a user's program if it is told so.
+// TestMain runs one of the users if the environment says so, and the tests otherwise.
 func TestMain(m *testing.M) {
 	name := os.Getenv(libraryVariable)
 	if name == "" {
@@ -217,8 +217,9 @@ func TestMain(m *testing.M) {
 }
 
 // TestGoroutinesOfOthers: a library that uses a connection of the loop on goroutines of its own is
-// told so, every time: by the error, or in the log, because some libraries have errors of their own
-// instead. A process for each attempt, because it is one that a mistake here would end.
+// told so, every time. The report is in the error, or in the log, because some libraries return
+// errors of their own instead. Each attempt has a process of its own, because a mistake here would
+// end the process.
 func TestGoroutinesOfOthers(t *testing.T) {
 	url := startPostgres(t)
 	for name := range users {

@@ -42,8 +42,8 @@ func postgresProgram(t *testing.T, name string) string {
 	return path
 }
 
-// startPostgres starts a server in a temporary directory, at a Unix socket, and returns how to
-// connect. The test's end stops it.
+// startPostgres starts a server in a temporary directory, at a Unix socket, and returns a
+// connection string. The test's end stops the server.
 func startPostgres(t *testing.T) (url string) {
 	t.Helper()
 	initdb, postgres := postgresProgram(t, "initdb"), postgresProgram(t, "postgres")
@@ -51,7 +51,7 @@ func startPostgres(t *testing.T) (url string) {
 	must(t, err)
 	t.Cleanup(func() { must(t, os.RemoveAll(dir)) })
 	who := new(syscall.SysProcAttr)
-	if os.Getuid() == 0 { // as whom it refuses to run
+	if os.Getuid() == 0 { // the server refuses to run as root
 		u, err := user.Lookup("nobody")
 		must(t, err)
 		uid, _ := strconv.Atoi(u.Uid)
@@ -89,7 +89,7 @@ func startPostgres(t *testing.T) (url string) {
 		}
 		select {
 		case ready <- fmt.Errorf("the server has ended:\n%s", seen.String()):
-		default: // as it was told to
+		default: // it ended as it was told to
 		}
 	}()
 	must(t, <-ready)
@@ -171,7 +171,8 @@ func queriesOfManyTasks(t *testing.T, ctx context.Context, pool *pgxpool.Pool) e
 	return err
 }
 
-// A transaction whose function fails leaves nothing behind. An error of the server comes as it is.
+// A transaction whose function fails leaves nothing behind. An error of the server is returned
+// unchanged.
 func transactions(t *testing.T, ctx context.Context, pool *pgxpool.Pool) error {
 	insert := func(value string, fail error) error {
 		_, err := query(ctx, pool, func(ctx context.Context, c *pgxpool.Conn) (int, error) {
@@ -235,7 +236,7 @@ func theLoopGoesOn(t *testing.T, ctx context.Context, pool *pgxpool.Pool) error 
 	return err
 }
 
-// until asks again until the answer is want.
+// until repeats the query until the answer is want.
 func until(ctx context.Context, pool *pgxpool.Pool, want int, sql string) error {
 	for {
 		n, err := one[int](ctx, pool, sql)
@@ -245,8 +246,7 @@ func until(ctx context.Context, pool *pgxpool.Pool, want int, sql string) error 
 	}
 }
 
-// A task that is cancelled does not wait for the server, and takes its query back. The pool goes
-// on.
+// A cancelled task does not wait for the server, and takes its query back. The pool stays usable.
 func aCancel(t *testing.T, ctx context.Context, pool *pgxpool.Pool) error {
 	sleeping := asyncio.CreateTask(ctx, func(ctx context.Context) (string, error) {
 		return one[string](ctx, pool, "select pg_sleep(600)::text")
@@ -262,7 +262,7 @@ func aCancel(t *testing.T, ctx context.Context, pool *pgxpool.Pool) error {
 	return until(ctx, pool, 0, asleep)
 }
 
-// A task waits for what another one tells by the server.
+// A task waits for a notification that another one sends through the server.
 func notifications(t *testing.T, ctx context.Context, pool *pgxpool.Pool) error {
 	var listening asyncio.Event
 	loop, err := asyncio.GetRunningLoop(ctx)

@@ -16,7 +16,7 @@ const (
 	statusUsage   = 2
 )
 
-// failure is an error of what was asked for, as opposed to one in how it was asked.
+// failure is an error in running a correct command, as opposed to an error in the command line.
 type failure struct {
 	status int
 	err    error

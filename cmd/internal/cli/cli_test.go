@@ -17,7 +17,7 @@ import (
 	"github.com/goasyncio/asyncio/examples/tutorial"
 )
 
-// expected is the output of all lessons: what the Python originals print, and when.
+// expected is the output of all lessons: the lines of the Python originals, and their times.
 const expected = `== 1.1-run_until_complete: two coroutines take turns on one loop
 0 1
 0 2
@@ -60,7 +60,7 @@ const expected = `== 1.1-run_until_complete: two coroutines take turns on one lo
 5 [<Task finished name='yan1' coro=<tutorial.task2.func1() done, defined at FILE:LINE> result='返回值'> <Task finished name='yan2' coro=<tutorial.task2.func1() done, defined at FILE:LINE> result='返回值'>]
 `
 
-// section returns what expected says of one lesson, without its header.
+// section returns the part of expected for one lesson, without its header.
 func section(t *testing.T, name string) string {
 	t.Helper()
 	_, rest, ok := strings.Cut(expected, "== "+name+": ")
@@ -206,7 +206,7 @@ func TestTutorial_FailingLessonEndsTheCommand(t *testing.T) {
 	check(t, "stderr", stderr, "asyncio: lesson first: it broke\n")
 }
 
-// A limitedWriter takes n writes and fails the others.
+// A limitedWriter accepts n writes and fails the others.
 type limitedWriter struct{ n int }
 
 func (w *limitedWriter) Write(p []byte) (int, error) {

@@ -7,14 +7,13 @@ import (
 	"syscall"
 )
 
-// How a signal ends a lesson. asyncio.Run cancels its main task on SIGINT, but a lesson
-// that runs a loop of its own has nobody to do that, and nobody looks after SIGTERM. So
-// the command ends the context that it gave the lesson: every await fails then,
-// deferred functions run, and the loop is closed. With SIGINT both may happen, in
-// either order, and lead to the same end.
+// How a signal ends a lesson. asyncio.Run cancels its main task on SIGINT, but nothing does so in a
+// lesson that runs a loop of its own, and nothing handles SIGTERM. So the command ends the context
+// that it gave the lesson: every await then fails, deferred functions run, and the loop is closed.
+// With SIGINT both may happen, in either order, and lead to the same end.
 //
-// After the first signal all have stopped listening, so that a second one kills the
-// program even if a lesson does not end.
+// After the first signal nothing listens for signals any more, so a second one kills the program
+// even if a lesson does not end.
 
 // signalError is the cause of a context that a signal has ended.
 type signalError struct {
@@ -29,12 +28,12 @@ var (
 
 func (e *signalError) Error() string { return e.msg }
 
-// status is the exit status by which a shell knows that a signal ended the program.
+// status returns the exit status that tells a shell that a signal ended the program.
 func (e *signalError) status() int { return 128 + int(e.sig) }
 
-// untilSignal returns a context that the first SIGINT or SIGTERM ends, with a
-// [*signalError] as its cause. A signal that the program was started to ignore stays
-// ignored, as it is in a background job of a shell script. stop must be called.
+// untilSignal returns a context that the first SIGINT or SIGTERM ends, with a [*signalError] as its
+// cause. A signal that was ignored when the program started stays ignored, as in a background job
+// of a shell script. stop must be called.
 func untilSignal(ctx context.Context) (_ context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	signals := make(chan os.Signal, 1)
@@ -55,7 +54,7 @@ func untilSignal(ctx context.Context) (_ context.Context, stop func()) {
 			}
 		case <-over:
 		}
-		signal.Stop(signals) // before cancel: who sees ctx end may be killed from then on
+		signal.Stop(signals) // before cancel: whoever sees ctx end may then be killed by a second signal
 		cancel(cause)
 	}()
 	return ctx, func() {

@@ -19,8 +19,8 @@ import (
 	"github.com/goasyncio/asyncio/examples/tutorial"
 )
 
-// asCommand is the environment variable that makes the test binary the command itself,
-// which the tests below need as a process of its own.
+// asCommand is the environment variable that makes the test binary the command itself. The tests
+// below need the command as a process of its own.
 const asCommand = "ASYNCIO_TEST_AS_COMMAND"
 
 func beCommand(kind string) int {
@@ -37,7 +37,7 @@ func beCommand(kind string) int {
 	return cli.Run(os.Args[1:], lessons, os.Stdout, os.Stderr)
 }
 
-// process is a command under way.
+// process is a running command.
 type process struct {
 	*exec.Cmd
 	lines  *bufio.Scanner
@@ -49,7 +49,7 @@ func start(t *testing.T, kind string, args ...string) *process {
 	if runtime.GOOS == "windows" {
 		t.Skip("needs signals: Windows cannot send one to a process")
 	}
-	// If this process was started to ignore SIGINT, its children would be, too, but for this.
+	// If this process ignored SIGINT when it started, its children would too; Notify prevents that.
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	defer signal.Stop(signals)
@@ -58,7 +58,7 @@ func start(t *testing.T, kind string, args ...string) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The limit only ends a test that has failed.
+	// The limit only ends a failing test.
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	t.Cleanup(cancel)
 	p := &process{Cmd: exec.CommandContext(ctx, exe, args...)}

@@ -9,8 +9,8 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// A stampWriter puts the seconds since the first write, rounded, before each line. They
-// are those of loop's clock; without a loop no time passes. What is written is passed on at once.
+// A stampWriter puts the rounded seconds since the first write before each line. The seconds are
+// those of loop's clock; without a loop no time passes. Everything written is passed on at once.
 type stampWriter struct {
 	w         io.Writer
 	loop      *asyncio.EventLoop
