@@ -1,6 +1,6 @@
-// Chat is a chat server: telnet localhost 7000, say your name, and what you type everybody reads.
-// Who is there is a plain map, which every client's task reads and changes; no lock guards it,
-// because between two awaits nothing else runs.
+// Chat is a chat server: telnet localhost 7000, say your name, and everybody reads the lines you
+// type. The people present are in a plain map, which every client's task reads and changes. No lock
+// guards it, because between two awaits nothing else runs.
 package main
 
 import (
@@ -16,11 +16,11 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// A room is who is there, with what each has still to be sent.
+// A room maps each person present to a queue of the lines still to be sent.
 type room map[string]*asyncio.Queue[string]
 
-// backlog is how many lines a client may be behind before it is dropped: one that does not read
-// must not make the others wait, nor the memory grow.
+// backlog is how many lines a client may be behind before it is dropped: a client that does not
+// read must not make the others wait, nor memory grow.
 const backlog = 100
 
 func (r room) say(line string) {
@@ -32,7 +32,7 @@ func (r room) say(line string) {
 	}
 }
 
-// serve is one client.
+// serve is the task of one client.
 func (r room) serve(ctx context.Context, in *asyncio.StreamReader, out *asyncio.StreamWriter) error {
 	name, err := r.enter(ctx, in, out)
 	if err != nil {
@@ -71,7 +71,7 @@ func (r room) serve(ctx context.Context, in *asyncio.StreamReader, out *asyncio.
 	return err
 }
 
-// enter asks for a name until it is one that nobody has, and announces it.
+// enter asks for a name until it gets one that nobody has, and announces it.
 func (r room) enter(ctx context.Context, in *asyncio.StreamReader, out *asyncio.StreamWriter) (string, error) {
 	var name string
 	err := asyncio.Timeout(ctx, time.Minute, func(ctx context.Context, _ *asyncio.TimeoutScope) error {
@@ -101,7 +101,7 @@ func (r room) enter(ctx context.Context, in *asyncio.StreamReader, out *asyncio.
 	return name, err
 }
 
-// gone is nil for what clients do to a connection, which is nothing to report.
+// gone drops the errors that ordinary disconnects cause, which are not worth a report.
 func gone(err error) error {
 	if err == nil || errors.Is(err, asyncio.ErrCancelled) {
 		return err
@@ -109,7 +109,7 @@ func gone(err error) error {
 	return nil
 }
 
-// run serves until ctx ends; ready is told the address.
+// run serves until ctx ends; it passes the address to ready.
 func run(ctx context.Context, address string, ready func(address string)) error {
 	server, err := asyncio.StartServer(ctx, make(room).serve, address, asyncio.Limit(1<<10))
 	if err != nil {

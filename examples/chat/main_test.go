@@ -41,7 +41,7 @@ func (p *person) reads(ctx context.Context, want ...string) {
 	}
 }
 
-// chatting runs body beside the server.
+// chatting runs body against a running server.
 func chatting(t *testing.T, body func(ctx context.Context, address string) error) {
 	t.Helper()
 	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
@@ -94,7 +94,7 @@ func TestChat(t *testing.T) {
 	})
 }
 
-// Everybody reads the same in the same order.
+// Everybody reads the same lines in the same order.
 func TestChat_OneOrder(t *testing.T) {
 	chatting(t, func(ctx context.Context, address string) error {
 		const people, lines = 8, 10

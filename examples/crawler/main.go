@@ -1,5 +1,6 @@
-// Crawler follows the links of a site: at most so many requests at a time, each with a time limit,
-// tried again after failures that may pass. What was seen and what was found are plain maps.
+// Crawler follows the links of a site, with a limited number of requests at a time, each with a
+// time limit, tried again after temporary failures. The addresses seen and the pages found are in
+// plain maps.
 package main
 
 import (
@@ -19,7 +20,7 @@ import (
 	"github.com/goasyncio/asyncio/asynciohttp"
 )
 
-// A crawler says how to crawl, and what came of it.
+// A crawler holds the settings of a crawl and its results.
 type crawler struct {
 	client  *http.Client
 	atOnce  int           // requests at a time
@@ -31,7 +32,7 @@ type crawler struct {
 	pages map[string]*page
 }
 
-// A page is what is known of an address.
+// A page is the knowledge about one address.
 type page struct {
 	Status int
 	Links  int
@@ -58,7 +59,7 @@ func (c *crawler) crawl(ctx context.Context, start string) (map[string]*page, er
 	return c.pages, err
 }
 
-// visit has a task visit u, if none has.
+// visit starts a task that visits u, if no task has.
 func (c *crawler) visit(tg *asyncio.TaskGroup, u *url.URL) {
 	address := u.String()
 	if c.pages[address] != nil {
@@ -71,7 +72,7 @@ func (c *crawler) visit(tg *asyncio.TaskGroup, u *url.URL) {
 		if errors.Is(err, asyncio.ErrCancelled) {
 			return err
 		}
-		p.Err = err // a page that cannot be had is not the end of the crawl
+		p.Err = err // a page that cannot be fetched does not end the crawl
 		for _, m := range link.FindAllSubmatch(body, -1) {
 			if to, err := u.Parse(string(m[1])); err == nil && to.Host == u.Host && to.Scheme == u.Scheme {
 				p.Links++
@@ -82,10 +83,10 @@ func (c *crawler) visit(tg *asyncio.TaskGroup, u *url.URL) {
 	})
 }
 
-// errTryAgain is in the errors of attempts that may do better another time.
+// errTryAgain is in the errors of attempts that may succeed another time.
 var errTryAgain = errors.New("the server is not well")
 
-// fetch tries until it works, or it is no use.
+// fetch tries until it succeeds, or until another try is no use.
 func (c *crawler) fetch(ctx context.Context, address string, p *page) (body []byte, err error) {
 	pause := c.pause
 	for {

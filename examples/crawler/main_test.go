@@ -13,7 +13,7 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// A site of 31 pages in a tree, with links back to its root, some of them trouble.
+// A site of 31 pages in a tree, with links back to its root; some pages cause trouble.
 func TestCrawler(t *testing.T) {
 	const atOnce = 4
 	var now, most, flaky, slow atomic.Int32
@@ -83,8 +83,8 @@ func TestCrawler(t *testing.T) {
 	if p := pages[srv.URL+"/none"]; p == nil || p.Status != 404 || p.Tries != 1 || p.Err == nil {
 		t.Errorf("/none: %+v", p)
 	}
-	// A request that was given up may still be noticed late by the server: at most once for each of
-	// the five that timed out or were slow.
+	// The server may notice late that a request was given up: at most once for each of the five
+	// that timed out or were slow.
 	if m := most.Load(); m > atOnce+5 || m < 2 {
 		t.Errorf("%d requests at a time, want at most %d", m, atOnce)
 	}

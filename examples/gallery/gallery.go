@@ -1,5 +1,5 @@
 // Package gallery has small classic bugs of concurrent programs, each beside its corrected version.
-// Between two awaits nothing else runs, so none of them is a data race; each is an order of events
+// Between two awaits nothing else runs, so none of them is a data race. Each is an order of events
 // that its author did not think of, and none happens in the order in which the program runs on a
 // quiet machine. The tests find every one with package sim.
 package gallery
@@ -44,11 +44,11 @@ func (a *Account) Deposit(ctx context.Context, amount int) error {
 type Cache struct {
 	stored  int // in the database
 	cached  *int
-	version int // of what is stored
+	version int // of the stored value
 }
 
-// GetWrong checks, then acts on what it saw: if the value changes while it is loaded, what was
-// loaded is stale, and stays.
+// GetWrong checks, then acts on what it saw: if the value changes during the load, the loaded value
+// is stale, and stays in the cache.
 func (c *Cache) GetWrong(ctx context.Context) (int, error) {
 	if c.cached == nil {
 		v := c.stored
@@ -60,7 +60,7 @@ func (c *Cache) GetWrong(ctx context.Context) (int, error) {
 	return *c.cached, nil
 }
 
-// Get keeps what it has loaded only if that is still current.
+// Get keeps the loaded value only if it is still current.
 func (c *Cache) Get(ctx context.Context) (int, error) {
 	for c.cached == nil {
 		v, version := c.stored, c.version
@@ -113,7 +113,7 @@ type Bank struct {
 	keys int
 }
 
-// call books a payment and answers later.
+// call books a payment, and answers later.
 func (b *Bank) call(ctx context.Context, key string, amount int) error {
 	if _, known := b.paid[key]; !known {
 		b.paid[key] = amount
@@ -128,10 +128,10 @@ func (b *Bank) newKey() string {
 	return string(rune('a' + b.keys))
 }
 
-// payTimeout is when a payment is tried again.
+// payTimeout is the time after which a payment is tried again.
 const payTimeout = time.Second
 
-// PayWrong pays twice if the answer is late: for the bank the second try is another payment.
+// PayWrong pays twice if the answer is late: to the bank the second try is another payment.
 func (b *Bank) PayWrong(ctx context.Context, amount int) error {
 	for {
 		err := asyncio.FailAfter(ctx, payTimeout, func(ctx context.Context) error { return b.call(ctx, b.newKey(), amount) })
@@ -141,7 +141,7 @@ func (b *Bank) PayWrong(ctx context.Context, amount int) error {
 	}
 }
 
-// Pay names the payment once, so that a second try is known to be the same.
+// Pay names the payment once, so the bank recognises a second try as the same payment.
 func (b *Bank) Pay(ctx context.Context, amount int) error {
 	key := b.newKey()
 	for {
@@ -152,14 +152,14 @@ func (b *Bank) Pay(ctx context.Context, amount int) error {
 	}
 }
 
-// A Mailer sends what is put in its queue, until it is closed.
+// A Mailer sends the mails in its queue, until it is closed.
 type Mailer struct {
 	queue  *asyncio.Queue[string]
 	closed bool
 	sent   []string
 }
 
-// RunWrong drops what was put just before the mailer was closed: it looks at closed first.
+// RunWrong drops mails put just before the mailer was closed: it looks at closed first.
 func (m *Mailer) RunWrong(ctx context.Context) error {
 	for {
 		mail, err := m.queue.Get(ctx)
@@ -191,7 +191,7 @@ func (m *Mailer) Run(ctx context.Context) error {
 	return nil
 }
 
-// Close shuts the queue down behind what is in it.
+// Close shuts the queue down behind the mails in it.
 func (m *Mailer) Close() { m.queue.Shutdown(false) }
 
 // TransferWrong moves an amount between two accounts and takes their locks in the order of the

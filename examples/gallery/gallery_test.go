@@ -14,11 +14,12 @@ import (
 	"github.com/goasyncio/asyncio/sim"
 )
 
-// A program uses one thing of the gallery, and says in the end what must then be so.
+// A program uses one example of the gallery, and registers the conditions that must hold at the
+// end.
 type program func(ctx context.Context, atEnd func(name string, check func() error)) error
 
-// later starts fn, and gives what was started before it a head start: two iterations are time
-// enough for a round trip.
+// later gives the tasks started before a head start of two iterations, time enough for a round
+// trip, and then starts fn.
 func later(ctx context.Context, name string, fn func(ctx context.Context) error) (*asyncio.Task[asyncio.None], error) {
 	for range 2 {
 		if err := asyncio.Sleep(ctx, 0); err != nil {
@@ -135,7 +136,7 @@ func transfers(there, back func(ctx context.Context, a, b *Account) error) progr
 	}
 }
 
-// The gallery, with what it takes to find each bug.
+// The gallery, with the effort needed to find each bug.
 var gallery = []struct {
 	name         string
 	wrong, right program
@@ -146,7 +147,8 @@ var gallery = []struct {
 	pctRuns    int    // PCT(3)
 	deviations int    // the fewest from first in, first out
 	steps      int    // of that run
-	// of the corrected program: all there are; 0 if it draws random numbers, and seeds are run
+	// of the corrected program: all schedules there are; 0 if it draws random numbers, and seeds
+	// are run
 	schedules int
 }{
 	{name: "lost update", wrong: deposits((*Account).DepositWrong), right: deposits((*Account).Deposit),
@@ -246,7 +248,7 @@ func TestGallery_Repeats(t *testing.T) {
 func TestGallery_Synctest(t *testing.T) {
 	for _, g := range gallery {
 		if g.name == "payment twice" {
-			continue // it draws true random numbers there
+			continue // there it draws true random numbers
 		}
 		t.Run(g.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -267,7 +269,7 @@ func TestGallery_Synctest(t *testing.T) {
 	}
 }
 
-// printed is a test that keeps what it is failed with.
+// printed is a TB that keeps the text it is failed with.
 type printed struct {
 	sim.TB
 	name, text string
@@ -278,7 +280,7 @@ func (p *printed) Helper()                           {}
 func (p *printed) Failed() bool                      { return false }
 func (p *printed) Fatalf(format string, args ...any) { p.text = fmt.Sprintf(format, args...) }
 
-// TestGallery_DocumentShowsWhatIsPrinted holds docs/simulation.md to it.
+// TestGallery_DocumentShowsWhatIsPrinted compares docs/simulation.md with the printed explanations.
 func TestGallery_DocumentShowsWhatIsPrinted(t *testing.T) {
 	doc, err := os.ReadFile("../../docs/simulation.md")
 	if err != nil {

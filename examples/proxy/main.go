@@ -1,5 +1,5 @@
-// Proxy passes TCP connections on to another address, in both directions at once and each to its
-// own end: a side that has sent everything can still receive (half-close).
+// Proxy forwards TCP connections to another address, in both directions at once. Each direction
+// ends on its own: a side that has sent everything can still receive (half-close).
 package main
 
 import (
@@ -16,7 +16,7 @@ import (
 
 const dialTimeout = 10 * time.Second
 
-// pipe copies what src sends to dst, and then says to dst that nothing more will come.
+// pipe copies everything that src sends to dst, and then tells dst that nothing more will come.
 func pipe(dst, src *asyncio.Conn) func(ctx context.Context) error {
 	return func(ctx context.Context) error {
 		for buf := make([]byte, 32<<10); ; {
@@ -36,7 +36,7 @@ func pipe(dst, src *asyncio.Conn) func(ctx context.Context) error {
 	}
 }
 
-// pass is one client.
+// pass is the task of one client.
 func pass(ctx context.Context, client *asyncio.Conn, target string) error {
 	defer client.Close()
 	server, err := asyncio.WaitFor(ctx, asyncio.Coroutine[*asyncio.Conn](func(ctx context.Context) (*asyncio.Conn, error) {
@@ -53,15 +53,14 @@ func pass(ctx context.Context, client *asyncio.Conn, target string) error {
 		tg.CreateTask(pipe(client, server))
 		return nil
 	})
-	if err != nil { // a reset on one side is one on the other
+	if err != nil { // a reset on one side causes a reset on the other
 		_ = client.Abort()
 		_ = server.Abort()
 	}
 	return err
 }
 
-// run serves until ctx ends; ready is told the address. What goes wrong with a client is told to
-// report.
+// run serves until ctx ends; it passes the address to ready, and the errors of clients to report.
 func run(ctx context.Context, listen, target string, ready func(address string), report func(error)) error {
 	ln, err := asyncio.Listen(ctx, "tcp", listen)
 	if err != nil {
@@ -79,7 +78,7 @@ func run(ctx context.Context, listen, target string, ready func(address string),
 				err := pass(ctx, client, target)
 				if err != nil && !errors.Is(err, asyncio.ErrCancelled) {
 					report(fmt.Errorf("%v: %w", client.RemoteAddr(), err))
-					return nil // it is this client's
+					return nil // the error concerns this client only
 				}
 				return err
 			})

@@ -12,7 +12,7 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// proxying runs body with the proxy in front of a listener of the test's own.
+// proxying runs body with the proxy in front of the test's own listener.
 func proxying(t *testing.T, body func(ctx context.Context, proxy string, target *asyncio.Listener, reports *[]error) error) {
 	t.Helper()
 	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
@@ -47,7 +47,7 @@ func proxying(t *testing.T, body func(ctx context.Context, proxy string, target 
 	}
 }
 
-// The client sends everything and says so; only then does the server answer, with more than fits
+// The client sends everything and says so. Only then does the server answer, with more than fits
 // into any buffer.
 func TestProxy_HalfClose(t *testing.T) {
 	question, answer := bytes.Repeat([]byte("question"), 100_000), bytes.Repeat([]byte("answer"), 500_000)
@@ -85,8 +85,8 @@ func TestProxy_HalfClose(t *testing.T) {
 	})
 }
 
-// A reset of the server's reaches the client, not the end of the stream; and other clients are not
-// disturbed.
+// A reset by the server reaches the client as a reset, not as the end of the stream, and other
+// clients are not disturbed.
 func TestProxy_Reset(t *testing.T) {
 	proxying(t, func(ctx context.Context, proxy string, target *asyncio.Listener, reports *[]error) error {
 		connect := func() (client, server *asyncio.Conn, err error) {

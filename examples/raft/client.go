@@ -10,25 +10,25 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// ErrUnknown says that no answer came in time.
+// ErrUnknown is returned when no answer came in time.
 var ErrUnknown = errors.New("no answer in time; a change may have been made, may still be, or not")
 
-// A Client asks a cluster, one thing at a time. It finds the leader, and asks again until it has an
-// answer; a change that is asked for again is made once. Its methods are for the loop only and must
-// be called in a task, which they suspend.
+// A Client makes requests to a cluster, one at a time. It finds the leader, and asks again until it
+// has an answer; a change that is sent again is made once. Its methods are for the loop only and
+// must be called in a task, which they suspend.
 //
 // A change that has failed with [ErrUnknown], or was cancelled, can still be made until the
 // client's next change has been answered.
 type Client struct {
 	Patience time.Duration // with one call, default 10 s
-	Attempt  time.Duration // how long one node has to answer, default 1 s
+	Attempt  time.Duration // how long to wait for the answer of one node, default 1 s
 	Pause    time.Duration // before asking again, at most twice that; default 50 ms
 
 	id       string
 	sequence uint64
 	nodes    []string
-	next     int    // of nodes, to ask
-	address  string // of the leader, if known
+	next     int    // the next node to ask
+	address  string // the leader's address, if known
 
 	r *asyncio.StreamReader
 	w *asyncio.StreamWriter // nil if not connected
@@ -105,7 +105,7 @@ func (c *Client) ask(ctx context.Context, q request) (p reply, err error) {
 		}
 	})
 	if err != nil && (errors.Is(err, asyncio.ErrTimeout) || stopped(ctx, err)) {
-		c.Close() // an answer that comes late is not the next one's
+		c.Close() // so that a late answer is not taken for the next one's
 	}
 	if errors.Is(err, asyncio.ErrTimeout) {
 		err = fmt.Errorf("%w: %w; last: %w", ErrUnknown, err, last)
@@ -121,7 +121,7 @@ func (c *Client) node() string {
 	return c.nodes[c.next]
 }
 
-// turn has another node asked: the leader, if it is known, otherwise the next.
+// turn switches to another node: the leader, if it is known, otherwise the next.
 func (c *Client) turn(leader string) {
 	c.Close()
 	if leader == "" {

@@ -15,8 +15,8 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// A cluster is three nodes, tasks of one loop, that talk over loopback. To stop one is to cancel it
-// at whatever it waits for.
+// A cluster is three nodes, tasks of one loop, that talk over loopback. A node is stopped by a
+// cancel, at whatever it waits for.
 type cluster struct {
 	t       *testing.T
 	configs []Config
@@ -102,7 +102,7 @@ func (c *cluster) client(ctx context.Context) *Client {
 	return client
 }
 
-// leader returns the number of the node that a change of the client's was made by, counted from 0.
+// leader returns the number, counted from 0, of the node that made a change for the client.
 func (c *cluster) leader(ctx context.Context, client *Client) (int, error) {
 	if err := client.Put(ctx, "who", "leads"); err != nil {
 		return 0, err
@@ -115,8 +115,8 @@ func (c *cluster) leader(ctx context.Context, client *Client) (int, error) {
 	return 0, fmt.Errorf("no node has the address %s", client.node())
 }
 
-// together runs n clients, each asking for so many things at least and until faults has returned,
-// and faults, and then checks the history.
+// together runs n clients beside faults. Each client makes at least so many requests and goes on
+// until faults has returned. Then together checks the history.
 func together(ctx context.Context, client func(ctx context.Context) *Client, n, asks int, faults func(ctx context.Context, h *history) error) error {
 	h := new(history)
 	over := false
@@ -138,8 +138,8 @@ func together(ctx context.Context, client func(ctx context.Context) *Client, n, 
 	return errors.Join(err, h.check())
 }
 
-// The leader is stopped, again and again, and comes back. While the system lives, what was not
-// synced is there too, so this does not find a node that answers before it syncs.
+// The leader is stopped, again and again, and comes back. While the system lives, unsynced data is
+// there too, so this does not find a node that answers before it syncs.
 func TestCluster_LeaderStops(t *testing.T) {
 	for _, broken := range []bool{false, true} {
 		t.Run(fmt.Sprint("ack-before-sync ", broken), func(t *testing.T) {
@@ -197,12 +197,12 @@ func TestCluster_SnapshotForALateNode(t *testing.T) {
 		if err := c.stop(ctx, other); err != nil {
 			return err
 		}
-		for i := range 50 { // it takes the late one to confirm that the leader is one
+		for i := range 50 { // the leader needs the late node's confirmation
 			if v, ok, err := client.Get(ctx, fmt.Sprint("k", i)); err != nil || !ok || v != strings.Repeat("v", 100*i) {
 				t.Errorf("k%d: %.10q, %v, %v", i, v, ok, err)
 			}
 		}
-		if err := client.Put(ctx, "last", "one"); err != nil { // now it has all before it
+		if err := client.Put(ctx, "last", "one"); err != nil { // now it has all entries before
 			return err
 		}
 		if err := c.stop(ctx, late); err != nil {
@@ -223,8 +223,8 @@ func TestCluster_SnapshotForALateNode(t *testing.T) {
 	})
 }
 
-// What was answered survives all nodes, and so does what makes a change that is asked for again be
-// made once.
+// Answered changes survive a stop of all nodes, and so does the record that lets a repeated change
+// be made only once.
 func TestCluster_AllRestart(t *testing.T) {
 	c := newCluster(t, func(c *Config) { c.SnapshotEvery = 4 })
 	c.run(func(ctx context.Context) error {
@@ -261,7 +261,7 @@ func TestCluster_AllRestart(t *testing.T) {
 	})
 }
 
-// send says something to a node, and returns all that comes back; the node must go on.
+// send sends text to a node, and returns everything that comes back; the node must go on.
 func (c *cluster) send(ctx context.Context, node int, what string) (string, error) {
 	r, w, err := asyncio.OpenConnection(ctx, c.configs[node].Peers[node].Address)
 	if err != nil {
@@ -294,7 +294,7 @@ func TestCluster_BadInput(t *testing.T) {
 			{"peer 7 1\n", ""},
 			{fmt.Sprintf("peer %d %d\n\xff\xff\xff\xff", (leader+1)%3+1, leader+1), ""},
 			{fmt.Sprintf("peer %d %d\n\x00\x00\x00\x01\xff", (leader+1)%3+1, leader+1), ""},
-			// to a node that is none
+			// addressed to a node that does not exist
 			{fmt.Sprintf("peer %d %d\n\x00\x00\x00\x02\x10\x09", (leader+1)%3+1, leader+1), ""},
 			{"", ""},
 		} {
@@ -321,7 +321,7 @@ func isReset(err error) bool {
 	return errors.As(err, &op) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
-// A leader that is alone does not answer reads, unless it is broken.
+// An isolated leader does not answer reads, unless the node is broken.
 func TestCluster_ReadWithoutQuorum(t *testing.T) {
 	for _, broken := range []bool{false, true} {
 		t.Run(fmt.Sprint(broken), func(t *testing.T) {

@@ -18,11 +18,11 @@ import (
 	"github.com/goasyncio/asyncio/sim"
 )
 
-// seedElections has raft draw its election time-outs from asyncio.Rand until restore is called: it
-// draws them from crypto/rand.Reader (lockedRand in raft.go) and has no other way in. Each draw is
-// that of the task which then runs, so a node's do not depend on what other nodes do. It is called
-// at the beginning of a run, in the run. crypto/rand.Reader is the whole program's: one such run at
-// a time.
+// seedElections makes raft draw its election time-outs from asyncio.Rand until restore is called.
+// Raft draws them from crypto/rand.Reader (lockedRand in raft.go) and has no other way in. Each
+// draw uses the random numbers of the task that is running, so a node's draws do not depend on
+// other nodes. Call it at the beginning of a run, in the run. crypto/rand.Reader is shared by the
+// whole program: only one such run at a time.
 func seedElections(ctx context.Context) (e *elections, restore func()) {
 	system := rand.Reader
 	e = &elections{ctx: ctx, hosts: make(map[*sim.Host]context.Context)}
@@ -36,7 +36,7 @@ type elections struct {
 	hosts map[*sim.Host]context.Context // of the programs that run on them
 }
 
-// join says that the caller's program, which runs on a host of its own, draws too.
+// join adds the caller's program, which runs on a host of its own, to those that draw.
 func (e *elections) join(ctx context.Context) { e.hosts[sim.HostOf(ctx)] = ctx }
 
 func (e *elections) Read(p []byte) (int, error) {
@@ -52,9 +52,9 @@ func (e *elections) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// transcript runs three of raft's nodes without any network or disk, under a seed, and returns all
-// they said, byte for byte: ticks and messages in an order drawn from the seed, with losses,
-// proposals, reads, and restarts of raft from what it had saved.
+// transcript runs three of raft's nodes without any network or disk, under a seed, and returns
+// everything that they said, byte for byte: ticks and messages in an order drawn from the seed,
+// with losses, proposals, reads, and restarts of raft from its saved state.
 func transcript(t *testing.T, seed uint64) []byte {
 	t.Helper()
 	var said bytes.Buffer
@@ -95,7 +95,7 @@ func transcript(t *testing.T, seed uint64) []byte {
 				at := r.IntN(len(underway))
 				m := underway[at]
 				underway = slices.Delete(underway, at, at+1)
-				_ = nodes[m.GetTo()-1].Step(m) // what it refuses is not the matter here
+				_ = nodes[m.GetTo()-1].Step(m) // refused messages do not matter here
 			case what < 78 && len(underway) > 0:
 				nodes[underway[0].GetFrom()-1].ReportUnreachable(underway[0].GetTo())
 				underway = underway[1:]
@@ -144,8 +144,8 @@ func transcript(t *testing.T, seed uint64) []byte {
 }
 
 // With its random numbers seeded, raft does the same twice: nothing it does depends on the order of
-// a map, the time, or another goroutine. When the module is updated, this says whether that still
-// holds.
+// a map, the time, or another goroutine. After an update of the module, this test says whether that
+// still holds.
 func TestRaft_Repeats(t *testing.T) {
 	different := make(map[string]bool)
 	for seed := range uint64(20) {

@@ -16,8 +16,8 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// A history is what clients asked for and were answered, in the order in which that happened: every
-// call and every return has the next number as its time. It belongs to one loop.
+// A history is the requests of clients and their answers, in the order in which they happened:
+// every call and every return has the next number as its time. It belongs to one loop.
 type history struct {
 	events   int64
 	ops      []*operation
@@ -29,7 +29,7 @@ type history struct {
 type operation struct {
 	client       int
 	request      request
-	call, answer int64 // times; answer is 0 if none came
+	call, answer int64 // times; answer is 0 if there was none
 	reply        reply
 }
 
@@ -47,7 +47,7 @@ func (o *operation) String() string {
 	return fmt.Sprintf("%4d to %3d client %d: %s: %v", o.call, o.answer, o.client, what, o.reply)
 }
 
-// ask has c ask, and records it. Only an error that says that there is no answer is no failure.
+// ask makes a request with c, and records it. An error that means "no answer" is not a failure.
 func (h *history) ask(ctx context.Context, c *Client, number int, q request) (reply, error) {
 	h.events++
 	o := &operation{client: number, request: q, call: h.events}
@@ -66,7 +66,7 @@ func (h *history) ask(ctx context.Context, c *Client, number int, q request) (re
 	return p, nil
 }
 
-// unanswered records what is asked for without waiting for an answer.
+// unanswered records a request that nobody waits for.
 func (h *history) unanswered(number int, q request) {
 	h.events++
 	h.ops = append(h.ops, &operation{client: number, request: q, call: h.events})
@@ -101,12 +101,13 @@ func (h *history) wait(ctx context.Context, n int) error {
 	return nil
 }
 
-// work has a client ask for things of few keys, as long as more says so, which is told how many
-// there were. It thinks for up to so long before half of them, and changes something in so many of
-// four. Every value is written once, so that a read tells which write it saw.
+// work makes a client request things of few keys, as long as more, which gets the number of
+// requests so far, returns true. The client pauses for up to think before half of the requests, and
+// changes something in changes out of four. Every value is written once, so a read shows which
+// write it saw.
 func (h *history) work(ctx context.Context, c *Client, number, changes int, think time.Duration, more func(asked int) bool) error {
 	r := asyncio.Rand(ctx)
-	seen := make(map[string]string) // what this client last knew of a key
+	seen := make(map[string]string) // the last value that this client knew of a key
 	for i := 0; more(i); i++ {
 		if pause := time.Duration(r.Int64N(2*int64(think)+1)) - think; pause > 0 {
 			if err := asyncio.Sleep(ctx, pause); err != nil {
@@ -137,9 +138,9 @@ func (h *history) work(ctx context.Context, c *Client, number, changes int, thin
 	return nil
 }
 
-// check returns an error if there is no order of the operations that explains all answers: each at
-// a moment between its call and its return, those without an answer at any moment after the call or
-// never. It must not be called before the clients have ended.
+// check returns an error unless some order of the operations explains all answers: each operation
+// at a moment between its call and its return, those without an answer at any moment after the call
+// or never. It must not be called before the clients have ended.
 func (h *history) check() error {
 	byKey := make(map[string][]*operation)
 	var keys []string
@@ -169,7 +170,7 @@ func (h *history) check() error {
 	return nil
 }
 
-// oneKey is what a key may do: the state is a reply, "none" or the value.
+// oneKey is the model of one key: the state is a reply, "none" or the value.
 var oneKey = porcupine.Model{
 	Init: func() any { return reply{kind: "none"} },
 	Step: func(state, input, _ any) (bool, any) {

@@ -82,7 +82,7 @@ func runNode(ctx context.Context, args []string) error {
 	}
 	_, err := asyncio.Run(ctx, asyncio.Do(func(ctx context.Context) error { return Main(ctx, c) }), asyncio.HandleSignals(syscall.SIGTERM))
 	if sig := (*asyncio.SignalError)(nil); errors.As(err, &sig) {
-		return nil // it was asked to end, and has
+		return nil // it was asked to end, and has ended
 	}
 	return err
 }
@@ -112,7 +112,7 @@ func runClient(ctx context.Context, args []string) error {
 	return err
 }
 
-// askOnce asks what the words say, and prints the answer.
+// askOnce sends the request in words, and prints the answer.
 func askOnce(ctx context.Context, c *Client, words []string) error {
 	switch {
 	case len(words) == 2 && words[0] == "get":

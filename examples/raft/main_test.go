@@ -9,8 +9,8 @@ import (
 	"github.com/goasyncio/asyncio/internal/leaktest"
 )
 
-// TestMain is the program if a test started it as that. Otherwise it fails the run if it leaves a
-// goroutine or a descriptor behind.
+// TestMain runs the program if a test started the binary for that. Otherwise it fails the run if it
+// leaves a goroutine or a descriptor behind.
 func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		if err := run(context.Background(), os.Args[1:]); err != nil {
@@ -22,5 +22,5 @@ func TestMain(m *testing.M) {
 	os.Exit(leaktest.Run(m))
 }
 
-// asProgram is set in the environment of a test binary that is to be the program.
+// asProgram is set in the environment of a test binary that is to run as the program.
 const asProgram = "RAFT_EXAMPLE_AS_PROGRAM"

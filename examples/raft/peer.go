@@ -18,17 +18,17 @@ import (
 )
 
 // A peer is another node. Each node connects to each other one, and sends on that connection alone;
-// so between two there is one each way. Messages may get lost, as raft allows: what cannot be sent
-// is dropped, and raft told.
+// so between two nodes there is one connection each way. Messages may get lost, as raft allows: a
+// message that cannot be sent is dropped, and raft is told.
 type peer struct {
 	Peer
 	queue *asyncio.Queue[*pb.Message]
-	from  *asyncio.StreamWriter // of the connection it sends on
+	from  *asyncio.StreamWriter // of the connection on which the peer sends
 }
 
 const maxQueue = 256 // messages to one peer
 
-// send has m sent, or dropped.
+// send queues m for its peer, or drops it.
 func (n *node) send(m *pb.Message) {
 	for _, p := range n.peers {
 		if p.ID == m.GetTo() {
@@ -39,7 +39,7 @@ func (n *node) send(m *pb.Message) {
 	}
 }
 
-// dropped tells raft that m has not been sent.
+// dropped tells raft that m was not sent.
 func (n *node) dropped(m *pb.Message) {
 	n.raft.ReportUnreachable(m.GetTo())
 	if m.GetType() == pb.MsgSnap {
@@ -48,18 +48,18 @@ func (n *node) dropped(m *pb.Message) {
 	n.wake.Set()
 }
 
-// A link is the connection on which a node sends to a peer. TCP sends again what was lost, but ever
-// less often the longer it has to, so after a network that was down for a minute is back it may
-// take another one. So a link is not trusted for that long:
+// A link is the connection on which a node sends to a peer. TCP sends lost data again, but at
+// growing intervals, so after the network was down for a minute TCP may need another minute to
+// recover. So a link is not trusted for that long:
 //
-//	peer 1: Who receives says so with a byte, at once and then once in ackTicks at most.
-//	peer 2: Who has been sending for lostTicks, without pauses longer than ackTicks, and was told
-//	   nothing, gives the link up and makes another. Time that a single message took counts as being
-//	   told: it went into buffers that somebody empties.
+//	peer 1: The receiver acknowledges with a byte, at once and then at most once in ackTicks.
+//	peer 2: A sender that has been sending for lostTicks, without pauses longer than ackTicks, and
+//	   has heard nothing, gives the link up and makes another. The time that a single message took
+//	   counts as hearing something: the message went into buffers that somebody empties.
 type link struct {
 	w     *asyncio.StreamWriter
-	wrote int  // the tick at which something was last sent,
-	heard int  // and that as of which peer 2 counts
+	wrote int  // the tick of the last write,
+	heard int  // and the tick from which peer 2 counts
 	over  bool // the peer has closed it
 }
 
@@ -68,12 +68,12 @@ const (
 	lostTicks = 2 * electionTicks
 )
 
-// lost is peer 2.
+// lost reports whether the link is to be given up (peer 2).
 func (l *link) lost(tick int) bool {
 	return l.over || tick-l.wrote <= ackTicks && tick-l.heard > lostTicks
 }
 
-// hear is the task that hears what the peer says on the link.
+// hear is the task that reads the peer's acknowledgments on the link.
 func (n *node) hear(ctx context.Context, l *link, r *asyncio.StreamReader) error {
 	for {
 		said, err := r.Read(ctx, maxQueue)
@@ -128,7 +128,7 @@ func (n *node) sendTo(ctx context.Context, p *peer) error {
 			return err
 		}
 		pause = min(2*pause, electionTicks*n.Tick)
-		for !p.queue.Empty() { // what is old is of no use
+		for !p.queue.Empty() { // old messages are of no use
 			if m, err := p.queue.GetNowait(); err == nil {
 				n.dropped(m)
 			}
@@ -136,13 +136,13 @@ func (n *node) sendTo(ctx context.Context, p *peer) error {
 	}
 }
 
-// jitter is d, or up to twice as much, so that what fails at the same time is not tried again at
-// the same time.
+// jitter returns a time between d and twice d, so that peers that fail at the same time do not try
+// again at the same time.
 func jitter(ctx context.Context, d time.Duration) time.Duration {
 	return d + time.Duration(asyncio.Rand(ctx).Int64N(int64(d)+1))
 }
 
-// stopped reports whether err says that the calling task is to end.
+// stopped reports whether err means that the calling task is to end.
 func stopped(ctx context.Context, err error) bool {
 	return errors.Is(err, asyncio.ErrCancelled) || ctx.Err() != nil
 }
@@ -196,9 +196,9 @@ func (n *node) write(ctx context.Context, l *link, m *pb.Message) error {
 	return err
 }
 
-// serve is the task of a connection that somebody made to this node. The first line tells who:
-// "peer FROM TO" a peer, which goes on with messages; everything else is a client's first request.
-// What goes wrong ends the connection, not the node.
+// serve is the task of an incoming connection. Its first line says who connects: "peer FROM TO" is
+// a peer, which goes on with messages; everything else is a client's first request. An error ends
+// the connection, not the node.
 func (n *node) serve(ctx context.Context, conn *asyncio.Conn) error {
 	r, w := asyncio.NewStreams(conn, asyncio.Limit(maxRequest))
 	defer w.CloseSoon()
@@ -227,7 +227,7 @@ func (n *node) serve(ctx context.Context, conn *asyncio.Conn) error {
 	return nil
 }
 
-// readLine reads a line; half of one is none.
+// readLine reads a line; an incomplete line is an error.
 func readLine(ctx context.Context, r *asyncio.StreamReader) (string, error) {
 	line, err := r.ReadLine(ctx)
 	if err == nil && line[len(line)-1] != '\n' {
@@ -249,14 +249,14 @@ func (n *node) serveClient(ctx context.Context, line string, r *asyncio.StreamRe
 	return err
 }
 
-// receive receives from a peer that has said hello.
+// receive receives from a peer that has sent its hello.
 func (n *node) receive(ctx context.Context, hello string, r *asyncio.StreamReader, w *asyncio.StreamWriter) error {
 	p, err := n.greet(hello)
 	if err != nil {
 		return err
 	}
 	if p.from != nil {
-		p.from.Abort() // the peer has given that one up
+		p.from.Abort() // the peer has given the old connection up
 	}
 	p.from = w
 	told := n.ticks - ackTicks
@@ -284,7 +284,7 @@ func (n *node) receive(ctx context.Context, hello string, r *asyncio.StreamReade
 			return err
 		}
 		n.wake.Set()
-		if n.ticks-told >= ackTicks { // peer 1
+		if n.ticks-told >= ackTicks { // acknowledge (peer 1)
 			told = n.ticks
 			if _, err := w.Write(ctx, []byte{'.'}); err != nil {
 				return err
@@ -293,7 +293,7 @@ func (n *node) receive(ctx context.Context, hello string, r *asyncio.StreamReade
 	}
 }
 
-// greet finds out which peer says "peer FROM TO".
+// greet returns the peer that sends "peer FROM TO".
 func (n *node) greet(hello string) (*peer, error) {
 	w := strings.Fields(hello)
 	if len(w) != 3 {

@@ -36,7 +36,7 @@ func (c *processCluster) start(ctx context.Context, i int) (err error) {
 	return err
 }
 
-// kill is SIGKILL: nothing is said to anybody, and nothing finished.
+// kill sends SIGKILL: the process neither says anything nor finishes anything.
 func (c *processCluster) kill(ctx context.Context, i int) error {
 	p := c.running[i]
 	if err := p.Kill(); err != nil {
@@ -56,8 +56,8 @@ func (c *processCluster) client(ctx context.Context) *Client {
 	return client
 }
 
-// Three processes on loopback: the leader is killed while clients are at work, the others go on, it
-// comes back. Then all are killed at once. What the clients saw is linearizable.
+// Three processes on loopback: the leader is killed while clients are at work, the others go on,
+// and it comes back. Then all are killed at once. The clients' history is linearizable.
 func TestProcesses(t *testing.T) {
 	program, err := os.Executable()
 	if err != nil {

@@ -23,37 +23,37 @@ import (
 	"github.com/goasyncio/asyncio/sim"
 )
 
-// A simulation is three hosts, node1 to node3, that run Main as it is in production, and clients on
-// the host of the test.
+// A simulation is three hosts, node1 to node3, that run Main as in production, and clients on the
+// host of the test.
 type simulation struct {
 	hosts   []*sim.Host
 	net     *sim.Network
 	history *history
-	leader  int               // who was elected last, counted from 0
-	leaders map[uint64]uint64 // who was elected in a term
-	wrong   error             // what no cluster may do
+	leader  int               // the node elected last, counted from 0
+	leaders map[uint64]uint64 // the node elected in each term
+	wrong   error             // an error that no cluster may make
 	over    bool              // the clients are to come to an end
 	tally   *tally
 }
 
-// A scenario is what a simulation is of.
+// A scenario describes a simulation.
 type scenario struct {
 	config   func(*Config)
 	clients  int           // that read and write,
 	readers  int           // and that only read
 	think    time.Duration // of a client, at most
-	attempt  time.Duration // how long a client waits for one node, if not as usual
-	lasts    time.Duration // how long things go wrong
+	attempt  time.Duration // how long a client waits for one node; 0 for the default
+	lasts    time.Duration // how long faults go on
 	restart  time.Duration // how long a node is off, at most
 	troubles func(s *simulation) []trouble
-	tally    *tally // nil if nobody wants to know
+	tally    *tally // nil if nothing is counted
 }
 
-// A tally counts what has happened in all runs of an exploration, to see that it is not nothing.
+// A tally counts the events in all runs of an exploration, to see that there are some.
 type tally struct {
 	runs, elections, answers, unanswered int
 	simulated                            time.Duration
-	ends                                 map[string]int // of programs, by why
+	ends                                 map[string]int // of programs, by reason
 	troubles                             map[string]int
 }
 
@@ -66,8 +66,8 @@ func (t *tally) String() string {
 		t.runs, t.simulated/time.Duration(max(t.runs, 1)), t.elections, t.answers, t.unanswered, t.ends, troubles, len(t.troubles))
 }
 
-// A trouble goes wrong from time to time: after a pause, which is at most twice that long, with a
-// probability, and for so long at most.
+// A trouble is a fault that comes from time to time: after a random pause of at most twice pause,
+// with the probability p, and for at most lasts.
 type trouble struct {
 	what  string
 	p     float64
@@ -84,12 +84,12 @@ const (
 
 func nodeName(i int) string { return fmt.Sprint("node", i+1) }
 
-// run is a run of the simulation, in which clients work.
+// run is a run of the simulation in which clients work.
 func (sc scenario) run(ctx context.Context) error {
 	return sc.with(ctx, func(ctx context.Context, s *simulation) error { return s.work(ctx, sc) })
 }
 
-// with is a run of the simulation. When body returns the nodes must agree soon.
+// with is a run of the simulation. When body returns, the nodes must soon agree.
 func (sc scenario) with(ctx context.Context, body func(ctx context.Context, s *simulation) error) error {
 	elections, restore := seedElections(ctx)
 	defer restore()
@@ -137,7 +137,7 @@ func (sc scenario) with(ctx context.Context, body func(ctx context.Context, s *s
 	})
 }
 
-// work has clients work while things go wrong, and then while nothing does.
+// work makes clients work while faults happen, and then while none does.
 func (s *simulation) work(ctx context.Context, sc scenario) error {
 	return asyncio.RunTaskGroup(ctx, func(ctx context.Context, clients *asyncio.TaskGroup) error {
 		for i := range sc.clients + sc.readers {
@@ -183,7 +183,7 @@ func (s *simulation) cause(ctx context.Context, t trouble) error {
 			return err
 		}
 		lasts := time.Duration(r.Int64N(int64(t.lasts) + 1))
-		n := r.Uint64() // so that whether it happens changes nothing for the next time
+		n := r.Uint64() // drawn always, so that the outcome changes nothing for the next time
 		if !sim.Fault(ctx, t.what, t.p) {
 			continue
 		}
@@ -202,8 +202,8 @@ func (s *simulation) cause(ctx context.Context, t trouble) error {
 	}
 }
 
-// keep is the task that turns a host on again: one that lost its power, and one whose disk has
-// failed, which a node does not survive.
+// keep is the task that turns a host on again: after a power loss, and after a disk failure, which
+// a node does not survive.
 func (s *simulation) keep(ctx context.Context, h *sim.Host, after time.Duration) error {
 	r := asyncio.Rand(ctx)
 	for {
@@ -240,8 +240,8 @@ func (s *simulation) client(ctx context.Context) *Client {
 	return c
 }
 
-// hangUp is the task of a client that does not wait for answers: a few requests, some of which it
-// does not even finish.
+// hangUp is the task of a client that does not wait for answers: it sends a few requests, some of
+// them incomplete.
 func (s *simulation) hangUp(ctx context.Context) error {
 	r := asyncio.Rand(ctx)
 	c := s.client(ctx)
@@ -268,7 +268,7 @@ func (s *simulation) hangUp(ctx context.Context) error {
 				}
 			}()
 			line := q.String()
-			if whole { // what is not a whole line must not be done
+			if whole { // an incomplete line must not be executed
 				line += "\n"
 				s.history.unanswered(0, q)
 			}
@@ -284,8 +284,8 @@ func (s *simulation) hangUp(ctx context.Context) error {
 	return nil
 }
 
-// agree waits until all nodes have the same on their disks, and looks whether it is what clients
-// read.
+// agree waits until all nodes have the same state on their disks, and compares it with the values
+// that clients read.
 func (s *simulation) agree(ctx context.Context) error {
 	c := s.client(ctx)
 	defer c.Close()
@@ -297,7 +297,7 @@ func (s *simulation) agree(ctx context.Context) error {
 		}
 		want[key] = p
 	}
-	// all nodes will know that what is before it is committed
+	// after this all nodes will know that everything before it is committed
 	if err := c.Put(ctx, "last", "one"); err != nil {
 		return err
 	}
@@ -313,7 +313,7 @@ func (s *simulation) agree(ctx context.Context) error {
 	return err
 }
 
-// compare compares what the nodes have on their disks with each other, and with what was read.
+// compare compares the state on the nodes' disks with each other, and with the values read.
 func (s *simulation) compare(want map[string]reply) error {
 	var first string
 	for i, h := range s.hosts {
@@ -352,7 +352,7 @@ func (s *simulation) compare(want map[string]reply) error {
 	return nil
 }
 
-// A witness is told by raft what happens.
+// A witness is a logger through which raft reports events.
 type witness struct {
 	raft.Logger
 	s *simulation
@@ -372,7 +372,7 @@ func (w witness) Infof(format string, v ...any) {
 	w.s.leaders[term] = id
 }
 
-// everything is all that a cluster must survive.
+// everything returns all the troubles that a cluster must survive.
 func everything(s *simulation) []trouble {
 	var all []trouble
 	const second = time.Second
@@ -419,7 +419,7 @@ func everything(s *simulation) []trouble {
 	return all
 }
 
-// badDisk is what a disk does to a node: it is slow, full, or fails.
+// badDisk makes a node's disk slow, full, or failing.
 func (s *simulation) badDisk(i int) []trouble {
 	h := s.hosts[i]
 	d := h.Disk()
@@ -442,7 +442,7 @@ func (s *simulation) isolate(i int) {
 	s.net.Partition([]string{nodeName(i)}, []string{nodeName((i + 1) % 3), nodeName((i + 2) % 3)})
 }
 
-// Three nodes, unchanged, with everything going wrong that may.
+// Three nodes, unchanged, with all troubles.
 func TestSimulation(t *testing.T) {
 	seen := new(tally)
 	sc := hardLife
@@ -456,7 +456,7 @@ func TestSimulation(t *testing.T) {
 
 var hardLife = scenario{clients: 3, readers: 1, think: 400 * time.Millisecond, lasts: 20 * time.Second, restart: 2 * time.Second, troubles: everything}
 
-// runs is n, or fewer where that takes too long.
+// runs returns n, or fewer where n takes too long.
 func runs(n int) int {
 	if testing.Short() || raceEnabled {
 		return max(1, n/10)
@@ -499,7 +499,7 @@ func TestSimulation_Repeats(t *testing.T) {
 }
 
 // A node that was cut off, for however long, is back soon: it does not wait until TCP tries again,
-// which it does less and less often.
+// which TCP does less and less often.
 func TestSimulation_CutForLong(t *testing.T) {
 	for name, cut := range map[string]func(s *simulation, late string){
 		"both ways": func(s *simulation, late string) { s.net.Partition([]string{late}, s.others(late)) },
@@ -545,14 +545,14 @@ func (s *simulation) others(than string) (all []string) {
 	return all
 }
 
-// A broken cluster is one that is broken on purpose, with what shows it.
+// A broken is a cluster that is broken on purpose, with the failures that show it.
 type broken struct {
 	scenario
-	runs  int      // in which it is found
-	found []string // as one of these
+	runs  int      // the number of runs in which it is found
+	found []string // the failure is one of these
 }
 
-// powerFailures has each host lose its power, again and again.
+// powerFailures makes each host lose its power, again and again.
 func powerFailures(pause time.Duration) func(s *simulation) []trouble {
 	return func(s *simulation) (all []trouble) {
 		for _, h := range s.hosts {
@@ -562,7 +562,7 @@ func powerFailures(pause time.Duration) func(s *simulation) []trouble {
 	}
 }
 
-// find explores a cluster until it is found that it is broken.
+// find explores a broken cluster until it fails.
 func find(t *testing.T, b broken) {
 	r := sim.Check(b.run, sim.Runs(b.runs))
 	f := r.Failure
@@ -575,8 +575,8 @@ func find(t *testing.T, b broken) {
 	t.Logf("in run %d: %v", f.Run, f)
 }
 
-// It answers before it has synced. A log without an entry that others count on is one that was
-// lost, with a hole, or too short for what is committed.
+// A node answers before it has synced. Its log then lacks an entry that others count on: the log is
+// lost, has a hole, or is too short for the committed entries.
 func TestSimulation_AckBeforeSync(t *testing.T) {
 	find(t, broken{scenario{
 		config:  func(c *Config) { c.AckBeforeSync = true },
@@ -585,7 +585,8 @@ func TestSimulation_AckBeforeSync(t *testing.T) {
 	}, 50, []string{"not linearizable", "damaged at", "corrupted, truncated, or lost"}})
 }
 
-// A leader that nobody follows any more goes on answering reads, and another has answered changes.
+// A leader that nobody follows any more goes on answering reads, while another has answered
+// changes.
 func TestSimulation_ReadWithoutQuorum(t *testing.T) {
 	find(t, broken{scenario{
 		config:  func(c *Config) { c.ReadWithoutQuorum = true },
@@ -596,7 +597,7 @@ func TestSimulation_ReadWithoutQuorum(t *testing.T) {
 	}, 100, []string{"not linearizable"}})
 }
 
-// Two ask for votes in one term, and a third restarts between the one and the other.
+// Two nodes ask for votes in one term, and a third restarts in between.
 func TestSimulation_ForgetVote(t *testing.T) {
 	find(t, broken{scenario{
 		config:  func(c *Config) { c.ForgetVote = true },

@@ -9,20 +9,20 @@ import (
 	"strings"
 )
 
-// A store is the state machine: the keys and values, and of each client the last change, so that
-// one that is sent again is made once. The same changes in the same order make the same store, and
-// the same store makes the same snapshot, byte for byte.
+// A store is the state machine: the keys and values, and the last change of each client, so that a
+// repeated change is made once. The same changes in the same order make the same store, and the
+// same store makes the same snapshot, byte for byte.
 //
-//	store 1: A change with the sequence of its client's last is answered as that was, and changes
-//	   nothing.
-//	store 2: One with a smaller sequence changes nothing: the client has gone on, so nobody waits
-//	   for it.
+//	store 1: A change with the sequence of its client's last one gets the same answer as that, and
+//	   changes nothing.
+//	store 2: A change with a smaller sequence changes nothing: the client has gone on, so nobody
+//	   waits for it.
 type store struct {
 	values  map[string]string
 	clients map[string]session
 }
 
-// session is what is known of a client: its last change, and how that was answered.
+// session is the record of a client: its last change, and the answer to it.
 type session struct {
 	sequence uint64
 	reply    reply
@@ -44,9 +44,9 @@ func (s *store) apply(q request) reply {
 	last := s.clients[q.client]
 	switch {
 	case q.sequence == last.sequence:
-		return last.reply // store 1
+		return last.reply // a repeated change gets its first answer (store 1)
 	case q.sequence < last.sequence:
-		// store 2
+		// the client has gone on (store 2)
 		return reply{"error", fmt.Sprintf("client %q has gone on to %d", q.client, last.sequence)}
 	}
 	p := reply{kind: "ok"}
@@ -59,7 +59,7 @@ func (s *store) apply(q request) reply {
 	return p
 }
 
-// snapshot returns all of it.
+// snapshot returns the whole store.
 func (s *store) snapshot() []byte {
 	var b bytes.Buffer
 	for _, key := range slices.Sorted(maps.Keys(s.values)) {
@@ -72,7 +72,7 @@ func (s *store) snapshot() []byte {
 	return b.Bytes()
 }
 
-// restoreStore makes a store of a snapshot.
+// restoreStore makes a store from a snapshot.
 func restoreStore(snapshot []byte) (*store, error) {
 	s := newStore()
 	for line := range strings.Lines(string(snapshot)) {

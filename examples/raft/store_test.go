@@ -29,7 +29,7 @@ func TestStore(t *testing.T) {
 		if again, err := parseRequest(q.String()); err != nil || again != q {
 			t.Errorf("%v is read as %v, %v", q, again, err)
 		}
-		// A store that was restored goes on like the one it was made of.
+		// A restored store goes on like the original.
 		restored, err := restoreStore(s.snapshot())
 		if err != nil {
 			t.Fatal(err)

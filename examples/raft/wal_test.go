@@ -31,7 +31,7 @@ func emptyCluster(node uint64) saved {
 	}
 }
 
-// String is all that s holds, to compare.
+// String returns everything that s holds, for comparisons.
 func (s saved) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "node %d, snapshot %d of term %d: %q, term %d, vote %d, commit %d", s.node, s.snapshot.GetMetadata().GetIndex(),
@@ -49,7 +49,7 @@ func runTask(t *testing.T, fn func(ctx context.Context) error) {
 	}
 }
 
-// A writtenWAL is a file, and what it held at each length at which it was complete.
+// A writtenWAL is a file, and its content at each length at which it was complete.
 type writtenWAL struct {
 	file  []byte
 	sizes []int
@@ -102,8 +102,8 @@ func writeWAL(t *testing.T, dir string) (f writtenWAL) {
 	return f
 }
 
-// Cut off anywhere, a file holds the batches that are complete; but the first was complete when it
-// got its name.
+// Cut off anywhere, a file holds the complete batches. The first was complete when the file got its
+// name.
 func TestWAL_EveryTruncation(t *testing.T) {
 	f := writeWAL(t, t.TempDir())
 	for size := range len(f.file) + 1 {
@@ -136,7 +136,7 @@ func TestWAL_EveryBitFlip(t *testing.T) {
 	}
 }
 
-// Of the last batch any sectors may be missing, of the others none.
+// Any sectors of the last batch may be missing, but none of the others.
 func TestWAL_EveryTornWrite(t *testing.T) {
 	f := writeWAL(t, t.TempDir())
 	for last := 1; last < len(f.sizes); last++ {
@@ -162,8 +162,8 @@ func TestWAL_EveryTornWrite(t *testing.T) {
 	}
 }
 
-// A log that is opened is a new file that holds what the old one did; what was cut off is gone, and
-// what comes next follows.
+// Opening a log makes a new file with the content of the old one; the incomplete batch is gone, and
+// later batches follow.
 func TestWAL_Open(t *testing.T) {
 	dir := t.TempDir()
 	f := writeWAL(t, dir)
@@ -177,7 +177,7 @@ func TestWAL_Open(t *testing.T) {
 	}
 	want := f.held[2]
 	for i := range uint64(2) {
-		old, err := os.Open(name) // so that its place is not used again
+		old, err := os.Open(name) // so that its inode is not used again
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -255,7 +255,7 @@ func TestWAL_OfAnotherNode(t *testing.T) {
 	})
 }
 
-// A log that could not be written is not written again: what it holds is unknown.
+// A log that could not be written is not written again: its content is unknown.
 func TestWAL_Broken(t *testing.T) {
 	runTask(t, func(ctx context.Context) error {
 		w, _, err := openWAL(ctx, filepath.Join(t.TempDir(), "made", "here"), emptyCluster(2))

@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// Requests, replies, what is in the log and what is in a snapshot are lines of words. A word is
-// anything without spaces and quotes, or a string as Go quotes it, so that keys and values may hold
-// any bytes and a person can still read and type them.
+// Requests, replies, log entries and snapshots are lines of words. A word is anything without
+// spaces and quotes, or a string as Go quotes it. So keys and values may hold any bytes and a
+// person can still read and type them.
 
 // words splits a line.
 func words(line string) ([]string, error) {
@@ -44,7 +44,7 @@ func words(line string) ([]string, error) {
 	}
 }
 
-// A request is what a client asks for.
+// A request is a client's request.
 //
 //	get KEY
 //	put CLIENT SEQUENCE KEY VALUE
@@ -102,7 +102,7 @@ func (q request) String() string {
 	}
 }
 
-// A reply is what a node answers.
+// A reply is a node's answer.
 //
 //	ok              the change was made
 //	value VALUE     what get found; what cas found instead of OLD

@@ -1,6 +1,6 @@
-// Package tutorial holds the eight programs of a Chinese introduction to Python's asyncio
-// (协程), in Go, one per file and named as in the original, so that the two can be read
-// side by side. What they print, and when, is the same.
+// Package tutorial holds the eight programs of a Chinese introduction to Python's asyncio (协程), in
+// Go, one per file and named as in the original, so that the two can be read side by side. They
+// print the same lines at the same times.
 //
 //	Python                          Go
 //	async def fun(): ...            fun := func(ctx context.Context) error { ... }
@@ -9,16 +9,16 @@
 //	await task                      task.Await(ctx)
 //	print(1)                        fmt.Fprintln(stdout, 1)
 //
-// A coroutine function that returns a value is a func(context.Context) (T, error) and
-// needs no [asyncio.Do]. The ctx is how it finds its event loop: use the one it was given.
+// A coroutine function that returns a value is a func(context.Context) (T, error) and needs no
+// [asyncio.Do]. It finds its event loop through ctx: use the ctx it was given.
 //
 // To see the lessons run, in the root of the repository:
 //
 //	go run ./cmd/asyncio tutorial
 //
-// Python's print raises if the output is gone. The lessons do not look at what
-// fmt.Fprintln returns; instead, the first write that fails ends the lesson's
-// context, so that every await fails, and [Lesson].Run returns the error.
+// Python's print raises if the output is gone. The lessons ignore the results of fmt.Fprintln;
+// instead, the first failed write ends the lesson's context, so that every await fails, and
+// [Lesson].Run returns the error.
 package tutorial
 
 import (
@@ -30,7 +30,7 @@ import (
 // A Lesson is one program of the tutorial.
 type Lesson struct {
 	Name   string // as the original is called: section, then topic
-	Title  string // what it shows
+	Title  string // the topic in words
 	Source string // the text of its file
 
 	// Run runs the program on a new event loop, that of [asyncio.WithLoopFactory] if
@@ -72,7 +72,7 @@ func Lessons() []Lesson {
 	}
 }
 
-// program makes a Lesson's Run of a lesson, by taking care of its write errors.
+// program makes a Lesson's Run from a lesson, and takes care of write errors.
 func program(lesson func(context.Context, io.Writer) error) func(context.Context, io.Writer) error {
 	return func(ctx context.Context, stdout io.Writer) error {
 		ctx, cancel := context.WithCancelCause(ctx)
@@ -80,13 +80,13 @@ func program(lesson func(context.Context, io.Writer) error) func(context.Context
 		out := &output{w: stdout, fail: cancel}
 		err := lesson(ctx, out)
 		if out.err != nil {
-			return out.err // err is what followed from it
+			return out.err // err is a consequence of it
 		}
 		return err
 	}
 }
 
-// output is what a lesson prints to. It needs no lock: between two awaits of a task
+// output is the writer that a lesson prints to. It needs no lock: between two awaits of a task
 // nothing else runs.
 type output struct {
 	w    io.Writer

@@ -16,9 +16,9 @@ import (
 	"github.com/goasyncio/asyncio/sim"
 )
 
-// expected is what the originals print under CPython 3.13, each line behind the seconds
-// since the program's start. Go differs in the description of the done tasks: a closure
-// is named after the function around it, and a list has brackets.
+// expected is the output of the originals under CPython 3.13, each line behind the seconds since
+// the program's start. Go differs in the description of the done tasks: a closure is named after
+// the function around it, and a list has brackets.
 var expected = map[string][]string{
 	"1.1-run_until_complete": {"0 1", "0 2", "5 3", "5 4"},
 	"2.2-asyncio_run_pass":   nil,
@@ -123,7 +123,7 @@ func TestLessons_ReturnWriteErrors(t *testing.T) {
 			if err := lesson.Run(ctx, &failingWriter{n}); !errors.Is(err, errDiskFull) {
 				t.Errorf("%s, write %d: error %v, want %v", lesson.Name, n, err, errDiskFull)
 			}
-			// It does not sleep on when nobody can read it any more.
+			// The lesson does not sleep on when nobody can read it any more.
 			second, _, _ := strings.Cut(expected[lesson.Name][n-1], " ")
 			if got := fmt.Sprint(r.loop.Time().Seconds()); got != second {
 				t.Errorf("%s, write %d: ended at second %s, want %s", lesson.Name, n, got, second)
@@ -143,8 +143,8 @@ func TestLessons_EndWithTheirContext(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancelCause(t.Context())
 		var out bytes.Buffer
-		// On the real clock, where the end of a context arrives by another way than on the virtual
-		// one.
+		// The real clock, because there the end of a context reaches the loop by another way than
+		// on the virtual clock.
 		err := lesson.Run(ctx, writerFunc(func(p []byte) (int, error) {
 			cancel(stop)
 			return out.Write(p)
