@@ -17,73 +17,76 @@ import (
 // A Conn is a connection that tasks of one loop read and write: a [net.Conn] whose Read and Write
 // suspend the calling task instead of a goroutine. So bufio, textproto, encoding/json and protocols
 // that read and write where they are called run unchanged inside a task. Make one with [Dial],
-// [Listener.AcceptContext] or [NewConn]; a library that wants a function to dial with takes
-// [DialContext].
+// [Listener.AcceptContext] or [NewConn]; give a library that wants a dial function [DialContext].
 //
-// Its methods are for the loop only, but for Close, Abort and those that set deadlines or tell
-// addresses, which any goroutine may call. Read and Write and their kin must be called in a task,
-// which they suspend; the others do not suspend. Close and Abort also serve after the loop was
+// Its methods are for the loop only, except that any goroutine may call Close, Abort and the
+// methods that set deadlines or return addresses. Read, Write and their kin must be called in a
+// task, which they suspend; the others do not suspend. Close and Abort also work after the loop was
 // closed. One task may read and another write at the same time; a second reader or writer is
 // refused with [ErrBusy].
 //
-// So what is written for a net.Conn runs in a task as long as it reads and writes where it is
-// called. Many libraries start goroutines that read or write: net/rpc, net/http's Transport,
-// HTTP/2, SSH, the CopyFrom of pgx. Their calls are refused with [ErrForeignGoroutine]. Give such a
-// library a connection of package net, and call it in [ToThread]; [Conn.Detach] makes one of a
-// Conn.
+// Code written for a net.Conn runs in a task as long as it reads and writes where it is called.
+// Many libraries start goroutines that read or write: net/rpc, net/http's Transport, HTTP/2, SSH,
+// the CopyFrom of pgx. Their calls are refused with [ErrForeignGoroutine]. Give such a library a
+// connection of package net, and call it in [ToThread]; [Conn.Detach] turns a Conn into one.
 //
-//	conn 1: An operation tries first and suspends only if it must wait. What need not wait does not
-//	   suspend, so it is no occasion for a cancel. But a task that could go on for ever without
-//	   suspending gives way to the others for one iteration after each 16 operations.
+//	conn 1: An operation tries first and suspends only if it must wait. An operation that need not
+//	   wait does not suspend, so a cancel does not reach it. But a task that could go on for ever
+//	   without suspending gives way to the others for one iteration after each 16 operations.
 //	conn 2: A wait ends because the connection may be ready, its deadline passed, it was closed, or
-//	   its task was cancelled or its context ended. Only a cancel or the end of the context is
-//	   decided by the wait; of the rest the task looks itself, so being woken for no reason does no
-//	   harm. An operation that begins after its deadline fails at once. One that began before looks
-//	   at the connection first, and at the deadline only if it would have to wait (again): what was
-//	   there in time is delivered, however late the task runs.
-//	conn 3: Bytes are taken from the connection only by the task that returns them. Whatever ends a
-//	   wait, none are lost.
-//	conn 4: Write returns how much was accepted, also with an error. A cancelled Write may have sent
-//	   a part.
-//	conn 5: One that nobody holds any more, and that was not closed, is closed when the collector
-//	   finds it, and reported to the exception handler with the place where it was dialled or
-//	   adopted; in debug mode also where it was accepted. On virtual time that would depend on the
-//	   collector: there it stays open until the loop closes.
+//	   its task was cancelled or its context ended. The wait itself reports only a cancel or the end
+//	   of the context. For the rest the task looks itself, so a wake-up without a reason does no
+//	   harm. An operation that begins after its deadline fails at once. An operation that began
+//	   before it looks at the connection first, and at the deadline only if it would have to wait
+//	   (again): data that was there in time is delivered, however late the task runs.
+//	conn 3: Only the task that returns bytes takes them from the connection. So none are lost,
+//	   however a wait ends.
+//	conn 4: Write returns the number of bytes accepted, also with an error. A cancelled Write may
+//	   have sent a part.
+//	conn 5: A connection that nobody holds any more and that was not closed is closed when the
+//	   collector finds it. The exception handler is told the place where it was dialled or adopted;
+//	   in debug mode also where it was accepted. On virtual time that would depend on the collector,
+//	   so there it stays open until the loop closes.
 //
-// Errors are as in package net: [io.EOF] as it is, and else a [*net.OpError], which says what was
-// done to which connection, around the cause: [net.ErrClosed], [os.ErrDeadlineExceeded], a system
-// error such as syscall.ECONNRESET; [errors.ErrUnsupported] where the connection cannot do what is
-// asked; a cancel or the end of a context, as [Future.Await] returns them; for a call in the wrong
-// place [ErrBusy], [ErrNotInTask], [ErrDifferentLoop], [ErrLoopClosed] or, from a foreign
-// goroutine, [ErrForeignGoroutine]. So a library that tells broken connections by *net.OpError
-// gives up one at which a cancel has cut a message. [errors.Is] finds the cause, and a task that
-// returns the error of a cancel ends as cancelled. Its Timeout method is true for a deadline, and
-// for the end of a context by a deadline; for a cancel it never is.
+// Errors are as in package net: a plain [io.EOF], and otherwise a [*net.OpError], which names the
+// operation and the connection and wraps the cause. The causes are:
 //
-// crypto/tls must not be put on a Conn directly if one task reads while another writes, because it
+//   - [net.ErrClosed], [os.ErrDeadlineExceeded], or a system error such as syscall.ECONNRESET;
+//   - [errors.ErrUnsupported] where the connection cannot do the operation;
+//   - a cancel or the end of a context, as [Future.Await] returns them;
+//   - for a call in the wrong place [ErrBusy], [ErrNotInTask], [ErrDifferentLoop], [ErrLoopClosed]
+//     or, from a foreign goroutine, [ErrForeignGoroutine].
+//
+// So a library that recognises broken connections by *net.OpError gives up a connection on which a
+// cancel has cut a message. [errors.Is] finds the cause, and a task that returns the error of a
+// cancel ends as cancelled. The error's Timeout method is true for a deadline, and for a context
+// that ended by its deadline; for a cancel it never is.
+//
+// Do not put crypto/tls directly on a Conn if one task reads while another writes: it holds a mutex
+// while it waits, which would stop the loop. Use [TLSClient] and [TLSServer].
 // holds a mutex while it waits, which would stop the loop: use [TLSClient] and [TLSServer].
 type Conn struct {
 	loop   *EventLoop
 	end    driver.Endpoint
 	closed bool
-	ways   *ways           // apart, because the endpoint has it and must not hold the Conn (conn 5)
-	watch  runtime.Cleanup // conn 5
+	ways   *ways           // separate: the endpoint has them and must not hold the Conn (conn 5)
+	watch  runtime.Cleanup // closes the endpoint of a Conn that the collector finds (conn 5)
 }
 
-// maxUnbroken is conn 1.
+// maxUnbroken is the number of operations after which a task gives way (conn 1).
 const maxUnbroken = 16
 
-// half is one direction of a connection, or what there is to wait for of a listener.
+// half is one direction of a connection, or the event that a listener waits for.
 type half struct {
 	loop      *EventLoop
-	t         *task         // who uses it, while that is suspended
+	t         *task         // the task that uses it, while that is suspended
 	deadline  time.Duration // on the loop's clock, 0 for none
-	iteration uint64        // in which
-	unbroken  int           // operations were done without a wait
-	timer     timer         // set while somebody waits under a deadline
+	iteration uint64        // the loop's iteration in which
+	unbroken  int           // this many operations were done without a wait
+	timer     timer         // set while a task waits under a deadline
 
-	verb string   // what waiting here is called
-	addr net.Addr // follows it: the peer's, or the socket's own
+	verb string   // names the wait, such as "read from"
+	addr net.Addr // follows verb: the peer's address, or the socket's own
 }
 
 func (h *half) String() string {
@@ -93,8 +96,8 @@ func (h *half) String() string {
 	return h.verb + " " + h.addr.String()
 }
 
-// begin begins an operation of t: it returns ErrBusy if another one is suspended here, and gives
-// way if it is time (conn 1).
+// begin begins an operation of t. It returns ErrBusy if another task is suspended here, and gives
+// way if it is time to (conn 1).
 func (h *half) begin(t *task) error {
 	if h.t != nil {
 		return fmt.Errorf("%w: %s by %s", ErrBusy, h, h.t.GetName())
@@ -119,7 +122,7 @@ func (h *half) mayGoOn() bool {
 // expired reports whether the deadline has passed.
 func (h *half) expired() bool { return h.deadline != 0 && h.loop.Time() >= h.deadline }
 
-// wait suspends t until something has happened (conn 2).
+// wait suspends t until there is a reason to look again (conn 2).
 func (h *half) wait(ctx context.Context, t *task) error {
 	h.t = t
 	if h.deadline != 0 {
@@ -141,18 +144,18 @@ func (h *half) arm() {
 	h.loop.setTimer(&h.timer)
 }
 
-// wake lets whoever waits look.
+// wake wakes the task that waits, if there is one, to look again.
 func (h *half) wake() {
 	if h.t != nil {
 		h.t.unpark()
 	}
 }
 
-// fire is the timer's. It may come late, when h is already in a later wait; that wait just looks
-// again (conn 2).
+// fire is called by the timer. It may come late, when h is already in a later wait; that wait just
+// looks again (conn 2).
 func (h *half) fire(*future) { h.wake() }
 
-// at is when it will be d, on the loop's clock. What has passed is 1, because 0 stands for no
+// at converts d to the loop's clock. Times before the start become 1, because 0 stands for no
 // deadline.
 func (l *EventLoop) at(d time.Time) time.Duration { return max(d.Sub(l.drv.Start()), 1) }
 
@@ -167,12 +170,13 @@ func (h *half) setDeadline(d time.Time) {
 	}
 }
 
-// NewConn makes a Conn of c, which then belongs to it and must not be used any more; if NewConn
-// fails, c is closed. A connection of package net moves to the loop's poller. Any other one is
-// served by goroutines that call its Read and Write, and its errors may be told one write late.
+// NewConn makes a Conn of c, which then belongs to the Conn and must not be used any more; if
+// NewConn fails, c is closed. A connection of package net moves to the loop's poller. Any other
+// connection is served by goroutines that call its Read and Write, and an error of a write may be
+// returned by the next write only.
 //
-// It is for the loop only and does not suspend. It fails with [ErrNoRunningLoop] and, if the loop's
-// clock is virtual, [errors.ErrUnsupported]. Python: the sock argument of open_connection,
+// NewConn is for the loop only and does not suspend. It fails with [ErrNoRunningLoop] and, if the
+// loop's clock is virtual, [errors.ErrUnsupported]. Python: the sock argument of open_connection,
 // connect_accepted_socket.
 func NewConn(ctx context.Context, c net.Conn) (*Conn, error) {
 	if c == nil {
@@ -237,14 +241,14 @@ func (c *Conn) begin(l *EventLoop, end driver.Endpoint) {
 	end.Notify(c.ways)
 }
 
-// unclosed is what is left of a connection that nobody holds any more (conn 5).
+// unclosed refers to the endpoint of a connection that nobody holds any more (conn 5).
 type unclosed struct {
 	loop *EventLoop
 	end  driver.Handle
 	made *trace
 }
 
-// mustBeClosed begins conn 5.
+// mustBeClosed makes the collector close and report c if nobody closes it (conn 5).
 func (c *Conn) mustBeClosed(made *trace) {
 	if u := c.loop.unclosed(c.end, made); u != nil {
 		c.watch = runtime.AddCleanup(c, (*unclosed).drop, u)
@@ -258,13 +262,13 @@ func (l *EventLoop) unclosed(end driver.Handle, made *trace) *unclosed {
 	return &unclosed{l, end, made}
 }
 
-// here is where the library was called from, in debug mode or not.
+// here returns the place from which the library was called, in debug mode or not.
 func (l *EventLoop) here() *trace {
 	tr := trace(callers(maxCallers))
 	return &tr
 }
 
-// drop is the collector's, on a goroutine of its own.
+// drop is called by the collector, on a goroutine of its own.
 func (u *unclosed) drop() { _ = u.loop.post(u) }
 
 func (u *unclosed) fire(*future) {
@@ -293,7 +297,7 @@ func (w *ways) Ready(read, write bool) {
 	}
 }
 
-// currentOn returns the task that runs on l, for a method that suspends and has no ctx.
+// currentOn returns the task that runs on l. It serves methods that suspend and have no ctx.
 func (l *EventLoop) currentOn(caller string) (*task, error) {
 	if err := l.checkOwner(caller); err != nil {
 		return nil, err
@@ -308,7 +312,7 @@ func (l *EventLoop) currentOn(caller string) (*task, error) {
 	return t, nil
 }
 
-// enterOn is enter for what belongs to l.
+// enterOn is enter for methods of an object that belongs to l.
 func (l *EventLoop) enterOn(ctx context.Context, caller string) (*task, error) {
 	t, err := enter(ctx, caller)
 	if err == nil && t.loop() != l {
@@ -321,7 +325,7 @@ func (l *EventLoop) enterOn(ctx context.Context, caller string) (*task, error) {
 }
 
 // Read reads up to len(p) bytes, at least one, and suspends the calling task until there are any.
-// At the end of what the peer sends it returns [io.EOF]. A cancel of the task, or the end of the
+// At the end of the peer's data it returns [io.EOF]. A cancel of the task, or the end of the
 // context that the task was made with, ends the wait; nothing is lost.
 func (c *Conn) Read(p []byte) (int, error) {
 	t, err := c.loop.currentOn("Conn.Read")
@@ -331,7 +335,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 	return c.read(t.ctx, t, p)
 }
 
-// ReadContext is Read with a context that can end it.
+// ReadContext is Read with a context whose end also ends the wait.
 func (c *Conn) ReadContext(ctx context.Context, p []byte) (int, error) {
 	t, err := c.loop.enterOn(ctx, "Conn.ReadContext")
 	if err != nil {
@@ -347,16 +351,16 @@ func (c *Conn) read(ctx context.Context, t *task, p []byte) (int, error) {
 // tooLate reports whether an operation that reads, and begins now, begins after its deadline.
 func (c *Conn) tooLate() bool { return c.ways.rd.expired() }
 
-// readOn is a read for an operation that began after the deadline or did not. One that takes
-// several reads passes to each what tooLate said when it began (conn 2).
+// readOn reads for an operation that began after the deadline (late) or before it. An operation of
+// several reads passes to each of them the result that tooLate had when it began (conn 2).
 func (c *Conn) readOn(ctx context.Context, t *task, p []byte, late bool) (int, error) {
 	got, err := c.readOr(ctx, t, p, 0, late)
 	return len(got), err
 }
 
-// readOr is readOn into p, or into a new buffer of room bytes, if there is to be one and the read
-// has to wait: then something is known to have come when that is made. It returns what was read, in
-// its buffer.
+// readOr is readOn into p. If room is not 0 and the read has to wait, it reads into a new buffer of
+// room bytes instead, which is made after the wait, when something is known to have come. It
+// returns the bytes that were read, in their buffer.
 func (c *Conn) readOr(ctx context.Context, t *task, p []byte, room int, late bool) ([]byte, error) {
 	h := &c.ways.rd
 	if err := h.begin(t); err != nil {
@@ -385,8 +389,8 @@ func (c *Conn) readOr(ctx context.Context, t *task, p []byte, room int, late boo
 	}
 }
 
-// Write writes all of p and suspends the calling task while the connection accepts no more, so a
-// peer that does not read slows its writer down. If it fails, it returns how many bytes were
+// Write writes all of p. It suspends the calling task while the connection accepts no more, so a
+// peer that does not read slows its writer down. If Write fails, it returns how many bytes were
 // accepted before. A cancel of the task, or the end of the context that the task was made with,
 // ends the wait.
 func (c *Conn) Write(p []byte) (int, error) {
@@ -397,7 +401,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 	return c.write(t.ctx, t, p)
 }
 
-// WriteContext is Write with a context that can end it.
+// WriteContext is Write with a context whose end also ends the wait.
 func (c *Conn) WriteContext(ctx context.Context, p []byte) (int, error) {
 	t, err := c.loop.enterOn(ctx, "Conn.WriteContext")
 	if err != nil {
@@ -406,6 +410,7 @@ func (c *Conn) WriteContext(ctx context.Context, p []byte) (int, error) {
 	return c.write(ctx, t, p)
 }
 
+// write returns how much was accepted, also when the wait fails (conn 4).
 func (c *Conn) write(ctx context.Context, t *task, p []byte) (written int, err error) {
 	h := &c.ways.wr
 	late := h.expired()
@@ -436,8 +441,8 @@ func (c *Conn) write(ctx context.Context, t *task, p []byte) (written int, err e
 	}
 }
 
-// writeNow writes what can be written without a wait. The error is the endpoint's own,
-// [driver.ErrAgain] also where write has to look closer.
+// writeNow writes as much as it can without a wait. The error is the endpoint's own; it is
+// [driver.ErrAgain] also where write must look closer.
 func (c *Conn) writeNow(p []byte) (int, error) {
 	h := &c.ways.wr
 	if h.t != nil || c.closed || h.deadline != 0 || !h.mayGoOn() {
@@ -446,7 +451,7 @@ func (c *Conn) writeNow(p []byte) (int, error) {
 	return c.end.Write(p)
 }
 
-// failure is what the endpoint says, as package net would have it.
+// failure wraps an error of the endpoint as package net would.
 func (c *Conn) failure(op string, err error) error {
 	if err == io.EOF {
 		return err
@@ -454,8 +459,8 @@ func (c *Conn) failure(op string, err error) error {
 	return c.refused(op, goexit(err))
 }
 
-// refused is failure for what is not the endpoint's word: whatever err is, it is not the end of
-// what the peer sends.
+// refused is failure for an error that does not come from the endpoint: even io.EOF is wrapped
+// then, because it is not the end of the peer's data.
 func (c *Conn) refused(op string, err error) error {
 	if _, ok := err.(*net.OpError); ok {
 		return err
@@ -467,7 +472,7 @@ func (c *Conn) refused(op string, err error) error {
 	return &net.OpError{Op: op, Net: local.Network(), Source: local, Addr: remote, Err: err}
 }
 
-// bare is err without what package net puts around it.
+// bare returns err without the wrapping of package net.
 func bare(err error) error {
 	for {
 		op, ok := err.(*net.OpError)
@@ -478,7 +483,7 @@ func bare(err error) error {
 	}
 }
 
-// goexit is [ErrGoexit] where the driver's is.
+// goexit translates the driver's ErrGoexit into [ErrGoexit].
 func goexit(err error) error {
 	if err == driver.ErrGoexit {
 		return ErrGoexit
@@ -486,13 +491,13 @@ func goexit(err error) error {
 	return err
 }
 
-// closedAll reports whether the loop has been closed, and its driver has closed whatever was left.
-// From then on several goroutines may close the same thing at a time.
+// closedAll reports whether the loop has been closed and its driver has closed everything that was
+// left. From then on several goroutines may close the same object at a time.
 func (l *EventLoop) closedAll() bool { return l.closed.Load() && !l.drv.Polls() }
 
-// Close closes the connection. What was written is still delivered; a task that reads or writes
-// gets [net.ErrClosed]. It does not suspend. More calls do nothing. Any goroutine may call it: from
-// outside the loop, and while that does not run, it returns nil at once, and the connection is
+// Close closes the connection. Written data is still delivered; a task that reads or writes gets
+// [net.ErrClosed]. Close does not suspend. More calls do nothing. Any goroutine may call it: from
+// outside the loop, and while the loop does not run, it returns nil at once, and the connection is
 // closed in the loop's next iteration.
 func (c *Conn) Close() error {
 	if err := c.loop.checkForeign("Conn.Close"); !c.loop.mayNow(err) {
@@ -501,9 +506,9 @@ func (c *Conn) Close() error {
 	return c.shut(c.end.Close)
 }
 
-// Abort closes the connection and drops what has not been delivered; the peer of a TCP connection
-// sees a reset. It does not suspend, and is for any goroutine, as [Conn.Close] is. Python:
-// transport.abort.
+// Abort closes the connection and drops data that has not been delivered; the peer of a TCP
+// connection sees a reset. It does not suspend, and any goroutine may call it, as [Conn.Close].
+// Python: transport.abort.
 func (c *Conn) Abort() error {
 	if err := c.loop.checkForeign("Conn.Abort"); !c.loop.mayNow(err) {
 		return c.loop.orPost(err, func() { _ = c.shut(c.end.Abort) })
@@ -526,13 +531,13 @@ func (c *Conn) shut(how func() error) error {
 	return nil
 }
 
-// CloseWrite ends what this side sends; the peer reads [io.EOF] and may go on sending. It does not
+// CloseWrite ends this side's sending; the peer reads [io.EOF] and may go on sending. It does not
 // suspend. Python: write_eof.
 func (c *Conn) CloseWrite() error {
 	return c.control("close", "Conn.CloseWrite", func() error { return c.end.CloseWrite() })
 }
 
-// CloseRead says that this side reads no more. It does not suspend.
+// CloseRead ends this side's reading. It does not suspend.
 func (c *Conn) CloseRead() error {
 	return c.control("close", "Conn.CloseRead", func() error { return c.end.CloseRead() })
 }
@@ -557,11 +562,11 @@ func unsupported(err error) error {
 	return err
 }
 
-// Detach gives the connection to goroutines: it returns an ordinary [net.Conn], which is theirs,
-// without deadlines, and c is closed. Nothing that the peer has sent is lost; what a [StreamReader]
-// has read ahead, and says so with Buffered, is to be had from that. It does not suspend. It
-// returns [ErrBusy] while a task reads or writes. If it fails, c stays as it is. For TLS there is
-// [TLSConn.Detach].
+// Detach gives the connection to goroutines: it closes c and returns an ordinary [net.Conn] without
+// deadlines, which belongs to the caller. Data that the peer has sent is not lost; bytes that a
+// [StreamReader] has read ahead (see its Buffered method) must be taken from that reader. Detach
+// does not suspend. It returns [ErrBusy] while a task reads or writes. If it fails, c stays as it
+// is. For TLS there is [TLSConn.Detach].
 func (c *Conn) Detach() (net.Conn, error) {
 	if err := c.loop.checkOwner("Conn.Detach"); err != nil {
 		return nil, c.refused("detach", err)
@@ -597,10 +602,11 @@ func (c *Conn) SetDeadline(d time.Time) error {
 	return c.setDeadline(d, true, true)
 }
 
-// SetReadDeadline makes Read fail with [os.ErrDeadlineExceeded] once the loop's clock has reached
-// d, also one that waits already; the zero time takes that back. [Timeout] and [WithTimeout] are
-// for limiting more than one call. Any goroutine may call it: from outside the loop, and while that
-// does not run, it returns nil at once and takes effect in the loop's next iteration.
+// SetReadDeadline makes Read, also one that waits already, fail with [os.ErrDeadlineExceeded] once
+// the loop's clock has reached d; the zero time takes the deadline away. To limit more than one
+// call use [Timeout] or [WithTimeout]. Any goroutine may call SetReadDeadline: from outside the
+// loop, and while the loop does not run, it returns nil at once and takes effect in the loop's next
+// iteration.
 func (c *Conn) SetReadDeadline(d time.Time) error { return c.setDeadline(d, true, false) }
 
 // SetWriteDeadline is [Conn.SetReadDeadline] for Write.
@@ -622,19 +628,18 @@ func (c *Conn) setDeadline(d time.Time, read, write bool) error {
 	return nil
 }
 
-// SetNoDelay says whether TCP sends at once (the default) or waits to fill its packets.
+// SetNoDelay sets whether TCP sends at once (the default) or waits to fill its packets.
 func (c *Conn) SetNoDelay(on bool) error {
 	return c.setOption("Conn.SetNoDelay", driver.NoDelay, oneIf(on))
 }
 
-// SetKeepAlive says whether TCP probes an idle peer (the default).
+// SetKeepAlive sets whether TCP probes an idle peer (the default).
 func (c *Conn) SetKeepAlive(on bool) error {
 	return c.setOption("Conn.SetKeepAlive", driver.KeepAlive, oneIf(on))
 }
 
-// SetLinger says what becomes of what is still to be delivered when the connection is closed: less
-// than zero, it is delivered in the background (the default); zero, it is dropped; else it is
-// dropped after that many seconds.
+// SetLinger sets how Close treats undelivered data. Less than zero: it is delivered in the
+// background (the default). Zero: it is dropped. Else it is dropped after that many seconds.
 func (c *Conn) SetLinger(seconds int) error {
 	return c.setOption("Conn.SetLinger", driver.Linger, seconds)
 }
@@ -661,9 +666,10 @@ func (c *Conn) setOption(caller string, o driver.Option, value int) error {
 }
 
 // SyscallConn gives access to the descriptor, for options that have no method here. A function
-// given to its Read or Write is called once, and may look whether there is anything to read, as
-// pools of connections do; it cannot wait: if it returns false, that is [errors.ErrUnsupported]. It
-// does not suspend. It returns [errors.ErrUnsupported] for a connection that goroutines serve.
+// given to its Read or Write is called once. It may look whether there is anything to read, as
+// pools of connections do, but it cannot wait: if it returns false, Read or Write returns
+// [errors.ErrUnsupported]. SyscallConn does not suspend. It returns [errors.ErrUnsupported] for a
+// connection that goroutines serve.
 func (c *Conn) SyscallConn() (syscall.RawConn, error) {
 	raw, err := c.end.SyscallConn()
 	return raw, unsupported(err)

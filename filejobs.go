@@ -12,15 +12,15 @@ import (
 	"github.com/goasyncio/asyncio/internal/driver"
 )
 
-// How the operations on files are carried out: by the executor, by goroutines, or by a simulated
-// disk. The rules are in files.go.
+// Operations on files are carried out by the executor, by goroutines, or by a simulated disk. The
+// rules are in files.go.
 
-// filePlace is where files are, and who works on them.
+// filePlace says where files are and which executor works on them.
 type filePlace struct {
 	loop *EventLoop
-	disk driver.Disk // nil: the operating system's
+	disk driver.Disk // nil for the operating system's
 	fs   driver.FileSystem
-	by   Executor // nil: the default executor
+	by   Executor // nil for the default executor
 }
 
 func filesOf(ctx context.Context, caller string) (filePlace, error) {
@@ -46,13 +46,14 @@ type filePart struct {
 // A fileJob is a job of a File.
 type fileJob struct {
 	f    *File
-	line *fileLine // nil: none (file 5)
-	late func()    // nil, or called on the loop when the job has ended and nobody was told
+	line *fileLine // nil if it has none (file 5)
+	late func()    // nil, or called on the loop when the job has ended after its wait
 }
 
-// do has the parts done as one job, for j if that is not nil, and suspends the current task until
-// they are. The error is theirs, unless the wait was ended: then they may be at work still (file
-// 2). ended is nil or called on the loop when they have ended or will never begin.
+// do runs the parts as one job, for j if that is not nil, and suspends the current task until the
+// job has ended. The error is that of the parts, unless the wait was ended: then the job may still
+// be at work (file 2). ended is nil or called on the loop when the job has ended or will never
+// begin.
 func (at filePlace) do(ctx context.Context, j *fileJob, ended func(), parts ...filePart) error {
 	over, abandoned := false, false
 	if j != nil {
@@ -99,10 +100,10 @@ func (j *fileJob) end(abandoned bool) {
 	j.f.settle()
 }
 
-// errOpeningWaits says that what is to be opened is for the executor for openings. Nobody sees it.
+// errOpeningWaits says that the opening must go to the executor for openings. No caller sees it.
 var errOpeningWaits = errors.New("opening may take for ever")
 
-// open has the parts done, of which the first opens name.
+// open runs the parts as one job. The first part opens name.
 func (at filePlace) open(ctx context.Context, name string, flag int, parts ...filePart) error {
 	if at.disk != nil {
 		return at.do(ctx, nil, nil, parts...)
@@ -119,15 +120,15 @@ func (at filePlace) open(ctx context.Context, name string, flag int, parts ...fi
 	return at.loop.openings.do(ctx, at, name, parts)
 }
 
-// openings are the openings of a loop that may take for ever (file 8).
+// openings holds the openings of a loop that may take for ever (file 8).
 type openings struct {
 	by  *ThreadPoolExecutor
-	all map[*opening]struct{} // that are not over
+	all map[*opening]struct{} // openings that are not over
 }
 
 type opening struct {
 	name string
-	over atomic.Bool // what follows it is no part of it
+	over atomic.Bool // the file is open or has failed to; later parts do not count
 }
 
 func (o *openings) do(ctx context.Context, at filePlace, name string, parts []filePart) error {
@@ -146,7 +147,7 @@ func (o *openings) do(ctx context.Context, at filePlace, name string, parts []fi
 	return at.do(ctx, nil, func() { delete(o.all, this) }, parts...)
 }
 
-// leave reports the openings that are left when the loop closes.
+// leave reports the openings that are left when the loop closes (file 8).
 func (o *openings) leave(l *EventLoop) {
 	if o.by == nil {
 		return
@@ -166,13 +167,13 @@ func (o *openings) leave(l *EventLoop) {
 	}
 }
 
-// goroutines is the executor of devices (file 8).
+// goroutines is the executor for devices (file 8).
 type goroutines struct{}
 
 func (goroutines) Submit(job func()) error { go job(); return nil }
 func (goroutines) Shutdown(bool)           {}
 
-// start starts a job (file 1). ended is called on the loop when it has ended or was withdrawn.
+// start starts a job (file 1). ended is called on the loop when the job has ended or was withdrawn.
 func (at filePlace) start(ctx context.Context, parts []filePart, ended func()) (_ *Future[None], withdraw func() bool) {
 	fut := &Future[None]{future: future{loop: at.loop}}
 	if at.disk != nil {
@@ -191,7 +192,7 @@ func (at filePlace) start(ctx context.Context, parts []filePart, ended func()) (
 	return fut, j.withdraw
 }
 
-// after does p behind parts that have ended with err.
+// after runs p behind parts that have ended with err.
 func (p *filePart) after(err error) error {
 	if err != nil && !p.always {
 		return err
@@ -206,7 +207,7 @@ func (p *filePart) after(err error) error {
 type diskJob struct {
 	fut   *Future[None]
 	disk  driver.Disk
-	parts []filePart // that are not over
+	parts []filePart // the parts that are not over
 	ended func()
 	err   error
 
@@ -234,8 +235,8 @@ func (s *diskJob) withdraw() bool {
 	return true
 }
 
-// fire goes on with the job, as far as no time goes by: in one step if the disk takes none, and a
-// step for each part.
+// fire goes on with the job until time has to go by. If the disk takes no time, each part is one
+// step.
 func (s *diskJob) fire(*future) {
 	if !s.started && s.fut.state != pending {
 		s.withdraw()
@@ -277,7 +278,7 @@ func (s *diskJob) fire(*future) {
 	}
 }
 
-// pause lets time go by before the job goes on, and reports whether there is any.
+// pause lets d go by before the job goes on, and reports whether d is positive.
 func (s *diskJob) pause(d time.Duration) bool {
 	if d <= 0 {
 		return false

@@ -20,109 +20,111 @@ import (
 
 // Files:
 //
-//	file 1: What blocks is done by the default executor, one job for each call; on a simulated disk
-//	   it is steps of the loop, between which time may go by and the host may die. A call of more
-//	   than one operation (ReadFile, WriteFile) is still one job, but as many steps.
-//	file 2: A task does not wait for a job longer than it wants to. One that had not started when
-//	   the wait ended never does. Any other goes on to its end, and what becomes of it is dropped.
-//	   So a job has memory of its own, and the caller's is copied.
-//	file 3: The offset is the File's. It moves when Read, Write or Seek returns, by what that
-//	   returns. So a wait that was ended leaves it where it was, whatever the job still does.
-//	file 4: Read, Write and Seek of one File take turns, in the order in which they were called. A
-//	   device (a pipe, a terminal) has a line for reading and one for writing, so that neither waits
-//	   for the other.
-//	file 5: While a job of a File goes on that nobody waits for (file 2), no other begins; of a
-//	   device, none in the same line. So what is done after a cancel is not overtaken by what was
-//	   cancelled.
-//	file 6: Close closes, whatever becomes of its wait: when the jobs under way have ended or, of a
-//	   device, at once. From the call on nothing new begins.
-//	file 7: A loop that closes closes the files that are left, and reports those that nobody was
-//	   about to close.
-//	file 8: What may take for ever keeps nothing else waiting. So the jobs of a device are on
-//	   goroutines of their own, of which its two lines bound the number; and opening what waits for
-//	   another process is done by an executor for openings. Neither is waited for when the loop
-//	   ends: closing the device ends its jobs, and an opening that nobody can end is left behind and
-//	   reported.
-//	file 9: What a Read of a device has got that nobody waited for any more is what the next Read
-//	   gets. With that file 3 holds of a device, too.
+//	file 1: The default executor does the blocking work, one job for each call. On a simulated disk
+//	   a job is steps of the loop, between which time may go by and the host may die. A call of more
+//	   than one operation (ReadFile, WriteFile) is still one job, but has a step for each operation.
+//	file 2: A task does not wait for a job longer than it wants to. A job that had not started when
+//	   the wait ended never does. Any other goes on to its end, and its result is dropped. So a job
+//	   has memory of its own, and the caller's is copied.
+//	file 3: The offset belongs to the File. It moves when Read, Write or Seek returns, by what that
+//	   returns. So a wait that was ended leaves the offset where it was, whatever the job still
+//	   does.
+//	file 4: Read, Write and Seek of one File take turns, in the order of the calls. A device (a
+//	   pipe, a terminal) has a line for reading and one for writing, so that neither waits for the
+//	   other.
+//	file 5: While a job of a File goes on after its wait has ended (file 2), no other begins; on a
+//	   device, none in the same line. So an operation after a cancel does not overtake the cancelled
+//	   one.
+//	file 6: Close closes the file, however its wait ends: when the jobs under way have ended or, for
+//	   a device, at once. From the call on nothing new begins.
+//	file 7: A loop that closes closes the files that are left, and reports those on which Close had
+//	   not been called.
+//	file 8: Work that may take for ever keeps nothing else waiting. So the jobs of a device run on
+//	   goroutines of their own, whose number its two lines bound; and an executor of its own does
+//	   the openings that wait for another process. The end of the loop waits for neither: closing
+//	   the device ends its jobs, and an opening that nobody can end is left behind and reported.
+//	file 9: If a Read of a device gets bytes after its wait has ended, the next Read returns them.
+//	   So file 3 holds for a device, too.
 
 // A File is an open file, for tasks of one loop. Make one with [OpenFile].
 //
-// Its methods are for the loop only, but for Name. They must be called in a task, which they
-// suspend while the default executor does the work. A cancel of the task, or the end of ctx, ends
-// the wait at once and not the operation, which may not have begun, or still happen: a write can be
-// found in the file afterwards, whole unless the disk fails. What then is done with the same File
-// comes after it. p is the caller's again when a method returns, always.
+// Its methods are for the loop only, except Name. They must be called in a task, which they suspend
+// while the default executor does the work. A cancel of the task, or the end of ctx, ends the wait
+// at once, but not the operation. It may never begin, or still happen: the data of a cancelled
+// write can be found in the file afterwards, whole unless the disk fails. Later operations on the
+// same File come after it. When a method returns, the caller may always use p again.
 //
-// Read, Write and Seek have one offset, and take turns at it; a second one is not refused, as it is
-// at a [Conn]: what a file has to say does not depend on who comes when, and several tasks may
-// write whole records to a log. The offset moves when they return, by what they return, so a
-// cancelled Read or Write leaves it, and doing it again does the same again; but a file that was
-// opened with os.O_APPEND can then have the data twice. ReadAt, WriteAt and the rest do not wait
-// for each other.
+// Read, Write and Seek have one offset and take turns at it. A second one is not refused, as it is
+// on a [Conn]: the contents of a file do not depend on the order of the readers, and several tasks
+// may write whole records to a log. The offset moves when these methods return, by what they
+// return, so a cancelled Read or Write does not move it, and a repeated one does the same again.
+// But with os.O_APPEND a repeated Write can put the data into the file twice. ReadAt, WriteAt and
+// the rest do not wait for each other.
 //
-// A File can be a device, such as a named pipe or a terminal, too. Then reading and writing take
-// turns each for itself; the executor has no part in it, because they may take for ever, and Close
-// ends them. What a cancelled Read gets afterwards the next one returns. A cancelled Write goes on.
+// A File can also be a device, such as a named pipe or a terminal. Then reads take turns with reads
+// and writes with writes. They do not use the executor, because they may take for ever, and Close
+// ends them. If bytes arrive for a cancelled Read, the next Read returns them. A cancelled Write
+// goes on.
 //
 // Errors are those of package os: a [*fs.PathError] around a system error such as syscall.ENOSPC,
-// or [fs.ErrClosed]; [io.EOF] as it is. A cancel and the end of ctx are returned as [Future.Await]
-// returns them. A call in the wrong place returns [ErrNotInTask], [ErrDifferentLoop],
-// [ErrLoopClosed], [ErrNoRunningLoop] or, from a foreign goroutine, [ErrForeignGoroutine].
+// or [fs.ErrClosed]; and a plain [io.EOF]. A cancel and the end of ctx are returned as
+// [Future.Await] returns them. A call in the wrong place returns [ErrNotInTask],
+// [ErrDifferentLoop], [ErrLoopClosed], [ErrNoRunningLoop] or, from a foreign goroutine,
+// [ErrForeignGoroutine].
 //
-// Close it. A file that is still open when the loop closes is closed then, and reported to the
-// exception handler as "unclosed file": Python's ResourceWarning.
+// Close every File. If one is still open when the loop closes, the loop closes it and reports it to
+// the exception handler as "unclosed file": Python's ResourceWarning.
 type File struct {
 	loop    *EventLoop
-	disk    driver.Disk // nil: the operating system's
+	disk    driver.Disk // nil for the operating system's
 	h       driver.File
 	name    string
 	flag    int
-	seq     uint64 // in order of opening
+	seq     uint64 // numbers the files in order of opening
 	created *trace
 
-	lines  [2]fileLine // file 4; the second is a device's for writing
-	offset int64       // file 3
+	lines  [2]fileLine // where operations take turns (file 4); the second is a device's line for writing
+	offset int64       // of the next Read or Write (file 3)
 	spare  []byte
-	kept   []byte // file 9
-	failed error  // behind it
+	kept   []byte // read from a device after the wait had ended (file 9)
+	failed error  // the error that follows kept
 
-	underWay int       // jobs
+	underWay int       // number of jobs
 	quiet    waitQueue // tasks that wait for jobs to end, or for the file to be closed
 
 	closing  bool // Close was called
-	shutting bool // the job that closes is under way
-	shut     bool // and has ended,
+	shutting bool // the job that closes has begun
+	shut     bool // that job has ended
 	shutErr  error
 }
 
-// A fileLine is where operations on a File take turns.
+// A fileLine is a line in which operations on a File take turns.
 type fileLine struct {
 	turn      Lock
-	abandoned int // jobs under way that nobody waits for
+	abandoned int // jobs still under way whose wait has ended
 }
 
 const (
 	maxFileRead  = 1 << 20       // bytes that one Read asks for
 	maxFileSpare = 1 << 16       // bytes that an idle File keeps
 	maxFileWhole = 1 << 40       // bytes that are read as a whole
-	plainOffset  = math.MaxInt32 // up to which every file system has offsets
+	plainOffset  = math.MaxInt32 // every file system has offsets up to this
 	maxOpenings  = 256           // openings at a time that wait for another process
 )
 
 // OpenFile opens a file, as [os.OpenFile] does. The calling task is suspended while the default
-// executor does it, or the disk of a simulated host. On virtual time without such a disk it is a
-// file of the real world.
+// executor, or the disk of a simulated host, does the work. On virtual time without such a disk,
+// OpenFile opens a file of the real world.
 //
 // A cancel of the task, or the end of ctx, leaves nothing open; the file may be created or
 // truncated all the same. Errors are those of package os, [ErrNotInTask], [ErrNoRunningLoop] and
-// [ErrExecutorShutdown]. Python has none; trio's open_file is.
+// [ErrExecutorShutdown]. asyncio has no equivalent; it follows trio.open_file.
 //
 // Opening a named pipe waits until another process has opened the other end, unless flag has
-// syscall.O_NONBLOCK or, on Linux, os.O_RDWR. It does not keep the executor from other work. Up to
-// 256 of a loop wait at a time, and more wait for these. Nothing ends one but the other process: if
-// nobody waits for it any more when the loop closes, it is left behind, with a thread of its own,
-// and reported to the exception handler.
+// syscall.O_NONBLOCK or, on Linux, os.O_RDWR. Such an opening does not keep the executor from other
+// work. Up to 256 openings of a loop wait at a time; more wait for these. Only the other process
+// can end one. If an opening whose task has left is still waiting when the loop closes, it is left
+// behind, with a thread of its own, and reported to the exception handler.
 func OpenFile(ctx context.Context, name string, flag int, perm fs.FileMode) (*File, error) {
 	at, err := filesOf(ctx, "OpenFile")
 	if err != nil {
@@ -160,8 +162,7 @@ func (l *EventLoop) newFile(disk driver.Disk, h driver.File, name string, flag i
 
 // ReadFile returns the contents of a file, as [os.ReadFile] does. The calling task is suspended
 // meanwhile. A cancel, or the end of ctx, ends the wait. Errors are those of [OpenFile] and of
-// reading, and syscall.EFBIG for what is larger than any memory, as a file can be that takes little
-// place.
+// reading, and syscall.EFBIG for a file larger than any memory, as a sparse file can be.
 func ReadFile(ctx context.Context, name string) ([]byte, error) {
 	at, err := filesOf(ctx, "ReadFile")
 	if err != nil {
@@ -186,13 +187,13 @@ func ReadFile(ctx context.Context, name string) ([]byte, error) {
 	return data, nil
 }
 
-// A wholeFile is open for one call that reads or writes all of it. What the job does with a device
-// ends when nobody waits for the call any more.
+// A wholeFile is open for one call that reads or writes all of it. When the task no longer waits
+// for the call, the job's work on a device is ended.
 type wholeFile struct {
-	file driver.File // the job's
+	file driver.File // used by the job only
 
 	mu     sync.Mutex
-	device driver.File // while it is open
+	device driver.File // set while it is open
 	left   bool
 }
 
@@ -224,7 +225,7 @@ func (h *wholeFile) close() error {
 	return h.file.Close()
 }
 
-// leave is called on the loop, when the call returns.
+// leave is called on the loop when the call returns.
 func (h *wholeFile) leave() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -261,14 +262,14 @@ func readWhole(h driver.File, name string) ([]byte, error) {
 	}
 }
 
-// WriteFile makes data the contents of a file, as [os.WriteFile] does: first the file is created or
-// truncated, then written, so whoever looks in between, or when the host has crashed, finds less.
-// For a file that is there in full or not at all, write another one, [File.Sync] it, [Rename] it,
-// and [SyncDir] its directory.
+// WriteFile makes data the contents of a file, as [os.WriteFile] does: it creates or truncates the
+// file first and then writes. So a reader in between, or after a crash of the host, finds less than
+// data. To have a file that is there in full or not at all, write another one, [File.Sync] it,
+// [Rename] it, and [SyncDir] its directory.
 //
 // The calling task is suspended meanwhile. A cancel, or the end of ctx, ends the wait; the file may
-// be written, in full, all the same, or of a pipe any part of data. Errors are those of [OpenFile]
-// and of writing.
+// be written in full all the same, and a pipe may have got any part of data. Errors are those of
+// [OpenFile] and of writing.
 func WriteFile(ctx context.Context, name string, data []byte, perm fs.FileMode) error {
 	at, err := filesOf(ctx, "WriteFile")
 	if err != nil {
@@ -276,7 +277,7 @@ func WriteFile(ctx context.Context, name string, data []byte, perm fs.FileMode) 
 	}
 	var h wholeFile
 	defer h.leave()
-	data = bytes.Clone(data) // file 2
+	data = bytes.Clone(data) // a job has memory of its own (file 2)
 	const flag = os.O_WRONLY | os.O_CREATE | os.O_TRUNC
 	return at.open(ctx, name, flag,
 		filePart{op: operation("open", name), fn: func() error { return h.open(at.fs, name, flag, perm) }},
@@ -288,30 +289,32 @@ func WriteFile(ctx context.Context, name string, data []byte, perm fs.FileMode) 
 }
 
 // Rename renames a file or directory, and replaces a file that has the new name, as [os.Rename]
-// does: whoever looks finds the one or the other. It outlives a crash of the machine once [SyncDir]
-// has returned. The calling task is suspended. A cancel, or the end of ctx, ends the wait, and it
-// may happen all the same. The error is a [*os.LinkError], or one of [OpenFile].
+// does: a reader finds either the old file or the new one. The new name survives a crash of the
+// machine once [SyncDir] has returned. The calling task is suspended. A cancel, or the end of ctx,
+// ends the wait, and the rename may happen all the same. The error is a [*os.LinkError], or one of
+// [OpenFile].
 func Rename(ctx context.Context, oldname, newname string) error {
 	return onFiles(ctx, "Rename", operation("rename", oldname), func(d driver.FileSystem) error { return d.Rename(oldname, newname) })
 }
 
 // Remove removes a file or an empty directory, as [os.Remove] does. The calling task is suspended.
-// A cancel, or the end of ctx, ends the wait, and it may happen all the same. Errors are those of
-// [OpenFile].
+// A cancel, or the end of ctx, ends the wait, and the removal may happen all the same. Errors are
+// those of [OpenFile].
 func Remove(ctx context.Context, name string) error {
 	return onFiles(ctx, "Remove", operation("remove", name), func(d driver.FileSystem) error { return d.Remove(name) })
 }
 
 // MkdirAll makes a directory, and those above it that are missing, as [os.MkdirAll] does. The
-// calling task is suspended. A cancel, or the end of ctx, ends the wait, and it may happen all the
-// same. Errors are those of [OpenFile].
+// calling task is suspended. A cancel, or the end of ctx, ends the wait, and the directories may be
+// made all the same. Errors are those of [OpenFile].
 func MkdirAll(ctx context.Context, name string, perm fs.FileMode) error {
 	return onFiles(ctx, "MkdirAll", operation("mkdir", name), func(d driver.FileSystem) error { return d.MkdirAll(name, perm) })
 }
 
-// ReadDir returns what is in a directory, in the order of names, as [os.ReadDir] does. The calling
-// task is suspended. A cancel, or the end of ctx, ends the wait. Info of an entry looks at the file
-// when it is called, and blocks: in a task use [Stat]. Errors are those of [OpenFile].
+// ReadDir returns the entries of a directory in the order of their names, as [os.ReadDir] does. The
+// calling task is suspended. A cancel, or the end of ctx, ends the wait. An entry's Info method
+// looks at the file when it is called, and blocks: in a task use [Stat]. Errors are those of
+// [OpenFile].
 func ReadDir(ctx context.Context, name string) ([]fs.DirEntry, error) {
 	var entries []fs.DirEntry
 	err := onFiles(ctx, "ReadDir", operation("readdir", name), func(d driver.FileSystem) (err error) {
@@ -338,18 +341,18 @@ func Stat(ctx context.Context, name string) (fs.FileInfo, error) {
 	return info, nil
 }
 
-// SyncDir returns when the names in a directory are durable: what was created there, renamed or
-// removed before outlives a crash of the machine. [File.Sync] does not say so of the name of its
-// file. On Windows, which has nothing like it, it only looks whether there is such a directory. The
-// calling task is suspended. A cancel, or the end of ctx, ends the wait, and nothing is known then.
-// Errors are those of [OpenFile].
+// SyncDir returns when the names in a directory are durable: what was created, renamed or removed
+// there before survives a crash of the machine. [File.Sync] does not make the name of its file
+// durable. On Windows, which has no equivalent, SyncDir only checks that the directory exists. The
+// calling task is suspended. A cancel, or the end of ctx, ends the wait, and the names may or may
+// not be durable then. Errors are those of [OpenFile].
 func SyncDir(ctx context.Context, name string) error {
 	return onFiles(ctx, "SyncDir", operation("sync", name), func(d driver.FileSystem) error { return d.SyncDir(name) })
 }
 
 func operation(verb, name string) driver.Operation { return driver.Operation{Verb: verb, Name: name} }
 
-// onFiles has fn done with the files of who calls.
+// onFiles runs fn with the file system of the calling task.
 func onFiles(ctx context.Context, caller string, op driver.Operation, fn func(driver.FileSystem) error) error {
 	at, err := filesOf(ctx, caller)
 	if err != nil {
@@ -376,7 +379,7 @@ func (f *File) String() string {
 	return fmt.Sprintf("<File %s name=%s>", state, reprString(f.name))
 }
 
-// enter is how a method begins.
+// enter starts a method.
 func (f *File) enter(ctx context.Context, op, caller string) (*task, error) {
 	if f == nil || f.loop == nil {
 		return nil, fmt.Errorf("%w: a zero File: make one with OpenFile (in %s)", ErrInvalidArgument, caller)
@@ -399,7 +402,7 @@ func (f *File) failure(op string, err error) error {
 	return &fs.PathError{Op: op, Path: f.name, Err: err}
 }
 
-// do has fn done as a job of a line. The error is that of the wait (file 2); fn keeps its own.
+// do runs fn as a job of a line. The error is that of the wait (file 2); fn keeps its own.
 func (f *File) do(ctx context.Context, t *task, line *fileLine, op driver.Operation, fn func()) error {
 	if err := f.quieten(ctx, t, line, op.Verb); err != nil {
 		return err
@@ -407,7 +410,7 @@ func (f *File) do(ctx context.Context, t *task, line *fileLine, op driver.Operat
 	return f.begin(ctx, &fileJob{f: f, line: line}, op, fn)
 }
 
-// quieten is file 5.
+// quieten waits until no job of the line goes on without its task (file 5).
 func (f *File) quieten(ctx context.Context, t *task, line *fileLine, op string) error {
 	for line != nil && line.abandoned > 0 && !f.closing {
 		if _, err := f.quiet.wait(ctx, t, f); err != nil {
@@ -429,7 +432,7 @@ func (f *File) place() filePlace {
 	return at
 }
 
-// reading and writing are the lines of operations that read and write.
+// reading and writing return the lines of operations that read and write.
 func (f *File) reading() *fileLine { return &f.lines[0] }
 
 func (f *File) writing() *fileLine {
@@ -439,8 +442,8 @@ func (f *File) writing() *fileLine {
 	return &f.lines[0]
 }
 
-// asking is the line of the other operations. What a device says of itself does not depend on what
-// is read and written.
+// asking returns the line of the other operations. A device needs none: their results do not depend
+// on reads and writes.
 func (f *File) asking() *fileLine {
 	if f.h.Device() {
 		return nil
@@ -448,7 +451,7 @@ func (f *File) asking() *fileLine {
 	return &f.lines[0]
 }
 
-// inTurn does fn when it is t's turn at a line (file 4). t has entered.
+// inTurn runs fn when it is t's turn at a line (file 4). enter has returned t.
 func (f *File) inTurn(ctx context.Context, t *task, line *fileLine, op string, fn func() error) error {
 	if err := line.turn.acquire(ctx, t); err != nil {
 		return err
@@ -476,7 +479,7 @@ func (f *File) giveBuffer(b []byte) {
 	}
 }
 
-// settle looks whether what somebody waits for has come.
+// settle wakes the tasks whose wait may be over, and closes the file if it is time to.
 func (f *File) settle() {
 	if f.lines[0].abandoned == 0 || f.lines[1].abandoned == 0 || f.closing {
 		f.quiet.dismissAll()
@@ -485,9 +488,9 @@ func (f *File) settle() {
 }
 
 // Read reads up to len(p) bytes at the offset, at least one, and moves the offset behind them. At
-// the end it returns [io.EOF]. It suspends, unless p is empty, and takes its turn. A cancel leaves
-// the offset; of a device, what comes in spite of it is for the next Read, which then does not
-// suspend.
+// the end of the file it returns [io.EOF]. It suspends, unless p is empty, and takes its turn. A
+// cancel leaves the offset. If a device delivers bytes after the cancel, the next Read returns them
+// without suspending.
 func (f *File) Read(ctx context.Context, p []byte) (n int, err error) {
 	t, err := f.enter(ctx, "read", "File.Read")
 	if err != nil {
@@ -509,7 +512,7 @@ func (f *File) Read(ctx context.Context, p []byte) (n int, err error) {
 		var failed error
 		j := &fileJob{f: f, line: f.reading()}
 		if f.h.Device() {
-			j.late = func() { f.kept, f.failed = buf[:got], failed } // file 9
+			j.late = func() { f.kept, f.failed = buf[:got], failed } // the next Read returns them (file 9)
 		}
 		if err := f.begin(ctx, j, operation("read", f.name), func() { got, failed = f.h.Read(buf, off) }); err != nil {
 			return err
@@ -522,7 +525,7 @@ func (f *File) Read(ctx context.Context, p []byte) (n int, err error) {
 	return n, err
 }
 
-// takeKept is file 9.
+// takeKept returns bytes that came from a device after an earlier Read had given up (file 9).
 func (f *File) takeKept(p []byte) (n int, err error) {
 	n = copy(p, f.kept)
 	f.kept = f.kept[n:]
@@ -533,9 +536,9 @@ func (f *File) takeKept(p []byte) (n int, err error) {
 }
 
 // Write writes all of p at the offset, or at the end if the file was opened with os.O_APPEND, and
-// moves the offset behind it. If it fails, it returns how many bytes were written before, and the
-// offset is behind them. It suspends, and takes its turn. A cancel leaves the offset, and p may be
-// written all the same.
+// moves the offset behind it. If Write fails, it returns how many bytes were written before, and
+// the offset is behind them. It suspends, and takes its turn. A cancel leaves the offset, and p may
+// be written all the same.
 func (f *File) Write(ctx context.Context, p []byte) (n int, err error) {
 	t, err := f.enter(ctx, "write", "File.Write")
 	if err != nil {
@@ -559,10 +562,11 @@ func (f *File) Write(ctx context.Context, p []byte) (n int, err error) {
 	return n, err
 }
 
-// Seek moves the offset, as [os.File.Seek] does, and returns it; whence can also be what the system
-// knows besides, as Linux does SEEK_DATA and SEEK_HOLE. It suspends until it is its turn, and while
-// the system is asked: always, but for offsets from the start or from where it is that every file
-// system has. A cancel leaves the offset; but a device's is the system's, and moves all the same.
+// Seek moves the offset, as [os.File.Seek] does, and returns it. whence can also be a value that
+// only the system knows, such as SEEK_DATA and SEEK_HOLE on Linux. Seek suspends until it is its
+// turn. It also suspends to ask the system, unless the new offset is given from the start or the
+// current offset and every file system has it. A cancel leaves the offset; but a device's offset is
+// the system's, and moves all the same.
 func (f *File) Seek(ctx context.Context, offset int64, whence int) (at int64, err error) {
 	t, err := f.enter(ctx, "seek", "File.Seek")
 	if err != nil {
@@ -606,7 +610,7 @@ func (f *File) Seek(ctx context.Context, offset int64, whence int) (at int64, er
 	return at, err
 }
 
-// at is ReadAt and WriteAt.
+// at implements ReadAt and WriteAt.
 func (f *File) at(ctx context.Context, op string, caller string, p []byte, off int64, fn func(buf []byte) (int, error)) (int, error) {
 	t, err := f.enter(ctx, op, caller)
 	if err != nil {
@@ -632,28 +636,28 @@ func (f *File) at(ctx context.Context, op string, caller string, p []byte, off i
 	return got, failed
 }
 
-// ReadAt reads len(p) bytes at off, and leaves the offset of Read alone. If it returns fewer, it
-// says why; at the end of the file [io.EOF]. It suspends.
+// ReadAt reads len(p) bytes at off, and leaves the offset of Read alone. If it returns fewer, the
+// error says why; at the end of the file it is [io.EOF]. ReadAt suspends.
 func (f *File) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
 	return f.at(ctx, "read", "File.ReadAt", p, off, func(buf []byte) (int, error) { return f.h.ReadAt(buf, off) })
 }
 
 // WriteAt writes p at off, and leaves the offset of Write alone. If it fails, it returns how many
 // bytes were written before. It suspends. A cancel ends the wait, and p may be written all the
-// same. It fails with [ErrInvalidArgument] if the file was opened with os.O_APPEND.
+// same. WriteAt fails with [ErrInvalidArgument] if the file was opened with os.O_APPEND.
 func (f *File) WriteAt(ctx context.Context, p []byte, off int64) (int, error) {
 	if f != nil && f.flag&os.O_APPEND != 0 {
 		return 0, f.failure("write", fmt.Errorf("%w: it was opened with O_APPEND and is written at its end: use Write", ErrInvalidArgument))
 	}
 	return f.at(ctx, "write", "File.WriteAt", p, off, func(buf []byte) (int, error) {
 		if len(buf) == 0 {
-			return 0, nil // as package os, which does not ask the system
+			return 0, nil // as in package os, which does not ask the system then
 		}
 		return f.h.WriteAt(buf, off)
 	})
 }
 
-// control is a method that has only an error.
+// control implements the methods that return only an error.
 func (f *File) control(ctx context.Context, op, caller string, fn func() error) error {
 	t, err := f.enter(ctx, op, caller)
 	if err != nil {
@@ -667,18 +671,18 @@ func (f *File) control(ctx context.Context, op, caller string, fn func() error) 
 }
 
 // Truncate makes the file size bytes long, and leaves the offset. It suspends. A cancel ends the
-// wait, and it may happen all the same.
+// wait, and the file may change all the same.
 func (f *File) Truncate(ctx context.Context, size int64) error {
 	return f.control(ctx, "truncate", "File.Truncate", func() error { return f.h.Truncate(size) })
 }
 
-// Sync returns when what was written before it was called is durable: it outlives a crash of the
-// machine, if the name of the file does, for which there is [SyncDir]. It suspends. A cancel ends
-// the wait, and nothing is known then.
+// Sync returns when the data written before the call is durable: it survives a crash of the machine
+// if the name of the file does, for which there is [SyncDir]. Sync suspends. A cancel ends the
+// wait, and the data may or may not be durable then.
 //
-// If it fails, what was not durable may be lost, and a second Sync that succeeds does not say
-// otherwise: Linux, for one, takes the data for written after the first. Write it again, to another
-// file, or stop.
+// If Sync fails, data that was not durable may be lost, and a second Sync that succeeds does not
+// change that: Linux, for one, treats the data as written after the first. Write the data again, to
+// another file, or stop.
 func (f *File) Sync(ctx context.Context) error {
 	return f.control(ctx, "sync", "File.Sync", func() error { return f.h.Sync() })
 }
@@ -692,13 +696,13 @@ func (f *File) Stat(ctx context.Context) (fs.FileInfo, error) {
 	return info, nil
 }
 
-// Close closes the file. From then on every other method fails with [fs.ErrClosed], also those that
-// wait for their turn; operations that are under way end first, except that reading and writing a
-// device ends with fs.ErrClosed. It does not sync. It suspends until all that is done.
+// Close closes the file. From then on every other method fails with [fs.ErrClosed], also a method
+// that waits for its turn. Operations that are under way end first, except that reading and writing
+// a device ends with fs.ErrClosed. Close does not sync. It suspends until the file is closed.
 //
-// The file is closed in any case, so it can be deferred: a cancel, and a ctx that is done, before
-// or meanwhile, only end the wait. In the deferred functions of a task that is unwound because its
-// loop closes, it closes without waiting. A second Close fails with fs.ErrClosed.
+// The file is closed in any case, so Close can be deferred: a cancel, or a ctx that ends before or
+// meanwhile, only ends the wait. In the deferred functions of a task that is unwound because its
+// loop closes, Close closes the file without waiting. A second Close fails with fs.ErrClosed.
 func (f *File) Close(ctx context.Context) error {
 	const caller = "File.Close"
 	if f == nil || f.loop == nil {
@@ -731,7 +735,7 @@ func (f *File) Close(ctx context.Context) error {
 	return f.shutErr
 }
 
-// tryShut is file 6.
+// tryShut closes the file after Close, once its jobs have ended or, for a device, at once (file 6).
 func (f *File) tryShut() {
 	if !f.closing || f.shutting || f.underWay > 0 && !f.h.Device() {
 		return
@@ -760,7 +764,8 @@ func (f *File) shutNow() {
 	delete(f.loop.files, f)
 }
 
-// closeFiles is file 7. A file whose host has crashed has been closed by that.
+// closeFiles closes and reports the files that are left when the loop closes (file 7). A crash of
+// its host has closed a file already.
 func (l *EventLoop) closeFiles() {
 	l.openings.leave(l)
 	left := slices.SortedFunc(maps.Keys(l.files), func(a, b *File) int { return cmp.Compare(a.seq, b.seq) })

@@ -16,44 +16,44 @@ import (
 	"github.com/goasyncio/asyncio/internal/driver"
 )
 
-// Streams are asyncio's names on top of connections. Python's transport reads ahead and calls the
-// reader back; here the reader reads when it is asked, and the writer writes when it is told, so
-// what limits a fast peer is the peer's own send buffer:
+// Streams put asyncio's names on top of connections. Python's transport reads ahead and calls the
+// reader back. Here the reader reads when it is asked, and the writer writes when it is told, so
+// the peer's own send buffer limits a fast peer:
 //
-//	stream 1: A reader holds what a method needed to see and did not return, no more. So nothing is
-//	   to be paused and resumed.
-//	stream 2: A write returns when the system has accepted it all. Writes of several tasks do not
-//	   mix; they take turns in the order they were called. WriteSoon's turn is that of its call.
-//	stream 3: What was written before Close was called is written before the connection closes. If
-//	   that fails, Close says so, and so do Drain and WaitClosed from then on.
+//	stream 1: A reader holds no more than the bytes that a method needed to see and did not return.
+//	   So nothing has to be paused and resumed.
+//	stream 2: A write returns when the system has accepted all of it. Writes of several tasks do not
+//	   mix; they take turns in the order of their calls. So does WriteSoon.
+//	stream 3: Data written before Close was called is written before the connection closes. If that
+//	   fails, Close returns the error, and so do Drain and WaitClosed from then on.
 //	stream 4: A reader that holds nothing reads into a buffer that all readers of the loop share,
-//	   and keeps what its method does not return. So an idle reader has no buffer, and bytes arrive
-//	   where the processor's caches are warm. The buffer is a reader's only while its task has
-//	   control: Conn.readOr does not suspend once it has bytes. (TLS may.)
-//	stream 5: A reader that holds something, or has TLS, reads into a buffer of its own. That has
-//	   room for at least minRead bytes, for as many again as there are, and for twice as many as the
-//	   read before if that filled its room. So a message of any size comes in few reads, and memory
-//	   grows with the bytes received, not with the length that a peer announces.
-//	stream 6: A long message of a known length is read into what is returned, whose memory is made
-//	   once it has begun to come. Only what was there before is copied, and of one of more than
-//	   maxRoom bytes, in all no more than it has.
+//	   and keeps the bytes that its method does not return. So an idle reader has no buffer, and
+//	   bytes arrive where the processor's caches are warm. A reader owns the buffer only while its
+//	   task has control: Conn.readOr does not suspend once it has bytes. (TLS may.)
+//	stream 5: A reader that holds something, or has TLS, reads into a buffer of its own. The buffer
+//	   has room for at least minRead bytes, for as many again as it holds, and for twice as many as
+//	   the last read got if that read filled its room. So a message of any size comes in few reads,
+//	   and memory grows with the bytes received, not with the length that a peer announces.
+//	stream 6: A long message of a known length is read into the memory that is returned, which is
+//	   allocated once the message has begun to arrive. Only bytes that arrived before the allocation
+//	   are copied and, for a message of more than maxRoom bytes, in all no more than its length.
 
-// DefaultLimit is the limit of a [StreamReader] that was not given one, in bytes.
+// DefaultLimit is the limit, in bytes, of a [StreamReader] that was given none.
 const DefaultLimit = 64 << 10
 
-// A StreamOption is an option of [OpenConnection], [StartServer] and their kin. Any goroutine may
-// make one.
+// A StreamOption is an option of [OpenConnection], [StartServer] and related functions. Any
+// goroutine may make one.
 type StreamOption struct {
 	limit     int
 	tls       *tls.Config
 	handshake time.Duration
 	clients   int
-	early     []byte // what has come of TLS already, of StartTLS
+	early     []byte // StartTLS: TLS bytes that have arrived already
 }
 
-// Limit sets how many bytes ReadLine and ReadUntil may return, the separator not counted. Without
-// it that is [DefaultLimit]. It must be positive, or Limit panics with [ErrInvalidArgument];
-// math.MaxInt is none. Python: the limit argument.
+// Limit sets how many bytes ReadLine and ReadUntil may return, not counting the separator. The
+// default is [DefaultLimit]. The limit must be positive, or Limit panics with [ErrInvalidArgument];
+// math.MaxInt means no limit. Python: the limit argument.
 func Limit(bytes int) StreamOption {
 	if bytes <= 0 {
 		panic(fmt.Errorf("%w: limit %d (in Limit)", ErrInvalidArgument, bytes))
@@ -62,9 +62,9 @@ func Limit(bytes int) StreamOption {
 }
 
 // StreamTLS puts TLS on the connection before it is handed out. A server needs a configuration with
-// a certificate; a client that does not name the server in it verifies the host it connects to. It
-// panics with [ErrInvalidArgument] if config is nil, which must not mean a connection without TLS.
-// Python: the ssl argument.
+// a certificate. A client whose configuration names no server verifies the host that it connects
+// to. StreamTLS panics with [ErrInvalidArgument] if config is nil, because nil must not mean a
+// connection without TLS. Python: the ssl argument.
 func StreamTLS(config *tls.Config) StreamOption {
 	if config == nil {
 		panic(fmt.Errorf("%w: nil configuration (in StreamTLS); a client that needs nothing special gives new(tls.Config)", ErrInvalidArgument))
@@ -72,10 +72,10 @@ func StreamTLS(config *tls.Config) StreamOption {
 	return StreamOption{tls: config}
 }
 
-// TLSHandshakeTimeout limits a TLS handshake, which has 60 seconds otherwise; then it has failed,
-// with a [*TimeoutError]. It also is an option of [TLSClient], [TLSServer] and
-// [StreamWriter.StartTLS]. It panics with [ErrInvalidArgument] if d is not positive. Python: the
-// ssl_handshake_timeout argument.
+// TLSHandshakeTimeout limits the duration of a TLS handshake; the default is 60 seconds. A
+// handshake that takes longer fails with a [*TimeoutError]. It is also an option of [TLSClient],
+// [TLSServer] and [StreamWriter.StartTLS]. It panics with [ErrInvalidArgument] if d is not
+// positive. Python: the ssl_handshake_timeout argument.
 func TLSHandshakeTimeout(d time.Duration) StreamOption {
 	if d <= 0 {
 		panic(fmt.Errorf("%w: a handshake cannot take %v (in TLSHandshakeTimeout)", ErrInvalidArgument, d))
@@ -84,11 +84,13 @@ func TLSHandshakeTimeout(d time.Duration) StreamOption {
 }
 
 // MaxClients makes a server accept a connection only while fewer than n are open. The others wait
-// in the system's queue. With [StreamTLS] a connection counts once its handshake is done. Those
-// that are not so far, at most as many again or 100, whichever is more, are not counted; if another
-// one comes, the one whose handshake has lasted longest is dropped. So peers that connect and say
-// nothing do not keep others out. A client has no use for it. It panics with [ErrInvalidArgument]
-// if n is not positive.
+// in the system's queue.
+//
+// With [StreamTLS] a connection counts once its handshake is done. At most n or 100 connections,
+// whichever is more, can be in a handshake. If another one comes, the server drops the connection
+// whose handshake has lasted longest. So peers that connect and say nothing do not keep others out.
+//
+// A client ignores this option. It panics with [ErrInvalidArgument] if n is not positive.
 func MaxClients(n int) StreamOption {
 	if n <= 0 {
 		panic(fmt.Errorf("%w: %d clients (in MaxClients)", ErrInvalidArgument, n))
@@ -115,7 +117,8 @@ func streamOptions(opts []StreamOption) (o StreamOption) {
 	return o
 }
 
-// StreamConn is what streams run on: a [*Conn] or a [*TLSConn]. Its methods are theirs.
+// StreamConn is the connection under a pair of streams: a [*Conn] or a [*TLSConn], which document
+// its methods.
 type StreamConn interface {
 	net.Conn
 	ReadContext(ctx context.Context, p []byte) (int, error)
@@ -181,31 +184,31 @@ func NewStreams(c StreamConn, opts ...StreamOption) (*StreamReader, *StreamWrite
 	return r, &StreamWriter{loop: r.loop, conn: c, reader: r}
 }
 
-// A StreamReader reads from a connection, or what it is fed. Its methods are for the loop only;
-// those with a ctx must be called in a task and suspend it only if what is there already does not
-// suffice; the others do not suspend. One task may read at a time; a second gets [ErrBusy]. A
-// cancel, or the end of ctx, loses nothing: what has come stays for the next call. Errors are those
-// of the connection (see [Conn]), what SetException was given, and what the methods say. Python:
-// asyncio.StreamReader.
+// A StreamReader reads from a connection, or returns the data that it is fed. Its methods are for
+// the loop only. Those with a ctx must be called in a task, and suspend it only if the buffered
+// data does not suffice; the others do not suspend. One task may read at a time; a second gets
+// [ErrBusy]. A cancel, or the end of ctx, loses nothing: bytes that have arrived stay for the next
+// call. Errors are those of the connection (see [Conn]), the one given to SetException, and those
+// that the methods name. Python: asyncio.StreamReader.
 type StreamReader struct {
 	loop  *EventLoop
 	conn  StreamConn // nil if it is fed
 	limit int
 
-	buf      []byte // what has come
-	taken    int    // of it
-	room     int    // that the next read is to have (stream 5)
-	borrowed bool   // buf is the loop's (stream 4)
+	buf      []byte // bytes that have arrived
+	taken    int    // how many of buf were read
+	room     int    // for the next read (stream 5)
+	borrowed bool   // buf is the loop's shared buffer (stream 4)
 	eof      bool
 	err      error // from SetException
 
 	late    bool  // a method that reads the connection began after its deadline (conn 2)
-	reading *task // suspended in a method
-	h       half  // where it is, if the reader is fed
+	reading *task // the task that is suspended in a method
+	h       half  // where that task waits, if the reader is fed
 }
 
-// NewStreamReader returns a reader that is fed with FeedData and FeedEOF, for what does not come
-// from a connection. It is for the loop only and does not suspend. It panics with
+// NewStreamReader returns a reader for data that does not come from a connection: it is fed with
+// FeedData and FeedEOF. It is for the loop only and does not suspend. It panics with
 // [ErrNoRunningLoop].
 func NewStreamReader(ctx context.Context, opts ...StreamOption) *StreamReader {
 	l := mustLoop(ctx, "NewStreamReader")
@@ -214,11 +217,11 @@ func NewStreamReader(ctx context.Context, opts ...StreamOption) *StreamReader {
 	return r
 }
 
-// An IncompleteReadError says that the stream ended before what was asked for had come. It matches
+// An IncompleteReadError says that the stream ended before the requested bytes had come. It matches
 // [io.ErrUnexpectedEOF] or, if nothing had come, [io.EOF]. Python: IncompleteReadError.
 type IncompleteReadError struct {
-	Partial  []byte // what had come
-	Expected int    // how many bytes were asked for, -1 for a separator
+	Partial  []byte // the bytes that had come
+	Expected int    // the number of bytes asked for, -1 for a separator
 }
 
 func (e *IncompleteReadError) Error() string {
@@ -228,17 +231,17 @@ func (e *IncompleteReadError) Error() string {
 	return fmt.Sprintf("asyncio: end of stream after %d of %d bytes", len(e.Partial), e.Expected)
 }
 
-// Is makes it match what package io would say.
+// Is makes e match the error that package io would return.
 func (e *IncompleteReadError) Is(target error) bool {
 	return target == io.EOF && len(e.Partial) == 0 || target == io.ErrUnexpectedEOF && len(e.Partial) > 0
 }
 
 // A LimitOverrunError says that there is no separator within the limit. The data stays in the
-// reader, where Read and ReadExactly, which have no limit, can get at it. Python:
+// reader; Read and ReadExactly, which have no limit, can still return it. Python:
 // LimitOverrunError.
 type LimitOverrunError struct {
 	Found bool // there is a separator, beyond the limit
-	// how many bytes there are before the separator, or that are certainly not part of one
+	// the number of bytes before the separator, or that are certainly not part of one
 	Consumed int
 }
 
@@ -249,7 +252,7 @@ func (e *LimitOverrunError) Error() string {
 	return fmt.Sprintf("asyncio: no separator in %d bytes, the limit is reached", e.Consumed)
 }
 
-// FeedData appends what has come. It is for readers made by [NewStreamReader]. It panics with
+// FeedData appends p to the stream. It is for readers made by [NewStreamReader]. It panics with
 // [ErrInvalidState] after FeedEOF, and on any other reader.
 func (r *StreamReader) FeedData(p []byte) {
 	r.mustBeFed("FeedData")
@@ -263,22 +266,23 @@ func (r *StreamReader) FeedData(p []byte) {
 	}
 }
 
-// FeedEOF says that nothing more will come. It is for readers made by [NewStreamReader]; on any
-// other it panics with [ErrInvalidState].
+// FeedEOF ends the stream: nothing more will come. It is for readers made by [NewStreamReader]; on
+// any other it panics with [ErrInvalidState].
 func (r *StreamReader) FeedEOF() {
 	r.mustBeFed("FeedEOF")
 	r.eof = true
 	r.h.wake()
 }
 
-// SetException makes every read fail with err, also one that waits if the reader is fed.
+// SetException makes every read fail with err; if the reader is fed, also a read that waits
+// already.
 func (r *StreamReader) SetException(err error) {
 	r.loop.mustBeOwner("SetException")
 	r.err = err
 	r.h.wake()
 }
 
-// Exception returns what SetException was given.
+// Exception returns the error that SetException was given.
 func (r *StreamReader) Exception() error { return r.err }
 
 func (r *StreamReader) mustBeFed(caller string) {
@@ -288,10 +292,10 @@ func (r *StreamReader) mustBeFed(caller string) {
 	}
 }
 
-// AtEOF reports whether a read has seen the end and nothing is left.
+// AtEOF reports whether a read has reached the end of the stream and nothing is left to return.
 func (r *StreamReader) AtEOF() bool { return r.eof && len(r.unread()) == 0 }
 
-// Buffered returns how many bytes have come and were not read.
+// Buffered returns how many bytes have arrived and were not read.
 func (r *StreamReader) Buffered() int { return len(r.unread()) }
 
 // String returns Python's repr: <StreamReader 4 bytes eof limit=3>.
@@ -319,7 +323,7 @@ func (r *StreamReader) String() string {
 
 func (r *StreamReader) unread() []byte { return r.buf[r.taken:] }
 
-// compact makes room at the front.
+// compact makes room by moving the unread bytes to the front.
 func (r *StreamReader) compact() {
 	switch {
 	case r.taken == 0:
@@ -331,8 +335,8 @@ func (r *StreamReader) compact() {
 	}
 }
 
-// take removes the first n bytes and returns them. All of a buffer that is well filled need not be
-// copied.
+// take removes the first n bytes and returns them. It hands out the buffer itself, without a copy,
+// if that is well filled and n is all of it.
 func (r *StreamReader) take(n int) []byte {
 	if r.taken == 0 && n == len(r.buf) && 4*n >= 3*cap(r.buf) && !r.borrowed {
 		p := r.buf[:n:n]
@@ -345,7 +349,7 @@ func (r *StreamReader) take(n int) []byte {
 	return p
 }
 
-// begin begins a method.
+// begin starts every method that reads.
 func (r *StreamReader) begin(ctx context.Context, caller string) (*task, error) {
 	t, err := r.loop.enterOn(ctx, caller)
 	if err != nil {
@@ -358,13 +362,13 @@ func (r *StreamReader) begin(ctx context.Context, caller string) (*task, error) 
 	return t, r.err
 }
 
-// more suspends t until more has come, or the end. Of a message of a known length that is n, else
-// it is 0.
+// more suspends t until more bytes have come, or the end. n is the length of the message if it is
+// known, else 0.
 func (r *StreamReader) more(ctx context.Context, t *task, n int) error {
 	r.reading = t
 	defer func() { r.reading = nil }()
 	if r.conn == nil {
-		// FeedData may have moved it to the front
+		// FeedData may have moved the unread bytes to the front, so their number is compared
 		for had := len(r.unread()); len(r.unread()) == had && !r.eof && r.err == nil; {
 			if err := r.h.wait(ctx, t); err != nil {
 				return err
@@ -392,8 +396,8 @@ func (r *StreamReader) more(ctx context.Context, t *task, n int) error {
 	return err
 }
 
-// lender returns the connection, if the next read of it is into the loop's buffer: the reader holds
-// nothing.
+// lender returns the connection if its next read goes into the loop's buffer, because the reader
+// holds nothing (stream 4).
 func (r *StreamReader) lender() *Conn {
 	if c, ok := r.conn.(*Conn); ok && len(r.buf) == r.taken {
 		return c
@@ -401,8 +405,9 @@ func (r *StreamReader) lender() *Conn {
 	return nil
 }
 
-// lend reads into the loop's buffer or, if it must wait and a message of room bytes is long, into a
-// new one of that size (stream 6), and says which. t has not suspended since begin looked at ctx.
+// lend reads into the loop's buffer. If the read must wait and a message of room bytes is long, it
+// reads into a new buffer of that size instead (stream 6), and own is true. t has not suspended
+// since begin looked at ctx.
 func (r *StreamReader) lend(ctx context.Context, t *task, c *Conn, room int) (came []byte, own bool, err error) {
 	l := r.loop
 	if l.reads == nil {
@@ -419,7 +424,7 @@ func (r *StreamReader) lend(ctx context.Context, t *task, c *Conn, room int) (ca
 	return came, len(came) > 0 && &came[0] != &l.reads[0], err
 }
 
-// readNext is Read where that is a single read: what most programs do with most messages.
+// readNext is Read for the case of a single read, which most programs have for most messages.
 func (r *StreamReader) readNext(ctx context.Context, t *task, c *Conn, n int) ([]byte, error) {
 	r.reading = t
 	defer r.endRead()
@@ -427,7 +432,7 @@ func (r *StreamReader) readNext(ctx context.Context, t *task, c *Conn, n int) ([
 	if err == io.EOF {
 		r.eof = true
 	} else if err != nil {
-		n = 0 // what has come all the same is for the next read
+		n = 0 // bytes that came nevertheless are for the next read
 	}
 	n = min(n, len(came))
 	if rest := came[n:]; len(rest) > 0 {
@@ -443,15 +448,15 @@ func (r *StreamReader) readNext(ctx context.Context, t *task, c *Conn, n int) ([
 
 func (r *StreamReader) endRead() { r.reading = nil }
 
-// settle is the end of every method that may borrow.
+// settle ends every method that may use the loop's buffer.
 func (r *StreamReader) settle() {
 	if r.borrowed {
 		r.own(0)
 	}
 }
 
-// own moves what a reader holds from the loop's buffer into one of its own, with so much room for
-// more.
+// own moves the bytes that the reader holds from the loop's buffer into one of its own, with room
+// for that many more.
 func (r *StreamReader) own(room int) {
 	rest := r.unread()
 	r.buf, r.taken, r.borrowed = nil, 0, false
@@ -460,11 +465,11 @@ func (r *StreamReader) own(room int) {
 	}
 }
 
-const ( // stream 5
+const ( // the sizes of buffers (stream 5)
 	minRead   = 4 << 10
-	maxRead   = 256 << 10    // that are added to what there is
+	maxRead   = 256 << 10    // limits the growth of a buffer
 	maxRoom   = DefaultLimit // for a reader that is empty
-	largeRoom = 16 << 10     // from which on more is expected, and stream 6 holds
+	largeRoom = 16 << 10     // a read this long announces more; messages from this on are long (stream 6)
 )
 
 // grow reads into r's own buffer.
@@ -491,8 +496,8 @@ func (r *StreamReader) grow(ctx context.Context, t *task) error {
 	return err
 }
 
-// complete reads the rest of a message of n bytes, or a part of it, behind what has come of it
-// (stream 6).
+// complete reads the rest of a message of n bytes, or a part of the rest, behind the bytes that
+// have come (stream 6).
 func (r *StreamReader) complete(ctx context.Context, t *task, n int) error {
 	if have := len(r.unread()); r.borrowed || r.taken > 0 || len(r.buf) == cap(r.buf) {
 		r.own(min(n-have, max(have, maxRoom)))
@@ -511,9 +516,9 @@ func (r *StreamReader) receive(ctx context.Context, t *task, p []byte) (int, err
 	return r.conn.readOn(ctx, t, p, r.late)
 }
 
-// Read returns up to n bytes, at least one: what is there, or else what comes next. At the end it
-// returns io.EOF. Is n negative, it returns all there is up to the end, and no error there. The
-// limit does not apply.
+// Read returns up to n bytes, at least one: those that have arrived, or else those that come next.
+// At the end of the stream it returns io.EOF. If n is negative, Read returns everything up to the
+// end of the stream, and the end is not an error. The limit does not apply.
 func (r *StreamReader) Read(ctx context.Context, n int) ([]byte, error) {
 	t, err := r.begin(ctx, "StreamReader.Read")
 	if err != nil || n == 0 {
@@ -537,7 +542,7 @@ func (r *StreamReader) Read(ctx context.Context, n int) ([]byte, error) {
 	return r.take(min(n, len(r.unread()))), nil
 }
 
-// some waits until there is something.
+// some waits until there is something to return.
 func (r *StreamReader) some(ctx context.Context, t *task) error {
 	for len(r.unread()) == 0 {
 		if r.eof {
@@ -550,9 +555,9 @@ func (r *StreamReader) some(ctx context.Context, t *task) error {
 	return nil
 }
 
-// ReadInto is Read into p: without allocating, and without a buffer in between if none is filled.
-// It is the fast way for long messages, because new memory for each costs more than bringing it. To
-// fill p, there is io.ReadFull of [StreamReader.Reader].
+// ReadInto is Read into p. It does not allocate, and if the reader holds nothing, bytes go straight
+// to p. It is the fast way for long messages, because allocating memory for each costs more than
+// receiving it. To fill p, use io.ReadFull of [StreamReader.Reader].
 func (r *StreamReader) ReadInto(ctx context.Context, p []byte) (int, error) {
 	t, err := r.begin(ctx, "StreamReader.ReadInto")
 	if err != nil || len(p) == 0 {
@@ -574,7 +579,7 @@ func (r *StreamReader) ReadInto(ctx context.Context, p []byte) (int, error) {
 }
 
 // ReadExactly returns n bytes. If the stream ends before, the error is an [*IncompleteReadError]
-// that has what came. The limit does not apply.
+// with the bytes that came. The limit does not apply.
 func (r *StreamReader) ReadExactly(ctx context.Context, n int) ([]byte, error) {
 	if n < 0 {
 		return nil, fmt.Errorf("%w: %d bytes (in ReadExactly)", ErrInvalidArgument, n)
@@ -595,12 +600,13 @@ func (r *StreamReader) ReadExactly(ctx context.Context, n int) ([]byte, error) {
 	return r.take(n), nil
 }
 
-// ReadUntil returns everything up to and including one of the separators. Of several that are
-// found, the one that ends first makes the result.
+// ReadUntil returns everything up to and including one of the separators. If several are found, the
+// result ends with the one that ends first.
 //
-//   - A result longer than the limit, the separator not counted, or the certainty that there will
-//     be none within it, is a [*LimitOverrunError], and the data stays.
-//   - The end of the stream before a separator is an [*IncompleteReadError] that has what came.
+//   - If the result, without the separator, is longer than the limit, or certainly will be, the
+//     error is a [*LimitOverrunError], and the data stays.
+//   - If the stream ends before a separator, the error is an [*IncompleteReadError] with the bytes
+//     that came.
 func (r *StreamReader) ReadUntil(ctx context.Context, separators ...[]byte) ([]byte, error) {
 	shortest, longest := 0, 0
 	for i, sep := range separators {
@@ -617,7 +623,7 @@ func (r *StreamReader) ReadUntil(ctx context.Context, separators ...[]byte) ([]b
 		return nil, err
 	}
 	defer r.settle()
-	clean := 0 // no separator begins in the first so many bytes
+	clean := 0 // no separator begins in the first clean bytes
 	for {
 		if buf := r.unread(); len(buf)-clean >= shortest {
 			at, end := -1, 0
@@ -652,9 +658,9 @@ func (r *StreamReader) ReadUntil(ctx context.Context, separators ...[]byte) ([]b
 
 var newline = []byte{'\n'}
 
-// ReadLine returns the next line with its '\n'. The last one may have none; after it the error is
-// [io.EOF]. A line longer than the limit is a [*LimitOverrunError], and the data stays: ReadLine
-// would say the same again.
+// ReadLine returns the next line with its '\n'. The last line may have none; after it the error is
+// [io.EOF]. A line longer than the limit is a [*LimitOverrunError], and the data stays: the next
+// ReadLine fails in the same way.
 func (r *StreamReader) ReadLine(ctx context.Context) ([]byte, error) {
 	line, err := r.ReadUntil(ctx, newline)
 	if e, ok := err.(*IncompleteReadError); ok {
@@ -666,8 +672,8 @@ func (r *StreamReader) ReadLine(ctx context.Context) ([]byte, error) {
 	return line, err
 }
 
-// Lines is for a range loop over the lines up to the end of the stream. An error is the last thing
-// it yields. Python: async for line in reader.
+// Lines returns an iterator for a range loop over the lines up to the end of the stream. An error
+// is the last thing that it yields. Python: async for line in reader.
 func (r *StreamReader) Lines(ctx context.Context) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		for {
@@ -689,10 +695,10 @@ type boundReader struct {
 
 func (b boundReader) Read(p []byte) (int, error) { return b.r.ReadInto(b.ctx, p) }
 
-// A StreamWriter writes to a connection. Its methods are for the loop only; those with a ctx must
+// A StreamWriter writes to a connection. Its methods are for the loop only. Those with a ctx must
 // be called in a task, which they suspend; the others do not suspend. Several tasks may write: they
-// take turns. Errors are those of the connection (see [Conn]) and what the methods say. Python:
-// asyncio.StreamWriter.
+// take turns. Errors are those of the connection (see [Conn]) and those that the methods name.
+// Python: asyncio.StreamWriter.
 type StreamWriter struct {
 	loop   *EventLoop
 	conn   StreamConn
@@ -707,19 +713,19 @@ type StreamWriter struct {
 }
 
 // Write writes all of p. It suspends while earlier writes are under way and while the system
-// accepts no more, so who writes faster than the peer reads is slowed down; there is no need to
-// Drain.
+// accepts no more. So a task that writes faster than the peer reads is slowed down; there is no
+// need to call Drain.
 //
-// A cancel, or the end of ctx, while it waits for its turn has written nothing. Later, or when the
-// connection fails, a part may have been sent; the number says how much, and since the peer cannot
-// tell, every later Write fails with the same error. It fails with [net.ErrClosed] once Close was
-// called and [ErrInvalidState] after WriteEOF.
+// If a cancel, or the end of ctx, comes while Write waits for its turn, nothing was written. If it
+// comes later, or the connection fails, a part may have been sent; n says how much. Since the peer
+// cannot tell, every later Write then fails with the same error. Write fails with [net.ErrClosed]
+// once Close was called and with [ErrInvalidState] after WriteEOF.
 //
-// A task that was cancelled and has a last word to say waits here as any other does.
-// [StreamWriter.WriteSoon] does not wait, and [Cleanup] limits how long.
+// A cancelled task that still writes something waits here as any other does. Use
+// [StreamWriter.WriteSoon], which does not wait, or limit the wait with [Cleanup].
 func (w *StreamWriter) Write(ctx context.Context, p []byte) (n int, err error) {
 	if c, ok := w.conn.(*Conn); ok && w.pending == 0 && !w.closing && !w.ended && w.err == nil {
-		// Nobody writes: what need not wait needs no turn.
+		// Nobody else writes: a write that need not wait needs no turn (stream 2).
 		if _, err := w.loop.enterOn(ctx, "StreamWriter.Write"); err != nil {
 			return 0, err
 		}
@@ -736,7 +742,8 @@ func (w *StreamWriter) Write(ctx context.Context, p []byte) (n int, err error) {
 	return n + m, err
 }
 
-// writeInTurn writes all of p, which is what is left of a write if begun is true.
+// writeInTurn writes all of p when its turn has come (stream 2). If begun is true, p is the rest of
+// a write.
 func (w *StreamWriter) writeInTurn(ctx context.Context, p []byte, begun bool) (n int, err error) {
 	t, err := w.begin(ctx, "StreamWriter.Write")
 	if err != nil {
@@ -760,13 +767,13 @@ func (w *StreamWriter) writeInTurn(ctx context.Context, p []byte, begun bool) (n
 	return n, err
 }
 
-// passing reports whether err says that the call was refused or given up, and nothing of the
-// connection.
+// passing reports whether err says only that the call was refused or given up; such an error says
+// nothing about the connection.
 func passing(ctx context.Context, err error) bool {
 	return isCancel(ctx, err) || errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, ErrBusy)
 }
 
-// isCancel reports whether err is how a cancel or the end of ctx is told, and not a failure of the
+// isCancel reports whether err stands for a cancel or the end of ctx, and not for a failure of the
 // connection.
 func isCancel(ctx context.Context, err error) bool {
 	return asCancelled(err) != nil || ctx.Err() != nil && same(bare(err), context.Cause(ctx))
@@ -781,7 +788,7 @@ func (w *StreamWriter) inTurn(ctx context.Context, caller string, fn func() erro
 	return fn()
 }
 
-// begin begins a method that takes its turn among the writes, for which end ends it.
+// begin starts a method that takes its turn among the writes; end ends it.
 func (w *StreamWriter) begin(ctx context.Context, caller string) (*task, error) {
 	t, err := w.loop.enterOn(ctx, caller)
 	if err != nil {
@@ -792,7 +799,7 @@ func (w *StreamWriter) begin(ctx context.Context, caller string) (*task, error) 
 	}
 	w.pending++
 	if w.pending == 1 {
-		err = w.turn.acquire(ctx, t) // nobody is before it: it neither waits nor fails
+		err = w.turn.acquire(ctx, t) // no write is before this one: acquire neither waits nor fails
 	} else {
 		err = w.waitForTurn(ctx, t)
 	}
@@ -809,7 +816,7 @@ func (w *StreamWriter) begin(ctx context.Context, caller string) (*task, error) 
 func (w *StreamWriter) waitForTurn(ctx context.Context, t *task) error {
 	acquired := false
 	defer func() {
-		if !acquired { // also by a loop that closes
+		if !acquired { // also when the loop closes
 			w.leave()
 		}
 	}()
@@ -827,7 +834,7 @@ func (w *StreamWriter) end() {
 	w.leave()
 }
 
-// leave is the end of a method; the last one after Close closes the connection (stream 3).
+// leave ends a method. After Close, the last method to end closes the connection (stream 3).
 func (w *StreamWriter) leave() {
 	w.pending--
 	if w.pending == 0 && w.closing {
@@ -848,11 +855,11 @@ func (w *StreamWriter) shut(how func() error) {
 }
 
 // WriteSoon is Write without waiting: p is written after the writes before it, by a task of the
-// writer's own if that cannot be done at once. It is for the last word of a task that is cancelled,
-// which Write keeps for as long as another task's write waits for the peer, and for callbacks; what
-// is many or large belongs to Write, because all that waits is copied and kept in memory, without
-// bound. Close, Drain and WaitClosed wait for it and say whether it could be written; the end of
-// the run cancels it.
+// writer's own if that cannot be done at once. It is for callbacks, and for the last words of a
+// cancelled task, which Write would keep for as long as another task's write waits for the peer.
+// Use Write for many or large messages, because WriteSoon copies whatever must wait and keeps it in
+// memory, without bound. Close, Drain and WaitClosed wait for p and return the error if it could
+// not be written; the end of the run cancels it.
 //
 // It is for the loop only and does not suspend. It fails with the error of an earlier write,
 // [net.ErrClosed] once Close was called, and [ErrInvalidState] after WriteEOF. Python: writer.write
@@ -881,11 +888,12 @@ func (w *StreamWriter) WriteSoon(p []byte) error {
 		return nil
 	}
 	rest := bytes.Clone(p[n:])
-	// Eager, so that it has its turn behind the writes before it and before those after it.
+	// The task starts eagerly, so its turn is behind the writes before it and ahead of those after
+	// it.
 	t := CreateTask(context.WithoutCancel(w.loop.Context()), Do(func(ctx context.Context) error {
 		_, err := w.writeInTurn(ctx, rest, n > 0)
 		if err != nil && w.err == nil {
-			w.err = err // nobody else is told
+			w.err = err // nobody else gets this error
 		}
 		return err
 	}), EagerStart(true), Name(caller))
@@ -893,7 +901,7 @@ func (w *StreamWriter) WriteSoon(p []byte) error {
 	return nil
 }
 
-// soonWritten is the end of a WriteSoon's task, whose error is the writer's.
+// soonWritten runs at the end of a WriteSoon's task, whose error the writer has taken over.
 type soonWritten StreamWriter
 
 func (*soonWritten) fire(f *future) { f.retrieved() }
@@ -904,9 +912,9 @@ func (w *StreamWriter) WriteLines(ctx context.Context, lines ...[]byte) (int, er
 	return w.Write(ctx, bytes.Join(lines, nil))
 }
 
-// Drain suspends until the writes that were called before it are done, and returns the error of one
-// that failed or what the reader's SetException was given. Since Write waits by itself, it is for
-// who wants to know that other tasks' writes are done.
+// Drain suspends until all writes called before it are done. It returns the error of one that
+// failed, or the error that the reader's SetException was given. Write already waits; call Drain
+// only to wait for other tasks' writes.
 func (w *StreamWriter) Drain(ctx context.Context) error {
 	if w.reader != nil && w.reader.err != nil {
 		return w.reader.err
@@ -914,8 +922,8 @@ func (w *StreamWriter) Drain(ctx context.Context) error {
 	return w.inTurn(ctx, "StreamWriter.Drain", func() error { return nil })
 }
 
-// WriteEOF ends what this side sends, after the writes before it. The peer reads its end and may go
-// on sending. It suspends while there are such writes.
+// WriteEOF ends this side's sending, after the writes before it. The peer reads its end and may go
+// on sending. WriteEOF suspends while there are such writes.
 func (w *StreamWriter) WriteEOF(ctx context.Context) error {
 	return w.inTurn(ctx, "StreamWriter.WriteEOF", func() error {
 		if w.ended {
@@ -930,13 +938,13 @@ func (w *StreamWriter) WriteEOF(ctx context.Context) error {
 func (w *StreamWriter) CanWriteEOF() bool { return true }
 
 // Close refuses further writes, suspends until those before it are done, and closes the connection.
-// A nil error says that all that was written has been accepted by the system, which delivers it in
-// the background; otherwise it is the error of the first write that failed. More calls wait and say
-// the same.
+// A nil error says that the system has accepted everything that was written; it delivers the data
+// in the background. Otherwise Close returns the error of the first write that failed. More calls
+// wait and return the same.
 //
-// A cancel while it waits, or the end of ctx, also one that was done before, aborts the connection:
-// what was still to be written is lost, and the error says so. With no write under way Close does
-// not suspend and cannot be cancelled.
+// A cancel, or the end of ctx, while Close waits aborts the connection; so does a ctx that had
+// ended before. Then data still to be written is lost, and Close returns the error of the cancel.
+// With no write under way Close does not suspend and cannot be cancelled.
 func (w *StreamWriter) Close(ctx context.Context) error {
 	if err := w.loop.checkForeign("StreamWriter.Close"); err != nil {
 		return err
@@ -952,8 +960,8 @@ func (w *StreamWriter) Close(ctx context.Context) error {
 	return w.err
 }
 
-// CloseSoon is Close without waiting: when the writes that are under way are done, the connection
-// is closed. It does not suspend. Python: writer.close.
+// CloseSoon is Close without waiting: the connection is closed when the writes under way are done.
+// It does not suspend. Python: writer.close.
 func (w *StreamWriter) CloseSoon() {
 	w.loop.mustNotBeForeign("StreamWriter.CloseSoon")
 	if !w.closing {
@@ -975,8 +983,8 @@ func (w *StreamWriter) Abort() {
 // IsClosing reports whether Close or Abort was called.
 func (w *StreamWriter) IsClosing() bool { return w.closing }
 
-// WaitClosed suspends until the connection is closed by Close, CloseSoon or Abort, of whatever
-// task, and returns the error of the first write that failed.
+// WaitClosed suspends until the connection is closed by any task's Close, CloseSoon or Abort, and
+// returns the error of the first write that failed.
 func (w *StreamWriter) WaitClosed(ctx context.Context) error {
 	if err := w.closed.Wait(ctx); err != nil {
 		return err
@@ -984,7 +992,7 @@ func (w *StreamWriter) WaitClosed(ctx context.Context) error {
 	return w.err
 }
 
-// Conn returns the connection, a [*Conn] or a [*TLSConn]: its addresses and options. Python:
+// Conn returns the connection, a [*Conn] or a [*TLSConn], for its addresses and options. Python:
 // get_extra_info.
 func (w *StreamWriter) Conn() StreamConn { return w.conn }
 
@@ -1005,12 +1013,15 @@ type boundWriter struct {
 func (b boundWriter) Write(p []byte) (int, error) { return b.w.Write(b.ctx, p) }
 
 // StartTLS goes on with TLS on the same connection, after the writes before it. The side that
-// connected is the client, unless asServer is true. Nobody may be reading. What the reader holds,
-// because it came behind what was read, goes to TLS as the beginning of what the peer says in it (a
-// client's hello that came in one segment with a header of a proxy). It is never data: what
-// somebody put there in the clear makes the handshake fail. If that fails the connection is closed.
-// Errors are those of [TLSClient], and [ErrInvalidState] if there is TLS already. Of the options
-// [TLSHandshakeTimeout] is one for it. Python: writer.start_tls.
+// connected is the client, unless asServer is true. No task may be reading.
+//
+// Bytes that the reader holds become the beginning of the peer's TLS data, for example a client's
+// hello that arrived in one segment with a proxy's header. They are never treated as data, so
+// plaintext injected there makes the handshake fail.
+//
+// If the handshake fails, the connection is closed. Errors are those of [TLSClient], and
+// [ErrInvalidState] if there is TLS already. Of the options only [TLSHandshakeTimeout] has an
+// effect. Python: writer.start_tls.
 func (w *StreamWriter) StartTLS(ctx context.Context, config *tls.Config, asServer bool, opts ...StreamOption) error {
 	return w.inTurn(ctx, "StreamWriter.StartTLS", func() error {
 		c, ok := w.conn.(*Conn)
@@ -1029,7 +1040,7 @@ func (w *StreamWriter) StartTLS(ctx context.Context, config *tls.Config, asServe
 		o.tls = config
 		o.early = r.unread()
 		r.buf, r.taken = nil, 0
-		// A reader must not come in between and take the handshake for data.
+		// No reader may come in between and take the handshake for data.
 		r.reading = w.loop.current
 		defer func() { r.reading = nil }()
 		secure, err := startTLS(ctx, c, o, start, "StreamWriter.StartTLS")

@@ -17,17 +17,17 @@ import (
 // Subprocesses:
 //
 //	process 1: A process ends with its scope: with the context it was made with, and with the loop.
-//	   What ends is its whole group, by SIGKILL.
-//	process 2: It is reaped on the loop, when its end is noticed or the loop closes, whoever waits
-//	   for it or not. Signals are sent on the loop, too, so none is ever sent to another process
-//	   that was given the same number.
-//	process 3: Wait is about the process, not about its pipes: who else has inherited those does not
-//	   matter.
+//	   Its whole group ends with it, by SIGKILL.
+//	process 2: A process is reaped on the loop, when its end is noticed or the loop closes, whether
+//	   or not a task waits for it. Signals are sent on the loop, too, so none ever reaches another
+//	   process that was given the same number.
+//	process 3: Wait concerns the process, not its pipes: other processes that have inherited the
+//	   pipes do not matter.
 
-// A Stdio says what a standard stream of a subprocess is connected to: [Pipe], [DevNull],
-// [ToStdout], or, if it is not negative, a descriptor of this program, as in
-// Stdout(asyncio.Stdio(file.Fd())). The descriptor is duplicated before anything suspends. Python:
-// the values of stdin, stdout and stderr.
+// A Stdio says where a standard stream of a subprocess is connected: [Pipe], [DevNull], [ToStdout],
+// or, if it is not negative, a descriptor of this program, as in Stdout(asyncio.Stdio(file.Fd())).
+// The descriptor is duplicated before anything suspends. Python: the values of stdin, stdout and
+// stderr.
 type Stdio int
 
 const (
@@ -38,7 +38,7 @@ const (
 	// ToStdout sends stderr where stdout goes. Python: STDOUT.
 	ToStdout Stdio = -2
 
-	// DevNull is at its end for who reads and swallows what is written. Python: DEVNULL.
+	// DevNull is the null device: reads return io.EOF and writes are discarded. Python: DEVNULL.
 	DevNull Stdio = -3
 
 	inherited Stdio = -4
@@ -54,11 +54,10 @@ type SubprocessOption struct {
 	files   []*os.File
 	limit   int
 	session bool
-	joined  bool // to the group of this program
+	joined  bool // leaves it in the group of this program
 }
 
-// Stdin says what the standard input of the process is connected to. Without it, it is this
-// program's.
+// Stdin connects the standard input of the process. Without it, the process shares this program's.
 func Stdin(from Stdio) SubprocessOption { return SubprocessOption{stream: 1, to: from} }
 
 // Stdout is [Stdin] for the standard output.
@@ -67,37 +66,38 @@ func Stdout(to Stdio) SubprocessOption { return SubprocessOption{stream: 2, to: 
 // Stderr is [Stdin] for the standard error stream, which can also go to [ToStdout].
 func Stderr(to Stdio) SubprocessOption { return SubprocessOption{stream: 3, to: to} }
 
-// Env is the environment of the process, as "NAME=value", instead of this program's. Python: env.
+// Env sets the environment of the process, as "NAME=value", in place of this program's. Python:
+// env.
 func Env(variables ...string) SubprocessOption {
 	return SubprocessOption{env: append([]string{}, variables...)}
 }
 
-// Dir is the directory in which the process starts. Python: cwd.
+// Dir sets the directory in which the process starts. Python: cwd.
 func Dir(path string) SubprocessOption { return SubprocessOption{dir: path} }
 
 // ExtraFiles gives files to the process, as its descriptors 3, 4, and so on. Python: pass_fds.
 func ExtraFiles(files ...*os.File) SubprocessOption { return SubprocessOption{files: files} }
 
-// PipeLimit is the limit of the readers of the process's pipes; see [Limit]. It must be positive.
+// PipeLimit sets the limit of the readers of the process's pipes; see [Limit]. It must be positive.
 func PipeLimit(bytes int) SubprocessOption { return SubprocessOption{limit: Limit(bytes).limit} }
 
 // StartNewSession makes the process the leader of a session, without a terminal. Python:
 // start_new_session=True.
 func StartNewSession() SubprocessOption { return SubprocessOption{session: true} }
 
-// SameProcessGroup leaves the process in the group of this program, so that what a terminal sends
-// to its foreground (Ctrl-C) reaches it, and it may read the terminal. Then the end of the scope
-// kills the process alone, and what it has started lives on. Python's default.
+// SameProcessGroup leaves the process in the group of this program. So signals that a terminal
+// sends to its foreground (Ctrl-C) reach it, and it may read the terminal. Then the end of the
+// scope kills the process alone, and the processes that it has started live on. Python's default.
 func SameProcessGroup() SubprocessOption { return SubprocessOption{joined: true} }
 
 // A Process is a subprocess that was made by [CreateSubprocessExec] or [CreateSubprocessShell]. Its
 // methods are for the loop only.
 //
 // The process and its group are killed when the context it was made with ends, when the loop
-// closes, and by [Process.Close]: see [WithCancel], [MoveOnAfter] for scopes that are shorter than
-// the loop. That goes for as long as the process itself runs: what it has left behind in its group
-// when it ends by itself lives on. To let it outlive its scope, call [Process.Detach]. Whoever
-// waits or not, no zombie remains once the loop has run again or is closed. Python:
+// closes, and by [Process.Close]. For scopes shorter than the loop see [WithCancel] and
+// [MoveOnAfter]. This holds as long as the process itself runs: if it ends by itself, the processes
+// left in its group live on. To let it outlive its scope, call [Process.Detach]. Whether or not a
+// task waits for it, no zombie remains once the loop has run again or is closed. Python:
 // asyncio.subprocess.Process.
 type Process struct {
 	// Pid is the process's number.
@@ -111,22 +111,22 @@ type Process struct {
 	child *driver.Child
 	pipes []*processPipe
 
-	prev, next *Process // of the loop's, until it is reaped
+	prev, next *Process // in the loop's list, until it is reaped
 	stop       func() bool
 	detached   bool
-	noticed    bool // its end, which is about to be dealt with
+	noticed    bool // its end was noticed, and processExit is scheduled
 	exited     bool
 	code       int
 	exit       Event
 
-	// Of Communicate.
+	// State of Communicate.
 	communicating bool
 	input         []byte // still to be written
-	out, errOut   []byte // was read
-	outAt, errAt  bool   // to the end
+	out, errOut   []byte // read so far
+	outAt, errAt  bool   // out and errOut are complete
 }
 
-// processList has the processes of a loop that are not reaped, in order of creation.
+// processList holds the processes of a loop that are not reaped, in order of creation.
 type processList struct{ first, last *Process }
 
 func (l *processList) add(p *Process) {
@@ -152,21 +152,22 @@ func (l *processList) remove(p *Process) {
 	p.prev, p.next = nil, nil
 }
 
-// CreateSubprocessExec starts a program. Name is looked up in PATH, unless it has a slash in it;
+// CreateSubprocessExec starts a program. Name is looked up in PATH, unless it contains a slash;
 // args do not include it. Unless options say otherwise the process has this program's standard
 // streams, environment and directory, no other descriptor, and a group of its own. It is killed
 // with its scope; see [Process].
 //
-// So that there is no other descriptor, starting a process marks those that this program has itself
-// inherited close-on-exec, for good: children that package os/exec starts afterwards do not get
+// To keep other descriptors out, starting a process marks those that this program itself has
+// inherited close-on-exec, for good. So children that package os/exec starts afterwards do not get
 // them by accident either, nor does a program that takes this one's place by [syscall.Exec], unless
 // the mark is taken off first. To pass one on, use [ExtraFiles]. Python: close_fds=True.
 //
-// It must be called in a task, which it suspends while the program is started. A cancel, or the end
-// of ctx, meanwhile leaves no process and no pipe behind. Errors are those of os/exec (such as
-// [exec.ErrNotFound], [os.ErrPermission]), of system calls (out of descriptors, of processes),
-// [ErrInvalidArgument], [ErrNotInTask], [ErrNoRunningLoop], and [errors.ErrUnsupported] on virtual
-// time and where there are no process groups (Windows). Python: asyncio.create_subprocess_exec.
+// CreateSubprocessExec must be called in a task, which it suspends while the program is started. A
+// cancel, or the end of ctx, meanwhile leaves no process and no pipe behind. Errors are those of
+// os/exec (such as [exec.ErrNotFound], [os.ErrPermission]), of system calls (out of descriptors, of
+// processes), [ErrInvalidArgument], [ErrNotInTask], [ErrNoRunningLoop], and [errors.ErrUnsupported]
+// on virtual time and where there are no process groups (Windows). Python:
+// asyncio.create_subprocess_exec.
 func CreateSubprocessExec(ctx context.Context, name string, args []string, opts ...SubprocessOption) (*Process, error) {
 	const caller = "CreateSubprocessExec"
 	if name == "" {
@@ -175,8 +176,8 @@ func CreateSubprocessExec(ctx context.Context, name string, args []string, opts 
 	return createSubprocess(ctx, name, args, opts, caller)
 }
 
-// CreateSubprocessShell is [CreateSubprocessExec] for a command line of /bin/sh. What comes from
-// others must be quoted in it. Python: asyncio.create_subprocess_shell.
+// CreateSubprocessShell is [CreateSubprocessExec] for a command line of /bin/sh. Quote text from
+// others in it. Python: asyncio.create_subprocess_shell.
 func CreateSubprocessShell(ctx context.Context, command string, opts ...SubprocessOption) (*Process, error) {
 	return createSubprocess(ctx, "/bin/sh", []string{"-c", command}, opts, "CreateSubprocessShell")
 }
@@ -218,7 +219,7 @@ func createSubprocess(ctx context.Context, name string, args []string, opts []Su
 	return p, nil
 }
 
-// subprocessStart is what it takes to start a process.
+// subprocessStart holds everything needed to start a process.
 type subprocessStart struct {
 	name    string
 	args    []string
@@ -228,11 +229,11 @@ type subprocessStart struct {
 	limit   int
 	session bool
 	joined  bool
-	extra   []*os.File // of others
+	extra   []*os.File // the caller's files
 
-	files [3]*os.File // of the child
-	more  []*os.File
-	own   []*os.File  // of these, to be closed by whoever takes them first:
+	files [3]*os.File // of the child, its standard streams
+	more  []*os.File  // of the child, duplicates of extra
+	own   []*os.File  // the files above that were opened here; whoever sets taken first closes them:
 	taken atomic.Bool // the goroutine that starts the process, or, if it never does, the task
 }
 
@@ -256,7 +257,7 @@ func (s *subprocessStart) apply(opts []SubprocessOption) {
 	}
 }
 
-// open opens what the standard streams are connected to.
+// open opens the files that the standard streams are connected to.
 func (s *subprocessStart) open(p *Process, procs driver.Processes) (err error) {
 	for i, to := range s.stdio {
 		var f *os.File
@@ -294,7 +295,7 @@ func (s *subprocessStart) open(p *Process, procs driver.Processes) (err error) {
 	return nil
 }
 
-// giveUp closes the child's files, if nobody else does.
+// giveUp closes the child's files, unless the goroutine that starts the process does.
 func (s *subprocessStart) giveUp() {
 	if !s.taken.Swap(true) {
 		s.close()
@@ -310,7 +311,7 @@ func (s *subprocessStart) close() {
 // run starts the process, on a goroutine.
 func (s *subprocessStart) run(procs driver.Processes) (newChild, error) {
 	if s.taken.Swap(true) {
-		return newChild{}, context.Canceled // nobody hears it
+		return newChild{}, context.Canceled // the task has left, and nobody gets this error
 	}
 	defer s.close()
 	cmd := exec.Command(s.name, s.args...)
@@ -328,22 +329,22 @@ func (s *subprocessStart) run(procs driver.Processes) (newChild, error) {
 // newChild is a process on its way to the task that asked for it.
 type newChild struct{ *driver.Child }
 
-// Close ends a process that nobody has asked for any more.
+// Close ends a process whose task no longer waits for it.
 func (c newChild) Close() error {
 	_ = c.SignalGroup(os.Kill)
 	c.Abandon()
 	return nil
 }
 
-// A processPipe is one of the pipes, as its endpoint sees it. Once nothing can come or go any more
-// it gives its descriptor back, whoever reads or closes it or not: a program that waits for its
-// children and forgets their pipes must not run out.
+// A processPipe is one of the pipes, as its endpoint sees it. Once no data can come or go any more,
+// it gives its descriptor back, whether or not a task reads or closes it: a program that waits for
+// its children and forgets their pipes must not run out of descriptors.
 type processPipe struct {
 	p      *Process
 	c      *Conn
 	writes bool
-	due    bool // about to look
-	over   bool // has no descriptor any more
+	due    bool // fire is scheduled
+	over   bool // it has no descriptor any more
 }
 
 // connect makes the streams of a pipe.
@@ -363,9 +364,9 @@ func (p *Process) connect(i int, end driver.Endpoint, limit int) {
 	}
 }
 
-// Ready is the endpoint's. If a pipe that is written is ready to read, nobody reads at its other
-// end any more. If one that is read is, that may be its end, which is looked for only after the
-// process has ended: until then a reader finds it.
+// Ready is called by the endpoint. If the writing end of a pipe is ready to read, the other end has
+// no reader any more. If the reading end is, that may be the end of the data. That is checked only
+// after the process has ended: until then a reader finds it.
 func (e *processPipe) Ready(read, write bool) {
 	if e.writes {
 		e.c.ways.Ready(false, read || write)
@@ -374,24 +375,24 @@ func (e *processPipe) Ready(read, write bool) {
 	}
 	if read && (e.writes || e.p.exited) && !e.due {
 		e.due = true
-		e.p.loop.schedule(e, nil) // Ready must not close anything
+		e.p.loop.schedule(e, nil) // Ready itself must not close anything
 	}
 }
 
-// fire looks whether the pipe is over. A later write gets EPIPE all the same, and a later read what
-// was in it.
+// fire checks whether the pipe is over. Later writes still get EPIPE, and later reads the data that
+// was in the pipe.
 func (e *processPipe) fire(*future) {
 	e.due = false
 	if s, ok := e.c.end.(driver.Shedder); ok && !e.over {
 		e.over = s.Shed()
-		e.c.ways.rd.wake() // there will be no other word of what was taken out
+		e.c.ways.rd.wake() // the endpoint reports nothing more about data that Shed took out
 	}
 	e.p.settle()
 }
 
 func (e *processPipe) String() string { return fmt.Sprintf("end of a pipe of process %d", e.p.Pid) }
 
-// begin makes the process the loop's.
+// begin adds the process to the loop.
 func (p *Process) begin(ctx context.Context, c *driver.Child) {
 	p.child, p.Pid = c, c.Pid()
 	p.loop.processes.add(p)
@@ -432,7 +433,7 @@ func (e *processExit) fire(*future) {
 
 func (e *processExit) String() string { return fmt.Sprintf("exit of process %d", e.Pid) }
 
-// unknownExitCode is CPython's for a process whose exit status somebody else has taken.
+// unknownExitCode is CPython's code for a process whose exit status somebody else has taken.
 const unknownExitCode = 255
 
 func (p *Process) end(state *os.ProcessState, err error) {
@@ -463,7 +464,7 @@ func (p *Process) leaveScope() {
 	}
 }
 
-// settle leaves the scope when neither the process nor a pipe is left for it to end.
+// settle leaves the scope once the scope has neither a process nor a pipe to end.
 func (p *Process) settle() {
 	if !p.exited {
 		return
@@ -482,7 +483,7 @@ func (p *Process) closePipes() {
 	}
 }
 
-// shut is Close, for the library's own use.
+// shut implements Close, and ends a process with its scope.
 func (p *Process) shut() {
 	p.leaveScope()
 	if p.Stdin != nil {
@@ -494,17 +495,17 @@ func (p *Process) shut() {
 	}
 }
 
-// kill kills the group or, if that cannot be, at least the process.
+// kill kills the group or, if that fails, at least the process.
 func (p *Process) kill() {
 	if err := p.child.SignalGroup(os.Kill); err != nil {
 		_ = p.child.Signal(os.Kill)
 	}
 }
 
-// processEndLimit is how long a closing loop waits for processes to end that it has killed.
+// processEndLimit is how long a closing loop waits for the end of processes that it has killed.
 const processEndLimit = 10 * time.Second
 
-// endProcesses is process 1 and process 2 for a loop that closes.
+// endProcesses kills (process 1) and reaps (process 2) the processes of a loop that closes.
 func (l *EventLoop) endProcesses() {
 	var killed []*Process
 	for p := l.processes.first; p != nil; p = p.next {
@@ -551,38 +552,41 @@ func (l *EventLoop) endProcesses() {
 	}
 }
 
-// ReturnCode returns how the process ended, and whether it has: the exit code, or the number of the
-// signal that killed it, negative. 255 may also mean that somebody else has taken the exit status,
-// which is reported to the exception handler. It does not suspend. Python: returncode.
+// ReturnCode returns how the process ended, and whether it has. The code is the exit code, or the
+// negative number of the signal that killed it. 255 may also mean that somebody else has taken the
+// exit status, which is reported to the exception handler. ReturnCode does not suspend. Python:
+// returncode.
 func (p *Process) ReturnCode() (code int, ended bool) { return p.code, p.exited }
 
 // Wait suspends the calling task until the process has ended, and returns its return code; see
 // [Process.ReturnCode]. Several tasks may wait. A cancel, or the end of ctx, ends the wait; the end
 // of the context that the process was made with ends the process, too.
 //
-// It does not wait for the pipes, which others may have inherited. A process that writes more into
-// a pipe than that holds does not end before it is read: use [Process.Communicate]. After the end
-// nothing is left of pipes that nobody reads, unless others have inherited them; what is in them
-// can still be read.
+// Wait does not wait for the pipes, which other processes may have inherited. If a process writes
+// more than a pipe holds, it does not end before the pipe is read: use [Process.Communicate]. After
+// the end, a pipe that nobody reads takes up no descriptor, unless other processes have inherited
+// it; its data can still be read.
 func (p *Process) Wait(ctx context.Context) (int, error) {
 	if _, err := p.loop.enterOn(ctx, "Process.Wait"); err != nil {
 		return 0, err
 	}
+	// the pipes do not matter (process 3)
 	if err := p.exit.Wait(ctx); err != nil {
 		return 0, err
 	}
 	return p.code, nil
 }
 
-// Communicate writes input to the process, if its Stdin is a [Pipe], and closes that; reads its
-// pipes to their ends, all at the same time; and waits until it has ended. It returns what it read,
-// nil for what is no pipe. That the process does not read its input to the end is not an error. The
-// pipes end when everybody who has inherited them has closed them.
+// Communicate writes input to the process, if its Stdin is a [Pipe], and closes that pipe; reads
+// the other pipes to their ends, all at the same time; and waits until the process has ended. It
+// returns the data that it read, nil for a stream that is no pipe. It is not an error if the
+// process does not read its input to the end. A pipe ends when every process that has inherited it
+// has closed it.
 //
 // It suspends the calling task. A cancel, or the end of ctx, leaves the process as it is, and
-// nothing is lost: call Communicate again, with nil for the input, to go on. Errors are those of
-// the streams, such as [ErrBusy] if another task reads one, and [ErrInvalidArgument] for input
-// without a pipe, [ErrInvalidState] for input to a call that goes on.
+// nothing is lost: to go on, call Communicate again, with nil for the input. Errors are those of
+// the streams, such as [ErrBusy] if another task reads one; [ErrInvalidArgument] for input without
+// a pipe; and [ErrInvalidState] for input to a call that goes on.
 func (p *Process) Communicate(ctx context.Context, input []byte) (stdout, stderr []byte, err error) {
 	const caller = "Process.Communicate"
 	switch _, err := p.loop.enterOn(ctx, caller); {
@@ -607,7 +611,7 @@ func (p *Process) Communicate(ctx context.Context, input []byte) (stdout, stderr
 	return p.out, p.errOut, nil
 }
 
-// together runs fns side by side.
+// together runs fns as tasks of a group.
 func together(ctx context.Context, fns ...func(context.Context) error) error {
 	err := RunTaskGroup(ctx, func(ctx context.Context, tg *TaskGroup) error {
 		for _, fn := range fns {
@@ -621,7 +625,7 @@ func together(ctx context.Context, fns ...func(context.Context) error) error {
 	return err
 }
 
-// feed writes what is left of the input.
+// feed writes the rest of the input.
 func (p *Process) feed(ctx context.Context) error {
 	w := p.Stdin
 	if w == nil || w.IsClosing() && len(p.input) == 0 {
@@ -629,7 +633,7 @@ func (p *Process) feed(ctx context.Context) error {
 	}
 	err := w.inTurn(ctx, "Process.Communicate", func() error {
 		for len(p.input) > 0 {
-			// not the writer's Write, which a cancel in the middle would end for good
+			// not the writer's Write: a cancel in the middle would end that for good
 			n, err := w.conn.WriteContext(ctx, p.input)
 			p.input = p.input[n:]
 			if err != nil {
@@ -665,15 +669,15 @@ func readAll(ctx context.Context, r *StreamReader, to *[]byte, done *bool) error
 	return err
 }
 
-// SendSignal sends a signal to the process. Once its end was noticed the error is
-// [os.ErrProcessDone]; before that a signal to a process that has just ended does nothing. It never
-// reaches another process that was given the same number. It does not suspend.
+// SendSignal sends a signal to the process. Once the end of the process was noticed the error is
+// [os.ErrProcessDone]; before that a signal to a process that has just ended does nothing. A signal
+// never reaches another process that was given the same number. SendSignal does not suspend.
 func (p *Process) SendSignal(s os.Signal) error {
 	return p.signal(s, p.child.Signal, "Process.SendSignal")
 }
 
-// SignalGroup is [Process.SendSignal] for the process and all those that it has started and that
-// are still in its group. With [SameProcessGroup] it is for the process alone.
+// SignalGroup is [Process.SendSignal] for the process and all its descendants that are still in its
+// group. With [SameProcessGroup] it is for the process alone.
 func (p *Process) SignalGroup(s os.Signal) error {
 	return p.signal(s, p.child.SignalGroup, "Process.SignalGroup")
 }
@@ -683,8 +687,8 @@ func (p *Process) Terminate() error {
 	return p.signal(syscall.SIGTERM, p.child.Signal, "Process.Terminate")
 }
 
-// Kill ends the process, by SIGKILL. What it has started goes on; see [Process.SignalGroup] and
-// [Process.Close]. It does not suspend.
+// Kill ends the process, by SIGKILL. The processes that it has started go on; see
+// [Process.SignalGroup] and [Process.Close]. It does not suspend.
 func (p *Process) Kill() error { return p.signal(os.Kill, p.child.Signal, "Process.Kill") }
 
 func (p *Process) signal(s os.Signal, send func(os.Signal) error, caller string) error {
@@ -700,9 +704,9 @@ func (p *Process) signal(s os.Signal, send func(os.Signal) error, caller string)
 	return nil
 }
 
-// Close ends the process's scope: its pipes are closed, and if it has not ended it is killed with
-// its group, unless it is detached. Use it in a deferred call. Its end can still be waited for. It
-// does not suspend. More calls do nothing. Python: transport.close.
+// Close ends the process's scope: it closes the pipes and, if the process has not ended, kills it
+// with its group, unless it is detached. Use it in a deferred call. A task can still wait for the
+// end of the process. Close does not suspend. More calls do nothing. Python: transport.close.
 func (p *Process) Close() error {
 	if err := p.loop.checkForeign("Process.Close"); err != nil {
 		return err
@@ -711,10 +715,10 @@ func (p *Process) Close() error {
 	return nil
 }
 
-// Detach lets the process outlive its scope: neither the end of the context that it was made with
-// nor the closing loop nor Close kills it any more. As long as the loop is open it can be used as
-// before; its pipes are closed with the loop. After that a goroutine of the program's waits for its
-// end, so that it does not become a zombie. It does not suspend.
+// Detach lets the process outlive its scope: neither the end of its context nor the closing loop
+// nor Close kills it any more. As long as the loop is open the process can be used as before; its
+// pipes are closed with the loop. After that a goroutine of the program waits for the end of the
+// process, so that it does not become a zombie. Detach does not suspend.
 func (p *Process) Detach() error {
 	if err := p.loop.checkForeign("Process.Detach"); err != nil {
 		return err

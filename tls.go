@@ -12,12 +12,14 @@ import (
 	"time"
 )
 
-// A TLSConn is a [Conn] with TLS on it, by crypto/tls. It is made by [TLSClient] and [TLSServer],
-// with the handshake done. It has the methods of a Conn and its rules: they are for the loop only,
-// but for Close, Abort and those that set deadlines or tell addresses, which any goroutine may
-// call; Read, Write and CloseWrite must be called in a task, which they suspend, and the others do
-// not suspend; one task may read while another writes, a second gets [ErrBusy]; and a cancelled
-// Read loses nothing.
+// A TLSConn is a [Conn] with TLS on it, by crypto/tls. [TLSClient] and [TLSServer] make one and do
+// the handshake.
+//
+// It has the methods of a Conn and its rules. They are for the loop only, except that any goroutine
+// may call Close, Abort and the methods that set deadlines or return addresses. Read, Write and
+// CloseWrite must be called in a task, which they suspend; the others do not suspend. One task may
+// read while another writes; a second reader or writer gets [ErrBusy]. A cancelled Read loses
+// nothing.
 //
 // Errors are those of Conn and of crypto/tls. A config that allows renegotiation is refused.
 type TLSConn struct {
@@ -36,23 +38,23 @@ const tlsHandshakeTimeout = 60 * time.Second
 // belongs. config must name the server or skip verification.
 //
 // It must be called in a task, and suspends it. The handshake is limited to 60 s, or by
-// [TLSHandshakeTimeout], and by ctx and cancels. If it fails, c is closed; the error is that of
-// crypto/tls, a [*TimeoutError], or how a cancel or the end of ctx is told. A config that allows
-// renegotiation is refused with [ErrInvalidArgument].
+// [TLSHandshakeTimeout], and by ctx and cancels. If it fails, c is closed. The error then is that
+// of crypto/tls, a [*TimeoutError], or the usual error of a cancel or the end of ctx. A config that
+// allows renegotiation is refused with [ErrInvalidArgument].
 func TLSClient(ctx context.Context, c *Conn, config *tls.Config, opts ...StreamOption) (*TLSConn, error) {
 	o := streamOptions(opts)
 	o.tls = config
 	return startTLS(ctx, c, o, tls.Client, "TLSClient")
 }
 
-// TLSServer is [TLSClient] for the other side. config must have a certificate.
+// TLSServer is [TLSClient] for the server's side. config must have a certificate.
 func TLSServer(ctx context.Context, c *Conn, config *tls.Config, opts ...StreamOption) (*TLSConn, error) {
 	o := streamOptions(opts)
 	o.tls = config
 	return startTLS(ctx, c, o, tls.Server, "TLSServer")
 }
 
-// startTLS is the handshake, by the configuration and within the time of o.
+// startTLS does the handshake, with the configuration and the time limit of o.
 func startTLS(ctx context.Context, c *Conn, o StreamOption, start func(net.Conn, *tls.Config) *tls.Conn, caller string) (*TLSConn, error) {
 	config := o.tls
 	ok := false
@@ -67,6 +69,7 @@ func startTLS(ctx context.Context, c *Conn, o StreamOption, start func(net.Conn,
 	if _, err := c.loop.enterOn(ctx, caller); err != nil {
 		return nil, err
 	}
+	// Another handshake later is refused (tls 3).
 	if config.Renegotiation != tls.RenegotiateNever {
 		return nil, fmt.Errorf("%w: a connection shared by tasks cannot renegotiate (in %s)", ErrInvalidArgument, caller)
 	}
@@ -75,7 +78,7 @@ func startTLS(ctx context.Context, c *Conn, o StreamOption, start func(net.Conn,
 	s.tls = start(&s.wire, config)
 	err := Timeout(ctx, cmp.Or(o.handshake, tlsHandshakeTimeout), func(ctx context.Context, _ *TimeoutScope) error {
 		s.wire.ctx = ctx
-		// Without a context of its own: it would start a goroutine that closes the connection.
+		// With ctx, HandshakeContext would start a goroutine that closes the connection.
 		err := s.tls.HandshakeContext(context.Background())
 		if err == nil {
 			return s.wire.flush(ctx)
@@ -97,38 +100,39 @@ func startTLS(ctx context.Context, c *Conn, o StreamOption, start func(net.Conn,
 // wire is the connection as TLS sees it.
 //
 // A tls.Conn locks mutexes while it reads and writes its connection. If a task were suspended
-// there, the next one to want the mutex would stop the whole loop. Therefore:
+// there, the next task to lock the mutex would stop the whole loop. Therefore:
 //
-//	tls 1: What TLS writes goes to a buffer (wire.out) and is sent after the tls.Conn has returned.
-//	   So the mutex for writing is never held by a suspended task.
-//	tls 2: The mutex for reading is held by a task that is suspended for the peer's bytes. Only
-//	   readers want it, and a second one is refused first.
+//	tls 1: Bytes that TLS writes go to a buffer (wire.out) and are sent after the tls.Conn has
+//	   returned. So a suspended task never holds the mutex for writing.
+//	tls 2: A task that is suspended for the peer's bytes holds the mutex for reading. Only readers
+//	   lock it, and a second reader is refused first.
 //	tls 3: The mutex of the handshake is held while that goes on. The connection is handed out when
-//	   it is over, and a configuration that allows another handshake later is refused.
-//	tls 4: Reading can make TLS write (an answer to a new key). The reader sends that before it
-//	   waits, unless a writer is sending: that sends until nothing is left. Meanwhile the answers
-//	   pile up, if the peer asks and does not read. A writer leaves about maxUnsent/2 to be sent, so
-//	   what goes beyond maxUnsent are some thousand answers, and the connection has failed.
+//	   the handshake is over, and a configuration that allows another one later is refused.
+//	tls 4: Reading can make TLS write (an answer to a new key). The reader sends the answer before
+//	   it waits, unless a writer is sending, which goes on until nothing is left. Meanwhile the
+//	   answers pile up if the peer asks and does not read. A writer leaves about maxUnsent/2 to be
+//	   sent, so anything beyond maxUnsent is some thousand answers, and the connection has failed.
 //	tls 5: A cancel, the end of a context and a deadline reach the tls.Conn as temporary errors,
 //	   after which it can go on.
-//	tls 6: Detached, it is goroutines that read and write, and they may wait with a mutex:
-//	   everything goes to the connection itself. What was not sent by then goes before the next
-//	   bytes.
-//	tls 7: What had come when TLS began is the beginning of what TLS reads, and nothing else's: so
-//	   nothing that was sent in the clear is ever taken for what was sent in cipher.
+//	tls 6: Once detached, the connection is read and written by goroutines, which may wait with a
+//	   mutex: all bytes go to the connection itself. Bytes that were not sent by then go before the
+//	   next ones.
+//	tls 7: Bytes that had arrived when TLS began are the beginning of the data that TLS reads, and
+//	   are used for nothing else. So plaintext is never mistaken for encrypted data.
 type wire struct {
 	conn *Conn
 	ctx  context.Context // the reader's
-	// whose Read began after the deadline (conn 2): a Read may take several of the connection's
-	late  bool
+	// the reader's Read began after the deadline (conn 2); it may take several reads of the
+	// connection
+	late  bool   // bytes that came before TLS began, and are read first (tls 7)
 	early []byte // what came before, and is read first (tls 7)
 	out   []byte // to be sent (tls 1)
-	turn  Lock   // held by the task that sends
+	turn  Lock   // held by the task that sends (tls 4)
 
-	detached net.Conn // tls 6
+	detached net.Conn // the connection that goroutines use (tls 6)
 }
 
-// transient is tls 5.
+// transient makes an error temporary for the tls.Conn (tls 5).
 type transient struct{ err error }
 
 func (e *transient) Error() string   { return e.err.Error() }
@@ -136,7 +140,7 @@ func (e *transient) Unwrap() error   { return e.err }
 func (e *transient) Timeout() bool   { return errors.Is(e.err, os.ErrDeadlineExceeded) }
 func (e *transient) Temporary() bool { return true }
 
-// cause is the error that TLS was given, or its own.
+// cause returns the error that wire gave to TLS, or else TLS's own.
 func (w *wire) cause(err error) error {
 	var t *transient
 	if errors.As(err, &t) {
@@ -158,7 +162,7 @@ func (w *wire) Read(p []byte) (int, error) {
 	}
 	var n int
 	var err error
-	switch locked := w.turn.Locked(); { // tls 4
+	switch locked := w.turn.Locked(); { // the reader sends answers before it waits (tls 4)
 	case len(w.out) > maxUnsent && locked:
 		return 0, w.conn.failure("read", errFlood)
 	case len(w.out) > 0 && !locked:
@@ -196,7 +200,7 @@ func (w *wire) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// flush sends what there is. What it could not send stays for the next.
+// flush sends everything in the buffer. After an error the rest stays for the next flush.
 func (w *wire) flush(ctx context.Context) error {
 	if err := w.turn.Acquire(ctx); err != nil {
 		return err
@@ -212,7 +216,8 @@ func (w *wire) flush(ctx context.Context) error {
 	return nil
 }
 
-// sent takes what was sent out of the buffer, to which others may have appended meanwhile.
+// sent takes the first n bytes, which were sent, out of the buffer; others may have appended
+// meanwhile.
 func (w *wire) sent(n int) {
 	w.out = w.out[:copy(w.out, w.out[n:])]
 	if len(w.out) == 0 && cap(w.out) > maxRead {
@@ -220,7 +225,7 @@ func (w *wire) sent(n int) {
 	}
 }
 
-// trySend sends what can be sent without waiting and reports whether that is all.
+// trySend sends as much as it can without waiting and reports whether that is all.
 func (w *wire) trySend() bool {
 	for len(w.out) > 0 && !w.conn.closed && !w.turn.Locked() {
 		n, err := w.conn.end.Write(w.out)
@@ -242,7 +247,7 @@ func (w *wire) Close() error {
 	return w.conn.Close()
 }
 
-// The deadlines of tasks are the Conn's.
+// Deadlines of tasks are set on the Conn. These methods serve a detached connection (tls 6).
 
 func (w *wire) SetDeadline(d time.Time) error {
 	return errors.Join(w.SetReadDeadline(d), w.SetWriteDeadline(d))
@@ -265,7 +270,7 @@ func (w *wire) SetWriteDeadline(d time.Time) error {
 func (s *TLSConn) connLoop() *EventLoop { return s.conn.loop }
 func (s *TLSConn) tooLate() bool        { return s.conn.tooLate() }
 
-// Read is [Conn.Read] of what was sent by the peer in cipher.
+// Read is [Conn.Read] for the data that the peer sent encrypted.
 func (s *TLSConn) Read(p []byte) (int, error) {
 	t, err := s.conn.loop.currentOn("TLSConn.Read")
 	if err != nil {
@@ -287,10 +292,10 @@ func (s *TLSConn) read(ctx context.Context, t *task, p []byte) (int, error) {
 	return s.readOn(ctx, t, p, s.conn.ways.rd.expired())
 }
 
-// readOn is [Conn.readOn] of what was sent in cipher.
+// readOn is [Conn.readOn] for encrypted data.
 func (s *TLSConn) readOn(ctx context.Context, t *task, p []byte, late bool) (int, error) {
 	if s.reading != nil {
-		// tls 2
+		// a second reader would wait for the mutex (tls 2)
 		return 0, s.conn.refused("read", fmt.Errorf("%w: %s by %s", ErrBusy, &s.conn.ways.rd, s.reading.GetName()))
 	}
 	if s.closed {
@@ -299,7 +304,7 @@ func (s *TLSConn) readOn(ctx context.Context, t *task, p []byte, late bool) (int
 	s.reading, s.wire.ctx, s.wire.late = t, ctx, late
 	defer func() { s.reading, s.wire.ctx = nil, nil }()
 	n, err := s.tls.Read(p)
-	if len(s.wire.out) > 0 && !s.wire.turn.Locked() { // tls 4
+	if len(s.wire.out) > 0 && !s.wire.turn.Locked() { // an answer that TLS wrote is sent at once (tls 4)
 		s.wire.trySend()
 	}
 	if err != nil {
@@ -311,8 +316,8 @@ func (s *TLSConn) readOn(ctx context.Context, t *task, p []byte, late bool) (int
 	return n, nil
 }
 
-// Write is [Conn.Write] in cipher. What it says was written is written whole or will be, before
-// anything else, by the next Write or Close.
+// Write is [Conn.Write], encrypted. If it was cancelled, bytes that it reports as written may still
+// have to be sent; the next Write or Close sends them before anything else.
 func (s *TLSConn) Write(p []byte) (int, error) {
 	t, err := s.conn.loop.currentOn("TLSConn.Write")
 	if err != nil {
@@ -340,7 +345,7 @@ func (s *TLSConn) write(ctx context.Context, t *task, p []byte) (written int, er
 		if s.closed {
 			return written, s.conn.failure("write", net.ErrClosed)
 		}
-		// What an earlier Write left comes first, so that this one adds to an empty buffer.
+		// The rest of an earlier Write is sent first, so that this one adds to an empty buffer.
 		if err := s.wire.flush(ctx); err != nil {
 			return written, s.conn.refused("write", err)
 		}
@@ -358,14 +363,14 @@ func (s *TLSConn) write(ctx context.Context, t *task, p []byte) (written int, er
 // tlsChunk is how much is encrypted before it is sent: four of TLS's records.
 const tlsChunk = 64 << 10
 
-// maxUnsent is tls 4.
+// maxUnsent is how many bytes may wait to be sent before the connection has failed (tls 4).
 const maxUnsent = 2 * tlsChunk
 
 var errFlood = errors.New("asyncio: the peer asks for new keys, again and again, and does not read what it is answered")
 
 // Close tells the peer that this is the end, if the system's buffer has room for that, and closes
-// the connection. It does not suspend: what a cancelled Write left to be sent and does not fit into
-// that buffer is lost, and Close returns [io.ErrShortWrite]. More calls do nothing. Any goroutine
+// the connection. It does not suspend: if a cancelled Write left bytes that do not fit into that
+// buffer, they are lost, and Close returns [io.ErrShortWrite]. More calls do nothing. Any goroutine
 // may call it, as [Conn.Close].
 func (s *TLSConn) Close() error {
 	if err := s.conn.loop.checkForeign("TLSConn.Close"); !s.conn.loop.mayNow(err) {
@@ -388,7 +393,7 @@ func (s *TLSConn) Close() error {
 	return err
 }
 
-// Abort closes the connection and drops what has not been delivered. It does not suspend. Any
+// Abort closes the connection and drops data that has not been delivered. It does not suspend. Any
 // goroutine may call it, as [Conn.Abort].
 func (s *TLSConn) Abort() error {
 	if err := s.conn.loop.checkForeign("TLSConn.Abort"); !s.conn.loop.mayNow(err) {
@@ -401,10 +406,10 @@ func (s *TLSConn) Abort() error {
 	return s.conn.Abort()
 }
 
-// Detach gives the connection to goroutines, as [Conn.Detach] does: it returns a connection of
-// crypto/tls, which is theirs, and s is closed. Nothing is lost of what has come, and what a
-// cancelled Write left comes before what is written next, or at Close. It does not suspend. It
-// returns [ErrBusy] while a task reads or writes. If it fails, s stays as it is.
+// Detach gives the connection to goroutines, as [Conn.Detach] does: it closes s and returns a
+// connection of crypto/tls, which belongs to the caller. No data that has arrived is lost. Bytes
+// that a cancelled Write left are sent before the next Write's, or at Close. Detach does not
+// suspend. It returns [ErrBusy] while a task reads or writes. If it fails, s stays as it is.
 func (s *TLSConn) Detach() (*tls.Conn, error) {
 	if err := s.conn.loop.checkOwner("TLSConn.Detach"); err != nil {
 		return nil, s.conn.refused("detach", err)
@@ -426,8 +431,8 @@ func (s *TLSConn) Detach() (*tls.Conn, error) {
 	return s.tls, nil
 }
 
-// CloseWrite tells the peer that nothing more will come; it reads [io.EOF] and may go on sending.
-// It must be called in a task, and suspends it while the system accepts no more.
+// CloseWrite tells the peer that nothing more will come; the peer reads [io.EOF] and may go on
+// sending. It must be called in a task, and suspends it while the system accepts no more.
 func (s *TLSConn) CloseWrite() error {
 	t, err := s.conn.loop.currentOn("TLSConn.CloseWrite")
 	if err != nil {
@@ -445,7 +450,7 @@ func (s *TLSConn) CloseWrite() error {
 	return nil
 }
 
-// ConnectionState says what was negotiated: the version, the protocol (ALPN), the peer's
+// ConnectionState returns the result of the handshake: the version, the protocol (ALPN), the peer's
 // certificates. Python: get_extra_info of "peercert", "cipher", "ssl_object".
 func (s *TLSConn) ConnectionState() tls.ConnectionState { return s.tls.ConnectionState() }
 
