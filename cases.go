@@ -6,38 +6,39 @@ import (
 	"time"
 )
 
-// A Case is one branch of a [Select]: what it waits for, and afterwards what came of it. It is made
-// by [OnDone], [OnRecv], [OnSend], [OnGet], [OnPut], [OnAcquire], [OnTimeout] or [Default], and can
-// be used again and again, by one Select at a time. Its methods are for the loop only and do not
-// suspend.
+// A Case is one branch of a [Select]: it names what to wait for, and has the result afterwards. It
+// is made by [OnDone], [OnRecv], [OnSend], [OnGet], [OnPut], [OnAcquire], [OnTimeout] or [Default].
+// It can be used again and again, by one Select at a time. Its methods are for the loop only and do
+// not suspend.
 type Case[T any] struct {
 	_      noCopy
 	branch branch
-	from   *Future[T]           // of OnDone: whose result it is,
-	remote *ConcurrentFuture[T] // or this
+	from   *Future[T]           // of OnDone: the future that has the result,
+	remote *ConcurrentFuture[T] // or this one
 	value  T
 	err    error
 	ok     bool // of OnRecv
 	won    bool
-	used   bool // a Select is at work on it
+	used   bool // a Select is using it
 }
 
-// AnyCase is a [*Case] whatever its type. It is implemented by that alone.
+// AnyCase is a [*Case] of any type. Only Case implements it.
 type AnyCase interface {
 	begin() (branch, error)
 	end()
 	win()
 }
 
-// Result returns what the branch got, if it won its last Select:
+// Result returns the result of the branch, if it won its last Select:
 //   - of OnDone the result of the future, task or coroutine; an error then counts as retrieved;
 //   - of OnRecv the value received, the zero value if the channel is closed ([Case.OK] tells);
 //   - of OnGet the value, or [ErrQueueShutDown];
-//   - of OnPut nothing, or ErrQueueShutDown if it was not put;
+//   - of OnPut nothing, or ErrQueueShutDown if the value was not put;
 //   - of the others nothing.
 //
-// If the branch did not win it returns [ErrInvalidState]. But OnDone answers whatever won: also a
-// coroutine that was cancelled too late has a result, and it would be lost otherwise.
+// If the branch did not win, Result returns [ErrInvalidState]. But OnDone has a result whichever
+// branch won: a coroutine that was cancelled too late has one as well, which would otherwise be
+// lost.
 func (c *Case[T]) Result() (T, error) {
 	switch {
 	case c.from != nil && c.from.state != pending:
@@ -51,8 +52,8 @@ func (c *Case[T]) Result() (T, error) {
 	return zero, fmt.Errorf("%w: this branch has not won a Select", ErrInvalidState)
 }
 
-// OK reports whether the branch won and got what it was for: of OnRecv whether the channel was
-// open, as in v, ok := <-ch; of the others whether Result has no error.
+// OK reports whether the branch won and succeeded. For OnRecv that means that the channel was open,
+// as in v, ok := <-ch; for the others that Result has no error.
 func (c *Case[T]) OK() bool {
 	return c.won && c.ok
 }
@@ -73,27 +74,28 @@ func (c *Case[T]) end() { c.used = false }
 
 func (c *Case[T]) win() { c.won = true }
 
-// A branch is what a Case waits for.
+// A branch implements the wait of a Case.
 type branch interface {
-	// check refuses what t cannot wait for, and forgets the Select before.
+	// check refuses a branch that t can never wait for, and forgets the Select before.
 	check(t *task) error
 
-	// try wins, if that need not wait.
+	// try wins, if the branch need not wait.
 	try(s *selecting) bool
 
-	// bind refuses what t would have to wait for and cannot. It comes before every join.
+	// bind refuses a branch for which t would have to wait and cannot. It is called before every
+	// join.
 	bind(t *task) error
 
-	// join begins to wait; again after a wake-up that led to nothing.
+	// join begins to wait, and does so again after a wake-up in vain.
 	join(s *selecting)
 
-	// leave ends to wait and passes on what was handed over and not taken. It comes after each
-	// Select, whether or not that has joined and the branch has won.
+	// leave stops waiting, and passes on a handed-over permit or wake-up that was not taken. It is
+	// called after each Select, whether or not the branch has joined or won.
 	leave(s *selecting)
 }
 
-// OnDone is a branch that wins when a future or task is done, or a [ConcurrentFuture]; nothing
-// becomes of those if it does not win. A coroutine, or any other awaitable, is awaited by a task
+// OnDone is a branch that wins when a future, a task or a [ConcurrentFuture] is done; if another
+// branch wins they are left untouched. A coroutine, or any other awaitable, is awaited by a task
 // that Select makes with its own ctx when no branch is ready, and cancels if another branch wins.
 // Any goroutine may call it.
 func OnDone[T any](aw Awaitable[T]) *Case[T] {
@@ -119,8 +121,8 @@ func OnDone[T any](aw Awaitable[T]) *Case[T] {
 type doneBranch[T any] struct {
 	c    *Case[T]
 	aw   Awaitable[T]
-	f    *Future[T] // nil: aw is to be run
-	task *Task[T]   // which does that
+	f    *Future[T] // nil if aw is to be run
+	task *Task[T]   // runs aw
 }
 
 func (b *doneBranch[T]) check(t *task) error {
@@ -174,11 +176,10 @@ func (b *doneBranch[T]) leave(s *selecting) {
 	}
 }
 
-// remoteBranch is OnDone of a ConcurrentFuture, which whoever makes it done says through the loop's
-// inbox.
+// remoteBranch is OnDone of a ConcurrentFuture, whose end is posted to the loop's inbox.
 type remoteBranch[T any] struct {
 	c      *Case[T]
-	forget func() // nil if it is not waited for
+	forget func() // nil if there is no wait
 }
 
 func (b *remoteBranch[T]) check(*task) error {
@@ -223,7 +224,7 @@ func (b *remoteBranch[T]) leave(*selecting) {
 	}
 }
 
-// AnyQueue is a [*Queue], [*LifoQueue] or [*PriorityQueue]. It is implemented by those alone.
+// AnyQueue is a [*Queue], [*LifoQueue] or [*PriorityQueue]. Only these implement it.
 type AnyQueue[T any] interface {
 	Put(ctx context.Context, v T) error
 	Get(ctx context.Context) (T, error)
@@ -276,7 +277,7 @@ func (b *getBranch[T]) join(*selecting) { b.q.getters.rejoin(&b.waiter) }
 func (b *getBranch[T]) leave(*selecting) {
 	b.q.getters.remove(&b.waiter)
 	if b.woken && !b.q.empty() {
-		b.q.getters.dismissNext() // queue 3
+		b.q.getters.dismissNext() // a wake-up that was not used is passed on (queue 3)
 	}
 }
 
@@ -324,12 +325,11 @@ func (b *putBranch[T]) join(*selecting) { b.q.putters.rejoin(&b.waiter) }
 func (b *putBranch[T]) leave(*selecting) {
 	b.q.putters.remove(&b.waiter)
 	if b.woken && !b.q.full() {
-		b.q.putters.dismissNext() // queue 3
+		b.q.putters.dismissNext() // a wake-up that was not used is passed on (queue 3)
 	}
 }
 
-// AnyLock is a [*Lock], [*Condition], [*Semaphore] or [*BoundedSemaphore]. It is implemented by
-// those alone.
+// AnyLock is a [*Lock], [*Condition], [*Semaphore] or [*BoundedSemaphore]. Only these implement it.
 type AnyLock interface {
 	Acquire(ctx context.Context) error
 	Release()
@@ -337,7 +337,7 @@ type AnyLock interface {
 	acquiring() acquiring
 }
 
-// OnAcquire is a branch that wins when it has acquired l; the caller then has to release it. If it
+// OnAcquire is a branch that wins when it has acquired l; the caller must then release l. If it
 // does not win it has acquired nothing. Any goroutine may call it.
 func OnAcquire(l AnyLock) *Case[None] {
 	c := new(Case[None])
@@ -349,13 +349,14 @@ func OnAcquire(l AnyLock) *Case[None] {
 	return c
 }
 
-// acquiring is what OnAcquire needs of a lock or semaphore. The waiter is that of the branch.
+// acquiring is the part of a lock or semaphore that OnAcquire needs. The waiter is the branch's.
 type acquiring interface {
-	// tryAcquire acquires it if that need not wait, or w has been given it.
+	// tryAcquire acquires the lock if that need not wait, or if the lock was handed to w.
 	tryAcquire(w *waiter) bool
 	bindTo(t *task) error
 	waiting() *waitQueue
-	// leave takes w out. If w was given what it is not to have, that is passed on.
+	// leave takes w out of the queue. If w was handed the lock and is not to have it, it is passed
+	// on.
 	leave(w *waiter, acquired bool)
 }
 
@@ -395,7 +396,7 @@ func OnRecv[T any](ch <-chan T) *Case[T] {
 
 // channelBranch is a branch on a channel.
 type channelBranch interface {
-	// happened wins if over, which is what a listener or another task has done, is its operation.
+	// happened wins if over, an operation of a listener or another task, is this branch's.
 	happened(over anyChannelOp) bool
 }
 
@@ -454,8 +455,9 @@ func (b *sendBranch[T]) happened(over anyChannelOp) bool {
 	return true
 }
 
-// OnTimeout is a branch that wins when d has passed on the loop's clock since Select was called; in
-// the next iteration if d is not positive, never if it is [Forever]. Any goroutine may call it.
+// OnTimeout is a branch that wins when d has passed on the loop's clock since Select was called. If
+// d is not positive, it wins in the next iteration; if d is [Forever], never. Any goroutine may
+// call it.
 func OnTimeout(d time.Duration) *Case[None] {
 	c := new(Case[None])
 	c.branch = &timeoutBranch{c: c, d: d}
@@ -496,8 +498,8 @@ func (b *timeoutBranch) join(s *selecting) {
 
 func (b *timeoutBranch) leave(s *selecting) { s.t.loop().timers.remove(&b.timer) }
 
-// selectTimeout is a timeoutBranch as the callback of its timer. When its Select is over it may
-// still be in the ready queue, and the branch in another Select.
+// selectTimeout is a timeoutBranch as the callback of its timer. When its Select is over, the
+// callback may still be in the ready queue while the branch is in another Select.
 type selectTimeout struct {
 	b *timeoutBranch
 	s *selecting

@@ -12,54 +12,54 @@ import (
 	"github.com/goasyncio/asyncio/internal/driver"
 )
 
-// How a task waits for a Go channel without blocking the loop. Go offers no way to be told that a
-// channel is ready other than a goroutine that blocks on it, and a receive cannot be undone.
+// A task can wait for a Go channel without blocking the loop. Only a goroutine that blocks on a
+// channel can tell when that is ready: Go offers no other way, and a receive cannot be undone.
 //
-//	channel 1: What need not wait happens at once, in the task. But a channel can be ready for ever,
-//	   so a task that has done maxUnbroken such operations in one step gives way to the others for
-//	   one iteration, as at a Conn (conn 1).
+//	channel 1: An operation that need not wait happens at once, in the task. But a channel can be
+//	   ready for ever, so a task that has done maxUnbroken such operations in one step gives way to
+//	   the others for one iteration, as at a Conn (conn 1).
 //	channel 2: A task that waits has a listener: a goroutine that selects between the channel and a
-//	   stop signal, and posts what happened to the loop. For several channels (Select) it is one, so
-//	   that only one operation happens.
-//	channel 3: Whatever ends the wait, the task stops the listener and waits for its last word
-//	   before it returns; that takes as long as a goroutine needs to wake up. If the channel was
-//	   faster than the stop, the operation has happened and is the result, also of a task that was
+//	   stop signal, and posts the operation that happened to the loop. Several channels (Select)
+//	   share one listener, so that only one operation happens.
+//	channel 3: However the wait ends, the task stops the listener and waits for its last word before
+//	   it returns; that takes as long as a goroutine needs to wake up. If the channel was faster
+//	   than the stop, the operation has happened and is the result, even for a task that was
 //	   cancelled. The cancel then comes at its next await. So a value is received by the caller or
 //	   not at all, and no goroutine is left.
-//	channel 4: On a polling driver (virtual time) a goroutine's arrival would not be deterministic.
-//	   There the loop itself looks at the channels at the beginning of each iteration, tasks being
-//	   served in the order in which they began to wait, and listeners exist only while it is parked
-//	   and real time passes. It looks once at each channel, however many tasks wait there, and where
-//	   there are more than looksPerStep channels not in every iteration while it is busy, so that it
-//	   looks looksPerStep times for each callback; always before it parks. Two tasks of the loop at
-//	   the two ends of an unbuffered channel would look past each other, so the second deals with
-//	   the first directly.
-//	channel 5: The loop cannot know who will feed a channel. If it is another of its tasks, that may
-//	   be waiting for time to pass, so waiting for a channel does not hold the virtual clock. If it
-//	   is a goroutine, it may come at any moment, so there is no deadlock while a task waits for a
-//	   channel, only real time to be spent. A goroutine that the loop knows of, of ToThread or an
-//	   executor, holds the clock by itself; what it sends before it returns is received before time
-//	   goes on.
+//	channel 4: On a polling driver (virtual time) the moment at which a goroutine arrives would not
+//	   be deterministic. There the loop itself looks at the channels at the beginning of each
+//	   iteration, and serves tasks in the order in which they began to wait. Listeners exist only
+//	   while the loop is parked and real time passes. The loop looks once at each channel, however
+//	   many tasks wait there. If there are more than looksPerStep channels and the loop is busy, it
+//	   does not look in every iteration, but looksPerStep times for each callback; always before it
+//	   parks. Two tasks of the loop at the two ends of an unbuffered channel would look past each
+//	   other, so the second deals with the first directly.
+//	channel 5: The loop cannot know the sender of a channel. Another task of the loop may be waiting
+//	   for time to pass, so waiting for a channel does not hold the virtual clock. A goroutine may
+//	   come at any moment, so while a task waits for a channel there is no deadlock, only real time
+//	   to be spent. A goroutine that the loop knows of, of ToThread or an executor, holds the clock
+//	   by itself; values that it sends before it returns are received before time goes on.
 
 // Recv receives from ch and suspends the calling task until there is a value, if there is none. ok
-// is false if ch is closed and empty, as in v, ok := <-ch. A nil ch never has one. It is for the
-// loop's tasks only; who sends is free: tasks with [Send], any goroutine as in Go. Several
-// receivers get values in no certain order.
+// is false if ch is closed and empty, as in v, ok := <-ch. A nil ch never has a value. Recv is for
+// the loop's tasks only. Anyone may send: tasks with [Send], any goroutine as in Go. If there are
+// several receivers, they get values in no certain order.
 //
-// A cancel that arrives while it waits ends the wait, and nothing has been received; but if a value
-// comes at the same time Recv may return it without an error, and the cancel is delivered at the
-// next await. The same holds when ctx ends. No value is ever lost, and no goroutine stays behind.
-// Errors, with which nothing was received: a [CancelledError], the cause of ctx, [ErrNotInTask],
-// [ErrNoRunningLoop], [ErrForeignGoroutine], [ErrInvalidArgument] for a nil context.
+// A cancel that arrives while Recv waits ends the wait, and nothing has been received. But if a
+// value comes at the same time, Recv may return it without an error, and the cancel is delivered at
+// the next await. The same holds when ctx ends. No value is ever lost, and no goroutine stays
+// behind. With an error nothing was received. Errors: a [CancelledError], the cause of ctx,
+// [ErrNotInTask], [ErrNoRunningLoop], [ErrForeignGoroutine], [ErrInvalidArgument] for a nil
+// context.
 //
-// On a virtual clock time goes on while a task waits for a channel, for another task may be the one
-// that will send, after a sleep. Only work given to [ToThread] or an executor stops it: a goroutine
-// that feeds a channel should be started so. When there is no timer either, the loop waits for the
-// channel in real time instead of ending with [ErrDeadlock]. And since there nobody receives while
-// a task runs, a plain ch <- v in a task, to a task that waits in Recv, blocks the loop for good
-// unless ch has room: use Send.
+// On a virtual clock time goes on while a task waits for a channel, because the sender may be
+// another task that sleeps. Only work given to [ToThread] or an executor stops the clock: start a
+// goroutine that feeds a channel in that way. If there is no timer either, the loop waits for the
+// channel in real time instead of ending with [ErrDeadlock]. On a virtual clock nobody receives
+// while a task runs. So in a task a plain ch <- v to a task that waits in Recv blocks the loop for
+// good unless ch has room: use Send.
 //
-// Python has no counterpart; janus is the package that has.
+// Python has no counterpart; the package janus has one.
 func Recv[T any](ctx context.Context, ch <-chan T) (v T, ok bool, err error) {
 	t, err := enter(ctx, "Recv")
 	if err == nil && !t.loop().mayGoOn() {
@@ -81,8 +81,9 @@ func Recv[T any](ctx context.Context, ch <-chan T) (v T, ok bool, err error) {
 }
 
 // Send sends v to ch and suspends the calling task until there is room or a receiver, if there is
-// none. A nil ch never has one. It panics if ch is closed, also meanwhile, as ch <- v does. With a
-// nil error v has been sent, with any other it has not. In all other respects it is like [Recv].
+// none. A nil ch never has one. Send panics if ch is closed, also while it waits, as ch <- v does.
+// With a nil error v has been sent, with any other it has not. In all other respects it is like
+// [Recv].
 func Send[T any](ctx context.Context, ch chan<- T, v T) error {
 	t, err := enter(ctx, "Send")
 	if err == nil && !t.loop().mayGoOn() {
@@ -105,8 +106,8 @@ func Send[T any](ctx context.Context, ch chan<- T, v T) error {
 }
 
 // mayGoOn counts an operation of a step, and reports whether it may be done without giving way
-// (channel 1). A step is known by its place in the iteration; a task that is started eagerly is
-// part of it.
+// (channel 1). A step is identified by its place in the iteration; a task that is started eagerly
+// is part of it.
 func (l *EventLoop) mayGoOn() bool {
 	if l.unbroken.iteration != l.iteration || l.unbroken.todo != l.todo {
 		l.unbroken.iteration, l.unbroken.todo, l.unbroken.n = l.iteration, l.todo, 0
@@ -115,13 +116,13 @@ func (l *EventLoop) mayGoOn() bool {
 	return l.unbroken.n <= maxUnbroken
 }
 
-// unbroken is what has been done in a step without a wait.
+// unbroken counts the operations done in a step without a wait.
 type unbroken struct {
 	iteration uint64
 	todo, n   int
 }
 
-// giveWay suspends t for one iteration. Like any await it fails when ctx has ended by then.
+// giveWay suspends t for one iteration. Like any await it fails if ctx has ended by then.
 func (t *task) giveWay(ctx context.Context) error {
 	if err := t.yield(); err != nil {
 		return err
@@ -132,17 +133,17 @@ func (t *task) giveWay(ctx context.Context) error {
 	return nil
 }
 
-// channelOp is one operation on one channel. It is over once: by a listener while there is one,
-// otherwise by the loop.
+// channelOp is one operation on one channel. It is performed once: by the listener while there is
+// one, otherwise by the loop.
 type channelOp[T any] struct {
 	in    <-chan T // to receive from, or
 	out   chan<- T // to send to
 	v     T
 	ok    bool
-	crash any // what the send panicked with
+	crash any // the value with which the send panicked
 }
 
-// anyChannelOp is a channelOp whatever its type.
+// anyChannelOp is a channelOp of any type.
 type anyChannelOp interface {
 	never() bool
 	try() (over bool)
@@ -154,7 +155,7 @@ type anyChannelOp interface {
 	String() string
 }
 
-// A channelEnd is one end of a channel: who receives there, or who sends.
+// A channelEnd is one end of a channel, for receiving or for sending.
 type channelEnd struct {
 	channel uintptr
 	sends   bool
@@ -191,7 +192,7 @@ func (c *channelOp[T]) try() (over bool) {
 	}
 }
 
-// crashed is deferred around a send: the channel may be closed.
+// crashed is deferred around a send, because the channel may be closed.
 func (c *channelOp[T]) crashed(over *bool) {
 	if v := recover(); v != nil {
 		c.crash, *over = v, true
@@ -205,7 +206,7 @@ func (c *channelOp[T]) finish() {
 	}
 }
 
-// block performs the operation unless it is stopped before, and reports which.
+// block performs the operation unless it is stopped before, and reports whether it performed it.
 func (c *channelOp[T]) block(stop <-chan struct{}) (over bool) {
 	defer c.crashed(&over)
 	if c.in != nil {
@@ -224,8 +225,8 @@ func (c *channelOp[T]) block(stop <-chan struct{}) (over bool) {
 	}
 }
 
-// meet performs the operation with the other end of the same unbuffered channel, if that is what
-// other is.
+// meet performs the operation together with other, if other is at the other end of the same
+// unbuffered channel.
 func (c *channelOp[T]) meet(other anyChannelOp) (over bool) {
 	o, ok := other.(*channelOp[T])
 	if !ok || cap(c.in)+cap(c.out) > 0 || o.end() != c.end().other() {
@@ -253,7 +254,7 @@ func (c *channelOp[T]) selectCase() reflect.SelectCase {
 	return reflect.SelectCase{Dir: reflect.SelectSend, Chan: reflect.ValueOf(c.out), Send: reflect.ValueOf(&c.v).Elem()}
 }
 
-// take is what reflect.Select did with selectCase.
+// take takes over the result of reflect.Select with selectCase.
 func (c *channelOp[T]) take(v reflect.Value, ok bool) {
 	if c.in != nil {
 		reflect.ValueOf(&c.v).Elem().Set(v)
@@ -265,18 +266,18 @@ func (c *channelOp[T]) take(v reflect.Value, ok bool) {
 type channelWait struct {
 	t    *task
 	ops  []anyChannelOp // not those on nil channels
-	over anyChannelOp   // the one that has happened
+	over anyChannelOp   // the operation that has happened
 
 	stop, gone chan struct{} // of the listener; nil if there is none
 	left       bool          // the task waits no more; a listener's post may still come
 
-	// On a polling driver, while it waits.
-	seq    uint64             // 0: it is in no list
-	link   link[*channelWait] // by seq
+	// Used on a polling driver, while the task waits.
+	seq    uint64             // 0 if it is in no list
+	link   link[*channelWait] // in the order of seq
 	places []*channelPlace
 }
 
-// waitForChannel waits until op is over; an error says that it has not happened.
+// waitForChannel waits until op is performed; an error says that it was not.
 func waitForChannel(ctx context.Context, t *task, op anyChannelOp) error {
 	c := &channelWait{t: t}
 	if !op.never() && c.meet(op) {
@@ -287,14 +288,14 @@ func waitForChannel(ctx context.Context, t *task, op anyChannelOp) error {
 	defer c.leave() // also when the loop is closed meanwhile and unwinds the task
 	err := t.park(ctx, c)
 	c.leave()
-	if err != nil && c.over != nil { // channel 3
+	if err != nil && c.over != nil { // the operation has happened (channel 3)
 		t.deliverAgain(ctx, err)
 		return nil
 	}
 	return err
 }
 
-// String says what the task waits for.
+// String names the operations that the task waits for.
 func (c *channelWait) String() string {
 	ops := make([]string, len(c.ops))
 	for i, op := range c.ops {
@@ -326,8 +327,7 @@ func (c *channelWait) leave() {
 	c.t.loop().channels.remove(c)
 }
 
-// waiting reports whether an operation may still happen: a task that was cancelled is on its
-// way out.
+// waiting reports whether an operation may still happen; for a task that was cancelled it may not.
 func (c *channelWait) waiting() bool { return c.t.parked && c.over == nil }
 
 // try performs the first operation that need not wait.
@@ -360,7 +360,7 @@ func (c *channelWait) block(stop <-chan struct{}) {
 		return
 	}
 	defer func() {
-		if recover() != nil { // at a closed channel; reflect does not say at which
+		if recover() != nil { // a closed channel; reflect does not say which
 			c.try()
 		}
 	}()
@@ -374,7 +374,8 @@ func (c *channelWait) block(stop <-chan struct{}) {
 	}
 }
 
-// stopListening stops the listener, if there is one, and takes its last word.
+// stopListening stops the listener, if there is one, and takes over the operation that it
+// performed.
 func (c *channelWait) stopListening() {
 	if c.stop == nil {
 		return
@@ -425,25 +426,25 @@ func (c *channelWait) meet(op anyChannelOp) bool {
 	return false
 }
 
-// channelWaits are the tasks of a loop that wait for channels, on a polling driver (channel 4).
+// channelWaits holds the tasks of a loop that wait for channels, on a polling driver (channel 4).
 type channelWaits struct {
 	waits  linkedList[*channelWait]
 	seq    uint64
 	ends   map[channelEnd]*channelQueue
-	queues linkedList[*channelQueue] // in the order in which somebody began to wait there
-	// that may be made, for callbacks that have run since the last poll
+	queues linkedList[*channelQueue] // in the order in which the first task began to wait there
+	// how often the loop may look at a channel, for callbacks that have run since the last poll
 	looks   int
 	arrived []*channelWait
 }
 
-// A channelQueue is who waits at one end of a channel, oldest first.
+// A channelQueue holds the waits at one end of a channel, oldest first.
 type channelQueue struct {
 	end    channelEnd
 	link   link[*channelQueue]
 	places linkedList[*channelPlace]
 }
 
-// A channelPlace is one operation of one wait in a queue.
+// A channelPlace is the place of one operation of a wait in a queue.
 type channelPlace struct {
 	wait  *channelWait
 	op    anyChannelOp
@@ -476,7 +477,7 @@ func (w *channelWaits) queue(end channelEnd) *channelQueue {
 	return q
 }
 
-// remove takes c out, if it is in.
+// remove takes c out of the lists, if it is in them.
 func (w *channelWaits) remove(c *channelWait) {
 	if c.seq == 0 {
 		return
@@ -495,11 +496,12 @@ func (w *channelWaits) remove(c *channelWait) {
 	c.places = c.places[:0]
 }
 
-// looksPerStep is channel 4.
+// looksPerStep is how often a busy loop looks at channels for each callback (channel 4).
 const looksPerStep = 16
 
-// pollChannels is channel 4. Whoever is served leaves its queues at once, so that nobody is looked
-// at in vain while it has not resumed.
+// pollChannels looks at the channels of waiting tasks, on a polling driver (channel 4). A task that
+// is served leaves its queues at once, so that the loop does not look at it in vain before it
+// resumes.
 func (l *EventLoop) pollChannels() {
 	w := &l.channels
 	w.looks += looksPerStep * l.ready.n
@@ -513,7 +515,7 @@ func (l *EventLoop) pollChannels() {
 			if c.waiting() {
 				if c.try(); c.over == nil {
 					passOver(1)
-					break // nor will those behind it find it ready
+					break // the operations behind it cannot be done either
 				}
 				w.arrived = append(w.arrived, c)
 			} else {
@@ -530,11 +532,11 @@ func (l *EventLoop) pollChannels() {
 	w.arrived = w.arrived[:0]
 }
 
-// waitOrListen is the driver's Wait, on a polling driver with tasks that wait for channels (channel
-// 4, channel 5).
+// waitOrListen calls the driver's Wait, on a polling driver with tasks that wait for channels
+// (channel 4, channel 5).
 func (l *EventLoop) waitOrListen(until time.Duration) error {
 	if d, ok := l.drv.(driver.Jumper); ok && until != driver.Never && d.Jumps() {
-		return l.drv.Wait(until) // no time in which a goroutine could come
+		return l.drv.Wait(until) // no time passes in which a goroutine could come
 	}
 	for c := range l.channels.waits.all() {
 		c.listen()

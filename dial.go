@@ -17,22 +17,24 @@ import (
 // A DialOption is an option of [Dial]. Any goroutine may make one.
 type DialOption struct{ dialer *net.Dialer }
 
-// Dialer makes Dial use the settings of d: a local address, a resolver, how long one address family
-// is preferred to the other, a Control function. Its Timeout and Deadline count real time, but on a
-// simulated network, where of d these and LocalAddr are all that matters; use [Timeout] or a
-// context instead.
+// Dialer makes Dial use the settings of d: a local address, a resolver, the time for which one
+// address family is preferred to the other, a Control function. Its Timeout and Deadline count real
+// time; use [Timeout] or a context instead. A simulated network uses only Timeout, Deadline and
+// LocalAddr, and counts its own time.
 func Dialer(d *net.Dialer) DialOption { return DialOption{dialer: d} }
 
 // Dial connects to an address, as [net.Dial] names networks and addresses: "tcp", "unix" and their
-// kin. Names are looked up, and the addresses of both families tried side by side, by package net
-// on a goroutine; the connection itself needs none. On a host of package sim that is done on its
-// simulated network. For datagrams there is [DialPacket], for a library that wants a function to
-// dial with [DialContext]; Dial refuses "udp" and its kin, because a *Conn is no [net.PacketConn],
-// and libraries take what is none for a stream.
+// kin. Package net, on a goroutine, looks up names and tries the addresses of both families side by
+// side; the connection itself needs no goroutine. On a host of package sim, Dial uses the simulated
+// network.
 //
-// It must be called in a task, which it suspends. A cancel of that, or the end of ctx, ends the
-// attempt and leaves nothing behind. Every error is a [*net.OpError], as in package net, around the
-// cause: also of a cancel or the end of ctx, [ErrNotInTask], [ErrNoRunningLoop] and, on virtual
+// For datagrams use [DialPacket], and for a library that wants a dial function [DialContext]. Dial
+// refuses "udp" and its kin: a *Conn is no [net.PacketConn], so libraries would take it for a
+// stream.
+//
+// Dial must be called in a task, which it suspends. A cancel of the task, or the end of ctx, ends
+// the attempt and leaves nothing behind. Every error is a [*net.OpError], as in package net, around
+// the cause: also a cancel or the end of ctx, [ErrNotInTask], [ErrNoRunningLoop] and, on virtual
 // time without a simulated network, [errors.ErrUnsupported]. Python: loop.create_connection.
 func Dial(ctx context.Context, network, address string, opts ...DialOption) (*Conn, error) {
 	if isDatagram(network) {
@@ -58,10 +60,10 @@ func DialPacket(ctx context.Context, network, address string, opts ...DialOption
 	return c, nil
 }
 
-// DialContext is [Dial] or [DialPacket], whichever the network is for, in the form that libraries
-// take: their fields and options named Dial, DialContext or DialFunc. The connection is a [*Conn]
-// or a [*DatagramConn], and the library must dial, read and write in tasks of the loop; one that
-// does so on goroutines of its own gets [ErrForeignGoroutine].
+// DialContext is [Dial] or [DialPacket], depending on the network. It has the form that libraries
+// take in their fields and options named Dial, DialContext or DialFunc. The connection is a [*Conn]
+// or a [*DatagramConn], and the library must dial, read and write in tasks of the loop; a library
+// that does so on goroutines of its own gets [ErrForeignGoroutine].
 func DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	if isDatagram(network) {
 		if c, err := DialPacket(ctx, network, address); err == nil {
@@ -83,13 +85,13 @@ func isDatagram(network string) bool {
 	return strings.HasPrefix(network, "udp") || strings.HasPrefix(network, "ip") || network == "unixgram"
 }
 
-// A DatagramConn is a socket for datagrams that talks to one peer only: a [Conn] of which each Read
-// and Write is one datagram, and, as package net's is, a [net.PacketConn] too. What does not fit
-// into what is given to Read is lost. Make one with [DialPacket]; one that talks to many is a
-// [PacketConn].
+// A DatagramConn is a socket for datagrams that talks to one peer only. It is a [Conn] on which
+// each Read and Write is one datagram. Like package net's, it is a [net.PacketConn] too. If a
+// datagram does not fit into Read's buffer, the rest is lost. Make one with [DialPacket]; a socket
+// that talks to many peers is a [PacketConn].
 type DatagramConn struct{ Conn }
 
-// ReadFrom is [Conn.Read] and the address of the peer.
+// ReadFrom is [Conn.Read]; it also returns the address of the peer.
 func (c *DatagramConn) ReadFrom(p []byte) (int, net.Addr, error) {
 	n, err := c.Read(p)
 	if err != nil {
@@ -98,8 +100,8 @@ func (c *DatagramConn) ReadFrom(p []byte) (int, net.Addr, error) {
 	return n, c.RemoteAddr(), nil
 }
 
-// WriteTo fails with [net.ErrWriteToConnected], as package net's: there is one peer only, for which
-// there is Write. It is for the loop only and does not suspend.
+// WriteTo fails with [net.ErrWriteToConnected], as package net's does: there is only one peer, and
+// Write writes to it. WriteTo is for the loop only and does not suspend.
 func (c *DatagramConn) WriteTo([]byte, net.Addr) (int, error) {
 	return 0, c.failure("write", net.ErrWriteToConnected)
 }
@@ -135,8 +137,8 @@ func (c *Conn) dial(ctx context.Context, network, address string, opts []DialOpt
 	return nil
 }
 
-// notOpened is err as package net has it of what could not be opened. Most come from there and are
-// so already.
+// notOpened wraps the error of a failed dial or listen as package net does. Most errors come from
+// there and are wrapped already.
 func notOpened(op, network, address string, err error) error {
 	if _, ok := err.(*net.OpError); ok {
 		return err
@@ -150,7 +152,7 @@ type unresolved struct{ network, address string }
 func (a unresolved) Network() string { return a.network }
 func (a unresolved) String() string  { return a.address }
 
-// connect is Dial on a network of the driver's world.
+// connect implements Dial on a network of the driver.
 func (c *Conn) connect(ctx context.Context, l *EventLoop, n driver.Network, d *net.Dialer, network, address string) error {
 	failed := func(addr net.Addr, err error) error {
 		return &net.OpError{Op: "dial", Net: network, Source: d.LocalAddr, Addr: addr, Err: err}
@@ -201,14 +203,15 @@ func enterSockets(ctx context.Context, caller string) (*EventLoop, error) {
 	return socketsOf(ctx, caller)
 }
 
-// freely is an executor without a limit: an attempt to connect may take minutes and no processor.
+// freely is an executor without a limit: an attempt to connect may take minutes but needs no
+// processor.
 type freely struct{}
 
 func (freely) Submit(job func()) error { go job(); return nil }
 func (freely) Shutdown(bool)           {}
 
-// openOutside runs open on a goroutine and suspends the calling task until it returns. What it
-// opened is returned or, if the task no longer waits for it, closed.
+// openOutside runs open on a goroutine and suspends the calling task until open returns. The opened
+// object is returned or, if the task no longer waits for it, closed.
 func openOutside[T io.Closer](ctx context.Context, open func(ctx context.Context) (T, error)) (T, error) {
 	var zero T
 	inside, cancel := context.WithCancelCause(outsideContext{ctx, loopOf(ctx)})
@@ -234,7 +237,7 @@ func openOutside[T io.Closer](ctx context.Context, open func(ctx context.Context
 		err = endOrFailure(ctx, err)
 	}
 	if err != nil {
-		f.retrieved() // what became of it is of no interest to who was cancelled
+		f.retrieved() // the caller was cancelled and no longer wants the result
 		return zero, err
 	}
 	cancel(nil)
@@ -244,10 +247,10 @@ func openOutside[T io.Closer](ctx context.Context, open func(ctx context.Context
 // deadlineGrace is how long a context may take to end after its deadline.
 const deadlineGrace = time.Second
 
-// endOrFailure is the cause of ctx if its end is why open has failed with err. Package net is told
-// the end too, and has a timer of its own for the deadline, because it shares the time out among
-// addresses. Whether that or the loop's is first is chance, and must not decide how the end is
-// told.
+// endOrFailure returns the cause of ctx if open has failed with err because ctx ended. Package net
+// learns of the end too, and has a timer of its own for the deadline, because it shares the time
+// out among addresses. Chance decides which of the timers is first, and must not decide which error
+// the caller gets.
 func endOrFailure(ctx context.Context, err error) error {
 	var timed net.Error
 	timeout := errors.As(err, &timed) && timed.Timeout()
@@ -265,8 +268,8 @@ func endOrFailure(ctx context.Context, err error) error {
 	return err
 }
 
-// handover passes something from a goroutine to a task that may have left: whoever comes second
-// closes it.
+// handover passes an object from a goroutine to a task that may have left. The second of the two to
+// arrive closes it then.
 type handover[T io.Closer] struct {
 	mu      sync.Mutex
 	v       T

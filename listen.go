@@ -19,12 +19,12 @@ type ListenOption struct {
 	reusePort bool
 }
 
-// ListenConfig makes Listen use the settings of lc. On a simulated network there is nothing to set.
+// ListenConfig makes Listen use the settings of lc. A simulated network has no settings.
 func ListenConfig(lc *net.ListenConfig) ListenOption { return ListenOption{config: lc} }
 
-// ReusePort lets several sockets, of this program or others of the same user, listen on one
-// address. The system deals connections out among them (SO_REUSEPORT); a simulated network refuses
-// the second. Python: reuse_port=True.
+// ReusePort lets several sockets, of this program or of others of the same user, listen on one
+// address. The system distributes connections among them (SO_REUSEPORT); a simulated network
+// refuses the second. Python: reuse_port=True.
 func ReusePort() ListenOption { return ListenOption{reusePort: true} }
 
 func listenConfig(opts []ListenOption) net.ListenConfig {
@@ -55,7 +55,7 @@ func listenConfig(opts []ListenOption) net.ListenConfig {
 // A Listener accepts connections for tasks of one loop. It is a [net.Listener] whose Accept
 // suspends the calling task. Make one with [Listen] or [NewListener].
 //
-// Its methods are for the loop only, but for Addr, Close and SetDeadline. Accept and AcceptContext
+// Its methods are for the loop only, except Addr, Close and SetDeadline. Accept and AcceptContext
 // must be called in a task, which they suspend; the others do not suspend. One task at a time can
 // wait for a connection; a second gets [ErrBusy]. The other errors are those of [Conn].
 type Listener struct {
@@ -63,14 +63,14 @@ type Listener struct {
 	end    driver.Listener
 	rd     half
 	closed bool
-	// Accept has reported that there are no descriptors, and none has been accepted since
+	// Accept has reported a lack of descriptors, and nothing was accepted since
 	failed bool
 }
 
 // Listen listens on an address, as [net.Listen] names networks and addresses: "tcp", "unix" and
-// their kin. For a Unix socket it first removes the socket file that is at the address, of a server
-// that has ended or of one that still runs, as Python does; closing the listener removes its own
-// file if it is still there.
+// their kin. For a Unix socket it first removes the socket file at the address, whether its server
+// has ended or still runs, as Python does. Closing the listener removes its own file if it is still
+// there.
 //
 // It must be called in a task, and suspends it while the address is looked up. A cancel, or the end
 // of ctx, leaves nothing behind. Errors are those of [Dial].
@@ -99,7 +99,7 @@ func Listen(ctx context.Context, network, address string, opts ...ListenOption) 
 	return l.adoptListener(nl, true)
 }
 
-// inPlaceOfStale is listen after the file that an earlier server has left is removed.
+// inPlaceOfStale removes the socket file that an earlier server has left, and calls listen.
 func inPlaceOfStale[T any](network, address string, listen func() (T, error)) (T, error) {
 	var stale error
 	if strings.HasPrefix(network, "unix") {
@@ -112,14 +112,14 @@ func inPlaceOfStale[T any](network, address string, listen func() (T, error)) (T
 	return ln, err
 }
 
-// NewListener makes a Listener of nl, which then belongs to it and must not be used any more; if
-// NewListener fails, nl is closed. One of package net moves to the loop's poller, any other is
-// served by a goroutine that calls its Accept. The file of a Unix socket stays when the listener is
-// closed: it belongs to whoever made the socket, such as a service manager or the program that this
-// one replaces.
+// NewListener makes a Listener of nl, which then belongs to the Listener and must not be used any
+// more; if NewListener fails, nl is closed. A listener of package net moves to the loop's poller.
+// Any other is served by a goroutine that calls its Accept. The file of a Unix socket stays when
+// the listener is closed: it belongs to the maker of the socket, such as a service manager or the
+// program that this one replaces.
 //
-// It is for the loop only and does not suspend. Errors are those of [NewConn]. Python: the sock
-// argument of start_server.
+// NewListener is for the loop only and does not suspend. Errors are those of [NewConn]. Python: the
+// sock argument of start_server.
 func NewListener(ctx context.Context, nl net.Listener) (*Listener, error) {
 	if nl == nil {
 		return nil, fmt.Errorf("%w: nil listener (in NewListener)", ErrInvalidArgument)
@@ -171,11 +171,11 @@ func (ln *Listener) Accept() (net.Conn, error) {
 }
 
 // AcceptContext suspends the calling task until there is a connection. A cancel of the task or the
-// end of ctx ends the wait; no connection is lost. It returns [net.ErrClosed] when the listener is
-// closed, also meanwhile.
+// end of ctx ends the wait; no connection is lost. It returns [net.ErrClosed] if the listener is
+// closed, also while it waits.
 //
-// When the system is out of descriptors or memory, that goes to the exception handler, once, and
-// AcceptContext tries again every second: the connections that wait need not be lost.
+// If the system runs out of descriptors or memory, AcceptContext reports that to the exception
+// handler, once, and tries again every second: the connections that wait need not be lost.
 func (ln *Listener) AcceptContext(ctx context.Context) (*Conn, error) {
 	t, err := ln.loop.enterOn(ctx, "Listener.AcceptContext")
 	if err != nil {
@@ -202,8 +202,8 @@ func (ln *Listener) accept(ctx context.Context, t *task) (*Conn, error) {
 	}
 }
 
-// acceptNow takes a connection that need not be waited for. Its error is for wait, which says
-// whether waiting for one helps.
+// acceptNow accepts a connection if one is there. Pass its error to wait, which knows whether
+// waiting helps.
 func (ln *Listener) acceptNow(t *task) (*Conn, error) {
 	if err := ln.rd.begin(t); err != nil {
 		return nil, ln.failure("accept", err)
@@ -230,8 +230,8 @@ func (ln *Listener) acceptNow(t *task) (*Conn, error) {
 	return nil, ln.failure("accept", err)
 }
 
-// wait suspends t until another acceptNow may do better than the one that failed with why. If none
-// will, it returns why.
+// wait suspends t until another acceptNow may succeed where the last failed with why. If none will,
+// wait returns why.
 func (ln *Listener) wait(ctx context.Context, t *task, why error) error {
 	again := why == driver.ErrAgain
 	if !again && !(ln.failed && outOfResources(why)) {
@@ -247,7 +247,7 @@ func (ln *Listener) wait(ctx context.Context, t *task, why error) error {
 }
 
 // pause waits before the next attempt. Closing the listener, its deadline, or another connection
-// ends it.
+// ends the wait.
 func (ln *Listener) pause(ctx context.Context, t *task) error {
 	again := &timer{when: ln.loop.after(acceptRetryDelay), cb: &ln.rd}
 	ln.loop.setTimer(again)
@@ -275,7 +275,7 @@ func (ln *Listener) failure(op string, err error) error {
 }
 
 // SetDeadline makes Accept fail with [os.ErrDeadlineExceeded] once the loop's clock has reached d;
-// the zero time takes that back. Any goroutine may call it, as [Conn.SetReadDeadline].
+// the zero time takes the deadline away. Any goroutine may call it, as [Conn.SetReadDeadline].
 func (ln *Listener) SetDeadline(d time.Time) error {
 	if err := ln.loop.checkOwner("Listener.SetDeadline"); !ln.loop.mayNow(err) {
 		return ln.loop.orPost(err, func() { _ = ln.SetDeadline(d) })
@@ -289,7 +289,8 @@ func (ln *Listener) SetDeadline(d time.Time) error {
 
 // Close stops listening; a task that waits in Accept gets [net.ErrClosed]. Connections that were
 // accepted stay open. The file of a Unix socket that [Listen] made is removed if it is still this
-// one's. It does not suspend; more calls do nothing. Any goroutine may call it, as [Conn.Close].
+// listener's. Close does not suspend; more calls do nothing. Any goroutine may call it, as
+// [Conn.Close].
 func (ln *Listener) Close() error {
 	if err := ln.loop.checkForeign("Listener.Close"); !ln.loop.mayNow(err) {
 		return ln.loop.orPost(err, func() { _ = ln.Close() })
@@ -303,7 +304,7 @@ func (ln *Listener) Close() error {
 	return err
 }
 
-// Addr returns the address that is listened on. Any goroutine may call it.
+// Addr returns the address that the listener listens on. Any goroutine may call it.
 func (ln *Listener) Addr() net.Addr { return ln.end.LocalAddr() }
 
 // SyscallConn gives access to the descriptor, for its options. It does not suspend.

@@ -17,9 +17,9 @@ import (
 // to one peer only is a [DatagramConn], which [DialPacket] makes. Python: the transport of
 // create_datagram_endpoint.
 //
-// Its methods are for the loop only, but for Close, LocalAddr and those that set deadlines, which
-// any goroutine may call. ReadFrom and WriteTo and their kin must be called in a task, which they
-// suspend; the others do not suspend. One task may receive and another send at the same time,
+// Its methods are for the loop only, except that any goroutine may call Close, LocalAddr and the
+// methods that set deadlines. ReadFrom, WriteTo and their kin must be called in a task, which they
+// suspend; the others do not suspend. One task may receive and another send at the same time;
 // further ones get [ErrBusy]. The errors are those of [Conn], and its rules conn 1 to conn 3 and
 // conn 5 hold here too.
 type PacketConn struct {
@@ -27,7 +27,7 @@ type PacketConn struct {
 	end    driver.PacketEndpoint
 	ways   *ways
 	closed bool
-	watch  runtime.Cleanup // conn 5
+	watch  runtime.Cleanup // closes the endpoint of a PacketConn that the collector finds (conn 5)
 }
 
 func (l *EventLoop) newPacketConn(end driver.PacketEndpoint) *PacketConn {
@@ -41,9 +41,9 @@ func (l *EventLoop) newPacketConn(end driver.PacketEndpoint) *PacketConn {
 	return c
 }
 
-// ReadFrom suspends the calling task until a datagram has come, and returns it and its sender. What
-// does not fit into p is lost. A cancel of the task, or the end of the context that it was made
-// with, ends the wait; no datagram is lost.
+// ReadFrom suspends the calling task until a datagram has come, and returns it and its sender. If
+// the datagram does not fit into p, the rest is lost. A cancel of the task, or the end of the
+// context that the task was made with, ends the wait; no datagram is lost.
 func (c *PacketConn) ReadFrom(p []byte) (n int, from net.Addr, err error) {
 	t, err := c.loop.currentOn("PacketConn.ReadFrom")
 	if err != nil {
@@ -53,9 +53,9 @@ func (c *PacketConn) ReadFrom(p []byte) (n int, from net.Addr, err error) {
 	return n, from, err
 }
 
-// ReadFromUDPAddrPort is ReadFrom for UDP, with an address that is a value: on Linux it allocates
-// nothing. As in package net, a socket for both families gives IPv4 addresses as IPv6 ones; see
-// [netip.Addr.Unmap].
+// ReadFromUDPAddrPort is ReadFrom for UDP. It returns the address as a value, and on Linux
+// allocates nothing. As in package net, a socket for both families returns IPv4 addresses as IPv6
+// ones; see [netip.Addr.Unmap].
 func (c *PacketConn) ReadFromUDPAddrPort(p []byte) (n int, from netip.AddrPort, err error) {
 	t, err := c.loop.currentOn("PacketConn.ReadFromUDPAddrPort")
 	if err != nil {
@@ -65,7 +65,7 @@ func (c *PacketConn) ReadFromUDPAddrPort(p []byte) (n int, from netip.AddrPort, 
 	return n, from, err
 }
 
-// ReadFromContext is ReadFrom with a context that can end it.
+// ReadFromContext is ReadFrom with a context whose end also ends the wait.
 func (c *PacketConn) ReadFromContext(ctx context.Context, p []byte) (n int, from net.Addr, err error) {
 	t, err := c.loop.enterOn(ctx, "PacketConn.ReadFromContext")
 	if err != nil {
@@ -76,8 +76,8 @@ func (c *PacketConn) ReadFromContext(ctx context.Context, p []byte) (n int, from
 }
 
 // WriteTo sends p as one datagram, and suspends the calling task while the system has no room for
-// it. A cancel of the task, or the end of the context that it was made with, ends the wait, and
-// nothing was sent.
+// it. A cancel of the task, or the end of the context that the task was made with, ends the wait,
+// and nothing was sent.
 func (c *PacketConn) WriteTo(p []byte, to net.Addr) (n int, err error) {
 	t, err := c.loop.currentOn("PacketConn.WriteTo")
 	if err != nil {
@@ -87,8 +87,8 @@ func (c *PacketConn) WriteTo(p []byte, to net.Addr) (n int, err error) {
 	return n, err
 }
 
-// WriteToUDPAddrPort is WriteTo for UDP, with an address that is a value. It allocates nothing on
-// Linux.
+// WriteToUDPAddrPort is WriteTo for UDP, with the address as a value. On Linux it allocates
+// nothing.
 func (c *PacketConn) WriteToUDPAddrPort(p []byte, to netip.AddrPort) (n int, err error) {
 	t, err := c.loop.currentOn("PacketConn.WriteToUDPAddrPort")
 	if err != nil {
@@ -98,7 +98,7 @@ func (c *PacketConn) WriteToUDPAddrPort(p []byte, to netip.AddrPort) (n int, err
 	return n, err
 }
 
-// do tries until it need not wait.
+// do repeats try, and waits before each repetition.
 func (c *PacketConn) do(ctx context.Context, t *task, h *half, op string, try func() error) error {
 	late := h.expired()
 	if err := h.begin(t); err != nil {

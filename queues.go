@@ -14,19 +14,20 @@ import (
 //
 // # Rules
 //
-//	queue 1: A value that is put is got once, or discarded by an immediate Shutdown. It stands in
-//	   the queue until a task takes it: waking a getter gives it nothing but its turn to look.
-//	queue 2: Put wakes the getter that has waited longest, Get the putter. The woken one looks in
-//	   the next iteration; if somebody was faster, it waits again, behind all others.
+//	queue 1: A value that is put is got once, or discarded by an immediate Shutdown. It stays in the
+//	   queue until a task takes it: waking a getter gives it no value, only its turn to look.
+//	queue 2: Put wakes the getter that has waited longest, Get the putter. The woken task looks in
+//	   the next iteration; if another task was faster, it waits again, behind all others.
 //	queue 3: A task that is woken and cancelled before it looks passes the wake-up on, if there
-//	   still is something to get, or room.
-//	queue 4: What need not wait does not suspend and does not allocate. It does not let others go
-//	   first either: a getter that comes when there is a value takes it, whoever is waiting.
+//	   still is a value to get, or room.
+//	queue 4: An operation that need not wait does not suspend and does not allocate. It does not let
+//	   others go first either: a getter that comes when there is a value takes it, even if others
+//	   wait.
 //	queue 5: The queue belongs to the loop on which a task first had to wait, until that loop is
 //	   closed.
 //
 // The methods are for the loop only: for its tasks, and those without a context also for its
-// callbacks. What Put and Get say of errors besides their own is common to both:
+// callbacks. Besides their own errors, Put and Get return:
 //   - a [CancelledError] if the calling task was cancelled while it waited;
 //   - the cause of ctx if that is done, before or while it waited;
 //   - [ErrNotInTask], [ErrNoRunningLoop], [ErrForeignGoroutine], [ErrDifferentLoop] (queue 5), and
@@ -36,12 +37,12 @@ import (
 // With any error the call has had no effect.
 type Queue[T any] struct {
 	_       noCopy
-	binding // queue 5
+	binding // to the loop on which a task first had to wait (queue 5)
 	name    string
 	maxsize int
 	n       int      // values in the queue
-	fifo    ring[T]  // keeps them, if order is nil
-	order   store[T] // keeps them in another order; nil: first in, first out
+	fifo    ring[T]  // keeps the values, if order is nil
+	order   store[T] // keeps the values in another order; nil: first in, first out
 
 	getters, putters waitQueue
 	joiners          waitQueue
@@ -49,13 +50,13 @@ type Queue[T any] struct {
 	down             bool // Shutdown was called
 }
 
-// A LifoQueue is a [Queue] that gives the value put last first. Make one with [NewLifoQueue].
+// A LifoQueue is a [Queue] that returns the value put last first. Make one with [NewLifoQueue].
 // Python: asyncio.LifoQueue.
 type LifoQueue[T any] struct{ Queue[T] }
 
-// A PriorityQueue is a [Queue] that gives the smallest value first, and of equal ones the one put
-// first. Make one with [NewPriorityQueue]. Python: asyncio.PriorityQueue, which leaves the order of
-// equal ones to chance.
+// A PriorityQueue is a [Queue] that returns the smallest value first, and of equal values the one
+// put first. Make one with [NewPriorityQueue]. Python: asyncio.PriorityQueue, which leaves the
+// order of equal values to chance.
 type PriorityQueue[T any] struct{ Queue[T] }
 
 // NewQueue makes a queue that holds at most maxsize values, any number if maxsize is not positive.
@@ -70,10 +71,10 @@ func NewLifoQueue[T any](maxsize int) *LifoQueue[T] {
 	return &LifoQueue[T]{Queue[T]{name: "LifoQueue", maxsize: maxsize, order: new(pile[T])}}
 }
 
-// NewPriorityQueue makes a queue as [NewQueue] does, ordered by compare, which is what
-// [slices.SortFunc] takes: cmp.Compare[int], or a function that compares what matters. If compare
-// panics, so does the call that needed it, and the queue is as it was before. It panics with
-// [ErrInvalidArgument] if compare is nil. Any goroutine may call it. Python:
+// NewPriorityQueue makes a queue as [NewQueue] does, ordered by compare. compare is a function as
+// for [slices.SortFunc]: cmp.Compare[int], or one that compares the relevant fields. If compare
+// panics, so does the call that needed it, and the queue is as it was before. NewPriorityQueue
+// panics with [ErrInvalidArgument] if compare is nil. Any goroutine may call it. Python:
 // asyncio.PriorityQueue(maxsize).
 func NewPriorityQueue[T any](maxsize int, compare func(a, b T) int) *PriorityQueue[T] {
 	if compare == nil {
@@ -88,8 +89,8 @@ func (q *Queue[T]) Qsize() int {
 	return q.n
 }
 
-// Maxsize returns the number of values that the queue can hold, as NewQueue was given it. Any
-// goroutine may call it. Python: maxsize.
+// Maxsize returns the number of values that the queue can hold, as given to NewQueue. Any goroutine
+// may call it. Python: maxsize.
 func (q *Queue[T]) Maxsize() int { return q.maxsize }
 
 // Empty reports whether there is no value in the queue. It does not suspend. Python: empty.
@@ -108,7 +109,7 @@ func (q *Queue[T]) Full() bool {
 
 func (q *Queue[T]) full() bool { return q.maxsize > 0 && q.n >= q.maxsize }
 
-// checkMade refuses a zero queue: what its order would be cannot be told.
+// checkMade refuses a zero queue, whose order is not known.
 func (q *Queue[T]) checkMade(caller string) error {
 	if q.name == "" {
 		return zeroQueue(caller)
@@ -126,13 +127,13 @@ func zeroQueue(caller string) error {
 	return fmt.Errorf("%w: a zero queue: make one with NewQueue, NewLifoQueue or NewPriorityQueue (in %s)", ErrInvalidArgument, caller)
 }
 
-// Put puts v into the queue. It suspends the calling task while the queue is full, and only then.
-// A cancel that arrives while it waits ends the wait, and v has not been put. It returns
-// [ErrQueueShutDown] if the queue is shut down, also meanwhile, and otherwise what [Queue] says.
-// Python: put.
+// Put puts v into the queue. It suspends the calling task while the queue is full, and only then. A
+// cancel that arrives while it waits ends the wait, and v has not been put. Put returns
+// [ErrQueueShutDown] if the queue is shut down, also while it waits, and otherwise the errors that
+// [Queue] lists. Python: put.
 func (q *Queue[T]) Put(ctx context.Context, v T) error {
 	t := inTask(ctx)
-	if t != nil && !debug.SetPanicOnFault(true) { // foreign 3
+	if t != nil && !debug.SetPanicOnFault(true) { // a suspect, for enter to look at (foreign 3)
 		debug.SetPanicOnFault(false)
 		t = nil
 	}
@@ -151,7 +152,7 @@ func (q *Queue[T]) Put(ctx context.Context, v T) error {
 		}
 		if woken, err := q.putters.wait(ctx, t, q); err != nil {
 			if woken && !q.full() {
-				q.putters.dismissNext() // queue 3
+				q.putters.dismissNext() // the wake-up is passed on (queue 3)
 			}
 			return err
 		}
@@ -169,14 +170,14 @@ func (q *Queue[T]) PutNowait(v T) error {
 	return q.put(v)
 }
 
-// enter is [enter] for a queue.
+// enter is the function [enter] for a queue.
 func (q *Queue[T]) enter(ctx context.Context, caller string) (*task, error) {
 	if err := q.checkMade(caller); err != nil {
 		return nil, err
 	}
 	t, err := enter(ctx, caller)
 	if err == nil && q.loop != nil && q.loop != t.loop() && (q.getters.first != nil || q.putters.first != nil) {
-		err = q.bind(t, caller) // it would wake a task of the other loop
+		err = q.bind(t, caller) // the operation would wake a task of the other loop
 	}
 	return t, err
 }
@@ -190,6 +191,7 @@ func (q *Queue[T]) put(v T) error {
 	}
 	q.push(v)
 	q.unfinished++
+	// Only the getter that has waited longest is woken (queue 2).
 	if q.getters.first != nil {
 		q.getters.dismissNext()
 	}
@@ -223,13 +225,13 @@ func (q *Queue[T]) at(i int) T {
 }
 
 // Get takes a value out of the queue. It suspends the calling task while the queue is empty, and
-// only then. A cancel that arrives while it waits ends the wait and has taken nothing. It returns
-// [ErrQueueShutDown] if the queue is shut down and empty, also meanwhile, and otherwise what
-// [Queue] says. Python: get.
+// only then. A cancel that arrives while it waits ends the wait and has taken nothing. Get returns
+// [ErrQueueShutDown] if the queue is shut down and empty, also while it waits, and otherwise the
+// errors that [Queue] lists. Python: get.
 func (q *Queue[T]) Get(ctx context.Context) (T, error) {
 	var zero T
 	t := inTask(ctx)
-	if t != nil && !debug.SetPanicOnFault(true) { // foreign 3
+	if t != nil && !debug.SetPanicOnFault(true) { // a suspect, for enter to look at (foreign 3)
 		debug.SetPanicOnFault(false)
 		t = nil
 	}
@@ -239,6 +241,7 @@ func (q *Queue[T]) Get(ctx context.Context) (T, error) {
 			return zero, err
 		}
 	}
+	// A value is taken at once, even if other tasks wait (queue 4).
 	for q.empty() {
 		if q.down {
 			return zero, ErrQueueShutDown
@@ -248,7 +251,7 @@ func (q *Queue[T]) Get(ctx context.Context) (T, error) {
 		}
 		if woken, err := q.getters.wait(ctx, t, q); err != nil {
 			if woken && !q.empty() {
-				q.getters.dismissNext() // queue 3
+				q.getters.dismissNext() // the wake-up is passed on (queue 3)
 			}
 			return zero, err
 		}
@@ -257,7 +260,7 @@ func (q *Queue[T]) Get(ctx context.Context) (T, error) {
 }
 
 // GetNowait takes a value out of the queue without waiting. It does not suspend; a callback may
-// call it. It returns [ErrQueueEmpty] if there is none, [ErrQueueShutDown] if moreover the queue is
+// call it. It returns [ErrQueueEmpty] if there is none, [ErrQueueShutDown] if the queue is also
 // shut down, and [ErrForeignGoroutine] once a task has had to wait. Python: get_nowait.
 func (q *Queue[T]) GetNowait() (T, error) {
 	if err := q.checkOwner("GetNowait"); err != nil {
@@ -282,7 +285,7 @@ func (q *Queue[T]) get() (T, error) {
 	return v, nil
 }
 
-// All returns what Get returns, value by value, for a range loop that ends when the queue is shut
+// All yields the results of Get, value by value, for a range loop that ends when the queue is shut
 // down and empty:
 //
 //	for v, err := range q.All(ctx) {
@@ -293,9 +296,9 @@ func (q *Queue[T]) get() (T, error) {
 //	}
 //
 // The body may await. Each step suspends, is cancelled and fails as [Queue.Get]; an error ends the
-// loop after the body has seen it. A loop that is left early has taken no more than the body was
-// given. TaskDone is for the body to call. All itself does not suspend. Python has no counterpart:
-// a proposal to let "async for" loop over queues was declined.
+// loop after the body has seen it. A loop that is left early has taken only the values that the
+// body was given. The body must call TaskDone itself. All itself does not suspend. Python has no
+// counterpart: a proposal to let "async for" loop over queues was declined.
 func (q *Queue[T]) All(ctx context.Context) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		for {
@@ -307,10 +310,10 @@ func (q *Queue[T]) All(ctx context.Context) iter.Seq2[T, error] {
 	}
 }
 
-// TaskDone says that the work on one value that was got is done; when it has been called for
-// every value that was put, Join returns. It does not suspend; a callback may call it. It panics
-// with [ErrInvalidArgument] when called more often than values were put, as Python raises
-// ValueError, and with [ErrForeignGoroutine] once a task has had to wait. Python: task_done.
+// TaskDone says that the work on one value that was got is done. Once it has been called for every
+// value that was put, Join returns. It does not suspend; a callback may call it. It panics with
+// [ErrInvalidArgument] when called more often than values were put, as Python raises ValueError,
+// and with [ErrForeignGoroutine] once a task has had to wait. Python: task_done.
 func (q *Queue[T]) TaskDone() {
 	q.mustBeOwner("TaskDone")
 	if q.unfinished <= 0 {
@@ -327,9 +330,9 @@ func (q *Queue[T]) finish() {
 }
 
 // Join waits until TaskDone has been called for every value that was put. It suspends the calling
-// task if there are any left, and only then; a value put between its being woken and its return
-// does not hold it back. A cancel that arrives while it waits ends the wait. The errors are those
-// that [Queue] lists; a Shutdown is none. Python: join.
+// task if there are any left, and only then. A value that is put after Join was woken and before it
+// returns does not hold it back. A cancel that arrives while it waits ends the wait. The errors are
+// those that [Queue] lists; a Shutdown is none. Python: join.
 func (q *Queue[T]) Join(ctx context.Context) error {
 	t, err := q.enter(ctx, "Join")
 	if err != nil {
@@ -345,11 +348,11 @@ func (q *Queue[T]) Join(ctx context.Context) error {
 	return err
 }
 
-// Shutdown closes the queue: from now on puts fail with [ErrQueueShutDown], and gets once the queue
-// is empty. If immediate, what is in it is discarded and counts as done, so that Join may return.
-// All tasks that wait in Put or Get are woken and look again. It does not suspend, a callback may
-// call it, and it may be called again. It panics with [ErrForeignGoroutine] once a task has had to
-// wait. Python: shutdown.
+// Shutdown closes the queue: from now on puts fail with [ErrQueueShutDown], and gets do once the
+// queue is empty. If immediate, the values in the queue are discarded and count as done, so that
+// Join may return. All tasks that wait in Put or Get are woken and look again. It does not suspend,
+// a callback may call it, and it may be called again. It panics with [ErrForeignGoroutine] once a
+// task has had to wait. Python: shutdown.
 func (q *Queue[T]) Shutdown(immediate bool) {
 	q.mustBeOwner("Shutdown")
 	q.down = true
@@ -365,7 +368,7 @@ func (q *Queue[T]) Shutdown(immediate bool) {
 	q.putters.dismissAll()
 }
 
-// QueueStatistics is what [Queue.Statistics] returns.
+// QueueStatistics is the result of [Queue.Statistics].
 type QueueStatistics struct {
 	Size       int // values in the queue
 	Maxsize    int // values it can hold; not positive: any number
@@ -376,9 +379,9 @@ type QueueStatistics struct {
 	ShutDown   bool
 }
 
-// Statistics returns what the queue is doing now. Like Python's repr it counts a task that was
-// cancelled as waiting until it has left. It does not suspend; a callback may call it. Python has
-// no counterpart.
+// Statistics returns the state of the queue. Like Python's repr it counts a task that was cancelled
+// as waiting until it has left. It does not suspend; a callback may call it. Python has no
+// counterpart.
 func (q *Queue[T]) Statistics() QueueStatistics {
 	q.mustBeOwner("Statistics")
 	return QueueStatistics{
@@ -392,8 +395,8 @@ func (q *Queue[T]) Statistics() QueueStatistics {
 	}
 }
 
-// String returns Python's str: <Queue maxsize=2 _queue=[1, 2] _putters[1] tasks=2>. Of many values
-// it shows the first.
+// String returns Python's str: <Queue maxsize=2 _queue=[1, 2] _putters[1] tasks=2>. If there are
+// many values, it shows only the first.
 func (q *Queue[T]) String() string {
 	if q.name == "" {
 		return "<Queue, zero>"
@@ -434,11 +437,11 @@ func (q *Queue[T]) String() string {
 	return b.String()
 }
 
-// queueReprMax is how many values String shows.
+// queueReprMax is the number of values that String shows.
 const queueReprMax = 20
 
-// checkOwner is the binding's, and refuses a zero queue as well. It is for every method that
-// changes the queue.
+// checkOwner is the binding's checkOwner, and refuses a zero queue as well. Every method that
+// changes the queue calls it.
 func (q *Queue[T]) checkOwner(caller string) error {
 	if err := q.checkMade(caller); err != nil {
 		return err

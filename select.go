@@ -6,46 +6,47 @@ import (
 	"slices"
 )
 
-// How a task waits for the first of several things and leaves the others as they are.
+// A task waits for the first of several events and leaves the others as they are.
 //
 //	select 1: Select looks at its branches in the order of the arguments, and the first that need
-//	   not wait wins. So of several that are ready the first wins, whichever was ready first. If
-//	   none is, the task joins the queue of every branch and parks once; whoever wakes it does not
-//	   choose for it: it looks again, in the same order. If somebody was faster, it waits again.
-//	select 2: A task is woken once. Who wakes a waiter of a task that has been woken by another
-//	   branch is told so and goes on to the next waiter, as if the task had been cancelled (waiter
-//	   2). So at most one branch hands something over. If that is not the one that wins, it passes
-//	   on what it was given before Select returns: a turn at a lock, a permit, a wake-up of a queue.
+//	   not wait wins. So if several are ready the first in that order wins, whichever was ready
+//	   first. If none is, the task joins the queue of every branch and parks once. A wake-up does
+//	   not choose for the task: it looks again, in the same order. If another task was faster, it
+//	   waits again.
+//	select 2: A task is woken once. If a waker finds that another branch has woken the task already,
+//	   it goes on to the next waiter, as if the task had been cancelled (waiter 2). So at most one
+//	   branch is handed something. If that branch does not win, it passes the gift on before Select
+//	   returns: a turn at a lock, a permit, a wake-up of a queue.
 //	select 3: A value moves only where the branch wins: out of a queue, into one, through a channel.
-//	   Channels have a listener (channel 2) for all channels of the Select together, so that one
-//	   operation happens at most. One that has happened cannot be undone, so it wins, whatever is
-//	   ready before it (channel 3). On virtual time there is no such race.
+//	   All channels of a Select share one listener (channel 2), so that at most one operation
+//	   happens. An operation that has happened cannot be undone, so it wins, even over branches
+//	   before it that are ready (channel 3). On virtual time there is no such race.
 //	select 4: A future or task that does not win, of this loop or of another (ConcurrentFuture), is
-//	   left alone. A coroutine is a task of Select's own, made when nothing was ready. If it does
-//	   not win it is cancelled, and Select waits until it has ended. What it ended with in spite of
-//	   that is kept in its Case; an error there that nobody looks at is reported like that of any
-//	   task.
+//	   left alone. A coroutine runs in a task of Select's own, made when nothing was ready. If it
+//	   does not win it is cancelled, and Select waits until it has ended. A result that it has all
+//	   the same is kept in its Case; an error there that nobody looks at is reported like that of
+//	   any task.
 //	select 5: A cancel of the task, or the end of ctx, ends the wait as if no branch had won. A
 //	   cancel that comes while Select waits for its coroutines to end is passed on to them; if a
-//	   branch had won, it is delivered at the task's next await.
-//	select 6: Also when it panics (a send to a closed channel, the compare of a PriorityQueue) or
-//	   is unwound with its loop, Select has left every queue.
+//	   branch had won, the cancel is delivered at the task's next await.
+//	select 6: Select leaves every queue also when it panics (a send to a closed channel, the compare
+//	   of a PriorityQueue) or is unwound with its loop.
 
-// selecting is one call of Select, as the callback of its futures.
+// selecting is one call of Select. It is also the callback of its futures.
 type selecting struct {
 	ctx      context.Context
 	t        *task
 	branches []branch
 	channels channelWait
 	started  []AnyTask // coroutines (select 4)
-	left     bool      // callbacks scheduled before that may still come
-	closing  bool      // waits for started
+	left     bool      // no longer in any queue; callbacks scheduled before may still come
+	closing  bool      // waits for started to end
 }
 
-// Select waits for the first of several branches and returns it. Of several that are ready, the
-// first in the order of the arguments wins. What the others wait for is not touched: no value is
-// taken from a queue or channel, no permit from a semaphore, no task is cancelled. Each branch is a
-// [Case], which then has the result:
+// Select waits for the first of several branches and returns it. If several are ready, the first in
+// the order of the arguments wins. The other branches take nothing: no value from a queue or
+// channel and no permit from a semaphore, and they cancel no task. Each branch is a [Case], which
+// then has the result:
 //
 //	job, quit := asyncio.OnGet(jobs), asyncio.OnDone(stop)
 //	for {
@@ -61,29 +62,32 @@ type selecting struct {
 //		}
 //	}
 //
-// won is compared to the cases, so one that matters needs a variable: one written in the call is
-// told only by its not being any of the others, and has won if won is not nil.
+// Keep each Case that you want to recognise in a variable, and compare won to it. A Case written in
+// the call can be identified only by elimination: it has won if won is neither nil nor any of the
+// others.
 //
-// It suspends the calling task if no branch is ready; else only to let others go on, for an
-// iteration, in a task that has called it sixteen times without that, and not with a [Default]. A
-// coroutine given to [OnDone] is cancelled if another branch wins, and Select waits until it has
-// ended.
+// Select suspends the calling task if no branch is ready. If one is ready, it suspends only to let
+// other tasks go on, for an iteration, after sixteen calls in the task without a wait, and never
+// with a [Default]. A coroutine given to [OnDone] is cancelled if another branch wins, and Select
+// waits until it has ended.
 //
 // A cancel of the calling task ends the wait; no branch has won then, and futures and tasks are not
-// cancelled. But if goroutines use a channel, it may come too late to stop the operation: Select
-// returns that branch, and the cancel is delivered at the next await. The same holds when ctx ends.
+// cancelled. But if goroutines use a channel, the cancel may come too late to stop the operation:
+// then Select returns that branch, and the cancel is delivered at the next await. The same holds
+// when ctx ends.
 //
 // With an error the case returned is nil. Errors:
 //   - a [CancelledError] if the calling task was cancelled;
 //   - the cause of ctx if that is done, also if a branch is ready;
-//   - [ErrInvalidArgument] without any case, for one that is nil, given twice or at work in
+//   - [ErrInvalidArgument] without any case, for a case that is nil, given twice or in use by
 //     another Select, and for a nil context, future, queue or lock;
 //   - [ErrDifferentLoop], [ErrAwaitSelf], [ErrNotInTask], [ErrNoRunningLoop],
 //     [ErrForeignGoroutine].
 //
-// A result of a branch that is an error is no error of Select's. It panics if a channel to send to
-// is closed, as Go's select does. Python has no counterpart; the nearest is asyncio.wait with
-// FIRST_COMPLETED on a task for each branch, which loses what two of them got at a time.
+// If the result of a branch is an error, Select itself does not fail. It panics if a channel to
+// send to is closed, as Go's select does. Python has no counterpart; the nearest is asyncio.wait
+// with FIRST_COMPLETED on a task for each branch, which loses a result if two branches get one at a
+// time.
 func Select(ctx context.Context, cases ...AnyCase) (won AnyCase, err error) {
 	t, err := enter(ctx, "Select")
 	if err != nil {
@@ -113,13 +117,13 @@ func Select(ctx context.Context, cases ...AnyCase) (won AnyCase, err error) {
 		}
 	}
 
-	if !s.hasDefault() && !t.loop().mayGoOn() { // channel 1
+	if !s.hasDefault() && !t.loop().mayGoOn() { // a task that never waits gives way (channel 1)
 		if err := t.giveWay(ctx); err != nil {
 			return nil, err
 		}
 	}
 
-	defer func() { // select 6, and after each Select that has chosen
+	defer func() { // Select leaves every queue, also by a panic (select 6)
 		s.leave()
 		if late := s.stop(err); late != nil && won == nil && err != nil {
 			err = late
@@ -135,7 +139,7 @@ func Select(ctx context.Context, cases ...AnyCase) (won AnyCase, err error) {
 	return cases[i], nil
 }
 
-// maxCases is what a listener can do (reflect.Select), less its stop signal.
+// maxCases is the limit of a listener (reflect.Select), less its stop signal.
 const maxCases = 1<<16 - 1
 
 // choose returns the index of the branch that wins.
@@ -156,7 +160,7 @@ func (s *selecting) choose() (int, error) {
 					return 0, err
 				}
 			}
-			if s.start() { // what has run eagerly may have made a branch ready
+			if s.start() { // a coroutine that ran eagerly may have made a branch ready
 				if i, ok := s.try(); ok {
 					return i, nil
 				}
@@ -167,9 +171,10 @@ func (s *selecting) choose() (int, error) {
 			b.join(s)
 		}
 		s.channels.begin()
+		// The first branch to wake the task is the only one (select 2).
 		err := s.t.park(s.ctx, s)
 		s.channels.leave()
-		if over := s.channels.over; over != nil { // select 3
+		if over := s.channels.over; over != nil { // an operation that has happened wins (select 3)
 			s.t.deliverAgain(s.ctx, err)
 			for i, b := range s.branches {
 				if c, ok := b.(channelBranch); ok && c.happened(over) {
@@ -208,7 +213,7 @@ func (s *selecting) start() bool {
 	return len(s.started) > 0
 }
 
-// leave ends to wait for anything but the end of the coroutines.
+// leave ends the waits of all branches, except for the end of the coroutines.
 func (s *selecting) leave() {
 	s.left = true
 	s.channels.leave() // if the loop unwinds the task
@@ -217,8 +222,8 @@ func (s *selecting) leave() {
 	}
 }
 
-// stop cancels the coroutines that have not ended and waits until they have. err is what ended the
-// wait, if no branch did. It returns the last cancel that came meanwhile.
+// stop cancels the coroutines that have not ended and waits until they have (select 5). err is the
+// error that ended the wait, if no branch did. stop returns the last cancel that came meanwhile.
 func (s *selecting) stop(err error) (late *CancelledError) {
 	t := s.t
 	if !s.running() || t.loop().closing.Load() {

@@ -16,18 +16,18 @@ import (
 // the others do not suspend. A call in the wrong place returns [ErrNotInTask], [ErrNoRunningLoop]
 // or [ErrDifferentLoop].
 //
-//	server 1: A handler's task runs until the handler returns and what was written, by WriteSoon
-//	   too, has been sent; then the connection is closed.
-//	server 2: An error of a handler, unless it is io.EOF, goes to the exception handler. It ends its
-//	   own connection and nothing else. So does a panic.
-//	server 3: Closing the server stops accepting; the clients stay. It is over when it is closed and
-//	   none of its tasks is left, neither a handler's nor one that accepts.
+//	server 1: A handler's task runs until the handler returns and its writes, by WriteSoon too, have
+//	   been sent; then the connection is closed.
+//	server 2: An error of a handler, unless it is io.EOF, goes to the exception handler. It ends the
+//	   handler's own connection and nothing else. So does a panic.
+//	server 3: Closing the server stops accepting; the clients stay. The server is over when it is
+//	   closed and none of its tasks is left, neither a handler's nor one that accepts.
 //	server 4: Handlers get the ctx that the server was started with. Its end stops them and the
-//	   server. In a function that [Call] or [LoopGroup.Each] runs that is when the function returns:
-//	   call Serve there, or start the server with [context.WithoutCancel].
-//	server 5: A place of MaxClients is taken by a connection, never by waiting for one, so every
-//	   listener serves while fewer than n are open. With TLS it is taken when the handshake is done.
-//	   Connections that are not so far are limited on their own: beyond the limit, the one whose
+//	   server. In a function that [Call] or [LoopGroup.Each] runs, ctx ends when the function
+//	   returns: call Serve there, or start the server with [context.WithoutCancel].
+//	server 5: A connection takes a place of MaxClients; waiting for a connection does not. So every
+//	   listener serves while fewer than n are open. With TLS the place is taken when the handshake
+//	   is done. Connections in a handshake are limited on their own: beyond the limit, the one whose
 //	   handshake has lasted longest is dropped. They are no clients yet, and Shutdown drops them.
 //
 // Python: asyncio.Server.
@@ -41,19 +41,19 @@ type Server struct {
 	acceptors []*acceptor
 	room      *Semaphore // the free places, nil without MaxClients
 
-	clients linkedList[*client] // that have a handler
-	// that have not: their handshake is under way, or they wait for a place (server 5)
+	clients linkedList[*client] // clients that have a handler
+	// clients without one: their handshake is under way, or they wait for a place (server 5)
 	early   linkedList[*client]
 	serving bool
 	closed  bool
 	inServe bool
 	stopped Event // closed
-	over    Event // server 3
+	over    Event // closed, and no task is left (server 3)
 }
 
 // A Handler serves one client. It runs as a task; when it returns, the connection is closed. An
-// error that it returns goes to the exception handler, unless it is that of a cancel, or [io.EOF]:
-// the client has said all it had to say. Python: client_connected_cb.
+// error that it returns goes to the exception handler, unless it is that of a cancel, or [io.EOF],
+// which says only that the client is done. Python: client_connected_cb.
 type Handler func(ctx context.Context, r *StreamReader, w *StreamWriter) error
 
 // acceptor is the task that accepts at one listener.
@@ -70,13 +70,14 @@ type client struct {
 	conn   StreamConn
 	w      *StreamWriter // nil before the handler has begun
 	placed bool          // has a place of MaxClients
-	// the server has closed its connection: errors that say so are no failures of the handler
+	// the server has closed its connection: errors that say so do not count as failures of the
+	// handler
 	ended bool
 	in    *linkedList[*client]
 	link  link[*client]
 }
 
-// minHandshakes is how many handshakes may be under way at least, where MaxClients limits them.
+// minHandshakes is the least number of handshakes that may be under way under MaxClients.
 const minHandshakes = 100
 
 // StartServer listens on a TCP address ("host:port") and runs handler, as a task, for each client.
@@ -108,8 +109,8 @@ func startServer(ctx context.Context, handler Handler, network, address string, 
 	return s, nil
 }
 
-// NewServer makes a server of listeners, which then belong to it. It accepts nothing before
-// StartServing or Serve. It is for the loop only and does not suspend. It panics with
+// NewServer makes a server of listeners, which then belong to it. The server accepts nothing before
+// StartServing or Serve. NewServer is for the loop only and does not suspend. It panics with
 // [ErrInvalidArgument] without a handler or with a listener that is nil or another loop's.
 func NewServer(ctx context.Context, listeners []*Listener, handler Handler, opts ...StreamOption) *Server {
 	l := mustLoop(ctx, "NewServer")
@@ -121,6 +122,7 @@ func NewServer(ctx context.Context, listeners []*Listener, handler Handler, opts
 			panic(fmt.Errorf("%w: a listener that is nil or another loop's (in NewServer)", ErrInvalidArgument))
 		}
 	}
+	// Handlers get this ctx too (server 4).
 	s := &Server{loop: l, ctx: ctx, handle: handler, options: streamOptions(opts), listeners: listeners}
 	if s.options.clients > 0 {
 		s.room = NewSemaphore(s.options.clients)
@@ -128,8 +130,8 @@ func NewServer(ctx context.Context, listeners []*Listener, handler Handler, opts
 	return s
 }
 
-// StartServing begins to accept, if that has not begun. It suspends for one iteration. It returns
-// [ErrInvalidState] if the server is closed.
+// StartServing begins to accept, if the server does not do so yet. It suspends for one iteration.
+// It returns [ErrInvalidState] if the server is closed.
 func (s *Server) StartServing(ctx context.Context) error {
 	if err := s.start(ctx, "Server.StartServing"); err != nil {
 		return err
@@ -148,16 +150,16 @@ func (s *Server) start(ctx context.Context, caller string) error {
 		s.serving = true
 		for _, ln := range s.listeners {
 			a := &acceptor{s: s, task: CreateTask(s.ctx, Do(func(ctx context.Context) error { return s.accept(ctx, ln) }))}
-			a.task.addCallback(a) // also of a task that was cancelled before it started
+			a.task.addCallback(a) // the callback also runs for a task that was cancelled before it started
 			s.acceptors = append(s.acceptors, a)
 		}
 	}
 	return nil
 }
 
-// accept is the task that accepts at ln.
+// accept runs in the task that accepts at ln.
 func (s *Server) accept(ctx context.Context, ln *Listener) error {
-	defer s.Close() // whatever ends it
+	defer s.Close() // however accept ends
 	for {
 		c, err := s.next(ctx, ln)
 		if err == nil {
@@ -174,9 +176,9 @@ func (s *Server) accept(ctx context.Context, ln *Listener) error {
 	}
 }
 
-// next waits for a connection at ln and, with MaxClients, for a place, which is then taken (server
-// 5). An acceptor that has a place but finds nobody gives it back before it waits; those that want
-// one get it in the order they asked.
+// next waits for a connection at ln and, with MaxClients, for a place, which it then takes (server
+// 5). An acceptor that has a place but finds no connection gives the place back before it waits.
+// Acceptors get places in the order in which they asked.
 func (s *Server) next(ctx context.Context, ln *Listener) (*Conn, error) {
 	if s.room == nil {
 		return ln.AcceptContext(ctx)
@@ -200,7 +202,7 @@ func (s *Server) next(ctx context.Context, ln *Listener) (*Conn, error) {
 	}
 }
 
-// fire is the end of the task.
+// fire runs at the end of the acceptor's task.
 func (a *acceptor) fire(f *future) {
 	f.retrieved()
 	a.ended = true
@@ -210,7 +212,8 @@ func (a *acceptor) fire(f *future) {
 
 func (a *acceptor) String() string { return "Server()" }
 
-// ignoreEnd is err, unless that is how a server is stopped.
+// ignoreEnd returns err if it is a cancel. Other errors are how a server is stopped, and become
+// nil.
 func ignoreEnd(ctx context.Context, err error) error {
 	if asCancelled(err) != nil {
 		return err
@@ -218,7 +221,7 @@ func ignoreEnd(ctx context.Context, err error) error {
 	return nil
 }
 
-// admit starts the task of a client, which has a place if there are any.
+// admit starts the task of a client. With MaxClients the client has a place.
 func (s *Server) admit(c *Conn) {
 	k := &client{s: s, conn: c, placed: s.room != nil}
 	if s.options.tls == nil {
@@ -229,7 +232,7 @@ func (s *Server) admit(c *Conn) {
 		k.enter(&s.early)
 	}
 	k.task = CreateTask(s.ctx, inPlaceOf(s.handle, k.run))
-	k.task.addCallback(k) // also of a task that was cancelled before it started
+	k.task.addCallback(k) // the callback also runs for a task that was cancelled before it started
 }
 
 // enter puts k into one of the server's lists.
@@ -238,7 +241,7 @@ func (k *client) enter(q *linkedList[*client]) {
 	q.add(&k.link, k)
 }
 
-// limitHandshakes makes room for one more (server 5).
+// limitHandshakes makes room for one more handshake (server 5).
 func (s *Server) limitHandshakes() {
 	if s.room == nil || s.early.n < max(s.options.clients, minHandshakes) {
 		return
@@ -270,7 +273,7 @@ func (k *client) leavePlace() {
 	}
 }
 
-// run is the client's task.
+// run is the body of the client's task.
 func (k *client) run(ctx context.Context) error {
 	s := k.s
 	if s.options.tls != nil {
@@ -283,6 +286,7 @@ func (k *client) run(ctx context.Context) error {
 	err := s.handle(ctx, r, w)
 	if err != nil && err != io.EOF && !isCancel(ctx, err) {
 		if !k.ended || !onlyClosed(err) {
+			// The error ends this connection only (server 2).
 			s.loop.CallExceptionHandler(ExceptionContext{Message: "Unhandled exception in client_connected_cb", Exception: err, Task: k.task, Conn: k.conn})
 		}
 		err = nil
@@ -293,9 +297,9 @@ func (k *client) run(ctx context.Context) error {
 	return ignoreEnd(ctx, err)
 }
 
-// flush closes the connection once all is written that WriteSoon, or a task of the handler's, has
-// been given (server 1). Until then the client keeps its place, and Shutdown waits for it. Only a
-// further cancel ends that.
+// flush closes the connection once everything is written that WriteSoon, or a task of the handler,
+// was given (server 1). Until then the client keeps its place, and Shutdown waits for it. Only a
+// further cancel ends the wait.
 func (k *client) flush(ctx context.Context) error {
 	k.w.CloseSoon()
 	if k.w.pending == 0 {
@@ -313,7 +317,7 @@ func (k *client) secure(ctx context.Context) error {
 	s := k.s
 	c, err := startTLS(ctx, k.conn.(*Conn), s.options, tls.Server, "Server")
 	if err != nil {
-		if !isCancel(ctx, err) && !k.ended && s.loop.debug() { // any passer-by can cause it
+		if !isCancel(ctx, err) && !k.ended && s.loop.debug() { // any stranger can cause it
 			s.loop.CallExceptionHandler(ExceptionContext{Message: "TLS handshake failed", Exception: err, Task: k.task, Conn: k.conn})
 		}
 		return err
@@ -330,8 +334,8 @@ func (k *client) secure(ctx context.Context) error {
 	return nil
 }
 
-// onlyClosed reports whether err says that a connection was closed, and nothing else: a group says
-// what each of its leaves does.
+// onlyClosed reports whether err says only that a connection was closed. A group says so if each of
+// its leaves does.
 func onlyClosed(err error) bool {
 	if g := (*GroupError)(nil); errors.As(err, &g) {
 		return g.Subgroup(func(err error) bool { return !errors.Is(err, net.ErrClosed) }) == nil
@@ -339,7 +343,7 @@ func onlyClosed(err error) bool {
 	return errors.Is(err, net.ErrClosed)
 }
 
-// fire is the end of the client's task.
+// fire runs at the end of the client's task.
 func (k *client) fire(f *future) {
 	f.retrieved()
 	k.close()
@@ -366,7 +370,7 @@ func (k *client) abort() {
 	}
 }
 
-// look notes whether it is over (server 3).
+// look notes the end of the server if it has come (server 3).
 func (s *Server) look() {
 	if !s.closed || s.clients.n+s.early.n > 0 {
 		return
@@ -379,11 +383,11 @@ func (s *Server) look() {
 	s.over.Set()
 }
 
-// Serve accepts until the server is closed, and then returns nil, or until it is cancelled or ctx
-// ends: then it closes the server, waits for the handlers, however long they take, and returns that
-// error. A program that has to end in time starts the server with [StartServer], waits for its
-// signal, and calls [Server.Shutdown] with a limit. A second Serve at the same time returns
-// [ErrBusy], one on a closed server [ErrInvalidState]. Python: serve_forever.
+// Serve accepts connections until the server is closed, and then returns nil. If it is cancelled or
+// ctx ends first, Serve closes the server, waits for the handlers, however long they take, and
+// returns that error. A program that has to end in time starts the server with [StartServer], waits
+// for its signal, and calls [Server.Shutdown] with a limit. A second Serve at the same time returns
+// [ErrBusy], a Serve on a closed server [ErrInvalidState]. Python: serve_forever.
 func (s *Server) Serve(ctx context.Context) error {
 	if s.inServe {
 		return fmt.Errorf("%w: the server is being served (in Serve)", ErrBusy)
@@ -424,15 +428,15 @@ func (s *Server) Close() {
 	s.look()
 }
 
-// CloseClients closes the connections of all clients, after what is being written to them. Their
-// handlers go on and find their streams closed; the errors that say so are not reported as failures
-// of the handlers. It does not suspend.
+// CloseClients closes the connections of all clients, after the writes under way. Their handlers go
+// on and find their streams closed; errors that say so are not reported as failures of the
+// handlers. It does not suspend.
 func (s *Server) CloseClients() {
 	s.loop.mustNotBeForeign("Server.CloseClients")
 	s.end((*client).close)
 }
 
-// AbortClients is CloseClients at once: what is being written is lost. It does not suspend.
+// AbortClients is CloseClients at once: writes under way are lost. It does not suspend.
 func (s *Server) AbortClients() {
 	s.loop.mustNotBeForeign("Server.AbortClients")
 	s.end((*client).abort)
@@ -454,8 +458,8 @@ func (s *Server) WaitClosed(ctx context.Context) error { return s.over.Wait(ctx)
 // Shutdown closes the server and waits for its handlers, so that no task of the server is left. If
 // ctx ends or the calling task is cancelled first, it aborts the remaining connections, cancels
 // their handlers, waits for them, and returns that error. A nil error says that no handler was
-// interrupted. A connection that has no handler yet, because its TLS handshake is under way or
-// MaxClients are open, is dropped at once, as one that the system has not handed over is.
+// interrupted. A connection has no handler yet while its TLS handshake is under way or MaxClients
+// are open. It is dropped at once, just as a connection that the system has not handed over.
 //
 // To give clients ten seconds: ctx, cancel := WithTimeout(ctx, 10*time.Second).
 func (s *Server) Shutdown(ctx context.Context) error {
@@ -487,7 +491,7 @@ func (s *Server) IsServing() bool { return s.serving }
 // Clients returns how many clients are connected, or have handlers that have not returned.
 func (s *Server) Clients() int { return s.clients.n + s.early.n }
 
-// Addrs returns the addresses that are listened on, none after Close. Python: Server.sockets.
+// Addrs returns the addresses that the server listens on, none after Close. Python: Server.sockets.
 func (s *Server) Addrs() []net.Addr {
 	var all []net.Addr
 	if !s.closed {

@@ -1,13 +1,13 @@
 package asyncio
 
-// A store is what a queue keeps its values in, and with that the order in which it gives them.
+// A store keeps the values of a queue, and so decides the order in which they come out.
 type store[T any] interface {
 	push(v T)
 	pop() T
 	at(i int) T // in the order in which Python shows them
 }
 
-// keepStore is the capacity up to which a store that has been emptied keeps its memory.
+// keepStore is the capacity up to which an emptied store keeps its memory.
 const keepStore = 1024
 
 // ring is first in, first out.
@@ -58,8 +58,8 @@ func (p *pile[T]) pop() T {
 	return v
 }
 
-// heapq is smallest first. It lays its values out as Python's module of that name, so that String
-// shows them in the same order. It compares before it moves anything: a compare that panics
+// heapq is smallest first. Its layout is that of Python's module of the same name, so that String
+// shows values in the same order. It compares before it moves anything: a compare that panics
 // leaves it as it was.
 type heapq[T any] struct {
 	vs      []ranked[T]
@@ -67,7 +67,7 @@ type heapq[T any] struct {
 	seq     uint64
 }
 
-// ranked is a value and when it was put, which decides among equal ones.
+// ranked is a value and its number in the order of puts, which decides among equal values.
 type ranked[T any] struct {
 	v   T
 	seq uint64
@@ -97,8 +97,8 @@ func (h *heapq[T]) push(v T) {
 func (h *heapq[T]) pop() T {
 	n := len(h.vs) - 1
 	last := h.vs[n]
-	// From the top down to a leaf, by way of the smaller child; up again to where last belongs;
-	// then everything above moves up by one, and the top falls out.
+	// Walk from the top down to a leaf, by way of the smaller child, and up again to the place of
+	// last; then everything above moves up by one, and the top falls out.
 	i := 0
 	for 2*i+1 < n {
 		child := 2*i + 1

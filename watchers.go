@@ -9,14 +9,14 @@ import (
 	"github.com/goasyncio/asyncio/internal/driver"
 )
 
-// descriptorWatch is what AddReader and AddWriter have asked of one descriptor.
+// descriptorWatch holds the callbacks of AddReader and AddWriter for one descriptor.
 type descriptorWatch struct {
 	loop           *EventLoop
 	fd             uintptr
 	reader, writer *Handle
 }
 
-// Ready schedules the callbacks. A poll comes at the beginning of an iteration, in which they run,
+// Ready schedules the callbacks. A poll comes at the beginning of the iteration in which they run,
 // so none is ever scheduled twice.
 func (w *descriptorWatch) Ready(read, write bool) {
 	if read && w.reader != nil {
@@ -29,13 +29,13 @@ func (w *descriptorWatch) Ready(read, write bool) {
 
 // AddReader calls fn in every iteration in which the descriptor fd can be read without waiting, or
 // is at its end or in error, until [EventLoop.RemoveReader]. A second AddReader for fd replaces the
-// first. The descriptor stays the caller's, who removes the reader before closing it.
+// first. The caller keeps the descriptor, and must remove the reader before closing it.
 //
 // fd is a pipe, socket, terminal or the like. Regular files are always ready, and Linux refuses to
-// watch them: that is an error that matches os.ErrInvalid. Other errors: [errors.ErrUnsupported] on
+// watch them: the error then matches os.ErrInvalid. Other errors: [errors.ErrUnsupported] on
 // virtual time and on systems without a poller, [ErrInvalidArgument], [ErrLoopClosed],
-// [ErrForeignGoroutine], and one for the descriptor of a [Conn]. It is for the loop only and does
-// not suspend. Python: loop.add_reader.
+// [ErrForeignGoroutine], and one for the descriptor of a [Conn]. AddReader is for the loop only and
+// does not suspend. Python: loop.add_reader.
 func (l *EventLoop) AddReader(fd uintptr, fn func()) error {
 	return l.addWatch(fd, fn, "AddReader", func(w *descriptorWatch) **Handle { return &w.reader })
 }
@@ -46,15 +46,15 @@ func (l *EventLoop) AddWriter(fd uintptr, fn func()) error {
 	return l.addWatch(fd, fn, "AddWriter", func(w *descriptorWatch) **Handle { return &w.writer })
 }
 
-// RemoveReader takes AddReader back and reports whether there was anything to take back. A call
+// RemoveReader removes the reader that AddReader has set, and reports whether there was one. A call
 // that was due does not come any more. It is for the loop only and does not suspend. Python:
 // loop.remove_reader.
 func (l *EventLoop) RemoveReader(fd uintptr) bool {
 	return l.removeWatch(fd, "RemoveReader", func(w *descriptorWatch) **Handle { return &w.reader })
 }
 
-// RemoveWriter takes AddWriter back, as [EventLoop.RemoveReader] does. It is for the loop only and
-// does not suspend. Python: loop.remove_writer.
+// RemoveWriter removes the writer that AddWriter has set, as [EventLoop.RemoveReader] does. It is
+// for the loop only and does not suspend. Python: loop.remove_writer.
 func (l *EventLoop) RemoveWriter(fd uintptr) bool {
 	return l.removeWatch(fd, "RemoveWriter", func(w *descriptorWatch) **Handle { return &w.writer })
 }
