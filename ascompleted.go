@@ -13,26 +13,26 @@ type AsCompletedOption struct {
 	timeout time.Duration
 }
 
-// AsCompletedTimeout makes the loop end with a [*TimeoutError] if not all are done d after the call
-// of [AsCompleted], on the loop's clock.
+// AsCompletedTimeout makes the loop end with a [*TimeoutError] if some futures are not done d after
+// the call of [AsCompleted], on the loop's clock.
 func AsCompletedTimeout(d time.Duration) AsCompletedOption {
 	return AsCompletedOption{timed: true, timeout: d}
 }
 
-// AsCompleted is a loop over futures and tasks in the order in which they complete. It hands back
-// those it was given, each once:
+// AsCompleted returns an iterator over futures and tasks in the order in which they complete. It
+// yields the values that it was given, each once:
 //
 //	for task, err := range asyncio.AsCompleted(ctx, tasks) {
 //		if err != nil { return err } // of the wait: a cancel, a timeout
 //		page, err := task.Result()   // task is done
 //
-// The order is noted from the call on. A loop that is left by break can be taken up again by
-// ranging over the same value, and misses nothing. Nothing is ever cancelled: not on break, not
-// when the time is up, not when the calling task is cancelled. A coroutine is made a task first, so
-// that there is something to hand back.
+// The order is noted from the call on. After a break, another range over the same value goes on
+// where the loop was left, and misses nothing. Nothing is ever cancelled: not by a break, not when
+// the time is up, not when the calling task is cancelled. Make a coroutine a task first, so that
+// AsCompleted has something to yield.
 //
-// The call is for the loop only and does not suspend. The loop must be in a task and suspends until
-// the next one completes. If that fails the error comes last, with a nil future: a
+// The call is for the loop only and does not suspend. The range loop must be in a task and suspends
+// until the next future completes. If that fails the error comes last, with a nil future: a
 // [CancelledError], the cause of ctx, a [*TimeoutError], [ErrNotInTask], or for the arguments
 // [ErrInvalidArgument], [ErrDifferentLoop], [ErrNoRunningLoop]. Python: async for task in
 // asyncio.as_completed(tasks).
@@ -61,8 +61,8 @@ func AsCompleted[F AnyFuture](ctx context.Context, fs []F, opts ...AsCompletedOp
 type completion[F AnyFuture] struct {
 	loop    *EventLoop
 	items   []completing[F]
-	todo    int // not done, as far as has been noticed
-	left    int // not handed out
+	todo    int // futures that are not done, as far as has been noticed
+	left    int // futures that were not handed out
 	done    []F // to be handed out, in order
 	waiters waitQueue
 	timer   timer
@@ -126,7 +126,7 @@ func (c *completion[F]) next(ctx context.Context) (f F, ok bool, err error) {
 		case len(c.done) > 0:
 			f, c.done = c.done[0], c.done[1:]
 			if c.left--; c.left == 0 {
-				c.waiters.wakeAll() // should several tasks share the loop
+				c.waiters.wakeAll() // other tasks may share the iterator
 			}
 			return f, true, nil
 		case c.late:

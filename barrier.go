@@ -5,26 +5,28 @@ import (
 	"fmt"
 )
 
-// A Barrier holds tasks until a fixed number of them has come, and then lets them all go on. It
-// can be used again and again. Make one with [NewBarrier]; it must not be copied. Its methods
-// are for the loop only. Python: asyncio.Barrier.
+// A Barrier holds tasks until a fixed number of them has come, and then lets them all go on. It can
+// be used again and again. Make one with [NewBarrier]; it must not be copied. Its methods are for
+// the loop only. Python: asyncio.Barrier.
 //
 // # States
 //
-//	barrier 1: Filling: who comes waits, until all are there.
-//	barrier 2: Draining: all were there, and leave one by one. Who comes now waits outside until
-//	   the last has left; then the barrier is filling.
-//	barrier 3: Resetting: those that waited leave one by one with an error; otherwise as draining.
-//	barrier 4: Broken, after Abort: who waited leaves with an error, and who comes gets it, until
-//	   Reset.
-//	barrier 5: Those that wait have a place in the order in which they came. Indices are given by it
-//	   when all are there, so they are distinct also when a task that came before has left again
-//	   (gh-155233). One that is cancelled while the barrier drains takes its index with it.
+//	barrier 1: Filling: a task that comes waits, until all are there.
+//	barrier 2: Draining: all were there, and leave one by one. A task that comes now waits outside
+//	   until the last has left; then the barrier is filling.
+//	barrier 3: Resetting: the tasks that waited leave one by one with an error; otherwise as
+//	   draining.
+//	barrier 4: Broken, after Abort: tasks that waited leave with an error, and tasks that come get
+//	   it, until Reset.
+//	barrier 5: Tasks that wait have a place in the order in which they came. Their indices follow
+//	   that order and are given when all are there, so they are distinct also when a task that came
+//	   before has left again (gh-155233). A task that is cancelled while the barrier drains takes
+//	   its index with it.
 type Barrier struct {
 	cond    Condition // state or count changed
 	parties int
 	count   int                        // tasks inside
-	waiters linkedList[*barrierWaiter] // of these, those that wait or have waited (barrier 5)
+	waiters linkedList[*barrierWaiter] // those of them that wait or have waited (barrier 5)
 	state   barrierState
 }
 
@@ -39,16 +41,16 @@ type BarrierStatistics struct {
 	Parties int
 	Waiting int // as NWaiting
 	Broken  bool
-	Waiters []AnyTask // inside or outside, that have not begun to leave
+	Waiters []AnyTask // tasks inside or outside that have not begun to leave
 }
 
 type barrierState uint8
 
 const (
-	filling   barrierState = iota // barrier 1
-	draining                      // barrier 2
-	resetting                     // barrier 3
-	broken                        // barrier 4
+	filling   barrierState = iota // a task that comes waits (barrier 1)
+	draining                      // all were there, and leave (barrier 2)
+	resetting                     // tasks leave with an error (barrier 3)
+	broken                        // tasks leave with an error until Reset (barrier 4)
 )
 
 func (s barrierState) String() string {
@@ -64,9 +66,9 @@ func NewBarrier(parties int) *Barrier {
 	return &Barrier{parties: parties}
 }
 
-// Wait suspends the calling task until as many tasks wait as the barrier is for; the last of them
-// does not suspend. Each gets an index of its own, from 0 up in the order they came; one that left
-// early does not count. If others are leaving the barrier, it first waits until they have left.
+// Wait suspends the calling task until the barrier's number of tasks wait; the last of them does
+// not suspend. Each gets an index of its own, from 0 up in the order they came; a task that left
+// early does not count. If others are leaving the barrier, Wait first waits until they have left.
 //
 // A cancel of the task, or the end of ctx, takes the task out again with an error, and leaves the
 // others waiting. Errors:
@@ -108,7 +110,7 @@ func (b *Barrier) Wait(ctx context.Context) (index int, err error) {
 	return w.index, nil
 }
 
-// drain lets all go on: the last of them has come.
+// drain lets all tasks go on, because the last of them has come.
 func (b *Barrier) drain() {
 	b.state = draining
 	i := 0
@@ -119,8 +121,8 @@ func (b *Barrier) drain() {
 	b.cond.NotifyAll()
 }
 
-// leave takes a task out; w is its place, nil if it did not wait. The last one out makes way for
-// those that wait outside.
+// leave takes a task out; w is its place, nil if it did not wait. When the last task is out, those
+// that wait outside may come in.
 func (b *Barrier) leave(w *barrierWaiter) {
 	if w != nil {
 		b.waiters.remove(&w.link)
@@ -134,10 +136,10 @@ func (b *Barrier) leave(w *barrierWaiter) {
 	}
 }
 
-// Reset makes the barrier as new: tasks that wait at it get [ErrBrokenBarrier], and a broken
-// barrier can be used again. It suspends if one of them is just leaving. A cancel of the task, or
-// the end of ctx, before it got its turn leaves the barrier as it was. The errors are those of
-// [Lock.Acquire]. Python: Barrier.reset.
+// Reset returns the barrier to its initial state: tasks that wait at it get [ErrBrokenBarrier], and
+// a broken barrier can be used again. Reset suspends if one of them is just leaving. A cancel of
+// the task, or the end of ctx, before it got its turn leaves the barrier as it was. The errors are
+// those of [Lock.Acquire]. Python: Barrier.reset.
 func (b *Barrier) Reset(ctx context.Context) error {
 	if err := b.cond.Acquire(ctx); err != nil {
 		return err
@@ -182,7 +184,7 @@ func (b *Barrier) NWaiting() int {
 // Broken reports whether the barrier was aborted. It does not suspend. Python: Barrier.broken.
 func (b *Barrier) Broken() bool { return b.state == broken }
 
-// Statistics describes the barrier. It does not suspend. Python has nothing like it.
+// Statistics describes the barrier. It does not suspend. asyncio has no equivalent.
 func (b *Barrier) Statistics() BarrierStatistics {
 	return BarrierStatistics{Parties: b.parties, Waiting: b.NWaiting(), Broken: b.Broken(), Waiters: b.cond.waiters()}
 }

@@ -8,39 +8,38 @@ import (
 	"sync/atomic"
 )
 
-// How one loop, or a goroutine, awaits what another loop does.
+// A loop, or a goroutine, can await a coroutine on another loop.
 //
 //	call 1: A call that waits suspends a task, or blocks a goroutine that runs no loop. It never
 //	   blocks a loop. So loops that call each other, in any depth and in both directions at once, go
-//	   on: each runs what it is called for while its own task waits.
-//	call 2: Everything crosses in order, through the inbox of the loop it goes to: the start,
-//	   cancels, the result.
+//	   on: each answers calls while its own task waits.
+//	call 2: The start, cancels and the result all go through the inbox of the receiving loop, in
+//	   order.
 //	call 3: A call is over when its coroutine has ended on the other loop, not before. A cancel of
-//	   the caller and the end of its context go to the coroutine, which may clean up, and what it
-//	   makes of them is the result. There is no moment at which the caller has gone on and the
-//	   coroutine still works for it. A cancel that gets there when the coroutine has ended is
-//	   delivered to the caller, as one that comes after the result is in a single loop (CPython 13).
+//	   the caller and the end of its context go to the coroutine, which may clean up and decides the
+//	   result. The caller never goes on while the coroutine still works for it. A cancel that
+//	   arrives after the coroutine has ended is delivered to the caller, as in a single loop a
+//	   cancel after the result is (CPython 13).
 //	call 4: The coroutine's context has the values of the caller's. It ends when the caller's does,
-//	   with its cause; when the loop's own does; and when the call is over. A coroutine whose
-//	   caller's context has ended before its first step is not run. All of this holds for a call
-//	   within one loop too, so that nothing depends on which loop is called.
-//	call 5: A loop that closes ends the calls it was to do, with ErrLoopClosed, and cancels those it
-//	   waits for.
-//	call 6: Two clocks, of which one is virtual, have no time in common, and waiting for each other
-//	   they could stand still for ever. Such loops do not call each other.
+//	   with its cause; when the loop's own does; and when the call is over. If the caller's context
+//	   has ended before the coroutine's first step, the coroutine is not run. All of this holds for
+//	   a call within one loop too, so that nothing depends on which loop is called.
+//	call 5: A loop that closes ends the calls that it was to do, with ErrLoopClosed, and cancels
+//	   those that it waits for.
+//	call 6: Two clocks of which one is virtual have no time in common, and could stand still for
+//	   ever waiting for each other. Loops with such clocks do not call each other.
 
-// Call runs coro as a task of l and waits until it has ended, wherever the caller is: in a task,
-// which is suspended, be it of another loop or of l; or in a goroutine outside of every loop, which
-// is blocked. Nothing but what is passed and returned goes from loop to loop: what belongs to l is
-// touched by coro alone.
+// Call runs coro as a task of l and waits until it has ended. The caller may be a task of l or of
+// another loop, which is suspended, or a goroutine outside of every loop, which is blocked. Only
+// the arguments and the result go from loop to loop: coro alone touches the state of l.
 //
-// coro's ctx has the values of the caller's, ends with it and, at the latest, with the call; what
-// coro is to leave running needs the loop's [EventLoop.Context]. A cancel of the calling task
-// cancels coro. In both cases Call waits for coro to end and returns what coro does; a
-// [CancelledError] if coro had ended before the cancel came. Loops may call each other as they
-// like; none waits for another while it has something to do. opts are those of [CreateTask].
+// coro's ctx has the values of the caller's, ends with it and, at the latest, with the call. Give
+// [EventLoop.Context] to tasks that coro leaves running. A cancel of the calling task cancels coro.
+// In both cases Call waits for coro to end and returns coro's result, or a [CancelledError] if coro
+// had ended before the cancel came. Loops may call each other as they like; a loop goes on with its
+// other work while it waits for another. opts are those of [CreateTask].
 //
-// Besides coro's errors it returns a [*PanicError] if coro panics, which has been reported by l;
+// Besides coro's errors it returns a [*PanicError] if coro panics, which l has reported;
 // [ErrLoopClosed] if l is closed, or closes before coro is done; [ErrNotInTask] in a callback;
 // [ErrLoopRunning] in a task that does not use its ctx, where that can be told; and
 // [errors.ErrUnsupported] between two loops one of which is on virtual time.
@@ -60,12 +59,13 @@ func Call[T any](ctx context.Context, l *EventLoop, coro Coroutine[T], opts ...T
 	if err != nil {
 		return zero, err
 	}
-	patient := context.WithoutCancel(ctx) // call 3: its end goes to coro
+	patient := context.WithoutCancel(ctx) // the end of ctx goes to coro (call 3)
 	if from == l {
-		inner := newClockContext(ctx, "Call") // call 4
+		inner := newClockContext(ctx, "Call") // the coroutine's ctx ends with the call (call 4)
 		defer inner.release()
 		return CreateTask(inner, unlessOver(ctx, coro), opts...).Await(patient)
 	}
+	// Their clocks have no time in common (call 6).
 	if from.drv.Polls() || l.drv.Polls() {
 		return zero, fmt.Errorf("asyncio: %w: a loop on virtual time and another one have no common clock (in Call)", errors.ErrUnsupported)
 	}
@@ -84,8 +84,8 @@ func Call[T any](ctx context.Context, l *EventLoop, coro Coroutine[T], opts ...T
 	return c.value, c.err
 }
 
-// unlessOver is coro, not run if from ends before its first step (call 4). That from has ended may
-// not have got to the loop then.
+// unlessOver returns coro, but does not run it if from ends before its first step (call 4). The
+// loop may not have heard of that end by then.
 func unlessOver[T any](from context.Context, coro Coroutine[T]) Coroutine[T] {
 	return wrapped(coro, func(ctx context.Context, run func(ctx context.Context) error) error {
 		if from.Err() != nil {
@@ -106,11 +106,11 @@ func callFromOutside[T any](ctx context.Context, l *EventLoop, coro Coroutine[T]
 	return c.value, c.err
 }
 
-// StartCall is [Call] without the wait: it runs coro as a task of l, and Await or Result of what it
-// returns wait. It is [RunCoroutineThreadsafe] with a ctx: coro's has the values of ctx and ends
-// with it, and when coro is done. Any goroutine may call it; it does not block. If ctx is done
-// before coro starts, coro is not run, and the error is the cause of ctx. Else the errors are those
-// of [Call].
+// StartCall is [Call] without the wait: it runs coro as a task of l and returns a future, whose
+// Await or Result waits. It is [RunCoroutineThreadsafe] with a ctx: coro's has the values of ctx
+// and ends with it, and when coro is done. Any goroutine may call it; it does not block. If ctx is
+// done before coro starts, coro is not run, and the error is the cause of ctx. Else the errors are
+// those of [Call].
 func StartCall[T any](ctx context.Context, l *EventLoop, coro Coroutine[T], opts ...TaskOption) *ConcurrentFuture[T] {
 	c := &ConcurrentFuture[T]{loop: l, coro: coro, from: ctx, opts: slices.Clone(opts), done: make(chan struct{})}
 	if ctx == nil {
@@ -127,15 +127,15 @@ func StartCall[T any](ctx context.Context, l *EventLoop, coro Coroutine[T], opts
 	return c
 }
 
-// callWait is what a task that called is suspended on: a future that passes a cancel on and ends
-// when the call has.
+// A calling task is suspended on a callWait: a future that passes a cancel on and ends with the
+// call.
 type callWait[T any] struct {
 	future
 	call   *ConcurrentFuture[T]
 	caller *task
 
 	asked   *CancelledError                // the last cancel that was passed on
-	arrived atomic.Pointer[CancelledError] // the last that found a coroutine that had not ended
+	arrived atomic.Pointer[CancelledError] // the last cancel that arrived before the coroutine had ended
 }
 
 func (w *callWait[T]) cancel(e *CancelledError) cancelAnswer {
@@ -147,7 +147,7 @@ func (w *callWait[T]) cancel(e *CancelledError) cancelAnswer {
 	return accepted
 }
 
-// callCancel is a cancel that arrives, behind the start (call 2).
+// callCancel is a cancel that arrives behind the start (call 2).
 type callCancel[T any] struct {
 	w *callWait[T]
 	e *CancelledError
@@ -159,7 +159,7 @@ func (p *callCancel[T]) fire(*future) {
 	}
 }
 
-// callDone is the result that arrives.
+// callDone is the result that arrives at the caller's loop.
 type callDone[T any] callWait[T]
 
 func (d *callDone[T]) fire(*future) {
@@ -167,7 +167,7 @@ func (d *callDone[T]) fire(*future) {
 	if f.state != pending {
 		return
 	}
-	if e := d.asked; e != nil && e != d.arrived.Load() && d.caller.state == wentDown { // call 3
+	if e := d.asked; e != nil && e != d.arrived.Load() && d.caller.state == wentDown { // the cancel came too late for the coroutine (call 3)
 		d.caller.state = mustCancel
 	}
 	if d.call.err != nil && asCancelled(d.call.err) != nil {
@@ -178,8 +178,8 @@ func (d *callDone[T]) fire(*future) {
 	}
 }
 
-// callContext is below the context of a coroutine that was called: the values are the caller's, the
-// rest is the loop's.
+// callContext is the parent of a called coroutine's context: the values are the caller's, the rest
+// is the loop's.
 type callContext struct {
 	*loopContext
 	values context.Context
@@ -196,10 +196,10 @@ func (c *callContext) Value(key any) any {
 	return c.loopContext.Value(key)
 }
 
-// enterCall makes the context of a called coroutine, on its loop, and returns what ends it (call
-// 4).
+// enterCall makes the context of a called coroutine, on its loop, and returns the function that
+// ends it (call 4).
 func (l *EventLoop) enterCall(from context.Context) (_ context.Context, leave func()) {
-	// WithoutCancel, so that package context does not take the caller's end for the loop's.
+	// WithoutCancel keeps package context from taking the caller's end for the loop's.
 	inner := newClockContext(&callContext{l.ctx, context.WithoutCancel(from)}, "Call")
 	if d, ok := from.Deadline(); ok && !l.drv.Polls() {
 		inner.deadline = d

@@ -6,18 +6,18 @@ import (
 	"math"
 )
 
-// A Condition lets tasks that hold a lock wait until another task notifies them, without the lock
-// meanwhile. Make one with [NewCondition]; the zero value has a lock of its own. It must not be
-// copied. Its methods are for the loop only. Python: asyncio.Condition.
+// A Condition lets tasks that hold a lock wait until another task notifies them; while they wait
+// they do not hold the lock. Make one with [NewCondition]; the zero value has a lock of its own. It
+// must not be copied. Its methods are for the loop only. Python: asyncio.Condition.
 type Condition struct {
 	primitive
-	lock *Lock // nil: own
+	lock *Lock // nil: a lock of its own
 	own  Lock
 }
 
 // ConditionStatistics is a [Condition] at one moment, for debugging.
 type ConditionStatistics struct {
-	Waiters []AnyTask // that have not begun to re-acquire the lock, in the order they came
+	Waiters []AnyTask // tasks that have not begun to re-acquire the lock, in the order they came
 	Lock    LockStatistics
 }
 
@@ -44,11 +44,11 @@ func (c *Condition) Release() { c.theLock().Release() }
 func (c *Condition) Locked() bool { return c.theLock().Locked() }
 
 // Wait unlocks the lock, suspends the calling task until it is notified, and locks the lock again.
-// It may also return without a notification, so the caller looks whether what it waits for is so,
-// or uses [Condition.WaitFor].
+// It may also return without a notification, so the caller must check its condition again, or use
+// [Condition.WaitFor].
 //
-// Whatever ends the wait, Wait returns with the lock locked. A cancel of the task is noted while it
-// re-acquires the lock, and returned then, the last of several. The end of ctx ends the wait
+// However the wait ends, Wait returns with the lock locked. A cancel that arrives while the task
+// re-acquires the lock is returned afterwards; of several, the last. The end of ctx ends the wait
 // for the notification; a task that was notified before re-acquires the lock and returns nil. If
 // Wait returns an error, a notification that the task may have been given goes to another. Errors:
 //   - [ErrNotAcquired] if the lock is not locked;
@@ -90,9 +90,9 @@ func (c *Condition) Wait(ctx context.Context) error {
 }
 
 // WaitFor waits until pred, called with the lock locked, returns true. It does not suspend if pred
-// does so at once. Errors and cancellation are those of [Condition.Wait]; that the lock is locked
-// is looked at only when there is something to wait for. A nil pred is [ErrInvalidArgument].
-// Python: Condition.wait_for.
+// does so at once. Errors and cancellation are those of [Condition.Wait]. Whether the lock is
+// locked is checked only if pred returns false. A nil pred is [ErrInvalidArgument]. Python:
+// Condition.wait_for.
 func (c *Condition) WaitFor(ctx context.Context, pred func() bool) error {
 	if pred == nil {
 		return fmt.Errorf("%w: nil function (in WaitFor)", ErrInvalidArgument)
@@ -109,7 +109,7 @@ func (c *Condition) WaitFor(ctx context.Context, pred func() bool) error {
 }
 
 // Notify wakes the n tasks that have waited longest, or all if there are fewer. They resume when
-// they have re-acquired the lock, which the caller is yet to release. It does not suspend. It
+// they have re-acquired the lock, which the caller must release first. Notify does not suspend. It
 // panics with [ErrNotAcquired] if the lock is not locked. Python: Condition.notify, whose default
 // for n is 1.
 func (c *Condition) Notify(n int) {
@@ -132,8 +132,8 @@ func (c *Condition) notify(n int) {
 	}
 }
 
-// Statistics describes the condition. It does not suspend. Python has nothing like it; trio's
-// Condition.statistics is.
+// Statistics describes the condition. It does not suspend. asyncio has no equivalent; it follows
+// trio's Condition.statistics.
 func (c *Condition) Statistics() ConditionStatistics {
 	return ConditionStatistics{Waiters: c.waiters(), Lock: c.theLock().Statistics()}
 }

@@ -43,7 +43,7 @@ func (e *Event) Set() {
 	}
 }
 
-// Clear makes the event not set. It does not suspend. Python: Event.clear.
+// Clear unsets the event. It does not suspend. Python: Event.clear.
 func (e *Event) Clear() {
 	e.mustBeOwner("Clear")
 	e.set = false
@@ -52,8 +52,8 @@ func (e *Event) Clear() {
 // IsSet reports whether the event is set. It does not suspend. Python: Event.is_set.
 func (e *Event) IsSet() bool { return e.set }
 
-// Statistics describes the event. It does not suspend. Python has nothing like it; trio's
-// Event.statistics is.
+// Statistics describes the event. It does not suspend. asyncio has no equivalent; it follows trio's
+// Event.statistics.
 func (e *Event) Statistics() EventStatistics {
 	return EventStatistics{Set: e.set, Waiters: e.waiters()}
 }

@@ -15,37 +15,37 @@ import (
 	"github.com/goasyncio/asyncio/internal/driver"
 )
 
-// An Executor runs functions outside of the loop, for [RunInExecutor]. Its methods are
-// called on any goroutine. Python: concurrent.futures.Executor.
+// An Executor runs functions outside of the loop, for [RunInExecutor]. Its methods are called on
+// any goroutine. Python: concurrent.futures.Executor.
 type Executor interface {
 	// Submit runs job on some goroutine, now or later, without waiting for it.
 	Submit(job func()) error
 
-	// Shutdown refuses further jobs, lets those submitted finish and, if asked to,
-	// waits for them.
+	// Shutdown refuses further jobs, lets the submitted ones finish and, if wait is true, waits for
+	// them.
 	Shutdown(wait bool)
 }
 
 // A ThreadPoolExecutor runs jobs on at most a fixed number of goroutines at a time, first come,
-// first served. It keeps the name that Python programs know. Its goroutines are made when there is
-// work and end when there is none, so an idle executor costs nothing. Only the default executor of
-// a loop keeps one goroutine, until the loop shuts it down.
+// first served. It keeps the name that Python programs know. It makes goroutines when there is
+// work, and they end when there is none, so an idle executor costs nothing. Only the default
+// executor of a loop keeps one goroutine, until the loop shuts it down.
 type ThreadPoolExecutor struct {
 	mu      sync.Mutex
 	changed sync.Cond
 	queue   []job
-	head    int // of the queue: what is before it has been taken
+	head    int // of the queue: the jobs before it have been taken
 	max     int
 	workers int
 	closed  bool
 	worker  func() // work, made once
 
-	// One goroutine of a loop's own executor stays when there is no work. It is given its next job
-	// by way of more, and needs no lock: whoever makes idle false sends one thing, a job or at the
-	// shutdown nil. Idle becomes true under the lock, and only while the queue is empty, so nothing
-	// is overtaken. There is room in more for each goroutine there can be, so sending does not
-	// block.
-	more chan job // nil: none stays
+	// One goroutine of a loop's own executor stays when there is no work. It gets its next job
+	// through more, without the lock: the goroutine that sets idle to false sends exactly one
+	// value, a job or, at the shutdown, nil. idle becomes true under the lock, and only while the
+	// queue is empty, so no job overtakes another. more has room for every worker, so sending does
+	// not block.
+	more chan job // nil if no goroutine stays
 	idle atomic.Bool
 }
 
@@ -53,7 +53,7 @@ type ThreadPoolExecutor struct {
 type job interface {
 	run()
 
-	// labels returns a context with the labels that the job is to have, nil if there can be none.
+	// labels returns a context with the labels for the job, nil if there can be none.
 	labels() context.Context
 }
 
@@ -97,7 +97,7 @@ func (e *ThreadPoolExecutor) submit(j job) error {
 		e.more <- j
 		return nil
 	}
-	if e.head > len(e.queue)/2 { // not often enough to matter
+	if e.head > len(e.queue)/2 { // rare enough not to matter
 		e.queue = slices.Delete(e.queue, 0, e.head)
 		e.head = 0
 	}
@@ -113,8 +113,8 @@ func (e *ThreadPoolExecutor) work() {
 	defer func() {
 		e.mu.Lock()
 		defer e.mu.Unlock()
-		// A job that exits its goroutine takes this worker with it, and one submitted just now
-		// has counted on it.
+		// A job that exits its goroutine takes this worker with it, and a job submitted just now
+		// may have relied on it.
 		if e.head < len(e.queue) {
 			go e.worker()
 			return
@@ -122,7 +122,7 @@ func (e *ThreadPoolExecutor) work() {
 		e.workers--
 		e.changed.Broadcast()
 	}()
-	pprof.SetGoroutineLabels(context.Background()) // not those of whoever was first to submit
+	pprof.SetGoroutineLabels(context.Background()) // not the labels of the first submitter
 	for j := e.next(); j != nil; j = e.next() {
 		if ctx := j.labels(); ctx != nil {
 			setLabels(ctx)
@@ -134,7 +134,7 @@ func (e *ThreadPoolExecutor) work() {
 	}
 }
 
-// next returns the next job for a goroutine, nil if that is to end.
+// next returns the next job for a goroutine, nil if the goroutine is to end.
 func (e *ThreadPoolExecutor) next() job {
 	e.mu.Lock()
 	if e.head == len(e.queue) {
@@ -152,8 +152,8 @@ func (e *ThreadPoolExecutor) next() job {
 	return j
 }
 
-// Shutdown refuses further jobs and, if wait is set, blocks until those submitted are done.
-// Any goroutine may call it, any number of times.
+// Shutdown refuses further jobs and, if wait is true, blocks until the submitted ones are done. Any
+// goroutine may call it, any number of times.
 func (e *ThreadPoolExecutor) Shutdown(wait bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -170,8 +170,8 @@ func (e *ThreadPoolExecutor) Shutdown(wait bool) {
 func defaultWorkers() int { return min(32, runtime.NumCPU()+4) }
 
 // SetDefaultExecutor replaces the executor that [ToThread], and [RunInExecutor] with nil, use. The
-// loop shuts it down, unless it is replaced in turn. It is for the loop only and panics with
-// [ErrLoopClosed], [ErrForeignGoroutine] or, if e is nil, [ErrInvalidArgument]. Python:
+// loop shuts it down, unless it is replaced in turn. SetDefaultExecutor is for the loop only and
+// panics with [ErrLoopClosed], [ErrForeignGoroutine] or, if e is nil, [ErrInvalidArgument]. Python:
 // loop.set_default_executor.
 func (l *EventLoop) SetDefaultExecutor(e Executor) {
 	l.mustBeOwner("SetDefaultExecutor")
@@ -197,10 +197,10 @@ func (l *EventLoop) defaultExecutor() (Executor, error) {
 	return l.executor, nil
 }
 
-// ShutdownDefaultExecutor refuses further jobs for the default executor and suspends until those
-// submitted are done. After timeout, in real time because that is what they take, it gives up, logs
-// the stacks of those that go on, and returns [context.DeadlineExceeded]; at once if timeout is not
-// positive. Run calls it. A cancel ends the wait; the executor stays shut down.
+// ShutdownDefaultExecutor refuses further jobs for the default executor and suspends until the
+// submitted ones are done. After timeout, or at once if that is not positive, it gives up, logs the
+// stacks of the jobs that go on, and returns [context.DeadlineExceeded]. The timeout is real time,
+// because jobs take real time. Run calls it. A cancel ends the wait; the executor stays shut down.
 func (l *EventLoop) ShutdownDefaultExecutor(ctx context.Context, timeout time.Duration) error {
 	if t, err := taskOf(ctx, "ShutdownDefaultExecutor"); err != nil {
 		return err
@@ -245,7 +245,7 @@ func (l *EventLoop) ShutdownDefaultExecutor(ctx context.Context, timeout time.Du
 	return joinErrors(err, waitErr)
 }
 
-// shutDown shuts e down and returns a [*PanicError] if that panicked, and [ErrGoexit] if it exited
+// shutDown shuts e down. It returns a [*PanicError] if that panicked, and [ErrGoexit] if it exited
 // the goroutine, which is therefore one of its own: a loop that closes must get to its end.
 func shutDown(e Executor, wait bool) error {
 	ended := make(chan error, 1)

@@ -7,16 +7,16 @@ import (
 
 // Gather runs awaitables concurrently and returns their results in the order of the arguments. It
 // suspends the calling task until all are done, or one has failed. Coroutines become tasks, started
-// in that order; futures and tasks are awaited as they are, one given twice only once.
+// in that order; futures and tasks are awaited as they are, a repeated one only once.
 //
-// The first error is returned as soon as it happens. The others go on, and what becomes of
-// them is not reported; a child that was cancelled counts as an error too. A cancel of the
+// The first error is returned as soon as it happens. The other children go on, and their results
+// and errors are not reported; a child that was cancelled counts as an error too. A cancel of the
 // calling task cancels every child that is not done, and Gather waits for the first to end so.
 //
-// Kinds are mixed in a slice: Gather(ctx, []asyncio.Awaitable[int]{task, future}...). Besides the
-// children's errors and those of [Future.Await], Gather returns [ErrInvalidArgument] for a nil
-// argument and [ErrDifferentLoop]. [Gather2] to [Gather4] take awaitables whose results differ in
-// type. Python: asyncio.gather.
+// To mix kinds, put them in a slice: Gather(ctx, []asyncio.Awaitable[int]{task, future}...).
+// Besides the children's errors and those of [Future.Await], Gather returns [ErrInvalidArgument]
+// for a nil argument and [ErrDifferentLoop]. [Gather2] to [Gather4] take awaitables whose results
+// differ in type. Python: asyncio.gather.
 func Gather[T any, A Awaitable[T]](ctx context.Context, aws ...A) ([]T, error) {
 	children, err := gather[T](ctx, aws, false, "Gather")
 	if err != nil {
@@ -29,15 +29,15 @@ func Gather[T any, A Awaitable[T]](ctx context.Context, aws ...A) ([]T, error) {
 	return values, nil
 }
 
-// A Result is what became of one awaitable.
+// A Result is the outcome of one awaitable.
 type Result[T any] struct {
 	Value T
 	Err   error
 }
 
-// GatherResults is [Gather] with return_exceptions=True: it waits for all and returns what
-// became of each, errors and cancellations too. Its own error says that it was misused or
-// that the calling task was cancelled; then it has waited for the children to end all the same.
+// GatherResults is [Gather] with return_exceptions=True: it waits for all and returns the outcome
+// of each, errors and cancellations too. Its own error says that it was misused or that the calling
+// task was cancelled; in the latter case it has waited for the children to end all the same.
 func GatherResults[T any, A Awaitable[T]](ctx context.Context, aws ...A) ([]Result[T], error) {
 	children, err := gather[T](ctx, aws, true, "GatherResults")
 	if err != nil {
@@ -95,11 +95,11 @@ type gathering struct {
 	outer     future
 	children  children
 	left      int             // children, each counted once, that are not done
-	all       bool            // wait for all, whatever they return
-	cancelled *CancelledError // that was passed on to a child
+	all       bool            // wait for all children, also after an error
+	cancelled *CancelledError // the last cancel that was passed on to a child
 }
 
-// children are what a gathering waits for, in the order of the arguments, duplicates too.
+// children are the awaited futures of a gathering, in the order of the arguments, duplicates too.
 type children interface {
 	len() int
 	at(i int) *future
@@ -142,15 +142,15 @@ func gather[T any, A Awaitable[T]](ctx context.Context, aws []A, all bool, calle
 	return fs, in.wait(ctx)
 }
 
-// A gatherArgument is one argument of a gathering of several types. All are checked before one is
-// started.
+// A gatherArgument is one argument of a gathering of several types. All arguments are checked
+// before one is started.
 type gatherArgument struct {
-	given *future // if it is a future or task
+	given *future // set if it is a future or task
 	check func(l *EventLoop, caller string) error
 	start func(ctx context.Context, l *EventLoop) *future
 }
 
-// argumentOf makes a an argument whose start keeps the future in f.
+// argumentOf makes an argument of a; its start stores the future in f.
 func argumentOf[T any](a Awaitable[T], f **Future[T]) gatherArgument {
 	arg := gatherArgument{
 		check: func(l *EventLoop, caller string) error { return checkChildren[T](l, []Awaitable[T]{a}, caller) },
@@ -192,7 +192,7 @@ func gatherMixed(ctx context.Context, caller string, args ...gatherArgument) err
 	return in.wait(ctx)
 }
 
-// checkChildren refuses what cannot be gathered. Nothing has been started then.
+// checkChildren refuses arguments that cannot be gathered. It is called before any is started.
 func checkChildren[T any, A Awaitable[T]](l *EventLoop, aws []A, caller string) error {
 	for _, a := range aws {
 		switch a := any(a).(type) {
@@ -218,8 +218,8 @@ func checkChildren[T any, A Awaitable[T]](l *EventLoop, aws []A, caller string) 
 type starter[T any] struct {
 	l     *EventLoop
 	ctx   context.Context
-	left  int       // awaitables that are still to come
-	tasks []Task[T] // for coroutines, in one piece of memory: they end at about the same time
+	left  int       // the number of awaitables still to come
+	tasks []Task[T] // for coroutines, allocated together: they end at about the same time
 }
 
 func (s *starter[T]) start(a any) *Future[T] {
@@ -246,12 +246,12 @@ func (s *starter[T]) start(a any) *Future[T] {
 }
 
 // intake takes the children of a gathering, one after the other. Each is looked at when it is
-// taken, before the next coroutine is started: a future that an eager child completes was pending
-// then, so it is called back like any other.
+// taken, before the next coroutine is started. So a future that a later eager child completes was
+// pending then, and is called back like any other.
 type intake struct {
 	g     *gathering
-	n     int       // how many have been taken
-	again []int     // which arguments were given before, in ascending order
+	n     int       // the number of children taken
+	again []int     // the arguments that were given before, in ascending order
 	done  []*future // children that were done when they were taken
 }
 
@@ -272,7 +272,7 @@ func (in *intake) mark(i int, f *future) {
 	}
 }
 
-// take waits for the next child, which is in its place.
+// take waits for the next child, which the caller has stored in its place.
 func (in *intake) take() {
 	i := in.n
 	in.n++
@@ -289,8 +289,8 @@ func (in *intake) take() {
 	}
 }
 
-// abandon is deferred. If not all children could be taken, because a task factory has panicked,
-// those that were are nobody's any more.
+// abandon is deferred. If not all children could be taken, because a task factory has panicked, the
+// gathering gives up those that were.
 func (in *intake) abandon() {
 	if in.n < in.g.children.len() {
 		for i := range in.n {
@@ -300,24 +300,24 @@ func (in *intake) abandon() {
 }
 
 // wait suspends the calling task until the gathering is over. A nil error means that the children
-// are done, and, unless all are waited for whatever they return, without an error.
+// are done and, unless all is set, that none has failed.
 func (in *intake) wait(ctx context.Context) error {
 	g := in.g
 	if g.left == 0 {
 		return nil // an empty gather does not suspend
 	}
-	// A child that was done already counts at once, so that if all are, nothing suspends.
+	// A child that was done already counts at once, so nothing suspends if all are.
 	for _, f := range in.done {
 		g.fire(f)
 	}
 
 	err := g.outer.await(ctx)
-	// also where something else has ended the wait in the same iteration: nobody else has it
+	// also if something else has ended the wait in the same iteration: nobody else has this error
 	g.outer.retrieved()
 	if err == nil {
 		return g.outer.err
 	}
-	// ctx ended the wait: what the children do from now on is theirs, and their errors are
+	// ctx ended the wait: from now on the children's results and errors are their own
 	if asCancelled(err) == nil {
 		g.left = 0
 	}
@@ -328,7 +328,7 @@ func (in *intake) wait(ctx context.Context) error {
 }
 
 // cancel passes a cancel on to the children, oldest first. The outer future is done when they are.
-// A child that the same cancel has reached before, on another way, is not asked again (future 4).
+// A child that the same cancel has reached before, by another way, is not asked again (future 4).
 func (g *gathering) cancel(c *CancelledError) cancelAnswer {
 	if g.outer.state != pending {
 		return refused
@@ -340,7 +340,7 @@ func (g *gathering) cancel(c *CancelledError) cancelAnswer {
 			answer = accepted
 		case inCircle:
 			if answer == refused {
-				answer = inCircle // task 7: for whoever waits for the gathering
+				answer = inCircle // a circle of waiting tasks, for the task that waits for the gathering (task 7)
 			}
 		}
 	}
@@ -352,11 +352,12 @@ func (g *gathering) cancel(c *CancelledError) cancelAnswer {
 
 // fire notes that a child is done.
 func (g *gathering) fire(f *future) {
-	if g.left--; g.left < 0 { // abandoned
+	if g.left--; g.left < 0 { // the wait is over
 		return
 	}
 	if !g.all && f.err != nil && g.outer.state == pending {
-		// whoever looks at f is given the error too, if ctx ends this wait before it gets there
+		// f's error stays unretrieved: if ctx ends this wait first, others who look at f still get
+		// it
 		g.outer.mirror(f)
 		return
 	}

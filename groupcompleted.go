@@ -7,18 +7,19 @@ import (
 	"slices"
 )
 
-// GroupCompleted is a loop over the children whose result is a T, each as it finishes, in order of
-// finishing, cancelled ones too; later children as well. It ends when the group has no child left.
+// GroupCompleted returns an iterator over the children whose result is a T, in the order in which
+// they finish. It includes cancelled children and those created later. It ends when the group has
+// no child left.
 //
 //	for task, err := range asyncio.GroupCompleted[int](ctx, tg) {
 //
-// It sees what finishes while the loop is running. Breaking out of it leaves the children alone. If
-// the wait fails, because the group was aborted or ctx is done, the error comes last, with a nil
-// task. The error of a child is in the task's Result, and aborts the group unless that is a
-// [Supervisor].
+// The loop sees the children that finish while it is running. Breaking out of it leaves the
+// children alone. If the wait fails, because the group was aborted or ctx is done, the error comes
+// last, with a nil task. The error of a child is in the task's Result, and aborts the group unless
+// that is a [Supervisor].
 //
-// It is for the body of the group, and suspends between children; elsewhere its error is
-// [ErrInvalidState]. Python has no counterpart; tokio: JoinSet.join_next.
+// GroupCompleted is for the body of the group, and suspends between children; elsewhere its error
+// is [ErrInvalidState]. Python has no counterpart; tokio: JoinSet.join_next.
 func GroupCompleted[T any](ctx context.Context, tg *TaskGroup) iter.Seq2[*Task[T], error] {
 	return func(yield func(*Task[T], error) bool) {
 		if t, err := taskOf(ctx, "GroupCompleted"); err != nil {
@@ -60,5 +61,5 @@ func GroupCompleted[T any](ctx context.Context, tg *TaskGroup) iter.Seq2[*Task[T
 // groupWatcher is one GroupCompleted loop that is running.
 type groupWatcher struct {
 	waiters waitQueue
-	done    []*task // that it has still to see
+	done    []*task // finished children that it has not yielded yet
 }

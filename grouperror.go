@@ -5,12 +5,12 @@ import (
 	"strings"
 )
 
-// A GroupError is what failed in a [RunTaskGroup]: Python's ExceptionGroup. errors.Is and errors.As
-// look into every error of it. It is never a cancellation, whatever is in it. It is a value: any
-// goroutine may use it, and nothing of it suspends.
+// A GroupError holds the errors of a [RunTaskGroup]: Python's ExceptionGroup. errors.Is and
+// errors.As look into every one of them. A GroupError is never a cancellation, even if it holds
+// one. It is a value: any goroutine may use it, and its methods do not suspend.
 type GroupError struct {
 	Message    string
-	Exceptions []error // children's in the order of their completion, the body's last
+	Exceptions []error // the children's in the order of their completion, the body's last
 }
 
 func (e *GroupError) Error() string {
@@ -31,7 +31,7 @@ func (e *GroupError) Error() string {
 // Unwrap returns the errors of the group.
 func (e *GroupError) Unwrap() []error { return e.Exceptions }
 
-// First returns the error that came first, in a nested group its first.
+// First returns the error that came first; if that is a group, the first of that group.
 func (e *GroupError) First() error {
 	if len(e.Exceptions) == 0 {
 		return nil
@@ -44,9 +44,10 @@ func (e *GroupError) First() error {
 
 // Split divides the group in two by its leaves, the errors in it that are not groups themselves:
 // those for which matches is true, and the rest. Nesting and order are kept; an empty part is nil.
-// rest is an error to be returned as it is, which is what Python's except* does with it:
+// Return rest as it is, just as Python's except* does:
 //
-//	timeouts, rest := group.Split(func(err error) bool { return errors.Is(err, asyncio.ErrTimeout) })
+// = timeouts, rest := group.Split(func(err error) bool { return errors.Is(err, asyncio.ErrTimeout)
+// })
 //
 // Python: ExceptionGroup.split, which asks about groups too.
 func (e *GroupError) Split(matches func(error) bool) (match *GroupError, rest error) {
@@ -57,7 +58,7 @@ func (e *GroupError) Split(matches func(error) bool) (match *GroupError, rest er
 	return match, others
 }
 
-// Subgroup is the matching part of [GroupError.Split], nil if nothing matches. Python:
+// Subgroup returns the matching part of [GroupError.Split], nil if nothing matches. Python:
 // ExceptionGroup.subgroup.
 func (e *GroupError) Subgroup(matches func(error) bool) *GroupError {
 	match, _ := e.split(matches)

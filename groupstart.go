@@ -6,24 +6,25 @@ import (
 	"math"
 )
 
-// GroupStart creates a child that reports when it is ready, and waits until it does: a server says
-// which address it listens on, and then goes on serving in the group. child calls Started of its
-// status once; GroupStart returns the value it gave.
+// GroupStart creates a child that reports when it is ready, and waits until it does. For example, a
+// server reports its address, and then goes on serving in the group. child calls Started of its
+// status once; GroupStart returns the value given to Started.
 //
-// A child that ends before it is ready has failed to start. Its error is returned by GroupStart and
-// does not abort the group, unless it is a panic; if it has none, that is [ErrInvalidState]. A
-// cancel of the calling task, or the end of ctx, cancels the child, and GroupStart goes on waiting
-// until the child has ended, or is ready after all. A child that calls Started before it has heard
-// of the cancel, because a [Cleanup] holds it back, is none that could be relied on: GroupStart
-// returns the cancel, or the cause of ctx, and the group waits for the child. Once it is ready the
-// child is like any other.
+// A child that ends before it is ready has failed to start. GroupStart returns its error, or
+// [ErrInvalidState] if it has none; the error does not abort the group, unless it is a panic.
 //
-// The child gets the group's ctx: what limits the start must not end what has started. What else it
-// needs of ctx its function captures.
+// A cancel of the calling task, or the end of ctx, cancels the child. GroupStart goes on waiting
+// until the child has ended, or is ready after all. If the child calls Started before it has heard
+// of the cancel, because a [Cleanup] holds that back, the caller could not rely on the child:
+// GroupStart returns the cancel, or the cause of ctx, and the group waits for the child. Once it is
+// ready the child is like any other.
 //
-// It must be called in a task and may suspend; under a [GroupLimit] also for the child's turn.
-// Other errors are [ErrInvalidArgument], [ErrNotInTask], and [ErrInvalidState] if the group has
-// been left. Python has no counterpart; trio: nursery.start.
+// The child gets the group's ctx: a limit of the start must not end a child that has started. If it
+// needs more of the caller's ctx, its function must capture that.
+//
+// GroupStart must be called in a task and may suspend; under a [GroupLimit] also for the child's
+// turn. Other errors are [ErrInvalidArgument], [ErrNotInTask], and [ErrInvalidState] if the group
+// has been left. Python has no counterpart; trio: nursery.start.
 func GroupStart[R any](ctx context.Context, tg *TaskGroup, child func(ctx context.Context, status *TaskStatus[R]) error, opts ...TaskOption) (R, error) {
 	var zero R
 	if child == nil {
@@ -52,7 +53,7 @@ func GroupStart[R any](ctx context.Context, tg *TaskGroup, child func(ctx contex
 	if s.ready.state != pending {
 		return v, err
 	}
-	// err may also be a cancel, which has gone down to the child
+	// err may also be a cancel that has gone down to the child
 	ended := &CancelledError{cause: context.Cause(ctx)}
 	s.cancel(ended)
 	v, late := s.ready.Await(context.WithoutCancel(ctx))
@@ -65,23 +66,23 @@ func GroupStart[R any](ctx context.Context, tg *TaskGroup, child func(ctx contex
 	return v, err
 }
 
-// A TaskStatus is how a child made by [GroupStart] says that it is ready. trio and anyio:
+// A child made by [GroupStart] uses its TaskStatus to say that it is ready. trio and anyio:
 // TaskStatus.
 type TaskStatus[R any] struct {
-	ready Future[R] // what GroupStart waits for
+	ready Future[R] // GroupStart waits for this
 	task  *task
 	asked *CancelledError // the last cancel that was passed on to the child
 }
 
-// anyStatus is a *TaskStatus whatever its value type.
+// anyStatus is a *TaskStatus with any type of value.
 type anyStatus interface {
 	setChild(t *task)
 	childEnded(f *future) (beforeReady bool)
 }
 
-// Started says that the child is ready and hands v to who started it. It is for the loop only, and
-// for the child, which goes on with its work; it does not suspend. It returns [ErrInvalidState] if
-// the child has said so before.
+// Started says that the child is ready and hands v to the caller of GroupStart. It is for the loop
+// only, and for the child, which goes on with its work; it does not suspend. It returns
+// [ErrInvalidState] if the child has called it before.
 func (s *TaskStatus[R]) Started(v R) error {
 	if s.ready.loop == nil {
 		return fmt.Errorf("%w: a zero TaskStatus: GroupStart makes one (in Started)", ErrInvalidArgument)
@@ -92,7 +93,7 @@ func (s *TaskStatus[R]) Started(v R) error {
 	if s.ready.state != pending {
 		return fmt.Errorf("%w: Started was called before", ErrInvalidState)
 	}
-	if s.asked != nil && s.task.owed(math.MaxInt) > 0 { // it has not heard of it
+	if s.asked != nil && s.task.owed(math.MaxInt) > 0 { // the child has not heard of the cancel
 		s.ready.finishCancelled(s.asked)
 		return nil
 	}
@@ -119,7 +120,7 @@ func (s *TaskStatus[R]) childEnded(f *future) bool {
 	return true
 }
 
-// cancel passes a cancel of the caller of GroupStart on to the child.
+// cancel passes a cancel of GroupStart's caller on to the child.
 func (s *TaskStatus[R]) cancel(c *CancelledError) cancelAnswer {
 	if s.ready.state != pending {
 		return refused

@@ -8,20 +8,20 @@ import (
 	"slices"
 )
 
-// A CapacityLimiter bounds how many borrowers do something at a time: a semaphore that knows who
-// has its tokens, and whose number of tokens can be changed. A borrower is the task that asks, or
-// any comparable value that it asks on behalf of, and holds one token at most. It is fair: tokens
-// go to borrowers in the order they asked. Make one with [NewCapacityLimiter]; the zero value has
-// no tokens. It must not be copied.
+// A CapacityLimiter bounds how many borrowers do something at a time. It is a semaphore that knows
+// the holders of its tokens, and whose number of tokens can be changed. A borrower is the calling
+// task, or any comparable value on whose behalf it asks, and holds one token at most. The limiter
+// is fair: tokens go to borrowers in the order they asked. Make one with [NewCapacityLimiter]; the
+// zero value has no tokens. It must not be copied.
 //
-// Its methods are for the loop only. Python's asyncio has nothing like it; trio's and anyio's
-// CapacityLimiter is.
+// Its methods are for the loop only. asyncio has no equivalent; it follows trio.CapacityLimiter,
+// which anyio has too.
 type CapacityLimiter struct {
 	primitive
 	total     int
-	used      *EventLoop      // whose task acquired last
-	borrowers map[any]uint64  // and their place in the order of borrowing
-	pending   map[any]*waiter // borrowers that a task waits for
+	used      *EventLoop      // the loop of the last task to acquire
+	borrowers map[any]uint64  // the values number them in the order of borrowing
+	pending   map[any]*waiter // borrowers for which a task waits
 	seq       uint64
 }
 
@@ -33,8 +33,8 @@ type CapacityLimiterStatistics struct {
 	Waiters        []AnyTask // in the order they will be served
 }
 
-// NewCapacityLimiter makes a limiter with total tokens; math.MaxInt is as good as no limit, and
-// with zero everybody waits until there are more. Any goroutine may call it. It panics with
+// NewCapacityLimiter makes a limiter with total tokens. math.MaxInt is as good as no limit; with
+// zero every borrower waits until there are more. Any goroutine may call it. It panics with
 // [ErrInvalidArgument] if total is negative.
 func NewCapacityLimiter(total int) *CapacityLimiter {
 	return &CapacityLimiter{total: tokens(total, "NewCapacityLimiter")}
@@ -51,9 +51,9 @@ func tokens(n int, caller string) int {
 // has come; otherwise it does not suspend.
 //
 // A cancel of the task, or the end of ctx, ends the wait with an error, and no token is then
-// borrowed; one that had been set aside goes to the next. Acquire returns [ErrInvalidState] if the
-// borrower has a token already or waits for one, and the errors of [Lock.Acquire]. trio:
-// CapacityLimiter.acquire.
+// borrowed; a token that had been set aside goes to the next borrower. Acquire returns
+// [ErrInvalidState] if the borrower has a token already or waits for one, and the errors of
+// [Lock.Acquire]. trio: CapacityLimiter.acquire.
 func (c *CapacityLimiter) Acquire(ctx context.Context) error {
 	t, err := enter(ctx, "Acquire")
 	if err != nil {
@@ -130,8 +130,8 @@ func (c *CapacityLimiter) nowait(borrower any, caller string) error {
 	return err
 }
 
-// try borrows a token if one is left. Who waits gets one as soon as there is one, so what is
-// left is nobody's.
+// try borrows a token if one is left. Waiting borrowers get a token as soon as there is one, so a
+// token that is left is nobody's.
 func (c *CapacityLimiter) try(borrower any, caller string) (free bool, err error) {
 	if !isBorrower(borrower) {
 		return false, fmt.Errorf("%w: a borrower of type %T cannot be told from others (in %s)", ErrInvalidArgument, borrower, caller)
@@ -155,7 +155,7 @@ func isBorrower(v any) bool {
 		return false
 	}
 	switch t := reflect.TypeOf(v); t.Kind() {
-	case reflect.Array, reflect.Struct: // it depends on what is inside; looking allocates
+	case reflect.Array, reflect.Struct: // comparable only if the contents are; looking at them allocates
 		return reflect.ValueOf(v).Comparable() && v == v
 	default:
 		return t.Comparable() && v == v
@@ -170,7 +170,7 @@ func (c *CapacityLimiter) lend(borrower any) {
 	c.borrowers[borrower] = c.seq
 }
 
-// wake lends the tokens that are left to those that wait.
+// wake lends the tokens that are left to the borrowers that wait.
 func (c *CapacityLimiter) wake() {
 	for c.AvailableTokens() > 0 {
 		w := c.queue.firstPending()
@@ -183,8 +183,8 @@ func (c *CapacityLimiter) wake() {
 	}
 }
 
-// Release gives the calling task's token back and wakes who has waited longest. It does not
-// suspend. It panics with [ErrNotAcquired] if the task has no token, and with [ErrNotInTask] or
+// Release gives the calling task's token back and wakes the task that has waited longest. It does
+// not suspend. It panics with [ErrNotAcquired] if the task has no token, and with [ErrNotInTask] or
 // [ErrNoRunningLoop]. trio: CapacityLimiter.release.
 func (c *CapacityLimiter) Release(ctx context.Context) {
 	l := loopOf(ctx)
@@ -198,8 +198,8 @@ func (c *CapacityLimiter) Release(ctx context.Context) {
 	c.release(l.current.self, "Release")
 }
 
-// ReleaseOnBehalfOf gives borrower's token back and wakes who has waited longest. It does not
-// suspend. Any task or callback of the loop may call it. It panics with [ErrNotAcquired] if
+// ReleaseOnBehalfOf gives borrower's token back and wakes the task that has waited longest. It does
+// not suspend. Any task or callback of the loop may call it. It panics with [ErrNotAcquired] if
 // borrower has no token. trio: CapacityLimiter.release_on_behalf_of.
 func (c *CapacityLimiter) ReleaseOnBehalfOf(borrower any) {
 	c.release(borrower, "ReleaseOnBehalfOf")
@@ -214,8 +214,9 @@ func (c *CapacityLimiter) release(borrower any, caller string) {
 	c.wake()
 }
 
-// checkOwner is the binding's. A limiter that no task ever had to wait for counts as the loop's
-// that last used it, because a goroutine beside the loop would corrupt its maps.
+// checkOwner is the binding's checkOwner. A limiter for which no task ever had to wait counts as
+// belonging to the loop that used it last, because a goroutine beside that loop would corrupt its
+// maps.
 func (c *CapacityLimiter) checkOwner(caller string) error {
 	if c.loop == nil && c.used != nil {
 		return c.used.checkForeign(caller)
@@ -232,17 +233,18 @@ func (c *CapacityLimiter) mustBeOwner(caller string) {
 // TotalTokens returns how many tokens there are. It does not suspend.
 func (c *CapacityLimiter) TotalTokens() int { return c.total }
 
-// SetTotalTokens changes how many tokens there are. More wake those that can now have one; fewer
-// take none away, and the next borrowers wait until enough are back. It does not suspend. It panics
-// with [ErrInvalidArgument] if n is negative. trio: assigning to CapacityLimiter.total_tokens.
+// SetTotalTokens changes how many tokens there are. If there are more, waiting borrowers get them.
+// If there are fewer, no token is taken away, and the next borrowers wait until enough are back. It
+// does not suspend. It panics with [ErrInvalidArgument] if n is negative. trio: assigning to
+// CapacityLimiter.total_tokens.
 func (c *CapacityLimiter) SetTotalTokens(n int) {
 	c.mustBeOwner("SetTotalTokens")
 	c.total = tokens(n, "SetTotalTokens")
 	c.wake()
 }
 
-// BorrowedTokens returns how many tokens are borrowed, those set aside for tasks about to resume
-// included. It does not suspend.
+// BorrowedTokens returns how many tokens are borrowed, including those set aside for tasks about to
+// resume. It does not suspend.
 func (c *CapacityLimiter) BorrowedTokens() int { return len(c.borrowers) }
 
 // AvailableTokens returns how many tokens are left, never less than zero. It does not suspend.
@@ -259,7 +261,8 @@ func (c *CapacityLimiter) Statistics() CapacityLimiterStatistics {
 	return s
 }
 
-// String is in the style of the other primitives: <asyncio.CapacityLimiter [borrowed:2/3]>.
+// String returns a repr in the style of the other primitives: <asyncio.CapacityLimiter
+// [borrowed:2/3]>.
 func (c *CapacityLimiter) String() string {
 	return c.repr("CapacityLimiter", fmt.Sprintf("borrowed:%d/%d", len(c.borrowers), c.total))
 }

@@ -5,10 +5,10 @@ import (
 	"fmt"
 )
 
-// A Lock is a mutual exclusion lock for the tasks of a loop: for what must stay consistent across
-// an await, since between two awaits nothing else runs. It is fair: tasks get it in the order
-// they asked. It is not reentrant, and any task may release it. The zero value is unlocked; it must
-// not be copied. Python: asyncio.Lock, where "async with lock" is
+// A Lock is a mutual exclusion lock for the tasks of a loop. Use it for state that must stay
+// consistent across an await; between two awaits nothing else runs. It is fair: tasks get it in the
+// order they asked. It is not reentrant, and any task may release it. The zero value is unlocked;
+// it must not be copied. Python: asyncio.Lock, where "async with lock" is
 //
 //	if err := lock.Acquire(ctx); err != nil {
 //		return err
@@ -78,9 +78,9 @@ func (l *Lock) acquire(ctx context.Context, t *task) error {
 
 func (l *Lock) acquiring() acquiring { return l }
 
-// tryAcquire is for a task that has woken, too, which may have left its turn unused. Between a
-// release and the resumption of the waiter it woke the lock is unlocked, but the waiter is in the
-// queue and keeps those behind it from taking it.
+// tryAcquire is also for a task that has woken and may have left its turn unused. Between a release
+// and the resumption of the waiter that it woke, the lock is unlocked, but the waiter is in the
+// queue and keeps the waiters behind it from taking the lock.
 func (l *Lock) tryAcquire(w *waiter) bool {
 	if l.locked || l.queue.liveBefore(w) {
 		return false
@@ -105,7 +105,7 @@ func (l *Lock) leave(w *waiter, acquired bool) {
 	}
 }
 
-// passOn gives the turn at a lock that is free to whoever is next.
+// passOn gives the turn at a free lock to the next waiter.
 func (l *Lock) passOn() {
 	if !l.locked {
 		l.queue.wakeFirst()
@@ -116,7 +116,7 @@ func (l *Lock) passOn() {
 // task or callback of the loop may call it, not only the task that acquired the lock. It panics
 // with [ErrNotAcquired] if the lock is not locked. Python: Lock.release.
 func (l *Lock) Release() {
-	// First what is so in nearly every call.
+	// The fast path, for nearly every call.
 	if l.locked && l.queue.first == nil && !raceDetector && l.owner.fut.loop.guard.Load() == 0 {
 		l.locked, l.owner = false, nil
 		return
@@ -132,7 +132,8 @@ func (l *Lock) release() {
 }
 
 // mustBeLocked panics if the lock is not locked, or if the caller is foreign to the loop of its
-// owner. It reports false if it is not locked but primitive 4 excuses that.
+// owner. It reports false if the lock is not locked but its loop is unwinding tasks, which excuses
+// that (primitive 4).
 func (l *Lock) mustBeLocked(caller string) bool {
 	if !l.locked {
 		if !l.unwinding() {
@@ -151,8 +152,8 @@ func notLocked(caller string) error {
 // Locked reports whether the lock is locked. It does not suspend. Python: Lock.locked.
 func (l *Lock) Locked() bool { return l.locked }
 
-// Statistics describes the lock. It does not suspend. Python has nothing like it; trio's
-// Lock.statistics is.
+// Statistics describes the lock. It does not suspend. asyncio has no equivalent; it follows trio's
+// Lock.statistics.
 func (l *Lock) Statistics() LockStatistics {
 	s := LockStatistics{Locked: l.locked, Waiters: l.waiters()}
 	if l.owner != nil {

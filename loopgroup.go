@@ -13,27 +13,28 @@ import (
 )
 
 // A LoopGroup is several loops that run at the same time, as a rule one for each core.
-// [RunLoopGroup] makes one. What a task touches stays on its loop, so inside each loop nothing
-// needs a lock; from loop to loop leads [Call].
+// [RunLoopGroup] makes one. The state of a task stays on its loop, so inside each loop nothing
+// needs a lock; use [Call] to get from loop to loop.
 //
-//	loopgroup 1: The main coroutine runs on the first loop. When it has ended, so do the others:
-//	   their tasks are cancelled and waited for, and they are closed, all at the same time and while
-//	   the first still answers calls. Then the first ends as after Run.
+//	loopgroup 1: The main coroutine runs on the first loop. When it has ended, so do the other
+//	   loops: their tasks are cancelled and waited for, and the loops are closed, all at the same
+//	   time and while the first still answers calls. Then the first ends as after Run.
 //	loopgroup 2: If a loop ends before its time, because a task called runtime.Goexit or t.FailNow,
 //	   main is cancelled.
-//	loopgroup 3: On virtual time there is one loop, whatever was asked for. Between several the
-//	   order would be the machine's.
+//	loopgroup 3: On virtual time there is one loop, whatever n is. The machine would decide the
+//	   order between several.
 //
-// Any goroutine may call its methods; only Each and Listen suspend. Python has no counterpart:
-// there it is processes.
+// Any goroutine may call its methods; only Each and Listen suspend. Python has no counterpart; its
+// programs use processes.
 type LoopGroup struct {
 	loops []*EventLoop
 	turn  atomic.Uint32
 }
 
-// RunLoopGroup makes n event loops, or GOMAXPROCS of them if n is 0, each run by a goroutine of its
-// own, runs main on the first and returns what main returns. It blocks the calling goroutine and is
-// [Run] in every other respect; opts hold for all loops, but SIGINT cancels main alone.
+// RunLoopGroup makes n event loops, or GOMAXPROCS of them if n is 0. Each is run by a goroutine of
+// its own. It runs main on the first loop and returns main's result. It blocks the calling
+// goroutine and is [Run] in every other respect. opts hold for all loops, but SIGINT cancels main
+// alone.
 //
 //	asyncio.RunLoopGroup(ctx, 0, func(ctx context.Context, g *asyncio.LoopGroup) (asyncio.None, error) {
 //		listeners, err := g.Listen(ctx, "tcp", ":7000")
@@ -63,8 +64,9 @@ func RunLoopGroup[T any](ctx context.Context, n int, main func(ctx context.Conte
 	others := otherLoops{ctx: l.ctx}
 	defer func() { err = joinErrors(err, others.wait()) }()
 	defer others.stop()
+	// On virtual time there is one loop only (loopgroup 3).
 	for len(g.loops) < n && !l.drv.Polls() {
-		// not into what the caller has behind opts
+		// Clip keeps append from writing into the caller's array.
 		r := NewRunner(ctx, append(slices.Clip(opts), HandleSIGINT(false))...)
 		l, err := others.start(r)
 		if err != nil {
@@ -82,7 +84,7 @@ func RunLoopGroup[T any](ctx context.Context, n int, main func(ctx context.Conte
 
 var errLoopEnded = fmt.Errorf("another loop of the group ended: %w", ErrGoexit)
 
-// otherLoops are the loops of a group but the first.
+// otherLoops are all loops of a group except the first.
 type otherLoops struct {
 	ctx     *loopContext // of the first
 	running sync.WaitGroup
@@ -91,7 +93,7 @@ type otherLoops struct {
 	mu    sync.Mutex
 	err   error
 	early bool   // one has ended before it was told to
-	tell  func() // on the first loop, when early
+	tell  func() // runs on the first loop, when early is set (loopgroup 2)
 }
 
 // start makes the loop of r and runs it on a goroutine until it is stopped.
@@ -111,7 +113,7 @@ func (o *otherLoops) start(r *Runner) (*EventLoop, error) {
 	o.running.Add(1)
 	go func() {
 		defer o.running.Done()
-		ended := errLoopEnded // unless RunIn returns: a Goexit comes past it
+		ended := errLoopEnded // unless RunIn returns, which a Goexit prevents
 		defer func() {
 			if ended != nil {
 				o.endedEarly()
@@ -153,7 +155,7 @@ func (o *otherLoops) stop() {
 	}
 }
 
-// join stops the loops and suspends the calling task until they have ended (loopgroup 1).
+// joinErrors stops the loops and suspends the calling task until they have ended (loopgroup 1).
 func (o *otherLoops) joinErrors(ctx context.Context) {
 	if len(o.stops) == 0 {
 		return
@@ -177,8 +179,8 @@ func (o *otherLoops) wait() error {
 // Len returns the number of loops.
 func (g *LoopGroup) Len() int { return len(g.loops) }
 
-// Loop returns one of the loops, 0 <= i < Len. The first is main's. State that is dealt out by a
-// key is found again with Loop(hash % Len).
+// Loop returns one of the loops, 0 <= i < Len. The first is main's. To find state that is
+// distributed by a key, use Loop(hash % Len).
 func (g *LoopGroup) Loop(i int) *EventLoop { return g.loops[i] }
 
 // Next returns each of the loops in turn.
@@ -204,13 +206,13 @@ func (g *LoopGroup) Each(ctx context.Context, fn func(ctx context.Context, i int
 	})
 }
 
-// Listen listens on one address for all loops: the i-th listener belongs to Loop(i), and the
-// connections it accepts too. On Linux the system deals TCP connections out among them
-// ([ReusePort]); a listener that is closed before the others then takes with it the connections
-// that it has not accepted. Elsewhere, and for Unix sockets, a goroutine accepts and hands over to
-// whichever loop accepts first.
+// Listen listens on one address for all loops: the i-th listener, and the connections that it
+// accepts, belong to Loop(i). On Linux the system distributes TCP connections among them
+// ([ReusePort]). If one of these listeners is closed before the others, the connections that it has
+// not accepted are lost. Elsewhere, and for Unix sockets, a goroutine accepts and hands each
+// connection to whichever loop accepts first.
 //
-// It must be called in a task of one of the loops, which it suspends. After a cancel nothing is
+// Listen must be called in a task of one of the loops, which it suspends. After a cancel nothing is
 // left open. Errors are those of [Listen].
 func (g *LoopGroup) Listen(ctx context.Context, network, address string, opts ...ListenOption) (_ []*Listener, err error) {
 	if len(g.loops) == 1 {
@@ -265,8 +267,8 @@ func (g *LoopGroup) Listen(ctx context.Context, network, address string, opts ..
 	return all, nil
 }
 
-// callOpening is [Call] of a function that opens something. It returns that also if a cancel took
-// the place of the result.
+// callOpening is [Call] of a function that opens something. It returns the opened object even if a
+// cancel took the place of the result.
 func callOpening[T any](ctx context.Context, l *EventLoop, open func(ctx context.Context) (*T, error)) (opened *T, err error) {
 	_, err = Call(ctx, l, Do(func(ctx context.Context) (err error) {
 		opened, err = open(ctx)
@@ -275,15 +277,15 @@ func callOpening[T any](ctx context.Context, l *EventLoop, open func(ctx context
 	return opened, err
 }
 
-// closeListeners closes each on its loop.
+// closeListeners closes each listener on its loop.
 func closeListeners(all []*Listener) {
 	for _, ln := range all {
 		_, _ = ln.loop.CallSoonThreadsafe(func() { _ = ln.Close() }) // a closed loop has closed it
 	}
 }
 
-// shareListener makes n listeners of one. A connection goes to one that waits in Accept. The last
-// that is closed closes nl.
+// shareListener makes n listeners of one. A connection goes to one that waits in Accept. Closing
+// the last of them closes nl.
 func shareListener(nl net.Listener, n int) []*listenerShare {
 	s := &sharedListener{Listener: nl, accepted: make(chan acceptResult), unused: make(chan struct{})}
 	s.open.Store(int32(n))
@@ -298,8 +300,8 @@ func shareListener(nl net.Listener, n int) []*listenerShare {
 type sharedListener struct {
 	net.Listener
 	accepted chan acceptResult
-	open     atomic.Int32  // shares
-	unused   chan struct{} // closed when there is none
+	open     atomic.Int32  // shares that are open
+	unused   chan struct{} // closed when no share is open
 }
 
 type acceptResult struct {

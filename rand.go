@@ -8,17 +8,17 @@ import (
 	"github.com/goasyncio/asyncio/internal/driver"
 )
 
-// Rand returns the random numbers of the task that is running: what jitter, identifiers and
-// shuffles should be made with, so that a simulation can repeat them. In production the source is
-// seeded by the system. On a loop of package sim it is seeded by the run's seed and the name of the
-// task, so a task gets the same numbers whatever others draw.
+// Rand returns the random numbers of the running task. Make jitter, identifiers and shuffles with
+// it, so that a simulation can repeat them. In production the system seeds the source. On a loop of
+// package sim the run's seed and the name of the task seed it, so a task gets the same numbers,
+// however many other tasks draw.
 //
-// ctx may be derived from the one the coroutine was given: who is asked is the loop. The same task
-// always gets the same source. It is for that task alone: a goroutine of [ToThread] gets what it
-// needs passed on. In a callback, which runs in no task, it is the loop's. It must not be used for
-// secrets.
+// ctx may be derived from the one that the coroutine was given; Rand uses it only to find the loop.
+// The same task always gets the same source, which is for that task alone: pass values to a
+// goroutine of [ToThread]. In a callback, which runs in no task, Rand returns the loop's source. Do
+// not use it for secrets.
 //
-// It is for the loop only and does not suspend. It panics with [ErrNoRunningLoop] if ctx leads to
+// Rand is for the loop only and does not suspend. It panics with [ErrNoRunningLoop] if ctx leads to
 // no loop. Python's nearest is the module random, which tasks share.
 func Rand(ctx context.Context) *rand.Rand {
 	l := mustLoop(ctx, "Rand")

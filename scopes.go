@@ -10,23 +10,23 @@ import (
 )
 
 // Scopes are the level-triggered kind of limit (design rule design 2): the body gets a context that
-// ends, and every await made with it fails from then on, not only one. They do not touch the
-// task's cancel count, and a [Future.Cancel] of the task passes through them.
+// ends, and from then on every await made with it fails, not only one. They do not touch the task's
+// cancel count, and a [Future.Cancel] of the task passes through them.
 
 // MoveOnAfter runs body with a context that ends when d has passed on the loop's clock, and reports
-// whether that is what ended body: if body returns the end of its context, wrapped or not, the
-// result is true and a nil error. Otherwise body's error is returned as it is; that it took longer
-// does not matter by itself. A task group or [Gather] in body counts as body does. The end of
-// another scope is not the end of this one, and neither is a cancel with a deadline for its cause,
-// or a panic. If the task is cancelled while it waits, and the time is up before the wait is over,
-// the wait returns the cancel.
+// whether that end stopped body. If body returns the end of its context, wrapped or not, the result
+// is true and a nil error. Otherwise body's error is returned as it is, even if body took longer
+// than d. A task group or [Gather] in body counts as body does. The end of another scope is not the
+// end of this one, and neither is a cancel caused by a deadline, or a panic. If the task is
+// cancelled while it waits, and the time is up before the wait is over, the wait returns the
+// cancel.
 //
-// Only what is given the body's context hears of its end. The Read and Write of a [Conn] take none,
-// and with them all that is written for a [net.Conn], as bufio is: limit those with [Timeout] or
-// [Conn.SetDeadline].
+// Only calls that are given the body's context learn of its end. The Read and Write of a [Conn]
+// take no context, and neither does code written for a [net.Conn], such as bufio: limit those with
+// [Timeout] or [Conn.SetDeadline].
 //
-// It must be called in a task and suspends only where body does. Its own errors are those of
-// [Timeout]. Python has no counterpart; trio and anyio: move_on_after.
+// MoveOnAfter must be called in a task and suspends only where body does. Its own errors are those
+// of [Timeout]. Python has no counterpart; trio and anyio: move_on_after.
 func MoveOnAfter(ctx context.Context, d time.Duration, body func(ctx context.Context) error) (expired bool, err error) {
 	timeout, err := limit(ctx, d, body, "MoveOnAfter")
 	if timeout != nil {
@@ -49,8 +49,8 @@ func failAfter(ctx context.Context, d time.Duration, body func(ctx context.Conte
 	return err
 }
 
-// limit runs body for d. If the end of that time is what body's error says, it returns
-// also the cause that the context ended with.
+// limit runs body for d. If body's error is the end of that time, limit also returns the cause with
+// which the context ended.
 func limit(ctx context.Context, d time.Duration, body func(ctx context.Context) error, caller string) (*TimeoutError, error) {
 	if body == nil {
 		return nil, fmt.Errorf("%w: nil function (in %s)", ErrInvalidArgument, caller)
@@ -60,7 +60,8 @@ func limit(ctx context.Context, d time.Duration, body func(ctx context.Context) 
 		return nil, err
 	}
 	c := newClockContext(ctx, caller)
-	// The cause is this scope's own, so a scope can tell its end from that of one around it.
+	// The cause is this scope's own, so a scope can distinguish its end from that of a scope around
+	// it.
 	cause := &TimeoutError{When: t.loop().after(d)}
 	if cause.When != Forever {
 		c.setDeadline(cause.When, cause)
@@ -76,11 +77,11 @@ func limit(ctx context.Context, d time.Duration, body func(ctx context.Context) 
 	return nil, err
 }
 
-// isEndOf reports whether err is, or wraps, what code returns that stopped because ctx is done: the
-// cause, or one of the two errors that Err of a context can be. It asks for these very errors, not
-// for what matches them. A cancel that has one of them for its cause is a cancel all the same
-// (design 2), and a panic stays one (design 4). Joined errors are not searched: such an error
-// beside real failures does not hide them.
+// isEndOf reports whether err is, or wraps, an error returned because ctx is done: the cause, or
+// one of the two errors that a context's Err can return. It looks for these very errors, not for
+// errors that match them. A cancel caused by one of them is still a cancel (design 2), and a panic
+// stays a panic (design 4). Joined errors are not searched, so that such an error does not hide
+// real failures beside it.
 func isEndOf(ctx context.Context, err error) bool {
 	if ctx.Err() == nil {
 		return false
@@ -95,7 +96,7 @@ func isEndOf(ctx context.Context, err error) bool {
 	return false
 }
 
-// same is a == b for errors that may be of a type that cannot be compared.
+// same is a == b for errors whose types may not be comparable.
 func same(a, b error) bool {
 	if va, vb := reflect.ValueOf(a), reflect.ValueOf(b); va.Type() != vb.Type() {
 		return false
@@ -105,8 +106,8 @@ func same(a, b error) bool {
 	return a == b
 }
 
-// Cleanup runs body as work that has to be finished: neither the end of ctx nor a cancel of the
-// task interrupts it, for as long as budget. When that has passed on the loop's clock, the context
+// Cleanup runs body as work that has to be finished: for as long as budget, neither the end of ctx
+// nor a cancel of the task interrupts it. When budget has passed on the loop's clock, the context
 // given to body ends, and Cleanup returns as [FailAfter] does.
 //
 //	defer func() {
@@ -116,12 +117,12 @@ func same(a, b error) bool {
 //	}()
 //
 // A cancel of the task that arrives meanwhile, or had not been delivered before, is counted at once
-// ([Task.Cancelling]) and delivered after body has returned, at the task's next await. That goes
-// for the timeouts and task groups around Cleanup too; those inside body work as ever. A cancel of
-// something that body waits for is not held back. Cleanups may be nested.
+// ([Task.Cancelling]) and delivered after body has returned, at the task's next await. So are the
+// cancels of timeouts and task groups around Cleanup; those inside body work as usual. If body
+// waits for a task or future, a cancel of that is not held back. Cleanups may be nested.
 //
-// It must be called in a task, and suspends only where body does. In a deferred function of a task
-// that a closing loop unwinds body runs too, but cannot await. Its own errors are those of
+// Cleanup must be called in a task, and suspends only where body does. In a deferred function of a
+// task that a closing loop unwinds, body runs too, but cannot await. Its own errors are those of
 // [Timeout]. Python has no counterpart; trio: move_on_after(t, shield=True), Kotlin:
 // NonCancellable.
 func Cleanup(ctx context.Context, budget time.Duration, body func(ctx context.Context) error) error {

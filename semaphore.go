@@ -20,7 +20,7 @@ type BoundedSemaphore struct {
 
 // SemaphoreStatistics is a [Semaphore] or [BoundedSemaphore] at one moment, for debugging.
 type SemaphoreStatistics struct {
-	Value   int       // permits that nobody has, and that have not been set aside for a waiter
+	Value   int       // permits that are neither taken nor set aside for a waiter
 	Waiters []AnyTask // in the order they will be served
 }
 
@@ -52,7 +52,7 @@ func permits(n int, caller string) int {
 // task until its turn has come; otherwise it does not suspend.
 //
 // A cancel of the task, or the end of ctx, ends the wait with an error, and no permit is then
-// taken; one that had been set aside for the task goes to the next. The errors are those of
+// taken; a permit that had been set aside for the task goes to the next. The errors are those of
 // [Lock.Acquire]. Python: Semaphore.acquire.
 func (s *semaphore) Acquire(ctx context.Context) error {
 	t, err := enter(ctx, "Acquire")
@@ -83,7 +83,7 @@ func (s *semaphore) wait(ctx context.Context, t *task) (err error) {
 
 func (s *semaphore) acquiring() acquiring { return s }
 
-// tryAcquire is for a task that has woken, too, which may have been given a permit.
+// tryAcquire is also for a task that has woken, which may have been given a permit.
 func (s *semaphore) tryAcquire(w *waiter) bool {
 	if w.woken {
 		return true
@@ -104,7 +104,7 @@ func (s *semaphore) leave(w *waiter, acquired bool) {
 	if w.woken && !acquired {
 		s.value++
 	}
-	// Some may have had to wait only because others were before them.
+	// Some tasks may have had to wait only because others were before them.
 	for s.value > 0 && s.wakeNext() {
 	}
 }
@@ -128,13 +128,13 @@ func (s *semaphore) release() {
 // not suspend. Any task or callback of the loop may call it. Python: Semaphore.release.
 func (s *Semaphore) Release() { s.release() }
 
-// Release gives a permit back and wakes the task that has waited longest. It does not suspend.
-// Any task or callback of the loop may call it. It panics with [ErrNotAcquired] if
-// no permit is out. Python: BoundedSemaphore.release.
+// Release gives a permit back and wakes the task that has waited longest. It does not suspend. Any
+// task or callback of the loop may call it. It panics with [ErrNotAcquired] if no permit is taken.
+// Python: BoundedSemaphore.release.
 func (s *BoundedSemaphore) Release() {
 	if s.value >= s.bound {
 		if s.unwinding() {
-			return // primitive 4
+			return // a task that a closing loop unwinds may not have the permit (primitive 4)
 		}
 		panic(fmt.Errorf("%w: all %d permits are back already (in Release)", ErrNotAcquired, s.bound))
 	}
@@ -144,8 +144,8 @@ func (s *BoundedSemaphore) Release() {
 // Locked reports whether Acquire would have to wait. It does not suspend. Python: Semaphore.locked.
 func (s *semaphore) Locked() bool { return s.value == 0 || s.queue.hasLive() }
 
-// Statistics describes the semaphore. It does not suspend. Python has nothing like it; trio's
-// Semaphore.statistics is.
+// Statistics describes the semaphore. It does not suspend. asyncio has no equivalent; it follows
+// trio's Semaphore.statistics.
 func (s *semaphore) Statistics() SemaphoreStatistics {
 	return SemaphoreStatistics{Value: s.value, Waiters: s.waiters()}
 }

@@ -5,19 +5,20 @@ import (
 	"fmt"
 )
 
-// Shield returns a future that completes as aw does, and whose cancellation leaves aw alone:
+// Shield returns a future that completes as aw does, but whose cancellation does not reach aw:
 //
 //	v, err := asyncio.Shield(ctx, task).Await(ctx)
 //
-// is task.Await(ctx), but a cancel of the calling task ends the wait at once, and task goes on. A
-// coroutine becomes a task. What is done already is returned itself.
+// This is task.Await(ctx), except that a cancel of the calling task ends the wait at once, and task
+// goes on. A coroutine becomes a task. If aw is a future or task that is done, Shield returns its
+// future.
 //
-// If aw is cancelled, so is the future. If it fails after the future was cancelled, that is an
-// error of aw like any other: it is reported if nobody retrieves it, through aw or a future of
-// Shield's. Of a future that was cancelled nothing stays at aw.
+// If aw is cancelled, so is the returned future. If aw fails after the returned future was
+// cancelled, its error is treated like any other: it is reported if nobody retrieves it, through aw
+// or a future of Shield's. A returned future that was cancelled leaves nothing registered with aw.
 //
-// A shield is against cancels. That ctx ends leaves what is awaited alone in any case, so a wait
-// which only a deadline is to end needs none.
+// A shield protects from cancels. The end of ctx never reaches the awaited future anyway, so a wait
+// that only a deadline is to end needs no shield.
 //
 // It is for the loop only and does not suspend. It panics as [EnsureFuture] does, and with
 // [ErrInvalidArgument] if aw is nil. Python: asyncio.shield.

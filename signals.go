@@ -8,7 +8,7 @@ import (
 	"github.com/goasyncio/asyncio/internal/driver"
 )
 
-// signalHandler is what AddSignalHandler has asked for one signal: a goroutine that passes the
+// signalHandler is AddSignalHandler's handler for one signal, with a goroutine that passes the
 // signal on.
 type signalHandler struct {
 	loop        *EventLoop
@@ -18,23 +18,23 @@ type signalHandler struct {
 	over, ended chan struct{}
 }
 
-// maxPendingSignals is how many signals of one kind that the loop has not heard of yet are told
-// apart.
+// maxPendingSignals is the number of signals of one kind that can wait to be passed to the loop;
+// further ones are not counted.
 const maxPendingSignals = 16
 
-// AddSignalHandler calls fn, as a callback of the loop, whenever the program gets the signal,
-// instead of what the signal does otherwise. A second call for the same signal replaces fn.
-// [EventLoop.RemoveSignalHandler] takes it back, and so does closing the loop. While a loop has a
-// handler for a signal, [Run] on that loop does not cancel its main task for it, be it SIGINT or
-// one of [HandleSignals].
+// AddSignalHandler calls fn, as a callback of the loop, whenever the program gets the signal, in
+// place of the signal's default effect. A second call for the same signal replaces fn.
+// [EventLoop.RemoveSignalHandler] removes the handler, and so does closing the loop. While a loop
+// has a handler for a signal, [Run] on that loop does not cancel its main task for it, be it SIGINT
+// or one of [HandleSignals].
 //
-// A signal goes to every loop, and every channel of [signal.Notify], that has asked for it. On
-// virtual time it arrives when it arrives: waiting for one does not hold the clock, and does not
-// keep the loop from [ErrDeadlock].
+// A signal goes to every loop, and every channel of [signal.Notify], that has asked for it. Virtual
+// time does not wait for signals: a handler neither holds the clock nor keeps the loop from
+// [ErrDeadlock].
 //
-// It is for the loop only and does not suspend. It fails with [ErrInvalidArgument] if fn is nil,
-// there is no such signal or it cannot be caught, as SIGKILL and SIGSTOP; [ErrLoopClosed];
-// [ErrForeignGoroutine]. Python: loop.add_signal_handler.
+// AddSignalHandler is for the loop only and does not suspend. It fails with [ErrInvalidArgument] if
+// fn is nil, if there is no such signal, or if the signal cannot be caught, as SIGKILL and SIGSTOP;
+// with [ErrLoopClosed]; and with [ErrForeignGoroutine]. Python: loop.add_signal_handler.
 func (l *EventLoop) AddSignalHandler(sig os.Signal, fn func()) error {
 	const caller = "AddSignalHandler"
 	if fn == nil {
@@ -101,11 +101,11 @@ func (h *signalHandler) stop() {
 	<-h.ended
 }
 
-// RemoveSignalHandler takes AddSignalHandler back and reports whether there was anything to take
-// back. The signal then has the effect that it has in a Go program otherwise (package os/signal),
-// or what else in the program has asked for; one that [Run] handles cancels its main task again. A
-// call that was scheduled still comes. It is for the loop only and does not suspend. Python:
-// loop.remove_signal_handler.
+// RemoveSignalHandler removes the handler that AddSignalHandler has set, and reports whether there
+// was one. The signal then has its default effect in a Go program (package os/signal), or the
+// effect that other parts of the program have asked for; a signal that [Run] handles cancels its
+// main task again. A call that was scheduled still comes. RemoveSignalHandler is for the loop only
+// and does not suspend. Python: loop.remove_signal_handler.
 func (l *EventLoop) RemoveSignalHandler(sig os.Signal) bool {
 	l.mustNotBeForeign("RemoveSignalHandler")
 	h := l.signals[sig]
@@ -118,9 +118,9 @@ func (l *EventLoop) RemoveSignalHandler(sig os.Signal) bool {
 	return true
 }
 
-// removeSignalHandlers is for Close.
+// removeSignalHandlers is called by Close.
 func (l *EventLoop) removeSignalHandlers() {
-	for sig, h := range l.signals { // nobody can see in which order
+	for sig, h := range l.signals { // the order cannot be observed
 		delete(l.signals, sig)
 		h.stop()
 	}

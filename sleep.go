@@ -22,7 +22,7 @@ func Sleep(ctx context.Context, d time.Duration) error {
 	if err != nil {
 		t.dropAlarm()
 	} else {
-		t.stack.alarm.t = nil // a stack keeps no task alive that has ended
+		t.stack.alarm.t = nil // a stack must not keep a task alive that has ended
 	}
 	return err
 }
@@ -41,7 +41,7 @@ func (t *task) setAlarm(d time.Duration) *sleepTimer {
 	return s
 }
 
-// dropAlarm takes the task's timer back before its time.
+// dropAlarm removes the task's timer before its time.
 func (t *task) dropAlarm() {
 	if t.loop().timers.remove(&t.stack.alarm.timer) {
 		t.stack.alarm.t = nil
@@ -50,8 +50,8 @@ func (t *task) dropAlarm() {
 	}
 }
 
-// sleepTimer wakes a sleeping task. A stack has one, which is used again: of two tasks that share a
-// stack the lower waits for the upper and does not sleep (stack 5).
+// sleepTimer wakes a sleeping task. Each stack has one and reuses it: if two tasks share a stack,
+// the lower waits for the upper and does not sleep (stack 5).
 type sleepTimer struct {
 	timer
 	t *task

@@ -8,22 +8,24 @@ import (
 )
 
 // StaggeredRace runs coroutines as tasks with staggered starts, and takes the first success. The
-// first is started at once, and each of the others when the one before it has failed or delay has
-// passed since that was started, whichever is first; with [Forever] as delay they run one after the
-// other. As soon as one returns without an error it has won: those that run are cancelled and
-// waited for, and the rest are not started. It is how several addresses of one host are tried,
-// known as happy eyeballs.
+// first is started at once. Each of the others is started when the one before it has failed or when
+// delay has passed since that was started, whichever is first; with [Forever] as delay they run one
+// after the other. The first that returns without an error wins: those that run are cancelled and
+// waited for, and the rest are not started. This is how the addresses of one host are tried, known
+// as happy eyeballs.
 //
-// winner is what the winner returned and index which it is, -1 if there is none. errs has an entry
-// for each coroutine that was started, in the order of the arguments: its error, nil for the winner
-// alone. err is for the race itself, and nil if all have merely failed: [ErrInvalidArgument], a
+// winner is the winner's result and index its position, -1 if there is none. errs has an entry for
+// each coroutine that was started, in the order of the arguments: its error, nil for the winner
+// alone. err is for the race itself, and nil if all have merely failed: [ErrInvalidArgument]; a
 // [CancelledError] if the calling task was cancelled, or a task of the race that waited for its
-// turn, the cause of ctx if that is done, the [PanicError] of a coroutine that panicked. Then too
-// all that were started have ended when it returns, and a winner is returned if there was one.
+// turn; the cause of ctx if that is done; the [PanicError] of a coroutine that panicked. With an
+// error, too, all coroutines that were started have ended when StaggeredRace returns, and a winner
+// is returned if there was one.
 //
-// It must be called in a task and suspends. A coroutine should return an error unless it has
-// succeeded, also when it is cancelled: what one returns after another has won is dropped, and its
-// entry in errs is then [ErrInvalidState]. Python: asyncio.staggered.staggered_race.
+// StaggeredRace must be called in a task and suspends. A coroutine should return an error unless it
+// has succeeded, also when it is cancelled: a result that it returns after another has won is
+// dropped, and its entry in errs is then [ErrInvalidState]. Python:
+// asyncio.staggered.staggered_race.
 func StaggeredRace[T any](ctx context.Context, delay time.Duration, coros ...Coroutine[T]) (winner T, index int, errs []error, err error) {
 	if _, err := enter(ctx, "StaggeredRace"); err != nil {
 		return winner, -1, nil, err
@@ -67,19 +69,19 @@ type race[T any] struct {
 	delay   time.Duration
 	coros   []Coroutine[T]
 	running []*Task[None]
-	over    *Future[None] // while the caller waits: done when nothing runs
-	stopped bool          // what runs has been cancelled
+	over    *Future[None] // set while the caller waits; done when nothing runs
+	stopped bool          // the running tasks have been cancelled
 	winner  T
 	index   int
 	errs    []error
-	broken  error // of a task that did not return, or was kept from its coroutine
+	broken  error // of a task that did not return, or that was cancelled before its coroutine
 }
 
-// start makes the task that waits for its turn, until before has failed or the delay has passed,
-// and then runs the next coroutine.
+// start makes the next task. That waits until before has failed or the delay has passed, and then
+// runs the next coroutine.
 func (r *race[T]) start(before *Event) {
 	var joined Event // an eager task must not begin before it is in running (gh-124309)
-	entry := -1      // in errs, once the coroutine is entered
+	entry := -1      // index in errs, once the coroutine is entered
 	t := CreateTask(r.ctx, Do(func(ctx context.Context) error {
 		if err := joined.Wait(ctx); err != nil {
 			return err
@@ -91,8 +93,8 @@ func (r *race[T]) start(before *Event) {
 	joined.Set()
 }
 
-// racer is a task of a race, as its done callback. entry is where its coroutine's error is in errs,
-// -1 if it has not come to that.
+// racer is a task of a race, as its done callback. entry is the index of its coroutine's error in
+// errs, -1 if the coroutine was not entered.
 type racer[T any] struct {
 	r     *race[T]
 	t     *Task[None]
@@ -124,7 +126,7 @@ func (r *race[T]) run(ctx context.Context, before *Event, entry *int) error {
 		r.errs[i] = err
 		failed.Set()
 		if CurrentTask(ctx).Cancelling() > 0 {
-			return err // or it would look as if the cancel had been swallowed
+			return err // otherwise it would look as if the cancel had been swallowed
 		}
 	case r.index >= 0:
 		r.errs[i] = fmt.Errorf("%w: it returned a result after another had won", ErrInvalidState)
@@ -135,7 +137,7 @@ func (r *race[T]) run(ctx context.Context, before *Event, entry *int) error {
 	return nil
 }
 
-// cancelAllBut cancels what runs, except one.
+// cancelAllBut cancels the running tasks, except one.
 func (r *race[T]) cancelAllBut(but AnyTask, c *CancelledError) {
 	r.stopped = true
 	for _, t := range slices.Clone(r.running) {
@@ -145,8 +147,8 @@ func (r *race[T]) cancelAllBut(but AnyTask, c *CancelledError) {
 	}
 }
 
-// ended is the done callback of each task. entry is where its coroutine's error is in errs, -1 if
-// it has not come to that.
+// ended is the done callback of each task. entry is the index of its coroutine's error in errs, -1
+// if the coroutine was not entered.
 func (r *race[T]) ended(t *Task[None], entry int) {
 	r.running = slices.DeleteFunc(r.running, func(u *Task[None]) bool { return u == t })
 	err := t.Exception()
@@ -155,7 +157,7 @@ func (r *race[T]) ended(t *Task[None], entry int) {
 		r.errs[entry] = err
 	}
 	didNotReturn := panicked || err == ErrGoexit
-	// by somebody who found it among all tasks; the next ones depend on it
+	// cancelled by code that found it among all tasks; the next ones depend on it
 	notTried := entry < 0 && t.Cancelled() && !r.stopped
 	if (didNotReturn || notTried) && r.broken == nil {
 		r.broken = err

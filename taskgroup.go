@@ -7,33 +7,34 @@ import (
 )
 
 // A TaskGroup is a set of tasks that end together: [RunTaskGroup] does not return before all of
-// them are done. Children are made by the body, by other children or by callbacks, with
-// [CreateTask] and [InGroup]; with [GroupTask] and [TaskGroup.CreateTask], which give them the
-// group's ctx; and with [GroupStart]. Methods of a group are for the loop only.
+// them are done. The body, other children or callbacks make children with [CreateTask] and
+// [InGroup]; with [GroupTask] and [TaskGroup.CreateTask], which give them the group's ctx; and with
+// [GroupStart]. Methods of a group are for the loop only.
 //
-//	group 1: A child that fails, but for being cancelled, aborts the group: every other child is
-//	   cancelled, in order of creation, and so is the task that runs the body. Errors of children
+//	group 1: A child that fails, other than by being cancelled, aborts the group: every other child
+//	   is cancelled, in order of creation, and so is the task that runs the body. Errors of children
 //	   are kept in the order of their completion.
 //	group 2: The group is left when the body has returned and no child is left. A body that returns
 //	   an error aborts the group, and so does a cancel of its task while it waits for the children.
-//	group 3: Leaving, the group takes its own cancel of the body's task back (Uncancel). Any other
-//	   cancel is left in force: it is returned, or, if there are errors to return, delivered again.
-//	group 4: A child's end is noticed by its done callback, one iteration later. A panic aborts
-//	   the group in the same step: it may have left what the siblings share in disorder.
+//	group 3: On leaving, the group takes back its own cancel of the body's task (Uncancel). Any
+//	   other cancel is left in force: it is returned, or, if there are errors to return, delivered
+//	   again.
+//	group 4: A child's end is noticed by its done callback, one iteration later. A panic aborts the
+//	   group in the same step, because it may have left state that the siblings share in disorder.
 //	group 5: The end of the group's context is not a failure. Children that return it are like
-//	   cancelled ones, and the group returns it too. The end of a context that only the child has is
-//	   its error like any other.
+//	   cancelled ones, and the group returns it too. If the context that ended is only the child's,
+//	   its end is an error like any other.
 type TaskGroup struct {
 	loop   *EventLoop
 	parent *task
 	ctx    context.Context
-	limit  int     // of children started at a time, 0 for none
+	limit  int     // of children that are started at a time, 0 for none
 	ask    request // to stop the body (group 3)
 
-	first, last *groupChild // not done, or not noticed, in order of creation
+	first, last *groupChild // children that are not done, or not noticed to be, in order of creation
 	count       int
-	started     int           // of these
-	turns       []*groupChild // those that wait to be started, and some that no longer do
+	started     int           // how many of the children are started
+	turns       []*groupChild // children that wait to be started, and some that no longer do
 	errs        []error
 	watchers    []*groupWatcher
 
@@ -52,31 +53,32 @@ type GroupOption struct {
 	supervisor bool
 }
 
-// GroupLimit lets at most n children run at a time. One more can be created at any time: it is a
-// task that waits for its turn, in order of creation, and starts when another child is done. A
+// GroupLimit lets at most n children run at a time. Further children can be created at any time:
+// such a child waits for its turn, in order of creation, and starts when another child is done. A
 // cancel takes it out of the queue. Creating never suspends; a body that wants to keep the queue
-// short awaits some of its children. A child that waits for another one's turn holds its own.
+// short awaits some of its children. A child that awaits another child in the queue keeps its own
+// place.
 func GroupLimit(n int) GroupOption { return GroupOption{limit: n, limited: true} }
 
-// Supervisor makes the failure of a child, also its panic, the child's own: the others and the body
-// go on, and all errors are returned when the group is left. An error of the body, a cancel
-// and [TaskGroup.Cancel] abort the group as ever. Kotlin: supervisorScope.
+// Supervisor keeps the failure of a child, also its panic, from affecting the others and the body:
+// they go on, and all errors are returned when the group is left. An error of the body, a cancel
+// and [TaskGroup.Cancel] abort the group as without it. Kotlin: supervisorScope.
 func Supervisor() GroupOption { return GroupOption{supervisor: true} }
 
-// RunTaskGroup runs body with a new task group, in the calling task, and returns when body has
+// RunTaskGroup runs body with a new task group, in the calling task. It returns when body has
 // returned and all children are done. ctx is the group's, and its end ends the group.
 //
 // If a child fails, the others and the calling task are cancelled, so that body stops at its next
 // await. Failures are returned as one [*GroupError]: the children's in the order of their
-// completion, then body's own. A child that ends cancelled, alone, is no failure.
+// completion, then body's own. A child that merely ends cancelled has not failed.
 //
 // A cancel of the calling task reaches body, or the wait for the children, and cancels the
-// children; it is returned when they are done and none has failed. If ctx ends, the children and
-// body hear it; its cause is returned in the same way. After [TaskGroup.Cancel] the result is nil,
-// if nothing else happened.
+// children; it is returned when they are done and none has failed. The end of ctx reaches the
+// children and body; its cause is returned in the same way. After [TaskGroup.Cancel] the result is
+// nil, if nothing else happened.
 //
-// If body panics, the children are cancelled and waited for, errors that cannot be returned any
-// more go to the exception handler, and the panic goes on.
+// If body panics, the children are cancelled and waited for, errors that can no longer be returned
+// go to the exception handler, and the panic goes on.
 //
 // It must be called in a task, and suspends where body does and while there are children. Its own
 // errors are [ErrInvalidArgument], [ErrNotInTask], [ErrNoRunningLoop].
@@ -112,7 +114,7 @@ func RunTaskGroup(ctx context.Context, body func(ctx context.Context, tg *TaskGr
 	return err
 }
 
-// checkMade refuses a group that is not RunTaskGroup's.
+// checkMade refuses a group that RunTaskGroup has not made.
 func (g *TaskGroup) checkMade(caller string) error {
 	if g == nil || g.loop == nil {
 		return fmt.Errorf("%w: a nil or zero TaskGroup: RunTaskGroup makes one (in %s)", ErrInvalidArgument, caller)
@@ -120,12 +122,13 @@ func (g *TaskGroup) checkMade(caller string) error {
 	return nil
 }
 
-// exit is group 2, group 3 and group 5.
+// exit waits for the children (group 2), takes the group's cancel back (group 3) and returns the
+// end of the group's context (group 5).
 func (g *TaskGroup) exit(err error) error {
 	g.exiting = true
 	var cancelled, ended error // to be returned if nothing failed
-	failed := false            // the body
-	var latest *CancelledError // that reached the wait for the children
+	failed := false            // of the body
+	var latest *CancelledError // the last cancel that reached the wait for the children
 	switch {
 	case err == nil:
 	case asCancelled(err) != nil:
@@ -159,7 +162,7 @@ func (g *TaskGroup) exit(err error) error {
 	if g.parentCancelled && g.withdraw() == 0 {
 		cancelled = nil
 	} else if latest != nil && (cancelled == nil || asCancelled(cancelled) == g.ask.err) {
-		cancelled = latest // it is somebody else's (gh-155433)
+		cancelled = latest // the cancel came from elsewhere (gh-155433)
 	}
 	if failed {
 		g.errs = append(g.errs, err)
@@ -186,8 +189,9 @@ func (g *TaskGroup) exit(err error) error {
 	return nil
 }
 
-// withdraw takes the group's cancel of the body's task back, and returns how many of others there
-// are in force. If there are, and it is still owed, the task hears of it, as in CPython.
+// withdraw takes back the group's cancel of the body's task, and returns how many other cancels are
+// in force. If there are any, and the group's is still owed, it is delivered all the same, as in
+// CPython.
 func (g *TaskGroup) withdraw() int {
 	owed := g.ask.owed
 	n := g.parent.withdraw(&g.ask)
@@ -197,7 +201,7 @@ func (g *TaskGroup) withdraw() int {
 	return n
 }
 
-// unwind leaves the group of a body that panics or exits its goroutine.
+// unwind leaves the group when its body panics or exits its goroutine.
 func (g *TaskGroup) unwind() {
 	g.exiting = true
 	if !g.loop.closing.Load() {
@@ -218,8 +222,8 @@ func (g *TaskGroup) unwind() {
 	}
 }
 
-// wait parks the parent until the last child is done or a cancel or the end of ctx wakes it. It
-// returns the cancel, if that is what it was.
+// wait parks the parent until the last child is done or a cancel or the end of ctx wakes it. If it
+// was a cancel, wait returns that.
 func (g *TaskGroup) wait(ctx context.Context) *CancelledError {
 	g.waiting = true
 	err := g.parent.park(ctx, g)
@@ -243,7 +247,7 @@ func (g *TaskGroup) abort(c *CancelledError) {
 	}
 }
 
-// abortAll is abort that stops the body too.
+// abortAll is abort, and stops the body too.
 func (g *TaskGroup) abortAll(c *CancelledError) {
 	if g.aborting || g.parentCancelled {
 		return
@@ -253,19 +257,19 @@ func (g *TaskGroup) abortAll(c *CancelledError) {
 	g.parent.ask(c, &g.ask)
 }
 
-// failed is group 1.
+// failed aborts the group because t has failed, unless it is a supervisor (group 1).
 func (g *TaskGroup) failed(t *task, err error) {
 	if !g.supervisor {
 		g.abortAll(&CancelledError{Msg: "a child of the task group failed", By: t.GetName(), failure: err})
 	}
 }
 
-// Cancel ends the group early and without an error: children that are not done are cancelled, in
-// order of creation, and so is the task that runs the body; [RunTaskGroup] takes that one back.
+// Cancel ends the group early and without an error. Children that are not done are cancelled, in
+// order of creation, and so is the task that runs the body; [RunTaskGroup] takes that cancel back.
 // Errors of children that fail on the way out are returned all the same, and so is a cancel that
 // came from elsewhere. More calls, and calls after the group was left, do nothing.
 //
-// It is for the loop only: the body, children, callbacks. It does not suspend. Python 3.15:
+// Cancel is for the loop only: the body, children, callbacks. It does not suspend. Python 3.15:
 // TaskGroup.cancel.
 func (g *TaskGroup) Cancel() {
 	if err := g.checkMade("Cancel"); err != nil {
@@ -301,12 +305,12 @@ func (g *TaskGroup) String() string {
 }
 
 // GroupTask creates a task in the group and returns it without waiting. It is [CreateTask] with
-// [InGroup] for the group's ctx, which is the one that [RunTaskGroup] was given: values and
-// deadlines that the body or a child has added to its own since then are not in it. Whoever creates
-// a child in such a place uses InGroup.
+// [InGroup] for the group's ctx, the one that [RunTaskGroup] was given. Values and deadlines that
+// the body or a child has added to its own ctx since then are not in it; to pass them on, use
+// InGroup.
 //
-// In a group that is being aborted the new task is cancelled before it starts: it ends
-// cancelled and is never entered. Under a [GroupLimit] it may have to wait for its turn to start.
+// In a group that is being aborted the new task is cancelled before it starts: it ends cancelled
+// and is never entered. Under a [GroupLimit] it may have to wait for its turn to start.
 //
 // It is for the loop only and does not suspend. It panics as CreateTask does, and with
 // [ErrInvalidState] if the group has been left. Python: TaskGroup.create_task.
@@ -314,8 +318,8 @@ func GroupTask[T any](tg *TaskGroup, coro Coroutine[T], opts ...TaskOption) *Tas
 	return inGroup(tg, coro, "GroupTask", opts)
 }
 
-// CreateTask is [GroupTask] for a function that returns only an error. Like that it gives the child
-// the group's ctx.
+// CreateTask is [GroupTask] for a function that returns only an error. Like GroupTask it gives the
+// child the group's ctx.
 func (g *TaskGroup) CreateTask(fn func(ctx context.Context) error, opts ...TaskOption) *Task[None] {
 	return inGroup(g, Do(fn), "TaskGroup.CreateTask", opts)
 }
@@ -386,13 +390,13 @@ func (c *groupChild) begin(eager bool) {
 	}
 	g.last = c
 	g.count++
-	// The callback is scheduled also for a child that is done already: a failure must not cancel
+	// The callback is scheduled even for a child that is done already: a failure must not cancel
 	// the task in the middle of creating it (gh-128550, gh-128588).
 	t.fut.addCallback(c)
 	if p, ok := t.fut.err.(*PanicError); ok && t.fut.state == finished {
-		g.failed(t, p) // group 4
+		g.failed(t, p) // a panic aborts the group in the same step (group 4)
 	} else if c.started && g.aborting && t.fut.state == pending {
-		// by itself, before it had joined (gh-155418)
+		// the child aborted the group itself, before it had joined (gh-155418)
 		t.cancel(&CancelledError{Msg: "the task group is shutting down"})
 	}
 }
@@ -423,11 +427,11 @@ func (c *groupChild) fire(f *future) {
 		g.parent.unpark()
 	}
 	f.retrieved()
-	returned := c.status != nil && c.status.childEnded(f) // to the caller of GroupStart
+	returned := c.status != nil && c.status.childEnded(f) // its error goes to the caller of GroupStart
 	_, panicked := f.err.(*PanicError)
 	switch {
 	case f.err == nil || f.state == cancelled || returned && !panicked:
-	// call has asked the error before, but not the value of a panic
+	// isEndOf is not asked about the value of a panic, only about other errors
 	case !panicked && isEndOf(g.ctx, f.err):
 		g.ended = true
 	default:
@@ -451,7 +455,7 @@ func (g *TaskGroup) startNext() {
 	}
 }
 
-// panicked is group 4.
+// panicked aborts t's group in the step in which t panics (group 4).
 func (t *task) panicked(p *PanicError) {
 	for cb := range t.fut.callbacks {
 		if c, ok := cb.(*groupChild); ok {

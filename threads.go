@@ -11,18 +11,20 @@ import (
 	"weak"
 )
 
-// ToThread runs fn on a goroutine of the default executor and suspends the calling task
-// until it returns. It is the way to call what blocks.
+// ToThread runs fn on a goroutine of the default executor and suspends the calling task until fn
+// returns. Use it to call functions that block.
 //
-// fn gets a ctx with the values of the caller's, but without the loop: it must not touch that,
+// fn gets a ctx with the values of the caller's, but without the loop. It must not touch the loop,
 // except through [EventLoop.CallSoonThreadsafe] and [RunCoroutineThreadsafe]. When the await is
 // cancelled, or the caller's ctx ends, ToThread returns at once and fn's ctx ends; fn itself goes
-// on until it heeds that, and its result is dropped. fn's ctx also ends when fn fails. When fn
-// succeeds it goes on, with what fn has made under it and returns, a [database/sql.Tx] for
-// instance, and ends when the caller's does; or, if the program has dropped both it and whatever
-// was derived from it, when the collector finds that. Errors: fn's own; those of [Future.Await];
-// [ErrExecutorShutdown]. A panic of fn is reported and returned as a [*PanicError]. Python:
-// asyncio.to_thread.
+// on until it heeds that, and its result is dropped.
+//
+// fn's ctx also ends when fn fails. When fn succeeds its ctx goes on, for results that depend on
+// it, such as a [database/sql.Tx]. Then it ends when the caller's does; or, if the program has
+// dropped both it and whatever was derived from it, when the collector finds that.
+//
+// Errors: fn's own; those of [Future.Await]; [ErrExecutorShutdown]. A panic of fn is reported and
+// returned as a [*PanicError]. Python: asyncio.to_thread.
 func ToThread[T any](ctx context.Context, fn func(ctx context.Context) (T, error)) (T, error) {
 	var zero T
 	if fn == nil {
@@ -46,45 +48,45 @@ func ToThread[T any](ctx context.Context, fn func(ctx context.Context) (T, error
 	var v T
 	v, err = c.future.Await(ctx)
 	if c.job.over {
-		c.future.value = zero // for who keeps fn's ctx
-		// also if it came together with the end of ctx: what fn returns is dropped then
+		c.future.value = zero // keep it from staying alive with fn's ctx
+		// also if the error came together with the end of ctx: fn's result is dropped then
 		c.future.retrieved()
 		return v, err
 	}
 	c.job.withdraw()
-	// only ctx ended the wait: what fn returns is dropped, and is no error to be reported
+	// only ctx ended the wait: fn's result is dropped, and is not reported as an error
 	if c.future.state == pending {
 		c.future.finishCancelled(&CancelledError{})
 	}
 	return v, err
 }
 
-// A threadCall is all that a ToThread needs.
+// A threadCall holds everything that one ToThread needs.
 type threadCall[T any] struct {
 	job    threadJob[T]
 	future Future[T]
 	inside threadContext
 }
 
-// A threadContext is the context that a thread function is given. It ends with the caller's, and
-// before that if the call does not succeed. Most functions never ask when it ends, so what is
-// needed for that is made when somebody asks.
+// A threadContext is the context of a thread function. It ends with the caller's, and before that
+// if the call does not succeed. Most functions never ask when it ends, so the means to tell them
+// are made at the first question.
 //
-// When the call has succeeded, it may be kept, or dropped without a word while the caller's goes on
-// for ever. So the caller's context does not refer to it but weakly, except for what is to be told
-// of its end: contexts derived from it, and functions of [context.AfterFunc]. Those stay registered
-// until they are stopped, as with any other context.
+// When the call has succeeded, the program may keep the context, or silently drop it while the
+// caller's goes on for ever. So the caller's context refers to it only weakly, unless somebody has
+// registered for its end: contexts derived from it, and functions of [context.AfterFunc]. These
+// stay registered until they are stopped, as with any other context.
 type threadContext struct {
 	outsideContext
 
 	mu    sync.Mutex
-	done  *doneChannel // nil until somebody has asked
+	done  *doneChannel // nil until Done is called
 	told  map[*threadAfter]struct{}
-	err   error // set when it has ended
-	cause error // why, nil if it is err
+	err   error // set when the context has ended
+	cause error // nil if it is err
 }
 
-// A doneChannel is closed once, by the end of its context or the collector.
+// A doneChannel is closed once, when its context ends or the collector finds it.
 type doneChannel struct {
 	c    chan struct{}
 	once sync.Once
@@ -92,10 +94,10 @@ type doneChannel struct {
 
 func (d *doneChannel) close() { d.once.Do(func() { close(d.c) }) }
 
-// A threadAfter is one function that is to be told of the end.
+// A threadAfter is one function to be called at the end.
 type threadAfter struct {
 	f       func()
-	release func() bool // by the caller's context
+	release func() bool // unregisters it from the caller's context
 }
 
 // end ends the context with a cause, as [context.CancelCauseFunc] does.
@@ -141,12 +143,12 @@ func (c *threadContext) Done() <-chan struct{} {
 	done := c.done
 	runtime.AddCleanup(c, func(stop func() bool) {
 		stop()
-		done.close() // for a goroutine that has nothing but this channel
+		done.close() // for a goroutine that keeps nothing but this channel
 	}, stop)
 	return c.done.c
 }
 
-// Err does not wait until the goroutine of an AfterFunc has come round.
+// Err does not depend on when the goroutine of an AfterFunc gets to run.
 func (c *threadContext) Err() error {
 	if caller := c.outsideContext.Context; caller.Err() != nil {
 		c.endWith(caller)
@@ -156,8 +158,8 @@ func (c *threadContext) Err() error {
 	return c.err
 }
 
-// AfterFunc is how package context has a context derived from this one, or a function, told of the
-// end. While it is to be told, the caller's context holds this one.
+// AfterFunc is called by package context to register a derived context, or a function, for the end.
+// While one is registered, the caller's context holds this one.
 func (c *threadContext) AfterFunc(f func()) (stop func() bool) {
 	caller := c.outsideContext.Context
 	a := &threadAfter{f: f, release: context.AfterFunc(caller, func() { c.endWith(caller) })}
@@ -184,8 +186,8 @@ func (c *threadContext) AfterFunc(f func()) (stop func() bool) {
 	}
 }
 
-// Value is also how package context looks for a cause, by a key of its own, and finds it in a
-// context that has ended with it.
+// Value also serves package context, which looks for the cause with a key of its own. It finds the
+// cause in a context that was ended with it.
 func (c *threadContext) Value(key any) any {
 	c.mu.Lock()
 	err, cause := c.err, c.cause
@@ -198,9 +200,9 @@ func (c *threadContext) Value(key any) any {
 	return ended.Value(key)
 }
 
-// RunInExecutor runs fn in e, or in the default executor if e is nil, and returns a future
-// of its result. Cancelling the future keeps fn from starting if it has not; it cannot stop
-// it. It is for the loop only and does not suspend. The future fails with Submit's error if
+// RunInExecutor runs fn in e, or in the default executor if e is nil, and returns a future of its
+// result. Cancelling the future keeps fn from starting, but cannot stop it once it has started.
+// RunInExecutor is for the loop only and does not suspend. The future fails with Submit's error if
 // the executor refuses. It panics as [CreateTask] does. Python: loop.run_in_executor.
 func RunInExecutor[T any](ctx context.Context, e Executor, fn func() (T, error)) *Future[T] {
 	l := mustLoop(ctx, "RunInExecutor")
@@ -217,16 +219,16 @@ func RunInExecutor[T any](ctx context.Context, e Executor, fn func() (T, error))
 	return &c.future
 }
 
-// threadJob is a function on its way through an executor, and the done callback that keeps it from
-// starting when its future is cancelled. When it is over, it refers neither to the function nor to
-// its value.
+// threadJob is a function on its way through an executor. It is also the done callback that keeps
+// the function from starting when the future is cancelled. When the job is over, it refers neither
+// to the function nor to its value.
 type threadJob[T any] struct {
-	ctx    context.Context // of who asked
+	ctx    context.Context // the caller's
 	fut    *Future[T]
 	fn     func() (T, error) // or
 	with   func(ctx context.Context) (T, error)
 	inside *threadContext // its argument
-	// nil, or told once, on the loop, that fn has returned or will not be called
+	// nil, or called once, on the loop, when fn has returned or will not be called
 	ended func()
 	taken atomic.Bool // by the goroutine that runs it, or by a cancel
 	value T
@@ -236,7 +238,8 @@ type threadJob[T any] struct {
 	over    bool // the loop knows that fn has returned, or the executor has refused the job
 }
 
-// start hands j to e, or to the default executor if e is nil. If that refuses, j has failed.
+// start hands j to e, or to the default executor if e is nil. If the executor refuses, j has
+// failed.
 func (j *threadJob[T]) start(e Executor) {
 	var err error
 	if e == nil {
@@ -258,7 +261,8 @@ func (j *threadJob[T]) end() {
 	}
 }
 
-// submit hands j to e. The loop's clock is held from before, until j has run; not if e refuses.
+// submit hands j to e. It holds the loop's clock from before that until j has run, but not if e
+// refuses.
 func (j *threadJob[T]) submit(e Executor) (err error) {
 	if !j.awaited {
 		j.fut.addCallback(j)
@@ -293,13 +297,13 @@ func (j *threadJob[T]) withdraw() bool {
 	return true
 }
 
-// run runs in the executor.
+// run is called by the executor.
 func (j *threadJob[T]) run() {
 	if j.taken.Swap(true) {
 		return
 	}
 	l := j.fut.loop
-	j.err = ErrGoexit // unless it returns
+	j.err = ErrGoexit // unless fn returns
 	defer func() {
 		if v := recover(); v != nil {
 			j.err = &PanicError{Value: v, Stack: debug.Stack()}
@@ -311,7 +315,7 @@ func (j *threadJob[T]) run() {
 			result = (*threadPanic[T])(j)
 		}
 		if err := l.post(result); err != nil && panicked {
-			// The loop is gone, but a panic is not passed over in silence.
+			// The loop is gone, but a panic must not go unreported.
 			l.runDefaultHandler(ExceptionContext{Message: "panic in thread function", Exception: p})
 		}
 		l.drv.Release()
@@ -323,7 +327,7 @@ func (j *threadJob[T]) run() {
 	}
 }
 
-// labels is label 1.
+// labels returns the caller's context, so that fn has the labels of its caller (label 1).
 func (j *threadJob[T]) labels() context.Context {
 	if j.fut.loop.labelled() {
 		return j.ctx
@@ -339,7 +343,7 @@ func (j *threadJob[T]) fire(f *future) {
 
 func (j *threadJob[T]) String() string { return "RunInExecutor()" }
 
-// threadResult is a threadJob on its way back. It runs no user code.
+// threadResult is a threadJob on its way back to the loop. It runs no user code.
 type threadResult[T any] threadJob[T]
 
 func (*threadResult[T]) quick() {}
@@ -374,7 +378,7 @@ func (r *threadPanic[T]) fire(f *future) {
 type ConcurrentFuture[T any] struct {
 	loop *EventLoop
 	coro Coroutine[T]
-	from context.Context // of who called; nil if nobody did
+	from context.Context // the caller's; nil for RunCoroutineThreadsafe
 	opts []TaskOption
 
 	mu    sync.Mutex
@@ -397,12 +401,12 @@ func RunCoroutineThreadsafe[T any](coro Coroutine[T], l *EventLoop) *ConcurrentF
 	return c
 }
 
-// zeroConcurrentFuture is what is said of one that nobody has made, which would never be done.
+// zeroConcurrentFuture is the error for a zero ConcurrentFuture, which would never be done.
 func zeroConcurrentFuture(caller string) error {
 	return fmt.Errorf("%w: a zero ConcurrentFuture has no task: make one with RunCoroutineThreadsafe or StartCall (in %s)", ErrInvalidArgument, caller)
 }
 
-// begin sends c on its way to the loop.
+// begin posts c to the loop.
 func (c *ConcurrentFuture[T]) begin(caller string) {
 	var err error
 	switch {
@@ -438,8 +442,7 @@ func (c *ConcurrentFuture[T]) resolve(v T, err error) bool {
 	return true
 }
 
-// whenDone calls tell, on whatever goroutine, when there is a result, unless it is forgotten
-// before.
+// whenDone calls tell, on any goroutine, when there is a result, unless forget is called before.
 func (c *ConcurrentFuture[T]) whenDone(tell func()) (forget func()) {
 	c.mu.Lock()
 	over := c.over
@@ -457,10 +460,10 @@ func (c *ConcurrentFuture[T]) whenDone(tell func()) (forget func()) {
 	}
 }
 
-// Result blocks the calling goroutine until the task is done, or ctx is, and returns its
-// result. It is for goroutines outside of the loop: a task of the loop that called it would
-// wait for itself. So a ctx that leads to the loop is refused with [ErrLoopRunning], and in debug
-// mode any call by a task. A done ctx ends the wait, not the task.
+// Result blocks the calling goroutine until the task is done, or ctx is, and returns the task's
+// result. It is for goroutines outside of the loop: a task of the loop would wait for itself. So a
+// ctx that leads to the loop is refused with [ErrLoopRunning], and in debug mode any call by a
+// task. A done ctx ends the wait, not the task.
 func (c *ConcurrentFuture[T]) Result(ctx context.Context) (T, error) {
 	var zero T
 	switch {
@@ -489,8 +492,8 @@ func (c *ConcurrentFuture[T]) Result(ctx context.Context) (T, error) {
 	}
 }
 
-// lendClock is for a goroutine that is going to wait for c. If it is a thread function of the same
-// loop, that must not keep the loop's clock from going on to what the function waits for.
+// lendClock is called by a goroutine that is going to wait for c. A thread function of the same
+// loop holds the loop's clock; while it waits, the clock must be able to go on.
 func (c *ConcurrentFuture[T]) lendClock(ctx context.Context) (takeBack func()) {
 	if inside, _ := ctx.Value(outsideKey{}).(*EventLoop); inside == nil || inside != c.loop {
 		return func() {}
@@ -512,8 +515,8 @@ func (c *ConcurrentFuture[T]) lendClock(ctx context.Context) (takeBack func()) {
 	}
 }
 
-// Finished returns a channel that is closed when there is a result, for a select of a goroutine. In
-// a task use Await.
+// Finished returns a channel that is closed when there is a result, for a goroutine's select. In a
+// task use Await.
 func (c *ConcurrentFuture[T]) Finished() <-chan struct{} { return c.done }
 
 // Done reports whether there is a result.
@@ -526,8 +529,8 @@ func (c *ConcurrentFuture[T]) Done() bool {
 	}
 }
 
-// Cancel makes the result a [CancelledError] at once and asks the task to stop, without
-// waiting until it has. It reports false if there was a result already.
+// Cancel makes the result a [CancelledError] at once and asks the task to stop, without waiting
+// until it has. It reports false if there was a result already.
 func (c *ConcurrentFuture[T]) Cancel(msg ...string) bool {
 	e := &CancelledError{}
 	if len(msg) > 0 {
@@ -548,8 +551,8 @@ func (c *ConcurrentFuture[T]) cancel(e *CancelledError) bool {
 	return true
 }
 
-// Await suspends the calling task, of any loop, until there is a result. A cancel of that
-// task cancels the concurrent future. Python: asyncio.wrap_future.
+// Await suspends the calling task, of any loop, until there is a result. A cancel of that task
+// cancels the concurrent future. Python: asyncio.wrap_future.
 func (c *ConcurrentFuture[T]) Await(ctx context.Context) (T, error) {
 	var zero T
 	t, err := enter(ctx, "Await")
@@ -610,7 +613,7 @@ func (s *concurrentStart[T]) fire(*future) {
 			var zero T
 			c.resolve(zero, err)
 			if v != nil {
-				panic(v) // it is reported, too
+				panic(v) // so that it is reported, too
 			}
 		}()
 		c.create()

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Forever is a duration, or a time of the loop's clock, that never comes. It is what Python
-// says with None where a timeout is asked for.
+// Forever is a duration, or a time of the loop's clock, that never comes. Python uses None for such
+// a timeout.
 const Forever time.Duration = 1<<63 - 1
 
 // Timeout runs body in the calling task and cancels the task if body has not returned when d
@@ -22,9 +22,9 @@ const Forever time.Duration = 1<<63 - 1
 //   - If body returns nil after it was cancelled, Timeout returns nil. If it returns another error,
 //     that comes back joined with the *TimeoutError; errors.Is finds both.
 //
-// A d that is not positive expires in the next iteration; [Forever] never does. Whatever body
-// returns before the time is up is returned as it is. What must not run on after the deadline, even
-// if it ignores one cancel, is for [FailAfter].
+// A d that is not positive expires in the next iteration; [Forever] never does. If body returns
+// before the time is up, its error is returned as it is. For code that must not run on after the
+// deadline, even if it ignores one cancel, use [FailAfter].
 //
 // It must be called in a task and suspends only where body does. Besides body's errors it returns
 // [ErrInvalidArgument] if ctx or body is nil, [ErrNoRunningLoop], [ErrNotInTask]. Python:
@@ -47,25 +47,25 @@ func TimeoutAt(ctx context.Context, when time.Duration, body func(ctx context.Co
 	return tm.run(ctx, when, body)
 }
 
-// A TimeoutScope is a call of [Timeout] that is running, for its body to look at and to
-// reschedule. Its methods are for the loop only, and do not suspend. Python: asyncio.Timeout.
+// A TimeoutScope is a running call of [Timeout], which its body can inspect and reschedule. Its
+// methods are for the loop only, and do not suspend. Python: asyncio.Timeout.
 //
 //	timeout 1: It is active until it expires or its body returns. Expiry is one cancel of the task.
-//	timeout 2: Whose cancel it was is told by counting, without those that a Cleanup around the
-//	   timeout holds back: at exit the expiry's own request is taken back, and if no more remain
-//	   than when the body was entered, the cancellation was the expiry's.
+//	timeout 2: Counting decides whose cancel it was. Cancels that a Cleanup around the timeout holds
+//	   back are not counted. At exit the expiry's own request is taken back. If no more remain than
+//	   when the body was entered, the cancellation was the expiry's.
 //	timeout 3: A request that is still to be delivered when the timeout expires is not counted among
-//	   those before, also if it is older than the body: it arrives inside, and must go on from
+//	   those before, even if it is older than the body: it arrives inside, and must go on from
 //	   there. (CPython 3.13 loses it to the expiry, gh-134471.)
 //	timeout 4: The expiry's cancel, if it is still to be delivered when the body returns, is
-//	   dropped. Any other that is to be delivered then stays, even if timeout 2 took it for one from
-//	   before.
+//	   dropped. Any other cancel that is to be delivered then stays, even if timeout 2 counted it
+//	   among those before.
 type TimeoutScope struct {
 	t      *task
 	when   time.Duration
 	expiry *expiry // the callback that is set, nil if none
-	before int     // timeout 2
-	ask    request // the expiry's
+	before int     // requests in force when the body was entered (timeout 2)
+	ask    request // the cancel request of the expiry
 	state  timeoutState
 }
 
@@ -134,7 +134,7 @@ func (tm *TimeoutScope) exit(err error) error {
 		return err
 	}
 	tm.state = timeoutExpired
-	if tm.t.withdraw(&tm.ask) > tm.before { // timeout 2, timeout 4
+	if tm.t.withdraw(&tm.ask) > tm.before { // the cancel was not the expiry's (timeout 2); the expiry's own is dropped (timeout 4)
 		return err
 	}
 	if err == nil {
@@ -148,8 +148,8 @@ func (tm *TimeoutScope) exit(err error) error {
 	return timeout
 }
 
-// expiry is one setting of a deadline, as the callback of its timer. It may be in the ready
-// queue when it is taken back, so it must know.
+// expiry is one setting of a deadline, as the callback of its timer. It may already be in the ready
+// queue when it is taken back, so tm is set to nil then.
 type expiry struct {
 	timer
 	tm *TimeoutScope // nil once taken back
@@ -158,7 +158,7 @@ type expiry struct {
 func (e *expiry) fire(*future) {
 	if tm := e.tm; tm != nil {
 		tm.expiry, tm.state = nil, timeoutExpiring
-		tm.before = min(tm.before, tm.t.delivered()) // timeout 3
+		tm.before = min(tm.before, tm.t.delivered()) // requests still to be delivered do not count (timeout 3)
 		tm.t.ask(&CancelledError{Msg: "timed out"}, &tm.ask)
 	}
 }
@@ -183,8 +183,8 @@ func (tm *TimeoutScope) Reschedule(when time.Duration) error {
 	return nil
 }
 
-// Expired reports whether the time was up before the body returned, also if the body then
-// ended in order.
+// Expired reports whether the time was up before the body returned, even if the body then ended
+// normally.
 func (tm *TimeoutScope) Expired() bool {
 	return tm.state == timeoutExpiring || tm.state == timeoutExpired
 }
@@ -200,13 +200,13 @@ func (tm *TimeoutScope) String() string {
 	return fmt.Sprintf("<Timeout [active] when=%v>", tm.when.Round(time.Millisecond))
 }
 
-// WaitFor awaits aw in the calling task, which it suspends where aw does, without a task in
-// between, and cancels it if it is not done when d has passed on the loop's clock. It returns aw's
-// result, or a [*TimeoutError] once aw has ended cancelled; if aw does not heed the cancel, its
-// result is returned, however late. To leave aw running, [Shield] it. [Forever] sets no limit.
+// WaitFor awaits aw in the calling task, without a task in between. It suspends the task where aw
+// does, and cancels aw if that is not done when d has passed on the loop's clock. It returns aw's
+// result, or a [*TimeoutError] once aw has ended cancelled; if aw ignores the cancel, its result is
+// returned, however late. To leave aw running, [Shield] it. [Forever] sets no limit.
 //
-// If d is not positive, the result of a future that is done is returned at once. Anything else is
-// cancelled and waited for; a coroutine is then not entered at all.
+// If d is not positive, the result of a future that is done is returned at once. Any other
+// awaitable is cancelled and waited for; a coroutine is then not entered at all.
 //
 // A cancel of the calling task cancels aw, and is returned. Other errors are those of
 // [Timeout] and of aw, and [ErrInvalidArgument] if aw is nil. Python: asyncio.wait_for.

@@ -27,13 +27,15 @@ type WaitOption struct {
 // ReturnWhen makes [Wait] return when c is met.
 func ReturnWhen(c ReturnCondition) WaitOption { return WaitOption{when: c, whenSet: true} }
 
-// WaitTimeout makes [Wait] return after d on the loop's clock, with what is done by then.
-// It is not an error for Wait to run into it. A d that is not positive takes stock and returns.
+// WaitTimeout makes [Wait] return after d on the loop's clock, with the futures done by then. It is
+// not an error for Wait to run into it. With a d that is not positive, Wait only checks which are
+// done and returns.
 func WaitTimeout(d time.Duration) WaitOption { return WaitOption{timed: true, timeout: d} }
 
-// Wait suspends the calling task until the futures are done, or as [ReturnWhen] and
-// [WaitTimeout] say. It returns those done and those not, in the order they were given, each
-// once. It neither cancels futures nor looks at their results: a failed one is in done.
+// Wait suspends the calling task until the futures are done, or until the conditions of
+// [ReturnWhen] and [WaitTimeout] are met. It returns the futures that are done and those that are
+// not, in the order they were given, each once. It neither cancels futures nor looks at their
+// results: a failed one is in done.
 //
 // A cancel of the task ends the wait and leaves the futures alone. Wait returns
 // [ErrInvalidArgument] for an empty list or a nil future, [ErrDifferentLoop] for a future of
@@ -119,7 +121,7 @@ type waiting struct {
 	timer timer
 	left  int
 	when  ReturnCondition
-	over  bool // callbacks scheduled before that may still come
+	over  bool // the wait is over; callbacks scheduled before may still come
 }
 
 func (w *waiting) fire(f *future) {
