@@ -18,8 +18,8 @@ import (
 //	call 3: A call is over when its coroutine has ended on the other loop, not before. A cancel of
 //	   the caller and the end of its context go to the coroutine, which may clean up and decides the
 //	   result. The caller never goes on while the coroutine still works for it. A cancel that
-//	   arrives after the coroutine has ended is delivered to the caller, as in a single loop a
-//	   cancel after the result is (CPython 13).
+//	   arrives after the coroutine has ended is delivered to the caller, just as within a single
+//	   loop a cancel that comes after the result (CPython 13).
 //	call 4: The coroutine's context has the values of the caller's. It ends when the caller's does,
 //	   with its cause; when the loop's own does; and when the call is over. If the caller's context
 //	   has ended before the coroutine's first step, the coroutine is not run. All of this holds for
@@ -135,7 +135,7 @@ type callWait[T any] struct {
 	caller *task
 
 	asked   *CancelledError                // the last cancel that was passed on
-	arrived atomic.Pointer[CancelledError] // the last cancel that arrived before the coroutine had ended
+	arrived atomic.Pointer[CancelledError] // the last that came before the coroutine had ended
 }
 
 func (w *callWait[T]) cancel(e *CancelledError) cancelAnswer {
@@ -167,7 +167,7 @@ func (d *callDone[T]) fire(*future) {
 	if f.state != pending {
 		return
 	}
-	if e := d.asked; e != nil && e != d.arrived.Load() && d.caller.state == wentDown { // the cancel came too late for the coroutine (call 3)
+	if e := d.asked; e != nil && e != d.arrived.Load() && d.caller.state == wentDown { // too late for the coroutine (call 3)
 		d.caller.state = mustCancel
 	}
 	if d.call.err != nil && asCancelled(d.call.err) != nil {

@@ -340,7 +340,7 @@ func (g *gathering) cancel(c *CancelledError) cancelAnswer {
 			answer = accepted
 		case inCircle:
 			if answer == refused {
-				answer = inCircle // a circle of waiting tasks, for the task that waits for the gathering (task 7)
+				answer = inCircle // tasks wait in a circle (task 7)
 			}
 		}
 	}

@@ -427,11 +427,11 @@ func (c *groupChild) fire(f *future) {
 		g.parent.unpark()
 	}
 	f.retrieved()
-	returned := c.status != nil && c.status.childEnded(f) // its error goes to the caller of GroupStart
+	returned := c.status != nil && c.status.childEnded(f) // to GroupStart's caller
 	_, panicked := f.err.(*PanicError)
 	switch {
 	case f.err == nil || f.state == cancelled || returned && !panicked:
-	// isEndOf is not asked about the value of a panic, only about other errors
+	// call has run isEndOf on the error before, but not on the value of a panic
 	case !panicked && isEndOf(g.ctx, f.err):
 		g.ended = true
 	default:

@@ -134,7 +134,7 @@ func (tm *TimeoutScope) exit(err error) error {
 		return err
 	}
 	tm.state = timeoutExpired
-	if tm.t.withdraw(&tm.ask) > tm.before { // the cancel was not the expiry's (timeout 2); the expiry's own is dropped (timeout 4)
+	if tm.t.withdraw(&tm.ask) > tm.before { // others remain (timeout 2, timeout 4)
 		return err
 	}
 	if err == nil {
@@ -158,7 +158,7 @@ type expiry struct {
 func (e *expiry) fire(*future) {
 	if tm := e.tm; tm != nil {
 		tm.expiry, tm.state = nil, timeoutExpiring
-		tm.before = min(tm.before, tm.t.delivered()) // requests still to be delivered do not count (timeout 3)
+		tm.before = min(tm.before, tm.t.delivered()) // undelivered requests do not count (timeout 3)
 		tm.t.ask(&CancelledError{Msg: "timed out"}, &tm.ask)
 	}
 }

@@ -124,8 +124,8 @@ type wire struct {
 	ctx  context.Context // the reader's
 	// the reader's Read began after the deadline (conn 2); it may take several reads of the
 	// connection
-	late  bool   // bytes that came before TLS began, and are read first (tls 7)
-	early []byte // what came before, and is read first (tls 7)
+	late  bool
+	early []byte // bytes that came before TLS began, and are read first (tls 7)
 	out   []byte // to be sent (tls 1)
 	turn  Lock   // held by the task that sends (tls 4)
 
