@@ -35,7 +35,7 @@ import (
 //	   steps 87                               how many the run had when it failed,
 //	   trace 9c1f0a3be8d0f122                 a hash of their names and times (schedule 6),
 //	   failure "main returned an error: …"    and why, on one line
-//	   cancel 12 "writer" 0                   before step 12: the first task alive of that name
+//	   cancel 4 "writer" 0                    before step 4: the first task alive of that name
 //	   step 41 3/7 "writer" not "reader"      of 7 the one 3rd after the oldest: writer, not reader
 //	   fault 57 "crash of node2" 4            the fourth time that it was asked for
 //	   end

@@ -54,7 +54,7 @@ func untilSignal(ctx context.Context) (_ context.Context, stop func()) {
 			}
 		case <-over:
 		}
-		signal.Stop(signals) // before cancel: whoever sees ctx end may then be killed by a second signal
+		signal.Stop(signals) // before cancel: a second signal may then kill the program
 		cancel(cause)
 	}()
 	return ctx, func() {
