@@ -15,12 +15,12 @@ import (
 	"github.com/goasyncio/asyncio/sim"
 )
 
-// Programs that no one should write, each of which has broken package sim once.
+// Programs that nobody should write; each of them has broken package sim once.
 
 func anHour(ctx context.Context) error { return asyncio.Sleep(ctx, time.Hour) }
 
-// A check that changes the world is refused. It ran on the loop that had made the step: to crash
-// that host waited for itself.
+// A check that changes the world is refused. Such a check ran on the loop that had made the step,
+// so a crash of that host waited for itself.
 func TestAttack_CheckThatActs(t *testing.T) {
 	for name, act := range map[string]func(ctx context.Context, h *sim.Host){
 		"crash":    func(_ context.Context, h *sim.Host) { h.Crash() },
@@ -83,7 +83,7 @@ func TestAttack_EventuallyPanics(t *testing.T) {
 	}
 }
 
-// Deferred functions may turn hosts on when the run is over. Nothing of that may stay behind:
+// Deferred functions may turn hosts on when the run is over. They must leave nothing behind:
 // TestMain looks for goroutines.
 func TestAttack_HostsAfterTheEnd(t *testing.T) {
 	for _, fails := range []bool{false, true} {
@@ -113,7 +113,7 @@ func TestAttack_HostsAfterTheEnd(t *testing.T) {
 			}
 			asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
 				defer func() {
-					if fails { // it is not awaited then, but unwound
+					if fails { // main is then not awaited but unwound
 						hosts[0].Restart()
 					}
 				}()
@@ -134,7 +134,7 @@ func TestAttack_HostsAfterTheEnd(t *testing.T) {
 	}
 }
 
-// A t.FailNow in a task that a host's program has left behind ends the run, as it does anywhere.
+// A t.FailNow in a task that a host's program has left behind ends the run, as anywhere else.
 func TestAttack_GoexitWhileAHostCloses(t *testing.T) {
 	f := sim.Check(func(ctx context.Context) error {
 		return sim.NewHost(ctx, "node", func(ctx context.Context) error {
@@ -176,8 +176,8 @@ func TestAttack_CrashThatBlocks(t *testing.T) {
 	}
 }
 
-// A host that dies before its thread function has begun is not waited for. That was for ever, and
-// in real time.
+// A host that dies before its thread function has begun is not waited for. It once was, for ever
+// and in real time.
 func TestAttack_CrashBeforeAThread(t *testing.T) {
 	for name, opts := range map[string][]sim.Option{
 		"at random":    {sim.Runs(50)},
@@ -206,8 +206,8 @@ func TestAttack_CrashBeforeAThread(t *testing.T) {
 	}
 }
 
-// A host that SetCrashes has crashed comes back once, unless somebody was faster; and later than
-// for ever is for ever.
+// A host that SetCrashes has crashed comes back once, unless somebody turned it on earlier; a time
+// beyond for ever counts as for ever.
 func TestAttack_ComesBackOnce(t *testing.T) {
 	crashed := 0
 	f := sim.Check(func(ctx context.Context) error {
@@ -287,7 +287,7 @@ func TestAttack_Extremes(t *testing.T) {
 	}
 }
 
-// What is recorded can be replayed, whatever it is called.
+// Every recorded name can be replayed.
 func TestAttack_Names(t *testing.T) {
 	for _, name := range []string{"", " ", "\"", "a\nb", "#", "\xff", "end", "not", "%d", "\u2028"} {
 		program := func(ctx context.Context) error {
@@ -337,7 +337,7 @@ func TestAttack_SharedQueue(t *testing.T) {
 			return nil
 		})
 		b := sim.NewHost(ctx, "b", func(ctx context.Context) error {
-			_, err := q.Get(ctx) // for which it need not wait
+			_, err := q.Get(ctx) // it need not wait for this one
 			return err
 		})
 		if err := b.Wait(ctx); !errors.Is(err, asyncio.ErrDifferentLoop) {
@@ -351,11 +351,11 @@ func TestAttack_SharedQueue(t *testing.T) {
 	}
 }
 
-// What a deadlock says includes with what the program of a host has ended.
+// A deadlock's error includes the errors with which programs of hosts have ended.
 func TestAttack_DeadlockBehindAnError(t *testing.T) {
 	f := sim.Check(func(ctx context.Context) error {
 		sim.NewHost(ctx, "node", func(ctx context.Context) error { return errors.New("no configuration") })
-		_, err := asyncio.CreateFuture[int](ctx).Await(ctx) // that the node was to set
+		_, err := asyncio.CreateFuture[int](ctx).Await(ctx) // the node was to set it
 		return err
 	}).Failure
 	if f == nil || !errors.Is(f, asyncio.ErrDeadlock) || !strings.Contains(f.Error(), "no configuration") {
@@ -363,7 +363,7 @@ func TestAttack_DeadlockBehindAnError(t *testing.T) {
 	}
 }
 
-// The memory that a run with Cancels takes does not grow with steps times tasks.
+// The memory of a run with Cancels does not grow with steps times tasks.
 func TestAttack_CancelsOfManyTasks(t *testing.T) {
 	used := func(opts ...sim.Option) uint64 {
 		run := sim.Single(func(ctx context.Context) error {
@@ -380,7 +380,7 @@ func TestAttack_CancelsOfManyTasks(t *testing.T) {
 		runtime.ReadMemStats(&after)
 		return after.TotalAlloc - before.TotalAlloc
 	}
-	used() // what is made once
+	used() // allocate the things that are made once
 	without, with := used(), used(sim.Cancels())
 	if with > 2*without {
 		t.Errorf("a run allocates %d bytes, and with Cancels %d", without, with)

@@ -8,7 +8,7 @@ import (
 	"github.com/goasyncio/asyncio/sim"
 )
 
-// yielding has tasks that do nothing but let others run.
+// yielding makes tasks that do nothing but let others run.
 func yielding(tasks, n int) func(ctx context.Context) error {
 	return func(ctx context.Context) error {
 		var all []asyncio.AnyFuture

@@ -13,7 +13,7 @@ import (
 	"github.com/goasyncio/asyncio/internal/driver"
 )
 
-// Without faults a disk does what package os does on Linux, to the letter of its errors.
+// Without faults a disk behaves like package os on Linux, to the letter of its errors.
 func TestDisk_LikePackageOS(t *testing.T) {
 	names := []string{"a", "b", "d", "d/a", "d/b", "d/e", "d/e/a", "f", "f/a", "a/", "d/", "./b", "d/../a", "d/./b", "missing/a", "a/b/c", "d//e/a", "f/g/h",
 		"d/.", "d/e/.", "d/e/..", "d/e/./", ".", "a/.", "missing/.", "a/..", "missing/.."}
@@ -41,11 +41,11 @@ func TestDisk_LikePackageOS(t *testing.T) {
 			}
 			what := [...]string{"open", "rename", "remove", "mkdir", "readdir", "stat", "syncdir", "write", "writeat", "readat", "truncate", "sync", "seek", "close"}[k]
 			if what == "writeat" && on.flag&os.O_APPEND != 0 {
-				continue // package os refuses it, and so does a File
+				continue // package os refuses it, and so does File
 			}
 			if what == "seek" {
 				if info, err := on.theirs.Stat(); err == nil && info.IsDir() {
-					continue // any number, from one file system to the next
+					continue // differs from one file system to the next
 				}
 			}
 			opened := pair{flag: flag}
@@ -100,7 +100,7 @@ func TestDisk_LikePackageOS(t *testing.T) {
 				case "sync":
 					note(f.Sync())
 				case "seek":
-					// Where there are holes is a matter of blocks; behind the end there is nothing.
+					// The place of holes depends on blocks; behind the end there is nothing.
 					for whence, offset := range []int64{off, -1, off - 100, off + 10_000, off + 10_000, off} {
 						if whence != io.SeekCurrent {
 							at, err := f.Seek(offset, whence)
@@ -150,7 +150,7 @@ func TestDisk_RootLikePackageOS(t *testing.T) {
 	}
 }
 
-// tree is everything below name.
+// tree returns everything below name as text.
 func tree(t *testing.T, fsys driver.FileSystem, name string) string {
 	t.Helper()
 	var b strings.Builder

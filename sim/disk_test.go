@@ -50,8 +50,8 @@ func testDisk(chance func(fault string, p float64) bool) *Disk {
 func never(string, float64) bool  { return false }
 func always(string, float64) bool { return true }
 
-// happens makes the faults happen that begin with one of the words, and notes all that were asked
-// for.
+// happens makes the faults happen that begin with one of the words, and records all faults that
+// were asked for.
 func happens(asked *[]string, words ...string) func(string, float64) bool {
 	return func(fault string, _ float64) bool {
 		*asked = append(*asked, fault)
@@ -69,7 +69,7 @@ func openDisk(t *testing.T, d *Disk, name string, flag int) driver.File {
 	return f
 }
 
-// written returns a new file with something in it, neither of them durable.
+// written returns a new file with some content; neither the name nor the content is durable.
 func written(t *testing.T, d *Disk, name string, data string) driver.File {
 	t.Helper()
 	f := openDisk(t, d, name, os.O_RDWR|os.O_CREATE)
@@ -78,7 +78,7 @@ func written(t *testing.T, d *Disk, name string, data string) driver.File {
 	return f
 }
 
-// outcomes runs body once for each way in which the faults that it asks for can happen or not.
+// outcomes runs body once for each combination of outcomes of the faults that it asks for.
 func outcomes(body func(chance func(string, float64) bool)) (n int) {
 	var path []bool
 	for {
@@ -102,7 +102,7 @@ func outcomes(body func(chance func(string, float64) bool)) (n int) {
 	}
 }
 
-// replacing is the ways in which programs replace a file, right and wrong, in steps.
+// replacing is the ways in which programs replace a file, right and wrong, step by step.
 func replacing(way string, data []byte) []func(fsys driver.FileSystem) error {
 	var f driver.File
 	step := map[byte]func(fsys driver.FileSystem) error{
@@ -127,14 +127,14 @@ func replacing(way string, data []byte) []func(fsys driver.FileSystem) error {
 	return steps
 }
 
-// A power failure at any point, with every outcome there is: the safe order is safe, and leaving
-// anything out is not.
+// A power failure at any point, with every possible outcome: the safe order is safe, and leaving
+// any step out is not.
 func TestDisk_ReplacingAFile(t *testing.T) {
 	before, after := strings.Repeat("old", 400), strings.Repeat("longer", 500)
 	for _, c := range []struct {
 		// create new, write, sync, close, rename, sync directory; o opens the file itself
 		way  string
-		what string // can go wrong
+		what string // the possible damage
 	}{
 		{"cwsxrd", ""},
 		{"cwsrdx", ""},
@@ -182,8 +182,8 @@ func TestDisk_ReplacingAFile(t *testing.T) {
 	}
 }
 
-// An append-only log that syncs after each record never loses one, whatever happens to the next,
-// and what is found behind the last is a prefix of sectors or zeros.
+// An append-only log that syncs after each record never loses a synced record, whatever happens to
+// the next one. Behind the last one there is only a prefix of sectors or zeros.
 func TestDisk_Log(t *testing.T) {
 	record := func(i int) []byte { return bytes.Repeat([]byte{byte('A' + i)}, 700) }
 	torn, zeros := 0, 0
@@ -228,7 +228,7 @@ func TestDisk_Log(t *testing.T) {
 	}
 }
 
-// Every fault there is at a power failure, in words.
+// Every possible fault at a power failure, in words.
 func TestDisk_FaultsHaveNames(t *testing.T) {
 	var asked []string
 	d := testDisk(happens(&asked, "lose: write d/wal at 1000", "tear", "keep"))
@@ -295,8 +295,8 @@ func TestDisk_FaultsHaveNames(t *testing.T) {
 	}
 }
 
-// A failed Sync does not lose what programs see, and a second one that succeeds does not bring it
-// to the disk.
+// After a failed Sync programs still see their writes, and a second, successful Sync does not bring
+// them to the disk.
 func TestDisk_FailedSync(t *testing.T) {
 	for _, lost := range []bool{true, false} {
 		var asked []string
@@ -344,12 +344,12 @@ func TestDisk_FailedSyncDir(t *testing.T) {
 	}
 }
 
-// Names, where contents do not matter.
+// Changes of names, where contents do not matter.
 func TestDisk_Names(t *testing.T) {
 	type fsys = driver.FileSystem
 	for name, c := range map[string]struct {
 		do   func(f fsys) error
-		lose string // of the faults those that begin so
+		lose string // faults that happen: those that begin with this
 		want string
 	}{
 		"created":                     {func(f fsys) error { return f.Rename("a", "n") }, "lose", "a b d/a"},
@@ -387,8 +387,8 @@ func TestDisk_Names(t *testing.T) {
 	}
 }
 
-// Random programs, and power failures with random outcomes. The disk is whole afterwards, nothing
-// that was synced is lost or changed, with no fault nothing is, and another power failure changes
+// Random programs, and power failures with random outcomes. Afterwards the disk is whole, no synced
+// data is lost or changed, without faults nothing at all is, and another power failure changes
 // nothing.
 func TestDisk_PowerFailuresAtRandom(t *testing.T) {
 	for seed := range uint64(400) {
@@ -397,11 +397,12 @@ func TestDisk_PowerFailuresAtRandom(t *testing.T) {
 		asked := 0
 		d := newDisk(func(string, float64) bool { asked++; return r.Float64() < p }, rand.New(rand.NewPCG(seed, 1)), diskTime)
 		for range 5 {
-			// Of the files in "fixed" the names are durable, so of their contents all can be said.
+			// The names of the files in "fixed" are durable, so everything is known about their
+			// contents.
 			type state struct {
 				f         driver.File
 				now, safe []byte
-				loose     []bool // bytes that an unsynced operation was at
+				loose     []bool // bytes touched by an unsynced operation
 			}
 			files := make(map[string]*state)
 			for _, name := range []string{"fixed/a", "fixed/b"} {
@@ -597,7 +598,7 @@ func TestDisk_BitRot(t *testing.T) {
 		t.Error("it is not for good")
 	}
 
-	// What is only in memory does not rot.
+	// Data that is only in memory does not rot.
 	d.SetFaults(DiskFaults{BitRot: 1})
 	f = written(t, d, "b", want)
 	_, err = f.ReadAt(p, 0)
@@ -610,8 +611,8 @@ func TestDisk_BitRot(t *testing.T) {
 	wantErr(t, "FlipBit behind the end", d.FlipBit("b", 600, 0), syscall.EINVAL)
 }
 
-// A file can be larger than memory, because what was never written takes no place. Then it cannot
-// be read as a whole.
+// A file can be larger than memory, because parts that were never written take no space. Then it
+// cannot be read as a whole.
 func TestDisk_LargerThanMemory(t *testing.T) {
 	d := faultless()
 	f := written(t, d, "big", "x")
@@ -629,8 +630,7 @@ func TestDisk_LargerThanMemory(t *testing.T) {
 	}
 }
 
-// Where there is data, and where is none, is what Linux can be asked. A file has data up to its
-// end.
+// Linux can tell where a file has data and where it has holes. Here a file has data up to its end.
 func TestDisk_SeekDataAndHole(t *testing.T) {
 	f := written(t, faultless(), "a", "abc")
 	for _, c := range []struct {
@@ -650,7 +650,7 @@ func TestDisk_SeekDataAndHole(t *testing.T) {
 	}
 }
 
-// A process that dies loses nothing but its files, and what it was about to do is not done.
+// A process that dies loses only its open files, and its pending operations are not done.
 func TestDisk_Unmount(t *testing.T) {
 	d := testDisk(always)
 	f := written(t, d, "a", "abc")
@@ -694,7 +694,7 @@ func TestDisk_SyncOnWrite(t *testing.T) {
 	wantContents(t, d, "a", "abc")
 }
 
-// What a test does to the disk from outside is durable, and makes nothing else so.
+// Changes that a test makes to the disk from outside are durable, and make nothing else durable.
 func TestDisk_FromOutside(t *testing.T) {
 	d := testDisk(always)
 	fsys := d.fileSystem()
@@ -741,7 +741,7 @@ func TestDisk_BadNamesAndSizes(t *testing.T) {
 	wantErr(t, "Rename of the root", fsys.Rename("/", "b"), syscall.EBUSY)
 }
 
-// From here on with a loop.
+// The tests from here on use a loop.
 
 // diskDriver is a virtual clock with a disk.
 type diskDriver struct {
@@ -751,7 +751,7 @@ type diskDriver struct {
 
 func (w diskDriver) Disk() driver.Disk { return w.d.fileSystem() }
 
-// onDisk runs main on a loop that has the disk, and returns what the loop reported.
+// onDisk runs main on a loop that has the disk, and returns the loop's reports.
 func onDisk(t *testing.T, d *Disk, main func(ctx context.Context) error) (reports []string) {
 	t.Helper()
 	factory := func(ctx context.Context) *asyncio.EventLoop {
@@ -839,9 +839,9 @@ func TestDisk_ThroughAsyncio(t *testing.T) {
 	}
 }
 
-// A cancel at every moment of a Write that takes some time: before it has begun nothing happens;
-// after that it happens in full, of what the buffer had when it was called; the offset stays; and
-// what is done next with the file comes behind it.
+// A cancel at every moment of a Write that takes some time. Before the Write has begun nothing
+// happens; after that it happens in full, with the contents that the buffer had at the call. The
+// offset stays, and the next operation on the file comes behind the write.
 func TestDisk_CancelledWrite(t *testing.T) {
 	outcome := make(map[string]int)
 	for seed := range uint64(30) {
@@ -854,7 +854,7 @@ func TestDisk_CancelledWrite(t *testing.T) {
 				must(t, err)
 				p := []byte("first")
 				task := asyncio.CreateTask(ctx, func(ctx context.Context) (int, error) { return f.Write(ctx, p) })
-				must(t, asyncio.Sleep(ctx, 0)) // it is called; the disk has not begun
+				must(t, asyncio.Sleep(ctx, 0)) // Write is called; the disk has not begun
 				if wait >= 0 {
 					must(t, asyncio.Sleep(ctx, wait))
 				}
@@ -899,7 +899,7 @@ func TestDisk_CancelledWrite(t *testing.T) {
 	}
 }
 
-// A context that ends does the same, also to what has no file.
+// The end of a context does the same, also to operations without a file.
 func TestDisk_CancelledRename(t *testing.T) {
 	seen := make(map[string]bool)
 	for seed := range uint64(10) {
@@ -952,7 +952,7 @@ func TestDisk_SideBySide(t *testing.T) {
 	})
 }
 
-// A host that dies in the middle of WriteFile can leave the file empty, and what it was doing then
+// A host that dies in the middle of WriteFile can leave the file empty, and its pending operation
 // is over.
 func TestDisk_DiesInTheMiddle(t *testing.T) {
 	seen := make(map[string]bool)
@@ -1004,7 +1004,7 @@ func TestDisk_LeftOpen(t *testing.T) {
 	}
 }
 
-// disk 9: whatever faults happen, the same numbers are drawn.
+// disk 9: whichever faults happen, the same numbers are drawn.
 func TestDisk_FaultsDrawNothing(t *testing.T) {
 	next := func(happens string) uint64 {
 		rng := rand.New(rand.NewPCG(3, 3))

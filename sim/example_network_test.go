@@ -11,9 +11,9 @@ import (
 	"github.com/goasyncio/asyncio/sim"
 )
 
-// A server and a client on two hosts. Nothing comes back from the server for a minute. It sends its
-// answer again after 0.2 s, 0.4 s and so on, and the first time that it gets through is after 102
-// s.
+// A server and a client on two hosts. For a minute nothing gets from the server to the client. The
+// server sends its answer again after 0.2 s, 0.4 s and so on; the first attempt that gets through
+// comes after 102 s.
 func ExampleNetwork() {
 	var line []byte
 	var took time.Duration
@@ -60,7 +60,7 @@ func ExampleNetwork() {
 	// Output: "hello\n" after 1m40s, failure: <nil>
 }
 
-// What the network does is a fault like any other: it is found, minimised, and told in words.
+// A fault of the network is like any other: it is found, minimised, and described in words.
 func TestNetwork_FaultIsExplained(t *testing.T) {
 	r := sim.Check(func(ctx context.Context) error {
 		sim.NetworkOf(ctx).SetLink(sim.Link{MinLatency: time.Millisecond, Loss: 0.05, Duplicate: 0.05})
@@ -87,7 +87,7 @@ func TestNetwork_FaultIsExplained(t *testing.T) {
 			return err
 		}
 		defer c.Close()
-		if _, err := c.Write([]byte("ping")); err != nil { // and does not try again
+		if _, err := c.Write([]byte("ping")); err != nil { // and the program does not try again
 			return err
 		}
 		limited, cancel := asyncio.WithTimeout(ctx, time.Second)

@@ -29,7 +29,8 @@ func ExampleNewEventLoop() {
 	// Output: after 3h0m0s <nil>
 }
 
-// A program that can never go on does not hang: the error says who waits for what, and where.
+// A program that can never go on does not hang: the error says which task waits for what, and
+// where.
 func ExampleNewEventLoop_deadlock() {
 	ctx := asyncio.WithLoopFactory(context.Background(), sim.NewEventLoop)
 	jobs := asyncio.NewQueue[int](0)
@@ -48,7 +49,7 @@ func ExampleNewEventLoop_deadlock() {
 	// _getters[1]>
 }
 
-// inventory sells what it has, and takes a while to book a sale.
+// inventory sells its stock, and takes a while to book a sale.
 type inventory struct{ stock int }
 
 func (i *inventory) sell(ctx context.Context) error {
@@ -115,7 +116,7 @@ func ExampleExhaustive() {
 	// Output: true 16 runs, 152 steps: every schedule there is
 }
 
-// A condition may have to become true, whatever happens before.
+// A condition may have to become true in the end, whatever happens before.
 func ExampleEventually() {
 	report := sim.Check(func(ctx context.Context) error {
 		leader := ""
@@ -132,7 +133,7 @@ func ExampleEventually() {
 	// Output: main returned an error: sim: there is a leader: not within 30s
 }
 
-// Two hosts, of which one serves and loses power. The programs are what production would run.
+// Two hosts; one of them serves and loses power. The programs are those that production would run.
 func ExampleNewHost() {
 	greeter := func(ctx context.Context) error {
 		s, err := asyncio.StartServer(ctx, func(ctx context.Context, r *asyncio.StreamReader, w *asyncio.StreamWriter) error {
@@ -146,7 +147,7 @@ func ExampleNewHost() {
 	}
 	var log []string
 	r := sim.Check(func(ctx context.Context) error {
-		log = nil // of the last run
+		log = nil // of the last run only
 		host := sim.NewHost(ctx, "greeter", greeter)
 		if err := asyncio.Sleep(ctx, time.Second); err != nil {
 			return err

@@ -13,8 +13,7 @@ import (
 	"github.com/goasyncio/asyncio/sim"
 )
 
-// lostUpdate is wrong unless a does its two steps in a row: main, and then b, have to run before
-// a's second.
+// lostUpdate fails if main, and then b, run between the two steps of a.
 func lostUpdate(ctx context.Context) error {
 	balance := 0
 	deposit := func(ctx context.Context) error {
@@ -81,7 +80,7 @@ func TestExhaustive_EveryScheduleOnce(t *testing.T) {
 			t.Fatal(r.Failure)
 		}
 		if seen[strings.Repeat("a", c.steps)] > 0 {
-			seen[strings.Repeat("a", c.steps)] -= 2 // the comparison of traces
+			seen[strings.Repeat("a", c.steps)] -= 2 // the first run is made twice, for its trace
 		} else {
 			var fifo string
 			for range c.steps {
@@ -300,8 +299,8 @@ func TestWaitIdle_AfterEverythingElse(t *testing.T) {
 	}, sim.Runs(50))
 }
 
-// In a long run there are too many schedules to try all with few deviations, so none is tried only
-// to see whether it is one of the fewest.
+// A long run has too many schedules to try all those with few deviations, so none is tried only to
+// see whether it is one of the fewest.
 func TestExplore_MinimisesLongRuns(t *testing.T) {
 	runs := 0
 	r := sim.Check(func(ctx context.Context) error {

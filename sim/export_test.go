@@ -12,7 +12,7 @@ func OnBreakpoint(fn func()) (restore func()) {
 	return func() { breakpoint = old }
 }
 
-// Without runs a recorded schedule without its i-th deviation, and returns what goes wrong.
+// Without runs a recorded schedule without its i-th deviation, and returns the error of the run.
 func Without(main func(ctx context.Context) error, text string, i int) error {
 	s, err := parseSchedule(text)
 	if err != nil {
@@ -40,14 +40,14 @@ func Single(main func(ctx context.Context) error, traced bool, opts []Option) (r
 	return func() error { return x.play(p).err }
 }
 
-// GivingUp says how much real time a step may be blocked until the run is abandoned.
+// GivingUp sets how much real time a step may be blocked before the run is abandoned.
 func GivingUp(after time.Duration) (restore func()) {
 	old := blockedForever
 	blockedForever = after
 	return func() { blockedForever = old }
 }
 
-// Impatient says how much real time steps and thread functions have.
+// Impatient sets how much real time steps and thread functions have.
 func Impatient(forStep, forThread time.Duration) (restore func()) {
 	step, thread := stepPatience, threadPatience
 	stepPatience, threadPatience = forStep, forThread

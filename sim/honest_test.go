@@ -14,7 +14,8 @@ import (
 	"github.com/goasyncio/asyncio/sim"
 )
 
-// What comes in from the real world is an error that says what and, where that can be known, where.
+// Anything that comes in from the real world is an error that names it and, where that can be
+// known, the place.
 func TestHonest_LeaksAreErrors(t *testing.T) {
 	defer sim.Impatient(20*time.Millisecond, 20*time.Millisecond)()
 	runs := 0
@@ -92,9 +93,9 @@ func TestHonest_LeaksAreErrors(t *testing.T) {
 	}
 }
 
-// A step that blocks for ever is an error, which the test does not wait for, also where blocking
-// steps are not looked for at once, and in a function of the test's own. What is left of the run
-// ends when the step returns.
+// A step that blocks for ever is an error, and the test does not wait for the step. That also holds
+// where blocking steps are not looked for at once, and in a function of the test's own. The rest of
+// the run ends when the step returns.
 func TestHonest_BlockedForEver(t *testing.T) {
 	defer sim.GivingUp(40 * time.Millisecond)()
 	for _, c := range []struct {
@@ -142,7 +143,7 @@ func TestHonest_BlockedForEver(t *testing.T) {
 			}
 			f := sim.Check(main, c.opts...).Failure
 			for len(left) > 0 {
-				<-left // of the runs before
+				<-left // of earlier runs
 			}
 			close(free)
 			if f == nil {
@@ -161,7 +162,7 @@ func TestHonest_BlockedForEver(t *testing.T) {
 	}
 }
 
-// A run that takes long, because its steps compute or its thread functions wait, is not given up.
+// A long run is not given up if its steps compute or its thread functions wait.
 func TestHonest_SlowIsNotBlocked(t *testing.T) {
 	defer sim.GivingUp(2 * time.Millisecond)()
 	defer sim.Impatient(time.Minute, time.Minute)()
@@ -173,7 +174,7 @@ func TestHonest_SlowIsNotBlocked(t *testing.T) {
 	})
 }
 
-// A panic's place is in the failure.
+// A failure by a panic names the place of the panic.
 func TestHonest_PanicsSayWhere(t *testing.T) {
 	for what, main := range map[string]func(ctx context.Context) error{
 		"main": fails,
@@ -197,7 +198,7 @@ func TestHonest_PanicsSayWhere(t *testing.T) {
 	}
 }
 
-// A stack that somebody else has written down may have any form.
+// A stack recorded by other code may have any form.
 func TestHonest_PanicWithAnOddStack(t *testing.T) {
 	for _, stack := range []string{"", "panic(", "panic(\nx", "f(\n\tx", "f\n\tx:1", "\n\t"} {
 		odd := &asyncio.PanicError{Value: "odd", Stack: []byte(stack)}
@@ -232,8 +233,8 @@ type goroutineExecutor struct{}
 func (goroutineExecutor) Submit(job func()) error { go job(); return nil }
 func (goroutineExecutor) Shutdown(bool)           {}
 
-// A job in an executor of the program's own that does not end is given up, with the place where it
-// was begun and where it is.
+// A job that does not end in an executor of the program's own is given up. The error names the
+// place where it was begun and the place where it is.
 func TestHonest_JobThatDoesNotEnd(t *testing.T) {
 	defer sim.Impatient(time.Minute, 100*time.Millisecond)()
 	never := make(chan int)
@@ -252,7 +253,7 @@ func TestHonest_JobThatDoesNotEnd(t *testing.T) {
 	}
 }
 
-// A library that does its I/O on goroutines of its own is told so.
+// A library that does its I/O on goroutines of its own gets an error that says so.
 func TestHonest_LibraryWithGoroutines(t *testing.T) {
 	f := sim.Check(func(ctx context.Context) error {
 		dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -273,7 +274,7 @@ func TestHonest_LibraryWithGoroutines(t *testing.T) {
 }
 
 // A context of package context that a callback cancels ends a wait at that moment, in every run:
-// neither before nor after, nor is it a deadlock.
+// neither before nor after, and it is not a deadlock.
 func TestHonest_ContextsEndWhenTheyEnd(t *testing.T) {
 	own := func(ctx context.Context) error {
 		for i := range 20 {
@@ -332,7 +333,7 @@ type joined struct {
 func (j joined) Done() <-chan struct{} { return j.ends.Done() }
 func (j joined) Err() error            { return j.ends.Err() }
 
-// Thread functions are part of a step, so that what they do is in the same order in every run.
+// A thread function is part of a step, so its effects come in the same order in every run.
 func TestHonest_ThreadsAreSteps(t *testing.T) {
 	sim.Explore(t, func(ctx context.Context) error {
 		n := 0 // not guarded: the race detector would see a function that runs beside the loop
@@ -355,7 +356,7 @@ func TestHonest_ThreadsAreSteps(t *testing.T) {
 	}, sim.Runs(30))
 }
 
-// A test that fails in the ways of package testing is a failure with a schedule, too.
+// A test that fails through package testing is a failure with a schedule, too.
 func TestHonest_FailingTests(t *testing.T) {
 	t.Chdir(t.TempDir())
 	for _, c := range []struct {
@@ -383,7 +384,7 @@ func TestHonest_FailingTests(t *testing.T) {
 	}
 }
 
-// Outside of a simulation its functions say so.
+// Outside a simulation the functions of package sim say so.
 func TestHonest_NeedsASimulation(t *testing.T) {
 	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) (err error) {
 		defer func() { err, _ = recover().(error) }()

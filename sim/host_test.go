@@ -45,7 +45,7 @@ func TestHost_Turns(t *testing.T) {
 	})
 }
 
-// A crash ends each task where it is; what was in memory is gone, and the next life begins anew.
+// A crash ends each task where it is; everything in memory is gone, and the next life begins anew.
 func TestHost_CrashAtEveryAwait(t *testing.T) {
 	for after := range 6 {
 		t.Run(fmt.Sprint(after), func(t *testing.T) {
@@ -117,7 +117,7 @@ func TestHost_CrashAtEveryAwait(t *testing.T) {
 	}
 }
 
-// A program may crash its own host, and another that is just ending it.
+// A program may crash its own host, and another host that is just ending this one.
 func TestHost_CrashesItself(t *testing.T) {
 	sim.Explore(t, func(ctx context.Context) error {
 		steps := 0
@@ -149,7 +149,7 @@ func TestHost_CrashesItself(t *testing.T) {
 	})
 }
 
-// A host that crashes after any of its steps is explored one step after the other.
+// A crash is explored after each step of a host in turn.
 func TestHost_SetCrashes(t *testing.T) {
 	done := map[int]bool{} // after how many steps it crashed, in some run
 	r := sim.Check(func(ctx context.Context) error {
@@ -191,8 +191,8 @@ func TestHost_SetCrashes(t *testing.T) {
 	}
 }
 
-// What SetCrashes is to turn on again is what it has crashed, not what has been turned on and
-// crashed by others since.
+// SetCrashes turns on again only the hosts that it has crashed itself, and not hosts that others
+// have turned on and crashed since.
 func TestHost_CrashedByOthersStaysOff(t *testing.T) {
 	crashed := 0
 	r := sim.Check(func(ctx context.Context) error {
@@ -223,7 +223,7 @@ func TestHost_CrashedByOthersStaysOff(t *testing.T) {
 	}
 }
 
-// A machine can lose power when its program has ended, too.
+// A machine can also lose power after its program has ended.
 func TestHost_CrashAfterTheEnd(t *testing.T) {
 	for how, end := range map[string]func(ctx context.Context, h *sim.Host) error{
 		"returned": func(ctx context.Context, h *sim.Host) error { return h.Wait(ctx) },
@@ -253,7 +253,7 @@ func TestHost_CrashAfterTheEnd(t *testing.T) {
 				return fmt.Errorf("before the crash the file has %q, %w", b, err)
 			}
 			h.Crash()
-			h.Crash() // without power nothing is left to lose
+			h.Crash() // without power there is nothing left to lose
 			runs++
 			if b, err := h.Disk().ReadFile("a"); err != nil || string(b) != "hello" {
 				lost++
@@ -402,7 +402,7 @@ func TestHost_Goexit(t *testing.T) {
 	}
 }
 
-// If nothing can happen on any host, main is told.
+// If nothing can happen on any host, main gets the deadlock.
 func TestHost_Deadlock(t *testing.T) {
 	forever := func(ctx context.Context) error {
 		_, err := asyncio.CreateFuture[int](ctx).Await(ctx)
@@ -417,7 +417,7 @@ func TestHost_Deadlock(t *testing.T) {
 	}
 }
 
-// What hosts do in which order is the strategy's to say, and is replayed and explained.
+// The strategy decides the order in which hosts run, and that order is replayed and explained.
 func TestHost_Explored(t *testing.T) {
 	program := func(ctx context.Context) error {
 		var log []string
@@ -443,8 +443,8 @@ func TestHost_Explored(t *testing.T) {
 	}
 }
 
-// A fault that is asked for happens in an exploration, is recorded, and is minimised away if it is
-// not needed.
+// A fault that a program asks for happens in an exploration and is recorded. It is minimised away
+// if it is not needed.
 func TestFault(t *testing.T) {
 	program := func(ctx context.Context) error {
 		var bad []int
@@ -464,7 +464,7 @@ func TestFault(t *testing.T) {
 		}
 		return nil
 	}
-	sim.Run(t, program) // in order, none happens
+	sim.Run(t, program) // in order, no fault happens
 	for _, s := range []sim.Strategy{sim.Random(), sim.PCT(2), sim.Exhaustive(0)} {
 		r := sim.Check(program, sim.With(s), sim.Runs(5000))
 		f := r.Failure
@@ -578,7 +578,7 @@ func TestHost_Deterministic(t *testing.T) {
 	}
 }
 
-// Who runs can be asked by code that got its ctx elsewhere.
+// Code that got its ctx elsewhere can ask for the running host.
 func TestCurrentHost(t *testing.T) {
 	sim.Explore(t, func(ctx context.Context) error {
 		outer := ctx
@@ -602,8 +602,8 @@ func TestCurrentHost(t *testing.T) {
 	}, sim.Runs(20))
 }
 
-// Cancels may cancel a host's program. That it ends so is nothing that went wrong; that it ends so
-// by itself is.
+// Cancels may cancel a host's program. A program that ends so has not failed; one that ends
+// cancelled by itself has.
 func TestHost_ProgramIsCancelled(t *testing.T) {
 	wait := func(ctx context.Context) error { return asyncio.Sleep(ctx, time.Hour) }
 	report := sim.Check(func(ctx context.Context) error {
@@ -625,8 +625,8 @@ func TestHost_ProgramIsCancelled(t *testing.T) {
 	}
 }
 
-// What programs say, faults, and what the test does to hosts is in the trace in the order in which
-// it was.
+// The trace shows the notes of programs, the faults, and the test's actions on hosts, in the order
+// in which they happened.
 func TestTrace_NotesAndFaultsInOrder(t *testing.T) {
 	for seed := range uint64(20) {
 		faults := false

@@ -16,7 +16,7 @@ import (
 	"github.com/goasyncio/asyncio/sim"
 )
 
-// shout serves lines at port 7, in capitals of a kind.
+// shout serves lines at port 7 and answers in capitals.
 func shout(ctx context.Context) error {
 	s, err := asyncio.StartServer(ctx, func(ctx context.Context, r *asyncio.StreamReader, w *asyncio.StreamWriter) error {
 		for line, err := range r.Lines(ctx) {
@@ -76,7 +76,7 @@ func TestHost_Streams(t *testing.T) {
 	}, sim.Runs(30))
 }
 
-// shouting turns a host on that shouts, named server, and connects to it.
+// shouting turns on a host named server that shouts, and connects to it.
 func shouting(ctx context.Context) (*sim.Host, *asyncio.Conn, error) {
 	server := sim.NewHost(ctx, "server", shout)
 	if err := asyncio.Sleep(ctx, time.Millisecond); err != nil {
@@ -86,7 +86,7 @@ func shouting(ctx context.Context) (*sim.Host, *asyncio.Conn, error) {
 	return server, conn, err
 }
 
-// What a client sees of a server that is killed, loses power, or is behind a cut.
+// The client's view of a server that is killed, loses power, or is behind a cut.
 func TestHost_ServerGone(t *testing.T) {
 	cut := func(ctx context.Context, s *sim.Host) { sim.NetworkOf(ctx).Cut("main", "server") }
 	kill := func(_ context.Context, s *sim.Host) { s.Kill() }
@@ -94,11 +94,11 @@ func TestHost_ServerGone(t *testing.T) {
 	restart := func(_ context.Context, s *sim.Host) { s.Crash(); s.Restart() }
 	for name, c := range map[string]struct {
 		end     func(ctx context.Context, server *sim.Host)
-		talked  bool // before, so the connection has been accepted
+		talked  bool // first, so the connection has been accepted
 		writes  bool // every second, instead of once and then waiting for an answer
 		err     error
 		took    time.Duration // at least
-		refused bool          // is who connects afterwards
+		refused bool          // a later connection attempt is refused
 	}{
 		"killed before it accepts": {end: kill, err: syscall.ECONNRESET, refused: true},
 		"killed, writing":          {end: kill, talked: true, writes: true, err: syscall.EPIPE, refused: true},
@@ -183,8 +183,8 @@ func TestHost_StopFaultsEndsProbes(t *testing.T) {
 	})
 }
 
-// counter keeps a number in a file, and says that it has counted when it has been told to be
-// durable.
+// counter keeps a number in a file. It sets told to a count once the calls that should make it
+// durable have returned; without safe it forgets to sync the file.
 func counter(safe bool, told *int) func(ctx context.Context) error {
 	return func(ctx context.Context) error {
 		n := 0
@@ -225,7 +225,7 @@ func counter(safe bool, told *int) func(ctx context.Context) error {
 	}
 }
 
-// A program that forgets to sync is found by crashes, and one that does not is not.
+// Crashes find a program that forgets to sync, and find nothing in one that syncs.
 func TestHost_Disk(t *testing.T) {
 	program := func(safe bool) func(ctx context.Context) error {
 		return func(ctx context.Context) error {
@@ -261,8 +261,8 @@ func TestHost_Disk(t *testing.T) {
 	}
 }
 
-// A trace says where the program waits, also in an iterator of the library that was compiled into
-// it.
+// A trace names the place where the program waits, even in an iterator of the library that was
+// compiled into the program.
 func TestTrace_Iterators(t *testing.T) {
 	trace, err := sim.Trace(func(ctx context.Context) error {
 		_, conn, err := shouting(ctx)
@@ -280,8 +280,8 @@ func TestTrace_Iterators(t *testing.T) {
 	}
 }
 
-// What was lost is sent again in time also while the program goes on writing: more to send does not
-// put it off.
+// Lost data is sent again in time even while the program goes on writing: more data to send does
+// not delay it.
 func TestHost_LossWhileWriting(t *testing.T) {
 	sim.Run(t, func(ctx context.Context) error {
 		var heard []string

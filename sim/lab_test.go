@@ -15,8 +15,8 @@ import (
 	"github.com/goasyncio/asyncio/internal/driver"
 )
 
-// A lab is a network without programs: a test is all of them. It keeps its own time, and does
-// nothing but what is next.
+// A lab is a network without programs: a test acts for all of them. It keeps its own time, and
+// advances only step by step.
 type lab struct {
 	t      *testing.T
 	seed   uint64
@@ -24,7 +24,7 @@ type lab struct {
 	events laterEvents
 	count  int
 	told   []func()
-	busy   bool // the loops do not look at what they are told
+	busy   bool // the loops do not look at their notifications
 	log    strings.Builder
 	ears   map[driver.Handle]*ear
 	hosts  int
@@ -57,7 +57,7 @@ func (h *laterEvents) Pop() any {
 	return e
 }
 
-// An ear is who is told of one endpoint.
+// An ear is the notifier of one endpoint.
 type ear struct {
 	read, write bool
 	then        func(read, write bool)
@@ -70,7 +70,7 @@ func (e *ear) Ready(read, write bool) {
 	}
 }
 
-// newLab makes a network whose latency is 5 ms everywhere.
+// newLab makes a network with a latency of 5 ms everywhere.
 func newLab(t *testing.T, seed uint64) *lab {
 	l := &lab{t: t, seed: seed, ears: make(map[driver.Handle]*ear)}
 	chances := rand.New(rand.NewPCG(seed, 0))
@@ -113,7 +113,7 @@ func (l *lab) host(name string) *process {
 	})
 }
 
-// step does what is next, and reports whether there was anything.
+// step does the next thing that is due, and reports whether there was any.
 func (l *lab) step() bool {
 	l.tell()
 	if len(l.events) == 0 {
@@ -152,7 +152,7 @@ func (l *lab) pass(d time.Duration) {
 	l.clock = end
 }
 
-// took is how long fn takes.
+// took returns the time that fn takes.
 func (l *lab) took(fn func()) time.Duration {
 	start := l.clock
 	fn()
@@ -169,7 +169,7 @@ func (l *lab) ear(h driver.Handle) *ear {
 
 var errNothingHappens = errors.New("it has to wait, and nothing is left to happen")
 
-// try does an operation, and again each time that it is worth it (endpoint 1).
+// try does an operation, and repeats it each time that Ready is called (endpoint 1).
 func (l *lab) try(h driver.Handle, fn func() error) error {
 	e := l.ear(h)
 	for {
@@ -254,7 +254,7 @@ func (l *lab) readAll(c driver.Endpoint) (string, error) {
 	}
 }
 
-// write writes all of s, or until nothing more happens, and returns how much was accepted.
+// write writes all of s, or until nothing more happens, and returns how many bytes were accepted.
 func (l *lab) write(c driver.Endpoint, s string) (int, error) {
 	done := 0
 	for done < len(s) {
@@ -263,7 +263,7 @@ func (l *lab) write(c driver.Endpoint, s string) (int, error) {
 			done += n
 			return err
 		})
-		if err == errNothingHappens { // there may be room that was not worth speaking of
+		if err == errNothingHappens { // there may be room too small to announce
 			n, _ := c.Write([]byte(s[done:min(done+1<<16, len(s))]))
 			done += n
 		}
@@ -296,7 +296,8 @@ func (l *lab) wantRead(c driver.Endpoint, want string) {
 	}
 }
 
-// wantEnd fails the test unless reading from c gives this, and then the error; nil is the end.
+// wantEnd fails the test unless reading from c returns this, and then the error; nil stands for the
+// end.
 func (l *lab) wantEnd(c driver.Endpoint, want string, wantErr error) {
 	l.t.Helper()
 	if got, err := l.readAll(c); got != want || !errors.Is(err, wantErr) {
@@ -304,7 +305,7 @@ func (l *lab) wantEnd(c driver.Endpoint, want string, wantErr error) {
 	}
 }
 
-// wantNothingLeft fails the test if, when everything has come to rest, a system still knows of
+// wantNothingLeft fails the test if, when everything has come to rest, a system still remembers
 // anything.
 func (l *lab) wantNothingLeft() {
 	l.t.Helper()

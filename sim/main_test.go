@@ -12,7 +12,7 @@ import (
 // TestMain fails the run if it leaves a goroutine or a descriptor behind.
 func TestMain(m *testing.M) { os.Exit(leaktest.Run(m)) }
 
-// yield lets others run, n times.
+// yield lets other tasks run, n times.
 func yield(ctx context.Context, n int) error {
 	for range n {
 		if err := asyncio.Sleep(ctx, 0); err != nil {

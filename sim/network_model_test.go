@@ -16,18 +16,18 @@ import (
 )
 
 // A party is one end of a connection in the model test: it writes and reads at its own pace, and
-// notes what it sees.
+// records the result.
 type party struct {
 	l    *lab
 	name string
 	c    driver.Endpoint
 	rng  *rand.Rand
 
-	send, sent int    // bytes it wants to write, and has
-	finished   bool   // its stream: it has closed it
-	got        []byte // what it has read
-	ended      bool   // it has read the end
-	err        error  // that it was told
+	send, sent int    // bytes to write, and bytes written
+	finished   bool   // it has ended its stream
+	got        []byte // the bytes it has read
+	ended      bool   // it has read the end of the peer's stream
+	err        error  // the error it got
 	closed     bool
 	lazy       bool // it waits now and then before it reads
 	abrupt     int  // it aborts, or is killed, at this turn; 0 for never
@@ -37,10 +37,10 @@ type party struct {
 
 func (p *party) over() bool { return p.closed || p.err != nil || p.finished && p.ended }
 
-// at is the byte that is sent at a position.
+// at returns the byte that is sent at a position.
 func (p *party) at(i int) byte { return byte(i*7/3) ^ p.salt }
 
-// turn does something, and again when it is told or after a while.
+// turn does something, and is called again on readiness or after a while.
 func (p *party) turn() {
 	if p.over() {
 		if !p.closed {
@@ -88,7 +88,7 @@ func (p *party) write() {
 	}
 }
 
-// fail notes an error of writing. What it only says after another was told (tcp 9) comes from
+// fail records an error of writing. Errors that only follow an earlier report (tcp 9) come from
 // reading.
 func (p *party) fail(err error, late syscall.Errno) {
 	if err != nil && !errors.Is(err, late) {
@@ -121,7 +121,7 @@ func (p *party) read() {
 	}
 }
 
-// weather breaks and mends the network at random, until it is over.
+// weather breaks and mends the network at random, until it ends.
 func weather(l *lab, rng *rand.Rand, until time.Duration, names []string, lives func(name string, kill bool)) {
 	var change func()
 	change = func() {
@@ -164,9 +164,9 @@ func weather(l *lab, rng *rand.Rand, until time.Duration, names []string, lives 
 	l.at(l.clock, change)
 }
 
-// ordeal has connections live through bad weather, and returns the log of all that happened.
-// Whatever it is, what is read is what was written, from the start and without a gap; the end is
-// read only when all was; and who does not see that is told an error. When the weather is over
+// ordeal makes connections live through bad weather, and returns the log of all events. In any
+// weather, the bytes read are the bytes written, from the start and without a gap. The end is read
+// only after all bytes; a party that does not read the end gets an error. When the weather is over
 // nothing is left.
 func ordeal(t *testing.T, seed uint64) (log string, whole, broken int) {
 	t.Helper()
@@ -245,7 +245,7 @@ func ordeal(t *testing.T, seed uint64) (log string, whole, broken int) {
 				t.Errorf("seed %d: %s has read %d bytes of %d", seed, p.name, len(p.got), peer.sent)
 			}
 			dead := p.c.(*tcpConn).process.dead
-			// its system has closed it, behind what was written until then
+			// its system has closed it, behind the bytes written until then
 			cut := peer.c != nil && peer.c.(*tcpConn).process.dead
 			switch {
 			case p.ended && len(p.got) != peer.sent:
@@ -307,7 +307,7 @@ func TestNetwork_Deterministic(t *testing.T) {
 	}
 }
 
-// Whatever the weather, a datagram that comes is one that was sent, whole.
+// In any weather, an arriving datagram is one that was sent, whole.
 func TestDatagrams_Ordeal(t *testing.T) {
 	lost, twice := 0, 0
 	for seed := range uint64(50) {

@@ -18,7 +18,7 @@ import (
 
 const ms = time.Millisecond
 
-// system 1 to system 3: what names, addresses and ports mean, and how each mistake is answered.
+// system 1 to system 3: the meaning of names, addresses and ports, and the error for each mistake.
 func TestNetwork_Addresses(t *testing.T) {
 	l := newLab(t, 1)
 	a, b := l.host("a"), l.host("b")
@@ -32,8 +32,8 @@ func TestNetwork_Addresses(t *testing.T) {
 		network, address string
 		local            net.Addr
 		remote           string // of the connection, or
-		err              error  // matched, or
-		text             string // in the error
+		err              error  // that it matches, or
+		text             string // text in the error
 	}{
 		{a, "tcp", "b:80", nil, "10.0.0.2:80", nil, ""},
 		{a, "tcp4", "10.0.0.2:80", nil, "10.0.0.2:80", nil, ""},
@@ -52,7 +52,7 @@ func TestNetwork_Addresses(t *testing.T) {
 		{a, "unix", "/run/b", nil, "", syscall.ENOENT, "connect"},
 		{a, "udp", "b:53", nil, "10.0.0.2:53", nil, ""},
 		{a, "tcp", "b:80", &net.TCPAddr{Port: 1234}, "10.0.0.2:80", nil, ""},
-		// the one above
+		// in use by the connection above
 		{a, "tcp", "b:80", &net.TCPAddr{Port: 1234}, "", syscall.EADDRINUSE, "bind"},
 		{a, "tcp", "b:80", &net.TCPAddr{IP: net.IPv4(10, 0, 0, 9)}, "", syscall.EADDRNOTAVAIL, "bind"},
 		{a, "tcp", "b:80", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}, "", syscall.EINVAL, ""},
@@ -94,7 +94,7 @@ func TestNetwork_Addresses(t *testing.T) {
 		{"tcp", ":80", syscall.EADDRINUSE, "bind"},
 		{"tcp", "127.0.0.1:80", syscall.EADDRINUSE, ""},
 		{"tcp", ":81", syscall.EADDRINUSE, ""},
-		{"tcp", "b:81", nil, ""}, // beside 127.0.0.1
+		{"tcp", "b:81", nil, ""}, // beside the listener at 127.0.0.1
 		{"tcp", "a:83", syscall.EADDRNOTAVAIL, "bind"},
 		{"unix", "", syscall.EINVAL, "bind"},
 		{"udp", ":1", nil, "unexpected address type"},
@@ -113,7 +113,7 @@ func TestNetwork_Addresses(t *testing.T) {
 		t.Error("ListenPacket of tcp")
 	}
 
-	// Port 0 is another each time, the same in each run, and not one of the life before.
+	// Port 0 gives another port each time, the same in each run, and not one of the previous life.
 	first := l.listen(a, "tcp", ":0").LocalAddr().String()
 	second := l.listen(a, "tcp", ":0").LocalAddr().String()
 	a.powerOff()
@@ -127,7 +127,7 @@ func TestNetwork_Addresses(t *testing.T) {
 	l.wantNothingLeft()
 }
 
-// tcp 5: when an attempt to connect ends, and how.
+// tcp 5: when an attempt to connect ends, and with which result.
 func TestNetwork_Connect(t *testing.T) {
 	l := newLab(t, 1)
 	a, b, c := l.host("a"), l.host("b"), l.host("c")
@@ -161,7 +161,7 @@ func TestNetwork_Connect(t *testing.T) {
 		t.Errorf("%v is no time-out", err)
 	}
 
-	// A request that is lost comes again after a second; so does its answer.
+	// A lost request is sent again after a second; so is a lost answer.
 	l.net.Cut("a", "b")
 	l.at(l.clock+500*ms, func() { l.net.Mend("a", "b") })
 	if d := l.took(connect("b:80")); err != nil || d != 1010*ms {
@@ -173,7 +173,7 @@ func TestNetwork_Connect(t *testing.T) {
 		t.Errorf("the answer was lost: %v after %v", err, d)
 	}
 
-	// One that is given up leaves nothing behind.
+	// An attempt that is given up leaves nothing behind.
 	conn, err := a.Dial("tcp", "b:80", nil)
 	if err != nil || conn.Connect() != driver.ErrAgain {
 		t.Fatalf("Dial = %v", err)
@@ -187,7 +187,7 @@ func TestNetwork_Connect(t *testing.T) {
 	l.wantNothingLeft()
 }
 
-// tcp 5: a listener that does not accept has its clients wait.
+// tcp 5: a listener that does not accept makes its clients wait.
 func TestNetwork_Backlog(t *testing.T) {
 	l := newLab(t, 1)
 	a, b := l.host("a"), l.host("b")
@@ -214,7 +214,7 @@ func TestNetwork_Backlog(t *testing.T) {
 	}); d != 127*time.Second {
 		t.Errorf("the fourth gave up after %v", d)
 	}
-	// Whoever was not accepted when the listener closes is reset.
+	// Connections not accepted when the listener closes are reset.
 	var clients []*tcpConn
 	for _, c := range a.sys.connections() {
 		clients = append(clients, c)
@@ -235,8 +235,8 @@ func TestNetwork_Backlog(t *testing.T) {
 	l.wantNothingLeft()
 }
 
-// tcp 1 to tcp 4: what goes in comes out, not in the pieces in which it went in, and no more is on
-// its way than buffers hold.
+// tcp 1 to tcp 4: the bytes written are the bytes read, though in other pieces, and never more are
+// on their way than the buffers hold.
 func TestNetwork_Stream(t *testing.T) {
 	for _, network := range []string{"tcp", "loopback", "unix"} {
 		t.Run(network, func(t *testing.T) {
@@ -303,7 +303,7 @@ func TestNetwork_Stream(t *testing.T) {
 	}
 }
 
-// tcp 3: a message may come in two pieces, and two in one.
+// tcp 3: a message may arrive in two pieces, and two messages in one.
 func TestNetwork_SegmentsEndAnywhere(t *testing.T) {
 	l := newLab(t, 1)
 	l.net.SetLink(Link{MinLatency: 1 * ms, MaxLatency: 9 * ms})
@@ -335,7 +335,7 @@ func TestNetwork_SegmentsEndAnywhere(t *testing.T) {
 	}
 }
 
-// tcp 2: a reader that is slow stops its writer, and lets it go on.
+// tcp 2: a slow reader stops its writer, and lets it go on.
 func TestNetwork_SlowReader(t *testing.T) {
 	l := newLab(t, 1)
 	l.net.SetBuffers(10_000, 20_000)
@@ -360,7 +360,7 @@ func TestNetwork_SlowReader(t *testing.T) {
 	}
 	l.wantRead(server, pattern(100_000)[20_000:50_000])
 
-	// Also with buffers of one byte.
+	// It works with buffers of one byte, too.
 	l.net.SetBuffers(1, 1)
 	client, server = l.connect(l.host("c"), l.host("d"))
 	go1 := l.ear(server)
@@ -381,7 +381,7 @@ func TestNetwork_SlowReader(t *testing.T) {
 	}
 }
 
-// tcp 8 and tcp 2: the news that there is room again may be lost.
+// tcp 8 and tcp 2: the message that there is room again may be lost.
 func TestNetwork_LostWindow(t *testing.T) {
 	l := newLab(t, 1)
 	l.net.SetBuffers(1000, 1000)
@@ -397,7 +397,7 @@ func TestNetwork_LostWindow(t *testing.T) {
 	if d == 0 || d > 2*time.Minute {
 		t.Errorf("it went on after %v", d)
 	}
-	// Where nobody answers, the writer gives up.
+	// If nobody answers, the writer gives up.
 	l.mustWrite(client, pattern(1000))
 	l.settle()
 	l.mustWrite(client, pattern(1000))
@@ -417,7 +417,7 @@ func TestNetwork_Ends(t *testing.T) {
 	l := newLab(t, 1)
 	a, b := l.host("a"), l.host("b")
 
-	// What was written before Close is delivered.
+	// Bytes written before Close are delivered.
 	client, server := l.connect(a, b)
 	l.mustWrite(client, pattern(60_000))
 	client.Close()
@@ -426,14 +426,14 @@ func TestNetwork_Ends(t *testing.T) {
 	server.Close()
 	l.wantNothingLeft()
 
-	// Something unread: the peer is reset, behind what has come.
+	// Something unread: the peer is reset, behind the bytes that have arrived.
 	client, server = l.connect(a, b)
 	l.mustWrite(server, "for the client")
 	l.mustWrite(client, "unread")
 	l.settle()
 	server.Close()
 	l.wantEnd(client, "for the client", syscall.ECONNRESET)
-	l.wantEnd(client, "", nil) // it is told once
+	l.wantEnd(client, "", nil) // the error is reported once
 	if _, err := l.write(client, "x"); !errors.Is(err, syscall.EPIPE) {
 		t.Errorf("Write after a reset: %v", err)
 	}
@@ -443,7 +443,7 @@ func TestNetwork_Ends(t *testing.T) {
 	client.Close()
 	l.wantNothingLeft()
 
-	// The writer is the one who is told.
+	// The error is reported to the writer.
 	client, server = l.connect(a, b)
 	server.Abort()
 	l.settle()
@@ -453,7 +453,7 @@ func TestNetwork_Ends(t *testing.T) {
 	l.wantEnd(client, "", nil)
 	client.Close()
 
-	// Abort drops what was not sent.
+	// Abort drops the unsent bytes.
 	client, server = l.connect(a, b)
 	l.net.SetLinkBetween("a", "b", Link{MinLatency: 5 * ms, Bandwidth: 10_000})
 	client.Write([]byte(pattern(60_000)))
@@ -465,7 +465,7 @@ func TestNetwork_Ends(t *testing.T) {
 	l.wantNothingLeft()
 	l.net.SetLinkBetween("a", "b", Link{MinLatency: 5 * ms})
 
-	// Without lingering Close is Abort; with some seconds it is after these.
+	// Without lingering Close is Abort; with a linger time it is Abort after that time.
 	client, server = l.connect(a, b)
 	client.SetOption(driver.Linger, 0)
 	client.Close()
@@ -491,8 +491,8 @@ func TestNetwork_Ends(t *testing.T) {
 	server.Close()
 	l.wantNothingLeft()
 
-	// To write to who has closed: the first gets through, and a reset comes back; then the pipe is
-	// broken.
+	// Writing to a closed peer: the first write gets through, and a reset comes back; then the pipe
+	// is broken.
 	client, server = l.connect(a, b)
 	server.Close()
 	l.wantEnd(client, "", nil)
@@ -507,7 +507,7 @@ func TestNetwork_Ends(t *testing.T) {
 	client.Close()
 	l.wantNothingLeft()
 
-	// CloseRead: at the end at once, and what comes can still be read.
+	// CloseRead: reads are at the end at once, and bytes that arrive can still be read.
 	client, server = l.connect(a, b)
 	client.CloseRead()
 	l.wantEnd(client, "", nil)
@@ -518,7 +518,7 @@ func TestNetwork_Ends(t *testing.T) {
 	server.Close()
 	l.wantNothingLeft()
 
-	// endpoint 4.
+	// endpoint 4: after Close every operation returns net.ErrClosed.
 	for what, err := range map[string]error{
 		"Read": second(client.Read(nil)), "Write": second(client.Write(nil)), "CloseWrite": client.CloseWrite(), "CloseRead": client.CloseRead(),
 		"SetOption": client.SetOption(driver.NoDelay, 1), "Detach": second(client.Detach()),
@@ -552,7 +552,7 @@ func TestNetwork_ClosingSurvivesLoss(t *testing.T) {
 		client.Close()
 		server.Close()
 		l.wantNothingLeft()
-		if n < lost { // each has been lost
+		if n < lost { // every packet has been lost once
 			if lost < 8 {
 				t.Errorf("there were %d packets only", n)
 			}
@@ -561,7 +561,8 @@ func TestNetwork_ClosingSurvivesLoss(t *testing.T) {
 	}
 }
 
-// link 4, tcp 6: a cut loses what is under way and what follows. It is sent again after the mend.
+// link 4, tcp 6: a cut loses the packets under way and all later ones. They are sent again after
+// the mend.
 func TestNetwork_Cut(t *testing.T) {
 	l := newLab(t, 1)
 	client, server := l.connect(l.host("a"), l.host("b"))
@@ -579,7 +580,7 @@ func TestNetwork_Cut(t *testing.T) {
 	}
 	l.settle()
 
-	// The other direction is cut: all arrives, and the sender does not know.
+	// The other direction is cut: everything arrives, and the sender does not know.
 	l.net.Cut("b", "a")
 	start := l.clock
 	l.mustWrite(client, "you hear me")
@@ -604,7 +605,7 @@ func TestNetwork_Cut(t *testing.T) {
 	server.Abort()
 }
 
-// tcp 6: one segment that is lost costs one time-out and is sent again alone; the next starts with
+// tcp 6: a lost segment costs one time-out and is sent again alone; the next time-out starts with
 // 200 ms anew.
 func TestNetwork_Retransmission(t *testing.T) {
 	l := newLab(t, 1)
@@ -640,7 +641,7 @@ func TestNetwork_Retransmission(t *testing.T) {
 	}
 }
 
-// endpoint 1: who waits is told once, until it tries again.
+// endpoint 1: a waiting notifier is told once, until it tries again.
 func TestNetwork_ToldOnce(t *testing.T) {
 	l := newLab(t, 1)
 	client, server := l.connect(l.host("a"), l.host("b"))
@@ -668,7 +669,7 @@ func TestNetwork_ToldOnce(t *testing.T) {
 	}
 }
 
-// link 4: partitions and what heals them.
+// link 4: partitions, and the calls that heal them.
 func TestNetwork_Partition(t *testing.T) {
 	l := newLab(t, 1)
 	hosts := map[string]*process{}
@@ -695,7 +696,7 @@ func TestNetwork_Partition(t *testing.T) {
 	for _, x := range []struct {
 		name string
 		do   func()
-		want string // who does not reach whom
+		want string // pairs that cannot reach each other
 	}{
 		{"at first", func() {}, ""},
 		{"two groups", func() { l.net.Partition([]string{"a"}, []string{"b", "c"}) }, "ab ac ba ca"},
@@ -716,7 +717,7 @@ func TestNetwork_Partition(t *testing.T) {
 	l.wantNothingLeft()
 }
 
-// link 4: what is held arrives in order, when it is released.
+// link 4: held packets arrive in order, when they are released.
 func TestNetwork_Hold(t *testing.T) {
 	l := newLab(t, 1)
 	a, b := l.host("a"), l.host("b")
@@ -739,7 +740,7 @@ func TestNetwork_Hold(t *testing.T) {
 	if d := l.took(func() { l.wantRead(server, "12") }); d != 0 {
 		t.Errorf("it came %v after the release", d)
 	}
-	// which waited for an acknowledgment (tcp 6)
+	// the rest waited for an acknowledgment (tcp 6)
 	if d := l.took(func() { l.wantRead(server, "3") }); d != 10*ms {
 		t.Errorf("the rest came %v after the release", d)
 	}
@@ -749,7 +750,7 @@ func TestNetwork_Hold(t *testing.T) {
 			t.Errorf("ReadFrom = %q, %v; want %s", p[:n], err, want)
 		}
 	}
-	// A cut loses what is held, and a second hold holds it again.
+	// A cut loses held packets, and a second hold holds later ones.
 	l.settle()
 	l.net.Hold("a", "b")
 	v.WriteTo([]byte("4"), net.UDPAddrFromAddrPort(netipOf(b, 1)))
@@ -768,7 +769,7 @@ func TestNetwork_Hold(t *testing.T) {
 	}
 }
 
-// Reset breaks what is between two hosts, and nothing else.
+// Reset breaks the connections between two hosts, and nothing else.
 func TestNetwork_Reset(t *testing.T) {
 	l := newLab(t, 1)
 	a, b, c := l.host("a"), l.host("b"), l.host("c")
@@ -791,7 +792,7 @@ func TestNetwork_Reset(t *testing.T) {
 	pending.Close()
 }
 
-// system 5: a host without power says nothing, and knows nothing when it is back.
+// system 5: a host without power sends nothing, and remembers nothing when it is back.
 func TestNetwork_PowerOff(t *testing.T) {
 	l := newLab(t, 1)
 	a, b := l.host("a"), l.host("b")
@@ -839,7 +840,7 @@ func TestNetwork_PowerOff(t *testing.T) {
 		t.Errorf("without keep-alive: %v", err)
 	}
 
-	// It comes back. Who sends is reset; so is who is silent, at the next probe.
+	// It comes back. A peer that sends is reset; a silent peer is reset at the next probe.
 	b = l.host("b")
 	client, _ = l.connect(a, b)
 	idle, _ = l.connect(a, b)
@@ -857,7 +858,7 @@ func TestNetwork_PowerOff(t *testing.T) {
 	l.mustWrite(quiet, "x")
 	l.wantEnd(quiet, "", syscall.ECONNRESET)
 
-	// Its clients come from ports that the peer takes for connections of the life before.
+	// Its clients use ports for which the peer still remembers connections of the previous life.
 	old, err := b.Dial("tcp", "a:90", &net.TCPAddr{Port: 5000})
 	if err != nil {
 		t.Fatal(err)
@@ -894,7 +895,7 @@ func TestNetwork_Kill(t *testing.T) {
 	l.mustWrite(server, "the last words")
 	l.mustWrite(unread, "unread")
 	l.settle()
-	waiting, err := l.dial(a, "tcp", "b:80") // and nobody accepts it
+	waiting, err := l.dial(a, "tcp", "b:80") // and no program accepts it
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -921,7 +922,7 @@ func TestNetwork_Kill(t *testing.T) {
 		t.Errorf("a new life: %v", err)
 	}
 	b.kill()
-	b.powerOff() // after it was killed
+	b.powerOff() // after the kill
 	if _, err := l.dial(a, "tcp", "b:80"); !errors.Is(err, syscall.ETIMEDOUT) {
 		t.Errorf("without power: %v", err)
 	}
@@ -979,7 +980,7 @@ func TestNetwork_Bandwidth(t *testing.T) {
 	}
 }
 
-// link 3: what can go wrong has a name that says what, and between whom.
+// link 3: every fault has a name that says what is lost, and between which hosts.
 func TestNetwork_NamesOfFaults(t *testing.T) {
 	l := newLab(t, 1)
 	a, b := l.host("node1"), l.host("node2")
@@ -1020,7 +1021,7 @@ func TestNetwork_NamesOfFaults(t *testing.T) {
 	}
 }
 
-// link 5, link 7: a host reaches itself whatever happens, and what is idle does nothing.
+// link 5, link 7: a host always reaches itself, and idle connections do nothing.
 func TestNetwork_LoopbackAndIdle(t *testing.T) {
 	l := newLab(t, 1)
 	a, b := l.host("a"), l.host("b")
@@ -1044,7 +1045,7 @@ func TestNetwork_LoopbackAndIdle(t *testing.T) {
 	}
 }
 
-// link 3: what one packet loses does not change how long the others take.
+// link 3: the loss of one packet does not change how long the others take.
 func TestNetwork_LossDrawsNothing(t *testing.T) {
 	arrivals := func(lost int) map[string]time.Duration {
 		l := newLab(t, 1)
@@ -1075,7 +1076,7 @@ func TestNetwork_LossDrawsNothing(t *testing.T) {
 	}
 }
 
-// Mistakes in a test are told with names.
+// The errors for mistakes in a test contain the names.
 func TestNetwork_Mistakes(t *testing.T) {
 	l := newLab(t, 1)
 	l.host("a")

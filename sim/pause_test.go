@@ -12,7 +12,8 @@ import (
 	"github.com/goasyncio/asyncio/sim"
 )
 
-// A host that pauses runs nothing, its clock goes on, and what came meanwhile is there afterwards.
+// A paused host runs nothing, its clock goes on, and everything that arrives meanwhile is there
+// afterwards.
 func TestHost_Pause(t *testing.T) {
 	sim.Run(t, func(ctx context.Context) error {
 		var ticks []time.Duration
@@ -26,7 +27,7 @@ func TestHost_Pause(t *testing.T) {
 			return nil
 		})
 		for _, step := range []struct{ wait, pause time.Duration }{
-			// which is over before the first
+			// this pause ends before the first one
 			{1500 * time.Millisecond, 10 * time.Second}, {time.Second, 2 * time.Second},
 		} {
 			if err := asyncio.Sleep(ctx, step.wait); err != nil {
@@ -45,7 +46,8 @@ func TestHost_Pause(t *testing.T) {
 	})
 }
 
-// A program that has not begun, waits for ever, or is shut down, killed or crashed in its pause.
+// A pause of a program that has not begun or waits for ever, and of one that is shut down, killed
+// or crashed meanwhile.
 func TestHost_PauseAndEnd(t *testing.T) {
 	for name, end := range map[string]func(h *sim.Host){
 		"shut down": (*sim.Host).Shutdown, "killed": (*sim.Host).Kill, "crashed": (*sim.Host).Crash,
@@ -75,7 +77,7 @@ func TestHost_PauseAndEnd(t *testing.T) {
 	}
 }
 
-// lease is a lock that is lost after a second. Its holder looks whether it holds it still, then
+// lease is a lock that expires after a second. Its holder checks that it still holds it, then
 // awaits, then acts.
 func lease(ctx context.Context) error {
 	var holder string
@@ -113,8 +115,8 @@ func lease(ctx context.Context) error {
 	return asyncio.Sleep(ctx, time.Minute)
 }
 
-// A lease that ends between the look and the act is found by a pause, and explained with the notes
-// of the program.
+// A pause finds a lease that ends between the check and the act, and the notes of the program
+// explain it.
 func TestHost_SetPauses(t *testing.T) {
 	sim.Run(t, lease)
 	for _, s := range []sim.Strategy{sim.Random(), sim.PCT(2)} {
@@ -129,7 +131,7 @@ func TestHost_SetPauses(t *testing.T) {
 	}
 }
 
-// A network that goes on for ever for nobody is a failure, not a hang.
+// A network that is busy for ever without any host taking part is a failure, not a hang.
 func TestNetwork_GoesOnForEver(t *testing.T) {
 	f := sim.Check(func(ctx context.Context) error {
 		sim.NetworkOf(ctx).SetRetransmission(1 << 62)

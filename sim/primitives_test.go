@@ -32,7 +32,7 @@ func all(ctx context.Context, fns ...func(ctx context.Context) error) error {
 	return err
 }
 
-// The primitives, three tasks each. A wake-up that is lost is a deadlock.
+// The primitives, three tasks each. A lost wake-up is a deadlock.
 var primitives = map[string]func(ctx context.Context) error{
 	"Lock": func(ctx context.Context) error {
 		var mu asyncio.Lock
@@ -142,7 +142,7 @@ var primitives = map[string]func(ctx context.Context) error{
 	},
 }
 
-// within gives fn a second. That it takes longer is wrong only if it could have gone on.
+// within gives fn a second. Taking longer is an error only if fn could have gone on.
 func within(fn func(ctx context.Context) error, could func() bool) func(ctx context.Context) error {
 	return func(ctx context.Context) error {
 		err := asyncio.Timeout(ctx, time.Second, func(ctx context.Context, _ *asyncio.TimeoutScope) error { return fn(ctx) })
@@ -156,9 +156,9 @@ func within(fn func(ctx context.Context) error, could func() bool) func(ctx cont
 	}
 }
 
-// TestPrimitives runs them in orders that differ little from that of production, with each task
-// cancelled before each step: orders beyond those within iterations, which TestExplore of the root
-// package exhausts. If ASYNCIO_EXPLORE is all, it goes on for minutes.
+// TestPrimitives runs the primitives in orders that differ little from that of production, with
+// each task cancelled before each step. It covers orders beyond those within iterations, which
+// TestExplore of the root package exhausts. If ASYNCIO_EXPLORE is all, it goes on for minutes.
 func TestPrimitives(t *testing.T) {
 	runs := 3000
 	if os.Getenv("ASYNCIO_EXPLORE") == "all" {

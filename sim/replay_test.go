@@ -15,8 +15,8 @@ import (
 	"github.com/goasyncio/asyncio/sim"
 )
 
-// fakeT is a test that is looked at instead of failing. Fatalf exits the goroutine, as it does in
-// one.
+// fakeT is a test whose failure is inspected instead of reported. Fatalf exits the goroutine, as in
+// a real test.
 type fakeT struct {
 	name, log, fatal string
 	failed           bool
@@ -53,8 +53,9 @@ func write(t *testing.T, file, text string) {
 	}
 }
 
-// A failure is written to a file, which its line replays; the file is tried first the next time, as
-// long as it is there; once the program is another, that is said, and the seed is run.
+// A failure is written to a file, and the failure's command line replays it. The file is tried
+// first in later runs, as long as it exists. Once the program has changed, the test says so and
+// runs the seed.
 func TestExplore_RecordsAndTriesAgain(t *testing.T) {
 	t.Chdir(t.TempDir())
 	first := try("TestBank/transfer", func(t *fakeT) { sim.Explore(t, lostUpdate) })
@@ -107,7 +108,7 @@ func TestExplore_RecordsAndTriesAgain(t *testing.T) {
 	}
 }
 
-// What fails in order needs no file: every run of the test begins with that.
+// A failure in order needs no file: every run of the test begins with that order.
 func TestExplore_InOrderIsNotRecorded(t *testing.T) {
 	t.Chdir(t.TempDir())
 	wrong := func(context.Context) error { return errors.New("wrong") }
@@ -125,7 +126,7 @@ func TestExplore_InOrderIsNotRecorded(t *testing.T) {
 	}
 }
 
-// ASYNCIOSIM that is no seed and no file is named.
+// An ASYNCIOSIM that is neither a seed nor a file is reported by name.
 func TestExplore_WrongEnvironment(t *testing.T) {
 	t.Chdir(t.TempDir())
 	write(t, "s.sim", "hello\n")
@@ -142,7 +143,7 @@ func TestExplore_WrongEnvironment(t *testing.T) {
 	}
 }
 
-// A schedule of another program is refused, and it is said what is different.
+// A schedule of another program is refused, and the error says what differs.
 func TestReplay_Incompatible(t *testing.T) {
 	f := sim.Check(lostUpdate).Failure
 	for _, c := range []struct {
@@ -210,8 +211,8 @@ func TestSchedule_ReadsWhatItWrites(t *testing.T) {
 	}
 }
 
-// starved fails if each of n tasks is overtaken by main: that takes a deviation for each of their
-// steps before.
+// starved fails if main overtakes each of n tasks: that takes a deviation for each of the steps
+// that those tasks would have made before main.
 func starved(tasks, yields int) func(ctx context.Context) error {
 	return func(ctx context.Context) error {
 		done := 0

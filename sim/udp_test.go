@@ -14,7 +14,7 @@ import (
 
 func netipOf(s *process, port uint16) netip.AddrPort { return netip.AddrPortFrom(s.sys.addr, port) }
 
-// received takes all that has come, and says from whom.
+// received takes all datagrams that have arrived, and returns them with their senders.
 func received(t *testing.T, u driver.PacketEndpoint) (data, from []string) {
 	t.Helper()
 	p := make([]byte, 100)
@@ -29,7 +29,7 @@ func received(t *testing.T, u driver.PacketEndpoint) (data, from []string) {
 	}
 }
 
-// udp 1: who gets what.
+// udp 1: which socket gets which datagram.
 func TestDatagrams_GoWhere(t *testing.T) {
 	l := newLab(t, 1)
 	a, b := l.host("a"), l.host("b")
@@ -59,7 +59,7 @@ func TestDatagrams_GoWhere(t *testing.T) {
 		t.Errorf("%q", data)
 	}
 
-	// A socket that is connected hears its peer only.
+	// A connected socket receives from its peer only.
 	c, err := a.Dial("udp", "b:1", &net.UDPAddr{Port: 9})
 	if err != nil || c.Connect() != nil {
 		t.Fatal(err)
@@ -112,7 +112,7 @@ func TestDatagrams_LimitsAndRefusals(t *testing.T) {
 		t.Errorf("%d empty datagrams fit", len(data))
 	}
 
-	// Nobody there: who is connected is told once, by reading or writing.
+	// No receiver: a connected sender is told once, by reading or writing.
 	u.Close()
 	for _, err := range []error{second(c.Read(nil)), second(c.Write([]byte("x")))} {
 		if err != nil && err != driver.ErrAgain {
@@ -140,7 +140,7 @@ func TestDatagrams_LimitsAndRefusals(t *testing.T) {
 		t.Errorf("without power: %v", err)
 	}
 
-	// Mistakes, and endpoint 4.
+	// Mistakes, and operations after Close (endpoint 4).
 	for what, x := range map[string]struct{ got, want error }{
 		"port 0":     {second(free.WriteToAddrPort(nil, netipOf(b, 0))), syscall.EINVAL},
 		"no address": {second(free.WriteTo(nil, &net.TCPAddr{})), driver.ErrSockets},
@@ -205,7 +205,7 @@ func TestDatagrams_Faults(t *testing.T) {
 	if len(got) != n || late < 20 || late > 70 {
 		t.Errorf("reordering of a quarter: %d arrived, %d late", len(got), late)
 	}
-	// A single one, as a minimised failure has it.
+	// A single loss, as in a minimised failure.
 	i := 0
 	got = send(Link{Loss: 0.25}, func(string) bool { i++; return i == 5 })
 	if len(got) != n-1 || slices.Contains(got, "\x04") {
