@@ -14,10 +14,10 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// More programs that no one should write, and some that anyone would.
+// More hostile programs, and some that anyone might write.
 
-// A job that is submitted while the only worker is about to end runs all the same. Each round
-// submits as the worker before looks at its empty queue.
+// A job that is submitted just as the only worker is about to end still runs. Each round submits
+// while the previous worker looks at its empty queue.
 func TestAttack_SubmitAsTheWorkerEnds(t *testing.T) {
 	e := asyncio.NewThreadPoolExecutor(1)
 	late := time.NewTimer(time.Hour)
@@ -40,13 +40,13 @@ type panickyExecutor struct{}
 func (panickyExecutor) Submit(func()) error { panic("Submit panics") }
 func (panickyExecutor) Shutdown(bool)       {}
 
-// eagerRefuser is an Executor that runs the job and refuses it nevertheless.
+// eagerRefuser is an Executor that runs the job and then refuses it.
 type eagerRefuser struct{}
 
 func (eagerRefuser) Submit(job func()) error { job(); return asyncio.ErrExecutorShutdown }
 func (eagerRefuser) Shutdown(bool)           {}
 
-// An executor that fails in odd ways leaves the virtual clock running.
+// An executor that fails in odd ways does not stop the virtual clock.
 func TestAttack_OddExecutors(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		job := func() (int, error) { return 1, nil }
@@ -60,13 +60,14 @@ func TestAttack_OddExecutors(t *testing.T) {
 	})
 }
 
-// errorList is an error that cannot be compared, as a validator's list of errors is.
+// errorList is an error that cannot be compared, such as a validator's list of errors.
 type errorList []error
 
 func (errorList) Error() string   { return "several" }
 func (l errorList) Unwrap() error { return l[0] }
 
-// A body whose error cannot be compared says with it that the context has ended, or fails with it.
+// A group's body may return an error that cannot be compared: one that wraps the end of the
+// context, or the cause of that end.
 func TestAttack_IncomparableErrorsInGroups(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		ended, cancel := asyncio.WithCancel(ctx)
@@ -94,13 +95,14 @@ func TestAttack_IncomparableErrorsInGroups(t *testing.T) {
 
 func sleepForever(ctx context.Context) error { return asyncio.Sleep(ctx, asyncio.Forever) }
 
-// hostileUnwrap is an error that panics when it is looked into.
+// hostileUnwrap is an error that panics when it is unwrapped.
 type hostileUnwrap struct{}
 
 func (*hostileUnwrap) Error() string { return "hostile" }
 func (*hostileUnwrap) Unwrap() error { panic("Unwrap panics") }
 
-// A child panics with such an error when its context ends.
+// A child panics with an error whose Unwrap panics, at the end of its context. The group reports it
+// like any other panic.
 func TestAttack_PanicWithHostileError(t *testing.T) {
 	r, err := runReporting(t, func(ctx context.Context) error {
 		ended, cancel := asyncio.WithCancel(ctx)
@@ -123,8 +125,8 @@ func TestAttack_PanicWithHostileError(t *testing.T) {
 	equal(t, "reports", r.messages(), []string{"panic in task"})
 }
 
-// A task swallows a cancel whose cause has an Error method that panics: the warning about that is
-// given.
+// A task swallows a cancel whose cause panics in its Error method. Debug mode still gives its
+// warning.
 func TestAttack_SwallowedHostileCause(t *testing.T) {
 	logged := captureLog(t)
 	run(t, func(ctx context.Context) error {
@@ -137,14 +139,14 @@ func TestAttack_SwallowedHostileCause(t *testing.T) {
 		_, err := task.Await(ctx)
 		return err
 	})
-	// run is in debug mode once
+	// run has debug mode on in one of its two runs
 	if n := strings.Count(logged(), "swallowed the cancellation"); n != 1 {
 		t.Errorf("%d warnings:\n%s", n, logged())
 	}
 }
 
-// The losers of a race do as they should, and debug mode does not say that they swallowed a cancel.
-// One that does swallow it is told of.
+// Debug mode does not accuse losers of a race that returned an error. It does warn of a loser that
+// swallowed its cancel and returned a result.
 func TestAttack_RaceIsNotSwallowing(t *testing.T) {
 	fast := func(ctx context.Context) (int, error) { return 2, asyncio.Sleep(ctx, time.Second) }
 	for name, loser := range map[string]struct {
@@ -169,7 +171,7 @@ func TestAttack_RaceIsNotSwallowing(t *testing.T) {
 	}
 }
 
-// Coroutines that start eagerly in a Select make another branch of it ready before that waits.
+// Coroutines of a Select start eagerly and make another of its branches ready before Select waits.
 func TestAttack_SelectStartsEagerly(t *testing.T) {
 	var lock asyncio.Lock
 	q, full := asyncio.NewQueue[int](0), asyncio.NewQueue[int](1)
@@ -209,7 +211,7 @@ func TestAttack_SelectStartsEagerly(t *testing.T) {
 	}
 }
 
-// What a task factory puts around coroutines is around those of a Select, too.
+// A task factory's wrapper also runs around the coroutines of a Select.
 func TestAttack_SelectAndFactory(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		wrapped := 0
@@ -227,7 +229,8 @@ func TestAttack_SelectAndFactory(t *testing.T) {
 	})
 }
 
-// A watchdog that was off meanwhile does not take the step for the one it saw last.
+// A watchdog that was switched off and on again does not mistake the current step for the last one
+// it saw.
 func TestAttack_WatchdogSwitchedOnAgain(t *testing.T) {
 	stalls := make(chan asyncio.Stall, 1)
 	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
@@ -248,7 +251,7 @@ func TestAttack_WatchdogSwitchedOnAgain(t *testing.T) {
 		settle(t, ctx)
 		guilty := asyncio.CreateTask(ctx, asyncio.Do(func(context.Context) error {
 			watch(10 * time.Millisecond)
-			s := <-stalls // while it is kept from returning
+			s := <-stalls // the watchdog reports this step while it blocks here
 			if s.Task != "guilty" || !strings.Contains(string(s.Stack), "TestAttack_WatchdogSwitchedOnAgain") {
 				t.Errorf("task %s:\n%s", s.Task, s.Stack)
 			}
@@ -261,7 +264,7 @@ func TestAttack_WatchdogSwitchedOnAgain(t *testing.T) {
 	must(t, err)
 }
 
-// stalls blocks the loop until the watchdog has called report as often as that wants.
+// stalls blocks the loop until report has called enough.
 func stalls(t *testing.T, report func(s asyncio.Stall, enough func())) {
 	t.Helper()
 	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
@@ -275,7 +278,7 @@ func stalls(t *testing.T, report func(s asyncio.Stall, enough func())) {
 	must(t, err)
 }
 
-// A report function that panics is logged, and the watchdog goes on.
+// A panic of the report function is logged, and the watchdog goes on.
 func TestAttack_StallReportPanics(t *testing.T) {
 	logged := captureLog(t)
 	n := 0
@@ -290,8 +293,7 @@ func TestAttack_StallReportPanics(t *testing.T) {
 	}
 }
 
-// A context that ends with a cause that cannot be compared ends a group as any other does (group
-// 5).
+// A context whose cause cannot be compared ends a group like any other context (group 5).
 func TestAttack_IncomparableCauseEndsTheGroup(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		ended, cancel := context.WithCancelCause(ctx)
@@ -328,7 +330,8 @@ func TestAttack_ExecutorShutdownPanics(t *testing.T) {
 	}
 }
 
-// exitingShutdown is an executor whose shutdown exits, as one that calls t.Fatal does.
+// exitingShutdown is an executor whose Shutdown calls runtime.Goexit, as one that calls t.Fatal
+// would.
 type exitingShutdown struct{ *asyncio.ThreadPoolExecutor }
 
 func (e exitingShutdown) Shutdown(wait bool) {
@@ -336,8 +339,8 @@ func (e exitingShutdown) Shutdown(wait bool) {
 	runtime.Goexit()
 }
 
-// Nor does it hang if the shutdown exits: neither Close, which does not wait for it, nor Run, which
-// does.
+// An executor whose Shutdown exits its goroutine does not hang Close, which does not wait for it,
+// nor Run, which does.
 func TestAttack_ExecutorShutdownExits(t *testing.T) {
 	var r reports
 	factory := func(ctx context.Context) *asyncio.EventLoop {
@@ -360,12 +363,13 @@ func TestAttack_ExecutorShutdownExits(t *testing.T) {
 			t.Errorf("%s: %v", c.Message, c.Exception)
 		}
 	}
-	if len(r.all) != 3 { // Run waits for it, and closes
+	if len(r.all) != 3 { // Run waits for Shutdown, and then closes the loop
 		t.Errorf("%d reports", len(r.all))
 	}
 }
 
-// Nor does it end the program: Run shuts it down on a goroutine of its own.
+// An executor whose Shutdown panics does not end the program: Run calls Shutdown on a goroutine of
+// its own.
 func TestAttack_ExecutorShutdownPanicsInRun(t *testing.T) {
 	_, _ = asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
 		loop(t, ctx).SetDefaultExecutor(brokenShutdown{asyncio.NewThreadPoolExecutor(1)})

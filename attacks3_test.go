@@ -14,10 +14,9 @@ import (
 	"github.com/goasyncio/asyncio/sim"
 )
 
-// Attacks on the switching of stacks: who is underneath whom when something goes wrong.
+// Attacks on the switching of stacks: tasks lie on top of one another when something goes wrong.
 
-// A task that has been cancelled closes the circle from on top of the task that it is to wait for:
-// the cancel breaks it.
+// A cancelled task awaits the task it lies on top of, which closes a circle. The cancel breaks it.
 func TestAttack_CancelledBeforeTheCircle(t *testing.T) {
 	for name, wait := range map[string]func(ctx context.Context, u *asyncio.Task[int]) error{
 		"await":  func(ctx context.Context, u *asyncio.Task[int]) error { _, err := u.Await(ctx); return err },
@@ -44,8 +43,8 @@ func TestAttack_CancelledBeforeTheCircle(t *testing.T) {
 	}
 }
 
-// nestedExit makes a loop whose first task creates another, awaits it, and is unwound by its
-// Goexit. The deferred function of the lower one is last.
+// nestedExit makes a loop whose first task creates a second one and awaits it. The second calls
+// Goexit, and that unwinds the first as well. The first task's last deferred function is last.
 func nestedExit(t *testing.T, last func(ctx context.Context)) *asyncio.EventLoop {
 	l := sim.NewEventLoop(context.Background())
 	l.SetExceptionHandler(new(reports).handle)
@@ -59,7 +58,8 @@ func nestedExit(t *testing.T, last func(ctx context.Context)) *asyncio.EventLoop
 	return l
 }
 
-// Whoever is unwound with the task on top of it is seen where it is.
+// A task that is being unwound together with the task on top of it is still shown in its own
+// coroutine.
 func TestAttack_LookedAtWhileUnwinding(t *testing.T) {
 	var during string
 	l := nestedExit(t, func(ctx context.Context) {
@@ -75,7 +75,8 @@ func TestAttack_LookedAtWhileUnwinding(t *testing.T) {
 	}
 }
 
-// Its deferred functions can be in a circle, too, and a cancel breaks that.
+// A deferred function can close a circle while its task is unwound. A cancel breaks that circle
+// too.
 func TestAttack_CircleWhileUnwinding(t *testing.T) {
 	var lower *asyncio.Task[int]
 	var got error
@@ -91,7 +92,7 @@ func TestAttack_CircleWhileUnwinding(t *testing.T) {
 	must(t, l.Close())
 }
 
-// While the loop closes, the deferred functions of a task run as that task, also if it is on top of
+// While the loop closes, deferred functions run as their own task, even if that task lies on top of
 // another.
 func TestAttack_WhoIsUnwound(t *testing.T) {
 	l := sim.NewEventLoop(context.Background())
@@ -128,7 +129,7 @@ func TestAttack_WhoIsUnwound(t *testing.T) {
 	}
 }
 
-// panickyLog is a handler of package slog that panics, or does what it is told.
+// panickyLog is a handler of package slog that calls the function: it panics or exits.
 type panickyLog func()
 
 func (panickyLog) Enabled(context.Context, slog.Level) bool    { return true }
@@ -136,7 +137,7 @@ func (f panickyLog) Handle(context.Context, slog.Record) error { f(); return nil
 func (f panickyLog) WithAttrs([]slog.Attr) slog.Handler        { return f }
 func (f panickyLog) WithGroup(string) slog.Handler             { return f }
 
-// A log that panics costs a report its form and nothing else, also where another task is
+// If the log panics, a report loses its form and nothing else, even when another task lies
 // underneath.
 func TestAttack_PanicOfTheLog(t *testing.T) {
 	for _, how := range []string{"alone", "on top"} {
@@ -165,7 +166,7 @@ func TestAttack_PanicOfTheLogSubprocess(t *testing.T) {
 	println("came out", err)
 }
 
-// A log that exits, as one that calls t.Fatal does, ends the run wherever it is called.
+// A log that exits, like one that calls t.Fatal, ends the run wherever it is called.
 func TestAttack_LogExits(t *testing.T) {
 	old := slog.Default()
 	defer restoreLog(old)
@@ -187,8 +188,8 @@ func TestAttack_LogExits(t *testing.T) {
 	}
 }
 
-// A deferred function that blocks is waited for, and reported, once for all tasks on its stack, as
-// that of the task whose it is.
+// Close waits for a blocking deferred function once for all tasks on its stack. It reports the
+// function once, as that of the task it belongs to.
 func TestAttack_BlocksOnTop(t *testing.T) {
 	for blocks, want := range map[string][]string{"lower": {"upper", "lower"}, "upper": {"upper"}} {
 		func() {

@@ -13,10 +13,10 @@ import (
 	"github.com/goasyncio/asyncio/sim"
 )
 
-// Attacks with numbers: what is cheap for one must not be ruinous for thousands.
+// Attacks by numbers: what is cheap for one must not be ruinous for thousands.
 
-// deepChain is a task that awaits a task that awaits a task, and so on. It returns how many there
-// are, and counts in left those that have gone, however they went.
+// deepChain is a task that awaits a task that awaits a task, and so on, n deep. It returns the
+// number of tasks below it, and counts in left the tasks that have ended, however they ended.
 func deepChain(n int, left *int, bottom func(ctx context.Context) error) asyncio.Coroutine[int] {
 	return func(ctx context.Context) (int, error) {
 		defer func() { *left++ }()
@@ -28,8 +28,8 @@ func deepChain(n int, left *int, bottom func(ctx context.Context) error) asyncio
 	}
 }
 
-// Tasks are on top of one another (stack 5), but not without end: in debug mode, as here, each call
-// walks the whole stack, and the collector stops the loop while it does.
+// Tasks lie on top of one another (stack 5), but only to a limited depth. In debug mode, which this
+// test uses, each call walks the whole stack, and the collector stops the loop while it walks one.
 func TestAttack_DeepChain(t *testing.T) {
 	const n = 400
 	for name, bottom := range map[string]func(ctx context.Context) error{
@@ -84,7 +84,7 @@ func TestAttack_DeepChain(t *testing.T) {
 	}
 }
 
-// The call graph of a deep chain is no longer than it has to be.
+// The call graph of a deep chain is no longer than necessary.
 func TestAttack_DeepCallGraph(t *testing.T) {
 	const n = 1000
 	left, length := 0, 0
@@ -100,8 +100,8 @@ func TestAttack_DeepCallGraph(t *testing.T) {
 	}
 }
 
-// Of thousands that wait for one future each can leave, in any order. Those that stay are told in
-// the order in which they came.
+// Thousands of tasks wait for one future, and each can leave, in any order. Those that stay are
+// woken in the order in which they came.
 func TestAttack_ManyLeaveOneFuture(t *testing.T) {
 	const n = 4_000
 	leave := map[string]func(order []int){

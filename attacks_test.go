@@ -17,9 +17,9 @@ import (
 	"github.com/goasyncio/asyncio/sim"
 )
 
-// Programs that no one should write, each of which has broken the library once.
+// Hostile programs, each of which has broken the library once.
 
-// exits runs fn on a goroutine and reports whether that was exited by runtime.Goexit.
+// exits runs fn on a goroutine and reports whether runtime.Goexit ended that goroutine.
 func exits(fn func()) bool {
 	exited := make(chan bool)
 	go func() {
@@ -31,7 +31,8 @@ func exits(fn func()) bool {
 	return <-exited
 }
 
-// Tasks that wait for each other in a circle: the deadlock is named, and a cancel breaks it.
+// Tasks wait for each other in a circle: the error names the deadlock, and a cancel breaks the
+// circle.
 func TestAttack_Circle(t *testing.T) {
 	circle := func(ctx context.Context, n int, await func(ctx context.Context, next *asyncio.Task[int]) error) []*asyncio.Task[int] {
 		tasks := make([]*asyncio.Task[int], n)
@@ -74,7 +75,7 @@ func TestAttack_Circle(t *testing.T) {
 	}
 }
 
-// A deferred function that panics in the middle of a Goexit does not stop it.
+// A deferred function that panics during a Goexit does not stop the Goexit.
 func TestAttack_GoexitThenPanic(t *testing.T) {
 	die := func() {
 		defer func() { panic("in defer") }()
@@ -95,7 +96,7 @@ func TestAttack_GoexitThenPanic(t *testing.T) {
 	must(t, l.Close())
 }
 
-// An exception handler that exits, as one that calls t.Fatal does.
+// An exception handler may exit its goroutine, like one that calls t.Fatal.
 func TestAttack_HandlerExits(t *testing.T) {
 	factory := func(ctx context.Context) *asyncio.EventLoop {
 		l := asyncio.NewEventLoop(ctx)
@@ -122,14 +123,14 @@ func TestAttack_HandlerExits(t *testing.T) {
 	}
 }
 
-// An exception handler that exits because of something that is noticed when a task has begun to
-// wait: that task is left whole.
+// A task begins to wait, and the loop reports something about it to an exception handler that
+// exits. The task stays intact.
 func TestAttack_HandlerExitsInAWait(t *testing.T) {
 	l := sim.NewEventLoop(context.Background())
 	l.SetExceptionHandler(func(*asyncio.EventLoop, asyncio.ExceptionContext) { runtime.Goexit() })
 	f := asyncio.CreateFuture[int](l.Context())
 	task := asyncio.CreateTask(l.Context(), func(ctx context.Context) (int, error) {
-		ctx, cancel := context.WithTimeout(ctx, time.Hour) // of which a loop on virtual time warns
+		ctx, cancel := context.WithTimeout(ctx, time.Hour) // a loop on virtual time warns of this
 		defer cancel()
 		return f.Await(ctx)
 	})
@@ -149,7 +150,7 @@ func (*hostileError) Error() string   { panic("Error panics") }
 func (*hostileError) Is(error) bool   { panic("Is panics") }
 func (*hostileError) Unwrap() []error { panic("Unwrap panics") }
 
-// Methods of the user's errors run under the library's protection.
+// The library guards its calls of methods of the user's errors.
 func TestAttack_HostileErrors(t *testing.T) {
 	for name, hostile := range map[string]error{"typed nil": (*fs.PathError)(nil), "panics": &hostileError{}} {
 		logged := captureLog(t)
@@ -157,8 +158,8 @@ func TestAttack_HostileErrors(t *testing.T) {
 			inner, cancel := context.WithCancel(ctx)
 			cancel()
 			bad := asyncio.Do(func(context.Context) error { return hostile })
-			task := asyncio.CreateTask(ctx, bad) // never retrieved
-			asyncio.CreateTask(inner, bad)       // compared to its context's cause
+			task := asyncio.CreateTask(ctx, bad) // its error is never retrieved
+			asyncio.CreateTask(inner, bad)       // its error is compared with the context's cause
 			settle(t, ctx)
 			if !task.Done() {
 				t.Errorf("%s: %v", name, task)
@@ -181,7 +182,7 @@ func TestAttack_ReprOfItself(t *testing.T) {
 	}
 }
 
-// What is left of a run that ended by Goexit does not end the next one.
+// A pending stop of a run that ended by Goexit does not end the next run.
 func TestAttack_StopThenExit(t *testing.T) {
 	l := newLoop(t)
 	l.CallSoon(func() { l.Stop(); runtime.Goexit() })
@@ -193,7 +194,7 @@ func TestAttack_StopThenExit(t *testing.T) {
 	}
 	done := asyncio.CreateFuture[int](l.Context())
 	must(t, done.SetResult(1))
-	l.CallSoon(runtime.Goexit) // before the callback of done that stops the loop
+	l.CallSoon(runtime.Goexit) // runs before the callback of done that stops the loop
 	if !exits(func() { _, _ = asyncio.RunUntilComplete(l, done) }) {
 		t.Error("RunUntilComplete returned")
 	}
@@ -225,8 +226,8 @@ func TestAttack_ConcurrentFutureOfTheSameLoop(t *testing.T) {
 	})
 }
 
-// inbox 1: what one goroutine sends runs in the order it was sent, also while the end of a context
-// that thousands wait with is taken in.
+// Callbacks from one goroutine run in the order it sent them (inbox 1), even while the loop takes
+// in the end of a context that thousands of tasks wait with.
 func TestAttack_OrderOfPosts(t *testing.T) {
 	n := 5000
 	if raceEnabled {
@@ -268,7 +269,7 @@ func TestAttack_OrderOfPosts(t *testing.T) {
 	must(t, err)
 }
 
-// Close ends the context of a thread function whose caller it unwinds.
+// Close ends the context of a thread function when it unwinds the caller.
 func TestAttack_ToThreadWhileClosing(t *testing.T) {
 	l := asyncio.NewEventLoop(t.Context())
 	l.SetExceptionHandler(new(reports).handle)
@@ -293,14 +294,14 @@ func TestAttack_LongPastDeadlines(t *testing.T) {
 	for _, when := range []time.Duration{math.MinInt64, math.MinInt64 + time.Second} {
 		l := asyncio.NewEventLoop(t.Context())
 		l.CallAt(when, l.Stop)
-		must(t, l.RunForever()) // hangs if the wait is too long by 292 years
+		must(t, l.RunForever()) // hangs if the wait is 292 years too long
 		l.CallLater(when, l.Stop)
 		must(t, l.RunForever())
 		must(t, l.Close())
 	}
 }
 
-// Cleaning up in deferred functions is allowed while the loop closes.
+// Deferred functions may clean up while the loop closes.
 func TestAttack_CleanUpWhileClosing(t *testing.T) {
 	l := sim.NewEventLoop(context.Background())
 	var r reports
@@ -322,7 +323,7 @@ func TestAttack_CleanUpWhileClosing(t *testing.T) {
 	equal(t, "reports", r.messages(), []string{"Task was destroyed but it is pending!"})
 }
 
-// Wait does not count as looking at an error, whatever it waits for.
+// Wait does not count as retrieving an error, whatever it waits for.
 func TestAttack_WaitDoesNotRetrieve(t *testing.T) {
 	for _, when := range []asyncio.ReturnCondition{asyncio.AllCompleted, asyncio.FirstCompleted, asyncio.FirstException} {
 		r, err := runReporting(t, func(ctx context.Context) error {
@@ -336,7 +337,7 @@ func TestAttack_WaitDoesNotRetrieve(t *testing.T) {
 	}
 }
 
-// Many contexts with deadlines cost the virtual clock nothing but their own firing.
+// Contexts with deadlines cost the virtual clock nothing until they fire.
 func TestAttack_ManyDeadlines(t *testing.T) {
 	n := 20_000
 	if raceEnabled {
@@ -359,7 +360,7 @@ func TestAttack_ManyDeadlines(t *testing.T) {
 	})
 }
 
-// A standard context that a thread function cancels wakes a task on virtual time too.
+// A thread function that cancels a standard context wakes a task on virtual time too.
 func TestAttack_ThreadCancelsAStandardContext(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		inner, cancel := context.WithCancel(ctx)
@@ -382,7 +383,7 @@ func TestAttack_ThreadCancelsAStandardContext(t *testing.T) {
 	})
 }
 
-// The end of a context goes through its children in one iteration, derived by whatever means.
+// The end of a context reaches all its descendants in one iteration, however they were derived.
 func TestAttack_ContextFamilies(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		outer, cancelOuter := asyncio.WithTimeout(ctx, time.Second)
@@ -400,7 +401,7 @@ func TestAttack_ContextFamilies(t *testing.T) {
 		freed, cancelFreed := asyncio.WithTimeout(context.WithoutCancel(outer), 5*time.Second)
 		defer cancelFreed()
 		sibling, cancelSibling := asyncio.WithCancel(outer)
-		cancelSibling() // leaves the family before the end
+		cancelSibling() // leaves the family before it ends
 		if err := asyncio.Sleep(sibling, 1); !errors.Is(err, context.Canceled) {
 			t.Errorf("sibling: %v", err)
 		}
@@ -424,7 +425,7 @@ func TestAttack_ContextFamilies(t *testing.T) {
 	})
 }
 
-// A thread function may wait for a coroutine of the loop that waits for it, on virtual time too.
+// On virtual time too, a thread function may wait for a coroutine of the loop that waits for it.
 func TestAttack_ThreadCallsBack(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		l := loop(t, ctx)
@@ -449,7 +450,7 @@ func TestAttack_ThreadCallsBack(t *testing.T) {
 	})
 }
 
-// The factory of the context serves runs inside of runs.
+// The loop factory in a context also makes the loops of nested runs.
 func TestAttack_FactoryOfNestedRuns(t *testing.T) {
 	began := time.Now()
 	run(t, func(ctx context.Context) error {
@@ -463,7 +464,7 @@ func TestAttack_FactoryOfNestedRuns(t *testing.T) {
 	}
 }
 
-// A signal that comes when main is as good as done is not lost. Seen from outside.
+// A signal that arrives just as main ends is not lost. The test watches a subprocess.
 func TestAttack_SIGINTAtTheEnd(t *testing.T) {
 	needsSignals(t)
 	out, err := subprocess("TestAttack_SIGINTAtTheEndSubprocess", "ASYNCIO_TEST_SIGINT_END=1").CombinedOutput()
@@ -483,13 +484,13 @@ func TestAttack_SIGINTAtTheEndSubprocess(t *testing.T) {
 		p, err := os.FindProcess(os.Getpid())
 		must(t, err)
 		must(t, p.Signal(os.Interrupt))
-		<-heard // so it has been delivered to every listener
+		<-heard // by now it has been delivered to every listener
 		return 1, nil
 	})
 	fmt.Println("interrupted:", errors.Is(err, asyncio.ErrKeyboardInterrupt), v)
 }
 
-// An await that ends early leaves nothing behind in what it waited for.
+// An await that ends early leaves no waiter behind.
 func TestAttack_EarlyEndsLeaveNothing(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		l := loop(t, ctx)
@@ -513,8 +514,8 @@ func TestAttack_EarlyEndsLeaveNothing(t *testing.T) {
 	})
 }
 
-// A deferred function for which Close does not wait any longer goes on later: its task has ended,
-// and that ended the process.
+// A deferred function may block for longer than Close waits for it. Its task counts as ended, and
+// letting the function go on afterwards does no harm: it once ended the process.
 func TestAttack_UnwindsLate(t *testing.T) {
 	defer asyncio.Impatient(time.Millisecond)()
 	var r reports

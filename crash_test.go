@@ -20,7 +20,8 @@ import (
 	"github.com/goasyncio/asyncio/sim"
 )
 
-// design 4: a panic is reported at once, with its stack, and is the error of whoever awaits.
+// A panic is reported at once, with its stack, and awaiting the task returns it as the error
+// (design 4, task 6).
 func TestPanic_InATask(t *testing.T) {
 	r, err := runReporting(t, func(ctx context.Context) error {
 		for name, suspend := range map[string]bool{"at once": false, "after a suspension": true} {
@@ -75,8 +76,8 @@ func TestPanic_InAnEagerTask(t *testing.T) {
 	equal(t, "reports", r.messages(), []string{"panic in task"})
 }
 
-// FailNow in a task, a callback, an eager task and after a suspension: the test ends as
-// failed, everything is cleaned up, other tasks' defers run. Seen from outside, in a
+// FailNow is called in a task, a callback, an eager task and after a suspension. The test ends as
+// failed, everything is cleaned up, and other tasks' deferred functions run. The test runs a
 // subprocess that must fail.
 func TestGoexit_FailNowEndsTheTest(t *testing.T) {
 	for _, how := range []string{"main", "child", "suspended child", "eager child", "callback", "skip"} {
@@ -160,8 +161,8 @@ func TestGoexit_Subprocess(t *testing.T) {
 	fmt.Println("went on after Run")
 }
 
-// Who awaits a task that exited gets ErrGoexit; the run ends before that, so it is seen at
-// the next one.
+// Awaiting a task that exited returns ErrGoexit. The exit ends the run first, so the next run sees
+// the error.
 func TestGoexit_IsTheTasksError(t *testing.T) {
 	l := sim.NewEventLoop(t.Context())
 	task := asyncio.CreateTask(l.Context(), asyncio.Do(func(context.Context) error {
@@ -185,7 +186,8 @@ func TestGoexit_IsTheTasksError(t *testing.T) {
 	must(t, l.Close())
 }
 
-// Close unwinds what is suspended: defers run, awaits in them fail, goroutines go.
+// Close unwinds what is suspended: deferred functions run, their awaits fail, and the goroutines
+// end.
 func TestClose_UnwindsSuspendedTasks(t *testing.T) {
 	l := sim.NewEventLoop(t.Context())
 	var r reports
@@ -245,7 +247,8 @@ func TestClose_UnwindsSuspendedTasks(t *testing.T) {
 	}
 }
 
-// Tasks on top of each other are unwound together, each as its own.
+// Tasks on top of each other are unwound together, and each one's deferred functions run as that
+// task.
 func TestClose_UnwindsTasksOnTopOfEachOther(t *testing.T) {
 	l := sim.NewEventLoop(context.Background())
 	var r reports
@@ -282,7 +285,7 @@ func TestClose_UnwindsTasksOnTopOfEachOther(t *testing.T) {
 	}
 }
 
-// A Goexit in a task takes the one that waits beneath it along; its deferred functions run,
+// A Goexit in a task also ends the task that waits beneath it. The deferred functions of both run,
 // and may still await.
 func TestGoexit_OnTopOfAnother(t *testing.T) {
 	l := sim.NewEventLoop(context.Background())
@@ -322,7 +325,8 @@ func TestGoexit_OnTopOfAnother(t *testing.T) {
 	equal(t, "got", got, []string{"deferred <nil> lower 1s"})
 }
 
-// Run's shutdown cancels what is left, oldest first, waits for it and reports what fails.
+// At the end of Run the tasks that are left are cancelled, oldest first, and waited for. Their
+// failures are reported.
 func TestRun_Shutdown(t *testing.T) {
 	var got []string
 	r, err := runReporting(t, func(ctx context.Context) error {
@@ -346,7 +350,7 @@ func TestRun_Shutdown(t *testing.T) {
 	equal(t, "reports", r.messages(), []string{"unhandled exception during asyncio.Run shutdown"})
 }
 
-// A task that the shutdown cancels and that ends otherwise without an error is not reported.
+// A task that returns a result although the shutdown cancelled it is not reported.
 func TestRun_ShutdownOfATaskThatReturnsAResult(t *testing.T) {
 	r, err := runReporting(t, func(ctx context.Context) error {
 		asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
@@ -385,7 +389,7 @@ func TestRunner_SeveralRunsOnOneLoop(t *testing.T) {
 	if _, err := r.GetLoop(); !errors.Is(err, asyncio.ErrLoopClosed) {
 		t.Errorf("GetLoop after Close: %v", err)
 	}
-	must(t, asyncio.NewRunner(t.Context()).Close()) // never used
+	must(t, asyncio.NewRunner(t.Context()).Close()) // a runner that was never used
 }
 
 func TestRun_LeavesNoGoroutine(t *testing.T) {
@@ -408,7 +412,7 @@ func TestRun_LeavesNoGoroutine(t *testing.T) {
 	}
 }
 
-// needsSignals skips t where no process can be sent a signal.
+// needsSignals skips t on systems where a process cannot be sent a signal.
 func needsSignals(t *testing.T) {
 	t.Helper()
 	if runtime.GOOS == "windows" {
@@ -416,7 +420,7 @@ func needsSignals(t *testing.T) {
 	}
 }
 
-// SIGINT cancels main; a second one ends the process even if main does not give way.
+// SIGINT cancels main. A second SIGINT ends the process even if main does not give way.
 func TestRun_SIGINT(t *testing.T) {
 	needsSignals(t)
 	for _, how := range []string{"gives way", "yields", "waits for a future", "cancelled already", "uncancels", "stubborn", "blocks"} {
@@ -429,7 +433,8 @@ func TestRun_SIGINT(t *testing.T) {
 			for lines := bufio.NewScanner(out); lines.Scan(); {
 				said = append(said, lines.Text())
 				if strings.HasPrefix(lines.Text(), "send ") {
-					_ = cmd.Process.Signal(os.Interrupt) // it may have died of the one before
+					// the process may have died of the one before
+					_ = cmd.Process.Signal(os.Interrupt)
 				}
 			}
 			err = cmd.Wait()
@@ -457,7 +462,7 @@ func TestRun_SIGINT(t *testing.T) {
 	}
 }
 
-// The first of the signals cancels main, the second has its usual effect; the error names the
+// The first of the signals cancels main, and the second has its usual effect. The error names the
 // first.
 func TestRun_HandleSignals(t *testing.T) {
 	needsSignals(t)
@@ -515,7 +520,7 @@ func TestRun_HandleSignalsSubprocess(t *testing.T) {
 		}
 		return err
 	}
-	if how == "two runs" { // the outer one has SIGINT, the inner one what is left
+	if how == "two runs" { // the outer run handles SIGINT, the inner one the other signals
 		first = "TERM"
 		inner := main
 		main = func(ctx context.Context) error {
@@ -549,8 +554,10 @@ func TestRun_SIGINTSubprocess(t *testing.T) {
 	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
 		fmt.Println("send 1")
 		if how == "blocks" {
-			for i := 1; ; i++ { // does not let the loop in; the second signal must not need it
-				if i%100_000 == 0 { // when the first has long been taken; again in case it had not
+			// does not let the loop run; the second signal must not need the loop
+			for i := 1; ; i++ {
+				// the first signal was taken long ago; repeats in case it was not
+				if i%100_000 == 0 {
 					fmt.Println("send again")
 				}
 				runtime.Gosched()
@@ -598,13 +605,13 @@ func TestRun_SIGINTSubprocess(t *testing.T) {
 	fmt.Println("Run =", err)
 }
 
-// brokenDriver cannot wait.
+// brokenDriver is a driver whose Wait fails.
 type brokenDriver struct{ driver.Driver }
 
 func (brokenDriver) Wait(time.Duration) error { return errTest }
 
-// A loop that cannot wait for events ends the program and says why, and no task that happens to be
-// suspended on the same stack can recover that.
+// If the loop cannot wait for events, the program ends and says why. A task that happens to be
+// suspended on the same stack cannot recover that panic.
 func TestCrash_OfTheDriver(t *testing.T) {
 	out, err := subprocess("TestCrash_Subprocess", "ASYNCIO_TEST_CRASH=1").CombinedOutput()
 	if text := string(out); err == nil || !strings.Contains(text, "asyncio: waiting for events: "+errTest.Error()) || strings.Contains(text, "recovered") {
@@ -624,5 +631,5 @@ func TestCrash_Subprocess(t *testing.T) {
 	t.Error("it went on:", err)
 }
 
-// hangup is SIGHUP, which js has no name for.
+// hangup is SIGHUP; js has no name for it.
 const hangup = syscall.Signal(1)

@@ -5,31 +5,32 @@ import (
 	"time"
 )
 
-// Parked reports whether the loop waits for events, for tests that must be foreign to it.
+// Parked reports whether the loop waits for events, for tests of calls from foreign goroutines.
 func Parked(l *EventLoop) bool { return l.guard.Load() == guardParked }
 
-// Waits counts who is to be told of c's result.
+// Waits counts the waiters for c's result.
 func Waits[T any](c *ConcurrentFuture[T]) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return len(c.waits)
 }
 
-// Impatient has Close give up sooner on deferred functions that block.
+// Impatient makes Close give up sooner on deferred functions that block.
 func Impatient(d time.Duration) (restore func()) {
 	old := unwindLimit
 	unwindLimit = d
 	return func() { unwindLimit = old }
 }
 
-// Terse bounds the traces of goroutines that are looked at.
+// Terse limits the size of the goroutine traces that the library looks at.
 func Terse(n int) (restore func()) {
 	old := maxTraces
 	maxTraces = n
 	return func() { maxTraces = old }
 }
 
-// PassedOver counts what searches in lists of callbacks and waiters look at in vain while fn runs.
+// PassedOver counts the entries that searches in lists of callbacks and waiters look at in vain
+// while fn runs.
 func PassedOver(fn func()) int {
 	var n atomic.Int64
 	passedOver = &n

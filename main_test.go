@@ -25,11 +25,11 @@ func TestMain(m *testing.M) {
 	os.Exit(leaktest.Run(m))
 }
 
-// skipped has the tests skipped for which the system has not what they need. Other systems have
-// all, or the tests ask.
+// skipped makes testing skip the tests that this system cannot run. By default it skips none: other
+// systems can run all tests, or a test checks for itself.
 var skipped = func() error { return nil }
 
-// reports collects what reaches a loop's exception handler.
+// reports collects the reports to a loop's exception handler.
 type reports struct {
 	mu  sync.Mutex
 	all []asyncio.ExceptionContext
@@ -56,14 +56,14 @@ func onVirtualTime(ctx context.Context, r *reports) context.Context {
 	return asyncio.WithLoopFactory(ctx, func(ctx context.Context) *asyncio.EventLoop {
 		l := sim.NewEventLoop(ctx)
 		l.SetExceptionHandler(r.handle)
-		l.SetDebug(ctx.Done() != nil) // so that run covers both
+		l.SetDebug(ctx.Done() != nil) // so that run covers both settings
 		return l
 	})
 }
 
-// run runs main on virtual time, once with a context that could end and once with one that cannot
-// and without debug mode, because the ways to suspend differ. An error it returns and anything that
-// reaches the exception handler fail the test.
+// run runs main twice on virtual time, because the ways to suspend differ: with a context that
+// could end and debug mode, and with one that cannot end and without debug mode. The test fails if
+// main returns an error, or if anything is reported to the exception handler.
 func run(t *testing.T, main func(ctx context.Context) error) {
 	t.Helper()
 	for _, ctx := range []context.Context{t.Context(), context.WithoutCancel(t.Context())} {
@@ -82,12 +82,12 @@ func runFast(t *testing.T, main func(ctx context.Context) error) {
 	t.Helper()
 	run(t, func(ctx context.Context) error {
 		loop(t, ctx).SetDebug(false)
-		settle(t, ctx) // it takes effect with the next step
+		settle(t, ctx) // debug mode changes with the next step
 		return main(ctx)
 	})
 }
 
-// runReporting is run for tests that expect reports, and returns them with main's error.
+// runReporting is run for tests that expect reports. It returns them with main's error.
 func runReporting(t *testing.T, main func(ctx context.Context) error) (*reports, error) {
 	t.Helper()
 	var r reports
@@ -144,7 +144,7 @@ func equal[T comparable](t *testing.T, what string, got, want []T) {
 	}
 }
 
-// captureLog collects what the default exception handler logs during the test.
+// captureLog collects the output of the default exception handler during the test.
 func captureLog(t *testing.T) (logged func() string) {
 	var mu sync.Mutex
 	var b strings.Builder
@@ -166,8 +166,8 @@ type writerFunc func(p []byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
-// restoreLog ends the use of another logger. Package log, which the default logger writes to, would
-// go on to write to that one.
+// restoreLog restores the previous default logger. Package log, which the default logger writes to,
+// would otherwise go on writing to the other logger.
 func restoreLog(old *slog.Logger) {
 	slog.SetDefault(old)
 	log.SetOutput(os.Stderr)

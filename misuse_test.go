@@ -13,8 +13,8 @@ import (
 	"github.com/goasyncio/asyncio/sim"
 )
 
-// Bad input gets an error that names the mistake. What has an error result returns it, what
-// has none panics with it, as Python raises.
+// Bad input results in an error that names the mistake. A function with an error result returns it;
+// any other panics with it, as Python raises.
 func TestMisuse_NilArguments(t *testing.T) {
 	var noCoro asyncio.Coroutine[int]
 	var nilCtx context.Context
@@ -148,7 +148,8 @@ func TestMisuse_FutureOfAnotherLoop(t *testing.T) {
 		must(t, asyncio.Sleep(ctx, 0))
 		start := tk.n
 		_, err := f.Await(ctx)
-		if tk.n-start != 1 { // CPython 15: delivered in the next iteration
+		// delivered in the next iteration, as an await that is refused fails (CPython 15)
+		if tk.n-start != 1 {
 			t.Errorf("%d ticks", tk.n-start)
 		}
 		tk.h.Cancel()
@@ -179,7 +180,7 @@ func TestMisuse_NestedRun(t *testing.T) {
 				t.Errorf("%s: %v, want ErrLoopRunning", name, err)
 			}
 		}
-		// From a goroutine outside, another loop may run.
+		// On another goroutine, another loop may run.
 		v, err := asyncio.ToThread(ctx, func(ctx context.Context) (int, error) { return asyncio.Run(ctx, instant) })
 		if v != 1 {
 			t.Errorf("Run in a thread function: %v", v)
@@ -235,7 +236,8 @@ func TestMisuse_AfterClose(t *testing.T) {
 	}
 }
 
-// While the loop waits, whoever calls is foreign; in debug mode it is told while it works too.
+// While the loop waits, every caller is foreign and is refused. In debug mode a foreign caller is
+// refused while the loop works, too (foreign 7).
 func TestMisuse_ForeignGoroutine(t *testing.T) {
 	attempts := func(ctx context.Context, l *asyncio.EventLoop, f *asyncio.Future[int], h *asyncio.TimerHandle) map[string]error {
 		_, awaitErr := f.Await(ctx)
@@ -293,7 +295,7 @@ func TestMisuse_ForeignGoroutine(t *testing.T) {
 			check(t, <-errs) // the loop is in the middle of this step
 			h.Cancel()
 
-			// What is the loop's own goes on, in tasks, eager tasks and callbacks.
+			// The loop's own calls still work in tasks, eager tasks and callbacks.
 			child := asyncio.CreateTask(ctx, sleeper(time.Microsecond), asyncio.EagerStart(true))
 			l.CallSoon(func() { f.AddDoneCallback(func(*asyncio.Future[int]) {}) })
 			settle(t, ctx)
@@ -330,7 +332,7 @@ func TestMisuse_ZeroFuture(t *testing.T) {
 	})
 }
 
-// On virtual time a deadline of the context package would never come; that is said.
+// On virtual time a deadline of the context package would never come; the loop warns of it.
 func TestMisuse_StandardDeadlineOnVirtualTime(t *testing.T) {
 	r, err := runReporting(t, func(ctx context.Context) error {
 		ours, cancel := asyncio.WithTimeout(ctx, time.Hour)

@@ -12,9 +12,9 @@ import (
 	"github.com/goasyncio/asyncio/sim"
 )
 
-// A crowd is tasks that suspend, start each other in every way and wait for each other at random,
-// so that after a while each stack waits at the place of another. It counts the tasks that were
-// entered and the deferred functions that ran.
+// A crowd is a set of tasks that suspend, start each other in every way and wait for each other at
+// random. After a while each stack waits at the place of another (stack 1). The crowd counts the
+// tasks that were entered and the deferred functions that ran.
 type crowd struct {
 	rand     *rand.Rand
 	entered  int
@@ -58,7 +58,7 @@ func (c *crowd) live(ctx context.Context, depth int) (int, error) {
 	return 1, nil
 }
 
-// Stacks are unwound wherever they wait when the loop closes, each once.
+// When the loop closes, each stack is unwound once, wherever it waits.
 func TestStacks_CloseAtAnyMoment(t *testing.T) {
 	for seed := range uint64(200) {
 		c := &crowd{rand: rand.New(rand.NewPCG(seed, 1))}
@@ -67,12 +67,12 @@ func TestStacks_CloseAtAnyMoment(t *testing.T) {
 		for range 20 {
 			asyncio.CreateTask(l.Context(), c.task(3))
 		}
-		// more than one run, each of which another goroutine begins and ends
+		// more than one run; another goroutine begins and ends each
 		for range 1 + c.rand.IntN(3) {
 			l.CallLater(time.Duration(c.rand.IntN(10))*time.Millisecond, l.Stop)
 			must(t, l.RunForever())
 			if c.rand.IntN(2) == 0 {
-				// all of them get control, from outside of a run
+				// every stack gets control, outside of a run
 				_ = asyncio.FormatTasks(l.Context())
 			}
 		}
@@ -83,7 +83,7 @@ func TestStacks_CloseAtAnyMoment(t *testing.T) {
 	}
 }
 
-// A Goexit ends the run, and one goroutine: all others are there to be unwound.
+// A Goexit ends the run and one goroutine (stack 8). All other goroutines are left to be unwound.
 func TestStacks_GoexitAtAnyMoment(t *testing.T) {
 	for seed := range uint64(200) {
 		c := &crowd{rand: rand.New(rand.NewPCG(seed, 2))}
@@ -114,7 +114,7 @@ func TestStacks_GoexitAtAnyMoment(t *testing.T) {
 	}
 }
 
-// The call graph gives control to each stack in turn, and takes it back.
+// The call graph gives control to each stack in turn, and takes it back (callgraph 2).
 func TestStacks_LookedAtAtAnyMoment(t *testing.T) {
 	for seed := range uint64(50) {
 		c := &crowd{rand: rand.New(rand.NewPCG(seed, 3))}
@@ -125,7 +125,7 @@ func TestStacks_LookedAtAtAnyMoment(t *testing.T) {
 			}
 			looked++
 			text := asyncio.FormatTasks(ctx)
-			// but the main task, which is first
+			// except the main task, which is first
 			started := strings.Count(text, "\ntask '") - strings.Count(text, "has not started")
 			if n := strings.Count(text, "(*crowd).live() at"); n != started {
 				t.Fatalf("seed %d: of %d tasks that have started %d are shown in their coroutine:\n%s", seed, started, n, text)

@@ -12,7 +12,8 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// The zero value of what must be made says how to make it, and is not used in silence.
+// A type that must be made with a function refuses to work as a zero value: the error names that
+// function.
 func TestMisuse_ZeroValues(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		var q asyncio.Queue[int]
