@@ -35,7 +35,7 @@ func withLoops(t *testing.T, n int, main func(ctx context.Context, g *asyncio.Lo
 	}
 }
 
-// where says on which loop of g ctx is.
+// where returns the index of the loop of ctx in g.
 func where(t *testing.T, ctx context.Context, g *asyncio.LoopGroup) int {
 	for i := range g.Len() {
 		if loop(t, ctx) == g.Loop(i) {
@@ -66,8 +66,8 @@ func TestCall_RunsThereAndReturnsHere(t *testing.T) {
 	})
 }
 
-// call 1: each loop's task waits for the other's while the other way round the same happens, a
-// hundred deep.
+// Each loop's task waits for the other's while the same happens in the other direction, a hundred
+// calls deep: no call blocks a loop (call 1).
 func TestCall_LoopsCallEachOther(t *testing.T) {
 	withLoops(t, 2, func(ctx context.Context, g *asyncio.LoopGroup) error {
 		var descend func(depth int) asyncio.Coroutine[int]
@@ -94,11 +94,12 @@ func TestCall_LoopsCallEachOther(t *testing.T) {
 	})
 }
 
-// call 3: the cancel arrives there, the coroutine cleans up, and only then does the caller go on.
+// A cancel of the caller goes to the coroutine. The coroutine cleans up, and only then does the
+// caller go on (call 3).
 func TestCall_CancelGoesThere(t *testing.T) {
 	withLoops(t, 2, func(ctx context.Context, g *asyncio.LoopGroup) error {
 		started := make(chan struct{})
-		cleaned := false // there, before the result; here, after
+		cleaned := false // written on the other loop before the result; read here after it
 		task := asyncio.CreateTask(ctx, func(ctx context.Context) (int, error) {
 			return asyncio.Call(ctx, g.Loop(1), func(ctx context.Context) (int, error) {
 				close(started)
@@ -123,8 +124,8 @@ func TestCall_CancelGoesThere(t *testing.T) {
 	})
 }
 
-// As with a task that is awaited: a coroutine that keeps the cancel to itself ends the wait with
-// its result.
+// As with an awaited task, a coroutine that keeps the cancel to itself ends the wait with its
+// result.
 func TestCall_CoroutineMayRefuseTheCancel(t *testing.T) {
 	withLoops(t, 2, func(ctx context.Context, g *asyncio.LoopGroup) error {
 		started := make(chan struct{})
@@ -137,7 +138,7 @@ func TestCall_CoroutineMayRefuseTheCancel(t *testing.T) {
 				}
 				return 0, nil
 			})
-			asyncio.CurrentTask(ctx).Uncancel() // it was asked for here, too
+			asyncio.CurrentTask(ctx).Uncancel() // the cancel was counted here, too
 			return v, err
 		})
 		if _, _, err := asyncio.Recv(ctx, started); err != nil {
@@ -152,7 +153,7 @@ func TestCall_CoroutineMayRefuseTheCancel(t *testing.T) {
 	})
 }
 
-// call 3: a cancel that gets there before the coroutine has begun keeps it from beginning.
+// A cancel that arrives before the coroutine has begun keeps it from beginning (call 3).
 func TestCall_CancelledBeforeItBegins(t *testing.T) {
 	withLoops(t, 2, func(ctx context.Context, g *asyncio.LoopGroup) error {
 		holding, release := make(chan struct{}), make(chan struct{})
@@ -170,7 +171,7 @@ func TestCall_CancelledBeforeItBegins(t *testing.T) {
 		})
 		settle(t, ctx)
 		task.Cancel()
-		close(release) // the loop finds the start and the cancel
+		close(release) // the loop finds the start and the cancel together
 		if err := ended(ctx, task); !errors.Is(err, asyncio.ErrCancelled) || !task.Cancelled() {
 			t.Errorf("%v", err)
 		}
@@ -178,11 +179,11 @@ func TestCall_CancelledBeforeItBegins(t *testing.T) {
 	})
 }
 
-// call 3: one that gets there when it has ended is the caller's, whatever became of cancels before
-// it.
+// A cancel that arrives when the coroutine has ended is delivered to the caller, whatever became of
+// earlier cancels (call 3).
 func TestCall_CancelledWhenItHasEnded(t *testing.T) {
 	for name, c := range map[string]struct {
-		caught bool // a cancel before
+		caught bool // the coroutine catches an earlier cancel
 		result error
 	}{"a value": {}, "an error": {result: errTest}, "after one that was caught": {caught: true}} {
 		t.Run(name, func(t *testing.T) {
@@ -198,7 +199,7 @@ func TestCall_CancelledWhenItHasEnded(t *testing.T) {
 							asyncio.CurrentTask(ctx).Uncancel()
 						}
 						close(ending)
-						<-release // keeps the cancel from being taken in
+						<-release // keeps the loop from taking in the cancel
 						return 1, c.result
 					})
 					return err
@@ -229,7 +230,7 @@ func TestCall_CancelOnItsWay(t *testing.T) {
 	withLoops(t, 2, func(ctx context.Context, g *asyncio.LoopGroup) error {
 		task := start(ctx, func(ctx context.Context) error {
 			asyncio.CurrentTask(ctx).Cancel() // delivered at the next wait
-			// which may be faster there than the cancel
+			// the result may arrive there before the cancel
 			_, err := asyncio.Call(ctx, g.Loop(1), instant)
 			return err
 		})
@@ -246,8 +247,8 @@ func TestCall_CancelOnItsWay(t *testing.T) {
 	})
 }
 
-// call 4: the end of the caller's context is the end of the coroutine's, with its cause, and the
-// clocks of both are told.
+// The end of the caller's context ends the coroutine's context with the same cause, and the clocks
+// of both loops are told (call 4).
 func TestCall_ContextGoesThere(t *testing.T) {
 	withLoops(t, 2, func(ctx context.Context, g *asyncio.LoopGroup) error {
 		why := errors.New("no more")
@@ -294,8 +295,8 @@ func TestCall_ContextGoesThere(t *testing.T) {
 	})
 }
 
-// call 4: what the coroutine leaves behind under its context ends with the call, whichever loop
-// that was on.
+// When a call ends, so does the context of everything that its coroutine has left behind, whichever
+// loop it ran on (call 4).
 func TestCall_ContextEndsWithTheCall(t *testing.T) {
 	withLoops(t, 2, func(ctx context.Context, g *asyncio.LoopGroup) error {
 		for i := range g.Len() {
@@ -316,8 +317,8 @@ func TestCall_ContextEndsWithTheCall(t *testing.T) {
 	})
 }
 
-// call 4: a coroutine whose caller's context ends before its first step is not run, however busy
-// its loop is meanwhile.
+// A coroutine is not run if its caller's context ends before its first step, however busy its loop
+// is meanwhile (call 4).
 func TestCall_ContextEndsBeforeItBegins(t *testing.T) {
 	withLoops(t, 2, func(ctx context.Context, g *asyncio.LoopGroup) error {
 		why := errors.New("too late")
@@ -328,15 +329,15 @@ func TestCall_ContextEndsBeforeItBegins(t *testing.T) {
 			begun := make(chan struct{})
 			busy := func() { close(begun); end(why) }
 			if i == 0 {
-				g.Loop(0).CallSoon(busy) // has its turn before the coroutine's first step
+				g.Loop(0).CallSoon(busy) // its turn comes before the coroutine's first step
 				_, err := asyncio.Call(limited, g.Loop(0), coro)
 				if err != why || ran {
 					t.Errorf("a call within the loop: %v, ran %v", err, ran)
 				}
 				continue
 			}
-			// Both are taken in together: the coroutine's task is made, then its context ends, then
-			// comes its turn.
+			// The loop takes in both together: it makes the coroutine's task, then the context
+			// ends, then the task's turn comes.
 			hold := make(chan struct{})
 			held := asyncio.StartCall(ctx, g.Loop(1), func(context.Context) (int, error) { <-hold; return 0, nil })
 			c := asyncio.StartCall(limited, g.Loop(1), coro)
@@ -355,7 +356,7 @@ func TestCall_ContextEndsBeforeItBegins(t *testing.T) {
 	})
 }
 
-// Methods of a context that panic cost the call, not the program.
+// A context whose methods panic fails the call, and does not end the program.
 func TestCall_ContextThatPanics(t *testing.T) {
 	for _, name := range []string{"Err", "Deadline"} {
 		t.Run(name, func(t *testing.T) {
@@ -379,7 +380,7 @@ func TestCall_ContextThatPanics(t *testing.T) {
 	}
 }
 
-// A brokenHere is a context of somebody else's.
+// A brokenHere is a foreign context whose methods can be made to panic.
 type brokenHere struct {
 	context.Context
 	err, deadline bool
@@ -421,7 +422,7 @@ func TestCall_PanicIsReportedThere(t *testing.T) {
 	}
 }
 
-// From a goroutine: it blocks, its context goes along, and nothing is left behind.
+// A goroutine's call blocks the goroutine, takes the context along, and leaves nothing behind.
 func TestCall_FromGoroutines(t *testing.T) {
 	withLoops(t, 2, func(ctx context.Context, g *asyncio.LoopGroup) error {
 		_, err := asyncio.ToThread(ctx, func(context.Context) (asyncio.None, error) {
@@ -458,7 +459,8 @@ func TestCall_FromGoroutines(t *testing.T) {
 	})
 }
 
-// A thread function may call the loop it came from, also on virtual time, whose clock it holds.
+// A thread function may call the loop that it came from. That works on virtual time too, whose
+// clock it holds.
 func TestCall_FromAThreadOfTheSameLoop(t *testing.T) {
 	onBothClocks(t, func(t *testing.T, ctx context.Context) {
 		l := loop(t, ctx)
@@ -501,7 +503,7 @@ func TestCall_Misuse(t *testing.T) {
 	if _, err := asyncio.Call(t.Context(), closed, instant); !errors.Is(err, asyncio.ErrLoopClosed) {
 		t.Errorf("a closed loop: %v", err)
 	}
-	run(t, func(ctx context.Context) error { // call 6
+	run(t, func(ctx context.Context) error { // two virtual clocks do not call each other (call 6)
 		other := sim.NewEventLoop(t.Context())
 		defer other.Close()
 		if _, err := asyncio.Call(ctx, other, instant); !errors.Is(err, errors.ErrUnsupported) {
@@ -511,7 +513,7 @@ func TestCall_Misuse(t *testing.T) {
 	})
 }
 
-// call 5: a loop that closes ends the calls it was to do.
+// A loop that closes ends the calls that it was to run (call 5).
 func TestCall_LoopClosesMeanwhile(t *testing.T) {
 	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
 		other := quietLoop(t.Context())
@@ -541,7 +543,7 @@ func TestCall_LoopClosesMeanwhile(t *testing.T) {
 	must(t, err)
 }
 
-// call 5: a loop that closes under its tasks cancels what they wait for elsewhere.
+// A loop that closes cancels the calls that its tasks wait for on other loops (call 5).
 func TestCall_CallersLoopCloses(t *testing.T) {
 	withLoops(t, 2, func(ctx context.Context, g *asyncio.LoopGroup) error {
 		told := make(chan error, 1)
@@ -567,8 +569,8 @@ func TestCall_CallersLoopCloses(t *testing.T) {
 	})
 }
 
-// Calls, cancels and ends of contexts from everywhere at once: each call ends, and each coroutine
-// before it.
+// Calls, cancels and ends of contexts come from everywhere at once. Each call ends, and its
+// coroutine ends before it.
 func TestCall_ConcurrentSafe(t *testing.T) {
 	withLoops(t, 3, func(ctx context.Context, g *asyncio.LoopGroup) error {
 		var working atomic.Int32
@@ -629,7 +631,7 @@ func TestCall_ConcurrentSafe(t *testing.T) {
 
 func TestLoopGroup_LoopsRunAtTheSameTime(t *testing.T) {
 	withLoops(t, 3, func(ctx context.Context, g *asyncio.LoopGroup) error {
-		// Each blocks its loop until all have come.
+		// Each function blocks its loop until all have come.
 		var come sync.WaitGroup
 		come.Add(g.Len())
 		return g.Each(ctx, func(ctx context.Context, i int) error {
@@ -664,7 +666,7 @@ func TestLoopGroup_Size(t *testing.T) {
 	if got := size(t.Context(), 5); got != 5 {
 		t.Errorf("%d loops, want 5", got)
 	}
-	// loopgroup 3
+	// on virtual time there is one loop, whatever was asked for (loopgroup 3)
 	if got := size(asyncio.WithLoopFactory(t.Context(), sim.NewEventLoop), 5); got != 1 {
 		t.Errorf("%d loops on virtual time, want 1", got)
 	}
@@ -678,8 +680,8 @@ func TestLoopGroup_Size(t *testing.T) {
 	}
 }
 
-// What is behind the options given, in the caller's own slice, stays the caller's; and the slice
-// may be used again at once.
+// The options may be the front part of a longer slice of the caller's. The rest of that slice is
+// left alone, and the slice may be used again at once.
 func TestLoopGroup_OptionsAreNotWrittenInto(t *testing.T) {
 	used := 0
 	base := []asyncio.RunOption{asyncio.Debug(false), asyncio.LoopFactory(func(ctx context.Context) *asyncio.EventLoop {
@@ -710,8 +712,8 @@ func TestLoopGroup_OptionsAreNotWrittenInto(t *testing.T) {
 	})
 }
 
-// loopgroup 1: when main has ended the tasks of the others are cancelled, and while they clean up
-// the first loop still answers.
+// When main has ended, the tasks of the other loops are cancelled. While they clean up, the first
+// loop still answers (loopgroup 1).
 func TestLoopGroup_End(t *testing.T) {
 	var mu sync.Mutex
 	var got []string
@@ -769,7 +771,7 @@ func TestLoopGroup_ErrorsAndPanicsOfMain(t *testing.T) {
 	}
 }
 
-// loopgroup 2: a loop that a task has halted takes the others with it.
+// If a task halts its loop by Goexit, main is cancelled and the whole group ends (loopgroup 2).
 func TestLoopGroup_GoexitElsewhere(t *testing.T) {
 	_, err := asyncio.RunLoopGroup(t.Context(), 2, func(ctx context.Context, g *asyncio.LoopGroup) (int, error) {
 		asyncio.StartCall(ctx, g.Loop(1), func(context.Context) (int, error) {
@@ -784,7 +786,8 @@ func TestLoopGroup_GoexitElsewhere(t *testing.T) {
 }
 
 func TestLoopGroup_Listen(t *testing.T) {
-	for _, network := range []string{"tcp", "unix"} { // dealt out by the system, and by a goroutine
+	// the system deals the connections out; for unix a goroutine does
+	for _, network := range []string{"tcp", "unix"} {
 		if network == "unix" && runtime.GOOS == "windows" {
 			continue // the path of a temporary directory may be too long there
 		}
@@ -802,8 +805,8 @@ func TestLoopGroup_Listen(t *testing.T) {
 					return fmt.Errorf("%d listeners", len(listeners))
 				}
 				const clients = 60
-				// loops whose listener will be closed; one can serve all clients before the next
-				// begins
+				// the number of loops whose listener will be closed: one loop can serve all clients
+				// before the next begins
 				var entered atomic.Int32
 				serving := start(ctx, func(ctx context.Context) error {
 					return g.Each(ctx, func(ctx context.Context, i int) error {

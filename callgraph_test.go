@@ -15,7 +15,7 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// funcs are the names of the functions of a call stack, innermost first.
+// funcs returns the names of the functions of a call stack, innermost first.
 func funcs(frames []runtime.Frame) []string {
 	var all []string
 	for _, f := range frames {
@@ -33,8 +33,8 @@ func graphInner(ctx context.Context, f *asyncio.Future[int]) error {
 //go:noinline
 func graphOuter(ctx context.Context, f *asyncio.Future[int]) error { return graphInner(ctx, f) }
 
-// Suspended tasks of every way to suspend give their own frames, from a task or a callback,
-// and go on as if nothing had happened.
+// Tasks suspended in every possible way report their own frames, to a task or to a callback. Then
+// they go on as if nothing had happened.
 func TestCallGraph_StacksOfSuspendedTasks(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		f := asyncio.CreateFuture[int](ctx)
@@ -96,7 +96,8 @@ func TestCallGraph_StacksOfSuspendedTasks(t *testing.T) {
 	})
 }
 
-// What the program ranges over is named, whichever function the compiler put the iterator into.
+// The report names the sequence that a program ranges over, whichever function the compiler put the
+// iterator into.
 func TestCallGraph_Iterators(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		want := map[string]string{
@@ -149,7 +150,8 @@ func TestCallGraph_Iterators(t *testing.T) {
 	})
 }
 
-// A task that asks from on top of others, several deep and through eager starts, sees those below.
+// A task that asks sees the tasks below it on the stack, even several deep and through eager
+// starts.
 func TestCallGraph_StacksBelow(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		main := asyncio.CurrentTask(ctx)
@@ -182,7 +184,7 @@ func TestCallGraph_StacksBelow(t *testing.T) {
 	})
 }
 
-// Awaited-by edges of every combinator. (CPython: test_graph.py.)
+// Every combinator has its awaited-by edges. (CPython: test_graph.py.)
 func TestCallGraph_AwaitedBy(t *testing.T) {
 	for name, wait := range map[string]func(ctx context.Context, f *asyncio.Task[int]) error{
 		"await": func(ctx context.Context, f *asyncio.Task[int]) error { _, err := f.Await(ctx); return err },
@@ -261,7 +263,7 @@ func TestCallGraph_TaskGroup(t *testing.T) {
 	})
 }
 
-// Each task is described once, however many paths lead to it, and circles end.
+// Each task is described once, however many paths lead to it, and a circle ends.
 func TestCallGraph_Format(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		f := asyncio.CreateFuture[int](ctx)
@@ -315,7 +317,7 @@ func TestCallGraph_Format(t *testing.T) {
 	})
 }
 
-// Whatever leads to a wait for a task is in its graph.
+// The graph of a task shows every way to wait for it.
 func TestCallGraph_WaysToWait(t *testing.T) {
 	for how, wait := range map[string]func(ctx context.Context, w *asyncio.Task[int]) error{
 		"StaggeredRace": func(ctx context.Context, w *asyncio.Task[int]) error {
@@ -365,7 +367,7 @@ func TestCallGraph_WaysToWait(t *testing.T) {
 	}
 }
 
-// Asking does not change what happens, nor when.
+// Asking for the graph changes neither what happens nor when.
 func TestCallGraph_IsNotSeen(t *testing.T) {
 	trace := func(ask bool) (events []string) {
 		run(t, func(ctx context.Context) error {
@@ -403,7 +405,7 @@ func TestCallGraph_IsNotSeen(t *testing.T) {
 	equal(t, "events", trace(true), trace(false))
 }
 
-// A stopped loop has stacks too, and a closed one none.
+// A stopped loop has stacks too; a closed loop has none.
 func TestCallGraph_LoopNotRunning(t *testing.T) {
 	var r reports
 	ctx := onVirtualTime(t.Context(), &r)
@@ -429,7 +431,7 @@ func TestCallGraph_LoopNotRunning(t *testing.T) {
 	equal(t, "reports", r.messages(), []string{"Task was destroyed but it is pending!"})
 }
 
-// A deadlock says who waits for whom, in a circle where there is one, and where.
+// A deadlock report says which task waits for which, where, and in a circle if there is one.
 func TestCallGraph_Deadlock(t *testing.T) {
 	_, err := runReporting(t, func(ctx context.Context) error {
 		var a, b asyncio.Lock
@@ -469,8 +471,8 @@ func TestCallGraph_Deadlock(t *testing.T) {
 	}
 }
 
-// Every task is described once, in the order of creation, whatever it is doing; from a callback
-// too.
+// PrintTasks describes every task once, in the order of creation, whatever it is doing. It works
+// from a callback too.
 func TestPrintTasks(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		var lock asyncio.Lock
@@ -559,7 +561,7 @@ func TestPrintTasks(t *testing.T) {
 	wantErr(t, "without a loop", panicOf(func() { asyncio.FormatTasks(t.Context()) }), asyncio.ErrNoRunningLoop)
 }
 
-// A program that hangs is looked at from another goroutine, through the loop.
+// A goroutine looks at a program that hangs by posting a callback to its loop.
 func ExamplePrintTasks() {
 	_, _ = asyncio.Run(context.Background(), asyncio.Do(func(ctx context.Context) error {
 		loop, _ := asyncio.GetRunningLoop(ctx)
@@ -569,13 +571,13 @@ func ExamplePrintTasks() {
 			var tasks strings.Builder
 			_ = asyncio.PrintTasks(loop.Context(), &tasks)
 			for line := range strings.Lines(tasks.String()) {
-				if !strings.Contains(line, " at /") { // but for the files and lines
+				if !strings.Contains(line, " at /") { // drops the files and lines
 					fmt.Print(line)
 				}
 			}
 			_ = answer.SetResult(1)
 		}
-		go loop.CallSoonThreadsafe(asked) // usually when a signal says so
+		go loop.CallSoonThreadsafe(asked) // in a real program a signal would trigger this
 		_, err := answer.Await(ctx)
 		return err
 	}))
@@ -616,7 +618,7 @@ func ExamplePrintCallGraph() {
 		var graph strings.Builder
 		_ = asyncio.PrintCallGraph(ctx, f, &graph)
 		for line := range strings.Lines(graph.String()) {
-			if !strings.Contains(line, " at /") { // but for the files and lines
+			if !strings.Contains(line, " at /") { // drops the files and lines
 				fmt.Print(line)
 			}
 		}

@@ -13,9 +13,9 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// A modelCall is one call of a coroutine, and what is true of it: it is entered once or not at all,
-// with a context that has the caller's values, and not if the caller's has ended; the call is over
-// when the coroutine has ended, and its context with it.
+// A modelCall is one call of a coroutine. The coroutine is entered at most once, with a context
+// that has the caller's values, and not at all if the caller's context has ended. The call is over
+// when the coroutine has ended, and then its context has ended too.
 type modelCall struct {
 	entered, left bool
 	panicked      bool
@@ -30,7 +30,8 @@ type callModel struct {
 	next  int
 }
 
-// coroutine makes one that works a while, for t if that is the only one that can cancel it.
+// coroutine makes a coroutine that works for a while. t is the only task that can cancel it, or nil
+// if others can too.
 func (m *callModel) coroutine(t *modelTask, c *modelCall, from context.Context, depth int) asyncio.Coroutine[int] {
 	m.calls = append(m.calls, c)
 	m.next++
@@ -53,7 +54,7 @@ func (m *callModel) coroutine(t *modelTask, c *modelCall, from context.Context, 
 			}
 			if refuses && ctx.Err() == nil && errors.Is(err, asyncio.ErrCancelled) {
 				if t != nil {
-					t.pending = false // it has been delivered
+					t.pending = false // the cancel has been delivered
 				}
 				continue
 			}
@@ -78,7 +79,7 @@ func (m *callModel) coroutine(t *modelTask, c *modelCall, from context.Context, 
 	}
 }
 
-// call calls from a task, or from a coroutine that it has called.
+// call makes a call from a task, or from a coroutine that the task has called.
 func (m *callModel) call(t *modelTask, ctx context.Context, depth int) (int, error) {
 	limited, cancel := asyncio.WithCancel(context.WithValue(ctx, ctxKey{}, "caller"))
 	defer cancel()
@@ -95,7 +96,7 @@ func (m *callModel) call(t *modelTask, ctx context.Context, depth int) (int, err
 		m.complain("task %d: the call is over, its context is not", t.n)
 	case !c.entered && err == nil:
 		m.complain("task %d: a coroutine that was not run has the result %d", t.n, v)
-	// instead of what the coroutine made of it
+	// the cancel replaces what the coroutine returned
 	case err != nil && errors.Is(err, asyncio.ErrCancelled) && t.pending:
 	case c.panicked:
 		var p *asyncio.PanicError
@@ -108,7 +109,7 @@ func (m *callModel) call(t *modelTask, ctx context.Context, depth int) (int, err
 	return v, err
 }
 
-// begin starts a call and looks at it in one way or another, or not at all.
+// begin starts a call and looks at its result in one of several ways, or not at all.
 func (m *callModel) begin(t *modelTask) error {
 	c := new(modelCall)
 	from := context.WithValue(m.l.Context(), ctxKey{}, "caller")
@@ -182,7 +183,7 @@ func TestCall_Model(t *testing.T) {
 				case 0, 1:
 					return m.while(t, "Call", func() string { return "its coroutine sleeps only" }, func() error {
 						_, err := m.call(t, t.ctx, 2)
-						// of the limited context
+						// the second is the end of the limited context
 						if errors.Is(err, errTest) || t.ctx.Err() == nil && err == context.Canceled {
 							return nil
 						}
@@ -205,8 +206,8 @@ func TestCall_Model(t *testing.T) {
 	}, panicsInTasks)
 }
 
-// Between loops nothing can be put in an order, so the programs are many and what must be true is
-// counted.
+// Between loops nothing has a fixed order. So the test runs many programs and counts the ones that
+// break a promise.
 func TestCall_ModelBetweenLoops(t *testing.T) {
 	differ := 0
 	withLoops(t, 3, func(ctx context.Context, g *asyncio.LoopGroup) error {
@@ -235,7 +236,7 @@ type crossing struct {
 	g     *asyncio.LoopGroup
 	seed  uint64
 	calls atomic.Uint64
-	// calls that returned the end of their context, in whose place no cancel comes any more
+	// calls that returned the end of their context; a cancel no longer takes its place
 	ends  atomic.Uint64
 	mu    sync.Mutex
 	wrong []string
@@ -252,7 +253,7 @@ func (m *crossing) run(ctx context.Context) error {
 	type caller struct {
 		c         *asyncio.ConcurrentFuture[int]
 		task      atomic.Pointer[asyncio.Task[asyncio.None]]
-		cancelled atomic.Int32 // asked for
+		cancelled atomic.Int32 // requested
 		delivered atomic.Int32
 	}
 	var callers []*caller
@@ -275,7 +276,7 @@ func (m *crossing) run(ctx context.Context) error {
 			_, err := task.Await(context.WithoutCancel(ctx))
 			if errors.Is(err, asyncio.ErrCancelled) {
 				if k.delivered.Load() == 0 {
-					k.delivered.Add(1) // before it began, or when it had ended its calls
+					k.delivered.Add(1) // before the task began, or after its calls had ended
 				}
 				err = nil
 			}
@@ -313,7 +314,7 @@ func (m *crossing) run(ctx context.Context) error {
 	return nil
 }
 
-// call calls another loop, or this one, which may call in turn.
+// call calls another loop, or this one. The coroutine may call in turn.
 func (m *crossing) call(ctx context.Context, r *rand.Rand, depth int) error {
 	to, seed, ends := m.g.Loop(r.IntN(m.g.Len())), r.Uint64(), r.IntN(4) == 0
 	id := m.calls.Add(1)
@@ -364,7 +365,7 @@ func (m *crossing) call(ctx context.Context, r *rand.Rand, depth int) error {
 		m.ends.Add(1)
 	}
 	if err != nil && !errors.Is(err, asyncio.ErrCancelled) && ctx.Err() == nil {
-		return nil // of the limited context
+		return nil // the end of the limited context
 	}
 	return err
 }

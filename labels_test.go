@@ -10,8 +10,8 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// labelsHere returns the labels of the calling goroutine as the profile of goroutines has them, ""
-// if there are none.
+// labelsHere returns the labels of the calling goroutine as the profile of goroutines shows them,
+// or "" if there are none.
 //
 //go:noinline
 func labelsHere(t *testing.T) string {
@@ -42,12 +42,12 @@ func wantLabels(t *testing.T, who, want string) {
 	}
 }
 
-// labelled does what one does at the top of a goroutine.
+// labelled sets labels as one does at the top of a goroutine.
 func labelled(ctx context.Context) {
 	pprof.SetGoroutineLabels(pprof.WithLabels(ctx, pprof.Labels("req", "42")))
 }
 
-// nowhereLabelled looks whether the labels of labelled are on a goroutine that nothing runs on.
+// nowhereLabelled checks that no goroutine, not even an idle one, has the labels of labelled.
 func nowhereLabelled(t *testing.T) {
 	t.Helper()
 	for record := range strings.SplitSeq(goroutineProfile(t), "\n\n") {
@@ -57,7 +57,8 @@ func nowhereLabelled(t *testing.T) {
 	}
 }
 
-// What a task, callback or thread function sets is gone when it has ended, however it was run.
+// Labels that a task, callback or thread function sets are gone when it has ended, however it was
+// run (label 1, label 2).
 func TestLabels_AreNotLeftBehind(t *testing.T) {
 	const mine = `{"req":"42"}`
 	for name, use := range map[string]func(t *testing.T, ctx context.Context) error{
@@ -150,8 +151,8 @@ func TestLabels_AreNotLeftBehind(t *testing.T) {
 	}
 }
 
-// A goroutine of an executor passes no labels on from one job to the next, though a loop that has
-// never heard of labels does not ask for that.
+// A goroutine of an executor passes no labels on from one job to the next, even if the loop has
+// never met labels and so does not ask for that.
 func TestLabels_OfAnExecutor(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		e, next := asyncio.NewThreadPoolExecutor(1), make(chan struct{})
@@ -160,7 +161,7 @@ func TestLabels_OfAnExecutor(t *testing.T) {
 			labelled(t.Context())
 			<-next
 		}))
-		loop(t, ctx).CallSoon(func() { close(next) }) // the thread function is in the queue
+		loop(t, ctx).CallSoon(func() { close(next) }) // the thread function is queued by then
 		_, err := asyncio.ToThread(ctx, func(context.Context) (asyncio.None, error) {
 			wantLabels(t, "a thread function", "")
 			return asyncio.None{}, nil
@@ -169,7 +170,8 @@ func TestLabels_OfAnExecutor(t *testing.T) {
 	})
 }
 
-// What is made with a context that has labels has them, and nothing else has.
+// A task, callback or thread function made with a labelled context has its labels; nothing else has
+// them (label 1).
 func TestLabels_AreThoseOfTheContext(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		plain := ctx
@@ -219,8 +221,8 @@ func TestLabels_AreThoseOfTheContext(t *testing.T) {
 	})
 }
 
-// The labels of the context that a loop is made with are those of all it runs. Those of the
-// goroutine that runs it are not.
+// Everything that a loop runs has the labels of the context that the loop was made with. The labels
+// of the goroutine that runs the loop play no part (label 1).
 func TestLabels_OfTheLoop(t *testing.T) {
 	for name, c := range map[string]struct {
 		loop, caller context.Context
@@ -304,8 +306,8 @@ func TestLabels_NameTheTask(t *testing.T) {
 	})
 }
 
-// Labels that come from no context of the loop's are seen to as well once the loop knows that there
-// are any.
+// Labels of a context from elsewhere are respected too, once the loop knows that labels may exist
+// (label 3).
 func TestLabels_OfOtherContexts(t *testing.T) {
 	preset := pprof.WithLabels(t.Context(), pprof.Labels("req", "42"))
 	run(t, func(ctx context.Context) error {
@@ -339,7 +341,7 @@ func (c secretive) Value(key any) any {
 	return c.Context.Value(key)
 }
 
-// A context that panics when it is asked costs its task the labels, and nothing else.
+// If a context panics when asked for its labels, its task has no labels, and nothing else happens.
 func TestLabels_OfAContextThatPanics(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		pprof.Do(ctx, pprof.Labels("req", "42"), func(ctx context.Context) {

@@ -40,8 +40,8 @@ func withServers(t *testing.T, main func(t *testing.T, ctx context.Context, g *a
 	}
 }
 
-// announcing is a handler that says on which of the loops it runs, and then sends back what comes.
-// served, one number for each loop, is touched without a lock: each belongs to its loop.
+// announcing is a handler that first sends the index of the loop it runs on and then echoes. served
+// has one number for each loop. It needs no lock, because each loop touches only its own number.
 func announcing(t *testing.T, g *asyncio.LoopGroup, served []int) asyncio.Handler {
 	return func(ctx context.Context, r *asyncio.StreamReader, w *asyncio.StreamWriter) error {
 		i := where(t, ctx, g)
@@ -53,8 +53,8 @@ func announcing(t *testing.T, g *asyncio.LoopGroup, served []int) asyncio.Handle
 	}
 }
 
-// talk has a connection to address opened, sends data back and forth, and returns on which loop the
-// server was.
+// talk connects to address with open, sends data back and forth, and returns the loop that the
+// server announced.
 func talk(ctx context.Context, address string, open func(context.Context, string) (*asyncio.StreamReader, *asyncio.StreamWriter, error)) (who string, err error) {
 	r, w, err := open(ctx, address)
 	if err != nil {
@@ -86,7 +86,7 @@ func talk(ctx context.Context, address string, open func(context.Context, string
 	return strings.TrimSpace(string(line)), w.Close(ctx)
 }
 
-// A server on each loop, each with clients on every loop, in the clear and with TLS.
+// There is a server on each loop. Each has clients on every loop, with and without TLS.
 func TestLoopGroup_ServerOnEachLoop(t *testing.T) {
 	client, server := configs(t)
 	for _, c := range []struct {
@@ -108,7 +108,7 @@ func TestLoopGroup_ServerOnEachLoop(t *testing.T) {
 				servers := make([]*asyncio.Server, g.Len())
 				addresses := make([]string, g.Len())
 				if err := g.Each(ctx, func(ctx context.Context, i int) (err error) {
-					// or it would end with this function, and with it the server
+					// otherwise ctx would end with this function, and the server with it (server 4)
 					ctx = context.WithoutCancel(ctx)
 					if servers[i], err = asyncio.StartServer(ctx, announcing(t, g, served), "127.0.0.1:0", c.server...); err == nil {
 						addresses[i] = servers[i].Addrs()[0].String()
@@ -156,8 +156,8 @@ func TestLoopGroup_ServerOnEachLoop(t *testing.T) {
 	}
 }
 
-// Servers on all loops at one address, as a rule by the system's dealing out, for a Unix socket by
-// a goroutine's. One loop's server closes first, and nobody of the others' clients notices.
+// All loops serve at one address. The system deals the connections out; for a Unix socket a
+// goroutine does. One loop's server closes first, and no client of the others notices.
 func TestLoopGroup_ServersAtOneAddress(t *testing.T) {
 	for _, network := range []string{"tcp", "unix"} {
 		if network == "unix" && runtime.GOOS == "windows" {
@@ -223,7 +223,7 @@ func TestLoopGroup_ServersAtOneAddress(t *testing.T) {
 				if n := answers.Load(); n != int64(2*each*g.Len()) {
 					t.Errorf("%d answers", n)
 				}
-				serving.Cancel() // the other two
+				serving.Cancel() // ends the other two
 				if err := ended(ctx, serving); !errors.Is(err, asyncio.ErrCancelled) {
 					t.Errorf("Serve = %v", err)
 				}
@@ -237,7 +237,7 @@ func TestLoopGroup_ServersAtOneAddress(t *testing.T) {
 	}
 }
 
-// A connection changes loops: what one has not read the other does.
+// A connection moves to another loop, which reads the bytes that the first loop did not.
 func TestConn_FromLoopToLoop(t *testing.T) {
 	withServers(t, func(t *testing.T, ctx context.Context, g *asyncio.LoopGroup) error {
 		client, server := connect(t, ctx)
