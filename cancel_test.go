@@ -59,13 +59,13 @@ func TestTask_CancelAgainAfterUncancel(t *testing.T) {
 		is(t, "Cancel", task.Cancel(), true)
 		cancelling(2)
 		endsCancelled(t, ctx, task)
-		task.Uncancel() // too late
+		task.Uncancel() // too late: the task is done
 		is(t, "cancelled", task.Cancelled(), true)
 		return nil
 	})
 }
 
-// A cancel that is taken back before the task has resumed has not been.
+// A cancel that is taken back before the task has resumed has no effect.
 func TestTask_UncancelBeforeItResumes(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		f := asyncio.CreateFuture[int](ctx)
@@ -81,7 +81,7 @@ func TestTask_UncancelBeforeItResumes(t *testing.T) {
 	})
 }
 
-// What a cancel does to a task, to what it waits for, and to what it waits for next.
+// The table shows how a cancel affects the task, the thing it waits for, and its next wait.
 func TestTask_CancelByWhatItDoes(t *testing.T) {
 	type scene struct {
 		ctx     context.Context
@@ -91,7 +91,7 @@ func TestTask_CancelByWhatItDoes(t *testing.T) {
 	for name, row := range map[string]struct {
 		body    func(s *scene, ctx context.Context) (int, error)
 		act     func(s *scene)
-		value   int // if it is not cancelled in the end
+		value   int // checked if the task does not end cancelled
 		a, b, c string
 	}{
 		"it yields": {
@@ -169,7 +169,7 @@ func TestTask_CancelByWhatItDoes(t *testing.T) {
 	}
 }
 
-// A sleep that was cancelled leaves no timer, or the clock would go there.
+// A cancelled sleep leaves no timer; otherwise the clock would advance to it.
 func TestSleep_CancelledLeavesNoTimer(t *testing.T) {
 	l := newLoop(t)
 	l.SetExceptionHandler(new(reports).handle)
@@ -232,7 +232,7 @@ func TestGather_CancelKeepsItsMessage(t *testing.T) {
 	})
 }
 
-// Every child is cancelled, and what a child would have done after its wait is not done.
+// A cancel of Gather cancels every child, and no child does what comes after its wait.
 func TestGather_CancelReachesEveryChild(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		f, proof := asyncio.CreateFuture[int](ctx), 0
@@ -276,7 +276,8 @@ func TestTaskGroup_CancelledWithoutChildren(t *testing.T) {
 	})
 }
 
-// The outer limit passes, the inner one does not: it must not call that its own.
+// The outer limit passes and the inner one does not. The inner one must not claim the expiry as its
+// own.
 func TestTimeout_OuterExpiresFirst(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		var inner scope
@@ -294,7 +295,7 @@ func TestTimeout_OuterExpiresFirst(t *testing.T) {
 	})
 }
 
-// A wait for a notification that is given up still has the lock.
+// A task that gives up waiting for a notification still has the lock.
 func TestCondition_TimeoutInsideTheLock(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		c := asyncio.NewCondition(nil)

@@ -10,7 +10,7 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// stopped checks that err is the cancel with message "stop" that main has asked for.
+// stopped checks that err is the cancel with message "stop" that main asked for.
 func stopped(t *testing.T, err error) {
 	t.Helper()
 	var c *asyncio.CancelledError
@@ -38,7 +38,7 @@ func settled(ctx context.Context, task tasked) error {
 	return task.Exception()
 }
 
-// tidy sleeps for an hour; if that is cut short, it cleans up for three seconds, whatever comes.
+// tidy sleeps for an hour. If that is cut short, it cleans up for three seconds, whatever comes.
 func tidy(ctx context.Context) error {
 	err := asyncio.Sleep(ctx, time.Hour)
 	if e := asyncio.Cleanup(ctx, time.Minute, sleeping(3*time.Second)); e != nil {
@@ -47,7 +47,8 @@ func tidy(ctx context.Context) error {
 	return err
 }
 
-// A cancel has gone down to what the task waits for, and then the context ends that wait.
+// A cancel has gone down to the awaited task, and then the context ends that wait. The cancel is
+// still owed (cancel 2).
 func TestCancel_OutlivesTheContextOfItsWait(t *testing.T) {
 	ends := map[string]func(ctx context.Context, body routine) error{
 		"MoveOnAfter": func(ctx context.Context, body routine) error {
@@ -98,7 +99,8 @@ func TestCancel_OutlivesTheContextOfItsWait(t *testing.T) {
 						err := within(ctx, func(ctx context.Context) error { return wait(ctx, child) })
 						is(t, "at", loop(t, ctx).Time(), 2*time.Second)
 						stopped(t, err)
-						must(t, asyncio.Sleep(ctx, time.Second)) // once
+						// the cancel is delivered only once
+						must(t, asyncio.Sleep(ctx, time.Second))
 						return err
 					})
 					is(t, "cancelled", task.Cancelled(), true)
@@ -110,7 +112,8 @@ func TestCancel_OutlivesTheContextOfItsWait(t *testing.T) {
 	}
 }
 
-// If it has been taken back meanwhile, the context is what the wait has to say.
+// If the cancel is taken back before the context ends, the wait returns only the end of the
+// context.
 func TestCancel_TakenBackBeforeTheContextEnds(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		task := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
@@ -130,7 +133,8 @@ func TestCancel_TakenBackBeforeTheContextEnds(t *testing.T) {
 	})
 }
 
-// A cancel is held back by a Cleanup, and inside of that a group or a timeout does what it is for.
+// A Cleanup holds back a cancel. Inside the Cleanup, a group or a timeout still works as usual
+// (cancel 3, cancel 4).
 func TestCancel_HeldBackAroundOtherScopes(t *testing.T) {
 	for name, inside := range map[string]routine{
 		"a group whose child fails": func(ctx context.Context) error {
@@ -182,7 +186,8 @@ func TestCancel_HeldBackAroundOtherScopes(t *testing.T) {
 			return nil
 		},
 	} {
-		for _, early := range []bool{false, true} { // before the scope inside is entered
+		// the cancel comes before the inner scope is entered
+		for _, early := range []bool{false, true} {
 			t.Run(fmt.Sprint(name, early), func(t *testing.T) {
 				run(t, func(ctx context.Context) error {
 					task := stopAt(t, ctx, time.Second, func(ctx context.Context) error {
@@ -208,7 +213,7 @@ func TestCancel_HeldBackAroundOtherScopes(t *testing.T) {
 	}
 }
 
-// A cancel is no end of a scope, whatever its cause; and neither is a panic, whatever its value.
+// A cancel is never the end of a scope, whatever its cause. Nor is a panic, whatever its value.
 func TestCancel_WithTheCauseOfAScope(t *testing.T) {
 	for _, cause := range []error{context.DeadlineExceeded, context.Canceled, asyncio.ErrTimeout, nil} {
 		for name, limit := range map[string]func(ctx context.Context, body routine) error{
@@ -281,10 +286,11 @@ func TestPanic_StaysOneAroundACancel(t *testing.T) {
 	must(t, err)
 }
 
-// What is delivered is somebody's who still wants it, and says so.
+// The cancel that is delivered belongs to somebody who still asks for it, and carries their
+// message.
 func TestCancel_SaysWhoStillAsks(t *testing.T) {
 	run(t, func(ctx context.Context) error {
-		// the cancel, or the expiry
+		// whether the cancel or the expiry comes first
 		for _, first := range []time.Duration{time.Second, 3 * time.Second} {
 			var inside error
 			task := stopAt(t, ctx, first, func(ctx context.Context) error {
@@ -305,7 +311,7 @@ func TestCancel_SaysWhoStillAsks(t *testing.T) {
 			stopped(t, task.Exception())
 			is(t, "Cancelling", task.Cancelling(), 1)
 		}
-		// A group that has failed delivers the cancel of whoever else has asked, not its own.
+		// A failed group delivers a cancel that somebody else asked for, not its own.
 		task := stopAt(t, ctx, 2*time.Second, func(ctx context.Context) error {
 			failsWith(t, grouping(nil, failsAfter(time.Second, errA), cleaning(time.Hour, 5*time.Second))(ctx), errA)
 			return asyncio.Sleep(ctx, time.Hour)
@@ -315,8 +321,8 @@ func TestCancel_SaysWhoStillAsks(t *testing.T) {
 	})
 }
 
-// A cancel that was on its way when the timeout was entered, and was caught inside, is one from
-// before when the time is up.
+// A cancel is on its way when the timeout is entered, and the body catches it. When the time is up
+// it counts as one from before the timeout.
 func TestTimeout_CancelFromBeforeThatWasCaught(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		for n := 1; n <= 2; n++ {
@@ -330,7 +336,7 @@ func TestTimeout_CancelFromBeforeThatWasCaught(t *testing.T) {
 				})(ctx)
 				timedOut(t, err)
 				is(t, "Cancelling", self(ctx).Cancelling(), n)
-				// It is not yet, while it is on its way down.
+				// It does not count as delivered while it is on its way down.
 				self(ctx).Cancel("before")
 				child := asyncio.CreateTask(ctx, asyncio.Do(tidy))
 				must(t, asyncio.Cleanup(ctx, time.Minute, sleeping(0))) // the child begins
@@ -346,7 +352,8 @@ func TestTimeout_CancelFromBeforeThatWasCaught(t *testing.T) {
 	})
 }
 
-// A child of GroupStart that says it is ready while it has a cancel before it is not started.
+// GroupStart is cut short while its child is in a Cleanup. A child that then says it is ready does
+// not count as started.
 func TestGroupStart_CancelledWhileTheChildCleansUp(t *testing.T) {
 	for how, want := range map[string]error{"cancel": asyncio.ErrCancelled, "context": context.Canceled, "timeout": asyncio.ErrTimeout} {
 		t.Run(how, func(t *testing.T) {
@@ -394,8 +401,7 @@ func TestGroupStart_CancelledWhileTheChildCleansUp(t *testing.T) {
 	}
 }
 
-// The cancel of the caller and the end of its context, one after the other, while the child cleans
-// up.
+// The caller is cancelled and its context ends, one after the other, while the child cleans up.
 func TestGroupStart_CancelAndContext(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		for _, first := range []time.Duration{time.Second, 3 * time.Second} {

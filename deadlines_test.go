@@ -14,9 +14,9 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// stalled runs op as a task and then, in one step of the loop, lets come what op waits for and
-// holds up the loop until after the deadline that op has set. It takes real time, because what
-// comes is the system's, or a goroutine's, to bring.
+// stalled runs op as a task and then, in one step of the loop, calls come, which brings what op
+// waits for. The step holds the loop up until after op's deadline. It takes real time, because the
+// data comes from the system or a goroutine.
 func stalled(t *testing.T, ctx context.Context, op func(ctx context.Context, deadline time.Time) error, come func() error) error {
 	t.Helper()
 	deadline := time.Now().Add(300 * time.Millisecond)
@@ -32,7 +32,7 @@ func stalled(t *testing.T, ctx context.Context, op func(ctx context.Context, dea
 	return ended(ctx, task)
 }
 
-// What was there before the deadline is delivered, however late the loop gets to it.
+// Data that was there before the deadline is delivered, however late the loop gets to it (conn 2).
 func TestDeadline_AfterStall(t *testing.T) {
 	onSystem(t, func(t *testing.T, ctx context.Context) error {
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -59,7 +59,7 @@ func TestDeadline_AfterStall(t *testing.T) {
 			t.Errorf("Read: %v", err)
 		}
 
-		// One that writes, and waits for room.
+		// Now a writer waits for room.
 		c.SetReadDeadline(time.Time{})
 		if err := peer.(*net.TCPConn).SetReadBuffer(64 << 10); err != nil {
 			return err
@@ -133,7 +133,8 @@ func TestDeadline_DatagramAfterStall(t *testing.T) {
 }
 
 // One method of a stream, or one record of TLS, may take several reads of the connection. The
-// deadline is for the whole. (Not so where goroutines read, which bring one chunk at a time.)
+// deadline is for the whole. (Not so for connections read by a goroutine, which brings one chunk at
+// a time.)
 func TestDeadline_StreamAfterStall(t *testing.T) {
 	clientConfig, serverConfig := configs(t)
 	want := pattern(40_000)
@@ -183,8 +184,8 @@ func TestDeadline_StreamAfterStall(t *testing.T) {
 	})
 }
 
-// An operation that begins after its deadline fails, as in package net, also if there is something
-// to be had.
+// An operation that begins after its deadline fails, as in package net, even if data is there (conn
+// 2).
 func TestDeadline_PassedBefore(t *testing.T) {
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
 		ln, err := asyncio.Listen(ctx, "tcp", "127.0.0.1:0")

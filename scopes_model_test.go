@@ -15,19 +15,18 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// A scopeProgram is what one task does with timeouts, scopes, contexts and cleanups in one another,
-// while it is cancelled from outside. It is run on virtual time, and beside it the model below,
-// which has no loop: what comes next is whatever comes first. Both write down when each step ended
-// and how, to the nanosecond, and must agree. Times are random, so that no two are equal, but for
-// those that have passed already.
+// A scopeProgram is one task with nested timeouts, scopes, contexts and cleanups, which is
+// cancelled from outside. It runs on virtual time, beside the model below. The model has no loop:
+// the next event is simply the earliest. Both record the time and the result of each step, to the
+// nanosecond, and must agree. Times are random, so no two are equal, except those already passed.
 type scopeProgram struct {
 	steps    []*scopeStep
 	cancels  []time.Duration // from outside
 	children []scopeChild
 }
 
-// A scopeChild is a task that runs beside, until it is over or cancelled. Then it cleans up for a
-// time; a stubborn one goes on as if nothing had happened, and ends with a result.
+// A scopeChild is a second task that runs until it is over or cancelled. Then it cleans up for a
+// time. A stubborn child goes on as if nothing had happened and ends with a result.
 type scopeChild struct {
 	over, cleanup time.Duration
 	stubborn      bool
@@ -117,7 +116,7 @@ func newScopeProgram(rnd *rand.Rand) *scopeProgram {
 	return p
 }
 
-// What became of a step.
+// scopeKind describes the error that a step ended with.
 func scopeKind(err error) string {
 	var c *asyncio.CancelledError
 	var p *asyncio.PanicError
@@ -245,7 +244,8 @@ func (p *scopeProgram) run(ctx context.Context) []string {
 	for n, at := range p.cancels {
 		defer l.CallLater(at, func() {
 			if n%2 == 1 {
-				task.CancelCause(context.DeadlineExceeded) // which makes it no end of a scope
+				// as the cause of a cancel it is not the end of a scope
+				task.CancelCause(context.DeadlineExceeded)
 			} else {
 				task.Cancel("cancel " + strconv.Itoa(n))
 			}
@@ -260,24 +260,24 @@ func (p *scopeProgram) run(ctx context.Context) []string {
 	return trace
 }
 
-// scopeModel is the obvious account of such a program.
+// scopeModel is a plain account of such a program.
 type scopeModel struct {
 	p       *scopeProgram
 	now     time.Duration
 	events  []*modelEvent
 	trace   []string
-	cancels int // that are counted
-	// of these, what the task has not been told of, in the order in which it came
+	cancels int // requests that are counted
+	// the counted requests that the task has not been told of, in the order in which they came
 	owed     []*modelRequest
 	cleanups int
 	open     []*modelTimeout
 	waiting  bool
-	child    *modelChild // that it waits for
+	child    *modelChild // the child it waits for
 	woken    bool        // from a sleep
 	children []*modelChild
 }
 
-// A modelEvent comes at its time, or if that has passed, as soon as the task waits.
+// A modelEvent fires at its time. If that has passed, it fires as soon as the task waits.
 type modelEvent struct {
 	at   time.Duration
 	fire func()
@@ -298,12 +298,12 @@ type modelTimeout struct {
 type modelContext struct {
 	parent *modelContext
 	cause  *modelError // nil until it ends
-	deaf   bool        // to its parent
+	deaf   bool        // ignores its parent
 }
 
 // A modelError is an error, which may be the cause of a context.
 type modelError struct {
-	kind string // as scopeKind's
+	kind string // in the words of scopeKind
 }
 
 func (c *modelContext) ended() *modelError {
@@ -319,8 +319,8 @@ func (c *modelContext) ended() *modelError {
 	return nil
 }
 
-// end ends c. Of contexts in one another the first end is the cause, so those inside that have
-// ended keep theirs: ended looks at them first.
+// end ends c. The first end among nested contexts is the cause. Contexts further in that have ended
+// before keep their own, because ended looks at them first.
 func (m *scopeModel) end(c *modelContext, cause *modelError) {
 	if c.ended() == nil {
 		c.cause = cause
@@ -333,7 +333,7 @@ type modelChild struct {
 	ending time.Duration
 }
 
-// cancel tells the child. Two cancels that come at once are one.
+// cancel tells the child of a cancel. Two cancels at the same time count as one.
 func (c *modelChild) cancel(now time.Duration, msg string) {
 	if len(c.told) == 0 {
 		c.ending = now + c.cleanup
@@ -348,7 +348,7 @@ func (c *modelChild) outcome() *modelError {
 	case len(c.told) == 0 || c.stubborn && len(c.told) == 1:
 		return nil
 	case c.stubborn:
-		// it ends with a cancel that came too late for it to ignore
+		// the child ends with a cancel that came too late for it to ignore
 		return &modelError{"cancelled " + c.told[len(c.told)-1]}
 	}
 	return &modelError{"cancelled " + c.told[0]}
@@ -364,7 +364,7 @@ func (m *scopeModel) drop(e *modelEvent) {
 	m.events = slices.DeleteFunc(m.events, func(x *modelEvent) bool { return x == e })
 }
 
-// deliverable is what is owed and not held back.
+// deliverable returns the requests that are owed and not held back (cancel 2, cancel 3).
 func (m *scopeModel) deliverable() (all []*modelRequest) {
 	for _, r := range m.owed {
 		if r.depth >= m.cleanups {
@@ -384,7 +384,7 @@ func (m *scopeModel) speaks() string {
 	return all[len(all)-1].msg
 }
 
-// deliver tells the task of all that can be told.
+// deliver tells the task of all deliverable requests.
 func (m *scopeModel) deliver() *modelError {
 	err := &modelError{"cancelled " + m.speaks()}
 	m.tell()
@@ -407,7 +407,8 @@ func (m *scopeModel) ask(r *modelRequest) {
 	}
 }
 
-// seen is what a scope counts that is in so many cleanups.
+// seen returns the number of requests that a scope counts when it is inside depth cleanups (cancel
+// 4).
 func (m *scopeModel) seen(depth int) int {
 	n := m.cancels
 	for _, r := range m.owed {
@@ -418,14 +419,16 @@ func (m *scopeModel) seen(depth int) int {
 	return n
 }
 
-// forget keeps what is owed within what is counted: those from outside go first, then the youngest.
+// forget drops owed requests until no more are owed than counted: those from outside first, then
+// the youngest.
 func (m *scopeModel) forget() {
 	for len(m.owed) > m.cancels {
 		i := slices.IndexFunc(m.owed, func(r *modelRequest) bool { return r.by == nil })
 		if i < 0 {
 			i = len(m.owed) - 1
 		} else {
-			for j, r := range m.owed { // of those from outside the last speaks, so it stays longest
+			// of those from outside the last is the one delivered, so it stays longest
+			for j, r := range m.owed {
 				if r.by == nil {
 					i = j
 					break
@@ -471,7 +474,7 @@ func (m *scopeModel) wait(ctx *modelContext, child *modelChild, until time.Durat
 		switch cause := ctx.ended(); {
 		case (m.woken || yields || cause != nil && !yields) && len(m.deliverable()) > 0 && (child == nil || cause != nil):
 			return m.deliver()
-		case m.woken: // it has been taken back too late
+		case m.woken: // too late: the request was taken back after it had woken the task
 			return &modelError{"cancelled "}
 		case child != nil && until <= m.now:
 			m.tell()
@@ -511,7 +514,7 @@ func (m *scopeModel) perform(ctx *modelContext, steps []*scopeStep) *modelError 
 	return nil
 }
 
-// limit is a scope by a context. It returns whether the end of it was what body returned.
+// limit is a scope made with a context. It reports whether body returned the end of that context.
 func (m *scopeModel) limit(ctx *modelContext, s *scopeStep) (*modelError, bool) {
 	inner, own := &modelContext{parent: ctx}, &modelError{"timeout"}
 	e := m.at(m.now+s.d, func() { m.end(inner, own) })
@@ -633,7 +636,7 @@ func (p *scopeProgram) model() []string {
 	return m.trace
 }
 
-// modelRuns is how many random programs a model is held against: n, or what ASYNCIO_MODELS says.
+// modelRuns returns how many random programs to run against a model: n, or ASYNCIO_MODELS.
 func modelRuns(t *testing.T, n int) int {
 	t.Helper()
 	if text := os.Getenv("ASYNCIO_MODELS"); text != "" {
@@ -647,7 +650,7 @@ func modelRuns(t *testing.T, n int) int {
 	return n
 }
 
-// TestScopes_Model: 4,000 programs, and as many as ASYNCIO_MODELS says.
+// TestScopes_Model runs 4,000 programs, or as many as ASYNCIO_MODELS says.
 func TestScopes_Model(t *testing.T) {
 	n := modelRuns(t, 4000)
 	var r reports

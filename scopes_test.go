@@ -72,7 +72,7 @@ func TestMoveOnAfter_NotCut(t *testing.T) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
-		// A joined error is a failure, and says both.
+		// An end joined with another error is a failure, and the error matches both.
 		expired, err := asyncio.MoveOnAfter(ctx, time.Second, func(ctx context.Context) error {
 			return errors.Join(asyncio.Sleep(ctx, time.Hour), errA)
 		})
@@ -83,7 +83,7 @@ func TestMoveOnAfter_NotCut(t *testing.T) {
 	})
 }
 
-// Each scope knows its own end from that of the one around it.
+// Nested scopes each tell their own end from the other's.
 func TestMoveOnAfter_Nested(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		for _, row := range []struct{ outer, inner time.Duration }{{1, 2}, {2, 1}, {1, 1}} {
@@ -105,7 +105,7 @@ func TestMoveOnAfter_Nested(t *testing.T) {
 	})
 }
 
-// A deadline around it passes through as what it is, and so does a cancel.
+// The end of a deadline outside the scope passes through unchanged, and so does a cancel.
 func TestMoveOnAfter_ForeignEnds(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		hurried, cancel := asyncio.WithTimeout(ctx, time.Second)
@@ -136,7 +136,7 @@ func TestScopes_Misuse(t *testing.T) {
 			func(ctx context.Context, fn routine) error { return asyncio.FailAfter(ctx, 1, fn) },
 			func(ctx context.Context, fn routine) error { return asyncio.Cleanup(ctx, 1, fn) },
 		} {
-			// nil is the point
+			// a nil context is the case under test
 			if err := scope(nil, nothing); !errors.Is(err, asyncio.ErrInvalidArgument) {
 				t.Error(err)
 			}
@@ -190,7 +190,8 @@ func TestCleanup_HoldsACancelBack(t *testing.T) {
 	})
 }
 
-// It is delivered at the next await, or, if there is none, as the outcome of the task.
+// A cancel that a Cleanup held back is delivered at the next await. If there is none, the task ends
+// cancelled (cancel 2).
 func TestCleanup_CancelOfATaskThatEnds(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		task, err := inTask(t, ctx, time.Second, func(ctx context.Context) error {
@@ -204,7 +205,7 @@ func TestCleanup_CancelOfATaskThatEnds(t *testing.T) {
 	})
 }
 
-// A cancel that had not been delivered when the cleanup begins is held back too.
+// A Cleanup also holds back a cancel that had not been delivered when it began (cancel 3).
 func TestCleanup_CancelFromBefore(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		task := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
@@ -215,7 +216,7 @@ func TestCleanup_CancelFromBefore(t *testing.T) {
 			if !errors.As(err, &c) || c.Msg != "before" {
 				t.Error(err)
 			}
-			// Once is enough.
+			// The cancel is delivered only once.
 			self(ctx).Uncancel()
 			must(t, asyncio.Cleanup(ctx, time.Minute, sleeping(time.Second)))
 			return asyncio.Sleep(ctx, time.Second)
@@ -227,7 +228,7 @@ func TestCleanup_CancelFromBefore(t *testing.T) {
 	})
 }
 
-// Uncancel inside takes it back, if it was the only one.
+// Uncancel inside a Cleanup takes the cancel back, if it was the only one (cancel 5).
 func TestCleanup_Uncancel(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		task, err := inTask(t, ctx, time.Second, func(ctx context.Context) error {
@@ -256,14 +257,14 @@ func TestCleanup_Budget(t *testing.T) {
 		if err := asyncio.Cleanup(ctx, time.Second, func(context.Context) error { return errA }); err != errA {
 			t.Error(err)
 		}
-		// The context that has ended is the usual reason for a cleanup.
+		// A context that has ended is the usual reason for a Cleanup, and does not stop it.
 		over, cancel := asyncio.WithCancel(ctx)
 		cancel()
 		return asyncio.Cleanup(over, time.Minute, sleeping(time.Second))
 	})
 }
 
-// A timeout inside works as ever; one around waits.
+// A timeout inside a Cleanup works as usual; one around it waits for its end (cancel 3).
 func TestCleanup_AndTimeouts(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		l := loop(t, ctx)
@@ -285,7 +286,7 @@ func TestCleanup_AndTimeouts(t *testing.T) {
 		if l.Time() != 12*time.Second {
 			t.Error(l.Time())
 		}
-		// If nothing awaits after it, the timeout takes its cancel back undelivered.
+		// If nothing awaits after the Cleanup, the timeout takes its cancel back undelivered.
 		for range 2 {
 			must(t, asyncio.Timeout(ctx, time.Second, func(ctx context.Context, _ scope) error {
 				return asyncio.Cleanup(ctx, time.Minute, sleeping(10*time.Second))
@@ -295,7 +296,7 @@ func TestCleanup_AndTimeouts(t *testing.T) {
 		if self(ctx).Cancelling() != 0 {
 			t.Error(self(ctx).Cancelling())
 		}
-		// Also where a cancel that was caught is still counted.
+		// The same holds where a cancel that was caught is still counted.
 		task, err := inTask(t, ctx, time.Second, func(ctx context.Context) error {
 			asCancelled(t, asyncio.Sleep(ctx, time.Hour))
 			must(t, asyncio.Timeout(ctx, time.Second, func(ctx context.Context, _ scope) error {
@@ -306,7 +307,8 @@ func TestCleanup_AndTimeouts(t *testing.T) {
 		if err != nil || task.Cancelling() != 1 {
 			t.Error(err, task)
 		}
-		// Both a timeout around and somebody else: the cancel is somebody else's.
+		// Both a surrounding timeout and somebody else cancel the task: the error is the cancel of
+		// the latter.
 		task, err = inTask(t, ctx, 2*time.Second, func(ctx context.Context) error {
 			return asyncio.Timeout(ctx, time.Second, func(ctx context.Context, _ scope) error {
 				must(t, asyncio.Cleanup(ctx, time.Minute, sleeping(10*time.Second)))
@@ -317,7 +319,7 @@ func TestCleanup_AndTimeouts(t *testing.T) {
 		if task.Cancelling() != 1 {
 			t.Error(task.Cancelling())
 		}
-		// A group around is aborted meanwhile, and its body hears of it afterwards.
+		// A surrounding group is aborted meanwhile, and its body learns of it afterwards.
 		began := l.Time()
 		failsWith(t, asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg group) error {
 			tg.CreateTask(failsAfter(time.Second, errA))
@@ -327,7 +329,7 @@ func TestCleanup_AndTimeouts(t *testing.T) {
 		if l.Time()-began != 10*time.Second || self(ctx).Cancelling() != 0 {
 			t.Error(l.Time()-began, self(ctx).Cancelling())
 		}
-		// So is a child of a group that is in a cleanup.
+		// A child in a Cleanup learns of the group's abort afterwards too.
 		began = l.Time()
 		failsWith(t, grouping(nil, failsAfter(time.Second, errA), func(ctx context.Context) error {
 			return asyncio.Cleanup(ctx, time.Minute, sleeping(10*time.Second))
@@ -339,7 +341,7 @@ func TestCleanup_AndTimeouts(t *testing.T) {
 	})
 }
 
-// In every iteration: nothing is lost, nothing interrupts the cleanup.
+// A cancel comes in every iteration. None is lost, and none interrupts the Cleanup.
 func TestCleanup_CancelAnywhere(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		for j := range 12 {

@@ -107,7 +107,7 @@ func TestShield_Gather(t *testing.T) {
 	})
 }
 
-// An error that comes when nobody waits any more is reported, once, unless somebody is given it.
+// An error that comes when nobody waits any more is reported once, unless somebody retrieves it.
 func TestShield_LateError(t *testing.T) {
 	start := func(ctx context.Context) (task tasked) {
 		task = asyncio.CreateTask(ctx, asyncio.Do(failsAfter(time.Second, errTest)))
@@ -126,7 +126,7 @@ func TestShield_LateError(t *testing.T) {
 	if r.all[0].Exception != errTest {
 		t.Errorf("%+v", r.all[0])
 	}
-	// Somebody waits again, in whatever way, before or after it has failed.
+	// Somebody waits again, in any way, before or after the task has failed.
 	for _, before := range []bool{true, false} {
 		for _, again := range []func(ctx context.Context, task tasked) error{
 			func(ctx context.Context, task tasked) error { _, err := task.Await(ctx); return err },
@@ -171,7 +171,7 @@ func TestShield_LateError(t *testing.T) {
 			})
 		}
 	}
-	// It is reported also if the cancel and the error meet.
+	// The error is also reported if it and the cancel come together.
 	r, err = runReporting(t, func(ctx context.Context) error {
 		f := asyncio.CreateFuture[int](ctx)
 		outer := asyncio.Shield(ctx, f)
@@ -183,7 +183,7 @@ func TestShield_LateError(t *testing.T) {
 	equal(t, "reports", r.messages(), []string{"Future exception was never retrieved"})
 }
 
-// Of a shield that was cancelled nothing stays at what it shielded.
+// A shield that was cancelled leaves nothing behind at the future it shielded.
 func TestShield_LeavesNothing(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		inner := asyncio.CreateFuture[int](ctx)

@@ -14,7 +14,7 @@ type scope = *asyncio.TimeoutScope
 
 func self(ctx context.Context) asyncio.AnyTask { return asyncio.CurrentTask(ctx) }
 
-// timedOut checks that err is a timeout and nothing that could be taken for a cancellation.
+// timedOut checks that err is a timeout and cannot be taken for a cancellation.
 func timedOut(t *testing.T, err error) {
 	t.Helper()
 	var e *asyncio.TimeoutError
@@ -81,7 +81,7 @@ func TestTimeout_NestedOfEqualTime(t *testing.T) {
 				inner = s
 				return asyncio.Sleep(ctx, time.Hour)
 			})
-			asCancelled(t, err) // only the outermost says timeout
+			asCancelled(t, err) // only the outermost returns the timeout
 			return err
 		})
 		timedOut(t, err)
@@ -123,7 +123,7 @@ func TestTimeout_Never(t *testing.T) {
 		}
 		return errors.Join(asyncio.Timeout(ctx, asyncio.Forever, body), asyncio.TimeoutAt(ctx, asyncio.Forever, body))
 	})
-	// Where nothing can happen any more, a timeout that never comes does not hide it.
+	// A timeout that never comes does not hide a deadlock.
 	_, err := runReporting(t, func(ctx context.Context) error {
 		return asyncio.Timeout(ctx, asyncio.Forever, func(ctx context.Context, _ scope) error { return never(ctx) })
 	})
@@ -162,7 +162,7 @@ func TestTimeout_OtherErrors(t *testing.T) {
 		if err != errTest || tm.Expired() {
 			t.Errorf("%v", err)
 		}
-		// An error of the clean-up is not lost, and neither is the reason for it.
+		// An error of the clean-up is kept, together with the timeout that caused it.
 		err = asyncio.Timeout(ctx, time.Second, func(ctx context.Context, _ scope) error {
 			_ = asyncio.Sleep(ctx, time.Hour)
 			return errTest
@@ -174,7 +174,7 @@ func TestTimeout_OtherErrors(t *testing.T) {
 		if err.Error() != "test (while being stopped: asyncio: timed out)" {
 			t.Error(err)
 		}
-		// Who gets done after all has not timed out.
+		// A body that finishes in spite of the expiry has not timed out.
 		return asyncio.Timeout(ctx, time.Second, func(ctx context.Context, s scope) error {
 			_ = asyncio.Sleep(ctx, time.Hour)
 			if !s.Expired() {
@@ -221,7 +221,7 @@ func sleeping(d time.Duration) routine {
 	return func(ctx context.Context) error { return asyncio.Sleep(ctx, d) }
 }
 
-// Both deadlines pass in one iteration: the outer scope is the one that times out.
+// Both deadlines pass in one iteration. The outer scope is the one that times out.
 func TestTimeout_NestedWhileTheLoopIsBusy(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		l := loop(t, ctx)
@@ -234,7 +234,7 @@ func TestTimeout_NestedWhileTheLoopIsBusy(t *testing.T) {
 			asCancelled(t, err)
 			return err
 		}))
-		// The inner one caught, what comes after it is still limited by the outer.
+		// After the inner timeout was caught, the outer one still limits what follows.
 		timedOut(t, asyncio.Timeout(ctx, 2*time.Second, func(ctx context.Context, _ scope) error {
 			timedOut(t, asyncio.Timeout(ctx, time.Second, func(ctx context.Context, _ scope) error { return asyncio.Sleep(ctx, time.Hour) }))
 			return asyncio.Sleep(ctx, time.Hour)
@@ -307,7 +307,7 @@ func TestTimeout_InCleanup(t *testing.T) {
 	})
 }
 
-// A cancel that was caught counts no more.
+// A cancel that was caught before does not count (timeout 2).
 func TestTimeout_AfterACancelThatWasCaught(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		for _, d := range []time.Duration{0, time.Second} {
@@ -329,8 +329,8 @@ func TestTimeout_AfterACancelThatWasCaught(t *testing.T) {
 	})
 }
 
-// gh-134471, which CPython 3.13 has: an expiry in the first iteration must not take a cancel with
-// it that is on its way.
+// An expiry in the first iteration must not swallow a cancel that is on its way (timeout 3).
+// CPython 3.13 has this bug, gh-134471.
 func TestTimeout_KeepsACancelOnItsWay(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		for _, d := range []time.Duration{0, -1, time.Second} {
@@ -353,12 +353,12 @@ func TestTimeout_KeepsACancelOnItsWay(t *testing.T) {
 	})
 }
 
-// A request that came after the expiry stays in force, even if counting takes it for one from
-// before.
+// A request that came after the expiry stays in force, even if by the count it is one from before
+// (timeout 4).
 func TestTimeout_LeavesAnotherCancelPending(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		task, err := inTask(t, ctx, time.Second, func(ctx context.Context) error {
-			asCancelled(t, asyncio.Sleep(ctx, time.Hour)) // and still counted
+			asCancelled(t, asyncio.Sleep(ctx, time.Hour)) // it is still counted
 			must(t, asyncio.Timeout(ctx, time.Second, func(ctx context.Context, _ scope) error {
 				self(ctx).Uncancel()
 				asCancelled(t, asyncio.Sleep(ctx, time.Hour))
@@ -374,7 +374,7 @@ func TestTimeout_LeavesAnotherCancelPending(t *testing.T) {
 		if !task.Cancelled() {
 			t.Error(task)
 		}
-		// So does one that a group delivers again, which is nobody's in particular.
+		// So does a request that a group delivers again, which belongs to nobody in particular.
 		task, err = inTask(t, ctx, time.Second, func(ctx context.Context) error {
 			asCancelled(t, asyncio.Sleep(ctx, time.Hour))
 			err := asyncio.Timeout(ctx, time.Second, func(ctx context.Context, _ scope) error {
@@ -430,7 +430,7 @@ func TestTimeout_Misuse(t *testing.T) {
 		if err := asyncio.Timeout(ctx, 1, nil); !errors.Is(err, asyncio.ErrInvalidArgument) {
 			t.Error(err)
 		}
-		// nil is the point
+		// a nil context is the case under test
 		if err := asyncio.TimeoutAt(nil, 1, body); !errors.Is(err, asyncio.ErrInvalidArgument) {
 			t.Error(err)
 		}
@@ -443,7 +443,7 @@ func TestTimeout_Misuse(t *testing.T) {
 	})
 }
 
-// A task that ignores cancels for its time of work.
+// stubborn returns a routine that ignores cancels until d has passed.
 func stubborn(ended *bool, d time.Duration) routine {
 	return func(ctx context.Context) error {
 		l, err := asyncio.GetRunningLoop(ctx)
@@ -554,7 +554,7 @@ func TestWaitFor_InTime(t *testing.T) {
 	})
 }
 
-// It runs in the calling task: no other is made.
+// WaitFor runs the coroutine in the calling task and makes no other.
 func TestWaitFor_NoTaskInBetween(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		me := self(ctx)
@@ -608,7 +608,7 @@ func TestWaitFor_CancelReachesWhatItWaitsFor(t *testing.T) {
 	})
 }
 
-// gh-86296: the inner task is done in the iteration in which the outer one is cancelled.
+// The inner task is done in the iteration in which the outer one is cancelled (gh-86296).
 func TestWaitFor_CancelIsNotLostToAResult(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		inner := asyncio.CreateTask(ctx, fetch("done", 0))
