@@ -11,22 +11,22 @@ import (
 	"github.com/goasyncio/asyncio/internal/driver"
 )
 
-// An explorer runs a small program in every order that ready callbacks can have. It is the driver
-// of the loop, so it is asked which callback is next wherever there are several. A run follows the
-// choices of the run before up to the last that had an alternative, and takes that: depth first,
-// until no choice has one. Nothing else chooses, so the same choices lead to the same run; that is
-// checked.
+// An explorer runs a small program in every possible order of its ready callbacks. As the loop's
+// driver it is asked which callback is next wherever there are several. Each run follows the
+// previous run's choices up to the last one that had an alternative, and takes that: depth first,
+// until no choice has an alternative left. Nothing else chooses, so the same choices lead to the
+// same run; the explorer checks that.
 type explorer struct {
 	*driver.Virtual
 	choices   []choice
-	pos       int // in choices
+	pos       int // index into choices
 	iteration int
 	begin     func() // called at the beginning of each iteration
 	diverged  bool
-	calm      bool // choose no more
+	calm      bool // make no more choices
 }
 
-// A choice is which of how many.
+// A choice is the index taken, of how many.
 type choice struct{ taken, of int }
 
 func (e *explorer) Attach(driver.Loop) {}
@@ -54,7 +54,7 @@ func (e *explorer) BeginIteration() {
 	}
 }
 
-// next turns to the next order and reports whether there is one.
+// next moves on to the next order and reports whether there is one.
 func (e *explorer) next() bool {
 	e.choices = e.choices[:e.pos]
 	for len(e.choices) > 0 {
@@ -68,7 +68,7 @@ func (e *explorer) next() bool {
 	return false
 }
 
-// An exploration is what is run in every order.
+// An exploration is a program that can be run in every order.
 type exploration interface {
 	// start makes tasks and returns them.
 	start(ctx context.Context) []tasked
@@ -76,8 +76,9 @@ type exploration interface {
 	// disturb cancels a task, or ends its context.
 	disturb(n int, endContext bool)
 
-	// check is called between iterations, idle when nothing can happen any more; then release
-	// lets the tasks that wait end, and over is called when they have. wrong says what was found.
+	// check is called between iterations, and idle when nothing can happen any more. Then release
+	// lets the waiting tasks end, and over is called when they have ended. wrong returns the error
+	// that was found.
 	check()
 	idle()
 	release()
@@ -85,31 +86,31 @@ type exploration interface {
 	wrong() error
 }
 
-// exploreLimit bounds the orders of one program with one disturbance, so that a program that is too
-// large fails instead of running for a day.
+// exploreLimit bounds the number of orders of one program with one disturbance. A program that is
+// too large fails instead of running for a day.
 const exploreLimit = 2_000_000
 
-// A disturber is a callback that is ready in one iteration, so that it has its turn before, between
+// A disturber is a callback that is ready in one iteration. The explorer runs it before, between
 // and after all others.
 type disturber struct {
 	task, at   int
 	endContext bool
 }
 
-// explore runs what makes in every order, undisturbed and with every disturbance: each task
-// cancelled, or its context ended, in each iteration, at every place among the callbacks of the
-// iteration. It returns the number of runs.
+// explore runs the exploration from makes in every order, undisturbed and with every disturbance. A
+// disturbance cancels a task or ends its context, in each iteration and at every place among the
+// iteration's callbacks. explore returns the number of runs.
 func explore(t *testing.T, tasks int, makes func() exploration) (runs int) {
 	t.Helper()
 	e := &explorer{Virtual: driver.NewVirtual()}
 	l := asyncio.NewEventLoop(context.Background(), asyncio.Driver(e))
-	l.SetDebug(false) // it would only slow this down
+	l.SetDebug(false) // debug mode would only slow this down
 	var r reports
 	l.SetExceptionHandler(r.handle)
 	defer func() { must(t, l.Close()) }()
 
-	// orders runs it in every order with one disturbance, nil for none, and reports whether that
-	// ever came.
+	// orders runs every order with one disturbance, nil for none, and reports whether the
+	// disturbance ever came.
 	orders := func(d *disturber) (came bool) {
 		e.choices = e.choices[:0]
 		for n := 1; ; n++ {
@@ -137,7 +138,7 @@ func explore(t *testing.T, tasks int, makes func() exploration) (runs int) {
 	return runs
 }
 
-// exploreOnce is one run, in the order of e's choices. It reports whether the disturbance came
+// exploreOnce does one run, in the order of e's choices. It reports whether the disturbance came
 // while a task was left.
 func exploreOnce(t *testing.T, l *asyncio.EventLoop, e *explorer, x exploration, d *disturber) (came bool) {
 	t.Helper()
@@ -164,7 +165,7 @@ func exploreOnce(t *testing.T, l *asyncio.EventLoop, e *explorer, x exploration,
 	if err := l.RunForever(); err != nil && !errors.Is(err, asyncio.ErrDeadlock) {
 		t.Fatal(err)
 	}
-	x.idle() // whoever still waits must have a reason
+	x.idle() // every task that still waits must have a reason
 	e.calm, e.begin = true, func() {
 		if done() {
 			l.Stop()
@@ -258,8 +259,8 @@ func (x *queueExploration) over() {
 
 func (x *queueExploration) wrong() error { return x.w.wrong }
 
-// Programs are explored as they are, the small ones also with each step delayed by an iteration, in
-// every combination. If ASYNCIO_EXPLORE is all, so are the large ones; that takes minutes.
+// Programs are explored as they are; small ones also with each step delayed by an iteration, in
+// every combination. If ASYNCIO_EXPLORE is all, large ones are delayed too; that takes minutes.
 func everything() bool { return os.Getenv("ASYNCIO_EXPLORE") == "all" }
 
 // delayed calls each with every way to insert up to most yields before each step.
@@ -268,7 +269,7 @@ func delayed[E any](most int, scripts [][]E, yield E, each func([][]E)) {
 	for _, script := range scripts {
 		steps += len(script)
 	}
-	delays := make([]int, steps) // a number with one digit for each step
+	delays := make([]int, steps) // as a number with one digit for each step
 	for {
 		with, at := make([][]E, len(scripts)), 0
 		for i, script := range scripts {
@@ -292,7 +293,7 @@ func delayed[E any](most int, scripts [][]E, yield E, each func([][]E)) {
 	}
 }
 
-// The programs of three tasks, by primitive: small ones and large ones. And those of four.
+// The programs by primitive: small ones and large ones of three tasks, and ones of four tasks.
 var (
 	lockPrograms = map[string][3][][]string{
 		"Lock":      {{{"l", "l", "l"}}, {{"ll", "l", "l"}, {"ll", "ll", "l"}, {"ll", "ll", "ll"}}, {{"l", "l", "l", "l"}}},
@@ -319,7 +320,8 @@ var (
 	}}
 )
 
-// explored calls each with every program and by how much to delay its steps.
+// explored calls each with every program and with the number of iterations by which to delay its
+// steps.
 func explored[P any](programs [3][]P, each func(p P, most int)) {
 	for size, all := range programs {
 		for _, p := range all {
@@ -335,10 +337,10 @@ func explored[P any](programs [3][]P, each func(p P, most int)) {
 	}
 }
 
-// TestExplore is the proof by exhaustion: three tasks on each primitive, four if ASYNCIO_EXPLORE is
-// all, in every order in which what is ready can run, undisturbed and with each task cancelled or
-// its context ended at every point. No wake-up and no value is lost, nobody waits for what is
-// there, who asked first is served first, everything is given back.
+// TestExplore is a proof by exhaustion. It runs three tasks on each primitive, or four if
+// ASYNCIO_EXPLORE is all. They run in every order of what is ready, undisturbed and with each task
+// cancelled or its context ended at every point. No wake-up and no value is lost, no task waits for
+// something that is there, the first to ask is served first, and everything is given back.
 func TestExplore(t *testing.T) {
 	total := 0
 	for name, programs := range lockPrograms {
@@ -351,7 +353,7 @@ func TestExplore(t *testing.T) {
 				}
 				for _, stubborn := range []bool{false, true} {
 					if stubborn && !several {
-						continue // nothing to go on with
+						continue // no task has a next step to go on with
 					}
 					runs, variants := 0, 0
 					delayed(most, steps, '.', func(steps [][]rune) {
@@ -384,8 +386,8 @@ func TestExplore(t *testing.T) {
 	t.Logf("%d runs", total)
 }
 
-// The explorer by itself: callbacks that are ready together run in every order, each order once,
-// and the order of the others stays as it was when one is brought forward.
+// The explorer itself runs callbacks that are ready together in every order, each order once.
+// Bringing one callback forward leaves the order of the others unchanged.
 func TestExplorer_EveryOrderOnce(t *testing.T) {
 	for n, want := range []int{1, 1, 2, 6, 24, 120} {
 		e := &explorer{Virtual: driver.NewVirtual()}
@@ -399,7 +401,7 @@ func TestExplorer_EveryOrderOnce(t *testing.T) {
 			}
 			l.Stop()
 			must(t, l.RunForever())
-			// it would not be, if the others changed places
+			// this fails if the others changed places
 			if seen[string(order)]++; n > 0 && string(order) <= before {
 				t.Errorf("order %s after %s", order, before)
 			}
@@ -420,7 +422,7 @@ func TestExplorer_EveryOrderOnce(t *testing.T) {
 	}
 }
 
-// A program that loses a value in one order of many is found out: the check is not blind.
+// The explorer finds a program that loses a value in one order of many, so the check is not blind.
 func TestExplorer_FindsAMistake(t *testing.T) {
 	e := &explorer{Virtual: driver.NewVirtual()}
 	l := asyncio.NewEventLoop(context.Background(), asyncio.Driver(e))

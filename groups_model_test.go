@@ -13,26 +13,27 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// Models of what groups and races do beyond CPython's: each says from a few random times what must
-// come of them, and the library must say the same, to the nanosecond. No two times are equal.
+// These models cover groups and races beyond CPython's. Each one takes a few random times and says
+// what must result, and the library must produce the same, to the nanosecond. No two times are
+// equal.
 
 const noTime = asyncio.Forever
 
-// A modelEnd is how one coroutine ends if nobody stops it, when, and how long it cleans up if
-// somebody does. Then it returns what it was stopped with, or fails.
+// A modelEnd describes one coroutine: how and when it ends if nobody stops it, and how long it
+// cleans up if somebody does. After the clean-up it returns what it was stopped with, or fails.
 type modelEnd struct {
 	after, cleanup time.Duration
 	how            string // ok, A or panic
 	fails          bool   // in its clean-up
 }
 
-// A modelMember is what becomes of it.
+// A modelMember is what happened to one coroutine.
 type modelMember struct {
-	began, ended time.Duration // noTime if never
+	began, ended time.Duration // noTime if it did not happen
 	how          string
 }
 
-// extras are the random times of one program.
+// extras holds the random times of one program.
 type extras struct {
 	rnd                           *rand.Rand
 	cancelAt, contextAt, cancelGr time.Duration
@@ -61,7 +62,7 @@ func newExtras(seed, kind uint64) *extras {
 	return x
 }
 
-// coroutine makes e a coroutine that writes what becomes of it into m.
+// coroutine returns a coroutine that behaves like e and records in m what happens to it.
 func (e modelEnd) coroutine(now func() time.Duration, m *modelMember) routine {
 	return func(ctx context.Context) (err error) {
 		m.began = now()
@@ -88,14 +89,14 @@ func (e modelEnd) coroutine(now func() time.Duration, m *modelMember) routine {
 			return errA
 		case "panic":
 			panics = true
-			panic(context.DeadlineExceeded) // which makes it no end of the context
+			panic(context.DeadlineExceeded) // as a panic it is not the end of the context
 		}
 		return nil
 	}
 }
 
-// runExtras runs try with a task that is cancelled and whose context ends as x says, and returns
-// its trace.
+// run runs try in a task that is cancelled, and whose context ends, at x's times. It returns the
+// trace.
 func (x *extras) run(ctx context.Context, try func(ctx context.Context, now func() time.Duration) error) string {
 	l, _ := asyncio.GetRunningLoop(ctx)
 	began := l.Time()
@@ -135,7 +136,8 @@ func scopeGroupKind(err error) string {
 	return fmt.Sprint("group ", all)
 }
 
-// groupModel is what must become of a group: its members, what it returns and when.
+// groupModel returns what must happen in a group: its members, its result with the time, and when
+// it is stopped.
 func (x *extras) groupModel(limit int, supervisor bool, body time.Duration) (members []modelMember, verdict string, stop time.Duration) {
 	members = make([]modelMember, len(x.ends))
 	for i := range members {
@@ -143,7 +145,7 @@ func (x *extras) groupModel(limit int, supervisor bool, body time.Duration) (mem
 	}
 	stop = min(x.cancelAt, x.contextAt, x.cancelGr)
 	over := body
-	// Let time pass from one natural end to the next until something stops them all.
+	// Let time pass from one natural end to the next, until something stops the group.
 	waiting := len(members)
 	running := func(t time.Duration) (n int) {
 		for _, m := range members {
@@ -208,7 +210,7 @@ func (x *extras) groupModel(limit int, supervisor bool, body time.Duration) (mem
 	return members, verdict, stop
 }
 
-// verdict is what is returned at end, and what the next await returns, given what has failed.
+// verdict describes what is returned at end, and what the next await returns, given the failures.
 func (x *extras) verdict(end time.Duration, failures []string, again bool) string {
 	cancelled := x.cancelAt <= end
 	counted := 0
@@ -237,7 +239,7 @@ func lastOf(members []modelMember, t time.Duration) time.Duration {
 	return t
 }
 
-// byEnd are those that began, in the order in which they end.
+// byEnd returns the members that began, in the order in which they end.
 func byEnd(members []modelMember) (order []int) {
 	for i, m := range members {
 		if m.began != noTime {
@@ -284,7 +286,7 @@ func (x *extras) group(ctx context.Context, limit int, supervisor, completed boo
 	return members, verdict, seen
 }
 
-// race is what must come of a staggered race of x.ends.
+// raceModel returns what must come of a staggered race of x.ends.
 func (x *extras) raceModel(delay time.Duration) (members []modelMember, index int, verdict string) {
 	members = make([]modelMember, len(x.ends))
 	for i := range members {
@@ -313,7 +315,7 @@ func (x *extras) raceModel(delay time.Duration) (members []modelMember, index in
 	end := time.Duration(0)
 	for i := range members {
 		m, e := &members[i], x.ends[i]
-		if m.began >= stop { // it came to nothing
+		if m.began >= stop { // it did not begin
 			*m = modelMember{noTime, noTime, ""}
 			continue
 		}
@@ -338,8 +340,8 @@ func (x *extras) raceModel(delay time.Duration) (members []modelMember, index in
 	return members, index, verdict
 }
 
-// startModel is what must come of GroupStart with the first of x.ends, which gets ready after its
-// time; kind says what it is like.
+// startModel returns what must come of GroupStart with the first of x.ends. That child gets ready
+// after its time; kind says what it is like.
 func (x *extras) startModel(kind string) string {
 	e := x.ends[0]
 	first := min(x.cancelAt, x.contextAt)
@@ -417,8 +419,8 @@ func (x *extras) start(ctx context.Context, kind string) string {
 	})
 }
 
-// agree runs programs of one kind, each of which says what it did and what it should have done:
-// 2,000, or a fifth of what ASYNCIO_MODELS says, but then 20,000 at least.
+// agree runs programs of one kind and compares what each did with what it should have done. It runs
+// 2,000, or a fifth of ASYNCIO_MODELS, but then at least 20,000.
 func agree(t *testing.T, kind uint64, program func(ctx context.Context, x *extras) (got, want string)) {
 	t.Helper()
 	n := min(modelRuns(t, 2000), max(20_000, modelRuns(t, 0)/5))

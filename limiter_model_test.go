@@ -9,9 +9,9 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// A limiterModel is the obvious account of a CapacityLimiter: who has a token, in order, and who
-// waits, in order. A token that is given to one whose cancel is on its way is passed on when that
-// one resumes.
+// A limiterModel is a plain account of a CapacityLimiter: the borrowers that have a token, and
+// those that wait for one, both in order. A token may be given to a borrower whose cancel is on its
+// way; it is passed on when that borrower resumes.
 type limiterModel struct {
 	total     int
 	borrowers []any
@@ -57,7 +57,7 @@ func (l *limiterModel) release(b any) error {
 	return nil
 }
 
-// leave is the end of a wait. If it failed, the token goes to the next.
+// leave ends a wait. If the wait failed, the token goes to the next.
 func (l *limiterModel) leave(q *limiterRequest, failed bool) {
 	l.queue = slices.DeleteFunc(l.queue, func(o *limiterRequest) bool { return o == q })
 	if failed && q.granted {
@@ -65,7 +65,7 @@ func (l *limiterModel) leave(q *limiterRequest, failed bool) {
 	}
 }
 
-// interrupted is for what ends the waits of t.
+// interrupted is called when something ends the waits of t.
 func (l *limiterModel) interrupted(t *modelTask) {
 	for _, q := range l.queue {
 		if q.t == t && !q.granted {
@@ -85,7 +85,7 @@ func TestCapacityLimiter_Model(t *testing.T) {
 				m.complain("after %s: %+v, want %d tokens, borrowed by %v", what, s, model.total, model.borrowers)
 			}
 		}
-		// A task's own interruption reaches the model where it is made.
+		// The model learns of a task's interruption when it is made.
 		m.interrupted = model.interrupted
 		acquire := func(t *modelTask, b any, do func() error) error {
 			want := model.ask(b)
@@ -102,7 +102,7 @@ func TestCapacityLimiter_Model(t *testing.T) {
 				return ""
 			}, do)
 			switch {
-			// it was not asked at all
+			// the limiter was not asked at all
 			case t.ctx.Err() != nil && !waits && err != nil && errors.Is(err, t.ctx.Err()):
 				if want == nil {
 					model.borrowers = slices.DeleteFunc(model.borrowers, func(o any) bool { return o == b })
@@ -123,7 +123,7 @@ func TestCapacityLimiter_Model(t *testing.T) {
 		}
 		step := func(t *modelTask) error {
 			b, own := names[m.r.IntN(len(names))], any(asyncio.AnyTask(t.Task))
-			if t.Task == nil { // it is being started eagerly
+			if t.Task == nil { // the task is being started eagerly
 				own = asyncio.CurrentTask(t.ctx)
 			}
 			switch m.r.IntN(9) {
@@ -181,7 +181,7 @@ func TestCapacityLimiter_Model(t *testing.T) {
 
 var errRefused = errors.New("refused")
 
-// unlessIs is err, nil if it is what.
+// unlessIs returns err, or nil if err is what.
 func unlessIs(err, what error) error {
 	if errors.Is(err, what) {
 		return nil

@@ -12,18 +12,18 @@ import (
 	"github.com/goasyncio/asyncio/sim"
 )
 
-// A model is the obvious account of something that can be acquired: who has it, and who asked, in
-// order.
+// A model is a plain account of something that can be acquired: how many hold it, and which tasks
+// asked, in order.
 type model struct {
 	t        *testing.T
 	what     string
 	capacity int
 	held     int
 	asked    []*request
-	overtake bool // one that does not have to wait may overtake one that is about to resume
+	overtake bool // a task that need not wait may overtake one that is about to resume
 
-	// free says how many nobody has been given, where those that have been given theirs may resume
-	// in any order.
+	// free returns how many are given to nobody. It is set where tasks that have been given theirs
+	// may resume in any order.
 	free func() int
 }
 
@@ -40,7 +40,7 @@ func (m *model) ask(n int) *request {
 }
 
 func (m *model) granted(r *request) {
-	aside := 0 // for others that have not resumed
+	aside := 0 // set aside for others that have not resumed
 	if m.free != nil {
 		aside = m.capacity - m.free() - m.held - 1
 	}
@@ -66,7 +66,8 @@ func (m *model) forget(r *request) {
 	m.asked = slices.DeleteFunc(m.asked, func(q *request) bool { return q == r })
 }
 
-// idle checks the model when nothing moves any more: free says how many the primitive has left.
+// idle checks the model when nothing can happen any more. free is the number the primitive has
+// left.
 func (m *model) idle(free int) {
 	m.t.Helper()
 	if free+m.held != m.capacity {
@@ -77,7 +78,7 @@ func (m *model) idle(free int) {
 	}
 }
 
-// A modelProgram is what each of some tasks does, and what is done to them. The steps:
+// A modelProgram is a script for each of some tasks, with the disturbances made to them. The steps:
 //
 //	l s m  hold the Lock, a permit of the Semaphore(2), a token of the CapacityLimiter(2) for an iteration
 //	p c    put an item in, take one out, under the Condition, with one notification for each item
@@ -110,14 +111,14 @@ type modelWorld struct {
 	locks, sems, tokens model
 	conds               model
 	items               int
-	consumers           int // that wait for items
-	watchers            int // that wait for the event
+	consumers           int // tasks that wait for items
+	watchers            int // tasks that wait for the event
 	atBarrier           int
-	running             int // counts what happens, to tell who was suspended
+	running             int // counts everything that happens, to tell which tasks were suspended
 	tasks               []*asyncio.Task[asyncio.None]
 	ends                []context.CancelFunc
 	requests            []*request // by task, nil if it asks for nothing
-	doomed              []bool     // by task, if a cancel is still to reach it
+	doomed              []bool     // by task, whether a cancel is still to reach it
 }
 
 func (w *modelWorld) acquire(ctx context.Context, m *model, n int, acquire func(context.Context) error) error {
@@ -175,7 +176,7 @@ func (w *modelWorld) step(ctx context.Context, n int, op rune) error {
 			w.conds.held--
 			err := w.cond.Wait(ctx)
 			w.running++
-			w.conds.held++ // in whatever order: by notification, not by asking
+			w.conds.held++ // out of turn: the order is that of notifications, not of requests
 			w.consumers--
 			if !w.cond.Locked() || w.conds.held != 1 {
 				w.t.Errorf("task %d: Wait returned %v without the lock", n, err)
@@ -223,7 +224,7 @@ func (w *modelWorld) cancel(n int) {
 	w.doomed[n] = w.tasks[n].Cancel() || w.doomed[n]
 }
 
-// idle is called when nothing moves any more.
+// idle is called when nothing can happen any more.
 func (w *modelWorld) idle() {
 	w.t.Helper()
 	locked := func(l interface{ Locked() bool }) int {
@@ -300,7 +301,7 @@ func (w *modelWorld) over() {
 		if err := w.tasks[n].Exception(); err != nil && !errors.Is(err, context.Canceled) {
 			w.t.Error(err)
 		}
-		// else the error came first, as in CPython
+		// otherwise the error came before the cancel, as in CPython
 		if w.doomed[n] && w.tasks[n].Exception() == nil {
 			w.t.Errorf("task %d: a cancel was lost", n)
 		}
@@ -321,7 +322,7 @@ func (w *modelWorld) over() {
 	}
 }
 
-// check runs the program and holds what happens against the models.
+// check runs the program and compares what happens with the models.
 func (p modelProgram) check(t *testing.T, ctx context.Context) {
 	t.Helper()
 	w := p.start(t, ctx)
@@ -374,9 +375,9 @@ func checkAll(t *testing.T, programs func(yield func(modelProgram) bool)) {
 	t.Logf("%d programs", n)
 }
 
-// Three tasks on each primitive, and every cancel there is: every task at every iteration, by a
-// cancel or the end of its context, and every two cancels. Nothing is lost, nobody waits for
-// what is there, nobody overtakes.
+// Three tasks use each primitive, with every possible cancel: every task in every iteration, by a
+// cancel or the end of its context, and every pair of cancels. Nothing is lost, no task waits for
+// something that is there, and none overtakes another.
 func TestLocks_EveryCancel(t *testing.T) {
 	const iterations = 12
 	scenarios := [][]string{
@@ -411,7 +412,7 @@ func TestLocks_EveryCancel(t *testing.T) {
 	})
 }
 
-// modelProgramOf reads any bytes as a program.
+// modelProgramOf turns any bytes into a program.
 func modelProgramOf(data []byte) modelProgram {
 	if len(data) == 0 {
 		return modelProgram{}

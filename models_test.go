@@ -14,8 +14,8 @@ import (
 	"github.com/goasyncio/asyncio/internal/driver"
 )
 
-// modelPrograms is how many random programs a model is held against. If ASYNCIO_EXPLORE is all it
-// takes minutes.
+// modelPrograms returns the number of random programs for each model. If ASYNCIO_EXPLORE is all,
+// the programs take minutes.
 func modelPrograms() uint64 {
 	switch {
 	case everything():
@@ -26,11 +26,12 @@ func modelPrograms() uint64 {
 	return 1000
 }
 
-// randomOrder is a driver that picks what is next among what is ready by the numbers of a seed.
+// randomOrder is a driver that picks the next ready callback at random, from a seed.
 type randomOrder struct {
 	*driver.Virtual
-	r     *rand.Rand
-	kind  int // 0: first in, first out; 1: any of the iteration; 2: any, also of the next
+	r *rand.Rand
+	// 0: first in, first out; 1: any of this iteration; 2: any, even of the next iteration
+	kind  int
 	calm  bool
 	picks int
 }
@@ -48,9 +49,9 @@ func (d *randomOrder) Choose(todo, n int) int {
 	return d.r.IntN(n)
 }
 
-// A modelRun is one random program beside a model of what it uses. The program draws what it does
-// next from the seed as it goes, so the same seed is the same run. What it does and what the model
-// is told of it happen in one step.
+// A modelRun is one random program beside a model of the primitives it uses. The program draws each
+// next action from the seed as it goes, so the same seed gives the same run. The program acts and
+// the model is told of it in the same step.
 type modelRun struct {
 	r       *rand.Rand
 	order   *randomOrder
@@ -59,26 +60,26 @@ type modelRun struct {
 	reports reports
 
 	panicked int // tasks
-	moves    int // grows with everything that happens, to tell who was suspended
+	moves    int // grows with everything that happens, to tell which tasks were suspended
 	log      []string
-	wrong    error // what was first
+	wrong    error // the first mistake found
 
-	interrupted func(t *modelTask) // told when a wait of t ends by a disturbance
+	interrupted func(t *modelTask) // called when a disturbance ends a wait of t
 
-	idle func() // looks for who waits without reason, when nothing moves any more
-	over func() // when all tasks have ended
+	idle func() // looks for tasks that wait without reason, when nothing can happen any more
+	over func() // called when all tasks have ended
 
-	closed func() // when the loop is closed
+	closed func() // called when the loop is closed
 }
 
-// A modelTask is a task of a modelRun, and what is to come to it.
+// A modelTask is a task of a modelRun, with the disturbances still due to it.
 type modelTask struct {
 	*asyncio.Task[asyncio.None]
 	n        int
 	ctx      context.Context
 	end      context.CancelFunc
-	pending  bool // a cancel has been asked for that has not been delivered
-	stubborn bool // goes on when it has been cancelled
+	pending  bool // a cancel has been requested and not yet delivered
+	stubborn bool // goes on after it has been cancelled
 	waits    func() (reason string)
 }
 
@@ -96,8 +97,8 @@ func (m *modelRun) note(format string, args ...any) {
 // chance is true in one of n cases.
 func (m *modelRun) chance(n int) bool { return m.r.IntN(n) == 0 }
 
-// start makes a task that does steps until one returns an error, if it is not stubborn, or its
-// context has ended.
+// start makes a task that does steps until one returns an error. A stubborn task goes on after an
+// error unless its context has ended.
 func (m *modelRun) start(steps int, step func(t *modelTask) error) {
 	t := &modelTask{n: len(m.tasks), stubborn: m.chance(2)}
 	t.ctx, t.end = asyncio.WithCancel(m.l.Context())
@@ -107,7 +108,8 @@ func (m *modelRun) start(steps int, step func(t *modelTask) error) {
 			if err := m.came(t, step(t)); err != nil && (!t.stubborn || ctx.Err() != nil) {
 				return err
 			} else if err != nil {
-				for me := asyncio.CurrentTask(ctx); me.Cancelling() > 0; { // it has dealt with them
+				// it has dealt with the cancels
+				for me := asyncio.CurrentTask(ctx); me.Cancelling() > 0; {
 					me.Uncancel()
 				}
 			}
@@ -116,7 +118,8 @@ func (m *modelRun) start(steps int, step func(t *modelTask) error) {
 	}), asyncio.EagerStart(m.chance(6)))
 }
 
-// came looks at what an await of t has returned. An error that is no disturbance of t's is wrong.
+// came checks the error that an await of t returned. An error that does not come from a disturbance
+// of t is a mistake.
 func (m *modelRun) came(t *modelTask, err error) error {
 	m.moves++
 	switch {
@@ -135,8 +138,8 @@ func (m *modelRun) came(t *modelTask, err error) error {
 	return err
 }
 
-// while does something that may suspend t. reason says why it should not be waiting any more, when
-// nothing moves.
+// while does something that may suspend t. When nothing can happen any more, reason returns why t
+// should not be waiting, or "" if it may wait.
 func (m *modelRun) while(t *modelTask, what string, reason func() string, do func() error) error {
 	m.moves++
 	m.note("task %d: %s", t.n, what)
@@ -152,16 +155,16 @@ func (m *modelRun) while(t *modelTask, what string, reason func() string, do fun
 	return err
 }
 
-// pause lets others go on, for some iterations or some time.
+// pause lets other tasks go on, for some iterations or some time.
 func (m *modelRun) pause(t *modelTask) error {
 	d := time.Duration(max(0, m.r.IntN(8)-4)) * time.Millisecond
 	return m.while(t, "pause", func() string { return "time stands still" }, func() error { return asyncio.Sleep(t.ctx, d) })
 }
 
-// disturb cancels a task or ends its context, sometimes takes the cancel back.
+// disturb cancels a task or ends its context.
 func (m *modelRun) disturb() {
 	t := m.tasks[m.r.IntN(len(m.tasks))]
-	if t.Task == nil || t.Done() { // or it is just being started eagerly
+	if t.Task == nil || t.Done() { // a nil Task is just being started eagerly
 		return
 	}
 	m.moves++
@@ -170,7 +173,7 @@ func (m *modelRun) disturb() {
 		m.note("the context of task %d ends", t.n)
 		m.interrupt(t)
 		t.end()
-		m.l.CallSoon(func() {}) // with which the loop takes in the end
+		m.l.CallSoon(func() {}) // so that the loop takes in the end of the context
 	default:
 		m.cancel(t)
 	}
@@ -188,7 +191,8 @@ func (m *modelRun) interrupt(t *modelTask) {
 	}
 }
 
-// finish waits until nothing moves, looks who waits, has all tasks end, and looks again.
+// finish waits until nothing can happen, checks the tasks that wait, makes all tasks end, and
+// checks again.
 func (m *modelRun) finish(ctx context.Context) error {
 	for range m.r.IntN(5) {
 		for range m.r.IntN(6) {
@@ -248,8 +252,8 @@ func (m *modelRun) finish(ctx context.Context) error {
 	return nil
 }
 
-// checkModel runs random programs, each on a loop of its own, and says which of them go wrong. want
-// says what is to be reported to the exception handler.
+// checkModel runs random programs, each on a loop of its own, and reports the ones that go wrong.
+// want returns the expected reports to the exception handler.
 func checkModel(t *testing.T, kind uint64, program func(m *modelRun), want func(m *modelRun) []string) {
 	t.Helper()
 	picks, failures := 0, 0
@@ -290,7 +294,7 @@ func newModelRun(kind, seed uint64) *modelRun {
 	return m
 }
 
-// panicsInTasks is the reports of a program in which nothing but coroutines of tasks panic.
+// panicsInTasks returns the reports of a program in which only coroutines of tasks panic.
 func panicsInTasks(m *modelRun) []string {
 	return slices.Repeat([]string{"panic in task"}, m.panicked)
 }

@@ -13,10 +13,10 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// A queueProgram is what a few tasks do to one queue, and who is disturbed when. It is run beside a
-// model of the queue that is a slice: between what the queue does and what the model is told of it
-// nothing else runs, so the two must agree at every step. When nothing moves any more, nobody
-// may be waiting without reason: that would be a lost wake-up.
+// A queueProgram is a program of a few tasks on one queue, with the disturbances made to them. It
+// runs beside a model of the queue, a slice. Nothing else runs between an operation of the queue
+// and the same operation of the model, so the two must agree at every step. When nothing can happen
+// any more, no task may wait without reason: that would be a lost wake-up.
 type queueProgram struct {
 	kind, maxsize int
 	tasks         [][]queueOp
@@ -42,7 +42,7 @@ func (op queueOp) String() string {
 	return [...]string{"put", "get", "putNowait", "getNowait", "yield", "taskDone", "join", "shutdown", "shutdownNow"}[op]
 }
 
-// A disturbance befalls one task in one iteration, before or after the tasks had their turns in it.
+// A disturbance hits one task in one iteration, before or after the tasks had their turns in it.
 type disturbance struct {
 	task, iteration int
 	first           bool
@@ -68,7 +68,7 @@ func (p queueProgram) String() string {
 	return b.String()
 }
 
-// queueModel is what must be in the queue.
+// queueModel is the expected state of the queue.
 type queueModel struct {
 	kind, maxsize int
 	values        []int
@@ -121,7 +121,7 @@ type queueWorld struct {
 	q     queueOf[int]
 	m     *queueModel
 	next  int
-	wrong error // what was first
+	wrong error // the first mistake found
 }
 
 func (p queueProgram) world() *queueWorld {
@@ -147,13 +147,14 @@ func (w *queueWorld) check(i int, op queueOp, v int, err, want error, wantV int)
 
 func (w *queueWorld) step(ctx context.Context, i int, op queueOp) error {
 	q, m := w.q, w.m
-	w.next = (w.next*7 + 5) % 101 // values without an order, so that the kinds differ
+	// values in no particular order, so that the kinds of queue differ
+	w.next = (w.next*7 + 5) % 101
 	v := w.next
 	switch op {
 	case opPut:
 		err := q.Put(ctx, v)
 		if err != nil && !errors.Is(err, asyncio.ErrQueueShutDown) {
-			return err // disturbed: it has not put
+			return err // disturbed: the task has not put its value
 		}
 		w.check(i, op, 0, err, m.put(v), 0)
 	case opGet:
@@ -187,7 +188,7 @@ func (w *queueWorld) step(ctx context.Context, i int, op queueOp) error {
 	return nil
 }
 
-// perform is what task i does.
+// perform runs the operations of task i.
 func (w *queueWorld) perform(ctx context.Context, i int) error {
 	for _, op := range w.p.tasks[i] {
 		if err := w.step(ctx, i, op); err != nil && ctx.Err() != nil {
@@ -207,7 +208,7 @@ func (w *queueWorld) agree() {
 	}
 }
 
-// idle is called when nothing moves any more.
+// idle is called when nothing can happen any more.
 func (w *queueWorld) idle() {
 	switch s := w.q.Statistics(); {
 	case s.Getters > 0 && (s.Size > 0 || s.ShutDown), s.Putters > 0 && (!w.q.Full() || s.ShutDown), s.Joiners > 0 && s.Unfinished == 0:
@@ -225,7 +226,7 @@ func (w *queueWorld) close() {
 	}
 }
 
-// run runs the program and describes what is wrong, nil if nothing is.
+// run runs the program and describes the first mistake, or returns nil.
 func (p queueProgram) run(ctx context.Context) error {
 	w := p.world()
 	tasks := make([]*asyncio.Task[asyncio.None], len(p.tasks))
@@ -256,7 +257,7 @@ func (p queueProgram) run(ctx context.Context) error {
 		quiet = max(quiet, d.iteration+1)
 	}
 	last += quiet
-	// One task has its turns before the others, to disturb them first.
+	// This task has its turn before the others, to disturb them first.
 	asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
 		for range quiet {
 			disturb(true)
@@ -298,7 +299,7 @@ func (p queueProgram) run(ctx context.Context) error {
 	return w.wrong
 }
 
-// queueProgramOf makes a program of any bytes.
+// queueProgramOf makes a program from any bytes.
 func queueProgramOf(b []byte) queueProgram {
 	next := func() int {
 		if len(b) == 0 {
@@ -319,7 +320,7 @@ func queueProgramOf(b []byte) queueProgram {
 		v := next()
 		op := queueOp(v/4) % queueOps
 		if op >= opShutdown && v < 200 {
-			op = queueOp(v) % 2 // most programs are not about shutdown
+			op = queueOp(v) % 2 // most programs have no shutdown
 		}
 		i := v % len(p.tasks)
 		p.tasks[i] = append(p.tasks[i], op)
@@ -347,7 +348,7 @@ func TestQueue_Model(t *testing.T) {
 	})
 }
 
-// A random program, disturbed in each way at each point.
+// Random programs are disturbed in each way at each point.
 func TestQueue_ModelDisturbedEverywhere(t *testing.T) {
 	runFast(t, func(ctx context.Context) error {
 		r := rand.New(rand.NewPCG(3, 13))
@@ -372,8 +373,8 @@ func TestQueue_ModelDisturbedEverywhere(t *testing.T) {
 	})
 }
 
-// TestQueue_ExhaustiveCancel runs three tasks, each of every role, with a cancel of each task in
-// each iteration, before and after the others had their turns in it.
+// TestQueue_ExhaustiveCancel runs three tasks in every combination of roles. It cancels each task
+// in each iteration, before and after the others had their turns.
 func TestQueue_ExhaustiveCancel(t *testing.T) {
 	roles := [][]queueOp{
 		{opGet, opGet},

@@ -10,16 +10,16 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// A modelFailure is a future or task that fails, and what is true of it: if nobody is given its
-// error it is reported, once, and if somebody is, it is not.
+// A modelFailure is a future or task that fails. If nobody retrieves its error, the error is
+// reported once; otherwise it is not reported.
 type modelFailure struct {
 	err    error
 	fut    *asyncio.Future[int]
-	task   *asyncio.Task[int] // nil if it is a future
+	task   *asyncio.Task[int] // nil for a plain future
 	failed bool
-	got    bool // by somebody
-	// it may count as looked at though nobody was given it, as in CPython: by a gathering that was
-	// over, or a cancel in its place
+	got    bool // somebody retrieved the error
+	// The error may count as retrieved though nobody got it, as in CPython: a gathering that was
+	// over had it, or a cancel took its place.
 	waived bool
 }
 
@@ -28,7 +28,7 @@ type reportModel struct {
 	all []*modelFailure
 }
 
-// seen notes which errors err brings.
+// seen notes the failures whose errors are in err.
 func (m *reportModel) seen(err error) error {
 	rest := err
 	for _, f := range m.all {
@@ -40,21 +40,22 @@ func (m *reportModel) seen(err error) error {
 	return rest
 }
 
-// look asks a failure directly.
+// look retrieves a failure's error directly.
 func (m *reportModel) look(f *modelFailure) {
 	if f.fut.Done() {
 		_ = m.seen(f.fut.Exception())
 	}
 }
 
-// waive says that a waiter of f was disturbed: the error may have been on its way to that waiter.
+// waive notes that a waiter of f was disturbed, so the error may have been on its way to that
+// waiter.
 func (m *reportModel) waive(t *modelTask, f *modelFailure, err error) {
 	if (errors.Is(err, asyncio.ErrCancelled) || errors.Is(err, asyncio.ErrTimeout)) && f.failed {
 		f.waived = true
 	}
 }
 
-// wait waits for a failure in one of the ways there are, or for several.
+// wait waits for one failure, or for several, in one of the possible ways.
 func (m *reportModel) wait(t *modelTask) error {
 	i := m.r.IntN(len(m.all))
 	f, other := m.all[i], m.all[m.r.IntN(len(m.all))]
@@ -65,7 +66,7 @@ func (m *reportModel) wait(t *modelTask) error {
 	}{
 		{"Await", func() error { _, err := asyncio.Shield(t.ctx, f.fut).Await(t.ctx); return err }},
 		{"WaitFor", func() error { _, err := asyncio.WaitFor(t.ctx, asyncio.Shield(t.ctx, f.fut), d); return err }},
-		// not for who may be cancelled: that would cancel it
+		// not for a task that may be cancelled, because the cancel would go to the future
 		{"await without a shield", func() error {
 			if t.pending {
 				return nil
@@ -146,19 +147,20 @@ func (m *reportModel) wait(t *modelTask) error {
 	rest := m.seen(err)
 	suspended := m.moves != before+2
 	if suspended && !errors.Is(err, asyncio.ErrCancelled) && (way.name == "Gather" || way.name == "GatherResults") {
-		// an argument that had failed goes before the cancel that another has accepted, as in
-		// CPython
+		// An argument that had failed comes before the cancel that another argument accepted, as in
+		// CPython.
 		t.pending = false
 	}
 	switch way.name {
 	case "Gather":
 		for _, g := range []*modelFailure{f, other} {
 			if err == nil || !errors.Is(err, context.Canceled) || errors.Is(err, asyncio.ErrCancelled) || g.failed {
-				g.waived = true // those behind the first count as retrieved, whenever they fail
+				// after the first error, all others count as retrieved, whenever they come
+				g.waived = true
 			}
 		}
 	case "a child of a group", "a task that fails with it":
-		// a cancel may have come in the place of what the child was to be given
+		// a cancel may have replaced the child's error
 		f.waived = f.waived || err != nil && f.failed
 	default:
 		if !failedBefore {
@@ -169,7 +171,7 @@ func (m *reportModel) wait(t *modelTask) error {
 		}
 	}
 	if err != nil && errors.Is(err, context.Canceled) || f.fut.Cancelled() || other.fut.Cancelled() {
-		// The shields that were left behind go with the task.
+		// The shields that were left behind end with the task.
 		f.waived = f.waived || way.name == "GatherResults"
 		other.waived = other.waived || way.name == "GatherResults"
 	}

@@ -11,9 +11,9 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// A selectModel is what tasks wait for together with Select, and what must be true of it: who has
-// the lock and the permits, and where every value is. A value has been put or sent by whoever was
-// told so, and is got by one task, once.
+// A selectModel holds the things that tasks wait for with Select, and their expected state: the
+// holders of the lock and the permits, and the place of every value. A value was put or sent by the
+// task that was told so, and one task gets it, once.
 type selectModel struct {
 	*modelRun
 	queue     *asyncio.Queue[int]
@@ -25,25 +25,25 @@ type selectModel struct {
 	remote    *asyncio.ConcurrentFuture[int]
 	holders   int
 	permitted int
-	kinds     []int // of cases in this program: of few, so that they meet
+	kinds     []int // of cases in this program: only a few, so that tasks meet
 	next      int
 	put, got  map[int]bool
-	late      []func() // what the Select that is over has acquired, to be released
+	late      []func() // releases of what a finished Select has acquired
 	cases     map[*modelTask][]*selectCase
 }
 
-// A selectCase is a case of a Select, and what the model knows of it.
+// A selectCase is a case of a Select, with what the model knows of it.
 type selectCase struct {
 	asyncio.AnyCase
 	what  string
 	won   func()
-	lost  func()      // nil: Result must say that it has not won
-	ready func() bool // nil: it is not known
+	lost  func()      // nil: Result must say that the case has not won
+	ready func() bool // nil: unknown
 	coro  bool        // a coroutine: Select may have to wait for its end
 	open  int         // 1: receives, 2: sends on the open channel
 
-	// of a coroutine, whether it has taken no notice of a cancel: Select then waits as long as it
-	// likes
+	// for a coroutine, whether it has ignored a cancel; Select then waits as long as the coroutine
+	// runs
 	goesOn func() bool
 }
 
@@ -123,8 +123,8 @@ func (m *selectModel) draw(t *modelTask) *selectCase {
 	return m.coroutine(t)
 }
 
-// coroutine makes a case of a coroutine that gets a value, at once or later, and may do so although
-// it is cancelled.
+// coroutine makes a case of a coroutine that gets a value, at once or later. It may get it even
+// after a cancel.
 func (m *selectModel) coroutine(t *modelTask) *selectCase {
 	yields, stubborn, fails, panics, goesOn := m.r.IntN(4), m.chance(3), m.chance(4), m.chance(8), false
 	c := asyncio.OnDone(asyncio.Coroutine[int](func(ctx context.Context) (int, error) {
@@ -174,7 +174,7 @@ func (m *selectModel) noResult(_ any, err error) {
 	}
 }
 
-// hold has t hold what it has acquired for a while. The release is due also if that is disturbed.
+// hold makes t hold what it has acquired for a while. It is released even if t is disturbed.
 func (m *selectModel) hold(t *modelTask, holders *int, most int, release func()) {
 	if *holders++; *holders > most {
 		m.complain("task %d: %d holders, at most %d allowed", t.n, *holders, most)
@@ -182,7 +182,7 @@ func (m *selectModel) hold(t *modelTask, holders *int, most int, release func())
 	m.late = append(m.late, func() { *holders--; release() })
 }
 
-// choose is one Select with some cases.
+// choose does one Select with some cases.
 func (m *selectModel) choose(t *modelTask) error {
 	var cases []*selectCase
 	var all []asyncio.AnyCase
@@ -260,7 +260,7 @@ func (m *selectModel) choose(t *modelTask) error {
 	return err
 }
 
-// overrun reports whether a Select is over but for a coroutine that takes no notice.
+// overrun reports whether a Select is over except for a coroutine that has ignored its cancel.
 func overrun(cases []*selectCase) bool {
 	return slices.ContainsFunc(cases, func(c *selectCase) bool { return c.coro && c.goesOn() })
 }
@@ -269,7 +269,7 @@ func (m *selectModel) waitsAt(t *modelTask, end int) bool {
 	return !overrun(m.cases[t]) && slices.ContainsFunc(m.cases[t], func(c *selectCase) bool { return c.open == end })
 }
 
-// other is what tasks do besides, to have something happen.
+// other does something besides Select, so that things happen.
 func (m *selectModel) other(t *modelTask) error {
 	switch m.r.IntN(7) {
 	case 0:

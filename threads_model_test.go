@@ -11,8 +11,8 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// A heldExecutor runs its jobs one at a time, when it is told to, so that a program says when a
-// thread function runs.
+// A heldExecutor runs its jobs one at a time when told to, so the program decides when a thread
+// function runs.
 type heldExecutor struct {
 	jobs    []func()
 	some    *asyncio.Event
@@ -42,13 +42,13 @@ func (e *heldExecutor) run(i int) {
 	<-over
 }
 
-// A modelJob is a function in an executor: it runs once, or not at all if nobody waits for it
-// before its turn.
+// A modelJob is a function in an executor. It runs once, or not at all if nobody waits for it any
+// more when its turn comes.
 type modelJob struct {
 	outcome int // 0: a value; 1: an error; 2: a panic; 3: it exits its goroutine
 	value   int
 	ran     bool
-	given   bool            // up before it ran
+	given   bool            // given up before it ran
 	ctx     context.Context // of ToThread, if it ran
 	caller  context.Context
 }
@@ -73,7 +73,7 @@ func (j *modelJob) run(m *modelRun, ctx context.Context) (int, error) {
 	return j.value, nil
 }
 
-// check looks at what who waited for j was given.
+// check checks what a waiter for j received.
 func (j *modelJob) check(m *modelRun, t *modelTask, v int, err error) error {
 	m.note("task %d: job %d gives %d, %v", t.n, j.value, v, err)
 	var p *asyncio.PanicError
@@ -86,7 +86,7 @@ func (j *modelJob) check(m *modelRun, t *modelTask, v int, err error) error {
 		err = nil
 	case errors.Is(err, errRefused) && !j.ran:
 		err = nil
-	default: // a disturbance, which is looked at as that
+	default: // a disturbance; the caller checks it as such
 		j.given = !j.ran
 		if j.ctx != nil && j.ctx.Err() == nil {
 			m.complain("task %d: job %d: disturbed, and the job's context goes on", t.n, j.value)
@@ -99,8 +99,8 @@ func (j *modelJob) check(m *modelRun, t *modelTask, v int, err error) error {
 	return err
 }
 
-// forgo notes that nobody waits for j any more, of which the executor is told by a callback: that
-// comes first where the order is kept.
+// forgo notes that nobody waits for j any more. A callback tells the executor; it comes first where
+// the order is kept.
 func forgo(m *modelRun, j *modelJob) {
 	if m.order.kind == 0 {
 		m.l.CallSoon(func() { j.given = j.given || !j.ran })
@@ -121,7 +121,7 @@ func TestToThread_Model(t *testing.T) {
 			jobs = append(jobs, j)
 			return j
 		}
-		// A pool of its own: it has one job after the other run, sooner or later.
+		// This task acts as the pool: sooner or later it runs every job, one after another.
 		pool := asyncio.CreateTask(m.l.Context(), asyncio.Do(func(ctx context.Context) error {
 			for {
 				if len(e.jobs) == 0 {
@@ -158,11 +158,11 @@ func TestToThread_Model(t *testing.T) {
 				var f *asyncio.Future[int]
 				f = asyncio.RunInExecutor(t.ctx, nil, func() (int, error) { return j.run(m, nil) })
 				if j.outcome == 2 && !e.refuses && m.chance(3) {
-					return nil // a panic is reported, whether or not anybody asks for it
+					return nil // a panic is reported, whether or not anybody retrieves it
 				}
 				if m.chance(2) {
 					if err := m.pause(t); err != nil {
-						_ = f.Exception() // not to be reported
+						_ = f.Exception() // retrieved, so that it is not reported
 						f.AddDoneCallback(func(f *asyncio.Future[int]) { _ = f.Exception() })
 						return err
 					}
@@ -188,7 +188,7 @@ func TestToThread_Model(t *testing.T) {
 				}
 				if err != nil && t.ctx.Err() != nil && !f.Done() {
 					f.AddDoneCallback(func(f *asyncio.Future[int]) { _ = f.Exception() })
-					return err // the wait is over, not the job
+					return err // the wait is over, but the job is not
 				}
 				if f.Cancelled() && !j.ran {
 					forgo(m, j)

@@ -13,14 +13,14 @@ import (
 	"github.com/goasyncio/asyncio/internal/driver"
 )
 
-// Trees of tasks, groups, scopes, shields, gathers and contexts are run in random orders and
-// cancelled at random. What must come of a whole tree nobody can say without running it; but each
-// await, scope and group is held to what is promised of it:
+// A treeWorld runs trees of tasks, groups, scopes, shields, gathers and contexts in random orders
+// and cancels them at random. The result of a whole tree cannot be predicted without running it.
+// But each await, scope and group is held to its promises:
 //
-//   - the first await that ends after a cancel of its task, and that is not in a Cleanup, says so;
-//     or, if the cancel went down to other tasks, what has failed there. If there is no such await,
-//     the task ends cancelled, or with an error that was there before;
-//   - no await says so without a cancel that is counted; nothing disturbs a Cleanup;
+//   - after a cancel of its task, the first await that ends outside a Cleanup returns the cancel;
+//     or, if the cancel went down to other tasks, the error of what has failed there. If there is
+//     no such await, the task ends cancelled, or with an error that was there before;
+//   - no await returns a cancel that is not counted, and nothing disturbs a Cleanup;
 //   - a group is left when its children are done, with each of their errors and no other; its
 //     options hold;
 //   - Cancelling counts the requests from outside when a scope has been left;
@@ -31,7 +31,7 @@ type treeWorld struct {
 	rnd     *rand.Rand
 	l       *asyncio.EventLoop
 	nodes   []*treeTask
-	left    int // how many more may be made
+	left    int // how many more nodes may be made
 	wrong   error
 	options bool // groups have limits and the like
 }
@@ -41,16 +41,16 @@ type treeTask struct {
 	w        *treeWorld
 	task     tasked
 	n        int
-	root     bool // nobody but the world cancels it
+	root     bool // only the world cancels it
 	asked    int  // cancels by the world that were accepted
-	owed     bool // the last of them has not been heard of
+	owed     bool // the last of them has not reached the task
 	entered  bool
 	ended    bool
 	cleanups int
-	scopes   int // timeouts and groups that it is in, which may have asked too
+	scopes   int // timeouts and groups that it is in, which may have made requests too
 }
 
-// treeOrder is a driver that chooses at random what is next.
+// treeOrder is a driver that chooses the next callback at random.
 type treeOrder struct {
 	*driver.Virtual
 	rnd *rand.Rand
@@ -68,7 +68,7 @@ func (x *treeTask) wrong(f string, a ...any) {
 	}
 }
 
-// node makes a task of the tree by create, which starts a routine.
+// node makes a task of the tree with create, which starts a routine.
 func (w *treeWorld) node(root bool, depth int, create func(routine) tasked) *treeTask {
 	x := &treeTask{w: w, n: len(w.nodes), root: root}
 	w.nodes = append(w.nodes, x)
@@ -99,7 +99,7 @@ func (w *treeWorld) disturb() {
 	}
 }
 
-// await is an await of the task itself; others says whether a cancel goes down to other tasks from
+// await is an await by the task itself. others says whether a cancel goes down to other tasks from
 // there.
 func (x *treeTask) await(ctx context.Context, others bool, fn func() error) error {
 	over := ctx.Err() != nil
@@ -183,7 +183,7 @@ func (x *treeTask) step(ctx context.Context, depth int) error {
 		err := asyncio.Cleanup(ctx, asyncio.Forever, func(ctx context.Context) error {
 			for range 1 + w.rnd.IntN(2) {
 				switch w.rnd.IntN(4) {
-				case 0: // scopes inside do what they are for
+				case 0: // inner scopes still do their work
 					err := asyncio.Timeout(ctx, time.Second, func(ctx context.Context, _ *asyncio.TimeoutScope) error { return asyncio.Sleep(ctx, time.Hour) })
 					if !errors.Is(err, asyncio.ErrTimeout) {
 						x.wrong("a timeout in a cleanup: %v", err)
@@ -236,7 +236,7 @@ func (x *treeTask) step(ctx context.Context, depth int) error {
 	return err
 }
 
-// abandon leaves tasks alone; somebody looks at their errors.
+// abandon leaves tasks alone, and retrieves their errors.
 func (x *treeTask) abandon(tasks ...tasked) {
 	for _, t := range tasks {
 		t.AddDoneCallback(func(t *asyncio.Future[asyncio.None]) { _ = t.Exception() })
@@ -328,7 +328,7 @@ func (x *treeTask) completed(ctx context.Context, tg group, children []*treeTask
 	return nil
 }
 
-// runTree runs one tree, and says what went wrong.
+// runTree runs one tree and returns what went wrong.
 func runTree(ctx context.Context, order *treeOrder, seed uint64, options bool) error {
 	l, err := asyncio.GetRunningLoop(ctx)
 	if err != nil {
@@ -361,7 +361,7 @@ func runTree(ctx context.Context, order *treeOrder, seed uint64, options bool) e
 	return w.wrong
 }
 
-// TestTrees_Random runs trees without and with the options of groups, 2,000 of each, or as many as
+// TestTrees_Random runs trees without and with the options of groups: 2,000 of each, or as many as
 // ASYNCIO_MODELS says.
 func TestTrees_Random(t *testing.T) {
 	for name, options := range map[string]bool{"plain": false, "with options": true} {
