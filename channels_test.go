@@ -20,7 +20,7 @@ func onRealTime(t *testing.T, main func(ctx context.Context) error) {
 	}
 }
 
-// onEitherClock is run, and once more on the machine's clock.
+// onEitherClock runs main on virtual time with run, and once more on the machine's clock.
 func onEitherClock(t *testing.T, main func(t *testing.T, ctx context.Context) error) {
 	t.Run("virtual", func(t *testing.T) { run(t, func(ctx context.Context) error { return main(t, ctx) }) })
 	t.Run("real", func(t *testing.T) { onRealTime(t, func(ctx context.Context) error { return main(t, ctx) }) })
@@ -36,7 +36,7 @@ func recv[T any](ch <-chan T) asyncio.Coroutine[T] {
 	}
 }
 
-// What need not wait does not let others go first.
+// An operation that need not wait does not let others go first (channel 1).
 func TestChannels_WithoutWaiting(t *testing.T) {
 	onEitherClock(t, func(t *testing.T, ctx context.Context) error {
 		others := false
@@ -60,7 +60,7 @@ func TestChannels_WithoutWaiting(t *testing.T) {
 	})
 }
 
-// A task that waits for a channel does not keep time from going on: the one that will send sleeps.
+// A task that waits for a channel does not hold the clock: the task that will send is asleep.
 func TestRecv_FromATaskThatSleeps(t *testing.T) {
 	for _, room := range []int{0, 1} {
 		run(t, func(ctx context.Context) error {
@@ -132,8 +132,8 @@ func TestChannels_Ticks(t *testing.T) {
 	})
 }
 
-// A channel that is always ready is no reason that others do not get their turns, nor that a cancel
-// does not come.
+// A channel that is always ready does not keep other tasks from their turns, nor a cancel from
+// arriving (channel 1).
 func TestChannels_GiveWay(t *testing.T) {
 	closed, deep := make(chan int), make(chan int, 1000)
 	close(closed)
@@ -161,7 +161,7 @@ func TestChannels_GiveWay(t *testing.T) {
 				defer end()
 				n, turns := 0, 0
 				busy := spawn(inner, func(ctx context.Context) error {
-					// which does not begin a step
+					// an eager start does not begin a new step, so the count of operations goes on
 					asyncio.CreateTask(ctx, asyncio.Do(op), asyncio.EagerStart(true))
 					for ; ; n++ {
 						if err := op(ctx); err != nil {
@@ -185,7 +185,7 @@ func TestChannels_GiveWay(t *testing.T) {
 			})
 		}
 	}
-	run(t, func(ctx context.Context) error { // who says that it must not suspend does not
+	run(t, func(ctx context.Context) error { // a Select with Default must not suspend, and does not
 		others := 0
 		loop(t, ctx).CallSoon(func() { others++ })
 		for range 1000 {
@@ -197,8 +197,8 @@ func TestChannels_GiveWay(t *testing.T) {
 	})
 }
 
-// On virtual time the looks at channels grow with the number of tasks and operations, not with
-// their product.
+// On virtual time the looks at channels grow with the sum of tasks and operations, not with their
+// product (channel 4).
 func TestChannels_Linear(t *testing.T) {
 	for what, program := range map[string]func(t *testing.T, ctx context.Context, n int){
 		"one channel": func(t *testing.T, ctx context.Context, n int) {
@@ -283,7 +283,8 @@ func awaitAll(t *testing.T, ctx context.Context, tasks []*asyncio.Task[asyncio.N
 	}
 }
 
-// A thread holds the clock, so what it sends arrives before anything that takes time.
+// A thread function holds the clock, so what it sends arrives before anything that takes time
+// (channel 5).
 func TestRecv_FromAThreadBeforeTimeGoesOn(t *testing.T) {
 	for _, room := range []int{0, 3} {
 		for range 50 {
@@ -313,7 +314,7 @@ func TestRecv_FromAThreadBeforeTimeGoesOn(t *testing.T) {
 	}
 }
 
-// A goroutine that the loop does not know of is waited for when there is nothing else to do.
+// When there is nothing else to do, the loop waits for a goroutine that it does not know of.
 func TestRecv_FromAGoroutine(t *testing.T) {
 	onEitherClock(t, func(t *testing.T, ctx context.Context) error {
 		there, back := make(chan int), make(chan int)
@@ -356,7 +357,7 @@ func TestRecv_ClosedByATask(t *testing.T) {
 
 func TestSend_ClosedMeanwhilePanicsInTheTask(t *testing.T) {
 	clocks := map[string]context.Context{"virtual": onVirtualTime(t.Context(), new(reports))}
-	// on the real clock a goroutine sends, and to close its channel is a race, also in Go
+	// on the real clock a goroutine sends, and closing its channel is a race, in plain Go too
 	if !raceEnabled {
 		clocks["real"] = t.Context()
 	}
@@ -383,7 +384,7 @@ func TestSend_ClosedMeanwhilePanicsInTheTask(t *testing.T) {
 	}
 }
 
-// A cancelled Recv has not received, and a cancelled Send has not sent.
+// A cancelled Recv has received nothing, and a cancelled Send has sent nothing (channel 3).
 func TestChannels_CancelledTakesNothing(t *testing.T) {
 	onEitherClock(t, func(t *testing.T, ctx context.Context) error {
 		ch := make(chan int, 1)
@@ -427,8 +428,8 @@ func TestRecv_CancelThenSend(t *testing.T) {
 	})
 }
 
-// A value that has been received for a task is the task's, even if it is cancelled before it
-// resumes. The cancel is not lost either, nor delivered twice.
+// A value that was received for a task belongs to the task, even if it is cancelled before it
+// resumes. The cancel is neither lost nor delivered twice (channel 3).
 func TestRecv_ReceivedThenCancelled(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		ch := make(chan int)
@@ -468,7 +469,7 @@ func TestRecv_ContextEnds(t *testing.T) {
 	})
 }
 
-// The end of a context is heard also while a loop on virtual time waits for a channel.
+// A loop on virtual time notices the end of a context even while it waits for a channel.
 func TestRecv_ContextEndedByAGoroutine(t *testing.T) {
 	onEitherClock(t, func(t *testing.T, ctx context.Context) error {
 		for range 20 {
@@ -525,7 +526,8 @@ func TestChannels_Misuse(t *testing.T) {
 	}
 }
 
-// A loop that is closed while tasks wait for channels leaves no goroutine; TestMain counts.
+// A loop that is closed while tasks wait for channels leaves no goroutine behind (TestMain counts
+// them).
 func TestRecv_LoopClosed(t *testing.T) {
 	l := asyncio.NewEventLoop(t.Context())
 	l.SetExceptionHandler(new(reports).handle)
@@ -543,8 +545,8 @@ func TestRecv_LoopClosed(t *testing.T) {
 	}
 }
 
-// Goroutines send and tasks receive, cancelled and timed out all the while: each value arrives
-// once, and what a call says of it is true.
+// Goroutines send and tasks receive, and the tasks are cancelled and timed out all the while. Each
+// value arrives once, and what a call returns is true.
 func TestRecv_NothingLostConcurrentSafe(t *testing.T) {
 	const senders, each = 8, 200
 	for _, room := range []int{0, 1, 16} {

@@ -50,7 +50,7 @@ func ExampleSelect() {
 	// <nil>
 }
 
-// What loses is left as it is: the permit, the value in the channel, the task.
+// The branches that lose are left untouched: the permit, the value in the channel, the task.
 func ExampleCase() {
 	_, err := asyncio.Run(background, asyncio.Do(func(ctx context.Context) error {
 		permits, news := asyncio.NewSemaphore(1), make(chan string, 1)
@@ -78,7 +78,7 @@ func ExampleCase() {
 	// <nil>
 }
 
-// How many branches there are may be known only when the program runs.
+// The number of branches may be known only at run time.
 func ExampleAnyCase() {
 	_, err := asyncio.Run(background, asyncio.Do(func(ctx context.Context) error {
 		var cases []asyncio.AnyCase
@@ -112,7 +112,7 @@ func ExampleDefault() {
 	// <nil>
 }
 
-// A function for queues of every kind.
+// A function that accepts queues of every kind.
 func ExampleAnyQueue() {
 	next := func(ctx context.Context, q asyncio.AnyQueue[int]) (int, error) {
 		get := asyncio.OnGet(q)
@@ -138,7 +138,7 @@ func ExampleAnyQueue() {
 	// <nil>
 }
 
-// A function for locks of every kind.
+// A function that accepts locks of every kind.
 func ExampleAnyLock() {
 	acquireIn := func(ctx context.Context, l asyncio.AnyLock, d time.Duration) (bool, error) {
 		acquired := asyncio.OnAcquire(l)

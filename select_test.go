@@ -12,17 +12,17 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// A source is something that a branch and its rival, a task behind it in every queue, wait for.
-// What trigger gives is for exactly one of them.
+// A source is something that a branch and its rival wait for. The rival is a task behind the branch
+// in every queue. What trigger gives goes to exactly one of them.
 type source struct {
 	c       asyncio.AnyCase
-	rival   func(ctx context.Context) error // nil error: it got it
+	rival   func(ctx context.Context) error // a nil error means that the rival got it
 	trigger func()
-	shared  bool // for both
-	// at the end, when nobody waits any more: what is wrong
+	shared  bool // both get it
+	// wrong describes what is wrong at the end, when nobody waits any more.
 	wrong func() string
-	// got reports that the branch has got it, which a coroutine can also if it did not win, and may
-	// not have, having won with an error. Nil: if it won.
+	// got reports whether the branch got it. A coroutine may get it without winning, or win with an
+	// error without getting it. Nil: the branch got it if it won.
 	got func() bool
 }
 
@@ -128,13 +128,13 @@ func sourceNames() []string {
 	return names
 }
 
-// A selectProgram is one Select of two sources and what befalls it when: the iteration of each
-// event, -1 for never. Events of one iteration come in the order given.
+// A selectProgram is one Select of two sources with the iteration of each event, -1 for never.
+// Events of one iteration come in the given order.
 type selectProgram struct {
 	kinds  [2]string
-	at     [3]int // trigger the one, the other; cancel
+	at     [3]int // of the first trigger, the second trigger, and the cancel
 	order  [3]int
-	endCtx bool // instead of a cancel
+	endCtx bool // end the context instead of a cancel
 }
 
 func (p selectProgram) run(t *testing.T, ctx context.Context) {
@@ -206,7 +206,7 @@ func (p selectProgram) run(t *testing.T, ctx context.Context) {
 			complain("%s: given; got by the branch: %v, by the rival: %v", p.kinds[i], got, rival)
 		}
 	}
-	// When all that was waited for has come, nothing is left over.
+	// When every trigger has come, nothing is left over.
 	for i, s := range src {
 		if !triggered[i] {
 			s.trigger()
@@ -231,10 +231,10 @@ func (p selectProgram) run(t *testing.T, ctx context.Context) {
 	}
 }
 
-// Every two kinds of branches, with what they wait for coming in every iteration, alone and
-// together, and a cancel or the end of the context in every iteration, before, between and after:
-// what is given is got by the branch that wins or by the task behind it, once; nobody waits for
-// what is there; no cancel is lost.
+// Every pair of branch kinds is tried. The triggers come in every iteration, alone and together. A
+// cancel, or the end of the context, comes in every iteration before, between and after them. A
+// given thing goes once, to the winning branch or to the task behind it (select 2). No task waits
+// for something that is there, and no cancel is lost.
 func TestSelect_NothingIsLost(t *testing.T) {
 	times := []int{-1, 0, 1, 2, 3}
 	orders := [][3]int{{0, 1, 2}, {2, 0, 1}, {1, 2, 0}, {1, 0, 2}}
@@ -274,8 +274,8 @@ func TestSelect_NothingIsLost(t *testing.T) {
 	t.Logf("%d programs", n)
 }
 
-// Of several that are ready the first in the order of the arguments wins, without suspending, and
-// the others have not been touched.
+// If several branches are ready, the first of the arguments wins without suspending, and the others
+// are untouched (select 1).
 func TestSelect_FirstReadyInOrder(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		for _, one := range sourceNames() {
@@ -321,8 +321,8 @@ func TestSelect_Default(t *testing.T) {
 	})
 }
 
-// A Case can be used again, and remembers its last Select alone. The put wakes the task, but when
-// it looks there is something to be received, too, and that is first in order.
+// A Case can be used again, and remembers only its last Select. Here a put wakes the task. When the
+// task looks, there is also something to receive, and that branch comes first (select 1).
 func TestSelect_InALoop(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		q, ch := asyncio.NewQueue[int](0), make(chan string)
@@ -360,7 +360,7 @@ func TestSelect_InALoop(t *testing.T) {
 	})
 }
 
-// Thousands of workers that wait for jobs or the end cost as much for each job as a few do.
+// A job costs as much with thousands of waiting workers as with a few.
 func TestSelect_Linear(t *testing.T) {
 	looks := func(n int) (looked int) {
 		runFast(t, func(ctx context.Context) error {
@@ -448,8 +448,8 @@ func TestSelect_ClosedChannels(t *testing.T) {
 	})
 }
 
-// A send to a closed channel panics in the calling task, as in Go, and the other branches have been
-// left.
+// A send to a closed channel panics in the calling task, as in Go. By then Select has left the
+// other branches (select 6).
 func TestSelect_PanicsAndHasLeft(t *testing.T) {
 	clocks := map[string]context.Context{"virtual": onVirtualTime(t.Context(), new(reports))}
 	if !raceEnabled { // see TestSend_ClosedMeanwhilePanicsInTheTask
@@ -495,7 +495,7 @@ func TestSelect_PanicsAndHasLeft(t *testing.T) {
 	}
 }
 
-// A comparison that panics leaves the queue and everything else as it was.
+// A comparison that panics leaves the queue and everything else unchanged (select 6).
 func TestSelect_CompareThatPanics(t *testing.T) {
 	_, err := runReporting(t, func(ctx context.Context) error {
 		full := asyncio.NewPriorityQueue(2, func(a, b int) int {
@@ -518,7 +518,7 @@ func TestSelect_CompareThatPanics(t *testing.T) {
 		if _, err := task.Await(ctx); !errors.Is(err, errTest) {
 			t.Errorf("Select = %v", err)
 		}
-		_, err = behind.Await(ctx) // was passed the room
+		_, err = behind.Await(ctx) // the room was passed on to it
 		return err
 	})
 	must(t, err)
@@ -581,7 +581,7 @@ func TestSelect_Misuse(t *testing.T) {
 	})
 }
 
-// A queue or lock of another loop is refused when there is something to wait for.
+// A queue or lock of another loop is refused if Select would have to wait for it.
 func TestSelect_BoundToAnotherLoop(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		q := asyncio.NewQueue[int](0)
@@ -608,8 +608,9 @@ func TestSelect_BoundToAnotherLoop(t *testing.T) {
 	})
 }
 
-// A coroutine that does not heed the cancel holds Select up; what it returns is kept, and a cancel
-// that comes meanwhile is passed on to it and then delivered.
+// A coroutine that ignores its cancel keeps Select waiting, and its result is kept (select 4). A
+// cancel that comes meanwhile is passed on to the coroutine and later delivered to the task (select
+// 5).
 func TestSelect_CoroutineThatIsStubborn(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		f := asyncio.CreateFuture[int](ctx)
@@ -650,7 +651,7 @@ func TestSelect_CoroutineThatIsStubborn(t *testing.T) {
 	})
 }
 
-// An error of a coroutine that lost is reported if nobody looks at it, and not if somebody does.
+// An error of a losing coroutine is reported if nobody retrieves it (select 4).
 func TestSelect_LateErrorIsReported(t *testing.T) {
 	for _, look := range []bool{false, true} {
 		r, err := runReporting(t, func(ctx context.Context) error {
@@ -692,8 +693,8 @@ func TestSelect_CoroutineWaitsForItsSelect(t *testing.T) {
 	})
 }
 
-// What another loop does, or a goroutine has asked this one for, is left alone as a future is:
-// select 4.
+// A call on another loop, or on this one for a goroutine, is left alone if it does not win, as a
+// future is (select 4).
 func TestSelect_ConcurrentFuture(t *testing.T) {
 	withLoops(t, 2, func(ctx context.Context, g *asyncio.LoopGroup) error {
 		for i := range g.Len() {
@@ -703,7 +704,7 @@ func TestSelect_ConcurrentFuture(t *testing.T) {
 				return 42, err
 			})
 			done, late := asyncio.OnDone(f), asyncio.OnTimeout(time.Millisecond)
-			for range 3 { // looks in on it
+			for range 3 { // it looks and does not wait for the result
 				won, err := asyncio.Select(ctx, done, late)
 				if err != nil || won != asyncio.AnyCase(late) || done.OK() {
 					t.Errorf("loop %d: %v, %v", i, won, err)
@@ -729,7 +730,7 @@ func TestSelect_ConcurrentFuture(t *testing.T) {
 			if v != 42 || err != nil || !done.OK() {
 				t.Errorf("loop %d: %d, %v", i, v, err)
 			}
-			won, err := asyncio.Select(ctx, late, done) // it need not wait any more
+			won, err := asyncio.Select(ctx, late, done) // the call is done, so Select need not wait
 			if won != asyncio.AnyCase(done) {
 				t.Errorf("%v, %v", won, err)
 			}
@@ -740,7 +741,7 @@ func TestSelect_ConcurrentFuture(t *testing.T) {
 	})
 }
 
-// One whose context ends stops its coroutines, whatever context they are stuck in.
+// A Select whose context ends stops its coroutines, whatever context they wait with.
 func TestSelect_ContextEnds(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		short, cancel := asyncio.WithTimeout(ctx, time.Minute)
@@ -760,7 +761,7 @@ func TestSelect_ContextEnds(t *testing.T) {
 	})
 }
 
-// A loop that is closed while a task waits leaves no goroutine (TestMain counts) and no waiter.
+// A loop that is closed while a Select waits leaves no goroutine (TestMain counts) and no waiter.
 func TestSelect_LoopClosed(t *testing.T) {
 	for _, l := range []*asyncio.EventLoop{asyncio.NewEventLoop(t.Context()), asyncio.NewEventLoop(onVirtualTime(t.Context(), new(reports)))} {
 		l.SetExceptionHandler(new(reports).handle)
@@ -779,7 +780,7 @@ func TestSelect_LoopClosed(t *testing.T) {
 	}
 }
 
-// Waiting takes one iteration from the event, as for the operation by itself.
+// Select takes one iteration from the event on, like the operation by itself.
 func TestSelect_Ticks(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		tk := newTicker(t, ctx)
@@ -800,8 +801,8 @@ func TestSelect_Ticks(t *testing.T) {
 	})
 }
 
-// Goroutines feed and drain channels while tasks select, cancelled and timed out all the while:
-// each value arrives once, and what Select says of it is true.
+// Goroutines feed and drain channels while tasks select, with cancels and timeouts all the time.
+// Each value arrives once, and the result of Select is true.
 func TestSelect_NothingLostConcurrentSafe(t *testing.T) {
 	const senders, each = 6, 150
 	for _, room := range []int{0, 2} {
