@@ -12,14 +12,14 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// attempt is an operation that waits, and what package net calls it.
+// attempt is an operation that waits, with the name that package net gives it.
 type attempt struct {
 	name, op string
 	do       func(ctx context.Context) error
-	method   func() error // the same as a method that has no ctx, nil if there is none
+	method   func() error // the method without ctx, nil if there is none
 }
 
-// attempts are operations of every kind that wait for ever.
+// attempts returns operations of every kind that wait for ever.
 func attempts(t *testing.T, ctx context.Context) (all []attempt, done func()) {
 	t.Helper()
 	c, s := connect(t, ctx)
@@ -51,7 +51,7 @@ func attempts(t *testing.T, ctx context.Context) (all []attempt, done func()) {
 	}
 }
 
-// isOp reports what is wrong with err as an error of package net.
+// isOp returns what is wrong with err as an error of package net, nil if it is right.
 func isOp(err error, op string, timeout bool) error {
 	var ne net.Error
 	switch o, ok := err.(*net.OpError); {
@@ -65,8 +65,9 @@ func isOp(err error, op string, timeout bool) error {
 	return nil
 }
 
-// A library tells by *net.OpError that a connection is broken, and gives up one at which a cancel
-// has cut a message. A task that returns it ends as cancelled all the same.
+// A cancel during an operation returns a *net.OpError. Libraries take that to mean that the
+// connection is broken, and give up a connection with a half-sent message. A task that returns it
+// still ends cancelled.
 func TestConn_CancelIsAnOpError(t *testing.T) {
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
 		all, done := attempts(t, ctx)
@@ -82,7 +83,7 @@ func TestConn_CancelIsAnOpError(t *testing.T) {
 			if !errors.Is(err, asyncio.ErrCancelled) || !errors.Is(err, context.Canceled) || !task.Cancelled() {
 				t.Errorf("%s: %v, cancelled: %v", a.name, err, task.Cancelled())
 			}
-			// A cancel for the reason that a time has passed is not a timeout of the connection.
+			// A cancel whose cause is a deadline is not a timeout of the connection.
 			task = start(ctx, a.do)
 			settle(t, ctx)
 			task.CancelCause(context.DeadlineExceeded)
@@ -102,7 +103,7 @@ func TestConn_EndOfContextIsAnOpError(t *testing.T) {
 			limited, cancel := asyncio.WithTimeout(ctx, time.Millisecond)
 			for _, when := range []string{"while it waits", "before"} {
 				err := a.do(limited)
-				// which has not come to the connection
+				// ReadLine with a done context does not reach the connection
 				if e := isOp(err, a.op, true); e != nil && !(a.name == "ReadLine" && when == "before") {
 					t.Errorf("%s, %s: %v", a.name, when, e)
 				}
@@ -126,7 +127,7 @@ func TestConn_EndOfContextIsAnOpError(t *testing.T) {
 	})
 }
 
-// A context that was ended with io.EOF for a cause is not the end of what the peer sends.
+// A context that ended with the cause io.EOF is not the end of the peer's data.
 func TestConn_EndOfContextIsNotTheEnd(t *testing.T) {
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
 		c, s := connect(t, ctx)
@@ -143,8 +144,8 @@ func TestConn_EndOfContextIsNotTheEnd(t *testing.T) {
 	})
 }
 
-// Who calls in the wrong way must not leave a library with half a message and an error that it
-// takes for nothing.
+// A misused call returns a *net.OpError too. Otherwise a library could be left with half a message
+// and an error that it ignores.
 func TestConn_MisuseIsAnOpError(t *testing.T) {
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
 		all, done := attempts(t, ctx)
@@ -176,7 +177,7 @@ func TestConn_MisuseIsAnOpError(t *testing.T) {
 	})
 }
 
-// What is opened fails as package net's, and says what was to be opened.
+// Dial, Listen and ListenPacket fail with package net's errors, which name the address.
 func TestDial_CancelIsAnOpError(t *testing.T) {
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
 		for op, do := range map[string]func(ctx context.Context) error{

@@ -21,7 +21,7 @@ import (
 	"github.com/goasyncio/asyncio/sim"
 )
 
-// onSockets is onSystem, and body is also run on the simulated network of package sim, on virtual
+// onSockets is onSystem, and also runs body on the simulated network of package sim, on virtual
 // time.
 func onSockets(t *testing.T, body func(t *testing.T, ctx context.Context) error) {
 	t.Helper()
@@ -31,8 +31,8 @@ func onSockets(t *testing.T, body func(t *testing.T, ctx context.Context) error)
 	})
 }
 
-// onSystem runs body on the real clock, once on the system's poller and once on the portable one.
-// What is reported to the exception handler fails the test.
+// onSystem runs body on the real clock, once on the system's poller and once on the portable one. A
+// report to the exception handler fails the test.
 func onSystem(t *testing.T, body func(t *testing.T, ctx context.Context) error) {
 	t.Helper()
 	onSystemReporting(t, func(t *testing.T, ctx context.Context, r *reports) error {
@@ -45,7 +45,7 @@ func onSystem(t *testing.T, body func(t *testing.T, ctx context.Context) error) 
 	})
 }
 
-// onSystemReporting is onSystem, and what is reported to the exception handler goes to body.
+// onSystemReporting is onSystem, except that body gets the reports to the exception handler.
 func onSystemReporting(t *testing.T, body func(t *testing.T, ctx context.Context, r *reports) error) {
 	t.Helper()
 	for name, make := range map[string]func() *driver.Real{"poller": driver.NewReal, "portable": driver.NewPortable} {
@@ -66,7 +66,7 @@ func onSystemReporting(t *testing.T, body func(t *testing.T, ctx context.Context
 	}
 }
 
-// onPoller runs body on the real clock and the system's poller, where there is one.
+// onPoller runs body on the real clock and the system's poller, if there is one.
 func onPoller(t *testing.T, body func(ctx context.Context) error) {
 	t.Helper()
 	if _, err := asyncio.Run(t.Context(), asyncio.Do(body)); err != nil {
@@ -74,7 +74,7 @@ func onPoller(t *testing.T, body func(ctx context.Context) error) {
 	}
 }
 
-// limited is body under a time limit that only a hang reaches.
+// limited returns body under a time limit that only a hang reaches.
 func limited(t *testing.T, ctx context.Context, body func(t *testing.T, ctx context.Context) error) error {
 	return asyncio.Timeout(ctx, time.Minute, func(ctx context.Context, _ *asyncio.TimeoutScope) error { return body(t, ctx) })
 }
@@ -116,7 +116,7 @@ func pattern(n int) []byte {
 	return p
 }
 
-// What goes in comes out, in both directions at once, far more than any buffer holds.
+// Bytes go both ways at once, far more than any buffer holds, and arrive as they were sent.
 func TestConn_BothDirections(t *testing.T) {
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
 		client, server := connect(t, ctx)
@@ -202,7 +202,8 @@ func TestConn_Networks(t *testing.T) {
 	})
 }
 
-// A cancel at any moment of a stream of messages loses no byte: the next Read has it.
+// Reads of a stream of messages are cancelled at any moment. No byte is lost: the next Read has it
+// (conn 3).
 func TestConn_CancelledReadLosesNothing(t *testing.T) {
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
 		client, server := connect(t, ctx)
@@ -257,7 +258,7 @@ func TestConn_CancelledReadLosesNothing(t *testing.T) {
 	})
 }
 
-// A cancelled Write says how much it has written, and neither more nor less arrives.
+// A cancelled Write returns how much it has written (conn 4), and exactly that arrives.
 func TestConn_CancelledWriteSaysHowMuch(t *testing.T) {
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
 		client, server := connect(t, ctx)
@@ -290,9 +291,10 @@ func TestConn_CancelledWriteSaysHowMuch(t *testing.T) {
 	})
 }
 
-// stuck waits until c's writer waits for the peer: a second writer is refused while that is so.
+// stuck waits until c's writer has been waiting for the peer for a while. Detach fails with ErrBusy
+// as long as a writer waits.
 func stuck(ctx context.Context, c *asyncio.Conn) error {
-	for waits := 0; waits < 100; { // it may be woken in between
+	for waits := 0; waits < 100; { // the writer may be woken in between
 		if err := asyncio.Sleep(ctx, 0); err != nil {
 			return err
 		}
@@ -320,7 +322,8 @@ func TestConn_Busy(t *testing.T) {
 		if _, err := client.Detach(); !errors.Is(err, asyncio.ErrBusy) {
 			t.Errorf("Detach: %v", err)
 		}
-		if _, err := client.Write([]byte("x")); err != nil { // beside a reader
+		// a write works beside a waiting reader
+		if _, err := client.Write([]byte("x")); err != nil {
 			t.Error(err)
 		}
 		if _, err := server.Write([]byte("y")); err != nil {
@@ -390,7 +393,7 @@ func TestConn_Deadline(t *testing.T) {
 		if n, err := client.Read(p); string(p[:n]) != "late" || err != nil {
 			t.Errorf("without a deadline: %q, %v", p[:n], err)
 		}
-		// One set while it waits, and one taken back.
+		// One deadline is set while the reader waits, and one is taken back.
 		reader := start(ctx, func(ctx context.Context) error {
 			_, err := client.Read(p)
 			return err
@@ -409,7 +412,7 @@ func TestConn_Deadline(t *testing.T) {
 	})
 }
 
-// Half-close: one direction ends, the other goes on.
+// After a half-close one direction has ended and the other goes on.
 func TestConn_HalfClose(t *testing.T) {
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
 		client, server := connect(t, ctx)
@@ -436,7 +439,7 @@ func TestConn_HalfClose(t *testing.T) {
 	})
 }
 
-// The last bytes and the end come with one edge; both are read.
+// The last bytes and the end of the stream come with one edge of the poller. Both are read.
 func TestConn_DataAndEndAtOnce(t *testing.T) {
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
 		client, server := connect(t, ctx)
@@ -445,7 +448,7 @@ func TestConn_DataAndEndAtOnce(t *testing.T) {
 			b, err := io.ReadAll(client)
 			return string(b), err
 		})
-		settle(t, ctx) // it waits
+		settle(t, ctx) // the reader waits now
 		if _, err := server.Write([]byte("bye")); err != nil {
 			return err
 		}
@@ -458,7 +461,7 @@ func TestConn_DataAndEndAtOnce(t *testing.T) {
 	})
 }
 
-// On every network with streams what was sent can be read in pieces of any size.
+// On every network with streams, a reader can take the data in pieces of any size.
 func TestConn_ReadInPieces(t *testing.T) {
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
 		want := pattern(200_000)
@@ -507,12 +510,12 @@ func TestConn_ReadInPieces(t *testing.T) {
 	})
 }
 
-// A connection goes to a goroutine with what had been sent, and back.
+// A connection goes to a goroutine together with what had been sent, and comes back.
 func TestConn_DetachAndAttach(t *testing.T) {
 	onSystem(t, func(t *testing.T, ctx context.Context) error {
 		client, server := connect(t, ctx)
 		defer server.Close()
-		// A read was under way, and given up.
+		// A read was under way and was given up.
 		reader := start(ctx, func(ctx context.Context) error {
 			_, err := client.Read(make([]byte, 1))
 			return err
@@ -556,7 +559,7 @@ func TestConn_DetachAndAttach(t *testing.T) {
 	})
 }
 
-// A connection that is no descriptor is one all the same.
+// A connection that has no descriptor works too.
 func TestNewConn_Pipe(t *testing.T) {
 	onSystem(t, func(t *testing.T, ctx context.Context) error {
 		a, b := net.Pipe()
@@ -571,7 +574,7 @@ func TestNewConn_Pipe(t *testing.T) {
 		defer d.Close()
 		want := pattern(1 << 20)
 		writer := start(ctx, func(ctx context.Context) error {
-			defer c.Close() // which comes after what was written
+			defer c.Close() // the end comes after the bytes written
 			_, err := c.Write(want)
 			return err
 		})
@@ -583,8 +586,8 @@ func TestNewConn_Pipe(t *testing.T) {
 	})
 }
 
-// exitingConn is a connection, or a listener, as a test has it that calls t.Fatal where nothing is
-// to be read, written or accepted.
+// exitingConn is a connection that exits the goroutine calling it. A test has such a connection, or
+// listener, that calls t.Fatal where nothing may be read, written or accepted.
 type exitingConn struct{ net.Conn }
 
 func (exitingConn) Read([]byte) (int, error)  { runtime.Goexit(); return 0, nil }
@@ -594,8 +597,8 @@ type exitingListener struct{ net.Listener }
 
 func (exitingListener) Accept() (net.Conn, error) { runtime.Goexit(); return nil, nil }
 
-// A connection that exits the goroutine that calls it has failed. Nobody waits for it, and the loop
-// can be closed.
+// A connection that exits the goroutine calling it has failed. No caller is left waiting, and the
+// loop can be closed.
 func TestNewConn_Exits(t *testing.T) {
 	onSystem(t, func(t *testing.T, ctx context.Context) error {
 		ours, theirs := net.Pipe()
@@ -607,7 +610,7 @@ func TestNewConn_Exits(t *testing.T) {
 		if _, err := c.Read(make([]byte, 1)); !errors.Is(err, asyncio.ErrGoexit) {
 			t.Errorf("Read: %v", err)
 		}
-		// an error may be told one write late
+		// the error may be returned one write late
 		for err = error(nil); err == nil; _, err = c.Write(make([]byte, 1<<20)) {
 		}
 		if !errors.Is(err, asyncio.ErrGoexit) {
@@ -628,7 +631,7 @@ func TestNewConn_Exits(t *testing.T) {
 	})
 }
 
-// A task that could read for ever gives way to the others.
+// A task that could read for ever gives way to the others (conn 1).
 func TestConn_GivesWay(t *testing.T) {
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
 		client, server := connect(t, ctx)
@@ -681,7 +684,7 @@ func TestConn_Options(t *testing.T) {
 	})
 }
 
-// What is not closed is closed with the loop, and no descriptor stays.
+// Closing the loop closes the connections that are left, and no descriptor stays open.
 func TestConn_LoopClosesWhatIsLeft(t *testing.T) {
 	before := leaktest.Descriptors()
 	var kept *asyncio.Conn
@@ -769,7 +772,7 @@ func TestConn_Misuse(t *testing.T) {
 
 func second[T any](_ T, err error) error { return err }
 
-// The end of a context ends a read, and what comes later is there for the next.
+// The end of a context ends a read. Data that comes later is there for the next read.
 func TestConn_ContextEnds(t *testing.T) {
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
 		client, server := connect(t, ctx)
@@ -816,7 +819,7 @@ func TestDial_Fails(t *testing.T) {
 	})
 }
 
-// A cancelled Dial leaves nothing behind, whenever it comes.
+// A cancelled Dial leaves nothing behind, whenever the cancel comes.
 func TestDial_Cancelled(t *testing.T) {
 	before := leaktest.Descriptors()
 	onSystem(t, func(t *testing.T, ctx context.Context) error {
@@ -828,7 +831,7 @@ func TestDial_Cancelled(t *testing.T) {
 		for i := range 50 {
 			arrived := make(chan struct{})
 			d := &net.Dialer{Control: nil, Resolver: nil, ControlContext: nil}
-			if i%2 == 0 { // one that does not return before it is cancelled
+			if i%2 == 0 { // such a dial does not return before it is cancelled
 				d.Resolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
 					<-ctx.Done()
 					return nil, ctx.Err()
@@ -851,14 +854,14 @@ func TestDial_Cancelled(t *testing.T) {
 			dial.Cancel()
 			c, err := dial.Await(ctx)
 			if err == nil {
-				c.Close() // it was faster
+				c.Close() // the dial was faster than the cancel
 			} else if !errors.Is(err, asyncio.ErrCancelled) {
 				t.Errorf("Dial = %v", err)
 			}
 		}
 		return nil
 	})
-	// a dial may be on its way out
+	// a dial may still be closing its descriptor
 	for end := time.Now().Add(5 * time.Second); leaktest.Descriptors() > before; runtime.Gosched() {
 		if time.Now().After(end) {
 			t.Fatalf("%d descriptors before, %d after", before, leaktest.Descriptors())
@@ -866,8 +869,8 @@ func TestDial_Cancelled(t *testing.T) {
 	}
 }
 
-// Package net has a timer of its own for the deadline of a context. Which timer is first does not
-// decide what the end is told by.
+// Package net has a timer of its own for a context's deadline. The error is the same whichever
+// timer fires first.
 func TestDial_ContextEnds(t *testing.T) {
 	onSystem(t, func(t *testing.T, ctx context.Context) error {
 		late := &net.Dialer{ControlContext: func(ctx context.Context, _, _ string, _ syscall.RawConn) error {
@@ -893,7 +896,7 @@ func TestDial_ContextEnds(t *testing.T) {
 			}
 			cancel()
 		}
-		// A timeout of somebody else's is told as it is.
+		// Another timeout's error is returned unchanged.
 		early := &net.Dialer{Control: func(_, _ string, _ syscall.RawConn) error { return os.ErrDeadlineExceeded }}
 		return asyncio.FailAfter(ctx, time.Hour, func(ctx context.Context) error {
 			if _, err := asyncio.Dial(ctx, "tcp", "127.0.0.1:1", asyncio.Dialer(early)); !errors.Is(err, os.ErrDeadlineExceeded) {
@@ -923,7 +926,7 @@ func TestListener_CloseAndCancel(t *testing.T) {
 		if _, err := a.Await(ctx); !errors.Is(err, asyncio.ErrCancelled) {
 			t.Errorf("cancelled: %v", err)
 		}
-		// The connection that comes after the cancel is there for the next.
+		// A connection that comes after the cancel is there for the next Accept.
 		c, err := asyncio.Dial(ctx, "tcp", ln.Addr().String())
 		if err != nil {
 			return err
@@ -954,7 +957,7 @@ func TestListener_CloseAndCancel(t *testing.T) {
 	})
 }
 
-// Many connections at a time, each with a conversation of its own.
+// Many connections each have a conversation of their own at the same time.
 func TestConn_Thousand(t *testing.T) {
 	before := leaktest.Descriptors()
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
@@ -1027,7 +1030,7 @@ func TestConn_Thousand(t *testing.T) {
 
 func TestReusePort(t *testing.T) {
 	if runtime.GOOS == "windows" {
-		return // which has nothing like it
+		return // Windows has nothing like it
 	}
 	onSystem(t, func(t *testing.T, ctx context.Context) error {
 		a, err := asyncio.Listen(ctx, "tcp", "127.0.0.1:0", asyncio.ReusePort())
@@ -1066,7 +1069,7 @@ func TestPacketConn(t *testing.T) {
 		defer c.Close()
 
 		p := make([]byte, 2000)
-		for _, size := range []int{0, 1, 1400} { // an empty datagram is one
+		for _, size := range []int{0, 1, 1400} { // an empty datagram is a datagram too
 			if n, err := b.WriteTo(pattern(size), a.LocalAddr()); n != size || err != nil {
 				t.Errorf("WriteTo = %d, %v", n, err)
 			}
@@ -1125,7 +1128,7 @@ func TestPacketConn(t *testing.T) {
 	})
 }
 
-// loopbacks are the addresses of this host to listen at, of IPv6 too if it has that.
+// loopbacks returns the addresses of this host to listen at, with IPv6 if the host has it.
 func loopbacks(t *testing.T) []string {
 	t.Helper()
 	c, err := net.ListenPacket("udp", "[::1]:0")
@@ -1136,7 +1139,8 @@ func loopbacks(t *testing.T) []string {
 	return []string{"127.0.0.1:0", "[::1]:0"}
 }
 
-// Addresses of both families arrive as package net has them, and one that cannot be is an error.
+// Addresses of both families arrive as package net returns them. An address that cannot be reached
+// is an error.
 func TestPacketConn_Addresses(t *testing.T) {
 	onSystem(t, func(t *testing.T, ctx context.Context) error {
 		for _, local := range append(loopbacks(t), ":0") {
@@ -1156,7 +1160,7 @@ func TestPacketConn_Addresses(t *testing.T) {
 				to := netip.AddrPortFrom(ip, port(plain.LocalAddr()))
 				_, refused := plain.(*net.UDPConn).WriteToUDPAddrPort(nil, netip.AddrPortFrom(ip, port(c.LocalAddr())))
 				if refused != nil && strings.HasSuffix(t.Name(), "portable") {
-					continue // the goroutine's news come one datagram late
+					continue // the goroutine reports an error one datagram late
 				}
 				n, err := c.WriteToUDPAddrPort([]byte("x"), to)
 				if (err == nil) != (refused == nil) {
@@ -1168,7 +1172,7 @@ func TestPacketConn_Addresses(t *testing.T) {
 				if n != 1 {
 					t.Errorf("from %s to %v: %d bytes", local, to, n)
 				}
-				// Both sides see each other alike.
+				// Both sides see the same addresses.
 				p := make([]byte, 10)
 				_, seen, err := plain.(*net.UDPConn).ReadFromUDPAddrPort(p)
 				if err != nil {
@@ -1200,7 +1204,7 @@ func TestPacketConn_Addresses(t *testing.T) {
 	})
 }
 
-// I/O does not starve while the loop is busy.
+// I/O does not starve while the loop is busy (loop 6).
 func TestBusyLoopLooksAtConnections(t *testing.T) {
 	onSystem(t, func(t *testing.T, ctx context.Context) error {
 		client, server := connect(t, ctx)

@@ -42,15 +42,15 @@ func TestConn_Reset(t *testing.T) {
 			return err
 		}
 		server.Abort()
-		// The system tells the reset to one of the two; for the other a reader is at the end, a
-		// writer at a broken pipe.
+		// The system reports the reset to either the reader or the writer. The other one sees the
+		// end of the stream or a broken pipe.
 		if err := ended(ctx, reader); err != io.EOF {
 			reset("a reader that waits", err)
 		}
 		reset("a writer that waits", ended(ctx, writer))
 		for range 3 {
 			_, err := client.Write([]byte("x"))
-			if err == nil { // the goroutine's news come one write late
+			if err == nil { // the goroutine reports the error one write late
 				_, err = client.Write([]byte("x"))
 			}
 			reset("a later Write", err)
@@ -67,7 +67,7 @@ func TestConn_Reset(t *testing.T) {
 		reset("a reader alone", ended(ctx, reader))
 		client.Close()
 
-		// After both directions were half closed nothing is left to be reset.
+		// After both directions were half-closed, nothing is left to reset.
 		client, server = connect(t, ctx)
 		must(t, client.CloseWrite())
 		if _, err := server.Read(make([]byte, 1)); err != io.EOF {
@@ -81,8 +81,8 @@ func TestConn_Reset(t *testing.T) {
 	})
 }
 
-// Out of descriptors, a listener says so once, waits, and goes on. The connections that were
-// waiting are not lost.
+// A listener that runs out of descriptors reports it once, waits, and goes on. The connections that
+// were waiting are not lost.
 func TestListener_OutOfDescriptors(t *testing.T) {
 	onSystem(t, func(t *testing.T, ctx context.Context) error {
 		l := loop(t, ctx)
@@ -136,7 +136,7 @@ func TestListener_OutOfDescriptors(t *testing.T) {
 	})
 }
 
-// Without a descriptor to spare a connection stays where it is, and whole.
+// Detach without a spare descriptor fails and leaves the connection intact on its loop.
 func TestConn_DetachOutOfDescriptors(t *testing.T) {
 	onPoller(t, func(ctx context.Context) error {
 		client, server := connect(t, ctx)
@@ -155,7 +155,8 @@ func TestConn_DetachOutOfDescriptors(t *testing.T) {
 		if _, err := io.ReadFull(client, p); string(p) != "hello" || err != nil {
 			t.Errorf("%q, %v", p, err)
 		}
-		reader := start(ctx, func(ctx context.Context) error { // it is still in the poller
+		// the connection is still in the poller
+		reader := start(ctx, func(ctx context.Context) error {
 			_, err := client.Read(p)
 			return err
 		})
@@ -167,7 +168,7 @@ func TestConn_DetachOutOfDescriptors(t *testing.T) {
 	})
 }
 
-// useUpDescriptors leaves none until release is called.
+// useUpDescriptors takes all free descriptors until release is called.
 func useUpDescriptors(t *testing.T) (release func()) {
 	t.Helper()
 	var limit syscall.Rlimit
@@ -203,7 +204,8 @@ func pipe(t *testing.T) (r, w int) {
 	return p[0], p[1]
 }
 
-// Readers and writers of plain descriptors are called in every iteration in which they are ready.
+// Readers and writers of plain descriptors are called in every iteration in which their descriptor
+// is ready.
 func TestAddReader(t *testing.T) {
 	onPoller(t, func(ctx context.Context) error {
 		l := loop(t, ctx)
@@ -219,7 +221,7 @@ func TestAddReader(t *testing.T) {
 		}
 		must(t, l.AddReader(uintptr(r), note("first")))
 		expect("nothing to read")
-		must(t, l.AddReader(uintptr(r), note("read"))) // replaces
+		must(t, l.AddReader(uintptr(r), note("read"))) // replaces the first callback
 		must(t, second(syscall.Write(w, []byte("ab"))))
 		expect("readable", "read")
 		must(t, second(syscall.Read(r, make([]byte, 1))))
@@ -236,7 +238,7 @@ func TestAddReader(t *testing.T) {
 		must(t, syscall.Close(w))
 		expect("the end is readable", "read")
 
-		// The descriptor is closed without a word, and its number used again.
+		// The descriptor is closed without a call of RemoveReader, and its number is used again.
 		must(t, syscall.Close(r))
 		r2, w2 := pipe(t)
 		if r2 != r {
@@ -253,7 +255,7 @@ func TestAddReader(t *testing.T) {
 	})
 }
 
-// A callback that was due does not come after it was removed, also by the callback before it.
+// A callback that was due does not run after it was removed, even by the callback just before it.
 func TestAddReader_RemovedWhileDue(t *testing.T) {
 	onPoller(t, func(ctx context.Context) error {
 		l := loop(t, ctx)
@@ -289,7 +291,7 @@ func TestAddReader_Refused(t *testing.T) {
 		}
 		defer file.Close()
 		regular := l.AddReader(file.Fd(), func() {})
-		if l.RemoveReader(file.Fd()) != (regular == nil) { // kqueue watches them
+		if l.RemoveReader(file.Fd()) != (regular == nil) { // kqueue watches regular files
 			t.Errorf("a regular file: %v", regular)
 		}
 		if regular != nil && !errors.Is(regular, os.ErrInvalid) {
@@ -320,7 +322,8 @@ func TestAddReader_Refused(t *testing.T) {
 	})
 }
 
-// On Unix sockets a read stops short at a message that carries descriptors, with more behind it.
+// On Unix sockets a read stops short at a message that carries descriptors, even if more data
+// follows.
 func TestConn_UnixReadStopsShort(t *testing.T) {
 	onPoller(t, func(ctx context.Context) error {
 		fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
@@ -343,7 +346,7 @@ func TestConn_UnixReadStopsShort(t *testing.T) {
 			n, err := io.ReadAtLeast(c, p, 3)
 			return string(p[:n]), err
 		})
-		settle(t, ctx) // it waits
+		settle(t, ctx) // the read waits now
 		for _, message := range []string{"a", "b", "c"} {
 			must(t, syscall.Sendmsg(fds[1], []byte(message), syscall.UnixRights(fds[1]), nil, 0))
 		}
@@ -359,8 +362,8 @@ func netFileConn(f *os.File) (net.Conn, error) {
 	return net.FileConn(f)
 }
 
-// In one iteration: what goroutines sent, I/O, timers (CPython 1, loop 6), however late the loop is
-// for all of them.
+// One iteration takes in what goroutines sent, then I/O, then the timers (CPython 1, loop 6). The
+// order holds even if the loop is late for all of them.
 func TestIteration_Order(t *testing.T) {
 	onPoller(t, func(ctx context.Context) error {
 		l := loop(t, ctx)
@@ -385,7 +388,7 @@ func TestIteration_Order(t *testing.T) {
 			sent <- err
 		}()
 		must(t, <-sent)
-		for l.Time() < late { // a step that takes too long
+		for l.Time() < late { // this step takes too long
 		}
 		err := ended(ctx, reader)
 		must(t, asyncio.Sleep(ctx, 0))
@@ -394,8 +397,8 @@ func TestIteration_Order(t *testing.T) {
 	})
 }
 
-// An event that is still there when the loop is run again does not call what has been taken back
-// meanwhile. (CPython: test_single_selecter_event_callback_after_stopping.)
+// An event may still be pending when the loop is run again. It does not call a reader that was
+// removed meanwhile. (CPython: test_single_selecter_event_callback_after_stopping.)
 func TestAddReader_StoppedAndRunAgain(t *testing.T) {
 	r, w, err := os.Pipe()
 	must(t, err)
@@ -410,7 +413,7 @@ func TestAddReader_StoppedAndRunAgain(t *testing.T) {
 		l.CallSoon(func() { l.RemoveReader(r.Fd()) })
 	}))
 	for run := range 3 {
-		l.Stop() // so each run is one iteration
+		l.Stop() // so that each run is one iteration
 		must(t, l.RunForever())
 		if calls != 1 {
 			t.Errorf("after run %d: %d calls, want 1", run+1, calls)
@@ -419,8 +422,8 @@ func TestAddReader_StoppedAndRunAgain(t *testing.T) {
 	must(t, l.Close())
 }
 
-// The file of a Unix socket is whoever's has made the socket, such as a service manager's, which
-// goes on listening there.
+// The file of a Unix socket belongs to the maker of the socket, such as a service manager, which
+// goes on listening there. NewListener does not remove it.
 func TestNewListener_LeavesTheFile(t *testing.T) {
 	onSystem(t, func(t *testing.T, ctx context.Context) error {
 		path := filepath.Join(t.TempDir(), "s")
@@ -463,8 +466,8 @@ func TestNewListener_LeavesTheFile(t *testing.T) {
 	})
 }
 
-// What a server that has ended has left behind does not keep the next from listening; anything but
-// a socket does, and is left alone.
+// A socket file left by a server that has ended does not keep the next server from listening. Any
+// other file does, and is left alone.
 func TestListen_ReplacesStaleFile(t *testing.T) {
 	onSystem(t, func(t *testing.T, ctx context.Context) error {
 		path := filepath.Join(t.TempDir(), "s")
@@ -484,7 +487,7 @@ func TestListen_ReplacesStaleFile(t *testing.T) {
 		if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("its own file: %v", err)
 		}
-		// the file of a datagram socket stays when that is closed, in package net and in Python
+		// the file of a datagram socket stays after a close, in package net and in Python
 		for range 2 {
 			pc, err := asyncio.ListenPacket(ctx, "unixgram", path+"g")
 			if err != nil {
@@ -503,7 +506,7 @@ func TestListen_ReplacesStaleFile(t *testing.T) {
 	})
 }
 
-// A server takes the place of one that still runs, as Python's does, and keeps it when the other
+// A server can take the path of a running one, as Python's does. It keeps the path when the other
 // closes.
 func TestListen_TakesThePlace(t *testing.T) {
 	onSockets(t, func(t *testing.T, ctx context.Context) error {

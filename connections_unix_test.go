@@ -19,8 +19,8 @@ import (
 	"github.com/goasyncio/asyncio/internal/leaktest"
 )
 
-// talking is for how long the connections of TestConnections_OpenTalkGone talk: ASYNCIO_SOAK, as in
-// 60s. Without it each says linesEach lines.
+// talking returns how long the connections of TestConnections_OpenTalkGone talk: ASYNCIO_SOAK, such
+// as 60s. Without it each connection sends linesEach lines.
 func talking(t *testing.T) time.Duration {
 	t.Helper()
 	text := os.Getenv("ASYNCIO_SOAK")
@@ -34,8 +34,9 @@ func talking(t *testing.T) time.Duration {
 	return d
 }
 
-// connections is how many TestConnections_OpenTalkGone opens: ASYNCIO_CONNECTIONS, or 10000 for
-// ASYNCIO_SOAK, or 2000 if so many are allowed.
+// connections returns how many connections TestConnections_OpenTalkGone opens: ASYNCIO_CONNECTIONS.
+// Without it there are 10000 with ASYNCIO_SOAK; otherwise 2000, or fewer if the limit of
+// descriptors is too low.
 func connections(t *testing.T) int {
 	t.Helper()
 	text := os.Getenv("ASYNCIO_CONNECTIONS")
@@ -57,8 +58,8 @@ func connections(t *testing.T) int {
 	return n
 }
 
-// allowDescriptors raises the limit of the process to n, where that is allowed, until the test
-// ends.
+// allowDescriptors raises the process's limit of descriptors to n until the test ends, if that is
+// allowed.
 func allowDescriptors(t *testing.T, n int) {
 	t.Helper()
 	var limit syscall.Rlimit
@@ -67,7 +68,7 @@ func allowDescriptors(t *testing.T, n int) {
 		return
 	}
 	higher := limit
-	// its type depends on the system
+	// the type of the field depends on the system
 	for higher.Cur = 1; uint64(higher.Cur) < uint64(n); higher.Cur *= 2 {
 	}
 	higher.Max = max(higher.Max, higher.Cur)
@@ -77,13 +78,12 @@ func allowDescriptors(t *testing.T, n int) {
 	t.Cleanup(func() { must(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit)) })
 }
 
-// Connections in great number are open, talk, are silent together and go. Nothing of them is left,
-// at either end. The clients are in a process of their own, so that each end has descriptors
-// enough.
+// Many connections are open, talk, are silent together and go. Nothing of them is left at either
+// end. The clients are in a process of their own, so that each end has enough descriptors. With
 //
 //	ASYNCIO_SOAK=60s go test -v -timeout 5m -run TestConnections_OpenTalkGone .
 //
-// has ten thousand talk for a whole minute.
+// ten thousand connections talk for a whole minute.
 func TestConnections_OpenTalkGone(t *testing.T) {
 	n, soak := connections(t), talking(t)
 	allowDescriptors(t, n+200)
@@ -94,7 +94,7 @@ func TestConnections_OpenTalkGone(t *testing.T) {
 			began := time.Now()
 			idle := asyncio.CreateFuture[asyncio.None](ctx)
 			lines, said := 0, 0
-			most := int64(0) // memory, of what was looked at
+			most := int64(0) // the most memory seen
 			var writers []*asyncio.StreamWriter
 			server, err := asyncio.StartServer(ctx, func(ctx context.Context, r *asyncio.StreamReader, w *asyncio.StreamWriter) error {
 				writers = append(writers, w)
@@ -178,13 +178,13 @@ func TestConnections_OpenTalkGone(t *testing.T) {
 	}
 }
 
-// linesEach is how many lines a connection says, at least, before it is silent. The last is
+// linesEach is how many lines a connection sends, at least, before it is silent. The last one is
 // lastLine.
 const linesEach = 3
 
 const lastLine = "that is all\n"
 
-// memory is what the program's values and stacks take.
+// memory returns the bytes that the program's values and stacks take.
 func memory() int64 {
 	runtime.GC()
 	runtime.GC()
@@ -193,8 +193,8 @@ func memory() int64 {
 	return int64(m.HeapAlloc + m.StackInuse)
 }
 
-// TestConnections_Clients is the clients of TestConnections_OpenTalkGone, in a process that it
-// starts.
+// TestConnections_Clients runs the clients of TestConnections_OpenTalkGone, in a process that that
+// test starts.
 func TestConnections_Clients(t *testing.T) {
 	address := os.Getenv("ASYNCIO_TEST_SERVER")
 	if address == "" {
@@ -219,7 +219,7 @@ func TestConnections_Clients(t *testing.T) {
 					open++
 					for j := 0; j < linesEach-1 || soak > 0 && (until.IsZero() || time.Now().Before(until)); j++ {
 						if open == n && until.IsZero() {
-							until = time.Now().Add(soak) // all of them at once
+							until = time.Now().Add(soak) // all connections at once
 						}
 						want := fmt.Sprintf("LINE %d OF %d", j, i)
 						if got, err := ask(ctx, r, w, strings.ToLower(want)); got != want || err != nil {

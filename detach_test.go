@@ -21,15 +21,16 @@ func outside(ctx context.Context, fn func() error) error {
 	return err
 }
 
-// narrow makes little of what is written to client fit between it and server.
+// narrow sets small buffers, so that little of what is written to client fits between it and
+// server.
 func narrow(t *testing.T, client, server *asyncio.Conn) {
 	t.Helper()
 	must(t, client.SetWriteBuffer(64<<10))
 	must(t, server.SetReadBuffer(64<<10))
 }
 
-// writeUntilFull writes to c until its peer, who does not read, has stopped it, gives up, and
-// returns what was accepted.
+// writeUntilFull writes to c until its peer, which does not read, has stopped it. Then it gives up
+// and returns what was accepted.
 func writeUntilFull(t *testing.T, ctx context.Context, c *asyncio.Conn) []byte {
 	t.Helper()
 	all := pattern(4 << 20)
@@ -46,8 +47,8 @@ func writeUntilFull(t *testing.T, ctx context.Context, c *asyncio.Conn) []byte {
 	return all[:n]
 }
 
-// The peer reads nothing, so what was written is still on its way when the connection is handed
-// over. That does not stop the loop, and it comes before what the goroutine writes. So it is if the
+// The peer reads nothing, so written bytes are still on their way when the connection is handed
+// over. That does not stop the loop. These bytes go out before the goroutine's, even if the
 // goroutine closes at once.
 func TestConn_DetachWithWritesUnderWay(t *testing.T) {
 	onSystem(t, func(t *testing.T, ctx context.Context) error {
@@ -100,13 +101,13 @@ func TestConn_DetachWithWritesUnderWay(t *testing.T) {
 	})
 }
 
-// deaf is a connection without deadlines.
+// deaf is a connection that does not support deadlines.
 type deaf struct{ net.Conn }
 
 func (deaf) SetReadDeadline(time.Time) error { return errors.ErrUnsupported }
 
-// A read that a goroutine has begun for a task, and that nothing can break off, is finished for the
-// new owner; the loop may be closed by then.
+// A goroutine has begun a read for a task, and nothing can interrupt that read. It is finished for
+// the new owner, even if the loop is closed by then.
 func TestConn_DetachWithAReadUnderWay(t *testing.T) {
 	var nc net.Conn
 	here, there := net.Pipe()
@@ -143,8 +144,8 @@ func TestConn_DetachWithAReadUnderWay(t *testing.T) {
 	}
 }
 
-// Closing what was detached wakes who reads it, also where a goroutine reads for it; so does a
-// deadline.
+// Closing a detached connection wakes its reader, even where a goroutine reads for it. A deadline
+// does too.
 func TestConn_DetachedCloseAndDeadline(t *testing.T) {
 	onSystem(t, func(t *testing.T, ctx context.Context) error {
 		for _, end := range []string{"close", "deadline"} {
@@ -175,7 +176,7 @@ func TestConn_DetachedCloseAndDeadline(t *testing.T) {
 				if err := ended(ctx, reader); !errors.Is(err, os.ErrDeadlineExceeded) {
 					t.Errorf("deadline: %v", err)
 				}
-				// It can go on.
+				// The connection still works after that.
 				must(t, nc.SetReadDeadline(time.Time{}))
 				if _, err := server.Write([]byte("x")); err != nil {
 					return err
@@ -195,8 +196,8 @@ func TestConn_DetachedCloseAndDeadline(t *testing.T) {
 	})
 }
 
-// A datagram that a goroutine has brought for a task that gave up goes to the new owner whole, also
-// an empty one, and without its rest.
+// A goroutine has brought a datagram for a task that gave up. The datagram goes to the new owner
+// whole, even if empty; the rest of one that is too long does not follow it.
 func TestConn_DetachDatagrams(t *testing.T) {
 	onSystem(t, func(t *testing.T, ctx context.Context) error {
 		peer, err := asyncio.ListenPacket(ctx, "udp", "127.0.0.1:0")
@@ -242,8 +243,8 @@ func TestConn_DetachDatagrams(t *testing.T) {
 	})
 }
 
-// What a stream has read ahead is not the connection's any more: the handler gives it to the
-// goroutine with it. The server has nothing more to do with either.
+// Bytes that a stream has read ahead no longer belong to the connection. So the handler passes them
+// to the goroutine along with it, and the server is done with both.
 func TestConn_DetachFromStreams(t *testing.T) {
 	onSystem(t, func(t *testing.T, ctx context.Context) error {
 		over := asyncio.CreateFuture[string](ctx)
@@ -302,8 +303,8 @@ func TestConn_DetachFromStreams(t *testing.T) {
 	})
 }
 
-// TLS goes on in goroutines where the tasks have left it: with what was decrypted and not read,
-// with what a cancelled Write had left, and then in both directions at once.
+// TLS goes on in goroutines from where the tasks left it: with bytes decrypted but not read, with
+// the rest of a cancelled Write, and then in both directions at once (tls 6).
 func TestTLSConn_Detach(t *testing.T) {
 	onSystem(t, func(t *testing.T, ctx context.Context) error {
 		clientConfig, serverConfig := configs(t)
@@ -331,7 +332,7 @@ func TestTLSConn_Detach(t *testing.T) {
 			if _, err := io.ReadFull(client, p); string(p) != "for the task, " || err != nil {
 				t.Errorf("%q, %v", p, err)
 			}
-			// And one write of it was broken off.
+			// One of its writes was cut short.
 			narrow(t, client.NetConn(), server.NetConn())
 			want := pattern(4 << 20)
 			accepted := 0

@@ -10,8 +10,8 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// A library tells by the connection whether it carries datagrams: one of these is a net.PacketConn,
-// as package net's is, and no other is.
+// Libraries look at a connection's type to learn whether it carries datagrams. As in package net,
+// only a datagram connection is a net.PacketConn.
 func TestDialContext_Kinds(t *testing.T) {
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
 		peer, err := asyncio.ListenPacket(ctx, "udp", "127.0.0.1:0")
@@ -85,8 +85,8 @@ func TestDatagramConn(t *testing.T) {
 	})
 }
 
-// Pools look whether a connection is still good by a read that does not wait, through its
-// descriptor. It takes nothing and does not wait for a task or goroutine that reads.
+// Connection pools check whether a connection is still good with a non-blocking read of its
+// descriptor. The check takes no data and does not wait for a task or goroutine that reads.
 func TestConn_LookAtDescriptor(t *testing.T) {
 	onSystem(t, func(t *testing.T, ctx context.Context) error {
 		c, s := connect(t, ctx)

@@ -12,7 +12,8 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// collected runs the collector until there is a report, and returns it and forgets it.
+// collected runs the collector until there is a report. It returns the report and removes it from
+// r.
 func (r *reports) collected(ctx context.Context) (c asyncio.ExceptionContext, err error) {
 	for {
 		runtime.GC()
@@ -31,13 +32,13 @@ func (r *reports) collected(ctx context.Context) (c asyncio.ExceptionContext, er
 	}
 }
 
-// forget opens something, in a task that ends, and drops it.
+// forget opens something in a task that ends, and drops it.
 func forget(ctx context.Context, open func(ctx context.Context) error) error {
 	return ended(ctx, start(ctx, open))
 }
 
-// A connection that nobody holds any more was forgotten: it is reported, with the place where it
-// was made, and closed.
+// A connection that nobody holds any more is closed and reported, with the place where it was made
+// (conn 5).
 func TestConn_Dropped(t *testing.T) {
 	onSystemReporting(t, func(t *testing.T, ctx context.Context, r *reports) error {
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -111,7 +112,7 @@ func TestPacketConn_Dropped(t *testing.T) {
 	})
 }
 
-// One that was closed, detached, or that somebody still waits for, is not reported.
+// A connection that was closed or detached, or that somebody still waits for, is not reported.
 func TestConn_NotDropped(t *testing.T) {
 	onSystemReporting(t, func(t *testing.T, ctx context.Context, r *reports) error {
 		err := forget(ctx, func(ctx context.Context) error {
