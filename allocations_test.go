@@ -17,7 +17,7 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// The promises about allocation. (The race detector allocates on its own.)
+// These are the promises about allocation. (The race detector allocates on its own.)
 func TestAllocations(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		loop(t, ctx).SetDebug(false) // debug mode allocates to find the goroutine's id
@@ -70,8 +70,8 @@ func TestAllocations(t *testing.T) {
 		l := loop(t, ctx)
 		ran := 0
 		call := func() { ran++ }
-		// Ten times, because what the runtime allocates meanwhile is counted too, and a mean is
-		// rounded down.
+		// It repeats ten times: what the runtime allocates meanwhile is counted too, and
+		// AllocsPerRun rounds the mean down.
 		if n := testing.AllocsPerRun(10, func() {
 			for range 21 * 100 {
 				_, _ = l.CallSoonThreadsafe(call)
@@ -80,8 +80,7 @@ func TestAllocations(t *testing.T) {
 		}); n > 101 || ran == 0 {
 			t.Errorf("2100 calls from elsewhere allocate %v times, want a hundred batches of handles", n)
 		}
-		// AllocsPerRun has one processor, so this goes through Go's scheduler now and then (loop
-		// 7).
+		// AllocsPerRun uses one processor, so the loop enters Go's scheduler now and then (loop 7).
 		if n := testing.AllocsPerRun(10, func() {
 			for range 10_000 {
 				_ = asyncio.Sleep(ctx, 0)
@@ -96,7 +95,7 @@ func TestAllocations(t *testing.T) {
 	})
 }
 
-// A coroutine that waits holds one stack of the smallest size, 2 KiB, with room for some variables
+// A waiting coroutine holds one stack of the smallest size, 2 KiB. That has room for some variables
 // of its own (stack 9).
 func TestAllocations_FirstStack(t *testing.T) {
 	if runtime.GOARCH != "amd64" || testing.CoverMode() != "" {
@@ -131,8 +130,8 @@ func TestAllocations_FirstStack(t *testing.T) {
 			}
 		},
 	} {
-		// One context that cannot end, one that the loop watches for all its tasks, one of the
-		// program's.
+		// The three kinds of context: one that cannot end, one that the loop watches for all its
+		// tasks, and one that the program made.
 		for _, kind := range []string{"loop", "root", "own"} {
 			outer, cancel := context.Background(), func() {}
 			if kind == "root" {
@@ -145,7 +144,7 @@ func TestAllocations_FirstStack(t *testing.T) {
 					defer cancel()
 					inner = c
 				}
-				// A signal that preempts a goroutine needs room on its stack, which then grows; so
+				// A signal that preempts a goroutine needs room on its stack, which then grows. So
 				// the least of a few attempts counts.
 				least := int64(math.MaxInt64)
 				for range 3 {
@@ -161,11 +160,11 @@ func TestAllocations_FirstStack(t *testing.T) {
 						task.Cancel()
 					}
 					asyncio.GatherResults(ctx, tasks...)
-					runtime.GC() // gives back the stacks of before
+					runtime.GC() // gives back the stacks of the attempt before
 				}
 				most := int64(2500) // some stacks are those of the attempt before
 				if runtime.GOOS == "windows" {
-					most = 9000 // where the runtime's smallest stack has 8 KiB
+					most = 9000 // the runtime's smallest stack has 8 KiB there
 				}
 				if least > most {
 					t.Errorf("%s, %s: a task that waits has a stack of %d bytes", name, kind, least)
@@ -196,11 +195,11 @@ func stacksInUse() int64 {
 	return int64(m.StackInuse)
 }
 
-// A message that is echoed between two tasks, each of which waits for it.
+// Two tasks echo a message; each waits for it.
 func TestAllocations_Echo(t *testing.T) {
 	onSystem(t, func(t *testing.T, ctx context.Context) error {
 		if strings.HasSuffix(t.Name(), "portable") || runtime.GOOS == "windows" {
-			return nil // where goroutines are started
+			return nil // goroutines are started there
 		}
 		ctx = loop(t, ctx).Context() // the time limit of the test is not part of the promise
 		client, server := connect(t, ctx)
@@ -238,12 +237,12 @@ func TestAllocations_Echo(t *testing.T) {
 	})
 }
 
-// Datagrams there and back, each of which the other side waits for.
+// Datagrams go there and back; each side waits for the other's.
 func TestAllocations_Datagrams(t *testing.T) {
 	for _, address := range loopbacks(t) {
 		onSystem(t, func(t *testing.T, ctx context.Context) error {
 			if strings.Contains(t.Name(), "portable") || runtime.GOOS != "linux" || runtime.GOARCH == "386" || runtime.GOARCH == "s390x" {
-				// where goroutines are started, or package syscall allocates the addresses
+				// goroutines are started there, or package syscall allocates the addresses
 				return nil
 			}
 			ctx = loop(t, ctx).Context() // the time limit of the test is not part of the promise
@@ -292,7 +291,7 @@ func TestAllocations_Datagrams(t *testing.T) {
 						_, _, err := a.ReadFromUDPAddrPort(p)
 						return err
 					}},
-					{"with net.Addr", 1, func() error { // the address that is returned
+					{"with net.Addr", 1, func() error { // for the address that is returned
 						_, err := a.WriteTo(message, toAddr)
 						return err
 					}, func() error {
@@ -311,7 +310,7 @@ func TestAllocations_Datagrams(t *testing.T) {
 	}
 }
 
-// A description of many tasks that do the same finds the words for it once.
+// A description of many tasks that do the same finds the words for it only once.
 func TestAllocations_FormatTasks(t *testing.T) {
 	runFast(t, func(ctx context.Context) error {
 		const n = 1000

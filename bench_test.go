@@ -24,8 +24,8 @@ func onLoop(b *testing.B, body func(ctx context.Context) error) {
 	}
 }
 
-// A yield gives every other task its turn and comes back, as a channel round trip gives
-// the other goroutine its turn and comes back.
+// A yield gives every other task its turn and comes back. A channel round trip does the same with
+// the other goroutine.
 func BenchmarkYield(b *testing.B) {
 	b.Run("asyncio/tasks=1", func(b *testing.B) {
 		onLoop(b, func(ctx context.Context) error {
@@ -167,8 +167,8 @@ func BenchmarkTimerSetAndCancelled(b *testing.B) {
 	})
 }
 
-// Messages of 64 bytes go to and fro over 100 connections at a time: the server is what the row
-// says, the peers are goroutines with package net in all rows. An op is one message and its echo.
+// Messages of 64 bytes go to and fro over 100 connections at a time. The row names the server; the
+// peers are goroutines with package net in all rows. An op is one message and its echo.
 func BenchmarkEcho(b *testing.B) {
 	const connections, size = 100, 64
 	echo := func(c io.ReadWriter) error {
@@ -235,7 +235,7 @@ func BenchmarkEcho(b *testing.B) {
 				for {
 					c, err := ln.AcceptContext(ctx)
 					if err != nil {
-						return nil // the listener is closed
+						return nil // the listener has been closed
 					}
 					asyncio.CreateTask(ctx, asyncio.Do(func(context.Context) error {
 						defer c.Close()

@@ -16,7 +16,7 @@ import (
 )
 
 // conformanceRow is a row of docs/conformance.md: a test method of CPython's, the Go tests that
-// cover it, and what is to be said besides.
+// cover it, and a note.
 type conformanceRow struct {
 	method string // module, class, name
 	tests  []string
@@ -56,7 +56,7 @@ func readConformance(t *testing.T) (rows []conformanceRow, summary map[string]st
 			t.Errorf("%s: not a row of two cells: %s", class, line)
 		default:
 			r := conformanceRow{method: class + " " + cells[0], note: cells[1]}
-			for strings.HasPrefix(r.note, "`") { // what comes first are the tests
+			for strings.HasPrefix(r.note, "`") { // a note begins with the tests
 				m := conformanceTest.FindStringSubmatch(r.note)
 				r.tests = append(r.tests, m[1])
 				r.note = strings.TrimLeft(strings.TrimPrefix(r.note, m[0]), ", .")
@@ -67,8 +67,8 @@ func readConformance(t *testing.T) (rows []conformanceRow, summary map[string]st
 	return rows, summary
 }
 
-// testFunctions returns the tests of this package, each with the strings of its file: the names
-// of cases are among those.
+// testFunctions returns the tests of this package, each with the strings in its file, because these
+// contain the names of cases.
 func testFunctions(t *testing.T) map[string]map[string]bool {
 	files, err := filepath.Glob("*_test.go")
 	must(t, err)
@@ -114,8 +114,8 @@ func TestConformance_NamedTestsExist(t *testing.T) {
 	}
 }
 
-// No test method is missing from the document: of those recorded, and, where there is a CPython of
-// the same version with its tests, of what that has.
+// No test method is missing from the document. The test compares it with the recorded list and, if
+// a CPython of the same version with its tests is at hand, with that.
 func TestConformance_IsComplete(t *testing.T) {
 	rows, _ := readConformance(t)
 	var have []string

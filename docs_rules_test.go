@@ -11,15 +11,17 @@ import (
 	"testing"
 )
 
-// A rule is a numbered sentence in the comment of the file that keeps it. Its name is that of what
-// it is about, which no other file uses, and a number: a citation of it can be found by searching.
+// A rule is a numbered sentence in the comment of the file that keeps it. It is called by the name
+// of its subject, which no other file uses, and a number. So a search finds every citation.
 var (
 	definedRule = regexp.MustCompile(`(?m)^//\t([A-Za-z]+) (\d+): \S`)
-	documented  = regexp.MustCompile(`(?m)^- \*\*([A-Za-z]+) (\d+)\*\* \S`)                   // in docs/design.md
-	citedRule   = regexp.MustCompile(`\b([A-Za-z]+) (\d+)(?:-(\d+))?(?:[^\w.]|\.(?:\D|$)|$)`) // not CPython 3.13
+	documented  = regexp.MustCompile(`(?m)^- \*\*([A-Za-z]+) (\d+)\*\* \S`) // in docs/design.md
+	// does not match CPython 3.13
+	citedRule = regexp.MustCompile(`\b([A-Za-z]+) (\d+)(?:-(\d+))?(?:[^\w.]|\.(?:\D|$)|$)`)
 )
 
-// filesWith returns every file of the module and of those beside it, with this ending.
+// filesWith returns the paths of all files with this ending, in this module and in the ones beside
+// it.
 func filesWith(t *testing.T, ending string) []string {
 	t.Helper()
 	var all []string
@@ -38,7 +40,7 @@ func filesWith(t *testing.T, ending string) []string {
 	return all
 }
 
-// rules returns how many there are of each name.
+// rules returns the number of rules for each name.
 func rules(t *testing.T) map[string]int {
 	t.Helper()
 	last, where := make(map[string]int), make(map[string]string)
@@ -64,9 +66,9 @@ func rules(t *testing.T) map[string]int {
 	return last
 }
 
-// TestDocs_RulesHaveOneMeaning: each name stands for the rules of one file, which are numbered from
-// one on, so that a citation needs no file; and what is cited is there. The old names, a letter and
-// a number, are gone.
+// TestDocs_RulesHaveOneMeaning: all rules of one name are in one file and are numbered from one on,
+// so a citation need not give the file. Every cited rule exists. No text uses the old names, a
+// letter and a number.
 func TestDocs_RulesHaveOneMeaning(t *testing.T) {
 	last := rules(t)
 	comment := regexp.MustCompile(`(?m)//.*$`)
@@ -91,7 +93,8 @@ func TestDocs_RulesHaveOneMeaning(t *testing.T) {
 	}
 }
 
-// TestDocs_CiteWhatCanBeFound: a rule that a comment for users cites by number stands in one.
+// TestDocs_CiteWhatCanBeFound: if a comment for users cites a rule by number, the rule stands in
+// such a comment too.
 func TestDocs_CiteWhatCanBeFound(t *testing.T) {
 	definition := regexp.MustCompile(`(?m)^\s+([A-Za-z]+ \d+): \S`)
 	last := rules(t)
@@ -111,8 +114,8 @@ func TestDocs_CiteWhatCanBeFound(t *testing.T) {
 	}
 }
 
-// TestDocs_RulesOfEachFile: ARCHITECTURE.md names, beside the link to a file, all rules that stand
-// in it.
+// TestDocs_RulesOfEachFile: ARCHITECTURE.md names, beside the link to a file, all rules in that
+// file.
 func TestDocs_RulesOfEachFile(t *testing.T) {
 	table := regexp.MustCompile(`(?m)^\| \[[^]]*\]\(([^)]*\.go)\) \|.*$`)
 	named := regexp.MustCompile(`\(([A-Za-z]+) 1(?:-(\d+))?\)`)
@@ -144,7 +147,7 @@ func number(t *testing.T, s string) int {
 	return n
 }
 
-// width is the number of columns of a line, where a tab leads to the next multiple of four.
+// width returns the number of columns of a line; a tab goes to the next multiple of four.
 func width(line string) int {
 	n := 0
 	for _, r := range line {
@@ -155,8 +158,8 @@ func width(line string) int {
 	return n
 }
 
-// TestDocs_Wrapped: comments and documents are wrapped at a hundred columns, a tab being four. What
-// is laid out by hand, as tables and code are, is as wide as it has to be.
+// TestDocs_Wrapped: comments and documents are wrapped at a hundred columns, with a tab as four.
+// Text laid out by hand, such as tables and code, may be wider.
 func TestDocs_Wrapped(t *testing.T) {
 	const columns = 100
 	for _, file := range filesWith(t, ".go") {
@@ -185,7 +188,7 @@ func TestDocs_Wrapped(t *testing.T) {
 	}
 }
 
-// An apiDoc is what is said about one exported function or method, and about its type.
+// An apiDoc holds the comment of one exported function or method, and that of its type.
 type apiDoc struct{ name, own, typ string }
 
 func apiDocs(p *doc.Package) []apiDoc {
@@ -205,7 +208,8 @@ func apiDocs(p *doc.Package) []apiDoc {
 	return all
 }
 
-// optionDoc is what is said once for all functions that make an option.
+// optionDoc returns the comment of a type of options. It is said once for all functions that make
+// such an option.
 func optionDoc(typ *doc.Type) string {
 	if strings.HasSuffix(typ.Name, "Option") {
 		return typ.Doc
@@ -215,13 +219,13 @@ func optionDoc(typ *doc.Type) string {
 
 var (
 	whoMayCall = regexp.MustCompile(`(?i)any\s+goroutine|loop\s+only|loop's\s+tasks|in\s+a\s+task|calling\s+task|the\s+calling\s+goroutine|tasks?\s+or\s+callbacks?|is\s+\[`)
-	// see the package comment for any goroutine
+	// the package comment says more about any goroutine
 	suspends = regexp.MustCompile(`(?i)suspend|block|any\s+goroutine\s+may|is\s+\[`)
 )
 
-// TestDocs_SayWhoMayCallWhat: the comment of a function or method, or of its type for all methods,
-// says who may call it and whether it suspends. Methods that other interfaces ask for (Error,
-// String, …) are what they are.
+// TestDocs_SayWhoMayCallWhat: the comment of a function or method says who may call it and whether
+// it suspends. The comment of a type can say so for all its methods. Methods required by other
+// interfaces (Error, String, …) are exempt.
 func TestDocs_SayWhoMayCallWhat(t *testing.T) {
 	known := regexp.MustCompile(`\.(Error|Is|Unwrap|String|Timeout)$`)
 	p := packageDoc(t)

@@ -31,8 +31,8 @@ func packageDoc(t *testing.T) *doc.Package {
 	return p
 }
 
-// TestDocs_EveryTypeHasAnExample: whoever looks a type up finds a program that uses it, and what
-// that prints.
+// TestDocs_EveryTypeHasAnExample: the documentation of every type has a program that uses it, with
+// its output.
 func TestDocs_EveryTypeHasAnExample(t *testing.T) {
 	for _, typ := range packageDoc(t).Types {
 		shown := false

@@ -17,17 +17,17 @@ import (
 
 const module = "github.com/goasyncio/asyncio"
 
-// importPolicy says which package may import which: a statement of policy, not a list to
-// be brought up to date when the test fails. A rule stands below its reason.
+// importPolicy says which package may import which. It is a statement of policy; do not adapt it to
+// make the test pass. Each rule stands below its reason.
 //
 //	a < b, c    a imports nothing but b and c
 //	a !< b      nor b
 //	a !<< b     nor b by way of any other package
 //
-// Of the first kind the narrowest that is about a package holds for it.
+// If several rules of the first kind match a package, the narrowest holds.
 //
-// A path with a dot in front is one of this repository, x/... is x and everything below it,
-// std is the standard library. Imports of tests do not count.
+// A path that begins with a dot is in this repository, x/... is x and everything below it, and std
+// is the standard library. Imports of tests do not count.
 const importPolicy = `
 # Who uses the library takes on the standard library and golang.org/x/sys, nothing else.
 . < std, golang.org/x/sys/..., ./internal/coro, ./internal/driver
@@ -98,7 +98,7 @@ func importRules(t *testing.T) []rule {
 	return rules
 }
 
-// matches reports whether the import path p is what pattern, of importPolicy, means.
+// matches reports whether the import path p matches pattern, a pattern of importPolicy.
 func matches(pattern, p string) bool {
 	first, _, _ := strings.Cut(p, "/")
 	switch pattern {
@@ -125,8 +125,8 @@ type listedPackage struct {
 	Imports, Deps    []string
 }
 
-// listPackages lists the packages of the module in dir as they are on goos. Nothing is
-// downloaded: what is not at hand is an import like any other.
+// listPackages lists the packages of the module in dir for goos. It downloads nothing: a missing
+// module is an import like any other.
 func listPackages(t *testing.T, dir, goos string) []listedPackage {
 	t.Helper()
 	cmd := exec.Command("go", "list", "-e", "-json=ImportPath,Name,Imports,Deps", "./...")
@@ -158,8 +158,8 @@ func output(t *testing.T, cmd *exec.Cmd) string {
 	return string(out)
 }
 
-// files returns the paths of the repository's files that match pattern. Besides finding
-// them it makes the result of this test depend on them, so that it is not cached in vain.
+// files returns the paths of the repository's files that match pattern. It also makes the result of
+// this test depend on those files, so that a stale result is not taken from the cache.
 func files(t *testing.T, pattern string) []string {
 	t.Helper()
 	var all []string
@@ -183,7 +183,8 @@ func files(t *testing.T, pattern string) []string {
 
 func TestImports(t *testing.T) {
 	for _, file := range files(t, "*.go") {
-		if _, err := os.ReadFile(file); err != nil { // see files
+		// the read makes the test depend on the file; see files
+		if _, err := os.ReadFile(file); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -191,7 +192,7 @@ func TestImports(t *testing.T) {
 	for _, goos := range []string{"linux", "darwin", "windows", "freebsd"} {
 		t.Run(goos, func(t *testing.T) {
 			used := make([]bool, len(rules))
-			whole := false // the modules below are there
+			whole := false // whether the modules below are there
 			for _, mod := range files(t, "go.mod") {
 				whole = whole || mod == "cmd/go.mod"
 				for _, p := range listPackages(t, path.Dir(mod), goos) {
@@ -214,7 +215,7 @@ func checkImports(t *testing.T, p listedPackage, rules []rule, used []bool) {
 	if below, ok := strings.CutPrefix(name, module); ok {
 		name = "." + below
 	}
-	narrowest := "" // of those that say what it may import
+	narrowest := "" // the narrowest rule of the first kind
 	for _, r := range rules {
 		if r.op == "<" && matches(r.pkg, p.ImportPath) && len(r.pkg) > len(narrowest) {
 			narrowest = r.pkg
@@ -252,7 +253,8 @@ func TestModules(t *testing.T) {
 	}
 	read := func(command, file string) (m goMod) {
 		t.Helper()
-		if _, err := os.ReadFile(file); err != nil { // see files
+		// the read makes the test depend on the file; see files
+		if _, err := os.ReadFile(file); err != nil {
 			t.Fatal(err)
 		}
 		if err := json.Unmarshal([]byte(output(t, exec.Command("go", command, "edit", "-json", file))), &m); err != nil {
@@ -282,7 +284,7 @@ func TestModules(t *testing.T) {
 		dirs = append(dirs, path.Dir(mod))
 	}
 	if _, err := os.Stat("go.work"); os.IsNotExist(err) && len(mods) == 1 {
-		return // the module by itself, as a download of it is
+		return // the module by itself, as it is downloaded
 	}
 	work := read("work", "go.work")
 	check("go.work", work)
@@ -297,9 +299,9 @@ func TestModules(t *testing.T) {
 	}
 }
 
-// realSleeps lists the tests that may use time.Sleep, each with its reason. A test that
-// waits for a fixed time is slow when it passes and wrong on a slow day: use package sim,
-// package testing/synctest, or wait for the event itself.
+// realSleeps lists the tests that may use time.Sleep, each with its reason. A test that waits for a
+// fixed time is slow when it passes, and fails on a slow day. Use package sim, package
+// testing/synctest, or wait for the event itself.
 var realSleeps = map[string]string{}
 
 func TestTestsDoNotSleep(t *testing.T) {

@@ -5,10 +5,11 @@ import (
 	"strings"
 )
 
-// needs are the tests for which js has not what they need, as regular expressions of their names.
+// needs lists, by the missing feature, the tests that js cannot run, as regular expressions of
+// their names.
 var needs = map[string][]string{
-	// Package net has connections between two goroutines of the program there, and nothing of a
-	// system's.
+	// There, package net connects only goroutines of the same program, and has no sockets of the
+	// system.
 	"sockets": {
 		"(Test|Example|Fuzz).*(Conn|Conns|Dial|Listen|Listener|Server|Stream|Streams|TLS|Connection|Connections|Reader|Writer|ReadUntil)(_.*)?",
 		"TestAddReader.*", "TestBusyLoopLooksAtConnections", "TestDeadline.*", "TestInterop.*", "TestIteration_.*Poll.*", "TestLoopGroup_.*(Listen|Server|Connections).*",
@@ -19,8 +20,8 @@ var needs = map[string][]string{
 		"TestForeign_Everything",
 	},
 	"signals": {"TestAttack_SIGINT.*", "TestRun_SIGINT.*", "TestRun_HandleSignals.*", "Test.*Signals?"},
-	// There is one thread, and goroutines are not interrupted: what tries goroutines against each
-	// other takes minutes, and shows nothing.
+	// There is one thread, and goroutines are not preempted. Tests that race goroutines against
+	// each other take minutes and show nothing.
 	"threads": {
 		"Test.*ConcurrentSafe", "TestAttack_(ManyDeadlines|SubmitAsTheWorkerEnds|OrderOfPosts)", "Test.*Watchdog.*", "TestLoopGroup_LoopsRunAtTheSameTime",
 		"TestLoop_AMillionTimers",

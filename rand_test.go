@@ -10,8 +10,9 @@ import (
 	"github.com/goasyncio/asyncio/sim"
 )
 
-// Under virtual time a task's numbers depend on its name, not on what others draw; equal names get
-// different numbers; a derived context and a second call lead to the same source.
+// On virtual time a task's random numbers depend on its name, not on the draws of other tasks.
+// Tasks of equal name get different numbers. A derived context and a second call lead to the same
+// source.
 func TestRand_StreamsAreIndependent(t *testing.T) {
 	draw := func(greedy int) (a, b, twin []uint64) {
 		run(t, func(ctx context.Context) error {

@@ -37,7 +37,7 @@ func sections(doc string) []string {
 	return regexp.MustCompile(`(?m)^#+ .*$`).FindAllString(doc, -1)
 }
 
-// examples/readme has tests of its own, so what is its program is known to work.
+// The README's program is that of examples/readme, whose tests show that it works.
 func TestReadme_ExampleIsTheProgram(t *testing.T) {
 	program := readFile(t, "examples/readme/main.go")
 	output := regexp.MustCompile(`\t// Output:\n((?:\t// .*\n)+)`).FindStringSubmatch(readFile(t, "examples/readme/main_test.go"))
@@ -67,7 +67,7 @@ func TestReadme_SameInBothLanguages(t *testing.T) {
 	if e, c := sections(english), sections(chinese); len(e) != len(c) {
 		t.Errorf("sections: %d in English, %d in Chinese:\n%q\n%q", len(e), len(c), e, c)
 	}
-	// Code, numbers and links are the same in every language.
+	// Tables, lists, numbers and links are the same in every language.
 	for what, re := range map[string]*regexp.Regexp{
 		"table rows": regexp.MustCompile(`(?m)^\|`),
 		"list items": regexp.MustCompile(`(?m)^- `),
@@ -77,7 +77,7 @@ func TestReadme_SameInBothLanguages(t *testing.T) {
 		e, c := re.FindAllString(english, -1), re.FindAllString(chinese, -1)
 		slices.Sort(e)
 		slices.Sort(c)
-		if what == "links" { // each links to the other
+		if what == "links" { // each README links to the other
 			e = slices.DeleteFunc(e, func(s string) bool { return strings.Contains(s, "README") })
 			c = slices.DeleteFunc(c, func(s string) bool { return strings.Contains(s, "README") })
 		}
@@ -93,7 +93,8 @@ var (
 	dropped = regexp.MustCompile("[^a-z0-9_ -]")
 )
 
-// anchor is what a heading is called in a link, as web pages of repositories have it.
+// anchor returns the name of a heading in a link, in the form used by the web pages of
+// repositories.
 func anchor(heading string) string {
 	text := strings.ToLower(strings.TrimSpace(strings.TrimLeft(heading, "#")))
 	return strings.ReplaceAll(dropped.ReplaceAllString(text, ""), " ", "-")

@@ -62,7 +62,7 @@ func TestScale_SuspendedAtOnce(t *testing.T) {
 	})
 }
 
-// Cancelling many sleepers takes their timers out of the heap again.
+// Cancelling many sleepers also removes their timers from the heap.
 func TestScale_SleepersCancelled(t *testing.T) {
 	n := 100_000
 	if raceEnabled {
