@@ -11,7 +11,7 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// A log that several tasks write to: their records are whole.
+// Several tasks write to one log, and each record is whole.
 func ExampleFile() {
 	dir, err := os.MkdirTemp("", "asyncio")
 	if err != nil {
@@ -37,7 +37,7 @@ func ExampleFile() {
 		if err != nil {
 			return err
 		}
-		if err := log.Sync(ctx); err != nil { // now it outlives a crash of the machine
+		if err := log.Sync(ctx); err != nil { // now the record survives a crash of the machine
 			return err
 		}
 		if _, err := log.Seek(ctx, 0, io.SeekStart); err != nil {
@@ -55,8 +55,8 @@ func ExampleFile() {
 	// <nil>
 }
 
-// Replacing a file so that whoever looks, also after a power failure at any moment, finds all of
-// the old contents or all of the new.
+// Replacing a file: a reader finds either all of the old contents or all of the new ones, even
+// after a power failure at any moment.
 func ExampleSyncDir() {
 	replace := func(ctx context.Context, name string, data []byte) error {
 		f, err := asyncio.OpenFile(ctx, name+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
@@ -67,7 +67,7 @@ func ExampleSyncDir() {
 		if err == nil {
 			err = f.Sync(ctx)
 		}
-		// closed first: Windows renames no open file
+		// closed first, because Windows cannot rename an open file
 		if err := errors.Join(err, f.Close(ctx)); err != nil {
 			return err
 		}

@@ -55,7 +55,7 @@ func (e *gatedExecutor) next(t *testing.T) {
 	job()
 }
 
-// open opens a file for both and fails the test if it cannot.
+// open opens a file with flag and fails the test if it cannot.
 func open(t *testing.T, ctx context.Context, name string, flag int) *asyncio.File {
 	t.Helper()
 	f, err := asyncio.OpenFile(ctx, name, flag|os.O_CREATE, 0o644)
@@ -63,7 +63,7 @@ func open(t *testing.T, ctx context.Context, name string, flag int) *asyncio.Fil
 	return f
 }
 
-// gated runs body with a file that is open and an executor that waits to be told.
+// gated runs body with an open file and an executor that does jobs only when told to.
 func gated(t *testing.T, flag int, body func(ctx context.Context, f *asyncio.File, e *gatedExecutor) error) {
 	t.Helper()
 	run(t, func(ctx context.Context) error {
@@ -88,7 +88,7 @@ func contents(t *testing.T, name string) string {
 	return string(b)
 }
 
-// All functions, on the real clock and on a virtual one that has no disk of its own.
+// All functions work on the real clock, and on a virtual clock without a simulated disk.
 func TestFiles(t *testing.T) {
 	onBothClocks(t, func(t *testing.T, ctx context.Context) {
 		dir := filepath.Join(t.TempDir(), "a", "b")
@@ -140,18 +140,17 @@ func TestFiles(t *testing.T) {
 	})
 }
 
-// A File does what an os.File does, whatever is done with it one after the other.
+// A File does the same as an os.File in any sequence of operations.
 func TestFile_LikePackageOS(t *testing.T) {
 	for seed := range uint64(40) {
 		run(t, func(ctx context.Context) error {
 			r := rand.New(rand.NewPCG(seed, 1))
 			flag := []int{os.O_RDWR, os.O_RDWR, os.O_RDWR | os.O_APPEND, os.O_RDONLY, os.O_WRONLY, os.O_RDONLY | os.O_APPEND}[r.IntN(6)]
 			if flag == os.O_RDONLY|os.O_APPEND && runtime.GOOS == "windows" {
-				flag = os.O_RDONLY // package os would append to a file that is to be read only
+				flag = os.O_RDONLY // package os would append to a read-only file
 			}
 			if runtime.GOOS == "js" {
-				// package syscall counts the offset itself there, and not from where an append has
-				// put it
+				// there package syscall keeps the offset itself, and appending does not move it
 				flag &^= os.O_APPEND
 			}
 			ours, theirs := filepath.Join(t.TempDir(), "file"), filepath.Join(t.TempDir(), "file")
@@ -166,7 +165,9 @@ func TestFile_LikePackageOS(t *testing.T) {
 				}
 				q = q[:copy(q, p)]
 				if len(p) == 0 && runtime.GOOS == "windows" {
-					continue // package os asks the system even for nothing, and it may refuse
+					// package os makes a system call even for zero bytes, and the system may refuse
+					// it
+					continue
 				}
 				off := r.Int64N(100)
 				var n, m int64
@@ -200,7 +201,7 @@ func TestFile_LikePackageOS(t *testing.T) {
 					what = "Seek"
 					whence := []int{io.SeekStart, io.SeekCurrent, io.SeekEnd, 99}[r.IntN(4)]
 					if whence == 99 && runtime.GOOS == "windows" {
-						continue // where package os does not mind
+						continue // package os does not mind there
 					}
 					n, got = f.Seek(ctx, off-30, whence)
 					m, want = o.Seek(off-30, whence)
@@ -209,7 +210,7 @@ func TestFile_LikePackageOS(t *testing.T) {
 					got, want = f.Truncate(ctx, off-5), o.Truncate(off-5)
 				}
 				same := strings.ReplaceAll(fmt.Sprint(got), ours, theirs) == fmt.Sprint(want)
-				if runtime.GOOS == "windows" { // which has other words for a negative offset
+				if runtime.GOOS == "windows" { // Windows has other words for a negative offset
 					same = (got == nil) == (want == nil)
 				}
 				if n != m || !bytes.Equal(p[:min(n, int64(len(p)))], q[:min(n, int64(len(p)))]) || !same {
@@ -226,7 +227,8 @@ func TestFile_LikePackageOS(t *testing.T) {
 	}
 }
 
-// Records that several tasks write to a log are whole, in the order in which Write was called.
+// Several tasks write records to a log. Each record is whole, in the order of the calls of Write
+// (file 4).
 func TestFile_WritesTakeTurns(t *testing.T) {
 	onBothClocks(t, func(t *testing.T, ctx context.Context) {
 		f := open(t, ctx, filepath.Join(t.TempDir(), "log"), os.O_RDWR)
@@ -250,8 +252,8 @@ func TestFile_WritesTakeTurns(t *testing.T) {
 	})
 }
 
-// Tasks that read one file get each part of it once, and everything that has no offset runs beside
-// it.
+// Tasks that read one file get each part of it once (file 4). Operations without an offset run at
+// the same time.
 func TestFile_ReadsTakeTurns(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		name := filepath.Join(t.TempDir(), "file")
@@ -281,7 +283,8 @@ func TestFile_ReadsTakeTurns(t *testing.T) {
 	})
 }
 
-// What takes no turn is handed to the executor beside what is under way; what takes turns is not.
+// Operations that take no turn go to the executor beside those under way. Operations that take
+// turns do not.
 func TestFile_WhatRunsBesideWhat(t *testing.T) {
 	gated(t, os.O_RDWR, func(ctx context.Context, f *asyncio.File, e *gatedExecutor) error {
 		p := make([]byte, 1)
@@ -308,7 +311,7 @@ func TestFile_WhatRunsBesideWhat(t *testing.T) {
 	})
 }
 
-// A cancel before the executor has begun: it never happens.
+// A cancel before the executor has begun: the operation never happens (file 2).
 func TestFile_CancelBeforeItBegins(t *testing.T) {
 	gated(t, os.O_RDWR, func(ctx context.Context, f *asyncio.File, e *gatedExecutor) error {
 		write := start(ctx, func(ctx context.Context) error { _, err := f.Write(ctx, []byte("xxx")); return err })
@@ -320,7 +323,7 @@ func TestFile_CancelBeforeItBegins(t *testing.T) {
 
 		ended, cancel := context.WithCancelCause(ctx)
 		loop(t, ctx).CallSoon(func() { cancel(errTest) })
-		_, err := f.Read(ended, make([]byte, 1)) // nobody does it
+		_, err := f.Read(ended, make([]byte, 1)) // nobody runs the read
 		wantErr(t, "Read with a context that ends", err, errTest)
 
 		remove := start(ctx, func(ctx context.Context) error { return asyncio.Remove(ctx, f.Name()) })
@@ -335,8 +338,8 @@ func TestFile_CancelBeforeItBegins(t *testing.T) {
 	})
 }
 
-// A cancel when it has begun: it has happened, the offset has not moved, and to do it again does
-// the same again.
+// A cancel after the job has begun: the operation has happened, and the offset has not moved (file
+// 3). Doing it again does the same again.
 func TestFile_CancelWhenItHasBegun(t *testing.T) {
 	gated(t, os.O_RDWR, func(ctx context.Context, f *asyncio.File, e *gatedExecutor) error {
 		write := start(ctx, func(ctx context.Context) error { _, err := f.Write(ctx, []byte("ab")); return err })
@@ -365,7 +368,7 @@ func TestFile_CancelWhenItHasBegun(t *testing.T) {
 		is(t, "p", string(p), "34")
 		return nil
 	})
-	// At the end of the file it comes twice.
+	// An append that is done again after a cancel is in the file twice.
 	gated(t, os.O_RDWR|os.O_APPEND, func(ctx context.Context, f *asyncio.File, e *gatedExecutor) error {
 		for range 2 {
 			write := start(ctx, func(ctx context.Context) error { _, err := f.Write(ctx, []byte("x")); return err })
@@ -382,7 +385,8 @@ func TestFile_CancelWhenItHasBegun(t *testing.T) {
 // quoted is Python's repr of a path.
 func quoted(name string) string { return "'" + strings.ReplaceAll(name, `\`, `\\`) + "'" }
 
-// After Close nothing begins, what was under way ends first, and what waited for its turn fails.
+// After Close nothing begins. Jobs under way end first, and operations that waited for their turn
+// fail (file 6).
 func TestFile_Close(t *testing.T) {
 	gated(t, os.O_RDWR, func(ctx context.Context, f *asyncio.File, e *gatedExecutor) error {
 		write := start(ctx, func(ctx context.Context) error { _, err := f.Write(ctx, []byte("x")); return err })
@@ -390,7 +394,7 @@ func TestFile_Close(t *testing.T) {
 		settle(t, ctx)
 		closing := start(ctx, f.Close)
 		settle(t, ctx)
-		is(t, "jobs", e.waiting(), 1) // not the closing one
+		is(t, "jobs", e.waiting(), 1) // the close is not among them yet
 		is(t, "repr", f.String(), "<File closing name="+quoted(f.Name())+">")
 		e.next(t)
 		settle(t, ctx)
@@ -416,7 +420,7 @@ func TestFile_Close(t *testing.T) {
 	})
 }
 
-// However the wait in Close ends, the file is closed.
+// However the wait in Close ends, the file is closed (file 6).
 func TestFile_CloseIsNotCancelled(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		f := open(t, ctx, filepath.Join(t.TempDir(), "file"), os.O_RDWR)
@@ -432,7 +436,7 @@ func TestFile_CloseIsNotCancelled(t *testing.T) {
 		_, _ = task.Await(ctx)
 		wantErr(t, "Sync", f.Sync(ctx), fs.ErrClosed)
 
-		// Also if the executor does nothing any more.
+		// That holds even if the executor no longer does anything.
 		f = open(t, ctx, f.Name(), os.O_RDWR)
 		loop(t, ctx).SetDefaultExecutor(refusingExecutor{})
 		wantErr(t, "Sync", f.Sync(ctx), errTest)
@@ -441,8 +445,8 @@ func TestFile_CloseIsNotCancelled(t *testing.T) {
 	})
 }
 
-// A file that is left open when the loop closes is closed and reported; one that a deferred
-// function closes is not.
+// A file left open when the loop closes is closed and reported. One that a deferred function closes
+// is not reported (file 7).
 func TestFile_LeftOpen(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "file")
 	var left, deferred *asyncio.File
@@ -475,7 +479,7 @@ func TestFile_LeftOpen(t *testing.T) {
 	is(t, "repr", deferred.String(), "<File closed name="+quoted(name)+">")
 }
 
-// A loop that closes while an executor opens a file leaves none open. TestMain counts descriptors.
+// A loop that closes while an executor opens a file leaves none open (TestMain counts descriptors).
 func TestFile_LoopClosesMeanwhile(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "file")
 	var r reports
@@ -580,8 +584,8 @@ func TestFile_Misuse(t *testing.T) {
 	})
 }
 
-// Many tasks, files and cancels on the real clock: every acknowledged write is there, and nothing
-// is left open.
+// Many tasks use files on the real clock and are cancelled. Every acknowledged write is there, and
+// nothing is left open.
 func TestFile_CancelledAtAnyTime(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	rounds := 60
@@ -626,8 +630,8 @@ func TestFile_CancelledAtAnyTime(t *testing.T) {
 	must(t, err)
 }
 
-// Writing nothing somewhere asks the system nothing, as in package os, also of a file that is open
-// for reading only.
+// WriteAt of zero bytes makes no system call, as in package os, even on a file that is open for
+// reading only.
 func TestFile_WriteAtOfNothing(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		f := open(t, ctx, filepath.Join(t.TempDir(), "file"), os.O_RDONLY)

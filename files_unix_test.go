@@ -67,7 +67,7 @@ func TestFile_Pipe(t *testing.T) {
 	})
 }
 
-// reading starts a read of a device and returns when it is under way.
+// reading starts a read of a device and returns when the read is under way.
 func reading(t *testing.T, ctx context.Context, f *asyncio.File, p []byte) *asyncio.Task[int] {
 	t.Helper()
 	task := asyncio.CreateTask(ctx, func(ctx context.Context) (int, error) { return f.Read(ctx, p) })
@@ -75,7 +75,8 @@ func reading(t *testing.T, ctx context.Context, f *asyncio.File, p []byte) *asyn
 	return task
 }
 
-// A device is read and written at the same time, and says of itself what package os does.
+// A device can be read and written at the same time (file 4), and describes itself as in package
+// os.
 func TestFile_DevicesHaveTwoLines(t *testing.T) {
 	onRealFifo(t, func(ctx context.Context, name string) error {
 		for _, name := range append([]string{name}, terminals()...) {
@@ -91,7 +92,7 @@ func TestFile_DevicesHaveTwoLines(t *testing.T) {
 				is(t, "the Read", fmt.Sprint(n, err), "2 <nil>")
 				read = reading(t, ctx, f, make([]byte, 10))
 			} else if done, _, err := asyncio.Wait(ctx, []*asyncio.Task[int]{read}, asyncio.WaitTimeout(time.Second)); err != nil || len(done) > 0 {
-				must(t, err) // a terminal may echo to its master what that has written
+				must(t, err) // a terminal may echo to its master what was written to it
 				read = reading(t, ctx, f, make([]byte, 10))
 			}
 			must(t, f.Close(ctx))
@@ -102,7 +103,7 @@ func TestFile_DevicesHaveTwoLines(t *testing.T) {
 	})
 }
 
-// terminals are the names of what makes a terminal, where there is such a thing.
+// terminals returns the names of the devices that make a terminal, if the system has any.
 func terminals() []string {
 	if f, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0); err != nil || f.Close() != nil {
 		return nil
@@ -110,7 +111,7 @@ func terminals() []string {
 	return []string{"/dev/ptmx"}
 }
 
-// What is no regular file answers as it answers package os.
+// Files that are not regular give the same answers as in package os.
 func TestFile_DevicesLikePackageOS(t *testing.T) {
 	onRealFifo(t, func(ctx context.Context, pipe string) error {
 		for _, name := range append([]string{pipe, "/dev/null", "/dev/zero", "/proc/self/mounts", t.TempDir()}, terminals()...) {
@@ -155,7 +156,7 @@ func TestFile_DevicesLikePackageOS(t *testing.T) {
 	})
 }
 
-// What a cancelled Read of a device gets afterwards is for the next one, also in parts.
+// The next Read of a device gets what a cancelled Read got too late, even in parts (file 9).
 func TestFile_CancelledReadOfADeviceLosesNothing(t *testing.T) {
 	onRealFifo(t, func(ctx context.Context, name string) error {
 		f := open(t, ctx, name, os.O_RDWR)
@@ -180,7 +181,8 @@ func TestFile_CancelledReadOfADeviceLosesNothing(t *testing.T) {
 	})
 }
 
-// A device that is left open with a read keeps no run from ending: it is closed, and reported.
+// A device that is left open with a read under way does not keep a run from ending. It is closed
+// and reported (file 7, file 8).
 func TestFile_DeviceLeftOpen(t *testing.T) {
 	for _, whole := range []bool{false, true} {
 		name := filepath.Join(t.TempDir(), "pipe")
@@ -206,7 +208,7 @@ func TestFile_DeviceLeftOpen(t *testing.T) {
 				if other, err = os.OpenFile(name, os.O_WRONLY, 0); err != nil {
 					return 0, err
 				}
-				// more than a pipe holds: so it is being read
+				// more than a pipe holds, so the pipe is being read
 				return other.Write(make([]byte, 1<<18))
 			})
 			return err
@@ -224,8 +226,8 @@ func TestFile_DeviceLeftOpen(t *testing.T) {
 	}
 }
 
-// Openings that wait for another process keep nothing else waiting, however many they are; those
-// that nobody waits for any more are reported.
+// Openings that wait for another process keep nothing else waiting, however many there are.
+// Openings that nobody waits for any more are reported (file 8).
 func TestFile_OpeningsThatWait(t *testing.T) {
 	const many = 300 // more than may wait at a time
 	name := filepath.Join(t.TempDir(), "pipe")
@@ -258,13 +260,13 @@ func TestFile_OpeningsThatWait(t *testing.T) {
 	if len(all) != 1 || !strings.HasPrefix(all[0], "opening "+quoted(name)+" is left behind, ") || !strings.Contains(all[0], "O_NONBLOCK") {
 		t.Errorf("reports: %q", all)
 	}
-	other, err := os.OpenFile(name, os.O_RDWR, 0) // lets them end
+	other, err := os.OpenFile(name, os.O_RDWR, 0) // lets the openings end
 	must(t, err)
 	is(t, "goroutines", leaktest.Goroutines(), "")
 	must(t, other.Close())
 }
 
-// With O_NONBLOCK opening waits for nobody.
+// With O_NONBLOCK, opening does not wait for another process.
 func TestFile_OpeningThatDoesNotWait(t *testing.T) {
 	onRealFifo(t, func(ctx context.Context, name string) error {
 		_, err := asyncio.OpenFile(ctx, name, os.O_WRONLY|syscall.O_NONBLOCK, 0)
@@ -275,7 +277,7 @@ func TestFile_OpeningThatDoesNotWait(t *testing.T) {
 	})
 }
 
-// A write that fails partway says how much was written, and the offset is behind it.
+// A write that fails partway returns how much it wrote, and the offset moves by that.
 func TestFile_WriteThatFailsPartway(t *testing.T) {
 	if os.Getenv("ASYNCIO_SMALL_FILES") == "" {
 		out, err := subprocess("TestFile_WriteThatFailsPartway", "ASYNCIO_SMALL_FILES=1").CombinedOutput()
@@ -284,7 +286,7 @@ func TestFile_WriteThatFailsPartway(t *testing.T) {
 		}
 		return
 	}
-	// This process can make no file larger than that.
+	// This process cannot make a file larger than that.
 	const most = 512
 	must(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: most, Max: most}))
 	run(t, func(ctx context.Context) error {
@@ -318,7 +320,7 @@ func TestFile_WriteThatFailsPartway(t *testing.T) {
 	})
 }
 
-// Seek asks the file system what is beyond what every one has.
+// For the special values of whence Seek asks the file system, as package os does.
 func TestFile_SeekLikePackageOS(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		name := filepath.Join(t.TempDir(), "file")
@@ -340,9 +342,9 @@ func TestFile_SeekLikePackageOS(t *testing.T) {
 	})
 }
 
-// What is appended goes to the end, also when the offset has been where nothing can be behind it.
+// An append goes to the end even after the offset was at the largest possible position.
 func TestFile_AppendAfterTheLastOffset(t *testing.T) {
-	dir := "/dev/shm" // files there can have all offsets that there are
+	dir := "/dev/shm" // its files can have every possible offset
 	if _, err := os.Stat(dir); err != nil {
 		dir = t.TempDir()
 	}
@@ -352,7 +354,7 @@ func TestFile_AppendAfterTheLastOffset(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		f := open(t, ctx, filepath.Join(dir, "log"), os.O_RDWR|os.O_APPEND)
 		if err := f.Truncate(ctx, math.MaxInt64); err != nil {
-			must(t, f.Truncate(ctx, 1<<40)) // a file system that has fewer
+			must(t, f.Truncate(ctx, 1<<40)) // the file system allows fewer
 		}
 		_, err := f.Seek(ctx, 0, io.SeekEnd)
 		must(t, err)
@@ -365,12 +367,13 @@ func TestFile_AppendAfterTheLastOffset(t *testing.T) {
 	})
 }
 
-// What is too large for any memory cannot be read as a whole.
+// A file too large for any memory cannot be read as a whole.
 func TestFile_LargerThanMemory(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		name := filepath.Join(t.TempDir(), "big")
 		f := open(t, ctx, name, os.O_RDWR)
-		if err := f.Truncate(ctx, 1<<42); err == nil { // on a file system that has such files
+		// only on a file system with such large files
+		if err := f.Truncate(ctx, 1<<42); err == nil {
 			_, err := asyncio.ReadFile(ctx, name)
 			wantErr(t, "ReadFile", err, syscall.EFBIG)
 		}
@@ -378,14 +381,16 @@ func TestFile_LargerThanMemory(t *testing.T) {
 	})
 }
 
-// A read that may take for ever is given up at once, what comes behind it waits, and Close ends it.
+// A read that may take for ever can be given up at once. The next read waits behind it (file 5),
+// and Close ends it (file 8).
 func TestFile_PipeThatNobodyWritesTo(t *testing.T) {
 	onRealFifo(t, func(ctx context.Context, name string) error {
 		for _, cancelled := range []bool{true, false} {
 			f := open(t, ctx, name, os.O_RDWR)
 			read := start(ctx, func(ctx context.Context) error { _, err := f.Read(ctx, make([]byte, 1)); return err })
 			settle(t, ctx)
-			// The executor works in the order of submission, so a second job is behind the first.
+			// The executor works in the order of submission, so the next job runs after the first
+			// one.
 			if _, err := asyncio.ToThread(ctx, instant); err != nil {
 				return err
 			}
