@@ -21,8 +21,8 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// loopThings are one value of each type of a loop's, in use, so that whatever is called on one
-// finds the loop.
+// loopThings returns one value of each type that belongs to a loop. Each is in use, so a call on
+// any of them can tell its loop.
 func loopThings(t *testing.T, ctx context.Context) map[string]any {
 	l := loop(t, ctx)
 	client, server := connect(t, ctx)
@@ -50,7 +50,7 @@ func loopThings(t *testing.T, ctx context.Context) map[string]any {
 	must(t, limiter.Acquire(ctx))
 	q, lifo, priority := asyncio.NewQueue[int](1), asyncio.NewLifoQueue[int](1), asyncio.NewPriorityQueue(1, cmp.Compare[int])
 	never := asyncio.CreateFuture[int](ctx)
-	waiters := []*asyncio.Task[asyncio.None]{ // each object has a task that waits
+	waiters := []*asyncio.Task[asyncio.None]{ // each object has a waiting task
 		start(ctx, func(ctx context.Context) error { return second(q.Get(ctx)) }),
 		start(ctx, func(ctx context.Context) error { return second(lifo.Get(ctx)) }),
 		start(ctx, func(ctx context.Context) error { return second(priority.Get(ctx)) }),
@@ -62,7 +62,7 @@ func loopThings(t *testing.T, ctx context.Context) map[string]any {
 			defer cond.Release()
 			return cond.Wait(ctx)
 		}),
-		start(ctx, func(ctx context.Context) error { // so that there is one to wait for the lock
+		start(ctx, func(ctx context.Context) error { // so that a task waits for the lock
 			must(t, lock.Acquire(ctx))
 			defer lock.Release()
 			return second(never.Await(ctx))
@@ -71,7 +71,7 @@ func loopThings(t *testing.T, ctx context.Context) map[string]any {
 	}
 	settle(t, ctx)
 	must(t, cond.Acquire(ctx))
-	// so that there is one to wait for its lock
+	// so that a task waits for the condition's lock
 	waiters = append(waiters, start(ctx, func(ctx context.Context) error {
 		must(t, cond.Acquire(ctx))
 		cond.Release()
@@ -117,7 +117,7 @@ func loopThings(t *testing.T, ctx context.Context) map[string]any {
 	}
 }
 
-// loopFunctions are calls of the functions that are not methods.
+// loopFunctions returns calls of the functions that are not methods.
 func loopFunctions(ctx context.Context, l *asyncio.EventLoop, things map[string]any) map[string]func() error {
 	f := things["Future"].(*asyncio.Future[int])
 	q := things["Queue"].(*asyncio.Queue[int])
@@ -216,28 +216,28 @@ func firstError[T any](seq func(yield func(T, error) bool)) (first error) {
 	return nil
 }
 
-// readOnly are those that only look at plain fields, and are documented to be for the loop.
+// readOnly matches methods that only look at plain fields and are documented to be for the loop.
 var readOnly = regexp.MustCompile(`\.(Cancelled|Cancelling|Done|Result|Exception|Locked|IsSet|NWaiting|Broken|Qsize|Empty|Full|When|Deadline|Expired|` +
 	`BorrowedTokens|AvailableTokens|TotalTokens|GetExceptionHandler|GetTaskFactory|GetCoro|ConnectionState|NetConn|SyscallConn|Buffered|AtEOF|` +
 	`Conn|Returncode|Pid|Name|String|Context|IsServing|IsClosing|Addrs|GetStack|PrintStack|Len|Stdin|Stdout|Stderr|ReturnCode|Exited|` +
 	`GetContext|GetLoop|GetName|SetName|PID|LocalAddr|RemoteAddr|Limit|ProcessState|SetWriteBufferLimits|` +
 	`Clients|Reader|Writer|CanWriteEOF|OK|Error|Is|Unwrap|Timeout|First|Split|Subgroup)$`)
 
-// fromOutside are for goroutines by their nature, or have no loop to touch.
+// fromOutside matches functions that are for goroutines by their nature, or that touch no loop.
 var fromOutside = regexp.MustCompile(`^(Call|Run|RunIn|RunLoopGroup|RunUntilComplete|DialContext|EagerTaskFactory|Runner\.Close|TaskRequest\.Wrap|` +
 	`ConcurrentFuture\.(Cancel|Finished)|Coroutine\.Await|LoopGroup\.\w+|DatagramConn\.WriteTo|EventLoop\.(Close|RunForever|CallExceptionHandler))$`)
 
-// anyones says of what can be called by anybody.
+// anyones matches documentation that says that anybody may call the function.
 var anyones = regexp.MustCompile(`(?i)any\s+goroutine|is\s+for\s+goroutines|is\s+\[(Conn|TLSConn|PacketConn)\.(Set\w*Deadline|Close|Abort)\]`)
 
-// TestForeign_Everything calls every exported method and function, that the documentation does not
-// give to any goroutine, from a foreign one.
+// TestForeign_Everything calls every exported method and function from a foreign goroutine, except
+// those that the documentation allows to any goroutine.
 func TestForeign_Everything(t *testing.T) {
 	captureLog(t)
 	inBothModes(t, func(t *testing.T, ctx context.Context) error {
 		l := loop(t, ctx)
 		things := loopThings(t, ctx)
-		defer things["Condition"].(*asyncio.Condition).Release() // for its waiter to end
+		defer things["Condition"].(*asyncio.Condition).Release() // lets its waiter end
 		calls := foreignCalls(t, ctx, l, things)
 		refused := make(chan error)
 		for _, parked := range []bool{false, true} {
@@ -281,7 +281,7 @@ func report(t *testing.T, when string, err error) {
 	}
 }
 
-// refusal is nil if the call was refused.
+// refusal returns nil if the call was refused.
 func refusal(name string, call func() error) error {
 	var err error
 	if p := panicOf(func() { err = call() }); p != nil {
@@ -293,8 +293,8 @@ func refusal(name string, call func() error) error {
 	return errors.Join(errors.New(name+" was not refused"), err)
 }
 
-// foreignCalls are those that must be refused. What is neither there, nor documented for any
-// goroutine, nor only reads, fails the test.
+// foreignCalls returns the calls that must be refused. The test fails for a function that is not
+// among them, is not documented for any goroutine, and does not only read.
 func foreignCalls(t *testing.T, ctx context.Context, l *asyncio.EventLoop, things map[string]any) map[string]func() error {
 	calls := loopFunctions(ctx, l, things)
 	known, types := make(map[string]bool), make(map[string]bool)
@@ -322,7 +322,7 @@ func foreignCalls(t *testing.T, ctx context.Context, l *asyncio.EventLoop, thing
 	return calls
 }
 
-// callMethod calls a method with arguments that it could take, and returns its error.
+// callMethod calls a method with plausible arguments and returns its error.
 func callMethod(ctx context.Context, on any, name string) error {
 	m := reflect.ValueOf(on).MethodByName(name)
 	if !m.IsValid() {
@@ -340,7 +340,7 @@ func callMethod(ctx context.Context, on any, name string) error {
 		if e, ok := out.Interface().(error); ok {
 			err = e
 		}
-		if out.Kind() == reflect.Func && out.Type().CanSeq2() { // what has All in its name
+		if out.Kind() == reflect.Func && out.Type().CanSeq2() { // the All methods return a sequence
 			for _, e := range out.Seq2() {
 				err, _ = e.Interface().(error)
 				break
@@ -357,7 +357,7 @@ func argument(ctx context.Context, typ reflect.Type) reflect.Value {
 	case typ == reflect.TypeFor[error]():
 		return reflect.ValueOf(&[]error{errTest}[0]).Elem()
 	case typ == reflect.TypeFor[os.Signal]():
-		// SIGWINCH, where there is one
+		// SIGWINCH, on systems that have it
 		return reflect.ValueOf(&[]os.Signal{syscall.Signal(28)}[0]).Elem()
 	case typ == reflect.TypeFor[any]():
 		return reflect.ValueOf(&[]any{1}[0]).Elem()

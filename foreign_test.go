@@ -17,15 +17,14 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// awaitParked returns when l waits.
+// awaitParked returns when l waits for events.
 func awaitParked(l *asyncio.EventLoop) {
 	for !asyncio.Parked(l) {
 		runtime.Gosched()
 	}
 }
 
-// elsewhere calls fn on a goroutine, while the step that called goes on; an error or panic is
-// returned.
+// elsewhere calls fn on a goroutine while the calling step goes on. It returns fn's error or panic.
 func elsewhere(fn func() error) error {
 	got := make(chan error)
 	go func() {
@@ -38,7 +37,7 @@ func elsewhere(fn func() error) error {
 	return <-got
 }
 
-// inBothModes runs body on the machine's loop, without debug mode and with it.
+// inBothModes runs body on a loop on the machine's clock, without debug mode and with it.
 func inBothModes(t *testing.T, body func(t *testing.T, ctx context.Context) error) {
 	for _, debugging := range []bool{false, true} {
 		t.Run(fmt.Sprintf("debug=%t", debugging), func(t *testing.T) {
@@ -50,11 +49,11 @@ func inBothModes(t *testing.T, body func(t *testing.T, ctx context.Context) erro
 	}
 }
 
-// Contexts are watched on goroutines by many libraries: those close a connection, or set its
-// deadlines, while a task waits.
+// Many libraries watch contexts on goroutines of their own, and close a connection or set its
+// deadlines while a task waits. That works.
 func TestForeign_CloseAndDeadlines(t *testing.T) {
 	past := time.Unix(1, 0)
-	// Each has something wait, and ends that.
+	// Each wait starts an operation that waits, and ends it.
 	type wait struct {
 		name string
 		open func(t *testing.T, ctx context.Context) (wait, end func() error)
@@ -134,7 +133,8 @@ func TestForeign_CloseAndDeadlines(t *testing.T) {
 	}
 }
 
-// What goroutines have closed is closed, also when the loop closes first, and after that.
+// A connection that a goroutine closes is closed, even if the loop closes first, and after the loop
+// has closed.
 func TestForeign_CloseAfterTheLoop(t *testing.T) {
 	var client, server *asyncio.Conn
 	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
@@ -146,8 +146,9 @@ func TestForeign_CloseAfterTheLoop(t *testing.T) {
 	must(t, elsewhere(server.Close))
 }
 
-// Between the end of main and the end of its other tasks a loop does not run for a moment. Who
-// closes a connection then is as foreign as ever. (The race detector tells.)
+// Between the end of main and the end of its other tasks, the loop does not run for a moment. A
+// goroutine that closes a connection then is still foreign. (The race detector would show a
+// mistake.)
 func TestForeign_CloseAtTheEnd(t *testing.T) {
 	for range 50 {
 		over := make(chan struct{})
@@ -174,8 +175,7 @@ func TestForeign_CloseAtTheEnd(t *testing.T) {
 	}
 }
 
-// After the loop has closed several goroutines may close a connection at a time, as one of package
-// net.
+// After the loop has closed, several goroutines may close a connection at once, as in package net.
 func TestForeign_CloseAtOnceAfterTheLoop(t *testing.T) {
 	var ends []func() error
 	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
@@ -203,7 +203,7 @@ func TestForeign_CloseAtOnceAfterTheLoop(t *testing.T) {
 	all.Wait()
 }
 
-// A loop that unwinds its tasks is still nobody else's, also not another loop's task's.
+// A loop that unwinds its tasks refuses foreign calls too, also from another loop's task.
 func TestForeign_WhileTasksUnwind(t *testing.T) {
 	unwinding, over := make(chan struct{}), make(chan struct{})
 	l := asyncio.NewEventLoop(t.Context())
@@ -234,7 +234,7 @@ func TestForeign_WhileTasksUnwind(t *testing.T) {
 	must(t, <-closed)
 }
 
-// awaited is an async generator of Python's: a sequence that awaits between its values.
+// awaited is like an async generator of Python's: a sequence that awaits between its values.
 func awaited(ctx context.Context, n int) iter.Seq2[int, error] {
 	return func(yield func(int, error) bool) {
 		for i := range n {
@@ -249,7 +249,7 @@ func awaited(ctx context.Context, n int) iter.Seq2[int, error] {
 	}
 }
 
-// doubled is one that takes its values from another by way of iter.Pull.
+// doubled is a sequence that takes its values from another one with iter.Pull2.
 func doubled(in iter.Seq2[int, error]) iter.Seq2[int, error] {
 	return func(yield func(int, error) bool) {
 		next, stop := iter.Pull2(in)
@@ -263,7 +263,7 @@ func doubled(in iter.Seq2[int, error]) iter.Seq2[int, error] {
 	}
 }
 
-// Python's anext: iter.Pull2 over a sequence that awaits.
+// A task may use iter.Pull2 over a sequence that awaits, as Python's anext does (foreign 5).
 func TestForeign_Pull(t *testing.T) {
 	sum := func(next func() (int, error, bool)) (total int, err error) {
 		for {
@@ -341,8 +341,8 @@ func TestForeign_Pull(t *testing.T) {
 	}
 }
 
-// One after the other, all in one step of their task's own: the first step that a sequence ends is
-// not taken for the stack's.
+// A task pulls one awaiting sequence after another. The next one begins in a step that began inside
+// the goroutine of the one before, which has ended. The task is still admitted (foreign 5).
 func TestForeign_PullAgain(t *testing.T) {
 	inBothModes(t, func(t *testing.T, ctx context.Context) error {
 		for range 3 {
@@ -360,8 +360,8 @@ func TestForeign_PullAgain(t *testing.T) {
 	})
 }
 
-// The end of a sequence is a function without arguments, which the library calls where one gives it
-// that.
+// The stop function of a pulled sequence has no arguments, so a program can pass it to the library
+// as a callback.
 func TestForeign_StopAsCallback(t *testing.T) {
 	inBothModes(t, func(t *testing.T, ctx context.Context) error {
 		ended := asyncio.CreateFuture[int](ctx)
@@ -379,7 +379,8 @@ func TestForeign_StopAsCallback(t *testing.T) {
 	})
 }
 
-// Tasks exchange sequences: what one has made and another waits in is not where the first is.
+// Tasks exchange sequences. A sequence that this task made and another task waits in is not taken
+// for the one that this task's step is in.
 func TestForeign_PullExchanged(t *testing.T) {
 	inBothModes(t, func(t *testing.T, ctx context.Context) error {
 		given, err := asyncio.CreateTask(ctx, func(ctx context.Context) (next func() (int, error, bool), _ error) {
@@ -403,7 +404,8 @@ func TestForeign_PullExchanged(t *testing.T) {
 	})
 }
 
-// Where there are too many goroutines to look at all, nobody is refused for not having been seen.
+// If there are too many goroutines to look at all of them, nobody is refused just for not being
+// seen (foreign 5).
 func TestForeign_PullAmongMany(t *testing.T) {
 	defer asyncio.Terse(1 << 10)()
 	inBothModes(t, func(t *testing.T, ctx context.Context) error {
@@ -414,7 +416,7 @@ func TestForeign_PullAmongMany(t *testing.T) {
 	})
 }
 
-// A goroutine does not become the loop's by means of iter.Pull.
+// A foreign goroutine does not gain access to the loop by means of iter.Pull.
 func TestForeign_PullElsewhere(t *testing.T) {
 	inBothModes(t, func(t *testing.T, ctx context.Context) error {
 		first := func() error {
@@ -426,7 +428,7 @@ func TestForeign_PullElsewhere(t *testing.T) {
 		if err := elsewhere(first); !errors.Is(err, asyncio.ErrForeignGoroutine) {
 			t.Errorf("a sequence of a goroutine's: %v", err)
 		}
-		// Also while the step is in a sequence of its own.
+		// Nor does it while the loop's step is in a sequence of its own.
 		next, stop := iter.Pull2(func(yield func(int, error) bool) { yield(0, elsewhere(first)) })
 		defer stop()
 		_, err, _ := next()
@@ -448,8 +450,8 @@ func TestForeign_PullElsewhere(t *testing.T) {
 	})
 }
 
-// Whatever a program does with the bit of debug.SetPanicOnFault: nobody is refused who may call,
-// and debug mode is not deceived.
+// A program may set and clear the bit of debug.SetPanicOnFault at will. No rightful caller is
+// refused, and debug mode is not deceived (foreign 3, foreign 7).
 func TestForeign_PanicOnFault(t *testing.T) {
 	inBothModes(t, func(t *testing.T, ctx context.Context) error {
 		use := func() error {
@@ -482,7 +484,7 @@ func TestForeign_PanicOnFault(t *testing.T) {
 		if <-inherited || !errors.Is(err, asyncio.ErrForeignGoroutine) {
 			t.Errorf("a goroutine that a task started: %v", err)
 		}
-		for _, set := range []bool{false, true} { // who is refused keeps what it has set
+		for _, set := range []bool{false, true} { // a refused goroutine keeps its bit as it was
 			err := elsewhere(func() error {
 				debug.SetPanicOnFault(set)
 				err := f.SetResult(1)
@@ -499,7 +501,7 @@ func TestForeign_PanicOnFault(t *testing.T) {
 	})
 }
 
-// With several loops a stack belongs to one of them.
+// With several loops, each stack belongs to one of them (foreign 6).
 func TestForeign_TwoLoops(t *testing.T) {
 	_, err := asyncio.RunLoopGroup(t.Context(), 2, func(ctx context.Context, g *asyncio.LoopGroup) (asyncio.None, error) {
 		other := g.Loop(1)
@@ -510,7 +512,7 @@ func TestForeign_TwoLoops(t *testing.T) {
 		q := asyncio.NewQueue[int](1)
 		getter := asyncio.CreateTask(ctx, q.Get)
 		settle(t, ctx)
-		// The step here goes on while the one there calls.
+		// The step of this loop goes on while the other loop's task calls.
 		errs := make(chan error)
 		call := asyncio.StartCall(t.Context(), other, func(context.Context) (asyncio.None, error) {
 			errs <- f.SetResult(1)
@@ -525,7 +527,7 @@ func TestForeign_TwoLoops(t *testing.T) {
 			if !errors.Is(err, asyncio.ErrForeignGoroutine) {
 				t.Errorf("by the other loop's task: %v", err)
 			}
-			must(t, q.PutNowait(1)) // and this one's are admitted meanwhile
+			must(t, q.PutNowait(1)) // meanwhile this loop's own calls are admitted
 			if _, err := q.GetNowait(); err != nil {
 				t.Error(err)
 			}
@@ -537,7 +539,7 @@ func TestForeign_TwoLoops(t *testing.T) {
 	must(t, err)
 }
 
-// deeply calls fn with so much on the stack.
+// deeply calls fn with n frames of 512 bytes on the stack.
 func deeply(n int, fn func()) byte {
 	var frame [512]byte
 	if n == 0 {
@@ -548,7 +550,8 @@ func deeply(n int, fn func()) byte {
 	return frame[0]
 }
 
-// Whose stack it is is known at any depth, however often it has grown and moved.
+// The owner of a stack is known at any depth, however often the stack has grown and moved (foreign
+// 6).
 func TestForeign_TwoLoopsAtAnyDepth(t *testing.T) {
 	_, err := asyncio.RunLoopGroup(t.Context(), 2, func(ctx context.Context, g *asyncio.LoopGroup) (asyncio.None, error) {
 		return asyncio.None{}, g.Each(ctx, func(ctx context.Context, _ int) error {
@@ -577,7 +580,7 @@ func manyOf[T any](n int, c asyncio.Coroutine[T]) []asyncio.Coroutine[T] {
 	return all
 }
 
-// The error names the caller, what it called, the owner, and the remedy.
+// The error names the caller, the function it called, the owner, and the remedy.
 func TestForeign_Message(t *testing.T) {
 	inBothModes(t, func(t *testing.T, ctx context.Context) error {
 		client, server := connect(t, ctx)

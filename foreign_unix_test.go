@@ -25,8 +25,8 @@ func fault() {
 
 var sink byte
 
-// A fault at an address that is not nil ends the program if nobody recovers it, though it is a
-// panic in a task.
+// A fault at an address that is not nil is a panic in a task. It still ends the program if nobody
+// recovers it (foreign 8).
 func TestForeign_FaultEndsTheProgram(t *testing.T) {
 	const variable = "ASYNCIO_TEST_FAULT"
 	if where := os.Getenv(variable); where != "" {
