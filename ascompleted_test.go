@@ -18,7 +18,7 @@ func TestAsCompleted_InOrderOfCompletion(t *testing.T) {
 			tasks = append(tasks, asyncio.CreateTask(ctx, returns(time.Duration(d)*time.Second, d)))
 		}
 		var got []intTask
-		// given twice is given once
+		// a future given twice is yielded once
 		for task, err := range asyncio.AsCompleted(ctx, append(tasks, tasks[0])) {
 			must(t, err)
 			if !task.Done() {
@@ -37,7 +37,7 @@ func TestAsCompleted_InOrderOfCompletion(t *testing.T) {
 	})
 }
 
-// Kinds are mixed, and errors are the futures' own.
+// Kinds of future can be mixed, and an error is the future's own.
 func TestAsCompleted_AnyFuture(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		f := asyncio.CreateFuture[string](ctx)
@@ -73,7 +73,7 @@ func TestAsCompleted_Timeout(t *testing.T) {
 		if now := loop(t, ctx).Time() - began; now != 12*time.Second || b.Done() {
 			t.Error(now, b)
 		}
-		v, err := b.Await(ctx) // it was left alone
+		v, err := b.Await(ctx) // b was left alone
 		if v != 2 {
 			t.Error(v)
 		}
@@ -92,7 +92,8 @@ func TestAsCompleted_TimeoutNotNeeded(t *testing.T) {
 				}
 			}
 		}
-		// It is counted from the call, and what was done in time is handed out before it strikes.
+		// The timeout counts from the call, and a task that was done in time is yielded before it
+		// strikes.
 		tasks := []intTask{asyncio.CreateTask(ctx, returns(time.Second, 1)), asyncio.CreateTask(ctx, returns(time.Hour, 1))}
 		completed := asyncio.AsCompleted(ctx, tasks, asyncio.AsCompletedTimeout(time.Minute))
 		must(t, asyncio.Sleep(ctx, 2*time.Minute))
@@ -109,7 +110,7 @@ func TestAsCompleted_TimeoutNotNeeded(t *testing.T) {
 	})
 }
 
-// A loop that was left goes on where it was, and misses nothing meanwhile.
+// A for loop that was left can be resumed: it goes on where it was and misses nothing in between.
 func TestAsCompleted_Resumed(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		var tasks []intTask
@@ -134,7 +135,8 @@ func TestAsCompleted_Resumed(t *testing.T) {
 	})
 }
 
-// Several tasks may share the loop: each future goes to one of them, and all end.
+// Several tasks may range over the same sequence: each future goes to one of them, and all of their
+// loops end.
 func TestAsCompleted_Shared(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		tasks := []intTask{asyncio.CreateTask(ctx, returns(time.Second, 1)), asyncio.CreateTask(ctx, returns(time.Second, 2))}

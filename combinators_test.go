@@ -76,7 +76,8 @@ func TestGather_CancelledChildIsAnError(t *testing.T) {
 	})
 }
 
-// With return_exceptions, a cancelled gather still waits for all children and then says so.
+// With return_exceptions, a cancelled gather still waits for all children and then reports the
+// cancel.
 func TestGatherResults_Cancelled(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		var ended []int
@@ -155,7 +156,7 @@ func TestWait_Conditions(t *testing.T) {
 				}
 				return is
 			}
-			// Given twice is given once.
+			// A task given twice is returned once.
 			done, pending, err := asyncio.Wait(ctx, append(tasks, tasks[1]), row.opts...)
 			if err != nil || l.Time()-began != row.took {
 				t.Errorf("%s: %v after %v", row.name, err, l.Time()-began)
@@ -206,7 +207,7 @@ func TestWait_BadArguments(t *testing.T) {
 	})
 }
 
-// A callback of a Wait that is over must not wake what its task does next.
+// A callback left over from a finished Wait must not wake the task from its next wait.
 func TestWait_LateCallbacksDoNothing(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		l := loop(t, ctx)
@@ -227,9 +228,9 @@ func TestWait_LateCallbacksDoNothing(t *testing.T) {
 	})
 }
 
-// Each argument is looked at when it is taken. A future that a later child, started eagerly,
-// completes was pending then, so Gather ends by its callback, one iteration later, and not in the
-// same step.
+// Gather looks at each argument when it takes it. Here a later child, started eagerly, completes a
+// future that was pending when Gather took it. So Gather ends by the future's callback, one
+// iteration later, and not in the same step.
 func TestGather_LooksAtEachArgumentWhenItTakesIt(t *testing.T) {
 	for _, c := range []struct {
 		childFirst bool
@@ -268,8 +269,7 @@ func TestGather_LooksAtEachArgumentWhenItTakesIt(t *testing.T) {
 	}
 }
 
-// If a task factory panics in the middle, the tasks that have been made are as if nobody had
-// gathered them.
+// If a task factory panics in the middle, the tasks made so far are as if nobody had gathered them.
 func TestGather_FactoryPanics(t *testing.T) {
 	r, err := runReporting(t, func(ctx context.Context) error {
 		made := 0
@@ -289,8 +289,8 @@ func TestGather_FactoryPanics(t *testing.T) {
 	equal(t, "reports", r.messages(), []string{"Task exception was never retrieved"})
 }
 
-// A cancel reaches each task once, on however many ways. Here there are two to the power of the
-// number of layers.
+// A cancel reaches each task once, however many paths lead to it (future 4). Here there are two to
+// the power of the number of layers.
 func TestGather_LatticeIsCancelledOnce(t *testing.T) {
 	for what, wait := range map[string]func(ctx context.Context, below []*asyncio.Task[int]) error{
 		"Gather": func(ctx context.Context, below []*asyncio.Task[int]) error {

@@ -13,7 +13,7 @@ import (
 )
 
 // gatherings are the ways to gather the same awaitables of ints: in a slice, and as arguments of
-// several types, of which all are int here so that they can be compared.
+// several types. All types are int here, so the results can be compared.
 var gatherings = map[string]func(ctx context.Context, a []asyncio.Awaitable[int]) ([]int, error){
 	"Gather": func(ctx context.Context, a []asyncio.Awaitable[int]) ([]int, error) { return asyncio.Gather(ctx, a...) },
 	"mixed": func(ctx context.Context, a []asyncio.Awaitable[int]) (vs []int, err error) {
@@ -35,8 +35,8 @@ var gatherings = map[string]func(ctx context.Context, a []asyncio.Awaitable[int]
 	},
 }
 
-// What Gather2 to Gather4 do is what Gather does, in as many iterations: with each kind of
-// awaitable in each place, errors, cancels from below and above, the end of the context.
+// Gather2 to Gather4 do the same as Gather in as many iterations. The test has each kind of
+// awaitable in each place, errors, cancels from below and above, and the end of the context.
 func TestGatherMixed_AsGather(t *testing.T) {
 	var trigger *asyncio.Future[int] // completed once the gathering waits
 	kinds := map[string]func(tk *ticker) asyncio.Awaitable[int]{
@@ -73,7 +73,7 @@ func TestGatherMixed_AsGather(t *testing.T) {
 								aws := []asyncio.Awaitable[int]{first(tk), second(tk), trigger, asyncio.Coroutine[int](instant)}[:n]
 								vs, err := gather(inner, aws)
 								if c, ok := err.(*asyncio.CancelledError); ok {
-									c.By = "" // tasks have their numbers
+									c.By = "" // removed, because it contains task numbers
 								}
 								saw[name] = fmt.Sprintf("%v, %v", vs, err)
 								return nil
@@ -122,7 +122,7 @@ func TestGatherMixed_Types(t *testing.T) {
 		if s != "a" || n != 2 || none != (asyncio.None{}) || e != errTest || err != nil {
 			t.Errorf("%v, %v, %v, %v, %v", s, n, none, e, err)
 		}
-		a, b, err := asyncio.Gather2(ctx, task, task) // the same one twice
+		a, b, err := asyncio.Gather2(ctx, task, task) // the same task twice
 		if a != 2 || b != 2 || err != nil {
 			t.Errorf("%v, %v, %v", a, b, err)
 		}
@@ -130,7 +130,7 @@ func TestGatherMixed_Types(t *testing.T) {
 	})
 }
 
-// A wrong argument, wherever it stands, starts nothing.
+// A wrong argument in any place starts nothing.
 func TestGatherMixed_Misuse(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		started := false

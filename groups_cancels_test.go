@@ -21,7 +21,7 @@ type cancelled struct {
 	made []tasked
 }
 
-// Errors with the names that the golden file has for them.
+// These errors have the names used in the golden file.
 type (
 	valueError struct{ n int }
 	keyError   struct{}
@@ -88,7 +88,7 @@ func ignoring(n, m int) routine {
 	}
 }
 
-// then runs one after the other until one fails.
+// then runs the routines one after the other until one fails.
 func then(all ...routine) routine {
 	return func(ctx context.Context) error {
 		for _, fn := range all {
@@ -100,7 +100,7 @@ func then(all ...routine) routine {
 	}
 }
 
-// except runs fn, and instead handler if fn's error matches.
+// except runs fn, and runs handler in its place if fn's error matches.
 func except(fn routine, matches func(error) bool, handler routine) routine {
 	return func(ctx context.Context) error {
 		err := fn(ctx)
@@ -139,7 +139,7 @@ func (c *cancelled) waitFor(a asyncio.Awaitable[asyncio.None], d time.Duration) 
 	return err
 }
 
-// constructs are those of groups_cancels.py, by name.
+// constructs are the constructs of groups_cancels.py, by name.
 var constructs = map[string]func(c *cancelled) error{
 	"timeout_not_expiring":       func(c *cancelled) error { return timingOut(asyncio.Forever, yielding(3))(c.ctx) },
 	"timeout_expiring":           func(c *cancelled) error { return timingOut(0, yielding(3))(c.ctx) },
@@ -260,7 +260,7 @@ func kind(err error) string {
 	return err.Error()
 }
 
-// runCancelled runs construct and cancels it in the iterations given.
+// runCancelled runs construct and cancels it in the given iterations.
 func runCancelled(t *testing.T, ctx context.Context, construct func(c *cancelled) error, cancels []int) string {
 	l := loop(t, ctx)
 	c := &cancelled{}
@@ -298,7 +298,8 @@ func runCancelled(t *testing.T, ctx context.Context, construct func(c *cancelled
 	return fmt.Sprint(outcome(task), " ", end, " ", task.Cancelling(), " ", strings.Join(ends, " "))
 }
 
-// TestCancels replays groups_cancels.golden: a cancel, or two, in any iteration of any construct.
+// TestCancels replays groups_cancels.golden: each construct is cancelled once or twice, in any of
+// its iterations.
 func TestCancels(t *testing.T) {
 	golden, err := os.Open("testdata/cpython/groups_cancels.golden")
 	if err != nil {
@@ -308,13 +309,13 @@ func TestCancels(t *testing.T) {
 	seen := map[string]bool{}
 	lines := bufio.NewScanner(golden)
 	run(t, func(ctx context.Context) error {
-		if len(seen) > 0 { // the second time
+		if len(seen) > 0 { // the second run
 			if _, err := golden.Seek(0, 0); err != nil {
 				return err
 			}
 			lines = bufio.NewScanner(golden)
 		}
-		// as in Python
+		// CPython's recording ignores reports too
 		loop(t, ctx).SetExceptionHandler(func(*asyncio.EventLoop, asyncio.ExceptionContext) {})
 		for lines.Scan() {
 			f := strings.SplitN(lines.Text(), " ", 3)
@@ -340,8 +341,8 @@ func TestCancels(t *testing.T) {
 	}
 }
 
-// Children that are created InGroup have the ctx of whoever created them, those of the group's own
-// methods the group's.
+// Children created with InGroup have their creator's context. Those created by the group's own
+// methods have the group's.
 func TestInGroup_ContextIsTheCreators(t *testing.T) {
 	type key struct{}
 	run(t, func(ctx context.Context) error {
@@ -367,8 +368,8 @@ func TestInGroup_ContextIsTheCreators(t *testing.T) {
 	})
 }
 
-// They are children like any other: waited for, limited, cancelled with the group, and their errors
-// are the group's.
+// Children created with InGroup are like any others: the group waits for them, limits them and
+// cancels them, and returns their errors.
 func TestInGroup_IsAChild(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		var sibling *asyncio.Task[asyncio.None]
@@ -380,7 +381,7 @@ func TestInGroup_IsAChild(t *testing.T) {
 		if !errors.Is(err, errTest) || !sibling.Cancelled() || sibling.GetName() != "sibling" {
 			t.Error(err, sibling)
 		}
-		// The end of a context of its own is an error of the child.
+		// The end of the child's own context is an error of the child (group 5).
 		err = asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
 			short, cancel := asyncio.WithTimeout(ctx, time.Second)
 			asyncio.CreateTask(short, func(ctx context.Context) (int, error) {

@@ -180,7 +180,8 @@ func ExampleGroupOption() {
 
 func ExampleTaskStatus() {
 	serve := func(ctx context.Context, status *asyncio.TaskStatus[string]) error {
-		if err := asyncio.Sleep(ctx, time.Second); err != nil { // as if it had to listen first
+		// stands for the time it takes to listen
+		if err := asyncio.Sleep(ctx, time.Second); err != nil {
 			return err
 		}
 		if err := status.Started("localhost:8080"); err != nil {
@@ -235,7 +236,7 @@ func ExampleCleanup() {
 		task := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) (err error) {
 			defer func() {
 				e := asyncio.Cleanup(ctx, 5*time.Second, func(ctx context.Context) error {
-					// as if a connection had to be closed in order
+					// stands for closing a connection in order
 					return asyncio.Sleep(ctx, time.Second)
 				})
 				fmt.Println("closed:", e)

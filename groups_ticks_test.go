@@ -21,7 +21,7 @@ func never(ctx context.Context) error {
 
 func cancel(task tasked) { task.Cancel() }
 
-// expired makes a wait that must time out one that is in order.
+// expired returns a routine in which it is right for wait to time out.
 func expired(tk *ticker, wait routine) routine {
 	return func(ctx context.Context) error {
 		if err := wait(ctx); !errors.Is(err, asyncio.ErrTimeout) {

@@ -69,7 +69,7 @@ func TestStaggeredRace(t *testing.T) {
 	}
 }
 
-// Who has lost is waited for, and what it returns instead of its cancellation is dropped.
+// The race waits for its losers, and drops their results.
 func TestStaggeredRace_LosersCleanUp(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		stubborn := func(ctx context.Context) (string, error) {
@@ -85,11 +85,12 @@ func TestStaggeredRace_LosersCleanUp(t *testing.T) {
 	})
 }
 
-// A cancel, or the end of the context, in any iteration: all that runs is stopped and waited for.
+// A cancel, or the end of the context, comes in any iteration. Everything that runs is stopped and
+// waited for.
 func TestStaggeredRace_Left(t *testing.T) {
 	logged := captureLog(t)
 	defer func() {
-		if logged() != "" { // that a cancel was swallowed, say
+		if logged() != "" { // such as a warning that a cancel was swallowed
 			t.Error(logged())
 		}
 	}()
@@ -152,8 +153,8 @@ func TestStaggeredRace_Panic(t *testing.T) {
 	equal(t, "reports", r.messages(), []string{"panic in task"})
 }
 
-// An entry is nil for the winner alone. Who is kept from its coroutine by a cancel from outside
-// ends the race.
+// Only the winner's entry is nil. A cancel from outside that keeps a coroutine from starting ends
+// the race.
 func TestStaggeredRace_Entries(t *testing.T) {
 	r, err := runReporting(t, func(ctx context.Context) error {
 		bad := func(context.Context) (string, error) { panic(errTest) }
@@ -163,7 +164,7 @@ func TestStaggeredRace_Entries(t *testing.T) {
 			t.Errorf("%d, %v, %v", index, errs, err)
 		}
 
-		for entered := range 3 { // how many have been when all that there is gets cancelled
+		for entered := range 3 { // how many have started when all tasks are cancelled
 			me := asyncio.CurrentTask(ctx)
 			cancelAll := func() {
 				for _, task := range asyncio.AllTasks(ctx) {

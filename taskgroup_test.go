@@ -50,7 +50,7 @@ func failsAfter(d time.Duration, err error) routine {
 	}
 }
 
-// failsInCleanup sleeps for d and fails when that is interrupted.
+// failsInCleanup sleeps for d and fails with err when that is interrupted.
 func failsInCleanup(d time.Duration, err error) routine {
 	return func(ctx context.Context) error {
 		if asyncio.Sleep(ctx, d) != nil {
@@ -60,7 +60,7 @@ func failsInCleanup(d time.Duration, err error) routine {
 	}
 }
 
-// inTask runs fn in a task of its own, cancels it after d, and returns how it ended.
+// inTask runs fn in a task of its own, cancels it after d, and returns the task and its error.
 func inTask(t *testing.T, ctx context.Context, d time.Duration, fn routine) (tasked, error) {
 	t.Helper()
 	task := asyncio.CreateTask(ctx, asyncio.Do(fn))
@@ -142,7 +142,7 @@ func TestTaskGroup_AChildFails(t *testing.T) {
 		if self(ctx).Cancelling() != 0 || loop(t, ctx).Time() != time.Second {
 			t.Error(self(ctx).Cancelling(), loop(t, ctx).Time())
 		}
-		// A task that ends with it has failed, and is not cancelled.
+		// A task that ends with the group's error has failed, and is not cancelled.
 		task := asyncio.CreateTask(ctx, asyncio.Do(func(context.Context) error { return err }))
 		_, _ = task.Await(ctx)
 		if task.Cancelled() {
@@ -199,7 +199,7 @@ func TestTaskGroup_ErrorsOfTheCleanup(t *testing.T) {
 		}
 		_, err = inTask(t, ctx, time.Second, func(ctx context.Context) error {
 			return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg group) error {
-				return failsInCleanup(time.Hour, errB)(ctx) // it is a failure, also of the body
+				return failsInCleanup(time.Hour, errB)(ctx) // an error of the body is a failure too
 			})
 		})
 		failsWith(t, err, errB)
@@ -223,7 +223,7 @@ func TestTaskGroup_TheBodyFails(t *testing.T) {
 				t.Error(a, b)
 			}
 		}
-		// The body's error is last, though it made the others fail.
+		// The body's error is last, although it made the others fail.
 		failsWith(t, asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg group) error {
 			tg.CreateTask(failsInCleanup(time.Hour, errA))
 			must(t, asyncio.Sleep(ctx, 0))
@@ -267,19 +267,19 @@ func TestTaskGroup_Nested(t *testing.T) {
 				t.Error(g)
 			}
 		}
-		// The outer group's child fails: the inner one is only cancelled.
+		// The outer group's child fails: the inner group is only cancelled.
 		g := failsWith(t, nest([]routine{failsAfter(time.Second, errA)}, []routine{failsAfter(time.Hour, errB)}, nil)(ctx), errA)
 		if isGroup(g.Exceptions[0]) {
 			t.Error(g)
 		}
-		// The inner group's child fails: the inner group is the outer one's error.
+		// The inner group's child fails: the inner group's error becomes the outer group's.
 		g = failsWith(t, nest([]routine{failsAfter(time.Hour, errA)}, []routine{failsAfter(time.Second, errB)}, nil)(ctx), errB)
 		failsWith(t, g.Exceptions[0], errB)
 		return nil
 	})
 }
 
-// A child fails while the body is still busy cleaning up after a cancel.
+// A child fails while the body is still cleaning up after a cancel.
 func TestTaskGroup_FailsDuringTheCleanupOfACancel(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		nested := func(ctx context.Context) error {
@@ -289,7 +289,8 @@ func TestTaskGroup_FailsDuringTheCleanupOfACancel(t *testing.T) {
 					return errA
 				})
 				err := asyncio.Sleep(ctx, time.Hour)
-				asCancelled(t, asyncio.Sleep(ctx, 5*time.Second)) // once more, by the group
+				// cancelled once more, by the group
+				asCancelled(t, asyncio.Sleep(ctx, 5*time.Second))
 				return err
 			})
 		}
@@ -376,7 +377,7 @@ func TestTaskGroup_Context(t *testing.T) {
 	})
 }
 
-// A child made while the group is being aborted is cancelled before it starts.
+// A child made while the group is being aborted is cancelled before it starts (group 1).
 func TestTaskGroup_ChildOfAnAbortedGroup(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		var late tasked
@@ -449,7 +450,8 @@ func TestTaskGroup_Misuse(t *testing.T) {
 	})
 }
 
-// gh-95289: an error of the body that is caused by the group's own cancel.
+// The body returns an error because of the group's own cancel. The task's count of cancels is kept
+// (gh-95289).
 func TestTaskGroup_CancelCountIsKept(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		failsWith(t, asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg group) error {
@@ -471,7 +473,7 @@ func TestTaskGroup_CancelCountIsKept(t *testing.T) {
 	})
 }
 
-// gh-116720: both groups cancel the task; the inner one must not take the outer one's cancel away.
+// Both groups cancel the task. The inner one must not take the outer one's cancel away (gh-116720).
 func TestTaskGroup_NestedBothCancelled(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		failsWith(t, asyncio.RunTaskGroup(ctx, func(ctx context.Context, outer group) error {
@@ -492,7 +494,7 @@ func TestTaskGroup_NestedBothCancelled(t *testing.T) {
 	})
 }
 
-// A cancel that arrives together with a failure is delivered again after the group.
+// A cancel that arrives together with a failure is delivered again after the group (group 3).
 func TestTaskGroup_ErrorAndCancel(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		running := asyncio.CreateFuture[int](ctx)
@@ -611,7 +613,7 @@ func TestTaskGroup_Cancel(t *testing.T) {
 	}
 }
 
-// cleaning sleeps for d, and if that is interrupted, for another while.
+// cleaning sleeps for d, and if that is interrupted, for more.
 func cleaning(d, more time.Duration) routine {
 	return func(ctx context.Context) error {
 		err := asyncio.Sleep(ctx, d)
@@ -622,7 +624,7 @@ func cleaning(d, more time.Duration) routine {
 	}
 }
 
-// A cancel that was caught before, and is still counted, is none of the group's business.
+// A cancel that was caught before the group and is still counted does not concern the group.
 func TestTaskGroup_CancelAfterACancelThatWasCaught(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		task, err := inTask(t, ctx, time.Second, func(ctx context.Context) error {
@@ -656,7 +658,8 @@ func TestTaskGroup_CancelAndErrors(t *testing.T) {
 	})
 }
 
-// gh-155433: a cancel from elsewhere that arrives while the group is being cancelled goes on.
+// A cancel from elsewhere that arrives while the group is being cancelled is passed on (group 3,
+// gh-155433).
 func TestTaskGroup_ForeignCancelDuringCancel(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		timedOut(t, asyncio.Timeout(ctx, 5*time.Second, func(ctx context.Context, _ scope) error {
@@ -686,8 +689,8 @@ func TestTaskGroup_ForeignCancelDuringCancel(t *testing.T) {
 	})
 }
 
-// gh-128550, gh-128588: an eager child that fails at once cancels nothing before its creation is
-// over.
+// An eager child that fails at once cancels nothing before its creation is over (gh-128550,
+// gh-128588).
 func TestTaskGroup_EagerChildFailsAtOnce(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		failsWith(t, asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg group) error {
@@ -726,7 +729,7 @@ func TestTaskGroup_AbortsInOrderOfCreation(t *testing.T) {
 	})
 }
 
-// The end of the group's context ends it, and is not a failure of anyone.
+// The end of the group's context ends the group, and is nobody's failure (group 5).
 func TestTaskGroup_ContextEnds(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		children := func(tg group) {
@@ -755,7 +758,7 @@ func TestTaskGroup_ContextEnds(t *testing.T) {
 				t.Error(name, self(ctx).Cancelling())
 			}
 		}
-		// Real failures are not hidden by it.
+		// It does not hide real failures.
 		hurried, cancel := asyncio.WithTimeout(ctx, time.Second)
 		defer cancel()
 		failsWith(t, asyncio.RunTaskGroup(hurried, func(_ context.Context, tg group) error {
@@ -792,7 +795,7 @@ func TestTaskGroup_PanicOfAChild(t *testing.T) {
 			r, err := runReporting(t, func(ctx context.Context) error {
 				f := asyncio.CreateFuture[int](ctx)
 				return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg group) error {
-					if ready { // to run in the same iteration, after the panic
+					if ready { // due in the same iteration, after the panic
 						loop(t, ctx).CallSoon(func() { must(t, f.SetResult(1)) })
 					}
 					panics := func(ctx context.Context) error {
@@ -869,10 +872,10 @@ func TestGroupLimit(t *testing.T) {
 				}
 			}
 			must(t, asyncio.Sleep(ctx, 0))
-			waiting.Cancel() // it leaves the queue
+			waiting.Cancel() // the child leaves the queue
 			return nil
 		}, asyncio.GroupLimit(3))
-		equal(t, "order", order, []int{0, 2, 1, 3, 4, 5, 6, 8, 9}) // the eager one first
+		equal(t, "order", order, []int{0, 2, 1, 3, 4, 5, 6, 8, 9}) // the eager one is first
 		if most != 3 || l.Time() != 3*time.Second || !waiting.Cancelled() {
 			t.Error(most, l.Time(), waiting)
 		}
@@ -880,7 +883,7 @@ func TestGroupLimit(t *testing.T) {
 	})
 }
 
-// Who waits for a turn is aborted like the others, and never entered.
+// A child that waits for its turn is aborted like the others, and never entered.
 func TestGroupLimit_Aborted(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		var second tasked
@@ -971,7 +974,7 @@ func TestGroupStart_DoesNotGetReady(t *testing.T) {
 		}); err != nil {
 			t.Error(err)
 		}
-		// A cancel of who waits reaches the child, and its clean-up is waited for.
+		// A cancel of the waiting caller reaches the child, and GroupStart waits for its clean-up.
 		cleaned := false
 		task, err := inTask(t, ctx, time.Second, func(ctx context.Context) error {
 			return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg group) error {
@@ -990,7 +993,7 @@ func TestGroupStart_DoesNotGetReady(t *testing.T) {
 		if task.Cancelling() != 1 {
 			t.Error(task)
 		}
-		// So does the end of its context.
+		// The end of the caller's context does the same.
 		cleaned = false
 		return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg group) error {
 			hurried, cancel := asyncio.WithTimeout(ctx, time.Second)
@@ -1003,7 +1006,7 @@ func TestGroupStart_DoesNotGetReady(t *testing.T) {
 			if err != context.DeadlineExceeded || !cleaned {
 				t.Error(err, cleaned)
 			}
-			// A cancel that arrives while that is being waited for is not lost.
+			// A cancel that arrives during that clean-up is not lost.
 			task, err := inTask(t, ctx, time.Second, func(ctx context.Context) error {
 				hurried, cancel := asyncio.WithTimeout(ctx, time.Second/2)
 				defer cancel()
@@ -1013,7 +1016,7 @@ func TestGroupStart_DoesNotGetReady(t *testing.T) {
 			if errors.Is(err, context.DeadlineExceeded) && !task.Cancelled() {
 				t.Error(task, err)
 			}
-			// A child that gets ready all the same is one.
+			// A child that gets ready all the same has started.
 			hurried, cancel2 := asyncio.WithTimeout(ctx, time.Second)
 			defer cancel2()
 			v, err := asyncio.GroupStart(hurried, tg, func(ctx context.Context, s *asyncio.TaskStatus[int]) error {
@@ -1053,7 +1056,7 @@ func TestGroupCompleted(t *testing.T) {
 				asyncio.GroupTask(tg, returns(d*time.Second, int(d)))
 			}
 			asyncio.GroupTask(tg, after(time.Second/2, 0, errA))
-			tg.CreateTask(sleeping(time.Hour)) // has no int
+			tg.CreateTask(sleeping(time.Hour)) // not a Task[int]
 			for task, err := range asyncio.GroupCompleted[int](ctx, tg) {
 				must(t, err)
 				v, err := task.Result()
@@ -1063,7 +1066,7 @@ func TestGroupCompleted(t *testing.T) {
 				}
 				got = append(got, v)
 				if v == 2 {
-					asyncio.GroupTask(tg, returns(2*time.Second, 4)) // later than 3
+					asyncio.GroupTask(tg, returns(2*time.Second, 4)) // ends later than 3
 				}
 			}
 			return nil
@@ -1074,7 +1077,7 @@ func TestGroupCompleted(t *testing.T) {
 		if loop(t, ctx).Time() != time.Hour {
 			t.Error(loop(t, ctx).Time())
 		}
-		// Breaking out leaves the children alone.
+		// Breaking out of the loop leaves the children alone.
 		if err := asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg group) error {
 			asyncio.GroupTask(tg, returns(time.Second, 1))
 			slow := asyncio.GroupTask(tg, returns(time.Minute, 2))
@@ -1100,7 +1103,7 @@ func TestGroupCompleted(t *testing.T) {
 			asCancelled(t, last)
 			return last
 		}), errA)
-		// It is for the body.
+		// Only the body may use it.
 		return asyncio.RunTaskGroup(ctx, func(_ context.Context, tg group) error {
 			tg.CreateTask(func(ctx context.Context) error {
 				for _, err := range asyncio.GroupCompleted[int](ctx, tg) {
@@ -1150,7 +1153,7 @@ func TestGroupError(t *testing.T) {
 	if sub := g.Subgroup(func(err error) bool { return err == errA }); sub != nil {
 		t.Error(sub)
 	}
-	// It is not a cancellation, even if one is in it.
+	// A GroupError is not a cancellation, even if one is in it.
 	run(t, func(ctx context.Context) error {
 		task := asyncio.CreateTask(ctx, asyncio.Do(func(context.Context) error { return g }))
 		if _, err := task.Await(ctx); err != g || task.Cancelled() {
@@ -1160,8 +1163,8 @@ func TestGroupError(t *testing.T) {
 	})
 }
 
-// A cancel, or two, in every iteration of what CPython does not have: nothing hangs, no child is
-// left, every cancel is counted, and one that was accepted is not lost.
+// CPython has no such constructs. A cancel, or two, comes in every iteration. Nothing hangs, no
+// child is left, every cancel is counted, and none that was accepted is lost.
 func TestTaskGroup_CancelAnywhere(t *testing.T) {
 	slowly := func(ctx context.Context) error { return cleaningUp(3, 2)(ctx) }
 	for name, body := range map[string]func(ctx context.Context, tg group) error{

@@ -10,7 +10,8 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// What is done by the time the waiter resumes is done, though something else woke it.
+// Everything that is done by the time the waiter resumes counts as done, even if something else
+// woke the waiter.
 func TestWait_DoneWhenItResumes(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		a, b := asyncio.CreateTask(ctx, asyncio.Do(yielding(1))), asyncio.CreateTask(ctx, asyncio.Do(yielding(2)))
@@ -19,7 +20,7 @@ func TestWait_DoneWhenItResumes(t *testing.T) {
 		equal(t, "pending", pending, nil)
 		must(t, err)
 
-		// The timeout strikes in the iteration in which the first wakes up.
+		// The timeout strikes in the iteration in which the first task wakes up.
 		x, y := asyncio.CreateTask(ctx, asyncio.Do(sleeping(2*time.Second))), asyncio.CreateTask(ctx, asyncio.Do(sleeping(3*time.Second)))
 		must(t, yields(ctx, 1))
 		done, pending, err = asyncio.Wait(ctx, []tasked{y, x}, asyncio.WaitTimeout(2*time.Second))
@@ -36,7 +37,7 @@ func TestWait_FirstExceptionThatIsThereAlready(t *testing.T) {
 		slow := asyncio.CreateTask(ctx, asyncio.Do(sleeping(time.Hour)))
 		bad := asyncio.CreateTask(ctx, asyncio.Do(func(context.Context) error { return errTest }))
 		gone := asyncio.CreateTask(ctx, asyncio.Do(sleeping(time.Hour)))
-		gone.Cancel() // a cancellation is no exception here
+		gone.Cancel() // a cancellation does not count as an exception here
 		must(t, yields(ctx, 1))
 		done, pending, err := asyncio.Wait(ctx, []tasked{slow, bad, gone}, asyncio.ReturnWhen(asyncio.FirstException))
 		must(t, err)
@@ -67,7 +68,7 @@ func TestGather_NothingNeedsALoopToo(t *testing.T) {
 	})
 }
 
-// A coroutine that is given twice is run twice: it is a function, not an object that is used up.
+// A coroutine given twice is run twice: it is a function, not an object that is used up.
 func TestGather_TheSameCoroutineTwice(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		n := 0
@@ -121,7 +122,7 @@ func TestTask_Accessors(t *testing.T) {
 	})
 }
 
-// What counts as having looked at an error.
+// The table lists the ways to retrieve an error.
 func TestReports_WhatCountsAsRetrieved(t *testing.T) {
 	for name, look := range map[string]func(ctx context.Context, f *asyncio.Future[int]){
 		"Result":    func(_ context.Context, f *asyncio.Future[int]) { _, _ = f.Result() },
@@ -136,7 +137,7 @@ func TestReports_WhatCountsAsRetrieved(t *testing.T) {
 				must(t, f.SetException(errTest))
 				task := asyncio.CreateTask(ctx, func(context.Context) (int, error) { return 0, errTest })
 				fine := asyncio.CreateFuture[int](ctx)
-				must(t, fine.SetResult(1)) // a value need not be looked at
+				must(t, fine.SetResult(1)) // a value need not be retrieved
 				asyncio.CreateFuture[int](ctx)
 				must(t, yields(ctx, 1))
 				look(ctx, f)
@@ -166,7 +167,8 @@ func TestRunCoroutineThreadsafe_CancelsItself(t *testing.T) {
 	})
 }
 
-// The result and a cancel of who awaits it meet: the waiter is cancelled, the result stays.
+// The result and a cancel of the awaiting task come together. The task is cancelled, and the result
+// stays.
 func TestConcurrentFuture_CancelledAfterTheResult(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		f := asyncio.CreateFuture[int](ctx)
@@ -209,7 +211,8 @@ func TestContext_ValuesAreEachTasksOwn(t *testing.T) {
 	})
 }
 
-// The handler gets the context of the task concerned, with its values, and else the loop's.
+// The exception handler gets the context of the task concerned, with its values; otherwise the
+// loop's.
 func TestExceptionHandler_Context(t *testing.T) {
 	r, err := runReporting(t, func(ctx context.Context) error {
 		named := context.WithValue(ctx, ctxKey{}, "bar")
@@ -217,7 +220,7 @@ func TestExceptionHandler_Context(t *testing.T) {
 		asyncio.CreateTask(named, asyncio.Do(func(context.Context) error { return errTest }))
 		_, _ = asyncio.RunInExecutor(named, nil, func() (int, error) { panic("in thread") }).Await(ctx)
 		loop(t, ctx).CallSoon(func() { panic("in callback") })
-		// and a callback belongs to who registered it
+		// a callback belongs to the task that registered it
 		_, err := asyncio.CreateTask(named, asyncio.Do(func(ctx context.Context) error {
 			l, f := loop(t, ctx), asyncio.CreateFuture[int](ctx)
 			l.CallSoon(func() { panic("in its callback") })
