@@ -11,7 +11,7 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// together runs n tasks of fn to their end.
+// together runs n tasks of fn and waits until all have ended.
 func together(t *testing.T, ctx context.Context, n int, fn func(ctx context.Context) error) {
 	t.Helper()
 	await(t, ctx, several(ctx, n, fn)...)
@@ -33,7 +33,7 @@ func pass(t *testing.T, ctx context.Context, b *asyncio.Barrier) int {
 	return i
 }
 
-// isBroken waits at b and reports whether it is broken.
+// isBroken waits at b and reports whether b is broken.
 func isBroken(t *testing.T, ctx context.Context, b *asyncio.Barrier) bool {
 	t.Helper()
 	_, err := b.Wait(ctx)
@@ -170,7 +170,7 @@ func TestBarrier_Twice(t *testing.T) {
 	})
 }
 
-// It drains until the last has left.
+// The barrier is draining until the last task has left (barrier 2).
 func TestBarrier_Draining(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		b := asyncio.NewBarrier(5)
@@ -186,8 +186,8 @@ func TestBarrier_Draining(t *testing.T) {
 	})
 }
 
-// Two tasks come back at once and must wait outside until the other three have left: the second
-// barrier, for three, is passed by exactly those.
+// Two tasks come back at once. They must wait outside until the other three have left, so exactly
+// those three pass the second barrier.
 func TestBarrier_WhoComesBackWaitsOutside(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		b, others := asyncio.NewBarrier(5), asyncio.NewBarrier(3)
@@ -239,8 +239,8 @@ func TestBarrier_CancelledTaskIsReplaced(t *testing.T) {
 	})
 }
 
-// Those that pass have the indices from 0 up, in the order they came, also when one before them has
-// left.
+// Tasks that pass have the indices from 0 up in the order they came, even when a task before them
+// has left (barrier 5).
 func TestBarrier_IndicesAfterOneHasLeft(t *testing.T) {
 	for leaves := range 3 {
 		run(t, func(ctx context.Context) error {
@@ -315,7 +315,7 @@ func TestBarrier_ResetBreaksItForThoseWhoWait(t *testing.T) {
 	})
 }
 
-// Half of the tasks have left when the barrier is reset: the other half finds it broken.
+// The barrier is reset when half of the tasks have left. The other half finds it broken.
 func TestBarrier_ResetWhileDraining(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		b := asyncio.NewBarrier(5)
@@ -323,7 +323,7 @@ func TestBarrier_ResetWhileDraining(t *testing.T) {
 		together(t, ctx, 5, func(ctx context.Context) error {
 			if isBroken(t, ctx, b) {
 				broken++
-			} else if left++; left == 3 { // two are inside
+			} else if left++; left == 3 { // two are still inside
 				return b.Reset(ctx)
 			}
 			return nil
@@ -334,7 +334,8 @@ func TestBarrier_ResetWhileDraining(t *testing.T) {
 	})
 }
 
-// As before, and everyone comes back: those outside are not hit by the reset.
+// The barrier is reset when some tasks have left, and everyone comes back. The reset does not
+// affect those waiting outside.
 func TestBarrier_ResetWhileDrainingAndSomeWaitOutside(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		b := asyncio.NewBarrier(5)
@@ -381,7 +382,7 @@ func TestBarrier_ResetAndPassAgain(t *testing.T) {
 	})
 }
 
-// The last to leave resets the barrier: nobody is inside, so nobody is hit.
+// The last task to leave resets the barrier. Nobody is inside, so nobody is affected.
 func TestBarrier_ResetByTheLastToLeave(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		b := asyncio.NewBarrier(5)
@@ -406,7 +407,8 @@ func TestBarrier_ResetByTheLastToLeave(t *testing.T) {
 	})
 }
 
-// Two have left and wait outside, the third aborts: it is broken for those inside and outside.
+// Two tasks have left and wait outside, and the third aborts. The barrier is broken for those
+// inside and outside (barrier 4).
 func TestBarrier_AbortWhileDrainingAndSomeWaitOutside(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		b := asyncio.NewBarrier(5)
@@ -454,7 +456,7 @@ func TestBarrier_AbortAfterAFailure(t *testing.T) {
 	})
 }
 
-// A second barrier brings all together before and after the broken one is reset.
+// A second barrier gathers all tasks before and after the broken one is reset.
 func TestBarrier_AbortThenReset(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		b, meeting := asyncio.NewBarrier(5), asyncio.NewBarrier(5)

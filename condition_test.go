@@ -9,8 +9,8 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// notified starts tasks that acquire c, wait and note their number; release says whether they
-// release the lock then.
+// notified starts tasks that acquire c, wait and note their number. release says whether they
+// release the lock afterwards.
 func notified(ctx context.Context, c *asyncio.Condition, got *[]int, release bool, n ...int) []*asyncio.Task[asyncio.None] {
 	var tasks []*asyncio.Task[asyncio.None]
 	for _, n := range n {
@@ -31,7 +31,7 @@ func notified(ctx context.Context, c *asyncio.Condition, got *[]int, release boo
 	return tasks
 }
 
-// holding runs fn with the lock of c.
+// holding runs fn while it holds the lock of c.
 func holding(t *testing.T, ctx context.Context, c *asyncio.Condition, fn func()) {
 	t.Helper()
 	must(t, c.Acquire(ctx))
@@ -86,7 +86,8 @@ func TestCondition_CancelledWaitHasTheLock(t *testing.T) {
 	})
 }
 
-// Notified, then cancelled while it waits for the lock, which is released in the same iteration.
+// A task is notified, then cancelled while it waits for the lock. The lock is released in the same
+// iteration.
 func TestCondition_CancelledWhileReacquiring(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		c := asyncio.NewCondition(nil)
@@ -99,7 +100,7 @@ func TestCondition_CancelledWhileReacquiring(t *testing.T) {
 		l := loop(t, ctx)
 		l.CallSoon(func() { task.Cancel() })
 		l.CallSoon(c.Release)
-		_, _ = task.Await(ctx) // that it ends is what matters
+		_, _ = task.Await(ctx) // only its end matters
 		is(t, "locked", c.Locked(), true)
 		return nil
 	})
@@ -119,7 +120,7 @@ func TestCondition_CancelledAfterNotify(t *testing.T) {
 		iterate(t, ctx, 1)
 		must(t, c.Acquire(ctx))
 		c.Notify(1)
-		iterate(t, ctx, 1) // it comes to wait for the lock
+		iterate(t, ctx, 1) // it now waits for the lock
 		task.Cancel()
 		iterate(t, ctx, 1)
 		is(t, "done without the lock", task.Done(), false)
@@ -145,7 +146,7 @@ func TestCondition_WithoutTheLock(t *testing.T) {
 				t.Errorf("%s: %v, want ErrNotAcquired", name, err)
 			}
 		}
-		// What holds already needs no lock.
+		// A condition that already holds needs no lock.
 		must(t, c.WaitFor(ctx, func() bool { return true }))
 		if err := c.WaitFor(ctx, nil); !errors.Is(err, asyncio.ErrInvalidArgument) {
 			t.Errorf("WaitFor(nil) = %v", err)
@@ -220,7 +221,7 @@ func TestCondition_NotifyAll(t *testing.T) {
 
 func TestCondition_String(t *testing.T) {
 	run(t, func(ctx context.Context) error {
-		var c asyncio.Condition // the zero value is usable
+		var c asyncio.Condition // the zero value can be used
 		is(t, "new", c.String(), "<asyncio.Condition [unlocked]>")
 		must(t, c.Acquire(ctx))
 		is(t, "locked", c.String(), "<asyncio.Condition [locked]>")
@@ -270,7 +271,7 @@ func TestCondition_ContextEndsTheWait(t *testing.T) {
 	})
 }
 
-// The context ends while the task, notified, waits for the lock: it gets what it was notified of.
+// The context ends while a notified task waits for the lock. The task still gets its notification.
 func TestCondition_ContextEndsAfterNotify(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		c := asyncio.NewCondition(nil)
@@ -290,7 +291,7 @@ func TestCondition_ContextEndsAfterNotify(t *testing.T) {
 	})
 }
 
-// A cause that is itself a cancellation must not be taken for a cancel of the task.
+// A context's cause that is itself a cancellation must not be taken for a cancel of the task.
 func TestCondition_ContextWithACancellationAsCause(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		c := asyncio.NewCondition(nil)
@@ -310,8 +311,8 @@ func TestCondition_ContextWithACancellationAsCause(t *testing.T) {
 	})
 }
 
-// The error of the cancel is the one returned, whether it came in the wait or while re-acquiring;
-// of several, the last.
+// Wait returns the error of the cancel itself, whether it came during the wait or while
+// re-acquiring. Of several cancels it returns the last.
 func TestCondition_ReturnsTheCancellationItself(t *testing.T) {
 	for name, cancels := range map[string][]string{
 		"waiting": {"foo"}, "reacquiring": {"", "foo"}, "both": {"bar", "foo"},
@@ -350,8 +351,8 @@ func TestCondition_ReturnsTheCancellationItself(t *testing.T) {
 	}
 }
 
-// One item is produced and one consumer notified, which is cancelled, at once or while it
-// re-acquires the lock: the other consumer must get the item.
+// One item is produced and one consumer is notified. That consumer is cancelled, at once or while
+// it re-acquires the lock. The other consumer must get the item.
 func TestCondition_NotificationOfACancelledTaskGoesOn(t *testing.T) {
 	for name, pause := range map[string]int{"woken": 0, "reacquiring": 1} {
 		t.Run(name, func(t *testing.T) {
@@ -392,9 +393,9 @@ func TestCondition_NotificationOfACancelledTaskGoesOn(t *testing.T) {
 	}
 }
 
-// However many wait and however many of them are cancelled, each is looked at a few times only when
-// the next to be woken is looked for: by those that are cancelled, and by those that hand something
-// over many times in one step.
+// A search for the next waiter to wake looks at each waiter only a few times, however many wait and
+// however many of them are cancelled (waiter 5). Cancelled tasks search, and so do tasks that hand
+// something over many times in one step.
 func TestWaiters_AreLookedAtOnce(t *testing.T) {
 	const n = 2000
 	type scene struct {

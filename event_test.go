@@ -24,7 +24,8 @@ func TestEvent_String(t *testing.T) {
 	})
 }
 
-// A task that comes when the event is set goes on before those that waited: it does not suspend.
+// A task that comes when the event is set does not suspend (primitive 1), so it goes on before the
+// tasks that waited.
 func TestEvent_SetWakesAllInOrder(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		var e asyncio.Event

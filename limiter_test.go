@@ -126,7 +126,7 @@ func TestCapacityLimiter_TotalCanChange(t *testing.T) {
 		c.SetTotalTokens(3)
 		iterate(t, ctx, 1)
 		equal(t, "three", got, []int{0, 1, 2})
-		c.SetTotalTokens(1) // takes none away
+		c.SetTotalTokens(1) // takes no token away
 		is(t, "borrowed", c.BorrowedTokens(), 3)
 		is(t, "available", c.AvailableTokens(), 0)
 		c.ReleaseOnBehalfOf(0)
@@ -160,7 +160,7 @@ func TestCapacityLimiter_TokenOfACancelledWaiterGoesToTheNext(t *testing.T) {
 				await(t, ctx, t2)
 				equal(t, "borrowers", c.Statistics().Borrowers, []any{t2})
 				must(t, panicOf(func() { c.ReleaseOnBehalfOf(t2) }))
-				must(t, c.AcquireOnBehalfOf(ctx, t1)) // is not taken for one that waits
+				must(t, c.AcquireOnBehalfOf(ctx, t1)) // does not count as a waiter
 				return nil
 			})
 		})

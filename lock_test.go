@@ -31,7 +31,7 @@ func await(t *testing.T, ctx context.Context, tasks ...*asyncio.Task[asyncio.Non
 	}
 }
 
-// endsCancelled awaits task, which is to end cancelled.
+// endsCancelled awaits task and checks that it ends cancelled.
 func endsCancelled(t *testing.T, ctx context.Context, task *asyncio.Task[asyncio.None]) {
 	t.Helper()
 	if _, err := task.Await(ctx); !errors.Is(err, asyncio.ErrCancelled) || !task.Cancelled() {
@@ -46,7 +46,7 @@ func is(t *testing.T, what string, got, want any) {
 	}
 }
 
-// locker is what Lock, Condition and the semaphores have in common.
+// locker is the common interface of Lock, Condition and the semaphores.
 type locker interface {
 	Acquire(context.Context) error
 	Release()
@@ -131,7 +131,7 @@ func TestLock_CancelledWaiterLeaves(t *testing.T) {
 	})
 }
 
-// The lock is released while the first waiter is cancelled but still in the queue.
+// The lock is released while the first waiter is cancelled but still in the queue (waiter 1).
 func TestLock_ReleaseMeetsACancelledWaiter(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		var l asyncio.Lock
@@ -167,7 +167,7 @@ func TestLock_ReleaseMeetsACancelledWaiter(t *testing.T) {
 	})
 }
 
-// The second waiter is cancelled and the lock released in one callback: one task gets it, not two.
+// One callback cancels the second waiter and releases the lock. One task gets the lock, not two.
 func TestLock_CancelAndReleaseLetOneIn(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		var l asyncio.Lock
@@ -198,7 +198,8 @@ func TestLock_CancelAndReleaseLetOneIn(t *testing.T) {
 	})
 }
 
-// A waiter is cancelled and the lock handed on: the next must be woken, in either order.
+// A waiter is cancelled and the lock is handed on, in either order. The next waiter must be woken
+// (primitive 2).
 func TestLock_CancelledWaiterPassesItsTurnOn(t *testing.T) {
 	for name, act := range map[string]func(cancel func(...string) bool, release func()){
 		"cancelled, then woken": func(cancel func(...string) bool, release func()) { cancel(); release() },
@@ -245,7 +246,8 @@ func TestLock_ContextEndsTheWait(t *testing.T) {
 	})
 }
 
-// The context of the first waiter ends, and the lock is released before that waiter has left.
+// The context of the first waiter ends, and the lock is released before that waiter has left the
+// queue.
 func TestLock_ReleaseMeetsAWaiterWhoseContextEnded(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		var l asyncio.Lock
@@ -318,8 +320,9 @@ func TestLock_Statistics(t *testing.T) {
 	})
 }
 
-// A loop that is closed over tasks in the middle of their waits unwinds them, and what their
-// deferred functions release is no mistake. Then the primitives can serve another loop.
+// A closing loop unwinds tasks in the middle of their waits. Deferred functions that then release
+// something are not mistaken (primitive 4). Afterwards the primitives can serve another loop
+// (primitive 3).
 func TestLocks_LoopClosesOverTheirTasks(t *testing.T) {
 	var l asyncio.Lock
 	c := asyncio.NewCondition(&l)
@@ -331,7 +334,7 @@ func TestLocks_LoopClosesOverTheirTasks(t *testing.T) {
 	first := newLoop(t)
 	first.SetExceptionHandler(r.handle)
 	_, err := asyncio.RunUntilComplete(first, asyncio.Do(func(ctx context.Context) error {
-		for range 2 { // both wait for the notification, the lock is free
+		for range 2 { // both wait for the notification, and the lock is free
 			spawn(ctx, func(ctx context.Context) error {
 				must(t, l.Acquire(ctx))
 				defer l.Release()
@@ -354,7 +357,7 @@ func TestLocks_LoopClosesOverTheirTasks(t *testing.T) {
 			return err
 		})
 		iterate(t, ctx, 3)
-		spawn(ctx, func(ctx context.Context) error { // in the middle of what the lock protects
+		spawn(ctx, func(ctx context.Context) error { // sleeps while it holds the lock
 			must(t, l.Acquire(ctx))
 			defer l.Release()
 			return asyncio.Sleep(ctx, time.Hour)
@@ -398,7 +401,8 @@ func TestLocks_LoopClosesOverTheirTasks(t *testing.T) {
 	})
 }
 
-// The loop is closed after a waiter was given something and before it has resumed.
+// The loop is closed after a waiter was given something and before the waiter has resumed
+// (primitive 4).
 func TestLocks_LoopClosesBeforeAWokenTaskResumes(t *testing.T) {
 	s := asyncio.NewSemaphore(1)
 	lim := asyncio.NewCapacityLimiter(1)
@@ -437,7 +441,7 @@ func TestLocks_TwoLoopsAtOnce(t *testing.T) {
 	first.SetExceptionHandler(new(reports).handle)
 	_, err := asyncio.RunUntilComplete(first, asyncio.Do(func(ctx context.Context) error {
 		must(t, l.Acquire(ctx))
-		must(t, held.Acquire(ctx)) // by a task of a loop that nobody has waited on
+		must(t, held.Acquire(ctx)) // its owner's loop has no task that waits for it
 		spawn(ctx, l.Acquire)
 		spawn(ctx, e.Wait)
 		spawn(ctx, s.Acquire)
@@ -455,7 +459,7 @@ func TestLocks_TwoLoopsAtOnce(t *testing.T) {
 	}))
 	must(t, err)
 	run(t, func(ctx context.Context) error {
-		must(t, c.Acquire(ctx)) // nothing to wait for: as good on any loop
+		must(t, c.Acquire(ctx)) // it need not wait, so any loop will do
 		conditionErr := c.Wait(ctx)
 		is(t, "condition still locked", c.Locked(), true)
 		c.Release()
@@ -532,8 +536,8 @@ func TestLocks_Misuse(t *testing.T) {
 	}
 }
 
-// What has served a loop belongs to it until that is closed: in debug mode a foreign call is
-// refused also while no task waits, by a primitive as by a queue.
+// A primitive that has served a loop belongs to it until the loop is closed (primitive 3). In debug
+// mode a foreign call is refused even while no task waits. Queues do the same.
 func TestLocks_ForeignGoroutineWithoutWaiters(t *testing.T) {
 	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
 		var never, l asyncio.Lock
@@ -582,7 +586,7 @@ func TestLocks_ForeignGoroutineWithoutWaiters(t *testing.T) {
 	must(t, err)
 }
 
-// Waking a task of a loop that waits, from a goroutine that is not the loop's, is refused.
+// A foreign goroutine may not wake a task of a waiting loop: the call is refused (foreign 1).
 func TestLocks_ForeignGoroutine(t *testing.T) {
 	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
 		var l asyncio.Lock

@@ -14,7 +14,7 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// lockProgram is a program of testdata/cpython/locks.py, which says what the steps are.
+// lockProgram is a program of testdata/cpython/locks.py, which explains the steps.
 type lockProgram struct {
 	scripts [][]string
 	orders  []lockOrder
@@ -41,7 +41,7 @@ func parseLockProgram(t *testing.T, text string) lockProgram {
 	return p
 }
 
-// lockWorld is what the tasks of a program share.
+// lockWorld holds the objects that the tasks of a program share.
 type lockWorld struct {
 	lock       asyncio.Lock
 	one, two   *asyncio.Semaphore
@@ -77,7 +77,7 @@ func (w *lockWorld) state(name byte) string {
 	return shortState.Replace(s[strings.IndexByte(s, '['):strings.IndexByte(s, '>')])
 }
 
-// step does one step of a program. What panics returns the error.
+// step does one step of a program. It returns the error that a method panics with.
 func (w *lockWorld) step(ctx context.Context, op string) (index string, err error) {
 	type acquirer interface {
 		Acquire(context.Context) error
@@ -136,7 +136,7 @@ func lockOutcome(index string, err error) string {
 	return "?" + err.Error()
 }
 
-// trace runs the program as locks.py does.
+// trace runs the program in the same way as locks.py.
 func (p lockProgram) trace(t *testing.T, ctx context.Context) []string {
 	const iterations = 30
 	var trace []string
@@ -200,8 +200,9 @@ func (p lockProgram) trace(t *testing.T, ctx context.Context) []string {
 	return trace
 }
 
-// Every step of every program comes out in the iteration, in the order and with the state that
-// CPython has recorded: a cancel of every task at every iteration, and random programs.
+// Every step of every program happens in the iteration, in the order and with the state that
+// CPython recorded. The programs include a cancel of every task in every iteration, and random
+// programs.
 func TestLocksReplay(t *testing.T) {
 	golden, err := os.Open("testdata/cpython/locks.golden")
 	must(t, err)

@@ -125,7 +125,7 @@ func ExampleQueueStatistics() {
 
 func ExampleRecv() {
 	lines := make(chan string)
-	go func() { // not of the loop
+	go func() { // a goroutine that is not the loop's
 		lines <- "hello"
 		close(lines)
 	}()
@@ -147,7 +147,7 @@ func ExampleRecv() {
 func ExampleSend() {
 	numbers := make(chan int)
 	sum := make(chan int, 1)
-	go func() { // not of the loop
+	go func() { // a goroutine that is not the loop's
 		total := 0
 		for n := range numbers {
 			total += n

@@ -177,7 +177,7 @@ func TestQueue_Order(t *testing.T) {
 	})
 }
 
-// Equal values of a PriorityQueue come in the order they were put, whatever is got in between.
+// A PriorityQueue returns equal values in the order they were put, whatever is got in between.
 func TestPriorityQueue_Stable(t *testing.T) {
 	type job struct{ priority, number int }
 	q := asyncio.NewPriorityQueue(0, func(a, b job) int { return cmp.Compare(a.priority, b.priority) })
@@ -200,7 +200,7 @@ func TestPriorityQueue_Stable(t *testing.T) {
 	}
 }
 
-// A compare function that panics does no harm to what is in the queue.
+// A compare function that panics does no harm to the values in the queue.
 func TestPriorityQueue_ComparePanics(t *testing.T) {
 	fail := false
 	q := asyncio.NewPriorityQueue(0, func(a, b int) int {
@@ -306,7 +306,7 @@ func TestQueue_CancelledGetterLeavesTheValue(t *testing.T) {
 			t.Errorf("second: %v, %v", v, err)
 		}
 
-		// Woken, then cancelled: the value stays, and in its place.
+		// A getter is woken and then cancelled. The value stays, in its place (queue 1).
 		reader := asyncio.CreateTask(ctx, q.Get)
 		must(t, asyncio.Sleep(ctx, 0))
 		must(t, q.PutNowait(1))
@@ -405,7 +405,7 @@ func TestQueue_ManyValuesThroughOnePlace(t *testing.T) {
 	})
 }
 
-// Putters that were woken together find room for as many as there is.
+// Several putters are woken together. As many succeed as there is room (queue 2).
 func TestQueue_PuttersBehindABurstOfGets(t *testing.T) {
 	eachKind(t, func(t *testing.T, ctx context.Context, new func(int) queueOf[int]) {
 		q := new(2)
@@ -551,7 +551,7 @@ func TestQueue_All(t *testing.T) {
 	})
 }
 
-// What All has given to nobody is still there.
+// Values that All has not yielded are still in the queue.
 func TestQueue_AllLeftEarlyOrCancelled(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		q := asyncio.NewQueue[int](0)
@@ -598,7 +598,7 @@ func TestQueue_DoneContext(t *testing.T) {
 	})
 }
 
-// A context that ends when the getter has been woken does not take its turn from it (context 3).
+// A getter keeps its turn even if its context ends after it was woken (context 3).
 func TestQueue_ContextEndsAfterTheWakeUp(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		q := asyncio.NewQueue[int](0)
@@ -611,7 +611,7 @@ func TestQueue_ContextEndsAfterTheWakeUp(t *testing.T) {
 		if v, err := getter.Await(ctx); v != 1 || err != nil {
 			t.Errorf("getter: %v, %v", v, err)
 		}
-		// One that waits is woken by the end, and the value goes to the next.
+		// The end of its context wakes a getter that waits, and the value goes to the next getter.
 		inner, cancel = asyncio.WithCancel(ctx)
 		robbed := asyncio.CreateTask(ctx, func(context.Context) (int, error) { return q.Get(inner) })
 		settle(t, ctx)
@@ -643,7 +643,7 @@ func TestQueue_Misuse(t *testing.T) {
 	})
 }
 
-// A queue may outlive its loop and serve another, but not serve two at a time.
+// A queue may outlive its loop and serve another, but not two at a time (queue 5).
 func TestQueue_OtherLoops(t *testing.T) {
 	var r reports
 	start := onVirtualTime(t.Context(), &r)
@@ -670,7 +670,7 @@ func TestQueue_OtherLoops(t *testing.T) {
 	}
 }
 
-// Deferred functions give back what they borrowed also when the loop is closed over them.
+// Deferred functions can give back what they borrowed from the queue even while the loop closes.
 func TestQueue_WorksWhileItsLoopIsClosed(t *testing.T) {
 	l := asyncio.NewEventLoop(t.Context())
 	l.SetExceptionHandler(new(reports).handle)
@@ -695,7 +695,7 @@ func TestQueue_WorksWhileItsLoopIsClosed(t *testing.T) {
 	}
 }
 
-// The ring keeps the order through all its ways to grow and wrap, and forgets what it gave.
+// The ring keeps the order however it grows and wraps, and forgets the values it gave out.
 func TestQueue_ManyValues(t *testing.T) {
 	for _, burst := range []int{1, 3, 7, 8, 9, 1000, 5000} {
 		q, next, want := asyncio.NewQueue[int](0), 0, 0

@@ -14,7 +14,7 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// queueOf is what the three kinds of queue have in common.
+// queueOf is the common interface of the three kinds of queue.
 type queueOf[T any] interface {
 	Put(ctx context.Context, v T) error
 	PutNowait(v T) error
@@ -32,7 +32,7 @@ type queueOf[T any] interface {
 	String() string
 }
 
-// queueTrace records what happens in which iteration, as Trace in queues_ticks.py does.
+// queueTrace records the iteration of each event, as Trace in queues_ticks.py does.
 type queueTrace struct {
 	*ticker
 	events []string
@@ -499,7 +499,7 @@ var queueScenarios = map[string]func(tr *queueTrace){
 	},
 }
 
-// TestQueue_Traces replays what was recorded from CPython.
+// TestQueue_Traces replays the traces recorded from CPython.
 func TestQueue_Traces(t *testing.T) {
 	golden, err := os.Open("testdata/cpython/queues_ticks.golden")
 	must(t, err)
@@ -517,7 +517,7 @@ func TestQueue_Traces(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			run(t, func(ctx context.Context) error {
 				tr := &queueTrace{ticker: newTicker(t, ctx)}
-				// The counter is first in the queue from the next iteration on.
+				// From the next iteration on, the counter is first in the queue.
 				if err := asyncio.Sleep(ctx, 0); err != nil {
 					return err
 				}

@@ -53,7 +53,7 @@ func TestSemaphore_AsManyAsPermits(t *testing.T) {
 		t4 := acquire(4)
 		s.Release()
 		s.Release()
-		is(t, "permits left", s.Statistics().Value, 0) // both are set aside
+		is(t, "permits left", s.Statistics().Value, 0) // both permits are set aside
 		iterate(t, ctx, 1)
 		equal(t, "then", got, []int{1, 2, 3})
 		is(t, "state", s.String(), "<asyncio.Semaphore [locked, waiters:1]>")
@@ -116,7 +116,8 @@ func TestSemaphore_PermitOfACancelledWaiterGoesToTheNext(t *testing.T) {
 	}
 }
 
-// The first task gives the permit to the second and cancels it: the permit must come back.
+// The first task gives the permit to the second and cancels it. The permit must come back
+// (primitive 2).
 func TestSemaphore_CancelledByWhoReleased(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		s := asyncio.NewSemaphore(1)
@@ -200,7 +201,7 @@ func TestSemaphore_TakingTurns(t *testing.T) {
 	})
 }
 
-// Who releases and asks again goes behind those that wait.
+// A task that releases and asks again goes behind the tasks that wait.
 func TestSemaphore_AskingAgainGoesToTheEnd(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		s := asyncio.NewSemaphore(1)
@@ -251,8 +252,8 @@ func TestSemaphore_OrderAfterACancel(t *testing.T) {
 	})
 }
 
-// Tasks that had to wait though permits were left, because one was before them, are woken by that
-// one.
+// Some tasks had to wait although permits were left, because another task was before them. That
+// task wakes them when it resumes.
 func TestSemaphore_TheFirstLetsTheOthersIn(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		s := asyncio.NewSemaphore(0)
@@ -260,7 +261,7 @@ func TestSemaphore_TheFirstLetsTheOthersIn(t *testing.T) {
 		var fourth *asyncio.Task[asyncio.None]
 		t1 := spawn(ctx, func(ctx context.Context) error {
 			must(t, s.Acquire(ctx))
-			is(t, "permits left", s.Statistics().Value, 0) // all are set aside
+			is(t, "permits left", s.Statistics().Value, 0) // all permits are set aside
 			fourth = spawn(ctx, func(context.Context) error { got = append(got, 4); return nil })
 			got = append(got, 1)
 			return nil
