@@ -47,8 +47,8 @@ func TestContext_ValuesReachTasks(t *testing.T) {
 	must(t, err)
 }
 
-// design 2: the end of Run's context fails every await, with its cause, until the code stops using
-// it.
+// The end of Run's context fails every await with its cause, until the code stops using that
+// context (design 2).
 func TestContext_ParentOfRunEnds(t *testing.T) {
 	for name, factory := range map[string]func(context.Context) *asyncio.EventLoop{
 		"virtual": sim.NewEventLoop, "real": nil,
@@ -82,7 +82,7 @@ func TestContext_ParentOfRunEnds(t *testing.T) {
 			if err != errTest || !cleaned {
 				t.Errorf("Run = %v, cleaned = %v", err, cleaned)
 			}
-			equal(t, "reports", r.messages(), nil) // they ended as their context did
+			equal(t, "reports", r.messages(), nil) // the tasks ended as their context did
 		})
 	}
 }
@@ -101,12 +101,13 @@ func TestContext_StandardCancelInATask(t *testing.T) {
 				t.Errorf("err = %v, want the cause", err)
 			}
 		}
-		// The future is left alone, and whoever waits with another context still gets it.
+		// The future is left alone, and a task that waits with another context still gets its
+		// result (context 2).
 		must(t, f.SetResult(4))
 		if v, err := other.Await(ctx); v != 4 || err != nil {
 			t.Errorf("%v, %v", v, err)
 		}
-		// A done future cannot be had with a done context either.
+		// Even a done future cannot be awaited with a done context (context 2).
 		if _, err := f.Await(inner); err != errTest {
 			t.Errorf("err = %v", err)
 		}
@@ -143,7 +144,7 @@ func TestContext_WithTimeout(t *testing.T) {
 		if tctx.Err() != context.DeadlineExceeded || context.Cause(tctx) != context.DeadlineExceeded {
 			t.Errorf("Err = %v, Cause = %v", tctx.Err(), context.Cause(tctx))
 		}
-		// Level-triggered: again and again.
+		// The end of a context is level-triggered: every await fails, again and again.
 		if err := asyncio.Sleep(tctx, 0); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("again: %v", err)
 		}
@@ -196,7 +197,7 @@ func TestContext_WithCancel(t *testing.T) {
 	})
 }
 
-// The cancel function of a loop's context may be called by any goroutine, at any time.
+// Any goroutine may call the cancel function of a loop's context at any time.
 func TestContext_CancelFromAnotherGoroutine(t *testing.T) {
 	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
 		for range 100 {
@@ -211,7 +212,7 @@ func TestContext_CancelFromAnotherGoroutine(t *testing.T) {
 	must(t, err)
 }
 
-// A cancel and the end of the context in the same iteration: the cancel is not lost.
+// A cancel comes in the iteration in which the context ends. The cancel is not lost.
 func TestContext_EndsWhileCancelled(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		for _, cancelFirst := range []bool{true, false} {
@@ -235,7 +236,7 @@ func TestContext_EndsWhileCancelled(t *testing.T) {
 	})
 }
 
-// context 3: what a task was due to get when its context ended it gets.
+// A task that was due to get a result when its context ended still gets it (context 3).
 func TestContext_NothingThatArrivedIsLost(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		inner, cancel := asyncio.WithCancel(ctx)
@@ -258,7 +259,7 @@ func TestContext_NothingThatArrivedIsLost(t *testing.T) {
 	})
 }
 
-// hostileContext is a context of somebody else's with mistakes.
+// hostileContext is a foreign context with mistakes.
 type hostileContext struct {
 	context.Context
 	done func() <-chan struct{}
@@ -266,14 +267,14 @@ type hostileContext struct {
 
 func (c hostileContext) Done() <-chan struct{} { return c.done() }
 
-// A context that panics when an await has begun ends the await, and nothing else: its task is not
-// left half suspended.
+// A context panics while an await is under way. That ends the await and nothing else, and does not
+// leave its task half suspended (context 5).
 func TestContext_PanicsInAnAwait(t *testing.T) {
 	over := make(chan struct{})
 	close(over)
 	for name, done := range map[string]func() <-chan struct{}{
 		"Done panics": func() <-chan struct{} { panic("Done panics") },
-		// of which package context makes a panic
+		// package context panics on this
 		"done without an error": func() <-chan struct{} { return over },
 	} {
 		onBothClocks(t, func(t *testing.T, ctx context.Context) {
@@ -311,12 +312,12 @@ func TestContext_PanicsInAnAwait(t *testing.T) {
 	}
 }
 
-// Of many tasks that wait with a few contexts in turn, the end of one wakes its own and no others,
-// again and again.
+// Many tasks wait with a few contexts in turn. The end of one context wakes its own tasks and no
+// others, again and again.
 func TestContext_ManyTasksFewContexts(t *testing.T) {
 	onBothClocks(t, func(t *testing.T, ctx context.Context) {
 		for range 3 {
-			const each = 500 // more in all than there are spare links
+			const each = 500 // in all more than there are spare links
 			contexts := make([]context.Context, 4)
 			cancels := make([]context.CancelFunc, 4)
 			contexts[0], cancels[0] = context.WithCancel(ctx)
@@ -342,7 +343,7 @@ func TestContext_ManyTasksFewContexts(t *testing.T) {
 			}{{1, []int{0, each, 0, 0}}, {0, []int{each, each, each, 0}}, {3, []int{each, each, each, each}}} {
 				cancels[step.cancel]()
 				for deadline := 0; !slices.Equal(woken, step.want) && deadline < 1000; deadline++ {
-					// an end comes from another goroutine
+					// the end comes from another goroutine
 					must(t, asyncio.Sleep(ctx, time.Millisecond))
 				}
 				equal(t, "woken", woken, step.want)

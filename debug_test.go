@@ -24,8 +24,8 @@ func TestDebug_Switch(t *testing.T) {
 	must(t, l.Close())
 }
 
-// Every step is slow where the limit is a nanosecond of the real clock; the warnings name task or
-// callback and the place where the step ended. (CPython: test_run_once_logging in spirit.)
+// With a limit of one nanosecond on the real clock, every step is slow. The warnings name the task
+// or callback and the place where the step ended. (CPython: test_run_once_logging in spirit.)
 func TestDebug_SlowSteps(t *testing.T) {
 	logged := captureLog(t)
 	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
@@ -56,14 +56,14 @@ func debugSlow(ctx context.Context) error {
 
 func debugCallback() { tick() }
 
-// tick returns when the clock has moved, which some clocks do only each millisecond.
+// tick returns when the clock has moved; some clocks move only once a millisecond.
 func tick() {
 	for began := time.Now(); time.Since(began) == 0; {
 	}
 }
 
-// A bare number where a duration is asked for is a nanosecond, which nobody means: debug mode says
-// so, once for each place.
+// A bare number passed as a duration is in nanoseconds, which is almost always a mistake. Debug
+// mode warns of it, once for each place.
 func TestDebug_TinyDurations(t *testing.T) {
 	logged := captureLog(t)
 	tiny := func(ctx context.Context) error {
@@ -78,7 +78,7 @@ func TestDebug_TinyDurations(t *testing.T) {
 			asyncio.Sleep(ctx, -1), asyncio.Sleep(ctx, 0), asyncio.Sleep(ctx, time.Microsecond))
 	}
 	twice := func(ctx context.Context) error { return errors.Join(tiny(ctx), tiny(ctx)) }
-	run(t, twice) // on virtual time a nanosecond may be meant
+	run(t, twice) // on virtual time a nanosecond may be intended
 	_, err := asyncio.Run(t.Context(), asyncio.Do(twice), asyncio.Debug(false))
 	must(t, err)
 	if logged() != "" {
@@ -97,7 +97,7 @@ func TestDebug_TinyDurations(t *testing.T) {
 	}
 }
 
-// Quick steps, and slow ones outside debug mode or on virtual time, are nobody's concern.
+// Nothing warns of quick steps, nor of slow ones outside debug mode or on virtual time (debug 4).
 func TestDebug_NoWarning(t *testing.T) {
 	logged := captureLog(t)
 	for _, debug := range []bool{false, true} {
@@ -119,7 +119,7 @@ func TestDebug_NoWarning(t *testing.T) {
 	}
 }
 
-// Reports say where the task, future or handle was made.
+// Reports say where the task, future or handle was made (debug 3).
 func TestDebug_SourceTraceback(t *testing.T) {
 	r, _ := runReporting(t, func(ctx context.Context) error {
 		asyncio.CreateTask(ctx, asyncio.Do(func(context.Context) error { panic("task") }))
@@ -146,7 +146,8 @@ func TestDebug_SourceTraceback(t *testing.T) {
 	}
 }
 
-// An error that was retrieved stays retrieved in debug mode, where the report outlives it.
+// In debug mode the report outlives the error. An error that was retrieved still counts as
+// retrieved (debug 3).
 func TestDebug_RetrievedErrors(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		for _, look := range []func(f *asyncio.Future[int]){
@@ -204,7 +205,8 @@ func TestDebug_SwallowedCancel(t *testing.T) {
 	}
 }
 
-// Timeouts, groups and scopes take back the cancels they make: no false alarm.
+// Timeouts, groups and scopes take back the cancels they make. Debug mode gives no false alarm
+// about these.
 func TestDebug_NoSwallowedCancelByScopes(t *testing.T) {
 	logged := captureLog(t)
 	run(t, func(ctx context.Context) error {

@@ -12,7 +12,7 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// recordingExecutor runs jobs on goroutines and notes what is asked of it.
+// recordingExecutor runs jobs on goroutines and records the calls it gets.
 type recordingExecutor struct {
 	*asyncio.ThreadPoolExecutor
 	submitted atomic.Int32
@@ -45,7 +45,7 @@ func TestExecutor_DefaultSize(t *testing.T) {
 			}))
 		}
 		for range want {
-			<-started // hangs if it runs fewer
+			<-started // hangs if fewer jobs run
 		}
 		for range 1000 {
 			runtime.Gosched()
@@ -73,11 +73,11 @@ func TestExecutor_SetDefault(t *testing.T) {
 		return err
 	}))
 	must(t, err)
-	equal(t, "shut down", waits, []bool{true, false}) // waited for, and once more by Close
+	equal(t, "shut down", waits, []bool{true, false}) // Shutdown waits; Close calls it once more
 	wantErr(t, "Submit", e.Submit(func() {}), asyncio.ErrExecutorShutdown)
 }
 
-// The executor that the loop made is the loop's to wait for also when it has been replaced.
+// The loop waits for the executor that it made even after another one replaced it.
 func TestExecutor_ReplacedDefaultIsWaitedFor(t *testing.T) {
 	release := make(chan struct{})
 	var done atomic.Bool
@@ -103,7 +103,8 @@ func TestExecutor_ReplacedDefaultIsWaitedFor(t *testing.T) {
 	is(t, "the job had ended when Run returned", done.Load(), true)
 }
 
-// Shut down while it works: what was submitted is done, what comes later is refused.
+// The executor is shut down while it works. Jobs that were submitted are done, and later ones are
+// refused.
 func TestExecutor_ShutdownWhileWorking(t *testing.T) {
 	for _, wait := range []bool{false, true} {
 		run(t, func(ctx context.Context) error {
@@ -161,7 +162,7 @@ func TestExecutor_ShutdownDefaultTimesOut(t *testing.T) {
 		if !strings.Contains(logged(), "did not finish its jobs within 1ms") || !strings.Contains(logged(), "stuckJob") {
 			t.Error(logged())
 		}
-		// A cancel ends the wait, and it stays shut down.
+		// A cancel ends the wait, and the executor stays shut down.
 		task := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error { return l.ShutdownDefaultExecutor(ctx, time.Hour) }))
 		must(t, yields(ctx, 1))
 		task.Cancel()
@@ -180,7 +181,7 @@ func TestExecutor_ShutdownDefaultTimesOut(t *testing.T) {
 	must(t, err)
 }
 
-// An executor that refuses: the error is the future's, and nothing is left behind.
+// If an executor refuses a job, the future gets the error, and nothing is left behind.
 func TestExecutor_Refuses(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		e := refusingExecutor{}

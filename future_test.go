@@ -118,7 +118,7 @@ func TestFuture_DoneCallbacks(t *testing.T) {
 	})
 }
 
-// The handler is told which callback it was.
+// The exception handler is told which callback panicked.
 func TestFuture_CallbackThatPanicsHasAHandle(t *testing.T) {
 	r, err := runReporting(t, func(ctx context.Context) error {
 		f := asyncio.CreateFuture[int](ctx)
@@ -134,7 +134,8 @@ func TestFuture_CallbackThatPanicsHasAHandle(t *testing.T) {
 	}
 }
 
-// Callbacks that are left run in the order of adding, whichever have been removed and whenever.
+// The remaining callbacks run in the order of adding, whichever callbacks were removed and
+// whenever.
 func TestFuture_RemovesInAnyOrder(t *testing.T) {
 	for seed := range uint64(60) {
 		run(t, func(ctx context.Context) error {
@@ -169,7 +170,8 @@ func TestFuture_RemovesInAnyOrder(t *testing.T) {
 	}
 }
 
-// Leaving a future costs a constant, in whatever order, also for one who is not there.
+// Removing a callback from a future takes constant time in any order, even if the callback is not
+// there.
 func TestFuture_RemovingIsCheap(t *testing.T) {
 	const n = 5000
 	for name, order := range map[string]func(i int) int{
@@ -246,7 +248,7 @@ func TestFuture_SeveralWaiters(t *testing.T) {
 	})
 }
 
-// design 3: an error nobody retrieved is reported when the loop closes.
+// An error that nobody retrieved is reported when the loop closes (design 3).
 func TestReports_AtClose(t *testing.T) {
 	r, err := runReporting(t, func(ctx context.Context) error {
 		lost := asyncio.CreateFuture[int](ctx)
@@ -266,7 +268,7 @@ func TestReports_AtClose(t *testing.T) {
 	}
 }
 
-// On the real clock the garbage collector finds out earlier.
+// On the real clock, the garbage collector notices an unretrieved error earlier.
 func TestReports_Collected(t *testing.T) {
 	var r reports
 	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
@@ -301,7 +303,8 @@ func TestReports_DefaultLogs(t *testing.T) {
 
 func TestRepr(t *testing.T) {
 	place := regexp.MustCompile(`(at) [^ >]*/(\w+\.go):\d+`)
-	closure := regexp.MustCompile(`reprCoroutine\.func\d+`) // the compiler counts them as it likes
+	// the compiler numbers closures as it likes
+	closure := regexp.MustCompile(`reprCoroutine\.func\d+`)
 	run(t, func(ctx context.Context) error {
 		check := func(v fmt.Stringer, want string) {
 			t.Helper()
@@ -333,7 +336,7 @@ func TestRepr(t *testing.T) {
 		settle(t, ctx)
 		check(f, "<Future finished result=42>")
 
-		// What a task waits for is shown until it has resumed.
+		// A task's description shows what it waits for until it has resumed.
 		lock, failing := new(asyncio.Lock), asyncio.CreateFuture[int](ctx)
 		must(t, lock.Acquire(ctx))
 		locked := asyncio.CreateTask(ctx, func(ctx context.Context) (int, error) { return 0, lock.Acquire(ctx) }, asyncio.Name("t"))

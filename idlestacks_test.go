@@ -12,8 +12,8 @@ import (
 	"github.com/goasyncio/asyncio/sim"
 )
 
-// burst has n tasks suspended at a time, in different ways, and returns how many goroutines there
-// were then.
+// burst suspends n tasks at a time, in different ways, and returns the number of goroutines at that
+// moment.
 func burst(t *testing.T, ctx context.Context, n int) (goroutines int) {
 	t.Helper()
 	var gate asyncio.Event
@@ -43,8 +43,8 @@ func burst(t *testing.T, ctx context.Context, n int) (goroutines int) {
 	return goroutines
 }
 
-// atMostGoroutines waits until no more are left than so many: an ended one is counted until the
-// scheduler has seen to it.
+// atMostGoroutines waits until at most that many goroutines are left. A goroutine that has ended is
+// counted until the scheduler has removed it.
 func atMostGoroutines(t *testing.T, most int) {
 	t.Helper()
 	for range 1_000_000 {
@@ -59,11 +59,11 @@ func atMostGoroutines(t *testing.T, most int) {
 const (
 	crowded = 5000 // tasks of a burst
 	kept    = 128  // idle stacks that are never given back
-	resting = 1024 // that a loop keeps which does not run
+	resting = 1024 // stacks kept by a loop that does not run
 )
 
-// The stacks of a burst are there for the next one, and are given back when there has been none for
-// a while.
+// The stacks of a burst are kept for the next burst, and are given back when there has been none
+// for a while (idle 1, idle 2).
 func TestIdleStacks_KeptWhileNeeded(t *testing.T) {
 	n := crowded
 	if raceEnabled {
@@ -74,11 +74,11 @@ func TestIdleStacks_KeptWhileNeeded(t *testing.T) {
 		for range 2 {
 			for range 20 {
 				burst(t, ctx, n)
-				// others than the stacks may end meanwhile
+				// other goroutines may end meanwhile
 				if now := runtime.NumGoroutine(); now < n {
 					t.Errorf("%d goroutines between two bursts, want %d", now, n)
 				}
-				// so that a period ends between two bursts, too
+				// so that a period also ends between two bursts
 				for _, d := range []time.Duration{130, 170} {
 					must(t, asyncio.Sleep(ctx, d*time.Millisecond))
 				}
@@ -95,8 +95,8 @@ func TestIdleStacks_KeptWhileNeeded(t *testing.T) {
 	})
 }
 
-// What a burst needs is not given back before its tasks have begun, however long it takes to make
-// them.
+// Stacks that a burst needs are not given back before its tasks have begun, however long it takes
+// to create them (idle 1).
 func TestIdleStacks_KeptForWhatIsReady(t *testing.T) {
 	const n = 3000 // more steps than come between two looks at the clock
 	d := &clocked{Virtual: driver.NewVirtual()}
@@ -129,12 +129,12 @@ func TestIdleStacks_KeptForWhatIsReady(t *testing.T) {
 	})
 }
 
-// A clocked driver jumps, but is taken for a real one: the loop wakes up when it wants to, and is
-// told of the ends of contexts.
+// A clocked driver has a virtual clock that jumps, but the loop takes it for a real clock. So the
+// loop wakes up for the end of a period, and the ends of contexts are sent to it.
 type clocked struct {
 	*driver.Virtual
-	passed time.Duration // besides
-	step   time.Duration // at each look at the clock
+	passed time.Duration // added to the virtual time
+	step   time.Duration // added at each look at the clock
 	waits  int
 }
 
@@ -162,8 +162,8 @@ func runOn(t *testing.T, d driver.Driver, main func(ctx context.Context)) {
 	must(t, l.Close())
 }
 
-// An idle loop on the machine's clock gives stacks back while it sleeps. For that it wakes up, but
-// not for ever.
+// An idle loop on the machine's clock gives stacks back while it sleeps. It wakes up for that, but
+// only a bounded number of times (idle 3).
 func TestIdleStacks_GivenBackWhileTheLoopSleeps(t *testing.T) {
 	n := crowded
 	if raceEnabled {
@@ -190,7 +190,7 @@ func TestIdleStacks_GivenBackWhileTheLoopSleeps(t *testing.T) {
 	})
 }
 
-// So does a loop that is never idle.
+// A busy loop gives stacks back too (idle 2, idle 4).
 func TestIdleStacks_GivenBackByABusyLoop(t *testing.T) {
 	n := crowded
 	if raceEnabled {
@@ -212,7 +212,7 @@ func TestIdleStacks_GivenBackByABusyLoop(t *testing.T) {
 	})
 }
 
-// A loop that does not run keeps a bounded number, and goes on with them.
+// A loop that does not run keeps a bounded number of stacks, and goes on with them (idle 5).
 func TestIdleStacks_BetweenRuns(t *testing.T) {
 	before := runtime.NumGoroutine()
 	l := sim.NewEventLoop(context.Background())
@@ -229,7 +229,7 @@ func TestIdleStacks_BetweenRuns(t *testing.T) {
 	atMostGoroutines(t, before)
 }
 
-// Stacks end wherever they wait, and whoever waits at their places goes on.
+// A stack can end wherever it waits, and the goroutine that waits at its place goes on.
 func TestIdleStacks_GivenBackAtAnyMoment(t *testing.T) {
 	for seed := range uint64(50) {
 		c := &crowd{rand: rand.New(rand.NewPCG(seed, 4))}

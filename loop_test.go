@@ -65,7 +65,7 @@ func TestLoop_StopBeforeRunGivesOneIteration(t *testing.T) {
 	equal(t, "after two", got, []string{"first", "second"})
 }
 
-// A stop that comes when all is over finds nothing to stop.
+// Stopping a closed loop does nothing.
 func TestLoop_StopOfAClosedLoop(t *testing.T) {
 	l := asyncio.NewEventLoop(context.Background())
 	must(t, l.Close())
@@ -75,7 +75,7 @@ func TestLoop_StopOfAClosedLoop(t *testing.T) {
 	}
 }
 
-// A stop by the coroutine that a run is for ends that run, and not the next one as well.
+// A stop made by the coroutine that a run is for ends that run, and not the next one as well.
 func TestLoop_StopIsForOneRun(t *testing.T) {
 	l := sim.NewEventLoop(context.Background())
 	_, err := asyncio.RunUntilComplete(l, asyncio.Do(func(context.Context) error { l.Stop(); return nil }))
@@ -97,7 +97,8 @@ func TestLoop_StopFinishesTheIteration(t *testing.T) {
 	equal(t, "got", got, []string{"after stop"})
 }
 
-// CPython 16: the run ends one iteration after the task has, and what is left waits.
+// A run ends one iteration after its task, and the remaining callbacks wait for the next run
+// (CPython 16).
 func TestRunUntilComplete_LeavesTheRest(t *testing.T) {
 	l := newLoop(t)
 	var got []string
@@ -187,9 +188,9 @@ func TestLoop_ExceptionHandlerThatPanics(t *testing.T) {
 	}
 }
 
-// A report that is made while a report is dealt with does not lead back to the handler, which would
-// have no end: the default one has it, and what the program's logger does to that goes to standard
-// error.
+// A report made by the exception handler does not go to that handler again, which would never end.
+// The default handler gets it. If the program's logger reports or panics there, that goes to
+// standard error.
 func TestLoop_ExceptionHandlerThatReports(t *testing.T) {
 	for name, closing := range map[string]bool{"in a run": false, "while the loop closes": true} {
 		t.Run(name, func(t *testing.T) {
@@ -198,7 +199,7 @@ func TestLoop_ExceptionHandlerThatReports(t *testing.T) {
 			l := asyncio.NewEventLoop(t.Context())
 			l.SetExceptionHandler(func(l *asyncio.EventLoop, c asyncio.ExceptionContext) {
 				calls++
-				l.CallExceptionHandler(c) // DefaultExceptionHandler was meant
+				l.CallExceptionHandler(c) // it meant to call DefaultExceptionHandler
 			})
 			fail := func() { panic(errTest) }
 			if closing {
@@ -227,8 +228,7 @@ func btoi(b bool) int {
 	return 0
 }
 
-// A logger that panics, or that reports to the loop in turn, costs the report its form and nothing
-// else.
+// If the logger panics, or reports to the loop itself, the report loses its form and nothing else.
 func TestLoop_DefaultExceptionHandlerFails(t *testing.T) {
 	for name, log := range map[string]func(l *asyncio.EventLoop){
 		"panics": func(*asyncio.EventLoop) { panic("the logger's own") },
@@ -263,7 +263,7 @@ func TestLoop_DefaultExceptionHandlerFails(t *testing.T) {
 	}
 }
 
-// A handlerFunc is a program's logger.
+// A handlerFunc is a program's log handler.
 type handlerFunc func()
 
 func (handlerFunc) Enabled(context.Context, slog.Level) bool    { return true }
@@ -271,7 +271,7 @@ func (f handlerFunc) Handle(context.Context, slog.Record) error { f(); return ni
 func (f handlerFunc) WithAttrs([]slog.Attr) slog.Handler        { return f }
 func (f handlerFunc) WithGroup(string) slog.Handler             { return f }
 
-// captureStderr puts a file in the place of standard error during the test.
+// captureStderr replaces standard error with a file during the test.
 func captureStderr(t *testing.T) (printed func() string) {
 	f, err := os.CreateTemp(t.TempDir(), "stderr")
 	must(t, err)
@@ -286,7 +286,7 @@ func captureStderr(t *testing.T) (printed func() string) {
 }
 
 func TestLoop_TimersNeverEarly(t *testing.T) {
-	// On the real clock, with deadlines that fall due one after the other.
+	// Deadlines fall due one after the other on the real clock.
 	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
 		l := loop(t, ctx)
 		fired := 0
@@ -314,7 +314,7 @@ func TestLoop_TimersNeverEarly(t *testing.T) {
 	must(t, err)
 }
 
-// Every order of setting and cancelling gives the same order of firing as sorting would.
+// Timers are set and cancelled in every order. They fire in the order that sorting would give.
 func TestLoop_TimersAgainstSorting(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	for range 200 {
@@ -351,8 +351,8 @@ func TestLoop_TimersAgainstSorting(t *testing.T) {
 	}
 }
 
-// A million timers are set and cancelled in every order that could be bad. The bound is a
-// hundred times what it takes; quadratic behaviour would take hours.
+// A million timers are set and cancelled in every order that could be bad. The bound is a hundred
+// times the usual time; quadratic behaviour would take hours.
 func TestLoop_AMillionTimers(t *testing.T) {
 	n := 1_000_000
 	if raceEnabled {
@@ -400,7 +400,7 @@ func TestLoop_DurationsAtTheEnds(t *testing.T) {
 		if err := asyncio.Sleep(ctx, 10*time.Second); err != nil {
 			return err
 		}
-		// now+MaxInt64 does not fit: it must mean never, not long ago.
+		// now+MaxInt64 overflows. It must mean never, not a time long ago.
 		for _, d := range []time.Duration{math.MaxInt64, math.MaxInt64 - time.Duration(1)} {
 			h := l.CallLater(d, func() { t.Errorf("a timer set for %v from now fired", d) })
 			if h.When() < l.Time() {
@@ -426,12 +426,12 @@ func TestLoop_DurationsAtTheEnds(t *testing.T) {
 				t.Errorf("Wait with timeout %v: %v, %v", d, done, err)
 			}
 		}
-		// What is not positive is due now, as in CPython.
+		// A delay that is not positive is due now, as in CPython.
 		for _, d := range []time.Duration{0, -1, -time.Hour, math.MinInt64} {
 			now := l.Time()
 			fired := false
 			l.CallLater(d, func() { fired = true })
-			for range 2 { // the timer is behind this task in the next iteration's queue
+			for range 2 { // the timer comes after this task in the next iteration's queue
 				if err := asyncio.Sleep(ctx, d); err != nil {
 					return err
 				}
@@ -495,7 +495,7 @@ func TestLoop_StartsFromALockedThread(t *testing.T) {
 	must(t, <-done)
 }
 
-// Closing drops callbacks and timers, those that are due too.
+// Closing the loop drops callbacks and timers, even those that are due.
 func TestClose_DropsCallbacksAndTimers(t *testing.T) {
 	l := sim.NewEventLoop(t.Context())
 	l.CallLater(0, func() { t.Error("a timer fired") })

@@ -53,7 +53,7 @@ func TestRun_Debug(t *testing.T) {
 	}
 }
 
-// The environment variable is read when the program starts. Seen from outside.
+// The environment variable is read when the program starts. The test runs a subprocess.
 func TestRun_DebugByEnvironment(t *testing.T) {
 	for value, want := range map[string]string{"": "debug: false", "0": "debug: false", "1": "debug: true"} {
 		out, err := subprocess("TestRun_DebugByEnvironmentSubprocess", "ASYNCIO_TEST_DEBUG=1", "ASYNCIODEBUG="+value).CombinedOutput()
@@ -103,7 +103,7 @@ func TestRunner_ClosesItsLoop(t *testing.T) {
 	wantErr(t, "RunIn", err, asyncio.ErrLoopClosed)
 }
 
-// counted counts how often it is shown.
+// counted counts how often it is formatted.
 type counted int
 
 func (c *counted) String() string { *c++; return "counted" }
@@ -121,7 +121,7 @@ func TestRun_LoopWithinALoop(t *testing.T) {
 	is(t, "afterwards", self(outer.Context()), nil)
 }
 
-// Timers that are overdue run in the order in which they should have.
+// Overdue timers run in the order in which they were due.
 func TestLoop_OverdueTimers(t *testing.T) {
 	l := newLoop(t)
 	var got []string
@@ -138,7 +138,7 @@ func TestLoop_OverdueTimers(t *testing.T) {
 	equal(t, "in the next", got, []string{"b", "a", "scheduled by a"})
 }
 
-// A cancelled timer does not hold up the clock, nor keep the loop alive.
+// A cancelled timer neither holds up the clock nor keeps the loop alive.
 func TestLoop_CancelledTimerIsNotWaitedFor(t *testing.T) {
 	l := newLoop(t)
 	l.CallLater(5*time.Second, func() { t.Error("it fired") }).Cancel()
@@ -224,7 +224,7 @@ func TestHandle_String(t *testing.T) {
 	is(t, "Cancelled", h.Cancelled(), true)
 }
 
-// A task that stops its own loop is left where it is, and can be taken up again.
+// A task that stops its own loop stays suspended, and another run can go on with it.
 func TestRunUntilComplete_StoppedByItsTask(t *testing.T) {
 	l := newLoop(t)
 	x := 0
@@ -249,7 +249,7 @@ func TestRunUntilComplete_StoppedByItsTask(t *testing.T) {
 	asCancelled(t, err)
 }
 
-// What leaves a run by Goexit has been seen: it is not reported besides.
+// A Goexit that ends a run has been noticed, so it is not reported as well.
 func TestGoexit_IsNotReported(t *testing.T) {
 	var r reports
 	l := sim.NewEventLoop(t.Context())

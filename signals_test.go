@@ -22,7 +22,7 @@ func raise(t *testing.T, sig syscall.Signal) {
 	must(t, syscall.Kill(os.Getpid(), sig))
 }
 
-// until waits for something that a callback does.
+// until waits until done, which a callback makes true.
 func until(t *testing.T, ctx context.Context, what string, done func() bool) {
 	t.Helper()
 	for end := time.Now().Add(10 * time.Second); !done(); {
@@ -33,12 +33,12 @@ func until(t *testing.T, ctx context.Context, what string, done func() bool) {
 	}
 }
 
-// A handler is called as a callback of the loop, once for each signal; a second one replaces it;
-// without one it does not come.
+// A handler is called as a callback of the loop, once for each signal. A second handler replaces
+// the first. After the handler is removed, the loop no longer hears of the signal.
 func TestSignals_Handler(t *testing.T) {
 	onSystem(t, func(t *testing.T, ctx context.Context) error {
 		l := loop(t, ctx)
-		// tells when a signal that the loop does not hear of has come
+		// keep tells when a signal has come that the loop does not hear of
 		keep := make(chan os.Signal, 10)
 		signal.Notify(keep, syscall.SIGUSR1)
 		defer signal.Stop(keep)
@@ -72,17 +72,17 @@ func TestSignals_Handler(t *testing.T) {
 			<-keep
 		}
 		raise(t, syscall.SIGUSR1)
-		<-keep // it has been dealt with
+		<-keep // the first one has been dealt with
 		settle(t, ctx)
 		if first != 2 || second != 1 || other != 1 {
 			t.Errorf("%d, %d, %d calls, want 2, 1, 1", first, second, other)
 		}
-		return nil // the other one goes with the loop
+		return nil // the other handler goes with the loop
 	})
 }
 
-// A signal ends the wait of a loop that has nothing to do, and a panic of the handler goes to the
-// exception handler.
+// A signal wakes a loop that has nothing to do. A panic of its handler goes to the exception
+// handler.
 func TestSignals_WhileTheLoopWaits(t *testing.T) {
 	for name, handler := range map[string]func(l *asyncio.EventLoop){
 		"returns": func(l *asyncio.EventLoop) { l.Stop() },
@@ -134,8 +134,8 @@ func TestSignals_Refused(t *testing.T) {
 	}
 }
 
-// Removing gives the signal its default effect back, also when the loop closes. While the loop has
-// a handler for SIGINT, Run leaves that alone; later it cancels its main task again.
+// Removing a handler, or closing the loop, gives the signal its default effect back. While the loop
+// has a handler for SIGINT, Run does not handle SIGINT. Afterwards it cancels its main task again.
 func TestSignals_Defaults(t *testing.T) {
 	for how, want := range map[string]string{
 		"removed":       "handled\nsignal: terminated",
@@ -147,7 +147,7 @@ func TestSignals_Defaults(t *testing.T) {
 		out, err := subprocess("TestSignals_DefaultsSubprocess", "ASYNCIO_TEST_SIGNALS="+how).CombinedOutput()
 		got := ""
 		for line := range strings.Lines(string(out)) {
-			// of package testing
+			// the output of package testing
 			if !strings.HasPrefix(line, "===") && !strings.HasPrefix(line, "---") && line != "PASS\n" {
 				got += line
 			}
@@ -185,7 +185,7 @@ func TestSignals_DefaultsSubprocess(t *testing.T) {
 			must(t, l.Close())
 		}
 		raise(t, syscall.SIGTERM)
-		select {} // it ends the program
+		select {} // the signal ends the program
 	case "SIGINT":
 		_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
 			l := loop(t, ctx)
@@ -213,7 +213,7 @@ func TestSignals_DefaultsSubprocess(t *testing.T) {
 		}))
 		fmt.Println("interrupted:", errors.Is(err, asyncio.ErrKeyboardInterrupt))
 		must(t, r.Close())
-	// a handler that comes and goes after the first SIGINT does not make Run listen again
+	// adding and removing a handler after the first SIGINT does not make Run listen again
 	case "SIGINT late":
 		_, _ = asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
 			raise(t, syscall.SIGINT)

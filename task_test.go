@@ -32,7 +32,8 @@ func TestTask_NamesCurrentAndAll(t *testing.T) {
 		for _, task := range asyncio.AllTasks(ctx) {
 			names = append(names, task.GetName())
 		}
-		equal(t, "AllTasks", names, []string{"Task-1", "a", "Task-2"}) // a name uses up no number
+		// a given name uses up no number
+		equal(t, "AllTasks", names, []string{"Task-1", "a", "Task-2"})
 		b.SetName("bee")
 		if b.GetName() != "bee" {
 			t.Error(b.GetName())
@@ -111,7 +112,7 @@ func TestTask_CancelCaught(t *testing.T) {
 					t.Errorf("Uncancel() = %d", n)
 				}
 			}
-			if err := asyncio.Sleep(ctx, time.Second); err != nil { // cleanup is not disturbed
+			if err := asyncio.Sleep(ctx, time.Second); err != nil { // the clean-up is not disturbed
 				return "", err
 			}
 			return "carried on", nil
@@ -127,7 +128,7 @@ func TestTask_CancelCaught(t *testing.T) {
 	})
 }
 
-// A wrapped cancellation still is one; a joined one is not.
+// A wrapped cancellation ends the task cancelled; a joined one does not.
 func TestTask_CancelledByWhatItReturns(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		for _, row := range []struct {
@@ -153,7 +154,7 @@ func TestTask_CancelledByWhatItReturns(t *testing.T) {
 	})
 }
 
-// CPython 13: a cancel in the iteration in which a result arrives replaces the result.
+// A cancel in the iteration in which a result arrives replaces the result (CPython 13).
 func TestTask_CancelRacesResult(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		f := asyncio.CreateFuture[string](ctx)
@@ -170,8 +171,8 @@ func TestTask_CancelRacesResult(t *testing.T) {
 	})
 }
 
-// CPython 14: a task that returns with a cancel still to be delivered ends cancelled; one that
-// waits for something new has that cancelled at once.
+// A task that returns with a cancel still to be delivered ends cancelled (CPython 14). If it waits
+// for something new, the cancel goes to that at once.
 func TestTask_CancelItself(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		returns := asyncio.CreateTask(ctx, func(ctx context.Context) (int, error) {
@@ -196,7 +197,7 @@ func TestTask_CancelItself(t *testing.T) {
 			d := asyncio.CreateFuture[int](ctx)
 			must(t, d.SetResult(5))
 			asyncio.CurrentTask(ctx).Cancel()
-			v, err := d.Await(ctx) // does not suspend, so nothing is delivered here
+			v, err := d.Await(ctx) // does not suspend, so the cancel is not delivered here
 			asyncio.CurrentTask(ctx).Uncancel()
 			return v, err
 		})
@@ -398,7 +399,8 @@ func TestEnsureFuture(t *testing.T) {
 	})
 }
 
-// Tasks that are created and awaited at once can share a stack (stack 5). That must not show.
+// Tasks that are created and awaited at once can share a stack (stack 5). Programs must not notice
+// that.
 func TestTask_OnTopOfEachOther(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		var got []string
@@ -447,7 +449,7 @@ func TestTask_OnTopOfEachOther(t *testing.T) {
 	})
 }
 
-// A cancel of the lowest reaches the uppermost, which may take its time.
+// A cancel of the lowest task reaches the uppermost, which may take its time.
 func TestTask_OnTopOfEachOtherCancelled(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		var got []string
@@ -468,7 +470,8 @@ func TestTask_OnTopOfEachOtherCancelled(t *testing.T) {
 		task := asyncio.CreateTask(ctx, nest(3))
 		settle(t, ctx)
 		task.Cancel()
-		other := asyncio.CreateTask(ctx, after(time.Second/2, 1, nil)) // others go on meanwhile
+		// other tasks go on meanwhile
+		other := asyncio.CreateTask(ctx, after(time.Second/2, 1, nil))
 		if _, err := other.Await(ctx); err != nil || task.Done() {
 			t.Errorf("%v, %v", err, task)
 		}
@@ -481,7 +484,7 @@ func TestTask_OnTopOfEachOtherCancelled(t *testing.T) {
 	})
 }
 
-// The context of one await ends while the tasks beneath it have contexts that cannot.
+// The context of one await ends, while the tasks beneath it have contexts that cannot end.
 func TestTask_OnTopWithAContextThatEnds(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		base := context.WithoutCancel(ctx)
@@ -489,7 +492,7 @@ func TestTask_OnTopWithAContextThatEnds(t *testing.T) {
 		defer cancel()
 		var ended time.Duration
 		stubborn := asyncio.Coroutine[int](func(ctx context.Context) (int, error) {
-			err := asyncio.Sleep(base, time.Minute) // heeds nobody's context
+			err := asyncio.Sleep(base, time.Minute) // waits with a context that cannot end
 			ended = loop(t, ctx).Time()
 			return 1, err
 		})

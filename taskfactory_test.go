@@ -49,7 +49,7 @@ func TestTaskFactory_SetAndGet(t *testing.T) {
 	})
 }
 
-// Every way to make a task leads through the factory.
+// Every way to make a task goes through the factory.
 func TestTaskFactory_IsAskedByAll(t *testing.T) {
 	var asked []string
 	count := func(what string, want int) {
@@ -90,7 +90,7 @@ func TestTaskFactory_IsAskedByAll(t *testing.T) {
 		count("WaitFor", 0) // runs it in the calling task
 		return err
 	})
-	count("shutdown", 0) // the library's own tasks are nobody's business
+	count("shutdown", 0) // the library's own tasks do not go through the factory
 }
 
 func TestTaskFactory_Changes(t *testing.T) {
@@ -141,7 +141,7 @@ func TestTaskFactory_Wrap(t *testing.T) {
 
 		bad := asyncio.CreateTask(ctx, asyncio.Do(reprError))
 		if s := bad.String(); !strings.Contains(s, "coro=<asyncio_test.reprError() running, defined at ") {
-			t.Error(s) // what is around it does not hide it
+			t.Error(s) // the wrapper does not hide the coroutine
 		}
 		_, err = bad.Await(ctx)
 		if !errors.Is(err, errTest) || err.Error() != "outer: inner: test" {
@@ -150,10 +150,10 @@ func TestTaskFactory_Wrap(t *testing.T) {
 		gone := asyncio.CreateTask(ctx, asyncio.Do(sleeping(time.Hour)))
 		settle(t, ctx)
 		gone.Cancel()
-		endsCancelled(t, ctx, gone) // wrapped, a cancellation still is one
+		endsCancelled(t, ctx, gone) // a wrapped cancellation is still one
 		return nil
 	})
-	// What is around the coroutine may do without it, or do it again.
+	// The wrapper may leave the coroutine out, or run it again.
 	tries := 0
 	withFactory(t, func(_ *asyncio.EventLoop, r *asyncio.TaskRequest) {
 		r.Wrap(func(ctx context.Context, run func(context.Context) error) error {
@@ -182,7 +182,7 @@ func TestTaskFactory_Wrap(t *testing.T) {
 
 func reprError(context.Context) error { return errTest }
 
-// A factory that panics: so does CreateTask, and nothing was made.
+// If the factory panics, so does CreateTask, and no task was made.
 func TestTaskFactory_Panics(t *testing.T) {
 	r, err := runReporting(t, func(ctx context.Context) error {
 		l := loop(t, ctx)
@@ -234,7 +234,7 @@ func TestEagerTaskFactory_Completion(t *testing.T) {
 		is(t, "done", setter.Done(), true)
 		s, err := f.Await(ctx)
 		is(t, "result", s, "x")
-		// Who says otherwise is heard.
+		// An explicit option overrides the factory.
 		lazy := asyncio.CreateTask(ctx, instant, asyncio.EagerStart(false))
 		is(t, "done", lazy.Done(), false)
 		_, lazyErr := lazy.Await(ctx)
@@ -281,8 +281,8 @@ func TestEagerTaskFactory_Blocking(t *testing.T) {
 	})
 }
 
-// The values of the context are those of the creator, in the first step and later; the creator's
-// do not change.
+// The context has its creator's values, in the first step and later. The creator's context does not
+// change.
 func TestEagerTaskFactory_Values(t *testing.T) {
 	withFactory(t, asyncio.EagerTaskFactory, func(ctx context.Context) error {
 		ctx = context.WithValue(ctx, ctxKey{}, 1)
@@ -305,7 +305,7 @@ func TestEagerTaskFactory_Values(t *testing.T) {
 	})
 }
 
-// Main is not eager: the loop is not running when it is made.
+// The main task does not start eagerly, because it is made before the loop runs.
 func TestEagerTaskFactory_LoopNotRunning(t *testing.T) {
 	l := newLoop(t)
 	l.SetTaskFactory(asyncio.EagerTaskFactory)
@@ -316,7 +316,7 @@ func TestEagerTaskFactory_LoopNotRunning(t *testing.T) {
 	must(t, err)
 }
 
-// How many tasks a tree of them is made of, and how many iterations it takes: CPython's numbers.
+// A tree of tasks is made of as many tasks, and takes as many iterations, as in CPython.
 func TestTaskFactory_Counting(t *testing.T) {
 	const width, depth, all = 5, 4, 5 + 25 + 125 + 625
 	var groups, gathers func(depth int) routine
@@ -359,7 +359,7 @@ func TestTaskFactory_Counting(t *testing.T) {
 	}{
 		{"coroutines that await each other", chain(100), 0, 0, 0},
 		{"gathers", gathers(depth), all, 3 * depth, 0},
-		// eagerly none in CPython 3.13; later ones schedule the done callback
+		// started eagerly, none in CPython 3.13; later versions schedule the done callback
 		{"groups", groups(depth), all, 3 * depth, 2 * depth},
 	} {
 		for _, eager := range []bool{false, true} {

@@ -29,7 +29,7 @@ func TestToThread(t *testing.T) {
 	})
 }
 
-// While a job is under way virtual time stands still.
+// Virtual time stands still while a job is under way.
 func TestToThread_HoldsVirtualTime(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		l := loop(t, ctx)
@@ -83,7 +83,7 @@ func TestToThread_PanicAndGoexit(t *testing.T) {
 		if !errors.Is(err, asyncio.ErrGoexit) {
 			t.Errorf("Goexit: %v", err)
 		}
-		_, err = asyncio.ToThread(ctx, instant) // the executor is still good
+		_, err = asyncio.ToThread(ctx, instant) // the executor still works
 		return err
 	})
 	must(t, err)
@@ -220,14 +220,14 @@ func TestRunCoroutineThreadsafe(t *testing.T) {
 	must(t, err)
 }
 
-// quietLoop is a real loop whose reports go nowhere.
+// quietLoop is a loop on the real clock that ignores reports.
 func quietLoop(ctx context.Context) *asyncio.EventLoop {
 	l := asyncio.NewEventLoop(ctx)
 	l.SetExceptionHandler(new(reports).handle)
 	return l
 }
 
-// Two loops: a task of one awaits a coroutine on the other.
+// A task of one loop awaits a coroutine on another.
 func TestConcurrentFuture_AwaitAcrossLoops(t *testing.T) {
 	other := asyncio.NewEventLoop(t.Context())
 	ended := make(chan error)
@@ -244,7 +244,7 @@ func TestConcurrentFuture_AwaitAcrossLoops(t *testing.T) {
 			return 0, err
 		}, other)
 		task := asyncio.CreateTask(ctx, far.Await)
-		started := asyncio.RunCoroutineThreadsafe(instant, other) // behind far in other's queue
+		started := asyncio.RunCoroutineThreadsafe(instant, other) // far back in other's queue
 		if _, err := started.Await(ctx); err != nil {
 			return err
 		}
@@ -264,7 +264,8 @@ func TestConcurrentFuture_AwaitAcrossLoops(t *testing.T) {
 	must(t, other.Close())
 }
 
-// What another goroutine sent before, comes before; also if the loop itself sent it.
+// Callbacks sent from outside keep their place among those that the loop schedules afterwards, even
+// if the loop sent them itself (loop 5).
 func TestCallSoonThreadsafe_Order(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		l := loop(t, ctx)
@@ -307,8 +308,8 @@ func TestClose_RunsWhatWasAccepted(t *testing.T) {
 	}
 }
 
-// Also what was taken in by the run that ended but had not had its turn, and also if one of
-// the callbacks exits its goroutine.
+// Close also runs callbacks that an ended run took in and did not get to, even if one of them exits
+// its goroutine (inbox 3).
 func TestClose_RunsWhatWasAcceptedDespiteAll(t *testing.T) {
 	l := sim.NewEventLoop(t.Context())
 	ran := 0
@@ -342,8 +343,8 @@ func TestClose_RunsWhatWasAcceptedDespiteAll(t *testing.T) {
 	}
 }
 
-// Eight goroutines call in while loops open, work and close. Everything accepted runs exactly
-// once, everything refused says so, every result arrives, and nothing blocks.
+// Eight goroutines call in while loops open, work and close. Everything accepted runs exactly once
+// (inbox 1), every refusal is reported (inbox 2), every result arrives, and nothing blocks.
 func TestThreadsafe_ConcurrentSafe(t *testing.T) {
 	rounds, calls := 40, 250
 	if raceEnabled {
@@ -420,8 +421,8 @@ func TestThreadsafe_ConcurrentSafe(t *testing.T) {
 	}
 }
 
-// Who keeps a handle keeps the others of its batch (inbox 4), but not what their functions refer
-// to.
+// A handle that is kept also keeps the others of its batch, but nothing that their functions refer
+// to (inbox 4).
 func TestCallSoonThreadsafe_KeptHandle(t *testing.T) {
 	const n = 100
 	var freed atomic.Int32
@@ -487,8 +488,8 @@ func TestCallSoonThreadsafe_Ahead(t *testing.T) {
 	}
 }
 
-// The ctx of a thread function ends if the call does not succeed, however it fails, also for code
-// that first asks afterwards.
+// The ctx of a thread function ends if the call fails in any way. Code that looks at the ctx only
+// afterwards sees its end too.
 func TestToThread_ContextEnds(t *testing.T) {
 	asks := map[string]func(ctx context.Context) error{
 		"Err":   func(ctx context.Context) error { return ctx.Err() },
@@ -521,7 +522,7 @@ func TestToThread_ContextEnds(t *testing.T) {
 			entered, answer := make(chan struct{}), make(chan error, 1)
 			waiting := asyncio.CreateTask(ctx, func(ctx context.Context) (int, error) {
 				return asyncio.ToThread(ctx, func(ctx context.Context) (int, error) {
-					// nobody has asked for the end yet
+					// nobody has asked whether it has ended yet
 					if context.Cause(ctx) != nil || ctx.Value(ctxKey{}) != nil {
 						t.Errorf("%s: %v", name, context.Cause(ctx))
 					}
@@ -544,8 +545,8 @@ func TestToThread_ContextEnds(t *testing.T) {
 	})
 }
 
-// What a thread function makes under its ctx and returns goes on, as a transaction must; until the
-// caller's ctx ends.
+// A thread function may make something under its ctx and return it, such as a transaction. That
+// goes on until the caller's ctx ends.
 func TestToThread_SuccessDoesNotEndItsContext(t *testing.T) {
 	why := errors.New("the caller's")
 	for _, asks := range []string{"nobody", "Done", "AfterFunc", "child"} {
@@ -587,8 +588,8 @@ func TestToThread_SuccessDoesNotEndItsContext(t *testing.T) {
 	}
 }
 
-// A caller that lasts does not keep what its thread functions have dropped, and a goroutine that
-// was left behind is let go.
+// A long-lived caller does not keep alive what its thread functions have dropped. A goroutine they
+// left behind is released.
 func TestToThread_ContextIsCollected(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -620,7 +621,7 @@ func TestToThread_ContextIsCollected(t *testing.T) {
 	must(t, err)
 }
 
-// One goroutine of the default executor stays while the loop lasts, and is used again.
+// One goroutine of the default executor stays while the loop lasts, and is reused.
 func TestToThread_Goroutines(t *testing.T) {
 	before := runtime.NumGoroutine()
 	seen := make(map[string]bool)
@@ -648,8 +649,8 @@ func TestToThread_Goroutines(t *testing.T) {
 	}
 }
 
-// What a thread function returns when nobody waits for it any more, because the caller's ctx has
-// ended, is dropped: it is not an error that somebody forgot.
+// If the caller's ctx has ended, nobody waits for the result of the thread function any more. The
+// result is dropped, and an error is not reported as unretrieved.
 func TestToThread_ResultIsDropped(t *testing.T) {
 	for name, factory := range map[string]func(context.Context) *asyncio.EventLoop{
 		"virtual": sim.NewEventLoop,

@@ -13,7 +13,7 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// ticker counts iterations, as its namesake in testdata/cpython/ticks.py does.
+// ticker counts iterations, like its namesake in testdata/cpython/ticks.py.
 type ticker struct {
 	t    *testing.T
 	ctx  context.Context
@@ -33,11 +33,12 @@ func newTicker(t *testing.T, ctx context.Context) *ticker {
 	return tk
 }
 
-// observe runs wait in a task until it blocks, then trigger, and returns the ticks to its end.
+// observe runs wait in a task until it blocks, then trigger, and returns the number of ticks until
+// wait ends.
 func (tk *ticker) observe(wait func(ctx context.Context) error, trigger func(*asyncio.Task[asyncio.None])) int {
 	end := 0
 	task := asyncio.CreateTask(tk.ctx, asyncio.Do(func(ctx context.Context) error {
-		_ = wait(ctx) // how it ends is other tests' matter
+		_ = wait(ctx) // other tests check how it ends
 		end = tk.n
 		return nil
 	}))
@@ -205,7 +206,7 @@ var tickRows = map[string]func(tk *ticker) int{
 		return tk.observe(waiting([]*asyncio.Future[int]{f, g}, asyncio.ReturnWhen(asyncio.FirstException)),
 			func(*asyncio.Task[asyncio.None]) {
 				must(tk.t, g.SetException(errTest))
-				_ = g.Exception() // Wait does not look at it
+				_ = g.Exception() // Wait does not retrieve it
 			})
 	},
 	"wait_cancelled": func(tk *ticker) int {
@@ -339,7 +340,7 @@ func replayTicks(t *testing.T, file string, rows map[string]func(tk *ticker) int
 		t.Run(name, func(t *testing.T) {
 			run(t, func(ctx context.Context) error {
 				tk := newTicker(t, ctx)
-				// The ticker is first in the queue from the next iteration on.
+				// From the next iteration on, the ticker is first in the queue.
 				if err := asyncio.Sleep(ctx, 0); err != nil {
 					return err
 				}

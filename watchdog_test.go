@@ -12,8 +12,7 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// The stall is over when it has been reported, and reported again, so nothing here waits for a
-// clock.
+// The stall ends when it has been reported twice, so nothing here waits for a clock.
 func TestWatchdog_ReportsWhileItRuns(t *testing.T) {
 	for name, start := range map[string]func(ctx context.Context, block func()){
 		"task": func(ctx context.Context, block func()) {
@@ -80,7 +79,7 @@ func TestWatchdog_ReportsWhileItRuns(t *testing.T) {
 //go:noinline
 func watchdogBlocks(stalls <-chan asyncio.Stall, got *[]asyncio.Stall) { *got = append(*got, <-stalls) }
 
-// A report function that fails is no reason to watch no longer.
+// A report function that fails does not stop the watching.
 func TestWatchdog_ReportThatFails(t *testing.T) {
 	for name, fail := range map[string]func(){"panic": func() { panic("x") }, "Goexit": runtime.Goexit} {
 		t.Run(name, func(t *testing.T) {
@@ -110,13 +109,12 @@ func TestWatchdog_ReportThatFails(t *testing.T) {
 	}
 }
 
-// A loop that waits, or whose steps come back, has nothing to be reported; the end of the run ends
-// the watching.
+// A loop that waits, or whose steps return, causes no report. The end of the run ends the watching.
 func TestWatchdog_Silence(t *testing.T) {
 	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
 		l := loop(t, ctx)
 		l.SetStallWatchdog(time.Millisecond, func(s asyncio.Stall) {
-			// else this machine was slow
+			// any other report means that this machine was slow
 			if strings.Contains(string(s.Stack), "driver.(*Real).Wait") {
 				t.Errorf("waiting was reported: %s", s.Stack)
 			}
@@ -139,8 +137,8 @@ func TestWatchdog_Silence(t *testing.T) {
 	must(t, l.Close())
 }
 
-// Debug mode has a watchdog of its own, also if it is switched on in the run: a step that blocks
-// for ever says so.
+// Debug mode has a watchdog of its own, even if it is switched on during the run. A step that
+// blocks for ever is reported.
 func TestWatchdog_InDebugMode(t *testing.T) {
 	for name, late := range map[string]bool{"from the start": false, "in the run": true} {
 		t.Run(name, func(t *testing.T) {
@@ -170,7 +168,7 @@ func TestWatchdog_InDebugMode(t *testing.T) {
 	}
 }
 
-// Without a function for them, stalls are logged.
+// If there is no report function, stalls are logged.
 func TestWatchdog_Logs(t *testing.T) {
 	logged := captureLog(t)
 	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
