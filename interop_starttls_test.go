@@ -13,7 +13,7 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// both starts a program whose errors are read with its output.
+// both starts a program and reads its errors together with its output.
 func both(t *testing.T, path string, args ...string) *peer {
 	t.Helper()
 	return startPeer(t, program(t, "sh"), append([]string{"-c", `exec "$@" 2>&1`, "sh", path}, args...)...)
@@ -25,7 +25,7 @@ func (p *peer) say(line string) error {
 	return err
 }
 
-// expect reads the line that is to come next.
+// expect reads a line, which must be want.
 func expect(ctx context.Context, r *asyncio.StreamReader, want string) error {
 	line, err := r.ReadLine(ctx)
 	if got := strings.TrimRight(string(line), "\r\n"); got != want || err != nil {
@@ -34,7 +34,7 @@ func expect(ctx context.Context, r *asyncio.StreamReader, want string) error {
 	return nil
 }
 
-// secured is a handler that answers STARTTLS and then sends back what comes.
+// secured is a handler that answers STARTTLS and then sends back what it receives.
 func secured(c *credentials) asyncio.Handler {
 	return func(ctx context.Context, r *asyncio.StreamReader, w *asyncio.StreamWriter) error {
 		if err := expect(ctx, r, "STARTTLS"); err != nil {
@@ -50,7 +50,7 @@ func secured(c *credentials) asyncio.Handler {
 	}
 }
 
-// CPython's client goes over to TLS in the middle, and our server with it.
+// CPython's client switches to TLS in the middle of a conversation with our server.
 func TestInterop_CPythonStartTLSClient(t *testing.T) {
 	const client = `
 import asyncio, ssl, sys
@@ -89,7 +89,7 @@ asyncio.run(main(int(sys.argv[1]), sys.argv[2], int(sys.argv[3])))
 	})
 }
 
-// Our client goes over to TLS, and CPython's server with it.
+// Our client switches to TLS in the middle of a conversation with CPython's server.
 func TestInterop_CPythonStartTLSServer(t *testing.T) {
 	const server = `
 import asyncio, ssl, sys
@@ -199,12 +199,12 @@ func TestInterop_OpenSSLStartTLS(t *testing.T) {
 	})
 }
 
-// keyUpdates are openssl's commands for a new key of its own: alone, and together with one of the
-// peer's, whom it asks for it.
+// keyUpdates are openssl's commands for a new key: of its own, and of its own while it asks the
+// peer for one too.
 var keyUpdates = []string{"k", "K", "K", "k"}
 
-// openssl's client takes new keys between messages, and has our server take them, while that waits
-// in a read.
+// openssl's client updates its keys between messages, and makes our server update its own while the
+// server waits in a read.
 func TestInterop_OpenSSLClientKeyUpdate(t *testing.T) {
 	path, c := program(t, "openssl"), newCredentials(t)
 	onPoller(t, func(ctx context.Context) error {
@@ -243,8 +243,8 @@ func TestInterop_OpenSSLClientKeyUpdate(t *testing.T) {
 	})
 }
 
-// openssl's server takes new keys, and has our client take them, between messages of its own and in
-// the middle of ours.
+// openssl's server updates its keys, and makes our client update its own, between the server's
+// messages and in the middle of the client's.
 func TestInterop_OpenSSLServerKeyUpdate(t *testing.T) {
 	path, c := program(t, "openssl"), newCredentials(t)
 	onPoller(t, func(ctx context.Context) error {
@@ -260,12 +260,12 @@ func TestInterop_OpenSSLServerKeyUpdate(t *testing.T) {
 			}
 			for i, command := range keyUpdates {
 				reading := start(ctx, func(ctx context.Context) error { return expect(ctx, r, fmt.Sprintf("from the server %d", i)) })
-				settle(t, ctx) // it waits while the key comes
+				settle(t, ctx) // the read waits while the new key comes
 				if err := p.say(command); err != nil {
 					return err
 				}
-				// It looks for commands before it looks for messages. (A command that it had not
-				// taken for one would come to us.)
+				// openssl looks for commands before it looks for messages. (A command that it did
+				// not recognise would come to us as a message.)
 				if _, err := fmt.Fprintf(w.Writer(ctx), "from the client %d\n", i); err != nil {
 					return err
 				}

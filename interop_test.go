@@ -20,10 +20,10 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// The tests in this file talk to programs of others. Where one is absent its tests are skipped, but
-// not in CI.
+// The tests in this file talk to other programs. If a program is absent, its tests are skipped,
+// except in CI.
 
-// absent skips the test for the lack of a program, and fails it in CI.
+// absent skips the test for lack of a program; in CI it fails the test.
 func absent(t *testing.T, name string) {
 	t.Helper()
 	if os.Getenv("CI") == "true" {
@@ -42,8 +42,9 @@ func program(t *testing.T, name string) string {
 	return path
 }
 
-// python returns the first CPython that has what is needed, whatever its version. What is only
-// called so, as a version manager's command for a version that is not chosen, does not count.
+// python returns the first CPython that has the needed features, whatever its version. A command
+// that is only called python does not count, such as that of a version manager for a version not
+// selected.
 func python(t *testing.T) string {
 	t.Helper()
 	for _, name := range []string{os.Getenv("ASYNCIO_CPYTHON"), "python3.13", "python3"} {
@@ -55,7 +56,7 @@ func python(t *testing.T) string {
 	return ""
 }
 
-// peer is another program that runs.
+// peer is another program that is running.
 type peer struct {
 	cmd    *exec.Cmd
 	in     io.WriteCloser
@@ -79,7 +80,7 @@ func startPeer(t *testing.T, path string, args ...string) *peer {
 	return p
 }
 
-// line waits for a line of output that has sign in it, and returns what follows that.
+// line waits for a line of output that contains sign, and returns the rest of the line.
 func (p *peer) line(ctx context.Context, sign string) (string, error) {
 	return asyncio.ToThread(ctx, func(context.Context) (string, error) {
 		for seen := ""; ; {
@@ -95,7 +96,7 @@ func (p *peer) line(ctx context.Context, sign string) (string, error) {
 	})
 }
 
-// end waits for the program to end well and returns the rest of its output.
+// end waits for the program to end without an error, and returns the rest of its output.
 func (p *peer) end(ctx context.Context) (string, error) {
 	return asyncio.ToThread(ctx, func(context.Context) (string, error) {
 		out, err := io.ReadAll(p.out)
@@ -106,7 +107,7 @@ func (p *peer) end(ctx context.Context) (string, error) {
 	})
 }
 
-// credentials are a certificate for localhost, in files and in configurations.
+// credentials holds a certificate for localhost, in files and in configurations.
 type credentials struct {
 	authority, cert, key string
 	client, server       *tls.Config
@@ -133,10 +134,11 @@ func newCredentials(t *testing.T) *credentials {
 	}
 }
 
-// bulk is how much the tests with CPython send at once: more than the buffers in between hold.
+// bulk is the number of bytes that the tests with CPython send at once: more than the buffers in
+// between hold.
 const bulk = 4 << 20
 
-// backAndForth has both sides send at once: bulk bytes, while what comes back is read and compared.
+// backAndForth sends bulk bytes while it reads and compares the peer's.
 func backAndForth(ctx context.Context, r *asyncio.StreamReader, w *asyncio.StreamWriter) error {
 	want := pattern(bulk)
 	sending := asyncio.CreateTask(ctx, func(ctx context.Context) (int, error) { return w.Write(ctx, want) })
@@ -151,7 +153,8 @@ func backAndForth(ctx context.Context, r *asyncio.StreamReader, w *asyncio.Strea
 	return err
 }
 
-// CPython's client and our server: lines, a large piece in both directions at once, and the end.
+// CPython's client and our server exchange lines, a large piece in both directions at once, and the
+// end of the stream.
 func TestInterop_CPythonClient(t *testing.T) {
 	const client = `
 import asyncio, ssl, sys
@@ -206,7 +209,7 @@ func port(s *asyncio.Server) string {
 	return address[strings.LastIndexByte(address, ':')+1:]
 }
 
-// Our client and CPython's server.
+// Our client and CPython's server exchange the same.
 func TestInterop_CPythonServer(t *testing.T) {
 	const server = `
 import asyncio, ssl, sys
@@ -350,11 +353,11 @@ func reversed(s string) string {
 	return b.String()
 }
 
-// redis speaks RESP: requests are arrays of strings, replies begin with a letter that says what
-// they are.
+// redis speaks RESP: a request is an array of strings, and a reply begins with a letter for its
+// kind.
 func TestInterop_Redis(t *testing.T) {
 	path := program(t, "redis-server")
-	dir, err := os.MkdirTemp("", "redis") // t.TempDir's path may be too long for a socket
+	dir, err := os.MkdirTemp("", "redis") // the path of t.TempDir may be too long for a socket
 	must(t, err)
 	defer os.RemoveAll(dir)
 	socket := filepath.Join(dir, "s")
@@ -370,7 +373,7 @@ func TestInterop_Redis(t *testing.T) {
 			}
 			defer w.Abort()
 
-			value := string(pattern(1 << 20)) // with line ends and zeros in it
+			value := string(pattern(1 << 20)) // contains line ends and zeros
 			for _, c := range []struct {
 				reply   string
 				request []string
@@ -391,7 +394,7 @@ func TestInterop_Redis(t *testing.T) {
 				}
 			}
 
-			// Many requests before the first reply is read, from a task of their own.
+			// A task of its own sends many requests before the first reply is read.
 			const n = 20_000
 			sending := start(ctx, func(ctx context.Context) error {
 				buffered := bufio.NewWriter(w.Writer(ctx))
@@ -433,7 +436,8 @@ func sendRESP(ctx context.Context, w *asyncio.StreamWriter, request ...string) e
 	return err
 }
 
-// readRESP returns a reply: a string as it is, an array in brackets, else the line with its letter.
+// readRESP returns a reply: a string as it is, an array in brackets, any other as its line with the
+// letter.
 func readRESP(ctx context.Context, r *asyncio.StreamReader) (string, error) {
 	line, err := r.ReadUntil(ctx, []byte("\r\n"))
 	if err != nil {

@@ -62,7 +62,8 @@ func TestServer(t *testing.T) {
 		if s.Clients() != 1 {
 			t.Errorf("%d clients", s.Clients())
 		}
-		// Closing leaves the client; it is over when that has gone.
+		// Closing the server leaves the client connected. The server is over when the client has
+		// gone (server 3).
 		s.Close()
 		s.Close()
 		if s.IsServing() || len(s.Addrs()) != 0 {
@@ -109,7 +110,7 @@ func TestServer_Unix(t *testing.T) {
 			t.Errorf("%q, %v", got, err)
 		}
 		w.CloseSoon()
-		// Another one takes the path: its file is left alone.
+		// Another server takes the path over. Its file is left alone.
 		other, err := asyncio.StartUnixServer(ctx, shout, path)
 		if err != nil {
 			return err
@@ -126,8 +127,8 @@ func TestServer_Unix(t *testing.T) {
 	})
 }
 
-// What goes wrong with one client is reported, and its own; a client whose handler returns is
-// closed.
+// A failure with one client is reported, and affects only that client (server 2). A client whose
+// handler returns is closed (server 1).
 func TestServer_HandlerFails(t *testing.T) {
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
 		l := loop(t, ctx)
@@ -190,8 +191,8 @@ func TestServer_HandlerFails(t *testing.T) {
 	})
 }
 
-// The connection of a handler that panics, or is cancelled before it begins, is closed, whichever
-// stack its end is told on: also where debug mode asks who closes it.
+// A handler may panic, or be cancelled before it begins. Its connection is closed, whichever stack
+// its end is noticed on, even where debug mode checks who closes it.
 func TestServer_ClosesForTheHandler(t *testing.T) {
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
 		l := loop(t, ctx)
@@ -230,7 +231,7 @@ func TestServer_ClosesForTheHandler(t *testing.T) {
 
 func TestServer_Serve(t *testing.T) {
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
-		// Until it is closed.
+		// Serve returns when the server is closed.
 		s, err := asyncio.StartServer(ctx, shout, "127.0.0.1:0")
 		if err != nil {
 			return err
@@ -244,7 +245,7 @@ func TestServer_Serve(t *testing.T) {
 		if err := ended(ctx, serving); err != nil {
 			t.Errorf("closed: %v", err)
 		}
-		// Until it is cancelled; then it waits for the handlers.
+		// Serve also returns when it is cancelled, after it has waited for the handlers.
 		ln, err := asyncio.Listen(ctx, "tcp", "127.0.0.1:0")
 		if err != nil {
 			return err
@@ -347,8 +348,8 @@ func TestServer_Shutdown(t *testing.T) {
 	})
 }
 
-// When a server has ended none of its tasks is left: the one that accepted has ended too, whoever
-// closed it and whatever that was doing.
+// When a server has ended, none of its tasks is left (server 3). The accepting task has ended too,
+// however the server was closed and whatever that task was doing.
 func TestServer_EndsWithItsTasks(t *testing.T) {
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
 		for name, end := range map[string]func(context.Context, *asyncio.Server) error{
@@ -382,7 +383,7 @@ func TestServer_EndsWithItsTasks(t *testing.T) {
 					return err
 				}
 				var w *asyncio.StreamWriter
-				if busy { // then it does not accept, but waits for room
+				if busy { // then the task does not accept, but waits for room
 					var r *asyncio.StreamReader
 					if r, w, err = asyncio.OpenConnection(ctx, s.Addrs()[0].String()); err != nil {
 						return err
@@ -404,7 +405,7 @@ func TestServer_EndsWithItsTasks(t *testing.T) {
 	})
 }
 
-// A server whose accepting task is cancelled, before it has begun to accept or later, is closed.
+// A server is closed if its accepting task is cancelled, before it has begun to accept or later.
 func TestServer_AcceptingCancelled(t *testing.T) {
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
 		for iterations := 1; iterations <= 4; iterations++ {
@@ -435,7 +436,7 @@ func TestServer_AcceptingCancelled(t *testing.T) {
 	})
 }
 
-// Of more clients than a server takes, the others wait.
+// If more clients come than a server takes, the others wait.
 func TestServer_MaxClients(t *testing.T) {
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
 		now, most, served := 0, 0, 0
@@ -471,8 +472,8 @@ func TestServer_MaxClients(t *testing.T) {
 	})
 }
 
-// Each of several listeners serves while fewer clients are open than may be, and at no time are
-// more.
+// Several listeners share one limit. Each serves while fewer clients are open than the limit, and
+// never more are open (server 5).
 func TestServer_MaxClientsOfSeveralListeners(t *testing.T) {
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
 		var all []*asyncio.Listener
@@ -502,7 +503,7 @@ func TestServer_MaxClientsOfSeveralListeners(t *testing.T) {
 			_, err = ask(ctx, r, w, "x")
 			return err
 		}
-		for _, i := range []int{2, 0, 1, 1, 1, 0, 2} { // one client at a time, wherever it comes
+		for _, i := range []int{2, 0, 1, 1, 1, 0, 2} { // one client at a time, at any listener
 			if err := visit(ctx, all[i]); err != nil {
 				return err
 			}
@@ -520,9 +521,8 @@ func TestServer_MaxClientsOfSeveralListeners(t *testing.T) {
 	})
 }
 
-// Peers that connect and say nothing keep no others out: a client counts when its handshake is
-// done. Of those that are not so far there is a limit of their own. server 1: what a handler has
-// left to WriteSoon is sent before its client is gone, whatever waits for that.
+// Data that a handler left to WriteSoon is sent before its connection is closed. The client counts
+// until then, and Shutdown waits too (server 1).
 func TestServer_WriteSoonBeforeTheHandlerReturns(t *testing.T) {
 	last := bytes.Repeat([]byte("last words "), 1<<20)
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
@@ -564,7 +564,8 @@ func TestServer_WriteSoonBeforeTheHandlerReturns(t *testing.T) {
 	})
 }
 
-// server 1: a peer that does not read holds Shutdown no longer than that is told to wait.
+// If the peer does not read, Shutdown waits for the handler's data only as long as its own context
+// lasts (server 1).
 func TestServer_WriteSoonToWhoDoesNotRead(t *testing.T) {
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
 		s, err := asyncio.StartServer(ctx, func(ctx context.Context, r *asyncio.StreamReader, w *asyncio.StreamWriter) error {
@@ -593,6 +594,8 @@ func TestServer_WriteSoonToWhoDoesNotRead(t *testing.T) {
 	})
 }
 
+// Peers that connect and say nothing keep no others out: a client counts when its handshake is
+// done. A separate limit holds for connections before that (server 5).
 func TestServer_SilentHandshakes(t *testing.T) {
 	clientConfig, serverConfig := configs(t)
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
@@ -626,7 +629,7 @@ func TestServer_SilentHandshakes(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		if _, err := silent[0].Read(make([]byte, 1)); err == nil { // it made room
+		if _, err := silent[0].Read(make([]byte, 1)); err == nil { // it was dropped to make room
 			t.Error("the oldest handshake goes on")
 		}
 		if n := s.Clients(); n != 100 {
@@ -645,7 +648,8 @@ func TestServer_SilentHandshakes(t *testing.T) {
 			return err
 		}
 		w.CloseSoon()
-		if err := s.Shutdown(ctx); err != nil { // though 99 say nothing, and would for an hour
+		// although 99 say nothing, and would not for an hour
+		if err := s.Shutdown(ctx); err != nil {
 			t.Error(err)
 		}
 		for i, c := range silent[1:] {
@@ -657,8 +661,8 @@ func TestServer_SilentHandshakes(t *testing.T) {
 	})
 }
 
-// A client that waits for a place is not waited for either: Shutdown drops it, and the one that is
-// served is served to its end.
+// Shutdown does not wait for a client that waits for a place: it drops that client, and serves the
+// current one to its end (server 5).
 func TestServer_ShutdownDropsWhoWaitsForAPlace(t *testing.T) {
 	clientConfig, serverConfig := configs(t)
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
@@ -743,7 +747,7 @@ func TestServer_HandshakeTimeout(t *testing.T) {
 			return err
 		}
 
-		// A server that says nothing.
+		// This server says nothing.
 		silent, err := asyncio.StartServer(ctx, func(ctx context.Context, r *asyncio.StreamReader, w *asyncio.StreamWriter) error {
 			_, err := r.Read(ctx, -1)
 			return err
@@ -785,8 +789,8 @@ func TestServer_HandshakeTimeout(t *testing.T) {
 	})
 }
 
-// A handler whose connection the server has closed has not failed if it says so; whatever else it
-// says is reported.
+// After the server has closed a handler's connection, the handler may return that error without
+// being reported. Any other error is reported.
 func TestServer_CloseClientsIsNoFailure(t *testing.T) {
 	others := errors.New("something else")
 	read := func(ctx context.Context, r *asyncio.StreamReader) error {
@@ -846,7 +850,7 @@ func TestServer_CloseClientsIsNoFailure(t *testing.T) {
 					if _, err := w.Write(ctx, []byte("x")); err != nil {
 						return err
 					}
-					if name == "closed by the handler" { // that is its own mistake
+					if name == "closed by the handler" { // closing it is the handler's own mistake
 						w.CloseSoon()
 					}
 					return c.handle(ctx, r, w)

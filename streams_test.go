@@ -16,7 +16,7 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// fed returns a reader that has been given chunks and, unless there are none, the end.
+// fed returns a reader that has been fed chunks and, unless there are none, the end of the stream.
 func fed(ctx context.Context, limit int, chunks ...string) *asyncio.StreamReader {
 	r := asyncio.NewStreamReader(ctx, asyncio.Limit(limit))
 	for _, c := range chunks {
@@ -33,8 +33,8 @@ func bytesOf(separators ...string) [][]byte {
 	return all
 }
 
-// What CPython's test_streams says of each method, with all the data there and with the data coming
-// byte by byte.
+// Each method does what CPython's test_streams says, with all the data there at once and with the
+// data coming byte by byte.
 func TestStreamReader(t *testing.T) {
 	type call func(ctx context.Context, r *asyncio.StreamReader) ([]byte, error)
 	read := func(n int) call {
@@ -201,7 +201,7 @@ func TestStreamReader_Lines(t *testing.T) {
 	})
 }
 
-// A reader that waits is woken by what it is fed, however many bytes were read before.
+// Feeding a reader wakes it if it waits, however many bytes were read before.
 func TestStreamReader_FedAfterReading(t *testing.T) {
 	methods := map[string]func(ctx context.Context, r *asyncio.StreamReader) ([]byte, error){
 		"Read":        func(ctx context.Context, r *asyncio.StreamReader) ([]byte, error) { return r.Read(ctx, 4) },
@@ -230,7 +230,7 @@ func TestStreamReader_FedAfterReading(t *testing.T) {
 					}
 					return nil
 				})
-				// as long as what was read before
+				// as long as the bytes read before
 				for _, message := range []string{"ping", "pong"} {
 					if err := asyncio.Sleep(ctx, 0); err != nil {
 						return err
@@ -270,7 +270,7 @@ func TestStreamReader_Exception(t *testing.T) {
 	})
 }
 
-// A cancel leaves what had come, and the waiter's place, to the next.
+// A cancel leaves the data that had come, and the waiter's place, to the next reader.
 func TestStreamReader_Cancel(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		r := fed(ctx, 100, "da")
@@ -334,8 +334,8 @@ func streams(t *testing.T, ctx context.Context) (cr *asyncio.StreamReader, cw *a
 	return cr, cw, sr, sw
 }
 
-// Writes of several tasks come whole and in the order of the calls; Close waits for them; what is
-// called later is refused.
+// Writes of several tasks arrive whole and in the order of the calls (stream 2). Close waits for
+// them (stream 3), and later writes are refused.
 func TestStreamWriter_Turns(t *testing.T) {
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
 		_, cw, sr, sw := streams(t, ctx)
@@ -383,8 +383,8 @@ func TestStreamWriter_Turns(t *testing.T) {
 	})
 }
 
-// What a reader has handed out stays as it is, however large the reads that follow; and a long
-// message does not come in as many pieces as a short one has bytes (stream 4).
+// Bytes that a reader has returned stay unchanged, however large the later reads. And a long
+// message does not arrive in small pieces (stream 4, stream 5).
 func TestStreamReader_LongMessages(t *testing.T) {
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
 		_, cw, sr, sw := streams(t, ctx)
@@ -419,9 +419,9 @@ func TestStreamReader_LongMessages(t *testing.T) {
 	})
 }
 
-// A reader that waits for its next long message holds no memory for it, whatever the last one was,
-// and a message that has begun to come costs what has come and a little more, whatever length it is
-// to have.
+// A reader that waits for its next long message holds no memory for it, whatever the size of the
+// last one (stream 1). Once a message has begun to come, the reader holds the bytes received and a
+// little more, whatever the announced length (stream 6).
 func TestStreamReader_WaitsWithoutMemory(t *testing.T) {
 	const size, readers = 64 << 10, 100
 	for name, read := range map[string]func(ctx context.Context, r *asyncio.StreamReader) ([]byte, error){
@@ -510,8 +510,8 @@ func inUse() int {
 	return int(m.HeapAlloc)
 }
 
-// What a reader holds stays its own while others on the loop read (stream 4), whichever method left
-// it there.
+// Bytes that a reader holds stay its own while other readers of the loop read, whichever method
+// left them there (stream 4).
 func TestStreamReader_HoldsWhatItHolds(t *testing.T) {
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
 		_, aw, ar, asw := streams(t, ctx)
@@ -565,7 +565,7 @@ func TestStreamReader_HoldsWhatItHolds(t *testing.T) {
 	})
 }
 
-// Close says whether what was written could be.
+// Close returns whether everything written could be sent (stream 3).
 func TestStreamWriter_CloseSaysIfItCould(t *testing.T) {
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
 		_, cw, _, sw := streams(t, ctx)
@@ -601,8 +601,8 @@ func TestStreamWriter_CloseSaysIfItCould(t *testing.T) {
 	})
 }
 
-// A Write that was cancelled before it began has done nothing; one cut in the middle is told to all
-// that follow.
+// A Write that was cancelled before it began has written nothing. If one is cut short, later writes
+// fail with its error, and so does Close.
 func TestStreamWriter_Cancel(t *testing.T) {
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
 		_, cw, sr, sw := streams(t, ctx)
@@ -665,7 +665,7 @@ func TestStreamWriter_WriteEOF(t *testing.T) {
 	})
 }
 
-// A peer that does not read holds the writer up, at once, and not when memory is full.
+// If a peer does not read, the writer waits at once, and not only when memory is full.
 func TestStreamWriter_SlowReader(t *testing.T) {
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
 		_, cw, _, sw := streams(t, ctx)
@@ -688,7 +688,7 @@ func TestStreamWriter_SlowReader(t *testing.T) {
 	})
 }
 
-// ReadUntil agrees with the plainest way to do it, whatever the data and however it comes.
+// ReadUntil agrees with the simplest implementation, whatever the data and however it arrives.
 func FuzzReadUntil(f *testing.F) {
 	f.Add([]byte("some dataSEPmore"), "SEP", "data", 10, 3)
 	f.Add([]byte("aaaaaaab"), "aab", "ab", 3, 1)
@@ -754,8 +754,8 @@ func FuzzReadUntil(f *testing.F) {
 	})
 }
 
-// A handler that is cancelled says goodbye and is over, though another task's write waits for the
-// peer; what it said comes behind that.
+// A cancelled handler says goodbye with WriteSoon and ends, although another task's write still
+// waits for the peer. The goodbye comes after that write.
 func TestStreamWriter_WriteSoon(t *testing.T) {
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
 		client, server := connect(t, ctx)
@@ -795,7 +795,8 @@ func TestStreamWriter_WriteSoon(t *testing.T) {
 	})
 }
 
-// Its turn is that of its call, whether something waits or not, and in a callback too.
+// The turn of a WriteSoon is that of its call, whether a write waits or not, and in a callback too
+// (stream 2).
 func TestStreamWriter_WriteSoonInTurn(t *testing.T) {
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
 		for _, full := range []bool{false, true} {
@@ -813,7 +814,7 @@ func TestStreamWriter_WriteSoonInTurn(t *testing.T) {
 			}
 			p := []byte("a")
 			must(t, w.WriteSoon(p))
-			p[0] = 'x' // it is the caller's again
+			p[0] = 'x' // the caller may reuse the buffer
 			b := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error { return second(w.Write(ctx, []byte("b"))) }), asyncio.EagerStart(true))
 			loop(t, ctx).CallSoon(func() { must(t, w.WriteSoon([]byte("c"))) })
 			settle(t, ctx)
@@ -836,7 +837,7 @@ func TestStreamWriter_WriteSoonInTurn(t *testing.T) {
 	})
 }
 
-// What could not be written is told by Close.
+// If data of WriteSoon could not be written, Close says so (stream 3).
 func TestStreamWriter_WriteSoonFails(t *testing.T) {
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
 		client, server := connect(t, ctx)

@@ -21,12 +21,12 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// A rogue is a TLS 1.3 client made by hand, because crypto/tls sends no KeyUpdate of its own
-// accord. It trusts everybody, and speaks TLS_AES_128_GCM_SHA256 with X25519 alone (RFC 8446).
+// A rogue is a hand-made TLS 1.3 client, because crypto/tls sends no KeyUpdate on its own. It
+// trusts everybody, and speaks only TLS_AES_128_GCM_SHA256 with X25519 (RFC 8446).
 type rogue struct {
 	c          *asyncio.Conn
 	transcript bytes.Buffer
-	secret     []byte // of what it sends
+	secret     []byte // of its own records
 	seal       func(kind byte, data []byte) []byte
 }
 
@@ -76,7 +76,7 @@ func record(kind byte, data []byte) []byte {
 	return append(binary.BigEndian.AppendUint16([]byte{kind, 3, 3}, uint16(len(data))), data...)
 }
 
-// use makes it send with the keys of secret from here on.
+// use makes the rogue send with the keys of secret from here on.
 func (p *rogue) use(secret []byte) {
 	aead, nonce := keysOf(secret)
 	p.secret = secret
@@ -87,14 +87,14 @@ func (p *rogue) use(secret []byte) {
 	}
 }
 
-// update is a KeyUpdate that asks for one in return, and what follows from it.
+// update returns a KeyUpdate that asks for one in return, and switches to the new keys.
 func (p *rogue) update() []byte {
 	r := p.seal(22, []byte{24, 0, 0, 1, 1})
 	p.use(expand(p.secret, "traffic upd", nil, 32))
 	return r
 }
 
-// next reads a record, passing over those for old middle boxes.
+// next reads a record, and skips those meant for old middleboxes.
 func (p *rogue) next() (head, data []byte, err error) {
 	for {
 		head = make([]byte, 5)
@@ -178,8 +178,8 @@ func (p *rogue) handshake() error {
 	return nil
 }
 
-// A peer that asks for new keys again and again and reads none of the answers, while a writer is
-// blocked, is refused before the answers fill the memory. One that asks for fewer is served.
+// A peer keeps asking for new keys and reads none of the answers, while a writer is blocked. It is
+// refused before the answers fill the memory. A peer that asks for fewer is served (tls 4).
 func TestTLS_KeyUpdates(t *testing.T) {
 	_, config := configs(t)
 	for _, c := range []struct {
@@ -188,8 +188,8 @@ func TestTLS_KeyUpdates(t *testing.T) {
 	}{{200, false}, {20_000, true}} {
 		onSockets(t, func(t *testing.T, ctx context.Context) error {
 			client, server := connect(t, ctx)
-			// Small buffers, which the system leaves as they are: otherwise it takes in megabytes
-			// of answers as long as it finds room for them, and nothing piles up.
+			// Small buffers of a fixed size: otherwise the system accepts megabytes of answers as
+			// long as it has room for them, and nothing piles up.
 			if err := errors.Join(client.SetReadBuffer(64<<10), server.SetWriteBuffer(64<<10)); err != nil {
 				return err
 			}

@@ -88,8 +88,8 @@ func connectTLS(t *testing.T, ctx context.Context, clientConfig, serverConfig *t
 	return client, server
 }
 
-// Both directions at once, each with a reader and a writer that are suspended in between, and
-// half-close.
+// Data goes both ways at once. Each side has a reader and a writer that suspend in between. Then
+// one side half-closes.
 func TestTLS_BothDirections(t *testing.T) {
 	clientConfig, serverConfig := configs(t)
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
@@ -127,7 +127,7 @@ func TestTLS_BothDirections(t *testing.T) {
 	})
 }
 
-// Cancels of readers at any moment lose nothing and leave TLS as it was.
+// Readers are cancelled at any moment. Nothing is lost, and TLS goes on as before (tls 5).
 func TestTLS_CancelledReadLosesNothing(t *testing.T) {
 	clientConfig, serverConfig := configs(t)
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
@@ -179,7 +179,7 @@ func TestTLS_CancelledReadLosesNothing(t *testing.T) {
 	})
 }
 
-// What a cancelled Write says it has written comes, whole, with what is written next.
+// The bytes that a cancelled Write counts as written arrive whole, with the next bytes written.
 func TestTLS_CancelledWrite(t *testing.T) {
 	clientConfig, serverConfig := configs(t)
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
@@ -247,7 +247,7 @@ func TestTLS_Negotiation(t *testing.T) {
 			served := start(ctx, func(ctx context.Context) error {
 				s, err := asyncio.TLSServer(ctx, s, serverConfig)
 				if err == nil {
-					_, err = s.Read(make([]byte, 1)) // where TLS 1.3 tells
+					_, err = s.Read(make([]byte, 1)) // TLS 1.3 reports it here
 					s.Close()
 				}
 				return err
@@ -268,7 +268,7 @@ func TestTLS_Negotiation(t *testing.T) {
 	})
 }
 
-// A peer that says nothing, nonsense, or goes away.
+// The handshake fails if the peer says nothing, sends nonsense, or goes away.
 func TestTLS_HandshakeFails(t *testing.T) {
 	clientConfig, serverConfig := configs(t)
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
@@ -280,7 +280,8 @@ func TestTLS_HandshakeFails(t *testing.T) {
 				return asyncio.TLSServer(ctx, c, serverConfig)
 			},
 		} {
-			// Silence, until the time is up, by a context or a timeout, or a cancel.
+			// The peer is silent until the time is up, by a context or a timeout, or until a
+			// cancel.
 			c, s := connect(t, ctx)
 			limited, cancel := asyncio.WithTimeout(ctx, time.Millisecond)
 			if _, err := start(limited, c); !errors.Is(err, context.DeadlineExceeded) {
@@ -371,7 +372,7 @@ func TestTLS_CloseWakesAndDeadlines(t *testing.T) {
 	})
 }
 
-// Streams with TLS from the beginning, against a client and a server of package net.
+// Streams use TLS from the beginning, with a client and a server of package net.
 func TestStreams_TLS(t *testing.T) {
 	a := newAuthority(t)
 	serverConfig := &tls.Config{Certificates: []tls.Certificate{a.sign(t, "127.0.0.1")}}
@@ -413,7 +414,7 @@ func TestStreams_TLS(t *testing.T) {
 		if got != "FROM A GOROUTINE\n" || err != nil {
 			t.Errorf("%q, %v", got, err)
 		}
-		// One that is no client: nobody but its own connection notices.
+		// A peer that does not speak TLS affects only its own connection.
 		bad, err := asyncio.Dial(ctx, "tcp", address)
 		if err != nil {
 			return err
@@ -429,7 +430,7 @@ func TestStreams_TLS(t *testing.T) {
 	})
 }
 
-// StartTLS in the middle of a conversation.
+// StartTLS comes in the middle of a conversation.
 func TestStreamWriter_StartTLS(t *testing.T) {
 	clientConfig, serverConfig := configs(t)
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
@@ -484,8 +485,9 @@ func TestStreamWriter_StartTLS(t *testing.T) {
 	})
 }
 
-// What came behind a line that was read, before StartTLS, belongs to TLS: a client's hello in one
-// segment with the line, and with TLS 1.2 all the rest of a conversation that did not wait.
+// Bytes that came after a line, before the call of StartTLS, belong to TLS (tls 7): a client's
+// hello in one segment with the line, and with TLS 1.2 the whole rest of a conversation that did
+// not wait.
 func TestStreamWriter_StartTLSInOneSegment(t *testing.T) {
 	clientConfig, serverConfig := configs(t)
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
@@ -514,7 +516,8 @@ func TestStreamWriter_StartTLSInOneSegment(t *testing.T) {
 			}
 			config := clientConfig.Clone()
 			config.MaxVersion = version
-			// crypto/tls on a connection that puts the header before its first write: one segment.
+			// crypto/tls runs on a connection that puts the header before its first write, so both
+			// are in one segment.
 			proxied := &headed{Conn: c, head: []byte("PROXY TCP4 192.0.2.1 192.0.2.2 56324 443\r\n")}
 			client := tls.Client(proxied, config)
 			if _, err := client.Write([]byte("hello\n")); err != nil {
@@ -530,7 +533,7 @@ func TestStreamWriter_StartTLSInOneSegment(t *testing.T) {
 	})
 }
 
-// headed is a connection of which the first write has something before it.
+// headed is a connection that sends head before its first write.
 type headed struct {
 	*asyncio.Conn
 	head []byte
@@ -545,8 +548,8 @@ func (h *headed) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// What somebody puts between a line and TLS, in the clear, is never data: the handshake fails, and
-// says so.
+// Clear text that somebody injects between a line and TLS is never taken for data. The handshake
+// fails with an error (tls 7).
 func TestStreamWriter_StartTLSInjected(t *testing.T) {
 	clientConfig, serverConfig := configs(t)
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
