@@ -10,7 +10,7 @@ import (
 	"github.com/goasyncio/asyncio/sim"
 )
 
-// The examples run on virtual time, so that they take none.
+// The examples run on virtual time, so they take no real time.
 var background = asyncio.WithLoopFactory(context.Background(), sim.NewEventLoop)
 
 func fetch(name string, d time.Duration) asyncio.Coroutine[string] {
@@ -39,7 +39,7 @@ func ExampleRun() {
 }
 
 func ExampleDo() {
-	main := func(ctx context.Context) error { // no result but an error
+	main := func(ctx context.Context) error { // a function that returns only an error
 		return asyncio.Sleep(ctx, time.Second)
 	}
 	result, err := asyncio.Run(background, asyncio.Do(main))
@@ -50,7 +50,7 @@ func ExampleDo() {
 func ExampleCoroutine() {
 	_, err := asyncio.Run(background, asyncio.Do(func(ctx context.Context) error {
 		coro := fetch("page", time.Second) // runs nothing
-		page, err := coro(ctx)             // runs it here and now
+		page, err := coro(ctx)             // runs the coroutine here and now
 		fmt.Println(page)
 		return err
 	}))
@@ -192,7 +192,7 @@ func ExampleRunCoroutineThreadsafe() {
 		if err != nil {
 			return err
 		}
-		// This function is on another goroutine and wants something of the loop.
+		// This function runs on another goroutine and calls into the loop.
 		v, err := asyncio.ToThread(ctx, func(ctx context.Context) (string, error) {
 			return asyncio.RunCoroutineThreadsafe(fetch("page", 0), loop).Result(ctx)
 		})

@@ -18,7 +18,7 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// These run on the real clock: there is no network on virtual time.
+// These examples run on the real clock: there is no network on virtual time.
 
 func ExampleStartServer() {
 	main := func(ctx context.Context) error {
@@ -55,7 +55,7 @@ func ExampleStartServer() {
 	// <nil>
 }
 
-// What is written for net.Conn runs in a task, here package bufio.
+// Code written for net.Conn, here package bufio, runs in a task.
 func ExampleConn() {
 	main := func(ctx context.Context) error {
 		ln, err := asyncio.Listen(ctx, "tcp", "127.0.0.1:0")
@@ -215,7 +215,7 @@ func ExampleStreamReader_ReadUntil() {
 	// <nil>
 }
 
-// echo is a handler that sends back what it gets.
+// echo is a handler that sends back what it receives.
 func echo(ctx context.Context, r *asyncio.StreamReader, w *asyncio.StreamWriter) error {
 	_, err := io.Copy(w.Writer(ctx), r.Reader(ctx))
 	return err
@@ -255,7 +255,7 @@ func ExampleHandler() {
 	// <nil>
 }
 
-// A server that is served until its task is cancelled.
+// A server runs until its task is cancelled.
 func ExampleServer() {
 	main := func(ctx context.Context) error {
 		server, err := asyncio.StartServer(ctx, echo, "127.0.0.1:0")
@@ -288,7 +288,8 @@ func ExampleServer() {
 	// <nil>
 }
 
-// A listener for connections that are not streams: here each is answered by the task that accepts.
+// A listener is for connections that are not streams. Here the task that accepts a connection also
+// answers it.
 func ExampleListener() {
 	main := func(ctx context.Context) error {
 		ln, err := asyncio.Listen(ctx, "tcp", "127.0.0.1:0")
@@ -331,7 +332,7 @@ func ExampleListener() {
 	// <nil>
 }
 
-// A client that calls from an address of its choice.
+// A client connects from an address of its choice.
 func ExampleDialOption() {
 	main := func(ctx context.Context) error {
 		ln, err := asyncio.Listen(ctx, "tcp", "127.0.0.1:0")
@@ -355,7 +356,7 @@ func ExampleDialOption() {
 	// <nil>
 }
 
-// A server that does not want keep-alive probes.
+// A server turns off keep-alive probes.
 func ExampleListenOption() {
 	main := func(ctx context.Context) error {
 		ln, err := asyncio.Listen(ctx, "tcp", "127.0.0.1:0", asyncio.ListenConfig(&net.ListenConfig{KeepAlive: -1}))
@@ -372,7 +373,7 @@ func ExampleListenOption() {
 	// <nil>
 }
 
-// The limit bounds what a line may cost.
+// The limit bounds how much memory a line may take.
 func ExampleStreamOption() {
 	main := func(ctx context.Context) error {
 		r := asyncio.NewStreamReader(ctx, asyncio.Limit(8))
@@ -391,7 +392,7 @@ func ExampleStreamOption() {
 	// <nil>
 }
 
-// A message with its length in front.
+// A message has its length in front.
 func ExampleStreamReader() {
 	main := func(ctx context.Context) error {
 		r := asyncio.NewStreamReader(ctx)
@@ -403,7 +404,7 @@ func ExampleStreamReader() {
 			message, err := r.ReadExactly(ctx, int(length[0]))
 			return string(message), err
 		})
-		// as they come from somewhere
+		// as they arrive from elsewhere
 		for _, packet := range []string{"\x05he", "ll", "o, and more"} {
 			r.FeedData([]byte(packet))
 			if err := asyncio.Sleep(ctx, time.Second); err != nil {
@@ -421,7 +422,7 @@ func ExampleStreamReader() {
 	// <nil>
 }
 
-// What came before the end is in the error.
+// The error contains what came before the end.
 func ExampleIncompleteReadError() {
 	main := func(ctx context.Context) error {
 		r := asyncio.NewStreamReader(ctx)
@@ -441,7 +442,7 @@ func ExampleIncompleteReadError() {
 	// asyncio: end of stream after 9 of 100 bytes
 }
 
-// A line that is too long is thrown away, the next one is read.
+// A line that is too long is discarded, and the next one is read.
 func ExampleLimitOverrunError() {
 	main := func(ctx context.Context) error {
 		r := asyncio.NewStreamReader(ctx, asyncio.Limit(8))
@@ -455,7 +456,7 @@ func ExampleLimitOverrunError() {
 			}
 			drop := long.Consumed
 			if long.Found {
-				drop++ // the line's end, too
+				drop++ // the end of the line, too
 			}
 			if _, err := r.ReadExactly(ctx, drop); err != nil {
 				return err
@@ -513,7 +514,8 @@ func ExampleStreamWriter() {
 	// <nil>
 }
 
-// Streams run on a connection with TLS or without; below both there is one with options.
+// Streams run on a connection with TLS or without. Below both there is a connection with socket
+// options.
 func ExampleStreamConn() {
 	options := func(c asyncio.StreamConn) *asyncio.Conn {
 		switch c := c.(type) {
@@ -543,7 +545,7 @@ func ExampleStreamConn() {
 	// <nil>
 }
 
-// TLS by hand, on a connection that one has; [asyncio.StreamTLS] does it for streams.
+// TLS by hand on an existing connection; [asyncio.StreamTLS] does it for streams.
 func ExampleTLSConn() {
 	main := func(ctx context.Context) error {
 		forClient, forServer, err := configsOfExample()

@@ -13,7 +13,7 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// A process that is spoken to line by line.
+// A program talks to a process line by line.
 func ExampleProcess() {
 	_, err := asyncio.Run(context.Background(), asyncio.Do(func(ctx context.Context) error {
 		p, err := asyncio.CreateSubprocessExec(ctx, "cat", nil, asyncio.Stdin(asyncio.Pipe), asyncio.Stdout(asyncio.Pipe))
@@ -62,7 +62,7 @@ func ExampleProcess_Communicate() {
 	// <nil>
 }
 
-// A process, with all that it has started, ends with its scope.
+// A process, with everything it has started, ends with its scope.
 func ExampleSubprocessOption() {
 	_, err := asyncio.Run(context.Background(), asyncio.Do(func(ctx context.Context) error {
 		scope, cancel := asyncio.WithCancel(ctx)
@@ -70,7 +70,7 @@ func ExampleSubprocessOption() {
 		if err != nil {
 			return err
 		}
-		cancel() // and the shell and what it has started are killed
+		cancel() // and the shell and the processes it has started are killed
 		code, err := p.Wait(ctx)
 		fmt.Println(code)
 		return err
@@ -99,7 +99,7 @@ func ExampleStdio() {
 	// <nil>
 }
 
-// A program that ends in order when it is asked to.
+// A program ends in order when asked to.
 func ExampleEventLoop_AddSignalHandler() {
 	_, err := asyncio.Run(context.Background(), asyncio.Do(func(ctx context.Context) error {
 		loop, err := asyncio.GetRunningLoop(ctx)
@@ -125,7 +125,7 @@ func ExampleEventLoop_AddSignalHandler() {
 	// <nil>
 }
 
-// A service that is told to stop takes nothing new, finishes what it has, and exits.
+// A service that is told to stop takes no new work, finishes the current work, and exits.
 func ExampleSignalError() {
 	jobs := asyncio.NewQueue[int](0)
 	main := func(ctx context.Context) error {
@@ -144,7 +144,7 @@ func ExampleSignalError() {
 		self, _ := os.FindProcess(os.Getpid())
 		_ = self.Signal(syscall.SIGTERM) // as a supervisor does
 
-		stopped := asyncio.Sleep(ctx, time.Hour) // serves until it is told to stop
+		stopped := asyncio.Sleep(ctx, time.Hour) // serves until told to stop
 		err := asyncio.Cleanup(ctx, 10*time.Second, func(ctx context.Context) error {
 			jobs.Shutdown(false)
 			_, err := worker.Await(ctx)

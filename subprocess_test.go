@@ -24,8 +24,8 @@ import (
 	"github.com/goasyncio/asyncio/internal/leaktest"
 )
 
-// onProcesses is onSystem, after which no child of this program may be left: neither one that runs
-// nor a zombie.
+// onProcesses is onSystem, and afterwards no child of this program may be left, neither running nor
+// as a zombie.
 func onProcesses(t *testing.T, body func(t *testing.T, ctx context.Context) error) {
 	t.Helper()
 	onSystem(t, func(t *testing.T, ctx context.Context) error {
@@ -34,8 +34,8 @@ func onProcesses(t *testing.T, body func(t *testing.T, ctx context.Context) erro
 	})
 }
 
-// noChildren gives those a while that are on their way out: a start that was cancelled is undone on
-// a goroutine.
+// noChildren waits a while for children that are about to end: a goroutine undoes a start that was
+// cancelled.
 func noChildren(t *testing.T) {
 	t.Helper()
 	var left []string
@@ -47,7 +47,7 @@ func noChildren(t *testing.T) {
 	t.Errorf("children are left: %v", left)
 }
 
-// children lists the children of this program, with the state they are in.
+// children lists the children of this program, with their state.
 func children() []string {
 	if runtime.GOOS != "linux" {
 		if _, err := syscall.Wait4(-1, nil, syscall.WNOHANG, nil); err != syscall.ECHILD {
@@ -72,7 +72,7 @@ func children() []string {
 	return left
 }
 
-// alive reports whether there is a process with that number that has not ended.
+// alive reports whether process pid exists and has not ended.
 func alive(t *testing.T, pid int) bool {
 	t.Helper()
 	if runtime.GOOS == "linux" { // where nobody may reap an orphan
@@ -85,7 +85,7 @@ func alive(t *testing.T, pid int) bool {
 	return syscall.Kill(pid, 0) == nil
 }
 
-// gone waits for the end of a process that is none of our children.
+// gone waits for the end of a process that is not our child.
 func gone(t *testing.T, ctx context.Context, pid int) {
 	t.Helper()
 	for end := time.Now().Add(10 * time.Second); alive(t, pid); {
@@ -159,7 +159,7 @@ func TestSubprocess_ReturnCode(t *testing.T) {
 	})
 }
 
-// What is written to the process's Stdin comes out of its Stdout, by the streams' own methods.
+// Bytes written to the process's Stdin come out of its Stdout, with the streams' own methods.
 func TestSubprocess_Streams(t *testing.T) {
 	onProcesses(t, func(t *testing.T, ctx context.Context) error {
 		p, err := asyncio.CreateSubprocessExec(ctx, "cat", nil, asyncio.Stdin(asyncio.Pipe), asyncio.Stdout(asyncio.Pipe))
@@ -244,12 +244,12 @@ func TestSubprocess_Stdio(t *testing.T) {
 	})
 }
 
-// A pipe of the poller's is no net.Conn. Asking for one does it no harm.
+// A pipe of the poller is no net.Conn. Asking for one does the pipe no harm.
 func TestSubprocess_DetachPipe(t *testing.T) {
 	onProcesses(t, func(t *testing.T, ctx context.Context) error {
 		p := shell(t, ctx, "cat", asyncio.Stdin(asyncio.Pipe), asyncio.Stdout(asyncio.Pipe))
 		nc, err := p.Stdin.Conn().(*asyncio.Conn).Detach()
-		if err == nil { // a goroutine serves it
+		if err == nil { // a goroutine serves this pipe
 			return errors.Join(nc.Close(), p.Close())
 		}
 		if !errors.Is(err, errors.ErrUnsupported) {
@@ -274,7 +274,7 @@ func TestSubprocess_Limit(t *testing.T) {
 	})
 }
 
-// Megabytes go both ways at the same time, and more than a pipe holds through stderr.
+// Megabytes go both ways at the same time, and stderr carries more than a pipe holds.
 func TestSubprocess_CommunicateMuch(t *testing.T) {
 	onProcesses(t, func(t *testing.T, ctx context.Context) error {
 		want := pattern(4 << 20)
@@ -288,7 +288,8 @@ func TestSubprocess_CommunicateMuch(t *testing.T) {
 	})
 }
 
-// A process that does not read its input is no error for Communicate, and EPIPE for who writes.
+// If a process does not read its input, Communicate does not fail, and a direct write fails with
+// EPIPE.
 func TestSubprocess_BrokenPipe(t *testing.T) {
 	onProcesses(t, func(t *testing.T, ctx context.Context) error {
 		much := make([]byte, 1<<20)
@@ -316,7 +317,7 @@ func TestSubprocess_BrokenPipe(t *testing.T) {
 	})
 }
 
-// A pipe that nobody reads any more gives its descriptor back, and says EPIPE.
+// A pipe that nobody reads any more gives its descriptor back and reports EPIPE.
 func TestSubprocess_ForgottenStdin(t *testing.T) {
 	onPoller(t, func(ctx context.Context) error {
 		p := shell(t, ctx, "exec sleep 1000", asyncio.Stdin(asyncio.Pipe), asyncio.Stdout(asyncio.Pipe))
@@ -340,7 +341,7 @@ func TestSubprocess_ForgottenStdin(t *testing.T) {
 	noChildren(t)
 }
 
-// Wait is about the process: another one that has its pipe does not matter.
+// Wait is about the process: it does not matter that another process has the pipe (process 3).
 func TestSubprocess_GrandchildHoldsThePipe(t *testing.T) {
 	onProcesses(t, func(t *testing.T, ctx context.Context) error {
 		p := shell(t, ctx, "sleep 1000 & echo $!; exit 3", asyncio.Stdout(asyncio.Pipe))
@@ -385,8 +386,8 @@ func TestSubprocess_Signals(t *testing.T) {
 	})
 }
 
-// A signal at the moment at which the process ends neither fails badly nor spoils the return code
-// (gh-87744).
+// A signal sent at the moment at which the process ends neither fails badly nor spoils the return
+// code (gh-87744).
 func TestSubprocess_SignalAtTheEnd(t *testing.T) {
 	onProcesses(t, func(t *testing.T, ctx context.Context) error {
 		for i := range 50 {
@@ -405,7 +406,7 @@ func TestSubprocess_SignalAtTheEnd(t *testing.T) {
 	})
 }
 
-// A process that ignores SIGTERM is ended by what its scope ends with.
+// The end of its scope kills a process that ignores SIGTERM (process 1).
 func TestSubprocess_IgnoresTerminate(t *testing.T) {
 	onProcesses(t, func(t *testing.T, ctx context.Context) error {
 		var p *asyncio.Process
@@ -427,7 +428,8 @@ func TestSubprocess_IgnoresTerminate(t *testing.T) {
 
 const family = "sleep 1000 & echo $!; wait" // a process with a child of its own
 
-// The end of the context kills the whole group, and so do Close and the closing of the loop.
+// The end of the context kills the whole process group, and so do Close and the closing of the loop
+// (process 1).
 func TestSubprocess_Scopes(t *testing.T) {
 	for name, end := range map[string]func(t *testing.T, p *asyncio.Process, cancel func()) error{
 		"the context ends": func(_ *testing.T, _ *asyncio.Process, cancel func()) error { cancel(); return nil },
@@ -481,7 +483,8 @@ func TestSubprocess_Scopes(t *testing.T) {
 	})
 }
 
-// A process of a scope that has ended already does not start to run for long.
+// In a scope that has already ended, a start returns the end of the scope and leaves no process
+// running.
 func TestSubprocess_ScopeIsOver(t *testing.T) {
 	onProcesses(t, func(t *testing.T, ctx context.Context) error {
 		scope, cancel := asyncio.WithCancel(ctx)
@@ -525,7 +528,7 @@ func TestSubprocess_Detach(t *testing.T) {
 	}
 }
 
-// Nobody waits, and no zombie remains.
+// A process is reaped although nobody waits for it, so no zombie remains (process 2).
 func TestSubprocess_NobodyWaits(t *testing.T) {
 	onProcesses(t, func(t *testing.T, ctx context.Context) error {
 		p := shell(t, ctx, "exit 0")
@@ -535,13 +538,13 @@ func TestSubprocess_NobodyWaits(t *testing.T) {
 		if left := children(); len(left) > 0 {
 			t.Errorf("left: %v", left)
 		}
-		_ = shell(t, ctx, "exit 0") // has ended, unheard of, or will
+		_ = shell(t, ctx, "exit 0") // has ended or will, and nobody asks
 		return nil
 	})
 }
 
-// Two tasks wait; one is cancelled. The other gets the return code, and the process has not
-// noticed.
+// Two tasks wait, and one is cancelled. The other gets the return code, and the process is not
+// affected.
 func TestSubprocess_CancelledWait(t *testing.T) {
 	onProcesses(t, func(t *testing.T, ctx context.Context) error {
 		p := shell(t, ctx, "exec sleep 1000")
@@ -562,7 +565,7 @@ func TestSubprocess_CancelledWait(t *testing.T) {
 	})
 }
 
-// A cancel at every moment of a start leaves no process and no descriptor.
+// A start that is cancelled at any moment leaves no process and no descriptor behind.
 func TestSubprocess_CancelledStart(t *testing.T) {
 	onProcesses(t, func(t *testing.T, ctx context.Context) error {
 		var running []*asyncio.Process
@@ -593,7 +596,7 @@ func TestSubprocess_CancelledStart(t *testing.T) {
 	})
 }
 
-// A cancel at every moment of Communicate loses nothing: the next one goes on.
+// A Communicate that is cancelled at any moment loses nothing: the next one goes on.
 func TestSubprocess_CancelledCommunicate(t *testing.T) {
 	onProcesses(t, func(t *testing.T, ctx context.Context) error {
 		want := pattern(1 << 20)
@@ -635,7 +638,7 @@ func TestSubprocess_CancelledCommunicate(t *testing.T) {
 	})
 }
 
-// A task that reads is not disturbed by Communicate.
+// Communicate does not disturb a task that reads.
 func TestSubprocess_CommunicateBusy(t *testing.T) {
 	onProcesses(t, func(t *testing.T, ctx context.Context) error {
 		p := shell(t, ctx, "read line; echo $line", asyncio.Stdin(asyncio.Pipe), asyncio.Stdout(asyncio.Pipe))
@@ -644,7 +647,7 @@ func TestSubprocess_CommunicateBusy(t *testing.T) {
 		if _, _, err := p.Communicate(ctx, nil); !errors.Is(err, asyncio.ErrBusy) {
 			t.Errorf("Communicate: %v", err)
 		}
-		if !p.Stdin.IsClosing() { // unless the feeding was faster than the error
+		if !p.Stdin.IsClosing() { // the input may have been closed before the error
 			if _, err := p.Stdin.Write(ctx, []byte("hello\n")); err != nil {
 				return err
 			}
@@ -659,7 +662,7 @@ func TestSubprocess_CommunicateBusy(t *testing.T) {
 	})
 }
 
-// What was written before the end is read after it.
+// Output written before the process ended can be read afterwards.
 func TestSubprocess_ReadAfterTheEnd(t *testing.T) {
 	onProcesses(t, func(t *testing.T, ctx context.Context) error {
 		p := shell(t, ctx, "printf '%10000s' x; exit 1", asyncio.Stdout(asyncio.Pipe))
@@ -672,7 +675,7 @@ func TestSubprocess_ReadAfterTheEnd(t *testing.T) {
 	})
 }
 
-// A child gets what it is given, and nothing that this program has itself inherited.
+// A child gets the descriptors it is given, and none that this program inherited itself.
 func TestSubprocess_InheritsNothing(t *testing.T) {
 	onProcesses(t, func(t *testing.T, ctx context.Context) error {
 		f, err := os.Open(os.DevNull)
@@ -680,7 +683,7 @@ func TestSubprocess_InheritsNothing(t *testing.T) {
 			return err
 		}
 		defer f.Close()
-		// as it is with what was inherited
+		// clears close-on-exec, as for a descriptor that was inherited
 		if _, _, errno := syscall.Syscall(syscall.SYS_FCNTL, f.Fd(), syscall.F_SETFD, 0); errno != 0 {
 			return errno
 		}
@@ -691,8 +694,8 @@ func TestSubprocess_InheritsNothing(t *testing.T) {
 	})
 }
 
-// A child that has ended, and been waited for, leaves no descriptor: whether its pipes were read or
-// not, with something in them or nothing. What was in them can still be read.
+// A child that has ended and been waited for leaves no descriptor, whether its pipes were read or
+// not, empty or not. The bytes left in them can still be read.
 func TestSubprocess_UnreadPipes(t *testing.T) {
 	onProcesses(t, func(t *testing.T, ctx context.Context) error {
 		before := leaktest.Descriptors()
@@ -717,7 +720,8 @@ func TestSubprocess_UnreadPipes(t *testing.T) {
 	noChildren(t)
 }
 
-// A task that waits for more when the child ends is told of the end, and gets what came before it.
+// When the child ends, a task that waits for more output gets what came before the end, and the
+// end.
 func TestSubprocess_ReadsUpToTheEnd(t *testing.T) {
 	onProcesses(t, func(t *testing.T, ctx context.Context) error {
 		for range 20 {
@@ -740,8 +744,8 @@ func TestSubprocess_ReadsUpToTheEnd(t *testing.T) {
 	})
 }
 
-// What a child has left running may have its pipe, and goes on writing to it. When that ends too,
-// nothing is left.
+// A process that the child started may keep its pipe and write to it after the child has ended.
+// When that process ends too, nothing is left.
 func TestSubprocess_GrandchildEndsLater(t *testing.T) {
 	onPoller(t, func(ctx context.Context) error {
 		r, w, err := os.Pipe()
@@ -795,10 +799,10 @@ func TestSubprocess_Many(t *testing.T) {
 	})
 }
 
-// Out of descriptors at any point of the start: an error, and nothing is left.
+// A start runs out of descriptors at any point. It returns an error and leaves nothing behind.
 func TestSubprocess_OutOfDescriptors(t *testing.T) {
 	onProcesses(t, func(t *testing.T, ctx context.Context) error {
-		// the poller is there
+		// so that the poller is there
 		_, _, err := shell(t, ctx, "exit 0", asyncio.Stdout(asyncio.Pipe)).Communicate(ctx, nil)
 		if err != nil {
 			return err
@@ -829,7 +833,7 @@ func TestSubprocess_OutOfDescriptors(t *testing.T) {
 	})
 }
 
-// useUpDescriptorsBut is useUpDescriptors that leaves some.
+// useUpDescriptorsBut is useUpDescriptors, but leaves free of them.
 func useUpDescriptorsBut(t *testing.T, free int) (release func()) {
 	t.Helper()
 	var kept []int
@@ -896,8 +900,8 @@ func TestSubprocess_Errors(t *testing.T) {
 	})
 }
 
-// A Process can be handled in the deferred functions of a task that a closing loop unwinds, and
-// after.
+// The deferred functions of a task that a closing loop unwinds can use a Process, and so can code
+// after the loop has closed.
 func TestSubprocess_LoopIsClosed(t *testing.T) {
 	l := asyncio.NewEventLoop(t.Context())
 	l.SetExceptionHandler(new(reports).handle)
@@ -931,8 +935,8 @@ func TestSubprocess_LoopIsClosed(t *testing.T) {
 	noChildren(t)
 }
 
-// Somebody else waits for all children of the program: the return code is unknown, and that is
-// said.
+// Something else in the program waits for all its children. The return code is then unknown, so it
+// is 255, and the loop reports that.
 func TestSubprocess_ReapedBySomebodyElse(t *testing.T) {
 	onPoller(t, func(ctx context.Context) error {
 		l := loop(t, ctx)

@@ -28,7 +28,7 @@ func ExampleAnyFuture() {
 	// <nil>
 }
 
-// All tasks of the loop but this one.
+// All tasks of the loop except this one.
 func ExampleAnyTask() {
 	_, err := asyncio.Run(background, asyncio.Do(func(ctx context.Context) error {
 		asyncio.CreateTask(ctx, fetch("page", time.Hour), asyncio.Name("crawler"))
@@ -46,7 +46,7 @@ func ExampleAnyTask() {
 	// <nil>
 }
 
-// A function for whatever can be awaited.
+// A function that accepts anything that can be awaited.
 func ExampleAwaitable() {
 	_, err := asyncio.Run(background, asyncio.Do(func(ctx context.Context) error {
 		shout := func(ctx context.Context, a asyncio.Awaitable[string]) error {
@@ -66,9 +66,9 @@ func ExampleAwaitable() {
 	// <nil>
 }
 
-// A loop without an option is made by the factory of its context; here that is package sim's.
+// Without an option, a loop is made by the factory of its context; here that is package sim's.
 func ExampleLoopOption() {
-	var opts []asyncio.LoopOption // only simulations have any
+	var opts []asyncio.LoopOption // only simulations have options
 	loop := asyncio.NewEventLoop(background, opts...)
 	page, err := asyncio.RunUntilComplete(loop, fetch("page", time.Hour))
 	fmt.Println(page, err, loop.Time(), loop.Close())
@@ -149,7 +149,7 @@ func ExampleCapacityLimiterStatistics() {
 	// <nil>
 }
 
-// A goroutine outside starts a task on the loop and waits for it.
+// A goroutine outside the loop starts a task on it and waits for the task.
 func ExampleConcurrentFuture() {
 	loop := asyncio.NewEventLoop(context.Background())
 	stopped := make(chan error)
@@ -462,7 +462,7 @@ func ExampleWaitOption() {
 	// <nil>
 }
 
-// Where any awaitable will do, Coro says that a function is one, and T need not be written.
+// Where any awaitable is accepted, Coro turns a function into one, and T need not be written.
 func ExampleCoro() {
 	load := func(ctx context.Context) (string, error) { return "page", asyncio.Sleep(ctx, time.Second) }
 	count := func(ctx context.Context) (int, error) { return 7, asyncio.Sleep(ctx, time.Second) }
@@ -505,8 +505,8 @@ func ExampleCoro() {
 }
 
 func ExampleLoopGroup() {
-	// Counters are dealt out among three loops by the name of what they count. Each is touched on
-	// its loop alone.
+	// Counters are spread over three loops by the counted word. Only its own loop touches a
+	// counter.
 	words := strings.Fields("to be or not to be that is the question to")
 	total, err := asyncio.RunLoopGroup(background, 3, func(ctx context.Context, g *asyncio.LoopGroup) (int, error) {
 		counts := make([]map[string]int, g.Len())
