@@ -73,7 +73,7 @@ type exchange struct {
 	rc   *http.ResponseController
 	r    *http.Request // as given to the task
 	ctx  context.Context
-	jobs chan func() // work for the goroutine that serves the request; one job at a time
+	jobs chan func() // blocking work for the goroutine that serves the request, one at a time (http 2)
 
 	status    int        // 0 before WriteHeader
 	buf       []byte     // written, and not yet handed over
@@ -135,7 +135,7 @@ func (b *bridge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	e.finish(c, r)
 }
 
-// run serves the request in the task.
+// run serves the request in its one task (http 1).
 func (e *exchange) run(h http.Handler, body *Body) error {
 	defer func() {
 		e.settle()

@@ -405,7 +405,7 @@ func (d *Disk) reclaim(n *inode) {
 	}
 }
 
-// alloc takes a sector, if there is one.
+// alloc takes a sector, if there is one left (disk 8).
 func (d *Disk) alloc() bool {
 	if d.capacity > 0 && (d.used+1)*sectorSize > d.capacity {
 		return false

@@ -658,7 +658,7 @@ func (w *world) describeHosts(deadlock error) error {
 	return fmt.Errorf("%w%s", deadlock, b.String())
 }
 
-// killAll ends the lives of all hosts but main's.
+// killAll ends the lives of all hosts but main's, when main has ended (host 4).
 func (w *world) killAll() {
 	for _, h := range w.hosts[1:] {
 		h.Kill()

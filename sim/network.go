@@ -49,7 +49,7 @@ type network struct {
 	ids     uint64
 	calm    bool // chance says no from now on
 
-	patience      time.Duration // tcp 6
+	patience      time.Duration // how long unacknowledged data is sent again (tcp 6)
 	sendBuffer    int           // bytes, of a new connection
 	receiveBuffer int           // bytes, of a new connection
 	backlog       int           // connections, of a listener
@@ -110,6 +110,7 @@ func (n *network) newSystem(name string, addr netip.Addr) *system {
 		n.wires[route{s, other}] = &wire{n: n, from: s, to: other}
 		n.wires[route{other, s}] = &wire{n: n, from: other, to: s}
 	}
+	// never down, without faults, and not without latency (link 5)
 	s.loopback = &wire{n: n, from: s, to: s, own: &loopbackLink}
 	n.wires[route{s, s}] = s.loopback
 	n.systems = append(n.systems, s)
@@ -334,6 +335,7 @@ func (w *wire) carryDatagram(c cargo) {
 	}
 }
 
+// deliver lets c arrive at a time, between two steps (link 6).
 func (w *wire) deliver(c cargo, when time.Duration) {
 	p := parcel{c, w.epoch}
 	w.n.at(when, func() { w.arrive(p) })

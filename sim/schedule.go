@@ -115,7 +115,7 @@ func (s *schedule) String() string {
 	return b.String()
 }
 
-// parseSchedule reads the text that String writes.
+// parseSchedule reads the text that String writes (schedule 5).
 func parseSchedule(text string) (*schedule, error) {
 	s := new(schedule)
 	in := bufio.NewScanner(strings.NewReader(text))

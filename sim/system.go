@@ -330,7 +330,7 @@ func (s *process) Listen(network, address string) (driver.Listener, error) {
 		if address == "" {
 			return nil, os.NewSyscallError("bind", syscall.EINVAL)
 		}
-		if old := s.sys.paths[address]; old != nil { // as asyncio.Listen does with the file
+		if old := s.sys.paths[address]; old != nil { // as asyncio.Listen does with the file (system 6)
 			s.sys.replaced = append(s.sys.replaced, old)
 		}
 		l.path = address

@@ -599,7 +599,8 @@ func (c *tcpConn) abort() {
 	c.remove()
 }
 
-// watch sets a timer if there is something to find out (tcp 8).
+// watch sets a timer only if there is something to find out (tcp 8), so an idle connection has none
+// (link 7).
 func (c *tcpConn) watch() {
 	if !c.probing && c.doubtful() {
 		c.probing = true

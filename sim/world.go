@@ -208,7 +208,7 @@ func (w *world) at(when time.Duration, fn func()) {
 	heap.Push(&w.events, event{max(when, w.time()), w.events.seq, cause, fn})
 }
 
-// happen runs all events that are due.
+// happen runs all events that are due, before any loop that is due at the same time (world 8).
 func (w *world) happen() {
 	for now := w.time(); len(w.events.list) > 0 && w.events.list[0].when <= now; {
 		e := heap.Pop(&w.events).(event)
@@ -460,7 +460,7 @@ func (w *world) note(text string) {
 }
 
 // advance moves the clock, or first wakes a task that waits until nothing else can run. It reports
-// false if nothing can happen any more.
+// false if nothing can happen any more. It is called only when nothing is ready or due (world 7).
 func (w *world) advance() bool {
 	if w.pendingAfterHolds() {
 		return true

@@ -110,7 +110,8 @@ func makeDir(ctx context.Context, dir string) error {
 	return asyncio.SyncDir(ctx, above)
 }
 
-// append adds a batch, which is durable when sync returns.
+// append adds a batch, which is durable when sync returns. The caller syncs before the next append
+// (wal 2).
 func (w *wal) append(ctx context.Context, hard *pb.HardState, entries []*pb.Entry) error {
 	if w.err != nil {
 		return w.err
@@ -294,7 +295,7 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// sectors lays out a batch.
+// sectors lays out a batch, in whole sectors of its own (wal 1).
 func sectors(batch uint64, records []byte) []byte {
 	var all []byte
 	for part := uint32(0); len(records) > 0; part++ {

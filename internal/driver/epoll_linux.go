@@ -43,8 +43,9 @@ const pollerExists = true
 
 const (
 	edgeTriggered = 1 << 31 // EPOLLET, whose sign in package syscall depends on the architecture
-	readEvents    = syscall.EPOLLIN | syscall.EPOLLRDHUP | syscall.EPOLLHUP | syscall.EPOLLERR | syscall.EPOLLPRI
-	writeEvents   = syscall.EPOLLOUT | syscall.EPOLLHUP | syscall.EPOLLERR
+	// a hang-up or an error is readiness in both directions (epoll 4)
+	readEvents  = syscall.EPOLLIN | syscall.EPOLLRDHUP | syscall.EPOLLHUP | syscall.EPOLLERR | syscall.EPOLLPRI
+	writeEvents = syscall.EPOLLOUT | syscall.EPOLLHUP | syscall.EPOLLERR
 	// after any of these only EAGAIN clears readable (epoll 2)
 	greedyEvents = syscall.EPOLLRDHUP | syscall.EPOLLHUP | syscall.EPOLLERR | syscall.EPOLLPRI
 	socketEvents = syscall.EPOLLIN | syscall.EPOLLOUT | syscall.EPOLLRDHUP | syscall.EPOLLPRI | edgeTriggered
@@ -135,7 +136,7 @@ func (p *poller) setWatched(fd int, generation uint32, was, is direction) error 
 
 // wait waits for events until the driver's clock reaches until; now is the clock's current time. It
 // always looks once, tells the notifiers of ready endpoints, and reports whether wake has ended the
-// wait.
+// wait. The goroutine parks in the runtime's poller, without a blocking system call (epoll 7).
 func (p *poller) wait(until, now time.Duration) (woken bool, err error) {
 	if until <= now {
 		p.look()
@@ -187,7 +188,7 @@ func (p *poller) look() {
 	}
 }
 
-// setAlarm makes the timerfd go off at until, or before.
+// setAlarm makes the timerfd go off at until, or before, so that no wait ends late (epoll 8).
 func (p *poller) setAlarm(until, now time.Duration) {
 	if p.alarmAt > now && p.alarmAt <= until {
 		return

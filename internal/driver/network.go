@@ -8,7 +8,7 @@ import (
 )
 
 // ErrAgain is returned by an operation that would have to wait. The endpoint tells its notifier
-// when to try again.
+// when to try again (endpoint 1).
 var ErrAgain = errors.New("would have to wait")
 
 // ErrGoexit is the error of a connection that has exited the goroutine that called it.
@@ -52,7 +52,8 @@ type Sockets interface {
 	Poll() error
 }
 
-// A Notifier is told in which direction its endpoint may be ready.
+// A Notifier is told in which direction its endpoint may be ready. It tries, and waits again if the
+// call was for no reason (endpoint 3).
 type Notifier interface{ Ready(read, write bool) }
 
 // Handle is the part that all endpoints share.
@@ -61,6 +62,8 @@ type Handle interface {
 	Notify(Notifier)
 	LocalAddr() net.Addr
 	SyscallConn() (syscall.RawConn, error)
+
+	// Close closes the endpoint; no Ready follows (endpoint 4).
 	Close() error
 }
 

@@ -127,7 +127,7 @@ type portableConn struct {
 	reading, writing     bool
 	brought              bool // unread holds bytes, or a datagram
 	ended                bool // nothing may be written any more
-	detached             bool // portable 5
+	detached             bool // the connection was given back (portable 5)
 	in, unread           []byte
 	out, next            []byte // being written, and to be written next
 	readErr, writeErr    error
@@ -197,7 +197,7 @@ func (e *portableConn) Read(p []byte) (int, error) {
 	}
 	e.reading = true
 	e.d.news.work.Add(1)
-	go e.read()
+	go e.read() // its result is kept for a later Read (portable 1)
 	return 0, ErrAgain
 }
 
@@ -277,6 +277,7 @@ func sendsDatagrams(c net.Conn) bool {
 	return ok
 }
 
+// Write accepts a copy of p, or of a part, which a goroutine sends (portable 2).
 func (e *portableConn) Write(p []byte) (int, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

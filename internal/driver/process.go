@@ -68,7 +68,7 @@ func (d *Real) StartProcess(cmd *exec.Cmd, group bool) (*Child, error) {
 // Pid returns the number of the process.
 func (c *Child) Pid() int { return c.process.Pid }
 
-// WatchExit makes n learn when the process has ended.
+// WatchExit makes n learn, by Ready, when the process has ended (child 1).
 func (c *Child) WatchExit(n Notifier) {
 	c.to = n
 	if use, err := c.d.usePoller(); use && err == nil {
@@ -109,7 +109,8 @@ func (c *Child) Release() {
 }
 
 // Reap waits for the process to end, if it has not ended yet, and returns its state. It fails if
-// somebody else has reaped the process.
+// somebody else has reaped the process. Nothing but Reap reaps a child that is not abandoned (child
+// 2).
 func (c *Child) Reap() (*os.ProcessState, error) {
 	if !c.released {
 		c.Release()
@@ -117,7 +118,8 @@ func (c *Child) Reap() (*os.ProcessState, error) {
 	return c.process.Wait()
 }
 
-// Abandon leaves the process alone; a goroutine reaps it when it ends (child 3).
+// Abandon leaves the process alone; a goroutine reaps it when it ends (child 3). Every child is
+// either reaped or abandoned (child 4).
 func (c *Child) Abandon() {
 	c.Release()
 	c.mu.Lock()

@@ -88,7 +88,7 @@ func (t *slots) closeAll() {
 	t.table, t.count = nil, 0
 }
 
-// ready notes edges and passes them on to the notifier.
+// ready notes edges and tells the notifier of both directions in one call (epoll 5).
 func (s *slot) ready(read, write bool) {
 	if s.watched != 0 {
 		read, write = read && s.watched&toRead != 0, write && s.watched&toWrite != 0
@@ -354,7 +354,7 @@ func (s *socket) Write(p []byte) (int, error) {
 		}
 		switch {
 		case errno == 0:
-			return n, nil
+			return n, nil // a short write does not clear writable (epoll 3)
 		case errno == syscall.EAGAIN:
 			s.writable = false
 			return 0, ErrAgain
