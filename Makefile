@@ -1,18 +1,18 @@
 # make check                           before each push, two minutes: gofmt, vet for every system, short tests
-# make wasm                            the library and the tutorial as js/wasm, under node
-# make arm64                           the library for arm64, by qemu-user where the machine is another: part of make nightly
-# make api                             write api.txt of each package again, after a change of what programs can name
+# make wasm                            test the library and the tutorial as js/wasm, under node
+# make arm64                           test the library for arm64, with qemu-user on other machines: part of make nightly
+# make api                             write api.txt of each package again, after a change of exported names
 # make conformance [N=3000] [SEED=0]   compare with CPython: the recorded traces, and N generated scenarios
-# make record                          record testdata/scenarios again, with what the generator makes now
+# make record                          record testdata/scenarios again, with the generator's current output
 # make run FILE=x                      print the library's trace of a scenario
 # make generate SEED=1                 print a generated scenario
-# make sim [SEEDS=10000]               run what is explored under so many seeds, or schedules
-# make nightly                         everything that takes long: four tasks on each primitive, 1000 repetitions of a seed, make sim
-# make bench-compare                   measure beside goroutines, tokio, CPython, ...: docs/performance.md, up to fourteen minutes
-# make bench-quick                     only that it works: every row of every peer once, with small numbers
-# make profile                         where the time of a yield and of a spawn-and-await goes
+# make sim [SEEDS=10000]               run the explorations under that many seeds or schedules
+# make nightly                         all long tests: four tasks on each primitive, 1000 repetitions of a seed, make sim
+# make bench-compare                   compare with goroutines, tokio, CPython, ... in docs/performance.md: up to fourteen minutes
+# make bench-quick                     check that the benchmarks work: every row of every peer once, with small numbers
+# make profile                         profile a yield and a spawn-and-await
 #
-# CPython is python3.13, or what ASYNCIO_CPYTHON names. SEED=0 is a new seed each time; it is printed.
+# CPython is python3.13, or the program that ASYNCIO_CPYTHON names. SEED=0 takes a new seed each time and prints it.
 
 N ?= 3000
 SEED ?= 0
@@ -22,7 +22,7 @@ scenario = go run ./internal/scenario/cmd/scenario
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile
 
-# The systems that make check vets for: os/arch.
+# The systems for which make check runs vet: os/arch.
 systems = linux/amd64 linux/386 linux/arm64 darwin/arm64 windows/amd64 freebsd/amd64 js/wasm
 
 check:
