@@ -15,8 +15,8 @@ import (
 	"testing"
 )
 
-// TestAPI: what programs can name of each package stands in its api.txt, one line for each name,
-// so a change of it shows in the same commit. `make api` writes the files again.
+// TestAPI: each package's api.txt lists the names that programs can use, one line for each name. So
+// a change of the API shows in the same commit. `make api` writes the files again.
 func TestAPI(t *testing.T) {
 	for _, dir := range []string{".", "asynciohttp", "sim"} {
 		file := filepath.Join(dir, "api.txt")
@@ -43,8 +43,8 @@ func lessLines(a, b string) []string {
 	return slices.DeleteFunc(strings.Split(a, "\n"), func(line string) bool { return slices.Contains(there, line) })
 }
 
-// exported lists the exported names of the package in dir on linux: functions, methods, those of
-// embedded types too, types with their exported fields, variables and constants.
+// exported lists the exported names of the package in dir on linux: functions, methods (those of
+// embedded types too), types with their exported fields, variables and constants.
 func exported(t *testing.T, dir string) []string {
 	t.Helper()
 	system := build.Default
@@ -58,8 +58,8 @@ func exported(t *testing.T, dir string) []string {
 		must(t, err)
 		parsed = append(parsed, f)
 	}
-	// Types of other packages are not looked at. They add to the face only where they are embedded,
-	// and that shows.
+	// Types of other packages are ignored. They add names only where they are embedded, and the list
+	// shows an embedded type.
 	info := &types.Info{Defs: make(map[*ast.Ident]types.Object)}
 	config := types.Config{Error: func(error) {}, Importer: noImports{}}
 	checked, _ := config.Check(p.Name, fset, parsed, info)
@@ -89,7 +89,7 @@ func exported(t *testing.T, dir string) []string {
 			f := m.Obj().(*types.Func)
 			d := functions[f.Origin()]
 			if !f.Exported() || d == nil {
-				continue // of a type of another package, which is embedded
+				continue // a method of an embedded type of another package
 			}
 			receiver := "*" + name
 			if values.Lookup(f.Pkg(), f.Name()) != nil {
@@ -103,7 +103,7 @@ func exported(t *testing.T, dir string) []string {
 	return all
 }
 
-// noImports gives an empty package for each import.
+// noImports returns an empty package for each import.
 type noImports struct{}
 
 func (noImports) Import(path string) (*types.Package, error) {
@@ -113,7 +113,7 @@ func (noImports) Import(path string) (*types.Package, error) {
 }
 
 func exportedSpecs(t *testing.T, d *ast.GenDecl) (all []string) {
-	var typ ast.Expr // of the constants before, which iota goes on with
+	var typ ast.Expr // of the constants before; a constant without a type goes on with it
 	for _, spec := range d.Specs {
 		switch spec := spec.(type) {
 		case *ast.TypeSpec:

@@ -431,7 +431,7 @@ func TestCallGraph_LoopNotRunning(t *testing.T) {
 	equal(t, "reports", r.messages(), []string{"Task was destroyed but it is pending!"})
 }
 
-// A deadlock report says which task waits for which, where, and in a circle if there is one.
+// A deadlock report says which task waits for which, and where. It shows a circle if there is one.
 func TestCallGraph_Deadlock(t *testing.T) {
 	_, err := runReporting(t, func(ctx context.Context) error {
 		var a, b asyncio.Lock

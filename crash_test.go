@@ -107,8 +107,8 @@ func TestGoexit_FailNowEndsTheTest(t *testing.T) {
 	}
 }
 
-// subprocess is this program again, which runs one test. ASYNCIO_EMULATOR runs it where the kernel
-// cannot.
+// subprocess returns a command that runs one test of this program. If the kernel cannot run the
+// program itself, ASYNCIO_EMULATOR names the emulator that does.
 func subprocess(test string, env ...string) *exec.Cmd {
 	args := []string{os.Args[0], "-test.run=^" + test + "$", "-test.v", "-test.timeout=60s"}
 	if emulator := os.Getenv("ASYNCIO_EMULATOR"); emulator != "" {
