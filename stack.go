@@ -10,75 +10,78 @@ import (
 	"github.com/goasyncio/asyncio/internal/coro"
 )
 
-// Where code runs (design rule design 8: on goroutines of iter.Pull, here called stacks).
+// Where code runs: on goroutines of iter.Pull, called stacks here (design 8).
 //
-//	stack 1: One stack has control. Each of the others waits at a place ([coro.Place]); the one in
-//	   control can change places with it. The one in control runs a step of a task or,
-//	   between steps, dispatches: it takes callbacks off the ready queue and runs them. A new task
+//	stack 1: One stack has control. Every other stack waits at a place ([coro.Place]), and the stack
+//	   in control can change places with any of them. The stack in control runs a step of a task.
+//	   Between steps it dispatches: it takes callbacks off the ready queue and runs them. A new task
 //	   is simply called, so a task that never suspends costs no switch.
-//	stack 2: A task that suspends leaves its stack dispatching on top of it. When its own turn
-//	   comes, the wait just returns: no switch. So a task that is alone never switches.
-//	stack 3: When the turn is another suspended task's, that task's stack is given control: one
-//	   switch. The stack that gives it away is then suspended, or idle if no task is on it.
-//	stack 4: What might not come back, a new task or a user's callback, must not run on top of a
-//	   suspended task. When that is next, an idle stack is given control: one switch. The same
-//	   goes for waiting in the poller: it takes more frames than the first 2 KiB of a stack
-//	   have room for (stack 9).
-//	stack 5: One exception to stack 4: a new task may be called on top of the task that waits for
-//	   it, because the lower one cannot go on before the upper one has ended. That must hold without
-//	   exception, so not if a context could end the wait, and not if tasks may have labels (label
-//	   4). (A cancel is no problem: it is passed on to the new task, and the wait goes on.) The two
-//	   then share a stack. Whoever gives it control goes on with the upper one; the lower one is not
-//	   scheduled before the upper one has ended. So "create a task and await it" costs no switch. No
-//	   more than maxCovers tasks are on top of others: the collector and debug mode (goroutineID)
-//	   walk the whole stack, and the runtime ends the program when one reaches a gigabyte.
-//	stack 6: A stack whose task has ended goes on dispatching with nothing on it. When it gives
-//	   control away it becomes idle, until it gets control again: to be used, or with the order to
-//	   end (idle 1). Then whoever waits at its home goes on, and gives control back to where the
-//	   order came from (stack 10).
-//	stack 7: A task that is started eagerly runs on an idle stack. That gives control back to the
-//	   starter when the task first suspends or ends. Nothing is dispatched in between.
-//	stack 8: A stack on which runtime.Goexit is called is dead. Its last deferred function gives
-//	   control to the starter (stack 7) or else to the hub, because the run halts. The goroutine is
-//	   still there then, and is ended after the run: iter.Pull passes a Goexit on to whoever waits
-//	   at the stack's home at that moment, so that is a goroutine made for it. If the task that
-//	   called Goexit was on top of another (stack 5), the other one is unwound with it.
-//	stack 9: The frames between the bottom of a stack and a wait are to be few and small. That is
-//	   why some functions here are in several parts, and some are go:noinline. A goroutine begins
-//	   with 2 KiB, of which about 1100 bytes are for frames; what does not fit doubles the memory of
-//	   every suspended task and copies its stack. And the collector walks the frames of every
-//	   suspended task, which costs as much as all the rest.
-//	stack 10: There may be an order in the pool. Whoever gets control looks for one first: it then
-//	   has control only to carry the order out, and does not go on yet.
+//	stack 2: When a task suspends, its stack goes on dispatching on top of it. When the task's own
+//	   turn comes, the wait just returns, without a switch. So a task that is alone never switches.
+//	stack 3: When it is the turn of another suspended task, the dispatching stack gives control to
+//	   that task's stack: one switch. The dispatching stack is then suspended, or idle if no task is
+//	   on it.
+//	stack 4: A new task or a user's callback might not come back, so neither may run on top of a
+//	   suspended task. When one of them is next, an idle stack gets control: one switch. The same
+//	   goes for waiting in the poller, which needs more frames than the first 2 KiB of a stack have
+//	   room for (stack 9).
+//	stack 5: There is one exception to stack 4: a new task may be called on top of the task that
+//	   waits for it, because the lower task cannot go on before the upper one has ended. That must
+//	   hold in every case, so the exception does not apply if a context could end the wait, or if
+//	   tasks may have labels (label 4). (A cancel is no problem: it is passed on to the new task,
+//	   and the wait goes on.) The two tasks then share a stack. When that stack gets control, the
+//	   upper task goes on; the lower one is not scheduled before the upper one has ended. So "create
+//	   a task and await it" costs no switch. At most maxCovers tasks are on top of others, because
+//	   the collector and debug mode (goroutineID) walk the whole stack, and the runtime ends the
+//	   program when a stack reaches a gigabyte.
+//	stack 6: A stack whose task has ended goes on dispatching with no task on it. When it gives
+//	   control away it becomes idle. It gets control again either to be used, or with the order to
+//	   end (idle 1). When it ends, the goroutine that waits at its home goes on, and gives control
+//	   back to the stack that the order came from (stack 10).
+//	stack 7: A task that is started eagerly runs on an idle stack. That stack gives control back to
+//	   the starter when the task first suspends or ends. Nothing is dispatched in between.
+//	stack 8: A stack on which runtime.Goexit is called is dead. The run halts, so the stack's last
+//	   deferred function gives control to the starter (stack 7) or else to the hub. The stack's
+//	   goroutine still exists then, and is ended after the run. iter.Pull passes a Goexit on to the
+//	   goroutine that waits at the stack's home at that moment, so a goroutine is made to wait
+//	   there. If the task that called Goexit was on top of another (stack 5), the other one is
+//	   unwound with it.
+//	stack 9: The frames between the bottom of a stack and a wait must be few and small. That is why
+//	   some functions here are split into several parts, and some are go:noinline. A goroutine
+//	   begins with 2 KiB, of which about 1100 bytes are for frames. Frames that do not fit double
+//	   the memory of every suspended task and make the runtime copy its stack. Besides, the
+//	   collector walks the frames of every suspended task, which costs as much as all the rest.
+//	stack 10: The pool may hold an order. A stack that gets control looks for an order first. If
+//	   there is one, the stack has control only to carry the order out, and does not go on yet.
 
 type stack struct {
-	at   *coro.Place // where it waits, while it has not got control
-	home coro.Place  // the one that its goroutine was made with
+	at   *coro.Place // where it waits while it does not have control
+	home coro.Place  // the place that its goroutine was made with
 	pool *stackPool
 
-	start   *task  // to be started here, eagerly (stack 7)
-	starter *stack // who gets control back then
+	start   *task  // a task to be started here, eagerly (stack 7)
+	starter *stack // the stack that gets control back then
 
 	waiter waiter      // see waiterOf
 	alarm  *sleepTimer // see setAlarm
-	notes  *stackNotes // nil while nobody has asked
+	notes  *stackNotes // nil until somebody asks
 
 	hub uint64 // id of the goroutine that made it (foreign 4)
 
-	covers uint8 // tasks on top of others (stack 5)
-	killed bool  // it is to be unwound
+	covers uint8 // how many tasks on it are on top of others (stack 5)
+	killed bool  // the stack is to be unwound
 	done   bool  // its body is to return
-	// Close does not wait any longer for it to unwind; guarded by EventLoop.unwinding
+	// Close no longer waits for the stack to unwind; guarded by EventLoop.unwinding
 	abandoned bool
 }
 
-// stackNotes is what is known of a stack once somebody has asked.
+// stackNotes holds facts about a stack that are kept only once somebody has asked.
 type stackNotes struct {
-	id     uint64 // of its goroutine (noteStep)
-	blocks blocks // of memory that it is known to be in (foreign 6)
+	id     uint64 // of the stack's goroutine (noteStep)
+	blocks blocks // of memory that are known to be the stack's (foreign 6)
 }
 
-// note returns s's notes.
+// note returns s's notes, making them if there are none.
 func (s *stack) note() *stackNotes {
 	if s.notes == nil {
 		s.notes = new(stackNotes)
@@ -86,8 +89,9 @@ func (s *stack) note() *stackNotes {
 	return s.notes
 }
 
-// goroutine returns the id of the goroutine of s. It must be called on s, or on a sequence of
-// iter.Pull that s has entered, whose id is returned if that of s is not known.
+// goroutine returns the id of s's goroutine. It must be called on s, or on a sequence of iter.Pull
+// that s has entered. In a sequence, if the id of s is not known, it returns the id of the
+// sequence's goroutine.
 func (s *stack) goroutine() uint64 {
 	n := s.note()
 	if n.id != 0 {
@@ -103,17 +107,17 @@ func (s *stack) goroutine() uint64 {
 
 type stackPool struct {
 	loop       *EventLoop
-	dispatcher *stack // the one that dispatched last
-	hub        stack  // of the goroutine that a run begins and ends with; it dispatches nothing
-	hubID      uint64 // of its goroutine; all stacks are made on it (foreign 4)
+	dispatcher *stack // the stack that dispatched last
+	hub        stack  // the goroutine that a run begins and ends with; it dispatches nothing
+	hubID      uint64 // id of the hub's goroutine, which makes all stacks (foreign 4)
 	eager      eagerStart
-	order      order // stack 10
+	order      order // for the stack that gets control next (stack 10)
 	idle       []*stack
-	low        int           // the fewest that were idle in this period (idle 1)
-	since      time.Duration // when it began
-	dead       []*stack      // to be ended after the run (stack 8)
-	noted      []uintptr     // what is on a stack that is looked at (callgraph 2)
-	notes      int           // how much of it
+	low        int           // the fewest idle stacks at any moment of this period (idle 1)
+	since      time.Duration // when this period began
+	dead       []*stack      // stacks to be ended after the run (stack 8)
+	noted      []uintptr     // the callers noted on a stack that is looked at (callgraph 2)
+	notes      int           // how many of them there are
 }
 
 // An eagerStart asks the hub for a stack to start a task on (stack 7).
@@ -122,27 +126,28 @@ type eagerStart struct {
 	starter *stack
 }
 
-// An order is what the stack that gets control next is to do (stack 10).
+// An order tells the stack that gets control next what to do (stack 10).
 type order struct {
 	what orderKind
-	to   *stack // who is to have control then
+	to   *stack // the stack that is to have control then
 }
 
 type orderKind uint8
 
 const (
 	goOn    orderKind = iota // no order
-	noteIt                   // note in noted what is on the stack, and give control to order.to
+	noteIt                   // note the stack's callers in noted, and give control to order.to
 	pass                     // only give control to order.to
 	goHome                   // give control to order.to and wait at home
 	dieHere                  // unwind and end; order.to is not used
-	endHere                  // end, with nothing on the stack, and have control given to order.to
+	endHere                  // end, with no task on the stack, and have control given to order.to
 )
 
-// maxCovers is stack 5.
+// maxCovers limits how many tasks on a stack are on top of others (stack 5).
 const maxCovers = 16
 
-// take returns an idle stack. It is for the hub, unless there is one (foreign 4).
+// take returns an idle stack, and makes one if there is none. Only the hub may make one (foreign
+// 4), so other callers first check that there is an idle stack.
 func (p *stackPool) take() *stack {
 	if n := len(p.idle); n > 0 {
 		s := p.idle[n-1]
@@ -156,7 +161,7 @@ func (p *stackPool) take() *stack {
 	s.at = &s.home
 	s.home.Init(func(yield func(struct{}) bool) {
 		s.home.Yield = yield
-		debug.SetPanicOnFault(true) // foreign 2
+		debug.SetPanicOnFault(true) // a stack has the bit on from its first moment (foreign 2)
 		var t *task                 // the lowest task on the stack, nil if there is none
 		defer func() { s.leave(t, recover()) }()
 		s.wake()
@@ -174,7 +179,7 @@ func (p *stackPool) take() *stack {
 	return s
 }
 
-// give parks s and gives control to another stack. It returns when s has control again.
+// give parks s and gives control to the stack to. It returns when s has control again.
 func (s *stack) give(to *stack) {
 	s.at = to.at
 	s.at.Cross()
@@ -183,8 +188,8 @@ func (s *stack) give(to *stack) {
 	}
 }
 
-// obey carries out orders (stack 10) until there is none for s. It returns when s is to go on, or
-// to be unwound.
+// obey carries out orders (stack 10) until none is left for s. It returns when s is to go on or to
+// be unwound.
 func (s *stack) obey() {
 	p := s.pool
 	for {
@@ -216,8 +221,8 @@ func (s *stack) obey() {
 	}
 }
 
-// dispatch runs callbacks while no task is on s. It returns a task that it has begun and that is to
-// be run on s, or else the stack that is to be given control.
+// dispatch runs callbacks while no task is on s. It returns either a task that it has begun and
+// that is to run on s, or the stack that is to get control.
 func (s *stack) dispatch() (*task, *stack) {
 	p := s.pool
 	l := p.loop
@@ -227,7 +232,7 @@ func (s *stack) dispatch() (*task, *stack) {
 			return t, nil
 		}
 	}
-	if to := s.starter; to != nil { // stack 7: the task has ended
+	if to := s.starter; to != nil { // the eager task has ended (stack 7)
 		s.starter = nil
 		return nil, to
 	}
@@ -246,7 +251,7 @@ func (s *stack) dispatch() (*task, *stack) {
 		if t, ok := e.cb.(*task); !ok {
 			l.noteStep(s, e.cb)
 			e.cb.fire(e.fut)
-		} else if t.stack != nil { // stack 3
+		} else if t.stack != nil { // another suspended task's turn (stack 3)
 			l.current = t
 			return nil, t.stack
 		} else if s.begin(t) {
@@ -256,7 +261,8 @@ func (s *stack) dispatch() (*task, *stack) {
 	return nil, &p.hub
 }
 
-// begin makes t run on s. It reports false if t was cancelled before, and has ended so (task 5).
+// begin makes t run on s. It reports false if t was cancelled before it started and has thereby
+// ended (task 5).
 func (s *stack) begin(t *task) bool {
 	l := s.pool.loop
 	if t.fut.state != pending {
@@ -272,7 +278,7 @@ func (s *stack) begin(t *task) bool {
 	return true
 }
 
-// end ends t, which has run on s, with what call returned.
+// end ends t, which has run on s. err and as are the results of t.call.
 func (s *stack) end(t *task, err error, as outcome) {
 	if p := t.fut.err; p != nil { // it panicked
 		err, as = p, asSeen
@@ -289,7 +295,7 @@ func (s *stack) rest(to *stack) {
 	p.idle = append(p.idle, s)
 	at := to.at
 	s.at = at
-	if at.Toggle() { // as give, with fewer frames (stack 9)
+	if at.Toggle() { // like give, but with fewer frames (stack 9)
 		at.Yield(struct{}{})
 	} else {
 		at.Next()
@@ -297,7 +303,7 @@ func (s *stack) rest(to *stack) {
 	s.wake()
 }
 
-// wake is what a stack does first that was idle, or is new, and has got control.
+// wake runs first whenever a stack that is new or was idle gets control.
 func (s *stack) wake() {
 	if s.pool.order.what != goOn {
 		s.obey()
@@ -305,20 +311,20 @@ func (s *stack) wake() {
 	s.done = s.killed
 }
 
-// crash ends the program because the loop cannot go on. A panic here would come out in whichever
-// task is lower on the stack, which could recover it; so it is another goroutine that panics, and
-// this one waits for the end.
+// crash ends the program because the loop cannot go on. A task lower on this stack could recover a
+// panic here, so another goroutine panics, and this one waits for the end.
 func crash(v any) {
 	report := fmt.Sprintf("%v\n\n%s", v, debug.Stack())
 	go panic(report)
 	select {}
 }
 
-// leave is the end of every stack s. t is the lowest task on it, which ends as well, nil if there
-// is none. v is what s panicked with, nil if it did not. If s is done or killed, whoever waits at
-// its home knows what to do; otherwise this is a Goexit (stack 8).
+// leave runs at the end of every stack s. t is the lowest task on s, which ends as well, or nil if
+// there is none. v is the value that s panicked with, nil if it did not panic. If s is done or
+// killed, the goroutine that waits at its home knows what to do; otherwise s ends by a Goexit
+// (stack 8).
 func (s *stack) leave(t *task, v any) {
-	if v != nil { // the library's own: tasks and callbacks recover theirs
+	if v != nil { // a panic of the library's own: tasks and callbacks recover theirs
 		crash(v)
 	}
 	s.pool.loop.kin.makes(s.hub, -1)
@@ -333,7 +339,7 @@ func (s *stack) leave(t *task, v any) {
 		return
 	}
 	p.loop.haltByGoexit()
-	p.dead = append(p.dead, s) // stack 8
+	p.dead = append(p.dead, s) // its goroutine is ended after the run (stack 8)
 	to := s.starter
 	if to == nil {
 		to = &p.hub
@@ -363,10 +369,10 @@ func (*completing[F]) quick()        {}
 func (*completionTimeout[F]) quick() {}
 
 // dispatchOn runs callbacks on top of t, which is suspended. It returns nil when t's turn has come
-// (stack 2), or else the stack that is to be given control.
+// (stack 2), and otherwise the stack that is to get control.
 func (p *stackPool) dispatchOn(t *task) *stack {
 	l := p.loop
-	if to := t.stack.starter; to != nil { // stack 7
+	if to := t.stack.starter; to != nil { // t was started eagerly and suspends (stack 7)
 		t.stack.starter = nil
 		return to
 	}
@@ -376,7 +382,7 @@ func (p *stackPool) dispatchOn(t *task) *stack {
 	for !l.halted {
 		if l.todo == 0 {
 			if l.sockets != nil && l.ready.n == 0 {
-				return p.spare() // stack 4
+				return p.spare() // the poller is not entered on top of a task (stack 4)
 			}
 			if !l.beginIteration() {
 				break
@@ -388,7 +394,7 @@ func (p *stackPool) dispatchOn(t *task) *stack {
 				break
 			}
 			if _, ok := e.cb.(quick); !ok {
-				return p.spare() // stack 4
+				return p.spare() // nor is a user's callback run there (stack 4)
 			}
 			l.advance()
 			e.cb.fire(e.fut)
@@ -396,18 +402,18 @@ func (p *stackPool) dispatchOn(t *task) *stack {
 			l.advance()
 			l.current = t
 			return nil
-		} else if next.stack != nil { // stack 3
+		} else if next.stack != nil { // another suspended task's turn (stack 3)
 			l.advance()
 			l.current = next
 			return next.stack
 		} else if t.waiter == next.fut && t.watching == withNone && t.stack.covers < maxCovers && !l.labelled() {
 			l.advance()
-			t.covered = true // stack 5
+			t.covered = true // t waits for the new task, which may run on top (stack 5)
 			t.stack.cover(next)
 			t.covered = false
 			p.dispatcher = t.stack
 		} else {
-			return p.spare() // stack 4
+			return p.spare() // other new tasks may not (stack 4)
 		}
 	}
 	return &p.hub
@@ -419,7 +425,7 @@ func (s *stack) cover(t *task) {
 	s.covers++
 	returned := false
 	defer func() {
-		if v := recover(); v != nil { // as in leave
+		if v := recover(); v != nil { // a panic of the library's own, as in leave
 			crash(v)
 		}
 		if !returned {
@@ -434,8 +440,8 @@ func (s *stack) cover(t *task) {
 	s.covers--
 }
 
-// spare returns an idle stack. If there is none it returns the hub, which makes one: that takes
-// more of a stack than a suspended task should have (stack 9).
+// spare returns an idle stack. If there is none, it returns the hub, which makes one: making a
+// stack takes more room than there should be on the stack of a suspended task (stack 9).
 func (p *stackPool) spare() *stack {
 	if len(p.idle) > 0 {
 		return p.take()
@@ -443,11 +449,11 @@ func (p *stackPool) spare() *stack {
 	return &p.hub
 }
 
-// run gives stacks control until the run halts. It is called on a plain goroutine of the loop's
-// own; the hub is that goroutine as the stacks see it.
+// run gives control to stacks until the run halts. It is called on a plain goroutine of the loop's
+// own. The stacks know that goroutine as the hub.
 func (p *stackPool) run() {
-	debug.SetPanicOnFault(true)             // foreign 2
-	pprof.SetGoroutineLabels(p.loop.labels) // label 2
+	debug.SetPanicOnFault(true)             // the hub does the loop's work (foreign 2)
+	pprof.SetGoroutineLabels(p.loop.labels) // new stacks have them from the hub (label 2)
 	me := self()
 	p.hub.pool, p.hubID = p, me.id
 	p.loop.runner.Store(me.by)
@@ -459,14 +465,14 @@ func (p *stackPool) run() {
 	}
 	p.dispatcher = nil
 	p.dismiss(&p.hub, max(0, len(p.idle)-restingIdle))
-	for _, s := range p.dead { // stack 8
+	for _, s := range p.dead { // after the run, dead stacks are ended (stack 8)
 		p.end(s)
 	}
 	p.dead = nil
 }
 
 // end unwinds s and returns when its goroutine has ended. It is called while nothing runs, on a
-// goroutine that has control and is no stack.
+// goroutine that has control and is not a stack.
 func (p *stackPool) end(s *stack) {
 	from := &stack{pool: p}
 	if s.at != &s.home {
@@ -482,10 +488,10 @@ func (p *stackPool) end(s *stack) {
 	<-gone
 }
 
-// drain ends all stacks of a loop that is being closed. Those of tasks are gone already.
+// drain ends all stacks of a loop that is being closed. The stacks of tasks are gone already.
 func (p *stackPool) drain() {
 	gone := make(chan struct{})
-	go func() { // the caller's may be locked to a thread
+	go func() { // the caller's goroutine may be locked to a thread
 		defer close(gone)
 		p.dismiss(&stack{pool: p}, len(p.idle))
 	}()
@@ -501,7 +507,7 @@ func (l *EventLoop) stackInControl() *stack {
 	return l.stacks.dispatcher
 }
 
-// noteStep notes that s has control and begins step, if anybody wants to know.
+// noteStep notes that s has control and begins step, if the loop has observers (debug 1).
 func (l *EventLoop) noteStep(s *stack, step callback) {
 	if l.modes.Load() != 0 {
 		l.beginStep(s, step)

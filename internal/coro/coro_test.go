@@ -34,15 +34,15 @@ func TestPlace_TwoTakeTurns(t *testing.T) {
 	}
 }
 
-// Contract 2 and 3: who waits where changes, and control goes from any to any without passing
-// through a third.
+// Contract 2 and 3: the goroutine that waits at a place changes, and control goes from any
+// goroutine to any other without passing through a third.
 func TestPlace_Ring(t *testing.T) {
 	const n, rounds = 5, 1000
 	var (
-		at      [n + 1]*Place // where each waits; the last is the test
+		at      [n + 1]*Place // where each goroutine waits; the last is the test
 		runs    []int
 		over    bool
-		leaving = -1 // who is to go home
+		leaving = -1 // the goroutine that is to go home
 	)
 	give := func(me, to int) {
 		p := at[to]
@@ -77,8 +77,8 @@ func TestPlace_Ring(t *testing.T) {
 	if len(runs) != n*rounds {
 		t.Fatalf("%d runs", len(runs))
 	}
-	// Contract 4: one after the other goes home, and ends there. Whoever is in its home gives
-	// control back to the test.
+	//	Contract 4: one goroutine after another goes home and ends there. The goroutine that waits
+	//	   at its home gives control back to the test.
 	for i := range n {
 		if at[i] != home[i] {
 			leaving = i
@@ -90,7 +90,7 @@ func TestPlace_Ring(t *testing.T) {
 	}
 }
 
-// Contract 3: each crossing may be of another goroutine.
+// Contract 3: each crossing may be made by another goroutine.
 func TestPlace_CrossedByDifferentGoroutines(t *testing.T) {
 	n, over := 0, false
 	p := begun(func(home *Place) {
@@ -114,8 +114,9 @@ func TestPlace_CrossedByDifferentGoroutines(t *testing.T) {
 	}
 }
 
-// Contract 5: a Goexit of the body, after any number of crossings, takes at most the goroutine with
-// it that waits at its home.
+// Contract 5: a Goexit of the body, after any number of crossings, takes with it at most the
+//
+//	goroutine that waits at its home.
 func TestPlace_Goexit(t *testing.T) {
 	for crossings := range 4 {
 		deferred := false
