@@ -14,102 +14,104 @@ import (
 	"github.com/goasyncio/asyncio/internal/driver"
 )
 
-// EventLoop runs callbacks and tasks one at a time. [Run] makes, runs and closes one
-// for a program; NewEventLoop is for those who need the pieces.
+// EventLoop runs callbacks and tasks one at a time. [Run] makes, runs and closes one for a program;
+// NewEventLoop is for programs that need these steps one by one.
 //
-// Unless it says otherwise, a method does not suspend and is for the loop only: for tasks and
-// callbacks of the loop, or for the goroutine that owns a loop that is not running. A call from
-// elsewhere is refused with [ErrForeignGoroutine], whether the loop waits or works. What changes or
-// reads nothing but plain fields of its own object, as a lock that nobody waits for, may go
-// unnoticed outside debug mode.
+// Unless its comment says otherwise, a method does not suspend and is for the loop only: for tasks
+// and callbacks of the loop or, while the loop is not running, for the goroutine that owns it. A
+// call from elsewhere is refused with [ErrForeignGoroutine], whether the loop waits or works. A
+// call that reads or changes only plain fields of its own object, such as a lock that nobody waits
+// for, may go unnoticed outside debug mode.
 //
 // # One iteration
 //
-//	loop 1: If callbacks are ready or a stop was asked for, do not wait; otherwise wait for
-//	   the earliest timer or a wake-up.
-//	loop 2: Take in what other goroutines sent, then the timers that are due, earliest
-//	   first and in the order of setting where equal, behind what was ready before.
-//	loop 3: Run exactly as many callbacks as are then in the queue. What they schedule runs
-//	   in the next iteration.
-//	loop 4: If a stop was asked for, end. A stop asked for before the run still gives one
-//	   whole iteration.
-//	loop 5: Where CPython appends from another thread straight to the queue, here the
-//	   inbox is emptied into it before anything else is appended, so the order between
-//	   what a goroutine sent and what happened after it on the loop is the same.
-//	loop 6: I/O that is ready is taken in between the inbox and the timers: always when the loop
-//	   would wait, and while it is busy after pollSteps steps or before a timer fires, if
-//	   pollInterval has passed since. CPython asks the kernel in every iteration. Here a busy loop
-//	   spends a few hundredths of its time on that, I/O waits for at most pollSteps steps longer,
-//	   and no timer overtakes I/O that was ready pollInterval before it.
+//	loop 1: If callbacks are ready or a stop was asked for, do not wait; otherwise wait for the
+//	   earliest timer or a wake-up.
+//	loop 2: Take in what other goroutines sent, then the timers that are due, earliest first and
+//	   equal ones in the order they were set. All of these go behind what was ready before.
+//	loop 3: Run exactly as many callbacks as are in the queue then. What they schedule runs in the
+//	   next iteration.
+//	loop 4: If a stop was asked for, end. A stop asked for before the run still gives one whole
+//	   iteration.
+//	loop 5: In CPython another thread appends straight to the queue. Here the inbox is emptied into
+//	   the queue before anything else is appended. So what a goroutine sent still comes before what
+//	   happened after it on the loop.
+//	loop 6: I/O that is ready is taken in between the inbox and the timers. That is done always when
+//	   the loop would wait. While the loop is busy, it is done after pollSteps steps or before a
+//	   timer fires, if pollInterval has passed since the last time. CPython asks the kernel in every
+//	   iteration. Here a busy loop spends a few hundredths of its time on that, I/O waits for at
+//	   most pollSteps steps longer, and no timer overtakes I/O that was ready pollInterval before
+//	   it.
 //	loop 7: A busy loop on a single processor enters Go's scheduler every schedulerSteps steps,
-//	   because switches of coroutines go past it and the collector's own goroutine runs nowhere
-//	   else. Without it a collection lasts until the loop has done all of its work while allocating,
-//	   and as long as it lasts each pointer that is stored costs several times as much.
+//	   because switches of coroutines bypass the scheduler and the collector's own goroutine runs
+//	   nowhere else. Otherwise a collection would last until the loop had done all of its work,
+//	   allocating all the while, and during a collection storing a pointer costs several times as
+//	   much.
 type EventLoop struct {
 	drv      driver.Driver
 	chooser  driver.Chooser  // nil: first in, first out
 	observer driver.Observer // nil: nobody watches
 	ctx      *loopContext
-	labels   context.Context // has those of ctx, and nothing else (label 1)
+	labels   context.Context // the labels of ctx, and nothing else (label 1)
 
 	// The iteration.
 	ready    readyQueue
 	todo     int  // callbacks still to run in this iteration (loop 3)
-	chosen   bool // the first of them, by the chooser
+	chosen   bool // the chooser has picked the first of them
 	timers   timerHeap
 	timerSeq uint64
 	iterated bool // an iteration of this run has begun (loop 4)
 	stopping bool
 	halted   bool // the run is over, mid-iteration if need be
-	goexit   bool // because something called runtime.Goexit
-	stalled  bool // because nothing can happen any more
-	killed   bool // because the driver said so; there is no other run
+	goexit   bool // it was halted by a call of runtime.Goexit
+	stalled  bool // it was halted because nothing can happen any more
+	killed   bool // it was halted by the driver; there is no other run
 
 	stacks  stackPool
 	current *task
 
-	tasks       taskList // that are not done
+	tasks       taskList // the tasks that are not done
 	taskSeq     uint32
-	mark        uint32         // what future.mark is compared to
-	cancelDepth int            // how far a cancel has come that is being passed on (future 4)
-	rand        *rand.Rand     // of callbacks; see Rand
+	mark        uint32         // the number of the latest pass; see future.mark
+	cancelDepth int            // how many futures a cancel is being passed on through (future 4)
+	rand        *rand.Rand     // for callbacks; see Rand
 	randUsers   map[string]int // how often each name has been given a source
 	reports     reportList
 
 	watches               map[<-chan struct{}]*watch
 	firstWatch, lastWatch *watch
-	// with which a task has begun to wait last, nil if none is left
+	// the watch with which a task has begun to wait last, nil if it is closed
 	recent    *watch
-	rootDone  <-chan struct{} // of ctx
+	rootDone  <-chan struct{} // Done of ctx
 	rootWatch *watch          // on ctx, once a task has waited with it
-	links     *watchLink      // that nobody uses
-	spare     int             // how many
+	links     *watchLink      // the free list of watchLinks
+	spare     int             // the length of that list
 	rootClock clockContext    // parent of the clockContexts made from ctx
 
 	channels channelWaits
 	unbroken unbroken
 
-	sockets   driver.Sockets // once any have been asked for
-	reads     []byte         // what all StreamReaders read into (stream 4)
+	sockets   driver.Sockets // nil until sockets are asked for
+	reads     []byte         // the buffer that all StreamReaders read into (stream 4)
 	watched   map[uintptr]*descriptorWatch
 	iteration uint64
-	steps     int           // since the driver was last asked, or might have been (loop 6)
-	polled    time.Duration // when it was
+	steps     int           // steps since the driver was last asked, or might have been (loop 6)
+	polled    time.Duration // when the driver was last asked
 	unvisited int           // steps since the scheduler was last entered (loop 7)
-	scheduled func()        // what the goroutine of visitScheduler does
-	returned  chan struct{} // by which it gives control back
+	scheduled func()        // run by the goroutine of visitScheduler
+	returned  chan struct{} // that goroutine gives control back here
 
 	processes processList
-	files     map[*File]struct{} // that are not closed
+	files     map[*File]struct{} // files that are not closed
 	fileSeq   uint64
 	signals   map[os.Signal]*signalHandler
 	stopper   *stopper // of the run, if it handles signals
 
 	exceptionHandler func(*EventLoop, ExceptionContext)
-	handling         int // how many reports are being made, one inside the other
+	handling         int // how many reports are being made, one inside another
 	taskFactory      TaskFactory
 	executor         Executor            // default executor, made by its first use
-	ownExecutor      *ThreadPoolExecutor // the one made so, in use or not
+	ownExecutor      *ThreadPoolExecutor // the default executor if the loop made it, in use or not
 	executorClosed   bool
 	openings         openings
 
@@ -118,21 +120,21 @@ type EventLoop struct {
 	closing atomic.Bool // Close has begun; nothing may suspend any more
 	closed  atomic.Bool
 
-	// unwinding decides who ends a task whose goroutine Close gives up on: Close, or
-	// the goroutine after all.
+	// unwinding decides who ends a task whose goroutine Close has given up on: Close, or the
+	// goroutine after all.
 	unwinding sync.Mutex
 
-	// guard tells what a call to the loop must be checked for (foreign 1). Zero: the bit of its
-	// goroutine. guardParked: the loop waits, so whoever asks is foreign. guardClosed: it is
-	// closing or closed. guardShared: several loops run, so the bit is not enough (foreign 6).
-	// Otherwise the id of the goroutine that has control, kept in debug mode only, because finding
+	// guard says how a call to the loop is checked (foreign 1). Zero: by the bit of its goroutine.
+	// guardParked: the loop waits, so every caller is foreign. guardClosed: the loop is closing or
+	// closed. guardShared: several loops run, so the bit is not enough (foreign 6). Any other value
+	// is the id of the goroutine that has control. It is kept in debug mode only, because finding
 	// one's own id is slow (foreign 7).
 	guard  atomic.Uint64
 	blocks atomic.Pointer[blocks] // of the stack in control, while several loops run
 	kin    kin
-	runner atomic.Uint64 // the goroutine that runs the loop, or did
+	runner atomic.Uint64 // id of the goroutine that runs the loop, or ran it last
 
-	modes    atomic.Uint32 // debug 1
+	modes    atomic.Uint32 // the loop's observers (debug 1)
 	step     step
 	slowStep atomic.Int64 // 0: defaultSlowStep
 	watchdog watchdog
@@ -141,7 +143,7 @@ type EventLoop struct {
 const (
 	guardParked = ^uint64(0) - iota
 	guardClosed
-	guardShared // the smallest
+	guardShared // the smallest of these
 )
 
 // A LoopOption is an option of [NewEventLoop]. Any goroutine may make one.
@@ -189,7 +191,7 @@ func NewEventLoop(ctx context.Context, opts ...LoopOption) *EventLoop {
 	return l
 }
 
-// mustBeALoop refuses what a loop factory must not return.
+// mustBeALoop panics if a loop factory returned nil.
 func mustBeALoop(l *EventLoop) *EventLoop {
 	if l == nil {
 		panic(fmt.Errorf("%w: the loop factory returned nil", ErrInvalidArgument))
@@ -211,13 +213,13 @@ func GetRunningLoop(ctx context.Context) (*EventLoop, error) {
 // outside of any task. Any goroutine may call it.
 func (l *EventLoop) Context() context.Context { return l.ctx }
 
-// Time is the loop's clock: the time since it was made, which does not run backwards.
-// Any goroutine may call it.
+// Time returns the reading of the loop's clock: the time since the loop was made. The clock does
+// not run backwards. Any goroutine may call Time.
 func (l *EventLoop) Time() time.Duration { return l.drv.Now() }
 
-// Now is the wall-clock time of the loop's world: the machine's, or that of a simulated host, whose
-// clock may drift and be set. Deadlines that are given as a [time.Time] are on this scale. Any
-// goroutine may call it. Python: time.time().
+// Now returns the wall-clock time of the loop's world: the machine's, or that of a simulated host,
+// whose clock may drift and be set. Deadlines that are given as a [time.Time] are on this scale.
+// Any goroutine may call it. Python: time.time().
 func (l *EventLoop) Now() time.Time { return l.drv.Wall() }
 
 // IsRunning reports whether the loop is running. Any goroutine may call it.
@@ -236,16 +238,15 @@ func (l *EventLoop) Stop() {
 	l.stopping = true
 }
 
-// RunForever runs the loop until Stop is called. It blocks the calling goroutine,
-// which may be any one, also one locked to its thread; tasks run on goroutines of the
-// loop's own. It returns
+// RunForever runs the loop until Stop is called. It blocks the calling goroutine, which may be any
+// one, even one that is locked to its thread; tasks run on goroutines of the loop's own. It returns
 //   - [ErrLoopRunning] if the loop is running already, also when called by one of its tasks,
 //   - [ErrLoopClosed] if it was closed,
 //   - [ErrDeadlock], on a virtual clock, when nothing can happen any more,
 //   - [ErrLoopStopped], in a simulation, if an earlier run ended because the host crashed.
 //
-// If a task or callback calls [runtime.Goexit], for which t.FailNow is the usual
-// reason, the run ends at once and RunForever exits the calling goroutine in turn.
+// If a task or callback calls [runtime.Goexit], usually by t.FailNow, the run ends at once and
+// RunForever exits the calling goroutine in turn.
 func (l *EventLoop) RunForever() error {
 	if l.closed.Load() || l.closing.Load() {
 		return fmt.Errorf("%w (in RunForever)", ErrLoopClosed)
@@ -256,7 +257,7 @@ func (l *EventLoop) RunForever() error {
 	if !l.running.CompareAndSwap(false, true) {
 		return fmt.Errorf("%w: a task that needs another run can await it, or hand it to a goroutine with ToThread", ErrLoopRunning)
 	}
-	if l.closed.Load() { // by another goroutine, just now
+	if l.closed.Load() { // another goroutine has closed it just now
 		l.running.Store(false)
 		return fmt.Errorf("%w (in RunForever)", ErrLoopClosed)
 	}
@@ -274,8 +275,8 @@ func (l *EventLoop) RunForever() error {
 	return nil
 }
 
-// runToHalt runs iterations until one ends with a stop, on a goroutine of its own: the
-// caller's may be locked to a thread, and coroutines must not be.
+// runToHalt runs iterations until one ends with a stop. It does so on a goroutine of its own,
+// because the caller's may be locked to a thread, and coroutines must not be.
 func (l *EventLoop) runToHalt() {
 	l.halted, l.iterated, l.chosen = false, false, false
 	l.watchdog.start(l)
@@ -297,8 +298,9 @@ func (l *EventLoop) runToHalt() {
 // haltByGoexit ends the run because a goroutine of the loop is exiting.
 func (l *EventLoop) haltByGoexit() { l.goexit, l.halted, l.todo = true, true, 0 }
 
-// beginIteration does loop 4, loop 1 and loop 2 and reports whether there is anything to run; if
-// not, the run is over. Of user code it runs only the Err method of contexts, so any of the loop's
+// beginIteration ends the run if a stop was asked for (loop 4), waits if nothing is ready (loop 1)
+// and takes in what has arrived (loop 2). It reports whether there is anything to run; if not, the
+// run is over. The only user code it runs is the Err method of contexts, so any of the loop's
 // stacks may call it.
 func (l *EventLoop) beginIteration() bool {
 	for {
@@ -343,7 +345,7 @@ func (l *EventLoop) beginIteration() bool {
 	}
 }
 
-// takeIn accepts what came from outside the loop.
+// takeIn takes in what came from outside the loop: posts, ends of contexts, Go channels.
 func (l *EventLoop) takeIn() {
 	if l.inbox.some.Load() {
 		l.emptyInbox()
@@ -363,7 +365,7 @@ func (l *EventLoop) takeDue(now time.Duration) {
 	}
 }
 
-// park waits for the next event. It reports false if there can be none.
+// park waits for the next event. It reports false if there can be no event any more.
 func (l *EventLoop) park() bool {
 	until := driver.Never
 	if len(l.timers) > 0 {
@@ -375,7 +377,7 @@ func (l *EventLoop) park() bool {
 	}
 	if len(l.stacks.idle) > keptIdle {
 		if next := l.stacks.age(); !l.drv.Polls() {
-			until = min(until, next) // idle 3
+			until = min(until, next) // wake up for the end of the period (idle 3)
 		}
 	}
 	guard := l.guard.Load()
@@ -405,8 +407,8 @@ const (
 	pollInterval = 50 * time.Microsecond
 )
 
-// poll is loop 6 for a busy loop. It is all right that time is looked at only now and then: a step
-// takes a tenth of a microsecond or as long as it likes.
+// poll takes in I/O while the loop is busy (loop 6). Looking at the time only now and then is good
+// enough: a step takes a tenth of a microsecond, or as long as it likes.
 func (l *EventLoop) poll(now time.Duration) {
 	l.steps = 0
 	if now-l.polled < pollInterval && !l.stopping {
@@ -420,10 +422,10 @@ func (l *EventLoop) poll(now time.Duration) {
 
 const schedulerSteps = 2048
 
-// visitScheduler is loop 7. The goroutine that the loop waits for is the next to run unless the
-// collector has something to do, and so is the loop after it. With runtime.Gosched the loop would
-// queue up behind all other goroutines, each of which may run for 10 ms; in this way it keeps what
-// is left of its own time slice.
+// visitScheduler enters Go's scheduler from a busy loop (loop 7). It waits for a goroutine that
+// runs next unless the collector has something to do, and then the loop itself is next. With
+// runtime.Gosched the loop would queue up behind all other goroutines, each of which may run for 10
+// ms. This way it keeps the rest of its own time slice.
 func (l *EventLoop) visitScheduler() {
 	l.unvisited = 0
 	if len(l.stacks.idle) > keptIdle {
@@ -441,7 +443,7 @@ func (l *EventLoop) visitScheduler() {
 }
 
 // upcoming returns the callback to run next and leaves it in the queue. It is called on the stack
-// s. If the driver ends the run instead, there is no callback.
+// s. If the driver ends the run instead, the entry has no callback.
 func (l *EventLoop) upcoming(s *stack) entry {
 	if l.chooser != nil && !l.choose(s) {
 		return entry{}
@@ -456,19 +458,19 @@ func (l *EventLoop) advance() {
 	l.ready.removeFirst()
 }
 
-// choose has the chooser pick the callback to run next, once, and brings it forward. A stop ends
-// the run with the iteration (loop 4), so nothing is held over then. It reports false if the run is
-// over.
+// choose has the chooser pick the callback to run next, once, and brings it forward. If a stop was
+// asked for, the run ends with this iteration (loop 4), so the chooser is then offered this
+// iteration's callbacks only. choose reports false if the run is over.
 func (l *EventLoop) choose(s *stack) bool {
-	if l.chosen || l.killed { // what a killed loop still runs while it closes runs in order
+	if l.chosen || l.killed { // a killed loop runs in order what it still runs while it closes
 		return true
 	}
 	l.chosen = true
 	if l.modes.Load() != 0 {
 		l.endStep(nil)
-		l.step.waits() // the driver may have others run
+		l.step.waits() // the driver may let others run
 	}
-	if isID(l.guard.Load()) { // the goroutine we are on is not foreign, whoever had control before
+	if isID(l.guard.Load()) { // s's goroutine is not foreign, whichever had control before
 		l.guard.Store(s.goroutine())
 	}
 	n := l.ready.n
@@ -494,7 +496,7 @@ func (l *EventLoop) choose(s *stack) bool {
 	return true
 }
 
-// schedule appends cb to the ready queue (loop 5).
+// schedule appends cb to the ready queue, behind what is in the inbox (loop 5).
 func (l *EventLoop) schedule(cb callback, fut *future) {
 	if l.inbox.some.Load() && !l.inbox.emptying {
 		l.emptyInbox()
@@ -510,20 +512,20 @@ func (l *EventLoop) setTimer(t *timer) {
 
 // Close ends a loop that is not running. It does, in this order:
 //
-//   - refuses whatever other goroutines send from now on, and runs what was accepted from them
-//     before: a callback given to [EventLoop.CallSoonThreadsafe] runs, or the call said it would
-//     not;
-//   - reports each task that is not done ("Task was destroyed but it is pending!"), unwinds
-//     it, so that its deferred functions run, and lets it end cancelled. An await in
-//     such a function fails with [ErrLoopClosed]. A task that had not started does not start;
+//   - refuses whatever other goroutines send from now on, and runs the callbacks that it accepted
+//     from them before: every callback given to [EventLoop.CallSoonThreadsafe] either runs or was
+//     refused with an error;
+//   - reports each task that is not done ("Task was destroyed but it is pending!"), unwinds it, so
+//     that its deferred functions run, and lets it end cancelled. An await in such a function fails
+//     with [ErrLoopClosed]. A task that had not started does not start;
 //   - kills subprocesses with their groups and waits for them, unless they are detached;
-//   - closes files that are left, and reports each ("unclosed file");
-//   - fails what goroutines still wait for ([RunCoroutineThreadsafe]) with ErrLoopClosed;
+//   - closes files that are still open, and reports each ("unclosed file");
+//   - fails the calls that goroutines still wait for ([RunCoroutineThreadsafe]) with ErrLoopClosed;
 //   - reports errors that nobody retrieved;
 //   - drops callbacks and timers, shuts the default executor down without waiting, and closes the
 //     connections and listeners that are left.
 //
-// Closing a closed loop does nothing. It returns [ErrLoopRunning] if the loop is running.
+// Closing a closed loop does nothing. Close returns [ErrLoopRunning] if the loop is running.
 func (l *EventLoop) Close() error {
 	if l.closed.Load() {
 		return nil
@@ -584,7 +586,7 @@ func (l *EventLoop) Close() error {
 	l.timers.clear()
 	l.stacks.drain()
 	err := l.drv.Close()
-	l.closed.Store(true) // not before: from now on any goroutine may close what has descriptors
+	l.closed.Store(true) // not before: from now on any goroutine may close objects that have descriptors
 	if l.goexit {
 		l.goexit = false
 		runtime.Goexit()
@@ -592,6 +594,6 @@ func (l *EventLoop) Close() error {
 	return err
 }
 
-// A settler is a done callback that someone outside the loop waits for. It is told
-// the outcome even when the loop closes before the callback's turn.
+// A settler is a done callback that a goroutine outside the loop waits for. It is told the outcome
+// even if the loop closes before the callback's turn.
 type settler interface{ settle(*future) }
