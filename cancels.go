@@ -5,56 +5,59 @@ import (
 	"math"
 )
 
-// What a task owes to those who asked it to stop. Everything that counts, keeps, holds back or
-// delivers a cancel is here; task 3 says how it travels.
+// A task owes a reaction to those who asked it to stop. Everything that counts, keeps, holds back
+// or delivers a cancel is here; task 3 says how a cancel travels.
 //
-//	cancel 1: Each request is counted ([Task.Cancelling]) until it is taken back: by Uncancel, or by
-//	   the timeout or task group of the task's own that made it, when that is left.
-//	cancel 2: It is owed until an await has returned for it. What is owed and not held back is
-//	   delivered together, as one error: the last that came from outside, else the last that a scope
-//	   of the task's own made. It has also been delivered if it went down to what the task waits for
-//	   and the wait is over, whatever has become of it there. If the wait ends before (context 2),
-//	   it is owed as if it had not gone down.
-//	cancel 3: Whoever asks is so many Cleanups deep: a timeout or group of the task's own as many as
-//	   it was opened in, anything else none. A request is held back while the task is in more
-//	   Cleanups than that.
-//	cancel 4: A scope counts what it can see: all but the requests that are held back by the
-//	   Cleanups around it. So it does not take one of those for its own, or for a reason to stop.
-//	cancel 5: Uncancel takes back a request that was delivered; if there is none, one that is owed,
-//	   those from outside first.
+//	cancel 1: Each request is counted ([Task.Cancelling]) until it is taken back. Uncancel takes one
+//	   back. A timeout or task group of the task's own takes back the request that it made, when it
+//	   is left.
+//	cancel 2: A request is owed until an await has returned because of it. All requests that are
+//	   owed and not held back are delivered together, as one error: the last that came from outside,
+//	   or else the last that a scope of the task's own made. A request has also been delivered if it
+//	   went down to the future that the task waits for and the wait is over, whatever has become of
+//	   the request there. If a context ends the wait first (context 2), the request is owed as if it
+//	   had not gone down.
+//	cancel 3: Every request comes from a depth, which is a number of Cleanups: for a timeout or
+//	   group of the task's own, those it was opened in; for anything else, none. A request is held
+//	   back while the task is in more Cleanups than that.
+//	cancel 4: A scope counts the requests that it can see: all but those held back by the Cleanups
+//	   around it. So it takes none of those for its own, nor for a reason to stop.
+//	cancel 5: Uncancel takes back a request that was delivered. If there is none, it takes back one
+//	   that is owed, those from outside first.
 
-// A request is a cancel of a task by one of its own scopes, or one that has been delivered and is
-// owed again.
+// A request is a cancel of a task by one of its own scopes, or a cancel that has been delivered and
+// is owed again.
 type request struct {
 	err   *CancelledError
-	depth int // cancel 3
+	depth int // the Cleanups it comes from (cancel 3)
 	owed  bool
-	// a scope will take it back: until then it is in the list, also when it has been delivered
+	// a scope will take it back; until then it stays in the list, even after it has been delivered
 	scope bool
 	next  *request
 }
 
-// A cancelState says how far the requests of a task have come that are owed and not held back.
+// A cancelState says how far the requests that are owed and not held back have come.
 type cancelState uint8
 
 const (
-	noCancel   cancelState = iota // there is none
+	noCancel   cancelState = iota // there are none
 	mustCancel                    // to be delivered when the task next resumes or waits
-	wentDown                      // they are with what the task waits for
+	wentDown                      // they have gone down to the future that the task waits for
 	evicted                       // they have woken the task from its park
 )
 
-// cancel is task 3. It is where Cancel of the task's future ends up.
+// cancel asks t to stop (task 3). Cancel of the task's future ends up here.
 func (t *task) cancel(c *CancelledError) cancelAnswer { return t.ask(c, nil) }
 
-// ask is cancel, by a scope of the task's own if r is not nil.
+// ask is cancel for a request r of one of the task's own scopes. r is nil if the cancel comes from
+// elsewhere.
 func (t *task) ask(c *CancelledError, r *request) cancelAnswer {
 	t.fut.retrieved()
 	if t.fut.state != pending {
 		return refused
 	}
 	if t.descending {
-		return inCircle // task 7
+		return inCircle // the cancel has come back to t (task 7)
 	}
 	if rep := t.fut.report; rep != nil {
 		rep.cancel = c
@@ -71,7 +74,7 @@ func (t *task) ask(c *CancelledError, r *request) cancelAnswer {
 			t.state = wentDown
 			return accepted // waiter stays: it may ignore the cancel and be cancelled again
 		case answer == inCircle && t.covered:
-			t.state = wentDown // to what is on top of it
+			t.state = wentDown // to the task on top of it
 			return inCircle
 		case answer == inCircle:
 			t.waiter.removeCallback(t)
@@ -88,7 +91,7 @@ func (t *task) ask(c *CancelledError, r *request) cancelAnswer {
 	return accepted
 }
 
-// evict wakes a parked task with what is owed.
+// evict wakes a parked task with the cancel that is owed.
 func (t *task) evict() {
 	t.parked, t.state = false, evicted
 	if t.cancelErr == nil {
@@ -97,8 +100,8 @@ func (t *task) evict() {
 	t.loop().schedule(t, nil)
 }
 
-// note counts a request, r if it is by a scope of the task's own, and reports whether it is held
-// back.
+// note counts a request and reports whether it is held back. r is nil if the request is not by a
+// scope of the task's own.
 func (t *task) note(c *CancelledError, r *request) (held bool) {
 	t.cancels++
 	if r != nil {
@@ -109,7 +112,7 @@ func (t *task) note(c *CancelledError, r *request) (held bool) {
 		}
 		return int(t.cleanups) > r.depth
 	}
-	// else the one that woke it is what it gets, as in CPython, also if taken back
+	// otherwise t gets the cancel that woke it, as in CPython, even if that was taken back
 	if t.state != evicted || t.isOwn(t.cancelErr) {
 		t.cancelErr = c
 	}
@@ -117,7 +120,7 @@ func (t *task) note(c *CancelledError, r *request) (held bool) {
 	return t.cleanups > 0
 }
 
-// owe puts r at the end of the list.
+// owe appends r to the list.
 func (t *task) owe(r *request) {
 	p := &t.asked
 	for *p != nil {
@@ -129,7 +132,7 @@ func (t *task) owe(r *request) {
 // owes reports whether something is owed and not held back.
 func (t *task) owes() bool { return t.speaks() != nil }
 
-// owed counts what is owed to those who are less than depth deep.
+// owed counts the requests that are owed and come from less than depth Cleanups.
 func (t *task) owed(depth int) int {
 	n := 0
 	if depth > 0 {
@@ -143,13 +146,14 @@ func (t *task) owed(depth int) int {
 	return n
 }
 
-// seen counts the requests that a scope sees which is in so many Cleanups (cancel 4).
+// seen counts the requests that a scope sees that is in depth Cleanups (cancel 4).
 func (t *task) seen(depth int) int { return int(t.cancels) - t.owed(depth) }
 
 // delivered counts the requests that have been delivered and not been taken back.
 func (t *task) delivered() int { return int(t.cancels) - t.owed(math.MaxInt) }
 
-// speaks returns the error for what is owed and not held back (cancel 2), nil if that is nothing.
+// speaks returns the error for the requests that are owed and not held back (cancel 2), nil if
+// there are none.
 func (t *task) speaks() (c *CancelledError) {
 	if t.outside > 0 && t.cleanups == 0 {
 		return t.cancelErr
@@ -162,11 +166,12 @@ func (t *task) speaks() (c *CancelledError) {
 	return c
 }
 
-// deliver is cancel 2. It returns the error that speaks for all.
+// deliver takes all requests that are owed and not held back for delivered (cancel 2). It returns
+// the error that speaks for all of them.
 func (t *task) deliver() *CancelledError {
 	c := t.speaks()
 	if c == nil {
-		c = t.cancelErr // all has been taken back since the task was woken
+		c = t.cancelErr // all requests have been taken back since the task was woken
 	}
 	t.state = noCancel
 	if t.cleanups == 0 {
@@ -189,9 +194,10 @@ func (t *task) deliver() *CancelledError {
 	return c
 }
 
-// replace is CPython 13: it returns what t gets in place of f, for which it has waited and which
-// may not be done if the wait was interrupted. If that is a cancellation, it has come by itself, or
-// is the cancel that reached f in time.
+// replace returns what t gets in place of the result of f when a cancel is to be delivered (CPython
+// 13). t has waited for f, which may not be done if the wait was interrupted. If f was cancelled,
+// by itself or by a cancel that reached it in time, t gets f's error, unless that is the error of
+// one of t's own scopes.
 func (t *task) replace(f *future, interrupted bool) error {
 	c := t.deliver()
 	if interrupted {
@@ -204,7 +210,7 @@ func (t *task) replace(f *future, interrupted bool) error {
 	return f.err
 }
 
-// isOwn reports whether c is what a scope of the task's own has asked with.
+// isOwn reports whether c is the error of a request by a scope of the task's own.
 func (t *task) isOwn(c *CancelledError) bool {
 	for r := t.asked; r != nil; r = r.next {
 		if r.err == c {
@@ -214,9 +220,9 @@ func (t *task) isOwn(c *CancelledError) bool {
 	return false
 }
 
-// deliverAgain is for a wait that a cancel has ended too late to stop what it waited for: that is
-// returned, and the cancel is owed to the next await. err is what ended the wait, which may also
-// have been the end of ctx.
+// deliverAgain is for a wait that a cancel ended too late to stop the operation: the caller returns
+// the operation's result, and the cancel is owed to the next await. err is the error that ended the
+// wait; it may also be the cause of ctx.
 func (t *task) deliverAgain(ctx context.Context, err error) {
 	c, ok := err.(*CancelledError)
 	if !ok {
@@ -235,25 +241,25 @@ func (t *task) deliverAgain(ctx context.Context, err error) {
 	t.repeat(c)
 }
 
-// repeat has a cancel delivered again which is nobody's in particular.
+// repeat has a cancel delivered again that no scope has made.
 func (t *task) repeat(c *CancelledError) {
 	t.owe(&request{err: c, depth: int(t.cleanups), owed: true})
 	t.state = mustCancel
 	t.settle()
 }
 
-// withdraw takes back what a scope has asked for, and returns how many requests it sees that
-// remain.
+// withdraw takes back a scope's request r, and returns how many other requests the scope still
+// sees.
 func (t *task) withdraw(r *request) int {
 	t.drop(r)
-	if t.seen(r.depth) > 0 { // else somebody's Uncancel was for it
+	if t.seen(r.depth) > 0 { // otherwise somebody's Uncancel took it back
 		t.cancels--
 	}
 	t.settle()
 	return t.seen(r.depth)
 }
 
-// drop takes r out of the list, if it is in it.
+// drop takes r out of the list if it is there.
 func (t *task) drop(r *request) {
 	for p := &t.asked; *p != nil; p = &(*p).next {
 		if *p == r {
@@ -263,13 +269,13 @@ func (t *task) drop(r *request) {
 	}
 }
 
-// enterCleanup is the beginning of a Cleanup: it holds back all that is owed.
+// enterCleanup begins a Cleanup, which holds back all that is owed.
 func (t *task) enterCleanup() {
 	t.cleanups++
 	t.state = noCancel
 }
 
-// exitCleanup is its end, and what nothing else holds back is owed to the next await.
+// exitCleanup ends a Cleanup. What nothing else holds back is then owed to the next await.
 func (t *task) exitCleanup() {
 	t.cleanups--
 	if t.owes() {
@@ -277,8 +283,8 @@ func (t *task) exitCleanup() {
 	}
 }
 
-// Uncancel takes one request to cancel back and returns how many remain. Who catches a
-// cancellation to carry on calls it. At zero, a cancel not yet delivered is dropped.
+// Uncancel takes back one request to cancel and returns how many remain. Call it after catching a
+// cancellation to carry on. At zero, a cancel not yet delivered is dropped.
 func (t *task) Uncancel() int {
 	if t.fut != nil {
 		t.loop().mustNotBeForeign("Uncancel")
@@ -290,7 +296,7 @@ func (t *task) Uncancel() int {
 	return int(t.cancels)
 }
 
-// settle drops what is owed but not counted any more (cancel 5).
+// settle drops requests that are owed but no longer counted (cancel 5).
 func (t *task) settle() {
 	for t.delivered() < 0 {
 		if t.outside > 0 {

@@ -14,39 +14,38 @@ import (
 	"github.com/goasyncio/asyncio/internal/coro"
 )
 
-// A Task runs a coroutine on the loop, beside the others. Make one with [CreateTask]. It is
-// also the [Future] of the coroutine's result and has its methods: Await, Result, Cancel, Done
-// and the rest. Its methods are for the loop only and do not suspend, except Await.
+// A Task runs a coroutine on the loop, beside the others. Make one with [CreateTask]. It is also
+// the [Future] of the coroutine's result and has its methods: Await, Result, Cancel, Done and the
+// rest. Its methods are for the loop only and do not suspend, except Await.
 //
 // # The life of a task
 //
-//	task 1: It is scheduled when made, and the coroutine is first entered in the next
-//	   iteration; an eager one is entered at once.
-//	task 2: It runs until it awaits something that is not done. Then it is suspended, and
-//	   there is exactly one thing that will schedule it again: the future it waits for,
-//	   or whoever it is parked with (a timer, a queue), or it has been scheduled
-//	   already (a bare yield). Never two: a context that ends, or a cancel, first
-//	   takes that thing away.
-//	task 3: Cancel goes to what the task waits for. If that does not accept it (because it
-//	   is done, or there is nothing), the request is noted and the cancellation is delivered
-//	   when the task next resumes, in place of what it was to receive, or at its
-//	   next wait.
-//	task 4: It ends when its coroutine returns: cancelled if the error is a CancelledError or
-//	   a cancel is still to be delivered, else finished. The loop holds it until then.
+//	task 1: A task is scheduled when it is made, and its coroutine is first entered in the next
+//	   iteration. An eager task is entered at once.
+//	task 2: It runs until it awaits something that is not done. Then it is suspended, and exactly
+//	   one thing will schedule it again: the future it waits for, or the timer or queue it is parked
+//	   with; after a bare yield it has been scheduled already. There are never two: a context that
+//	   ends, or a cancel, first takes that thing away.
+//	task 3: Cancel goes to the future that the task waits for. If that does not accept it (because
+//	   it is done), or if there is none, the request is noted. The cancellation is then delivered
+//	   when the task next resumes, in place of what it was to receive, or at its next wait.
+//	task 4: A task ends when its coroutine returns. It ends cancelled if the error is a
+//	   CancelledError, or if there is no error and a cancel is still to be delivered; otherwise it
+//	   ends finished. The loop keeps it until then.
 //	task 5: A task that is cancelled before it starts ends cancelled without being entered.
-//	task 6: A panic ends it with a *PanicError and is reported at once, and the task group that
-//	   it is in is aborted at once (group 4, at TaskGroup). A Goexit ends
-//	   it with ErrGoexit and halts the run. Closing the loop unwinds it as Goexit does.
-//	task 7: If a cancel comes back to a task that it is on its way down from, tasks wait for
-//	   each other in a circle. The last of them whose stack allows it is then woken with
-//	   the cancellation, as if it had not been waiting. CPython ends in a RecursionError.
+//	task 6: A panic ends the task with a *PanicError. It is reported at once, and the task group
+//	   that the task is in is aborted at once (group 4, at TaskGroup). A Goexit ends the task with
+//	   ErrGoexit and halts the run. Closing the loop unwinds the task as Goexit does.
+//	task 7: If a cancel on its way down from a task comes back to that task, tasks wait for each
+//	   other in a circle. The last of them whose stack allows it is then woken with the
+//	   cancellation, as if it had not been waiting. CPython ends in a RecursionError.
 type Task[T any] struct {
 	Future[T]
 	task
 	coro Coroutine[T]
 }
 
-// AnyTask is a [*Task] whatever its result type.
+// AnyTask is a [*Task] of any result type.
 type AnyTask interface {
 	AnyFuture
 	GetName() string
@@ -59,26 +58,26 @@ type AnyTask interface {
 	taskCore() *task
 }
 
-// task is what [Task] is without the type of the result.
+// task is a [Task] without the type of the result.
 type task struct {
 	fut  *future // the task's own
 	self body
 	ctx  context.Context
-	name atomic.Pointer[string] // nil: "Task-" and num; the watchdog reads it from outside
+	name atomic.Pointer[string] // nil: "Task-" and num; the watchdog's goroutine reads it, too
 
-	stack  *stack       // once started and until ended
-	waiter *future      // what it is suspended on (task 2), nil if it is parked
-	on     fmt.Stringer // what it is parked for, for people to read
+	stack  *stack       // nil before it starts and after it ends
+	waiter *future      // the future it is suspended on (task 2), nil if it is parked
+	on     fmt.Stringer // the thing it is parked for, to be shown to people
 
 	rand *rand.Rand // see Rand
 
-	asked     *request        // by scopes of its own, oldest first (cancel 2)
-	cancelErr *CancelledError // the last that is owed from outside, or what it was woken with
+	asked     *request        // requests by scopes of its own, oldest first (cancel 2)
+	cancelErr *CancelledError // the last cancel that is owed from outside, or the one it was woken with
 	cancels   int32           // requests that have not been taken back (cancel 1)
-	outside   int32           // of these from outside and owed
+	outside   int32           // how many of these came from outside and are owed
 	num       uint32
 	index     uint32 // in the loop's list of tasks
-	cleanups  uint16 // that it is in (cancel 3)
+	cleanups  uint16 // how many Cleanups it is in (cancel 3)
 
 	state       cancelState
 	watching    watching
@@ -98,7 +97,7 @@ type body interface {
 // A TaskOption is an option of [CreateTask]. Any goroutine may make one.
 type TaskOption struct {
 	name  string
-	eager int8 // 0: not said, 1: on, -1: off
+	eager int8 // 0: not given, 1: on, -1: off
 	group *TaskGroup
 }
 
@@ -110,9 +109,9 @@ func Name(name string) TaskOption { return TaskOption{name: name} }
 func EagerStart(eager bool) TaskOption { return TaskOption{eager: onOff(eager)} }
 
 // InGroup makes the task a child of tg: the group waits for it, and its error aborts the group. It
-// is the usual way to create children, for like any other task they get the ctx of whoever creates
-// them, with the values and the end that it has there; [GroupTask] and [TaskGroup.CreateTask] give
-// them the group's. Only [CreateTask] takes it. Python: TaskGroup.create_task.
+// is the usual way to create children, because like any other task they get the ctx of their
+// creator, with its values and its end. [GroupTask] and [TaskGroup.CreateTask] give them the
+// group's ctx instead. Only [CreateTask] takes InGroup. Python: TaskGroup.create_task.
 func InGroup(tg *TaskGroup) TaskOption {
 	if err := tg.checkMade("InGroup"); err != nil {
 		panic(err)
@@ -130,7 +129,7 @@ func groupOf(opts []TaskOption) (g *TaskGroup) {
 	return g
 }
 
-// refuseInGroup is for callers that make a task of their own kind.
+// refuseInGroup rejects InGroup for callers that make a task of their own kind.
 func refuseInGroup(opts []TaskOption, caller string) error {
 	if groupOf(opts) == nil {
 		return nil
@@ -138,19 +137,20 @@ func refuseInGroup(opts []TaskOption, caller string) error {
 	return fmt.Errorf("%w: InGroup is an option of CreateTask alone (in %s)", ErrInvalidArgument, caller)
 }
 
-// CreateTask runs coro as a task and returns it without waiting. The coroutine gets ctx:
-// its values, and its end if it has one. The loop keeps the task until it is done,
-// whether or not the caller does.
+// CreateTask runs coro as a task and returns it without waiting. The coroutine gets ctx, with its
+// values, and its end if it has one. The loop keeps the task until it is done, whether or not the
+// caller does.
 //
-// It is for the loop only; on a loop that is not running yet, use [EventLoop.Context].
-// The coroutine must not hold [runtime.LockOSThread] where it suspends or starts an eager
-// task: the Go runtime ends the program then. What needs a thread of its own goes to [ToThread].
+// It is for the loop only; on a loop that is not running yet, use [EventLoop.Context]. The
+// coroutine must not hold [runtime.LockOSThread] where it suspends or starts an eager task: the Go
+// runtime ends the program then. Work that needs a thread of its own goes to [ToThread].
 //
 // With [InGroup] the task is a child of a group.
 //
 // It does not suspend. It panics with [ErrNoRunningLoop], [ErrLoopClosed], [ErrForeignGoroutine]
-// or, if coro is nil, [ErrInvalidArgument]; for a child also as [GroupTask] does, and with
-// [ErrDifferentLoop] if ctx leads to another loop than the group's. Python: asyncio.create_task.
+// or, if coro is nil, [ErrInvalidArgument]. For a child it also panics as [GroupTask] does, and
+// with [ErrDifferentLoop] if ctx leads to a loop other than the group's. Python:
+// asyncio.create_task.
 func CreateTask[T any](ctx context.Context, coro Coroutine[T], opts ...TaskOption) *Task[T] {
 	l := mustLoop(ctx, "CreateTask")
 	if coro == nil {
@@ -180,7 +180,7 @@ func (t *Task[T]) start(l *EventLoop, ctx context.Context, eager bool) {
 	}
 }
 
-// configure applies opts and returns what they say about an eager start.
+// configure applies opts. eager is 1 if they ask for an eager start, -1 if they forbid one, else 0.
 func (t *task) configure(opts []TaskOption) (eager int8) {
 	for _, o := range opts {
 		if o.name != "" {
@@ -202,15 +202,15 @@ func (t *task) enlist(l *EventLoop, ctx context.Context, self body) {
 		t.num = l.taskSeq
 	}
 	if modes := l.modes.Load(); modes != 0 {
-		t.nameLabel(modes) // may panic, as ctx does
+		t.nameLabel(modes) // may panic, because a method of ctx may
 		t.fut.remember()
 	}
 	l.tasks.add(t)
 }
 
-// CurrentTask returns the task that is running on the loop ctx leads to, nil in a
-// callback or without a loop. It is for the loop only and does not suspend; it panics with
-// [ErrForeignGoroutine]. Python: asyncio.current_task.
+// CurrentTask returns the task that is running on the loop ctx leads to. It returns nil in a
+// callback, or if ctx leads to no loop. It is for the loop only and does not suspend; it panics
+// with [ErrForeignGoroutine]. Python: asyncio.current_task.
 func CurrentTask(ctx context.Context) AnyTask {
 	l := loopOf(ctx)
 	if l == nil {
@@ -223,7 +223,7 @@ func CurrentTask(ctx context.Context) AnyTask {
 	return l.current.self
 }
 
-// AllTasks returns the tasks of the loop ctx leads to that are not done, in the order they were
+// AllTasks returns the tasks that are not done of the loop ctx leads to, in the order they were
 // created. It is for the loop only and does not suspend; it panics with [ErrForeignGoroutine].
 // Python: asyncio.all_tasks.
 func AllTasks(ctx context.Context) []AnyTask {
@@ -266,22 +266,22 @@ func (t *task) GetName() string {
 // SetName changes the task's name. Python: Task.set_name.
 func (t *task) SetName(name string) { t.name.Store(&name) }
 
-// Cancelling returns the number of cancels asked for, less those taken back with Uncancel.
+// Cancelling returns the number of cancels asked for, minus those taken back with Uncancel.
 func (t *task) Cancelling() int { return int(t.cancels) }
 
 // fire makes a task a callback; the dispatcher knows tasks and does not call it.
 func (t *task) fire(*future) { panic("asyncio: a task is not called") }
 
-// An outcome says what the error that a task ended with is.
+// An outcome classifies the error that a task ended with.
 type outcome uint8
 
 const (
-	asResult       outcome = iota // no error, or one like any other
+	asResult       outcome = iota // no error, or an ordinary one
 	asCancellation                // the task ends cancelled
-	asSeen                        // it has been reported, or is what the task was told to end with
+	asSeen                        // the error has been reported, or is the one that the task was told to end with
 )
 
-// classify looks at the error a coroutine returned, which may run methods of the user's.
+// classify looks at the error that a coroutine returned. That may run methods of the user's.
 func (t *task) classify(err error) outcome {
 	switch {
 	case err == nil:
@@ -304,7 +304,7 @@ func (t *task) call() (error, outcome) {
 	return err, t.classify(err)
 }
 
-// recovered is deferred by call.
+// recovered is deferred by call. It turns a panic into the task's error.
 func (t *task) recovered() {
 	if v := recover(); v != nil {
 		mustEnd(v)
@@ -315,8 +315,8 @@ func (t *task) recovered() {
 	}
 }
 
-// exited ends a task whose goroutine, s, is exiting. If Close has given up on that, the task has
-// ended already.
+// exited ends a task whose goroutine, that of s, is exiting. If Close has given up on that
+// goroutine, the task has ended already.
 func (t *task) exited(s *stack) {
 	l := t.loop()
 	if l.closing.Load() {
@@ -330,17 +330,17 @@ func (t *task) exited(s *stack) {
 	}
 	u := t.below(s)
 	if u != nil {
-		// nothing wakes it but what its deferred functions wait for (task 2)
+		// only what its deferred functions wait for may wake it now (task 2)
 		t.fut.removeCallback(u)
 		u.waiter, u.covered = nil, false
 	}
-	t.end(ErrGoexit, asSeen) // the exit of the run says it
+	t.end(ErrGoexit, asSeen) // the exit of the run reports it
 	l.haltByGoexit()
 	l.current = u
 }
 
-// below returns the task whose wait for t is underneath t on stack s, nil if there is none.
-// It is what a Goexit of t goes on to unwind (stack 8), and its deferred functions may await.
+// below returns the task that waits for t and is underneath t on stack s, nil if there is none. A
+// Goexit of t goes on to unwind that task (stack 8), whose deferred functions may await.
 func (t *task) below(s *stack) *task {
 	for cb := range t.fut.callbacks {
 		if u, ok := cb.(*task); ok && u.stack == s && u.covered {
@@ -350,7 +350,7 @@ func (t *task) below(s *stack) *task {
 	return nil
 }
 
-// end is task 4.
+// end ends t with the error of its coroutine (task 4).
 func (t *task) end(err error, as outcome) {
 	l := t.loop()
 	t.stack = nil
@@ -372,7 +372,7 @@ func (t *task) end(err error, as outcome) {
 	}
 }
 
-// startEagerly is task 1 for an eager task (stack 7).
+// startEagerly enters t at once (task 1), on an idle stack (stack 7).
 func (l *EventLoop) startEagerly(t *task) {
 	current, step, below := l.current, l.step.what, l.stackInControl()
 	if len(l.stacks.idle) > 0 {
@@ -384,7 +384,7 @@ func (l *EventLoop) startEagerly(t *task) {
 		below.give(&l.stacks.hub)
 	}
 	l.current = current
-	l.noteStep(below, step) // which goes on
+	l.noteStep(below, step) // the interrupted step goes on
 }
 
 // Every suspension (in park, yield, waitQueue.wait and future.await) is written out as
@@ -398,11 +398,11 @@ func (l *EventLoop) startEagerly(t *task) {
 //	}
 //	t.arrive()
 //
-// in the function that waits, because a function around it would be one more frame on the stack of
-// every suspended task (stack 9). Between depart and arrive the rest of the loop goes on.
+// in the function that waits. A function around it would be one more frame on the stack of every
+// suspended task (stack 9). Between depart and arrive the rest of the loop goes on.
 
-// depart runs whatever has its turn until t, which is to be suspended, has to give control away,
-// and returns the place for its stack to wait at. It returns nil if t's own turn has come already.
+// depart runs whatever has its turn until t, which is to be suspended, must give control away. It
+// returns the place where t's stack is to wait, or nil if t's own turn has come already.
 func (t *task) depart() *coro.Place {
 	l, s := t.loop(), t.stack
 	if l.modes.Load() != 0 {
@@ -417,14 +417,14 @@ func (t *task) depart() *coro.Place {
 	return s.at
 }
 
-// arrive is for a task that has control again.
+// arrive runs when the suspended task has control again.
 func (t *task) arrive() {
 	l, s := t.loop(), t.stack
 	if l.stacks.order.what != goOn {
 		s.obey()
 		if s.killed { // the loop is being closed
 			s.waiter.leave()
-			// whatever has happened here before happened before Close gives up on it
+			// what has happened here so far happens before Close gives up on the stack
 			l.unwinding.Lock()
 			l.unwinding.Unlock()
 			runtime.Goexit()
@@ -435,9 +435,9 @@ func (t *task) arrive() {
 	}
 }
 
-// watchContext has the end of ctx wake t from the wait that it has begun. Methods of ctx that panic
-// end the wait (context 5). To call them takes room on the stack, which every waiting task has to
-// have: so those that cannot panic are called without a recover.
+// watchContext makes the end of ctx wake t from the wait that it has begun. Methods of ctx that
+// panic end the wait (context 5). Calling them under a recover takes room on the stack, which every
+// waiting task would need; so methods that cannot panic are called without one.
 func (t *task) watchContext(ctx context.Context) *watchLink {
 	var done <-chan struct{}
 	var failed *PanicError
@@ -465,7 +465,8 @@ func (t *task) watchContext(ctx context.Context) *watchLink {
 	return l.watch(t, ctx, done)
 }
 
-// contextFailed ends the wait that t has begun (context 5).
+// contextFailed ends the wait that t has begun, because a method of its context panicked (context
+// 5).
 func (t *task) contextFailed(failed *PanicError) *watchLink {
 	t.reportContext(failed)
 	t.watching = withOther
@@ -473,8 +474,8 @@ func (t *task) contextFailed(failed *PanicError) *watchLink {
 	return &watchLink{w: &watch{loop: t.loop(), broken: failed}, t: t}
 }
 
-// unwatchContext takes that back, and reports whether it has happened. link is what watchContext
-// returned.
+// unwatchContext undoes watchContext, whose result is link. It reports whether the context has
+// ended the wait.
 func (t *task) unwatchContext(link *watchLink) (interrupted bool) {
 	if link != nil {
 		link.unwatch()
@@ -484,13 +485,13 @@ func (t *task) unwatchContext(link *watchLink) (interrupted bool) {
 	return interrupted
 }
 
-// interrupt wakes a task because the context it waits with is done (context 2), unless it is due to
-// resume anyway (context 3).
+// interrupt wakes t because the context it waits with is done (context 2). If t is due to resume
+// anyway, interrupt does nothing (context 3).
 func (t *task) interrupt() {
 	switch {
 	case t.waiter != nil && t.waiter.state == pending:
 		t.waiter.removeCallback(t)
-		// a cancel from now on is for the task (task 3), and so is one that went down
+		// a cancel now goes to the task (task 3), and so does one that went down
 		t.waiter = nil
 		if t.state == wentDown {
 			t.state = mustCancel
@@ -504,9 +505,9 @@ func (t *task) interrupt() {
 	t.loop().schedule(t, nil)
 }
 
-// park suspends the task until unpark. It is a wait for a future that nobody else
-// has: the same iterations, the same cancellation, without the future. A nil error
-// means unparked. on is shown to who asks what the task waits for.
+// park suspends the task until unpark. It is like a wait for a future that nobody else has: the
+// same iterations and the same cancellation, without the future. A nil error means unparked. on is
+// shown when somebody asks what the task waits for.
 func (t *task) park(ctx context.Context, on fmt.Stringer) error {
 	link := t.beginPark(ctx, on)
 	if at := t.depart(); at != nil {
@@ -522,7 +523,7 @@ func (t *task) park(ctx context.Context, on fmt.Stringer) error {
 
 func (t *task) beginPark(ctx context.Context, on fmt.Stringer) *watchLink {
 	t.parked, t.on = true, on
-	if t.state == mustCancel { // CPython 14
+	if t.state == mustCancel { // the cancel is delivered at this wait (CPython 14)
 		t.evict()
 	}
 	return t.watchContext(ctx)
@@ -540,7 +541,7 @@ func (t *task) endPark(ctx context.Context, link *watchLink) error {
 	return nil
 }
 
-// unpark schedules a parked task. It reports false if t is not parked (any more).
+// unpark schedules a parked task. It reports false if t is not parked, or not any more.
 func (t *task) unpark() bool {
 	if !t.parked {
 		return false
@@ -550,7 +551,7 @@ func (t *task) unpark() bool {
 	return true
 }
 
-// yield is CPython 11: it gives the others one iteration.
+// yield gives the others one iteration (CPython 11).
 func (t *task) yield() error {
 	t.loop().schedule(t, nil)
 	if at := t.depart(); at != nil {
@@ -575,7 +576,7 @@ func (t *task) refuse(err error) error {
 	return err
 }
 
-// taskOf returns the task that runs on the loop of ctx, for a function that suspends.
+// taskOf returns the task that runs on the loop of ctx. It is for functions that suspend.
 func taskOf(ctx context.Context, caller string) (*task, error) {
 	l := loopOf(ctx)
 	if l == nil {
@@ -584,10 +585,10 @@ func taskOf(ctx context.Context, caller string) (*task, error) {
 	return l.currentTask(caller)
 }
 
-// currentTask returns the task that runs on l, or why nobody may suspend there now.
+// currentTask returns the task that runs on l, or an error if nobody may suspend there now.
 func (l *EventLoop) currentTask(caller string) (*task, error) {
 	if l.guard.Load() == 0 {
-		if debug.SetPanicOnFault(true) { // checkOwner, in place
+		if debug.SetPanicOnFault(true) { // checkOwner, written out
 			if t := l.current; t != nil {
 				return t, nil
 			}
@@ -605,13 +606,13 @@ func (l *EventLoop) currentTask(caller string) (*task, error) {
 	return t, nil
 }
 
-// enter is how a function that suspends begins: it returns the current task, or the error of a
-// ctx that is nil, leads to no task, or is done.
+// enter is the beginning of a function that suspends. It returns the current task, or an error if
+// ctx is nil, leads to no task, or is done.
 func enter(ctx context.Context, caller string) (*task, error) {
 	if t := checkedTask(ctx); t != nil {
 		return t, nil
 	}
-	l := loopOf(ctx) // from here and not from below, where the stack is larger
+	l := loopOf(ctx) // called here and not further down, where the stack is deeper
 	if l == nil {
 		return nil, noLoop(ctx, caller)
 	}
@@ -622,16 +623,16 @@ func enter(ctx context.Context, caller string) (*task, error) {
 	return t, err
 }
 
-// destroy ends a task that is still there when its loop closes, and those on top of it.
+// destroy ends a task that is still there when its loop closes, and the tasks on top of it.
 func (l *EventLoop) destroy(t *task) {
-	if s := t.stack; s != nil && !s.abandoned { // which only Close changes
+	if s := t.stack; s != nil && !s.abandoned { // only Close changes abandoned
 		l.current = t
 		for l.current.covered {
-			// the first to be unwound; exited goes on from there
+			// the topmost is unwound first; exited goes on from there
 			l.current = l.current.waiter.super.(*task)
 		}
 		gone := make(chan struct{})
-		go func() { // the caller's may be locked to a thread
+		go func() { // the caller's goroutine may be locked to a thread
 			defer close(gone)
 			l.stacks.end(s)
 		}()
@@ -643,7 +644,7 @@ func (l *EventLoop) destroy(t *task) {
 			l.unwinding.Lock()
 			s.abandoned = true
 			blocks := t
-			if l.current != nil { // else it was about to end
+			if l.current != nil { // otherwise it was about to end
 				blocks = l.current
 			}
 			l.unwinding.Unlock()
