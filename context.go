@@ -8,29 +8,29 @@ import (
 	"time"
 )
 
-// How a context reaches a loop and what its end does there (design rule design 2).
+// How a context reaches a loop, and what its end does there (design 2).
 //
-//	context 1: A context leads to a loop through its values. It does not name a task: the
-//	   loop knows which task is running, so a context captured elsewhere cannot
-//	   suspend the wrong one.
-//	context 2: A done context fails every await made with it, at once, with its cause. An
-//	   await that has begun is woken. Its future is left as it is: whoever else
-//	   waits for it still gets it.
-//	context 3: A task that was already due to resume keeps what it was due to get; the
-//	   context speaks at its next await. Nothing that arrived is lost.
+//	context 1: A context leads to a loop through its values. It does not name a task, because the
+//	   loop knows which task is running. So a context captured elsewhere cannot suspend the wrong
+//	   one.
+//	context 2: Every await made with a done context fails at once, with the context's cause. An
+//	   await that has begun is woken. Its future is left as it is, and other tasks that wait for it
+//	   still get its result.
+//	context 3: A task that was already due to resume gets what it was due to get. The context takes
+//	   effect at the task's next await. Nothing that arrived is lost.
 //	context 4: The end of a standard context reaches the loop through the inbox, sent by
-//	   context.AfterFunc; on a polling driver (virtual time) each iteration looks
-//	   instead, because the arrival of a goroutine is not deterministic. The end of
-//	   a context made here is known to the loop (see clockContext).
-//	context 5: A context of somebody else's may panic, or be done without an error. An await that
-//	   has begun does not pass the panic on, which would leave its task half suspended: the panic is
-//	   reported, and the await fails with it.
+//	   context.AfterFunc. On a polling driver (virtual time) each iteration looks at the contexts
+//	   instead, because the arrival of a goroutine is not deterministic. The loop knows of the end
+//	   of a context made here (see clockContext).
+//	context 5: A context of another package may panic, or be done without an error. An await that
+//	   has begun does not pass the panic on, which would leave its task half suspended. Instead the
+//	   panic is reported, and the await fails with it.
 
 type loopKey struct{}
 
 // loopContext is the root of every context of a loop.
 type loopContext struct {
-	context.Context // what the loop was made with
+	context.Context // the context that the loop was made with
 	loop            *EventLoop
 }
 
@@ -38,7 +38,7 @@ func (c *loopContext) Value(key any) any {
 	if key == (loopKey{}) {
 		return c.loop
 	}
-	if key == labelKey && !c.loop.labelled() { // label 3
+	if key == labelKey && !c.loop.labelled() { // package pprof looks for labels (label 3)
 		c.loop.setMode(labelledMode, true)
 	}
 	return c.Context.Value(key)
@@ -55,11 +55,11 @@ func (c *loopContext) Err() error {
 
 func (c *loopContext) String() string { return fmt.Sprintf("%v.EventLoop", c.Context) }
 
-// outsideContext hides the loop from code that leaves it, so that a library call
-// made there answers ErrNoRunningLoop instead of touching the loop.
+// outsideContext hides the loop from code that runs outside it, so that a library call made there
+// returns ErrNoRunningLoop instead of touching the loop.
 type outsideContext struct {
 	context.Context
-	loop *EventLoop // whose clock its goroutine holds
+	loop *EventLoop // the loop whose clock its goroutine holds
 }
 
 func (c outsideContext) Value(key any) any {
@@ -74,13 +74,13 @@ func (c outsideContext) Value(key any) any {
 
 type outsideKey struct{}
 
-// Outside returns a context with the values, the end and the deadline of ctx, but without its loop,
-// for goroutines that a program starts itself: a library call made there by mistake answers
-// [ErrNoRunningLoop] instead of touching the loop. [ToThread] does it by itself. Any goroutine may
+// Outside returns a context with the values, the end and the deadline of ctx, but without its loop.
+// It is for goroutines that a program starts itself: a library call made there by mistake returns
+// [ErrNoRunningLoop] instead of touching the loop. [ToThread] calls it by itself. Any goroutine may
 // call it.
 func Outside(ctx context.Context) context.Context { return outsideContext{ctx, nil} }
 
-// noLoop is the error for a context that leads to no loop.
+// noLoop returns the error for a context that leads to no loop.
 func noLoop(ctx context.Context, caller string) error {
 	switch {
 	case ctx == nil:
@@ -91,7 +91,7 @@ func noLoop(ctx context.Context, caller string) error {
 	return fmt.Errorf("%w (in %s)", ErrNoRunningLoop, caller)
 }
 
-// loopOf returns the loop ctx leads to, nil if none (context 1).
+// loopOf returns the loop ctx leads to, nil if it leads to none (context 1).
 func loopOf(ctx context.Context) *EventLoop {
 	switch c := ctx.(type) {
 	case nil:
@@ -105,10 +105,10 @@ func loopOf(ctx context.Context) *EventLoop {
 	return l
 }
 
-// inTask is the fast path of [enter], small enough to be inlined: it returns the current task if
-// ctx is the loop's own, cannot end, and the bit alone decides who may call (foreign 2). If it
-// returns nil, call enter. It does not look at the bit, so it is for what changes nothing but plain
-// fields of its own (foreign 1).
+// inTask is the fast path of [enter], small enough to be inlined. It returns the current task if
+// ctx is the loop's own, ctx cannot end, and the bit alone decides who may call (foreign 2). If it
+// returns nil, call enter. It does not check the bit, so it is only for operations that change
+// nothing but plain fields of their own object (foreign 1).
 func inTask(ctx context.Context) *task {
 	if c, ok := ctx.(*loopContext); ok && c.loop.rootDone == nil && c.loop.guard.Load() == 0 && !raceDetector {
 		return c.loop.current
@@ -116,10 +116,10 @@ func inTask(ctx context.Context) *task {
 	return nil
 }
 
-// checkedTask is inTask with a look at the bit.
+// checkedTask is inTask with a check of the bit.
 func checkedTask(ctx context.Context) *task {
 	if c, ok := ctx.(*loopContext); ok && c.loop.rootDone == nil && c.loop.guard.Load() == 0 {
-		if debug.SetPanicOnFault(true) { // checkOwner, in place
+		if debug.SetPanicOnFault(true) { // checkOwner, written out
 			return c.loop.current
 		}
 		debug.SetPanicOnFault(false)
@@ -127,14 +127,14 @@ func checkedTask(ctx context.Context) *task {
 	return nil
 }
 
-// mustLoop is for functions without an error result.
+// mustLoop returns the loop of ctx. It is for functions without an error result.
 func mustLoop(ctx context.Context, caller string) *EventLoop {
 	l := loopOf(ctx)
 	if l == nil {
 		panic(noLoop(ctx, caller))
 	}
 	if l.guard.Load() == 0 {
-		if debug.SetPanicOnFault(true) { // checkOwner, in place
+		if debug.SetPanicOnFault(true) { // checkOwner, written out
 			return l
 		}
 		debug.SetPanicOnFault(false)
@@ -145,13 +145,13 @@ func mustLoop(ctx context.Context, caller string) *EventLoop {
 
 type factoryKey struct{}
 
-// WithLoopFactory returns a context under which [Run], [NewRunner] and
-// [NewEventLoop] take their event loops from factory. It is how a program that
-// starts its own loop is put under test or simulation without being changed:
+// WithLoopFactory returns a context under which [Run], [NewRunner] and [NewEventLoop] take their
+// event loops from factory. With it, a program that starts its own loop can be put under test or
+// simulation without being changed:
 //
 //	err := service.Main(asyncio.WithLoopFactory(ctx, sim.NewEventLoop))
 //
-// Any goroutine may call it. Python's nearest are the loop_factory argument and the
+// Any goroutine may call it. Python's nearest equivalents are the loop_factory argument and the
 // event loop policy; this one is bound to a context instead of the process.
 func WithLoopFactory(ctx context.Context, factory func(context.Context) *EventLoop) context.Context {
 	return context.WithValue(ctx, factoryKey{}, factory)
@@ -170,15 +170,15 @@ type watch struct {
 	done  <-chan struct{}
 	first *watchLink // the tasks, oldest first; unused by the root watch
 	last  *watchLink
-	stop  func() bool // of context.AfterFunc
+	stop  func() bool // the result of context.AfterFunc
 	prev  *watch      // in the loop's list, oldest first, for polling
 	next  *watch
 	fired bool
 
-	broken error // what the context's methods panicked with; then it is in no list (context 5)
+	broken error // the panic of a method of the context; such a watch is in no list (context 5)
 }
 
-// A watching says with what context a task waits.
+// A watching says which kind of context a task waits with.
 type watching uint8
 
 const (
@@ -187,8 +187,8 @@ const (
 	withOther                 // another one
 )
 
-// A watchLink is one task waiting with a watched context. It has no watch any more when the wait is
-// over, unless that is broken.
+// A watchLink is one task that waits with a watched context. When the wait is over, it no longer
+// has a watch, unless that is broken.
 type watchLink struct {
 	w          *watch
 	t          *task
@@ -197,7 +197,8 @@ type watchLink struct {
 
 // watch adds t to the tasks to be woken when ctx is done.
 func (l *EventLoop) watch(t *task, ctx context.Context, done <-chan struct{}) *watchLink {
-	// many tasks wait with one context, and to look for it takes time, and room on the stack
+	// many tasks wait with one context, and searching for its watch takes time, and room on the
+	// stack
 	w := l.recent
 	if w == nil || w.done != done {
 		if c := clockOf(ctx, done); c != nil {
@@ -237,11 +238,11 @@ func (l *EventLoop) keep(w *watch) {
 	l.lastWatch = w
 }
 
-// Links are used again, and made by the dozen: so few tasks allocate when they have begun to wait,
-// where that would cost them a larger stack.
+// Links are reused, and made linksAtOnce at a time. So few tasks allocate after they have begun to
+// wait, where allocating would cost them a larger stack.
 const (
 	linksAtOnce = 32
-	spareLinks  = 1024 // are kept at most
+	spareLinks  = 1024 // links kept at most
 )
 
 func (l *EventLoop) newLink() *watchLink {
@@ -267,8 +268,8 @@ func (l *EventLoop) freeLink(link *watchLink) {
 	}
 }
 
-// standardContexts are the types of package context's that can end. Their Done does not panic,
-// unlike that of one with values, which is that of whatever it was made from.
+// standardContexts are the types of package context that can end. Their Done does not panic. Done
+// of a context with values may, because it is that of the context it was made from.
 var standardContexts = func() (types [2]reflect.Type) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -279,7 +280,7 @@ var standardContexts = func() (types [2]reflect.Type) {
 	return types
 }()
 
-// isTrusted reports whether the Done of ctx is known not to panic.
+// isTrusted reports whether Done of ctx is known not to panic.
 func isTrusted(ctx context.Context) bool {
 	t := reflect.TypeOf(ctx)
 	return t == clockContextType || t == standardContexts[0] || t == standardContexts[1]
@@ -287,13 +288,13 @@ func isTrusted(ctx context.Context) bool {
 
 var clockContextType = reflect.TypeFor[*clockContext]()
 
-// doneOf is ctx.Done(), or what that panics with (context 5).
+// doneOf returns ctx.Done(), or the panic of that call (context 5).
 func doneOf(ctx context.Context) (done <-chan struct{}, failed *PanicError) {
 	defer catch(&failed)
 	return ctx.Done(), nil
 }
 
-// newWatch makes a watch and has it listen, or returns what ctx panics with (context 5).
+// newWatch makes a watch that listens, or returns the panic of a method of ctx (context 5).
 func (l *EventLoop) newWatch(ctx context.Context, done <-chan struct{}) (_ *watch, failed *PanicError) {
 	defer catch(&failed)
 	w := &watch{loop: l, ctx: ctx, done: done}
@@ -304,7 +305,7 @@ func (l *EventLoop) newWatch(ctx context.Context, done <-chan struct{}) (_ *watc
 	return w, nil
 }
 
-// catch is deferred, and puts a panic into failed.
+// catch is deferred. It puts a panic into failed.
 func catch(failed **PanicError) {
 	if v := recover(); v != nil {
 		mustEnd(v)
@@ -312,8 +313,8 @@ func catch(failed **PanicError) {
 	}
 }
 
-// warnOfDeadline reports a deadline of the standard library's, which counts real time
-// while the loop's is virtual.
+// warnOfDeadline reports a deadline that the standard library keeps, which counts real time while
+// the loop's time is virtual.
 func (l *EventLoop) warnOfDeadline(ctx context.Context) {
 	d, ok := ctx.Deadline()
 	if !ok {
@@ -355,9 +356,8 @@ func (link *watchLink) unwatch() {
 	}
 }
 
-// watchRoot watches the context that the loop was made with. Nearly every await uses it,
-// so it is watched for good once it is used, and a task only says with a flag that it
-// waits with it.
+// watchRoot watches the context that the loop was made with. Nearly every await uses that context,
+// so once used it is watched for good, and a flag is enough to say that a task waits with it.
 func (l *EventLoop) watchRoot() (failed *PanicError) {
 	if l.rootWatch == nil {
 		l.rootWatch, failed = l.newWatch(l.ctx, l.rootDone)
@@ -365,18 +365,18 @@ func (l *EventLoop) watchRoot() (failed *PanicError) {
 	return failed
 }
 
-// listen is context 4.
+// listen makes the loop learn of the end of the context (context 4).
 func (w *watch) listen() {
 	l := w.loop
 	tell := func() { _ = l.post(w) }
 	if l.drv.Polls() {
-		tell = l.drv.Wake // in case it waits for real work; then it looks
+		tell = l.drv.Wake // the loop may wait for real work; when it wakes up, it looks
 	}
 	w.stop = context.AfterFunc(w.ctx, tell)
 }
 
-// causeOf is why ctx, which has ended t's wait, is done. link is what watchContext returned. It is
-// never nil (context 5).
+// causeOf returns the reason why ctx, which has ended t's wait, is done. link is the result of
+// watchContext. The error is never nil (context 5).
 func (t *task) causeOf(ctx context.Context, link *watchLink) error {
 	if link != nil && link.w != nil {
 		return link.w.broken
@@ -397,7 +397,7 @@ func cause(ctx context.Context) (err error, failed *PanicError) {
 	return context.Cause(ctx), nil
 }
 
-// reportContext has it reported what a method of a context has panicked with.
+// reportContext reports a panic of a method of a context.
 func (t *task) reportContext(failed *PanicError) {
 	t.loop().reportSoon(ExceptionContext{Message: "panic in a method of a context", Exception: failed, Task: t.self})
 }
@@ -440,7 +440,7 @@ func (w *watch) arrive() {
 
 func (w *watch) fire(*future) { w.arrive() }
 
-// pollWatches looks at every context that a task waits with.
+// pollWatches looks at every context that a task waits with (context 4).
 func (l *EventLoop) pollWatches() {
 	if w := l.rootWatch; w != nil && !w.fired && w.ctx.Err() != nil {
 		w.fired = true // every later await fails before it waits

@@ -16,44 +16,47 @@ import (
 
 // How a loop tells the goroutines that may touch it from all others.
 //
-//	foreign 1: Whatever could corrupt a loop is checked before anything is touched, and what the
-//	   check reads is written atomically: so a refused call is no data race either. What changes
-//	   only plain fields of its own (an uncontended lock) goes unchecked outside debug mode.
+//	foreign 1: Every access that could corrupt a loop is checked before anything is touched. The
+//	   check reads only what is written atomically, so a refused call is no data race either. A call
+//	   that changes only plain fields of its own object (an uncontended lock) goes unchecked outside
+//	   debug mode.
 //	foreign 2: debug.SetPanicOnFault is a bit of each goroutine that can be read back. A new
-//	   goroutine has it off, whoever starts it. Stacks have it on, from their first moment to their
-//	   last, and so has a goroutine while it does the loop's work: the hub, Close, a driver's.
-//	foreign 3: A goroutine without the bit is suspected, not yet refused. That is for suspect, which
-//	   may take its time: it admits whoever calls a loop that is not running, a stack whose bit was
-//	   cleared, and a sequence of iter.Pull that the running step has entered. Each has its bit set
-//	   then. The bit of a goroutine that is refused is as it was.
-//	foreign 4: The hubs of a loop make all of its stacks, and their ids are noted. So a goroutine's
-//	   own trace, which tells who created it, says whether it is a stack of the loop; and one that
-//	   runs while the loop does not wait is the one in control.
-//	foreign 5: A goroutine of iter.Pull runs only while whoever has entered it waits. So it may
-//	   touch the loop if the stack in control is waiting so, which only the traces of all goroutines
-//	   tell. Outside debug mode one that was made by a goroutine of the loop is admitted without
-//	   that look, and any other is looked at only once. If the traces are too many to be looked at,
-//	   all are admitted.
-//	foreign 6: While several loops run, the bit does not say whose stack a stack is. guard is then
-//	   guardShared, and the address of a local variable is looked at: 2 KiB of memory, aligned, are
-//	   never of two stacks. Each stack keeps the few such blocks that have been found to be its own,
-//	   and the loop points at those of the one in control. An address elsewhere is suspicion
-//	   (foreign 3). A block is forgotten when the stack turns out to have moved. So what is missed
-//	   is the call of another loop's stack that has grown, in this very step, into the memory from
-//	   which the stack in control has just moved away, in its own.
-//	foreign 7: In debug mode ids are compared at each check, whatever the bits and addresses say.
-//	foreign 8: A fault at an address that is not nil is a panic with an Addr where the bit is set.
-//	   One that reaches the library ends the program, as it would without the bit.
+//	   goroutine has it off, whichever goroutine starts it. Stacks have it on from their first
+//	   moment to their last. A goroutine has it on while it does the loop's work: the hub, Close, a
+//	   driver's.
+//	foreign 3: A goroutine without the bit is suspected, but not yet refused. The slower checks in
+//	   look and suspect decide. They admit the caller of a loop that is not running, a stack whose
+//	   bit was cleared, and a sequence of iter.Pull that the running step has entered. The stack and
+//	   the sequence then get the bit. Any other goroutine's bit is left as it was.
+//	foreign 4: The hubs of a loop make all of its stacks, and the ids of the hubs are noted. A
+//	   goroutine's own trace tells which goroutine created it, and thereby whether it is a stack of
+//	   the loop. A stack that runs while the loop does not wait is the one in control.
+//	foreign 5: A goroutine of iter.Pull runs only while the goroutine that has entered it waits. So
+//	   it may touch the loop if the stack in control has entered it and waits, which only the traces
+//	   of all goroutines tell. Outside debug mode a sequence made by a goroutine of the loop is
+//	   admitted without that look, and any other is looked at only once. If there are too many
+//	   traces to look at, all sequences are admitted.
+//	foreign 6: While several loops run, the bit does not say which loop a stack belongs to. guard is
+//	   then guardShared, and the address of a local variable is looked at: an aligned block of 2 KiB
+//	   of memory never belongs to two stacks. Each stack keeps the few such blocks that have been
+//	   found to be its own, and the loop points at the blocks of the stack in control. A goroutine
+//	   whose address is elsewhere is suspected (foreign 3). Blocks are forgotten when their stack
+//	   turns out to have moved. One call is missed: that of another loop's stack which has grown, in
+//	   this very step, into memory that the stack in control has just moved away from, in its own
+//	   step.
+//	foreign 7: In debug mode every check compares ids, whatever the bits and addresses say.
+//	foreign 8: Where the bit is set, a fault at an address that is not nil is a panic with an Addr.
+//	   If such a panic reaches the library, the program ends, as it would without the bit.
 
-// kin are the goroutines of a loop, as far as anybody has asked (foreign 4, foreign 5). Any
-// goroutine may look.
+// kin holds the goroutines of a loop, as far as anybody has asked (foreign 4, foreign 5). Any
+// goroutine may look at it.
 type kin struct {
 	mu     sync.Mutex
-	hubs   map[uint64]int      // how many stacks each has made that are left
-	others map[uint64]struct{} // stacks whose id is known, and sequences that were admitted
+	hubs   map[uint64]int      // for each hub's id, how many of the stacks it has made are left
+	others map[uint64]struct{} // ids of stacks, where known, and of sequences that were admitted
 }
 
-// maxKin bounds what is remembered. What was forgotten is asked again.
+// maxKin bounds others. A goroutine that was forgotten is looked at again.
 const maxKin = 1 << 14
 
 func (k *kin) add(id uint64) {
@@ -72,7 +75,7 @@ func (k *kin) has(id uint64) bool {
 	return ok
 }
 
-// makes counts the stacks of a hub.
+// makes adds n to the number of stacks that a hub has made and that are left.
 func (k *kin) makes(hub uint64, n int) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -90,23 +93,23 @@ func (k *kin) isHub(id uint64) bool {
 	return k.hubs[id] > 0
 }
 
-// borrow sets the bit of a goroutine that does the loop's work for a while (foreign 2), and returns
-// how to put it back.
+// borrow sets the bit of a goroutine that does the loop's work for a while (foreign 2). giveBack
+// puts the bit back.
 func borrow() (giveBack func()) {
 	was := debug.SetPanicOnFault(true)
 	return func() { debug.SetPanicOnFault(was) }
 }
 
-// hasBit reports whether the calling goroutine has the bit (foreign 2). Where a check is made often
-// it is written out, because two calls are too much for the compiler to inline.
+// hasBit reports whether the calling goroutine has the bit (foreign 2). Checks that are made often
+// have this written out, because two calls are too much for the compiler to inline.
 func hasBit() bool {
 	has := debug.SetPanicOnFault(true)
 	debug.SetPanicOnFault(has)
 	return has
 }
 
-// checkOwner answers a call from a foreign goroutine or to a closed loop with an error;
-// mustBeOwner panics with it.
+// checkOwner returns an error for a call from a foreign goroutine or to a closed loop. mustBeOwner
+// panics with that error.
 func (l *EventLoop) checkOwner(caller string) error {
 	if l == nil {
 		return zeroValue(caller)
@@ -121,7 +124,7 @@ func (l *EventLoop) checkOwner(caller string) error {
 	return l.look(g, caller)
 }
 
-// look is checkOwner where the bit does not decide.
+// look is the part of checkOwner for cases that the bit does not decide.
 //
 //go:noinline
 func (l *EventLoop) look(g uint64, caller string) error {
@@ -130,18 +133,18 @@ func (l *EventLoop) look(g uint64, caller string) error {
 		return fmt.Errorf("%w (in %s)", ErrLoopClosed, caller)
 	case guardParked:
 		return l.foreign(self(), caller)
-	case guardShared: // foreign 6
+	case guardShared: // the address decides (foreign 6)
 		if l.blocks.Load().have(blockOf(unsafe.Pointer(&g))) {
 			return nil
 		}
 	}
 	if g == 0 && !l.running.Load() || isID(g) && g == goroutineID() {
-		return nil // it is at rest and whoever calls owns it, or foreign 7
+		return nil // the loop is at rest and its caller owns it, or the ids match (foreign 7)
 	}
 	return l.suspect(g, caller)
 }
 
-// suspect is foreign 3.
+// suspect admits or refuses a suspected goroutine (foreign 3).
 func (l *EventLoop) suspect(g uint64, caller string) error {
 	me := self()
 	switch {
@@ -176,8 +179,8 @@ func (l *EventLoop) isOn() bool {
 	return me.pulled && l.kin.isHub(me.by)
 }
 
-// checkForeign and mustNotBeForeign are for what is allowed on a closed loop: there they refuse
-// nobody, and on one that is closing none of its own.
+// checkForeign and mustNotBeForeign are for calls that are allowed on a closed loop. On a closed
+// loop they refuse nobody. On a loop that is closing they refuse none of its own goroutines.
 func (l *EventLoop) checkForeign(caller string) error {
 	if l != nil && l.guard.Load() == guardClosed {
 		if l.closed.Load() {
@@ -192,7 +195,7 @@ func (l *EventLoop) checkForeign(caller string) error {
 	return l.checkOwner(caller)
 }
 
-// isOfAnother reports whether me is a stack of another loop that runs.
+// isOfAnother reports whether me is a stack of another running loop.
 func (l *EventLoop) isOfAnother(me origin) bool {
 	r := &runningLoops
 	r.Lock()
@@ -217,10 +220,10 @@ func (l *EventLoop) mustBeOwner(caller string) {
 	}
 }
 
-// mayNow reports whether the caller may do at once what any goroutine may ask for. err is what a
-// check has said. While the loop does not run, that takes its caller for the owner; but another
-// goroutine may ask at just that moment, as between the end of main and that of its other tasks. So
-// nobody may then, on the machine's clock.
+// mayNow reports whether the caller may do at once what any goroutine may ask for. err is the
+// result of a check. While the loop does not run, the check takes its caller for the owner. But
+// another goroutine may ask at just that moment, as between the end of main and the end of its
+// other tasks. So on the machine's clock no goroutine may do it at once then.
 func (l *EventLoop) mayNow(err error) bool {
 	if err != nil || l.drv.Polls() || l.closed.Load() {
 		return err == nil
@@ -233,8 +236,9 @@ func (l *EventLoop) mayNow(err error) bool {
 	return has || isID(g) && g == goroutineID()
 }
 
-// orPost has the loop call fn, for a caller that may not now: unless err says more than that it is
-// foreign. It returns nil then, also if the loop is closing: that closes what fn is about.
+// orPost has the loop call fn for a caller that may not do it now. It returns err if that says more
+// than that the caller is foreign. Otherwise it returns nil, even if the loop is closing: closing
+// the loop closes the object that fn is about.
 func (l *EventLoop) orPost(err error, fn postedCall) error {
 	if err != nil && !errors.Is(err, ErrForeignGoroutine) {
 		return err
@@ -244,17 +248,17 @@ func (l *EventLoop) orPost(err error, fn postedCall) error {
 }
 
 // A postedCall is a function of the library's that another goroutine has asked for. It takes its
-// turn.
+// turn in the ready queue.
 type postedCall func()
 
 func (fn postedCall) fire(*future) { fn() }
 
-// zeroValue is what is said of something that has no loop because nobody has made it.
+// zeroValue returns the error for an object that has no loop because the package did not make it.
 func zeroValue(caller string) error {
 	return fmt.Errorf("%w: a zero value, which belongs to no loop: it is for a function of this package to make (in %s)", ErrInvalidArgument, caller)
 }
 
-// foreign is the error for a call from me.
+// foreign returns the error for a call from the goroutine me.
 func (l *EventLoop) foreign(me origin, caller string) error {
 	who := fmt.Sprintf("goroutine %d", me.id)
 	if me.pulled {
@@ -268,7 +272,7 @@ func (l *EventLoop) foreign(me origin, caller string) error {
 	}
 	err := fmt.Errorf("%w: %s called %s %s: %s", ErrForeignGoroutine, who, caller, whose, remedy(caller))
 	if isConnection(caller) && me.id != 0 {
-		// Libraries drop such errors, or have some of their own instead.
+		// Libraries drop such errors or replace them with their own, so this one is also logged.
 		if _, told := foreignUsers.LoadOrStore(me.creator+caller, true); !told {
 			slog.Error("asyncio: a connection was used by a goroutine outside its event loop", slog.Any("exception", err))
 		}
@@ -276,7 +280,7 @@ func (l *EventLoop) foreign(me origin, caller string) error {
 	return err
 }
 
-// foreignUsers are those that have been reported.
+// foreignUsers has the foreign uses of connections that have been logged.
 var foreignUsers sync.Map
 
 // isConnection reports whether caller is a method of a connection that only tasks may call.
@@ -289,7 +293,7 @@ func isConnection(caller string) bool {
 	return false
 }
 
-// remedy is what to do instead of a call of caller.
+// remedy says what to do instead of calling caller.
 func remedy(caller string) string {
 	switch kind, _, _ := strings.Cut(caller, "."); kind {
 	case "Conn":
@@ -315,15 +319,16 @@ func remedy(caller string) string {
 	return "have a task of the loop do it: RunCoroutineThreadsafe or Call starts one from any goroutine; CallSoonThreadsafe runs a function on the loop"
 }
 
-// An origin is what the trace of a goroutine says of it.
+// An origin is what the trace of a goroutine says about the goroutine.
 type origin struct {
 	id      uint64
-	creator string // the function that made it, empty for that of main
-	by      uint64 // the goroutine that did
+	creator string // the function that made it, empty for the goroutine of main
+	by      uint64 // the id of the goroutine that made it
 	pulled  bool   // it is a coroutine of iter.Pull
 }
 
-// self is the calling goroutine's. It takes some microseconds, more the deeper the stack.
+// self returns the origin of the calling goroutine. That takes some microseconds, and more for a
+// deeper stack.
 func self() origin {
 	for size := 4 << 10; ; size *= 4 {
 		buf := make([]byte, size)
@@ -336,7 +341,7 @@ func self() origin {
 // originOf reads one goroutine's trace.
 func originOf(trace []byte) (o origin) {
 	o.id = leadingNumber(trace, "goroutine ")
-	// with GODEBUG=tracebackancestors more follow, of its ancestors
+	// with GODEBUG=tracebackancestors the traces of its ancestors follow
 	i := bytes.Index(trace, []byte("\ncreated by "))
 	if i < 0 {
 		return o
@@ -362,7 +367,8 @@ func leadingNumber(text []byte, prefix string) (n uint64) {
 	return n
 }
 
-// hasEntered is foreign 5: whether the running step has entered the sequence whose goroutine me is.
+// hasEntered reports whether the running step has entered the sequence whose goroutine me is
+// (foreign 5).
 func (l *EventLoop) hasEntered(me origin) bool {
 	known := l.kin.has(me.by) || l.kin.has(me.id)
 	if known && (!l.debug() || runtime.NumGoroutine() > manyGoroutines) {
@@ -373,7 +379,7 @@ func (l *EventLoop) hasEntered(me origin) bool {
 	head, exact := l.head()
 	maker, entered := all.enteredBy(me, head, exact)
 	if !entered && complete {
-		// what is incomplete may lack the one in control, and nobody is refused for that
+		// an incomplete list may lack the stack in control, and nobody is refused for that
 		return false
 	}
 	if maker != 0 {
@@ -384,19 +390,19 @@ func (l *EventLoop) hasEntered(me origin) bool {
 	return true
 }
 
-// manyGoroutines are too many to look at all of them for each call in debug mode.
+// manyGoroutines is how many goroutines debug mode looks at, at most, for each call.
 const manyGoroutines = 1000
 
-// sequences are all goroutines of iter.Pull, and so all stacks.
+// sequences holds all goroutines of iter.Pull, and so all stacks.
 type sequences map[uint64]sequence
 
 type sequence struct {
 	origin
-	runs  bool // or blocks, or is to run: it has control of itself
-	waits bool // for another one that it has entered, or which has entered it, and not at a place
+	runs  bool // or blocks, or is about to run: it has control of itself
+	waits bool // for a sequence that it has entered or that has entered it, not at a place
 }
 
-// sequencesNow also reports whether these are all.
+// sequencesNow returns the sequences that exist now. complete reports whether these are all.
 func sequencesNow() (all sequences, complete bool) {
 	all = make(sequences)
 	traces := allStacks()
@@ -410,8 +416,8 @@ func sequencesNow() (all sequences, complete bool) {
 	return all, len(traces) < maxTraces
 }
 
-// head returns whether a goroutine may be the stack in control, and whether that is exact: only one
-// may.
+// head returns a test for the stack in control. exact reports whether only one stack can pass the
+// test.
 func (l *EventLoop) head() (head func(sequence) bool, exact bool) {
 	if l.modes.Load()&kinMode != 0 {
 		if id := l.step.head.Load(); id != 0 {
@@ -421,8 +427,9 @@ func (l *EventLoop) head() (head func(sequence) bool, exact bool) {
 	return func(s sequence) bool { return l.kin.isHub(s.by) }, false
 }
 
-// enteredBy reports whether a head has entered the sequence of me, directly or by way of others: it
-// made it, and then is returned, or it waits for one that it has not made, as me is.
+// enteredBy reports whether a head has entered the sequence of me, directly or by way of others. If
+// the head made the sequence, it is returned as the maker. Otherwise the head counts as having
+// entered it if the head waits and no sequence that the head made explains that.
 func (all sequences) enteredBy(me origin, head func(sequence) bool, exact bool) (maker uint64, entered bool) {
 	for _, h := range all {
 		if !h.waits || !head(h) {
@@ -433,7 +440,7 @@ func (all sequences) enteredBy(me origin, head func(sequence) bool, exact bool) 
 		}
 		taken := false
 		for _, s := range all {
-			// If h is in control, what waits at a place has been entered by another.
+			// If h is in control, a sequence that waits at a place has been entered by another.
 			inside := s.runs || !exact && !s.waits
 			taken = taken || s.id != me.id && inside && all.leadsTo(s.origin, h.id)
 		}
@@ -442,7 +449,7 @@ func (all sequences) enteredBy(me origin, head func(sequence) bool, exact bool) 
 	return 0, entered
 }
 
-// leadsTo reports whether o was made by head, or by a sequence that waits and leads to it.
+// leadsTo reports whether o was made by head, or by a waiting sequence that itself leads to head.
 func (all sequences) leadsTo(o origin, head uint64) bool {
 	for o.by != head {
 		maker, ok := all[o.by]
@@ -454,9 +461,9 @@ func (all sequences) leadsTo(o origin, head uint64) bool {
 	return true
 }
 
-// atPlace reports whether a stack with these frames waits at a place, and not in a function of
-// iter.Pull that a program has called or, as one gives the stop of a sequence to CallSoon, the
-// library for it.
+// atPlace reports whether a stack with these frames waits at a place. Otherwise it waits in a
+// function of iter.Pull. Either the program called that function or the library did so for the
+// program, as when CallSoon is given the stop of a sequence.
 func atPlace(frames []byte) bool {
 	for frame := range bytes.SplitSeq(frames, []byte("\n")) {
 		if bytes.HasPrefix(frame, []byte("iter.")) || bytes.HasPrefix(frame, []byte("\t")) {
@@ -471,35 +478,35 @@ func atPlace(frames []byte) bool {
 	return false
 }
 
-// placesIn are the functions that wait at places, but for those of package coro: all that call
+// placesIn lists the functions that wait at places, except those of package coro: all that call
 // Toggle.
 var placesIn = []string{"(*task).park(", "(*task).yield(", "(*future).await(", "(*waitQueue).wait(", "(*stack).rest("}
 
 const coroPrefix = "github.com/goasyncio/asyncio/internal/coro."
 
-// goroutineID reads the id that stack traces begin with. There is no documented
-// faster way, so it is for those who have to know.
+// goroutineID reads the id that stack traces begin with. There is no documented faster way, so it
+// is only for callers that need to know.
 func goroutineID() uint64 {
 	var buf [40]byte
 	n := runtime.Stack(buf[:], false)
 	return leadingNumber(buf[:n], "goroutine ")
 }
 
-// blocks are those that have been found to be one stack's (foreign 6). Other goroutines look at
-// them.
+// blocks are the blocks of memory that have been found to be one stack's (foreign 6). Other
+// goroutines read them.
 type blocks struct {
 	of   [4]atomic.Uintptr
 	next int
 }
 
-// blockOf returns which block an address on a stack is in.
+// blockOf returns the block that an address on a stack is in.
 func blockOf(p unsafe.Pointer) uintptr { return uintptr(p) >> 11 }
 
 func (b *blocks) have(block uintptr) bool {
 	return b != nil && (b.of[0].Load() == block || b.of[1].Load() == block || b.of[2].Load() == block || b.of[3].Load() == block)
 }
 
-// add is for the stack in control.
+// add is called on the stack in control.
 func (b *blocks) add(block uintptr) {
 	if b != nil {
 		b.of[b.next].Store(block)
@@ -507,7 +514,8 @@ func (b *blocks) add(block uintptr) {
 	}
 }
 
-// takesControl is foreign 6 for s, which has got control.
+// takesControl is called when the stack with these blocks has got control. If the stack is in none
+// of them, it has moved, and they are forgotten (foreign 6).
 func (b *blocks) takesControl(block uintptr) {
 	if !b.have(block) {
 		for i := range b.of {
@@ -517,13 +525,13 @@ func (b *blocks) takesControl(block uintptr) {
 	}
 }
 
-// runningLoops are all there are in the process.
+// runningLoops holds all running loops of the process.
 var runningLoops struct {
 	sync.Mutex
 	all map[*EventLoop]struct{}
 }
 
-// joinsLoops and leavesLoops are for a loop whose run begins or ends.
+// joinsLoops and leavesLoops are called when a run of the loop begins and ends.
 func (l *EventLoop) joinsLoops() {
 	r := &runningLoops
 	r.Lock()
@@ -561,8 +569,8 @@ func (l *EventLoop) share(on bool) {
 	l.settleGuard()
 }
 
-// settleGuard brings guard in line with sharedMode, unless it says something that goes before.
-// Whoever changes one of the two calls it afterwards.
+// settleGuard brings guard in line with sharedMode, unless guard has a value that takes precedence.
+// It must be called after a change of either.
 func (l *EventLoop) settleGuard() {
 	if l.modes.Load()&sharedMode != 0 {
 		l.guard.CompareAndSwap(0, guardShared)
@@ -571,7 +579,7 @@ func (l *EventLoop) settleGuard() {
 	}
 }
 
-// setGuard is for the loop.
+// setGuard is for the loop itself.
 func (l *EventLoop) setGuard(g uint64) {
 	l.guard.Store(g)
 	l.settleGuard()
@@ -580,7 +588,7 @@ func (l *EventLoop) setGuard(g uint64) {
 // isID reports whether guard is the id of a goroutine.
 func isID(g uint64) bool { return g != 0 && g < guardShared }
 
-// mustEnd ends the program if v, which was recovered, is a fault (foreign 8).
+// mustEnd ends the program if v, a recovered value, is a fault (foreign 8).
 func mustEnd(v any) {
 	if f, ok := v.(interface {
 		runtime.Error

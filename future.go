@@ -8,16 +8,15 @@ import (
 	"sync/atomic"
 )
 
-// An Awaitable is what a coroutine can wait for: a [*Future], a [*Task], a [Coroutine],
-// a [*ConcurrentFuture].
+// An Awaitable is anything that a coroutine can wait for: a [*Future], a [*Task], a [Coroutine], a
+// [*ConcurrentFuture].
 type Awaitable[T any] interface {
 	// Await suspends the calling task until there is a result. Awaiting a
 	// coroutine runs it here and now, as a call.
 	Await(ctx context.Context) (T, error)
 }
 
-// AnyFuture is a [*Future] or [*Task] whatever its result type. It is implemented by
-// those two alone.
+// AnyFuture is a [*Future] or [*Task] of any result type. Only those two implement it.
 type AnyFuture interface {
 	Done() bool
 	Cancelled() bool
@@ -29,11 +28,11 @@ type AnyFuture interface {
 	core() *future
 }
 
-// A Future is a result that will be there later: the value that low-level code sets
-// and tasks await. Make one with [CreateFuture]; the zero value is not usable.
+// A Future is a result that will be there later: low-level code sets it and tasks await it. Make
+// one with [CreateFuture]; the zero value is not usable.
 //
-// It is pending until it gets a value, an error or is cancelled; then it is done and does
-// not change again. Its methods are for the loop only and do not suspend, except Await.
+// It is pending until it gets a value or an error, or is cancelled. Then it is done and does not
+// change again. Its methods are for the loop only and do not suspend, except Await.
 type Future[T any] struct {
 	future
 	value T
@@ -42,41 +41,41 @@ type Future[T any] struct {
 // future is the state machine below [Future], without the type of the result.
 //
 //	future 1: pending -> finished or cancelled, once.
-//	future 2: Done callbacks never run inline: completing schedules each, in the order of
-//	   adding, and adding one to a done future schedules it (CPython 9).
-//	future 3: err is set when cancelled (a *CancelledError, perhaps wrapped) and when finished with
-//	   an error.
-//	future 4: A cancel that is passed on reaches a task or gathering once, on however many ways it
-//	   comes: tasks that gather the same tasks, which gather others, would be asked as often as
-//	   there are paths between them. CPython asks as often.
+//	future 2: Done callbacks never run inline. Completing the future schedules each of them, in the
+//	   order of adding. Adding one to a done future schedules it (CPython 9).
+//	future 3: err is set when the future is cancelled (a *CancelledError, perhaps wrapped) and when
+//	   it finishes with an error.
+//	future 4: A cancel that is passed on reaches a task or gathering once, however many ways lead
+//	   there. Where tasks gather the same tasks, which gather others, each would otherwise be asked
+//	   as often as there are paths to it. CPython asks as often.
 type future struct {
 	_    noCopy
 	loop *EventLoop
-	err  error // future 3
+	err  error // set when cancelled or failed (future 3)
 
-	// Done callbacks in order: first, then more. One is by far the usual number.
+	// Done callbacks in order: first, then more. Nearly always there is only one.
 	first callback
 	more  *callbackList
 
-	// super overrides cancel, as a subclass does in Python: the task whose
-	// result this is, or the gathering it is the outer future of.
+	// super overrides cancel, as a subclass does in Python. It is the task whose result this is, or
+	// the gathering whose outer future this is.
 	super interface {
 		cancel(*CancelledError) cancelAnswer
 	}
 
-	report *report     // set while err waits for someone to look at it, and always in debug mode
-	state  futureState // future 1
+	report *report     // set while nobody has looked at err, and always in debug mode
+	state  futureState // changes once (future 1)
 	shown  bool        // repr is at work on it
-	quiet  bool        // of a task: do not report it if it is destroyed pending
-	mark   uint32      // scratch of combinators and cancel: seen in the pass with this number
+	quiet  bool        // set for a task: do not report it if it is destroyed pending
+	mark   uint32      // for combinators and cancel: the number of the last pass that saw it
 }
 
-// A cancelAnswer is what became of a cancel that was passed on.
+// A cancelAnswer is the answer of a future or task to a cancel that was passed on to it.
 type cancelAnswer uint8
 
 const (
-	refused  cancelAnswer = iota // it was done already
-	accepted                     // it will end, or take the cancel otherwise
+	refused  cancelAnswer = iota // the future was done already
+	accepted                     // the future will end, or use the cancel otherwise
 	inCircle                     // the cancel has come back to where it was (task 7)
 )
 
@@ -112,7 +111,7 @@ func CreateFuture[T any](ctx context.Context) *Future[T] {
 
 func (f *future) core() *future { return f }
 
-// zeroFuture is what is said of a future without a loop.
+// zeroFuture returns the error for a future without a loop.
 func zeroFuture(caller string) error {
 	return fmt.Errorf("%w: a zero Future or Task has no loop: make one with CreateFuture or CreateTask (in %s)", ErrInvalidArgument, caller)
 }
@@ -123,7 +122,7 @@ func (f *future) mustBeMade(caller string) {
 	}
 }
 
-// checkFuture refuses a future that does not belong to l.
+// checkFuture returns an error if f does not belong to l.
 func (l *EventLoop) checkFuture(f AnyFuture, caller string) error {
 	switch f.core().loop {
 	case l:
@@ -140,8 +139,8 @@ func (f *future) GetLoop() *EventLoop { return f.loop }
 // Done reports whether the future has a value, has an error or was cancelled.
 func (f *future) Done() bool { return f.state != pending }
 
-// Cancelled reports whether the future was cancelled. A task is cancelled once its
-// coroutine has ended with a [CancelledError], not when that was asked for.
+// Cancelled reports whether the future was cancelled. A task is cancelled once its coroutine has
+// ended with a [CancelledError], not when the cancel is requested.
 func (f *future) Cancelled() bool { return f.state == cancelled }
 
 // Exception returns the error the future finished with, nil if it finished with a
@@ -160,11 +159,12 @@ func (f *future) Exception() error {
 	return f.err
 }
 
-// Cancel cancels a pending future, or asks a task to stop; msg, at most one, is kept in
-// the error. It reports false if the future was done.
+// Cancel cancels a pending future, or asks a task to stop. msg, at most one, is kept in the error.
+// It reports false if the future was done.
 //
-// Whoever waits for the future gets a [CancelledError] in the next iteration. A task
-// gets it at the await it is in, or at its next one; it may clean up, and may even carry on.
+// Tasks that wait for the future get a [CancelledError] in the next iteration. A task that is
+// cancelled gets it at the await it is in, or at its next one; it may clean up, and may even carry
+// on.
 //
 // It panics with [ErrForeignGoroutine], and with [ErrInvalidArgument] for a zero future. On a
 // closed loop it reports false. Python: Future.cancel, Task.cancel.
@@ -207,8 +207,9 @@ func (f *future) cancel(c *CancelledError) cancelAnswer {
 	return accepted
 }
 
-// passCancel is future 4. No code of the program runs meanwhile, so marks of combinators and of a
-// cancel do not meet. What has come back in a circle may be asked again (task 7).
+// passCancel passes a cancel on to super, at most once for each cancel (future 4). No code of the
+// program runs meanwhile, so marks of combinators and marks of a cancel do not meet. A future whose
+// answer was inCircle may be asked again (task 7).
 func (f *future) passCancel(c *CancelledError) cancelAnswer {
 	l := f.loop
 	if l.cancelDepth == 0 {
@@ -231,7 +232,7 @@ func (f *future) finishCancelled(err error) {
 	f.scheduleCallbacks()
 }
 
-// finish completes the future; the value, if err is nil, has been stored.
+// finish completes the future. If err is nil, the value has been stored already.
 func (f *future) finish(err error) {
 	f.state, f.err = finished, err
 	if err != nil {
@@ -240,7 +241,8 @@ func (f *future) finish(err error) {
 	f.scheduleCallbacks()
 }
 
-// scheduleCallbacks is future 2, and addCallback for those that come late.
+// scheduleCallbacks schedules the done callbacks when the future completes (future 2). addCallback
+// does so for those that come later.
 func (f *future) scheduleCallbacks() {
 	if cb := f.first; cb != nil {
 		f.first = nil
@@ -269,8 +271,8 @@ func (f *future) addCallback(cb callback) {
 	}
 }
 
-// removeCallback removes cb, if it is still to be scheduled, and returns how many it removed, one
-// or none.
+// removeCallback removes cb, if it has not been scheduled, and returns how many callbacks it
+// removed, one or none.
 func (f *future) removeCallback(cb callback) int {
 	switch {
 	case f.first == cb:
@@ -284,26 +286,26 @@ func (f *future) removeCallback(cb callback) int {
 	return 1
 }
 
-// callbackList is the done callbacks of a future from the second on, in the order of adding. None
-// is there twice.
+// callbackList holds the done callbacks of a future from the second on, in the order of adding. No
+// callback is in it twice.
 //
-// One that is removed leaves a hole, and holes are closed when they are half of the list; at the
-// ends there are none. Callbacks are looked for from both ends, because when thousands that wait
-// for one future leave it at the same time, they nearly always leave in the order in which they
-// came, or in the reverse. Where that has cost more steps than the list is long, an index is made,
-// so that removing n callbacks in any order costs a multiple of n.
+// Removing a callback leaves a hole. Holes are closed when they are half of the list, and there are
+// none at its ends. Callbacks are searched for from both ends, because when thousands that wait for
+// one future leave it at the same time, they nearly always leave in the order in which they came,
+// or in the reverse. Once searching has cost more steps than the list is long, an index is made, so
+// that removing n callbacks in any order costs a multiple of n.
 type callbackList struct {
 	all   []callback
-	live  int              // that are no holes
-	steps int              // that looking has cost, while there is no index
-	index map[callback]int // where each is in all, plus shift; nil where it does not pay
-	shift int              // how many have been cut off at the front since the index was made
+	live  int              // entries that are not holes
+	steps int              // the cost of searches since there has been no index
+	index map[callback]int // where each callback is in all, plus shift; nil while it does not pay
+	shift int              // entries cut off at the front since the index was made
 }
 
-// fewCallbacks is how many are looked through without an index.
+// fewCallbacks is the most callbacks that are searched without an index.
 const fewCallbacks = 32
 
-// passedOver counts, in tests, what searches in lists have looked at in vain.
+// passedOver counts, in tests, the entries of lists that searches have looked at in vain.
 var passedOver *atomic.Int64
 
 func passOver(n int) {
@@ -382,13 +384,13 @@ func (c *callbackList) makeIndex() {
 	}
 }
 
-// await suspends the current task until f is done. A nil error means that it is, and
-// says nothing of its result. What comes before and after the suspension is in functions
-// of their own, because their frames would be on every suspended stack (stack 9).
+// await suspends the current task until f is done. A nil error means that f is done, and says
+// nothing about its result. The code before and after the suspension is in functions of its own,
+// because its frames would be on every suspended stack (stack 9).
 func (f *future) await(ctx context.Context) error {
 	t, link, err := f.beginWait(ctx)
 	if t == nil {
-		return err // CPython 10, if it is nil: no suspension
+		return err // nil if f is done: then there is no suspension (CPython 10)
 	}
 	if at := t.depart(); at != nil {
 		if at.Toggle() {
@@ -401,7 +403,8 @@ func (f *future) await(ctx context.Context) error {
 	return f.endWait(ctx, t, link)
 }
 
-// beginWait has the current task wait for f, if it is to, and returns it.
+// beginWait begins a wait of the current task for f and returns the task, or nil if it does not
+// wait.
 func (f *future) beginWait(ctx context.Context) (*task, *watchLink, error) {
 	t, err := f.waiterFor(ctx)
 	if t == nil {
@@ -409,14 +412,14 @@ func (f *future) beginWait(ctx context.Context) (*task, *watchLink, error) {
 	}
 	t.waiter = f
 	f.addCallback(t)
-	if t.state == mustCancel { // CPython 14
+	if t.state == mustCancel { // f is cancelled at once (CPython 14)
 		t.descending = true
 		answer := f.cancel(t.speaks())
 		t.descending = false
 		switch answer {
 		case accepted:
 			t.state = wentDown
-		case inCircle: // task 7: those it has come through are underneath this one
+		case inCircle: // the tasks the cancel has come through are underneath this one (task 7)
 			f.removeCallback(t)
 			t.waiter = nil
 			t.loop().schedule(t, nil)
@@ -425,7 +428,8 @@ func (f *future) beginWait(ctx context.Context) (*task, *watchLink, error) {
 	return t, t.watchContext(ctx), nil
 }
 
-// waiterFor returns the current task if it is to wait for f.
+// waiterFor returns the current task if it is to wait for f. Otherwise it returns nil and, unless f
+// is done, an error.
 func (f *future) waiterFor(ctx context.Context) (*task, error) {
 	if ctx == nil {
 		return nil, f.refusal(nil)
@@ -450,7 +454,8 @@ func (f *future) waiterFor(ctx context.Context) (*task, error) {
 	return t, nil
 }
 
-// refusal is why t cannot wait for f. It is apart so that waiterFor needs little room on the stack.
+// refusal returns the error for t, which cannot wait for f. It is separate so that waiterFor needs
+// little room on the stack.
 //
 //go:noinline
 func (f *future) refusal(t *task) error {
@@ -465,16 +470,16 @@ func (f *future) refusal(t *task) error {
 	return t.refuse(fmt.Errorf("%w: %v", ErrDifferentLoop, t.self))
 }
 
-// endWait is the end of t's wait for f.
+// endWait ends t's wait for f.
 func (f *future) endWait(ctx context.Context, t *task, link *watchLink) error {
 	t.waiter = nil
 	interrupted := t.watching != withNone && t.unwatchContext(link)
 	switch t.state {
-	// CPython 13: it takes the place of whatever arrived, unless that is a cancellation
+	// the cancel replaces whatever arrived, unless that is a cancellation (CPython 13)
 	case mustCancel:
 		return t.replace(f, interrupted)
 	case wentDown:
-		t.deliver() // and whatever f has become is the answer
+		t.deliver() // the outcome of f is the answer, whatever it is
 	}
 	if interrupted {
 		return t.causeOf(ctx, link)
@@ -495,13 +500,14 @@ func (f *future) retrieved() {
 // unretrieved reports whether f has an error that nobody has looked at.
 func (f *future) unretrieved() bool { return f.report != nil && f.report.list != nil }
 
-// Await suspends the calling task until the future is done and returns its result. It
-// does not suspend if it is done already.
+// Await suspends the calling task until the future is done and returns its result. It does not
+// suspend if the future is done already.
 //
-// A cancel of the calling task cancels the future it waits for: for a task that is a
-// request, and Await goes on waiting until it has ended. A done ctx only ends the wait. Errors:
+// A cancel of the calling task cancels the future it waits for. If that future is a task, this is a
+// request, and Await goes on waiting until the task has ended. A done ctx ends only the wait.
+// Errors:
 //   - the future's own, a [CancelledError] if it was cancelled;
-//   - a CancelledError if the calling task was;
+//   - a CancelledError if the calling task was cancelled;
 //   - the cause of ctx if that is done;
 //   - [ErrDifferentLoop], [ErrAwaitSelf], [ErrNotInTask], [ErrNoRunningLoop],
 //     [ErrForeignGoroutine], [ErrLoopClosed], and [ErrInvalidArgument] for a nil ctx or a zero
@@ -533,9 +539,9 @@ func (f *Future[T]) Result() (T, error) {
 	return f.value, f.err
 }
 
-// SetResult completes the future with a value. It returns [ErrInvalidState] if the
-// future is done or is a task, whose result only its coroutine sets; [ErrForeignGoroutine],
-// which is logged, too; [ErrLoopClosed]; or [ErrInvalidArgument] for a zero
+// SetResult completes the future with a value. It returns [ErrInvalidState] if the future is done,
+// or if it is a task, because only the coroutine sets a task's result. It also returns
+// [ErrForeignGoroutine], which is logged, too; [ErrLoopClosed]; or [ErrInvalidArgument] for a zero
 // future. Python: set_result.
 func (f *Future[T]) SetResult(v T) error {
 	if err := f.checkSettable("SetResult"); err != nil {
@@ -569,7 +575,7 @@ func (f *future) checkSettable(caller string) error {
 	}
 	if err := f.loop.checkOwner(caller); err != nil {
 		if errors.Is(err, ErrForeignGoroutine) {
-			// Whoever waits would wait for ever, and this error is easily dropped.
+			// The future's waiters would wait for ever, and callers easily drop this error.
 			f.loop.runDefaultHandler(ExceptionContext{Message: "a result was not set", Exception: err})
 		}
 		return err
@@ -580,8 +586,8 @@ func (f *future) checkSettable(caller string) error {
 	return nil
 }
 
-// A DoneCallback is a function that waits for a future; it is what
-// [Future.RemoveDoneCallback] takes.
+// A DoneCallback is a function that was added to a future with [Future.AddDoneCallback]. Give it to
+// [Future.RemoveDoneCallback] to remove the function.
 type DoneCallback struct {
 	fn  func()
 	src any             // the user's function, for its name
@@ -593,8 +599,8 @@ func (c *DoneCallback) fire(f *future) { f.loop.invoke(c.fn, c.src, c) }
 // String returns Python's repr of the callback's handle: <Handle main.done() at done.go:12>.
 func (c *DoneCallback) String() string { return fmt.Sprintf("<Handle %s>", callSite(funcPC(c.src))) }
 
-// AddDoneCallback schedules fn for when the future is done; at once if it is. Callbacks run in the
-// order they were added, never inside the call that completes the future. It panics with
+// AddDoneCallback schedules fn when the future is done, or at once if it is done already. Callbacks
+// run in the order they were added, never inside the call that completes the future. It panics with
 // [ErrInvalidArgument] if fn is nil or the future zero, [ErrLoopClosed], and [ErrForeignGoroutine].
 // Python: add_done_callback.
 func (f *Future[T]) AddDoneCallback(fn func(*Future[T])) *DoneCallback {
@@ -608,9 +614,9 @@ func (f *Future[T]) AddDoneCallback(fn func(*Future[T])) *DoneCallback {
 	return c
 }
 
-// RemoveDoneCallback takes c back if it has not been scheduled yet, and returns how many
-// callbacks it removed, one or none. It panics with [ErrForeignGoroutine]. Python:
-// remove_done_callback, which removes by equality; Go's functions have none.
+// RemoveDoneCallback takes c back if it has not been scheduled yet, and returns how many callbacks
+// it removed, one or none. It panics with [ErrForeignGoroutine]. Python: remove_done_callback,
+// which removes by equality; Go's functions cannot be compared.
 func (f *Future[T]) RemoveDoneCallback(c *DoneCallback) int {
 	f.mustBeMade("RemoveDoneCallback")
 	f.loop.mustNotBeForeign("RemoveDoneCallback")

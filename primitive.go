@@ -2,32 +2,33 @@ package asyncio
 
 import "fmt"
 
-// What the synchronization primitives have in common. Each is a few variables and a waitQueue.
+// The synchronization primitives have this in common. Each is a few variables and a waitQueue.
 //
 //	primitive 1: Between two awaits nothing else of the loop runs, so no operation is ever seen half
-//	   done. One that need not wait does not suspend (CPython 10) and does not allocate.
+//	   done. An operation that need not wait does not suspend (CPython 10) and does not allocate.
 //	primitive 2: Waiters are served in the order they came. What a waker hands over (the turn at a
-//	   lock, a permit, a notification) is not lost: a waiter that was given it and ends with an
+//	   lock, a permit, a notification) is not lost: a waiter that was given it but ends with an
 //	   error all the same (waiter 3) passes it on before it returns.
 //	primitive 3: A primitive is bound to the loop of the first task that had to wait for it, until
-//	   that loop is closed. A task of another loop that would have to wait is refused, and so is a
-//	   foreign goroutine that changes it once it is bound. While locked, a lock belongs to its
-//	   owner's loop.
-//	primitive 4: A loop that is being closed unwinds tasks in the middle of their waits, and their
-//	   deferred functions give back what they then do not have. That is not a mistake of theirs.
+//	   that loop is closed. A task of another loop that would have to wait is refused. So is a
+//	   foreign goroutine that changes the primitive once it is bound. While locked, a lock belongs
+//	   to its owner's loop.
+//	primitive 4: A loop that is being closed unwinds tasks in the middle of their waits. Their
+//	   deferred functions then give back things that they did not get. That is not a mistake of
+//	   theirs.
 type primitive struct {
 	_ noCopy
 	binding
 	queue waitQueue
 }
 
-// A binding is which loop something serves that was made without one (primitive 3): a primitive, a
+// A binding is the loop of an object that was made without one (primitive 3): of a primitive or a
 // queue.
 type binding struct {
-	loop *EventLoop // nil until a task had to wait
+	loop *EventLoop // nil until a task has had to wait
 }
 
-// bind is for a task that has to wait.
+// bind is called for a task that has to wait (primitive 3).
 func (b *binding) bind(t *task, caller string) error {
 	l := t.loop()
 	if b.loop != l {
@@ -40,8 +41,8 @@ func (b *binding) bind(t *task, caller string) error {
 }
 
 // checkOwner refuses a foreign goroutine, once there is a loop to be foreign to (primitive 3). A
-// closed loop has no tasks that could wait, so what served it is then anybody's, and in deferred
-// functions of tasks that the loop unwinds it works to the end.
+// closed loop has no tasks that could wait, so any goroutine may then use its primitives. In
+// deferred functions of tasks that the loop unwinds, they work to the end.
 func (b *binding) checkOwner(caller string) error {
 	if b.loop == nil {
 		return nil
@@ -55,7 +56,7 @@ func (b *binding) mustBeOwner(caller string) {
 	}
 }
 
-// unwinding reports whether primitive 4 is under way.
+// unwinding reports whether the loop is being closed and unwinds tasks (primitive 4).
 func (b *binding) unwinding() bool {
 	return b.loop != nil && b.loop.closing.Load() && !b.loop.closed.Load()
 }
@@ -70,7 +71,7 @@ func (p *primitive) waiters() []AnyTask {
 	return all
 }
 
-// repr is Python's, without the address.
+// repr returns Python's repr, without the address.
 func (p *primitive) repr(class, state string) string {
 	if p.checkOwner("String") != nil {
 		return fmt.Sprintf("<asyncio.%s>", class)

@@ -2,5 +2,6 @@
 
 package asyncio
 
-// raceDetector has every check made: an access that is not refused would be reported (foreign 1).
+// raceDetector makes the library check every call: the detector would report an access that is not
+// refused (foreign 1).
 const raceDetector = false

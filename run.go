@@ -25,27 +25,27 @@ type RunOption struct {
 // Debug switches the debug mode of the loop; see [EventLoop.SetDebug].
 func Debug(enabled bool) RunOption { return RunOption{debug: onOff(enabled)} }
 
-// LoopFactory makes the runner take its loop from factory, whatever ctx says; see
+// LoopFactory makes the runner take its loop from factory, even if ctx carries another; see
 // [WithLoopFactory].
 func LoopFactory(factory func(context.Context) *EventLoop) RunOption {
 	return RunOption{factory: factory}
 }
 
 // HandleSIGINT says whether SIGINT cancels the main task. It does by default, except on virtual
-// time; see [Run]. Switch it off in a bubble of testing/synctest, and where the program has a
-// signal.Notify of its own for it: both would get the signal. If the program was started
-// with SIGINT ignored, as a background job of a shell script is, it stays ignored.
+// time; see [Run]. Switch it off in a bubble of testing/synctest, and in a program that calls
+// signal.Notify for SIGINT itself: both would get the signal. If the program was started with
+// SIGINT ignored, as a background job of a shell script is, SIGINT stays ignored.
 func HandleSIGINT(enabled bool) RunOption { return RunOption{sigint: onOff(enabled)} }
 
-// HandleSignals makes these signals cancel the main task, besides what [HandleSIGINT] says of
-// SIGINT: with SIGTERM a service that is told to stop finishes what it has begun. All is as with
-// SIGINT (see [Run]), but for the error: if main ends cancelled, Run returns a [*SignalError], and
-// [ErrKeyboardInterrupt] for SIGINT alone. After the first of the signals, whichever it was, all
-// have their usual effect again.
+// HandleSignals makes these signals cancel the main task, besides SIGINT, for which [HandleSIGINT]
+// is. With SIGTERM, a service that is told to stop finishes what it has begun. The signals work as
+// SIGINT does (see [Run]), except for the error: if main ends cancelled, Run returns a
+// [*SignalError], and [ErrKeyboardInterrupt] for SIGINT alone. After the first of the signals,
+// whichever it was, all have their usual effect again.
 func HandleSignals(sigs ...os.Signal) RunOption { return RunOption{signals: slices.Clone(sigs)} }
 
-// ShutdownTimeout bounds how long closing the runner waits for the jobs of the default
-// executor; one that is not positive does not wait. The default is CPython's, five minutes.
+// ShutdownTimeout bounds how long closing the runner waits for the jobs of the default executor. If
+// d is not positive, closing does not wait for them. The default is CPython's, five minutes.
 func ShutdownTimeout(d time.Duration) RunOption { return RunOption{shutdown: &d} }
 
 func onOff(b bool) int8 {
@@ -55,26 +55,27 @@ func onOff(b bool) int8 {
 	return -1
 }
 
-// slowShutdown is when tasks that have not ended are named.
+// slowShutdown is how long a shutdown goes on before it names the tasks that have not ended.
 const slowShutdown = 10 * time.Second
 
 // executorJoinTimeout is CPython's THREAD_JOIN_TIMEOUT.
 const executorJoinTimeout = 300 * time.Second
 
 // Run makes an event loop, runs main on it as a task, and returns what main returns. Before it
-// returns, all other tasks are cancelled and waited for, the default executor is shut down
-// and the loop is closed: nothing of it is left.
+// returns, it cancels all other tasks, waits for them, shuts the default executor down and closes
+// the loop. Nothing of the loop is left.
 //
 // The tasks' contexts descend from ctx; when it is done, every await fails with its cause. Run
-// blocks the calling goroutine, which may be any one, also one locked to its thread. In a task it
-// would block the task's loop: with the task's ctx it returns [ErrLoopRunning] instead.
+// blocks the calling goroutine, which may be any one, even one that is locked to its thread. In a
+// task it would block the task's loop: with the task's ctx it returns [ErrLoopRunning] instead.
 //
-// SIGINT cancels main; if it ends cancelled, Run returns [ErrKeyboardInterrupt]. From then on
+// SIGINT cancels main; if main ends cancelled, Run returns [ErrKeyboardInterrupt]. From then on
 // SIGINT has its usual effect again, so a second one ends the program at once. Of several runs at a
-// time only the first handles it; see [HandleSIGINT], and [HandleSignals] for SIGTERM and others.
+// time only the first handles SIGINT; see [HandleSIGINT], and [HandleSignals] for SIGTERM and
+// others.
 //
-// A panic of main is reported and returned as a [*PanicError]. If a task calls t.FailNow, all
-// is cleaned up and then the calling goroutine exits too. Python: asyncio.run.
+// A panic of main is reported and returned as a [*PanicError]. If a task calls t.FailNow,
+// everything is cleaned up and then the calling goroutine exits too. Python: asyncio.run.
 func Run[T any](ctx context.Context, main Coroutine[T], opts ...RunOption) (_ T, err error) {
 	var zero T
 	if err := checkRun(ctx, main == nil, "Run"); err != nil {
@@ -98,8 +99,8 @@ func checkRun(ctx context.Context, noMain bool, caller string) error {
 	return nil
 }
 
-// A Runner is [Run] in pieces: one loop, on which several main coroutines are run in turn.
-// It is for one goroutine at a time.
+// A Runner is [Run] in pieces: one loop, on which several main coroutines run in turn. It is for
+// one goroutine at a time.
 type Runner struct {
 	ctx    context.Context
 	opts   RunOption
@@ -107,8 +108,8 @@ type Runner struct {
 	closed bool
 }
 
-// NewRunner makes a runner. Its loop is made by the first use. It must be closed. Any goroutine may
-// call it.
+// NewRunner makes a runner. The first use of the runner makes its loop. It must be closed. Any
+// goroutine may call it.
 func NewRunner(ctx context.Context, opts ...RunOption) *Runner {
 	r := &Runner{ctx: ctx}
 	for _, o := range opts {
@@ -162,9 +163,9 @@ func (r *Runner) GetLoop() (*EventLoop, error) {
 	return r.loop, nil
 }
 
-// RunIn runs main on the runner's loop and returns what it returns. Other tasks stay on the loop,
-// to go on in the next run. It blocks the calling goroutine, which may be any one, one at a time.
-// See [Run] for the rest. Python: Runner.run.
+// RunIn runs main on the runner's loop and returns what main returns. Other tasks stay on the loop
+// and go on in the next run. It blocks the calling goroutine, which may be any one, but only one at
+// a time. See [Run] for the rest. Python: Runner.run.
 func RunIn[T any](r *Runner, main Coroutine[T]) (T, error) {
 	var zero T
 	if err := checkRun(r.ctx, main == nil, "RunIn"); err != nil {
@@ -208,7 +209,7 @@ func stoppedBy(sig os.Signal) error {
 	return &SignalError{Signal: sig}
 }
 
-// signalsTaken are those that a run handles.
+// signalsTaken holds the signals that a run handles.
 var signalsTaken struct {
 	sync.Mutex
 	sigs []os.Signal
@@ -228,7 +229,7 @@ func takeSignals(sigs []os.Signal) []os.Signal {
 	return taken
 }
 
-// ignored reports whether the program was started so that sig does nothing. Where there are no
+// ignored reports whether the program was started so that sig does nothing. On a system without
 // signals, package signal cannot be asked.
 func ignored(sig os.Signal) bool { return runtime.GOOS != "js" && signal.Ignored(sig) }
 
@@ -245,14 +246,14 @@ type stopper struct {
 	signals     chan os.Signal
 	over, ended chan struct{}
 	got         os.Signal // valid once ended
-	accepted    bool      // the cancel, by the task; the loop's
+	accepted    bool      // the task accepted the cancel; only the loop touches it
 	stopped     bool
 
 	mu     sync.Mutex
-	paused []os.Signal // are left to handlers of the loop; guarded by mu
+	paused []os.Signal // signals left to handlers of the loop; guarded by mu
 }
 
-// listenForSignals returns nil if there is none to listen for.
+// listenForSignals returns a stopper for t, nil if there is no signal to listen for.
 func listenForSignals(l *EventLoop, t *task, sigs []os.Signal) *stopper {
 	handles := takeSignals(sigs)
 	if len(handles) == 0 {
@@ -277,11 +278,11 @@ func listenForSignals(l *EventLoop, t *task, sigs []os.Signal) *stopper {
 		}
 		for {
 			select {
-			case sig := <-s.signals: // before Stop
+			case sig := <-s.signals: // it came before Stop
 				if s.got == nil {
 					s.take(sig)
 				} else if p, err := os.FindProcess(os.Getpid()); err == nil && !over {
-					_ = p.Signal(sig) // a second one
+					_ = p.Signal(sig) // a second signal takes its usual effect
 				}
 				continue
 			default:
@@ -292,7 +293,7 @@ func listenForSignals(l *EventLoop, t *task, sigs []os.Signal) *stopper {
 	return s
 }
 
-// take notes that sig came, unless it is left to somebody else.
+// take notes that sig came, unless sig is left to a handler of the loop.
 func (s *stopper) take(sig os.Signal) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -301,8 +302,8 @@ func (s *stopper) take(sig os.Signal) {
 	}
 }
 
-// pause leaves sig to somebody else, who listens already, so that there is no moment at which it
-// has its default effect.
+// pause leaves sig to a handler of the loop that listens already, so there is no moment at which
+// sig has its default effect.
 func (s *stopper) pause(sig os.Signal) {
 	if s != nil {
 		s.mu.Lock()
@@ -330,13 +331,13 @@ func (s *stopper) stop() {
 	}
 }
 
-// came reports whether a signal came. It is for after stop.
+// came reports whether a signal came. It may be called after stop only.
 func (s *stopper) came() bool { return s != nil && s.got != nil }
 
-// Close cancels all tasks of the runner's loop, oldest first, waits for them, reports those that
-// fail, shuts the default executor down and closes the loop. Closing a closed runner does
-// nothing. It returns an error if the loop could not be closed in order, for example
-// [ErrDeadlock] if a task on virtual time did not end.
+// Close cancels all tasks of the runner's loop, oldest first, and waits for them. It reports those
+// that fail, shuts the default executor down and closes the loop. Closing a closed runner does
+// nothing. It returns an error if the loop could not be closed in order, for example [ErrDeadlock]
+// if a task on virtual time did not end.
 func (r *Runner) Close() (err error) {
 	if r.closed {
 		return nil
@@ -404,8 +405,8 @@ func shutdownExecutor(l *EventLoop, timeout time.Duration) error {
 	return runOwnTask(l, func(ctx context.Context) error { return l.ShutdownDefaultExecutor(ctx, timeout) })
 }
 
-// runOwnTask runs fn as a task of the library's own, of which a task factory knows nothing: the
-// shutdown must run whatever that does, and even if the loop's own context is done.
+// runOwnTask runs fn as a task of the library's own, which no task factory sees: the shutdown must
+// run whatever a factory does, and even if the loop's own context is done.
 func runOwnTask(l *EventLoop, fn func(ctx context.Context) error) error {
 	t := &Task[None]{coro: Do(fn)}
 	t.start(l, context.WithoutCancel(l.Context()), false)
@@ -414,9 +415,9 @@ func runOwnTask(l *EventLoop, fn func(ctx context.Context) error) error {
 }
 
 // RunUntilComplete runs the loop until a is done and returns its result. A coroutine is run as a
-// task. The rest of the iteration in which a's completion is noticed still runs; what is left then
-// waits for the next run. It blocks the calling goroutine, as [EventLoop.RunForever] does. A cancel
-// of a is its result like any other. Besides a's own errors and those of [EventLoop.RunForever] it
+// task. The iteration in which a's completion is noticed still runs to its end; what is left then
+// waits for the next run. It blocks the calling goroutine, as [EventLoop.RunForever] does. If a is
+// cancelled, that is its result. Besides a's own errors and those of [EventLoop.RunForever] it
 // returns
 //   - [ErrLoopStopped] if the loop was stopped before a was done,
 //   - [ErrDifferentLoop] if a is a future of another loop.
@@ -448,13 +449,13 @@ func runUntilComplete[T any, F interface {
 }](l *EventLoop, f F) (T, error) {
 	var zero T
 	if t, ok := f.core().super.(*task); ok {
-		t.fut.quiet = true // its caller is told, so Close need not say it
+		t.fut.quiet = true // its caller is told, so Close need not report it
 	}
 	stop := &stopCallback{l: l}
 	f.core().addCallback(stop)
 	defer func() {
 		f.core().removeCallback(stop)
-		stop.l = nil // it may be in the ready queue
+		stop.l = nil // stop may still be in the ready queue
 	}()
 	if err := l.RunForever(); err != nil {
 		return zero, err
@@ -465,7 +466,8 @@ func runUntilComplete[T any, F interface {
 	return f.Result()
 }
 
-// stopCallback is the done callback that stops the loop; l is nil once the run is over.
+// stopCallback is the done callback that stops the loop (CPython 16); l is nil once the run is
+// over.
 type stopCallback struct{ l *EventLoop }
 
 func (c *stopCallback) fire(*future) {
