@@ -9,14 +9,14 @@ import (
 // A clockContext ends on the loop's clock. Below it is a standard cancel context,
 // so that contexts derived from it with the standard library follow at once.
 //
-// If everything that can end it is known to the loop (its timer, its cancel function, a
-// parent of which the same is true), it is told: the loop passes the end on from parent to
-// child, and needs neither to listen for it nor to poll.
+// If the loop knows everything that can end it (its timer, its cancel function, and a parent of
+// which the loop knows the same), it is told: the loop passes the end on from parent to child, and
+// needs neither to listen for it nor to poll.
 type clockContext struct {
 	context.Context
 	loop     *EventLoop
 	cancel   context.CancelCauseFunc
-	expiry   error     // its cause when the deadline passes
+	expiry   error     // the cause when the deadline passes
 	deadline time.Time // zero if none
 	timer    timer
 
@@ -37,21 +37,21 @@ func clockOf(ctx context.Context, done <-chan struct{}) *clockContext {
 	return nil
 }
 
-// WithCancel is [context.WithCancel] for a loop: cancel wakes the tasks that wait
-// with the context in the next iteration, on real and on virtual time alike.
-// It must be called in a task or a callback of the loop; cancel may be called by
-// any goroutine. It panics with [ErrNoRunningLoop] if ctx has no loop.
+// WithCancel is [context.WithCancel] for a loop: cancel wakes the tasks that wait with the context
+// in the next iteration, on real and on virtual time alike. It must be called in a task or a
+// callback of the loop; any goroutine may call cancel. It panics with [ErrNoRunningLoop] if ctx has
+// no loop.
 func WithCancel(ctx context.Context) (_ context.Context, cancel context.CancelFunc) {
 	c := newClockContext(ctx, "WithCancel")
 	return c, c.release
 }
 
-// WithTimeout returns a context that is done, with [context.DeadlineExceeded], once d
-// has passed on the loop's clock; at once if d is not positive. A standard
-// context.WithTimeout works in a task too, but counts on the machine's clock, which
-// a simulated program should not see. A context derived from this one by the context package
-// ends with it; its cause is then DeadlineExceeded, its Err Canceled.
-// It does not suspend. See [WithCancel] for who may call what.
+// WithTimeout returns a context that is done, with [context.DeadlineExceeded], once d has passed on
+// the loop's clock; at once if d is not positive. A standard context.WithTimeout works in a task
+// too, but counts on the machine's clock, which a simulated program should not see. A context that
+// the context package derives from this one ends with it; its cause is then DeadlineExceeded, its
+// Err Canceled. WithTimeout does not suspend. As with [WithCancel], only a task or a callback of
+// the loop may call it, and any goroutine may call cancel.
 func WithTimeout(ctx context.Context, d time.Duration) (_ context.Context, cancel context.CancelFunc) {
 	l := mustLoop(ctx, "WithTimeout")
 	return WithDeadline(ctx, l.after(d))
@@ -59,8 +59,9 @@ func WithTimeout(ctx context.Context, d time.Duration) (_ context.Context, cance
 
 // WithDeadline returns a context that is done, with [context.DeadlineExceeded], when the loop's
 // clock reads when, as [EventLoop.Time] gives it. Its Deadline method translates that to the wall
-// clock. It does not suspend. Only a task or a callback of the loop may call it, any goroutine its
-// cancel, as with [WithCancel]; it panics with [ErrNoRunningLoop] if ctx has no loop.
+// clock. WithDeadline does not suspend. As with [WithCancel], only a task or a callback of the loop
+// may call it, and any goroutine may call cancel. It panics with [ErrNoRunningLoop] if ctx has no
+// loop.
 func WithDeadline(ctx context.Context, when time.Duration) (_ context.Context, cancel context.CancelFunc) {
 	c := newClockContext(ctx, "WithDeadline")
 	c.setDeadline(when, context.DeadlineExceeded)
@@ -138,7 +139,8 @@ func (c *clockContext) Deadline() (time.Time, bool) {
 	return d, ok
 }
 
-// Err is DeadlineExceeded where the cause is; the cancel context below knows only Canceled.
+// Err returns DeadlineExceeded if a deadline is the cause. The cancel context below knows only
+// Canceled.
 func (c *clockContext) Err() error {
 	err := c.Context.Err()
 	if err != nil {
@@ -152,7 +154,7 @@ func (c *clockContext) Err() error {
 
 func (c *clockContext) String() string { return fmt.Sprintf("%v.OnLoop", c.Context) }
 
-// fire is the timer's.
+// fire is called for the timer.
 func (c *clockContext) fire(*future) { c.expire() }
 
 func (c *clockContext) expire() {
@@ -160,8 +162,8 @@ func (c *clockContext) expire() {
 	c.arrive()
 }
 
-// release is the cancel function. It may run on any goroutine, so what it does to
-// the loop goes through the inbox, even when it is called on the loop.
+// release is the cancel function. It may run on any goroutine, so what it does to the loop goes
+// through the inbox, even if it is called on the loop.
 func (c *clockContext) release() {
 	if c.Context.Err() == nil {
 		c.cancel(nil)
@@ -183,7 +185,8 @@ func (c *clockContext) arrive() {
 	c.endChildren()
 }
 
-// endChildren passes the end of c on, to the oldest first as they would be told one by one.
+// endChildren passes the end of c on to its children, oldest first, as they would be told one by
+// one.
 func (c *clockContext) endChildren() {
 	last := c.child
 	for last != nil && last.next != nil {

@@ -7,37 +7,37 @@ import (
 	"sync/atomic"
 )
 
-// inbox is the only way into a loop from another goroutine: a list under a mutex
-// and one wake-up.
+// inbox is the only way into a loop from another goroutine: a list under a mutex and one wake-up.
 //
-//	inbox 1: What is accepted is taken in exactly once, in the order of acceptance.
+//	inbox 1: Every post that is accepted is taken in exactly once, in the order of acceptance.
 //	inbox 2: After close nothing is accepted.
-//	inbox 3: What was accepted runs, at the latest while the loop closes.
-//	inbox 4: Handles are made in batches, so whoever keeps one keeps its whole batch, about a
-//	   kilobyte. Therefore a handle that has had its turn refers to nothing but the loop.
+//	inbox 3: Every post that was accepted runs, at the latest while the loop closes.
+//	inbox 4: Handles are made in batches, so a program that keeps one handle keeps its whole batch,
+//	   about a kilobyte. Therefore a handle that has had its turn refers to nothing but the loop.
 //	inbox 5: A goroutine that posts faster than the loop takes in gives way to other goroutines each
 //	   time the list has grown by blocksAhead blocks, two thousand callbacks. It does not wait for
-//	   the loop. Without this, a goroutine on a single processor goes on until its time slice is
-//	   over. By then what it has posted has left the caches and is a burden to the collector, and
-//	   each callback takes three times as long.
+//	   the loop. Otherwise a goroutine on a single processor would go on until its time slice is
+//	   over. By then its posts have left the caches and are a burden to the collector, and each
+//	   callback takes three times as long.
 type inbox struct {
 	some atomic.Bool // the list is not empty; read without the lock by the loop
-	// an arrival that schedules must not start on the next list (inbox 1); the loop's
+	// set while the inbox is emptied: an arrival that schedules must not start on the next list
+	// (inbox 1); the loop's
 	emptying bool
 	emptied  *inboxBlock // becomes spare when the loop next has the lock; the loop's
 
 	mu     sync.Mutex
-	first  *inboxBlock // of the list, nil if it is empty
+	first  *inboxBlock // first block of the list, nil if the list is empty
 	last   *inboxBlock
-	blocks int         // how many there are
-	spare  *inboxBlock // empty, to be filled next
+	blocks int         // how many blocks the list has
+	spare  *inboxBlock // an empty block, to be filled next
 	unused []Handle    // the rest of a batch (inbox 4)
 	closed bool
 }
 
-const blocksAhead = 16 // inbox 5
+const blocksAhead = 16 // how far a poster gets before it gives way (inbox 5)
 
-// handleBatch handles fill 1 KiB.
+// handleBatch handles fill 1 KiB (inbox 4).
 const handleBatch = 21
 
 // inboxBlock is a part of the list. A slice would be copied each time it has to grow, and it
@@ -48,8 +48,8 @@ type inboxBlock struct {
 	cbs  [126]callback
 }
 
-// An arrival is something posted that acts on the loop where it is taken in, instead
-// of taking its turn in the ready queue. It runs no user code.
+// An arrival is a post that acts on the loop where it is taken in, instead of taking its turn in
+// the ready queue. It runs no user code.
 type arrival interface{ arrive() }
 
 // post hands cb to the loop. Any goroutine may call it; it does not block.
@@ -66,7 +66,7 @@ func (l *EventLoop) post(cb callback) error {
 	return nil
 }
 
-// postFunc is post of a function.
+// postFunc posts a function.
 func (l *EventLoop) postFunc(fn func()) (*Handle, error) {
 	code := funcPC(fn)
 	b := &l.inbox
@@ -88,7 +88,7 @@ func (l *EventLoop) postFunc(fn func()) (*Handle, error) {
 	return h, nil
 }
 
-// wake is what comes after a post, without the lock. ahead is what append has reported.
+// wake is called after a post, without the lock. ahead is the result of append.
 func (l *EventLoop) wake(ahead bool) {
 	l.drv.Wake()
 	if ahead {
@@ -160,11 +160,11 @@ func (l *EventLoop) admit(cb callback) {
 	}
 }
 
-// outside stands in the ready queue where the future would, and marks a callback that
-// was posted: Close must still run it, wherever it has got to (inbox 3).
+// outside stands in the ready queue in place of a future. It marks a callback that was posted:
+// Close must still run it, wherever it is by then (inbox 3).
 var outside = new(future)
 
-// close refuses all further posts and returns what had been accepted.
+// close refuses all further posts (inbox 2) and returns those that were accepted before.
 func (b *inbox) close() (accepted []callback) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

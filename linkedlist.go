@@ -9,7 +9,8 @@ type linkedList[T any] struct {
 	n           int
 }
 
-// link is the place of a thing in a list. A thing is in one list at a time for each link it has.
+// link is the place of a thing in a list. For each link that it has, a thing is in one list at a
+// time.
 type link[T any] struct {
 	of         T
 	prev, next *link[T]
@@ -43,8 +44,7 @@ func (q *linkedList[T]) remove(k *link[T]) {
 	q.n--
 }
 
-// all ranges over the things, the oldest first. The one that is given may leave meanwhile, others
-// may not.
+// all ranges over the things, oldest first. The current thing may leave meanwhile, others may not.
 func (q *linkedList[T]) all() iter.Seq[T] {
 	return func(yield func(T) bool) {
 		for k := q.first; k != nil; {

@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// A callback is anything the loop can run from its ready queue: a task to start
-// or resume, a [Handle], a timer, the done callback of a combinator. fut is the
-// future whose completion scheduled it, nil where there is none.
+// A callback is anything the loop can run from its ready queue: a task to start or resume, a
+// [Handle], a timer, the done callback of a combinator. fut is the future whose completion
+// scheduled it, nil if there is none.
 type callback interface {
 	fire(fut *future)
 }
@@ -36,7 +36,7 @@ func (q *readyQueue) push(e entry) {
 func (q *readyQueue) first() entry { return q.buf[q.head] }
 
 func (q *readyQueue) removeFirst() {
-	q.buf[q.head] = entry{} // nothing that has run is kept alive by the queue
+	q.buf[q.head] = entry{} // the queue keeps nothing alive that has run
 	q.head = (q.head + 1) & (len(q.buf) - 1)
 	q.n--
 }
@@ -72,7 +72,7 @@ func (q *readyQueue) shrink() {
 	}
 }
 
-// sift moves all that was not posted from outside to dropped.
+// sift moves everything that was not posted from outside to dropped.
 func (q *readyQueue) sift(dropped *readyQueue) {
 	for n := q.n; n > 0; n-- {
 		if e := q.pop(); e.fut == outside {
@@ -85,7 +85,7 @@ func (q *readyQueue) sift(dropped *readyQueue) {
 
 func (q *readyQueue) at(i int) callback { return q.buf[(q.head+i)&(len(q.buf)-1)].cb }
 
-// driven is a loop as its driver sees it: a [driver.Loop].
+// driven is a loop as seen by its driver: a [driver.Loop].
 type driven EventLoop
 
 func (l *driven) Len() int { return l.ready.n }
@@ -100,7 +100,7 @@ func (l *driven) Task(i int) (_ any, resumes bool) {
 	return nil, false
 }
 
-// Name leaves out what differs from run to run or from machine to machine, addresses and
+// Name leaves out the details that differ from run to run or from machine to machine: addresses and
 // directories.
 func (l *driven) Name(i int) string {
 	switch cb := l.ready.at(i).(type) {
@@ -147,7 +147,7 @@ func (l *driven) ContextEnded() bool {
 	return false
 }
 
-// Do opens the loop for fn, on whatever goroutine it is called.
+// Do opens the loop for fn. It may be called on any goroutine.
 func (l *driven) Do(fn func()) {
 	guard := l.guard.Swap(0)
 	defer (*EventLoop)(l).setGuard(guard)

@@ -2,13 +2,13 @@ package asyncio
 
 // taskList holds the tasks of a loop that are not done, in the order they were created. Each knows
 // its index, so adding one stores one pointer and removing it another. While the collector is at
-// work, stores of pointers are most of the cost. (A linked list has eight.)
+// work, storing pointers is most of the cost. (A linked list stores eight.)
 //
 // It is for the loop only.
 type taskList struct {
 	at   []*task // nil where a task has ended; the last is not nil
-	head int     // of the oldest task; before it all are nil
-	n    int     // tasks
+	head int     // index of the oldest task; all before it are nil
+	n    int     // how many tasks there are
 }
 
 func (l *taskList) add(t *task) {
@@ -39,7 +39,7 @@ func (l *taskList) remove(t *task) {
 }
 
 // close moves the tasks together. It is called when there are at least as many gaps as tasks, so
-// that it costs little for each.
+// its cost for each task is small.
 func (l *taskList) close() {
 	kept := l.at[:0]
 	for _, t := range l.at[l.head:] {
@@ -60,7 +60,7 @@ func (l *taskList) first() *task {
 	return l.at[l.head]
 }
 
-// all is a sequence of the tasks, oldest first. None may be added meanwhile.
+// all is a sequence of the tasks, oldest first. No task may be added meanwhile.
 func (l *taskList) all(yield func(*task) bool) {
 	for i := l.head; i < len(l.at); i++ {
 		if t := l.at[i]; t != nil && !yield(t) {

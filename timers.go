@@ -110,8 +110,8 @@ func (h timerHeap) down(i int) bool {
 	return i != start
 }
 
-// after returns the time at which d has passed, and the end of time where that is past it: "sleep
-// for ever" may be written as the longest duration there is.
+// after returns the time at which d has passed. If that is past the end of time, it returns the end
+// of time: "sleep for ever" may be written as the longest duration there is.
 func (l *EventLoop) after(d time.Duration) time.Duration {
 	if d > 0 && d < tinyDuration && l.modes.Load() != 0 {
 		l.warnOfTinyDuration(d)

@@ -5,29 +5,33 @@ import (
 	"fmt"
 )
 
-// waitQueue is the queue of tasks under every synchronization primitive: fair, cancellable,
-// first in, first out. It stands for the deque of futures that CPython's primitives keep, with
-// the same states and the same number of iterations.
+// waitQueue is the queue of tasks under every synchronization primitive: fair, cancellable, first
+// in, first out. It stands for the deque of futures that CPython's primitives keep, with the same
+// states and the same number of iterations.
 //
 //	waiter 1: A waiter is in the queue from the time its task parks until the task has resumed,
-//	   whatever woke it. So a primitive that looks at the queue sees also those on their way out.
-//	   CPython's Queue takes a waiter out when it wakes it; dismissNext and dismissAll do the same.
-//	waiter 2: A waiter is pending, woken (by wake) or cancelled (by a cancel of its task or the end
-//	   of its context), once. Waking is a hand-over: the waker has set aside what it gives.
+//	   whatever woke it. So a primitive that looks at the queue also sees the waiters on their way
+//	   out. CPython's Queue takes a waiter out when it wakes it; dismissNext and dismissAll do the
+//	   same.
+//	waiter 2: A waiter is pending, and then either woken (by wake) or cancelled (by a cancel of its
+//	   task or the end of its context), once. Waking is a hand-over: the waker has set aside what it
+//	   gives.
 //	waiter 3: A cancel can reach a waiter that has been woken but has not resumed (CPython 13). Then
-//	   wait returns an error and woken is true: the primitive must pass on what it was given.
+//	   wait returns an error and woken is true, and the primitive must pass on what the waiter was
+//	   given.
 //	waiter 4: A task can be in several queues (Select). Once one of its waiters is woken, the others
-//	   are as if cancelled, until they join again.
-//	waiter 5: Up to and including idle there is no pending waiter, and up to and including dead none
-//	   that is not cancelled; nil is before the first. By waiter 2 a waiter does not become pending
-//	   again, except when it joins again (waiter 4), so both only move towards the end, and looking
-//	   for the next waiter costs, taken together, a step for each waiter there has been. Without
-//	   them n waiters that are cancelled at once, each of which looks who is next, would cost n*n.
+//	   count as cancelled, until they join again.
+//	waiter 5: No waiter up to and including idle is pending, and every waiter up to and including
+//	   dead is cancelled; nil stands for the place before the first. By waiter 2 a waiter does not
+//	   become pending again, except when it joins again (waiter 4). So both only move towards the
+//	   end, and all searches for the next waiter together cost one step for each waiter there has
+//	   been. Otherwise n waiters that are cancelled at once, each of which looks for the next one,
+//	   would cost n*n.
 //
 // It is for the loop only.
 type waitQueue struct {
 	first, last *waiter
-	idle, dead  *waiter // waiter 5
+	idle, dead  *waiter // where searches begin (waiter 5)
 	n           int     // waiters
 }
 
@@ -37,13 +41,13 @@ type waiter struct {
 	q          *waitQueue
 	prev, next *waiter
 	seq        uint64 // its place in the order of the queue
-	what       any    // what it waits for, where the waker needs to know
+	what       any    // what the task waits for, if the waker needs to know
 	woken      bool
 }
 
-// wait parks t, the current task, at the end of the queue until it is woken. On return the
-// waiter has left the queue. The error is that of the wait (waiter 3). on is the primitive, as seen
-// from outside.
+// wait parks t, the current task, at the end of the queue until it is woken. On return the waiter
+// has left the queue. err is the error of the wait (waiter 3). on is the primitive, as users know
+// it.
 func (q *waitQueue) wait(ctx context.Context, t *task, on fmt.Stringer) (woken bool, err error) {
 	if ctx.Err() != nil {
 		return false, context.Cause(ctx)
@@ -62,8 +66,8 @@ func (q *waitQueue) wait(ctx context.Context, t *task, on fmt.Stringer) (woken b
 	return w.done(), err
 }
 
-// waitWith is wait with a waiter of the caller's, who looks at it also when waitWith does not
-// return.
+// waitWith is wait with a waiter of the caller's. The caller looks at that waiter even if waitWith
+// does not return.
 func (q *waitQueue) waitWith(ctx context.Context, t *task, w *waiter, on fmt.Stringer) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -74,8 +78,8 @@ func (q *waitQueue) waitWith(ctx context.Context, t *task, w *waiter, on fmt.Str
 	return t.park(ctx, on)
 }
 
-// waiterOf returns the waiter of t, the current task, for one wait. It is part of t's stack: of two
-// tasks that share one, the lower waits for the upper and not in a queue (stack 5).
+// waiterOf returns the waiter of t, the current task, for one wait. It is part of t's stack. Of two
+// tasks that share a stack, the lower one waits for the upper one and not in a queue (stack 5).
 func waiterOf(t *task) *waiter {
 	w := &t.stack.waiter
 	w.t = t
@@ -91,14 +95,14 @@ func (q *waitQueue) join(t *task) *waiter {
 	return w
 }
 
-// done ends the use of a waiter that waiterOf returned and that nobody looks at any more, and
-// returns whether it was woken.
+// done ends the use of a waiter from waiterOf that nobody looks at any more. It reports whether the
+// waiter was woken.
 //
 //go:noinline
 func (w *waiter) done() (woken bool) {
 	w.leave()
 	woken = w.woken
-	w.t, w.what, w.woken = nil, nil, false // it is in no queue
+	w.t, w.what, w.woken = nil, nil, false // the waiter is in no queue
 	return woken
 }
 
@@ -121,11 +125,11 @@ func (w *waiter) wake() bool {
 	return w.t.unpark()
 }
 
-// wakeFirst wakes the oldest waiter if it is pending, and nobody if it is not: the oldest is
-// then on its way and will see to the next.
+// wakeFirst wakes the oldest waiter if that is pending. If it is not, wakeFirst wakes nobody: the
+// oldest is then on its way and will see to the next.
 func (q *waitQueue) wakeFirst() bool { return q.first != nil && q.first.wake() }
 
-// after returns the waiter behind w, the first if w is nil.
+// after returns the waiter behind w, or the first waiter if w is nil.
 func (q *waitQueue) after(w *waiter) *waiter {
 	if w == nil {
 		return q.first
@@ -165,8 +169,8 @@ func (q *waitQueue) wakeAll() {
 	}
 }
 
-// dismissNext takes waiters out, oldest first, until it has woken one. Those before it had been
-// cancelled.
+// dismissNext takes waiters out, oldest first, until it has woken one. The waiters before that one
+// had been cancelled.
 func (q *waitQueue) dismissNext() {
 	for w := q.first; w != nil; w = q.first {
 		q.removeFirst()
@@ -184,16 +188,17 @@ func (q *waitQueue) dismissAll() {
 	}
 }
 
-// hasLive reports whether a waiter is in the queue that was not cancelled.
+// hasLive reports whether the queue has a waiter that was not cancelled.
 func (q *waitQueue) hasLive() bool { return q.firstLive() != nil }
 
-// liveBefore is hasLive of the part of the queue before w, all of it if w is not in it.
+// liveBefore reports whether a waiter before w was not cancelled. If w is not in the queue, every
+// waiter counts.
 func (q *waitQueue) liveBefore(w *waiter) bool {
 	o := q.firstLive()
 	return o != nil && (w.q != q || o.seq < w.seq)
 }
 
-// tasks returns those that wait, oldest first.
+// tasks returns the tasks that wait, oldest first.
 func (q *waitQueue) tasks() []*task {
 	var all []*task
 	for w := q.first; w != nil; w = w.next {
@@ -202,7 +207,7 @@ func (q *waitQueue) tasks() []*task {
 	return all
 }
 
-// rejoin puts w at the end of the queue, unless it is in it, to wait (again).
+// rejoin makes w wait (again). It puts w at the end of the queue, unless w is in it already.
 func (q *waitQueue) rejoin(w *waiter) {
 	w.woken = false
 	if w.q == nil {
@@ -217,7 +222,7 @@ func (q *waitQueue) rejoin(w *waiter) {
 	}
 }
 
-// len counts the waiters in the queue, those on their way out too, as CPython's reprs do.
+// len counts the waiters in the queue, including those on their way out, as CPython's reprs do.
 func (q *waitQueue) len() int { return q.n }
 
 func (q *waitQueue) push(w *waiter) {
@@ -235,7 +240,7 @@ func (q *waitQueue) push(w *waiter) {
 // removeFirst takes the oldest waiter out.
 func (q *waitQueue) removeFirst() { q.remove(q.first) }
 
-// remove takes w out of whichever queue it is in.
+// remove takes w out of the queue, if it is in it.
 //
 //go:noinline
 func (q *waitQueue) remove(w *waiter) {
