@@ -13,11 +13,11 @@ import (
 //		return func(ctx context.Context) (int, error) { … }
 //	}
 //
-// Any func(context.Context) (T, error) can be one. Where a Coroutine is asked for (by [Run],
-// [CreateTask], [GroupTask]) the function is enough. Where any [Awaitable] is (by [Await],
-// [WaitFor], [Gather], [Shield], [OnDone]) it must be said with [Coro], because the compiler does
-// not guess T through an interface and answers "does not match asyncio.Awaitable[T] (cannot infer
-// T)":
+// Any func(context.Context) (T, error) can be one. Where a Coroutine is expected (by [Run],
+// [CreateTask], [GroupTask]), the function is enough. Where any [Awaitable] is expected (by
+// [Await], [WaitFor], [Gather], [Shield], [OnDone]), convert the function with [Coro], because the
+// compiler does not infer T through an interface and reports "does not match asyncio.Awaitable[T]
+// (cannot infer T)":
 //
 //	page, err := asyncio.WaitFor(ctx, asyncio.Coro(load), time.Second)
 type Coroutine[T any] func(ctx context.Context) (T, error)
@@ -32,14 +32,14 @@ func (c Coroutine[T]) Await(ctx context.Context) (T, error) {
 	return c(ctx)
 }
 
-// Coro makes a [Coroutine] of a function that returns a value and an error, where any [Awaitable]
-// will do and the compiler asks for one. It is a conversion, without having to write T. Any
-// goroutine may call it.
+// Coro makes a [Coroutine] of a function that returns a value and an error. Use it where any
+// [Awaitable] will do, so that the compiler accepts the function. It is a conversion that need not
+// name T. Any goroutine may call it.
 //
 //	page, err := asyncio.WaitFor(ctx, asyncio.Coro(load), time.Second)
 func Coro[T any](fn func(ctx context.Context) (T, error)) Coroutine[T] { return fn }
 
-// None is the result of a coroutine that has none, and prints as it does in Python.
+// None is the result of a coroutine that has none. It prints as in Python.
 type None struct{}
 
 func (None) String() string { return "None" }
@@ -65,8 +65,8 @@ func Do(fn func(ctx context.Context) error) Coroutine[None] {
 	}
 }
 
-// inPlaceOf makes a coroutine of the library's own, which is shown as the program's function that
-// it is there to call.
+// inPlaceOf makes a coroutine of the library's own that is there to call fn, a function of the
+// program. The coroutine is shown as fn.
 //
 //go:noinline
 func inPlaceOf(fn any, run func(ctx context.Context) error) Coroutine[None] {
@@ -80,7 +80,8 @@ func inPlaceOf(fn any, run func(ctx context.Context) error) Coroutine[None] {
 }
 
 // whoAreYou asks a coroutine made by Do, inPlaceOf or wrapped which function is inside. All
-// closures of one of them share one code address, by which they are known; noinline keeps it so.
+// closures that one of these makes share one code address, which identifies them; noinline keeps it
+// so.
 type whoAreYou struct {
 	context.Context
 	pc uintptr
@@ -105,7 +106,7 @@ func coroutinePC[T any](coro Coroutine[T]) uintptr {
 func funcPC(fn any) uintptr { return reflect.ValueOf(fn).Pointer() }
 
 // Await waits for a, as a.Await does, and reads like Python's await. It suspends the calling task
-// where that does, and a cancel does what it does there. Besides its errors it returns
+// where a.Await does, and a cancel has the same effect. Besides the errors of a.Await it returns
 // [ErrInvalidArgument] if a is nil.
 func Await[T any](ctx context.Context, a Awaitable[T]) (T, error) {
 	if a == nil {

@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// What a program can meet, to be matched with [errors.Is]. A function that has an
-// error result returns it; one that has none (CreateTask, CallSoon) panics with
-// it where Python would raise, because only a mistake in the program leads there.
+// The errors that a program can meet, to be matched with [errors.Is]. A function that has an error
+// result returns the error. A function that has none (CreateTask, CallSoon) panics with it where
+// Python would raise, because only a mistake in the program leads there.
 var (
 	// ErrCancelled is Python's CancelledError. The error in hand is a
 	// [*CancelledError], which also matches [context.Canceled].
@@ -21,20 +21,20 @@ var (
 	// matches [context.DeadlineExceeded].
 	ErrTimeout error = &TimeoutError{}
 
-	// ErrInvalidState is Python's InvalidStateError: a result asked for before
-	// it is there, or set a second time.
+	// ErrInvalidState is Python's InvalidStateError: a result was asked for before it was there, or
+	// was set a second time.
 	ErrInvalidState = errors.New("asyncio: invalid state")
 
-	// ErrInvalidArgument is what Python says with TypeError and ValueError.
+	// ErrInvalidArgument stands for Python's TypeError and ValueError.
 	ErrInvalidArgument = errors.New("asyncio: invalid argument")
 
-	// ErrNoRunningLoop says that the context given does not lead to a loop.
+	// ErrNoRunningLoop says that the given context does not lead to a loop.
 	ErrNoRunningLoop = errors.New("asyncio: no running event loop: use the ctx that the coroutine was given, and start the first one with Run")
 
-	// ErrNotInTask says that something that suspends was called by a plain callback.
+	// ErrNotInTask says that a plain callback called a function that suspends.
 	ErrNotInTask = errors.New("asyncio: not in a task: only a coroutine can wait; start one with CreateTask")
 
-	// ErrForeignGoroutine says that a loop was touched by a goroutine that is not its own.
+	// ErrForeignGoroutine says that a goroutine that is not the loop's own touched the loop.
 	ErrForeignGoroutine = errors.New("asyncio: not safe from a goroutine outside the event loop: use CallSoonThreadsafe or RunCoroutineThreadsafe")
 
 	// ErrDifferentLoop says that a future was awaited on a loop it does not belong to, or that
@@ -44,28 +44,28 @@ var (
 	// ErrAwaitSelf says that a task waits for itself, which cannot end.
 	ErrAwaitSelf = errors.New("asyncio: a task cannot await itself")
 
-	// ErrNotAcquired says that a lock that is not locked was released or used with a condition,
-	// or a permit or token given back that nobody has.
+	// ErrNotAcquired says that a lock that is not locked was released or used with a condition, or
+	// that a permit or token was given back that nobody has.
 	ErrNotAcquired = errors.New("asyncio: not acquired")
 
-	// ErrWouldBlock says that what must not wait would have to.
+	// ErrWouldBlock is returned by a call that must not wait but would have to.
 	ErrWouldBlock = errors.New("asyncio: would block")
 
-	// ErrBusy says that another task is reading, writing or accepting here: what comes in would be
-	// dealt out between the two, and what goes out would be mixed up.
+	// ErrBusy says that another task is already reading, writing or accepting here. Input would be
+	// dealt out between the two tasks, and their output would be mixed up.
 	ErrBusy = errors.New("asyncio: in use by another task")
 
-	// ErrBrokenBarrier is Python's BrokenBarrierError: the barrier waited at was aborted, or
-	// reset meanwhile.
+	// ErrBrokenBarrier is Python's BrokenBarrierError: the barrier was aborted, or was reset while
+	// the task waited at it.
 	ErrBrokenBarrier = errors.New("asyncio: broken barrier")
 
-	// ErrLoopRunning refuses what needs a loop at rest, above all a nested run.
+	// ErrLoopRunning refuses a call that needs a loop at rest, above all a nested run.
 	ErrLoopRunning = errors.New("asyncio: the event loop is already running")
 
 	// ErrLoopClosed refuses any use of a loop after Close.
 	ErrLoopClosed = errors.New("asyncio: the event loop is closed")
 
-	// ErrLoopStopped says that Stop came before the future that was being run was done.
+	// ErrLoopStopped says that Stop ended a run before the future that it was for was done.
 	ErrLoopStopped = errors.New("asyncio: event loop stopped before the future completed")
 
 	// ErrDeadlock says that nothing can happen any more: no callback is ready, no
@@ -79,14 +79,15 @@ var (
 	// ErrQueueFull is Python's QueueFull: PutNowait found no room.
 	ErrQueueFull = errors.New("asyncio: the queue is full")
 
-	// ErrQueueShutDown is Python's QueueShutDown: nothing can be put any more, and nothing is left.
+	// ErrQueueShutDown is Python's QueueShutDown: nothing can be put into the queue any more, and
+	// nothing is left in it.
 	ErrQueueShutDown = errors.New("asyncio: the queue is shut down")
 
-	// ErrExecutorShutdown is what an executor's Submit returns after Shutdown.
+	// ErrExecutorShutdown is returned by an executor's Submit after Shutdown.
 	ErrExecutorShutdown = errors.New("asyncio: the executor has been shut down")
 
-	// ErrKeyboardInterrupt is what Run returns when SIGINT cancelled the main task; of other
-	// signals a [*SignalError].
+	// ErrKeyboardInterrupt is returned by Run when SIGINT cancelled the main task. For other
+	// signals Run returns a [*SignalError].
 	ErrKeyboardInterrupt = errors.New("asyncio: interrupted")
 
 	// ErrGoexit is the outcome of a task or thread function that called
@@ -100,12 +101,13 @@ var (
 // A coroutine that returns it, wrapped or not, ends its task as cancelled; inside a
 // joined error it is an error like any other.
 type CancelledError struct {
-	Msg   string // what Cancel was given
+	Msg   string // the argument of Cancel
 	By    string // the name of the task that asked, empty if no task did
 	cause error
 
-	// failure is the error of somebody else that led to the cancel. It is printed, but errors.Is
-	// does not find it: who is cancelled because another task met io.EOF has not met it.
+	// failure is the error of another task that led to the cancel. It is printed, but errors.Is
+	// does not find it: a task cancelled because another one failed with io.EOF must not match
+	// io.EOF.
 	failure error
 }
 
@@ -147,8 +149,9 @@ func asCancelled(err error) *CancelledError {
 	return nil
 }
 
-// unwrap returns the error that err is about, nil if it is about none or another kind of thing than
-// what it wraps: a cancel is not its cause, and a panic is not its value.
+// unwrap returns the error that err is about. It returns nil if err is about none, or if err is
+// another kind of thing than the error it wraps: a cancel is not its cause, and a panic is not its
+// value.
 func unwrap(err error) error {
 	switch err := err.(type) {
 	case *CancelledError, *PanicError:
@@ -164,9 +167,9 @@ func unwrap(err error) error {
 type TimeoutError struct {
 	When time.Duration // the deadline, on the loop's clock
 
-	// From is the error that the body ended with when it was stopped, nil where there is no
-	// body: for Timeout and WaitFor the cancellation, Python's "raise TimeoutError from exc".
-	// errors.Is does not look into it, because a timeout is not a cancellation.
+	// From is the error that the body ended with when it was stopped, nil if there is no body. For
+	// Timeout and WaitFor it is the cancellation, Python's "raise TimeoutError from exc". errors.Is
+	// does not look into it, because a timeout is not a cancellation.
 	From error
 }
 
@@ -186,8 +189,8 @@ type SignalError struct{ Signal os.Signal }
 
 func (e *SignalError) Error() string { return fmt.Sprintf("asyncio: stopped by signal: %v", e.Signal) }
 
-// A PanicError is the outcome of a task whose coroutine panicked. Value is what
-// it panicked with and Stack the stack of that moment, as [runtime/debug.Stack] prints it.
+// A PanicError is the outcome of a task whose coroutine panicked. Value is the value of the panic,
+// and Stack the stack at that moment, as [runtime/debug.Stack] prints it.
 type PanicError struct {
 	Value any
 	Stack []byte
@@ -203,7 +206,7 @@ func (e *PanicError) Unwrap() error {
 	return err
 }
 
-// joinErrors is errors.Join that leaves a single error as it is.
+// joinErrors is errors.Join, but leaves a single error as it is.
 func joinErrors(a, b error) error {
 	if a == nil {
 		return b

@@ -10,8 +10,8 @@ import (
 	"runtime/debug"
 )
 
-// An ExceptionContext describes an error that no caller can be given: what Python passes
-// to an exception handler as a dict.
+// An ExceptionContext describes an error that no caller can be given. Python passes a dict to an
+// exception handler instead.
 type ExceptionContext struct {
 	Message   string       // what happened
 	Exception error        // the error, if there is one
@@ -19,20 +19,21 @@ type ExceptionContext struct {
 	Handle    fmt.Stringer // the callback concerned, if there is one
 	Conn      StreamConn   // the connection concerned, if there is one; Python's transport
 	Source    string       // repr of a future that nobody holds any more
-	Stack     []byte       // a stack that belongs to it, if there is one
+	Stack     []byte       // a stack that belongs to the error, if there is one
 
-	// SourceTraceback is where the task, future or handle was made, one call a line, in debug mode.
+	// SourceTraceback says where the task, future or handle was made, one call a line, in debug
+	// mode.
 	SourceTraceback string
 
-	// Context has the values that are to be known when this is dealt with, a trace or
-	// request id, say: the context of the task concerned or, of a callback, of the task that
-	// registered it; the loop's own if there is none.
+	// Context has the values that are to be known when the error is dealt with, for example a trace
+	// or request id. It is the context of the task concerned or, for a callback, of the task that
+	// registered it. If there is no such task, it is the loop's own.
 	Context context.Context
 }
 
-// SetExceptionHandler makes handler receive what would otherwise be logged: panics in
-// callbacks and tasks, errors that nobody retrieved, tasks destroyed while pending. It
-// runs on the loop, or inside Close, and must not await. nil restores the default,
+// SetExceptionHandler makes handler receive the errors that would otherwise be logged: panics in
+// callbacks and tasks, errors that nobody retrieved, tasks destroyed while pending. It runs on the
+// loop, or inside Close, and must not await. nil restores the default,
 // [EventLoop.DefaultExceptionHandler].
 func (l *EventLoop) SetExceptionHandler(handler func(*EventLoop, ExceptionContext)) {
 	l.mustBeOwner("SetExceptionHandler")
@@ -52,7 +53,7 @@ func (l *EventLoop) DefaultExceptionHandler(c ExceptionContext) {
 	var attrs []any
 	add := func(key string, value any) { attrs = append(attrs, slog.Any(key, value)) }
 	if c.Exception != nil {
-		add("exception", fmt.Sprint(c.Exception)) // which survives an Error method that panics
+		add("exception", fmt.Sprint(c.Exception)) // Sprint survives an Error method that panics
 	}
 	if c.Task != nil {
 		add("task", c.Task.String())
@@ -80,10 +81,11 @@ func (l *EventLoop) DefaultExceptionHandler(c ExceptionContext) {
 	slog.Error("asyncio: "+c.Message, attrs...)
 }
 
-// CallExceptionHandler hands c to the exception handler, with a Context if it has none. A handler
-// that panics is reported by the default one, and so is what is reported while the handler is at
-// work, by the handler itself for one: it is not called again then. It is for the loop only: what
-// another goroutine calls it with goes to the default handler. Python: loop.call_exception_handler.
+// CallExceptionHandler hands c to the exception handler, with a Context if it has none. If the
+// handler panics, the default handler reports that. The default handler also gets everything that
+// is reported while the handler is at work, even by the handler itself, which is not called again
+// then. It is for the loop only: a call from another goroutine goes to the default handler. Python:
+// loop.call_exception_handler.
 func (l *EventLoop) CallExceptionHandler(c ExceptionContext) {
 	if l.checkForeign("CallExceptionHandler") != nil {
 		l.DefaultExceptionHandler(c)
@@ -107,14 +109,15 @@ func (l *EventLoop) CallExceptionHandler(c ExceptionContext) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		debug.SetPanicOnFault(true) // foreign 2
+		debug.SetPanicOnFault(true) // it does the loop's work (foreign 2)
 		l.handle(c)
 	}()
 	<-done
 }
 
-// handle calls the exception handler or, inside of that, the default one. What is reported inside
-// of both, by the program's logger then, goes to standard error: a report never leads to itself.
+// handle calls the exception handler, or the default one for a report from inside the exception
+// handler. A report from inside both, which then comes from the program's logger, goes to standard
+// error: a report never leads to itself.
 func (l *EventLoop) handle(c ExceptionContext) {
 	l.handling++
 	defer func() { l.handling-- }()
@@ -131,8 +134,8 @@ func (l *EventLoop) handle(c ExceptionContext) {
 	}
 }
 
-// runDefaultHandler is DefaultExceptionHandler where a panic of the program's logger would end the
-// program.
+// runDefaultHandler calls DefaultExceptionHandler where a panic of the program's logger would end
+// the program.
 func (l *EventLoop) runDefaultHandler(c ExceptionContext) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -153,8 +156,8 @@ func (c ExceptionContext) printPlainly() {
 	}
 }
 
-// reportSoon is CallExceptionHandler for a moment at which no code of the user's may run, because a
-// task has begun to wait: the handler is called by a callback, or in Close.
+// reportSoon reports c at a moment at which no user code may run, because a task has begun to wait:
+// a callback calls the handler. While the loop closes, reportSoon calls it at once.
 func (l *EventLoop) reportSoon(c ExceptionContext) {
 	if l.closing.Load() {
 		l.CallExceptionHandler(c)
@@ -172,7 +175,7 @@ func (r *laterReport) fire(*future) { r.loop.CallExceptionHandler(r.c) }
 
 func (r *laterReport) String() string { return "report: " + r.c.Message }
 
-// source returns where what c is about was made.
+// source returns where the subject of c was made.
 func (c ExceptionContext) source() *trace {
 	if c.Task != nil {
 		if r := c.Task.core().report; r != nil {
@@ -210,7 +213,7 @@ func (l *EventLoop) runExceptionHandler(c ExceptionContext) {
 	returned = true
 }
 
-// invoke runs a user's callback. src is the function to name it by.
+// invoke runs a user's callback fn. Messages name it after the function src.
 func (l *EventLoop) invoke(fn func(), src any, handle any) {
 	returned := false
 	defer func() {
@@ -247,8 +250,8 @@ func (l *EventLoop) invokeRecovering(fn func(), src any, handle any) {
 	returned = true
 }
 
-// callbackContext returns the context of the task that scheduled the callback of handle, nil if
-// none did.
+// callbackContext returns the context of the task that scheduled the callback of handle, nil if no
+// task did.
 func callbackContext(handle any) context.Context {
 	switch h := handle.(type) {
 	case *Handle:
@@ -261,9 +264,9 @@ func callbackContext(handle any) context.Context {
 	return nil
 }
 
-// A report is an error that nobody has looked at. The loop lists it until somebody
-// does, until the garbage collector finds that nobody can any more, or until it closes.
-// It must not refer to the future, which could never be collected then.
+// A report is an error that nobody has looked at. The loop lists it until somebody looks, until the
+// garbage collector finds that nobody can any more, or until the loop closes. A report must not
+// refer to the future, which could then never be collected.
 type report struct {
 	list       *reportList
 	prev, next *report
@@ -273,13 +276,13 @@ type report struct {
 	name       string
 	pc         uintptr
 
-	created *trace          // debug 3
-	cancel  *CancelledError // the last that was asked of the task; in debug mode
+	created *trace          // where the future was made (debug 3)
+	cancel  *CancelledError // the last cancel that the task was asked with; in debug mode
 }
 
 type reportList struct{ first, last *report }
 
-// arm notes that f has an error to be looked at.
+// arm notes that f has an error that nobody has looked at.
 func (f *future) arm() {
 	l := f.loop
 	r := f.report
@@ -293,15 +296,15 @@ func (f *future) arm() {
 	}
 	r.link(&l.reports)
 	if !l.drv.Polls() {
-		// When the collector runs is not deterministic, so on virtual time the
+		// The moment at which the collector runs is not deterministic, so on virtual time the
 		// report waits for Close.
 		runtime.AddCleanup(f, func(r *report) { _ = r.loop.post(r) }, r)
 	}
 }
 
 // mirror completes f as g has finished. The two share one error: a look at it through either counts
-// for both, and if there is none, it is reported once. If it has been reported already, it is not
-// reported again.
+// for both, and if nobody looks, it is reported once. An error that has been reported already is
+// not reported again.
 func (f *future) mirror(g *future) {
 	f.state, f.err = finished, g.err
 	if g.unretrieved() {
@@ -310,7 +313,7 @@ func (f *future) mirror(g *future) {
 	f.scheduleCallbacks()
 }
 
-// mirrored holds the future that another one mirrors, which the collector is not to find first.
+// mirrored keeps the future that another one mirrors from being collected first.
 type mirrored struct{ of *future }
 
 func (mirrored) cancel(*CancelledError) cancelAnswer { return refused }
@@ -342,7 +345,7 @@ func (r *report) unlink() {
 	r.list, r.prev, r.next = nil, nil, nil
 }
 
-// fire runs when the collector has found the future.
+// fire runs when the collector has found that nobody holds the future.
 func (r *report) fire(*future) {
 	if r.list != nil {
 		r.unlink()
@@ -369,7 +372,7 @@ func (list *reportList) flush(l *EventLoop) {
 	}
 }
 
-// stacksWith returns the stacks of all goroutines that have a function with marker in its name.
+// stacksWith returns the stacks of all goroutines in a function whose name contains marker.
 func stacksWith(marker string) []byte {
 	buf := make([]byte, 1<<20)
 	buf = buf[:runtime.Stack(buf, true)]
