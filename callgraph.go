@@ -12,34 +12,34 @@ import (
 	"unicode"
 )
 
-// Who waits for whom, and where.
+// Which tasks wait for which, and where.
 //
-//	callgraph 1: Nothing is kept for it while programs run. Who waits for a future is who is called
-//	   back when it is done: its done callbacks lead to the tasks (awaiter).
+//	callgraph 1: Nothing is kept for the graph while programs run. A future calls back those that
+//	   wait for it when it is done, so its done callbacks lead to the waiting tasks (awaiter).
 //	callgraph 2: Only a goroutine can walk its own stack. So each stack is given control with the
 //	   order to note its callers and to give control back (stack 10). It notes them in memory of the
-//	   one who asks, and calls nothing else: what it would allocate, or need room for on a stack of
-//	   2 KiB (stack 9), would cost more than all the rest.
-//	callgraph 3: Tasks share a stack (stack 2, stack 5). The function call is at the bottom of each,
-//	   so it tells where one ends and the next begins, from the top down.
+//	   stack that asks, and calls nothing else: what it would allocate, and the room it would need
+//	   on a stack of 2 KiB (stack 9), would cost more than all the rest.
+//	callgraph 3: Tasks share a stack (stack 2, stack 5). At the bottom of each task is the function
+//	   call. So, from the top down, that function tells where one task ends and the next begins.
 
-// A FutureCallGraph is a task or future, where it is, and who waits for it. Python:
-// asyncio.FutureCallGraph.
+// A FutureCallGraph is a task or future, the calls it is in, and the tasks that wait for it.
+// Python: asyncio.FutureCallGraph.
 type FutureCallGraph struct {
 	Future AnyFuture
-	// of a task that is suspended or runs, innermost first; nil for others
+	// of a task that is suspended or runs, innermost first; otherwise nil
 	CallStack []runtime.Frame
 	AwaitedBy []*FutureCallGraph // the tasks that wait for it, each the same wherever it occurs
 }
 
-// CaptureCallGraph returns the call graph of f, of the current task if f is nil: the calls that the
-// task is in, the tasks that wait for it, directly or in Gather, Wait, AsCompleted, Shield or a
-// task group, the calls that those are in, and so on. It returns nil if f is nil and there is no
-// current task.
+// CaptureCallGraph returns the call graph of f, or of the current task if f is nil. The graph has
+// the calls that the task is in, the tasks that wait for it, directly or in Gather, Wait,
+// AsCompleted, Shield or a task group, the calls that those are in, and so on. CaptureCallGraph
+// returns nil if f is nil and there is no current task.
 //
 // It is for the loop only and does not suspend. It costs two switches for each task in the graph,
 // and nothing before it is called. It panics with [ErrNoRunningLoop] if ctx leads to no loop, and
-// with [ErrDifferentLoop] if f belongs to another. Python: asyncio.capture_call_graph.
+// with [ErrDifferentLoop] if f belongs to another loop. Python: asyncio.capture_call_graph.
 func CaptureCallGraph(ctx context.Context, f AnyFuture) *FutureCallGraph {
 	l := mustLoop(ctx, "CaptureCallGraph")
 	if f == nil || isNil(f) {
@@ -103,8 +103,8 @@ func PrintCallGraph(ctx context.Context, f AnyFuture, w io.Writer) error {
 	return err
 }
 
-// maxIndent is where a chain of tasks is not indented further: the text would grow with the square
-// of its length.
+// maxIndent is where a chain of tasks is not indented further. Otherwise the text would grow with
+// the square of the chain's length.
 const maxIndent = 160
 
 func (g *FutureCallGraph) format(b *strings.Builder, indent string, shown map[*FutureCallGraph]bool) {
@@ -138,9 +138,9 @@ func (g *FutureCallGraph) format(b *strings.Builder, indent string, shown map[*F
 }
 
 // GetStack returns the calls the task is in, innermost first: the function of this library that it
-// waits in, if it does, and its own down to its coroutine. Of the task that runs they end where it
-// asks. It is empty if the task has not started or is done. It is for the loop only and does not
-// suspend. Python: Task.get_stack.
+// waits in, if it does, and its own calls down to its coroutine. For the task that is running, the
+// innermost call is the one that asks. The result is empty if the task has not started or is done.
+// It is for the loop only and does not suspend. Python: Task.get_stack.
 func (t *task) GetStack() []runtime.Frame {
 	if t.fut == nil {
 		panic(zeroFuture("GetStack"))
@@ -173,12 +173,12 @@ func (c *racer[T]) awaiters() []*task {
 	return c.r.over.awaitedBy()
 }
 
-// awaitedBy returns the tasks that wait for f, each once. As in Python the parent of a task group
-// waits for its children all the time.
+// awaitedBy returns the tasks that wait for f, each once. As in Python, the parent of a task group
+// counts as waiting for its children all the time.
 func (f *future) awaitedBy() []*task { return f.awaitedIf(func(awaiter) bool { return true }) }
 
-// blocks returns those that cannot go on before f is done. Not among them is a parent that is still
-// in the body of its group.
+// blocks returns the tasks that cannot go on before f is done. A parent that is still in the body
+// of its group is not among them.
 func (f *future) blocks() []*task {
 	return f.awaitedIf(func(a awaiter) bool {
 		c, ok := a.(*groupChild)
@@ -188,7 +188,7 @@ func (f *future) blocks() []*task {
 
 func (f *future) awaitedIf(counts func(awaiter) bool) []*task {
 	var all []*task
-	var seen map[*task]bool // once they are many
+	var seen map[*task]bool // used once there are many
 	for cb := range f.callbacks {
 		if a, ok := cb.(awaiter); ok && counts(a) {
 			for _, t := range a.awaiters() {
@@ -227,24 +227,25 @@ type holder interface{ heldBy() *task }
 
 func (l *Lock) heldBy() *task { return l.owner }
 
-// callStacks returns the frames of the given tasks, of those that have any.
+// callStacks returns the frames of the given tasks, for those that have any.
 func (l *EventLoop) callStacks(tasks []*task) map[*task][]runtime.Frame {
 	frames := map[*task][]runtime.Frame{}
 	l.lookAt(tasks, func(t *task, pcs []uintptr) { frames[t] = t.userFrames(pcs) })
 	return frames
 }
 
-// userFrames returns the frames of t from what was on its stack.
+// userFrames returns the frames of t, given the program counters on its stack.
 func (t *task) userFrames(pcs []uintptr) []runtime.Frame {
 	f := userFrames(pcs)
 	if t == t.loop().current && len(f) > 1 && ours(f[0]) {
-		return f[1:] // it does not wait, but asks
+		return f[1:] // t does not wait, but asks
 	}
 	return f
 }
 
-// lookAt tells, of each task that has a stack, the program counters of the calls that it is in, and
-// of other tasks that are on the same stack. They are valid until tell returns.
+// lookAt calls tell for each of the tasks that has a stack, and for the other tasks on the same
+// stack. pcs are the program counters of the calls that the task is in. They are valid until tell
+// returns.
 func (l *EventLoop) lookAt(tasks []*task, tell func(t *task, pcs []uintptr)) {
 	if l.closing.Load() {
 		return // the tasks are being unwound, each on a goroutine of its own
@@ -258,7 +259,7 @@ func (l *EventLoop) lookAt(tasks []*task, tell func(t *task, pcs []uintptr)) {
 		return
 	}
 	done := make(chan struct{})
-	go func() { // the caller's may be locked to a thread
+	go func() { // the caller's goroutine may be locked to a thread
 		defer close(done)
 		looks.me = &stack{pool: &l.stacks}
 		looks.at(tasks)
@@ -268,22 +269,22 @@ func (l *EventLoop) lookAt(tasks []*task, tell func(t *task, pcs []uintptr)) {
 
 // A looker looks at stacks, one after the other.
 type looker struct {
-	me    *stack           // in control
+	me    *stack           // the stack in control
 	calls map[uintptr]bool // whether a program counter is in the function call (callgraph 3)
 	tell  func(t *task, pcs []uintptr)
 }
 
 func (k *looker) at(tasks []*task) {
-	seen := map[*stack]bool{} // that more than one task is on
+	seen := map[*stack]bool{} // the stacks that more than one task is on
 	for _, t := range tasks {
 		s := t.stack
 		if s == nil || seen[s] {
 			continue
 		}
-		for t.covered { // up to the top
+		for t.covered { // up to the topmost task
 			above, ok := t.waiter.super.(*task)
 			if !ok || above.stack != s {
-				break // it has just ended
+				break // the upper task has just ended
 			}
 			t = above
 		}
@@ -302,7 +303,7 @@ func (k *looker) at(tasks []*task) {
 	k.me.pool.noted = nil
 }
 
-// note has s note what is on it (callgraph 2).
+// note has s note its callers (callgraph 2).
 func (k *looker) note(s *stack) []uintptr {
 	p := k.me.pool
 	for size := max(64, len(p.noted)); ; size *= 4 {
@@ -323,7 +324,7 @@ func (k *looker) note(s *stack) []uintptr {
 
 const callName = libraryPrefix + "(*task).call"
 
-// cutAtCall is callgraph 3: it splits off the frames of the topmost task.
+// cutAtCall splits off the frames of the topmost task, at the function call (callgraph 3).
 func (k *looker) cutAtCall(pcs []uintptr) (top, rest []uintptr) {
 	for i, pc := range pcs {
 		is, known := k.calls[pc]
@@ -351,9 +352,9 @@ func ours(f runtime.Frame) bool {
 	return ofLibrary(f)
 }
 
-// ofLibrary reports whether f is a function of this package. A function literal that was inlined
-// into the program, as an iterator's is, has the name of where it went until Go 1.26; its file says
-// where it is from.
+// ofLibrary reports whether f is a function of this package. Until Go 1.26 a function literal that
+// was inlined into the program, as an iterator's is, is named after the function that it was
+// inlined into. Its file says where it is from.
 func ofLibrary(f runtime.Frame) bool {
 	return strings.HasPrefix(f.Function, libraryPrefix) ||
 		path.Dir(f.File) == libraryDir() && !strings.HasSuffix(f.File, "_test.go")
@@ -365,10 +366,11 @@ var libraryDir = sync.OnceValue(func() string {
 	return path.Dir(file)
 })
 
-// calledIn returns, of frames of the library that the program called, innermost first, the one that
-// tells a reader most: the outermost function that is exported. The literal of an iterator is
-// passed over for the exported function that it calls; if it calls none, the function that made the
-// iterator is named, which is what stands in the program's range loop.
+// calledIn picks one of the frames of the library that the program called, which are given
+// innermost first. It picks the one that tells a reader most: the outermost exported function. It
+// passes over the literal of an iterator and picks the exported function that the literal calls. If
+// the literal calls none, it names the function that made the iterator, because that is the one in
+// the program's range loop.
 func calledIn(frames []runtime.Frame) (called runtime.Frame, ok bool) {
 	for _, f := range slices.Backward(frames) {
 		if !ofLibrary(f) {
@@ -388,8 +390,8 @@ func calledIn(frames []runtime.Frame) (called runtime.Frame, ok bool) {
 	return called, ok
 }
 
-// enclosing returns the name of the declared function that a function is or is a literal of,
-// without the package: "(*T).Method" or "Function".
+// enclosing returns the name, without the package, of the declared function that a function is or
+// is a literal of: "(*T).Method" or "Function".
 func enclosing(function string) (name string, literal bool) {
 	const generic = "[...]"
 	parts := strings.Split(strings.ReplaceAll(function, generic, "[]"), ".")
@@ -404,8 +406,8 @@ func enclosing(function string) (name string, literal bool) {
 	return strings.ReplaceAll(name, "[]", generic), literal
 }
 
-// userFrames leaves the library's own frames out: on top all but the one that calledIn picks, at
-// the bottom all.
+// userFrames leaves the library's own frames out: at the top all but the one that calledIn picks,
+// and at the bottom all of them.
 func userFrames(pcs []uintptr) []runtime.Frame {
 	var all []runtime.Frame
 	for next := runtime.CallersFrames(pcs); len(pcs) > 0; {
@@ -433,10 +435,10 @@ func userFrames(pcs []uintptr) []runtime.Frame {
 	return all[first:last]
 }
 
-// runSuffix is how the name of the function ends that calls the coroutine.
+// runSuffix is the end of the name of the function that calls the coroutine.
 const runSuffix = "asyncio.(*Task[...]).run"
 
-// firstOutside is the innermost place that is not the library's: "main.fetch() at fetch.go:12".
+// firstOutside returns the innermost place outside the library: "main.fetch() at fetch.go:12".
 func firstOutside(pcs []uintptr) string {
 	for _, f := range userFrames(pcs) {
 		if !ours(f) {

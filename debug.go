@@ -12,15 +12,15 @@ import (
 	"unsafe"
 )
 
-// What debug mode does, and how it costs nothing when it is off.
+// What debug mode does, and why it costs nothing when it is off.
 //
-//	debug 1: modes says which observers a loop has. While it is zero a step costs one load and a
-//	   branch for them.
-//	debug 2: A step is what runs from the time a task or a callback gets control until it gives it
-//	   back. noteStep begins one. It ends when its task suspends, when the next begins, or when the
-//	   loop waits or halts, whichever is first.
-//	debug 3: Where a future was made is kept in its report, made with the future for that purpose
-//	   and not thrown away when the error is retrieved.
+//	debug 1: modes says which observers a loop has. While it is zero, a step spends one load and a
+//	   branch on them.
+//	debug 2: A step runs from the time a task or a callback gets control until it gives control
+//	   back. noteStep begins one. A step ends when its task suspends, when the next step begins, or
+//	   when the loop waits or halts, whichever is first.
+//	debug 3: The place where a future was made is kept in its report. For that purpose the report is
+//	   made with the future, and not thrown away when the error is retrieved.
 //	debug 4: Slow steps are measured on the loop's clock, so on virtual time there are none.
 
 const (
@@ -29,7 +29,7 @@ const (
 	guardedMode  // guard has the id of a goroutine; outlives debugMode until the next step
 	sharedMode   // several loops run (foreign 6)
 	kinMode      // stacks note their ids, because sequences of iter.Pull use the loop (foreign 5)
-	labelledMode // there may be labels of profiles (label 3)
+	labelledMode // there may be labels for profiles (label 3)
 	namedMode    // tasks get labels with their names
 )
 
@@ -45,22 +45,22 @@ func (l *EventLoop) debug() bool { return l.modes.Load()&debugMode != 0 }
 // SetDebug switches debug mode. Any goroutine may call it. The environment variable ASYNCIODEBUG=1
 // switches it on for every loop. In debug mode
 //
-//   - a call from a foreign goroutine is refused also where it could do no more harm than to
-//     confuse its own object, as with a lock that nobody waits for, and where the goroutine has
-//     called [debug.SetPanicOnFault] or runs a sequence of [iter.Pull] that belongs to a task. (A
-//     queue, event or the like that no task ever had to wait for has no loop to be foreign to, so
-//     there a call is not refused.) While the program has at most a thousand goroutines, a call by
-//     a sequence of iter.Pull takes as long as a look at all of them;
-//   - a step, what a task or callback does between two waits, that takes as long as
-//     [EventLoop.SetSlowCallbackDuration] says or longer is logged as a warning, with the place it
-//     ended at;
+//   - a call from a foreign goroutine is refused in two more cases: if it could do no more harm
+//     than to confuse its own object, as with a lock that nobody waits for, and if the goroutine
+//     has called [debug.SetPanicOnFault] or runs a sequence of [iter.Pull] that belongs to a task.
+//     (A queue, event or the like that no task ever had to wait for has no loop to be foreign to,
+//     so calls of it are not refused.) While the program has at most a thousand goroutines, a call
+//     by a sequence of iter.Pull takes as long as a look at all of them;
+//   - a slow step is logged as a warning, with the place it ended at. A step is everything that a
+//     task or callback does between two waits. It is slow if it takes at least as long as
+//     [EventLoop.SetSlowCallbackDuration] says;
 //   - a step that has not returned after ten times as long is logged while it goes on, with its
 //     stack, as by [EventLoop.SetStallWatchdog], unless that has been called; not on virtual time.
-//     The limit is that of when the run began;
+//     The limit is the one in force when the run began;
 //   - tasks, futures and handles remember where they were made, and reports to the exception
 //     handler say it;
 //   - a task that was cancelled and returned a result as if nothing had happened is logged as a
-//     warning: one that means to carry on says so with [Task.Uncancel];
+//     warning. A task that means to carry on says so with [Task.Uncancel];
 //   - a delay or timeout below a microsecond is logged as a warning, once for each place, except on
 //     virtual time: Sleep(ctx, 1) is a nanosecond.
 //
@@ -75,8 +75,8 @@ func (l *EventLoop) setMode(mode uint32, on bool) {
 	}
 }
 
-// SetSlowCallbackDuration sets how long a step may take before debug mode warns of it, by default
-// 100 milliseconds; d must be positive. Any goroutine may call it. Python:
+// SetSlowCallbackDuration sets how long a step may take before debug mode warns about it. The
+// default is 100 milliseconds; d must be positive. Any goroutine may call it. Python:
 // loop.slow_callback_duration.
 func (l *EventLoop) SetSlowCallbackDuration(d time.Duration) {
 	if d <= 0 {
@@ -94,23 +94,23 @@ func (l *EventLoop) slowStepLimit() time.Duration {
 	return defaultSlowStep
 }
 
-// step is the one that is running (debug 2), while the loop has observers.
+// step describes the step that is running (debug 2), while the loop has observers.
 type step struct {
 	what  callback // nil between two steps
 	began time.Duration
 
-	// For the watchdog's goroutine.
-	count     atomic.Uint64 // of steps and waits begun
-	goroutine atomic.Uint64 // that runs it
+	// For the goroutine of the watchdog.
+	count     atomic.Uint64 // how many steps and waits have begun
+	goroutine atomic.Uint64 // the goroutine that runs the step
 	task      atomic.Pointer[task]
 
-	// For whoever is suspected (foreign 5): the stack that runs it, 0 if that is not known. Kept
-	// only in kinMode, which is never left, so it is not of an earlier step.
+	// For checks of suspected goroutines (foreign 5): the id of the stack that runs the step, 0 if
+	// it is not known. It is kept only in kinMode. A loop never leaves that mode, so head is not of
+	// an earlier step.
 	head atomic.Uint64
 }
 
-// beginStep is the rest of noteStep. what may be nil, for a step that was interrupted by
-// another and goes on.
+// beginStep is the rest of noteStep. what is nil if a step goes on that was interrupted by another.
 func (l *EventLoop) beginStep(s *stack, what callback) {
 	modes := l.modes.Load()
 	l.endStep(nil)
@@ -134,7 +134,7 @@ func (l *EventLoop) beginStep(s *stack, what callback) {
 	if modes&debugMode != 0 {
 		l.guard.Store(id)
 		l.setMode(guardedMode, true)
-		l.step.began = l.drv.Now()
+		l.step.began = l.drv.Now() // the loop's clock (debug 4)
 	}
 	l.step.what = what
 	if modes&debugMode != 0 && !l.watchdog.chosen && l.watchdog.stop == nil && !l.drv.Polls() {
@@ -147,8 +147,8 @@ func (l *EventLoop) beginStep(s *stack, what callback) {
 	}
 }
 
-// endStep ends the step that is running, if one is. If it ends with the suspension of a
-// task, that is given: its stack is the one we are on.
+// endStep ends the step that is running, if there is one. If the step ends because its task
+// suspends, that task is given: its stack is the one we are on.
 func (l *EventLoop) endStep(suspends *task) {
 	what := l.step.what
 	l.step.what = nil
@@ -168,13 +168,13 @@ func (l *EventLoop) endStep(suspends *task) {
 	slog.Warn(fmt.Sprintf("asyncio: executing %s took %.3f seconds", describe(what), took.Seconds()), attrs...)
 }
 
-// tinyDuration is below what is meant by a duration, and above what a number without a unit is.
+// tinyDuration is shorter than any duration that is meant, and longer than a number without a unit.
 const tinyDuration = time.Microsecond
 
-// tinyDurations are the places that have been warned of.
+// tinyDurations has the places that have been warned about.
 var tinyDurations sync.Map
 
-// warnOfTinyDuration warns of Sleep(ctx, 1), which is a nanosecond. On virtual time that may be
+// warnOfTinyDuration warns about Sleep(ctx, 1), which is a nanosecond. On virtual time that may be
 // meant.
 func (l *EventLoop) warnOfTinyDuration(d time.Duration) {
 	if !l.debug() || l.drv.Polls() {
@@ -186,7 +186,7 @@ func (l *EventLoop) warnOfTinyDuration(d time.Duration) {
 	}
 }
 
-// describe is the String of whatever the loop can run.
+// describe returns the String of anything the loop can run.
 func describe(cb callback) string {
 	switch cb := cb.(type) {
 	case *task:
@@ -199,7 +199,7 @@ func describe(cb callback) string {
 	return strings.TrimPrefix(fmt.Sprintf("%T", cb), "*asyncio.")
 }
 
-// reportSwallowedCancel warns of a task that ends with a result although it was cancelled.
+// reportSwallowedCancel warns about a task that ends with a result although it was cancelled.
 func (t *task) reportSwallowedCancel() {
 	var attrs []any
 	if r := t.fut.report; r != nil {
@@ -219,14 +219,14 @@ func (t *task) reportSwallowedCancel() {
 		append(attrs, slog.String("coro", name))...)
 }
 
-// trace is where something was made, innermost first.
+// trace holds the calls in which something was made, innermost first.
 type trace []uintptr
 
-// maxCallers is how much of a stack is kept: what Python keeps, and the library's own frames on
+// maxCallers is how many callers are kept: as many as Python keeps, and the library's own frames on
 // top.
 const maxCallers = 16
 
-// created returns where the library was called from, nil outside debug mode.
+// created returns the calls that led to the library, nil outside debug mode.
 func (l *EventLoop) created() *trace {
 	if !l.debug() {
 		return nil
@@ -235,7 +235,7 @@ func (l *EventLoop) created() *trace {
 	return &tr
 }
 
-// remember is debug 3.
+// remember keeps the place where f is made, in debug mode (debug 3).
 func (f *future) remember() {
 	if created := f.loop.created(); created != nil {
 		f.report = &report{loop: f.loop, created: created}
@@ -243,13 +243,13 @@ func (f *future) remember() {
 }
 
 func (tr *trace) String() string {
-	if tr == nil || firstOutside(*tr) == "" { // as of a server's client
+	if tr == nil || firstOutside(*tr) == "" { // for example, of the task for a server's client
 		return ""
 	}
 	return formatFrames(userFrames(*tr), "", "\n")
 }
 
-// callers returns up to n callers of the caller; all, if n is zero.
+// callers returns up to n callers of the caller, or all of them if n is zero.
 func callers(n int) []uintptr {
 	if n > 0 {
 		pcs := make([]uintptr, n)

@@ -12,27 +12,28 @@ import (
 	"github.com/goasyncio/asyncio/internal/driver"
 )
 
-// FormatTasks describes every task of the loop that ctx leads to and that is not done, each once,
-// in the order they were created: its name and function, what it waits for and which tasks that is
-// up to, and the calls it is in, innermost first. If tasks wait for each other in a circle, that is
-// said last. To look at a program that hangs, have the loop do it, from a signal handler or a debug
-// page:
+// FormatTasks describes every task that is not done of the loop that ctx leads to, each once, in
+// the order they were created. It gives a task's name and function, the thing it waits for, the
+// tasks that this thing depends on, and the calls it is in, innermost first. If tasks wait for each
+// other in a circle, the end of the text says so. To look at a program that hangs, have the loop do
+// it, from a signal handler or a debug page:
 //
 //	loop.CallSoonThreadsafe(func() { asyncio.PrintTasks(loop.Context(), os.Stderr) })
 //
 // It is for the loop only and does not suspend: the whole description is made in one step, in
 // memory, and the loop does nothing else meanwhile. That takes about two microseconds and a few
-// hundred bytes for each task, so of a hundred thousand tasks a fifth of a second. It costs nothing
-// before it is called. It panics with [ErrNoRunningLoop] if ctx leads to no loop. Python 3.14:
-// asyncio pstree, from outside.
+// hundred bytes for each task, so a fifth of a second for a hundred thousand tasks. It costs
+// nothing before it is called. It panics with [ErrNoRunningLoop] if ctx leads to no loop. Python
+// 3.14: asyncio pstree, from outside.
 func FormatTasks(ctx context.Context) string {
 	l := mustLoop(ctx, "FormatTasks")
 	return l.describeTasks(l.allTasks(), math.MaxInt, math.MaxInt, "")
 }
 
 // PrintTasks writes what [FormatTasks] returns to w, and returns w's error. It is for the loop only
-// and does not suspend: all of it is one step of the loop, writing too. To write to a file or a
-// connection without stopping the loop for that long, give the text of FormatTasks to a goroutine.
+// and does not suspend: all of it, including the writing, is one step of the loop. To write to a
+// file or a connection without stopping the loop for that long, give the text of FormatTasks to a
+// goroutine.
 func PrintTasks(ctx context.Context, w io.Writer) error {
 	l := mustLoop(ctx, "PrintTasks")
 	_, err := io.WriteString(w, l.describeTasks(l.allTasks(), math.MaxInt, math.MaxInt, ""))
@@ -47,15 +48,16 @@ func (l *EventLoop) allTasks() []*task {
 	return all
 }
 
-// deadlock says who waits while nothing can happen, for what, and where.
+// deadlock returns the error that says which tasks wait while nothing can happen, for what, and
+// where.
 func (l *EventLoop) deadlock() error {
 	all := l.allTasks()
 	text := strings.TrimSuffix(l.describeTasks(all, 20, 8, "\t"), "\n")
 	return fmt.Errorf("%w: %w; tasks that wait: %d\n%s", ErrDeadlock, driver.ErrStalled, len(all), text)
 }
 
-// describeTasks says of all tasks, or as many as are shown, what they do, and of each as many
-// calls.
+// describeTasks describes the tasks, but at most as many as most says, and for each at most as many
+// calls as calls says.
 func (l *EventLoop) describeTasks(all []*task, most, calls int, indent string) string {
 	waitsFor := map[*task][]*task{}
 	for _, u := range all {
@@ -88,7 +90,7 @@ func (l *EventLoop) describeTasks(all []*task, most, calls int, indent string) s
 		b.WriteString(d.doing(t))
 		for i, u := range waitsFor[t] {
 			if u.fut == t.waiter {
-				break // it has been named
+				break // that task has been named
 			}
 			if i == 3 && len(waitsFor[t]) > 4 {
 				fmt.Fprintf(&b, " and %d more", len(waitsFor[t])-i)
@@ -112,17 +114,17 @@ func (l *EventLoop) describeTasks(all []*task, most, calls int, indent string) s
 	return b.String()
 }
 
-// A describer remembers what it has said. Where there are many tasks, most of them run few
-// functions, wait in few places and for few things.
+// A describer remembers the texts it has made. Where there are many tasks, most of them run few
+// functions, and wait in few places and for few things.
 type describer struct {
-	most   int // calls
+	most   int // how many calls to show of each task
 	indent string
 	names  map[uintptr]string // of coroutine functions
 	texts  map[string]string  // of calls, by their program counters
 	key    []byte
 
-	on   fmt.Stringer // what a task was parked for
-	says string       // its text
+	on   fmt.Stringer // the thing that the last task was parked for
+	says string       // the text for it
 }
 
 func (d *describer) nameOf(t *task) string {
@@ -137,7 +139,7 @@ func (d *describer) nameOf(t *task) string {
 
 // callsOf returns the text of the calls that t is in.
 func (d *describer) callsOf(t *task, pcs []uintptr) string {
-	if t == t.loop().current { // it is shown otherwise than one that is suspended in the same calls
+	if t == t.loop().current { // a task suspended in the same calls is shown differently
 		return d.callsText(t.userFrames(pcs))
 	}
 	d.key = d.key[:0]
@@ -159,7 +161,7 @@ func (d *describer) callsText(f []runtime.Frame) string {
 	return formatFrames(f[:min(len(f), d.most)], d.indent+"\t", "\n") + "\n"
 }
 
-// doing is [task.doing], which describes again and again what many tasks are parked for.
+// doing is [task.doing], but makes the text only once if many tasks are parked for the same thing.
 func (d *describer) doing(t *task) string {
 	if !t.parked || t.on == nil || t.stack == nil || t == t.loop().current {
 		return t.doing()
@@ -170,7 +172,7 @@ func (d *describer) doing(t *task) string {
 	return d.says
 }
 
-// doing says what a task that is not done does.
+// doing says what t, which is not done, is doing.
 func (t *task) doing() string {
 	switch {
 	case t == t.loop().current:
@@ -201,11 +203,11 @@ func (t *task) waitingFor() string {
 	return "a future"
 }
 
-// findCircle returns tasks that wait each for the next and the last for the first, nil if there
-// are none.
+// findCircle returns tasks of which each waits for the next, and the last for the first. It returns
+// nil if there are none.
 func findCircle(tasks []*task, waitsFor map[*task][]*task) []*task {
 	next := map[*task]int{}  // for each visited task, how many of its edges have been followed
-	place := map[*task]int{} // on the path
+	place := map[*task]int{} // the index of each task on the path
 	for _, t := range tasks {
 		if _, seen := next[t]; seen || len(waitsFor[t]) == 0 {
 			continue

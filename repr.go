@@ -10,13 +10,13 @@ import (
 
 // repr describes a future or task; value is its result if it has one.
 func (f *future) repr(value any) string {
-	if f.loop != nil && f.loop.checkForeign("String") != nil { // only its name is for any goroutine
+	if f.loop != nil && f.loop.checkForeign("String") != nil { // others see the name only
 		if t, ok := f.super.(*task); ok {
 			return fmt.Sprintf("<Task name=%s>", reprString(t.GetName()))
 		}
 		return "<Future>"
 	}
-	if f.shown { // its result leads back to it
+	if f.shown { // the result leads back to the future
 		return "..."
 	}
 	f.shown = true
@@ -34,7 +34,7 @@ func (f *future) repr(value any) string {
 			state = "cancelling"
 		}
 		fmt.Fprintf(&b, "<Task %s name=%s coro=<%s>", state, reprString(t.GetName()), coroutineSite(t.self.code(), doing))
-		// Until the task has resumed, also if what it waits for is done.
+		// A task waits until it has resumed, even if what it waits for is done.
 		if t.waiter != nil {
 			fmt.Fprintf(&b, " wait_for=%s", t.waiter.brief())
 		} else if t.on != nil {
@@ -53,8 +53,8 @@ func (f *future) repr(value any) string {
 	return b.String()
 }
 
-// brief describes a future inside the description of the task that waits for it. It
-// does not go on to what that waits for: tasks can wait for each other in a circle.
+// brief describes a future inside the description of the task that waits for it. It does not say
+// what that future waits for in turn: tasks can wait for each other in a circle.
 func (f *future) brief() string {
 	if t, ok := f.super.(*task); ok {
 		return fmt.Sprintf("<Task %v name=%s>", f.state, reprString(t.GetName()))
@@ -88,7 +88,7 @@ func (f *future) reprCallbacks() string {
 	return " cb=[" + strings.Join(all, ", ") + "]"
 }
 
-// coroutineSite is "main.fetch() done, defined at fetch.go:12".
+// coroutineSite returns text like "main.fetch() done, defined at fetch.go:12".
 func coroutineSite(pc uintptr, doing string) string {
 	name, place := function(pc)
 	if place == "" {
@@ -97,7 +97,7 @@ func coroutineSite(pc uintptr, doing string) string {
 	return fmt.Sprintf("%s() %s, defined at %s", name, doing, place)
 }
 
-// callSite is "main.fetch() at fetch.go:12".
+// callSite returns text like "main.fetch() at fetch.go:12".
 func callSite(pc uintptr) string {
 	name, place := function(pc)
 	if place == "" {
@@ -106,8 +106,8 @@ func callSite(pc uintptr) string {
 	return fmt.Sprintf("%s() at %s", name, place)
 }
 
-// function returns the package-qualified name of a function and where it is defined;
-// no place for what the compiler generates, such as method values.
+// function returns the package-qualified name of a function and the place where it is defined.
+// There is no place for functions that the compiler generates, such as method values.
 func function(pc uintptr) (name, place string) {
 	fn := runtime.FuncForPC(pc)
 	if fn == nil {
@@ -128,10 +128,11 @@ func function(pc uintptr) (name, place string) {
 	return name, fmt.Sprintf("%s:%d", file, line)
 }
 
-// literalName gives a function literal the name that it has where nothing was inlined,
-// "main.function.func7", as far as its own name tells. The compiler names the literals of a
-// function that it inlines into another literal without "func": until Go 1.26 behind the names of
-// where it went, "main.caller.func2.function.7", from Go 1.27 on "main.function.7".
+// literalName gives a function literal the name that it has if nothing is inlined,
+// "main.function.func7", as far as its own name tells. If the compiler inlines a function into
+// another literal, it names the function's literals without "func". Until Go 1.26 such a name
+// begins with the names of the literal around it, "main.caller.func2.function.7"; from Go 1.27 on
+// it is "main.function.7".
 func literalName(name string) string {
 	parts := strings.Split(name, ".")
 	for i := len(parts) - 1; i > 1; i-- {
@@ -147,8 +148,8 @@ func literalName(name string) string {
 	return strings.Join(parts, ".")
 }
 
-// isLiteral reports whether part of a name is what the compiler calls a function literal, or the
-// body of a range loop.
+// isLiteral reports whether part of a name stands for a function literal, or for the body of a
+// range loop.
 func isLiteral(part string) bool {
 	part, _, _ = strings.Cut(part, "-range")
 	return part == "" || isNumber(strings.TrimPrefix(part, "func"))
@@ -158,7 +159,7 @@ func isNumber(s string) bool {
 	return s != "" && strings.Trim(s, "0123456789") == ""
 }
 
-// reprMax is how much of a string or other value a repr shows, as in Python's reprlib.
+// reprMax is the most that a repr shows of a string or other value, as in Python's reprlib.
 const reprMax = 30
 
 func reprValue(v any) string {
@@ -175,7 +176,7 @@ func reprValue(v any) string {
 	return shorten(fmt.Sprintf("%v", v))
 }
 
-// reprError is Python's ValueError('text').
+// reprError returns text like Python's ValueError('text').
 func reprError(err error) string {
 	if p, ok := err.(*PanicError); ok {
 		return fmt.Sprintf("PanicError(%s)", reprString(fmt.Sprint(p.Value)))
@@ -201,7 +202,7 @@ func reprString(s string) string {
 	return "'" + strings.ReplaceAll(body, "'", `\'`) + "'"
 }
 
-// isPlain reports whether s is its own body in quotes.
+// isPlain reports whether s needs no escapes in either kind of quotes.
 func isPlain(s string) bool {
 	for i := range len(s) {
 		if c := s[i]; c < ' ' || c > '~' || c == '\'' || c == '"' || c == '\\' {

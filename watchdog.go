@@ -9,27 +9,26 @@ import (
 	"time"
 )
 
-// A Stall is a step of a loop that does not return: a task or callback that computes, or blocks
-// without awaiting, while everybody else has to wait. See [EventLoop.SetStallWatchdog].
+// A Stall is a step of a loop that does not return: a task or callback computes, or blocks without
+// awaiting, while all others have to wait. See [EventLoop.SetStallWatchdog].
 type Stall struct {
 	For   time.Duration // how long it has been running, at least
 	Task  string        // the name of the task, empty for a callback
 	Stack []byte        // of its goroutine, now; nil if there are too many goroutines to find it
 }
 
-// SetStallWatchdog has the loop watched from outside while it runs: a step that has not returned
+// SetStallWatchdog has the loop watched from outside while it runs. A step that has not returned
 // after limit is reported while it still runs, with its stack, and again each time it has taken
-// twice as long. It is meant to be left on in production: a step costs a few nanoseconds more, and
-// a goroutine looks at the loop four times per limit. A limit of zero switches it off.
+// twice as long. The watchdog is meant to be left on in production: a step costs a few nanoseconds
+// more, and a goroutine looks at the loop four times per limit. A limit of zero switches it off.
 //
-// report runs on a goroutine of its own, so it must not touch the loop but by its thread-safe
-// calls; nil logs a warning. A report that panics, or exits its goroutine as t.FailNow does, is
-// logged, and the watchdog goes on. The end of a run waits for a report that is under way. Times
-// are those of the wall, also on a virtual clock.
+// report runs on a goroutine of its own, so it must not touch the loop except by the loop's
+// thread-safe calls. If report is nil, a warning is logged. A report that panics, or exits its
+// goroutine as t.FailNow does, is logged, and the watchdog goes on. The end of a run waits for a
+// report that is under way. Times are those of the wall clock, even if the loop's clock is virtual.
 //
 // SetStallWatchdog is for the loop only. It does not suspend. It panics with [ErrInvalidArgument]
-// if limit is negative. Python has nothing like it; debug mode tells of slow steps when they are
-// over.
+// if limit is negative. Python has no equivalent; debug mode reports slow steps when they are over.
 func (l *EventLoop) SetStallWatchdog(limit time.Duration, report func(Stall)) {
 	l.mustBeOwner("SetStallWatchdog")
 	if limit < 0 {
@@ -40,7 +39,7 @@ func (l *EventLoop) SetStallWatchdog(limit time.Duration, report func(Stall)) {
 	l.watchdog.limit, l.watchdog.report, l.watchdog.chosen = limit, report, true
 	l.setMode(watchdogMode, limit > 0)
 	if running || l.stacks.dispatcher != nil {
-		l.step.isWatched(l.current) // what is noted may be from before the watchdog was last off
+		l.step.isWatched(l.current) // the noted step may be from before the watchdog was last off
 		l.watchdog.start(l)
 	}
 }
@@ -49,11 +48,11 @@ func (l *EventLoop) SetStallWatchdog(limit time.Duration, report func(Stall)) {
 // [EventLoop.SetStallWatchdog], which takes a function for the reports as well.
 func StallWatchdog(limit time.Duration) RunOption { return RunOption{stall: &limit} }
 
-// watchdog looks at a loop from a goroutine that is there while the loop runs.
+// watchdog looks at a loop from a goroutine that exists while the loop runs.
 type watchdog struct {
 	limit      time.Duration
 	report     func(Stall)
-	chosen     bool          // by SetStallWatchdog; else debug mode has one of its own
+	chosen     bool          // by SetStallWatchdog; otherwise debug mode has a watchdog of its own
 	stop, gone chan struct{} // nil while there is no goroutine
 }
 
@@ -69,9 +68,9 @@ func (w *watchdog) start(l *EventLoop) {
 	go l.watchSteps(limit, w.report, w.stop, w.gone)
 }
 
-// stalledAfter is how many times as long as a slow step the watchdog of debug mode lets one go on
-// before it reports it. On virtual time there is none: a simulation has its own, and is made of a
-// great many short runs.
+// stalledAfter is how many times as long as a slow step a step may go on before the watchdog of
+// debug mode reports it. On virtual time debug mode has no watchdog: a simulation has its own, and
+// is made of a great many short runs.
 const stalledAfter = 10
 
 func (w *watchdog) leave() {
@@ -91,9 +90,9 @@ func (l *EventLoop) watchSteps(limit time.Duration, report func(Stall), stop <-c
 	}
 	tick := time.NewTicker(max(limit/4, time.Millisecond))
 	defer tick.Stop()
-	var seen uint64 // the step of the last look
+	var seen uint64 // the step that the last look saw
 	var since time.Time
-	var next time.Duration // when to report it
+	var next time.Duration // how long the step may take before it is reported
 	for {
 		select {
 		case <-stop:
@@ -120,7 +119,7 @@ func (l *EventLoop) watchSteps(limit time.Duration, report func(Stall), stop <-c
 	}
 }
 
-// reportStall calls report, which must end neither the program that it watches nor the watchdog.
+// reportStall calls report, which must end neither the program nor the watchdog.
 func (l *EventLoop) reportStall(report func(Stall), stall Stall) {
 	over := make(chan struct{})
 	go func() {
@@ -152,7 +151,7 @@ func logStall(s Stall) {
 		slog.String("stack", string(s.Stack)))
 }
 
-// isWatched notes the step that runs, of t or of a callback, and is called by it.
+// isWatched notes the current step, which calls it: that of t, or of a callback if t is nil.
 func (s *step) isWatched(t *task) {
 	s.task.Store(t)
 	s.goroutine.Store(goroutineID())
@@ -166,7 +165,7 @@ func (s *step) waits() {
 	s.count.Add(1)
 }
 
-// stackOf returns the stack of a goroutine as it is now, nil if there is none with that id.
+// stackOf returns the present stack of a goroutine, nil if there is none with that id.
 func stackOf(id uint64) []byte {
 	head := fmt.Appendf(nil, "goroutine %d ", id)
 	for g := range bytes.SplitSeq(allStacks(), []byte("\n\n")) {
@@ -177,12 +176,12 @@ func stackOf(id uint64) []byte {
 	return nil
 }
 
-// maxTraces bounds what is looked at.
+// maxTraces bounds how many bytes of traces are looked at.
 var maxTraces = 64 << 20
 
 // allStacks returns the stacks of all goroutines, up to maxTraces. While the runtime prints them
-// nothing else runs, and it takes as long for a buffer that is too small, so the first guess is
-// not.
+// nothing else runs. A buffer that is too small takes just as long, so the first guess is a
+// generous one.
 func allStacks() []byte {
 	for size := min(1<<20+runtime.NumGoroutine()*2048, maxTraces); ; size = min(4*size, maxTraces) {
 		buf := make([]byte, size)
