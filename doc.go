@@ -1,5 +1,5 @@
-// Package asyncio is Python's asyncio for Go: coroutines, tasks and an event loop, concurrent,
-// one step at a time, whose order and time are under control.
+// Package asyncio is Python's asyncio for Go: coroutines, tasks and an event loop. Tasks are
+// concurrent but run one step at a time, and their order and time are under control.
 //
 //	func main() {
 //		_, err := asyncio.Run(context.Background(), asyncio.Do(func(ctx context.Context) error {
@@ -21,12 +21,12 @@
 //
 // # The model
 //
-// A coroutine function is any func(ctx context.Context) (T, error); a value of it with its
-// arguments bound is a [Coroutine], Python's coroutine object, and making one runs nothing.
-// Calling a coroutine awaits it, here and now. [CreateTask] makes it a [Task] that runs beside
-// the others. Only one task of a loop runs at any moment, and it runs until it awaits something
-// that is not done: between two awaits nothing else happens, so what only the loop's tasks touch
-// needs no lock.
+// A coroutine function is any func(ctx context.Context) (T, error). A value of it with its
+// arguments bound is a [Coroutine], Python's coroutine object; making one runs nothing. Calling a
+// coroutine awaits it, here and now. [CreateTask] makes it a [Task] that runs beside the others.
+// Only one task of a loop runs at any moment, and it runs until it awaits something that is not
+// done. Between two awaits nothing else happens, so data that only the loop's tasks touch needs no
+// lock.
 //
 // ctx leads to the loop. Pass on the one the coroutine was given, or one derived from it.
 //
@@ -34,14 +34,14 @@
 //
 //   - Order. Ready callbacks and tasks run first in, first out; what they schedule runs in the next
 //     iteration. Timers fire in the order of their deadlines, equal ones in the order they were
-//     set, never early. The number of iterations that every operation takes is CPython's.
-//   - Cancelling a task ([Future.Cancel]) is asyncio's: one error, matching [ErrCancelled], at the
-//     task's current or next await. It may be caught. It does not close the task's ctx.
-//   - A context that is done is Go's: every await made with it fails with its cause, until the code
-//     stops using it (context.WithoutCancel, for cleanup). [WithTimeout] and its kin give contexts
-//     on the loop's clock.
+//     set, and never early. Every operation takes as many iterations as in CPython.
+//   - Cancelling a task ([Future.Cancel]) works as in asyncio: one error, matching [ErrCancelled],
+//     at the task's current or next await. It may be caught. It does not close the task's ctx.
+//   - A context that is done works as in Go: every await made with it fails with its cause, until
+//     the code stops using it (context.WithoutCancel, for cleanup). [WithTimeout] and its kin give
+//     contexts on the loop's clock.
 //   - [Timeout] and [WaitFor] limit by one cancel, as Python does; [MoveOnAfter] and [FailAfter] by
-//     a context. [Cleanup] is for what neither may interrupt.
+//     a context. [Cleanup] is for code that neither may interrupt.
 //   - Nothing is lost. Tasks are kept until they are done. An error that nobody retrieved reaches
 //     the exception handler, at the latest when the loop closes.
 //   - A panic in a task is reported at once and becomes the task's [*PanicError]. A t.FailNow in a
@@ -49,22 +49,23 @@
 //   - When [Run] returns, its tasks and goroutines are gone.
 //   - A task must not await with its goroutine locked to a thread (runtime.LockOSThread): the Go
 //     runtime ends the program then.
-//   - From other goroutines only [EventLoop.CallSoonThreadsafe], [RunCoroutineThreadsafe] and what
-//     says so may be called. What any goroutine may call neither suspends nor blocks, unless its
-//     comment says so. Options are plain values. Into other goroutines lead [ToThread] and
-//     [RunInExecutor]; [Recv], [Send] and [Select] wait for Go channels.
+//   - Other goroutines may call only [EventLoop.CallSoonThreadsafe], [RunCoroutineThreadsafe] and
+//     functions whose comment says so. A function that any goroutine may call neither suspends nor
+//     blocks, unless its comment says so. Options are plain values. [ToThread] and [RunInExecutor]
+//     lead into other goroutines; [Recv], [Send] and [Select] wait for Go channels.
 //   - [Dial], [Listen] and [OpenConnection] give connections that suspend tasks instead of threads.
-//     A [Conn] is a net.Conn: what reads and writes where it is called, and not on goroutines of
-//     its own, runs in a task.
-//   - [OpenFile] and its kin have what package os does with files done by the default executor. A
-//     cancel ends the wait, not the operation.
-//   - A subprocess ends with its scope, and all that it has started with it; see [Process].
-//   - Parallel are only several loops: [RunLoopGroup] makes one for each core. What one has the
-//     others do not touch; [Call] has it done there, and waits.
-//   - In profiles of package runtime/pprof a task has the labels of its ctx, and what it sets
-//     itself stays its own. [EventLoop.SetTaskLabels] labels tasks with their names.
-//   - Misuse is answered with an error that names the fix: returned where there is an error
-//     result, otherwise as a panic, where Python would raise.
+//     A [Conn] is a net.Conn: a library that reads and writes where it is called, and not on
+//     goroutines of its own, can use it in a task.
+//   - [OpenFile] and its kin have the default executor do what package os does with files. A cancel
+//     ends the wait, not the operation.
+//   - A subprocess ends with its scope, and everything that it has started ends with it; see
+//     [Process].
+//   - Only separate loops run in parallel: [RunLoopGroup] makes one for each core. A loop does not
+//     touch what belongs to another; [Call] has the other loop do the work, and waits.
+//   - In profiles of package runtime/pprof a task has the labels of its ctx, and labels that it
+//     sets itself stay its own. [EventLoop.SetTaskLabels] labels tasks with their names.
+//   - Misuse is answered with an error that names the fix. The error is returned if there is an
+//     error result; otherwise the function panics where Python would raise.
 //
 // # From Python
 //

@@ -11,13 +11,13 @@ import (
 type Handle struct {
 	loop    *EventLoop
 	fn      func()
-	state   atomic.Uint64   // bit 0: it was cancelled; the rest: see posted
+	state   atomic.Uint64   // bit 0: it was cancelled; the other bits: see posted
 	created *trace          // in debug mode
-	ctx     context.Context // of the task that scheduled it, nil if none did
+	ctx     context.Context // of the task that scheduled it, nil if no task did
 }
 
-// Cancel keeps the callback from running, if it has not begun. Any goroutine may call it
-// on a Handle; see [TimerHandle.Cancel].
+// Cancel keeps the callback from running, if it has not begun. Any goroutine may call it on a
+// Handle, unlike [TimerHandle.Cancel].
 func (h *Handle) Cancel() { h.state.Or(1) }
 
 // Cancelled reports whether Cancel was called. Any goroutine may call it.
@@ -30,8 +30,8 @@ func (h *Handle) fire(*future) {
 }
 
 // posted is the Handle of [EventLoop.CallSoonThreadsafe] (inbox 4). Its state has the address of
-// its function's code from bit 1 on, so that it can be printed by any goroutine, and after its
-// turn, without looking at fn.
+// its function's code from bit 1 on. So any goroutine can print it, even after its turn, without
+// looking at fn.
 type posted Handle
 
 func (h *posted) fire(*future) {
@@ -83,8 +83,8 @@ func (h *TimerHandle) String() string {
 }
 
 // CallSoon schedules fn for the next iteration. Callbacks run in the order they were scheduled,
-// each once. A callback runs in no task, so it must not await; a panic in it goes to the exception
-// handler and the loop goes on. It is for the loop only and does not suspend; it panics with
+// each once. A callback runs in no task, so it must not await. A panic in it goes to the exception
+// handler, and the loop goes on. CallSoon is for the loop only and does not suspend. It panics with
 // [ErrLoopClosed], [ErrForeignGoroutine] or, if fn is nil, [ErrInvalidArgument].
 func (l *EventLoop) CallSoon(fn func()) *Handle {
 	l.mustBeCallable(fn, "CallSoon")
@@ -93,16 +93,16 @@ func (l *EventLoop) CallSoon(fn func()) *Handle {
 	return h
 }
 
-// CallLater schedules fn for when d has passed on the loop's clock; never before. A
-// delay that is not positive is due at once, in the next iteration; one that reaches
-// past the end of time never is. See [EventLoop.CallSoon] for the rest.
+// CallLater schedules fn for the time when d has passed on the loop's clock; fn never runs before.
+// A delay that is not positive is due at once, in the next iteration. A delay that reaches past the
+// end of time is never due. See [EventLoop.CallSoon] for the rest.
 func (l *EventLoop) CallLater(d time.Duration, fn func()) *TimerHandle {
 	l.mustBeCallable(fn, "CallLater")
 	return l.callAt(l.after(d), fn)
 }
 
-// CallAt schedules fn for when the loop's clock, [EventLoop.Time], reads when; never before.
-// Callbacks due at the same time run in the order they were scheduled. See
+// CallAt schedules fn for the time when the loop's clock, [EventLoop.Time], reads when; fn never
+// runs before. Callbacks due at the same time run in the order they were scheduled. See
 // [EventLoop.CallSoon] for the rest.
 func (l *EventLoop) CallAt(when time.Duration, fn func()) *TimerHandle {
 	l.mustBeCallable(fn, "CallAt")
@@ -122,7 +122,7 @@ func (h *TimerHandle) fire(*future) {
 	}
 }
 
-// currentContext returns the context of the task that is running, nil if none is.
+// currentContext returns the context of the task that is running, nil if no task is.
 func (l *EventLoop) currentContext() context.Context {
 	if l.current == nil {
 		return nil

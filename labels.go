@@ -7,20 +7,20 @@ import (
 
 // Labels of profiles (package runtime/pprof).
 //
-//	label 1: A task begins with the labels of its context, and keeps what it sets itself until it
-//	   ends. A callback has the labels of the context of the task that scheduled it, a thread
-//	   function those of its caller's. All else has those of the context that the loop was made
-//	   with.
+//	label 1: A task begins with the labels of its context, and keeps the labels that it sets itself
+//	   until it ends. A callback has the labels of the context of the task that scheduled it, and a
+//	   thread function has those of its caller's context. Everything else has the labels of the
+//	   context that the loop was made with.
 //	label 2: Labels belong to a goroutine and cannot be read back. So they are set when a task or
 //	   callback begins, and set to the loop's when it has ended: a stack with nothing on it has the
-//	   labels of the loop. That goes for new stacks too, which have them from the hub.
-//	label 3: All that is done in labelledMode only, which begins when there may be labels. Package
-//	   pprof looks for a context's labels before it adds to them or sets them, and that look comes
-//	   to loopContext.Value. It may come from any goroutine. Labels made of a context from elsewhere
-//	   do not pass there; for them SetTaskLabels begins the mode as well.
-//	label 4: In labelledMode no task is called on top of another (stack 5): nothing could give the
-//	   lower one its labels back. A task that was on top when the mode began is on top of one that
-//	   had the loop's.
+//	   labels of the loop. New stacks have these too, from the hub.
+//	label 3: All of that is done in labelledMode only, which begins when there may be labels.
+//	   Package pprof looks for a context's labels before it adds to them or sets them, and that look
+//	   comes to loopContext.Value. It may come from any goroutine. Labels made with a context from
+//	   elsewhere do not come by there; for them SetTaskLabels begins the mode as well.
+//	label 4: In labelledMode no task is called on top of another (stack 5), because nothing could
+//	   give the lower task its labels back. A task that was on top when the mode began is on top of
+//	   one that had the loop's labels.
 
 // SetTaskLabels gives each task that is made from now on a label with the key "task" and the name
 // it is made with, so that profiles of package [runtime/pprof] tell tasks apart:
@@ -28,17 +28,17 @@ import (
 //	go tool pprof -tagfocus task=fetch cpu.prof
 //
 // The label is in the task's context, so it stays when [pprof.Do] adds to it, and goes along to
-// [ToThread]. To create and await a task that returns at once takes three to four times as long.
-// What the loop does between two steps counts for the task that was suspended last.
+// [ToThread]. Creating and awaiting a task that returns at once takes three to four times as long.
+// The loop's work between two steps counts for the task that was suspended last.
 //
-// Without it, too, labels are a task's own. A task begins with those of its context, and whatever
-// it sets is gone when it has ended; a callback has the labels of the context of the task that
-// scheduled it. As long as no context of the loop has been asked for labels, the loop does nothing
-// for that. So a program that calls [pprof.SetGoroutineLabels] with contexts that descend from none
-// of the loop's has to call SetTaskLabels first; from then on the loop sees to all labels, also if
-// it is switched off again.
+// Labels are a task's own even without SetTaskLabels. A task begins with the labels of its context,
+// and labels that it sets are gone when it has ended. A callback has the labels of the context of
+// the task that scheduled it. The loop does nothing for that until a context of the loop is asked
+// for labels. So a program that calls [pprof.SetGoroutineLabels] with contexts that do not descend
+// from the loop's has to call SetTaskLabels first. From then on the loop sees to all labels, even
+// if SetTaskLabels is switched off again.
 //
-// Any goroutine may call it. It does not suspend. Python has nothing like it.
+// Any goroutine may call it. It does not suspend. Python has no equivalent.
 func (l *EventLoop) SetTaskLabels(enabled bool) {
 	if enabled {
 		l.setMode(labelledMode, true)
@@ -50,7 +50,8 @@ func (l *EventLoop) SetTaskLabels(enabled bool) {
 func TaskLabels(enabled bool) RunOption { return RunOption{labels: onOff(enabled)} }
 
 // labelKey is the key by which package pprof looks for labels in a context, nil if it looks some
-// other way: then label 3 cannot see when there may be labels, and the mode is always on.
+// other way. If it is nil, the loop cannot see when there may be labels (label 3), and the mode is
+// always on.
 var labelKey = func() any {
 	var p keyProbe
 	pprof.Label(&p, "")
@@ -67,7 +68,7 @@ func (p *keyProbe) Value(key any) any {
 	return nil
 }
 
-// initLabels looks at the context that l is made with.
+// initLabels takes the labels of the context that l is made with.
 func (l *EventLoop) initLabels(ctx context.Context) {
 	var pairs []string
 	pprof.ForLabels(ctx, func(key, value string) bool {
@@ -75,7 +76,7 @@ func (l *EventLoop) initLabels(ctx context.Context) {
 		return true
 	})
 	l.labels = context.Background()
-	if len(pairs) > 0 { // a context of one layer, that does not panic
+	if len(pairs) > 0 { // a context of one layer, which does not panic
 		l.labels = pprof.WithLabels(l.labels, pprof.Labels(pairs...))
 	}
 	l.setMode(labelledMode, labelKey == nil) // every stack has these already
@@ -84,7 +85,7 @@ func (l *EventLoop) initLabels(ctx context.Context) {
 // labelled reports whether there may be labels (label 3).
 func (l *EventLoop) labelled() bool { return l.modes.Load()&labelledMode != 0 }
 
-// unlabel is for a stack on which something has ended (label 2).
+// unlabel gives a stack the loop's labels when something on it has ended (label 2).
 func (l *EventLoop) unlabel() {
 	if l.labelled() {
 		pprof.SetGoroutineLabels(l.labels)
@@ -111,7 +112,7 @@ func trySetLabels(ctx context.Context) (failed *PanicError) {
 	return nil
 }
 
-// nameLabel puts the label with t's name into its context, if that is asked for.
+// nameLabel puts a label with t's name into t's context, if labels with names are asked for.
 func (t *task) nameLabel(modes uint32) {
 	if modes&namedMode != 0 {
 		t.ctx = pprof.WithLabels(t.ctx, pprof.Labels("task", t.GetName()))

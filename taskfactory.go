@@ -5,37 +5,37 @@ import (
 	"fmt"
 )
 
-// A TaskFactory has a say in every task that a loop is about to make, whoever asks for it: it sees
-// what was asked for in r and may change that. It is called inside of CreateTask and its kin,
-// by whatever runs then; it must not await, and must not make tasks itself. What it
-// panics with, CreateTask panics with.
+// A TaskFactory is called for every task that a loop is about to make, whoever asks for the task.
+// It sees in r what was asked for, and may change that. CreateTask and its kin call it, in the task
+// or callback that called them. It must not await, and must not make tasks itself. If it panics,
+// CreateTask panics with the same value.
 //
-// In Python a factory makes the task. Here only the library can, because a task has the type
-// of its result; what factories are written for, that is starting eagerly, naming, adding values to
-// the context and putting something around the coroutine, is in [TaskRequest].
+// In Python a factory makes the task. Here only the library can, because a task has the type of its
+// result. Factories are written to start tasks eagerly, to name them, to add values to the context
+// and to put something around the coroutine; [TaskRequest] has all of that.
 type TaskFactory func(l *EventLoop, r *TaskRequest)
 
-// A TaskRequest is what a [TaskFactory] may change in a task. It is valid during the call.
+// A TaskRequest has what a [TaskFactory] may change in a task. It is valid during the call.
 type TaskRequest struct {
-	// Context is what the coroutine will get. A factory may put one in its place
-	// that is derived from it.
+	// Context is the context that the coroutine will get. A factory may replace it by one that is
+	// derived from it.
 	Context context.Context
 
 	// Name is the task's name; empty for Task-1, Task-2 and so on.
 	Name string
 
-	// EagerStart is as the option of that name has it, and EagerStartGiven says
-	// whether the caller used the option.
+	// EagerStart is the value of the option of that name, and EagerStartGiven says whether the
+	// caller used the option.
 	EagerStart, EagerStartGiven bool
 
 	wrap func(ctx context.Context, run func(ctx context.Context) error) error
 }
 
 // Wrap makes the task call around instead of its coroutine. around is to call run, which is the
-// coroutine, and to return what that returned, or an error of its own; it may await. The value of
-// the coroutine goes past it to the task. Of several, the last is outermost. Wrap is for the
-// factory, during its call, and does not suspend. It panics with [ErrInvalidArgument] if around is
-// nil.
+// coroutine, and to return the error of run or one of its own; it may await. The value of the
+// coroutine goes past around to the task. If there are several, the last is outermost. Wrap is for
+// the factory, during its call, and does not suspend. It panics with [ErrInvalidArgument] if around
+// is nil.
 func (r *TaskRequest) Wrap(around func(ctx context.Context, run func(ctx context.Context) error) error) {
 	if around == nil {
 		panic(fmt.Errorf("%w: nil function (in Wrap)", ErrInvalidArgument))
@@ -59,8 +59,8 @@ func EagerTaskFactory(_ *EventLoop, r *TaskRequest) {
 	}
 }
 
-// SetTaskFactory makes factory be asked about every task that the loop makes from now on. nil
-// makes an end of it. It is for the loop only. Python: loop.set_task_factory.
+// SetTaskFactory has factory called for every task that the loop makes from now on. nil removes the
+// factory. It is for the loop only. Python: loop.set_task_factory.
 func (l *EventLoop) SetTaskFactory(factory TaskFactory) {
 	l.mustBeOwner("SetTaskFactory")
 	l.taskFactory = factory
@@ -69,7 +69,7 @@ func (l *EventLoop) SetTaskFactory(factory TaskFactory) {
 // GetTaskFactory returns the factory in use, nil if there is none. It is for the loop only.
 func (l *EventLoop) GetTaskFactory() TaskFactory { return l.taskFactory }
 
-// prepare settles how t, which has not joined l yet, is to be made: with what context, and whether
+// prepare settles how t, which has not joined l yet, is to be made: with which context, and whether
 // eagerly.
 func (t *Task[T]) prepare(l *EventLoop, ctx context.Context, opts []TaskOption) (_ context.Context, eager bool) {
 	given := t.configure(opts)
@@ -95,8 +95,8 @@ func (t *Task[T]) prepare(l *EventLoop, ctx context.Context, opts []TaskOption) 
 	return r.Context, r.EagerStart
 }
 
-// wrapped is coro with around in its place. Its closures are known by their code address, as those
-// of Do are, and say which function is inside.
+// wrapped returns a coroutine that calls around in place of coro. Like the closures of Do, its
+// closures are identified by their code address, and say which function is inside.
 //
 //go:noinline
 func wrapped[T any](coro Coroutine[T], around func(ctx context.Context, run func(ctx context.Context) error) error) Coroutine[T] {
