@@ -8,9 +8,9 @@ import (
 
 // How idle stacks are kept and ended (stack 6).
 //
-//	idle 1: An idle stack is kept while the program needs it. A low-water mark tells which stacks it
-//	   does not need: the fewest that were idle at any moment of a period were idle all the time. So
-//	   many end when the period is over, but never the last keptIdle, and never as many as there are
+//	idle 1: An idle stack is kept while the program needs it. A low-water mark tells how many it
+//	   does not need: the fewest that were idle at any moment of a period were idle all the time.
+//	   These end when the period is over. But the last keptIdle stay, and as many as there are
 //	   callbacks ready, because each of those may be a task that begins.
 //	idle 2: A period is at least idlePeriod long, on the loop's clock. The loop looks for its end
 //	   where it waits, and a busy loop where it enters the scheduler (loop 7). So a program whose

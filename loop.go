@@ -586,7 +586,7 @@ func (l *EventLoop) Close() error {
 	l.timers.clear()
 	l.stacks.drain()
 	err := l.drv.Close()
-	l.closed.Store(true) // not before: from now on any goroutine may close objects that have descriptors
+	l.closed.Store(true) // only now: from here on any goroutine may close descriptors
 	if l.goexit {
 		l.goexit = false
 		runtime.Goexit()

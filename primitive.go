@@ -19,7 +19,7 @@ import "fmt"
 type primitive struct {
 	_ noCopy
 	binding
-	queue waitQueue
+	queue waitQueue // waiters in the order they came (primitive 2)
 }
 
 // A binding is the loop of an object that was made without one (primitive 3): of a primitive or a

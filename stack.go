@@ -464,8 +464,8 @@ func (p *stackPool) run() {
 		p.hub.give(s)
 	}
 	p.dispatcher = nil
-	p.dismiss(&p.hub, max(0, len(p.idle)-restingIdle))
-	for _, s := range p.dead { // after the run, dead stacks are ended (stack 8)
+	p.dismiss(&p.hub, max(0, len(p.idle)-restingIdle)) // the rest stay (idle 5)
+	for _, s := range p.dead {                         // after the run, dead stacks are ended (stack 8)
 		p.end(s)
 	}
 	p.dead = nil

@@ -72,7 +72,7 @@ type task struct {
 	rand *rand.Rand // see Rand
 
 	asked     *request        // requests by scopes of its own, oldest first (cancel 2)
-	cancelErr *CancelledError // the last cancel that is owed from outside, or the one it was woken with
+	cancelErr *CancelledError // the last that is owed from outside, or the one that woke it
 	cancels   int32           // requests that have not been taken back (cancel 1)
 	outside   int32           // how many of these came from outside and are owed
 	num       uint32
@@ -278,7 +278,7 @@ type outcome uint8
 const (
 	asResult       outcome = iota // no error, or an ordinary one
 	asCancellation                // the task ends cancelled
-	asSeen                        // the error has been reported, or is the one that the task was told to end with
+	asSeen                        // the error has been reported, or is the end of its context
 )
 
 // classify looks at the error that a coroutine returned. That may run methods of the user's.

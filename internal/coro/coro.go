@@ -15,19 +15,20 @@
 //
 // # Contract
 //
-//  1. Exactly one goroutine of a set has control. Only that one touches places and whatever else the
-//     set shares.
-//  2. At each place that is in use, one goroutine waits. At first it is the goroutine that Init makes
-//     for the body, at its home. Later it may be any goroutine of the set.
-//  3. Cross gives control to the goroutine that waits at the place and makes the caller wait there. It
-//     returns when another goroutine crosses there again.
-//  4. A body that returns ends its goroutine and the place that is its home; the goroutine that waits
-//     at its home goes on. So before a body returns, see to it that this goroutine may go on.
+//  1. Exactly one goroutine of a set has control. Only that one touches places and whatever else
+//     the set shares.
+//  2. At each place that is in use, one goroutine waits. At first it is the goroutine that Init
+//     makes for the body, at its home. Later it may be any goroutine of the set.
+//  3. Cross gives control to the goroutine that waits at the place and makes the caller wait
+//     there. It returns when another goroutine crosses there again.
+//  4. A body that returns ends its goroutine and the place that is its home; the goroutine that
+//     waits at its home goes on. So before a body returns, see to it that this goroutine may go
+//     on.
 //  5. A body that ends by [runtime.Goexit] may take the goroutine that waits at its home with it:
 //     iter.Pull passes a Goexit on to the caller of next, which is every other goroutine to cross
 //     there, beginning with the first. So the goroutine there must be one made for the purpose.
-//  6. A body must recover its panics. Otherwise they would come out at the goroutine that waits at its
-//     home.
+//  6. A body must recover its panics. Otherwise they would come out at the goroutine that waits at
+//     its home.
 //
 // A goroutine must not hold [runtime.LockOSThread] while it waits at a place, nor when it calls
 // Init: the runtime ends the program in that case.
