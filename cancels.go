@@ -5,8 +5,8 @@ import (
 	"math"
 )
 
-// A task owes a reaction to those who asked it to stop. Everything that counts, keeps, holds back
-// or delivers a cancel is here; task 3 says how a cancel travels.
+// The cancels that a task owes to those who asked it to stop. Everything that counts, keeps, holds
+// back or delivers a cancel is here; task 3 says how a cancel travels.
 //
 //	cancel 1: Each request is counted ([Task.Cancelling]) until it is taken back. Uncancel takes one
 //	   back. A timeout or task group of the task's own takes back the request that it made, when it
@@ -17,9 +17,9 @@ import (
 //	   went down to the future that the task waits for and the wait is over, whatever has become of
 //	   the request there. If a context ends the wait first (context 2), the request is owed as if it
 //	   had not gone down.
-//	cancel 3: Every request comes from a depth, which is a number of Cleanups: for a timeout or
-//	   group of the task's own, those it was opened in; for anything else, none. A request is held
-//	   back while the task is in more Cleanups than that.
+//	cancel 3: Every request has a depth, a number of Cleanups. For a timeout or group of the task's
+//	   own it is the number that this was opened in; for anything else it is zero. A request is held
+//	   back while the task is in more Cleanups than its depth.
 //	cancel 4: A scope counts the requests that it can see: all but those held back by the Cleanups
 //	   around it. So it takes none of those for its own, nor for a reason to stop.
 //	cancel 5: Uncancel takes back a request that was delivered. If there is none, it takes back one
@@ -29,7 +29,7 @@ import (
 // is owed again.
 type request struct {
 	err   *CancelledError
-	depth int // the Cleanups it comes from (cancel 3)
+	depth int // in Cleanups (cancel 3)
 	owed  bool
 	// a scope will take it back; until then it stays in the list, even after it has been delivered
 	scope bool
@@ -132,7 +132,7 @@ func (t *task) owe(r *request) {
 // owes reports whether something is owed and not held back.
 func (t *task) owes() bool { return t.speaks() != nil }
 
-// owed counts the requests that are owed and come from less than depth Cleanups.
+// owed counts the requests that are owed and less deep than depth.
 func (t *task) owed(depth int) int {
 	n := 0
 	if depth > 0 {
@@ -146,7 +146,7 @@ func (t *task) owed(depth int) int {
 	return n
 }
 
-// seen counts the requests that a scope sees that is in depth Cleanups (cancel 4).
+// seen counts the requests that a scope of this depth sees (cancel 4).
 func (t *task) seen(depth int) int { return int(t.cancels) - t.owed(depth) }
 
 // delivered counts the requests that have been delivered and not been taken back.
@@ -166,7 +166,7 @@ func (t *task) speaks() (c *CancelledError) {
 	return c
 }
 
-// deliver takes all requests that are owed and not held back for delivered (cancel 2). It returns
+// deliver marks all requests that are owed and not held back as delivered (cancel 2). It returns
 // the error that speaks for all of them.
 func (t *task) deliver() *CancelledError {
 	c := t.speaks()
@@ -241,7 +241,7 @@ func (t *task) deliverAgain(ctx context.Context, err error) {
 	t.repeat(c)
 }
 
-// repeat has a cancel delivered again that no scope has made.
+// repeat has c delivered again, as a request that belongs to no scope.
 func (t *task) repeat(c *CancelledError) {
 	t.owe(&request{err: c, depth: int(t.cleanups), owed: true})
 	t.state = mustCancel

@@ -12,11 +12,11 @@ import (
 	"github.com/goasyncio/asyncio/internal/driver"
 )
 
-// FormatTasks describes every task that is not done of the loop that ctx leads to, each once, in
-// the order they were created. It gives a task's name and function, the thing it waits for, the
-// tasks that this thing depends on, and the calls it is in, innermost first. If tasks wait for each
-// other in a circle, the end of the text says so. To look at a program that hangs, have the loop do
-// it, from a signal handler or a debug page:
+// FormatTasks describes the tasks of the loop that ctx leads to, except those that are done, each
+// once, in the order they were created. It gives a task's name and function, the thing it waits
+// for, the tasks that this thing depends on, and the calls it is in, innermost first. If tasks wait
+// for each other in a circle, the end of the text says so. To look at a program that hangs, have
+// the loop do it, from a signal handler or a debug page:
 //
 //	loop.CallSoonThreadsafe(func() { asyncio.PrintTasks(loop.Context(), os.Stderr) })
 //
@@ -56,8 +56,7 @@ func (l *EventLoop) deadlock() error {
 	return fmt.Errorf("%w: %w; tasks that wait: %d\n%s", ErrDeadlock, driver.ErrStalled, len(all), text)
 }
 
-// describeTasks describes the tasks, but at most as many as most says, and for each at most as many
-// calls as calls says.
+// describeTasks describes all, but no more than most tasks, and no more than calls calls of each.
 func (l *EventLoop) describeTasks(all []*task, most, calls int, indent string) string {
 	waitsFor := map[*task][]*task{}
 	for _, u := range all {

@@ -277,7 +277,7 @@ type report struct {
 	pc         uintptr
 
 	created *trace          // where the future was made (debug 3)
-	cancel  *CancelledError // the last cancel that the task was asked with; in debug mode
+	cancel  *CancelledError // the last cancel of the task; in debug mode
 }
 
 type reportList struct{ first, last *report }

@@ -510,7 +510,7 @@ func (l *EventLoop) setTimer(t *timer) {
 	l.timers.push(t)
 }
 
-// Close ends a loop that is not running. It does, in this order:
+// Close ends a loop that is not running. In this order it
 //
 //   - refuses whatever other goroutines send from now on, and runs the callbacks that it accepted
 //     from them before: every callback given to [EventLoop.CallSoonThreadsafe] either runs or was

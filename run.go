@@ -37,11 +37,11 @@ func LoopFactory(factory func(context.Context) *EventLoop) RunOption {
 // SIGINT ignored, as a background job of a shell script is, SIGINT stays ignored.
 func HandleSIGINT(enabled bool) RunOption { return RunOption{sigint: onOff(enabled)} }
 
-// HandleSignals makes these signals cancel the main task, besides SIGINT, for which [HandleSIGINT]
-// is. With SIGTERM, a service that is told to stop finishes what it has begun. The signals work as
-// SIGINT does (see [Run]), except for the error: if main ends cancelled, Run returns a
-// [*SignalError], and [ErrKeyboardInterrupt] for SIGINT alone. After the first of the signals,
-// whichever it was, all have their usual effect again.
+// HandleSignals makes these signals cancel the main task, in addition to SIGINT (see
+// [HandleSIGINT]). With SIGTERM, a service that is told to stop finishes what it has begun. The
+// signals work as SIGINT does (see [Run]), except for the error: if main ends cancelled, Run
+// returns a [*SignalError], and [ErrKeyboardInterrupt] for SIGINT alone. After the first of the
+// signals, whichever it was, all have their usual effect again.
 func HandleSignals(sigs ...os.Signal) RunOption { return RunOption{signals: slices.Clone(sigs)} }
 
 // ShutdownTimeout bounds how long closing the runner waits for the jobs of the default executor. If
@@ -108,8 +108,8 @@ type Runner struct {
 	closed bool
 }
 
-// NewRunner makes a runner. The first use of the runner makes its loop. It must be closed. Any
-// goroutine may call it.
+// NewRunner makes a runner. The first use of the runner makes its loop. The runner must be closed.
+// Any goroutine may call it.
 func NewRunner(ctx context.Context, opts ...RunOption) *Runner {
 	r := &Runner{ctx: ctx}
 	for _, o := range opts {

@@ -223,9 +223,9 @@ func CurrentTask(ctx context.Context) AnyTask {
 	return l.current.self
 }
 
-// AllTasks returns the tasks that are not done of the loop ctx leads to, in the order they were
-// created. It is for the loop only and does not suspend; it panics with [ErrForeignGoroutine].
-// Python: asyncio.all_tasks.
+// AllTasks returns the tasks of the loop ctx leads to, except those that are done, in the order
+// they were created. It is for the loop only and does not suspend; it panics with
+// [ErrForeignGoroutine]. Python: asyncio.all_tasks.
 func AllTasks(ctx context.Context) []AnyTask {
 	var all []AnyTask
 	if l := loopOf(ctx); l != nil {
