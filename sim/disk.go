@@ -350,7 +350,7 @@ type inode struct {
 	safe     fileContent // as it would be after a power failure that loses all it can
 	unsynced []unsynced
 
-	entries map[string]*inode // of a directory, likewise
+	entries map[string]*inode // of a directory, as programs see them
 	durable map[string]*inode
 }
 

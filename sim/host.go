@@ -572,7 +572,7 @@ func (l *life) ListenPacket(network, address string) (driver.PacketEndpoint, err
 // Disk implements [driver.Storage].
 func (l *life) Disk() driver.Disk { return l.disk }
 
-// What programs see.
+// The interface for programs.
 
 // ErrCrashed is the error of a life that [Host.Crash] or [Host.Kill] ended.
 var ErrCrashed = errors.New("sim: the host has crashed")

@@ -61,7 +61,7 @@ type deviation struct {
 	*recorded  // of a pick, once it has been made in a run with a trace
 }
 
-// A fault names the nth time that the fault what is asked for.
+// A fault stands for the nth time that the fault named by what is asked for.
 type fault struct {
 	what string
 	nth  int

@@ -63,17 +63,17 @@ type tcpConn struct {
 	remote   net.Addr
 	out      *wire
 	last     time.Duration // when the segment sent last arrives
-	peer     *tcpConn      // tcp 8; nil until it is known
+	peer     *tcpConn      // the other end, looked at only for probes (tcp 8); nil until it is known
 	listener *listener     // at which it waits to be accepted
 
-	// What is sent (tcp 1, tcp 2).
+	// The sending direction (tcp 1, tcp 2).
 	buf             []byte // numbers end-len(buf) to end-1; the array is never written to again
 	una, next, max  int64
 	end             int64
 	edge            int64
 	finishing       bool // the end of the stream is at end
 	sendBuffer      int
-	left            time.Duration // when what was sent last has left
+	left            time.Duration // when the segment sent last has left
 	srtt, deviation time.Duration
 	backoff         int
 	tries           int
@@ -82,7 +82,7 @@ type tcpConn struct {
 	deadline        time.Duration // when una is sent again, 0 for never
 	ring            time.Duration // when a timer goes off, 0 for none
 
-	// What is received.
+	// The receiving direction.
 	heard         bool // the peer's request or its answer has arrived
 	rcv           int64
 	early         []*segment // sorted
@@ -94,7 +94,7 @@ type tcpConn struct {
 	deaf          bool  // CloseRead
 	echo          time.Duration
 
-	probing    bool // a timer for tcp 8 is set
+	probing    bool // a timer for the next probe is set (tcp 8)
 	unanswered int
 	keepAlive  bool
 	linger     int // seconds; -1 for the system's default

@@ -429,7 +429,7 @@ func (w *world) inject(t target) {
 	}
 }
 
-// fault reports whether the fault what, which has the probability p, happens now.
+// fault reports whether the fault named by what, of probability p, happens now.
 func (w *world) fault(what string, p float64) bool {
 	if !(p > 0) || w.over || w.closing || w.calm {
 		return false

@@ -116,7 +116,7 @@ func (p *poller) register(fd int, generation uint32) error {
 // unregister takes out a descriptor that is not closed at once, or that has a duplicate.
 func (p *poller) unregister(fd int) { _ = p.control(syscall.EPOLL_CTL_DEL, fd, 0, 0) }
 
-// setWatched changes the directions in which a descriptor of others is watched (epoll 9).
+// setWatched changes the directions in which somebody else's descriptor is watched (epoll 9).
 func (p *poller) setWatched(fd int, generation uint32, was, is direction) error {
 	events := uint32(0)
 	if is&toRead != 0 {

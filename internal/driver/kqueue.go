@@ -13,9 +13,9 @@ import (
 // differences.
 //
 //   - Each direction is a filter of its own, cleared when it is reported (EV_CLEAR): an edge.
-//   - Closing a descriptor takes its filters out, whoever has a duplicate, and an event names the
-//     descriptor only. That is enough: within one batch nothing is closed (endpoint 2), so no
-//     number has been used again.
+//   - Closing a descriptor takes its filters out, even if somebody has a duplicate, and an event
+//     names the descriptor only. That is enough: within one batch nothing is closed (endpoint 2),
+//     so no number has been used again.
 //   - The wait is a system call that blocks, and its limit the call's own.
 //   - Wake-ups come through a pipe, which is read until it is empty.
 
@@ -81,7 +81,7 @@ func (p *poller) unregister(fd int) {
 	_ = p.change(fd, syscall.EVFILT_WRITE, syscall.EV_DELETE)
 }
 
-// setWatched changes the directions in which a descriptor of others is watched.
+// setWatched changes the directions in which somebody else's descriptor is watched.
 func (p *poller) setWatched(fd int, generation uint32, was, is direction) error {
 	for _, f := range []struct {
 		d      direction

@@ -32,7 +32,7 @@ type slot struct {
 	p          *poller
 	fd         int // -1 once closed
 	generation uint32
-	watched    direction // of a descriptor of others (epoll 9); zero for the poller's own
+	watched    direction // of somebody else's descriptor (epoll 9); zero for our own
 	to         Notifier
 
 	readable, writable bool // edges that no attempt has cleared (epoll 1)

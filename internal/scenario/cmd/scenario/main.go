@@ -4,7 +4,7 @@
 //	scenario cpython FILE        print CPython's
 //	scenario generate SEED       print the scenario of a seed
 //	scenario check [-n N] [-seed S]
-//	                             run N generated scenarios on both, and shrink what differs
+//	                             run N generated scenarios on both, and shrink the differences
 //	scenario record [-check] [-fresh N] DIR
 //	                             rewrite the recorded traces, or say which would change; with -fresh,
 //	                             first replace the scenarios in generated.txt by those of N seeds
