@@ -58,8 +58,8 @@ func exported(t *testing.T, dir string) []string {
 		must(t, err)
 		parsed = append(parsed, f)
 	}
-	// Types of other packages are ignored. They add names only where they are embedded, and the list
-	// shows an embedded type.
+	// Types of other packages are ignored. They add names only where they are embedded, and the
+	// list shows an embedded type.
 	info := &types.Info{Defs: make(map[*ast.Ident]types.Object)}
 	config := types.Config{Error: func(error) {}, Importer: noImports{}}
 	checked, _ := config.Check(p.Name, fset, parsed, info)
