@@ -1,4 +1,6 @@
 # make check                           before each push, two minutes: gofmt, vet for every system, short tests
+# make test                            all tests of every module
+# make release                         check that this commit can be released, and print its changelog
 # make wasm                            test the library and the tutorial as js/wasm, under node
 # make arm64                           test the library for arm64, with qemu-user on other machines: part of make nightly
 # make api                             write api.txt of each package again, after a change of exported names
@@ -47,6 +49,12 @@ arm64:
 	test "$$(go env GOHOSTARCH)" = arm64 || export ASYNCIO_EMULATOR=$$(command -v qemu-aarch64 qemu-aarch64-static | head -1); \
 	GOARCH=arm64 CGO_ENABLED=0 go test -short -timeout 60m $${ASYNCIO_EMULATOR:+-exec "$$ASYNCIO_EMULATOR"} . ./sim ./internal/...
 
+test:
+	go test work
+
+release:
+	.ci/release
+
 api:
 	ASYNCIO_API=write go test -count 1 -run '^TestAPI$$' .
 
@@ -85,4 +93,4 @@ profile:
 		go tool pprof -top -nodecount 25 bench/.build/asyncio bench/.build/$$row.prof 2>/dev/null || exit 1; \
 	done
 
-.PHONY: help check wasm arm64 api conformance record run generate sim nightly bench-compare bench-quick profile
+.PHONY: help check test release wasm arm64 api conformance record run generate sim nightly bench-compare bench-quick profile

@@ -3,7 +3,7 @@ module github.com/goasyncio/asyncio/bench
 go 1.26
 
 require (
-	github.com/goasyncio/asyncio v0.0.0
+	github.com/goasyncio/asyncio v0.1.0
 	github.com/sourcegraph/conc v0.3.0
 	golang.org/x/sync v0.19.0
 	gonum.org/v1/plot v0.17.0
@@ -21,5 +21,3 @@ require (
 	golang.org/x/image v0.30.0 // indirect
 	golang.org/x/text v0.28.0 // indirect
 )
-
-replace github.com/goasyncio/asyncio => ../

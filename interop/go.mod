@@ -3,7 +3,7 @@ module github.com/goasyncio/asyncio/interop
 go 1.26
 
 require (
-	github.com/goasyncio/asyncio v0.0.0
+	github.com/goasyncio/asyncio v0.1.0
 	github.com/jackc/pgx/v5 v5.9.2
 	github.com/nats-io/nats-server/v2 v2.12.1
 	github.com/nats-io/nats.go v1.47.0
@@ -27,5 +27,3 @@ require (
 	golang.org/x/text v0.30.0 // indirect
 	golang.org/x/time v0.14.0 // indirect
 )
-
-replace github.com/goasyncio/asyncio => ../

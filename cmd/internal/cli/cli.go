@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
+	"runtime/debug"
 
 	"github.com/spf13/cobra"
 
@@ -33,11 +35,13 @@ func Run(args []string, lessons []tutorial.Lesson, stdout, stderr io.Writer) int
 		Short: "Python's asyncio for Go: the tutorial",
 		Long: "asyncio shows what the Go library github.com/goasyncio/asyncio does:\n" +
 			"coroutines, tasks and an event loop, as in Python.",
+		Version:       version(),
 		SilenceErrors: true, // printed below
 		SilenceUsage:  true,
 
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
+	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	root.AddCommand(newTutorialCommand(lessons))
 	root.InitDefaultHelpCmd()
 	for _, c := range root.Commands() {
@@ -62,4 +66,13 @@ func Run(args []string, lessons []tutorial.Lesson, stdout, stderr io.Writer) int
 	}
 	fmt.Fprintf(stderr, "Run '%s --help' for usage.\n", cmd.CommandPath())
 	return statusUsage
+}
+
+// version is that of the module, as the go command has built it in, and the release of Go.
+func version() string {
+	v := "(devel)"
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		v = info.Main.Version
+	}
+	return v + " " + runtime.Version()
 }
