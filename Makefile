@@ -22,7 +22,7 @@ SEEDS ?= 10000
 scenario = go run ./internal/scenario/cmd/scenario
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile
+	@sed -n '/^$$/q; s/^# \{0,1\}//p' Makefile
 
 # The systems for which make check runs vet: os/arch.
 systems = linux/amd64 linux/386 linux/arm64 darwin/arm64 windows/amd64 freebsd/amd64 js/wasm

@@ -163,9 +163,11 @@ func width(line string) int {
 func TestDocs_Wrapped(t *testing.T) {
 	const columns = 100
 	for _, file := range filesWith(t, ".go") {
+		isOutput := false // of an Example
 		for i, line := range strings.Split(readFile(t, file), "\n") {
 			text, isComment := strings.CutPrefix(strings.TrimLeft(line, "\t"), "//")
-			laidOut := strings.HasPrefix(text, "\t") && !definedRule.MatchString(line)
+			isOutput = isComment && (isOutput || strings.HasPrefix(text, " Output:"))
+			laidOut := isOutput || strings.HasPrefix(text, "\t") && !definedRule.MatchString(line)
 			if n := width(line); isComment && !laidOut && n > columns {
 				t.Errorf("%s:%d: a comment of %d columns", file, i+1, n)
 			}

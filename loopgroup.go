@@ -77,7 +77,7 @@ func RunLoopGroup[T any](ctx context.Context, n int, main func(ctx context.Conte
 	return RunIn(first, func(ctx context.Context) (T, error) {
 		t := CurrentTask(ctx)
 		others.onEarlyEnd(func() { t.CancelCause(errLoopEnded) })
-		defer others.joinErrors(ctx)
+		defer others.join(ctx)
 		return main(ctx, g)
 	})
 }
@@ -155,8 +155,8 @@ func (o *otherLoops) stop() {
 	}
 }
 
-// joinErrors stops the loops and suspends the calling task until they have ended (loopgroup 1).
-func (o *otherLoops) joinErrors(ctx context.Context) {
+// join stops the loops and suspends the calling task until they have ended (loopgroup 1).
+func (o *otherLoops) join(ctx context.Context) {
 	if len(o.stops) == 0 {
 		return
 	}

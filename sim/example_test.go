@@ -45,8 +45,8 @@ func ExampleNewEventLoop_deadlock() {
 		}
 	}
 	// Output:
-	// true task 'Task-1', sim_test.ExampleNewEventLoop_deadlock.func1(), waits for <Queue maxsize=0
-	// _getters[1]>
+	// true
+	// task 'Task-1', sim_test.ExampleNewEventLoop_deadlock.func1(), waits for <Queue maxsize=0 _getters[1]>
 }
 
 // inventory sells its stock, and takes a while to book a sale.

@@ -831,6 +831,9 @@ func (c *tcpConn) SetOption(o driver.Option, value int) error {
 	case o == driver.WriteBuffer:
 		c.sendBuffer = max(value, minBuffer)
 		c.wake(false, len(c.buf) < c.sendBuffer)
+	case o == driver.KeepAlive: // of a Unix socket, to which it makes no difference
+	default:
+		return os.NewSyscallError("setsockopt", syscall.ENOPROTOOPT)
 	}
 	return nil
 }

@@ -279,6 +279,9 @@ func (u *udpSocket) SetOption(o driver.Option, value int) error {
 		return os.NewSyscallError("setsockopt", syscall.EOPNOTSUPP)
 	case o == driver.ReadBuffer:
 		u.limit = max(value, minBuffer)
+	case o == driver.Linger || o == driver.WriteBuffer: // a datagram leaves at once
+	default:
+		return os.NewSyscallError("setsockopt", syscall.ENOPROTOOPT)
 	}
 	return nil
 }

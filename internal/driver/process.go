@@ -24,8 +24,8 @@ type Processes interface {
 
 // A Child is a process that was started here.
 //
-//	child 1: Ready reports its end, from inside Wait and Poll (debug 2), after WatchExit and until
-//	   it is reaped.
+//	child 1: Ready reports its end, from inside Wait and Poll (endpoint 2), after WatchExit and
+//	   until it is reaped.
 //	child 2: Only Reap reaps it. Until then no other process gets its number, or that of its group.
 //	   Reap and signals are for the loop, or before WatchExit for the holder of the Child, so a
 //	   signal never reaches another process.

@@ -265,6 +265,8 @@ func (d *descriptor) SetOption(o Option, value int) error {
 		err = syscall.SetsockoptInt(d.fd, syscall.SOL_SOCKET, syscall.SO_RCVBUF, value)
 	case WriteBuffer:
 		err = syscall.SetsockoptInt(d.fd, syscall.SOL_SOCKET, syscall.SO_SNDBUF, value)
+	default:
+		err = syscall.ENOPROTOOPT
 	}
 	return os.NewSyscallError("setsockopt", err)
 }
