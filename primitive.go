@@ -30,13 +30,18 @@ type binding struct {
 
 // bind is called for a task that has to wait (primitive 3).
 func (b *binding) bind(t *task, caller string) error {
-	l := t.loop()
-	if b.loop != l {
-		if b.loop != nil && !b.loop.closed.Load() {
-			return fmt.Errorf("%w (in %s)", ErrDifferentLoop, caller)
-		}
-		b.loop = l
+	if b.loop == t.loop() {
+		return nil
 	}
+	return b.rebind(t.loop(), caller)
+}
+
+// rebind is the rest of bind, which is inlined.
+func (b *binding) rebind(l *EventLoop, caller string) error {
+	if b.loop != nil && !b.loop.closed.Load() {
+		return fmt.Errorf("%w (in %s)", ErrDifferentLoop, caller)
+	}
+	b.loop = l
 	return nil
 }
 
