@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/goasyncio/asyncio"
 )
@@ -176,6 +177,85 @@ func TestAllocations_FirstStack(t *testing.T) {
 		}
 	}
 }
+
+// A task that echoes a message on a connection, and waits for the next, has room on such a stack.
+// When a stack grows it moves, and with it the variables.
+func TestAllocations_FirstStackOfConnections(t *testing.T) {
+	if runtime.GOARCH != "amd64" || runtime.GOOS == "windows" || testing.CoverMode() != "" {
+		return // frames, or the smallest stack, have other sizes there
+	}
+	const n = 100
+	onPoller(t, func(ctx context.Context) error {
+		ln, err := asyncio.Listen(ctx, "tcp", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		moved := 0
+		var clients []*asyncio.Conn
+		var tasks []*asyncio.Task[asyncio.None]
+		accepting := start(ctx, func(ctx context.Context) error {
+			for {
+				server, err := ln.AcceptContext(ctx)
+				if err != nil {
+					return nil
+				}
+				tasks = append(tasks, asyncio.CreateTask(ctx, asyncio.Do(func(context.Context) error {
+					defer server.Close()
+					var mark [64]byte // stays on the stack
+					message := make([]byte, 64)
+					before := addressOf(&mark)
+					for {
+						n, err := server.Read(message)
+						if err != nil {
+							break
+						}
+						if _, err := server.Write(message[:n]); err != nil {
+							return err
+						}
+					}
+					if addressOf(&mark) != before {
+						moved++
+					}
+					return nil
+				})))
+			}
+		})
+		for range n {
+			client, err := asyncio.Dial(ctx, "tcp", ln.Addr().String())
+			if err != nil {
+				return err
+			}
+			clients = append(clients, client)
+		}
+		for range 3 {
+			for _, c := range clients {
+				if _, err := c.Write([]byte("message")); err != nil {
+					return err
+				}
+			}
+			for _, c := range clients {
+				if _, err := io.ReadFull(c, make([]byte, len("message"))); err != nil {
+					return err
+				}
+			}
+		}
+		for _, c := range clients {
+			c.Close()
+		}
+		ln.Close()
+		await(t, ctx, accepting)
+		if _, err := asyncio.GatherResults(ctx, tasks...); err != nil {
+			return err
+		}
+		if moved > n/2 { // a signal that preempts a goroutine also needs room on its stack
+			t.Errorf("%d of %d stacks have grown", moved, n)
+		}
+		return nil
+	})
+}
+
+// addressOf does not make its argument escape.
+func addressOf(p *[64]byte) uintptr { return uintptr(unsafe.Pointer(p)) }
 
 // spacious calls fn with some variables on the stack.
 func spacious(fn func() error) error {

@@ -332,7 +332,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 	if err != nil {
 		return 0, c.refused("read", err)
 	}
-	return c.read(t.ctx, t, p)
+	return c.readOn(t.ctx, t, p, c.tooLate())
 }
 
 // ReadContext is Read with a context whose end also ends the wait.
@@ -341,10 +341,6 @@ func (c *Conn) ReadContext(ctx context.Context, p []byte) (int, error) {
 	if err != nil {
 		return 0, c.refused("read", err)
 	}
-	return c.read(ctx, t, p)
-}
-
-func (c *Conn) read(ctx context.Context, t *task, p []byte) (int, error) {
 	return c.readOn(ctx, t, p, c.tooLate())
 }
 
@@ -354,39 +350,69 @@ func (c *Conn) tooLate() bool { return c.ways.rd.expired() }
 // readOn reads for an operation that began after the deadline (late) or before it. An operation of
 // several reads passes to each of them the result that tooLate had when it began (conn 2).
 func (c *Conn) readOn(ctx context.Context, t *task, p []byte, late bool) (int, error) {
-	got, err := c.readOr(ctx, t, p, 0, late)
-	return len(got), err
-}
-
-// readOr is readOn into p. If room is not 0 and the read has to wait, it reads into a new buffer of
-// room bytes instead, which is made after the wait, when something is known to have come. It
-// returns the bytes that were read, in their buffer.
-func (c *Conn) readOr(ctx context.Context, t *task, p []byte, room int, late bool) ([]byte, error) {
-	h := &c.ways.rd
-	if err := h.begin(t); err != nil {
-		return nil, c.refused("read", err)
-	}
-	if late && !c.closed {
-		return nil, c.failure("read", os.ErrDeadlineExceeded)
+	if err := c.beginRead(t, late); err != nil {
+		return 0, err
 	}
 	for {
-		n, err := c.end.Read(p)
-		if err == nil {
-			return p[:n], nil
-		}
+		n, err := c.tryRead(p)
 		if err != driver.ErrAgain {
-			return p[:n], c.failure("read", err)
+			return n, err
 		}
-		if h.expired() {
-			return nil, c.failure("read", os.ErrDeadlineExceeded)
+		if err := c.ways.rd.wait(ctx, t); err != nil {
+			return 0, c.refused("read", err)
 		}
-		if err := h.wait(ctx, t); err != nil {
+	}
+}
+
+// readOr is readOn into p or, if the read has to wait, into a new buffer of room bytes, which is
+// made after the wait, when something is known to have come. It returns the bytes that were read,
+// in their buffer.
+func (c *Conn) readOr(ctx context.Context, t *task, p []byte, room int, late bool) ([]byte, error) {
+	if err := c.beginRead(t, late); err != nil {
+		return nil, err
+	}
+	for {
+		n, err := c.tryRead(p)
+		if err != driver.ErrAgain {
+			return p[:n], err
+		}
+		if err := c.ways.rd.wait(ctx, t); err != nil {
 			return nil, c.refused("read", err)
 		}
 		if room > 0 {
 			p, room = make([]byte, room), 0
 		}
 	}
+}
+
+// beginRead is what comes before the first try of a read.
+//
+//go:noinline
+func (c *Conn) beginRead(t *task, late bool) error {
+	if err := c.ways.rd.begin(t); err != nil {
+		return c.refused("read", err)
+	}
+	if late && !c.closed {
+		return c.failure("read", os.ErrDeadlineExceeded)
+	}
+	return nil
+}
+
+// tryRead reads what has come. It returns driver.ErrAgain if the read has to wait. It is a function
+// of its own so that its frame is gone while a task waits (stack 9).
+//
+//go:noinline
+func (c *Conn) tryRead(p []byte) (int, error) {
+	n, err := c.end.Read(p)
+	switch {
+	case err == nil:
+		return n, nil
+	case err != driver.ErrAgain:
+		return n, c.failure("read", err)
+	case c.ways.rd.expired():
+		return 0, c.failure("read", os.ErrDeadlineExceeded)
+	}
+	return 0, err
 }
 
 // Write writes all of p. It suspends the calling task while the connection accepts no more, so a
