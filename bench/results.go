@@ -317,7 +317,8 @@ func (r *results) uncertain() string {
 		return "There are too few rounds to say how far they lie apart."
 	}
 	slices.Sort(all)
-	return fmt.Sprintf("Half the distance between the quartiles of the rounds is %.0f%% of the median in the middle row, %.0f%% in the worst.",
+	return fmt.Sprintf("The rounds spread by %.0f%% in the middle row, by %.0f%% in the worst: half the\n"+
+		"distance between their quartiles, divided by the median.",
 		100*median(all), 100*all[len(all)-1])
 }
 
@@ -327,7 +328,7 @@ func (r *results) environment() string {
 	if !r.pinned {
 		where = "Programs were not held to one core, there is no taskset"
 	}
-	fmt.Fprintf(&b, "%s, %s/%s, %d cores of %s. %s. Rounds: %d. Minutes: %.0f. %s\n\n",
+	fmt.Fprintf(&b, "%s, %s/%s, %d cores of %s. %s.\nRounds: %d. Minutes: %.0f. %s\n\n",
 		r.date.Format("January 2006"), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), cpuModel(), where, r.rounds, r.took.Minutes(), r.uncertain())
 	for _, p := range r.peers {
 		fmt.Fprintf(&b, "- %s: %s\n", p.name, p.version)
