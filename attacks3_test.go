@@ -193,7 +193,8 @@ func TestAttack_LogExits(t *testing.T) {
 func TestAttack_BlocksOnTop(t *testing.T) {
 	for blocks, want := range map[string][]string{"lower": {"upper", "lower"}, "upper": {"upper"}} {
 		func() {
-			defer asyncio.Impatient(time.Millisecond)()
+			// long enough for the one that does not block to unwind on a machine that is slow
+			defer asyncio.Impatient(300 * time.Millisecond)()
 			l := sim.NewEventLoop(context.Background())
 			var r reports
 			l.SetExceptionHandler(r.handle)
