@@ -90,8 +90,8 @@ def counting():
 
     class Task(asyncio.Task):
         owed = 0
-        expiries = 0  # of these, by timeouts of its own
-        late = None  # the message of a cancel that came when an expiry had woken it
+        expired = False  # an expiry of its own has cancelled what it waits for
+        late = None  # the last cancel from elsewhere that came after that, as a list of its message
 
         def __init__(self, coro, **options):
             self.coro = coro
@@ -105,13 +105,14 @@ def counting():
 
         def cancel(self, msg=None):
             waits_for = self._fut_waiter
+            waited = waits_for is not None and not waits_for.done()
             accepted = super().cancel(msg)
             if not accepted:
                 return accepted
             if Timeout.expiring is self:
-                self.expiries += 1
-            elif msg is not None and self.expiries == self.owed > 0 and waits_for is not None and waits_for.cancelled():
-                self.late = msg
+                self.expired = self.expired or waited and waits_for.cancelled()
+            elif self.expired:
+                self.late = [msg]
             self.owed += 1
             return accepted
 
@@ -142,11 +143,11 @@ class Resuming:
                 self.coro.close()
                 raise
             except BaseException as e:
-                if isinstance(e, CancelledError) and self.task.late is not None:
+                if isinstance(e, CancelledError) and self.task.late and self.task.late[0] is not None:
                     used('cancel-message')
-                    e = CancelledError(self.task.late)
+                    e = CancelledError(*self.task.late)
                 resume, value = self.coro.throw, e
-            self.task.owed, self.task.expiries, self.task.late = 0, 0, None
+            self.task.owed, self.task.expired, self.task.late = 0, False, None
 
 
 class Timeout(asyncio.timeouts.Timeout):
