@@ -3,7 +3,8 @@ package asyncio
 import "iter"
 
 // linkedList keeps things in the order in which they were added; any of them can leave at once. The
-// links are fields of the things themselves, so neither allocates.
+// links are fields of the things themselves, so neither allocates. Lists that change with every
+// wait, such as waitQueue, have their links written out, which is a pointer less to store.
 type linkedList[T any] struct {
 	first, last *link[T]
 	n           int

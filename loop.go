@@ -101,8 +101,8 @@ type EventLoop struct {
 	scheduled func()        // run by the goroutine of visitScheduler
 	returned  chan struct{} // that goroutine gives control back here
 
-	processes processList
-	files     map[*File]struct{} // files that are not closed
+	processes linkedList[*Process] // not reaped, in order of creation
+	files     map[*File]struct{}   // files that are not closed
 	fileSeq   uint64
 	signals   map[os.Signal]*signalHandler
 	stopper   *stopper // of the run, if it handles signals

@@ -111,45 +111,19 @@ type Process struct {
 	child *driver.Child
 	pipes []*processPipe
 
-	prev, next *Process // in the loop's list, until it is reaped
-	stop       func() bool
-	detached   bool
-	noticed    bool // its end was noticed, and processExit is scheduled
-	exited     bool
-	code       int
-	exit       Event
+	link     link[*Process] // in the loop's list, until it is reaped
+	stop     func() bool
+	detached bool
+	noticed  bool // its end was noticed, and processExit is scheduled
+	exited   bool
+	code     int
+	exit     Event
 
 	// State of Communicate.
 	communicating bool
 	input         []byte // still to be written
 	out, errOut   []byte // read so far
 	outAt, errAt  bool   // out and errOut are complete
-}
-
-// processList holds the processes of a loop that are not reaped, in order of creation.
-type processList struct{ first, last *Process }
-
-func (l *processList) add(p *Process) {
-	if l.last == nil {
-		l.first = p
-	} else {
-		l.last.next, p.prev = p, l.last
-	}
-	l.last = p
-}
-
-func (l *processList) remove(p *Process) {
-	if p.prev == nil {
-		l.first = p.next
-	} else {
-		p.prev.next = p.next
-	}
-	if p.next == nil {
-		l.last = p.prev
-	} else {
-		p.next.prev = p.prev
-	}
-	p.prev, p.next = nil, nil
 }
 
 // CreateSubprocessExec starts a program. Name is looked up in PATH, unless it contains a slash;
@@ -233,8 +207,10 @@ type subprocessStart struct {
 
 	files [3]*os.File // of the child, its standard streams
 	more  []*os.File  // of the child, duplicates of extra
-	own   []*os.File  // the files above that were opened here; whoever sets taken first closes them:
-	taken atomic.Bool // the goroutine that starts the process, or, if it never does, the task
+	// own are the files above that were opened here. Whoever sets taken first closes them: the
+	// goroutine that starts the process, or, if it never does, the task.
+	own   []*os.File
+	taken atomic.Bool
 }
 
 func (s *subprocessStart) apply(opts []SubprocessOption) {
@@ -395,7 +371,7 @@ func (e *processPipe) String() string { return fmt.Sprintf("end of a pipe of pro
 // begin adds the process to the loop.
 func (p *Process) begin(ctx context.Context, c *driver.Child) {
 	p.child, p.Pid = c, c.Pid()
-	p.loop.processes.add(p)
+	p.loop.processes.add(&p.link, p)
 	c.WatchExit((*processReady)(p))
 	if ctx.Done() != nil {
 		p.stop = context.AfterFunc(ctx, func() { _ = p.loop.post((*processScope)(p)) })
@@ -438,7 +414,7 @@ const unknownExitCode = 255
 
 func (p *Process) end(state *os.ProcessState, err error) {
 	p.exited = true
-	p.loop.processes.remove(p)
+	p.loop.processes.remove(&p.link)
 	if err != nil {
 		p.code = unknownExitCode
 		p.loop.CallExceptionHandler(ExceptionContext{
@@ -508,7 +484,7 @@ const processEndLimit = 10 * time.Second
 // endProcesses kills (process 1) and reaps (process 2) the processes of a loop that closes.
 func (l *EventLoop) endProcesses() {
 	var killed []*Process
-	for p := l.processes.first; p != nil; p = p.next {
+	for p := range l.processes.all() {
 		if p.detached {
 			p.child.Abandon()
 		} else {
@@ -540,7 +516,7 @@ func (l *EventLoop) endProcesses() {
 		case e := <-ends:
 			e.p.end(e.state, e.err)
 		case <-limit.C:
-			for p := l.processes.first; p != nil; p = p.next {
+			for p := range l.processes.all() {
 				if !p.detached {
 					l.CallExceptionHandler(ExceptionContext{
 						Message: fmt.Sprintf("process %d has not ended %v after SIGKILL; a goroutine that reaps it is left behind", p.Pid, processEndLimit),
