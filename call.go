@@ -167,7 +167,8 @@ func (d *callDone[T]) fire(*future) {
 	if f.state != pending {
 		return
 	}
-	if e := d.asked; e != nil && e != d.arrived.Load() && d.caller.state == wentDown { // too late for the coroutine (call 3)
+	// too late for the coroutine (call 3)
+	if e := d.asked; e != nil && e != d.arrived.Load() && d.caller.state == wentDown {
 		d.caller.state = mustCancel
 	}
 	if d.call.err != nil && asCancelled(d.call.err) != nil {

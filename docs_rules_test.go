@@ -3,6 +3,8 @@ package asyncio_test
 import (
 	"cmp"
 	"go/doc"
+	"go/scanner"
+	"go/token"
 	"io/fs"
 	"path/filepath"
 	"regexp"
@@ -158,6 +160,33 @@ func width(line string) int {
 	return n
 }
 
+// A numberedLine is a line of a file.
+type numberedLine struct {
+	number int
+	line   string
+}
+
+// trailingComments returns the lines of a file in which a comment follows code.
+func trailingComments(t *testing.T, file string) (all []numberedLine) {
+	t.Helper()
+	source := readFile(t, file)
+	lines := strings.Split(source, "\n")
+	files := token.NewFileSet()
+	var s scanner.Scanner
+	s.Init(files.AddFile(file, files.Base(), len(source)), []byte(source), nil, scanner.ScanComments)
+	for {
+		pos, tok, text := s.Scan()
+		if tok == token.EOF {
+			return all
+		}
+		n := files.Position(pos).Line
+		isTrailing := tok == token.COMMENT && !strings.HasPrefix(strings.TrimSpace(lines[n-1]), "//")
+		if isTrailing && strings.HasPrefix(text, "//") {
+			all = append(all, numberedLine{n, lines[n-1]})
+		}
+	}
+}
+
 // TestDocs_Wrapped: comments and documents are wrapped at a hundred columns, with a tab as four.
 // Text laid out by hand, such as tables and code, may be wider.
 func TestDocs_Wrapped(t *testing.T) {
@@ -170,6 +199,11 @@ func TestDocs_Wrapped(t *testing.T) {
 			laidOut := isOutput || strings.HasPrefix(text, "\t") && !definedRule.MatchString(line)
 			if n := width(line); isComment && !laidOut && n > columns {
 				t.Errorf("%s:%d: a comment of %d columns", file, i+1, n)
+			}
+		}
+		for _, p := range trailingComments(t, file) {
+			if n := width(p.line); n > columns && !strings.Contains(p.line, "//nolint:") {
+				t.Errorf("%s:%d: a line of %d columns with its comment", file, p.number, n)
 			}
 		}
 	}

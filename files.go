@@ -83,8 +83,9 @@ type File struct {
 	seq     uint64 // numbers the files in order of opening
 	created *trace
 
-	lines  [2]fileLine // where operations take turns (file 4); the second is a device's line for writing
-	offset int64       // of the next Read or Write (file 3)
+	// where operations take turns (file 4); the second is a device's line for writing
+	lines  [2]fileLine
+	offset int64 // of the next Read or Write (file 3)
 	spare  []byte
 	kept   []byte // read from a device after the wait had ended (file 9)
 	failed error  // the error that follows kept
@@ -512,7 +513,8 @@ func (f *File) Read(ctx context.Context, p []byte) (n int, err error) {
 		var failed error
 		j := &fileJob{f: f, line: f.reading()}
 		if f.h.Device() {
-			j.late = func() { f.kept, f.failed = buf[:got], failed } // the next Read returns them (file 9)
+			// the next Read returns them (file 9)
+			j.late = func() { f.kept, f.failed = buf[:got], failed }
 		}
 		if err := f.begin(ctx, j, operation("read", f.name), func() { got, failed = f.h.Read(buf, off) }); err != nil {
 			return err

@@ -155,7 +155,8 @@ func isBorrower(v any) bool {
 		return false
 	}
 	switch t := reflect.TypeOf(v); t.Kind() {
-	case reflect.Array, reflect.Struct: // comparable only if the contents are; looking at them allocates
+	// comparable only if the contents are; looking at them allocates
+	case reflect.Array, reflect.Struct:
 		return reflect.ValueOf(v).Comparable() && v == v
 	default:
 		return t.Comparable() && v == v

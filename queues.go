@@ -133,7 +133,7 @@ func zeroQueue(caller string) error {
 // [Queue] lists. Python: put.
 func (q *Queue[T]) Put(ctx context.Context, v T) error {
 	t := inTask(ctx)
-	if t != nil && !debug.SetPanicOnFault(true) { // a suspect, for enter to look at (foreign 3)
+	if t != nil && !debug.SetPanicOnFault(true) { // checkedTask, written out (foreign 3)
 		debug.SetPanicOnFault(false)
 		t = nil
 	}
@@ -231,7 +231,7 @@ func (q *Queue[T]) at(i int) T {
 func (q *Queue[T]) Get(ctx context.Context) (T, error) {
 	var zero T
 	t := inTask(ctx)
-	if t != nil && !debug.SetPanicOnFault(true) { // a suspect, for enter to look at (foreign 3)
+	if t != nil && !debug.SetPanicOnFault(true) { // checkedTask, written out (foreign 3)
 		debug.SetPanicOnFault(false)
 		t = nil
 	}

@@ -465,7 +465,8 @@ func (p *stackPool) run() {
 	}
 	p.dispatcher = nil
 	p.dismiss(&p.hub, max(0, len(p.idle)-restingIdle)) // the rest stay (idle 5)
-	for _, s := range p.dead {                         // after the run, dead stacks are ended (stack 8)
+	// after the run, dead stacks are ended (stack 8)
+	for _, s := range p.dead {
 		p.end(s)
 	}
 	p.dead = nil

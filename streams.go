@@ -466,10 +466,11 @@ func (r *StreamReader) own(room int) {
 }
 
 const ( // the sizes of buffers (stream 5)
-	minRead   = 4 << 10
-	maxRead   = 256 << 10    // limits the growth of a buffer
-	maxRoom   = DefaultLimit // for a reader that is empty
-	largeRoom = 16 << 10     // a read this long announces more; messages from this on are long (stream 6)
+	minRead = 4 << 10
+	maxRead = 256 << 10    // limits the growth of a buffer
+	maxRoom = DefaultLimit // for a reader that is empty
+	// a read this long announces more; messages from this on are long (stream 6)
+	largeRoom = 16 << 10
 )
 
 // grow reads into r's own buffer.

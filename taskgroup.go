@@ -31,7 +31,8 @@ type TaskGroup struct {
 	limit  int     // of children that are started at a time, 0 for none
 	ask    request // to stop the body (group 3)
 
-	first, last *groupChild // children that are not done, or not noticed to be, in order of creation
+	// children that are not done, or not noticed to be, in order of creation
+	first, last *groupChild
 	count       int
 	started     int           // how many of the children are started
 	turns       []*groupChild // children that wait to be started, and some that no longer do

@@ -158,7 +158,8 @@ type expiry struct {
 func (e *expiry) fire(*future) {
 	if tm := e.tm; tm != nil {
 		tm.expiry, tm.state = nil, timeoutExpiring
-		tm.before = min(tm.before, tm.t.delivered()) // undelivered requests do not count (timeout 3)
+		// undelivered requests do not count (timeout 3)
+		tm.before = min(tm.before, tm.t.delivered())
 		tm.t.ask(&CancelledError{Msg: "timed out"}, &tm.ask)
 	}
 }

@@ -304,7 +304,8 @@ func (s *TLSConn) readOn(ctx context.Context, t *task, p []byte, late bool) (int
 	s.reading, s.wire.ctx, s.wire.late = t, ctx, late
 	defer func() { s.reading, s.wire.ctx = nil, nil }()
 	n, err := s.tls.Read(p)
-	if len(s.wire.out) > 0 && !s.wire.turn.Locked() { // an answer that TLS wrote is sent at once (tls 4)
+	// an answer that TLS wrote is sent at once (tls 4)
+	if len(s.wire.out) > 0 && !s.wire.turn.Locked() {
 		s.wire.trySend()
 	}
 	if err != nil {

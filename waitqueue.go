@@ -238,7 +238,7 @@ func (q *waitQueue) push(w *waiter) {
 	q.last = w
 }
 
-// removeFirst is remove(q.first).
+// removeFirst is remove(q.first), short enough to be inlined: a queue's round trip is two of them.
 func (q *waitQueue) removeFirst() {
 	w := q.first
 	if q.idle == w {

@@ -69,11 +69,12 @@ type bridge struct {
 // An exchange is a request with its response. While the task lives all of it belongs to the loop,
 // except for the operation under way.
 type exchange struct {
-	w    http.ResponseWriter
-	rc   *http.ResponseController
-	r    *http.Request // as given to the task
-	ctx  context.Context
-	jobs chan func() // blocking work for the goroutine that serves the request, one at a time (http 2)
+	w   http.ResponseWriter
+	rc  *http.ResponseController
+	r   *http.Request // as given to the task
+	ctx context.Context
+	// blocking work for the goroutine that serves the request, one at a time (http 2)
+	jobs chan func()
 
 	status    int        // 0 before WriteHeader
 	buf       []byte     // written, and not yet handed over

@@ -330,7 +330,8 @@ func (s *process) Listen(network, address string) (driver.Listener, error) {
 		if address == "" {
 			return nil, os.NewSyscallError("bind", syscall.EINVAL)
 		}
-		if old := s.sys.paths[address]; old != nil { // as asyncio.Listen does with the file (system 6)
+		// as asyncio.Listen does with the file (system 6)
+		if old := s.sys.paths[address]; old != nil {
 			s.sys.replaced = append(s.sys.replaced, old)
 		}
 		l.path = address

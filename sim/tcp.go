@@ -53,18 +53,19 @@ import (
 //	   read has returned the end of the stream, all later reads return it too.
 type tcpConn struct {
 	attention
-	sys      *system
-	id       uint64 // of this end; connections are ordered by it
-	side     side
-	unix     bool
-	path     string // of a request to a Unix socket
-	flow     flow
-	local    net.Addr
-	remote   net.Addr
-	out      *wire
-	last     time.Duration // when the segment sent last arrives
-	peer     *tcpConn      // the other end, looked at only for probes (tcp 8); nil until it is known
-	listener *listener     // at which it waits to be accepted
+	sys    *system
+	id     uint64 // of this end; connections are ordered by it
+	side   side
+	unix   bool
+	path   string // of a request to a Unix socket
+	flow   flow
+	local  net.Addr
+	remote net.Addr
+	out    *wire
+	last   time.Duration // when the segment sent last arrives
+	// the other end, looked at only for probes (tcp 8); nil until it is known
+	peer     *tcpConn
+	listener *listener // at which it waits to be accepted
 
 	// The sending direction (tcp 1, tcp 2).
 	buf             []byte // numbers end-len(buf) to end-1; the array is never written to again
