@@ -209,16 +209,17 @@ func TestCall_Model(t *testing.T) {
 // Between loops nothing has a fixed order. So the test runs many programs and counts the ones that
 // break a promise.
 func TestCall_ModelBetweenLoops(t *testing.T) {
-	differ := 0
+	differ, found := 0, uint64(0)
 	withLoops(t, 3, func(ctx context.Context, g *asyncio.LoopGroup) error {
 		for i := range g.Len() {
 			g.Loop(i).SetDebug(false)
 		}
-		for seed := range modelPrograms() {
+		for seed := uint64(0); seed < modelPrograms() || found == 0 && seed < modelPrograms()+2000; seed++ {
 			m := &crossing{g: g, seed: seed}
 			if err := m.run(ctx); err != nil {
 				return err
 			}
+			found += m.found.Load()
 			if len(m.wrong) > 0 {
 				differ++
 				if differ == 1 {
@@ -228,7 +229,10 @@ func TestCall_ModelBetweenLoops(t *testing.T) {
 		}
 		return nil
 	})
-	t.Logf("%d programs, %d differ from the model", modelPrograms(), differ)
+	if found == 0 {
+		t.Error("no cancel has found a coroutine at work on another loop")
+	}
+	t.Logf("%d programs, %d differ from the model; %d cancels found a coroutine at work on another loop", modelPrograms(), differ, found)
 }
 
 // A crossing is a random program of calls from loop to loop, with cancels.
@@ -238,6 +242,7 @@ type crossing struct {
 	calls atomic.Uint64
 	// calls that returned the end of their context; a cancel no longer takes its place
 	ends  atomic.Uint64
+	found atomic.Uint64 // cancels that found a coroutine at work which another loop had called
 	mu    sync.Mutex
 	wrong []string
 }
@@ -287,7 +292,7 @@ func (m *crossing) run(ctx context.Context) error {
 	for range r.IntN(6) {
 		k := callers[r.IntN(len(callers))]
 		for range r.IntN(3) {
-			if err := asyncio.Sleep(ctx, 0); err != nil {
+			if err := asyncio.Sleep(ctx, moment(r)); err != nil {
 				return err
 			}
 		}
@@ -314,6 +319,11 @@ func (m *crossing) run(ctx context.Context) error {
 	return nil
 }
 
+// moment is no time, or enough for something to get from one loop to another.
+func moment(r *rand.Rand) time.Duration {
+	return time.Duration(max(0, r.IntN(60)-30)) * time.Microsecond
+}
+
 // call calls another loop, or this one. The coroutine may call in turn.
 func (m *crossing) call(ctx context.Context, r *rand.Rand, depth int) error {
 	to, seed, ends := m.g.Loop(r.IntN(m.g.Len())), r.Uint64(), r.IntN(4) == 0
@@ -327,6 +337,7 @@ func (m *crossing) call(ctx context.Context, r *rand.Rand, depth int) error {
 	var entered, left atomic.Bool
 	var inner context.Context
 	var made error
+	from, _ := asyncio.GetRunningLoop(ctx)
 	v, err := asyncio.Call(limited, to, func(ctx context.Context) (_ uint64, err error) {
 		own := rand.New(rand.NewPCG(seed, 1))
 		if l, _ := asyncio.GetRunningLoop(ctx); l != to || entered.Swap(true) || ctx.Value(ctxKey{}) != id {
@@ -338,7 +349,10 @@ func (m *crossing) call(ctx context.Context, r *rand.Rand, depth int) error {
 			if depth > 0 && own.IntN(2) == 0 {
 				err = m.call(ctx, own, depth-1)
 			} else {
-				err = asyncio.Sleep(ctx, 0)
+				err = asyncio.Sleep(ctx, moment(own))
+				if to != from && errors.Is(err, asyncio.ErrCancelled) {
+					m.found.Add(1)
+				}
 			}
 			if err != nil {
 				if own.IntN(2) == 0 {
