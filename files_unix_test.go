@@ -266,13 +266,38 @@ func TestFile_OpeningsThatWait(t *testing.T) {
 	must(t, other.Close())
 }
 
-// With O_NONBLOCK, opening does not wait for another process.
+// With O_NONBLOCK, opening waits neither for another process nor for its turn among those that do.
 func TestFile_OpeningThatDoesNotWait(t *testing.T) {
+	const many = 300 // more than may wait at a time
+	busy := filepath.Join(t.TempDir(), "busy")
+	must(t, syscall.Mkfifo(busy, 0o600))
 	onRealFifo(t, func(ctx context.Context, name string) error {
-		_, err := asyncio.OpenFile(ctx, name, os.O_WRONLY|syscall.O_NONBLOCK, 0)
-		wantErr(t, "OpenFile", err, syscall.ENXIO)
-		f, err := asyncio.OpenFile(ctx, name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+		loop(t, ctx).SetDefaultExecutor(asyncio.NewThreadPoolExecutor(1))
+		var waiting []*asyncio.Task[asyncio.None]
+		for range many {
+			waiting = append(waiting, start(ctx, func(ctx context.Context) error {
+				f, err := asyncio.OpenFile(ctx, busy, os.O_RDONLY, 0)
+				if err != nil {
+					return err
+				}
+				return f.Close(ctx)
+			}))
+		}
+		settle(t, ctx)
+		// The executor works in the order of submission, so when this is done all of them wait.
+		if _, err := asyncio.ToThread(ctx, instant); err != nil {
+			return err
+		}
+		soon, cancel := asyncio.WithTimeout(ctx, 30*time.Second)
+		defer cancel()
+		_, forWriting := asyncio.OpenFile(soon, name, os.O_WRONLY|syscall.O_NONBLOCK, 0)
+		f, forReading := asyncio.OpenFile(soon, name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+		other, err := os.OpenFile(busy, os.O_RDWR, 0) // lets them end
 		must(t, err)
+		await(t, ctx, waiting...)
+		must(t, other.Close())
+		wantErr(t, "OpenFile", forWriting, syscall.ENXIO)
+		must(t, forReading)
 		return f.Close(ctx)
 	})
 }
