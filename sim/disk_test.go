@@ -616,13 +616,15 @@ func TestDisk_BitRot(t *testing.T) {
 func TestDisk_LargerThanMemory(t *testing.T) {
 	d := faultless()
 	f := written(t, d, "big", "x")
-	must(t, f.Truncate(1<<61))
-	must(t, f.Sync())
 	must(t, d.fileSystem().SyncDir("/"))
-	_, err := d.ReadFile("big")
-	wantErr(t, "ReadFile", err, syscall.EFBIG)
-	_, err = d.ReadDurable("big")
-	wantErr(t, "ReadDurable", err, syscall.EFBIG)
+	for _, size := range []int64{1<<30 + 1, 1 << 61} {
+		must(t, f.Truncate(size))
+		must(t, f.Sync())
+		_, err := d.ReadFile("big")
+		wantErr(t, "ReadFile", err, syscall.EFBIG)
+		_, err = d.ReadDurable("big")
+		wantErr(t, "ReadDurable", err, syscall.EFBIG)
+	}
 	p := make([]byte, 2)
 	n, err := f.ReadAt(p, 1<<61-1)
 	if n != 1 || err != io.EOF {

@@ -246,7 +246,11 @@ func TestHonest_JobThatDoesNotEnd(t *testing.T) {
 	if f == nil {
 		t.Fatal("the run has ended as if nothing was")
 	}
-	for _, want := range []string{"a goroutine that a loop waits for", "TestHonest_JobThatDoesNotEnd.func1 at honest_test.go:", "[chan receive]:\n"} {
+	for _, want := range []string{
+		"a goroutine that a loop waits for",
+		"it was begun in\n\tsim_test.TestHonest_JobThatDoesNotEnd.func1 at honest_test.go:",
+		"[chan receive]:\n",
+	} {
 		if !strings.Contains(f.Error(), want) {
 			t.Errorf("%v\nlacks %q", f, want)
 		}
