@@ -176,6 +176,7 @@ func TestForeign_CloseAtTheEnd(t *testing.T) {
 }
 
 // After the loop has closed, several goroutines may close a connection at once, as in package net.
+// Only the race detector notices when they may not.
 func TestForeign_CloseAtOnceAfterTheLoop(t *testing.T) {
 	var ends []func() error
 	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
