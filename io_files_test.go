@@ -457,7 +457,7 @@ func TestFile_LeftOpen(t *testing.T) {
 	must(t, err)
 	equal(t, "reports", r.messages(), []string{"unclosed file " + quoted(name) + ": who opens a file closes it (File.Close)"})
 	is(t, "repr", left.String(), "<File closed name="+quoted(name)+">")
-	if got := r.all[0].SourceTraceback; !strings.Contains(got, "files_test.go") {
+	if got := r.all[0].SourceTraceback; !strings.Contains(got, "io_files_test.go") {
 		t.Errorf("opened at %q", got)
 	}
 	wantErr(t, "Close", left.Close(t.Context()), fs.ErrClosed)

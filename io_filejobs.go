@@ -13,7 +13,7 @@ import (
 )
 
 // Operations on files are carried out by the executor, by goroutines, or by a simulated disk. The
-// rules are in files.go.
+// rules are in io_files.go.
 
 // filePlace says where files are and which executor works on them.
 type filePlace struct {
