@@ -1,0 +1,122 @@
+package driver
+
+import (
+	"net"
+	"net/netip"
+	"syscall"
+)
+
+// portablePacketConn sends and receives datagrams.
+type portablePacketConn struct {
+	portable
+	c                net.PacketConn
+	reading, writing bool
+	full             bool // in holds a datagram
+	in, out          []byte
+	n                int
+	from, dest       net.Addr
+	readErr, sendErr error
+}
+
+func (n *news) adoptPacketConn(d *Real, c net.PacketConn) *portablePacketConn {
+	e := &portablePacketConn{c: c}
+	e.d = d
+	n.add(e)
+	return e
+}
+
+func (e *portablePacketConn) LocalAddr() net.Addr                   { return e.c.LocalAddr() }
+func (e *portablePacketConn) SyscallConn() (syscall.RawConn, error) { return syscallConn(e.c) }
+func (e *portablePacketConn) SetOption(o Option, value int) error   { return setOption(e.c, o, value) }
+
+func (e *portablePacketConn) ReadFrom(p []byte) (int, net.Addr, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch {
+	case e.closed:
+		return 0, nil, net.ErrClosed
+	case e.reading:
+		return 0, nil, ErrAgain
+	case e.full:
+		e.full = false
+		return copy(p, e.in[:e.n]), e.from, nil
+	case e.readErr != nil:
+		err := e.readErr
+		e.readErr = nil
+		return 0, nil, err
+	}
+	if e.in == nil {
+		e.in = make([]byte, portableChunk)
+	}
+	e.reading = true
+	e.d.news.work.Go(e.receive)
+	return 0, nil, ErrAgain
+}
+
+func (e *portablePacketConn) receive() {
+	n, from, err := e.c.ReadFrom(e.in)
+	e.mu.Lock()
+	e.reading, e.full = false, err == nil
+	e.n, e.from, e.readErr = n, from, err
+	e.mu.Unlock()
+	e.post(true, false)
+}
+
+func (e *portablePacketConn) WriteTo(p []byte, to net.Addr) (int, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch {
+	case e.closed:
+		return 0, net.ErrClosed
+	case e.writing:
+		return 0, ErrAgain
+	case e.sendErr != nil:
+		err := e.sendErr
+		e.sendErr = nil
+		return 0, err
+	}
+	e.out = append(e.out[:0], p...)
+	e.dest = to
+	e.writing = true
+	e.d.news.work.Go(e.send)
+	return len(p), nil
+}
+
+func (e *portablePacketConn) send() {
+	_, err := e.c.WriteTo(e.out, e.dest)
+	e.mu.Lock()
+	e.writing, e.sendErr = false, err
+	if e.closed {
+		e.c.Close()
+	}
+	e.mu.Unlock()
+	e.post(false, true)
+}
+
+func (e *portablePacketConn) ReadFromAddrPort(p []byte) (int, netip.AddrPort, error) {
+	n, from, err := e.ReadFrom(p)
+	if a, ok := from.(*net.UDPAddr); ok {
+		return n, a.AddrPort(), err
+	}
+	return n, netip.AddrPort{}, err
+}
+
+func (e *portablePacketConn) WriteToAddrPort(p []byte, to netip.AddrPort) (int, error) {
+	return e.WriteTo(p, net.UDPAddrFromAddrPort(to))
+}
+
+func (e *portablePacketConn) Close() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return nil
+	}
+	e.closed, e.to = true, nil
+	e.d.news.drop(e)
+	if e.writing {
+		return nil // the goroutine closes
+	}
+	return e.c.Close()
+}
+
+func (e *portablePacketConn) shut() { _ = e.Close() }
