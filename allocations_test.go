@@ -185,7 +185,7 @@ func TestAllocations_FirstStackOfConnections(t *testing.T) {
 		return // frames, or the smallest stack, have other sizes there
 	}
 	const n = 100
-	onPoller(t, func(ctx context.Context) error {
+	onRealTime(t, func(ctx context.Context) error {
 		ln, err := asyncio.Listen(ctx, "tcp", "127.0.0.1:0")
 		if err != nil {
 			return err

@@ -81,7 +81,7 @@ func TestAttack_IncomparableErrorsInGroups(t *testing.T) {
 
 		caused, cancelCause := context.WithCancelCause(ctx)
 		err = asyncio.RunTaskGroup(caused, func(ctx context.Context, tg *asyncio.TaskGroup) error {
-			tg.CreateTask(sleepForever)
+			tg.CreateTask(never)
 			settle(t, ctx)
 			cancelCause(errorList{io.EOF})
 			return context.Cause(ctx)
@@ -92,8 +92,6 @@ func TestAttack_IncomparableErrorsInGroups(t *testing.T) {
 		return nil
 	})
 }
-
-func sleepForever(ctx context.Context) error { return asyncio.Sleep(ctx, asyncio.Forever) }
 
 // hostileUnwrap is an error that panics when it is unwrapped.
 type hostileUnwrap struct{}
@@ -298,7 +296,7 @@ func TestAttack_IncomparableCauseEndsTheGroup(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		ended, cancel := context.WithCancelCause(ctx)
 		err := asyncio.RunTaskGroup(ended, func(ctx context.Context, tg *asyncio.TaskGroup) error {
-			tg.CreateTask(sleepForever)
+			tg.CreateTask(never)
 			settle(t, ctx)
 			cancel(errorList{io.EOF})
 			return asyncio.Sleep(ctx, time.Hour)
@@ -322,7 +320,7 @@ func (b brokenShutdown) Shutdown(wait bool) {
 func TestAttack_ExecutorShutdownPanics(t *testing.T) {
 	l := quietLoop(t.Context())
 	l.SetDefaultExecutor(brokenShutdown{asyncio.NewThreadPoolExecutor(1)})
-	asyncio.CreateTask(l.Context(), asyncio.Do(sleepForever))
+	asyncio.CreateTask(l.Context(), asyncio.Do(never))
 	l.CallSoon(func() { l.CallSoon(l.Stop) })
 	must(t, l.RunForever())
 	if err := panicOf(func() { must(t, l.Close()) }); err != nil || !l.IsClosed() {

@@ -129,14 +129,6 @@ func TestAttack_WhoIsUnwound(t *testing.T) {
 	}
 }
 
-// panickyLog is a handler of package slog that calls the function: it panics or exits.
-type panickyLog func()
-
-func (panickyLog) Enabled(context.Context, slog.Level) bool    { return true }
-func (f panickyLog) Handle(context.Context, slog.Record) error { f(); return nil }
-func (f panickyLog) WithAttrs([]slog.Attr) slog.Handler        { return f }
-func (f panickyLog) WithGroup(string) slog.Handler             { return f }
-
 // If the log panics, a report loses its form and nothing else, even when another task lies
 // underneath.
 func TestAttack_PanicOfTheLog(t *testing.T) {
@@ -155,7 +147,7 @@ func TestAttack_PanicOfTheLogSubprocess(t *testing.T) {
 	}
 	_, err := asyncio.Run(context.Background(), asyncio.Do(func(ctx context.Context) error {
 		defer func() { println("came out", recover() != nil) }()
-		slog.SetDefault(slog.New(panickyLog(func() { panic("the log panics") })))
+		slog.SetDefault(slog.New(handlerFunc(func() { panic("the log panics") })))
 		child := asyncio.CreateTask(ctx, asyncio.Do(func(context.Context) error { panic("child") }))
 		if how == "alone" {
 			return asyncio.Sleep(ctx, time.Second)
@@ -177,7 +169,7 @@ func TestAttack_LogExits(t *testing.T) {
 		"callback": func(l *asyncio.EventLoop) { l.CallSoon(func() { panic("x") }) },
 	} {
 		l := sim.NewEventLoop(context.Background())
-		slog.SetDefault(slog.New(panickyLog(runtime.Goexit)))
+		slog.SetDefault(slog.New(handlerFunc(runtime.Goexit)))
 		scene(l)
 		l.CallLater(time.Minute, l.Stop)
 		if !exits(func() { _ = l.RunForever() }) {

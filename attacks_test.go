@@ -19,18 +19,6 @@ import (
 
 // Hostile programs, each of which has broken the library once.
 
-// exits runs fn on a goroutine and reports whether runtime.Goexit ended that goroutine.
-func exits(fn func()) bool {
-	exited := make(chan bool)
-	go func() {
-		returned := false
-		defer func() { exited <- !returned }()
-		fn()
-		returned = true
-	}()
-	return <-exited
-}
-
 // Tasks wait for each other in a circle: the error names the deadlock, and a cancel breaks the
 // circle.
 func TestAttack_Circle(t *testing.T) {

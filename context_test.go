@@ -13,22 +13,6 @@ import (
 
 type ctxKey struct{}
 
-// onBothClocks runs body on virtual and on real time.
-func onBothClocks(t *testing.T, body func(t *testing.T, ctx context.Context)) {
-	for name, factory := range map[string]func(context.Context) *asyncio.EventLoop{
-		"virtual": sim.NewEventLoop,
-		"real":    func(ctx context.Context) *asyncio.EventLoop { return asyncio.NewEventLoop(ctx) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
-				body(t, ctx)
-				return nil
-			}), asyncio.LoopFactory(factory))
-			must(t, err)
-		})
-	}
-}
-
 func TestContext_ValuesReachTasks(t *testing.T) {
 	var r reports
 	ctx := context.WithValue(onVirtualTime(t.Context(), &r), ctxKey{}, "outer")
@@ -88,7 +72,7 @@ func TestContext_ParentOfRunEnds(t *testing.T) {
 }
 
 func TestContext_StandardCancelInATask(t *testing.T) {
-	onBothClocks(t, func(t *testing.T, ctx context.Context) {
+	onBothClocks(t, func(t *testing.T, ctx context.Context) error {
 		f := asyncio.CreateFuture[int](ctx)
 		inner, cancel := context.WithCancelCause(ctx)
 		first := asyncio.CreateTask(ctx, func(context.Context) (int, error) { return f.Await(inner) })
@@ -111,6 +95,7 @@ func TestContext_StandardCancelInATask(t *testing.T) {
 		if _, err := f.Await(inner); err != errTest {
 			t.Errorf("err = %v", err)
 		}
+		return nil
 	})
 }
 
@@ -177,7 +162,7 @@ func TestContext_WithDeadlineNested(t *testing.T) {
 }
 
 func TestContext_WithCancel(t *testing.T) {
-	onBothClocks(t, func(t *testing.T, ctx context.Context) {
+	onBothClocks(t, func(t *testing.T, ctx context.Context) error {
 		inner, cancel := asyncio.WithCancel(ctx)
 		task := asyncio.CreateTask(inner, sleeper(time.Hour))
 		settle(t, ctx)
@@ -194,6 +179,7 @@ func TestContext_WithCancel(t *testing.T) {
 		}
 		tk.h.Cancel()
 		cancel()
+		return nil
 	})
 }
 
@@ -277,7 +263,7 @@ func TestContext_PanicsInAnAwait(t *testing.T) {
 		// package context panics on this
 		"done without an error": func() <-chan struct{} { return over },
 	} {
-		onBothClocks(t, func(t *testing.T, ctx context.Context) {
+		onBothClocks(t, func(t *testing.T, ctx context.Context) error {
 			var r reports
 			loop(t, ctx).SetExceptionHandler(r.handle)
 			hostile := hostileContext{ctx, done}
@@ -308,6 +294,7 @@ func TestContext_PanicsInAnAwait(t *testing.T) {
 			_, err := asyncio.Gather(ctx, first, second)
 			must(t, err)
 			must(t, asyncio.Sleep(ctx, time.Millisecond))
+			return nil
 		})
 	}
 }
@@ -315,7 +302,7 @@ func TestContext_PanicsInAnAwait(t *testing.T) {
 // Many tasks wait with a few contexts in turn. The end of one context wakes its own tasks and no
 // others, again and again.
 func TestContext_ManyTasksFewContexts(t *testing.T) {
-	onBothClocks(t, func(t *testing.T, ctx context.Context) {
+	onBothClocks(t, func(t *testing.T, ctx context.Context) error {
 		for range 3 {
 			const each = 500 // in all more than there are spare links
 			contexts := make([]context.Context, 4)
@@ -355,5 +342,6 @@ func TestContext_ManyTasksFewContexts(t *testing.T) {
 			}
 			cancels[2]()
 		}
+		return nil
 	})
 }

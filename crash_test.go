@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -107,18 +106,6 @@ func TestGoexit_FailNowEndsTheTest(t *testing.T) {
 	}
 }
 
-// subprocess returns a command that runs one test of this program. If the kernel cannot run the
-// program itself, ASYNCIO_EMULATOR names the emulator that does.
-func subprocess(test string, env ...string) *exec.Cmd {
-	args := []string{os.Args[0], "-test.run=^" + test + "$", "-test.v", "-test.timeout=60s"}
-	if emulator := os.Getenv("ASYNCIO_EMULATOR"); emulator != "" {
-		args = slices.Insert(args, 0, emulator)
-	}
-	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Env = append(os.Environ(), env...)
-	return cmd
-}
-
 func TestGoexit_Subprocess(t *testing.T) {
 	how := os.Getenv("ASYNCIO_TEST_GOEXIT")
 	if how == "" {
@@ -170,14 +157,7 @@ func TestGoexit_IsTheTasksError(t *testing.T) {
 		return nil
 	}))
 	waiter := asyncio.CreateTask(l.Context(), task.Await)
-	exited := make(chan bool)
-	go func() {
-		returned := false
-		defer func() { exited <- !returned }()
-		_, _ = asyncio.RunUntilComplete(l, waiter)
-		returned = true
-	}()
-	if !<-exited {
+	if !exits(func() { _, _ = asyncio.RunUntilComplete(l, waiter) }) {
 		t.Error("RunUntilComplete returned")
 	}
 	if _, err := asyncio.RunUntilComplete(l, waiter); !errors.Is(err, asyncio.ErrGoexit) {
@@ -290,15 +270,11 @@ func TestClose_UnwindsTasksOnTopOfEachOther(t *testing.T) {
 func TestGoexit_OnTopOfAnother(t *testing.T) {
 	l := sim.NewEventLoop(context.Background())
 	var got []string
-	exited := make(chan bool)
-	run := func(a asyncio.Awaitable[asyncio.None]) {
-		go func() {
-			returned := false
-			defer func() { exited <- !returned }()
+	exitsWith := func(a asyncio.Awaitable[asyncio.None]) bool {
+		return exits(func() {
 			_, err := asyncio.RunUntilComplete(l, a)
 			got = append(got, fmt.Sprint(err))
-			returned = true
-		}()
+		})
 	}
 	task := asyncio.CreateTask(l.Context(), asyncio.Do(func(ctx context.Context) error {
 		defer func() {
@@ -312,12 +288,10 @@ func TestGoexit_OnTopOfAnother(t *testing.T) {
 		})).Await(ctx)
 		return err
 	}), asyncio.Name("lower"))
-	run(task)
-	if !<-exited {
+	if !exitsWith(task) {
 		t.Error("the run returned")
 	}
-	run(task)
-	<-exited
+	exitsWith(task)
 	must(t, l.Close())
 	if !errors.Is(task.Exception(), asyncio.ErrGoexit) {
 		t.Errorf("%v", task)

@@ -230,7 +230,7 @@ func (x *queueExploration) start(ctx context.Context) []tasked {
 	for i := range x.p.tasks {
 		ctx, end := asyncio.WithCancel(ctx)
 		x.ends = append(x.ends, end)
-		x.tasks = append(x.tasks, spawn(ctx, func(ctx context.Context) error { return x.w.perform(ctx, i) }))
+		x.tasks = append(x.tasks, start(ctx, func(ctx context.Context) error { return x.w.perform(ctx, i) }))
 	}
 	return x.tasks
 }
@@ -440,7 +440,7 @@ func TestExplorer_FindsAMistake(t *testing.T) {
 			return nil
 		}
 		deposit := func(context.Context) error { balance += 10; return nil }
-		tasks := []tasked{spawn(l.Context(), withdraw), spawn(l.Context(), func(ctx context.Context) error {
+		tasks := []tasked{start(l.Context(), withdraw), start(l.Context(), func(ctx context.Context) error {
 			if err := asyncio.Sleep(ctx, 0); err != nil {
 				return err
 			}

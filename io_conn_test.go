@@ -66,14 +66,6 @@ func onSystemReporting(t *testing.T, body func(t *testing.T, ctx context.Context
 	}
 }
 
-// onPoller runs body on the real clock and the system's poller, if there is one.
-func onPoller(t *testing.T, body func(ctx context.Context) error) {
-	t.Helper()
-	if _, err := asyncio.Run(t.Context(), asyncio.Do(body)); err != nil {
-		t.Error(err)
-	}
-}
-
 // limited returns body under a time limit that only a hang reaches.
 func limited(t *testing.T, ctx context.Context, body func(t *testing.T, ctx context.Context) error) error {
 	return asyncio.Timeout(ctx, time.Minute, func(ctx context.Context, _ *asyncio.TimeoutScope) error { return body(t, ctx) })
@@ -96,16 +88,6 @@ func connect(t *testing.T, ctx context.Context) (client, server *asyncio.Conn) {
 		t.Fatal(err)
 	}
 	return client, server
-}
-
-// start starts fn as a task.
-func start(ctx context.Context, fn func(ctx context.Context) error) *asyncio.Task[asyncio.None] {
-	return asyncio.CreateTask(ctx, asyncio.Do(fn))
-}
-
-func ended(ctx context.Context, t *asyncio.Task[asyncio.None]) error {
-	_, err := t.Await(ctx)
-	return err
 }
 
 func pattern(n int) []byte {

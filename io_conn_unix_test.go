@@ -138,7 +138,7 @@ func TestListener_OutOfDescriptors(t *testing.T) {
 
 // Detach without a spare descriptor fails and leaves the connection intact on its loop.
 func TestConn_DetachOutOfDescriptors(t *testing.T) {
-	onPoller(t, func(ctx context.Context) error {
+	onRealTime(t, func(ctx context.Context) error {
 		client, server := connect(t, ctx)
 		defer client.Close()
 		defer server.Close()
@@ -207,7 +207,7 @@ func pipe(t *testing.T) (r, w int) {
 // Readers and writers of plain descriptors are called in every iteration in which their descriptor
 // is ready.
 func TestAddReader(t *testing.T) {
-	onPoller(t, func(ctx context.Context) error {
+	onRealTime(t, func(ctx context.Context) error {
 		l := loop(t, ctx)
 		r, w := pipe(t)
 		var log []string
@@ -257,7 +257,7 @@ func TestAddReader(t *testing.T) {
 
 // A callback that was due does not run after it was removed, even by the callback just before it.
 func TestAddReader_RemovedWhileDue(t *testing.T) {
-	onPoller(t, func(ctx context.Context) error {
+	onRealTime(t, func(ctx context.Context) error {
 		l := loop(t, ctx)
 		r1, w1 := pipe(t)
 		r2, w2 := pipe(t)
@@ -283,7 +283,7 @@ func TestAddReader_RemovedWhileDue(t *testing.T) {
 }
 
 func TestAddReader_Refused(t *testing.T) {
-	onPoller(t, func(ctx context.Context) error {
+	onRealTime(t, func(ctx context.Context) error {
 		l := loop(t, ctx)
 		file, err := os.Create(filepath.Join(t.TempDir(), "file"))
 		if err != nil {
@@ -325,7 +325,7 @@ func TestAddReader_Refused(t *testing.T) {
 // On Unix sockets a read stops short at a message that carries descriptors, even if more data
 // follows.
 func TestConn_UnixReadStopsShort(t *testing.T) {
-	onPoller(t, func(ctx context.Context) error {
+	onRealTime(t, func(ctx context.Context) error {
 		fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
 		if err != nil {
 			return err
@@ -365,7 +365,7 @@ func netFileConn(f *os.File) (net.Conn, error) {
 // One iteration takes in what goroutines sent, then I/O, then the timers (CPython 1, loop 6). The
 // order holds even if the loop is late for all of them.
 func TestIteration_Order(t *testing.T) {
-	onPoller(t, func(ctx context.Context) error {
+	onRealTime(t, func(ctx context.Context) error {
 		l := loop(t, ctx)
 		client, server := connect(t, ctx)
 		defer client.Close()

@@ -88,7 +88,7 @@ func TestConnections_OpenTalkGone(t *testing.T) {
 	n, soak := connections(t), talking(t)
 	allowDescriptors(t, n+200)
 	before := leaktest.Descriptors()
-	onPoller(t, func(ctx context.Context) error {
+	onRealTime(t, func(ctx context.Context) error {
 		return asyncio.Timeout(ctx, time.Minute+2*soak, func(ctx context.Context, _ *asyncio.TimeoutScope) error {
 			empty := memory()
 			began := time.Now()
@@ -203,7 +203,7 @@ func TestConnections_Clients(t *testing.T) {
 	n, soak := connections(t), talking(t)
 	allowDescriptors(t, n+200)
 	open, until := 0, time.Time{}
-	onPoller(t, func(ctx context.Context) error {
+	onRealTime(t, func(ctx context.Context) error {
 		connecting := asyncio.NewSemaphore(100)
 		return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
 			for i := range n {

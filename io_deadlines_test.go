@@ -138,7 +138,7 @@ func TestDeadline_DatagramAfterStall(t *testing.T) {
 func TestDeadline_StreamAfterStall(t *testing.T) {
 	clientConfig, serverConfig := configs(t)
 	want := pattern(40_000)
-	onPoller(t, func(ctx context.Context) error {
+	onRealTime(t, func(ctx context.Context) error {
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			return err

@@ -111,7 +111,7 @@ func (deaf) SetReadDeadline(time.Time) error { return errors.ErrUnsupported }
 func TestConn_DetachWithAReadUnderWay(t *testing.T) {
 	var nc net.Conn
 	here, there := net.Pipe()
-	onPoller(t, func(ctx context.Context) error {
+	onRealTime(t, func(ctx context.Context) error {
 		c, err := asyncio.NewConn(ctx, deaf{here})
 		if err != nil {
 			return err

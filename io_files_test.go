@@ -90,7 +90,7 @@ func contents(t *testing.T, name string) string {
 
 // All functions work on the real clock, and on a virtual clock without a simulated disk.
 func TestFiles(t *testing.T) {
-	onBothClocks(t, func(t *testing.T, ctx context.Context) {
+	onBothClocks(t, func(t *testing.T, ctx context.Context) error {
 		dir := filepath.Join(t.TempDir(), "a", "b")
 		must(t, asyncio.MkdirAll(ctx, dir, 0o755))
 		name := filepath.Join(dir, "new")
@@ -137,6 +137,7 @@ func TestFiles(t *testing.T) {
 		if err := asyncio.MkdirAll(ctx, filepath.Join(dir, "another", "x"), 0o755); !errors.As(err, &path) {
 			t.Errorf("MkdirAll below a file: %v", err)
 		}
+		return nil
 	})
 }
 
@@ -230,7 +231,7 @@ func TestFile_LikePackageOS(t *testing.T) {
 // Several tasks write records to a log. Each record is whole, in the order of the calls of Write
 // (file 4).
 func TestFile_WritesTakeTurns(t *testing.T) {
-	onBothClocks(t, func(t *testing.T, ctx context.Context) {
+	onBothClocks(t, func(t *testing.T, ctx context.Context) error {
 		f := open(t, ctx, filepath.Join(t.TempDir(), "log"), os.O_RDWR)
 		var called []byte
 		var tasks []*asyncio.Task[asyncio.None]
@@ -249,6 +250,7 @@ func TestFile_WritesTakeTurns(t *testing.T) {
 		await(t, ctx, tasks...)
 		must(t, f.Close(ctx))
 		is(t, "in order", contents(t, f.Name()) == string(called), true)
+		return nil
 	})
 }
 

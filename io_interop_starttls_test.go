@@ -74,7 +74,7 @@ async def main(port, authority, n):
 asyncio.run(main(int(sys.argv[1]), sys.argv[2], int(sys.argv[3])))
 `
 	path, c := python(t), newCredentials(t)
-	onPoller(t, func(ctx context.Context) error {
+	onRealTime(t, func(ctx context.Context) error {
 		return limited(t, ctx, func(t *testing.T, ctx context.Context) error {
 			server, err := asyncio.StartServer(ctx, secured(c), "127.0.0.1:0")
 			if err != nil {
@@ -119,7 +119,7 @@ async def main(cert, key):
 asyncio.run(main(*sys.argv[1:]))
 `
 	path, c := python(t), newCredentials(t)
-	onPoller(t, func(ctx context.Context) error {
+	onRealTime(t, func(ctx context.Context) error {
 		return limited(t, ctx, func(t *testing.T, ctx context.Context) error {
 			p := startPeer(t, path, "-c", server, c.cert, c.key)
 			port, err := p.line(ctx, "port ")
@@ -156,7 +156,7 @@ asyncio.run(main(*sys.argv[1:]))
 // openssl's client speaks as much SMTP as it takes to get to TLS.
 func TestInterop_OpenSSLStartTLS(t *testing.T) {
 	path, c := program(t, "openssl"), newCredentials(t)
-	onPoller(t, func(ctx context.Context) error {
+	onRealTime(t, func(ctx context.Context) error {
 		return limited(t, ctx, func(t *testing.T, ctx context.Context) error {
 			server, err := asyncio.StartServer(ctx, func(ctx context.Context, r *asyncio.StreamReader, w *asyncio.StreamWriter) error {
 				if _, err := w.Write(ctx, []byte("220 localhost ESMTP\r\n")); err != nil {
@@ -207,7 +207,7 @@ var keyUpdates = []string{"k", "K", "K", "k"}
 // server waits in a read.
 func TestInterop_OpenSSLClientKeyUpdate(t *testing.T) {
 	path, c := program(t, "openssl"), newCredentials(t)
-	onPoller(t, func(ctx context.Context) error {
+	onRealTime(t, func(ctx context.Context) error {
 		return limited(t, ctx, func(t *testing.T, ctx context.Context) error {
 			server, err := asyncio.StartServer(ctx, shout, "127.0.0.1:0", asyncio.StreamTLS(c.server))
 			if err != nil {
@@ -247,7 +247,7 @@ func TestInterop_OpenSSLClientKeyUpdate(t *testing.T) {
 // messages and in the middle of the client's.
 func TestInterop_OpenSSLServerKeyUpdate(t *testing.T) {
 	path, c := program(t, "openssl"), newCredentials(t)
-	onPoller(t, func(ctx context.Context) error {
+	onRealTime(t, func(ctx context.Context) error {
 		return limited(t, ctx, func(t *testing.T, ctx context.Context) error {
 			p := startPeer(t, path, "s_server", "-accept", "127.0.0.1:0", "-naccept", "1", "-cert", c.cert, "-key", c.key, "-tls1_3")
 			address, err := p.line(ctx, "ACCEPT ")

@@ -187,7 +187,7 @@ asyncio.run(main(int(sys.argv[1]), sys.argv[2]))
 				authority = c.authority
 				opts = append(opts, asyncio.StreamTLS(c.server))
 			}
-			onPoller(t, func(ctx context.Context) error {
+			onRealTime(t, func(ctx context.Context) error {
 				return limited(t, ctx, func(t *testing.T, ctx context.Context) error {
 					server, err := asyncio.StartServer(ctx, echo, "127.0.0.1:0", opts...)
 					if err != nil {
@@ -246,7 +246,7 @@ asyncio.run(main(*sys.argv[1:]))
 				cert, key = c.cert, c.key
 				opts = append(opts, asyncio.StreamTLS(c.client))
 			}
-			onPoller(t, func(ctx context.Context) error {
+			onRealTime(t, func(ctx context.Context) error {
 				return limited(t, ctx, func(t *testing.T, ctx context.Context) error {
 					p := startPeer(t, path, "-c", server, cert, key)
 					port, err := p.line(ctx, "port ")
@@ -286,7 +286,7 @@ asyncio.run(main(*sys.argv[1:]))
 func TestInterop_OpenSSLClient(t *testing.T) {
 	path := program(t, "openssl")
 	c := newCredentials(t)
-	onPoller(t, func(ctx context.Context) error {
+	onRealTime(t, func(ctx context.Context) error {
 		return limited(t, ctx, func(t *testing.T, ctx context.Context) error {
 			server, err := asyncio.StartServer(ctx, func(ctx context.Context, r *asyncio.StreamReader, w *asyncio.StreamWriter) error {
 				line, err := r.ReadLine(ctx)
@@ -319,7 +319,7 @@ func TestInterop_OpenSSLServer(t *testing.T) {
 	path := program(t, "openssl")
 	c := newCredentials(t)
 	for _, version := range []string{"-tls1_2", "-tls1_3"} {
-		onPoller(t, func(ctx context.Context) error {
+		onRealTime(t, func(ctx context.Context) error {
 			return limited(t, ctx, func(t *testing.T, ctx context.Context) error {
 				p := startPeer(t, path, "s_server", "-accept", "127.0.0.1:0", "-naccept", "1", "-cert", c.cert, "-key", c.key, "-rev", version)
 				address, err := p.line(ctx, "ACCEPT ")
@@ -361,7 +361,7 @@ func TestInterop_Redis(t *testing.T) {
 	must(t, err)
 	defer os.RemoveAll(dir)
 	socket := filepath.Join(dir, "s")
-	onPoller(t, func(ctx context.Context) error {
+	onRealTime(t, func(ctx context.Context) error {
 		return limited(t, ctx, func(t *testing.T, ctx context.Context) error {
 			p := startPeer(t, path, "--port", "0", "--unixsocket", socket, "--dir", dir, "--save", "", "--appendonly", "no", "--daemonize", "no", "--logfile", "")
 			if _, err := p.line(ctx, "eady to accept connections"); err != nil {

@@ -108,7 +108,7 @@ func TestSignals_WhileTheLoopWaits(t *testing.T) {
 }
 
 func TestSignals_Refused(t *testing.T) {
-	onPoller(t, func(ctx context.Context) error {
+	onRealTime(t, func(ctx context.Context) error {
 		l := loop(t, ctx)
 		for _, sig := range []os.Signal{nil, syscall.Signal(0), syscall.Signal(-1), syscall.Signal(1000), syscall.SIGKILL, syscall.SIGSTOP} {
 			if err := l.AddSignalHandler(sig, func() {}); !errors.Is(err, asyncio.ErrInvalidArgument) {

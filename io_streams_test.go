@@ -429,7 +429,7 @@ func TestStreamReader_WaitsWithoutMemory(t *testing.T) {
 		"ReadExactly": func(ctx context.Context, r *asyncio.StreamReader) ([]byte, error) { return r.ReadExactly(ctx, size) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			onPoller(t, func(ctx context.Context) error {
+			onRealTime(t, func(ctx context.Context) error {
 				want := pattern(size)
 				var all []*asyncio.Task[asyncio.None]
 				var writers []*asyncio.StreamWriter
@@ -476,7 +476,7 @@ func TestStreamReader_WaitsWithoutMemory(t *testing.T) {
 			})
 		})
 	}
-	onPoller(t, func(ctx context.Context) error {
+	onRealTime(t, func(ctx context.Context) error {
 		_, cw, sr, sw := streams(t, ctx)
 		defer sw.Abort()
 		before := inUse()

@@ -319,7 +319,7 @@ func TestSubprocess_BrokenPipe(t *testing.T) {
 
 // A pipe that nobody reads any more gives its descriptor back and reports EPIPE.
 func TestSubprocess_ForgottenStdin(t *testing.T) {
-	onPoller(t, func(ctx context.Context) error {
+	onRealTime(t, func(ctx context.Context) error {
 		p := shell(t, ctx, "exec sleep 1000", asyncio.Stdin(asyncio.Pipe), asyncio.Stdout(asyncio.Pipe))
 		raw, err := p.Stdin.Conn().(*asyncio.Conn).SyscallConn()
 		if err != nil {
@@ -461,7 +461,7 @@ func TestSubprocess_Scopes(t *testing.T) {
 			grandchild = readPid(t, ctx, p.Stdout)
 			return nil
 		})
-		onPoller(t, func(ctx context.Context) error {
+		onRealTime(t, func(ctx context.Context) error {
 			gone(t, ctx, grandchild)
 			return nil
 		})
@@ -747,7 +747,7 @@ func TestSubprocess_ReadsUpToTheEnd(t *testing.T) {
 // A process that the child started may keep its pipe and write to it after the child has ended.
 // When that process ends too, nothing is left.
 func TestSubprocess_GrandchildEndsLater(t *testing.T) {
-	onPoller(t, func(ctx context.Context) error {
+	onRealTime(t, func(ctx context.Context) error {
 		r, w, err := os.Pipe()
 		if err != nil {
 			return err
@@ -938,7 +938,7 @@ func TestSubprocess_LoopIsClosed(t *testing.T) {
 // Something else in the program waits for all its children. The return code is then unknown, so it
 // is 255, and the loop reports that.
 func TestSubprocess_ReapedBySomebodyElse(t *testing.T) {
-	onPoller(t, func(ctx context.Context) error {
+	onRealTime(t, func(ctx context.Context) error {
 		l := loop(t, ctx)
 		var r reports
 		l.SetExceptionHandler(r.handle)

@@ -16,13 +16,6 @@ import (
 	"github.com/goasyncio/asyncio/sim"
 )
 
-// newLoop makes a virtual loop that the test closes.
-func newLoop(t *testing.T) *asyncio.EventLoop {
-	l := sim.NewEventLoop(t.Context())
-	t.Cleanup(func() { must(t, l.Close()) })
-	return l
-}
-
 func TestLoop_OrderWithinAnIteration(t *testing.T) {
 	l := newLoop(t)
 	var got []string

@@ -2,14 +2,18 @@ package asyncio_test
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"log"
 	"log/slog"
 	"os"
+	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/goasyncio/asyncio"
 	"github.com/goasyncio/asyncio/internal/leaktest"
@@ -95,6 +99,35 @@ func runReporting(t *testing.T, main func(ctx context.Context) error) (*reports,
 	return &r, err
 }
 
+// newLoop makes a virtual loop that the test closes.
+func newLoop(t *testing.T) *asyncio.EventLoop {
+	l := sim.NewEventLoop(t.Context())
+	t.Cleanup(func() { must(t, l.Close()) })
+	return l
+}
+
+// quietLoop is a loop on the real clock that ignores reports.
+func quietLoop(ctx context.Context) *asyncio.EventLoop {
+	l := asyncio.NewEventLoop(ctx)
+	l.SetExceptionHandler(new(reports).handle)
+	return l
+}
+
+// onRealTime runs main on the machine's clock, and on the system's poller if there is one.
+func onRealTime(t *testing.T, main func(ctx context.Context) error) {
+	t.Helper()
+	if _, err := asyncio.Run(t.Context(), asyncio.Do(main)); err != nil {
+		t.Error(err)
+	}
+}
+
+// onBothClocks runs main on virtual time with run, and once more on the machine's clock.
+func onBothClocks(t *testing.T, main func(t *testing.T, ctx context.Context) error) {
+	t.Helper()
+	t.Run("virtual", func(t *testing.T) { run(t, func(ctx context.Context) error { return main(t, ctx) }) })
+	t.Run("real", func(t *testing.T) { onRealTime(t, func(ctx context.Context) error { return main(t, ctx) }) })
+}
+
 // loop returns the loop of ctx.
 func loop(t *testing.T, ctx context.Context) *asyncio.EventLoop {
 	t.Helper()
@@ -103,6 +136,27 @@ func loop(t *testing.T, ctx context.Context) *asyncio.EventLoop {
 		t.Fatal(err)
 	}
 	return l
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func is(t *testing.T, what string, got, want any) {
+	t.Helper()
+	if got != want {
+		t.Errorf("%s: %v, want %v", what, got, want)
+	}
+}
+
+func wantErr(t *testing.T, what string, err, want error) {
+	t.Helper()
+	if !errors.Is(err, want) {
+		t.Errorf("%s: %v, want %v", what, err, want)
+	}
 }
 
 // settle gives everything that is ready a few iterations.
@@ -128,6 +182,30 @@ func panicOf(fn func()) (err error) {
 	}()
 	fn()
 	return nil
+}
+
+// exits runs fn on a goroutine and reports whether runtime.Goexit ended that goroutine.
+func exits(fn func()) bool {
+	exited := make(chan bool)
+	go func() {
+		returned := false
+		defer func() { exited <- !returned }()
+		fn()
+		returned = true
+	}()
+	return <-exited
+}
+
+// subprocess returns a command that runs one test of this program. If the kernel cannot run the
+// program itself, ASYNCIO_EMULATOR names the emulator that does.
+func subprocess(test string, env ...string) *exec.Cmd {
+	args := []string{os.Args[0], "-test.run=^" + test + "$", "-test.v", "-test.timeout=60s"}
+	if emulator := os.Getenv("ASYNCIO_EMULATOR"); emulator != "" {
+		args = slices.Insert(args, 0, emulator)
+	}
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Env = append(os.Environ(), env...)
+	return cmd
 }
 
 func equal[T comparable](t *testing.T, what string, got, want []T) {
@@ -171,4 +249,86 @@ func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 func restoreLog(old *slog.Logger) {
 	slog.SetDefault(old)
 	log.SetOutput(os.Stderr)
+}
+
+var errTest = errors.New("test")
+
+type (
+	tasked  = *asyncio.Task[asyncio.None]
+	routine = func(ctx context.Context) error
+)
+
+// start starts fn as a task.
+func start(ctx context.Context, fn routine) tasked {
+	return asyncio.CreateTask(ctx, asyncio.Do(fn))
+}
+
+func sleeper(d time.Duration) asyncio.Coroutine[asyncio.None] {
+	return asyncio.Do(sleeping(d))
+}
+
+func sleeping(d time.Duration) routine {
+	return func(ctx context.Context) error { return asyncio.Sleep(ctx, d) }
+}
+
+func after(d time.Duration, v int, err error) asyncio.Coroutine[int] {
+	return func(ctx context.Context) (int, error) {
+		if e := asyncio.Sleep(ctx, d); e != nil {
+			return 0, e
+		}
+		return v, err
+	}
+}
+
+func never(ctx context.Context) error {
+	_, err := asyncio.CreateFuture[int](ctx).Await(ctx)
+	return err
+}
+
+func instant(context.Context) (int, error) { return 1, nil }
+
+func yields(ctx context.Context, n int) error {
+	for range n {
+		if err := asyncio.Sleep(ctx, 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// iterate lets n iterations pass.
+func iterate(t *testing.T, ctx context.Context, n int) {
+	t.Helper()
+	must(t, yields(ctx, n))
+}
+
+func self(ctx context.Context) asyncio.AnyTask { return asyncio.CurrentTask(ctx) }
+
+func asCancelled(t *testing.T, err error) {
+	t.Helper()
+	if !errors.Is(err, asyncio.ErrCancelled) || errors.Is(err, asyncio.ErrTimeout) {
+		t.Errorf("%v, want a CancelledError", err)
+	}
+}
+
+// endsCancelled awaits task and checks that it ends cancelled.
+func endsCancelled(t *testing.T, ctx context.Context, task *asyncio.Task[asyncio.None]) {
+	t.Helper()
+	if _, err := task.Await(ctx); !errors.Is(err, asyncio.ErrCancelled) || !task.Cancelled() {
+		t.Errorf("%v ended with %v, want it cancelled", task, err)
+	}
+}
+
+func await(t *testing.T, ctx context.Context, tasks ...*asyncio.Task[asyncio.None]) {
+	t.Helper()
+	for _, task := range tasks {
+		if _, err := task.Await(ctx); err != nil {
+			t.Errorf("%v: %v", task, err)
+		}
+	}
+}
+
+func ended(ctx context.Context, t *asyncio.Task[asyncio.None]) error {
+	_, err := t.Await(ctx)
+	return err
 }

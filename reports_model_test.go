@@ -131,7 +131,7 @@ func (m *reportModel) wait(t *modelTask) error {
 			})
 		}},
 		{"a task that fails with it", func() error {
-			child := spawn(t.ctx, func(ctx context.Context) error {
+			child := start(t.ctx, func(ctx context.Context) error {
 				_, err := asyncio.Shield(ctx, f.fut).Await(ctx)
 				return err
 			})

@@ -20,7 +20,7 @@ func together(t *testing.T, ctx context.Context, n int, fn func(ctx context.Cont
 func several(ctx context.Context, n int, fn func(ctx context.Context) error) []*asyncio.Task[asyncio.None] {
 	var tasks []*asyncio.Task[asyncio.None]
 	for range n {
-		tasks = append(tasks, spawn(ctx, fn))
+		tasks = append(tasks, start(ctx, fn))
 	}
 	return tasks
 }
@@ -212,7 +212,7 @@ func TestBarrier_CancelledTaskIsReplaced(t *testing.T) {
 		b := asyncio.NewBarrier(3)
 		passed := 0
 		start := func() *asyncio.Task[asyncio.None] {
-			task := spawn(ctx, func(ctx context.Context) error {
+			task := start(ctx, func(ctx context.Context) error {
 				_, err := b.Wait(ctx)
 				if err == nil {
 					passed++
@@ -367,9 +367,9 @@ func TestBarrier_ResetAndPassAgain(t *testing.T) {
 			passed++
 			return nil
 		})
-		spawn(ctx, b.Reset)
+		start(ctx, b.Reset)
 		iterate(t, ctx, 1)
-		last := spawn(ctx, func(ctx context.Context) error {
+		last := start(ctx, func(ctx context.Context) error {
 			pass(t, ctx, b)
 			passed++
 			return nil

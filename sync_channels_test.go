@@ -12,20 +12,6 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// onRealTime runs main on the machine's clock.
-func onRealTime(t *testing.T, main func(ctx context.Context) error) {
-	t.Helper()
-	if _, err := asyncio.Run(t.Context(), asyncio.Do(main)); err != nil {
-		t.Error(err)
-	}
-}
-
-// onEitherClock runs main on virtual time with run, and once more on the machine's clock.
-func onEitherClock(t *testing.T, main func(t *testing.T, ctx context.Context) error) {
-	t.Run("virtual", func(t *testing.T) { run(t, func(ctx context.Context) error { return main(t, ctx) }) })
-	t.Run("real", func(t *testing.T) { onRealTime(t, func(ctx context.Context) error { return main(t, ctx) }) })
-}
-
 func recv[T any](ch <-chan T) asyncio.Coroutine[T] {
 	return func(ctx context.Context) (T, error) {
 		v, ok, err := asyncio.Recv(ctx, ch)
@@ -38,7 +24,7 @@ func recv[T any](ch <-chan T) asyncio.Coroutine[T] {
 
 // An operation that need not wait does not let others go first (channel 1).
 func TestChannels_WithoutWaiting(t *testing.T) {
-	onEitherClock(t, func(t *testing.T, ctx context.Context) error {
+	onBothClocks(t, func(t *testing.T, ctx context.Context) error {
 		others := false
 		loop(t, ctx).CallSoon(func() { others = true })
 		ch := make(chan int, 1)
@@ -160,7 +146,7 @@ func TestChannels_GiveWay(t *testing.T) {
 				inner, end := asyncio.WithCancel(ctx)
 				defer end()
 				n, turns := 0, 0
-				busy := spawn(inner, func(ctx context.Context) error {
+				busy := start(inner, func(ctx context.Context) error {
 					// an eager start does not begin a new step, so the count of operations goes on
 					asyncio.CreateTask(ctx, asyncio.Do(op), asyncio.EagerStart(true))
 					for ; ; n++ {
@@ -271,7 +257,7 @@ func TestChannels_Linear(t *testing.T) {
 func waitingTasks(ctx context.Context, n int, fn func(ctx context.Context, i int) error) []*asyncio.Task[asyncio.None] {
 	tasks := make([]*asyncio.Task[asyncio.None], n)
 	for i := range tasks {
-		tasks[i] = spawn(ctx, func(ctx context.Context) error { return fn(ctx, i) })
+		tasks[i] = start(ctx, func(ctx context.Context) error { return fn(ctx, i) })
 	}
 	return tasks
 }
@@ -316,7 +302,7 @@ func TestRecv_FromAThreadBeforeTimeGoesOn(t *testing.T) {
 
 // When there is nothing else to do, the loop waits for a goroutine that it does not know of.
 func TestRecv_FromAGoroutine(t *testing.T) {
-	onEitherClock(t, func(t *testing.T, ctx context.Context) error {
+	onBothClocks(t, func(t *testing.T, ctx context.Context) error {
 		there, back := make(chan int), make(chan int)
 		go func() {
 			for v := range there {
@@ -339,7 +325,7 @@ func TestRecv_FromAGoroutine(t *testing.T) {
 }
 
 func TestRecv_ClosedByATask(t *testing.T) {
-	onEitherClock(t, func(t *testing.T, ctx context.Context) error {
+	onBothClocks(t, func(t *testing.T, ctx context.Context) error {
 		ch := make(chan int)
 		task := asyncio.CreateTask(ctx, func(ctx context.Context) (bool, error) {
 			_, ok, err := asyncio.Recv(ctx, ch)
@@ -386,7 +372,7 @@ func TestSend_ClosedMeanwhilePanicsInTheTask(t *testing.T) {
 
 // A cancelled Recv has received nothing, and a cancelled Send has sent nothing (channel 3).
 func TestChannels_CancelledTakesNothing(t *testing.T) {
-	onEitherClock(t, func(t *testing.T, ctx context.Context) error {
+	onBothClocks(t, func(t *testing.T, ctx context.Context) error {
 		ch := make(chan int, 1)
 		first := asyncio.CreateTask(ctx, recv(ch))
 		settle(t, ctx)
@@ -471,7 +457,7 @@ func TestRecv_ContextEnds(t *testing.T) {
 
 // A loop on virtual time notices the end of a context even while it waits for a channel.
 func TestRecv_ContextEndedByAGoroutine(t *testing.T) {
-	onEitherClock(t, func(t *testing.T, ctx context.Context) error {
+	onBothClocks(t, func(t *testing.T, ctx context.Context) error {
 		for range 20 {
 			inner, cancel := context.WithCancelCause(ctx)
 			go cancel(errTest)
@@ -491,7 +477,7 @@ func TestRecv_NilChannel(t *testing.T) {
 	if !errors.Is(err, asyncio.ErrDeadlock) {
 		t.Errorf("Recv from nil = %v, want ErrDeadlock: it cannot end", err)
 	}
-	onEitherClock(t, func(t *testing.T, ctx context.Context) error {
+	onBothClocks(t, func(t *testing.T, ctx context.Context) error {
 		task := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error { return asyncio.Send(ctx, nil, 1) }))
 		settle(t, ctx)
 		task.Cancel()
@@ -551,7 +537,7 @@ func TestRecv_NothingLostConcurrentSafe(t *testing.T) {
 	const senders, each = 8, 200
 	for _, room := range []int{0, 1, 16} {
 		t.Run(fmt.Sprint("room=", room), func(t *testing.T) {
-			onEitherClock(t, func(t *testing.T, ctx context.Context) error {
+			onBothClocks(t, func(t *testing.T, ctx context.Context) error {
 				ch := make(chan int, room)
 				var wg sync.WaitGroup
 				for s := range senders {
@@ -612,7 +598,7 @@ func TestSend_NothingLostConcurrentSafe(t *testing.T) {
 	const values = 800
 	for _, room := range []int{0, 3} {
 		t.Run(fmt.Sprint("room=", room), func(t *testing.T) {
-			onEitherClock(t, func(t *testing.T, ctx context.Context) error {
+			onBothClocks(t, func(t *testing.T, ctx context.Context) error {
 				ch := make(chan int, room)
 				got := make([]int, values)
 				var mu sync.Mutex

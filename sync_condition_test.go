@@ -14,7 +14,7 @@ import (
 func notified(ctx context.Context, c *asyncio.Condition, got *[]int, release bool, n ...int) []*asyncio.Task[asyncio.None] {
 	var tasks []*asyncio.Task[asyncio.None]
 	for _, n := range n {
-		tasks = append(tasks, spawn(ctx, func(ctx context.Context) error {
+		tasks = append(tasks, start(ctx, func(ctx context.Context) error {
 			if err := c.Acquire(ctx); err != nil {
 				return err
 			}
@@ -77,7 +77,7 @@ func TestCondition_CancelledWaitHasTheLock(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		c := asyncio.NewCondition(nil)
 		must(t, c.Acquire(ctx))
-		task := spawn(ctx, c.Wait)
+		task := start(ctx, c.Wait)
 		loop(t, ctx).CallSoon(func() { task.Cancel() })
 		endsCancelled(t, ctx, task)
 		is(t, "waiters", len(c.Statistics().Waiters), 0)
@@ -92,7 +92,7 @@ func TestCondition_CancelledWhileReacquiring(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		c := asyncio.NewCondition(nil)
 		must(t, c.Acquire(ctx))
-		task := spawn(ctx, c.Wait)
+		task := start(ctx, c.Wait)
 		iterate(t, ctx, 1)
 		is(t, "locked while it waits", c.Locked(), false)
 		must(t, c.Acquire(ctx))
@@ -110,7 +110,7 @@ func TestCondition_CancelledAfterNotify(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		c := asyncio.NewCondition(nil)
 		waited := false
-		task := spawn(ctx, func(ctx context.Context) (err error) {
+		task := start(ctx, func(ctx context.Context) (err error) {
 			holding(t, ctx, c, func() {
 				waited = true
 				err = c.Wait(ctx)
@@ -160,7 +160,7 @@ func TestCondition_WaitFor(t *testing.T) {
 		c := asyncio.NewCondition(nil)
 		so := false
 		var got []int
-		task := spawn(ctx, func(ctx context.Context) error {
+		task := start(ctx, func(ctx context.Context) error {
 			must(t, c.Acquire(ctx))
 			must(t, c.WaitFor(ctx, func() bool { return so }))
 			got = append(got, 1)
@@ -297,7 +297,7 @@ func TestCondition_ContextWithACancellationAsCause(t *testing.T) {
 		c := asyncio.NewCondition(nil)
 		limited, cancel := context.WithCancelCause(ctx)
 		must(t, c.Acquire(ctx))
-		task := spawn(limited, c.Wait)
+		task := start(limited, c.Wait)
 		iterate(t, ctx, 1)
 		must(t, c.Acquire(ctx))
 		cancel(asyncio.ErrCancelled)
@@ -322,7 +322,7 @@ func TestCondition_ReturnsTheCancellationItself(t *testing.T) {
 				c := asyncio.NewCondition(nil)
 				var raised error
 				so := false
-				task := spawn(ctx, func(ctx context.Context) error {
+				task := start(ctx, func(ctx context.Context) error {
 					holding(t, ctx, c, func() { raised = c.WaitFor(ctx, func() bool { return so }) })
 					return raised
 				})
@@ -371,7 +371,7 @@ func TestCondition_NotificationOfACancelledTaskGoesOn(t *testing.T) {
 						items--
 					}
 				}
-				first, second := spawn(ctx, consume), spawn(ctx, consume)
+				first, second := start(ctx, consume), start(ctx, consume)
 				iterate(t, ctx, 1)
 				holding(t, ctx, c, func() {
 					items++

@@ -13,7 +13,7 @@ func TestEvent_String(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		var e asyncio.Event
 		is(t, "new", e.String(), "<asyncio.Event [unset]>")
-		task := spawn(ctx, e.Wait)
+		task := start(ctx, e.Wait)
 		iterate(t, ctx, 1)
 		is(t, "with a waiter", e.String(), "<asyncio.Event [unset, waiters:1]>")
 		e.Set()
@@ -32,7 +32,7 @@ func TestEvent_SetWakesAllInOrder(t *testing.T) {
 		is(t, "set", e.IsSet(), false)
 		var got []int
 		wait := func(n int) *asyncio.Task[asyncio.None] {
-			return spawn(ctx, func(ctx context.Context) error {
+			return start(ctx, func(ctx context.Context) error {
 				err := e.Wait(ctx)
 				got = append(got, n)
 				return err
@@ -67,7 +67,7 @@ func TestEvent_WaitWhenSet(t *testing.T) {
 func TestEvent_CancelledWaiterLeaves(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		var e asyncio.Event
-		task := spawn(ctx, e.Wait)
+		task := start(ctx, e.Wait)
 		loop(t, ctx).CallSoon(func() { task.Cancel() })
 		endsCancelled(t, ctx, task)
 		is(t, "waiters", len(e.Statistics().Waiters), 0)
@@ -100,7 +100,7 @@ func TestEvent_Clear(t *testing.T) {
 func TestEvent_ClearDoesNotHoldBackWhoWasWoken(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		var e asyncio.Event
-		task := spawn(ctx, e.Wait)
+		task := start(ctx, e.Wait)
 		iterate(t, ctx, 1)
 		e.Set()
 		e.Clear()

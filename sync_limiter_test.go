@@ -16,7 +16,7 @@ func TestCapacityLimiter_TasksBorrow(t *testing.T) {
 		now, most := 0, 0
 		var tasks []*asyncio.Task[asyncio.None]
 		for range 10 {
-			tasks = append(tasks, spawn(ctx, func(ctx context.Context) error {
+			tasks = append(tasks, start(ctx, func(ctx context.Context) error {
 				must(t, c.Acquire(ctx))
 				defer c.Release(ctx)
 				now++
@@ -60,7 +60,7 @@ func TestCapacityLimiter_OneTokenForEachBorrower(t *testing.T) {
 			}
 		}
 		must(t, c.AcquireOnBehalfOfNowait("third"))
-		task := spawn(ctx, func(ctx context.Context) error { return c.AcquireOnBehalfOf(ctx, "fourth") })
+		task := start(ctx, func(ctx context.Context) error { return c.AcquireOnBehalfOf(ctx, "fourth") })
 		iterate(t, ctx, 1)
 		if err := c.AcquireOnBehalfOf(ctx, "fourth"); !errors.Is(err, asyncio.ErrInvalidState) {
 			t.Errorf("of one that is waited for: %v", err)
@@ -115,7 +115,7 @@ func TestCapacityLimiter_TotalCanChange(t *testing.T) {
 		var got []int
 		var tasks []*asyncio.Task[asyncio.None]
 		for n := range 6 {
-			tasks = append(tasks, spawn(ctx, func(ctx context.Context) error {
+			tasks = append(tasks, start(ctx, func(ctx context.Context) error {
 				must(t, c.AcquireOnBehalfOf(ctx, n))
 				got = append(got, n)
 				return nil
@@ -153,7 +153,7 @@ func TestCapacityLimiter_TokenOfACancelledWaiterGoesToTheNext(t *testing.T) {
 			run(t, func(ctx context.Context) error {
 				c := asyncio.NewCapacityLimiter(1)
 				must(t, c.Acquire(ctx))
-				t1, t2 := spawn(ctx, c.Acquire), spawn(ctx, c.Acquire)
+				t1, t2 := start(ctx, c.Acquire), start(ctx, c.Acquire)
 				iterate(t, ctx, 1)
 				act(t1.Cancel, func() { c.Release(ctx) })
 				endsCancelled(t, ctx, t1)

@@ -9,43 +9,6 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// spawn starts fn as a task.
-func spawn(ctx context.Context, fn func(ctx context.Context) error) *asyncio.Task[asyncio.None] {
-	return asyncio.CreateTask(ctx, asyncio.Do(fn))
-}
-
-// iterate lets n iterations pass.
-func iterate(t *testing.T, ctx context.Context, n int) {
-	t.Helper()
-	for range n {
-		must(t, asyncio.Sleep(ctx, 0))
-	}
-}
-
-func await(t *testing.T, ctx context.Context, tasks ...*asyncio.Task[asyncio.None]) {
-	t.Helper()
-	for _, task := range tasks {
-		if _, err := task.Await(ctx); err != nil {
-			t.Errorf("%v: %v", task, err)
-		}
-	}
-}
-
-// endsCancelled awaits task and checks that it ends cancelled.
-func endsCancelled(t *testing.T, ctx context.Context, task *asyncio.Task[asyncio.None]) {
-	t.Helper()
-	if _, err := task.Await(ctx); !errors.Is(err, asyncio.ErrCancelled) || !task.Cancelled() {
-		t.Errorf("%v ended with %v, want it cancelled", task, err)
-	}
-}
-
-func is(t *testing.T, what string, got, want any) {
-	t.Helper()
-	if got != want {
-		t.Errorf("%s: %v, want %v", what, got, want)
-	}
-}
-
 // locker is the common interface of Lock, Condition and the semaphores.
 type locker interface {
 	Acquire(context.Context) error
@@ -60,7 +23,7 @@ func TestLock_String(t *testing.T) {
 		is(t, "new", l.String(), "<asyncio.Lock [unlocked]>")
 		must(t, l.Acquire(ctx))
 		is(t, "acquired", l.String(), "<asyncio.Lock [locked]>")
-		a, b := spawn(ctx, l.Acquire), spawn(ctx, l.Acquire)
+		a, b := start(ctx, l.Acquire), start(ctx, l.Acquire)
 		iterate(t, ctx, 1)
 		is(t, "contended", l.String(), "<asyncio.Lock [locked, waiters:2]>")
 		l.Release()
@@ -92,7 +55,7 @@ func TestLock_OneAtATimeInOrderOfAsking(t *testing.T) {
 		var l asyncio.Lock
 		var got []int
 		acquire := func(n int) *asyncio.Task[asyncio.None] {
-			return spawn(ctx, func(ctx context.Context) error {
+			return start(ctx, func(ctx context.Context) error {
 				err := l.Acquire(ctx)
 				got = append(got, n)
 				return err
@@ -123,7 +86,7 @@ func TestLock_CancelledWaiterLeaves(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		var l asyncio.Lock
 		must(t, l.Acquire(ctx))
-		task := spawn(ctx, l.Acquire)
+		task := start(ctx, l.Acquire)
 		loop(t, ctx).CallSoon(func() { task.Cancel() })
 		endsCancelled(t, ctx, task)
 		is(t, "waiters", len(l.Statistics().Waiters), 0)
@@ -137,7 +100,7 @@ func TestLock_ReleaseMeetsACancelledWaiter(t *testing.T) {
 		var l asyncio.Lock
 		f := asyncio.CreateFuture[int](ctx)
 		hold := func(f *asyncio.Future[int]) *asyncio.Task[asyncio.None] {
-			task := spawn(ctx, func(ctx context.Context) error {
+			task := start(ctx, func(ctx context.Context) error {
 				if err := l.Acquire(ctx); err != nil {
 					return err
 				}
@@ -181,7 +144,7 @@ func TestLock_CancelAndReleaseLetOneIn(t *testing.T) {
 			return nil
 		}
 		must(t, l.Acquire(ctx))
-		t1, t2, t3 := spawn(ctx, acquire), spawn(ctx, acquire), spawn(ctx, acquire)
+		t1, t2, t3 := start(ctx, acquire), start(ctx, acquire), start(ctx, acquire)
 		iterate(t, ctx, 1)
 		loop(t, ctx).CallSoon(func() {
 			t1.Cancel()
@@ -209,10 +172,10 @@ func TestLock_CancelledWaiterPassesItsTurnOn(t *testing.T) {
 			run(t, func(ctx context.Context) error {
 				var l asyncio.Lock
 				must(t, l.Acquire(ctx))
-				b := spawn(ctx, l.Acquire)
+				b := start(ctx, l.Acquire)
 				iterate(t, ctx, 1)
 				is(t, "waiters", len(l.Statistics().Waiters), 1)
-				c := spawn(ctx, l.Acquire)
+				c := start(ctx, l.Acquire)
 				iterate(t, ctx, 1)
 				act(b.Cancel, l.Release)
 				iterate(t, ctx, 2)
@@ -231,7 +194,7 @@ func TestLock_ContextEndsTheWait(t *testing.T) {
 		must(t, l.Acquire(ctx))
 		limited, cancel := asyncio.WithTimeout(ctx, time.Second)
 		defer cancel()
-		b, c := spawn(limited, l.Acquire), spawn(ctx, l.Acquire)
+		b, c := start(limited, l.Acquire), start(ctx, l.Acquire)
 		if _, err := b.Await(ctx); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("Acquire = %v", err)
 		}
@@ -254,7 +217,7 @@ func TestLock_ReleaseMeetsAWaiterWhoseContextEnded(t *testing.T) {
 		must(t, l.Acquire(ctx))
 		limited, cancel := asyncio.WithTimeout(ctx, time.Second)
 		defer cancel()
-		b, c := spawn(limited, l.Acquire), spawn(ctx, l.Acquire)
+		b, c := start(limited, l.Acquire), start(ctx, l.Acquire)
 		iterate(t, ctx, 1)
 		loop(t, ctx).CallAt(loop(t, ctx).Time()+time.Second, l.Release)
 		await(t, ctx, c)
@@ -270,7 +233,7 @@ func TestLock_UncancelledWaiterKeepsItsTurn(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		var l asyncio.Lock
 		must(t, l.Acquire(ctx))
-		b := spawn(ctx, l.Acquire)
+		b := start(ctx, l.Acquire)
 		iterate(t, ctx, 1)
 		l.Release()
 		b.Cancel()
@@ -305,7 +268,7 @@ func TestLock_Statistics(t *testing.T) {
 		s := l.Statistics()
 		is(t, "owner of a free lock", s.Owner, nil)
 		must(t, l.Acquire(ctx))
-		b, c := spawn(ctx, l.Acquire), spawn(ctx, l.Acquire)
+		b, c := start(ctx, l.Acquire), start(ctx, l.Acquire)
 		iterate(t, ctx, 1)
 		s = l.Statistics()
 		is(t, "locked", s.Locked, true)
@@ -335,29 +298,29 @@ func TestLocks_LoopClosesOverTheirTasks(t *testing.T) {
 	first.SetExceptionHandler(r.handle)
 	_, err := asyncio.RunUntilComplete(first, asyncio.Do(func(ctx context.Context) error {
 		for range 2 { // both wait for the notification, and the lock is free
-			spawn(ctx, func(ctx context.Context) error {
+			start(ctx, func(ctx context.Context) error {
 				must(t, l.Acquire(ctx))
 				defer l.Release()
 				defer c.NotifyAll()
 				return c.Wait(ctx)
 			})
-			spawn(ctx, func(ctx context.Context) error {
+			start(ctx, func(ctx context.Context) error {
 				must(t, s.Acquire(ctx))
 				defer s.Release()
 				return e.Wait(ctx)
 			})
-			spawn(ctx, func(ctx context.Context) error {
+			start(ctx, func(ctx context.Context) error {
 				must(t, lim.Acquire(ctx))
 				defer lim.Release(ctx)
 				return e.Wait(ctx)
 			})
 		}
-		spawn(ctx, func(ctx context.Context) error {
+		start(ctx, func(ctx context.Context) error {
 			_, err := b.Wait(ctx)
 			return err
 		})
 		iterate(t, ctx, 3)
-		spawn(ctx, func(ctx context.Context) error { // sleeps while it holds the lock
+		start(ctx, func(ctx context.Context) error { // sleeps while it holds the lock
 			must(t, l.Acquire(ctx))
 			defer l.Release()
 			return asyncio.Sleep(ctx, time.Hour)
@@ -383,7 +346,7 @@ func TestLocks_LoopClosesOverTheirTasks(t *testing.T) {
 	}
 	run(t, func(ctx context.Context) error {
 		must(t, l.Acquire(ctx))
-		task := spawn(ctx, func(ctx context.Context) error {
+		task := start(ctx, func(ctx context.Context) error {
 			if err := l.Acquire(ctx); err != nil {
 				return err
 			}
@@ -412,8 +375,8 @@ func TestLocks_LoopClosesBeforeAWokenTaskResumes(t *testing.T) {
 		must(t, s.Acquire(ctx))
 		must(t, lim.AcquireOnBehalfOf(ctx, "main"))
 		for range 2 {
-			spawn(ctx, s.Acquire)
-			spawn(ctx, lim.Acquire)
+			start(ctx, s.Acquire)
+			start(ctx, lim.Acquire)
 		}
 		iterate(t, ctx, 1)
 		l.Stop()
@@ -442,15 +405,15 @@ func TestLocks_TwoLoopsAtOnce(t *testing.T) {
 	_, err := asyncio.RunUntilComplete(first, asyncio.Do(func(ctx context.Context) error {
 		must(t, l.Acquire(ctx))
 		must(t, held.Acquire(ctx)) // its owner's loop has no task that waits for it
-		spawn(ctx, l.Acquire)
-		spawn(ctx, e.Wait)
-		spawn(ctx, s.Acquire)
-		spawn(ctx, lim.Acquire)
-		spawn(ctx, func(ctx context.Context) error {
+		start(ctx, l.Acquire)
+		start(ctx, e.Wait)
+		start(ctx, s.Acquire)
+		start(ctx, lim.Acquire)
+		start(ctx, func(ctx context.Context) error {
 			must(t, c.Acquire(ctx))
 			return c.Wait(ctx)
 		})
-		spawn(ctx, func(ctx context.Context) error {
+		start(ctx, func(ctx context.Context) error {
 			_, err := b.Wait(ctx)
 			return err
 		})
@@ -553,7 +516,7 @@ func TestLocks_ForeignGoroutineWithoutWaiters(t *testing.T) {
 		var tasks []*asyncio.Task[asyncio.None]
 		for _, wait := range []func(context.Context) error{l.Acquire, e.Wait, s.Acquire, bounded.Acquire, lim.Acquire, q.Join,
 			func(ctx context.Context) error { _, err := q.Get(ctx); return err }} {
-			tasks = append(tasks, spawn(ctx, wait))
+			tasks = append(tasks, start(ctx, wait))
 		}
 		must(t, q.PutNowait(1))
 		iterate(t, ctx, 1)
@@ -597,8 +560,8 @@ func TestLocks_ForeignGoroutine(t *testing.T) {
 		must(t, l.Acquire(ctx))
 		must(t, lim.AcquireOnBehalfOf(ctx, 1))
 		tasks := []*asyncio.Task[asyncio.None]{
-			spawn(ctx, l.Acquire), spawn(ctx, e.Wait), spawn(ctx, s.Acquire), spawn(ctx, lim.Acquire),
-			spawn(ctx, func(ctx context.Context) error {
+			start(ctx, l.Acquire), start(ctx, e.Wait), start(ctx, s.Acquire), start(ctx, lim.Acquire),
+			start(ctx, func(ctx context.Context) error {
 				must(t, c.Acquire(ctx))
 				return c.Wait(ctx)
 			}),

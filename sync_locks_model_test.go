@@ -262,7 +262,7 @@ func (p modelProgram) start(t *testing.T, ctx context.Context) *modelWorld {
 	for n, script := range p.scripts {
 		ctx, end := asyncio.WithCancel(ctx)
 		w.ends = append(w.ends, end)
-		w.tasks = append(w.tasks, spawn(ctx, func(ctx context.Context) error {
+		w.tasks = append(w.tasks, start(ctx, func(ctx context.Context) error {
 			for _, op := range script {
 				err := w.step(ctx, n, op)
 				if errors.Is(err, asyncio.ErrCancelled) {

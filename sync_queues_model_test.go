@@ -271,7 +271,7 @@ func (p queueProgram) run(ctx context.Context) error {
 		inner, end := asyncio.WithCancel(ctx)
 		defer end()
 		ends[i] = end
-		tasks[i] = spawn(inner, func(ctx context.Context) error { return w.perform(ctx, i) })
+		tasks[i] = start(inner, func(ctx context.Context) error { return w.perform(ctx, i) })
 	}
 	for iteration = range last {
 		if err := asyncio.Sleep(ctx, 0); err != nil {

@@ -49,13 +49,6 @@ func wantGet(t *testing.T, ctx context.Context, q queueOf[int], want ...int) {
 	}
 }
 
-func wantErr(t *testing.T, what string, err, want error) {
-	t.Helper()
-	if !errors.Is(err, want) {
-		t.Errorf("%s: %v, want %v", what, err, want)
-	}
-}
-
 func wantShutDown(t *testing.T, ctx context.Context, q queueOf[int]) {
 	t.Helper()
 	wantErr(t, "Put", q.Put(ctx, 9), asyncio.ErrQueueShutDown)

@@ -158,7 +158,7 @@ func (p selectProgram) run(t *testing.T, ctx context.Context) {
 	must(t, asyncio.Sleep(ctx, 0))
 	var rivals [2]tasked
 	for i := range src {
-		rivals[i] = spawn(ctx, src[i].rival)
+		rivals[i] = start(ctx, src[i].rival)
 	}
 	must(t, asyncio.Sleep(ctx, 0))
 	must(t, asyncio.Sleep(ctx, 0))
@@ -326,7 +326,7 @@ func TestSelect_Default(t *testing.T) {
 func TestSelect_InALoop(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		q, ch := asyncio.NewQueue[int](0), make(chan string)
-		spawn(ctx, func(ctx context.Context) error {
+		start(ctx, func(ctx context.Context) error {
 			for v := range 3 {
 				must(t, asyncio.Sleep(ctx, time.Minute))
 				must(t, q.Put(ctx, v))
@@ -397,7 +397,7 @@ func TestSelect_Linear(t *testing.T) {
 }
 
 func TestSelect_Timeout(t *testing.T) {
-	onEitherClock(t, func(t *testing.T, ctx context.Context) error {
+	onBothClocks(t, func(t *testing.T, ctx context.Context) error {
 		start := loop(t, ctx).Time()
 		tick := asyncio.OnTimeout(time.Millisecond)
 		q := asyncio.NewQueue[int](0)
@@ -414,7 +414,7 @@ func TestSelect_Timeout(t *testing.T) {
 }
 
 func TestSelect_ClosedChannels(t *testing.T) {
-	onEitherClock(t, func(t *testing.T, ctx context.Context) error {
+	onBothClocks(t, func(t *testing.T, ctx context.Context) error {
 		a, b, c := make(chan int), make(chan int), make(chan error)
 		ra, rc := asyncio.OnRecv(a), asyncio.OnRecv(c)
 		task := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
@@ -470,7 +470,7 @@ func TestSelect_PanicsAndHasLeft(t *testing.T) {
 						defer func() { ended = true }()
 						return asyncio.Sleep(ctx, time.Hour)
 					})
-					task := spawn(ctx, func(ctx context.Context) error {
+					task := start(ctx, func(ctx context.Context) error {
 						_, err := asyncio.Select(ctx, asyncio.OnGet(q), asyncio.OnDone(coro), asyncio.OnAcquire(sem), asyncio.OnRecv(make(chan int)), asyncio.OnSend(ch, 1))
 						return err
 					})
@@ -506,12 +506,12 @@ func TestSelect_CompareThatPanics(t *testing.T) {
 		})
 		must(t, full.PutNowait(1))
 		must(t, full.PutNowait(2))
-		task := spawn(ctx, func(ctx context.Context) error {
+		task := start(ctx, func(ctx context.Context) error {
 			_, err := asyncio.Select(ctx, asyncio.OnGet(asyncio.NewQueue[int](0)), asyncio.OnPut(full, 13))
 			return err
 		})
 		settle(t, ctx)
-		behind := spawn(ctx, func(ctx context.Context) error { return full.Put(ctx, 3) })
+		behind := start(ctx, func(ctx context.Context) error { return full.Put(ctx, 3) })
 		settle(t, ctx)
 		_, err := full.GetNowait()
 		must(t, err)
@@ -561,7 +561,7 @@ func TestSelect_Misuse(t *testing.T) {
 				t.Errorf("%s: %v, %v, want %v", what, won, err, c.want)
 			}
 		}
-		waits := spawn(ctx, func(ctx context.Context) error { _, err := asyncio.Select(ctx, get); return err })
+		waits := start(ctx, func(ctx context.Context) error { _, err := asyncio.Select(ctx, get); return err })
 		settle(t, ctx)
 		if _, err := asyncio.Select(ctx, get); !errors.Is(err, asyncio.ErrInvalidArgument) {
 			t.Errorf("a case at work in another Select: %v", err)
@@ -587,7 +587,7 @@ func TestSelect_BoundToAnotherLoop(t *testing.T) {
 		q := asyncio.NewQueue[int](0)
 		var l asyncio.Lock
 		must(t, l.Acquire(ctx))
-		waits := spawn(ctx, func(ctx context.Context) error { _, err := q.Get(ctx); return err })
+		waits := start(ctx, func(ctx context.Context) error { _, err := q.Get(ctx); return err })
 		settle(t, ctx)
 		other := asyncio.WithLoopFactory(context.Background(), nil)
 		_, err := asyncio.Run(other, asyncio.Do(func(ctx context.Context) error {
@@ -626,7 +626,7 @@ func TestSelect_CoroutineThatIsStubborn(t *testing.T) {
 		first := asyncio.OnDone(f)
 		var won asyncio.AnyCase
 		var err, next error
-		task := spawn(ctx, func(ctx context.Context) error {
+		task := start(ctx, func(ctx context.Context) error {
 			won, err = asyncio.Select(ctx, stubborn, first)
 			next = asyncio.Sleep(ctx, 0)
 			return nil
@@ -678,7 +678,7 @@ func TestSelect_LateErrorIsReported(t *testing.T) {
 func TestSelect_CoroutineWaitsForItsSelect(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		var task tasked
-		task = spawn(ctx, func(ctx context.Context) error {
+		task = start(ctx, func(ctx context.Context) error {
 			_, err := asyncio.Select(ctx, asyncio.OnTimeout(time.Second), asyncio.OnDone(asyncio.Do(func(ctx context.Context) error {
 				_, err := task.Await(ctx)
 				return err
@@ -807,7 +807,7 @@ func TestSelect_NothingLostConcurrentSafe(t *testing.T) {
 	const senders, each = 6, 150
 	for _, room := range []int{0, 2} {
 		t.Run(fmt.Sprint("room=", room), func(t *testing.T) {
-			onEitherClock(t, func(t *testing.T, ctx context.Context) error {
+			onBothClocks(t, func(t *testing.T, ctx context.Context) error {
 				chans := []chan int{make(chan int, room), make(chan int, room), make(chan int, room)}
 				out := make(chan int, room)
 				var wg, drain sync.WaitGroup
@@ -829,7 +829,7 @@ func TestSelect_NothingLostConcurrentSafe(t *testing.T) {
 				for left > 0 {
 					var tasks []tasked
 					for range 4 {
-						tasks = append(tasks, spawn(ctx, func(ctx context.Context) error {
+						tasks = append(tasks, start(ctx, func(ctx context.Context) error {
 							a, b, c := asyncio.OnRecv(chans[0]), asyncio.OnRecv(chans[1]), asyncio.OnRecv(chans[2])
 							get, send, tick := asyncio.OnGet(q), asyncio.OnSend(out, 1), asyncio.OnTimeout(40*time.Microsecond)
 							for left > 0 {

@@ -21,7 +21,7 @@ func TestSemaphore_String(t *testing.T) {
 		is(t, "new bounded", b.String(), "<asyncio.BoundedSemaphore [unlocked, value:2]>")
 		must(t, s.Acquire(ctx))
 		is(t, "acquired", s.String(), "<asyncio.Semaphore [locked]>")
-		t1, t2 := spawn(ctx, s.Acquire), spawn(ctx, s.Acquire)
+		t1, t2 := start(ctx, s.Acquire), start(ctx, s.Acquire)
 		iterate(t, ctx, 1)
 		is(t, "contended", s.String(), "<asyncio.Semaphore [locked, waiters:2]>")
 		equal(t, "waiters", s.Statistics().Waiters, []asyncio.AnyTask{t1, t2})
@@ -37,7 +37,7 @@ func TestSemaphore_AsManyAsPermits(t *testing.T) {
 		s := asyncio.NewSemaphore(3)
 		var got []int
 		acquire := func(n int) *asyncio.Task[asyncio.None] {
-			return spawn(ctx, func(ctx context.Context) error {
+			return start(ctx, func(ctx context.Context) error {
 				err := s.Acquire(ctx)
 				got = append(got, n)
 				return err
@@ -67,7 +67,7 @@ func TestSemaphore_CancelledWaiterLeaves(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		s := asyncio.NewSemaphore(1)
 		must(t, s.Acquire(ctx))
-		task := spawn(ctx, s.Acquire)
+		task := start(ctx, s.Acquire)
 		loop(t, ctx).CallSoon(func() { task.Cancel() })
 		endsCancelled(t, ctx, task)
 		is(t, "waiters", len(s.Statistics().Waiters), 0)
@@ -80,7 +80,7 @@ func TestSemaphore_ReleasePassesOverCancelledWaiters(t *testing.T) {
 		s := asyncio.NewSemaphore(0)
 		var tasks []*asyncio.Task[asyncio.None]
 		for range 4 {
-			tasks = append(tasks, spawn(ctx, s.Acquire))
+			tasks = append(tasks, start(ctx, s.Acquire))
 		}
 		iterate(t, ctx, 1)
 		tasks[0].Cancel()
@@ -103,7 +103,7 @@ func TestSemaphore_PermitOfACancelledWaiterGoesToTheNext(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			run(t, func(ctx context.Context) error {
 				s := asyncio.NewSemaphore(0)
-				t1, t2 := spawn(ctx, s.Acquire), spawn(ctx, s.Acquire)
+				t1, t2 := start(ctx, s.Acquire), start(ctx, s.Acquire)
 				iterate(t, ctx, 1)
 				act(t1.Cancel, s.Release)
 				iterate(t, ctx, 2)
@@ -122,14 +122,14 @@ func TestSemaphore_CancelledByWhoReleased(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		s := asyncio.NewSemaphore(1)
 		var second *asyncio.Task[asyncio.None]
-		first := spawn(ctx, func(ctx context.Context) error {
+		first := start(ctx, func(ctx context.Context) error {
 			must(t, s.Acquire(ctx))
 			must(t, asyncio.Sleep(ctx, 0))
 			s.Release()
 			second.Cancel()
 			return nil
 		})
-		second = spawn(ctx, func(ctx context.Context) error {
+		second = start(ctx, func(ctx context.Context) error {
 			if err := s.Acquire(ctx); err != nil {
 				return err
 			}
@@ -185,7 +185,7 @@ func TestSemaphore_TakingTurns(t *testing.T) {
 		var got []string
 		var tasks []*asyncio.Task[asyncio.None]
 		for _, name := range []string{"a", "b", "c"} {
-			tasks = append(tasks, spawn(ctx, func(ctx context.Context) error {
+			tasks = append(tasks, start(ctx, func(ctx context.Context) error {
 				for _, round := range []string{"1", "2"} {
 					must(t, s.Acquire(ctx))
 					got = append(got, name+round)
@@ -210,14 +210,14 @@ func TestSemaphore_AskingAgainGoesToTheEnd(t *testing.T) {
 			must(t, s.Acquire(ctx))
 			got = append(got, n)
 		}
-		t1 := spawn(ctx, func(ctx context.Context) error { take(ctx, 1); return nil })
-		t2 := spawn(ctx, func(ctx context.Context) error {
+		t1 := start(ctx, func(ctx context.Context) error { take(ctx, 1); return nil })
+		t2 := start(ctx, func(ctx context.Context) error {
 			take(ctx, 2)
 			s.Release()
 			take(ctx, 4)
 			return nil
 		})
-		t3 := spawn(ctx, func(ctx context.Context) error { take(ctx, 3); return nil })
+		t3 := start(ctx, func(ctx context.Context) error { take(ctx, 3); return nil })
 		iterate(t, ctx, 1)
 		s.Release()
 		s.Release()
@@ -233,7 +233,7 @@ func TestSemaphore_OrderAfterACancel(t *testing.T) {
 		var got []int
 		var tasks []*asyncio.Task[asyncio.None]
 		for n := range 3 {
-			tasks = append(tasks, spawn(ctx, func(ctx context.Context) error {
+			tasks = append(tasks, start(ctx, func(ctx context.Context) error {
 				if err := s.Acquire(ctx); err != nil {
 					return err
 				}
@@ -259,14 +259,14 @@ func TestSemaphore_TheFirstLetsTheOthersIn(t *testing.T) {
 		s := asyncio.NewSemaphore(0)
 		var got []int
 		var fourth *asyncio.Task[asyncio.None]
-		t1 := spawn(ctx, func(ctx context.Context) error {
+		t1 := start(ctx, func(ctx context.Context) error {
 			must(t, s.Acquire(ctx))
 			is(t, "permits left", s.Statistics().Value, 0) // all permits are set aside
-			fourth = spawn(ctx, func(context.Context) error { got = append(got, 4); return nil })
+			fourth = start(ctx, func(context.Context) error { got = append(got, 4); return nil })
 			got = append(got, 1)
 			return nil
 		})
-		t2 := spawn(ctx, func(ctx context.Context) error {
+		t2 := start(ctx, func(ctx context.Context) error {
 			for range 3 {
 				s.Release()
 			}
@@ -276,7 +276,7 @@ func TestSemaphore_TheFirstLetsTheOthersIn(t *testing.T) {
 			got = append(got, 2)
 			return nil
 		})
-		t3 := spawn(ctx, func(ctx context.Context) error {
+		t3 := start(ctx, func(ctx context.Context) error {
 			must(t, s.Acquire(ctx))
 			is(t, "locked", s.Locked(), true)
 			got = append(got, 3)

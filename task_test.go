@@ -11,10 +11,6 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-func sleeper(d time.Duration) asyncio.Coroutine[asyncio.None] {
-	return asyncio.Do(func(ctx context.Context) error { return asyncio.Sleep(ctx, d) })
-}
-
 func TestTask_NamesCurrentAndAll(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		me := asyncio.CurrentTask(ctx)

@@ -462,7 +462,7 @@ func TestCall_FromGoroutines(t *testing.T) {
 // A thread function may call the loop that it came from. That works on virtual time too, whose
 // clock it holds.
 func TestCall_FromAThreadOfTheSameLoop(t *testing.T) {
-	onBothClocks(t, func(t *testing.T, ctx context.Context) {
+	onBothClocks(t, func(t *testing.T, ctx context.Context) error {
 		l := loop(t, ctx)
 		v, err := asyncio.ToThread(ctx, func(ctx context.Context) (int, error) {
 			return asyncio.Call(ctx, l, after(time.Millisecond, 5, nil))
@@ -470,6 +470,7 @@ func TestCall_FromAThreadOfTheSameLoop(t *testing.T) {
 		if v != 5 || err != nil {
 			t.Errorf("%d, %v", v, err)
 		}
+		return nil
 	})
 }
 

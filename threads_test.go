@@ -15,7 +15,7 @@ import (
 )
 
 func TestToThread(t *testing.T) {
-	onBothClocks(t, func(t *testing.T, ctx context.Context) {
+	onBothClocks(t, func(t *testing.T, ctx context.Context) error {
 		ctx = context.WithValue(ctx, ctxKey{}, "value")
 		v, err := asyncio.ToThread(ctx, func(ctx context.Context) (string, error) {
 			if err := asyncio.Sleep(ctx, 1); !errors.Is(err, asyncio.ErrNoRunningLoop) {
@@ -26,6 +26,7 @@ func TestToThread(t *testing.T) {
 		if v != "value" || err != errTest {
 			t.Errorf("%v, %v", v, err)
 		}
+		return nil
 	})
 }
 
@@ -49,7 +50,7 @@ func TestToThread_HoldsVirtualTime(t *testing.T) {
 }
 
 func TestToThread_CancelEndsItsContext(t *testing.T) {
-	onBothClocks(t, func(t *testing.T, ctx context.Context) {
+	onBothClocks(t, func(t *testing.T, ctx context.Context) error {
 		ended := make(chan error, 1)
 		started := make(chan struct{})
 		task := asyncio.CreateTask(ctx, func(ctx context.Context) (int, error) {
@@ -69,6 +70,7 @@ func TestToThread_CancelEndsItsContext(t *testing.T) {
 		if err := <-ended; !errors.Is(err, asyncio.ErrCancelled) || !strings.Contains(err.Error(), "stop it") {
 			t.Errorf("cause = %v", err)
 		}
+		return nil
 	})
 }
 
@@ -218,13 +220,6 @@ func TestRunCoroutineThreadsafe(t *testing.T) {
 		return err
 	}), asyncio.LoopFactory(quietLoop))
 	must(t, err)
-}
-
-// quietLoop is a loop on the real clock that ignores reports.
-func quietLoop(ctx context.Context) *asyncio.EventLoop {
-	l := asyncio.NewEventLoop(ctx)
-	l.SetExceptionHandler(new(reports).handle)
-	return l
 }
 
 // A task of one loop awaits a coroutine on another.
@@ -508,7 +503,7 @@ func TestToThread_ContextEnds(t *testing.T) {
 			return ctx.Err()
 		},
 	}
-	onBothClocks(t, func(t *testing.T, ctx context.Context) {
+	onBothClocks(t, func(t *testing.T, ctx context.Context) error {
 		for name, ask := range asks {
 			var kept context.Context
 			_, err := asyncio.ToThread(context.WithValue(ctx, ctxKey{}, "value"), func(ctx context.Context) (int, error) {
@@ -542,6 +537,7 @@ func TestToThread_ContextEnds(t *testing.T) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
+		return nil
 	})
 }
 
@@ -550,7 +546,7 @@ func TestToThread_ContextEnds(t *testing.T) {
 func TestToThread_SuccessDoesNotEndItsContext(t *testing.T) {
 	why := errors.New("the caller's")
 	for _, asks := range []string{"nobody", "Done", "AfterFunc", "child"} {
-		onBothClocks(t, func(t *testing.T, ctx context.Context) {
+		onBothClocks(t, func(t *testing.T, ctx context.Context) error {
 			caller, end := context.WithCancelCause(ctx)
 			told := make(chan struct{})
 			made, err := asyncio.ToThread(caller, func(ctx context.Context) (context.Context, error) {
@@ -584,6 +580,7 @@ func TestToThread_SuccessDoesNotEndItsContext(t *testing.T) {
 			if made.Err() != context.Canceled || context.Cause(made) != why {
 				t.Errorf("%s: after the caller's end: %v, %v", asks, made.Err(), context.Cause(made))
 			}
+			return nil
 		})
 	}
 }

@@ -69,15 +69,6 @@ func (tk *ticker) doneFuture() *asyncio.Future[int] {
 	return f
 }
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-func instant(context.Context) (int, error) { return 1, nil }
-
 func awaiting(f asyncio.Awaitable[int]) func(ctx context.Context) error {
 	return func(ctx context.Context) error {
 		_, err := f.Await(ctx)
@@ -98,8 +89,6 @@ func waiting(fs []*asyncio.Future[int], opts ...asyncio.WaitOption) func(ctx con
 		return err
 	}
 }
-
-var errTest = errors.New("test")
 
 // tickRows are the rows of ticks.py, by name.
 var tickRows = map[string]func(tk *ticker) int{

@@ -144,7 +144,7 @@ func (x *treeTask) step(ctx context.Context, depth int) error {
 	}
 	w.left--
 	body := func(ctx context.Context) error { return x.block(ctx, depth-1) }
-	create := func(fn routine) tasked { return spawn(ctx, fn) }
+	create := func(fn routine) tasked { return start(ctx, fn) }
 	counted := func(err error) error {
 		if x.scopes == 0 && x.root && x.task.Cancelling() != x.asked {
 			x.wrong("%d cancels are counted, %d were asked for", x.task.Cancelling(), x.asked)
@@ -337,7 +337,7 @@ func runTree(ctx context.Context, order *treeOrder, seed uint64, options bool) e
 	order.rnd = rand.New(rand.NewPCG(seed, 7))
 	w := &treeWorld{rnd: rand.New(rand.NewPCG(seed, 11)), l: l, left: 12, options: options}
 	for range 1 + w.rnd.IntN(2) {
-		w.node(true, 4, func(fn routine) tasked { return spawn(ctx, fn) })
+		w.node(true, 4, func(fn routine) tasked { return start(ctx, fn) })
 	}
 	for range w.rnd.IntN(5) {
 		l.CallLater(w.some(), w.disturb)

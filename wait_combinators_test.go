@@ -11,15 +11,6 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-func after(d time.Duration, v int, err error) asyncio.Coroutine[int] {
-	return func(ctx context.Context) (int, error) {
-		if e := asyncio.Sleep(ctx, d); e != nil {
-			return 0, e
-		}
-		return v, err
-	}
-}
-
 func TestGather_OrderOfArguments(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		task := asyncio.CreateTask(ctx, after(time.Second, 2, nil))

@@ -30,15 +30,6 @@ type (
 func (valueError) Error() string { return "ValueError" }
 func (keyError) Error() string   { return "KeyError" }
 
-func yields(ctx context.Context, n int) error {
-	for range n {
-		if err := asyncio.Sleep(ctx, 0); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 func yielding(n int) routine {
 	return func(ctx context.Context) error { return yields(ctx, n) }
 }

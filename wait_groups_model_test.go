@@ -103,7 +103,7 @@ func (x *extras) run(ctx context.Context, try func(ctx context.Context, now func
 	now := func() time.Duration { return l.Time() - began }
 	var got, next error
 	at, counted := noTime, 0
-	task := spawn(ctx, func(outer context.Context) error {
+	task := start(ctx, func(outer context.Context) error {
 		inner := outer
 		if x.contextAt != noTime {
 			var cancel context.CancelFunc

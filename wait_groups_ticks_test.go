@@ -9,16 +9,6 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-type (
-	tasked  = *asyncio.Task[asyncio.None]
-	routine = func(ctx context.Context) error
-)
-
-func never(ctx context.Context) error {
-	_, err := asyncio.CreateFuture[int](ctx).Await(ctx)
-	return err
-}
-
 func cancel(task tasked) { task.Cancel() }
 
 // expired returns a routine in which it is right for wait to time out.

@@ -155,7 +155,7 @@ func (p *scopeProgram) run(ctx context.Context) []string {
 	}
 	var children []tasked
 	for _, c := range p.children {
-		children = append(children, spawn(ctx, func(ctx context.Context) error {
+		children = append(children, start(ctx, func(ctx context.Context) error {
 			err := asyncio.Sleep(ctx, c.over)
 			if err == nil {
 				return nil
@@ -240,7 +240,7 @@ func (p *scopeProgram) run(ctx context.Context) []string {
 		}
 		return nil
 	}
-	task := spawn(ctx, func(ctx context.Context) error { return perform(ctx, p.steps) })
+	task := start(ctx, func(ctx context.Context) error { return perform(ctx, p.steps) })
 	for n, at := range p.cancels {
 		defer l.CallLater(at, func() {
 			if n%2 == 1 {

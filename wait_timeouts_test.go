@@ -12,8 +12,6 @@ import (
 
 type scope = *asyncio.TimeoutScope
 
-func self(ctx context.Context) asyncio.AnyTask { return asyncio.CurrentTask(ctx) }
-
 // timedOut checks that err is a timeout and cannot be taken for a cancellation.
 func timedOut(t *testing.T, err error) {
 	t.Helper()
@@ -24,13 +22,6 @@ func timedOut(t *testing.T, err error) {
 	}
 	if errors.Is(err, asyncio.ErrCancelled) || errors.Is(err, context.Canceled) {
 		t.Errorf("%v is a cancellation too", err)
-	}
-}
-
-func asCancelled(t *testing.T, err error) {
-	t.Helper()
-	if !errors.Is(err, asyncio.ErrCancelled) || errors.Is(err, asyncio.ErrTimeout) {
-		t.Errorf("%v, want a CancelledError", err)
 	}
 }
 
@@ -215,10 +206,6 @@ func TestTimeout_TaskIsNotCancelled(t *testing.T) {
 		}
 		return nil
 	})
-}
-
-func sleeping(d time.Duration) routine {
-	return func(ctx context.Context) error { return asyncio.Sleep(ctx, d) }
 }
 
 // Both deadlines pass in one iteration. The outer scope is the one that times out.

@@ -155,7 +155,7 @@ func TestReports_WhatCountsAsRetrieved(t *testing.T) {
 }
 
 func TestRunCoroutineThreadsafe_CancelsItself(t *testing.T) {
-	onBothClocks(t, func(t *testing.T, ctx context.Context) {
+	onBothClocks(t, func(t *testing.T, ctx context.Context) error {
 		l := loop(t, ctx)
 		_, err := asyncio.ToThread(ctx, func(ctx context.Context) (int, error) {
 			return asyncio.RunCoroutineThreadsafe(func(ctx context.Context) (int, error) {
@@ -164,6 +164,7 @@ func TestRunCoroutineThreadsafe_CancelsItself(t *testing.T) {
 			}, l).Result(ctx)
 		})
 		asCancelled(t, err)
+		return nil
 	})
 }
 
