@@ -159,19 +159,13 @@ func (t *task) PrintStack(w io.Writer) error {
 // awaiter is a done callback on behalf of tasks that wait (callgraph 1).
 type awaiter interface{ awaiters() []*task }
 
-func (t *task) awaiters() []*task          { return []*task{t} }
-func (w *waiting) awaiters() []*task       { return []*task{w.t} }
-func (g *gathering) awaiters() []*task     { return g.outer.awaitedBy() }
-func (s *selecting) awaiters() []*task     { return []*task{s.t} }
-func (s *shield[T]) awaiters() []*task     { return s.outer.awaitedBy() }
-func (c *groupChild) awaiters() []*task    { return []*task{c.g.parent} }
-func (i *completing[F]) awaiters() []*task { return i.c.waiters.tasks() }
-func (c *racer[T]) awaiters() []*task {
-	if c.r.over == nil {
-		return nil
-	}
-	return c.r.over.awaitedBy()
+// An awaiter has this method if its tasks may be doing something else.
+type onlooker interface {
+	// waits reports whether they cannot go on before the future is done.
+	waits() bool
 }
+
+func (t *task) awaiters() []*task { return []*task{t} }
 
 // awaitedBy returns the tasks that wait for f, each once. As in Python, the parent of a task group
 // counts as waiting for its children all the time.
@@ -181,8 +175,8 @@ func (f *future) awaitedBy() []*task { return f.awaitedIf(func(awaiter) bool { r
 // of its group is not among them.
 func (f *future) blocks() []*task {
 	return f.awaitedIf(func(a awaiter) bool {
-		c, ok := a.(*groupChild)
-		return !ok || c.g.waiting
+		o, ok := a.(onlooker)
+		return !ok || o.waits()
 	})
 }
 
@@ -224,8 +218,6 @@ func (f *future) callbacks(yield func(callback) bool) {
 
 // A holder is something that tasks wait for while one task has it.
 type holder interface{ heldBy() *task }
-
-func (l *Lock) heldBy() *task { return l.owner }
 
 // callStacks returns the frames of the given tasks, for those that have any.
 func (l *EventLoop) callStacks(tasks []*task) map[*task][]runtime.Frame {

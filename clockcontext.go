@@ -157,6 +157,10 @@ func (c *clockContext) String() string { return fmt.Sprintf("%v.OnLoop", c.Conte
 // fire is called for the timer.
 func (c *clockContext) fire(*future) { c.expire() }
 
+func (*clockContext) quick() {}
+
+func (*clockContext) readyName() string { return "end of a context" }
+
 func (c *clockContext) expire() {
 	c.cancel(c.expiry)
 	c.arrive()

@@ -453,3 +453,32 @@ func (l *EventLoop) pollWatches() {
 		}
 	}
 }
+
+// isEndOf reports whether err is, or wraps, an error returned because ctx is done: the cause, or
+// one of the two errors that a context's Err can return. It looks for these very errors, not for
+// errors that match them. A cancel caused by one of them is still a cancel (design 2), and a panic
+// stays a panic (design 4). Joined errors are not searched, so that such an error does not hide
+// real failures beside it.
+func isEndOf(ctx context.Context, err error) bool {
+	if ctx.Err() == nil {
+		return false
+	}
+	cause := context.Cause(ctx)
+	for err != nil {
+		if same(err, context.Canceled) || same(err, context.DeadlineExceeded) || same(err, cause) {
+			return true
+		}
+		err = unwrap(err)
+	}
+	return false
+}
+
+// same is a == b for errors whose types may not be comparable.
+func same(a, b error) bool {
+	if va, vb := reflect.ValueOf(a), reflect.ValueOf(b); va.Type() != vb.Type() {
+		return false
+	} else if !va.Comparable() || !vb.Comparable() {
+		return reflect.DeepEqual(a, b)
+	}
+	return a == b
+}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -17,7 +18,7 @@ type ExceptionContext struct {
 	Exception error        // the error, if there is one
 	Task      AnyTask      // the task concerned, if there is one and it still exists
 	Handle    fmt.Stringer // the callback concerned, if there is one
-	Conn      StreamConn   // the connection concerned, if there is one; Python's transport
+	Conn      net.Conn     // the connection concerned, if there is one; Python's transport
 	Source    string       // repr of a future that nobody holds any more
 	Stack     []byte       // a stack that belongs to the error, if there is one
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"sync/atomic"
 )
@@ -625,3 +626,9 @@ func (f *Future[T]) RemoveDoneCallback(c *DoneCallback) int {
 
 // String returns Python's repr: <Future finished result=3>.
 func (f *Future[T]) String() string { return f.repr(f.value) }
+
+// isNil reports whether f is a nil pointer or interface.
+func isNil(f any) bool {
+	v := reflect.ValueOf(f)
+	return !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil()
+}

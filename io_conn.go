@@ -73,9 +73,6 @@ type Conn struct {
 	watch  runtime.Cleanup // closes the endpoint of a Conn that the collector finds (conn 5)
 }
 
-// maxUnbroken is the number of operations after which a task gives way (conn 1).
-const maxUnbroken = 16
-
 // half is one direction of a connection, or the event that a listener waits for.
 type half struct {
 	loop      *EventLoop
@@ -154,6 +151,8 @@ func (h *half) wake() {
 // fire is called by the timer. It may come late, when h is already in a later wait; that wait just
 // looks again (conn 2).
 func (h *half) fire(*future) { h.wake() }
+
+func (*half) quick() {}
 
 // at converts d to the loop's clock. Times before the start become 1, because 0 stands for no
 // deadline.

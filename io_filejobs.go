@@ -117,7 +117,7 @@ func (at filePlace) open(ctx context.Context, name string, flag int, parts ...fi
 	if err := at.do(ctx, nil, nil, append([]filePart{look}, parts...)...); err != errOpeningWaits {
 		return err
 	}
-	return at.loop.openings.do(ctx, at, name, parts)
+	return filesOfLoop.of(at.loop).openings.do(ctx, at, name, parts)
 }
 
 // openings holds the openings of a loop that may take for ever (file 8).
@@ -294,3 +294,5 @@ func (s *diskJob) String() string {
 	}
 	return s.parts[0].op.String()
 }
+
+func (s *diskJob) readyName() string { return s.String() }

@@ -151,13 +151,23 @@ func OpenFile(ctx context.Context, name string, flag int, perm fs.FileMode) (*Fi
 	return at.loop.newFile(at.disk, h.v, name, flag), nil
 }
 
+// loopFiles has the files of a loop.
+type loopFiles struct {
+	open     map[*File]struct{} // files that are not closed
+	seq      uint64
+	openings openings
+}
+
+var filesOfLoop = newPart[loopFiles](endOpen)
+
 func (l *EventLoop) newFile(disk driver.Disk, h driver.File, name string, flag int) *File {
-	l.fileSeq++
-	f := &File{loop: l, disk: disk, h: h, name: name, flag: flag, seq: l.fileSeq, created: l.created()}
-	if l.files == nil {
-		l.files = make(map[*File]struct{})
+	all := filesOfLoop.of(l)
+	all.seq++
+	f := &File{loop: l, disk: disk, h: h, name: name, flag: flag, seq: all.seq, created: l.created()}
+	if all.open == nil {
+		all.open = make(map[*File]struct{})
 	}
-	l.files[f] = struct{}{}
+	all.open[f] = struct{}{}
 	return f
 }
 
@@ -753,7 +763,7 @@ func (f *File) tryShut() {
 			f.shutErr = f.h.Close()
 		}
 		f.shut = true
-		delete(f.loop.files, f)
+		f.isClosed()
 		f.quiet.dismissAll()
 	})
 	fut.retrieved()
@@ -763,14 +773,17 @@ func (f *File) tryShut() {
 func (f *File) shutNow() {
 	f.closing, f.shut = true, true
 	f.shutErr = f.h.Close()
-	delete(f.loop.files, f)
+	f.isClosed()
 }
 
-// closeFiles closes and reports the files that are left when the loop closes (file 7). A crash of
+// isClosed takes f off the list of open files.
+func (f *File) isClosed() { delete(filesOfLoop.of(f.loop).open, f) }
+
+// end closes and reports the files that are left when the loop closes (file 7). A crash of
 // its host has closed a file already.
-func (l *EventLoop) closeFiles() {
-	l.openings.leave(l)
-	left := slices.SortedFunc(maps.Keys(l.files), func(a, b *File) int { return cmp.Compare(a.seq, b.seq) })
+func (all *loopFiles) end(l *EventLoop) {
+	all.openings.leave(l)
+	left := slices.SortedFunc(maps.Keys(all.open), func(a, b *File) int { return cmp.Compare(a.seq, b.seq) })
 	for _, f := range left {
 		if f.shutting && f.disk == nil {
 			continue // the executor closes it

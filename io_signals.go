@@ -18,6 +18,23 @@ type signalHandler struct {
 	over, ended chan struct{}
 }
 
+// signalHandlers has the handlers of a loop.
+type signalHandlers struct {
+	all map[os.Signal]*signalHandler
+	run signalSharer // the run, if it handles signals itself
+}
+
+// A signalSharer handles signals that have no handler.
+type signalSharer interface {
+	// pause leaves sig to a handler, which listens already.
+	pause(sig os.Signal)
+
+	// resume undoes pause.
+	resume(sig os.Signal)
+}
+
+var loopSignals = newPart[signalHandlers](endSources)
+
 // maxPendingSignals is the number of signals of one kind that can wait to be passed to the loop;
 // further ones are not counted.
 const maxPendingSignals = 16
@@ -52,7 +69,8 @@ func (l *EventLoop) AddSignalHandler(sig os.Signal, fn func()) error {
 		return err
 	}
 	handle := &Handle{loop: l, fn: fn, created: l.created()}
-	if h := l.signals[sig]; h != nil {
+	handlers := loopSignals.of(l)
+	if h := handlers.all[sig]; h != nil {
 		h.handle = handle
 		return nil
 	}
@@ -64,12 +82,14 @@ func (l *EventLoop) AddSignalHandler(sig os.Signal, fn func()) error {
 		over:    make(chan struct{}),
 		ended:   make(chan struct{}),
 	}
-	if l.signals == nil {
-		l.signals = make(map[os.Signal]*signalHandler)
+	if handlers.all == nil {
+		handlers.all = make(map[os.Signal]*signalHandler)
 	}
-	l.signals[sig] = h
+	handlers.all[sig] = h
 	signal.Notify(h.signals, sig)
-	l.stopper.pause(sig)
+	if handlers.run != nil {
+		handlers.run.pause(sig)
+	}
 	go h.listen()
 	return nil
 }
@@ -88,7 +108,7 @@ func (h *signalHandler) listen() {
 
 // arrive schedules the handler, if it is still there.
 func (h *signalHandler) arrive() {
-	if h.loop.signals[h.sig] == h {
+	if loopSignals.of(h.loop).all[h.sig] == h {
 		h.loop.schedule(h.handle, nil)
 	}
 }
@@ -108,20 +128,23 @@ func (h *signalHandler) stop() {
 // and does not suspend. Python: loop.remove_signal_handler.
 func (l *EventLoop) RemoveSignalHandler(sig os.Signal) bool {
 	l.mustNotBeForeign("RemoveSignalHandler")
-	h := l.signals[sig]
+	handlers := loopSignals.of(l)
+	h := handlers.all[sig]
 	if h == nil {
 		return false
 	}
-	delete(l.signals, sig)
-	l.stopper.resume(sig)
+	delete(handlers.all, sig)
+	if handlers.run != nil {
+		handlers.run.resume(sig)
+	}
 	h.stop()
 	return true
 }
 
-// removeSignalHandlers is called by Close.
-func (l *EventLoop) removeSignalHandlers() {
-	for sig, h := range l.signals { // the order cannot be observed
-		delete(l.signals, sig)
+// end removes the handlers, because the loop closes.
+func (handlers *signalHandlers) end(*EventLoop) {
+	for sig, h := range handlers.all { // the order cannot be observed
+		delete(handlers.all, sig)
 		h.stop()
 	}
 }

@@ -405,23 +405,32 @@ func (r *StreamReader) lender() *Conn {
 	return nil
 }
 
+// readBuffer is the buffer that all StreamReaders of a loop read into (stream 4).
+type readBuffer []byte
+
+var loopReads = newPart[readBuffer](endNothing)
+
+func (b *readBuffer) buffer() []byte {
+	if *b == nil {
+		*b = make([]byte, maxRoom)
+	}
+	return *b
+}
+
 // lend reads into the loop's buffer. If the read must wait and a message of room bytes is long, it
 // reads into a new buffer of that size instead (stream 6), and own is true. t has not suspended
 // since begin looked at ctx.
 func (r *StreamReader) lend(ctx context.Context, t *task, c *Conn, room int) (came []byte, own bool, err error) {
-	l := r.loop
-	if l.reads == nil {
-		l.reads = make([]byte, maxRoom)
-	}
+	reads := loopReads.of(r.loop).buffer()
 	if room < largeRoom {
 		room = 0
 	}
 	r.buf, r.taken = nil, 0
-	came, err = c.readOr(ctx, t, l.reads, room, r.late)
+	came, err = c.readOr(ctx, t, reads, room, r.late)
 	if len(came) >= largeRoom {
 		r.room = maxRoom
 	}
-	return came, len(came) > 0 && &came[0] != &l.reads[0], err
+	return came, len(came) > 0 && &came[0] != &reads[0], err
 }
 
 // readNext is Read for the case of a single read, which most programs have for most messages.

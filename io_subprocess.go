@@ -371,7 +371,7 @@ func (e *processPipe) String() string { return fmt.Sprintf("end of a pipe of pro
 // begin adds the process to the loop.
 func (p *Process) begin(ctx context.Context, c *driver.Child) {
 	p.child, p.Pid = c, c.Pid()
-	p.loop.processes.add(&p.link, p)
+	loopProcesses.of(p.loop).add(&p.link, p)
 	c.WatchExit((*processReady)(p))
 	if ctx.Done() != nil {
 		p.stop = context.AfterFunc(ctx, func() { _ = p.loop.post((*processScope)(p)) })
@@ -414,7 +414,7 @@ const unknownExitCode = 255
 
 func (p *Process) end(state *os.ProcessState, err error) {
 	p.exited = true
-	p.loop.processes.remove(&p.link)
+	loopProcesses.of(p.loop).remove(&p.link)
 	if err != nil {
 		p.code = unknownExitCode
 		p.loop.CallExceptionHandler(ExceptionContext{
@@ -481,10 +481,15 @@ func (p *Process) kill() {
 // processEndLimit is how long a closing loop waits for the end of processes that it has killed.
 const processEndLimit = 10 * time.Second
 
-// endProcesses kills (process 1) and reaps (process 2) the processes of a loop that closes.
-func (l *EventLoop) endProcesses() {
+// processes has the processes of a loop that have not been reaped, in order of creation.
+type processes struct{ linkedList[*Process] }
+
+var loopProcesses = newPart[processes](endWork)
+
+// end kills (process 1) and reaps (process 2) the processes of a loop that closes.
+func (all *processes) end(l *EventLoop) {
 	var killed []*Process
-	for p := range l.processes.all() {
+	for p := range all.all() {
 		if p.detached {
 			p.child.Abandon()
 		} else {
@@ -516,7 +521,7 @@ func (l *EventLoop) endProcesses() {
 		case e := <-ends:
 			e.p.end(e.state, e.err)
 		case <-limit.C:
-			for p := range l.processes.all() {
+			for p := range all.all() {
 				if !p.detached {
 					l.CallExceptionHandler(ExceptionContext{
 						Message: fmt.Sprintf("process %d has not ended %v after SIGKILL; a goroutine that reaps it is left behind", p.Pid, processEndLimit),

@@ -16,6 +16,11 @@ type descriptorWatch struct {
 	reader, writer *Handle
 }
 
+// watchedDescriptors has the descriptors that a loop watches for AddReader and AddWriter.
+type watchedDescriptors map[uintptr]*descriptorWatch
+
+var loopDescriptors = newPart[watchedDescriptors](endNothing)
+
 // Ready schedules the callbacks. A poll comes at the beginning of the iteration in which they run,
 // so none is ever scheduled twice.
 func (w *descriptorWatch) Ready(read, write bool) {
@@ -69,7 +74,8 @@ func (l *EventLoop) addWatch(fd uintptr, fn func(), caller string, side func(*de
 	if _, err := socketsOf(l.ctx, caller); err != nil {
 		return err
 	}
-	w := l.watched[fd]
+	watched := loopDescriptors.of(l)
+	w := (*watched)[fd]
 	if w == nil {
 		w = &descriptorWatch{loop: l, fd: fd}
 	}
@@ -89,16 +95,17 @@ func (l *EventLoop) addWatch(fd uintptr, fn func(), caller string, side func(*de
 	if old != nil {
 		old.Cancel()
 	}
-	if l.watched == nil {
-		l.watched = make(map[uintptr]*descriptorWatch)
+	if *watched == nil {
+		*watched = make(watchedDescriptors)
 	}
-	l.watched[fd] = w
+	(*watched)[fd] = w
 	return nil
 }
 
 func (l *EventLoop) removeWatch(fd uintptr, caller string, side func(*descriptorWatch) **Handle) bool {
 	l.mustNotBeForeign(caller)
-	w := l.watched[fd]
+	watched := *loopDescriptors.of(l)
+	w := watched[fd]
 	if w == nil || *side(w) == nil {
 		return false
 	}
@@ -109,7 +116,7 @@ func (l *EventLoop) removeWatch(fd uintptr, caller string, side func(*descriptor
 		_ = w.apply() // the descriptor may be gone already
 	}
 	if w.reader == nil && w.writer == nil {
-		delete(l.watched, fd)
+		delete(watched, fd)
 	}
 	return true
 }

@@ -46,9 +46,6 @@ func (l *EventLoop) SetTaskLabels(enabled bool) {
 	l.setMode(namedMode, enabled)
 }
 
-// TaskLabels switches the labels of tasks for the loop of a [Run]; see [EventLoop.SetTaskLabels].
-func TaskLabels(enabled bool) RunOption { return RunOption{labels: onOff(enabled)} }
-
 // labelKey is the key by which package pprof looks for labels in a context, nil if it looks some
 // other way. If it is nil, the loop cannot see when there may be labels (label 3), and the mode is
 // always on.

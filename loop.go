@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -72,10 +70,8 @@ type EventLoop struct {
 
 	tasks       taskList // the tasks that are not done
 	taskSeq     uint32
-	mark        uint32         // the number of the latest pass; see future.mark
-	cancelDepth int            // how many futures a cancel is being passed on through (future 4)
-	rand        *rand.Rand     // for callbacks; see Rand
-	randUsers   map[string]int // how often each name has been given a source
+	mark        uint32 // the number of the latest pass; see future.mark
+	cancelDepth int    // how many futures a cancel is being passed on through (future 4)
 	reports     reportList
 
 	watches               map[<-chan struct{}]*watch
@@ -88,12 +84,11 @@ type EventLoop struct {
 	spare     int             // the length of that list
 	rootClock clockContext    // parent of the clockContexts made from ctx
 
-	channels channelWaits
+	parts    []any  // see partOf; nil before the first is made
+	source   source // nil while there is nothing to look at
 	unbroken unbroken
 
 	sockets   driver.Sockets // nil until sockets are asked for
-	reads     []byte         // the buffer that all StreamReaders read into (stream 4)
-	watched   map[uintptr]*descriptorWatch
 	iteration uint64
 	steps     int           // steps since the driver was last asked, or might have been (loop 6)
 	polled    time.Duration // when the driver was last asked
@@ -101,19 +96,9 @@ type EventLoop struct {
 	scheduled func()        // run by the goroutine of visitScheduler
 	returned  chan struct{} // that goroutine gives control back here
 
-	processes linkedList[*Process] // not reaped, in order of creation
-	files     map[*File]struct{}   // files that are not closed
-	fileSeq   uint64
-	signals   map[os.Signal]*signalHandler
-	stopper   *stopper // of the run, if it handles signals
-
 	exceptionHandler func(*EventLoop, ExceptionContext)
 	handling         int // how many reports are being made, one inside another
 	taskFactory      TaskFactory
-	executor         Executor            // default executor, made by its first use
-	ownExecutor      *ThreadPoolExecutor // the default executor if the loop made it, in use or not
-	executorClosed   bool
-	openings         openings
 
 	inbox   inbox
 	running atomic.Bool
@@ -345,7 +330,17 @@ func (l *EventLoop) beginIteration() bool {
 	}
 }
 
-// takeIn takes in what came from outside the loop: posts, ends of contexts, Go channels.
+// A source is where events come from that neither a driver nor the inbox knows of: Go channels. The
+// loop looks at it in every iteration.
+type source interface {
+	// poll schedules what has come.
+	poll()
+
+	// wait calls the driver's Wait, and ends it when something comes.
+	wait(until time.Duration) error
+}
+
+// takeIn takes in what came from outside the loop: posts, ends of contexts, what the source has.
 func (l *EventLoop) takeIn() {
 	if l.inbox.some.Load() {
 		l.emptyInbox()
@@ -353,8 +348,8 @@ func (l *EventLoop) takeIn() {
 	if (l.firstWatch != nil || l.rootWatch != nil) && l.drv.Polls() {
 		l.pollWatches()
 	}
-	if l.channels.waits.n > 0 {
-		l.pollChannels()
+	if l.source != nil {
+		l.source.poll()
 	}
 }
 
@@ -384,8 +379,8 @@ func (l *EventLoop) park() bool {
 	l.guard.Store(guardParked)
 	l.steps = 0
 	var err error
-	if l.channels.waits.n > 0 {
-		err = l.waitOrListen(until)
+	if l.source != nil {
+		err = l.source.wait(until)
 	} else {
 		err = l.drv.Wait(until)
 	}
@@ -440,6 +435,26 @@ func (l *EventLoop) visitScheduler() {
 	}
 	go l.scheduled()
 	<-l.returned
+}
+
+// maxUnbroken is the number of operations after which a task gives way (conn 1, channel 1).
+const maxUnbroken = 16
+
+// mayGoOn counts an operation of a step, and reports whether it may be done without giving way
+// (channel 1). A step is identified by its place in the iteration; a task that is started eagerly
+// is part of it.
+func (l *EventLoop) mayGoOn() bool {
+	if l.unbroken.iteration != l.iteration || l.unbroken.todo != l.todo {
+		l.unbroken.iteration, l.unbroken.todo, l.unbroken.n = l.iteration, l.todo, 0
+	}
+	l.unbroken.n++
+	return l.unbroken.n <= maxUnbroken
+}
+
+// unbroken counts the operations done in a step without a wait.
+type unbroken struct {
+	iteration uint64
+	todo, n   int
 }
 
 // upcoming returns the callback to run next and leaves it in the queue. It is called on the stack
@@ -559,9 +574,9 @@ func (l *EventLoop) Close() error {
 	for t := l.tasks.first(); t != nil; t = l.tasks.first() {
 		l.destroy(t)
 	}
-	l.removeSignalHandlers()
-	l.endProcesses()
-	l.closeFiles()
+	for _, stage := range []endStage{endSources, endWork, endOpen} {
+		l.endParts(stage)
+	}
 	l.ready.sift(&dropped)
 	for dropped.n > 0 {
 		if e := dropped.pop(); e.fut != nil {
@@ -571,12 +586,7 @@ func (l *EventLoop) Close() error {
 		}
 	}
 	l.reports.flush(l)
-	if l.executor != nil {
-		l.reportShutdown(shutDown(l.executor, false))
-	}
-	if l.ownExecutor != nil {
-		l.reportShutdown(shutDown(l.ownExecutor, false))
-	}
+	l.endParts(endWorkers)
 	for w := l.firstWatch; w != nil; w = l.firstWatch {
 		w.close()
 	}

@@ -22,7 +22,7 @@ import (
 // no loop. Python's nearest is the module random, which tasks share.
 func Rand(ctx context.Context) *rand.Rand {
 	l := mustLoop(ctx, "Rand")
-	source, name := &l.rand, ""
+	source, name := &loopRand.of(l).source, ""
 	if l.current != nil {
 		source, name = &l.current.rand, l.current.GetName()
 	}
@@ -32,15 +32,24 @@ func Rand(ctx context.Context) *rand.Rand {
 	return *source
 }
 
+// randNumbers is what a loop keeps for Rand.
+type randNumbers struct {
+	source *rand.Rand     // for callbacks
+	users  map[string]int // how often each name has been given a source
+}
+
+var loopRand = newPart[randNumbers](endNothing)
+
 func (l *EventLoop) newRand(consumer string) *rand.Rand {
 	s, ok := l.drv.(driver.Seeder)
 	if !ok {
 		return rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
 	}
-	if l.randUsers == nil {
-		l.randUsers = make(map[string]int)
+	r := loopRand.of(l)
+	if r.users == nil {
+		r.users = make(map[string]int)
 	}
-	before := l.randUsers[consumer] // tasks of the same name get different numbers
-	l.randUsers[consumer]++
+	before := r.users[consumer] // tasks of the same name get different numbers
+	r.users[consumer]++
 	return rand.New(rand.NewPCG(s.Seed("task " + consumer + " " + strconv.Itoa(before))))
 }

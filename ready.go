@@ -94,11 +94,14 @@ func (l *driven) Task(i int) (_ any, resumes bool) {
 	switch cb := l.ready.at(i).(type) {
 	case *task:
 		return cb.self, true
-	case *sleepTimer:
+	case *alarm:
 		return cb.t.self, false
 	}
 	return nil, false
 }
+
+// A callback has this method if it has a better name for a driver's traces than its type's.
+type named interface{ readyName() string }
 
 // Name leaves out the details that differ from run to run or from machine to machine: addresses and
 // directories.
@@ -106,7 +109,7 @@ func (l *driven) Name(i int) string {
 	switch cb := l.ready.at(i).(type) {
 	case *task:
 		return cb.GetName()
-	case *sleepTimer:
+	case *alarm:
 		return "sleep of " + cb.t.GetName()
 	case *Handle:
 		return "callback " + functionName(cb.fn)
@@ -117,12 +120,8 @@ func (l *driven) Name(i int) string {
 		return "callback " + functionName(cb.fn)
 	case *DoneCallback:
 		return "callback " + functionName(cb.src)
-	case *clockContext:
-		return "end of a context"
-	case *stopCallback:
-		return "end of the run"
-	case *diskJob:
-		return cb.String()
+	case named:
+		return cb.readyName()
 	case awaiter:
 		names := make([]string, 0, 1)
 		for _, t := range cb.awaiters() {

@@ -48,12 +48,12 @@ func HandleSignals(sigs ...os.Signal) RunOption { return RunOption{signals: slic
 // d is not positive, closing does not wait for them. The default is CPython's, five minutes.
 func ShutdownTimeout(d time.Duration) RunOption { return RunOption{shutdown: &d} }
 
-func onOff(b bool) int8 {
-	if b {
-		return 1
-	}
-	return -1
-}
+// StallWatchdog makes the loop of a [Run] report steps that do not return within limit; see
+// [EventLoop.SetStallWatchdog], which takes a function for the reports as well.
+func StallWatchdog(limit time.Duration) RunOption { return RunOption{stall: &limit} }
+
+// TaskLabels switches the labels of tasks for the loop of a [Run]; see [EventLoop.SetTaskLabels].
+func TaskLabels(enabled bool) RunOption { return RunOption{labels: onOff(enabled)} }
 
 // slowShutdown is how long a shutdown goes on before it names the tasks that have not ended.
 const slowShutdown = 10 * time.Second
@@ -184,13 +184,16 @@ func RunIn[T any](r *Runner, main Coroutine[T]) (T, error) {
 		signals = append([]os.Signal{os.Interrupt}, signals...)
 	}
 	s := listenForSignals(l, &t.task, signals)
-	l.stopper = s
-	for sig := range l.signals {
-		s.pause(sig)
+	handlers := loopSignals.of(l)
+	if s != nil {
+		handlers.run = s
+		for sig := range handlers.all {
+			s.pause(sig)
+		}
 	}
 	defer func() {
 		s.stop()
-		l.stopper = nil
+		handlers.run = nil
 	}()
 	v, err := RunUntilComplete(l, t)
 	switch s.stop(); {
@@ -305,20 +308,16 @@ func (s *stopper) take(sig os.Signal) {
 // pause leaves sig to a handler of the loop that listens already, so there is no moment at which
 // sig has its default effect.
 func (s *stopper) pause(sig os.Signal) {
-	if s != nil {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.paused = append(s.paused, sig)
-	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.paused = append(s.paused, sig)
 }
 
 // resume undoes pause.
 func (s *stopper) resume(sig os.Signal) {
-	if s != nil {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.paused = slices.DeleteFunc(s.paused, func(p os.Signal) bool { return p == sig })
-	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.paused = slices.DeleteFunc(s.paused, func(p os.Signal) bool { return p == sig })
 }
 
 // stop ends listening, if it has not ended.
@@ -355,7 +354,7 @@ func (r *Runner) Close() (err error) {
 	if r.opts.shutdown != nil {
 		timeout = *r.opts.shutdown
 	}
-	if l.tasks.n == 0 && l.executor == nil {
+	if l.tasks.n == 0 && !l.hasExecutor() {
 		return nil
 	}
 	return joinErrors(cancelAllTasks(l), shutdownExecutor(l, timeout))
@@ -399,7 +398,7 @@ func cancelAllTasks(l *EventLoop) error {
 }
 
 func shutdownExecutor(l *EventLoop, timeout time.Duration) error {
-	if l.executor == nil {
+	if !l.hasExecutor() {
 		return nil
 	}
 	return runOwnTask(l, func(ctx context.Context) error { return l.ShutdownDefaultExecutor(ctx, timeout) })
@@ -475,5 +474,9 @@ func (c *stopCallback) fire(*future) {
 		c.l.stopping = true
 	}
 }
+
+func (*stopCallback) quick() {}
+
+func (*stopCallback) readyName() string { return "end of the run" }
 
 func (c *stopCallback) String() string { return "RunUntilComplete()" }

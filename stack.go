@@ -63,7 +63,7 @@ type stack struct {
 	starter *stack // the stack that gets control back then
 
 	waiter waiter      // see waiterOf
-	alarm  *sleepTimer // see setAlarm
+	alarm  *alarm      // see setAlarm
 	notes  *stackNotes // nil until somebody asks
 
 	hub uint64 // id of the goroutine that made it (foreign 4)
@@ -347,26 +347,9 @@ func (s *stack) leave(t *task, v any) {
 	s.give(to)
 }
 
-// A quick callback is the library's own: it runs no user code and comes back.
+// A quick callback is the library's own: it runs no user code and comes back. Its type says so by
+// having this method.
 type quick interface{ quick() }
-
-func (*sleepTimer) quick()    {}
-func (*clockContext) quick()  {}
-func (*waiting) quick()       {}
-func (*waitTimeout) quick()   {}
-func (*gathering) quick()     {}
-func (*threadJob[T]) quick()  {}
-func (*stopCallback) quick()  {}
-func (*expiry) quick()        {}
-func (*groupChild) quick()    {}
-func (*selecting) quick()     {}
-func (*selectTimeout) quick() {}
-func (*half) quick()          {}
-
-func (*shield[T]) quick()            {}
-func (*shieldOuter[T]) quick()       {}
-func (*completing[F]) quick()        {}
-func (*completionTimeout[F]) quick() {}
 
 // dispatchOn runs callbacks on top of t, which is suspended. It returns nil when t's turn has come
 // (stack 2), and otherwise the stack that is to get control.

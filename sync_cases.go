@@ -512,6 +512,8 @@ func (st *selectTimeout) fire(f *future) {
 	}
 }
 
+func (*selectTimeout) quick() {}
+
 // Default is a branch that wins if no other is ready when Select is called, wherever it stands
 // among them. Select then does not suspend. Any goroutine may call it.
 func Default() *Case[None] {

@@ -105,34 +105,6 @@ func Send[T any](ctx context.Context, ch chan<- T, v T) error {
 	return nil
 }
 
-// mayGoOn counts an operation of a step, and reports whether it may be done without giving way
-// (channel 1). A step is identified by its place in the iteration; a task that is started eagerly
-// is part of it.
-func (l *EventLoop) mayGoOn() bool {
-	if l.unbroken.iteration != l.iteration || l.unbroken.todo != l.todo {
-		l.unbroken.iteration, l.unbroken.todo, l.unbroken.n = l.iteration, l.todo, 0
-	}
-	l.unbroken.n++
-	return l.unbroken.n <= maxUnbroken
-}
-
-// unbroken counts the operations done in a step without a wait.
-type unbroken struct {
-	iteration uint64
-	todo, n   int
-}
-
-// giveWay suspends t for one iteration. Like any await it fails if ctx has ended by then.
-func (t *task) giveWay(ctx context.Context) error {
-	if err := t.yield(); err != nil {
-		return err
-	}
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return nil
-}
-
 // channelOp is one operation on one channel. It is performed once: by the listener while there is
 // one, otherwise by the loop.
 type channelOp[T any] struct {
@@ -311,7 +283,7 @@ func (c *channelWait) begin() {
 		return
 	}
 	if l := c.t.loop(); l.drv.Polls() {
-		l.channels.add(c)
+		channelWaitsOf(l).add(c)
 	} else {
 		c.listen()
 	}
@@ -324,7 +296,7 @@ func (c *channelWait) leave() {
 	}
 	c.left = true
 	c.stopListening()
-	c.t.loop().channels.remove(c)
+	channelWaitsOf(c.t.loop()).remove(c)
 }
 
 // waiting reports whether an operation may still happen; for a task that was cancelled it may not.
@@ -409,7 +381,7 @@ func (c *channelWait) perform(op anyChannelOp) bool {
 
 // meet looks for a task of the same loop at the other end of op's channel (channel 4).
 func (c *channelWait) meet(op anyChannelOp) bool {
-	w := &c.t.loop().channels
+	w := channelWaitsOf(c.t.loop())
 	q := w.ends[op.end().other()]
 	if q == nil {
 		return false
@@ -428,6 +400,7 @@ func (c *channelWait) meet(op anyChannelOp) bool {
 
 // channelWaits holds the tasks of a loop that wait for channels, on a polling driver (channel 4).
 type channelWaits struct {
+	loop   *EventLoop
 	waits  linkedList[*channelWait]
 	seq    uint64
 	ends   map[channelEnd]*channelQueue
@@ -435,6 +408,14 @@ type channelWaits struct {
 	// how often the loop may look at a channel, for callbacks that have run since the last poll
 	looks   int
 	arrived []*channelWait
+}
+
+var loopChannels = newPart[channelWaits](endNothing)
+
+func channelWaitsOf(l *EventLoop) *channelWaits {
+	w := loopChannels.of(l)
+	w.loop = l
+	return w
 }
 
 // A channelQueue holds the waits at one end of a channel, oldest first.
@@ -456,6 +437,7 @@ func (w *channelWaits) add(c *channelWait) {
 	w.seq++
 	c.seq = w.seq
 	w.waits.add(&c.link, c)
+	w.loop.source = w
 	for _, op := range c.ops {
 		p := &channelPlace{wait: c, op: op, queue: w.queue(op.end())}
 		p.queue.places.add(&p.link, p)
@@ -483,7 +465,9 @@ func (w *channelWaits) remove(c *channelWait) {
 		return
 	}
 	c.seq = 0
-	w.waits.remove(&c.link)
+	if w.waits.remove(&c.link); w.waits.n == 0 {
+		w.loop.source = nil
+	}
 	for _, p := range c.places {
 		q := p.queue
 		q.places.remove(&p.link)
@@ -499,13 +483,11 @@ func (w *channelWaits) remove(c *channelWait) {
 // looksPerStep is how often a busy loop looks at channels for each callback (channel 4).
 const looksPerStep = 16
 
-// pollChannels looks at the channels of waiting tasks, on a polling driver (channel 4). A task that
-// is served leaves its queues at once, so that the loop does not look at it in vain before it
-// resumes.
-func (l *EventLoop) pollChannels() {
-	w := &l.channels
-	w.looks += looksPerStep * l.ready.n
-	if l.ready.n > 0 && w.looks < len(w.ends) {
+// poll looks at the channels of waiting tasks, on a polling driver (channel 4). A task that is
+// served leaves its queues at once, so that the loop does not look at it in vain before it resumes.
+func (w *channelWaits) poll() {
+	w.looks += looksPerStep * w.loop.ready.n
+	if w.loop.ready.n > 0 && w.looks < len(w.ends) {
 		return
 	}
 	w.looks = 0
@@ -532,13 +514,14 @@ func (l *EventLoop) pollChannels() {
 	w.arrived = w.arrived[:0]
 }
 
-// waitOrListen calls the driver's Wait, on a polling driver with tasks that wait for channels
-// (channel 4, channel 5).
-func (l *EventLoop) waitOrListen(until time.Duration) error {
+// wait calls the driver's Wait, on a polling driver with tasks that wait for channels (channel 4,
+// channel 5).
+func (w *channelWaits) wait(until time.Duration) error {
+	l := w.loop
 	if d, ok := l.drv.(driver.Jumper); ok && until != driver.Never && d.Jumps() {
 		return l.drv.Wait(until) // no time passes in which a goroutine could come
 	}
-	for c := range l.channels.waits.all() {
+	for c := range w.waits.all() {
 		c.listen()
 	}
 	var stops []func() bool // while no iteration polls the contexts, their end must wake the loop
@@ -561,7 +544,7 @@ func (l *EventLoop) waitOrListen(until time.Duration) error {
 	for _, stop := range stops {
 		stop()
 	}
-	for c := range l.channels.waits.all() {
+	for c := range w.waits.all() {
 		c.stopListening()
 	}
 	return err

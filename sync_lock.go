@@ -171,3 +171,5 @@ func lockState(locked bool) string {
 	}
 	return "unlocked"
 }
+
+func (l *Lock) heldBy() *task { return l.owner }

@@ -273,4 +273,8 @@ func (s *selecting) fire(*future) {
 	}
 }
 
+func (*selecting) quick() {}
+
+func (s *selecting) awaiters() []*task { return []*task{s.t} }
+
 func (s *selecting) String() string { return "Select()" }

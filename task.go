@@ -97,8 +97,8 @@ type body interface {
 // A TaskOption is an option of [CreateTask]. Any goroutine may make one.
 type TaskOption struct {
 	name  string
-	eager int8 // 0: not given, 1: on, -1: off
-	group *TaskGroup
+	eager int8   // 0: not given, 1: on, -1: off
+	group parent // nil: none
 }
 
 // Name names the task. The default is Task-1, Task-2 and so on, counted by each loop.
@@ -108,30 +108,35 @@ func Name(name string) TaskOption { return TaskOption{name: name} }
 // loop is running. A task that ends there was never scheduled.
 func EagerStart(eager bool) TaskOption { return TaskOption{eager: onOff(eager)} }
 
-// InGroup makes the task a child of tg: the group waits for it, and its error aborts the group. It
-// is the usual way to create children, because like any other task they get the ctx of their
-// creator, with its values and its end. [GroupTask] and [TaskGroup.CreateTask] give them the
-// group's ctx instead. Only [CreateTask] takes InGroup. Python: TaskGroup.create_task.
-func InGroup(tg *TaskGroup) TaskOption {
-	if err := tg.checkMade("InGroup"); err != nil {
-		panic(err)
+func onOff(b bool) int8 {
+	if b {
+		return 1
 	}
-	return TaskOption{group: tg}
+	return -1
 }
 
-// groupOf returns the group that opts name, nil if they name none.
-func groupOf(opts []TaskOption) (g *TaskGroup) {
+// A parent is given the tasks that are made with an option that names it: a task group.
+type parent interface {
+	// admit panics unless a task of l may become a child now.
+	admit(l *EventLoop, caller string)
+
+	// adopt makes t, which is a task of the loop and not started, a child and sees to its start.
+	adopt(t *task, eager bool)
+}
+
+// parentIn returns the parent that opts name, nil if they name none.
+func parentIn(opts []TaskOption) (p parent) {
 	for _, o := range opts {
 		if o.group != nil {
-			g = o.group
+			p = o.group
 		}
 	}
-	return g
+	return p
 }
 
 // refuseInGroup rejects InGroup for callers that make a task of their own kind.
 func refuseInGroup(opts []TaskOption, caller string) error {
-	if groupOf(opts) == nil {
+	if parentIn(opts) == nil {
 		return nil
 	}
 	return fmt.Errorf("%w: InGroup is an option of CreateTask alone (in %s)", ErrInvalidArgument, caller)
@@ -157,11 +162,13 @@ func CreateTask[T any](ctx context.Context, coro Coroutine[T], opts ...TaskOptio
 		panic(fmt.Errorf("%w: nil coroutine (in CreateTask)", ErrInvalidArgument))
 	}
 	if len(opts) > 0 {
-		if g := groupOf(opts); g != nil {
-			if g.loop != l {
-				panic(fmt.Errorf("%w: %v (in CreateTask)", ErrDifferentLoop, g))
-			}
-			return groupTask(ctx, g, coro, nil, "CreateTask", opts)
+		if p := parentIn(opts); p != nil {
+			p.admit(l, "CreateTask")
+			t := &Task[T]{coro: coro}
+			ctx, eager := t.prepare(l, ctx, opts)
+			t.enlist(l, ctx, t)
+			p.adopt(&t.task, eager)
+			return t
 		}
 	}
 	t := &Task[T]{coro: coro}
@@ -312,6 +319,19 @@ func (t *task) recovered() {
 		t.fut.err = p
 		t.loop().CallExceptionHandler(ExceptionContext{Message: "panic in task", Exception: p, Task: t.self})
 		t.panicked(p)
+	}
+}
+
+// A done callback has this method if it must know of a panic in the step in which that happens.
+type panicWatcher interface{ childPanicked(p *PanicError) }
+
+// panicked tells those who must know at once that t has panicked.
+func (t *task) panicked(p *PanicError) {
+	for cb := range t.fut.callbacks {
+		if w, ok := cb.(panicWatcher); ok {
+			w.childPanicked(p)
+			return
+		}
 	}
 }
 
@@ -662,3 +682,14 @@ func (l *EventLoop) destroy(t *task) {
 
 // unwindLimit is how long Close waits for the deferred functions of one task.
 var unwindLimit = 10 * time.Second
+
+// giveWay suspends t for one iteration. Like any await it fails if ctx has ended by then.
+func (t *task) giveWay(ctx context.Context) error {
+	if err := t.yield(); err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return nil
+}

@@ -341,6 +341,8 @@ func (j *threadJob[T]) fire(f *future) {
 	}
 }
 
+func (*threadJob[T]) quick() {}
+
 func (j *threadJob[T]) String() string { return "RunInExecutor()" }
 
 // threadResult is a threadJob on its way back to the loop. It runs no user code.

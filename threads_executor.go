@@ -178,23 +178,49 @@ func (l *EventLoop) SetDefaultExecutor(e Executor) {
 	if e == nil {
 		panic(fmt.Errorf("%w: nil executor (in SetDefaultExecutor)", ErrInvalidArgument))
 	}
-	l.executor = e
+	executors.of(l).current = e
+}
+
+// defaultExecutor is what a loop knows of its default executor.
+type defaultExecutor struct {
+	current Executor            // made by its first use
+	own     *ThreadPoolExecutor // the one that the loop made, in use or not
+	closed  bool
+}
+
+var executors = newPart[defaultExecutor](endWorkers)
+
+// end shuts the executors down without waiting, because the loop closes.
+func (d *defaultExecutor) end(l *EventLoop) {
+	if d.current != nil {
+		l.reportShutdown(shutDown(d.current, false))
+	}
+	if d.own != nil {
+		l.reportShutdown(shutDown(d.own, false))
+	}
+}
+
+// hasExecutor reports whether a default executor has been made or set.
+func (l *EventLoop) hasExecutor() bool {
+	d := executors.ifAny(l)
+	return d != nil && d.current != nil
 }
 
 func (l *EventLoop) defaultExecutor() (Executor, error) {
-	if l.executorClosed {
+	d := executors.of(l)
+	if d.closed {
 		return nil, ErrExecutorShutdown
 	}
-	if l.executor == nil {
+	if d.current == nil {
 		if e, ok := l.drv.(driver.Executor); ok {
-			l.executor = e
+			d.current = e
 			return e, nil
 		}
-		l.ownExecutor = NewThreadPoolExecutor(defaultWorkers())
-		l.ownExecutor.more = make(chan job, l.ownExecutor.max) // the loop shuts it down
-		l.executor = l.ownExecutor
+		d.own = NewThreadPoolExecutor(defaultWorkers())
+		d.own.more = make(chan job, d.own.max) // the loop shuts it down
+		d.current = d.own
 	}
-	return l.executor, nil
+	return d.current, nil
 }
 
 // ShutdownDefaultExecutor refuses further jobs for the default executor and suspends until the
@@ -207,11 +233,12 @@ func (l *EventLoop) ShutdownDefaultExecutor(ctx context.Context, timeout time.Du
 	} else if t.loop() != l {
 		return fmt.Errorf("%w (in ShutdownDefaultExecutor)", ErrDifferentLoop)
 	}
-	l.executorClosed = true
-	if l.executor == nil {
+	d := executors.of(l)
+	d.closed = true
+	if d.current == nil {
 		return nil
 	}
-	e, own := l.executor, l.ownExecutor
+	e, own := d.current, d.own
 	done := CreateFuture[error](ctx)
 	l.drv.Hold()
 	go func() {

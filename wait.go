@@ -3,7 +3,6 @@ package asyncio
 import (
 	"context"
 	"fmt"
-	"reflect"
 	"time"
 )
 
@@ -109,12 +108,6 @@ func Wait[F AnyFuture](ctx context.Context, fs []F, opts ...WaitOption) (done, p
 	return done, pending, nil
 }
 
-// isNil reports whether f is a nil pointer or interface.
-func isNil(f any) bool {
-	v := reflect.ValueOf(f)
-	return !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil()
-}
-
 // waiting is one call of Wait, as the done callback of its futures.
 type waiting struct {
 	t     *task
@@ -132,6 +125,10 @@ func (w *waiting) fire(f *future) {
 	}
 }
 
+func (*waiting) quick() {}
+
+func (w *waiting) awaiters() []*task { return []*task{w.t} }
+
 func (w *waiting) release() {
 	if !w.over {
 		w.t.loop().timers.remove(&w.timer)
@@ -145,3 +142,5 @@ func (w *waiting) String() string { return "Wait()" }
 type waitTimeout waiting
 
 func (w *waitTimeout) fire(*future) { (*waiting)(w).release() }
+
+func (*waitTimeout) quick() {}

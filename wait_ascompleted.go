@@ -157,6 +157,10 @@ func (i *completing[F]) fire(*future) {
 	}
 }
 
+func (*completing[F]) quick() {}
+
+func (i *completing[F]) awaiters() []*task { return i.c.waiters.tasks() }
+
 func (i *completing[F]) String() string { return "AsCompleted()" }
 
 // completionTimeout is a completion as the callback of its timer.
@@ -172,3 +176,5 @@ func (c *completionTimeout[F]) fire(*future) {
 	}
 	c.waiters.wakeAll()
 }
+
+func (*completionTimeout[F]) quick() {}

@@ -375,4 +375,8 @@ func (g *gathering) fire(f *future) {
 	g.outer.finish(nil)
 }
 
+func (*gathering) quick() {}
+
+func (g *gathering) awaiters() []*task { return g.outer.awaitedBy() }
+
 func (g *gathering) String() string { return "Gather()" }

@@ -59,6 +59,10 @@ func (s *shield[T]) fire(*future) {
 	outer.mirror(&inner.future)
 }
 
+func (*shield[T]) quick() {}
+
+func (s *shield[T]) awaiters() []*task { return s.outer.awaitedBy() }
+
 func (s *shield[T]) String() string { return "Shield()" }
 
 // shieldOuter is a shield as the done callback of the outer future.
@@ -71,5 +75,7 @@ func (s *shieldOuter[T]) fire(*future) {
 	}
 	inner.removeCallback((*shield[T])(s))
 }
+
+func (*shieldOuter[T]) quick() {}
 
 func (s *shieldOuter[T]) String() string { return "Shield()" }

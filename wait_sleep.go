@@ -2,7 +2,6 @@ package asyncio
 
 import (
 	"context"
-	"fmt"
 	"time"
 )
 
@@ -25,44 +24,4 @@ func Sleep(ctx context.Context, d time.Duration) error {
 		t.stack.alarm.t = nil // a stack must not keep a task alive that has ended
 	}
 	return err
-}
-
-// setAlarm sets the task's timer.
-func (t *task) setAlarm(d time.Duration) *sleepTimer {
-	l := t.loop()
-	s := t.stack.alarm
-	if s == nil {
-		s = new(sleepTimer)
-		s.cb = s
-		t.stack.alarm = s
-	}
-	s.t, s.when = t, l.after(d)
-	l.setTimer(&s.timer)
-	return s
-}
-
-// dropAlarm removes the task's timer before its time.
-func (t *task) dropAlarm() {
-	if t.loop().timers.remove(&t.stack.alarm.timer) {
-		t.stack.alarm.t = nil
-	} else {
-		t.stack.alarm = nil // it is in the ready queue and will fire, so it cannot be used again
-	}
-}
-
-// sleepTimer wakes a sleeping task. Each stack has one and reuses it: if two tasks share a stack,
-// the lower waits for the upper and does not sleep (stack 5).
-type sleepTimer struct {
-	timer
-	t *task
-}
-
-func (s *sleepTimer) String() string { return fmt.Sprintf("sleep until %v", s.when) }
-
-// fire runs in the iteration in which the timer is due; the task resumes in the next,
-// as in CPython, where a timer completes a future.
-func (s *sleepTimer) fire(*future) {
-	if on := s.t.stack; on != nil && on.alarm == s {
-		s.t.unpark()
-	}
 }

@@ -103,6 +103,13 @@ type racer[T any] struct {
 
 func (c *racer[T]) fire(*future) { c.r.ended(c.t, *c.entry) }
 
+func (c *racer[T]) awaiters() []*task {
+	if c.r.over == nil {
+		return nil
+	}
+	return c.r.over.awaitedBy()
+}
+
 func (c *racer[T]) String() string { return "StaggeredRace()" }
 
 func (r *race[T]) run(ctx context.Context, before *Event, entry *int) error {

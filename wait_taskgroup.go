@@ -305,6 +305,17 @@ func (g *TaskGroup) String() string {
 	return b.String()
 }
 
+// InGroup makes the task a child of tg: the group waits for it, and its error aborts the group. It
+// is the usual way to create children, because like any other task they get the ctx of their
+// creator, with its values and its end. [GroupTask] and [TaskGroup.CreateTask] give them the
+// group's ctx instead. Only [CreateTask] takes InGroup. Python: TaskGroup.create_task.
+func InGroup(tg *TaskGroup) TaskOption {
+	if err := tg.checkMade("InGroup"); err != nil {
+		panic(err)
+	}
+	return TaskOption{group: tg}
+}
+
 // GroupTask creates a task in the group and returns it without waiting. It is [CreateTask] with
 // [InGroup] for the group's ctx, the one that [RunTaskGroup] was given. Values and deadlines that
 // the body or a child has added to its own ctx since then are not in it; to pass them on, use
@@ -342,9 +353,7 @@ func groupTask[T any](ctx context.Context, g *TaskGroup, coro Coroutine[T], stat
 	if coro == nil {
 		panic(fmt.Errorf("%w: nil coroutine (in %s)", ErrInvalidArgument, caller))
 	}
-	if g.exiting && g.count == 0 {
-		panic(fmt.Errorf("%w: the task group is finished (in %s)", ErrInvalidState, caller))
-	}
+	g.admit(g.loop, caller)
 	t := &Task[T]{coro: coro}
 	ctx, eager := t.prepare(g.loop, ctx, opts)
 	t.enlist(g.loop, ctx, t)
@@ -355,6 +364,18 @@ func groupTask[T any](ctx context.Context, g *TaskGroup, coro Coroutine[T], stat
 	c.begin(eager)
 	return t
 }
+
+// admit refuses children of other loops, and all children once the group has been left.
+func (g *TaskGroup) admit(l *EventLoop, caller string) {
+	if g.loop != l {
+		panic(fmt.Errorf("%w: %v (in %s)", ErrDifferentLoop, g, caller))
+	}
+	if g.exiting && g.count == 0 {
+		panic(fmt.Errorf("%w: the task group is finished (in %s)", ErrInvalidState, caller))
+	}
+}
+
+func (g *TaskGroup) adopt(t *task, eager bool) { (&groupChild{g: g, t: t}).begin(eager) }
 
 // groupChild is a child of a group, as the done callback of its task.
 type groupChild struct {
@@ -441,6 +462,13 @@ func (c *groupChild) fire(f *future) {
 	}
 }
 
+func (*groupChild) quick() {}
+
+func (c *groupChild) awaiters() []*task { return []*task{c.g.parent} }
+
+// waits reports false while the parent is still in the body of its group.
+func (c *groupChild) waits() bool { return c.g.waiting }
+
 func (c *groupChild) String() string { return "TaskGroup()" }
 
 // startNext starts the child whose turn it is.
@@ -456,12 +484,5 @@ func (g *TaskGroup) startNext() {
 	}
 }
 
-// panicked aborts t's group in the step in which t panics (group 4).
-func (t *task) panicked(p *PanicError) {
-	for cb := range t.fut.callbacks {
-		if c, ok := cb.(*groupChild); ok {
-			c.g.failed(t, p)
-			return
-		}
-	}
-}
+// childPanicked aborts the group in the step in which the child panics (group 4).
+func (c *groupChild) childPanicked(p *PanicError) { c.g.failed(c.t, p) }

@@ -164,6 +164,8 @@ func (e *expiry) fire(*future) {
 	}
 }
 
+func (*expiry) quick() {}
+
 // When returns the deadline on the loop's clock, false if there is none.
 func (tm *TimeoutScope) When() (when time.Duration, ok bool) {
 	return tm.when, tm.when != Forever

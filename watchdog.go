@@ -44,10 +44,6 @@ func (l *EventLoop) SetStallWatchdog(limit time.Duration, report func(Stall)) {
 	}
 }
 
-// StallWatchdog makes the loop of a [Run] report steps that do not return within limit; see
-// [EventLoop.SetStallWatchdog], which takes a function for the reports as well.
-func StallWatchdog(limit time.Duration) RunOption { return RunOption{stall: &limit} }
-
 // watchdog looks at a loop from a goroutine that exists while the loop runs.
 type watchdog struct {
 	limit      time.Duration
