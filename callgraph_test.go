@@ -471,6 +471,22 @@ func TestCallGraph_Deadlock(t *testing.T) {
 	}
 }
 
+// The call graph of a deep chain is no longer than necessary.
+func TestCallGraph_OfADeepChain(t *testing.T) {
+	const n = 1000
+	left, length := 0, 0
+	run(t, func(ctx context.Context) error {
+		_, err := deepChain(n, &left, func(ctx context.Context) error {
+			length = len(asyncio.FormatCallGraph(ctx, nil))
+			return nil
+		}).Await(ctx)
+		return err
+	})
+	if length > n*2000 {
+		t.Errorf("%d bytes for %d tasks", length, n)
+	}
+}
+
 // PrintTasks describes every task once, in the order of creation, whatever it is doing. It works
 // from a callback too.
 func TestPrintTasks(t *testing.T) {

@@ -111,6 +111,29 @@ func TestContext_StandardTimeoutOnTheRealClock(t *testing.T) {
 	must(t, err)
 }
 
+// A thread function that cancels a standard context wakes a task on virtual time too.
+func TestContext_CancelFromAThread(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		inner, cancel := context.WithCancel(ctx)
+		f := asyncio.CreateFuture[int](ctx)
+		woken := make(chan struct{})
+		task := asyncio.CreateTask(ctx, func(context.Context) (int, error) {
+			defer close(woken)
+			return f.Await(inner)
+		})
+		settle(t, ctx)
+		_, err := asyncio.ToThread(ctx, func(context.Context) (int, error) {
+			cancel()
+			<-woken
+			return 0, nil
+		})
+		if !errors.Is(task.Exception(), context.Canceled) {
+			t.Errorf("%v", task)
+		}
+		return err
+	})
+}
+
 func TestContext_WithTimeout(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		l := loop(t, ctx)

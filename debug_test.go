@@ -3,6 +3,7 @@ package asyncio_test
 import (
 	"context"
 	"errors"
+	"io"
 	"runtime"
 	"strings"
 	"testing"
@@ -223,5 +224,51 @@ func TestDebug_NoSwallowedCancelByScopes(t *testing.T) {
 	})
 	if logged() != "" {
 		t.Error(logged())
+	}
+}
+
+// A task swallows a cancel whose cause panics in its Error method. Debug mode still gives its
+// warning.
+func TestDebug_SwallowedCancelWithAHostileCause(t *testing.T) {
+	logged := captureLog(t)
+	run(t, func(ctx context.Context) error {
+		task := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
+			_ = asyncio.Sleep(ctx, time.Hour)
+			return nil
+		}))
+		settle(t, ctx)
+		task.CancelCause(&hostileError{})
+		_, err := task.Await(ctx)
+		return err
+	})
+	// run has debug mode on in one of its two runs
+	if n := strings.Count(logged(), "swallowed the cancellation"); n != 1 {
+		t.Errorf("%d warnings:\n%s", n, logged())
+	}
+}
+
+// Debug mode does not accuse losers of a race that returned an error. It does warn of a loser that
+// swallowed its cancel and returned a result.
+func TestDebug_NoSwallowedCancelByRaces(t *testing.T) {
+	fast := func(ctx context.Context) (int, error) { return 2, asyncio.Sleep(ctx, time.Second) }
+	for name, loser := range map[string]struct {
+		coro asyncio.Coroutine[int]
+		want int
+	}{
+		"returns the cancel": {func(ctx context.Context) (int, error) { return 1, asyncio.Sleep(ctx, time.Hour) }, 0},
+		"returns an error":   {func(ctx context.Context) (int, error) { _ = asyncio.Sleep(ctx, time.Hour); return 1, io.EOF }, 0},
+		"returns a result":   {func(ctx context.Context) (int, error) { _ = asyncio.Sleep(ctx, time.Hour); return 1, nil }, 1},
+	} {
+		logged := captureLog(t)
+		run(t, func(ctx context.Context) error {
+			v, i, _, err := asyncio.StaggeredRace(ctx, time.Second, loser.coro, fast)
+			if v != 2 || i != 1 {
+				t.Errorf("%s: %d of %d won", name, v, i)
+			}
+			return err
+		})
+		if n := strings.Count(logged(), "swallowed the cancellation"); n != loser.want {
+			t.Errorf("%s: %d warnings, want %d:\n%s", name, n, loser.want, logged())
+		}
 	}
 }

@@ -16,14 +16,14 @@ var needs = map[string][]string{
 		"TestReusePort.*", "TestScale.*", "TestAllocations_(Echo|Datagrams)", "Test.*Sockets.*", "Test.*Descriptor.*",
 	},
 	"a subprocess, as the go command is one": {
-		"Test.*Subprocess", "TestAttack_PanicOfTheLog", "TestCrash.*", "TestGoexit_FailNowEndsTheTest", "TestImports", "TestModules", "Test.*Crash.*", "TestRun_DebugByEnvironment",
+		"Test.*Subprocess", "TestExceptionHandler_LogPanics", "TestCrash.*", "TestGoexit_FailNowEndsTheTest", "TestImports", "TestModules", "Test.*Crash.*", "TestRun_DebugByEnvironment",
 		"TestForeign_Everything",
 	},
-	"signals": {"TestAttack_SIGINT.*", "TestRun_SIGINT.*", "TestRun_HandleSignals.*", "Test.*Signals?"},
+	"signals": {"TestRun_SIGINT.*", "TestRun_HandleSignals.*", "Test.*Signals?"},
 	// There is one thread, and goroutines are not preempted. Tests that race goroutines against
 	// each other take minutes and show nothing.
 	"threads": {
-		"Test.*ConcurrentSafe", "TestAttack_(ManyDeadlines|SubmitAsTheWorkerEnds|OrderOfPosts)", "Test.*Watchdog.*", "TestLoopGroup_LoopsRunAtTheSameTime",
+		"Test.*ConcurrentSafe", "TestContext_ManyDeadlines", "TestExecutor_SubmitAsTheWorkerEnds", "TestCallSoonThreadsafe_OrderWhileContextsEnd", "Test.*Watchdog.*", "TestLoopGroup_LoopsRunAtTheSameTime",
 		"TestLoop_AMillionTimers",
 	},
 }

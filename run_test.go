@@ -262,3 +262,17 @@ func TestGoexit_IsNotReported(t *testing.T) {
 	must(t, l.Close())
 	equal(t, "reports", r.messages(), nil)
 }
+
+// The loop factory in a context also makes the loops of nested runs.
+func TestRun_LoopFactoryOfNestedRuns(t *testing.T) {
+	began := time.Now()
+	run(t, func(ctx context.Context) error {
+		_, err := asyncio.ToThread(ctx, func(ctx context.Context) (asyncio.None, error) {
+			return asyncio.Run(ctx, sleeper(1000*time.Hour))
+		})
+		return err
+	})
+	if d := time.Since(began); d > time.Hour {
+		t.Errorf("took %v", d)
+	}
+}

@@ -2,6 +2,7 @@ package asyncio_test
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"runtime"
 	"strings"
@@ -143,6 +144,75 @@ func TestStacks_LookedAtAtAnyMoment(t *testing.T) {
 		})
 		if looked == 0 || c.entered != c.deferred {
 			t.Fatalf("seed %d: looked %d times; %d tasks entered, %d deferred functions ran", seed, looked, c.entered, c.deferred)
+		}
+	}
+}
+
+// deepChain is a task that awaits a task that awaits a task, and so on, n deep. It returns the
+// number of tasks below it, and counts in left the tasks that have ended, however they ended.
+func deepChain(n int, left *int, bottom func(ctx context.Context) error) asyncio.Coroutine[int] {
+	return func(ctx context.Context) (int, error) {
+		defer func() { *left++ }()
+		if n == 0 {
+			return 0, bottom(ctx)
+		}
+		v, err := asyncio.CreateTask(ctx, deepChain(n-1, left, bottom)).Await(ctx)
+		return v + 1, err
+	}
+}
+
+// Tasks lie on top of one another (stack 5), but only to a limited depth. In debug mode, which this
+// test uses, each call walks the whole stack, and the collector stops the loop while it walks one.
+func TestStacks_DepthIsLimited(t *testing.T) {
+	const n = 400
+	for name, bottom := range map[string]func(ctx context.Context) error{
+		"returns": func(ctx context.Context) error {
+			if frames := runtime.Callers(0, make([]uintptr, 10*n)); frames > n {
+				t.Errorf("%d frames on the stack", frames)
+			}
+			return nil
+		},
+		"sleeps": func(ctx context.Context) error { return asyncio.Sleep(ctx, time.Hour) },
+		"waits":  func(ctx context.Context) error { _, err := asyncio.CreateFuture[int](ctx).Await(ctx); return err },
+		"panics": func(ctx context.Context) error { panic("at the bottom") },
+		"exits":  func(ctx context.Context) error { runtime.Goexit(); return nil },
+	} {
+		l := sim.NewEventLoop(context.Background())
+		l.SetExceptionHandler(func(*asyncio.EventLoop, asyncio.ExceptionContext) {})
+		left := 0
+		top := asyncio.CreateTask(l.Context(), deepChain(n, &left, bottom))
+		if name == "sleeps" {
+			l.CallLater(time.Minute, func() { top.Cancel() })
+		}
+		var v int
+		var err error
+		exited := exits(func() { v, err = asyncio.RunUntilComplete(l, top) })
+		var p *asyncio.PanicError
+		switch name {
+		case "returns":
+			if v != n || err != nil {
+				t.Errorf("%s: %d, %v", name, v, err)
+			}
+		case "sleeps":
+			if !errors.Is(err, asyncio.ErrCancelled) {
+				t.Errorf("%s: %v", name, err)
+			}
+		case "waits":
+			if !errors.Is(err, asyncio.ErrDeadlock) {
+				t.Errorf("%s: %v", name, err)
+			}
+		case "panics":
+			if !errors.As(err, &p) {
+				t.Errorf("%s: %v", name, err)
+			}
+		case "exits":
+			if !exited {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		must(t, l.Close())
+		if left != n+1 {
+			t.Errorf("%s: %d tasks of %d were unwound", name, left, n+1)
 		}
 	}
 }

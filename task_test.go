@@ -276,6 +276,77 @@ func TestTask_InnerIgnoresCancel(t *testing.T) {
 	})
 }
 
+// Tasks wait for each other in a circle: the error names the deadlock, and a cancel breaks the
+// circle.
+func TestTask_ACancelBreaksACircle(t *testing.T) {
+	circle := func(ctx context.Context, n int, await func(ctx context.Context, next *asyncio.Task[int]) error) []*asyncio.Task[int] {
+		tasks := make([]*asyncio.Task[int], n)
+		for i := range tasks {
+			tasks[i] = asyncio.CreateTask(ctx, func(ctx context.Context) (int, error) { return i, await(ctx, tasks[(i+1)%n]) })
+		}
+		return tasks
+	}
+	for name, await := range map[string]func(ctx context.Context, next *asyncio.Task[int]) error{
+		"await": func(ctx context.Context, next *asyncio.Task[int]) error { _, err := next.Await(ctx); return err },
+		"gather": func(ctx context.Context, next *asyncio.Task[int]) error {
+			_, err := asyncio.Gather(ctx, next)
+			return err
+		},
+	} {
+		for n := 2; n <= 4; n++ {
+			for entry := range n {
+				run(t, func(ctx context.Context) error {
+					tasks := circle(ctx, n, await)
+					settle(t, ctx)
+					tasks[entry].Cancel("break")
+					for i, task := range tasks {
+						if _, err := task.Await(ctx); !errors.Is(err, asyncio.ErrCancelled) {
+							t.Errorf("%s, %d tasks, cancelled at %d: task %d: %v", name, n, entry, i, err)
+						}
+					}
+					return nil
+				})
+			}
+		}
+		for _, root := range []context.Context{t.Context(), context.Background()} {
+			_, err := asyncio.Run(onVirtualTime(root, new(reports)), asyncio.Do(func(ctx context.Context) error {
+				_, err := circle(ctx, 3, await)[0].Await(ctx)
+				return err
+			}))
+			if !errors.Is(err, asyncio.ErrDeadlock) {
+				t.Errorf("%s: %v, want ErrDeadlock", name, err)
+			}
+		}
+	}
+}
+
+// A cancelled task awaits the task it lies on top of, which closes a circle. The cancel breaks it.
+func TestTask_CancelledBeforeTheCircle(t *testing.T) {
+	for name, wait := range map[string]func(ctx context.Context, u *asyncio.Task[int]) error{
+		"await":  func(ctx context.Context, u *asyncio.Task[int]) error { _, err := u.Await(ctx); return err },
+		"gather": func(ctx context.Context, u *asyncio.Task[int]) error { _, err := asyncio.Gather(ctx, u); return err },
+	} {
+		run(t, func(ctx context.Context) error {
+			var u *asyncio.Task[int]
+			var got error
+			u = asyncio.CreateTask(ctx, func(ctx context.Context) (int, error) {
+				top := asyncio.CreateTask(ctx, func(ctx context.Context) (int, error) {
+					asyncio.CurrentTask(ctx).Cancel()
+					got = wait(ctx, u)
+					return 0, got
+				})
+				return top.Await(ctx)
+			})
+			_, err := u.Await(ctx)
+			settle(t, ctx)
+			if !errors.Is(err, asyncio.ErrCancelled) || !errors.Is(got, asyncio.ErrCancelled) {
+				t.Errorf("%s: %v, %v", name, err, got)
+			}
+			return nil
+		})
+	}
+}
+
 func TestTask_EagerStart(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		var got []string

@@ -199,3 +199,114 @@ type refusingExecutor struct{}
 
 func (refusingExecutor) Submit(func()) error { return errors.Join(errTest) }
 func (refusingExecutor) Shutdown(bool)       {}
+
+// A job that is submitted just as the only worker is about to end still runs. Each round submits
+// while the previous worker looks at its empty queue.
+func TestExecutor_SubmitAsTheWorkerEnds(t *testing.T) {
+	e := asyncio.NewThreadPoolExecutor(1)
+	late := time.NewTimer(time.Hour)
+	for i := range 300_000 {
+		ran := make(chan struct{})
+		must(t, e.Submit(func() { close(ran) }))
+		late.Reset(20 * time.Second)
+		select {
+		case <-ran:
+		case <-late.C:
+			t.Fatalf("job %d was accepted and did not run", i)
+		}
+	}
+	e.Shutdown(true)
+}
+
+// panickyExecutor is an Executor that panics.
+type panickyExecutor struct{}
+
+func (panickyExecutor) Submit(func()) error { panic("Submit panics") }
+func (panickyExecutor) Shutdown(bool)       {}
+
+// eagerRefuser is an Executor that runs the job and then refuses it.
+type eagerRefuser struct{}
+
+func (eagerRefuser) Submit(job func()) error { job(); return asyncio.ErrExecutorShutdown }
+func (eagerRefuser) Shutdown(bool)           {}
+
+// An executor that fails in odd ways does not stop the virtual clock.
+func TestExecutor_ThatFails(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		job := func() (int, error) { return 1, nil }
+		if err := panicOf(func() { asyncio.RunInExecutor(ctx, panickyExecutor{}, job) }); err == nil {
+			t.Error("the panic of Submit did not come through")
+		}
+		if _, err := asyncio.RunInExecutor(ctx, eagerRefuser{}, job).Await(ctx); !errors.Is(err, asyncio.ErrExecutorShutdown) {
+			t.Errorf("refused: %v", err)
+		}
+		return asyncio.Sleep(ctx, time.Hour)
+	})
+}
+
+// brokenShutdown is an executor whose Shutdown panics.
+type brokenShutdown struct{ *asyncio.ThreadPoolExecutor }
+
+func (b brokenShutdown) Shutdown(wait bool) {
+	b.ThreadPoolExecutor.Shutdown(wait)
+	panic("Shutdown panics")
+}
+
+// A loop whose executor panics at its shutdown can be closed all the same.
+func TestExecutor_ShutdownPanicsInClose(t *testing.T) {
+	l := quietLoop(t.Context())
+	l.SetDefaultExecutor(brokenShutdown{asyncio.NewThreadPoolExecutor(1)})
+	asyncio.CreateTask(l.Context(), asyncio.Do(never))
+	l.CallSoon(func() { l.CallSoon(l.Stop) })
+	must(t, l.RunForever())
+	if err := panicOf(func() { must(t, l.Close()) }); err != nil || !l.IsClosed() {
+		t.Errorf("Close: %v, closed: %v", err, l.IsClosed())
+	}
+}
+
+// An executor whose Shutdown panics does not end the program: Run calls Shutdown on a goroutine of
+// its own.
+func TestExecutor_ShutdownPanicsInRun(t *testing.T) {
+	_, _ = asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
+		loop(t, ctx).SetDefaultExecutor(brokenShutdown{asyncio.NewThreadPoolExecutor(1)})
+		return nil
+	}), asyncio.LoopFactory(quietLoop))
+}
+
+// exitingShutdown is an executor whose Shutdown calls runtime.Goexit, as one that calls t.Fatal
+// would.
+type exitingShutdown struct{ *asyncio.ThreadPoolExecutor }
+
+func (e exitingShutdown) Shutdown(wait bool) {
+	e.ThreadPoolExecutor.Shutdown(wait)
+	runtime.Goexit()
+}
+
+// An executor whose Shutdown exits its goroutine does not hang Close, which does not wait for it,
+// nor Run, which does.
+func TestExecutor_ShutdownExits(t *testing.T) {
+	var r reports
+	factory := func(ctx context.Context) *asyncio.EventLoop {
+		l := asyncio.NewEventLoop(ctx)
+		l.SetExceptionHandler(r.handle)
+		l.SetDefaultExecutor(exitingShutdown{asyncio.NewThreadPoolExecutor(1)})
+		return l
+	}
+	l := factory(t.Context())
+	if exits(func() { must(t, l.Close()) }) || !l.IsClosed() {
+		t.Errorf("Close exited, closed: %v", l.IsClosed())
+	}
+	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
+		_, err := asyncio.ToThread(ctx, func(context.Context) (int, error) { return 1, nil })
+		return err
+	}), asyncio.LoopFactory(factory))
+	must(t, err)
+	for _, c := range r.all {
+		if c.Exception != asyncio.ErrGoexit {
+			t.Errorf("%s: %v", c.Message, c.Exception)
+		}
+	}
+	if len(r.all) != 3 { // Run waits for Shutdown, and then closes the loop
+		t.Errorf("%d reports", len(r.all))
+	}
+}

@@ -259,6 +259,53 @@ func TestConcurrentFuture_AwaitAcrossLoops(t *testing.T) {
 	must(t, other.Close())
 }
 
+func TestConcurrentFuture_OfTheSameLoop(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		l := loop(t, ctx)
+		c := asyncio.RunCoroutineThreadsafe(after(time.Minute, 4, nil), l)
+		if v, err := c.Await(ctx); v != 4 || err != nil || l.Time() != time.Minute {
+			t.Errorf("%v, %v at %v", v, err, l.Time())
+		}
+		over, cancel := context.WithCancelCause(ctx)
+		cancel(errTest)
+		if _, err := c.Await(over); err != errTest {
+			t.Errorf("with a done context: %v", err)
+		}
+		hurried, cancelHurried := asyncio.WithTimeout(ctx, time.Second)
+		defer cancelHurried()
+		slow := asyncio.RunCoroutineThreadsafe(after(time.Hour, 4, nil), l)
+		if _, err := slow.Await(hurried); !errors.Is(err, context.DeadlineExceeded) || slow.Done() {
+			t.Errorf("with a deadline: %v", err)
+		}
+		slow.Cancel()
+		return nil
+	})
+}
+
+// An await that ends early leaves no waiter behind.
+func TestConcurrentFuture_LeavesNoWaiter(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		l := loop(t, ctx)
+		slow := asyncio.RunCoroutineThreadsafe(after(time.Hour, 1, nil), l)
+		f := asyncio.CreateFuture[int](ctx)
+		for range 100 {
+			hurried, cancel := asyncio.WithTimeout(ctx, time.Second)
+			if _, err := slow.Await(hurried); !errors.Is(err, context.DeadlineExceeded) {
+				t.Error(err)
+			}
+			if _, err := f.Await(hurried); !errors.Is(err, context.DeadlineExceeded) {
+				t.Error(err)
+			}
+			cancel()
+		}
+		if n := asyncio.Waits(slow); n != 0 || f.String() != "<Future pending>" {
+			t.Errorf("%d waits, %v", n, f)
+		}
+		slow.Cancel()
+		return nil
+	})
+}
+
 // Callbacks sent from outside keep their place among those that the loop schedules afterwards, even
 // if the loop sent them itself (loop 5).
 func TestCallSoonThreadsafe_Order(t *testing.T) {
@@ -678,4 +725,50 @@ func TestToThread_ResultIsDropped(t *testing.T) {
 			t.Errorf("%s: reported: %v", name, seen.messages())
 		}
 	}
+}
+
+// Close ends the context of a thread function when it unwinds the caller.
+func TestToThread_LoopClosesMeanwhile(t *testing.T) {
+	l := asyncio.NewEventLoop(t.Context())
+	l.SetExceptionHandler(new(reports).handle)
+	ended := make(chan error)
+	asyncio.CreateTask(l.Context(), func(ctx context.Context) (int, error) {
+		return asyncio.ToThread(ctx, func(ctx context.Context) (int, error) {
+			_, err := l.CallSoonThreadsafe(l.Stop)
+			must(t, err)
+			<-ctx.Done()
+			ended <- context.Cause(ctx)
+			return 0, nil
+		})
+	})
+	must(t, l.RunForever())
+	must(t, l.Close())
+	if err := <-ended; !errors.Is(err, asyncio.ErrLoopClosed) {
+		t.Errorf("cause = %v", err)
+	}
+}
+
+// On virtual time too, a thread function may wait for a coroutine of the loop that waits for it.
+func TestToThread_CallsBack(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		l := loop(t, ctx)
+		v, err := asyncio.ToThread(ctx, func(ctx context.Context) (int, error) {
+			v, err := asyncio.RunCoroutineThreadsafe(after(time.Minute, 5, nil), l).Result(ctx)
+			if now := l.Time(); now != time.Minute {
+				t.Errorf("at %v", now) // the clock stands still again
+			}
+			impatient, cancel := context.WithCancelCause(ctx)
+			cancel(errTest)
+			never := asyncio.RunCoroutineThreadsafe(after(1000*time.Hour, 5, nil), l)
+			if _, err := never.Result(impatient); err != errTest {
+				t.Errorf("impatient: %v", err)
+			}
+			never.Cancel()
+			return v, err
+		})
+		if v != 5 || err != nil || l.Time() != time.Minute {
+			t.Errorf("%v, %v at %v", v, err, l.Time())
+		}
+		return nil
+	})
 }

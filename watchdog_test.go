@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -180,6 +181,70 @@ func TestWatchdog_Logs(t *testing.T) {
 	must(t, err)
 	if !strings.Contains(logged(), "TestWatchdog_Logs") {
 		t.Errorf("no stack in %s", logged())
+	}
+}
+
+// A watchdog that was switched off and on again does not mistake the current step for the last one
+// it saw.
+func TestWatchdog_SwitchedOnAgain(t *testing.T) {
+	stalls := make(chan asyncio.Stall, 1)
+	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
+		l := loop(t, ctx)
+		watch := func(limit time.Duration) {
+			l.SetStallWatchdog(limit, func(s asyncio.Stall) {
+				select {
+				case stalls <- s:
+				default:
+				}
+			})
+		}
+		watch(10 * time.Millisecond)
+		innocent := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
+			watch(0)
+			return asyncio.Sleep(ctx, time.Hour)
+		}), asyncio.Name("innocent"))
+		settle(t, ctx)
+		guilty := asyncio.CreateTask(ctx, asyncio.Do(func(context.Context) error {
+			watch(10 * time.Millisecond)
+			s := <-stalls // the watchdog reports this step while it blocks here
+			if s.Task != "guilty" || !strings.Contains(string(s.Stack), "TestWatchdog_SwitchedOnAgain") {
+				t.Errorf("task %s:\n%s", s.Task, s.Stack)
+			}
+			return nil
+		}), asyncio.Name("guilty"))
+		_, err := guilty.Await(ctx)
+		innocent.Cancel()
+		return err
+	}))
+	must(t, err)
+}
+
+// stalls blocks the loop until report has called enough.
+func stalls(t *testing.T, report func(s asyncio.Stall, enough func())) {
+	t.Helper()
+	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
+		enough := make(chan struct{})
+		once := sync.OnceFunc(func() { close(enough) })
+		loop(t, ctx).SetStallWatchdog(5*time.Millisecond, func(s asyncio.Stall) { report(s, once) })
+		<-enough
+		loop(t, ctx).SetStallWatchdog(0, nil)
+		return nil
+	}))
+	must(t, err)
+}
+
+// A panic of the report function is logged, and the watchdog goes on.
+func TestWatchdog_ReportThatPanics(t *testing.T) {
+	logged := captureLog(t)
+	n := 0
+	stalls(t, func(_ asyncio.Stall, enough func()) {
+		if n++; n == 2 {
+			enough()
+		}
+		panic("report panics")
+	})
+	if got := strings.Count(logged(), "report panics"); got < n {
+		t.Errorf("%d reports:\n%s", n, logged())
 	}
 }
 
