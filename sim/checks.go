@@ -3,6 +3,7 @@ package sim
 import (
 	"context"
 	"fmt"
+	"runtime/debug"
 	"time"
 
 	"github.com/goasyncio/asyncio"
@@ -75,5 +76,97 @@ func Advance(ctx context.Context, d time.Duration) error {
 func Note(ctx context.Context, format string, args ...any) {
 	if w := worldOf(ctx, "Note"); w.tracer != nil {
 		w.note(HostOf(ctx).prefix + fmt.Sprintf(format, args...))
+	}
+}
+
+// A check is something that must hold.
+type check struct {
+	name string
+	fn   func() error
+}
+
+// A hope is a condition that a task waits for; the world tells the task when it holds.
+type hope struct {
+	name string // of cond
+	life *life
+	cond func() bool
+	done *asyncio.Future[asyncio.None]
+}
+
+func newHope(ctx context.Context, name string, cond func() bool) *hope {
+	return &hope{name: name, life: lifeOf(ctx, ""), cond: cond, done: asyncio.CreateFuture[asyncio.None](ctx)}
+}
+
+// comeTrue tells the waiting task.
+func (h *hope) comeTrue() {
+	if h.life.state == gone {
+		return
+	}
+	h.life.do(func() {
+		if !h.done.Done() {
+			_ = h.done.SetResult(asyncio.None{})
+		}
+	})
+}
+
+// check checks the effects of the last step.
+func (w *world) check() {
+	if err := w.leaked(); err != nil {
+		w.fail(err)
+		return
+	}
+	for _, c := range w.checks {
+		if err := w.run(c); err != nil {
+			w.fail(err)
+			return
+		}
+	}
+	w.look()
+}
+
+// look tells those whose hope has come true.
+func (w *world) look() {
+	rest := w.hopes[:0]
+	for _, h := range w.hopes {
+		switch {
+		case h.done.Done() || h.life.state == gone: // given up
+		case w.comesTrue(h):
+			h.comeTrue()
+		default:
+			rest = append(rest, h)
+		}
+	}
+	clear(w.hopes[len(rest):])
+	w.hopes = rest
+}
+
+// comesTrue calls a hope's condition. If it panics, the run has failed.
+func (w *world) comesTrue(h *hope) (yes bool) {
+	err := w.run(check{h.name, func() error { yes = h.cond(); return nil }})
+	if err != nil {
+		w.fail(err)
+	}
+	return yes
+}
+
+// run runs a check. One that panics has failed.
+func (w *world) run(c check) (err error) {
+	w.looking = true
+	defer func() {
+		w.looking = false
+		if v := recover(); v != nil {
+			err = &violation{c.name, &asyncio.PanicError{Value: v, Stack: debug.Stack()}}
+		}
+	}()
+	if err := c.fn(); err != nil {
+		return &violation{c.name, err}
+	}
+	return nil
+}
+
+// mustNotLook refuses a call that a check must not make.
+func (w *world) mustNotLook(caller string) {
+	if w.looking {
+		panic(fmt.Errorf("%w: a check may look, and change nothing: do this in a task (in sim.%s)", asyncio.ErrInvalidArgument, caller))
 	}
 }

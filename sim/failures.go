@@ -3,10 +3,7 @@ package sim
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"time"
-
-	"github.com/goasyncio/asyncio"
 )
 
 // The ways in which a run can go wrong, besides the errors of main itself.
@@ -76,23 +73,7 @@ var ErrNotDeterministic = errors.New("sim: not deterministic")
 
 func (e *leaked) Is(target error) bool { return target == ErrNotDeterministic }
 
-// report is the exception handler of the life's loop.
-func (l *life) report(_ *asyncio.EventLoop, c asyncio.ExceptionContext) {
-	w := l.w
-	if w.over || l.killed {
-		return
-	}
-	r := &reported{message: c.Message, err: c.Exception}
-	if c.Task != nil {
-		r.task = l.host.prefix + c.Task.GetName()
-	} else if m := nameInRepr.FindStringSubmatch(c.Source); m != nil {
-		r.task = l.host.prefix + m[1]
-	}
-	// The run is not over at once (world 4): main goes on and may describe the consequences.
-	if w.failure == nil {
-		w.failure = r
-	}
-}
+// errExited is the outcome of a run that t.FailNow ended.
+var errExited = errors.New("the test was ended by t.Fatal, t.FailNow or t.SkipNow, in a task or callback")
 
-// nameInRepr finds a task's name in the repr of a task that nobody holds any more.
-var nameInRepr = regexp.MustCompile(`^<Task .*? name='([^']*)'`)
+var errTestFailed = errors.New("t.Error or t.Fail was called")

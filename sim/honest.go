@@ -6,6 +6,8 @@ import (
 	"runtime"
 	"strings"
 	"time"
+
+	"github.com/goasyncio/asyncio"
 )
 
 // leak records that something of the real world has leaked in, and where.
@@ -112,6 +114,23 @@ func goroutines(yield func(stack string) bool) {
 
 // blockedForever is how long, in real time, a step may be blocked until the run is abandoned.
 var blockedForever = 5 * time.Second
+
+// stepPatience is how much real time a step may be blocked.
+var stepPatience = 250 * time.Millisecond
+
+// stalled is told of a step that does not return. Computing, or waiting for a processor, is no
+// fault; sleeping or waiting for a goroutine is. A thread function that the step waits for has
+// threadPatience.
+func (l *life) stalled(s asyncio.Stall) {
+	stack := string(s.Stack)
+	if blocks(stack) && !strings.Contains(stack, "sim.(*life).kill(") && !strings.Contains(stack, "sim.(*life).Submit.") {
+		l.w.leak(stepBlocks + stack)
+	}
+}
+
+// threadPatience is how much real time a thread function may take before the loop goes on without
+// it.
+var threadPatience = 2 * time.Second
 
 // blocks reports whether a goroutine neither computes nor waits for a processor.
 func blocks(stack string) bool {

@@ -3,7 +3,6 @@ package sim
 import (
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"slices"
 	"strings"
 	"unicode"
@@ -232,10 +231,4 @@ func (x *exploration) write(f *Failure, devs []deviation, o *outcome) {
 		s.test = x.tb.Name()
 	}
 	f.Schedule = s.String()
-}
-
-func hashOf(s string) uint64 {
-	h := fnv.New64a()
-	_, _ = h.Write([]byte(s))
-	return h.Sum64()
 }

@@ -6,18 +6,6 @@ import (
 	"math/rand/v2"
 )
 
-// A strategy decides which callback runs where several are ready.
-type strategy interface {
-	// pick returns which of the n ready callbacks (world 6) is next, n > 1.
-	pick(w *world, n int) int
-
-	// cancel is asked before each step whether to cancel a task, and which.
-	cancel(w *world) (target, bool)
-
-	// fault is asked whether a fault with the probability p happens.
-	fault(w *world, f deviation, p float64) bool
-}
-
 // fifo is the order of production: first in, first out.
 type fifo struct{}
 

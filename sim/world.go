@@ -1,13 +1,8 @@
 package sim
 
 import (
-	"container/heap"
-	"context"
-	"fmt"
 	"math/rand/v2"
 	"runtime"
-	"runtime/debug"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -120,39 +115,21 @@ func newWorld(seed uint64, limits limits) *world {
 	return w
 }
 
+// A strategy decides which callback runs where several are ready.
+type strategy interface {
+	// pick returns which of the n ready callbacks (world 6) is next, n > 1.
+	pick(w *world, n int) int
+
+	// cancel is asked before each step whether to cancel a task, and which.
+	cancel(w *world) (target, bool)
+
+	// fault is asked whether a fault with the probability p happens.
+	fault(w *world, f deviation, p float64) bool
+}
+
 type limits struct {
 	still int // steps without time passing
 	total int
-}
-
-// A check is something that must hold.
-type check struct {
-	name string
-	fn   func() error
-}
-
-// A hope is a condition that a task waits for; the world tells the task when it holds.
-type hope struct {
-	name string // of cond
-	life *life
-	cond func() bool
-	done *asyncio.Future[asyncio.None]
-}
-
-func newHope(ctx context.Context, name string, cond func() bool) *hope {
-	return &hope{name: name, life: lifeOf(ctx, ""), cond: cond, done: asyncio.CreateFuture[asyncio.None](ctx)}
-}
-
-// comeTrue tells the waiting task.
-func (h *hope) comeTrue() {
-	if h.life.state == gone {
-		return
-	}
-	h.life.do(func() {
-		if !h.done.Done() {
-			_ = h.done.SetResult(asyncio.None{})
-		}
-	})
 }
 
 func (w *world) stream(consumer string) *rand.Rand {
@@ -160,73 +137,6 @@ func (w *world) stream(consumer string) *rand.Rand {
 }
 
 func (w *world) time() time.Duration { return time.Duration(w.clock.Load()) }
-
-// An event is something that happens at a time, on no loop.
-type event struct {
-	when  time.Duration
-	seq   uint64
-	cause int // the step that set it
-	fn    func()
-}
-
-// eventHeap has the events to come, earliest first, then in the order they were set.
-type eventHeap struct {
-	list []event
-	seq  uint64
-}
-
-func (h *eventHeap) Len() int { return len(h.list) }
-func (h *eventHeap) Less(i, j int) bool {
-	a, b := &h.list[i], &h.list[j]
-	return a.when < b.when || a.when == b.when && a.seq < b.seq
-}
-func (h *eventHeap) Swap(i, j int) { h.list[i], h.list[j] = h.list[j], h.list[i] }
-func (h *eventHeap) Push(x any)    { h.list = append(h.list, x.(event)) }
-func (h *eventHeap) Pop() any {
-	last := len(h.list) - 1
-	e := h.list[last]
-	h.list[last] = event{}
-	h.list = h.list[:last]
-	return e
-}
-
-// later is d after t, or never.
-func later(t, d time.Duration) time.Duration {
-	if d > driver.Never-t {
-		return driver.Never
-	}
-	return t + d
-}
-
-// at schedules fn to run at a time, between two steps.
-func (w *world) at(when time.Duration, fn func()) {
-	w.events.seq++
-	cause := w.cause
-	if cause == 0 {
-		cause = w.step
-	}
-	heap.Push(&w.events, event{max(when, w.time()), w.events.seq, cause, fn})
-}
-
-// happen runs all events that are due, before any loop that is due at the same time (world 8).
-func (w *world) happen() {
-	for now := w.time(); len(w.events.list) > 0 && w.events.list[0].when <= now; {
-		e := heap.Pop(&w.events).(event)
-		w.cause = e.cause
-		w.happened++
-		e.fn()
-		for _, h := range w.hosts {
-			if h.life != nil {
-				h.life.deliver(e.cause)
-			}
-		}
-		w.cause = 0
-	}
-}
-
-// maxEvents is how many events may happen in a row between two steps. More than that means a
-// network that is busy for ever without any host taking part.
-const maxEvents = 1_000_000
 
 // Orders to a life, besides the index of the callback that it is to run.
 const (
@@ -397,6 +307,20 @@ func (w *world) announce(n int) {
 	}
 }
 
+// settle does the remaining work after the last step.
+func (w *world) settle() {
+	if !w.made {
+		return
+	}
+	w.made = false
+	if w.tracer != nil {
+		w.tracer.endStep(w)
+	}
+	if !w.over {
+		w.check()
+	}
+}
+
 // pick chooses the step among n ready callbacks.
 func (w *world) pick(n int) (*life, int) {
 	w.announced = false
@@ -459,149 +383,8 @@ func (w *world) note(text string) {
 	}
 }
 
-// advance moves the clock, or first wakes a task that waits until nothing else can run. It reports
-// false if nothing can happen any more. It is called only when nothing is ready or due (world 7).
-func (w *world) advance() bool {
-	if w.pendingAfterHolds() {
-		return true
-	}
-	if len(w.idle) > 0 {
-		h := w.idle[0]
-		w.idle = w.idle[1:]
-		h.comeTrue()
-		return true
-	}
-	next := driver.Never
-	if len(w.events.list) > 0 {
-		next = w.events.list[0].when
-	}
-	for _, h := range w.hosts {
-		if h.life != nil {
-			next = min(next, h.life.next())
-		}
-	}
-	if next == driver.Never {
-		return false
-	}
-	w.clock.Store(int64(next))
-	return true
-}
-
-// pendingAfterHolds waits in real time for goroutines outside, and reports whether they woke a
-// loop. If a task waits with a context that has ended, its loop is woken here, when nothing else
-// can run, rather than when package context gets round to it.
-func (w *world) pendingAfterHolds() bool {
-	var patience *time.Timer
-	for began := time.Now(); ; {
-		w.mu.Lock()
-		w.news = false
-		w.mu.Unlock()
-		for _, h := range w.hosts {
-			l := h.life
-			if l == nil || l.isPaused() {
-				continue
-			}
-			if l.state == waiting && l.loop.ContextEnded() {
-				l.pending.Store(true)
-			}
-			if l.pending.Load() {
-				return true
-			}
-		}
-		w.mu.Lock()
-		if w.held == 0 {
-			w.mu.Unlock()
-			return false
-		}
-		if patience == nil {
-			patience = time.AfterFunc(threadPatience, w.stir)
-			defer patience.Stop()
-		}
-		for !w.news {
-			w.stirred.Wait()
-		}
-		at := slices.Clone(w.heldAt)
-		w.mu.Unlock()
-		if time.Since(began) >= threadPatience {
-			w.leak(heldTooLong(at))
-			w.fail(w.leaked())
-			return true
-		}
-	}
-}
-
-// stir makes a goroutine that waits in pendingAfterHolds look again.
-func (w *world) stir() {
-	w.mu.Lock()
-	w.news = true
-	w.mu.Unlock()
-	w.stirred.Signal()
-}
-
 // breakpoint stops a run that is to stop at a step.
 var breakpoint = runtime.Breakpoint
-
-// check checks the effects of the last step.
-func (w *world) check() {
-	if err := w.leaked(); err != nil {
-		w.fail(err)
-		return
-	}
-	for _, c := range w.checks {
-		if err := w.run(c); err != nil {
-			w.fail(err)
-			return
-		}
-	}
-	w.look()
-}
-
-// look tells those whose hope has come true.
-func (w *world) look() {
-	rest := w.hopes[:0]
-	for _, h := range w.hopes {
-		switch {
-		case h.done.Done() || h.life.state == gone: // given up
-		case w.comesTrue(h):
-			h.comeTrue()
-		default:
-			rest = append(rest, h)
-		}
-	}
-	clear(w.hopes[len(rest):])
-	w.hopes = rest
-}
-
-// comesTrue calls a hope's condition. If it panics, the run has failed.
-func (w *world) comesTrue(h *hope) (yes bool) {
-	err := w.run(check{h.name, func() error { yes = h.cond(); return nil }})
-	if err != nil {
-		w.fail(err)
-	}
-	return yes
-}
-
-// run runs a check. One that panics has failed.
-func (w *world) run(c check) (err error) {
-	w.looking = true
-	defer func() {
-		w.looking = false
-		if v := recover(); v != nil {
-			err = &violation{c.name, &asyncio.PanicError{Value: v, Stack: debug.Stack()}}
-		}
-	}()
-	if err := c.fn(); err != nil {
-		return &violation{c.name, err}
-	}
-	return nil
-}
-
-// mustNotLook refuses a call that a check must not make.
-func (w *world) mustNotLook(caller string) {
-	if w.looking {
-		panic(fmt.Errorf("%w: a check may look, and change nothing: do this in a task (in sim.%s)", asyncio.ErrInvalidArgument, caller))
-	}
-}
 
 // fail ends the run (world 4).
 func (w *world) fail(err error) {
@@ -612,12 +395,6 @@ func (w *world) fail(err error) {
 	if l := w.main.eventLoop; l.IsRunning() {
 		w.main.do(l.Stop)
 	}
-}
-
-// A target is a task as the schedule names it: the nth of those alive with that name, oldest first.
-type target struct {
-	task string
-	nth  int
 }
 
 // tasks iterates over all tasks that are alive, with their names in a schedule.

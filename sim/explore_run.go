@@ -1,0 +1,161 @@
+package sim
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+
+	"github.com/goasyncio/asyncio"
+)
+
+// One run of an exploration: making it by a plan, on a world of its own, and telling whether
+// something went wrong.
+
+// A plan says how to make a run.
+type plan struct {
+	name     string // of the strategy
+	seed     uint64
+	strategy func(*world) strategy
+	traced   bool
+
+	supervised bool // debug mode is on, and blocking steps are noticed
+	// the step from which the places where tasks wait are noted, if supervised or traced
+	placesFrom int
+	cancels    bool // note the tasks that could be cancelled,
+	lists      bool // and the faults that could happen
+	stopAt     int
+}
+
+// An outcome is the result of a run.
+type outcome struct {
+	w   *world
+	err error // nil if nothing went wrong
+}
+
+// play makes a run. It has a goroutine of its own because t.FailNow in a task exits it.
+func (x *exploration) play(p plan) *outcome {
+	w := newWorld(p.seed, x.limits)
+	w.cancels, w.lists, w.stopAt = p.cancels, p.lists, p.stopAt
+	if p.traced {
+		w.tracer = newTracer(p.placesFrom)
+		if !p.supervised && p.placesFrom == 0 {
+			w.tracer.placesFrom = math.MaxInt
+		}
+	}
+	w.supervised, w.watched = p.supervised, p.supervised || x.watched
+	w.strategy = p.strategy(w)
+	failed := x.tb != nil && x.tb.Failed()
+	o := &outcome{w: w, err: errExited}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		o.err = x.run(w)
+	}()
+	if err := w.await(done); err != nil {
+		f := &Failure{Err: err, Seed: p.seed, Strategy: p.name}
+		if p.name != "" { // not a replay
+			f.Run = x.report.Runs + 1
+		}
+		panic(abandoned{f})
+	}
+	if o.err == nil && !failed && x.tb != nil && x.tb.Failed() {
+		o.err = errTestFailed
+	}
+	return o
+}
+
+// run makes the run of w.
+func (x *exploration) run(w *world) error {
+	runner := w.main.runner
+	l, err := runner.GetLoop()
+	if err != nil {
+		return err
+	}
+	defer func() {
+		w.over, w.ended = true, true
+		w.killAll()
+		_ = l.Close()
+	}()
+	main := asyncio.CreateTask(l.Context(), asyncio.Do(x.program), asyncio.Name("main"))
+	_, err = asyncio.RunUntilComplete(l, main)
+	w.closing = true
+	if w.settle(); w.failure != nil {
+		return w.failure
+	}
+	if err != nil && !(w.injected && errors.Is(err, asyncio.ErrCancelled)) {
+		if errors.Is(err, asyncio.ErrDeadlock) {
+			return w.withHostErrors(w.describeHosts(err))
+		}
+		return w.withHostErrors(fmt.Errorf("main returned an error: %w", err))
+	}
+	err = runner.Close()
+	if w.settle(); w.failure != nil {
+		return w.failure
+	}
+	if err != nil {
+		return fmt.Errorf("while the tasks that main had left were ended: %w", err)
+	}
+	w.ended = true
+	w.killAll()
+	if err := w.leaked(); err != nil {
+		return err
+	}
+	for _, c := range w.atEnd {
+		if err := w.run(c); err != nil {
+			return err
+		}
+	}
+	for err := range w.hostErrors {
+		return err
+	}
+	return nil
+}
+
+// hostErrors iterates over the errors with which programs have ended and which nobody has seen.
+func (w *world) hostErrors(yield func(error) bool) {
+	for _, h := range w.hosts {
+		asked := w.injected && errors.Is(h.err, asyncio.ErrCancelled) // by Cancels
+		if h.err != nil && !h.known && !asked && !yield(fmt.Errorf("the program of host %s ended with an error that nobody asked for: %w", h.name, h.err)) {
+			return
+		}
+	}
+}
+
+// withHostErrors adds those errors to a failure of main, behind its first line: they may be the
+// cause.
+func (w *world) withHostErrors(failure error) error {
+	for err := range w.hostErrors {
+		failure = fmt.Errorf("%w\n\t%w", failure, err)
+	}
+	return failure
+}
+
+// describeHosts adds to a deadlock of main what the other hosts wait for.
+func (w *world) describeHosts(deadlock error) error {
+	var b strings.Builder
+	for _, h := range w.hosts[1:] {
+		l := h.life
+		if l == nil {
+			fmt.Fprintf(&b, "\n\thost %s is off", h.name)
+			if h.err != nil && h.known { // the other errors are in hostErrors
+				fmt.Fprintf(&b, ": its program ended with: %v", h.err)
+			}
+			continue
+		}
+		var tasks string
+		l.do(func() { tasks = asyncio.FormatTasks(l.eventLoop.Context()) })
+		fmt.Fprintf(&b, "\n\thost %s:\n\t\t%s", h.name, strings.ReplaceAll(strings.TrimSpace(tasks), "\n", "\n\t\t"))
+	}
+	if b.Len() == 0 {
+		return deadlock
+	}
+	return fmt.Errorf("%w%s", deadlock, b.String())
+}
+
+// killAll ends the lives of all hosts but main's, when main has ended (host 4).
+func (w *world) killAll() {
+	for _, h := range w.hosts[1:] {
+		h.Kill()
+	}
+}

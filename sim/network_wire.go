@@ -1,0 +1,206 @@
+package sim
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"time"
+)
+
+// Wires (link 1 to link 5): when a packet leaves and when it arrives, and how it is lost, held,
+// repeated or reordered.
+
+// maxHeld is how many packets a held wire keeps. Further ones are lost.
+const maxHeld = 1 << 14
+
+// maxQueued is how many bytes of datagrams wait for a wire's bandwidth. Further ones are lost.
+const maxQueued = 256 << 10
+
+// A wire carries everything from one host to another, in one direction (link 1).
+type wire struct {
+	n        *network
+	from, to *system
+	own      *Link // nil: the network's
+
+	cut     bool
+	apart   bool // separated by a partition
+	holding bool
+	epoch   uint64 // how often it has gone down
+
+	free         time.Duration // when the wire has taken everything sent so far
+	lastDatagram time.Duration // when the last datagram in order arrives
+	held         []parcel
+
+	latencies, sizes, order *rand.Rand // once used
+	faults                  map[mishap]string
+	traffic                 Traffic
+}
+
+// cargo is what a wire carries.
+type cargo interface {
+	arrive(at *system)
+	noun() noun
+	size() int // bytes
+}
+
+// noun names cargo in faults.
+type noun string
+
+const (
+	aRequest         noun = "connection request"
+	aSegment         noun = "segment"
+	anAcknowledgment noun = "acknowledgment"
+	aReset           noun = "reset"
+	aDatagram        noun = "datagram"
+	aRefusal         noun = "refusal of a datagram"
+)
+
+type mishap struct {
+	verb string
+	what noun
+}
+
+// A parcel is cargo under way.
+type parcel struct {
+	cargo
+	epoch uint64 // in which it was sent
+}
+
+func (w *wire) link() *Link {
+	if w.own != nil {
+		return w.own
+	}
+	return &w.n.link
+}
+
+func (w *wire) down() bool { return w.cut || w.apart }
+
+// silent reports whether nothing comes through for the time being.
+func (w *wire) silent() bool { return w.down() || w.holding || w.link().Loss >= 1 && !w.n.calm }
+
+// stream returns the random numbers of one consumer of this wire.
+func (w *wire) stream(consumer string, r **rand.Rand) *rand.Rand {
+	if *r == nil {
+		*r = w.n.stream(fmt.Sprintf("%s from %s to %s", consumer, w.from.name, w.to.name))
+	}
+	return *r
+}
+
+// happens reports whether a fault happens (link 3).
+func (w *wire) happens(verb string, what noun, p float64) bool {
+	if p <= 0 {
+		return false
+	}
+	f := mishap{verb, what}
+	name, ok := w.faults[f]
+	if !ok {
+		article := "a"
+		if strings.ContainsAny(string(what[:1]), "aeiou") {
+			article = "an"
+		}
+		name = fmt.Sprintf("%s %s %s from %s to %s", verb, article, what, w.from.name, w.to.name)
+		if w.faults == nil {
+			w.faults = make(map[mishap]string)
+		}
+		w.faults[f] = name
+	}
+	return w.n.chance(name, p)
+}
+
+// leave returns when cargo of this size, sent now, has left (link 2).
+func (w *wire) leave(size int) time.Duration {
+	now := w.n.now()
+	if b := w.link().Bandwidth; b > 0 {
+		w.free = max(w.free, now) + time.Duration(size)*time.Second/time.Duration(b)
+		return w.free
+	}
+	return now
+}
+
+func (w *wire) latency() time.Duration {
+	l := w.link()
+	if l.MaxLatency <= l.MinLatency {
+		return l.MinLatency
+	}
+	return l.MinLatency + time.Duration(w.stream("latency", &w.latencies).Uint64N(uint64(l.MaxLatency-l.MinLatency)+1))
+}
+
+// carry sends c, to arrive after last, and returns when it has left.
+func (w *wire) carry(c cargo, last *time.Duration) (left time.Duration) {
+	if w.down() {
+		w.traffic.Lost++
+		return w.n.now()
+	}
+	left = w.leave(c.size())
+	arrival := later(left, w.latency())
+	if w.happens("lose", c.noun(), w.link().Loss) {
+		w.traffic.Lost++
+		return left
+	}
+	*last = max(*last, arrival)
+	w.deliver(c, *last)
+	return left
+}
+
+// carryDatagram is carry for datagrams, which may also be duplicated, reordered, and lost because
+// too many bytes wait (udp 3).
+func (w *wire) carryDatagram(c cargo) {
+	l := w.link()
+	if l.Bandwidth > 0 && w.free-w.n.now() > maxQueued*time.Second/time.Duration(l.Bandwidth) {
+		w.traffic.Lost++
+		return
+	}
+	copies := 1
+	if !w.down() && w.happens("duplicate", c.noun(), l.Duplicate) {
+		copies = 2
+	}
+	for range copies {
+		if w.down() || !w.happens("reorder", c.noun(), l.Reorder) {
+			w.carry(c, &w.lastDatagram)
+			continue
+		}
+		// It is late, and datagrams sent meanwhile overtake it.
+		most := max(4*l.MaxLatency, 4*l.MinLatency, 4*time.Millisecond)
+		late := max(w.lastDatagram, w.n.now()) + 1 + time.Duration(w.stream("order", &w.order).Int64N(int64(most)))
+		w.carry(c, &late)
+	}
+}
+
+// deliver lets c arrive at a time, between two steps (link 6).
+func (w *wire) deliver(c cargo, when time.Duration) {
+	p := parcel{c, w.epoch}
+	w.n.at(when, func() { w.arrive(p) })
+}
+
+// arrive delivers a parcel, keeps it while the wire is held, or loses it (link 4).
+func (w *wire) arrive(p parcel) {
+	switch {
+	case p.epoch != w.epoch:
+		w.traffic.Lost++
+	case !w.holding:
+		w.traffic.Delivered++
+		p.cargo.arrive(w.to)
+	case len(w.held) < maxHeld:
+		w.held = append(w.held, p)
+	default:
+		w.traffic.Lost++
+	}
+}
+
+// change changes the wire with fn and then handles the packets under way (link 4).
+func (w *wire) change(fn func()) {
+	was := w.down()
+	fn()
+	if w.down() && !was {
+		w.epoch++
+		w.traffic.Lost += len(w.held)
+		w.held = nil
+	}
+	if !w.holding {
+		held := w.held
+		w.held = nil
+		for _, p := range held {
+			w.n.at(w.n.now(), func() { w.arrive(p) })
+		}
+	}
+}

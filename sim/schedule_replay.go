@@ -1,0 +1,117 @@
+package sim
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Replaying a schedule: a strategy that follows its deviations, to the letter (schedule 3) or as
+// far as they fit (schedule 4).
+
+// A replay follows a schedule.
+type replay struct {
+	devs     []deviation // cancels and picks
+	pos      int
+	faults   map[fault]int // the step at which each happens
+	strict   bool          // replayed to the letter (schedule 3); otherwise a guess (schedule 4)
+	mismatch error         // why the file does not fit the program (schedule 3)
+}
+
+func newReplay(devs []deviation, strict bool) *replay {
+	r := &replay{strict: strict}
+	for _, d := range devs {
+		if d.fault == nil {
+			r.devs = append(r.devs, d)
+			continue
+		}
+		if r.faults == nil {
+			r.faults = make(map[fault]int)
+		}
+		r.faults[*d.fault] = d.step
+	}
+	return r
+}
+
+func (r *replay) cancel(w *world) (target, bool) {
+	for r.pos < len(r.devs) && r.devs[r.pos].step < w.step { // only one callback was ready
+		d := r.devs[r.pos]
+		r.pos++
+		if r.strict {
+			r.refuse(w, fmt.Errorf("at step %d it has %d ready, and there was one", d.step, d.of))
+		}
+	}
+	if r.pos < len(r.devs) && r.devs[r.pos].step == w.step && r.devs[r.pos].cancel != nil {
+		t := *r.devs[r.pos].cancel
+		r.pos++
+		if _, found := w.find(t); r.strict && !found {
+			r.refuse(w, fmt.Errorf("before step %d task %s is to be cancelled, and it is not there", w.step, quote(t.task)))
+		}
+		return t, true
+	}
+	return target{}, false
+}
+
+func (r *replay) pick(w *world, n int) int {
+	if r.pos == len(r.devs) || r.devs[r.pos].step != w.step {
+		return 0
+	}
+	d := r.devs[r.pos]
+	r.pos++
+	if r.strict && (n != d.of || w.readyName(d.pick) != d.chosen || w.readyName(0) != d.first) {
+		now := make([]string, n)
+		for i := range now {
+			now[i] = quote(w.readyName(i))
+		}
+		r.refuse(w, fmt.Errorf("at step %d it has %d ready, %s the oldest and %s number %d; now there are %s",
+			d.step, d.of, quote(d.first), quote(d.chosen), d.pick, strings.Join(now, ", ")))
+		return 0
+	}
+	if d.pick >= n {
+		return 0
+	}
+	return d.pick
+}
+
+func (r *replay) fault(w *world, f deviation, _ float64) bool {
+	step, ok := r.faults[*f.fault]
+	if !ok {
+		return false
+	}
+	delete(r.faults, *f.fault)
+	if r.strict && step != f.step {
+		r.refuse(w, fmt.Errorf("the fault %s is at step %d, and was at step %d", quote(f.fault.what), f.step, step))
+	}
+	return true
+}
+
+func (r *replay) refuse(w *world, why error) {
+	if r.mismatch == nil {
+		r.mismatch = fmt.Errorf("%w, which has changed since it was recorded: %w", ErrIncompatible, why)
+		w.fail(r.mismatch)
+	}
+}
+
+// finish checks, after the run, that the schedule was used up and the steps are the recorded ones
+// (schedule 3).
+func (r *replay) finish(s *schedule, steps int, trace uint64) error {
+	missing := -1
+	if r.pos < len(r.devs) {
+		missing = r.devs[r.pos].step
+	}
+	for _, step := range r.faults {
+		if missing < 0 || step < missing {
+			missing = step
+		}
+	}
+	switch {
+	case r.mismatch != nil:
+		return r.mismatch
+	case missing >= 0:
+		return fmt.Errorf("%w, which has changed since it was recorded: it ends after %d steps, and the schedule has something at step %d",
+			ErrIncompatible, steps, missing)
+	case steps < s.steps || trace != s.trace:
+		return fmt.Errorf("%w, which has changed since it was recorded: the schedule can be followed, but the first %d steps are not those that were recorded",
+			ErrIncompatible, s.steps)
+	}
+	return nil
+}
