@@ -4,11 +4,371 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/goasyncio/asyncio"
 )
+
+func TestTask_CancelCarriesMessageAndAsker(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		task := asyncio.CreateTask(ctx, sleeper(time.Hour))
+		settle(t, ctx)
+		task.Cancel("enough")
+		_, err := task.Await(ctx)
+		var c *asyncio.CancelledError
+		if !errors.As(err, &c) || c.Msg != "enough" || c.By != "Task-1" {
+			t.Errorf("%#v", err)
+		}
+		if err.Error() != "asyncio: cancelled: enough (by Task-1)" {
+			t.Error(err)
+		}
+		if now := loop(t, ctx).Time(); now != 0 {
+			t.Errorf("took %v", now)
+		}
+		return nil
+	})
+}
+
+func TestTask_CancelMessage(t *testing.T) {
+	for name, start := range map[string]int{"before it starts": 0, "while it waits": 1} {
+		for _, msg := range [][]string{nil, {"my message"}} {
+			t.Run(name, func(t *testing.T) {
+				run(t, func(ctx context.Context) error {
+					task := asyncio.CreateTask(ctx, asyncio.Do(sleeping(time.Hour)))
+					must(t, yields(ctx, start))
+					task.Cancel(msg...)
+					_, _, err := asyncio.Wait(ctx, []tasked{task})
+					must(t, err)
+					_, result := task.Result()
+					_, awaited := task.Await(ctx)
+					for what, err := range map[string]error{"Result": result, "Exception": task.Exception(), "Await": awaited} {
+						var c *asyncio.CancelledError
+						if !errors.As(err, &c) || c.Msg != strings.Join(msg, "") {
+							t.Errorf("%s: %v, want %q", what, err, msg)
+						}
+					}
+					is(t, "Cancel once more", task.Cancel(), false)
+					return nil
+				})
+			})
+		}
+	}
+}
+
+// A task may catch a cancel, clean up, and go on.
+func TestTask_CancelCaught(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		var got []string
+		task := asyncio.CreateTask(ctx, func(ctx context.Context) (string, error) {
+			defer func() { got = append(got, "deferred") }()
+			if err := asyncio.Sleep(ctx, time.Hour); errors.Is(err, asyncio.ErrCancelled) {
+				got = append(got, "caught")
+				if n := asyncio.CurrentTask(ctx).Uncancel(); n != 0 {
+					t.Errorf("Uncancel() = %d", n)
+				}
+			}
+			if err := asyncio.Sleep(ctx, time.Second); err != nil { // the clean-up is not disturbed
+				return "", err
+			}
+			return "carried on", nil
+		})
+		settle(t, ctx)
+		task.Cancel()
+		v, err := task.Await(ctx)
+		if v != "carried on" || err != nil || task.Cancelled() || task.Cancelling() != 0 {
+			t.Errorf("%v, %v", v, err)
+		}
+		equal(t, "got", got, []string{"caught", "deferred"})
+		return nil
+	})
+}
+
+func TestTask_CancelAgainAfterUncancel(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		task := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
+			asCancelled(t, asyncio.Sleep(ctx, time.Hour))
+			self(ctx).Uncancel()
+			return asyncio.Sleep(ctx, time.Hour)
+		}))
+		cancelling := func(n int) {
+			t.Helper()
+			is(t, "Cancelling", task.Cancelling(), n)
+			is(t, "shown as cancelling", strings.Contains(task.String(), "<Task cancelling "), n > 0)
+			is(t, "cancelled", task.Cancelled(), false)
+		}
+		must(t, yields(ctx, 1))
+		cancelling(0)
+		is(t, "Cancel", task.Cancel(), true)
+		cancelling(1)
+		must(t, yields(ctx, 1))
+		cancelling(0)
+		is(t, "Cancel", task.Cancel(), true)
+		is(t, "Cancel", task.Cancel(), true)
+		cancelling(2)
+		endsCancelled(t, ctx, task)
+		task.Uncancel() // too late: the task is done
+		is(t, "cancelled", task.Cancelled(), true)
+		return nil
+	})
+}
+
+// A wrapped cancellation ends the task cancelled; a joined one does not.
+func TestTask_CancelledByWhatItReturns(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		for _, row := range []struct {
+			wrap      func(error) error
+			cancelled bool
+		}{
+			{func(err error) error { return err }, true},
+			{func(err error) error { return fmt.Errorf("fetch: %w", err) }, true},
+			{func(err error) error { return errors.Join(err, errTest) }, false},
+			{func(error) error { return context.Canceled }, false},
+		} {
+			task := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
+				return row.wrap(asyncio.Sleep(ctx, time.Hour))
+			}))
+			settle(t, ctx)
+			task.Cancel()
+			_, err := task.Await(ctx)
+			if task.Cancelled() != row.cancelled {
+				t.Errorf("%v: Cancelled() = %v", err, task.Cancelled())
+			}
+		}
+		return nil
+	})
+}
+
+// The table shows how a cancel affects the task, the thing it waits for, and its next wait.
+func TestTask_CancelByWhatItDoes(t *testing.T) {
+	type scene struct {
+		ctx     context.Context
+		a, b, c *asyncio.Future[int]
+		task    *asyncio.Task[int]
+	}
+	for name, row := range map[string]struct {
+		body    func(s *scene, ctx context.Context) (int, error)
+		act     func(s *scene)
+		value   int // checked if the task does not end cancelled
+		a, b, c string
+	}{
+		"it yields": {
+			body: func(s *scene, ctx context.Context) (int, error) { return 12, yields(ctx, 2) },
+			act:  func(s *scene) { s.task.Cancel() },
+			a:    "pending", b: "pending", c: "pending",
+		},
+		"the future is cancelled, not the task": {
+			body: func(s *scene, ctx context.Context) (int, error) { return s.a.Await(ctx) },
+			act:  func(s *scene) { s.a.Cancel() },
+			a:    "cancelled", b: "pending", c: "pending",
+		},
+		"both are": {
+			body: func(s *scene, ctx context.Context) (int, error) { return s.a.Await(ctx) },
+			act:  func(s *scene) { s.a.Cancel(); s.task.Cancel() },
+			a:    "cancelled", b: "pending", c: "pending",
+		},
+		"it catches the cancel and returns": {
+			body: func(s *scene, ctx context.Context) (int, error) {
+				_, err := s.b.Await(ctx)
+				asCancelled(t, err)
+				return 42, nil
+			},
+			act:   func(s *scene) { s.task.Cancel() },
+			value: 42, a: "pending", b: "cancelled", c: "pending",
+		},
+		"it ignores the cancel and waits for another": {
+			body: func(s *scene, ctx context.Context) (int, error) {
+				_, err := s.b.Await(ctx)
+				asCancelled(t, err)
+				return s.c.Await(ctx)
+			},
+			act: func(s *scene) {
+				s.task.Cancel()
+				must(t, yields(s.ctx, 1))
+				must(t, s.c.SetResult(7))
+			},
+			value: 7, a: "pending", b: "cancelled", c: "finished",
+		},
+		"it cancels itself and then awaits a task": {
+			body: func(s *scene, ctx context.Context) (int, error) {
+				nested := asyncio.CreateTask(ctx, s.a.Await)
+				must(t, yields(ctx, 1))
+				s.task.Cancel()
+				v, err := nested.Await(ctx)
+				is(t, "nested cancelled", nested.Cancelled(), true)
+				return v, err
+			},
+			act: func(s *scene) { must(t, yields(s.ctx, 5)) },
+			a:   "cancelled", b: "pending", c: "pending",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			run(t, func(ctx context.Context) error {
+				s := &scene{ctx: ctx, a: asyncio.CreateFuture[int](ctx), b: asyncio.CreateFuture[int](ctx), c: asyncio.CreateFuture[int](ctx)}
+				s.task = asyncio.CreateTask(ctx, func(ctx context.Context) (int, error) { return row.body(s, ctx) })
+				must(t, yields(ctx, 1))
+				row.act(s)
+				v, err := s.task.Await(ctx)
+				if row.value == 0 {
+					asCancelled(t, err)
+				} else if v != row.value || err != nil {
+					t.Errorf("%v, %v", v, err)
+				}
+				is(t, "cancelled", s.task.Cancelled(), row.value == 0)
+				is(t, "Cancel once more", s.task.Cancel(), false)
+				for want, f := range map[*asyncio.Future[int]]string{s.a: row.a, s.b: row.b, s.c: row.c} {
+					if !strings.Contains(want.String(), " "+f) {
+						t.Errorf("%v, want it %s", want, f)
+					}
+				}
+				return nil
+			})
+		})
+	}
+}
+
+// A cancel in the iteration in which a result arrives replaces the result (CPython 13).
+func TestTask_CancelRacesResult(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		f := asyncio.CreateFuture[string](ctx)
+		task := asyncio.CreateTask(ctx, f.Await)
+		settle(t, ctx)
+		must(t, f.SetResult("v"))
+		if !task.Cancel() {
+			t.Error("Cancel() = false")
+		}
+		if _, err := task.Await(ctx); !errors.Is(err, asyncio.ErrCancelled) || !task.Cancelled() {
+			t.Errorf("err = %v", err)
+		}
+		return nil
+	})
+}
+
+// A task that returns with a cancel still to be delivered ends cancelled (CPython 14). If it waits
+// for something new, the cancel goes to that at once.
+func TestTask_CancelItself(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		returns := asyncio.CreateTask(ctx, func(ctx context.Context) (int, error) {
+			asyncio.CurrentTask(ctx).Cancel("me")
+			return 1, nil
+		})
+		f := asyncio.CreateFuture[int](ctx)
+		waits := asyncio.CreateTask(ctx, func(ctx context.Context) (int, error) {
+			asyncio.CurrentTask(ctx).Cancel()
+			_, err := f.Await(ctx)
+			return 2, err
+		})
+		sleeps := asyncio.CreateTask(ctx, func(ctx context.Context) (int, error) {
+			asyncio.CurrentTask(ctx).Cancel()
+			return 3, asyncio.Sleep(ctx, time.Hour)
+		})
+		fails := asyncio.CreateTask(ctx, func(ctx context.Context) (int, error) {
+			asyncio.CurrentTask(ctx).Cancel()
+			return 4, errTest
+		})
+		done := asyncio.CreateTask(ctx, func(ctx context.Context) (int, error) {
+			d := asyncio.CreateFuture[int](ctx)
+			must(t, d.SetResult(5))
+			asyncio.CurrentTask(ctx).Cancel()
+			v, err := d.Await(ctx) // does not suspend, so the cancel is not delivered here
+			asyncio.CurrentTask(ctx).Uncancel()
+			return v, err
+		})
+		results, err := asyncio.GatherResults(ctx, returns, waits, sleeps, fails, done)
+		if err != nil {
+			return err
+		}
+		for i, want := range []error{asyncio.ErrCancelled, asyncio.ErrCancelled, asyncio.ErrCancelled, errTest, nil} {
+			if !errors.Is(results[i].Err, want) {
+				t.Errorf("%d: %v, want %v", i, results[i].Err, want)
+			}
+		}
+		if !f.Cancelled() || results[4].Value != 5 {
+			t.Errorf("f = %v, last = %v", f, results[4])
+		}
+		return nil
+	})
+}
+
+func TestTask_UncancelDropsAPendingCancel(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		task := asyncio.CreateTask(ctx, instant)
+		task.Cancel()
+		if task.Cancelling() != 1 || task.Uncancel() != 0 || task.Uncancel() != 0 {
+			t.Error("Uncancel")
+		}
+		if v, err := task.Await(ctx); v != 1 || err != nil {
+			t.Errorf("%v, %v", v, err)
+		}
+		return nil
+	})
+}
+
+// A cancel that is taken back before the task has resumed has no effect.
+func TestTask_UncancelBeforeItResumes(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		f := asyncio.CreateFuture[int](ctx)
+		task := asyncio.CreateTask(ctx, f.Await)
+		must(t, yields(ctx, 1))
+		must(t, f.SetResult(42))
+		task.Cancel()
+		is(t, "Cancelling", task.Cancelling(), 1)
+		is(t, "Uncancel", task.Uncancel(), 0)
+		v, err := task.Await(ctx)
+		is(t, "value", v, 42)
+		return err
+	})
+}
+
+// A cancel goes to the innermost thing awaited and comes back up.
+func TestTask_CancelTravelsDown(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		var got []string
+		inner := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
+			err := asyncio.Sleep(ctx, time.Hour)
+			got = append(got, "inner")
+			return err
+		}))
+		outer := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
+			_, err := inner.Await(ctx)
+			got = append(got, "outer")
+			return err
+		}))
+		settle(t, ctx)
+		outer.Cancel()
+		if _, err := outer.Await(ctx); !errors.Is(err, asyncio.ErrCancelled) || !inner.Cancelled() {
+			t.Errorf("%v, %v", err, inner)
+		}
+		equal(t, "got", got, []string{"inner", "outer"})
+		return nil
+	})
+}
+
+// If the inner task ignores the cancel, the outer one goes on too, and can be cancelled again.
+func TestTask_InnerIgnoresCancel(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		inner := asyncio.CreateTask(ctx, func(ctx context.Context) (int, error) {
+			for {
+				if err := asyncio.Sleep(ctx, time.Second); err == nil {
+					return 7, nil
+				}
+			}
+		})
+		outer := asyncio.CreateTask(ctx, inner.Await)
+		for range 3 {
+			settle(t, ctx)
+			if !outer.Cancel() {
+				t.Error("Cancel() = false")
+			}
+		}
+		v, err := outer.Await(ctx)
+		if v != 7 || err != nil || outer.Cancelling() != 3 || inner.Cancelling() != 3 {
+			t.Errorf("%v, %v, %v", v, err, outer)
+		}
+		return nil
+	})
+}
 
 // stopped checks that err is the cancel with message "stop" that main asked for.
 func stopped(t *testing.T, err error) {

@@ -31,6 +31,28 @@ func TestContext_ValuesReachTasks(t *testing.T) {
 	must(t, err)
 }
 
+// Tasks that take turns keep their own values.
+func TestContext_ValuesAreEachTasksOwn(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		var tasks []tasked
+		for i := range 100 {
+			tasks = append(tasks, asyncio.CreateTask(context.WithValue(ctx, ctxKey{}, i), asyncio.Do(func(ctx context.Context) error {
+				for j := range 10 {
+					if v := ctx.Value(ctxKey{}); v != i+j || self(ctx).GetContext().Value(ctxKey{}) != i {
+						t.Errorf("task %d: %v in round %d", i, v, j)
+					}
+					must(t, asyncio.Sleep(ctx, time.Duration((i*7+j*13)%5)*time.Millisecond))
+					ctx = context.WithValue(ctx, ctxKey{}, i+j+1)
+				}
+				return nil
+			})))
+		}
+		_, err := asyncio.Gather(ctx, tasks...)
+		is(t, "outside", ctx.Value(ctxKey{}), nil)
+		return err
+	})
+}
+
 // The end of Run's context fails every await with its cause, until the code stops using that
 // context (design 2).
 func TestContext_ParentOfRunEnds(t *testing.T) {
@@ -132,93 +154,6 @@ func TestContext_CancelFromAThread(t *testing.T) {
 		}
 		return err
 	})
-}
-
-func TestContext_WithTimeout(t *testing.T) {
-	run(t, func(ctx context.Context) error {
-		l := loop(t, ctx)
-		tctx, cancel := asyncio.WithTimeout(ctx, 10*time.Second)
-		defer cancel()
-		if d, ok := tctx.Deadline(); !ok || d != time.Date(2000, 1, 1, 0, 0, 10, 0, time.UTC) {
-			t.Errorf("Deadline() = %v, %v", d, ok)
-		}
-		if err := asyncio.Sleep(tctx, time.Second); err != nil {
-			t.Errorf("before the deadline: %v", err)
-		}
-		err := asyncio.Sleep(tctx, time.Hour)
-		if !errors.Is(err, context.DeadlineExceeded) || l.Time() != 10*time.Second {
-			t.Errorf("%v at %v", err, l.Time())
-		}
-		if tctx.Err() != context.DeadlineExceeded || context.Cause(tctx) != context.DeadlineExceeded {
-			t.Errorf("Err = %v, Cause = %v", tctx.Err(), context.Cause(tctx))
-		}
-		// The end of a context is level-triggered: every await fails, again and again.
-		if err := asyncio.Sleep(tctx, 0); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("again: %v", err)
-		}
-		return nil
-	})
-}
-
-func TestContext_WithDeadlineNested(t *testing.T) {
-	run(t, func(ctx context.Context) error {
-		l := loop(t, ctx)
-		outer, cancelOuter := asyncio.WithDeadline(ctx, 5*time.Second)
-		defer cancelOuter()
-		std, cancelStd := context.WithCancel(outer)
-		defer cancelStd()
-		inner, cancelInner := asyncio.WithTimeout(std, time.Hour)
-		defer cancelInner()
-		if d, _ := inner.Deadline(); d != time.Date(2000, 1, 1, 0, 0, 5, 0, time.UTC) {
-			t.Errorf("Deadline() = %v", d)
-		}
-		if err := asyncio.Sleep(inner, time.Minute); !errors.Is(err, context.DeadlineExceeded) || l.Time() != 5*time.Second {
-			t.Errorf("%v at %v", err, l.Time())
-		}
-		past, cancelPast := asyncio.WithDeadline(ctx, time.Second)
-		defer cancelPast()
-		if past.Err() != context.DeadlineExceeded {
-			t.Errorf("a deadline in the past: %v", past.Err())
-		}
-		return nil
-	})
-}
-
-func TestContext_WithCancel(t *testing.T) {
-	onBothClocks(t, func(t *testing.T, ctx context.Context) error {
-		inner, cancel := asyncio.WithCancel(ctx)
-		task := asyncio.CreateTask(inner, sleeper(time.Hour))
-		settle(t, ctx)
-		tk := newTicker(t, ctx)
-		must(t, asyncio.Sleep(ctx, 0))
-		start := tk.n
-		cancel()
-		_, err := task.Await(ctx)
-		if !errors.Is(err, context.Canceled) || task.Cancelled() {
-			t.Errorf("%v, %v", err, task)
-		}
-		if tk.n-start != 2 { // the task resumes in the next iteration, its waiter in the one after
-			t.Errorf("%d ticks", tk.n-start)
-		}
-		tk.h.Cancel()
-		cancel()
-		return nil
-	})
-}
-
-// Any goroutine may call the cancel function of a loop's context at any time.
-func TestContext_CancelFromAnotherGoroutine(t *testing.T) {
-	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
-		for range 100 {
-			inner, cancel := asyncio.WithTimeout(ctx, time.Hour)
-			go cancel()
-			if err := asyncio.Sleep(inner, time.Hour); err != context.Canceled {
-				t.Errorf("err = %v", err)
-			}
-		}
-		return nil
-	}))
-	must(t, err)
 }
 
 // A cancel comes in the iteration in which the context ends. The cancel is not lost.

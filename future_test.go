@@ -5,12 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"regexp"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/goasyncio/asyncio"
 )
@@ -116,6 +113,33 @@ func TestFuture_DoneCallbacks(t *testing.T) {
 		equal(t, "order", got, []string{"a", "c", "e"})
 		return nil
 	})
+}
+
+func TestFuture_CallbacksHoweverItCompletes(t *testing.T) {
+	for name, complete := range map[string]func(f *asyncio.Future[int]){
+		"SetResult":    func(f *asyncio.Future[int]) { _ = f.SetResult(1) },
+		"SetException": func(f *asyncio.Future[int]) { _ = f.SetException(errTest) },
+		"Cancel":       func(f *asyncio.Future[int]) { f.Cancel() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			run(t, func(ctx context.Context) error {
+				f := asyncio.CreateFuture[int](ctx)
+				var got []int
+				var second *asyncio.DoneCallback
+				f.AddDoneCallback(func(f *asyncio.Future[int]) {
+					got = append(got, 1)
+					is(t, "removed while it is scheduled", f.RemoveDoneCallback(second), 0)
+				})
+				second = f.AddDoneCallback(func(*asyncio.Future[int]) { got = append(got, 2) })
+				complete(f)
+				_ = f.Exception()
+				equal(t, "at once", got, nil)
+				must(t, yields(ctx, 1))
+				equal(t, "in the next iteration", got, []int{1, 2})
+				return nil
+			})
+		})
+	}
 }
 
 // The exception handler is told which callback panicked.
@@ -293,157 +317,16 @@ func TestFuture_SeveralWaiters(t *testing.T) {
 	})
 }
 
-// An error that nobody retrieved is reported when the loop closes (design 3).
-func TestReports_AtClose(t *testing.T) {
-	r, err := runReporting(t, func(ctx context.Context) error {
-		lost := asyncio.CreateFuture[int](ctx)
-		must(t, lost.SetException(errTest))
-		seen := asyncio.CreateFuture[int](ctx)
-		must(t, seen.SetException(errTest))
-		_ = seen.Exception()
-		asyncio.CreateTask(ctx, func(context.Context) (int, error) { return 0, errTest }, asyncio.Name("lost"))
-		asyncio.CreateTask(ctx, func(ctx context.Context) (int, error) { return 0, ctx.Err() })
-		settle(t, ctx)
-		return nil
-	})
-	must(t, err)
-	equal(t, "reports", r.messages(), []string{"Future exception was never retrieved", "Task exception was never retrieved"})
-	if len(r.all) == 2 && (!errors.Is(r.all[1].Exception, errTest) || !strings.Contains(r.all[1].Source, "<Task finished name='lost' coro=<asyncio_test.TestReports_AtClose.func1.1() done, defined at ")) {
-		t.Errorf("%+v", r.all[1])
-	}
-}
-
-// On the real clock, the garbage collector notices an unretrieved error earlier.
-func TestReports_Collected(t *testing.T) {
-	var r reports
-	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
-		loop(t, ctx).SetExceptionHandler(r.handle)
-		asyncio.CreateTask(ctx, func(context.Context) (int, error) { return 0, errTest })
-		for end := time.Now().Add(10 * time.Second); len(r.messages()) == 0 && time.Now().Before(end); {
-			runtime.GC()
-			if err := asyncio.Sleep(ctx, time.Millisecond); err != nil {
-				return err
-			}
-		}
-		equal(t, "before the end", r.messages(), []string{"Task exception was never retrieved"})
-		return nil
-	}))
-	must(t, err)
-	equal(t, "in all", r.messages(), []string{"Task exception was never retrieved"})
-}
-
-func TestReports_DefaultLogs(t *testing.T) {
-	logged := captureLog(t)
-	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
-		asyncio.CreateTask(ctx, func(context.Context) (int, error) { return 0, errTest }, asyncio.Name("lost one"))
-		return asyncio.Sleep(ctx, 0)
-	}))
-	must(t, err)
-	for _, want := range []string{"level=ERROR", "asyncio: Task exception was never retrieved", "lost one", "exception=test"} {
-		if !strings.Contains(logged(), want) {
-			t.Errorf("logged %s\nwant %s", logged(), want)
-		}
-	}
-}
-
-func TestRepr(t *testing.T) {
-	place := regexp.MustCompile(`(at) [^ >]*/(\w+\.go):\d+`)
-	// the compiler numbers closures as it likes
-	closure := regexp.MustCompile(`reprCoroutine\.func\d+`)
+// A future can be awaited before and after it is done, as often as one likes.
+func TestFuture_AwaitedTwice(t *testing.T) {
 	run(t, func(ctx context.Context) error {
-		check := func(v fmt.Stringer, want string) {
-			t.Helper()
-			if got := closure.ReplaceAllString(place.ReplaceAllString(v.String(), "$1 $2:LINE"), "reprCoroutine.func"); got != want {
-				t.Errorf("%s\nwant %s", got, want)
-			}
-		}
 		f := asyncio.CreateFuture[int](ctx)
-		check(f, "<Future pending>")
-		f.AddDoneCallback(func(*asyncio.Future[int]) {})
-		check(f, "<Future pending cb=[asyncio_test.TestRepr.func1.2() at future_test.go:LINE]>")
-		f.AddDoneCallback(func(*asyncio.Future[int]) {})
-		f.AddDoneCallback(func(*asyncio.Future[int]) {})
-		f.AddDoneCallback(func(*asyncio.Future[int]) {})
-		check(f, "<Future pending cb=[asyncio_test.TestRepr.func1.2() at future_test.go:LINE, <2 more>, asyncio_test.TestRepr.func1.5() at future_test.go:LINE]>")
-
-		waiter := asyncio.CreateTask(ctx, f.Await, asyncio.Name("it's"))
-		check(waiter, `<Task pending name="it's" coro=<asyncio.(*Future).Await() running>>`)
-		g := asyncio.CreateFuture[string](ctx)
-		task := asyncio.CreateTask(ctx, reprCoroutine(g))
-		settle(t, ctx)
-		check(task, "<Task pending name='Task-2' coro=<asyncio_test.reprCoroutine.func() running, defined at future_test.go:LINE> wait_for=<Future pending cb=[Task.task_wakeup()]>>")
-		task.Cancel()
-		check(task, "<Task cancelling name='Task-2' coro=<asyncio_test.reprCoroutine.func() running, defined at future_test.go:LINE> wait_for=<Future cancelled>>")
-		settle(t, ctx)
-		check(task, "<Task cancelled name='Task-2' coro=<asyncio_test.reprCoroutine.func() done, defined at future_test.go:LINE>>")
-		check(g, "<Future cancelled>")
-		must(t, f.SetResult(42))
-		settle(t, ctx)
-		check(f, "<Future finished result=42>")
-
-		// A task's description shows what it waits for until it has resumed.
-		lock, failing := new(asyncio.Lock), asyncio.CreateFuture[int](ctx)
-		must(t, lock.Acquire(ctx))
-		locked := asyncio.CreateTask(ctx, func(ctx context.Context) (int, error) { return 0, lock.Acquire(ctx) }, asyncio.Name("t"))
-		other := asyncio.CreateTask(ctx, failing.Await, asyncio.Name("u"))
-		settle(t, ctx)
-		lock.Release()
-		must(t, failing.SetException(errTest))
-		if s := locked.String(); !strings.HasSuffix(s, " wait_for=<asyncio.Lock [unlocked, waiters:1]>>") {
-			t.Error(s)
+		loop(t, ctx).CallSoon(func() { must(t, f.SetResult(42)) })
+		for _, ticks := range []string{"suspending", "at once", "at once"} {
+			v, err := f.Await(ctx)
+			is(t, ticks, v, 42)
+			must(t, err)
 		}
-		check(other, "<Task pending name='u' coro=<asyncio.(*Future).Await() running> wait_for=<Future finished exception=errors.errorString('test')>>")
-		settle(t, ctx)
-		is(t, "retrieved", other.Exception(), errTest)
-
-		for _, row := range []struct {
-			value any
-			want  string
-		}{
-			{"返回值", "'返回值'"}, {"it's", `"it's"`}, {`it's "x"`, `'it\'s "x"'`}, {"a\nb", `'a\nb'`},
-			{strings.Repeat("x", 100), "'xxxxxxxxxxxxx...xxxxxxxxxxxxxx'"},
-			{nil, "None"}, {asyncio.None{}, "None"}, {1.5, "1.5"}, {[]int{1, 2}, "[1 2]"},
-		} {
-			f := asyncio.CreateFuture[any](ctx)
-			must(t, f.SetResult(row.value))
-			check(f, "<Future finished result="+row.want+">")
-		}
-		e := asyncio.CreateFuture[any](ctx)
-		must(t, e.SetException(errTest))
-		check(e, "<Future finished exception=errors.errorString('test')>")
-		_ = e.Exception()
-		_ = asyncio.Sleep(ctx, 0)
-
-		named := asyncio.CreateTask(ctx, asyncio.Do(reprAction))
-		check(named, "<Task pending name='Task-3' coro=<asyncio_test.reprAction() running, defined at future_test.go:LINE>>")
-		method := asyncio.CreateTask(ctx, reprReceiver{}.method)
-		check(method, "<Task pending name='Task-4' coro=<asyncio_test.reprReceiver.method() running>>")
-		_, err := asyncio.Gather[asyncio.None, asyncio.Awaitable[asyncio.None]](ctx, named, method)
-		return err
+		return nil
 	})
-}
-
-func reprCoroutine(f *asyncio.Future[string]) asyncio.Coroutine[string] {
-	return func(ctx context.Context) (string, error) { return f.Await(ctx) }
-}
-
-func reprAction(context.Context) error { return nil }
-
-type reprReceiver struct{}
-
-func (reprReceiver) method(context.Context) (asyncio.None, error) { return asyncio.None{}, nil }
-
-// The end of a task's context does not hide a failure that is joined to it.
-func TestReports_FailureBesideTheEndOfTheContext(t *testing.T) {
-	r, err := runReporting(t, func(ctx context.Context) error {
-		sub, cancel := asyncio.WithCancel(ctx)
-		asyncio.CreateTask(sub, asyncio.Do(func(ctx context.Context) error {
-			return errors.Join(asyncio.Sleep(ctx, time.Hour), errTest)
-		}))
-		must(t, asyncio.Sleep(ctx, 0))
-		cancel()
-		return asyncio.Sleep(ctx, time.Second)
-	})
-	must(t, err)
-	equal(t, "reports", r.messages(), []string{"Task exception was never retrieved"})
 }

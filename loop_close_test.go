@@ -3,6 +3,8 @@ package asyncio_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +12,105 @@ import (
 	"github.com/goasyncio/asyncio"
 	"github.com/goasyncio/asyncio/sim"
 )
+
+// Close unwinds what is suspended: deferred functions run, their awaits fail, and the goroutines
+// end.
+func TestClose_UnwindsSuspendedTasks(t *testing.T) {
+	l := sim.NewEventLoop(t.Context())
+	var r reports
+	l.SetExceptionHandler(r.handle)
+	ctx := l.Context()
+	var got []string
+	note := func(s string, err error) { got = append(got, fmt.Sprint(s, ": ", err)) }
+	f := asyncio.CreateFuture[int](ctx)
+	suspended := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
+		defer note("outermost", nil)
+		defer func() {
+			err := asyncio.Sleep(ctx, time.Second)
+			note("await in defer", err)
+			if !errors.Is(err, asyncio.ErrLoopClosed) {
+				t.Errorf("Sleep while closing: %v", err)
+			}
+			if err := panicOf(func() { asyncio.CreateTask(ctx, instant) }); !errors.Is(err, asyncio.ErrLoopClosed) {
+				t.Errorf("CreateTask while closing: %v", err)
+			}
+			f.Cancel()
+		}()
+		for {
+			_, err := f.Await(ctx)
+			note("not reached", err)
+		}
+	}), asyncio.Name("suspended"))
+	panics := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
+		defer panic("while unwinding")
+		return asyncio.Sleep(ctx, time.Hour)
+	}), asyncio.Name("panics"))
+	l.CallSoon(func() { l.CallSoon(l.Stop) })
+	must(t, l.RunForever())
+	notStarted := asyncio.CreateTask(ctx, asyncio.Do(func(context.Context) error {
+		note("not reached either", nil)
+		return nil
+	}), asyncio.Name("not started"))
+	must(t, l.Close())
+	must(t, l.Close())
+
+	equal(t, "got", got[1:], []string{"outermost: <nil>"})
+	for _, task := range []*asyncio.Task[asyncio.None]{suspended, notStarted} {
+		if _, err := task.Result(); !task.Cancelled() || !errors.Is(err, asyncio.ErrLoopClosed) {
+			t.Errorf("%v: %v", task, err)
+		}
+	}
+	if _, err := panics.Result(); err == nil {
+		t.Errorf("%v", panics)
+	}
+	equal(t, "reports", r.messages(), []string{
+		"Task was destroyed but it is pending!", // suspended
+		"Task was destroyed but it is pending!", // panics
+		"Task was destroyed but it is pending!", // not started
+		"panic in task",
+	})
+	if !l.IsClosed() || l.IsRunning() {
+		t.Error("IsClosed, IsRunning")
+	}
+}
+
+// Tasks on top of each other are unwound together, and each one's deferred functions run as that
+// task.
+func TestClose_UnwindsTasksOnTopOfEachOther(t *testing.T) {
+	l := sim.NewEventLoop(context.Background())
+	var r reports
+	l.SetExceptionHandler(r.handle)
+	var got []string
+	var tasks []*asyncio.Task[asyncio.None]
+	var nest func(depth int) asyncio.Coroutine[asyncio.None]
+	nest = func(depth int) asyncio.Coroutine[asyncio.None] {
+		return asyncio.Do(func(ctx context.Context) error {
+			defer func() {
+				got = append(got, fmt.Sprint(depth, " ", errors.Is(asyncio.Sleep(ctx, 1), asyncio.ErrLoopClosed)))
+			}()
+			if depth == 0 {
+				return asyncio.Sleep(ctx, time.Hour)
+			}
+			task := asyncio.CreateTask(ctx, nest(depth-1))
+			tasks = append(tasks, task)
+			_, err := task.Await(ctx)
+			return err
+		})
+	}
+	tasks = append(tasks, asyncio.CreateTask(l.Context(), nest(2)))
+	l.CallLater(time.Second, l.Stop)
+	must(t, l.RunForever())
+	must(t, l.Close())
+	equal(t, "unwound", got, []string{"0 true", "1 true", "2 true"})
+	for _, task := range tasks {
+		if !task.Cancelled() {
+			t.Error(task)
+		}
+	}
+	if len(r.all) != 3 {
+		t.Errorf("reports: %v", r.messages())
+	}
+}
 
 // Deferred functions may clean up while the loop closes.
 func TestClose_DeferredFunctionsCleanUp(t *testing.T) {
@@ -141,5 +242,89 @@ func TestClose_LeavesWhatBlocksOnTop(t *testing.T) {
 			<-gone
 			equal(t, "unwound", unwound[:len(want)], want)
 		}()
+	}
+}
+
+func TestClose_IsForGood(t *testing.T) {
+	l := sim.NewEventLoop(t.Context())
+	f := asyncio.CreateFuture[int](l.Context())
+	is(t, "closed", l.IsClosed(), false)
+	for range 3 {
+		must(t, l.Close())
+		is(t, "closed", l.IsClosed(), true)
+	}
+	wantErr(t, "RunForever", l.RunForever(), asyncio.ErrLoopClosed)
+	_, err := asyncio.RunUntilComplete(l, f)
+	wantErr(t, "RunUntilComplete", err, asyncio.ErrLoopClosed)
+}
+
+// Closing the loop drops callbacks and timers, even those that are due.
+func TestClose_DropsCallbacksAndTimers(t *testing.T) {
+	l := sim.NewEventLoop(t.Context())
+	l.CallLater(0, func() { t.Error("a timer fired") })
+	l.CallLater(-1, func() { t.Error("a timer fired") })
+	l.CallSoon(func() { t.Error("a callback ran") })
+	ran := false
+	_, err := l.CallSoonThreadsafe(func() {
+		ran = true
+		l.CallLater(0, func() { t.Error("a timer set while closing fired") })
+		l.CallSoon(func() { t.Error("a callback scheduled while closing ran") })
+	})
+	must(t, err)
+	must(t, l.Close())
+	if !ran {
+		t.Error("what was accepted from outside did not run")
+	}
+}
+
+func TestClose_RunsWhatWasAccepted(t *testing.T) {
+	l := sim.NewEventLoop(t.Context())
+	ran := 0
+	for range 3 {
+		_, err := l.CallSoonThreadsafe(func() { ran++ })
+		must(t, err)
+	}
+	c := asyncio.RunCoroutineThreadsafe(instant, l)
+	must(t, l.Close())
+	if ran != 3 {
+		t.Errorf("%d of 3 ran", ran)
+	}
+	if _, err := c.Result(t.Context()); !errors.Is(err, asyncio.ErrLoopClosed) {
+		t.Errorf("err = %v", err)
+	}
+}
+
+// Close also runs callbacks that an ended run took in and did not get to, even if one of them exits
+// its goroutine (inbox 3).
+func TestClose_RunsWhatWasAcceptedDespiteAll(t *testing.T) {
+	l := sim.NewEventLoop(t.Context())
+	ran := 0
+	post := func(fn func()) {
+		_, err := l.CallSoonThreadsafe(fn)
+		must(t, err)
+	}
+	var results []*asyncio.ConcurrentFuture[int]
+	l.CallSoon(l.Stop)
+	l.CallSoon(func() {
+		for range 3 {
+			post(func() { ran++; runtime.Goexit() })
+			results = append(results, asyncio.RunCoroutineThreadsafe(instant, l))
+		}
+		l.CallSoon(func() { t.Error("a dropped callback ran") }) // takes the inbox in
+	})
+	must(t, l.RunForever())
+	exited := make(chan struct{})
+	go func() {
+		defer close(exited)
+		must(t, l.Close())
+	}()
+	<-exited
+	if ran != 3 || !l.IsClosed() {
+		t.Errorf("%d of 3 ran", ran)
+	}
+	for _, c := range results {
+		if _, err := c.Result(t.Context()); !errors.Is(err, asyncio.ErrLoopClosed) {
+			t.Errorf("err = %v", err)
+		}
 	}
 }

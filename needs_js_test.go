@@ -16,7 +16,7 @@ var needs = map[string][]string{
 		"TestReusePort.*", "TestScale.*", "TestAllocations_(Echo|Datagrams)", "Test.*Sockets.*", "Test.*Descriptor.*",
 	},
 	"a subprocess, as the go command is one": {
-		"Test.*Subprocess", "TestExceptionHandler_LogPanics", "TestCrash.*", "TestGoexit_FailNowEndsTheTest", "TestImports", "TestModules", "Test.*Crash.*", "TestRun_DebugByEnvironment",
+		"Test.*Subprocess", "TestExceptionHandler_LogPanics", "TestLoop_WaitFails", "TestGoexit_FailNowEndsTheTest", "TestImports", "TestModules", "TestRun_DebugByEnvironment",
 		"TestForeign_Everything",
 	},
 	"signals": {"TestRun_SIGINT.*", "TestRun_HandleSignals.*", "Test.*Signals?"},

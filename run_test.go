@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/goasyncio/asyncio"
+	"github.com/goasyncio/asyncio/internal/leaktest"
 	"github.com/goasyncio/asyncio/sim"
 )
 
@@ -108,6 +109,34 @@ type counted int
 
 func (c *counted) String() string { *c++; return "counted" }
 
+func TestRunner_SeveralRunsOnOneLoop(t *testing.T) {
+	r := asyncio.NewRunner(t.Context(), asyncio.LoopFactory(sim.NewEventLoop))
+	var background *asyncio.Task[asyncio.None]
+	if _, err := asyncio.RunIn(r, asyncio.Do(func(ctx context.Context) error {
+		background = asyncio.CreateTask(ctx, sleeper(3*time.Second))
+		return asyncio.Sleep(ctx, time.Second)
+	})); err != nil {
+		t.Error(err)
+	}
+	l, err := r.GetLoop()
+	must(t, err)
+	if background.Done() || l.Time() != time.Second {
+		t.Error("after the first run")
+	}
+	if _, err := asyncio.RunIn(r, background.Await); err != nil || l.Time() != 3*time.Second {
+		t.Errorf("%v at %v", err, l.Time())
+	}
+	must(t, r.Close())
+	must(t, r.Close())
+	if _, err := asyncio.RunIn(r, instant); !errors.Is(err, asyncio.ErrLoopClosed) {
+		t.Errorf("RunIn after Close: %v", err)
+	}
+	if _, err := r.GetLoop(); !errors.Is(err, asyncio.ErrLoopClosed) {
+		t.Errorf("GetLoop after Close: %v", err)
+	}
+	must(t, asyncio.NewRunner(t.Context()).Close()) // a runner that was never used
+}
+
 func TestRun_LoopWithinALoop(t *testing.T) {
 	outer, inner := newLoop(t), newLoop(t)
 	_, err := asyncio.RunUntilComplete(outer, asyncio.Do(func(ctx context.Context) error {
@@ -121,107 +150,39 @@ func TestRun_LoopWithinALoop(t *testing.T) {
 	is(t, "afterwards", self(outer.Context()), nil)
 }
 
-// Overdue timers run in the order in which they were due.
-func TestLoop_OverdueTimers(t *testing.T) {
+// A run ends one iteration after its task, and the remaining callbacks wait for the next run
+// (CPython 16).
+func TestRunUntilComplete_LeavesTheRest(t *testing.T) {
 	l := newLoop(t)
 	var got []string
-	l.CallLater(-time.Second, func() {
-		got = append(got, "a")
-		l.CallSoon(func() { got = append(got, "scheduled by a") })
-	})
-	l.CallLater(-2*time.Second, func() { got = append(got, "b") })
-	l.CallSoon(l.Stop)
-	must(t, l.RunForever())
-	equal(t, "in one iteration", got, []string{"b", "a"})
-	l.CallSoon(l.Stop)
-	must(t, l.RunForever())
-	equal(t, "in the next", got, []string{"b", "a", "scheduled by a"})
-}
-
-// A cancelled timer neither holds up the clock nor keeps the loop alive.
-func TestLoop_CancelledTimerIsNotWaitedFor(t *testing.T) {
-	l := newLoop(t)
-	l.CallLater(5*time.Second, func() { t.Error("it fired") }).Cancel()
-	l.CallLater(10*time.Second, l.Stop)
-	l.CallLater(time.Hour, func() {}).Cancel()
-	must(t, l.RunForever())
-	is(t, "time", l.Time(), 10*time.Second)
-	wantErr(t, "with nothing left", l.RunForever(), asyncio.ErrDeadlock)
-	is(t, "time", l.Time(), 10*time.Second)
-}
-
-func TestLoop_ClosedForGood(t *testing.T) {
-	l := sim.NewEventLoop(t.Context())
-	f := asyncio.CreateFuture[int](l.Context())
-	is(t, "closed", l.IsClosed(), false)
-	for range 3 {
-		must(t, l.Close())
-		is(t, "closed", l.IsClosed(), true)
-	}
-	wantErr(t, "RunForever", l.RunForever(), asyncio.ErrLoopClosed)
-	_, err := asyncio.RunUntilComplete(l, f)
-	wantErr(t, "RunUntilComplete", err, asyncio.ErrLoopClosed)
-}
-
-func TestExceptionHandler_SetGetReset(t *testing.T) {
-	l := newLoop(t)
-	logged := captureLog(t)
-	fail := func() {
-		t.Helper()
-		h := l.CallSoon(func() { panic(errTest) })
-		l.Stop()
-		must(t, l.RunForever())
-		is(t, "cancelled", h.Cancelled(), false)
-	}
-	is(t, "none at first", l.GetExceptionHandler() == nil, true)
-	var r reports
-	l.SetExceptionHandler(r.handle)
-	is(t, "one", l.GetExceptionHandler() == nil, false)
-	fail()
-	if len(r.all) != 1 || !errors.Is(r.all[0].Exception, errTest) || r.all[0].Handle == nil || logged() != "" {
-		t.Errorf("%+v, logged %s", r.all, logged())
-	}
-	l.SetExceptionHandler(nil)
-	is(t, "none at last", l.GetExceptionHandler() == nil, true)
-	fail()
-	if len(r.all) != 1 || !strings.Contains(logged(), "asyncio: exception in callback asyncio_test.TestExceptionHandler_SetGetReset") || !strings.Contains(logged(), "exception=") {
-		t.Errorf("%d reports, logged %s", len(r.all), logged())
-	}
-}
-
-// The default handler names a callback that panics, whether it was due at once or later.
-func TestExceptionHandler_DefaultLogsCallbacks(t *testing.T) {
-	l := newLoop(t)
-	for what, schedule := range map[string]func(fn func()){
-		"<Handle ":      func(fn func()) { l.CallSoon(fn) },
-		"<TimerHandle ": func(fn func()) { l.CallLater(time.Second, fn) },
-	} {
-		logged := captureLog(t)
-		f := asyncio.CreateFuture[int](l.Context())
-		schedule(func() {
-			must(t, f.SetResult(1))
-			panic("after the result")
+	task := asyncio.CreateTask(l.Context(), instant)
+	l.CallSoon(func() {
+		got = append(got, "1")
+		l.CallSoon(func() {
+			got = append(got, "2")
+			l.CallSoon(func() { got = append(got, "3") })
 		})
-		v, err := asyncio.RunUntilComplete(l, f)
-		is(t, "result", v, 1)
-		must(t, err)
-		for _, want := range []string{"level=ERROR", "exception in callback asyncio_test.TestExceptionHandler_DefaultLogsCallbacks", what, "after the result"} {
-			if !strings.Contains(logged(), want) {
-				t.Errorf("%s: logged %s\nwant %s", what, logged(), want)
-			}
-		}
+	})
+	if v, err := asyncio.RunUntilComplete(l, task); v != 1 || err != nil {
+		t.Errorf("RunUntilComplete = %v, %v", v, err)
 	}
+	equal(t, "when the run ends", got, []string{"1", "2"})
+	l.Stop()
+	must(t, l.RunForever())
+	equal(t, "in the next run", got, []string{"1", "2", "3"})
 }
 
-func TestHandle_String(t *testing.T) {
+func TestRunUntilComplete_Stopped(t *testing.T) {
 	l := newLoop(t)
-	h := l.CallSoon(func() {})
-	if s := h.String(); !strings.HasPrefix(s, "<Handle asyncio_test.TestHandle_String.func1() at ") {
-		t.Error(s)
+	f := asyncio.CreateFuture[int](l.Context())
+	l.CallSoon(l.Stop)
+	if _, err := asyncio.RunUntilComplete(l, f); !errors.Is(err, asyncio.ErrLoopStopped) {
+		t.Errorf("err = %v, want ErrLoopStopped", err)
 	}
-	h.Cancel()
-	is(t, "cancelled", h.String(), "<Handle cancelled>")
-	is(t, "Cancelled", h.Cancelled(), true)
+	must(t, f.SetResult(3))
+	if v, err := asyncio.RunUntilComplete(l, f); v != 3 || err != nil {
+		t.Errorf("of a done future: %v, %v", v, err)
+	}
 }
 
 // A task that stops its own loop stays suspended, and another run can go on with it.
@@ -249,20 +210,6 @@ func TestRunUntilComplete_StoppedByItsTask(t *testing.T) {
 	asCancelled(t, err)
 }
 
-// A Goexit that ends a run has been noticed, so it is not reported as well.
-func TestGoexit_IsNotReported(t *testing.T) {
-	var r reports
-	l := sim.NewEventLoop(t.Context())
-	l.SetExceptionHandler(r.handle)
-	if !exits(func() {
-		_, _ = asyncio.RunUntilComplete(l, asyncio.Do(func(context.Context) error { runtime.Goexit(); return nil }))
-	}) {
-		t.Error("RunUntilComplete returned")
-	}
-	must(t, l.Close())
-	equal(t, "reports", r.messages(), nil)
-}
-
 // The loop factory in a context also makes the loops of nested runs.
 func TestRun_LoopFactoryOfNestedRuns(t *testing.T) {
 	began := time.Now()
@@ -274,5 +221,64 @@ func TestRun_LoopFactoryOfNestedRuns(t *testing.T) {
 	})
 	if d := time.Since(began); d > time.Hour {
 		t.Errorf("took %v", d)
+	}
+}
+
+// At the end of Run the tasks that are left are cancelled, oldest first, and waited for. Their
+// failures are reported.
+func TestRun_Shutdown(t *testing.T) {
+	var got []string
+	r, err := runReporting(t, func(ctx context.Context) error {
+		for _, name := range []string{"a", "b"} {
+			asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
+				err := asyncio.Sleep(ctx, time.Hour)
+				got = append(got, name+" cancelled")
+				_ = asyncio.Sleep(ctx, time.Second)
+				got = append(got, name+" cleaned up")
+				return err
+			}), asyncio.Name(name))
+		}
+		asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
+			_ = asyncio.Sleep(ctx, time.Hour)
+			return errTest
+		}), asyncio.Name("fails"))
+		return asyncio.Sleep(ctx, 0)
+	})
+	must(t, err)
+	equal(t, "got", got, []string{"a cancelled", "b cancelled", "a cleaned up", "b cleaned up"})
+	equal(t, "reports", r.messages(), []string{"unhandled exception during asyncio.Run shutdown"})
+}
+
+// A task that returns a result although the shutdown cancelled it is not reported.
+func TestRun_ShutdownOfATaskThatReturnsAResult(t *testing.T) {
+	r, err := runReporting(t, func(ctx context.Context) error {
+		asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
+			_ = asyncio.Sleep(ctx, time.Hour)
+			asyncio.CurrentTask(ctx).Uncancel()
+			return nil
+		}))
+		return asyncio.Sleep(ctx, 0)
+	})
+	must(t, err)
+	equal(t, "reports", r.messages(), []string(nil))
+}
+
+func TestRun_LeavesNoGoroutine(t *testing.T) {
+	before := runtime.NumGoroutine()
+	for range 50 {
+		run(t, func(ctx context.Context) error {
+			for range 100 {
+				asyncio.CreateTask(ctx, sleeper(time.Hour))
+			}
+			settle(t, ctx)
+			_, err := asyncio.ToThread(ctx, instant)
+			return err
+		})
+	}
+	for end := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > before && time.Now().Before(end); {
+		runtime.Gosched()
+	}
+	if n := runtime.NumGoroutine(); n > before {
+		t.Errorf("%d goroutines before, %d after:\n%s", before, n, leaktest.Goroutines())
 	}
 }

@@ -3,6 +3,8 @@ package asyncio_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
 	"runtime"
 	"strings"
 	"testing"
@@ -11,6 +13,145 @@ import (
 	"github.com/goasyncio/asyncio"
 	"github.com/goasyncio/asyncio/sim"
 )
+
+// FailNow is called in a task, a callback, an eager task and after a suspension. The test ends as
+// failed, everything is cleaned up, and other tasks' deferred functions run. The test runs a
+// subprocess that must fail.
+func TestGoexit_FailNowEndsTheTest(t *testing.T) {
+	for _, how := range []string{"main", "child", "suspended child", "eager child", "callback", "skip"} {
+		t.Run(how, func(t *testing.T) {
+			out, err := subprocess("TestGoexit_Subprocess", "ASYNCIO_TEST_GOEXIT="+how).CombinedOutput()
+			text := string(out)
+			if how == "skip" {
+				if err != nil || !strings.Contains(text, "--- SKIP: TestGoexit_Subprocess") {
+					t.Errorf("%v\n%s", err, text)
+				}
+				return
+			}
+			if err == nil || !strings.Contains(text, "--- FAIL: TestGoexit_Subprocess") || strings.Contains(text, "panic") {
+				t.Errorf("%v\n%s", err, text)
+			}
+			for _, want := range []string{"the reason", "bystander cancelled", "deferred of the test"} {
+				if !strings.Contains(text, want) {
+					t.Errorf("output lacks %q:\n%s", want, text)
+				}
+			}
+			for _, not := range []string{"went on", "left behind"} {
+				if strings.Contains(text, not) {
+					t.Errorf("output has %q:\n%s", not, text)
+				}
+			}
+		})
+	}
+}
+
+func TestGoexit_Subprocess(t *testing.T) {
+	how := os.Getenv("ASYNCIO_TEST_GOEXIT")
+	if how == "" {
+		return // run by TestGoexit_FailNowEndsTheTest
+	}
+	defer fmt.Println("deferred of the test")
+	fail := func() { t.Fatal("the reason") }
+	_, _ = asyncio.Run(onVirtualTime(t.Context(), new(reports)), asyncio.Do(func(ctx context.Context) error {
+		bystander := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
+			err := asyncio.Sleep(ctx, time.Hour)
+			fmt.Println("bystander cancelled:", err)
+			return err
+		}))
+		settle(t, ctx)
+		switch how {
+		case "main":
+			fail()
+		case "skip":
+			t.Skip("skipped by the subprocess on purpose, which TestGoexit_FailNowEndsTheTest looks for")
+		case "child":
+			asyncio.CreateTask(ctx, asyncio.Do(func(context.Context) error { fail(); return nil }))
+		case "suspended child":
+			asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
+				_ = asyncio.Sleep(ctx, time.Second)
+				fail()
+				return nil
+			}))
+		case "eager child":
+			asyncio.CreateTask(ctx, asyncio.Do(func(context.Context) error { fail(); return nil }), asyncio.EagerStart(true))
+		case "callback":
+			loop(t, ctx).CallSoon(fail)
+		}
+		_, err := bystander.Await(ctx)
+		fmt.Println("main:", err)
+		if err == nil {
+			fmt.Println("went on")
+		}
+		return err
+	}))
+	fmt.Println("went on after Run")
+}
+
+// Awaiting a task that exited returns ErrGoexit. The exit ends the run first, so the next run sees
+// the error.
+func TestGoexit_IsTheTasksError(t *testing.T) {
+	l := sim.NewEventLoop(t.Context())
+	task := asyncio.CreateTask(l.Context(), asyncio.Do(func(context.Context) error {
+		runtime.Goexit()
+		return nil
+	}))
+	waiter := asyncio.CreateTask(l.Context(), task.Await)
+	if !exits(func() { _, _ = asyncio.RunUntilComplete(l, waiter) }) {
+		t.Error("RunUntilComplete returned")
+	}
+	if _, err := asyncio.RunUntilComplete(l, waiter); !errors.Is(err, asyncio.ErrGoexit) {
+		t.Errorf("err = %v", err)
+	}
+	must(t, l.Close())
+}
+
+// A Goexit that ends a run has been noticed, so it is not reported as well.
+func TestGoexit_IsNotReported(t *testing.T) {
+	var r reports
+	l := sim.NewEventLoop(t.Context())
+	l.SetExceptionHandler(r.handle)
+	if !exits(func() {
+		_, _ = asyncio.RunUntilComplete(l, asyncio.Do(func(context.Context) error { runtime.Goexit(); return nil }))
+	}) {
+		t.Error("RunUntilComplete returned")
+	}
+	must(t, l.Close())
+	equal(t, "reports", r.messages(), nil)
+}
+
+// A Goexit in a task also ends the task that waits beneath it. The deferred functions of both run,
+// and may still await.
+func TestGoexit_OnTopOfAnother(t *testing.T) {
+	l := sim.NewEventLoop(context.Background())
+	var got []string
+	exitsWith := func(a asyncio.Awaitable[asyncio.None]) bool {
+		return exits(func() {
+			_, err := asyncio.RunUntilComplete(l, a)
+			got = append(got, fmt.Sprint(err))
+		})
+	}
+	task := asyncio.CreateTask(l.Context(), asyncio.Do(func(ctx context.Context) error {
+		defer func() {
+			began := l.Time()
+			err := asyncio.Sleep(ctx, time.Second)
+			got = append(got, fmt.Sprint("deferred ", err, " ", asyncio.CurrentTask(ctx).GetName(), " ", l.Time()-began))
+		}()
+		_, err := asyncio.CreateTask(ctx, asyncio.Do(func(context.Context) error {
+			runtime.Goexit()
+			return nil
+		})).Await(ctx)
+		return err
+	}), asyncio.Name("lower"))
+	if !exitsWith(task) {
+		t.Error("the run returned")
+	}
+	exitsWith(task)
+	must(t, l.Close())
+	if !errors.Is(task.Exception(), asyncio.ErrGoexit) {
+		t.Errorf("%v", task)
+	}
+	equal(t, "got", got, []string{"deferred <nil> lower 1s"})
+}
 
 // nestedExit makes a loop whose first task creates a second one and awaits it. The second calls
 // Goexit, and that unwinds the first as well. The first task's last deferred function is last.

@@ -3,6 +3,7 @@ package asyncio_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"runtime"
 	"strings"
@@ -12,6 +13,139 @@ import (
 	"github.com/goasyncio/asyncio"
 	"github.com/goasyncio/asyncio/sim"
 )
+
+// Tasks that are created and awaited at once can share a stack (stack 5). Programs must not notice
+// that.
+func TestStacks_OnTopOfEachOther(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		var got []string
+		note := func(s string) { got = append(got, s) }
+		bystander := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
+			for i := range 4 {
+				note(fmt.Sprint("bystander ", i))
+				if err := asyncio.Sleep(ctx, 0); err != nil {
+					return err
+				}
+			}
+			return nil
+		}))
+		lower := asyncio.CreateTask(ctx, func(ctx context.Context) (int, error) {
+			note("lower")
+			v, err := asyncio.CreateTask(ctx, func(ctx context.Context) (int, error) {
+				note("middle")
+				if asyncio.CurrentTask(ctx).GetName() != "middle" {
+					t.Errorf("current is %v", asyncio.CurrentTask(ctx))
+				}
+				v, err := asyncio.CreateTask(ctx, func(ctx context.Context) (int, error) {
+					note("upper")
+					err := asyncio.Sleep(ctx, 0)
+					note("upper again")
+					return 1, err
+				}).Await(ctx)
+				note("middle again")
+				return v + 1, err
+			}, asyncio.Name("middle")).Await(ctx)
+			note("lower again")
+			if asyncio.CurrentTask(ctx).GetName() != "lower" {
+				t.Errorf("current is %v", asyncio.CurrentTask(ctx))
+			}
+			return v + 1, err
+		}, asyncio.Name("lower"))
+		v, err := lower.Await(ctx)
+		if v != 3 || err != nil {
+			t.Errorf("%v, %v", v, err)
+		}
+		_, err = bystander.Await(ctx)
+		equal(t, "order", got, []string{
+			"bystander 0", "lower", "bystander 1", "middle", "bystander 2", "upper", "bystander 3",
+			"upper again", "middle again", "lower again",
+		})
+		return err
+	})
+}
+
+// A cancel of the lowest task reaches the uppermost, which may take its time.
+func TestStacks_OnTopOfEachOtherCancelled(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		var got []string
+		var nest func(depth int) asyncio.Coroutine[int]
+		nest = func(depth int) asyncio.Coroutine[int] {
+			return func(ctx context.Context) (int, error) {
+				if depth == 0 {
+					err := asyncio.Sleep(ctx, time.Hour)
+					got = append(got, "cleaning up")
+					_ = asyncio.Sleep(ctx, time.Second)
+					return 0, err
+				}
+				_, err := asyncio.CreateTask(ctx, nest(depth-1)).Await(ctx)
+				got = append(got, fmt.Sprint(depth))
+				return depth, err
+			}
+		}
+		task := asyncio.CreateTask(ctx, nest(3))
+		settle(t, ctx)
+		task.Cancel()
+		// other tasks go on meanwhile
+		other := asyncio.CreateTask(ctx, after(time.Second/2, 1, nil))
+		if _, err := other.Await(ctx); err != nil || task.Done() {
+			t.Errorf("%v, %v", err, task)
+		}
+		_, err := task.Await(ctx)
+		if !errors.Is(err, asyncio.ErrCancelled) || loop(t, ctx).Time() != time.Second {
+			t.Errorf("%v at %v", err, loop(t, ctx).Time())
+		}
+		equal(t, "order", got, []string{"cleaning up", "1", "2", "3"})
+		return nil
+	})
+}
+
+// The context of one await ends, while the tasks beneath it have contexts that cannot end.
+func TestStacks_OnTopWithAContextThatEnds(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		base := context.WithoutCancel(ctx)
+		hurried, cancel := asyncio.WithTimeout(base, time.Second)
+		defer cancel()
+		var ended time.Duration
+		stubborn := asyncio.Coroutine[int](func(ctx context.Context) (int, error) {
+			err := asyncio.Sleep(base, time.Minute) // waits with a context that cannot end
+			ended = loop(t, ctx).Time()
+			return 1, err
+		})
+		task := asyncio.CreateTask(base, stubborn)
+		if _, err := task.Await(hurried); !errors.Is(err, context.DeadlineExceeded) || loop(t, ctx).Time() != time.Second {
+			t.Errorf("%v at %v", err, loop(t, ctx).Time())
+		}
+		v, err := task.Await(base)
+		if v != 1 || ended != time.Minute {
+			t.Errorf("%v, ended at %v", v, ended)
+		}
+		return err
+	})
+}
+
+func TestStacks_DeepChain(t *testing.T) {
+	depth := 10_000
+	if raceEnabled {
+		depth = 1000
+	}
+	run(t, func(ctx context.Context) error {
+		var nest func(depth int) asyncio.Coroutine[int]
+		nest = func(depth int) asyncio.Coroutine[int] {
+			return func(ctx context.Context) (int, error) {
+				if depth == 0 {
+					return 0, asyncio.Sleep(ctx, time.Second)
+				}
+				v, err := asyncio.CreateTask(ctx, nest(depth-1)).Await(ctx)
+				return v + 1, err
+			}
+		}
+		v, err := nest(depth)(ctx)
+		if v != depth {
+			t.Errorf("v = %d", v)
+		}
+		return err
+	})
+}
 
 // A crowd is a set of tasks that suspend, start each other in every way and wait for each other at
 // random. After a while each stack waits at the place of another (stack 1). The crowd counts the

@@ -498,3 +498,16 @@ func TestWaiters_AreLookedAtOnce(t *testing.T) {
 		})
 	}
 }
+
+// A task that gives up waiting for a notification still has the lock.
+func TestCondition_TimeoutInsideTheLock(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		c := asyncio.NewCondition(nil)
+		must(t, c.Acquire(ctx))
+		timedOut(t, waitFor(ctx, c.Wait, time.Second))
+		is(t, "locked", c.Locked(), true)
+		is(t, "owner", c.Statistics().Lock.Owner, self(ctx))
+		c.Release()
+		return nil
+	})
+}

@@ -3,8 +3,9 @@ package asyncio_test
 import (
 	"context"
 	"errors"
-	"fmt"
+	"runtime"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -76,203 +77,19 @@ func TestTask_ResultAndException(t *testing.T) {
 	})
 }
 
-func TestTask_CancelCarriesMessageAndAsker(t *testing.T) {
+func TestTask_Accessors(t *testing.T) {
 	run(t, func(ctx context.Context) error {
-		task := asyncio.CreateTask(ctx, sleeper(time.Hour))
-		settle(t, ctx)
-		task.Cancel("enough")
-		_, err := task.Await(ctx)
-		var c *asyncio.CancelledError
-		if !errors.As(err, &c) || c.Msg != "enough" || c.By != "Task-1" {
-			t.Errorf("%#v", err)
-		}
-		if err.Error() != "asyncio: cancelled: enough (by Task-1)" {
-			t.Error(err)
-		}
-		if now := loop(t, ctx).Time(); now != 0 {
-			t.Errorf("took %v", now)
-		}
-		return nil
-	})
-}
-
-// A task may catch a cancel, clean up, and go on.
-func TestTask_CancelCaught(t *testing.T) {
-	run(t, func(ctx context.Context) error {
-		var got []string
-		task := asyncio.CreateTask(ctx, func(ctx context.Context) (string, error) {
-			defer func() { got = append(got, "deferred") }()
-			if err := asyncio.Sleep(ctx, time.Hour); errors.Is(err, asyncio.ErrCancelled) {
-				got = append(got, "caught")
-				if n := asyncio.CurrentTask(ctx).Uncancel(); n != 0 {
-					t.Errorf("Uncancel() = %d", n)
-				}
-			}
-			if err := asyncio.Sleep(ctx, time.Second); err != nil { // the clean-up is not disturbed
-				return "", err
-			}
-			return "carried on", nil
-		})
-		settle(t, ctx)
-		task.Cancel()
-		v, err := task.Await(ctx)
-		if v != "carried on" || err != nil || task.Cancelled() || task.Cancelling() != 0 {
-			t.Errorf("%v, %v", v, err)
-		}
-		equal(t, "got", got, []string{"caught", "deferred"})
-		return nil
-	})
-}
-
-// A wrapped cancellation ends the task cancelled; a joined one does not.
-func TestTask_CancelledByWhatItReturns(t *testing.T) {
-	run(t, func(ctx context.Context) error {
-		for _, row := range []struct {
-			wrap      func(error) error
-			cancelled bool
-		}{
-			{func(err error) error { return err }, true},
-			{func(err error) error { return fmt.Errorf("fetch: %w", err) }, true},
-			{func(err error) error { return errors.Join(err, errTest) }, false},
-			{func(error) error { return context.Canceled }, false},
-		} {
-			task := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
-				return row.wrap(asyncio.Sleep(ctx, time.Hour))
-			}))
-			settle(t, ctx)
-			task.Cancel()
-			_, err := task.Await(ctx)
-			if task.Cancelled() != row.cancelled {
-				t.Errorf("%v: Cancelled() = %v", err, task.Cancelled())
-			}
-		}
-		return nil
-	})
-}
-
-// A cancel in the iteration in which a result arrives replaces the result (CPython 13).
-func TestTask_CancelRacesResult(t *testing.T) {
-	run(t, func(ctx context.Context) error {
-		f := asyncio.CreateFuture[string](ctx)
-		task := asyncio.CreateTask(ctx, f.Await)
-		settle(t, ctx)
-		must(t, f.SetResult("v"))
-		if !task.Cancel() {
-			t.Error("Cancel() = false")
-		}
-		if _, err := task.Await(ctx); !errors.Is(err, asyncio.ErrCancelled) || !task.Cancelled() {
-			t.Errorf("err = %v", err)
-		}
-		return nil
-	})
-}
-
-// A task that returns with a cancel still to be delivered ends cancelled (CPython 14). If it waits
-// for something new, the cancel goes to that at once.
-func TestTask_CancelItself(t *testing.T) {
-	run(t, func(ctx context.Context) error {
-		returns := asyncio.CreateTask(ctx, func(ctx context.Context) (int, error) {
-			asyncio.CurrentTask(ctx).Cancel("me")
-			return 1, nil
-		})
-		f := asyncio.CreateFuture[int](ctx)
-		waits := asyncio.CreateTask(ctx, func(ctx context.Context) (int, error) {
-			asyncio.CurrentTask(ctx).Cancel()
-			_, err := f.Await(ctx)
-			return 2, err
-		})
-		sleeps := asyncio.CreateTask(ctx, func(ctx context.Context) (int, error) {
-			asyncio.CurrentTask(ctx).Cancel()
-			return 3, asyncio.Sleep(ctx, time.Hour)
-		})
-		fails := asyncio.CreateTask(ctx, func(ctx context.Context) (int, error) {
-			asyncio.CurrentTask(ctx).Cancel()
-			return 4, errTest
-		})
-		done := asyncio.CreateTask(ctx, func(ctx context.Context) (int, error) {
-			d := asyncio.CreateFuture[int](ctx)
-			must(t, d.SetResult(5))
-			asyncio.CurrentTask(ctx).Cancel()
-			v, err := d.Await(ctx) // does not suspend, so the cancel is not delivered here
-			asyncio.CurrentTask(ctx).Uncancel()
-			return v, err
-		})
-		results, err := asyncio.GatherResults(ctx, returns, waits, sleeps, fails, done)
-		if err != nil {
-			return err
-		}
-		for i, want := range []error{asyncio.ErrCancelled, asyncio.ErrCancelled, asyncio.ErrCancelled, errTest, nil} {
-			if !errors.Is(results[i].Err, want) {
-				t.Errorf("%d: %v, want %v", i, results[i].Err, want)
-			}
-		}
-		if !f.Cancelled() || results[4].Value != 5 {
-			t.Errorf("f = %v, last = %v", f, results[4])
-		}
-		return nil
-	})
-}
-
-func TestTask_UncancelDropsAPendingCancel(t *testing.T) {
-	run(t, func(ctx context.Context) error {
+		ctx = context.WithValue(ctx, ctxKey{}, 1)
 		task := asyncio.CreateTask(ctx, instant)
-		task.Cancel()
-		if task.Cancelling() != 1 || task.Uncancel() != 0 || task.Uncancel() != 0 {
-			t.Error("Uncancel")
-		}
-		if v, err := task.Await(ctx); v != 1 || err != nil {
-			t.Errorf("%v, %v", v, err)
-		}
-		return nil
-	})
-}
-
-// A cancel goes to the innermost thing awaited and comes back up.
-func TestTask_CancelTravelsDown(t *testing.T) {
-	run(t, func(ctx context.Context) error {
-		var got []string
-		inner := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
-			err := asyncio.Sleep(ctx, time.Hour)
-			got = append(got, "inner")
-			return err
-		}))
-		outer := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
-			_, err := inner.Await(ctx)
-			got = append(got, "outer")
-			return err
-		}))
-		settle(t, ctx)
-		outer.Cancel()
-		if _, err := outer.Await(ctx); !errors.Is(err, asyncio.ErrCancelled) || !inner.Cancelled() {
-			t.Errorf("%v, %v", err, inner)
-		}
-		equal(t, "got", got, []string{"inner", "outer"})
-		return nil
-	})
-}
-
-// If the inner task ignores the cancel, the outer one goes on too, and can be cancelled again.
-func TestTask_InnerIgnoresCancel(t *testing.T) {
-	run(t, func(ctx context.Context) error {
-		inner := asyncio.CreateTask(ctx, func(ctx context.Context) (int, error) {
-			for {
-				if err := asyncio.Sleep(ctx, time.Second); err == nil {
-					return 7, nil
-				}
-			}
-		})
-		outer := asyncio.CreateTask(ctx, inner.Await)
-		for range 3 {
-			settle(t, ctx)
-			if !outer.Cancel() {
-				t.Error("Cancel() = false")
-			}
-		}
-		v, err := outer.Await(ctx)
-		if v != 7 || err != nil || outer.Cancelling() != 3 || inner.Cancelling() != 3 {
-			t.Errorf("%v, %v, %v", v, err, outer)
-		}
-		return nil
+		is(t, "loop", task.GetLoop(), loop(t, ctx))
+		is(t, "loop of a future", asyncio.CreateFuture[int](ctx).GetLoop(), loop(t, ctx))
+		is(t, "context", task.GetContext(), ctx)
+		is(t, "main's context", self(ctx).GetContext().Value(ctxKey{}), nil)
+		_, err := task.Await(ctx)
+		must(t, err)
+		v, err := task.GetCoro()(ctx) // it is a function, and can be called again
+		is(t, "value of the coroutine", v, 1)
+		return err
 	})
 }
 
@@ -417,190 +234,78 @@ func TestTask_EagerStartInCallback(t *testing.T) {
 	})
 }
 
-func TestCoroutine_MakingOneRunsNothing(t *testing.T) {
-	run(t, func(ctx context.Context) error {
-		ran := false
-		coro := asyncio.Do(func(context.Context) error { ran = true; return nil })
-		settle(t, ctx)
-		if ran {
-			t.Error("the coroutine ran")
-		}
-		_, err := asyncio.Await(ctx, coro)
-		if !ran {
-			t.Error("the coroutine did not run")
-		}
-		return err
-	})
-}
-
-func TestEnsureFuture(t *testing.T) {
-	run(t, func(ctx context.Context) error {
-		f := asyncio.CreateFuture[int](ctx)
-		if asyncio.EnsureFuture(ctx, f) != f {
-			t.Error("of a future")
-		}
-		task := asyncio.CreateTask(ctx, instant)
-		if asyncio.EnsureFuture(ctx, task) != &task.Future {
-			t.Error("of a task")
-		}
-		g := asyncio.EnsureFuture(ctx, asyncio.Coroutine[int](instant))
-		h := asyncio.EnsureFuture(ctx, anAwaitable(5))
-		if v, err := g.Await(ctx); v != 1 || err != nil {
-			t.Errorf("of a coroutine: %v, %v", v, err)
-		}
-		if v, err := h.Await(ctx); v != 5 || err != nil {
-			t.Errorf("of an awaitable: %v, %v", v, err)
-		}
-		// A task seen as a future is still cancelled as a task.
-		s := asyncio.EnsureFuture(ctx, sleeper(time.Hour))
-		settle(t, ctx)
-		s.Cancel()
-		if s.Done() {
-			t.Error("the task of EnsureFuture was cancelled like a future")
-		}
-		_, err := s.Await(ctx)
-		if !errors.Is(err, asyncio.ErrCancelled) {
-			t.Error(err)
+// A panic is reported at once, with its stack, and awaiting the task returns it as the error
+// (design 4, task 6).
+func TestPanic_InATask(t *testing.T) {
+	r, err := runReporting(t, func(ctx context.Context) error {
+		for name, suspend := range map[string]bool{"at once": false, "after a suspension": true} {
+			task := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
+				if suspend {
+					if err := asyncio.Sleep(ctx, time.Second); err != nil {
+						return err
+					}
+				}
+				panicDeep(errTest)
+				return nil
+			}))
+			_, err := task.Await(ctx)
+			var p *asyncio.PanicError
+			if !errors.As(err, &p) || p.Value != errTest || !errors.Is(err, errTest) || !strings.Contains(string(p.Stack), "panicDeep") {
+				t.Errorf("%s: %v", name, err)
+			}
+			if task.Cancelled() || asyncio.CurrentTask(ctx).GetName() != "Task-1" {
+				t.Errorf("%s: %v", name, task)
+			}
 		}
 		return nil
 	})
-}
-
-// Tasks that are created and awaited at once can share a stack (stack 5). Programs must not notice
-// that.
-func TestTask_OnTopOfEachOther(t *testing.T) {
-	run(t, func(ctx context.Context) error {
-		var got []string
-		note := func(s string) { got = append(got, s) }
-		bystander := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
-			for i := range 4 {
-				note(fmt.Sprint("bystander ", i))
-				if err := asyncio.Sleep(ctx, 0); err != nil {
-					return err
-				}
-			}
-			return nil
-		}))
-		lower := asyncio.CreateTask(ctx, func(ctx context.Context) (int, error) {
-			note("lower")
-			v, err := asyncio.CreateTask(ctx, func(ctx context.Context) (int, error) {
-				note("middle")
-				if asyncio.CurrentTask(ctx).GetName() != "middle" {
-					t.Errorf("current is %v", asyncio.CurrentTask(ctx))
-				}
-				v, err := asyncio.CreateTask(ctx, func(ctx context.Context) (int, error) {
-					note("upper")
-					err := asyncio.Sleep(ctx, 0)
-					note("upper again")
-					return 1, err
-				}).Await(ctx)
-				note("middle again")
-				return v + 1, err
-			}, asyncio.Name("middle")).Await(ctx)
-			note("lower again")
-			if asyncio.CurrentTask(ctx).GetName() != "lower" {
-				t.Errorf("current is %v", asyncio.CurrentTask(ctx))
-			}
-			return v + 1, err
-		}, asyncio.Name("lower"))
-		v, err := lower.Await(ctx)
-		if v != 3 || err != nil {
-			t.Errorf("%v, %v", v, err)
-		}
-		_, err = bystander.Await(ctx)
-		equal(t, "order", got, []string{
-			"bystander 0", "lower", "bystander 1", "middle", "bystander 2", "upper", "bystander 3",
-			"upper again", "middle again", "lower again",
-		})
-		return err
-	})
-}
-
-// A cancel of the lowest task reaches the uppermost, which may take its time.
-func TestTask_OnTopOfEachOtherCancelled(t *testing.T) {
-	run(t, func(ctx context.Context) error {
-		var got []string
-		var nest func(depth int) asyncio.Coroutine[int]
-		nest = func(depth int) asyncio.Coroutine[int] {
-			return func(ctx context.Context) (int, error) {
-				if depth == 0 {
-					err := asyncio.Sleep(ctx, time.Hour)
-					got = append(got, "cleaning up")
-					_ = asyncio.Sleep(ctx, time.Second)
-					return 0, err
-				}
-				_, err := asyncio.CreateTask(ctx, nest(depth-1)).Await(ctx)
-				got = append(got, fmt.Sprint(depth))
-				return depth, err
-			}
-		}
-		task := asyncio.CreateTask(ctx, nest(3))
-		settle(t, ctx)
-		task.Cancel()
-		// other tasks go on meanwhile
-		other := asyncio.CreateTask(ctx, after(time.Second/2, 1, nil))
-		if _, err := other.Await(ctx); err != nil || task.Done() {
-			t.Errorf("%v, %v", err, task)
-		}
-		_, err := task.Await(ctx)
-		if !errors.Is(err, asyncio.ErrCancelled) || loop(t, ctx).Time() != time.Second {
-			t.Errorf("%v at %v", err, loop(t, ctx).Time())
-		}
-		equal(t, "order", got, []string{"cleaning up", "1", "2", "3"})
-		return nil
-	})
-}
-
-// The context of one await ends, while the tasks beneath it have contexts that cannot end.
-func TestTask_OnTopWithAContextThatEnds(t *testing.T) {
-	run(t, func(ctx context.Context) error {
-		base := context.WithoutCancel(ctx)
-		hurried, cancel := asyncio.WithTimeout(base, time.Second)
-		defer cancel()
-		var ended time.Duration
-		stubborn := asyncio.Coroutine[int](func(ctx context.Context) (int, error) {
-			err := asyncio.Sleep(base, time.Minute) // waits with a context that cannot end
-			ended = loop(t, ctx).Time()
-			return 1, err
-		})
-		task := asyncio.CreateTask(base, stubborn)
-		if _, err := task.Await(hurried); !errors.Is(err, context.DeadlineExceeded) || loop(t, ctx).Time() != time.Second {
-			t.Errorf("%v at %v", err, loop(t, ctx).Time())
-		}
-		v, err := task.Await(base)
-		if v != 1 || ended != time.Minute {
-			t.Errorf("%v, ended at %v", v, ended)
-		}
-		return err
-	})
-}
-
-func TestTask_DeepChain(t *testing.T) {
-	depth := 10_000
-	if raceEnabled {
-		depth = 1000
+	must(t, err)
+	equal(t, "reports", r.messages(), []string{"panic in task", "panic in task"})
+	if len(r.all) > 0 && (r.all[0].Task == nil || r.all[0].Exception == nil) {
+		t.Errorf("%+v", r.all[0])
 	}
-	run(t, func(ctx context.Context) error {
-		var nest func(depth int) asyncio.Coroutine[int]
-		nest = func(depth int) asyncio.Coroutine[int] {
-			return func(ctx context.Context) (int, error) {
-				if depth == 0 {
-					return 0, asyncio.Sleep(ctx, time.Second)
-				}
-				v, err := asyncio.CreateTask(ctx, nest(depth-1)).Await(ctx)
-				return v + 1, err
-			}
-		}
-		v, err := nest(depth)(ctx)
-		if v != depth {
-			t.Errorf("v = %d", v)
-		}
-		return err
-	})
 }
 
-type anAwaitable int
+func panicDeep(v any) { panic(v) }
 
-func (a anAwaitable) Await(ctx context.Context) (int, error) {
-	return int(a), asyncio.Sleep(ctx, time.Second)
+func TestPanic_OfMainAndOfNil(t *testing.T) {
+	r, err := runReporting(t, func(context.Context) error { panic(nil) })
+	var p *asyncio.PanicError
+	var nilErr *runtime.PanicNilError
+	if !errors.As(err, &p) || !errors.As(err, &nilErr) {
+		t.Errorf("err = %v", err)
+	}
+	equal(t, "reports", r.messages(), []string{"panic in task"})
+}
+
+func TestPanic_InAnEagerTask(t *testing.T) {
+	r, err := runReporting(t, func(ctx context.Context) error {
+		task := asyncio.CreateTask(ctx, asyncio.Do(func(context.Context) error { panic("x") }), asyncio.EagerStart(true))
+		if !task.Done() || asyncio.CurrentTask(ctx).GetName() != "Task-1" {
+			t.Error("after the eager start")
+		}
+		return nil
+	})
+	must(t, err)
+	equal(t, "reports", r.messages(), []string{"panic in task"})
+}
+
+func TestPanic_WhileBeingCancelled(t *testing.T) {
+	r, err := runReporting(t, func(ctx context.Context) error {
+		task := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
+			asCancelled(t, asyncio.Sleep(ctx, time.Hour))
+			panic("x")
+		}))
+		must(t, yields(ctx, 1))
+		task.Cancel()
+		is(t, "done", task.Done(), false)
+		must(t, yields(ctx, 1))
+		var p *asyncio.PanicError
+		if !task.Done() || task.Cancelled() || !errors.As(task.Exception(), &p) {
+			t.Error(task)
+		}
+		return nil
+	})
+	must(t, err)
+	equal(t, "reports", r.messages(), []string{"panic in task"})
 }

@@ -103,6 +103,98 @@ func TestExecutor_ReplacedDefaultIsWaitedFor(t *testing.T) {
 	is(t, "the job had ended when Run returned", done.Load(), true)
 }
 
+func TestExecutor_BoundAndOrder(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		e := asyncio.NewThreadPoolExecutor(3)
+		var running, most atomic.Int32
+		var fs []*asyncio.Future[int]
+		for i := range 50 {
+			fs = append(fs, asyncio.RunInExecutor(ctx, e, func() (int, error) {
+				n := running.Add(1)
+				for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+				}
+				runtime.Gosched()
+				running.Add(-1)
+				return i, nil
+			}))
+		}
+		got, err := asyncio.Gather(ctx, fs...)
+		for i, v := range got {
+			if v != i {
+				t.Errorf("%d: %d", i, v)
+			}
+		}
+		if m := most.Load(); m > 3 || m < 1 {
+			t.Errorf("%d at a time", m)
+		}
+		e.Shutdown(true)
+		if _, err := asyncio.RunInExecutor(ctx, e, func() (int, error) { return 0, nil }).Await(ctx); !errors.Is(err, asyncio.ErrExecutorShutdown) {
+			t.Errorf("after Shutdown: %v", err)
+		}
+		return err
+	})
+}
+
+// Cancelling the future keeps a job that waits its turn from running.
+func TestExecutor_CancelBeforeStart(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		e := asyncio.NewThreadPoolExecutor(1)
+		block := make(chan struct{})
+		first := asyncio.RunInExecutor(ctx, e, func() (int, error) { <-block; return 1, nil })
+		ran := false
+		second := asyncio.RunInExecutor(ctx, e, func() (int, error) { ran = true; return 2, nil })
+		second.Cancel()
+		settle(t, ctx)
+		close(block)
+		_, err := first.Await(ctx)
+		e.Shutdown(true)
+		if ran {
+			t.Error("a cancelled job ran")
+		}
+		return err
+	})
+}
+
+func TestExecutor_ShutdownDefault(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		l := loop(t, ctx)
+		done := false
+		f := asyncio.RunInExecutor(ctx, nil, func() (int, error) { done = true; return 0, nil })
+		if err := l.ShutdownDefaultExecutor(ctx, time.Minute); err != nil || !done {
+			t.Errorf("%v, done = %v", err, done)
+		}
+		if _, err := asyncio.ToThread(ctx, instant); !errors.Is(err, asyncio.ErrExecutorShutdown) {
+			t.Errorf("ToThread afterwards: %v", err)
+		}
+		_, err := f.Await(ctx)
+		return err
+	})
+}
+
+// A job that does not end is named with its stack, and Run returns all the same.
+func TestExecutor_ShutdownGivesUp(t *testing.T) {
+	logged := captureLog(t)
+	release, gone := make(chan struct{}), make(chan struct{})
+	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
+		begun := make(chan struct{})
+		asyncio.RunInExecutor(ctx, nil, func() (int, error) { return stuckJob(begun, release, gone) })
+		<-begun
+		return nil
+	}), asyncio.ShutdownTimeout(time.Millisecond))
+	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(logged(), "stuckJob") {
+		t.Errorf("%v\n%s", err, logged())
+	}
+	close(release)
+	<-gone
+}
+
+func stuckJob(begun, release, gone chan struct{}) (int, error) {
+	defer close(gone)
+	close(begun)
+	<-release
+	return 0, nil
+}
+
 // The executor is shut down while it works. Jobs that were submitted are done, and later ones are
 // refused.
 func TestExecutor_ShutdownWhileWorking(t *testing.T) {

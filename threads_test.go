@@ -5,7 +5,6 @@ import (
 	"errors"
 	"runtime"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -92,98 +91,6 @@ func TestToThread_PanicAndGoexit(t *testing.T) {
 	equal(t, "reports", r.messages(), []string{"panic in thread function"})
 }
 
-func TestExecutor_BoundAndOrder(t *testing.T) {
-	run(t, func(ctx context.Context) error {
-		e := asyncio.NewThreadPoolExecutor(3)
-		var running, most atomic.Int32
-		var fs []*asyncio.Future[int]
-		for i := range 50 {
-			fs = append(fs, asyncio.RunInExecutor(ctx, e, func() (int, error) {
-				n := running.Add(1)
-				for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
-				}
-				runtime.Gosched()
-				running.Add(-1)
-				return i, nil
-			}))
-		}
-		got, err := asyncio.Gather(ctx, fs...)
-		for i, v := range got {
-			if v != i {
-				t.Errorf("%d: %d", i, v)
-			}
-		}
-		if m := most.Load(); m > 3 || m < 1 {
-			t.Errorf("%d at a time", m)
-		}
-		e.Shutdown(true)
-		if _, err := asyncio.RunInExecutor(ctx, e, func() (int, error) { return 0, nil }).Await(ctx); !errors.Is(err, asyncio.ErrExecutorShutdown) {
-			t.Errorf("after Shutdown: %v", err)
-		}
-		return err
-	})
-}
-
-// Cancelling the future keeps a job that waits its turn from running.
-func TestExecutor_CancelBeforeStart(t *testing.T) {
-	run(t, func(ctx context.Context) error {
-		e := asyncio.NewThreadPoolExecutor(1)
-		block := make(chan struct{})
-		first := asyncio.RunInExecutor(ctx, e, func() (int, error) { <-block; return 1, nil })
-		ran := false
-		second := asyncio.RunInExecutor(ctx, e, func() (int, error) { ran = true; return 2, nil })
-		second.Cancel()
-		settle(t, ctx)
-		close(block)
-		_, err := first.Await(ctx)
-		e.Shutdown(true)
-		if ran {
-			t.Error("a cancelled job ran")
-		}
-		return err
-	})
-}
-
-func TestExecutor_ShutdownDefault(t *testing.T) {
-	run(t, func(ctx context.Context) error {
-		l := loop(t, ctx)
-		done := false
-		f := asyncio.RunInExecutor(ctx, nil, func() (int, error) { done = true; return 0, nil })
-		if err := l.ShutdownDefaultExecutor(ctx, time.Minute); err != nil || !done {
-			t.Errorf("%v, done = %v", err, done)
-		}
-		if _, err := asyncio.ToThread(ctx, instant); !errors.Is(err, asyncio.ErrExecutorShutdown) {
-			t.Errorf("ToThread afterwards: %v", err)
-		}
-		_, err := f.Await(ctx)
-		return err
-	})
-}
-
-// A job that does not end is named with its stack, and Run returns all the same.
-func TestExecutor_ShutdownGivesUp(t *testing.T) {
-	logged := captureLog(t)
-	release, gone := make(chan struct{}), make(chan struct{})
-	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
-		begun := make(chan struct{})
-		asyncio.RunInExecutor(ctx, nil, func() (int, error) { return stuckJob(begun, release, gone) })
-		<-begun
-		return nil
-	}), asyncio.ShutdownTimeout(time.Millisecond))
-	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(logged(), "stuckJob") {
-		t.Errorf("%v\n%s", err, logged())
-	}
-	close(release)
-	<-gone
-}
-
-func stuckJob(begun, release, gone chan struct{}) (int, error) {
-	defer close(gone)
-	close(begun)
-	<-release
-	return 0, nil
-}
-
 func TestRunCoroutineThreadsafe(t *testing.T) {
 	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
 		l := loop(t, ctx)
@@ -259,6 +166,53 @@ func TestConcurrentFuture_AwaitAcrossLoops(t *testing.T) {
 	must(t, other.Close())
 }
 
+func TestRunCoroutineThreadsafe_CancelsItself(t *testing.T) {
+	onBothClocks(t, func(t *testing.T, ctx context.Context) error {
+		l := loop(t, ctx)
+		_, err := asyncio.ToThread(ctx, func(ctx context.Context) (int, error) {
+			return asyncio.RunCoroutineThreadsafe(func(ctx context.Context) (int, error) {
+				self(ctx).Cancel("me")
+				return 1, asyncio.Sleep(ctx, 0)
+			}, l).Result(ctx)
+		})
+		asCancelled(t, err)
+		return nil
+	})
+}
+
+// The result and a cancel of the awaiting task come together. The task is cancelled, and the result
+// stays.
+func TestConcurrentFuture_CancelledAfterTheResult(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		f := asyncio.CreateFuture[int](ctx)
+		c := asyncio.RunCoroutineThreadsafe(f.Await, loop(t, ctx))
+		waiter := asyncio.CreateTask(ctx, c.Await)
+		settle(t, ctx)
+		must(t, f.SetResult(42))
+		for !c.Done() {
+			must(t, yields(ctx, 1))
+		}
+		is(t, "waiter done", waiter.Done(), false)
+		waiter.Cancel()
+		_, err := waiter.Await(ctx)
+		asCancelled(t, err)
+		v, err := c.Await(ctx)
+		is(t, "result", v, 42)
+		return err
+	})
+}
+
+func TestConcurrentFuture_AwaitNeedsALoop(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		c := asyncio.RunCoroutineThreadsafe(instant, loop(t, ctx))
+		_, err := c.Await(t.Context())
+		wantErr(t, "Await", err, asyncio.ErrNoRunningLoop)
+		v, err := c.Await(ctx)
+		is(t, "value", v, 1)
+		return err
+	})
+}
+
 func TestConcurrentFuture_OfTheSameLoop(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		l := loop(t, ctx)
@@ -304,230 +258,6 @@ func TestConcurrentFuture_LeavesNoWaiter(t *testing.T) {
 		slow.Cancel()
 		return nil
 	})
-}
-
-// Callbacks sent from outside keep their place among those that the loop schedules afterwards, even
-// if the loop sent them itself (loop 5).
-func TestCallSoonThreadsafe_Order(t *testing.T) {
-	run(t, func(ctx context.Context) error {
-		l := loop(t, ctx)
-		var got []string
-		note := func(s string) func() { return func() { got = append(got, s) } }
-		l.CallSoon(note("1"))
-		_, err := l.CallSoonThreadsafe(note("2"))
-		must(t, err)
-		l.CallSoon(note("3"))
-		sent := make(chan struct{})
-		go func() {
-			_, err := l.CallSoonThreadsafe(note("4"))
-			if err != nil {
-				t.Error(err)
-			}
-			close(sent)
-		}()
-		<-sent
-		l.CallSoon(note("5"))
-		settle(t, ctx)
-		equal(t, "order", got, []string{"1", "2", "3", "4", "5"})
-		return nil
-	})
-}
-
-func TestClose_RunsWhatWasAccepted(t *testing.T) {
-	l := sim.NewEventLoop(t.Context())
-	ran := 0
-	for range 3 {
-		_, err := l.CallSoonThreadsafe(func() { ran++ })
-		must(t, err)
-	}
-	c := asyncio.RunCoroutineThreadsafe(instant, l)
-	must(t, l.Close())
-	if ran != 3 {
-		t.Errorf("%d of 3 ran", ran)
-	}
-	if _, err := c.Result(t.Context()); !errors.Is(err, asyncio.ErrLoopClosed) {
-		t.Errorf("err = %v", err)
-	}
-}
-
-// Close also runs callbacks that an ended run took in and did not get to, even if one of them exits
-// its goroutine (inbox 3).
-func TestClose_RunsWhatWasAcceptedDespiteAll(t *testing.T) {
-	l := sim.NewEventLoop(t.Context())
-	ran := 0
-	post := func(fn func()) {
-		_, err := l.CallSoonThreadsafe(fn)
-		must(t, err)
-	}
-	var results []*asyncio.ConcurrentFuture[int]
-	l.CallSoon(l.Stop)
-	l.CallSoon(func() {
-		for range 3 {
-			post(func() { ran++; runtime.Goexit() })
-			results = append(results, asyncio.RunCoroutineThreadsafe(instant, l))
-		}
-		l.CallSoon(func() { t.Error("a dropped callback ran") }) // takes the inbox in
-	})
-	must(t, l.RunForever())
-	exited := make(chan struct{})
-	go func() {
-		defer close(exited)
-		must(t, l.Close())
-	}()
-	<-exited
-	if ran != 3 || !l.IsClosed() {
-		t.Errorf("%d of 3 ran", ran)
-	}
-	for _, c := range results {
-		if _, err := c.Result(t.Context()); !errors.Is(err, asyncio.ErrLoopClosed) {
-			t.Errorf("err = %v", err)
-		}
-	}
-}
-
-// Eight goroutines call in while loops open, work and close. Everything accepted runs exactly once
-// (inbox 1), every refusal is reported (inbox 2), every result arrives, and nothing blocks.
-func TestThreadsafe_ConcurrentSafe(t *testing.T) {
-	rounds, calls := 40, 250
-	if raceEnabled {
-		rounds, calls = 15, 100
-	}
-	for round := range rounds {
-		l := asyncio.NewEventLoop(t.Context())
-		l.SetExceptionHandler(new(reports).handle)
-		var accepted, ran, refused, results, closedResults atomic.Int64
-		var senders sync.WaitGroup
-		for g := range 8 {
-			senders.Go(func() {
-				seen := make([]atomic.Int32, calls)
-				for i := range calls {
-					if (i+g)%2 == 0 {
-						_, err := l.CallSoonThreadsafe(func() {
-							ran.Add(1)
-							if seen[i].Add(1) != 1 {
-								t.Error("a callback ran twice")
-							}
-						})
-						switch {
-						case err == nil:
-							accepted.Add(1)
-						case errors.Is(err, asyncio.ErrLoopClosed):
-							refused.Add(1)
-						default:
-							t.Error(err)
-						}
-						continue
-					}
-					c := asyncio.RunCoroutineThreadsafe(func(ctx context.Context) (int, error) {
-						for range i % 3 {
-							if err := asyncio.Sleep(ctx, 0); err != nil {
-								return 0, err
-							}
-						}
-						return i, nil
-					}, l)
-					if i%5 == 0 {
-						c.Cancel()
-					}
-					v, err := c.Result(t.Context())
-					switch {
-					case err == nil && v == i, errors.Is(err, asyncio.ErrCancelled) && i%5 == 0:
-						results.Add(1)
-					case errors.Is(err, asyncio.ErrLoopClosed):
-						closedResults.Add(1)
-					default:
-						t.Errorf("result %v, %v", v, err)
-					}
-				}
-			})
-		}
-		steps := 0
-		var step func()
-		step = func() {
-			if steps++; steps > round*20 {
-				l.Stop()
-				return
-			}
-			l.CallSoon(step)
-		}
-		l.CallSoon(step)
-		must(t, l.RunForever())
-		must(t, l.Close())
-		senders.Wait()
-		if accepted.Load() != ran.Load() {
-			t.Fatalf("round %d: %d callbacks accepted, %d ran", round, accepted.Load(), ran.Load())
-		}
-		if n := accepted.Load() + refused.Load() + results.Load() + closedResults.Load(); n != int64(8*calls) {
-			t.Fatalf("round %d: %d of %d calls accounted for", round, n, 8*calls)
-		}
-	}
-}
-
-// A handle that is kept also keeps the others of its batch, but nothing that their functions refer
-// to (inbox 4).
-func TestCallSoonThreadsafe_KeptHandle(t *testing.T) {
-	const n = 100
-	var freed atomic.Int32
-	l := asyncio.NewEventLoop(t.Context())
-	defer l.Close()
-	kept := make([]*asyncio.Handle, n)
-	for i := range kept {
-		big := new([1 << 10]byte)
-		runtime.AddCleanup(big, func(int) { freed.Add(1) }, 0)
-		h, err := l.CallSoonThreadsafe(func() { big[0]++ })
-		must(t, err)
-		if i%2 == 0 {
-			h.Cancel()
-		}
-		kept[i] = h
-	}
-	before := kept[1].String()
-	l.Stop()
-	must(t, l.RunForever())
-	// one may be in a register
-	for deadline := time.Now().Add(10 * time.Second); freed.Load() < n-1; runtime.Gosched() {
-		if runtime.GC(); time.Now().After(deadline) {
-			t.Fatalf("of what %d callbacks refer to, %d is gone", n, freed.Load())
-		}
-	}
-	if after := kept[1].String(); after != before || !strings.Contains(after, "TestCallSoonThreadsafe_KeptHandle") {
-		t.Errorf("before it ran %s, after it %s", before, after)
-	}
-	if s := kept[0].String(); s != "<Handle cancelled>" || !kept[0].Cancelled() || kept[1].Cancelled() {
-		t.Errorf("the first is %s", s)
-	}
-}
-
-// A goroutine that posts as fast as it can does not get far ahead of a loop on the same processor
-// (inbox 5).
-func TestCallSoonThreadsafe_Ahead(t *testing.T) {
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-	const n = 100_000
-	var posted atomic.Int64
-	ahead, ran := int64(0), int64(0)
-	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
-		l := loop(t, ctx)
-		all := asyncio.CreateFuture[asyncio.None](ctx)
-		go func() {
-			for range n {
-				posted.Add(1)
-				_, err := l.CallSoonThreadsafe(func() {
-					ahead = max(ahead, posted.Load()-ran)
-					if ran++; ran == n {
-						_ = all.SetResult(asyncio.None{})
-					}
-				})
-				if err != nil {
-					t.Error(err)
-				}
-			}
-		}()
-		_, err := all.Await(ctx)
-		return err
-	}))
-	if err != nil || ahead > n/4 {
-		t.Errorf("%v; of %d calls, %d waited at a time", err, n, ahead)
-	}
 }
 
 // The ctx of a thread function ends if the call fails in any way. Code that looks at the ctx only

@@ -183,6 +183,18 @@ func TestTaskGroup_Cancelled(t *testing.T) {
 	})
 }
 
+func TestTaskGroup_CancelledWithoutChildren(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		task, err := inTask(t, ctx, time.Second, func(ctx context.Context) error {
+			return asyncio.RunTaskGroup(ctx, func(ctx context.Context, _ group) error { return asyncio.Sleep(ctx, time.Hour) })
+		})
+		asCancelled(t, err)
+		is(t, "Cancelling", task.Cancelling(), 1)
+		is(t, "cancelled", task.Cancelled(), true)
+		return nil
+	})
+}
+
 func TestTaskGroup_ErrorsOfTheCleanup(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		task, err := inTask(t, ctx, time.Second, func(ctx context.Context) error {

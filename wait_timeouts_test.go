@@ -83,6 +83,25 @@ func TestTimeout_NestedOfEqualTime(t *testing.T) {
 	})
 }
 
+// The outer limit passes and the inner one does not. The inner one must not claim the expiry as its
+// own.
+func TestTimeout_OuterExpiresFirst(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		var inner scope
+		timedOut(t, asyncio.Timeout(ctx, time.Second, func(ctx context.Context, _ scope) error {
+			err := asyncio.Timeout(ctx, time.Minute, func(ctx context.Context, s scope) error {
+				inner = s
+				return asyncio.Sleep(ctx, time.Hour)
+			})
+			asCancelled(t, err)
+			return err
+		}))
+		is(t, "inner expired", inner.Expired(), false)
+		is(t, "time", loop(t, ctx).Time(), time.Second)
+		return nil
+	})
+}
+
 func TestTimeout_NotNeeded(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		l := loop(t, ctx)
