@@ -69,132 +69,21 @@
 //
 // # From Python
 //
+// Names are Python's in CamelCase, and constructors begin with New. Whatever waits takes a ctx and
+// returns an error. Keyword arguments are options at the end of the call.
+//
 //	asyncio.run(main())              asyncio.Run(ctx, main)
-//	asyncio.Runner                   asyncio.NewRunner, RunIn
-//	async def f(): return 1          func f(ctx context.Context) (int, error)
-//	async def f(): (no result)       func f(ctx context.Context) error, wrapped: asyncio.Do(f)
-//	f(x)  (a coroutine object)       a closure, or a func that returns Coroutine[T]
-//	f where any awaitable will do    asyncio.Coro(f), as in WaitFor(ctx, asyncio.Coro(f), time.Second)
-//	await f()                        f(ctx)
-//	await fut                        fut.Await(ctx), or asyncio.Await(ctx, fut)
+//	async def f() -> int             func f(ctx context.Context) (int, error)
+//	async def g(), without a result  func g(ctx context.Context) error, wrapped: asyncio.Do(g)
+//	await f(), await task            f(ctx), task.Await(ctx)
 //	create_task(f(), name="x")       CreateTask(ctx, f, Name("x"))
-//	eager_start=True                 EagerStart(true)
-//	loop.set_task_factory(f)         SetTaskFactory(f), with a TaskRequest to change
-//	eager_task_factory               EagerTaskFactory
-//	task.get_coro(), get_context()   GetCoro(), GetContext()
-//	ensure_future(x)                 EnsureFuture(ctx, x)
 //	sleep(1)                         Sleep(ctx, time.Second); a bare 1 is a nanosecond, here and in every timeout
-//	gather(a, b)                     Gather(ctx, a, b); of different types: Gather2(ctx, a, b)
-//	gather(…, return_exceptions=True) GatherResults(ctx, …)
-//	wait(ts, timeout=1, return_when=FIRST_COMPLETED)
-//	                                 Wait(ctx, ts, WaitTimeout(time.Second), ReturnWhen(FirstCompleted))
-//	(the first of several: Go's select) Select(ctx, OnDone(t), OnGet(q), OnRecv(ch), OnTimeout(d), …)
-//	as_completed(ts, timeout=1)      AsCompleted(ctx, ts, AsCompletedTimeout(time.Second)), with range
-//	shield(x)                        Shield(ctx, x)
-//	wait_for(x, 1)                   WaitFor(ctx, x, time.Second)
+//	gather(a, b)                     Gather(ctx, a, b)
 //	async with timeout(1) as tm: …   Timeout(ctx, time.Second, func(ctx, tm) error { … })
-//	timeout(None)                    Timeout(ctx, Forever, …)
-//	timeout_at(when)                 TimeoutAt(ctx, when, …)
-//	tm.reschedule(when), expired()   tm.Reschedule(when), tm.Expired()
 //	async with TaskGroup() as tg: …  RunTaskGroup(ctx, func(ctx, tg) error { … })
-//	tg.create_task(f())              CreateTask(ctx, f, InGroup(tg)); with the group's ctx GroupTask(tg, f), tg.CreateTask(g)
-//	tg.cancel()                      tg.Cancel()
-//	ExceptionGroup                   *GroupError
-//	TimeoutError                     ErrTimeout, *TimeoutError
-//	loop.run_until_complete(wait(ts)) RunUntilComplete(loop, Do(func(ctx) error { Wait(ctx, ts) … }))
-//	current_task(), all_tasks()      CurrentTask(ctx), AllTasks(ctx)
-//	task.cancel("msg"), uncancel()   task.Cancel("msg"), Uncancel()
-//	fut.set_result, set_exception    SetResult, SetException
-//	fut.result(), exception()        Result, Exception
-//	add_done_callback                AddDoneCallback
-//	set_exception_handler(f)         SetExceptionHandler(f), with an ExceptionContext
-//	loop.add_signal_handler(SIGTERM, main_task.cancel)
-//	                                 HandleSignals(syscall.SIGTERM), an option of Run
-//	loop.add_signal_handler(SIGTERM, f), remove_signal_handler(SIGTERM)
-//	                                 AddSignalHandler(syscall.SIGTERM, f), RemoveSignalHandler(syscall.SIGTERM);
-//	                                 in a task: signal.Notify(ch, …), and Recv(ctx, ch) or OnRecv(ch)
-//	get_running_loop()               GetRunningLoop(ctx)
-//	new_event_loop()                 NewEventLoop(ctx)
-//	loop.create_future()             CreateFuture[T](ctx)
-//	loop.call_soon, call_later, call_at, time, stop, run_forever, close
-//	                                 the same in CamelCase
-//	Lock(), Event()                  var l Lock, var e Event
-//	Condition(lock)                  NewCondition(lock)
-//	Semaphore(2), BoundedSemaphore(2), Barrier(2)
-//	                                 NewSemaphore(2), NewBoundedSemaphore(2), NewBarrier(2)
-//	async with lock: …               if err := l.Acquire(ctx); err != nil { … }; defer l.Release()
-//	Queue(maxsize=3)                 NewQueue[T](3)
-//	PriorityQueue(), LifoQueue()     NewPriorityQueue(0, cmp.Compare[T]), NewLifoQueue[T](0)
-//	q.put(v), get(), join()          Put(ctx, v), Get(ctx), Join(ctx)
-//	q.put_nowait(v), get_nowait()    PutNowait(v), GetNowait()
-//	q.qsize(), empty(), full(), maxsize, task_done(), shutdown()
-//	                                 the same in CamelCase
-//	while True: v = await q.get()    for v, err := range q.All(ctx)
-//	QueueEmpty, QueueFull, QueueShutDown
-//	                                 ErrQueueEmpty, ErrQueueFull, ErrQueueShutDown
-//	loop.set_debug(True), slow_callback_duration
-//	                                 SetDebug(true), SetSlowCallbackDuration
-//	capture_call_graph(), format_call_graph(), print_call_graph()
-//	                                 CaptureCallGraph, FormatCallGraph, PrintCallGraph
-//	python -m asyncio pstree         PrintTasks(ctx, w), on the loop
-//	task.get_stack(), print_stack()  GetStack(), PrintStack(w)
-//	open_connection(host, port)      OpenConnection(ctx, "host:port")
-//	open_unix_connection(path)       OpenUnixConnection(ctx, path)
-//	start_server(cb, host, port)     StartServer(ctx, handler, "host:port")
-//	start_unix_server(cb, path)      StartUnixServer(ctx, handler, path)
-//	limit=n, ssl=context             Limit(n), StreamTLS(config)
-//	reader.read(n), readexactly(n), readline(), at_eof()
-//	                                 r.Read(ctx, n), ReadExactly, ReadLine, AtEOF
-//	reader.readuntil((b"a", b"b"))   r.ReadUntil(ctx, []byte("a"), []byte("b"))
-//	async for line in reader         for line, err := range r.Lines(ctx)
-//	async generator, anext(it)       iter.Seq whose body awaits, next() of iter.Pull
-//	writer.write(b); await writer.drain()
-//	                                 w.Write(ctx, b)
-//	writer.writelines, write_eof     WriteLines, WriteEOF
-//	writer.close(); await writer.wait_closed()
-//	                                 w.Close(ctx)
-//	writer.close(), transport.abort() w.CloseSoon(), w.Abort()
-//	writer.start_tls(context)        w.StartTLS(ctx, config, false)
-//	writer.get_extra_info(…)         w.LocalAddr(), RemoteAddr(), Conn()
-//	server.serve_forever(), start_serving(), close(), wait_closed()
-//	                                 s.Serve(ctx), StartServing(ctx), Close(), WaitClosed(ctx)
-//	server.close_clients(), abort_clients(), sockets
-//	                                 s.CloseClients(), AbortClients(), Addrs()
-//	IncompleteReadError, LimitOverrunError
-//	                                 *IncompleteReadError, *LimitOverrunError
-//	loop.create_connection           Dial(ctx, "tcp", "host:port"), a net.Conn
-//	loop.create_server               Listen(ctx, "tcp", "host:port"), NewServer
-//	loop.create_datagram_endpoint    ListenPacket(ctx, "udp", …), DialPacket(ctx, "udp", …)
-//	loop.start_tls                   TLSClient(ctx, conn, config), TLSServer
-//	loop.add_reader(fd, f), remove_reader, add_writer, remove_writer
-//	                                 AddReader(fd, f) and so on
-//	create_subprocess_exec("ls", "-l", stdout=PIPE)
-//	                                 CreateSubprocessExec(ctx, "ls", []string{"-l"}, Stdout(Pipe))
-//	create_subprocess_shell("ls -l") CreateSubprocessShell(ctx, "ls -l")
-//	PIPE, DEVNULL, STDOUT, a descriptor
-//	                                 Pipe, DevNull, ToStdout, Stdio(file.Fd())
-//	env, cwd, pass_fds, start_new_session, limit
-//	                                 Env, Dir, ExtraFiles, StartNewSession, PipeLimit
-//	p.stdin, stdout, stderr, pid     p.Stdin, Stdout, Stderr, Pid
-//	p.wait(), communicate(b), returncode
-//	                                 p.Wait(ctx), Communicate(ctx, b), ReturnCode()
-//	p.send_signal(s), terminate(), kill()
-//	                                 p.SendSignal(s), Terminate(), Kill()
-//	open(name), which blocks         OpenFile(ctx, name, flag, perm), ReadFile(ctx, name), WriteFile(ctx, name, data, perm)
-//	os.fsync(f.fileno())             f.Sync(ctx); of a directory SyncDir(ctx, name)
-//	to_thread(f)                     ToThread(ctx, f)
-//	loop.run_in_executor(ex, f)      RunInExecutor(ctx, ex, f)
-//	loop.set_default_executor(ex)    SetDefaultExecutor(ex)
-//	staggered.staggered_race(fs, 1)  StaggeredRace(ctx, time.Second, fs...)
-//	loop.call_soon_threadsafe(f)     CallSoonThreadsafe(f)
-//	run_coroutine_threadsafe(c, loop) RunCoroutineThreadsafe(c, loop), with a ctx StartCall(ctx, loop, c)
-//	wrap_future(run_coroutine_threadsafe(c, loop)), awaited
-//	                                 Call(ctx, loop, c)
-//	wrap_future(cf)                  cf.Await(ctx)
-//	CancelledError                   ErrCancelled, *CancelledError
-//	InvalidStateError                ErrInvalidState
-//	BrokenBarrierError               ErrBrokenBarrier
-//	None, where there is no result   None
-//	random                           Rand(ctx), which a simulation can repeat
-//	contextvars                      context values
+//	except CancelledError            errors.Is(err, ErrCancelled)
+//
+// The file docs/python.md of the repository has a row for every name of asyncio's: its name in Go,
+// or why there is none and what to use instead. It also translates what has no name, such as
+// generators, context variables and except blocks.
 package asyncio
