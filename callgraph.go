@@ -4,12 +4,9 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"path"
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
-	"unicode"
 )
 
 // Which tasks wait for which, and where.
@@ -156,15 +153,6 @@ func (t *task) PrintStack(w io.Writer) error {
 	return err
 }
 
-// awaiter is a done callback on behalf of tasks that wait (callgraph 1).
-type awaiter interface{ awaiters() []*task }
-
-// An awaiter has this method if its tasks may be doing something else.
-type onlooker interface {
-	// waits reports whether they cannot go on before the future is done.
-	waits() bool
-}
-
 func (t *task) awaiters() []*task { return []*task{t} }
 
 // awaitedBy returns the tasks that wait for f, each once. As in Python, the parent of a task group
@@ -202,18 +190,6 @@ func (f *future) awaitedIf(counts func(awaiter) bool) []*task {
 		}
 	}
 	return all
-}
-
-// callbacks is a sequence of f's done callbacks.
-func (f *future) callbacks(yield func(callback) bool) {
-	if f.first != nil && !yield(f.first) || f.more == nil {
-		return
-	}
-	for _, cb := range f.more.all {
-		if cb != nil && !yield(cb) {
-			return
-		}
-	}
 }
 
 // A holder is something that tasks wait for while one task has it.
@@ -330,124 +306,4 @@ func (k *looker) cutAtCall(pcs []uintptr) (top, rest []uintptr) {
 		}
 	}
 	return pcs, nil
-}
-
-const libraryPrefix = "github.com/goasyncio/asyncio."
-
-// ours reports whether f belongs to the machinery below a task.
-func ours(f runtime.Frame) bool {
-	for _, p := range []string{libraryPrefix, "github.com/goasyncio/asyncio/internal/", "iter.", "runtime."} {
-		if strings.HasPrefix(f.Function, p) {
-			return true
-		}
-	}
-	return ofLibrary(f)
-}
-
-// ofLibrary reports whether f is a function of this package. Until Go 1.26 a function literal that
-// was inlined into the program, as an iterator's is, is named after the function that it was
-// inlined into. Its file says where it is from.
-func ofLibrary(f runtime.Frame) bool {
-	return strings.HasPrefix(f.Function, libraryPrefix) ||
-		path.Dir(f.File) == libraryDir() && !strings.HasSuffix(f.File, "_test.go")
-}
-
-// libraryDir is the directory of this package, as frames have it.
-var libraryDir = sync.OnceValue(func() string {
-	_, file, _, _ := runtime.Caller(0)
-	return path.Dir(file)
-})
-
-// calledIn picks one of the frames of the library that the program called, which are given
-// innermost first. It picks the one that tells a reader most: the outermost exported function. It
-// passes over the literal of an iterator and picks the exported function that the literal calls. If
-// the literal calls none, it names the function that made the iterator, because that is the one in
-// the program's range loop.
-func calledIn(frames []runtime.Frame) (called runtime.Frame, ok bool) {
-	for _, f := range slices.Backward(frames) {
-		if !ofLibrary(f) {
-			continue
-		}
-		name, literal := enclosing(f.Function)
-		if !literal && unicode.IsUpper(rune(name[strings.LastIndexByte(name, '.')+1])) {
-			return f, true
-		}
-		if !ok {
-			called, ok = f, true
-			if literal {
-				called.Function = libraryPrefix + name
-			}
-		}
-	}
-	return called, ok
-}
-
-// enclosing returns the name, without the package, of the declared function that a function is or
-// is a literal of: "(*T).Method" or "Function".
-func enclosing(function string) (name string, literal bool) {
-	const generic = "[...]"
-	parts := strings.Split(strings.ReplaceAll(function, generic, "[]"), ".")
-	for len(parts) > 1 && isLiteral(parts[len(parts)-1]) {
-		parts, literal = parts[:len(parts)-1], true
-	}
-	n := len(parts)
-	name = parts[n-1]
-	if n > 1 && strings.HasSuffix(parts[n-2], ")") {
-		name = parts[n-2][strings.LastIndexByte(parts[n-2], '('):] + "." + name
-	}
-	return strings.ReplaceAll(name, "[]", generic), literal
-}
-
-// userFrames leaves the library's own frames out: at the top all but the one that calledIn picks,
-// and at the bottom all of them.
-func userFrames(pcs []uintptr) []runtime.Frame {
-	var all []runtime.Frame
-	for next := runtime.CallersFrames(pcs); len(pcs) > 0; {
-		f, more := next.Next()
-		all = append(all, f)
-		if !more {
-			break
-		}
-	}
-	if i := slices.IndexFunc(all, func(f runtime.Frame) bool { return strings.HasSuffix(f.Function, runSuffix) }); i >= 0 {
-		all = all[:i]
-	}
-	last := len(all)
-	for last > 0 && ours(all[last-1]) {
-		last--
-	}
-	if last == 0 { // the coroutine is a function of the library
-		return all[max(len(all)-1, 0):]
-	}
-	first := slices.IndexFunc(all, func(f runtime.Frame) bool { return !ours(f) })
-	if called, ok := calledIn(all[:first]); ok {
-		first--
-		all[first] = called
-	}
-	return all[first:last]
-}
-
-// runSuffix is the end of the name of the function that calls the coroutine.
-const runSuffix = "asyncio.(*Task[...]).run"
-
-// firstOutside returns the innermost place outside the library: "main.fetch() at fetch.go:12".
-func firstOutside(pcs []uintptr) string {
-	for _, f := range userFrames(pcs) {
-		if !ours(f) {
-			return formatFrame(f)
-		}
-	}
-	return ""
-}
-
-func formatFrame(f runtime.Frame) string {
-	return fmt.Sprintf("%s() at %s:%d", f.Function[strings.LastIndexByte(f.Function, '/')+1:], f.File, f.Line)
-}
-
-func formatFrames(frames []runtime.Frame, indent, separator string) string {
-	lines := make([]string, len(frames))
-	for i, f := range frames {
-		lines[i] = indent + formatFrame(f)
-	}
-	return strings.Join(lines, separator)
 }

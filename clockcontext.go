@@ -22,19 +22,9 @@ type clockContext struct {
 
 	told       bool
 	watch      watch         // if told: the tasks that wait with it
-	family     *clockContext // if told: its parent, or the loop's rootClock
+	family     *clockContext // if told: its parent, or that of all made from the loop's (rootOf)
 	child      *clockContext // the youngest
 	prev, next *clockContext // siblings, younger and older
-}
-
-type clockKey struct{}
-
-// clockOf returns the told clockContext that ends when done is closed, nil if there is none.
-func clockOf(ctx context.Context, done <-chan struct{}) *clockContext {
-	if c, ok := ctx.Value(clockKey{}).(*clockContext); ok && c.told && c.Done() == done {
-		return c
-	}
-	return nil
 }
 
 // WithCancel is [context.WithCancel] for a loop: cancel wakes the tasks that wait with the context
@@ -92,13 +82,31 @@ func newClockContext(ctx context.Context, caller string) *clockContext {
 		if failed := l.watchRoot(); failed != nil {
 			panic(failed.Value)
 		}
-		c.follow(&l.rootClock)
+		c.follow(rootOf(l))
 	default:
-		if parent := clockOf(ctx, done); parent != nil {
+		if parent, ok := ctx.Value(clockKey{}).(*clockContext); ok && parent.ownWatch(done) != nil {
 			c.follow(parent)
 		}
 	}
 	return c
+}
+
+// rootOf returns the parent of the contexts made from that of l.
+func rootOf(l *EventLoop) *clockContext {
+	if root, ok := l.rootClocks.(*clockContext); ok {
+		return root
+	}
+	root := new(clockContext)
+	l.rootClocks = root
+	return root
+}
+
+func (c *clockContext) ownWatch(done <-chan struct{}) *watch {
+	if !c.told || c.Done() != done {
+		return nil
+	}
+	c.watch.done = done
+	return &c.watch
 }
 
 func (c *clockContext) follow(parent *clockContext) {
@@ -125,8 +133,11 @@ func (c *clockContext) leave() {
 }
 
 func (c *clockContext) Value(key any) any {
-	if key == (clockKey{}) {
+	switch key.(type) {
+	case clockKey:
 		return c
+	case loopKey:
+		return c.loop
 	}
 	return c.Context.Value(key)
 }

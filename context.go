@@ -98,8 +98,6 @@ func loopOf(ctx context.Context) *EventLoop {
 		return nil
 	case *loopContext:
 		return c.loop
-	case *clockContext:
-		return c.loop
 	}
 	l, _ := ctx.Value(loopKey{}).(*EventLoop)
 	return l
@@ -162,6 +160,26 @@ func loopFactory(ctx context.Context) func(context.Context) *EventLoop {
 	return f
 }
 
+type clockKey struct{}
+
+// A clocked context ends on the loop's clock. It is its own value for clockKey.
+type clocked interface {
+	context.Context
+
+	// ownWatch returns the context's watch if the loop ends the context itself, and done is its
+	// Done channel.
+	ownWatch(done <-chan struct{}) *watch
+}
+
+// ownWatch returns the watch of the clocked context that ends when done is closed, nil if there is
+// none.
+func ownWatch(ctx context.Context, done <-chan struct{}) *watch {
+	if c, ok := ctx.Value(clockKey{}).(clocked); ok {
+		return c.ownWatch(done)
+	}
+	return nil
+}
+
 // A watch tells the tasks that wait with one context when that context is done.
 // All contexts with the same Done channel share it.
 type watch struct {
@@ -201,9 +219,8 @@ func (l *EventLoop) watch(t *task, ctx context.Context, done <-chan struct{}) *w
 	// stack
 	w := l.recent
 	if w == nil || w.done != done {
-		if c := clockOf(ctx, done); c != nil {
-			w = &c.watch
-			w.done = done
+		if w = ownWatch(ctx, done); w != nil {
+			// the loop ends the context itself
 		} else if w = l.watches[done]; w == nil {
 			var failed *PanicError
 			if w, failed = l.newWatch(ctx, done); failed != nil {
@@ -283,10 +300,12 @@ var standardContexts = func() (types [2]reflect.Type) {
 // isTrusted reports whether Done of ctx is known not to panic.
 func isTrusted(ctx context.Context) bool {
 	t := reflect.TypeOf(ctx)
-	return t == clockContextType || t == standardContexts[0] || t == standardContexts[1]
+	if t == standardContexts[0] || t == standardContexts[1] {
+		return true
+	}
+	_, ok := ctx.(clocked)
+	return ok
 }
-
-var clockContextType = reflect.TypeFor[*clockContext]()
 
 // doneOf returns ctx.Done(), or the panic of that call (context 5).
 func doneOf(ctx context.Context) (done <-chan struct{}, failed *PanicError) {
@@ -321,7 +340,7 @@ func (l *EventLoop) warnOfDeadline(ctx context.Context) {
 		return
 	}
 	ours := context.Context(l.ctx)
-	if c, ok := ctx.Value(clockKey{}).(*clockContext); ok {
+	if c, ok := ctx.Value(clockKey{}).(clocked); ok {
 		ours = c
 	}
 	if known, ok := ours.Deadline(); !ok || !known.Equal(d) {
@@ -354,6 +373,56 @@ func (link *watchLink) unwatch() {
 	if w.broken == nil {
 		w.loop.freeLink(link)
 	}
+}
+
+// watchContext makes the end of ctx wake t from the wait that it has begun. Methods of ctx that
+// panic end the wait (context 5). Calling them under a recover takes room on the stack, which every
+// waiting task would need; so methods that cannot panic are called without one.
+func (t *task) watchContext(ctx context.Context) *watchLink {
+	var done <-chan struct{}
+	var failed *PanicError
+	if c, ok := ctx.(*loopContext); ok {
+		done = c.loop.rootDone
+	} else if isTrusted(ctx) {
+		done = ctx.Done()
+	} else {
+		done, failed = doneOf(ctx)
+	}
+	if done == nil && failed == nil {
+		return nil
+	}
+	l := t.loop()
+	if failed == nil && done == l.rootDone {
+		failed = l.watchRoot()
+		if failed == nil {
+			t.watching = withRoot
+			return nil
+		}
+	}
+	if failed != nil {
+		return t.contextFailed(failed)
+	}
+	return l.watch(t, ctx, done)
+}
+
+// contextFailed ends the wait that t has begun, because a method of its context panicked (context
+// 5).
+func (t *task) contextFailed(failed *PanicError) *watchLink {
+	t.reportContext(failed)
+	t.watching = withOther
+	t.interrupt()
+	return &watchLink{w: &watch{loop: t.loop(), broken: failed}, t: t}
+}
+
+// unwatchContext undoes watchContext, whose result is link. It reports whether the context has
+// ended the wait.
+func (t *task) unwatchContext(link *watchLink) (interrupted bool) {
+	if link != nil {
+		link.unwatch()
+	}
+	interrupted = t.interrupted
+	t.watching, t.interrupted = withNone, false
+	return interrupted
 }
 
 // watchRoot watches the context that the loop was made with. Nearly every await uses that context,
@@ -431,7 +500,9 @@ func (w *watch) arrive() {
 				t.interrupt()
 			}
 		}
-		l.rootClock.endChildren()
+		if l.rootClocks != nil {
+			l.rootClocks.endChildren()
+		}
 	}
 	for link := w.first; link != nil; link = link.next {
 		link.t.interrupt()

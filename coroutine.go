@@ -22,6 +22,14 @@ import (
 //	page, err := asyncio.WaitFor(ctx, asyncio.Coro(load), time.Second)
 type Coroutine[T any] func(ctx context.Context) (T, error)
 
+// An Awaitable is anything that a coroutine can wait for: a [*Future], a [*Task], a [Coroutine], a
+// [*ConcurrentFuture].
+type Awaitable[T any] interface {
+	// Await suspends the calling task until there is a result. Awaiting a
+	// coroutine runs it here and now, as a call.
+	Await(ctx context.Context) (T, error)
+}
+
 // Await runs the coroutine in the calling task, here and now: it is a call. It suspends
 // where the coroutine does, and a cancel arrives there.
 func (c Coroutine[T]) Await(ctx context.Context) (T, error) {
@@ -79,6 +87,24 @@ func inPlaceOf(fn any, run func(ctx context.Context) error) Coroutine[None] {
 	}
 }
 
+// wrapped returns a coroutine that calls around in place of coro. Like the closures of Do, its
+// closures are identified by their code address, and say which function is inside.
+//
+//go:noinline
+func wrapped[T any](coro Coroutine[T], around func(ctx context.Context, run func(ctx context.Context) error) error) Coroutine[T] {
+	return func(ctx context.Context) (v T, err error) {
+		if who, ok := ctx.(*whoAreYou); ok {
+			who.pc = coroutinePC(coro)
+			return v, nil
+		}
+		err = around(ctx, func(ctx context.Context) (err error) {
+			v, err = coro(ctx)
+			return err
+		})
+		return v, err
+	}
+}
+
 // whoAreYou asks a coroutine made by Do, inPlaceOf or wrapped which function is inside. All
 // closures that one of these makes share one code address, which identifies them; noinline keeps it
 // so.
@@ -114,20 +140,4 @@ func Await[T any](ctx context.Context, a Awaitable[T]) (T, error) {
 		return zero, fmt.Errorf("%w: nil awaitable (in Await)", ErrInvalidArgument)
 	}
 	return a.Await(ctx)
-}
-
-// EnsureFuture returns a itself if it is a future or a task, and otherwise a new task that
-// awaits it. It is for the loop only and does not suspend; it panics as [CreateTask] does.
-func EnsureFuture[T any](ctx context.Context, a Awaitable[T]) *Future[T] {
-	switch a := a.(type) {
-	case *Future[T]:
-		return a
-	case *Task[T]:
-		return &a.Future
-	case Coroutine[T]:
-		return &CreateTask(ctx, a).Future
-	case nil:
-		panic(fmt.Errorf("%w: nil awaitable (in EnsureFuture)", ErrInvalidArgument))
-	}
-	return &CreateTask(ctx, a.Await).Future
 }

@@ -9,14 +9,6 @@ import (
 	"sync/atomic"
 )
 
-// An Awaitable is anything that a coroutine can wait for: a [*Future], a [*Task], a [Coroutine], a
-// [*ConcurrentFuture].
-type Awaitable[T any] interface {
-	// Await suspends the calling task until there is a result. Awaiting a
-	// coroutine runs it here and now, as a call.
-	Await(ctx context.Context) (T, error)
-}
-
 // AnyFuture is a [*Future] or [*Task] of any result type. Only those two implement it.
 type AnyFuture interface {
 	Done() bool
@@ -624,8 +616,17 @@ func (f *Future[T]) RemoveDoneCallback(c *DoneCallback) int {
 	return f.removeCallback(c)
 }
 
-// String returns Python's repr: <Future finished result=3>.
-func (f *Future[T]) String() string { return f.repr(f.value) }
+// callbacks is a sequence of f's done callbacks.
+func (f *future) callbacks(yield func(callback) bool) {
+	if f.first != nil && !yield(f.first) || f.more == nil {
+		return
+	}
+	for _, cb := range f.more.all {
+		if cb != nil && !yield(cb) {
+			return
+		}
+	}
+}
 
 // isNil reports whether f is a nil pointer or interface.
 func isNil(f any) bool {

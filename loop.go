@@ -82,7 +82,8 @@ type EventLoop struct {
 	rootWatch *watch          // on ctx, once a task has waited with it
 	links     *watchLink      // the free list of watchLinks
 	spare     int             // the length of that list
-	rootClock clockContext    // parent of the clockContexts made from ctx
+	// the clocked contexts made from ctx, nil if there are none
+	rootClocks interface{ endChildren() }
 
 	parts    []any  // see partOf; nil before the first is made
 	source   source // nil while there is nothing to look at
@@ -221,43 +222,6 @@ func (l *EventLoop) Stop() {
 	}
 	l.mustBeOwner("Stop")
 	l.stopping = true
-}
-
-// RunForever runs the loop until Stop is called. It blocks the calling goroutine, which may be any
-// one, even one that is locked to its thread; tasks run on goroutines of the loop's own. It returns
-//   - [ErrLoopRunning] if the loop is running already, also when called by one of its tasks,
-//   - [ErrLoopClosed] if it was closed,
-//   - [ErrDeadlock], on a virtual clock, when nothing can happen any more,
-//   - [ErrLoopStopped], in a simulation, if an earlier run ended because the host crashed.
-//
-// If a task or callback calls [runtime.Goexit], usually by t.FailNow, the run ends at once and
-// RunForever exits the calling goroutine in turn.
-func (l *EventLoop) RunForever() error {
-	if l.closed.Load() || l.closing.Load() {
-		return fmt.Errorf("%w (in RunForever)", ErrLoopClosed)
-	}
-	if l.killed {
-		return fmt.Errorf("%w: its host has crashed", ErrLoopStopped)
-	}
-	if !l.running.CompareAndSwap(false, true) {
-		return fmt.Errorf("%w: a task that needs another run can await it, or hand it to a goroutine with ToThread", ErrLoopRunning)
-	}
-	if l.closed.Load() { // another goroutine has closed it just now
-		l.running.Store(false)
-		return fmt.Errorf("%w (in RunForever)", ErrLoopClosed)
-	}
-	l.runToHalt()
-	l.stopping = false // also if the run ended otherwise
-	l.running.Store(false)
-	if l.goexit {
-		l.goexit = false
-		runtime.Goexit()
-	}
-	if l.stalled {
-		l.stalled = false
-		return l.deadlock()
-	}
-	return nil
 }
 
 // runToHalt runs iterations until one ends with a stop. It does so on a goroutine of its own,

@@ -12,6 +12,15 @@ type callback interface {
 	fire(fut *future)
 }
 
+// awaiter is a done callback on behalf of tasks that wait (callgraph 1).
+type awaiter interface{ awaiters() []*task }
+
+// An awaiter has this method if its tasks may be doing something else.
+type onlooker interface {
+	// waits reports whether they cannot go on before the future is done.
+	waits() bool
+}
+
 // entry is one element of the ready queue.
 type entry struct {
 	cb  callback

@@ -413,6 +413,43 @@ func runOwnTask(l *EventLoop, fn func(ctx context.Context) error) error {
 	return err
 }
 
+// RunForever runs the loop until Stop is called. It blocks the calling goroutine, which may be any
+// one, even one that is locked to its thread; tasks run on goroutines of the loop's own. It returns
+//   - [ErrLoopRunning] if the loop is running already, also when called by one of its tasks,
+//   - [ErrLoopClosed] if it was closed,
+//   - [ErrDeadlock], on a virtual clock, when nothing can happen any more,
+//   - [ErrLoopStopped], in a simulation, if an earlier run ended because the host crashed.
+//
+// If a task or callback calls [runtime.Goexit], usually by t.FailNow, the run ends at once and
+// RunForever exits the calling goroutine in turn.
+func (l *EventLoop) RunForever() error {
+	if l.closed.Load() || l.closing.Load() {
+		return fmt.Errorf("%w (in RunForever)", ErrLoopClosed)
+	}
+	if l.killed {
+		return fmt.Errorf("%w: its host has crashed", ErrLoopStopped)
+	}
+	if !l.running.CompareAndSwap(false, true) {
+		return fmt.Errorf("%w: a task that needs another run can await it, or hand it to a goroutine with ToThread", ErrLoopRunning)
+	}
+	if l.closed.Load() { // another goroutine has closed it just now
+		l.running.Store(false)
+		return fmt.Errorf("%w (in RunForever)", ErrLoopClosed)
+	}
+	l.runToHalt()
+	l.stopping = false // also if the run ended otherwise
+	l.running.Store(false)
+	if l.goexit {
+		l.goexit = false
+		runtime.Goexit()
+	}
+	if l.stalled {
+		l.stalled = false
+		return l.deadlock()
+	}
+	return nil
+}
+
 // RunUntilComplete runs the loop until a is done and returns its result. A coroutine is run as a
 // task. The iteration in which a's completion is noticed still runs to its end; what is left then
 // waits for the next run. It blocks the calling goroutine, as [EventLoop.RunForever] does. If a is

@@ -177,6 +177,22 @@ func CreateTask[T any](ctx context.Context, coro Coroutine[T], opts ...TaskOptio
 	return t
 }
 
+// EnsureFuture returns a itself if it is a future or a task, and otherwise a new task that
+// awaits it. It is for the loop only and does not suspend; it panics as [CreateTask] does.
+func EnsureFuture[T any](ctx context.Context, a Awaitable[T]) *Future[T] {
+	switch a := a.(type) {
+	case *Future[T]:
+		return a
+	case *Task[T]:
+		return &a.Future
+	case Coroutine[T]:
+		return &CreateTask(ctx, a).Future
+	case nil:
+		panic(fmt.Errorf("%w: nil awaitable (in EnsureFuture)", ErrInvalidArgument))
+	}
+	return &CreateTask(ctx, a.Await).Future
+}
+
 // start makes t a task of l and starts it.
 func (t *Task[T]) start(l *EventLoop, ctx context.Context, eager bool) {
 	t.enlist(l, ctx, t)
@@ -453,56 +469,6 @@ func (t *task) arrive() {
 	if l.modes.Load() != 0 {
 		l.beginStep(s, t)
 	}
-}
-
-// watchContext makes the end of ctx wake t from the wait that it has begun. Methods of ctx that
-// panic end the wait (context 5). Calling them under a recover takes room on the stack, which every
-// waiting task would need; so methods that cannot panic are called without one.
-func (t *task) watchContext(ctx context.Context) *watchLink {
-	var done <-chan struct{}
-	var failed *PanicError
-	if c, ok := ctx.(*loopContext); ok {
-		done = c.loop.rootDone
-	} else if isTrusted(ctx) {
-		done = ctx.Done()
-	} else {
-		done, failed = doneOf(ctx)
-	}
-	if done == nil && failed == nil {
-		return nil
-	}
-	l := t.loop()
-	if failed == nil && done == l.rootDone {
-		failed = l.watchRoot()
-		if failed == nil {
-			t.watching = withRoot
-			return nil
-		}
-	}
-	if failed != nil {
-		return t.contextFailed(failed)
-	}
-	return l.watch(t, ctx, done)
-}
-
-// contextFailed ends the wait that t has begun, because a method of its context panicked (context
-// 5).
-func (t *task) contextFailed(failed *PanicError) *watchLink {
-	t.reportContext(failed)
-	t.watching = withOther
-	t.interrupt()
-	return &watchLink{w: &watch{loop: t.loop(), broken: failed}, t: t}
-}
-
-// unwatchContext undoes watchContext, whose result is link. It reports whether the context has
-// ended the wait.
-func (t *task) unwatchContext(link *watchLink) (interrupted bool) {
-	if link != nil {
-		link.unwatch()
-	}
-	interrupted = t.interrupted
-	t.watching, t.interrupted = withNone, false
-	return interrupted
 }
 
 // interrupt wakes t because the context it waits with is done (context 2). If t is due to resume

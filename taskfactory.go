@@ -94,21 +94,3 @@ func (t *Task[T]) prepare(l *EventLoop, ctx context.Context, opts []TaskOption) 
 	}
 	return r.Context, r.EagerStart
 }
-
-// wrapped returns a coroutine that calls around in place of coro. Like the closures of Do, its
-// closures are identified by their code address, and say which function is inside.
-//
-//go:noinline
-func wrapped[T any](coro Coroutine[T], around func(ctx context.Context, run func(ctx context.Context) error) error) Coroutine[T] {
-	return func(ctx context.Context) (v T, err error) {
-		if who, ok := ctx.(*whoAreYou); ok {
-			who.pc = coroutinePC(coro)
-			return v, nil
-		}
-		err = around(ctx, func(ctx context.Context) (err error) {
-			v, err = coro(ctx)
-			return err
-		})
-		return v, err
-	}
-}

@@ -349,17 +349,6 @@ func OnAcquire(l AnyLock) *Case[None] {
 	return c
 }
 
-// acquiring is the part of a lock or semaphore that OnAcquire needs. The waiter is the branch's.
-type acquiring interface {
-	// tryAcquire acquires the lock if that need not wait, or if the lock was handed to w.
-	tryAcquire(w *waiter) bool
-	bindTo(t *task) error
-	waiting() *waitQueue
-	// leave takes w out of the queue. If w was handed the lock and is not to have it, it is passed
-	// on.
-	leave(w *waiter, acquired bool)
-}
-
 type acquireBranch struct {
 	waiter
 	c *Case[None]

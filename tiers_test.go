@@ -1,0 +1,167 @@
+package asyncio_test
+
+import (
+	"go/ast"
+	"go/build"
+	"go/parser"
+	"go/token"
+	"go/types"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// tierPolicy says which files of the root package may name what others declare. It is a statement
+// of policy; do not adapt it to make the test pass. Each line gives a room and the rooms that it
+// may name, below the reason. A file belongs to the room that its name begins with, up to the first
+// underscore; files without such a prefix are of the kernel.
+const tierPolicy = `
+# The kernel is what everything else is made of. A new combinator, primitive or kind of connection
+# must not need a line of it: what the kernel has to know of a type, the type says by a method.
+kernel <
+
+# A primitive is a queue of waiting tasks.
+sync < kernel
+
+# What goroutines do for tasks.
+threads < kernel
+
+# Waits are made of futures and tasks, and Select waits for anything that tasks can wait for.
+wait < kernel, sync, threads
+
+# Connections, files and the like: nobody's foundation, so each of them can be replaced.
+io < kernel, sync, threads, wait
+
+# A loop's life from outside. It may know everything.
+run < kernel, sync, threads, wait, io
+`
+
+// largestCycles bounds the groups of files that need each other. The kernel is one, because a task,
+// its future, its loop and its stack are one thing in several files.
+const (
+	largestKernelCycle = 20
+	largestCycle       = 3
+)
+
+// TestTiers: the files of the root package name each other as tierPolicy says, and those that need
+// each other are few.
+func TestTiers(t *testing.T) {
+	may := make(map[string][]string)
+	why := make(map[string]string)
+	reason := ""
+	for line := range strings.Lines(tierPolicy) {
+		line = strings.TrimSpace(line)
+		if text, ok := strings.CutPrefix(line, "# "); ok {
+			reason += text + " "
+		} else if room, rest, ok := strings.Cut(line, " <"); ok {
+			may[room] = append(strings.Split(strings.ReplaceAll(rest, " ", ""), ","), room)
+			why[room], reason = reason, ""
+		}
+	}
+	roomOf := func(file string) string {
+		room, _, prefixed := strings.Cut(strings.TrimSuffix(file, ".go"), "_")
+		if may[room] == nil || !prefixed && room == "kernel" {
+			return "kernel"
+		}
+		return room
+	}
+	names := edges(t, ".")
+	if len(names) < 50 {
+		t.Fatalf("found %d files only", len(names))
+	}
+	used := make(map[string]bool)
+	for _, file := range slices.Sorted(maps.Keys(names)) {
+		room := roomOf(file)
+		used[room] = true
+		for _, other := range slices.Sorted(maps.Keys(names[file])) {
+			if r := roomOf(other); !slices.Contains(may[room], r) {
+				t.Errorf("%s names %s, which %s declares: %s does not know %s. %s", file, names[file][other], other, room, r, why[room])
+			}
+		}
+	}
+	for room := range may {
+		if !used[room] {
+			t.Errorf("tierPolicy has a room %q without files", room)
+		}
+	}
+	for _, cycle := range cycles(names) {
+		limit := largestCycle
+		if slices.Contains(cycle, "loop.go") {
+			limit = largestKernelCycle
+		}
+		if len(cycle) > limit {
+			t.Errorf("%d files need each other, at most %d may: %v", len(cycle), limit, cycle)
+		}
+	}
+}
+
+// edges returns for each file of the package in dir the files whose declarations it names, each
+// with one such name.
+func edges(t *testing.T, dir string) map[string]map[string]string {
+	t.Helper()
+	system := build.Default
+	system.GOOS, system.GOARCH = "linux", "amd64"
+	p, err := system.ImportDir(dir, 0)
+	must(t, err)
+	fset := token.NewFileSet()
+	var parsed []*ast.File
+	all := make(map[string]map[string]string)
+	for _, name := range p.GoFiles {
+		f, err := parser.ParseFile(fset, filepath.Join(dir, name), nil, parser.SkipObjectResolution)
+		must(t, err)
+		parsed = append(parsed, f)
+		all[name] = make(map[string]string)
+	}
+	// What other packages declare is not needed to tell what this one names.
+	info := &types.Info{Uses: make(map[*ast.Ident]types.Object)}
+	config := types.Config{Error: func(error) {}, Importer: noImports{}}
+	checked, _ := config.Check(p.Name, fset, parsed, info)
+	file := func(p token.Pos) string { return filepath.Base(fset.Position(p).Filename) }
+	for id, o := range info.Uses {
+		if o.Pkg() != checked || !o.Pos().IsValid() {
+			continue
+		}
+		from, to := file(id.Pos()), file(o.Pos())
+		if old := all[from][to]; from != to && (old == "" || o.Name() < old) {
+			all[from][to] = o.Name()
+		}
+	}
+	return all
+}
+
+// cycles returns the groups of more than one file in which each leads to each other, by Tarjan's
+// algorithm.
+func cycles(names map[string]map[string]string) (all [][]string) {
+	index, low := make(map[string]int), make(map[string]int)
+	var path []string
+	var visit func(file string)
+	visit = func(file string) {
+		index[file] = len(index) + 1
+		low[file] = index[file]
+		path = append(path, file)
+		for other := range names[file] {
+			if index[other] == 0 {
+				visit(other)
+			}
+			if slices.Contains(path, other) {
+				low[file] = min(low[file], low[other])
+			}
+		}
+		if low[file] == index[file] {
+			at := slices.Index(path, file)
+			if group := slices.Clone(path[at:]); len(group) > 1 {
+				slices.Sort(group)
+				all = append(all, group)
+			}
+			path = path[:at]
+		}
+	}
+	for file := range names {
+		if index[file] == 0 {
+			visit(file)
+		}
+	}
+	return all
+}
