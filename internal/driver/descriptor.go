@@ -14,6 +14,15 @@ type slots struct {
 	table      []*slot
 	count      int
 	generation uint32
+	due        []*slot // to be told, without an event, that another write is worthwhile
+}
+
+// tellDue tells the notifiers of the slots in due.
+func (t *slots) tellDue() {
+	for _, s := range t.due {
+		s.ready(false, true) // does nothing if it has been closed
+	}
+	t.due = t.due[:0]
 }
 
 // direction is a set of directions.

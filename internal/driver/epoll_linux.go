@@ -138,7 +138,7 @@ func (p *poller) setWatched(fd int, generation uint32, was, is direction) error 
 // always looks once, tells the notifiers of ready endpoints, and reports whether wake has ended the
 // wait. The goroutine parks in the runtime's poller, without a blocking system call (epoll 7).
 func (p *poller) wait(until, now time.Duration) (woken bool, err error) {
-	if until <= now {
+	if until <= now || len(p.due) > 0 {
 		p.look()
 	} else {
 		if until != Never {
@@ -172,6 +172,7 @@ func (p *poller) wait(until, now time.Duration) (woken bool, err error) {
 		}
 		s.ready(ev.Events&readEvents != 0, ev.Events&writeEvents != 0)
 	}
+	p.tellDue()
 	return woken, nil
 }
 

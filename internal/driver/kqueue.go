@@ -108,6 +108,9 @@ func (p *poller) setWatched(fd int, generation uint32, was, is direction) error 
 // notifiers of ready endpoints and reports whether wake was called.
 func (p *poller) wait(until, now time.Duration) (woken bool, err error) {
 	var timeout *syscall.Timespec
+	if len(p.due) > 0 {
+		until = now
+	}
 	if until != Never {
 		ts := syscall.NsecToTimespec(int64(max(until-now, 0)))
 		timeout = &ts
@@ -144,6 +147,7 @@ func (p *poller) wait(until, now time.Duration) (woken bool, err error) {
 		// ended both directions.
 		s.ready(read || gone && write, write || ev.Flags&syscall.EV_ERROR != 0)
 	}
+	p.tellDue()
 	return woken, nil
 }
 

@@ -3,6 +3,7 @@ package driver
 import (
 	"errors"
 	"fmt"
+	"net"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -102,6 +103,12 @@ type portable struct {
 
 func (e *portable) Notify(n Notifier) { e.to = n }
 
+func (e *portable) isClosed() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.closed
+}
+
 // post hands news to the loop (portable 4).
 func (e *portable) post(read, write bool) {
 	n := &e.d.news
@@ -112,7 +119,11 @@ func (e *portable) post(read, write bool) {
 	e.d.Wake()
 }
 
-func syscallConn(c any) (syscall.RawConn, error) {
+// syscallConn gives access to the descriptor of c, which is that of e.
+func (e *portable) syscallConn(c any) (syscall.RawConn, error) {
+	if e.isClosed() {
+		return nil, net.ErrClosed
+	}
 	s, ok := c.(syscall.Conn)
 	if !ok {
 		return nil, ErrSockets
@@ -141,7 +152,11 @@ func callOnce(c syscall.RawConn, f func(fd uintptr) bool) error {
 	return err
 }
 
-func setOption(c any, o Option, value int) error {
+// setOption sets an option of c, which is that of e.
+func (e *portable) setOption(c any, o Option, value int) error {
+	if e.isClosed() { // c may be open still, to send what was accepted
+		return net.ErrClosed
+	}
 	switch o {
 	case NoDelay:
 		if t, ok := c.(interface{ SetNoDelay(bool) error }); ok {

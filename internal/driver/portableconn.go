@@ -17,15 +17,16 @@ type portableConn struct {
 	c         net.Conn
 	datagrams bool // a read takes a whole datagram or drops its rest; an empty one counts
 
-	reading, writing     bool
-	brought              bool // unread holds bytes, or a datagram
-	ended                bool // nothing may be written any more
-	detached             bool // the connection was given back (portable 5)
-	in, unread           []byte
-	out, next            []byte // being written, and to be written next
-	readErr, writeErr    error
-	closeAfter, endAfter bool // the writing goroutine is to close, or to end the stream
-	idle                 sync.Cond
+	reading, writing  bool
+	brought           bool // unread holds bytes, or a datagram
+	ended             bool // nothing may be written any more
+	detached          bool // the connection was given back (portable 5)
+	in, unread        []byte
+	out, next         []byte // being written, and to be written next
+	readErr, writeErr error
+	closeAfter        bool         // the writing goroutine is to close
+	endAfter          func() error // by which it is to end the stream
+	idle              sync.Cond
 }
 
 func (n *news) adopt(d *Real, c net.Conn) *portableConn {
@@ -39,7 +40,7 @@ func (n *news) adopt(d *Real, c net.Conn) *portableConn {
 func (e *portableConn) LocalAddr() net.Addr  { return e.c.LocalAddr() }
 func (e *portableConn) RemoteAddr() net.Addr { return e.c.RemoteAddr() }
 
-func (e *portableConn) SyscallConn() (syscall.RawConn, error) { return syscallConn(e.c) }
+func (e *portableConn) SyscallConn() (syscall.RawConn, error) { return e.syscallConn(e.c) }
 
 func (e *portableConn) Read(p []byte) (int, error) {
 	e.mu.Lock()
@@ -177,10 +178,11 @@ func (e *portableConn) write() {
 		}
 		e.writeErr, e.writing = err, false
 		defer e.leave(false, true)
-		if e.endAfter && err == nil {
-			_ = closeWrite(e.c)
+		if e.endAfter != nil && err == nil {
+			_ = e.endAfter()
 		}
 		if e.closeAfter {
+			e.closeAfter = false
 			e.shutLocked()
 		}
 	}()
@@ -207,27 +209,35 @@ func (e *portableConn) CloseWrite() error {
 	if e.closed {
 		return net.ErrClosed
 	}
-	return e.closeWrite()
+	err := e.closeWrite()
+	if err == nil && e.writing {
+		e.post(false, true) // a write that waits fails now
+	}
+	return err
 }
 
 func (e *portableConn) closeWrite() error {
+	h, ok := e.c.(interface{ CloseWrite() error })
+	if !ok {
+		return ErrSockets
+	}
 	if e.writing {
-		e.endAfter, e.ended = true, true
+		e.endAfter, e.ended = h.CloseWrite, true
 		return nil
 	}
-	err := closeWrite(e.c)
+	err := h.CloseWrite()
 	e.ended = e.ended || err == nil
 	return err
 }
 
-func closeWrite(c net.Conn) error {
-	if h, ok := c.(interface{ CloseWrite() error }); ok {
-		return h.CloseWrite()
+func (e *portableConn) CloseRead() error {
+	if e.isClosed() {
+		return net.ErrClosed
 	}
-	return ErrSockets
+	return e.closeRead()
 }
 
-func (e *portableConn) CloseRead() error {
+func (e *portableConn) closeRead() error {
 	if h, ok := e.c.(interface{ CloseRead() error }); ok {
 		return h.CloseRead()
 	}
@@ -357,7 +367,7 @@ func (c *detachedConn) CloseWrite() error {
 	return c.e.closeWrite()
 }
 
-func (c *detachedConn) CloseRead() error { return c.e.CloseRead() }
+func (c *detachedConn) CloseRead() error { return c.e.closeRead() }
 
 // Close takes effect behind the accepted bytes, and wakes waiting readers and writers at once.
 func (c *detachedConn) Close() error {
@@ -375,4 +385,6 @@ func (c *detachedConn) Close() error {
 	return c.Conn.Close()
 }
 
-func (e *portableConn) SetOption(o Option, value int) error { return setOption(e.c, o, value) }
+func (e *portableConn) SetOption(o Option, value int) error {
+	return e.setOption(e.c, o, value)
+}

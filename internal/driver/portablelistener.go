@@ -23,7 +23,7 @@ func (n *news) adoptListener(d *Real, l net.Listener, named bool) *portableListe
 }
 
 func (e *portableListener) LocalAddr() net.Addr                   { return e.l.Addr() }
-func (e *portableListener) SyscallConn() (syscall.RawConn, error) { return syscallConn(e.l) }
+func (e *portableListener) SyscallConn() (syscall.RawConn, error) { return e.syscallConn(e.l) }
 
 func (e *portableListener) Accept() (Endpoint, error) {
 	e.mu.Lock()

@@ -26,8 +26,8 @@ func (n *news) adoptPacketConn(d *Real, c net.PacketConn) *portablePacketConn {
 }
 
 func (e *portablePacketConn) LocalAddr() net.Addr                   { return e.c.LocalAddr() }
-func (e *portablePacketConn) SyscallConn() (syscall.RawConn, error) { return syscallConn(e.c) }
-func (e *portablePacketConn) SetOption(o Option, value int) error   { return setOption(e.c, o, value) }
+func (e *portablePacketConn) SyscallConn() (syscall.RawConn, error) { return e.syscallConn(e.c) }
+func (e *portablePacketConn) SetOption(o Option, value int) error   { return e.setOption(e.c, o, value) }
 
 func (e *portablePacketConn) ReadFrom(p []byte) (int, net.Addr, error) {
 	e.mu.Lock()

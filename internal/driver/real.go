@@ -182,13 +182,14 @@ func (d *Real) Close() error {
 	return nil
 }
 
-// usePoller makes the poller if there is none yet. It reports false where the system has none.
+// usePoller makes the poller if there is none yet. It reports false where the system has none. A
+// closed driver gets no more endpoints.
 func (d *Real) usePoller() (bool, error) {
-	if d.portable || !pollerExists {
-		return false, nil
-	}
 	if d.closed {
 		return false, net.ErrClosed
+	}
+	if d.portable || !pollerExists {
+		return false, nil
 	}
 	if d.poller == nil {
 		p, err := newPoller()

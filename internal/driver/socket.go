@@ -104,8 +104,15 @@ func (s *socket) Write(p []byte) (int, error) {
 	}
 }
 
-func (s *socket) CloseWrite() error { return s.shutdown(syscall.SHUT_WR) }
-func (s *socket) CloseRead() error  { return s.shutdown(syscall.SHUT_RD) }
+func (s *socket) CloseRead() error { return s.shutdown(syscall.SHUT_RD) }
+
+func (s *socket) CloseWrite() error {
+	err := s.shutdown(syscall.SHUT_WR)
+	if err == nil && !s.writable {
+		s.p.due = append(s.p.due, &s.slot) // a write that waits fails now, which is no edge
+	}
+	return err
+}
 
 func (s *socket) shutdown(how int) error {
 	if s.fd < 0 {
