@@ -1,0 +1,119 @@
+package asyncio
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"time"
+)
+
+// One direction of a connection: who waits there, until when, and what wakes that task. The rules
+// are at Conn (conn 1-5).
+
+// half is one direction of a connection, or the event that a listener waits for.
+type half struct {
+	loop      *EventLoop
+	t         *task         // the task that uses it, while that is suspended
+	deadline  time.Duration // on the loop's clock, 0 for none
+	iteration uint64        // the loop's iteration in which
+	unbroken  int           // this many operations were done without a wait
+	timer     timer         // set while a task waits under a deadline
+
+	verb string   // names the wait, such as "read from"
+	addr net.Addr // follows verb: the peer's address, or the socket's own
+}
+
+func (h *half) String() string {
+	if h.addr == nil {
+		return h.verb
+	}
+	return h.verb + " " + h.addr.String()
+}
+
+// begin begins an operation of t. It returns ErrBusy if another task is suspended here, and gives
+// way if it is time to (conn 1).
+func (h *half) begin(t *task) error {
+	if h.t != nil {
+		return fmt.Errorf("%w: %s by %s", ErrBusy, h, h.t.GetName())
+	}
+	if h.mayGoOn() {
+		return nil
+	}
+	h.t = t
+	defer h.leave()
+	return t.yield()
+}
+
+// mayGoOn counts an operation, and reports whether it may be done without giving way (conn 1).
+func (h *half) mayGoOn() bool {
+	if h.iteration != h.loop.iteration {
+		h.iteration, h.unbroken = h.loop.iteration, 0
+	}
+	h.unbroken++
+	return h.unbroken <= maxUnbroken
+}
+
+// expired reports whether the deadline has passed.
+func (h *half) expired() bool { return h.deadline != 0 && h.loop.Time() >= h.deadline }
+
+// wait suspends t until there is a reason to look again (conn 2).
+func (h *half) wait(ctx context.Context, t *task) error {
+	h.t = t
+	if h.deadline != 0 {
+		h.arm()
+	}
+	defer h.leave()
+	return t.park(ctx, h)
+}
+
+func (h *half) leave() {
+	h.t = nil
+	if h.timer.pos != 0 {
+		h.loop.timers.remove(&h.timer)
+	}
+}
+
+func (h *half) arm() {
+	h.timer.when, h.timer.cb = h.deadline, h
+	h.loop.setTimer(&h.timer)
+}
+
+// wake wakes the task that waits, if there is one, to look again.
+func (h *half) wake() {
+	if h.t != nil {
+		h.t.unpark()
+	}
+}
+
+// fire is called by the timer. It may come late, when h is already in a later wait; that wait just
+// looks again (conn 2).
+func (h *half) fire(*future) { h.wake() }
+
+func (*half) quick() {}
+
+// at converts d to the loop's clock. Times before the start become 1, because 0 stands for no
+// deadline.
+func (l *EventLoop) at(d time.Time) time.Duration { return max(d.Sub(l.drv.Start()), 1) }
+
+func (h *half) setDeadline(d time.Time) {
+	h.loop.timers.remove(&h.timer)
+	h.deadline = 0
+	if !d.IsZero() {
+		h.deadline = h.loop.at(d)
+	}
+	if h.deadline != 0 && h.t != nil && h.t.parked {
+		h.arm()
+	}
+}
+
+// ways are the two directions of a connection, as its endpoint sees them.
+type ways struct{ rd, wr half }
+
+func (w *ways) Ready(read, write bool) {
+	if read {
+		w.rd.wake()
+	}
+	if write {
+		w.wr.wake()
+	}
+}
