@@ -7,69 +7,15 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
 	"os"
 	"runtime"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/goasyncio/asyncio"
-	"github.com/goasyncio/asyncio/internal/driver"
 	"github.com/goasyncio/asyncio/internal/leaktest"
-	"github.com/goasyncio/asyncio/sim"
 )
-
-// onSockets is onSystem, and also runs body on the simulated network of package sim, on virtual
-// time.
-func onSockets(t *testing.T, body func(t *testing.T, ctx context.Context) error) {
-	t.Helper()
-	onSystem(t, body)
-	t.Run("simulated", func(t *testing.T) {
-		sim.Run(t, func(ctx context.Context) error { return limited(t, ctx, body) })
-	})
-}
-
-// onSystem runs body on the real clock, once on the system's poller and once on the portable one. A
-// report to the exception handler fails the test.
-func onSystem(t *testing.T, body func(t *testing.T, ctx context.Context) error) {
-	t.Helper()
-	onSystemReporting(t, func(t *testing.T, ctx context.Context, r *reports) error {
-		t.Cleanup(func() { // when the loop is closed
-			for _, c := range r.all {
-				t.Errorf("exception handler: %s: %v %s", c.Message, c.Exception, c.Source)
-			}
-		})
-		return body(t, ctx)
-	})
-}
-
-// onSystemReporting is onSystem, except that body gets the reports to the exception handler.
-func onSystemReporting(t *testing.T, body func(t *testing.T, ctx context.Context, r *reports) error) {
-	t.Helper()
-	for name, make := range map[string]func() *driver.Real{"poller": driver.NewReal, "portable": driver.NewPortable} {
-		t.Run(name, func(t *testing.T) {
-			var r reports
-			ctx := asyncio.WithLoopFactory(t.Context(), func(ctx context.Context) *asyncio.EventLoop {
-				l := asyncio.NewEventLoop(ctx, asyncio.Driver(make()))
-				l.SetExceptionHandler(r.handle)
-				return l
-			})
-			_, err := asyncio.Run(ctx, asyncio.Do(func(ctx context.Context) error {
-				return limited(t, ctx, func(t *testing.T, ctx context.Context) error { return body(t, ctx, &r) })
-			}))
-			if err != nil {
-				t.Error(err)
-			}
-		})
-	}
-}
-
-// limited returns body under a time limit that only a hang reaches.
-func limited(t *testing.T, ctx context.Context, body func(t *testing.T, ctx context.Context) error) error {
-	return asyncio.Timeout(ctx, time.Minute, func(ctx context.Context, _ *asyncio.TimeoutScope) error { return body(t, ctx) })
-}
 
 // connect returns the two ends of a TCP connection.
 func connect(t *testing.T, ctx context.Context) (client, server *asyncio.Conn) {
@@ -350,50 +296,6 @@ func TestConn_CloseWakes(t *testing.T) {
 	})
 }
 
-func TestConn_Deadline(t *testing.T) {
-	onSockets(t, func(t *testing.T, ctx context.Context) error {
-		client, server := connect(t, ctx)
-		defer client.Close()
-		defer server.Close()
-		isTimeout := func(what string, err error) {
-			t.Helper()
-			var ne net.Error
-			if !errors.Is(err, os.ErrDeadlineExceeded) || !errors.As(err, &ne) || !ne.Timeout() {
-				t.Errorf("%s: %v, want os.ErrDeadlineExceeded", what, err)
-			}
-		}
-		p := make([]byte, 8)
-		client.SetReadDeadline(loop(t, ctx).Now().Add(time.Millisecond))
-		_, err := client.Read(p)
-		isTimeout("ahead", err)
-		if _, err := server.Write([]byte("late")); err != nil {
-			return err
-		}
-		_, err = client.Read(p)
-		isTimeout("passed, with data", err)
-		client.SetReadDeadline(time.Time{})
-		if n, err := client.Read(p); string(p[:n]) != "late" || err != nil {
-			t.Errorf("without a deadline: %q, %v", p[:n], err)
-		}
-		// One deadline is set while the reader waits, and one is taken back.
-		reader := start(ctx, func(ctx context.Context) error {
-			_, err := client.Read(p)
-			return err
-		})
-		settle(t, ctx)
-		client.SetReadDeadline(loop(t, ctx).Now().Add(time.Hour))
-		client.SetReadDeadline(loop(t, ctx).Now().Add(-time.Hour))
-		isTimeout("while it waits", ended(ctx, reader))
-
-		client.SetDeadline(loop(t, ctx).Now().Add(50 * time.Millisecond))
-		for err = error(nil); err == nil; {
-			_, err = client.Write(pattern(1 << 20))
-		}
-		isTimeout("write", err)
-		return nil
-	})
-}
-
 // After a half-close one direction has ended and the other goes on.
 func TestConn_HalfClose(t *testing.T) {
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
@@ -487,55 +389,6 @@ func TestConn_ReadInPieces(t *testing.T) {
 			if err := errors.Join(ended(ctx, writer), client.Close(), server.Close(), ln.Close()); err != nil {
 				return err
 			}
-		}
-		return nil
-	})
-}
-
-// A connection goes to a goroutine together with what had been sent, and comes back.
-func TestConn_DetachAndAttach(t *testing.T) {
-	onSystem(t, func(t *testing.T, ctx context.Context) error {
-		client, server := connect(t, ctx)
-		defer server.Close()
-		// A read was under way and was given up.
-		reader := start(ctx, func(ctx context.Context) error {
-			_, err := client.Read(make([]byte, 1))
-			return err
-		})
-		settle(t, ctx)
-		reader.Cancel()
-		if err := ended(ctx, reader); !errors.Is(err, asyncio.ErrCancelled) {
-			t.Error(err)
-		}
-		if _, err := server.Write([]byte("for the goroutine")); err != nil {
-			return err
-		}
-		nc, err := client.Detach()
-		if err != nil {
-			return err
-		}
-		if _, err := client.Read(nil); !errors.Is(err, net.ErrClosed) {
-			t.Errorf("Read after Detach: %v", err)
-		}
-		got, err := asyncio.ToThread(ctx, func(context.Context) (string, error) {
-			p := make([]byte, len("for the goroutine"))
-			_, err := io.ReadFull(nc, p)
-			return string(p), err
-		})
-		if got != "for the goroutine" || err != nil {
-			t.Errorf("in the goroutine: %q, %v", got, err)
-		}
-		back, err := asyncio.NewConn(ctx, nc)
-		if err != nil {
-			return err
-		}
-		defer back.Close()
-		if _, err := back.Write([]byte("back")); err != nil {
-			return err
-		}
-		p := make([]byte, 10)
-		if n, err := server.Read(p); string(p[:n]) != "back" || err != nil {
-			t.Errorf("%q, %v", p[:n], err)
 		}
 		return nil
 	})
@@ -666,6 +519,39 @@ func TestConn_Options(t *testing.T) {
 	})
 }
 
+// Connection pools check whether a connection is still good with a non-blocking read of its
+// descriptor. The check takes no data and does not wait for a task or goroutine that reads.
+func TestConn_LookAtDescriptor(t *testing.T) {
+	onSystem(t, func(t *testing.T, ctx context.Context) error {
+		c, s := connect(t, ctx)
+		defer c.Close()
+		defer s.Close()
+		reader := start(ctx, func(ctx context.Context) error {
+			_, err := io.ReadFull(c, make([]byte, 1))
+			return err
+		})
+		settle(t, ctx)
+		raw, err := c.SyscallConn()
+		if err != nil {
+			return err
+		}
+		calls := 0
+		if err := raw.Read(func(uintptr) bool { calls++; return true }); err != nil || calls != 1 {
+			t.Errorf("Read: %v, %d calls", err, calls)
+		}
+		if err := raw.Write(func(uintptr) bool { calls++; return true }); err != nil || calls != 2 {
+			t.Errorf("Write: %v, %d calls", err, calls)
+		}
+		if err := raw.Read(func(uintptr) bool { return false }); !errors.Is(err, errors.ErrUnsupported) {
+			t.Errorf("a Read that would wait: %v", err)
+		}
+		if _, err := s.Write([]byte("x")); err != nil {
+			return err
+		}
+		return ended(ctx, reader)
+	})
+}
+
 // Closing the loop closes the connections that are left, and no descriptor stays open.
 func TestConn_LoopClosesWhatIsLeft(t *testing.T) {
 	before := leaktest.Descriptors()
@@ -776,169 +662,6 @@ func TestConn_ContextEnds(t *testing.T) {
 	})
 }
 
-func TestDial_Fails(t *testing.T) {
-	onSockets(t, func(t *testing.T, ctx context.Context) error {
-		ln, err := asyncio.Listen(ctx, "tcp", "127.0.0.1:0")
-		if err != nil {
-			return err
-		}
-		ln.Close()
-		var op *net.OpError
-		if _, err := asyncio.Dial(ctx, "tcp", ln.Addr().String()); !errors.As(err, &op) || op.Op != "dial" {
-			t.Errorf("refused: %v", err)
-		}
-		var dns *net.DNSError
-		failing := &net.Dialer{Resolver: &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
-			return nil, errors.New("no name server")
-		}}}
-		if _, err := asyncio.Dial(ctx, "tcp", "name.invalid:1", asyncio.Dialer(failing)); !errors.As(err, &dns) {
-			t.Errorf("name not found: %v", err)
-		}
-		if _, err := asyncio.Dial(ctx, "carrier pigeon", "roof"); err == nil {
-			t.Error("an unknown network")
-		}
-		return nil
-	})
-}
-
-// A cancelled Dial leaves nothing behind, whenever the cancel comes.
-func TestDial_Cancelled(t *testing.T) {
-	before := leaktest.Descriptors()
-	onSystem(t, func(t *testing.T, ctx context.Context) error {
-		ln, err := asyncio.Listen(ctx, "tcp", "127.0.0.1:0")
-		if err != nil {
-			return err
-		}
-		defer ln.Close()
-		for i := range 50 {
-			arrived := make(chan struct{})
-			d := &net.Dialer{Control: nil, Resolver: nil, ControlContext: nil}
-			if i%2 == 0 { // such a dial does not return before it is cancelled
-				d.Resolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
-					<-ctx.Done()
-					return nil, ctx.Err()
-				}}
-			} else {
-				close(arrived)
-			}
-			address := ln.Addr().String()
-			if i%2 == 0 {
-				address = "name.invalid:1"
-			}
-			dial := asyncio.CreateTask(ctx, func(ctx context.Context) (*asyncio.Conn, error) {
-				return asyncio.Dial(ctx, "tcp", address, asyncio.Dialer(d))
-			})
-			for range i % 7 {
-				if err := asyncio.Sleep(ctx, 0); err != nil {
-					return err
-				}
-			}
-			dial.Cancel()
-			c, err := dial.Await(ctx)
-			if err == nil {
-				c.Close() // the dial was faster than the cancel
-			} else if !errors.Is(err, asyncio.ErrCancelled) {
-				t.Errorf("Dial = %v", err)
-			}
-		}
-		return nil
-	})
-	// a dial may still be closing its descriptor
-	for end := time.Now().Add(5 * time.Second); leaktest.Descriptors() > before; runtime.Gosched() {
-		if time.Now().After(end) {
-			t.Fatalf("%d descriptors before, %d after", before, leaktest.Descriptors())
-		}
-	}
-}
-
-// Package net has a timer of its own for a context's deadline. The error is the same whichever
-// timer fires first.
-func TestDial_ContextEnds(t *testing.T) {
-	onSystem(t, func(t *testing.T, ctx context.Context) error {
-		late := &net.Dialer{ControlContext: func(ctx context.Context, _, _ string, _ syscall.RawConn) error {
-			if d, ok := ctx.Deadline(); ok {
-				<-time.After(time.Until(d))
-			}
-			return os.ErrDeadlineExceeded
-		}}
-		dial := func(ctx context.Context) error {
-			_, err := asyncio.Dial(ctx, "tcp", "127.0.0.1:1", asyncio.Dialer(late))
-			return err
-		}
-		for range 50 {
-			if err := asyncio.FailAfter(ctx, 100*time.Microsecond, dial); !errors.Is(err, asyncio.ErrTimeout) {
-				t.Errorf("FailAfter: %v", err)
-			}
-			if expired, err := asyncio.MoveOnAfter(ctx, 100*time.Microsecond, dial); !expired || err != nil {
-				t.Errorf("MoveOnAfter: %v, %v", expired, err)
-			}
-			inner, cancel := context.WithTimeout(ctx, 100*time.Microsecond)
-			if err := dial(inner); !errors.Is(err, context.DeadlineExceeded) {
-				t.Errorf("a standard context: %v", err)
-			}
-			cancel()
-		}
-		// Another timeout's error is returned unchanged.
-		early := &net.Dialer{Control: func(_, _ string, _ syscall.RawConn) error { return os.ErrDeadlineExceeded }}
-		return asyncio.FailAfter(ctx, time.Hour, func(ctx context.Context) error {
-			if _, err := asyncio.Dial(ctx, "tcp", "127.0.0.1:1", asyncio.Dialer(early)); !errors.Is(err, os.ErrDeadlineExceeded) {
-				t.Errorf("another timeout: %v", err)
-			}
-			return nil
-		})
-	})
-}
-
-func TestListener_CloseAndCancel(t *testing.T) {
-	onSockets(t, func(t *testing.T, ctx context.Context) error {
-		ln, err := asyncio.Listen(ctx, "tcp", "127.0.0.1:0")
-		if err != nil {
-			return err
-		}
-		accept := func() *asyncio.Task[*asyncio.Conn] {
-			a := asyncio.CreateTask(ctx, ln.AcceptContext)
-			settle(t, ctx)
-			return a
-		}
-		a := accept()
-		if _, err := ln.AcceptContext(ctx); !errors.Is(err, asyncio.ErrBusy) {
-			t.Errorf("a second Accept: %v", err)
-		}
-		a.Cancel()
-		if _, err := a.Await(ctx); !errors.Is(err, asyncio.ErrCancelled) {
-			t.Errorf("cancelled: %v", err)
-		}
-		// A connection that comes after the cancel is there for the next Accept.
-		c, err := asyncio.Dial(ctx, "tcp", ln.Addr().String())
-		if err != nil {
-			return err
-		}
-		defer c.Close()
-		s, err := ln.AcceptContext(ctx)
-		if err != nil {
-			return err
-		}
-		defer s.Close()
-		if s.RemoteAddr().String() != c.LocalAddr().String() || s.LocalAddr().String() != ln.Addr().String() {
-			t.Errorf("accepted %v at %v, dialled %v to %v", s.RemoteAddr(), s.LocalAddr(), c.LocalAddr(), ln.Addr())
-		}
-		ln.SetDeadline(loop(t, ctx).Now().Add(time.Millisecond))
-		if _, err := ln.Accept(); !errors.Is(err, os.ErrDeadlineExceeded) {
-			t.Errorf("deadline: %v", err)
-		}
-		ln.SetDeadline(time.Time{})
-		a = accept()
-		ln.Close()
-		if _, err := a.Await(ctx); !errors.Is(err, net.ErrClosed) {
-			t.Errorf("closed meanwhile: %v", err)
-		}
-		if _, err := ln.Accept(); !errors.Is(err, net.ErrClosed) {
-			t.Errorf("closed: %v", err)
-		}
-		return nil
-	})
-}
-
 // Many connections each have a conversation of their own at the same time.
 func TestConn_Thousand(t *testing.T) {
 	before := leaktest.Descriptors()
@@ -1008,182 +731,6 @@ func TestConn_Thousand(t *testing.T) {
 	if after := leaktest.Descriptors(); after > before {
 		t.Errorf("%d descriptors before, %d after", before, after)
 	}
-}
-
-func TestReusePort(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		return // Windows has nothing like it
-	}
-	onSystem(t, func(t *testing.T, ctx context.Context) error {
-		a, err := asyncio.Listen(ctx, "tcp", "127.0.0.1:0", asyncio.ReusePort())
-		if err != nil {
-			return err
-		}
-		defer a.Close()
-		b, err := asyncio.Listen(ctx, "tcp", a.Addr().String(), asyncio.ReusePort())
-		if err != nil {
-			return err
-		}
-		defer b.Close()
-		if _, err := asyncio.Listen(ctx, "tcp", a.Addr().String()); err == nil {
-			t.Error("a third without the option was let in")
-		}
-		return nil
-	})
-}
-
-func TestPacketConn(t *testing.T) {
-	onSockets(t, func(t *testing.T, ctx context.Context) error {
-		a, err := asyncio.ListenPacket(ctx, "udp", "127.0.0.1:0")
-		if err != nil {
-			return err
-		}
-		defer a.Close()
-		b, err := asyncio.ListenPacket(ctx, "udp", "127.0.0.1:0")
-		if err != nil {
-			return err
-		}
-		defer b.Close()
-		c, err := asyncio.DialPacket(ctx, "udp", a.LocalAddr().String())
-		if err != nil {
-			return err
-		}
-		defer c.Close()
-
-		p := make([]byte, 2000)
-		for _, size := range []int{0, 1, 1400} { // an empty datagram is a datagram too
-			if n, err := b.WriteTo(pattern(size), a.LocalAddr()); n != size || err != nil {
-				t.Errorf("WriteTo = %d, %v", n, err)
-			}
-			n, from, err := a.ReadFrom(p)
-			if n != size || err != nil || from.String() != b.LocalAddr().String() {
-				t.Errorf("ReadFrom = %d, %v, %v", n, from, err)
-			}
-			if n, err := c.Write(pattern(size)); n != size || err != nil {
-				t.Errorf("Write = %d, %v", n, err)
-			}
-			n, ap, err := a.ReadFromUDPAddrPort(p)
-			if n != size || err != nil || ap.String() != c.LocalAddr().String() {
-				t.Errorf("ReadFromUDPAddrPort = %d, %v, %v", n, ap, err)
-			}
-			if _, err := a.WriteToUDPAddrPort(pattern(size), ap); err != nil {
-				t.Error(err)
-			}
-			if n, err := c.Read(p); n != size || err != nil {
-				t.Errorf("Read = %d, %v", n, err)
-			}
-		}
-
-		a.SetReadDeadline(loop(t, ctx).Now().Add(time.Millisecond))
-		if _, _, err := a.ReadFrom(p); !errors.Is(err, os.ErrDeadlineExceeded) {
-			t.Errorf("deadline: %v", err)
-		}
-		a.SetReadDeadline(time.Time{})
-		receive := start(ctx, func(ctx context.Context) error {
-			_, _, err := a.ReadFromContext(ctx, p)
-			return err
-		})
-		settle(t, ctx)
-		if _, _, err := a.ReadFrom(p); !errors.Is(err, asyncio.ErrBusy) {
-			t.Errorf("a second ReadFrom: %v", err)
-		}
-		receive.Cancel()
-		if err := ended(ctx, receive); !errors.Is(err, asyncio.ErrCancelled) {
-			t.Errorf("cancelled: %v", err)
-		}
-		if _, err := b.WriteTo([]byte("kept"), a.LocalAddr()); err != nil {
-			return err
-		}
-		if n, _, err := a.ReadFrom(p); string(p[:n]) != "kept" || err != nil {
-			t.Errorf("after a cancel: %q, %v", p[:n], err)
-		}
-		receive = start(ctx, func(ctx context.Context) error {
-			_, _, err := a.ReadFrom(p)
-			return err
-		})
-		settle(t, ctx)
-		a.Close()
-		if err := ended(ctx, receive); !errors.Is(err, net.ErrClosed) {
-			t.Errorf("closed: %v", err)
-		}
-		return nil
-	})
-}
-
-// loopbacks returns the addresses of this host to listen at, with IPv6 if the host has it.
-func loopbacks(t *testing.T) []string {
-	t.Helper()
-	c, err := net.ListenPacket("udp", "[::1]:0")
-	if err != nil {
-		return []string{"127.0.0.1:0"}
-	}
-	must(t, c.Close())
-	return []string{"127.0.0.1:0", "[::1]:0"}
-}
-
-// Addresses of both families arrive as package net returns them. An address that cannot be reached
-// is an error.
-func TestPacketConn_Addresses(t *testing.T) {
-	onSystem(t, func(t *testing.T, ctx context.Context) error {
-		for _, local := range append(loopbacks(t), ":0") {
-			plain, err := net.ListenPacket("udp", local)
-			if err != nil {
-				return err
-			}
-			defer plain.Close()
-			c, err := asyncio.ListenPacket(ctx, "udp", local)
-			if err != nil {
-				return err
-			}
-			defer c.Close()
-			port := func(a net.Addr) uint16 { return a.(*net.UDPAddr).AddrPort().Port() }
-			for _, host := range loopbacks(t) {
-				ip := netip.MustParseAddrPort(host).Addr()
-				to := netip.AddrPortFrom(ip, port(plain.LocalAddr()))
-				_, refused := plain.(*net.UDPConn).WriteToUDPAddrPort(nil, netip.AddrPortFrom(ip, port(c.LocalAddr())))
-				if refused != nil && strings.HasSuffix(t.Name(), "portable") {
-					continue // the goroutine reports an error one datagram late
-				}
-				n, err := c.WriteToUDPAddrPort([]byte("x"), to)
-				if (err == nil) != (refused == nil) {
-					t.Errorf("from %s to %v: %v, and package net: %v", local, to, err, refused)
-				}
-				if err != nil || refused != nil {
-					continue
-				}
-				if n != 1 {
-					t.Errorf("from %s to %v: %d bytes", local, to, n)
-				}
-				// Both sides see the same addresses.
-				p := make([]byte, 10)
-				_, seen, err := plain.(*net.UDPConn).ReadFromUDPAddrPort(p)
-				if err != nil {
-					return err
-				}
-				_, from, err := c.ReadFromUDPAddrPort(p)
-				if err != nil {
-					return err
-				}
-				if from.Addr() != seen.Addr() || from.Port() != port(plain.LocalAddr()) || seen.Port() != port(c.LocalAddr()) {
-					t.Errorf("at %s from %v: %v; package net: %v", local, ip, from, seen)
-				}
-				if _, err := plain.WriteTo(nil, net.UDPAddrFromAddrPort(seen)); err != nil {
-					return err
-				}
-				_, a, err := c.ReadFrom(p)
-				if err != nil {
-					return err
-				}
-				if u, ok := a.(*net.UDPAddr); !ok || u.AddrPort() != from || u.String() != net.UDPAddrFromAddrPort(from).String() {
-					t.Errorf("at %s from %v: %v, want %v", local, ip, a, from)
-				}
-			}
-			if _, err := c.WriteToUDPAddrPort(nil, netip.AddrPort{}); err == nil && !strings.HasSuffix(t.Name(), "portable") {
-				t.Errorf("from %s to no address: no error", local)
-			}
-		}
-		return nil
-	})
 }
 
 // I/O does not starve while the loop is busy (loop 6).

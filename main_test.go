@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/goasyncio/asyncio"
+	"github.com/goasyncio/asyncio/internal/driver"
 	"github.com/goasyncio/asyncio/internal/leaktest"
 	"github.com/goasyncio/asyncio/sim"
 )
@@ -126,6 +127,56 @@ func onBothClocks(t *testing.T, main func(t *testing.T, ctx context.Context) err
 	t.Helper()
 	t.Run("virtual", func(t *testing.T) { run(t, func(ctx context.Context) error { return main(t, ctx) }) })
 	t.Run("real", func(t *testing.T) { onRealTime(t, func(ctx context.Context) error { return main(t, ctx) }) })
+}
+
+// onSystem runs body on the real clock, once on the system's poller and once on the portable one. A
+// report to the exception handler fails the test.
+func onSystem(t *testing.T, body func(t *testing.T, ctx context.Context) error) {
+	t.Helper()
+	onSystemReporting(t, func(t *testing.T, ctx context.Context, r *reports) error {
+		t.Cleanup(func() { // when the loop is closed
+			for _, c := range r.all {
+				t.Errorf("exception handler: %s: %v %s", c.Message, c.Exception, c.Source)
+			}
+		})
+		return body(t, ctx)
+	})
+}
+
+// onSystemReporting is onSystem, except that body gets the reports to the exception handler.
+func onSystemReporting(t *testing.T, body func(t *testing.T, ctx context.Context, r *reports) error) {
+	t.Helper()
+	for name, make := range map[string]func() *driver.Real{"poller": driver.NewReal, "portable": driver.NewPortable} {
+		t.Run(name, func(t *testing.T) {
+			var r reports
+			ctx := asyncio.WithLoopFactory(t.Context(), func(ctx context.Context) *asyncio.EventLoop {
+				l := asyncio.NewEventLoop(ctx, asyncio.Driver(make()))
+				l.SetExceptionHandler(r.handle)
+				return l
+			})
+			_, err := asyncio.Run(ctx, asyncio.Do(func(ctx context.Context) error {
+				return limited(t, ctx, func(t *testing.T, ctx context.Context) error { return body(t, ctx, &r) })
+			}))
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// onSockets is onSystem, and also runs body on the simulated network of package sim, on virtual
+// time.
+func onSockets(t *testing.T, body func(t *testing.T, ctx context.Context) error) {
+	t.Helper()
+	onSystem(t, body)
+	t.Run("simulated", func(t *testing.T) {
+		sim.Run(t, func(ctx context.Context) error { return limited(t, ctx, body) })
+	})
+}
+
+// limited returns body under a time limit that only a hang reaches.
+func limited(t *testing.T, ctx context.Context, body func(t *testing.T, ctx context.Context) error) error {
+	return asyncio.Timeout(ctx, time.Minute, func(ctx context.Context, _ *asyncio.TimeoutScope) error { return body(t, ctx) })
 }
 
 // loop returns the loop of ctx.

@@ -14,6 +14,50 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
+func TestConn_Deadline(t *testing.T) {
+	onSockets(t, func(t *testing.T, ctx context.Context) error {
+		client, server := connect(t, ctx)
+		defer client.Close()
+		defer server.Close()
+		isTimeout := func(what string, err error) {
+			t.Helper()
+			var ne net.Error
+			if !errors.Is(err, os.ErrDeadlineExceeded) || !errors.As(err, &ne) || !ne.Timeout() {
+				t.Errorf("%s: %v, want os.ErrDeadlineExceeded", what, err)
+			}
+		}
+		p := make([]byte, 8)
+		client.SetReadDeadline(loop(t, ctx).Now().Add(time.Millisecond))
+		_, err := client.Read(p)
+		isTimeout("ahead", err)
+		if _, err := server.Write([]byte("late")); err != nil {
+			return err
+		}
+		_, err = client.Read(p)
+		isTimeout("passed, with data", err)
+		client.SetReadDeadline(time.Time{})
+		if n, err := client.Read(p); string(p[:n]) != "late" || err != nil {
+			t.Errorf("without a deadline: %q, %v", p[:n], err)
+		}
+		// One deadline is set while the reader waits, and one is taken back.
+		reader := start(ctx, func(ctx context.Context) error {
+			_, err := client.Read(p)
+			return err
+		})
+		settle(t, ctx)
+		client.SetReadDeadline(loop(t, ctx).Now().Add(time.Hour))
+		client.SetReadDeadline(loop(t, ctx).Now().Add(-time.Hour))
+		isTimeout("while it waits", ended(ctx, reader))
+
+		client.SetDeadline(loop(t, ctx).Now().Add(50 * time.Millisecond))
+		for err = error(nil); err == nil; {
+			_, err = client.Write(pattern(1 << 20))
+		}
+		isTimeout("write", err)
+		return nil
+	})
+}
+
 // stalled runs op as a task and then, in one step of the loop, calls come, which brings what op
 // waits for. The step holds the loop up until after op's deadline. It takes real time, because the
 // data comes from the system or a goroutine.

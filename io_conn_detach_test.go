@@ -47,6 +47,55 @@ func writeUntilFull(t *testing.T, ctx context.Context, c *asyncio.Conn) []byte {
 	return all[:n]
 }
 
+// A connection goes to a goroutine together with what had been sent, and comes back.
+func TestConn_DetachAndAttach(t *testing.T) {
+	onSystem(t, func(t *testing.T, ctx context.Context) error {
+		client, server := connect(t, ctx)
+		defer server.Close()
+		// A read was under way and was given up.
+		reader := start(ctx, func(ctx context.Context) error {
+			_, err := client.Read(make([]byte, 1))
+			return err
+		})
+		settle(t, ctx)
+		reader.Cancel()
+		if err := ended(ctx, reader); !errors.Is(err, asyncio.ErrCancelled) {
+			t.Error(err)
+		}
+		if _, err := server.Write([]byte("for the goroutine")); err != nil {
+			return err
+		}
+		nc, err := client.Detach()
+		if err != nil {
+			return err
+		}
+		if _, err := client.Read(nil); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("Read after Detach: %v", err)
+		}
+		got, err := asyncio.ToThread(ctx, func(context.Context) (string, error) {
+			p := make([]byte, len("for the goroutine"))
+			_, err := io.ReadFull(nc, p)
+			return string(p), err
+		})
+		if got != "for the goroutine" || err != nil {
+			t.Errorf("in the goroutine: %q, %v", got, err)
+		}
+		back, err := asyncio.NewConn(ctx, nc)
+		if err != nil {
+			return err
+		}
+		defer back.Close()
+		if _, err := back.Write([]byte("back")); err != nil {
+			return err
+		}
+		p := make([]byte, 10)
+		if n, err := server.Read(p); string(p[:n]) != "back" || err != nil {
+			t.Errorf("%q, %v", p[:n], err)
+		}
+		return nil
+	})
+}
+
 // The peer reads nothing, so written bytes are still on their way when the connection is handed
 // over. That does not stop the loop. These bytes go out before the goroutine's, even if the
 // goroutine closes at once.

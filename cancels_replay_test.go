@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/goasyncio/asyncio"
-	"github.com/goasyncio/asyncio/sim"
 )
 
 // cancelled is one run of a construct of groups_cancels.py, with the tasks it has made.
@@ -330,92 +329,4 @@ func TestCancels(t *testing.T) {
 	if len(seen) != len(constructs) {
 		t.Errorf("%d constructs in the golden file, %d in Go", len(seen), len(constructs))
 	}
-}
-
-// Children created with InGroup have their creator's context. Those created by the group's own
-// methods have the group's.
-func TestInGroup_ContextIsTheCreators(t *testing.T) {
-	type key struct{}
-	run(t, func(ctx context.Context) error {
-		ctx = context.WithValue(ctx, key{}, "group")
-		return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
-			var saw []string
-			see := func(who string) func(ctx context.Context) error {
-				return func(ctx context.Context) error { saw = append(saw, who+": "+ctx.Value(key{}).(string)); return nil }
-			}
-			ctx = context.WithValue(ctx, key{}, "body")
-			asyncio.CreateTask(ctx, asyncio.Do(see("InGroup")), asyncio.InGroup(tg))
-			tg.CreateTask(see("TaskGroup.CreateTask"))
-			asyncio.GroupTask(tg, asyncio.Do(see("GroupTask")))
-			asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
-				ctx = context.WithValue(ctx, key{}, "child")
-				asyncio.CreateTask(ctx, asyncio.Do(see("of a child")), asyncio.InGroup(tg))
-				return nil
-			}), asyncio.InGroup(tg))
-			settle(t, ctx)
-			equal(t, "values", saw, []string{"InGroup: body", "TaskGroup.CreateTask: group", "GroupTask: group", "of a child: child"})
-			return nil
-		})
-	})
-}
-
-// Children created with InGroup are like any others: the group waits for them, limits them and
-// cancels them, and returns their errors.
-func TestInGroup_IsAChild(t *testing.T) {
-	run(t, func(ctx context.Context) error {
-		var sibling *asyncio.Task[asyncio.None]
-		err := asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
-			sibling = asyncio.CreateTask(ctx, sleeper(time.Hour), asyncio.InGroup(tg), asyncio.Name("sibling"))
-			asyncio.CreateTask(ctx, asyncio.Do(failsAfter(time.Second, errTest)), asyncio.InGroup(tg))
-			return nil
-		})
-		if !errors.Is(err, errTest) || !sibling.Cancelled() || sibling.GetName() != "sibling" {
-			t.Error(err, sibling)
-		}
-		// The end of the child's own context is an error of the child (group 5).
-		err = asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
-			short, cancel := asyncio.WithTimeout(ctx, time.Second)
-			asyncio.CreateTask(short, func(ctx context.Context) (int, error) {
-				defer cancel()
-				return 0, asyncio.Sleep(ctx, time.Hour)
-			}, asyncio.InGroup(tg))
-			return nil
-		})
-		var group *asyncio.GroupError
-		if !errors.As(err, &group) || !errors.Is(err, context.DeadlineExceeded) {
-			t.Error(err)
-		}
-		return nil
-	})
-}
-
-func TestInGroup_Misuse(t *testing.T) {
-	run(t, func(ctx context.Context) error {
-		ok := asyncio.Coroutine[int](instant)
-		refused := func(what string, want error, fn func()) {
-			t.Helper()
-			if err := panicOf(fn); !errors.Is(err, want) {
-				t.Errorf("%s: %v", what, err)
-			}
-		}
-		refused("nil group", asyncio.ErrInvalidArgument, func() { asyncio.InGroup(nil) })
-		var left *asyncio.TaskGroup
-		must(t, asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
-			left = tg
-			in := asyncio.InGroup(tg)
-			refused("GroupTask", asyncio.ErrInvalidArgument, func() { asyncio.GroupTask(tg, ok, in) })
-			_, err := asyncio.GroupStart(ctx, tg, func(_ context.Context, s *asyncio.TaskStatus[int]) error { return s.Started(1) }, in)
-			is(t, "GroupStart", errors.Is(err, asyncio.ErrInvalidArgument), true)
-			_, err = asyncio.Call(ctx, loop(t, ctx), ok, in)
-			is(t, "Call", errors.Is(err, asyncio.ErrInvalidArgument), true)
-			_, err = asyncio.StartCall(ctx, loop(t, ctx), ok, in).Await(ctx)
-			is(t, "StartCall", errors.Is(err, asyncio.ErrInvalidArgument), true)
-			other := sim.NewEventLoop(context.Background())
-			defer func() { must(t, other.Close()) }()
-			refused("another loop", asyncio.ErrDifferentLoop, func() { asyncio.CreateTask(other.Context(), ok, in) })
-			return nil
-		}))
-		refused("a group that was left", asyncio.ErrInvalidState, func() { asyncio.CreateTask(ctx, ok, asyncio.InGroup(left)) })
-		return nil
-	})
 }
