@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -48,77 +48,6 @@ func TestCheck_FindsAndMinimises(t *testing.T) {
 		}
 		if len(f.Deviations) != 2 || !strings.Contains(f.Minimal, "no schedule with fewer") || !strings.Contains(f.Error(), "balance 1, want 2") {
 			t.Errorf("%v: %v", s, f)
-		}
-	}
-}
-
-// TestExhaustive_EveryScheduleOnce: n tasks of k steps have (n*k)!/(k!)^n interleavings, and each
-// is run once.
-func TestExhaustive_EveryScheduleOnce(t *testing.T) {
-	for _, c := range []struct{ tasks, steps, want int }{{1, 3, 1}, {2, 1, 2}, {2, 2, 6}, {2, 3, 20}, {2, 4, 70}, {3, 2, 90}, {4, 2, 2520}, {3, 3, 1680}} {
-		seen := map[string]int{}
-		r := sim.Check(func(ctx context.Context) error {
-			var order []byte
-			for i := range c.tasks {
-				start(ctx, string(rune('a'+i)), func(ctx context.Context) error {
-					for n := range c.steps {
-						if n > 0 {
-							if err := asyncio.Sleep(ctx, 0); err != nil {
-								return err
-							}
-						}
-						order = append(order, byte('a'+i))
-					}
-					return nil
-				})
-			}
-			err := asyncio.Sleep(ctx, time.Second) // out of the way
-			seen[string(order)]++
-			return err
-		}, sim.With(sim.Exhaustive(0)), sim.Runs(10000))
-		if r.Failure != nil {
-			t.Fatal(r.Failure)
-		}
-		if seen[strings.Repeat("a", c.steps)] > 0 {
-			seen[strings.Repeat("a", c.steps)] -= 2 // the first run is made twice, for its trace
-		} else {
-			var fifo string
-			for range c.steps {
-				for i := range c.tasks {
-					fifo += string(rune('a' + i))
-				}
-			}
-			seen[fifo] -= 2
-		}
-		for order, n := range seen {
-			if n != 1 {
-				t.Errorf("%d tasks of %d steps: %s came %d times", c.tasks, c.steps, order, n)
-			}
-		}
-		if len(seen) != c.want || r.Runs != c.want || !strings.Contains(r.Coverage, "every schedule there is") {
-			t.Errorf("%d tasks of %d steps: %d orders, want %d; %s", c.tasks, c.steps, len(seen), c.want, r.Coverage)
-		}
-	}
-}
-
-func TestExhaustive_SaysWhatWasNotCovered(t *testing.T) {
-	main := func(ctx context.Context) error {
-		for _, name := range []string{"a", "b", "c"} {
-			start(ctx, name, func(ctx context.Context) error { return yield(ctx, 3) })
-		}
-		return asyncio.Sleep(ctx, time.Second)
-	}
-	for _, c := range []struct {
-		bound, runs int
-		want        string
-	}{
-		{1, 1000, "at most 1 deviations from first in, first out, and none with more"},
-		{0, 500, "at most 2 deviations from first in, first out, and some with 3; the others were not run"},
-		{0, 1, "at most 0 deviations from first in, first out, and some with 1"},
-	} {
-		r := sim.Check(main, sim.With(sim.Exhaustive(c.bound)), sim.Runs(c.runs))
-		if r.Failure != nil || r.Runs > c.runs || !strings.Contains(r.Coverage, c.want) {
-			t.Errorf("bound %d, %d runs: %q, want %q; %v", c.bound, c.runs, r.Coverage, c.want, r.Failure)
 		}
 	}
 }
@@ -244,93 +173,26 @@ func TestCheck_Failures(t *testing.T) {
 	}
 }
 
-func TestEventually_LooksAfterEveryStep(t *testing.T) {
-	sim.Run(t, func(ctx context.Context) error {
-		on := false
-		start(ctx, "blink", func(ctx context.Context) error {
-			if err := asyncio.Sleep(ctx, time.Second); err != nil {
-				return err
+// The memory of a run with Cancels does not grow with steps times tasks.
+func TestAttack_CancelsOfManyTasks(t *testing.T) {
+	used := func(opts ...sim.Option) uint64 {
+		run := sim.Single(func(ctx context.Context) error {
+			for range 300 {
+				asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error { return yield(ctx, 30) }))
 			}
-			on = true
-			if err := asyncio.Sleep(ctx, 0); err != nil {
-				return err
-			}
-			on = false
-			return nil
-		})
-		if err := sim.Eventually(ctx, time.Minute, "on", func() bool { return on }); err != nil {
-			return err
+			return asyncio.Sleep(ctx, time.Second)
+		}, false, append(opts, sim.With(sim.Random())))
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		if err := run(); err != nil {
+			t.Fatal(err)
 		}
-		l, err := asyncio.GetRunningLoop(ctx)
-		if l.Time() != time.Second {
-			return fmt.Errorf("at %v", l.Time())
-		}
-		return err
-	})
-}
-
-func TestWaitIdle_AfterEverythingElse(t *testing.T) {
-	sim.Explore(t, func(ctx context.Context) error {
-		var order []string
-		for _, name := range []string{"a", "b"} {
-			start(ctx, name, func(ctx context.Context) error {
-				if err := yield(ctx, 7); err != nil {
-					return err
-				}
-				order = append(order, "busy")
-				if err := sim.WaitIdle(ctx); err != nil {
-					return err
-				}
-				order = append(order, "idle")
-				if err := yield(ctx, 5); err != nil {
-					return err
-				}
-				order = append(order, "done")
-				return nil
-			})
-		}
-		if err := sim.Advance(ctx, time.Second); err != nil {
-			return err
-		}
-		if want := []string{"busy", "busy", "idle", "done", "idle", "done"}; !slices.Equal(order, want) {
-			return fmt.Errorf("%q, want %q", order, want)
-		}
-		return nil
-	}, sim.Runs(50))
-}
-
-// A long run has too many schedules to try all those with few deviations, so none is tried only to
-// see whether it is one of the fewest.
-func TestExplore_MinimisesLongRuns(t *testing.T) {
-	runs := 0
-	r := sim.Check(func(ctx context.Context) error {
-		runs++
-		broken := 0
-		for range 2 {
-			asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
-				for {
-					if err := asyncio.Sleep(ctx, time.Millisecond); err != nil {
-						return err
-					}
-					if sim.Fault(ctx, "it breaks", 0.001) {
-						broken++
-					}
-				}
-			}))
-		}
-		if err := asyncio.Sleep(ctx, 2*time.Second); err != nil {
-			return err
-		}
-		if broken > 1 {
-			return errors.New("broken twice")
-		}
-		return nil
-	})
-	f := r.Failure
-	if f == nil || len(f.Deviations) != 2 || !strings.Contains(f.Minimal, "without any one of them") {
-		t.Fatalf("%v", f)
+		runtime.ReadMemStats(&after)
+		return after.TotalAlloc - before.TotalAlloc
 	}
-	if spent := runs - r.Runs; spent > 100 {
-		t.Errorf("%d runs to find out which two of %d deviations it takes", spent, f.Found)
+	used() // allocate the things that are made once
+	without, with := used(), used(sim.Cancels())
+	if with > 2*without {
+		t.Errorf("a run allocates %d bytes, and with Cancels %d", without, with)
 	}
 }

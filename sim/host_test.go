@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
+	"math"
 	"runtime"
 	"slices"
 	"strings"
@@ -43,230 +43,6 @@ func TestHost_Turns(t *testing.T) {
 		}
 		return nil
 	})
-}
-
-// A crash ends each task where it is; everything in memory is gone, and the next life begins anew.
-func TestHost_CrashAtEveryAwait(t *testing.T) {
-	for after := range 6 {
-		t.Run(fmt.Sprint(after), func(t *testing.T) {
-			sim.Run(t, func(ctx context.Context) error {
-				var log []string
-				lives := 0
-				h := sim.NewHost(ctx, "node", func(ctx context.Context) error {
-					lives++
-					life := lives
-					asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
-						defer func() {
-							err := asyncio.Sleep(ctx, 0)
-							log = append(log, fmt.Sprintf("%d: deferred, %v", life, errors.Is(err, asyncio.ErrLoopClosed)))
-						}()
-						for {
-							if err := asyncio.Sleep(ctx, 2*time.Second); err != nil {
-								return err
-							}
-							log = append(log, fmt.Sprintf("%d: tick", life))
-						}
-					}))
-					l, _ := asyncio.GetRunningLoop(ctx)
-					l.CallLater(time.Second, func() { log = append(log, fmt.Sprintf("%d: timer", life)) })
-					_, err := asyncio.CreateFuture[int](ctx).Await(ctx)
-					return err
-				})
-				for range after {
-					if err := asyncio.Sleep(ctx, 450*time.Millisecond); err != nil {
-						return err
-					}
-				}
-				h.Crash()
-				if h.IsRunning() || !errors.Is(h.Wait(ctx), sim.ErrCrashed) {
-					return fmt.Errorf("on %v, ended with %v", h.IsRunning(), h.Wait(ctx))
-				}
-				want := []string{}
-				if after > 2 {
-					want = append(want, "1: timer")
-				}
-				if after > 0 { // it had begun
-					want = append(want, "1: deferred, true")
-				}
-				if after > 4 {
-					want = []string{"1: timer", "1: tick", "1: deferred, true"}
-				}
-				if err := asyncio.Sleep(ctx, time.Minute); err != nil {
-					return err
-				}
-				if !slices.Equal(log, want) {
-					return fmt.Errorf("got %q, want %q", log, want)
-				}
-				log = nil
-				h.Restart()
-				if err := asyncio.Sleep(ctx, 2500*time.Millisecond); err != nil {
-					return err
-				}
-				h.Shutdown()
-				if err := h.Wait(ctx); !errors.Is(err, asyncio.ErrCancelled) {
-					return fmt.Errorf("shut down, it ends with %v", err)
-				}
-				life := fmt.Sprint(lives)
-				want = []string{life + ": timer", life + ": tick", life + ": deferred, false"}
-				if !slices.Equal(log, want) {
-					return fmt.Errorf("second life: got %q, want %q", log, want)
-				}
-				return nil
-			})
-		})
-	}
-}
-
-// A program may crash its own host, and another host that is just ending this one.
-func TestHost_CrashesItself(t *testing.T) {
-	sim.Explore(t, func(ctx context.Context) error {
-		steps := 0
-		h := sim.NewHost(ctx, "node", func(ctx context.Context) error {
-			steps++
-			sim.HostOf(ctx).Crash()
-			steps++
-			err := asyncio.Sleep(ctx, 0)
-			steps += 10
-			return err
-		})
-		var killer *sim.Host
-		killer = sim.NewHost(ctx, "killer", func(ctx context.Context) error {
-			defer h.Crash()
-			h.Crash()
-			killer.Kill()
-			return asyncio.Sleep(ctx, 0)
-		})
-		if err := h.Wait(ctx); !errors.Is(err, sim.ErrCrashed) {
-			return fmt.Errorf("node: %v", err)
-		}
-		if err := killer.Wait(ctx); !errors.Is(err, sim.ErrCrashed) {
-			return fmt.Errorf("killer: %v", err)
-		}
-		if steps != 2 && steps != 0 {
-			return fmt.Errorf("%d steps", steps)
-		}
-		return nil
-	})
-}
-
-// A crash is explored after each step of a host in turn.
-func TestHost_SetCrashes(t *testing.T) {
-	done := map[int]bool{} // after how many steps it crashed, in some run
-	r := sim.Check(func(ctx context.Context) error {
-		steps, crashed := 0, -1
-		h := sim.NewHost(ctx, "node", func(ctx context.Context) error {
-			for range 5 {
-				steps++
-				if err := asyncio.Sleep(ctx, time.Second); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-		h.SetCrashes(0.1, time.Minute)
-		err := h.Wait(ctx)
-		if errors.Is(err, sim.ErrCrashed) {
-			crashed = steps
-			if h.IsRunning() {
-				return errors.New("it has crashed and is on")
-			}
-			if err := asyncio.Sleep(ctx, time.Minute); err != nil {
-				return err
-			}
-			if !h.IsRunning() {
-				return errors.New("it has not come back")
-			}
-			err = h.Wait(ctx)
-		}
-		done[crashed] = true
-		return err
-	}, sim.With(sim.Exhaustive(1)), sim.Runs(1000))
-	if r.Failure != nil {
-		t.Fatal(r.Failure)
-	}
-	for _, steps := range []int{-1, 1, 2, 3, 4, 5} {
-		if !done[steps] {
-			t.Errorf("it has not crashed after %d steps; %s", steps, r.Coverage)
-		}
-	}
-}
-
-// SetCrashes turns on again only the hosts that it has crashed itself, and not hosts that others
-// have turned on and crashed since.
-func TestHost_CrashedByOthersStaysOff(t *testing.T) {
-	crashed := 0
-	r := sim.Check(func(ctx context.Context) error {
-		h := sim.NewHost(ctx, "node", func(ctx context.Context) error { return asyncio.Sleep(ctx, time.Hour) })
-		h.SetCrashes(0.5, 10*time.Second)
-		if err := asyncio.Sleep(ctx, time.Second); err != nil {
-			return err
-		}
-		h.SetCrashes(0, 0)
-		if !h.IsRunning() {
-			crashed++
-			h.Restart()
-		}
-		h.Crash()
-		if err := asyncio.Sleep(ctx, time.Minute); err != nil {
-			return err
-		}
-		if h.IsRunning() {
-			return errors.New("it is on again")
-		}
-		return nil
-	}, sim.Runs(20))
-	if r.Failure != nil {
-		t.Fatal(r.Failure)
-	}
-	if crashed == 0 {
-		t.Error("it has never crashed")
-	}
-}
-
-// A machine can also lose power after its program has ended.
-func TestHost_CrashAfterTheEnd(t *testing.T) {
-	for how, end := range map[string]func(ctx context.Context, h *sim.Host) error{
-		"returned": func(ctx context.Context, h *sim.Host) error { return h.Wait(ctx) },
-		"killed": func(ctx context.Context, h *sim.Host) error {
-			if err := asyncio.Sleep(ctx, time.Millisecond); err != nil {
-				return err
-			}
-			h.Kill()
-			return nil
-		},
-	} {
-		runs, lost := 0, 0
-		r := sim.Check(func(ctx context.Context) error {
-			h := sim.NewHost(ctx, "node", func(ctx context.Context) error {
-				if err := asyncio.WriteFile(ctx, "a", []byte("hello"), 0o666); err != nil {
-					return err
-				}
-				if how == "returned" {
-					return nil
-				}
-				return asyncio.Sleep(ctx, time.Hour)
-			})
-			if err := end(ctx, h); err != nil {
-				return err
-			}
-			if b, err := h.Disk().ReadFile("a"); err != nil || string(b) != "hello" {
-				return fmt.Errorf("before the crash the file has %q, %w", b, err)
-			}
-			h.Crash()
-			h.Crash() // without power there is nothing left to lose
-			runs++
-			if b, err := h.Disk().ReadFile("a"); err != nil || string(b) != "hello" {
-				lost++
-			}
-			return nil
-		}, sim.Runs(50))
-		if r.Failure != nil {
-			t.Fatal(r.Failure)
-		}
-		if lost == 0 || lost == runs {
-			t.Errorf("%s: of %d runs %d have lost what was not synced", how, runs, lost)
-		}
-	}
 }
 
 // Each life of each host has random numbers of its own (world 3).
@@ -326,6 +102,33 @@ func TestHost_Misuse(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// A queue that two hosts share is refused where one would have to wake a task of the other.
+func TestAttack_SharedQueue(t *testing.T) {
+	f := sim.Check(func(ctx context.Context) error {
+		q := asyncio.NewQueue[int](1)
+		a := sim.NewHost(ctx, "a", func(ctx context.Context) error {
+			for i := range 3 {
+				if err := q.Put(ctx, i); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		b := sim.NewHost(ctx, "b", func(ctx context.Context) error {
+			_, err := q.Get(ctx) // it need not wait for this one
+			return err
+		})
+		if err := b.Wait(ctx); !errors.Is(err, asyncio.ErrDifferentLoop) {
+			return fmt.Errorf("b: %v", err)
+		}
+		a.Kill()
+		return nil
+	}, sim.Runs(1)).Failure
+	if f != nil {
+		t.Error(f)
+	}
 }
 
 // An error of a program fails the run, unless somebody asks for it; so does a panic.
@@ -402,6 +205,73 @@ func TestHost_Goexit(t *testing.T) {
 	}
 }
 
+// A t.FailNow in a task that a host's program has left behind ends the run, as anywhere else.
+func TestAttack_GoexitWhileAHostCloses(t *testing.T) {
+	f := sim.Check(func(ctx context.Context) error {
+		return sim.NewHost(ctx, "node", func(ctx context.Context) error {
+			asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
+				defer runtime.Goexit()
+				return anHour(ctx)
+			}))
+			return yield(ctx, 2)
+		}).Wait(ctx)
+	}).Failure
+	if f == nil || !strings.Contains(f.Error(), "t.FailNow") {
+		t.Errorf("got %v", f)
+	}
+}
+
+// Deferred functions may turn hosts on when the run is over. They must leave nothing behind:
+// TestMain looks for goroutines.
+func TestAttack_HostsAfterTheEnd(t *testing.T) {
+	for _, fails := range []bool{false, true} {
+		program := func(ctx context.Context) error {
+			var hosts []*sim.Host
+			revive := func() {
+				for _, h := range hosts {
+					if !h.IsRunning() {
+						func() {
+							defer func() { _ = recover() }() // it is just ending
+							h.Restart()
+						}()
+					}
+				}
+				sim.NewHost(ctx, fmt.Sprint("late", len(hosts)), anHour)
+				hosts = append(hosts, nil)[:len(hosts)]
+			}
+			for _, name := range []string{"a", "b", "c"} {
+				hosts = append(hosts, sim.NewHost(ctx, name, func(ctx context.Context) error {
+					defer func() {
+						if name == "c" {
+							revive()
+						}
+					}()
+					return anHour(ctx)
+				}))
+			}
+			asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
+				defer func() {
+					if fails { // main is then not awaited but unwound
+						hosts[0].Restart()
+					}
+				}()
+				return anHour(ctx)
+			}))
+			if err := asyncio.Sleep(ctx, time.Second); err != nil {
+				return err
+			}
+			if fails {
+				sim.Always(ctx, "it ends here", func() error { return errors.New("it does") })
+				return anHour(ctx)
+			}
+			return nil
+		}
+		if f := sim.Check(program, sim.Runs(3)).Failure; (f != nil) != fails {
+			t.Errorf("fails %v: %v", fails, f)
+		}
+	}
+}
+
 // If nothing can happen on any host, main gets the deadlock.
 func TestHost_Deadlock(t *testing.T) {
 	forever := func(ctx context.Context) error {
@@ -413,6 +283,18 @@ func TestHost_Deadlock(t *testing.T) {
 		return forever(ctx)
 	}).Failure
 	if f == nil || !errors.Is(f, asyncio.ErrDeadlock) || !strings.Contains(f.Error(), "host node:") || !strings.Contains(f.Error(), "host_test.go") {
+		t.Errorf("got %v", f)
+	}
+}
+
+// A deadlock's error includes the errors with which programs of hosts have ended.
+func TestAttack_DeadlockBehindAnError(t *testing.T) {
+	f := sim.Check(func(ctx context.Context) error {
+		sim.NewHost(ctx, "node", func(ctx context.Context) error { return errors.New("no configuration") })
+		_, err := asyncio.CreateFuture[int](ctx).Await(ctx) // the node was to set it
+		return err
+	}).Failure
+	if f == nil || !errors.Is(f, asyncio.ErrDeadlock) || !strings.Contains(f.Error(), "no configuration") {
 		t.Errorf("got %v", f)
 	}
 }
@@ -439,47 +321,6 @@ func TestHost_Explored(t *testing.T) {
 		f := sim.Check(program, sim.With(s), sim.Runs(2000)).Failure
 		if f == nil || !strings.Contains(f.Error(), "'c/main' ran before 'a/main'") || len(f.Deviations) != 2 {
 			t.Errorf("%v: %v", s, f)
-		}
-	}
-}
-
-// A fault that a program asks for happens in an exploration and is recorded. It is minimised away
-// if it is not needed.
-func TestFault(t *testing.T) {
-	program := func(ctx context.Context) error {
-		var bad []int
-		for i := range 20 {
-			if sim.Fault(ctx, "harmless", 0.5) {
-				continue
-			}
-			if sim.Fault(ctx, "bad", 0.1) {
-				bad = append(bad, i)
-			}
-			if err := asyncio.Sleep(ctx, time.Second); err != nil {
-				return err
-			}
-		}
-		if len(bad) >= 2 {
-			return fmt.Errorf("bad at %v", bad)
-		}
-		return nil
-	}
-	sim.Run(t, program) // in order, no fault happens
-	for _, s := range []sim.Strategy{sim.Random(), sim.PCT(2), sim.Exhaustive(0)} {
-		r := sim.Check(program, sim.With(s), sim.Runs(5000))
-		f := r.Failure
-		if f == nil || len(f.Deviations) != 2 || strings.Count(f.Error(), "there was a fault: bad") != 2 || strings.Contains(f.Trace, "harmless") {
-			t.Fatalf("%v: %v %v", s, r.Coverage, f)
-		}
-		if again, err := sim.Reformat(f.Schedule); err != nil || again != f.Schedule {
-			t.Errorf("%v: the schedule reads as %q, %v", s, again, err)
-		}
-		file := t.TempDir() + "/x.sim"
-		if err := os.WriteFile(file, []byte(f.Schedule), 0o666); err != nil {
-			t.Fatal(err)
-		}
-		if g := sim.Check(program, sim.Replay(file)).Failure; g == nil || g.Err.Error() != f.Err.Error() {
-			t.Errorf("%v: replayed: %v, want %v", s, g, f.Err)
 		}
 	}
 }
@@ -535,6 +376,45 @@ func TestHost_Clock(t *testing.T) {
 		}
 		return err
 	})
+}
+
+// No clock and no latency is too fast or too slow.
+func TestAttack_ExtremeClocksAndLatencies(t *testing.T) {
+	for _, rate := range []float64{math.SmallestNonzeroFloat64, 1e-12, 1e15, 1e19, math.MaxFloat64} {
+		sim.Run(t, func(ctx context.Context) error {
+			h := sim.NewHost(ctx, "node", func(ctx context.Context) error {
+				l, _ := asyncio.GetRunningLoop(ctx)
+				before := l.Time()
+				err := anHour(ctx)
+				if passed := l.Time() - before; err == nil && passed < time.Hour {
+					return fmt.Errorf("rate %v: an hour is over after %v", rate, passed)
+				}
+				return err
+			})
+			h.SetClockRate(rate)
+			if err := asyncio.Sleep(ctx, time.Hour); err != nil {
+				return err
+			}
+			if on := h.IsRunning(); on != (rate < 1) {
+				return fmt.Errorf("rate %v: on %v", rate, on)
+			}
+			h.SetClockRate(1)
+			return h.Wait(ctx)
+		})
+	}
+	for _, link := range []sim.Link{{MaxLatency: math.MaxInt64}, {MinLatency: math.MaxInt64}, {MinLatency: math.MaxInt64 - 1, MaxLatency: math.MaxInt64}} {
+		sim.Run(t, func(ctx context.Context) error {
+			if err := asyncio.Sleep(ctx, time.Second); err != nil {
+				return err
+			}
+			sim.NewHost(ctx, "node", anHour)
+			sim.NetworkOf(ctx).SetLink(link)
+			if _, err := asyncio.Dial(ctx, "tcp", "node:1"); err == nil || !strings.Contains(err.Error(), "timed out") {
+				return fmt.Errorf("%+v: %v", link, err)
+			}
+			return nil
+		})
+	}
 }
 
 // Same seed, same trace, with hosts that crash.
@@ -623,27 +503,4 @@ func TestHost_ProgramIsCancelled(t *testing.T) {
 	if f == nil || !strings.Contains(f.Error(), "program of host node ended with an error that nobody asked for: mine") {
 		t.Error(f)
 	}
-}
-
-// The trace shows the notes of programs, the faults, and the test's actions on hosts, in the order
-// in which they happened.
-func TestTrace_NotesAndFaultsInOrder(t *testing.T) {
-	for seed := range uint64(20) {
-		faults := false
-		trace, err := sim.Trace(func(ctx context.Context) error {
-			sim.Note(ctx, "first")
-			faults = sim.Fault(ctx, "second", 0.5)
-			sim.Note(ctx, "third")
-			return nil
-		}, sim.With(sim.Random()), sim.Seed(seed))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if first, second, third := strings.Index(trace, "first"), strings.Index(trace, "fault: second"), strings.Index(trace, "third"); faults && !(0 < first && first < second && second < third) {
-			t.Errorf("seed %d:\n%s", seed, trace)
-		} else if faults {
-			return
-		}
-	}
-	t.Error("no fault in any run")
 }

@@ -15,6 +15,8 @@ import (
 	"github.com/goasyncio/asyncio/internal/driver"
 )
 
+const ms = time.Millisecond
+
 // A lab is a network without programs: a test acts for all of them. It keeps its own time, and
 // advances only step by step.
 type lab struct {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/goasyncio/asyncio"
 	"github.com/goasyncio/asyncio/internal/leaktest"
@@ -26,3 +27,7 @@ func yield(ctx context.Context, n int) error {
 func start(ctx context.Context, name string, fn func(ctx context.Context) error) *asyncio.Task[asyncio.None] {
 	return asyncio.CreateTask(ctx, asyncio.Do(fn), asyncio.Name(name))
 }
+
+// Tests called TestAttack run programs that nobody should write; each has broken package sim once.
+
+func anHour(ctx context.Context) error { return asyncio.Sleep(ctx, time.Hour) }
