@@ -72,7 +72,7 @@ func (l *life) Hold() {
 	l.w.held++
 	l.w.heldAt = l.w.heldAt[:runtime.Callers(2, l.w.heldAt[:cap(l.w.heldAt)])]
 	l.w.mu.Unlock()
-	if calledBy("asyncio.(*EventLoop).waitOrListen") {
+	if calledBy("asyncio.(*channelWaits).wait") {
 		l.w.leak("a task waits for a channel, and only a goroutine outside of the simulation could still use it")
 		l.wake()
 	}
