@@ -147,6 +147,13 @@ func (s *packetSocket) ReadFromAddrPort(p []byte) (int, netip.AddrPort, error) {
 func (s *packetSocket) WriteTo(p []byte, to net.Addr) (int, error) {
 	switch a := to.(type) {
 	case *net.UDPAddr:
+		if len(a.IP) == 0 { // this machine
+			host := netip.IPv4Unspecified()
+			if s.inet6 {
+				host = netip.IPv6Unspecified()
+			}
+			return s.WriteToAddrPort(p, netip.AddrPortFrom(host, uint16(a.Port)))
+		}
 		return s.WriteToAddrPort(p, a.AddrPort())
 	case *net.UnixAddr:
 		if err := s.sending(); err != nil {

@@ -55,15 +55,36 @@ func (e *portableConn) Read(p []byte) (int, error) {
 	case e.brought:
 		return e.take(p), nil
 	case e.readErr != nil:
-		return 0, e.readErr
+		return 0, e.failed(&e.readErr)
 	}
-	if e.in == nil {
+	if e.datagrams {
+		e.in = roomFor(p, e.in)
+	} else if e.in == nil {
 		e.in = make([]byte, portableChunk)
 	}
 	e.reading = true
 	e.d.news.work.Add(1)
 	go e.read() // its result is kept for a later Read (portable 1)
 	return 0, ErrAgain
+}
+
+// failed returns the error in err. It stays, because the stream is broken; but among datagrams it is
+// that of one, and the next may arrive.
+func (e *portableConn) failed(err *error) error {
+	was := *err
+	if e.datagrams {
+		*err = nil
+	}
+	return was
+}
+
+// roomFor returns a buffer for a datagram that is to be read into p, which is in if that is large
+// enough.
+func roomFor(p, in []byte) []byte {
+	if n := max(len(p), portableChunk); len(in) < n {
+		return make([]byte, n)
+	}
+	return in
 }
 
 // take copies from the bytes that a goroutine has read.
@@ -150,7 +171,7 @@ func (e *portableConn) Write(p []byte) (int, error) {
 	case e.closed:
 		return 0, net.ErrClosed
 	case e.writeErr != nil:
-		return 0, e.writeErr
+		return 0, e.failed(&e.writeErr)
 	case e.ended:
 		return 0, os.NewSyscallError("write", syscall.EPIPE)
 	case len(p) == 0 && !e.datagrams:
@@ -158,7 +179,10 @@ func (e *portableConn) Write(p []byte) (int, error) {
 	case e.writing && (e.datagrams || len(e.next) >= portableChunk):
 		return 0, ErrAgain
 	}
-	n := min(len(p), portableChunk-len(e.next))
+	n := len(p)
+	if !e.datagrams {
+		n = min(n, portableChunk-len(e.next))
+	}
 	e.next = append(e.next, p[:n]...)
 	if !e.writing {
 		e.writing = true
@@ -344,11 +368,13 @@ func (c *detachedConn) Write(p []byte) (int, error) {
 	for c.e.writing && !c.closed {
 		c.e.idle.Wait()
 	}
-	err := c.e.writeErr // the error stays: the bytes accepted before were not sent
+	err := c.e.writeErr
 	switch {
 	case c.closed:
 		err = net.ErrClosed
-	case err == nil && c.e.ended:
+	case err != nil:
+		err = c.e.failed(&c.e.writeErr)
+	case c.e.ended:
 		err = os.NewSyscallError("write", syscall.EPIPE)
 	}
 	c.e.mu.Unlock()

@@ -45,9 +45,7 @@ func (e *portablePacketConn) ReadFrom(p []byte) (int, net.Addr, error) {
 		e.readErr = nil
 		return 0, nil, err
 	}
-	if e.in == nil {
-		e.in = make([]byte, portableChunk)
-	}
+	e.in = roomFor(p, e.in)
 	e.reading = true
 	e.d.news.work.Go(e.receive)
 	return 0, nil, ErrAgain
@@ -55,6 +53,9 @@ func (e *portablePacketConn) ReadFrom(p []byte) (int, net.Addr, error) {
 
 func (e *portablePacketConn) receive() {
 	n, from, err := e.c.ReadFrom(e.in)
+	if u, ok := e.c.LocalAddr().(*net.UnixAddr); ok && from == nil && err == nil {
+		from = &net.UnixAddr{Net: u.Net} // the sender has no name
+	}
 	e.mu.Lock()
 	e.reading, e.full = false, err == nil
 	e.n, e.from, e.readErr = n, from, err
@@ -102,6 +103,9 @@ func (e *portablePacketConn) ReadFromAddrPort(p []byte) (int, netip.AddrPort, er
 }
 
 func (e *portablePacketConn) WriteToAddrPort(p []byte, to netip.AddrPort) (int, error) {
+	if _, ok := e.c.LocalAddr().(*net.UnixAddr); ok {
+		return 0, ErrSockets
+	}
 	return e.WriteTo(p, net.UDPAddrFromAddrPort(to))
 }
 
