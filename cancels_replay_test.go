@@ -141,7 +141,7 @@ var constructs = map[string]func(c *cancelled) error{
 	},
 	"timeout_rescheduled": func(c *cancelled) error {
 		return asyncio.Timeout(c.ctx, asyncio.Forever, func(ctx context.Context, tm *asyncio.TimeoutScope) error {
-			return then(yielding(2), func(context.Context) error { return tm.Reschedule(-1) }, yielding(3))(ctx)
+			return then(yielding(2), func(context.Context) error { return tm.Reschedule(asyncio.Instant{}) }, yielding(3))(ctx)
 		})
 	},
 	"wait_for_coroutine":         func(c *cancelled) error { return c.waitFor(asyncio.Do(yielding(3)), asyncio.Forever) },

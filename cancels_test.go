@@ -24,7 +24,7 @@ func TestTask_CancelCarriesMessageAndAsker(t *testing.T) {
 		if err.Error() != "asyncio: cancelled: enough (by Task-1)" {
 			t.Error(err)
 		}
-		if now := loop(t, ctx).Time(); now != 0 {
+		if now := loop(t, ctx).Time().SinceStart(); now != 0 {
 			t.Errorf("took %v", now)
 		}
 		return nil
@@ -457,7 +457,7 @@ func TestCancel_OutlivesTheContextOfItsWait(t *testing.T) {
 					task := stopAt(t, ctx, time.Second, func(ctx context.Context) error {
 						child := asyncio.CreateTask(ctx, asyncio.Do(tidy))
 						err := within(ctx, func(ctx context.Context) error { return wait(ctx, child) })
-						is(t, "at", loop(t, ctx).Time(), 2*time.Second)
+						is(t, "at", loop(t, ctx).Time().SinceStart(), 2*time.Second)
 						stopped(t, err)
 						// the cancel is delivered only once
 						must(t, asyncio.Sleep(ctx, time.Second))
@@ -750,7 +750,7 @@ func TestGroupStart_CancelledWhileTheChildCleansUp(t *testing.T) {
 					}
 					_, err := task.Await(ctx)
 					wantErr(t, "GroupStart", err, want)
-					is(t, "took", loop(t, ctx).Time()-began, 2*time.Second)
+					is(t, "took", loop(t, ctx).Time().Sub(began), 2*time.Second)
 					is(t, "cancelled", task.Cancelled(), how == "cancel")
 					must(t, yields(ctx, 3))
 					asCancelled(t, served)
@@ -772,7 +772,7 @@ func TestGroupStart_CancelAndContext(t *testing.T) {
 					defer cancel()
 					_, err := asyncio.GroupStart(inner, tg, func(ctx context.Context, _ *asyncio.TaskStatus[int]) error {
 						began := loop(t, ctx).Time()
-						defer func() { ended = loop(t, ctx).Time() - began }()
+						defer func() { ended = loop(t, ctx).Time().Sub(began) }()
 						return tidy(ctx)
 					})
 					return err

@@ -48,21 +48,20 @@ func WithTimeout(ctx context.Context, d time.Duration) (_ context.Context, cance
 }
 
 // WithDeadline returns a context that is done, with [context.DeadlineExceeded], when the loop's
-// clock reads when, as [EventLoop.Time] gives it. Its Deadline method translates that to the wall
-// clock. WithDeadline does not suspend. As with [WithCancel], only a task or a callback of the loop
-// may call it, and any goroutine may call cancel. It panics with [ErrNoRunningLoop] if ctx has no
-// loop.
-func WithDeadline(ctx context.Context, when time.Duration) (_ context.Context, cancel context.CancelFunc) {
+// clock reads when. Its Deadline method translates that to the wall clock. WithDeadline does not
+// suspend. As with [WithCancel], only a task or a callback of the loop may call it, and any
+// goroutine may call cancel. It panics with [ErrNoRunningLoop] if ctx has no loop.
+func WithDeadline(ctx context.Context, when Instant) (_ context.Context, cancel context.CancelFunc) {
 	c := newClockContext(ctx, "WithDeadline")
 	c.setDeadline(when, context.DeadlineExceeded)
 	return c, c.release
 }
 
 // setDeadline makes c end at when with cause expiry. It is called once.
-func (c *clockContext) setDeadline(when time.Duration, expiry error) {
+func (c *clockContext) setDeadline(when Instant, expiry error) {
 	l := c.loop
-	c.deadline, c.expiry = l.drv.Start().Add(when), expiry
-	if when <= l.Time() {
+	c.deadline, c.expiry = l.drv.Start().Add(when.age), expiry
+	if !when.After(l.Time()) {
 		c.expire()
 	} else if c.Context.Err() == nil {
 		c.timer = timer{when: when, cb: c}

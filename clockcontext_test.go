@@ -22,7 +22,7 @@ func TestContext_WithTimeout(t *testing.T) {
 			t.Errorf("before the deadline: %v", err)
 		}
 		err := asyncio.Sleep(tctx, time.Hour)
-		if !errors.Is(err, context.DeadlineExceeded) || l.Time() != 10*time.Second {
+		if !errors.Is(err, context.DeadlineExceeded) || l.Time().SinceStart() != 10*time.Second {
 			t.Errorf("%v at %v", err, l.Time())
 		}
 		if tctx.Err() != context.DeadlineExceeded || context.Cause(tctx) != context.DeadlineExceeded {
@@ -39,7 +39,7 @@ func TestContext_WithTimeout(t *testing.T) {
 func TestContext_WithDeadlineNested(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		l := loop(t, ctx)
-		outer, cancelOuter := asyncio.WithDeadline(ctx, 5*time.Second)
+		outer, cancelOuter := asyncio.WithDeadline(ctx, asyncio.Instant{}.Add(5*time.Second))
 		defer cancelOuter()
 		std, cancelStd := context.WithCancel(outer)
 		defer cancelStd()
@@ -48,10 +48,10 @@ func TestContext_WithDeadlineNested(t *testing.T) {
 		if d, _ := inner.Deadline(); d != time.Date(2000, 1, 1, 0, 0, 5, 0, time.UTC) {
 			t.Errorf("Deadline() = %v", d)
 		}
-		if err := asyncio.Sleep(inner, time.Minute); !errors.Is(err, context.DeadlineExceeded) || l.Time() != 5*time.Second {
+		if err := asyncio.Sleep(inner, time.Minute); !errors.Is(err, context.DeadlineExceeded) || l.Time().SinceStart() != 5*time.Second {
 			t.Errorf("%v at %v", err, l.Time())
 		}
-		past, cancelPast := asyncio.WithDeadline(ctx, time.Second)
+		past, cancelPast := asyncio.WithDeadline(ctx, asyncio.Instant{}.Add(time.Second))
 		defer cancelPast()
 		if past.Err() != context.DeadlineExceeded {
 			t.Errorf("a deadline in the past: %v", past.Err())
@@ -146,7 +146,7 @@ func TestContext_EndsAllItsDescendants(t *testing.T) {
 		for _, c := range []context.Context{outer, valued, child, grandchild, std, belowStd, freed} {
 			tasks = append(tasks, asyncio.CreateTask(ctx, asyncio.Do(func(context.Context) error {
 				err := asyncio.Sleep(c, time.Hour)
-				if now := loop(t, ctx).Time(); now != time.Second && c != freed || now != 5*time.Second && c == freed {
+				if now := loop(t, ctx).Time().SinceStart(); now != time.Second && c != freed || now != 5*time.Second && c == freed {
 					t.Errorf("%v ended at %v", c, now)
 				}
 				return err

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"time"
 )
 
 // The errors that a program can meet, to be matched with [errors.Is]. A function that has an error
@@ -165,7 +164,7 @@ func unwrap(err error) error {
 // A TimeoutError says that the time given to [Timeout], [WaitFor], [FailAfter], [Cleanup] or
 // [AsCompleted] ran out. It matches [ErrTimeout] and [context.DeadlineExceeded].
 type TimeoutError struct {
-	When time.Duration // the deadline, on the loop's clock
+	When Instant // the deadline
 
 	// From is the error that the body ended with when it was stopped, nil if there is no body. For
 	// Timeout and WaitFor it is the cancellation, Python's "raise TimeoutError from exc". errors.Is

@@ -167,12 +167,12 @@ func loopFunctions(ctx context.Context, l *asyncio.EventLoop, things map[string]
 		"Stat":          func() error { return second(asyncio.Stat(ctx, "x")) },
 		"SyncDir":       func() error { return asyncio.SyncDir(ctx, ".") },
 		"Timeout":       func() error { return asyncio.Timeout(ctx, time.Second, withScope) },
-		"TimeoutAt":     func() error { return asyncio.TimeoutAt(ctx, time.Hour, withScope) },
+		"TimeoutAt":     func() error { return asyncio.TimeoutAt(ctx, asyncio.Never, withScope) },
 		"ToThread":      func() error { return second(asyncio.ToThread(ctx, instant)) },
 		"Wait":          func() error { _, _, err := asyncio.Wait(ctx, []*asyncio.Future[int]{f}); return err },
 		"WaitFor":       func() error { return second(asyncio.WaitFor(ctx, f, time.Second)) },
 		"WithCancel":    func() error { asyncio.WithCancel(ctx); return nil },
-		"WithDeadline":  func() error { asyncio.WithDeadline(ctx, time.Hour); return nil },
+		"WithDeadline":  func() error { asyncio.WithDeadline(ctx, asyncio.Never); return nil },
 		"WithTimeout":   func() error { asyncio.WithTimeout(ctx, time.Hour); return nil },
 		"WriteFile":     func() error { return asyncio.WriteFile(ctx, "x", nil, 0o600) },
 		"AllTasks":      func() error { asyncio.AllTasks(ctx); return nil },
@@ -225,7 +225,7 @@ var readOnly = regexp.MustCompile(`\.(Cancelled|Cancelling|Done|Result|Exception
 
 // fromOutside matches functions that are for goroutines by their nature, or that touch no loop.
 var fromOutside = regexp.MustCompile(`^(Call|Run|RunIn|RunLoopGroup|RunUntilComplete|DialContext|EagerTaskFactory|Runner\.Close|TaskRequest\.Wrap|` +
-	`ConcurrentFuture\.(Cancel|Finished)|Coroutine\.Await|LoopGroup\.\w+|DatagramConn\.WriteTo|EventLoop\.(Close|RunForever|CallExceptionHandler))$`)
+	`Instant\.\w+|ConcurrentFuture\.(Cancel|Finished)|Coroutine\.Await|LoopGroup\.\w+|DatagramConn\.WriteTo|EventLoop\.(Close|RunForever|CallExceptionHandler))$`)
 
 // anyones matches documentation that says that anybody may call the function.
 var anyones = regexp.MustCompile(`(?i)any\s+goroutine|is\s+for\s+goroutines|is\s+\[(Conn|TLSConn|PacketConn)\.(Set\w*Deadline|Close|Abort)\]`)

@@ -74,8 +74,8 @@ func (h *TimerHandle) Cancel() {
 	h.loop.timers.remove(&h.timer)
 }
 
-// When returns the time the callback is due, on the loop's clock.
-func (h *TimerHandle) When() time.Duration { return h.timer.when }
+// When returns the Instant at which the callback is due.
+func (h *TimerHandle) When() Instant { return h.timer.when }
 
 // String returns Python's repr: <TimerHandle when=1.5s main.tick() at tick.go:12>.
 func (h *TimerHandle) String() string {
@@ -104,12 +104,12 @@ func (l *EventLoop) CallLater(d time.Duration, fn func()) *TimerHandle {
 // CallAt schedules fn for the time when the loop's clock, [EventLoop.Time], reads when; fn never
 // runs before. Callbacks due at the same time run in the order they were scheduled. See
 // [EventLoop.CallSoon] for the rest.
-func (l *EventLoop) CallAt(when time.Duration, fn func()) *TimerHandle {
+func (l *EventLoop) CallAt(when Instant, fn func()) *TimerHandle {
 	l.mustBeCallable(fn, "CallAt")
 	return l.callAt(when, fn)
 }
 
-func (l *EventLoop) callAt(when time.Duration, fn func()) *TimerHandle {
+func (l *EventLoop) callAt(when Instant, fn func()) *TimerHandle {
 	h := &TimerHandle{Handle: Handle{loop: l, fn: fn, created: l.created(), ctx: l.currentContext()}}
 	h.timer = timer{when: when, cb: h}
 	l.setTimer(&h.timer)

@@ -14,7 +14,7 @@ func TestHandle_Cancel(t *testing.T) {
 	h := l.CallSoon(func() { ran++ })
 	h.Cancel()
 	late := l.CallLater(time.Second, func() { ran++ })
-	if late.When() != time.Second {
+	if late.When().SinceStart() != time.Second {
 		t.Errorf("When() = %v", late.When())
 	}
 	late.Cancel()

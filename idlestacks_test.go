@@ -179,7 +179,7 @@ func TestIdleStacks_GivenBackWhileTheLoopSleeps(t *testing.T) {
 		if most := 3 + n/100; d.waits > most {
 			t.Errorf("an hour's sleep after a burst takes %d waits, want at most %d", d.waits, most)
 		}
-		if now := loop(t, ctx).Time(); now != time.Hour {
+		if now := loop(t, ctx).Time().SinceStart(); now != time.Hour {
 			t.Errorf("it took %v", now)
 		}
 		d.waits = 0

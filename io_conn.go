@@ -361,7 +361,7 @@ func (c *Conn) write(ctx context.Context, t *task, p []byte) (written int, err e
 // [driver.ErrAgain] also where write must look closer.
 func (c *Conn) writeNow(p []byte) (int, error) {
 	h := &c.ways.wr
-	if h.t != nil || c.closed || h.deadline != 0 || !h.mayGoOn() {
+	if h.t != nil || c.closed || h.limited() || !h.mayGoOn() {
 		return 0, driver.ErrAgain
 	}
 	return c.end.Write(p)

@@ -168,7 +168,7 @@ func (c *Conn) connect(ctx context.Context, l *EventLoop, n driver.Network, d *n
 		h.deadline = l.after(d.Timeout)
 	}
 	if !d.Deadline.IsZero() {
-		if at := l.at(d.Deadline); h.deadline == 0 || at < h.deadline {
+		if at := l.at(d.Deadline); !h.limited() || at.Before(h.deadline) {
 			h.deadline = at
 		}
 	}
@@ -179,7 +179,7 @@ func (c *Conn) connect(ctx context.Context, l *EventLoop, n driver.Network, d *n
 		}
 		switch err {
 		case nil:
-			h.verb, h.deadline = "write to", 0
+			h.verb, h.deadline = "write to", Instant{}
 			c.mustBeClosed(l.here())
 			return nil
 		case driver.ErrAgain:

@@ -13,11 +13,11 @@ import (
 // half is one direction of a connection, or the event that a listener waits for.
 type half struct {
 	loop      *EventLoop
-	t         *task         // the task that uses it, while that is suspended
-	deadline  time.Duration // on the loop's clock, 0 for none
-	iteration uint64        // the loop's iteration in which
-	unbroken  int           // this many operations were done without a wait
-	timer     timer         // set while a task waits under a deadline
+	t         *task   // the task that uses it, while that is suspended
+	deadline  Instant // zero for none
+	iteration uint64  // the loop's iteration in which
+	unbroken  int     // this many operations were done without a wait
+	timer     timer   // set while a task waits under a deadline
 
 	verb string   // names the wait, such as "read from"
 	addr net.Addr // follows verb: the peer's address, or the socket's own
@@ -53,13 +53,16 @@ func (h *half) mayGoOn() bool {
 	return h.unbroken <= maxUnbroken
 }
 
+// limited reports whether there is a deadline.
+func (h *half) limited() bool { return h.deadline != Instant{} }
+
 // expired reports whether the deadline has passed.
-func (h *half) expired() bool { return h.deadline != 0 && h.loop.Time() >= h.deadline }
+func (h *half) expired() bool { return h.limited() && !h.deadline.After(h.loop.Time()) }
 
 // wait suspends t until there is a reason to look again (conn 2).
 func (h *half) wait(ctx context.Context, t *task) error {
 	h.t = t
-	if h.deadline != 0 {
+	if h.limited() {
 		h.arm()
 	}
 	defer h.leave()
@@ -91,17 +94,17 @@ func (h *half) fire(*future) { h.wake() }
 
 func (*half) quick() {}
 
-// at converts d to the loop's clock. Times before the start become 1, because 0 stands for no
-// deadline.
-func (l *EventLoop) at(d time.Time) time.Duration { return max(d.Sub(l.drv.Start()), 1) }
+// at converts d to the loop's clock. Times before the start become the first Instant after it,
+// because zero stands for no deadline.
+func (l *EventLoop) at(d time.Time) Instant { return Instant{max(d.Sub(l.drv.Start()), 1)} }
 
 func (h *half) setDeadline(d time.Time) {
 	h.loop.timers.remove(&h.timer)
-	h.deadline = 0
+	h.deadline = Instant{}
 	if !d.IsZero() {
 		h.deadline = h.loop.at(d)
 	}
-	if h.deadline != 0 && h.t != nil && h.t.parked {
+	if h.limited() && h.t != nil && h.t.parked {
 		h.arm()
 	}
 }

@@ -240,7 +240,7 @@ func TestServer_HandshakeTimeout(t *testing.T) {
 		if _, err := c.Read(make([]byte, 1)); err == nil {
 			t.Error("the server went on with a handshake that does not begin")
 		}
-		if d := loop(t, ctx).Time() - begin; d > 10*time.Second {
+		if d := loop(t, ctx).Time().Sub(begin); d > 10*time.Second {
 			t.Errorf("after %v", d)
 		}
 		if err := s.Shutdown(ctx); err != nil {
@@ -281,7 +281,7 @@ func TestServer_HandshakeTimeout(t *testing.T) {
 			if err := secure(); !errors.Is(err, asyncio.ErrTimeout) {
 				t.Errorf("%s: %v", name, err)
 			}
-			if d := loop(t, ctx).Time() - begin; d > 10*time.Second {
+			if d := loop(t, ctx).Time().Sub(begin); d > 10*time.Second {
 				t.Errorf("%s: after %v", name, d)
 			}
 		}

@@ -97,7 +97,7 @@ func TestSignals_WhileTheLoopWaits(t *testing.T) {
 		})
 		l.CallLater(time.Minute, l.Stop)
 		must(t, l.RunForever())
-		if l.Time() > 30*time.Second {
+		if l.Time().SinceStart() > 30*time.Second {
 			t.Errorf("%s: the signal did not come", name)
 		}
 		if n := len(r.messages()); n != 1 && name == "panics" || n != 0 && name == "returns" {

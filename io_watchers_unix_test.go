@@ -183,7 +183,7 @@ func TestIteration_Order(t *testing.T) {
 			return err
 		})
 		settle(t, ctx)
-		late := l.Time() + time.Millisecond
+		late := l.Time().Add(time.Millisecond)
 		l.CallAt(late, func() { log = append(log, "timer") })
 		if _, err := client.Write([]byte("x")); err != nil {
 			return err
@@ -194,7 +194,7 @@ func TestIteration_Order(t *testing.T) {
 			sent <- err
 		}()
 		must(t, <-sent)
-		for l.Time() < late { // this step takes too long
+		for l.Time().Before(late) { // this step takes too long
 		}
 		err := ended(ctx, reader)
 		must(t, asyncio.Sleep(ctx, 0))

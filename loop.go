@@ -199,9 +199,9 @@ func GetRunningLoop(ctx context.Context) (*EventLoop, error) {
 // outside of any task. Any goroutine may call it.
 func (l *EventLoop) Context() context.Context { return l.ctx }
 
-// Time returns the reading of the loop's clock: the time since the loop was made. The clock does
-// not run backwards. Any goroutine may call Time.
-func (l *EventLoop) Time() time.Duration { return l.drv.Now() }
+// Time returns the present on the loop's clock, which began when the loop was made and does not run
+// backwards. Any goroutine may call Time.
+func (l *EventLoop) Time() Instant { return Instant{l.drv.Now()} }
 
 // Now returns the wall-clock time of the loop's world: the machine's, or that of a simulated host,
 // whose clock may drift and be set. Deadlines that are given as a [time.Time] are on this scale.
@@ -277,9 +277,9 @@ func (l *EventLoop) beginIteration() bool {
 			looked = true
 		}
 		if len(l.timers) > 0 {
-			now := l.drv.Now()
-			if !looked && l.timers[0].when <= now {
-				l.poll(now)
+			now := l.Time()
+			if !looked && !l.timers[0].when.After(now) {
+				l.poll(now.age)
 			}
 			l.takeDue(now)
 		}
@@ -318,8 +318,8 @@ func (l *EventLoop) takeIn() {
 }
 
 // takeDue schedules the timers that are due at now.
-func (l *EventLoop) takeDue(now time.Duration) {
-	for len(l.timers) > 0 && l.timers[0].when <= now {
+func (l *EventLoop) takeDue(now Instant) {
+	for len(l.timers) > 0 && !l.timers[0].when.After(now) {
 		l.schedule(l.timers.pop().cb, nil)
 	}
 }
@@ -328,7 +328,7 @@ func (l *EventLoop) takeDue(now time.Duration) {
 func (l *EventLoop) park() bool {
 	until := driver.Never
 	if len(l.timers) > 0 {
-		until = l.timers[0].when
+		until = l.timers[0].when.age
 	}
 	if l.modes.Load() != 0 {
 		l.endStep(nil)
@@ -466,7 +466,7 @@ func (l *EventLoop) choose(s *stack) bool {
 			l.observer.BeginIteration()
 		}
 		l.takeIn()
-		l.takeDue(l.drv.Now())
+		l.takeDue(l.Time())
 		l.todo = l.ready.n
 	}
 	if k > 0 {

@@ -41,7 +41,7 @@ func TestMisuse_NilArguments(t *testing.T) {
 			"EnsureFuture of nil":             panicOf(func() { asyncio.EnsureFuture[int](ctx, nil) }),
 			"CallSoon":                        panicOf(func() { l.CallSoon(nil) }),
 			"CallLater":                       panicOf(func() { l.CallLater(1, nil) }),
-			"CallAt":                          panicOf(func() { l.CallAt(1, nil) }),
+			"CallAt":                          panicOf(func() { l.CallAt(asyncio.Never, nil) }),
 			"AddDoneCallback":                 panicOf(func() { f.AddDoneCallback(nil) }),
 			"RunInExecutor":                   panicOf(func() { asyncio.RunInExecutor[int](ctx, nil, nil) }),
 			"SetDefaultExecutor":              panicOf(func() { l.SetDefaultExecutor(nil) }),
@@ -105,7 +105,7 @@ func TestMisuse_ContextWithoutALoop(t *testing.T) {
 		"EnsureFuture":         panicOf(func() { asyncio.EnsureFuture(ctx, asyncio.Coroutine[int](instant)) }),
 		"RunInExecutor":        panicOf(func() { asyncio.RunInExecutor(ctx, nil, func() (int, error) { return 0, nil }) }),
 		"WithTimeout":          panicOf(func() { _, cancel := asyncio.WithTimeout(ctx, 1); cancel() }),
-		"WithDeadline":         panicOf(func() { _, cancel := asyncio.WithDeadline(ctx, 1); cancel() }),
+		"WithDeadline":         panicOf(func() { _, cancel := asyncio.WithDeadline(ctx, asyncio.Never); cancel() }),
 		"WithCancel":           panicOf(func() { _, cancel := asyncio.WithCancel(ctx); cancel() }),
 	} {
 		if !errors.Is(err, asyncio.ErrNoRunningLoop) {

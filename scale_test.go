@@ -83,7 +83,7 @@ func TestScale_SleepersCancelled(t *testing.T) {
 				t.Fatal("a sleeper was not cancelled")
 			}
 		}
-		if now := loop(t, ctx).Time(); now != 0 {
+		if now := loop(t, ctx).Time().SinceStart(); now != 0 {
 			t.Errorf("%v passed", now)
 		}
 		return err

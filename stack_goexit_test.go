@@ -134,7 +134,7 @@ func TestGoexit_OnTopOfAnother(t *testing.T) {
 		defer func() {
 			began := l.Time()
 			err := asyncio.Sleep(ctx, time.Second)
-			got = append(got, fmt.Sprint("deferred ", err, " ", asyncio.CurrentTask(ctx).GetName(), " ", l.Time()-began))
+			got = append(got, fmt.Sprint("deferred ", err, " ", asyncio.CurrentTask(ctx).GetName(), " ", l.Time().Sub(began)))
 		}()
 		_, err := asyncio.CreateTask(ctx, asyncio.Do(func(context.Context) error {
 			runtime.Goexit()

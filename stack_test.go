@@ -91,7 +91,7 @@ func TestStacks_OnTopOfEachOtherCancelled(t *testing.T) {
 			t.Errorf("%v, %v", err, task)
 		}
 		_, err := task.Await(ctx)
-		if !errors.Is(err, asyncio.ErrCancelled) || loop(t, ctx).Time() != time.Second {
+		if !errors.Is(err, asyncio.ErrCancelled) || loop(t, ctx).Time().SinceStart() != time.Second {
 			t.Errorf("%v at %v", err, loop(t, ctx).Time())
 		}
 		equal(t, "order", got, []string{"cleaning up", "1", "2", "3"})
@@ -108,11 +108,11 @@ func TestStacks_OnTopWithAContextThatEnds(t *testing.T) {
 		var ended time.Duration
 		stubborn := asyncio.Coroutine[int](func(ctx context.Context) (int, error) {
 			err := asyncio.Sleep(base, time.Minute) // waits with a context that cannot end
-			ended = loop(t, ctx).Time()
+			ended = loop(t, ctx).Time().SinceStart()
 			return 1, err
 		})
 		task := asyncio.CreateTask(base, stubborn)
-		if _, err := task.Await(hurried); !errors.Is(err, context.DeadlineExceeded) || loop(t, ctx).Time() != time.Second {
+		if _, err := task.Await(hurried); !errors.Is(err, context.DeadlineExceeded) || loop(t, ctx).Time().SinceStart() != time.Second {
 			t.Errorf("%v at %v", err, loop(t, ctx).Time())
 		}
 		v, err := task.Await(base)

@@ -35,7 +35,7 @@ func TestCapacityLimiter_TasksBorrow(t *testing.T) {
 		is(t, "total", s.TotalTokens, 2)
 		await(t, ctx, tasks...)
 		is(t, "most at a time", most, 2)
-		is(t, "time", loop(t, ctx).Time(), 5*time.Second)
+		is(t, "time", loop(t, ctx).Time().SinceStart(), 5*time.Second)
 		is(t, "available", c.AvailableTokens(), 2)
 		return nil
 	})

@@ -219,7 +219,7 @@ func TestLock_ReleaseMeetsAWaiterWhoseContextEnded(t *testing.T) {
 		defer cancel()
 		b, c := start(limited, l.Acquire), start(ctx, l.Acquire)
 		iterate(t, ctx, 1)
-		loop(t, ctx).CallAt(loop(t, ctx).Time()+time.Second, l.Release)
+		loop(t, ctx).CallAt(loop(t, ctx).Time().Add(time.Second), l.Release)
 		await(t, ctx, c)
 		if !errors.Is(b.Exception(), context.DeadlineExceeded) {
 			t.Errorf("b: %v", b)

@@ -248,7 +248,7 @@ func TestQueue_FromCallbacks(t *testing.T) {
 		q, l := new(1), loop(t, ctx)
 		l.CallLater(10*time.Millisecond, func() { must(t, q.PutNowait(1)) })
 		wantGet(t, ctx, q, 1)
-		if now := l.Time(); now != 10*time.Millisecond {
+		if now := l.Time().SinceStart(); now != 10*time.Millisecond {
 			t.Errorf("got at %v", now)
 		}
 		must(t, q.Put(ctx, 2))
@@ -258,7 +258,7 @@ func TestQueue_FromCallbacks(t *testing.T) {
 			}
 		})
 		must(t, q.Put(ctx, 3))
-		if now := l.Time(); now != 20*time.Millisecond {
+		if now := l.Time().SinceStart(); now != 20*time.Millisecond {
 			t.Errorf("put at %v", now)
 		}
 		l.CallSoon(func() {

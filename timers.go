@@ -2,15 +2,14 @@ package asyncio
 
 import (
 	"fmt"
-	"math"
 	"time"
 )
 
 // timer is one deadline. It lives in at most one heap, and only the loop's
 // goroutine touches it.
 type timer struct {
-	when time.Duration // on the loop's clock
-	seq  uint64        // order of setting; breaks ties, so that equal deadlines fire FIFO
+	when Instant
+	seq  uint64 // order of setting; breaks ties, so that equal deadlines fire FIFO
 	cb   callback
 	pos  int // index in the heap plus one; zero while in none
 }
@@ -24,7 +23,7 @@ type timer struct {
 type timerHeap []*timer
 
 func (a *timer) before(b *timer) bool {
-	return a.when < b.when || a.when == b.when && a.seq < b.seq
+	return a.when.Before(b.when) || a.when == b.when && a.seq < b.seq
 }
 
 func (h *timerHeap) push(t *timer) {
@@ -111,17 +110,13 @@ func (h timerHeap) down(i int) bool {
 	return i != start
 }
 
-// after returns the time at which d has passed. If that is past the end of time, it returns the end
-// of time: "sleep for ever" may be written as the longest duration there is.
-func (l *EventLoop) after(d time.Duration) time.Duration {
+// after returns the Instant at which d has passed: Never if that is past the end of time, because
+// "sleep for ever" may be written as the longest duration there is.
+func (l *EventLoop) after(d time.Duration) Instant {
 	if d > 0 && d < tinyDuration && l.modes.Load() != 0 {
 		l.warnOfTinyDuration(d)
 	}
-	now := l.Time()
-	if d > math.MaxInt64-now {
-		return math.MaxInt64
-	}
-	return now + d
+	return l.Time().Add(d)
 }
 
 // setAlarm sets the task's timer.

@@ -16,10 +16,10 @@ func TestLoop_EqualTimersFireInOrderOfSetting(t *testing.T) {
 	l := newLoop(t)
 	var got, want []int
 	for i := range 100 {
-		l.CallAt(5*time.Second, func() { got = append(got, i) })
+		l.CallAt(asyncio.Instant{}.Add(5*time.Second), func() { got = append(got, i) })
 		want = append(want, i)
 	}
-	l.CallAt(5*time.Second, l.Stop)
+	l.CallAt(asyncio.Instant{}.Add(5*time.Second), l.Stop)
 	must(t, l.RunForever())
 	equal(t, "order", got, want)
 }
@@ -48,9 +48,9 @@ func TestLoop_CancelledTimerIsNotWaitedFor(t *testing.T) {
 	l.CallLater(10*time.Second, l.Stop)
 	l.CallLater(time.Hour, func() {}).Cancel()
 	must(t, l.RunForever())
-	is(t, "time", l.Time(), 10*time.Second)
+	is(t, "time", l.Time().SinceStart(), 10*time.Second)
 	wantErr(t, "with nothing left", l.RunForever(), asyncio.ErrDeadlock)
-	is(t, "time", l.Time(), 10*time.Second)
+	is(t, "time", l.Time().SinceStart(), 10*time.Second)
 }
 
 func TestLoop_TimersNeverEarly(t *testing.T) {
@@ -62,7 +62,7 @@ func TestLoop_TimersNeverEarly(t *testing.T) {
 			var h *asyncio.TimerHandle
 			h = l.CallLater(time.Duration(rand.Int64N(int64(20*time.Millisecond))), func() {
 				fired++
-				if now := l.Time(); now < h.When() {
+				if now := l.Time(); now.Before(h.When()) {
 					t.Errorf("fired at %v, due at %v", now, h.When())
 				}
 			})
@@ -96,7 +96,7 @@ func TestLoop_TimersAgainstSorting(t *testing.T) {
 		var fired []int
 		for i := range 1 + rng.IntN(60) {
 			tm := &timer{id: i}
-			tm.h = l.CallAt(time.Duration(rng.IntN(8))*time.Second, func() { fired = append(fired, tm.id) })
+			tm.h = l.CallAt(asyncio.Instant{}.Add(time.Duration(rng.IntN(8))*time.Second), func() { fired = append(fired, tm.id) })
 			set = append(set, tm)
 			if rng.IntN(3) == 0 {
 				victim := set[rng.IntN(len(set))]
@@ -107,12 +107,12 @@ func TestLoop_TimersAgainstSorting(t *testing.T) {
 		var want []int
 		for when := range 8 {
 			for _, tm := range set {
-				if !tm.dead && tm.h.When() == time.Duration(when)*time.Second {
+				if !tm.dead && tm.h.When().SinceStart() == time.Duration(when)*time.Second {
 					want = append(want, tm.id)
 				}
 			}
 		}
-		l.CallAt(time.Minute, l.Stop)
+		l.CallAt(asyncio.Instant{}.Add(time.Minute), l.Stop)
 		must(t, l.RunForever())
 		equal(t, "fired", fired, want)
 		must(t, l.Close())
@@ -132,7 +132,7 @@ func TestLoop_AMillionTimers(t *testing.T) {
 		hs := make([]*asyncio.TimerHandle, n)
 		fired := 0
 		for i := range hs {
-			hs[i] = l.CallAt(time.Duration(rand.Int64N(int64(n)))*time.Microsecond+1, func() { fired++ })
+			hs[i] = l.CallAt(asyncio.Instant{}.Add(time.Duration(rand.Int64N(int64(n)))*time.Microsecond+1), func() { fired++ })
 		}
 		switch order {
 		case "random":
@@ -150,7 +150,7 @@ func TestLoop_AMillionTimers(t *testing.T) {
 				h.Cancel()
 			}
 		}
-		l.CallAt(time.Hour, l.Stop)
+		l.CallAt(asyncio.Instant{}.Add(time.Hour), l.Stop)
 		must(t, l.RunForever())
 		must(t, l.Close())
 		if fired != want {
@@ -171,7 +171,7 @@ func TestLoop_DurationsAtTheEnds(t *testing.T) {
 		// now+MaxInt64 overflows. It must mean never, not a time long ago.
 		for _, d := range []time.Duration{math.MaxInt64, math.MaxInt64 - time.Duration(1)} {
 			h := l.CallLater(d, func() { t.Errorf("a timer set for %v from now fired", d) })
-			if h.When() < l.Time() {
+			if h.When().Before(l.Time()) {
 				t.Errorf("When() = %v", h.When())
 			}
 			sleeper := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error { return asyncio.Sleep(ctx, d) }))
@@ -205,7 +205,7 @@ func TestLoop_DurationsAtTheEnds(t *testing.T) {
 				}
 			}
 			if !fired || l.Time() != now {
-				t.Errorf("delay %v: fired %v, %v passed", d, fired, l.Time()-now)
+				t.Errorf("delay %v: fired %v, %v passed", d, fired, l.Time().Sub(now))
 			}
 			tctx, cancel := asyncio.WithTimeout(ctx, d)
 			if err := asyncio.Sleep(tctx, time.Second); !errors.Is(err, context.DeadlineExceeded) {
@@ -217,7 +217,7 @@ func TestLoop_DurationsAtTheEnds(t *testing.T) {
 				t.Errorf("Wait with timeout %v: %v, %v", d, pending, err)
 			}
 			if l.Time() != now {
-				t.Errorf("delay %v: %v passed", d, l.Time()-now)
+				t.Errorf("delay %v: %v passed", d, l.Time().Sub(now))
 			}
 		}
 		return nil
@@ -227,7 +227,7 @@ func TestLoop_DurationsAtTheEnds(t *testing.T) {
 func TestLoop_DeadlinesLongPast(t *testing.T) {
 	for _, when := range []time.Duration{math.MinInt64, math.MinInt64 + time.Second} {
 		l := asyncio.NewEventLoop(t.Context())
-		l.CallAt(when, l.Stop)
+		l.CallAt(asyncio.Instant{}.Add(when), l.Stop)
 		must(t, l.RunForever()) // hangs if the wait is 292 years too long
 		l.CallLater(when, l.Stop)
 		must(t, l.RunForever())

@@ -163,16 +163,16 @@ func (x *treeTask) step(ctx context.Context, depth int) error {
 		x.scopes++
 		err := asyncio.Timeout(ctx, w.some(), func(ctx context.Context, tm *asyncio.TimeoutScope) error {
 			if w.chance(3) {
-				w.l.CallLater(w.some(), func() { _ = tm.Reschedule(w.l.Time() + w.some()) })
+				w.l.CallLater(w.some(), func() { _ = tm.Reschedule(w.l.Time().Add(w.some())) })
 			}
 			return body(ctx)
 		})
 		x.scopes--
 		return counted(err)
 	case 5:
-		due := w.l.Time() + w.some()
-		expired, err := asyncio.MoveOnAfter(ctx, due-w.l.Time(), body)
-		if expired && w.l.Time() < due {
+		due := w.l.Time().Add(w.some())
+		expired, err := asyncio.MoveOnAfter(ctx, due.Sub(w.l.Time()), body)
+		if expired && w.l.Time().Before(due) {
 			x.wrong("a scope has expired before its time")
 		}
 		return counted(err)

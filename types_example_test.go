@@ -427,6 +427,28 @@ func ExampleThreadPoolExecutor() {
 	// <nil>
 }
 
+func ExampleInstant() {
+	_, err := asyncio.Run(background, asyncio.Do(func(ctx context.Context) error {
+		loop, err := asyncio.GetRunningLoop(ctx)
+		if err != nil {
+			return err
+		}
+		deadline := loop.Time().Add(3 * time.Second)
+		for n := 0; loop.Time().Before(deadline); n++ {
+			fmt.Println("attempt", n, "at", loop.Time(), "with", deadline.Sub(loop.Time()), "left")
+			if err := asyncio.Sleep(ctx, 2*time.Second); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	fmt.Println(err)
+	// Output:
+	// attempt 0 at 0s with 3s left
+	// attempt 1 at 2s with 1s left
+	// <nil>
+}
+
 func ExampleTimerHandle() {
 	_, err := asyncio.Run(background, asyncio.Do(func(ctx context.Context) error {
 		loop, err := asyncio.GetRunningLoop(ctx)

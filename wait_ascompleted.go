@@ -105,7 +105,7 @@ func newCompletion[F AnyFuture](ctx context.Context, fs []F, opts []AsCompletedO
 		if o.timed && c.todo > 0 {
 			l.timers.remove(&c.timer)
 			c.timer = timer{when: l.after(o.timeout), cb: (*completionTimeout[F])(c)}
-			if c.timer.when != Forever {
+			if c.timer.when.age != Forever {
 				l.setTimer(&c.timer)
 			}
 		}

@@ -480,7 +480,7 @@ func (b *timeoutBranch) join(s *selecting) {
 	b.s = s
 	l := s.t.loop()
 	b.timer = timer{when: l.after(b.d), cb: &selectTimeout{b, s}}
-	if b.when != Forever {
+	if b.when.age != Forever {
 		l.setTimer(&b.timer)
 	}
 }

@@ -32,7 +32,7 @@ func ExampleTimeoutScope() {
 	example(func(ctx context.Context) error {
 		return asyncio.Timeout(ctx, time.Second, func(ctx context.Context, tm *asyncio.TimeoutScope) error {
 			fmt.Println(tm)
-			if err := tm.Reschedule(asyncio.Forever); err != nil {
+			if err := tm.Reschedule(asyncio.Never); err != nil {
 				return err
 			}
 			fmt.Println(tm)

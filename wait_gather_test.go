@@ -20,7 +20,7 @@ func TestGather_OrderOfArguments(t *testing.T) {
 		loop(t, ctx).CallLater(2*time.Second, func() { must(t, future.SetResult(3)) })
 		got, err := asyncio.Gather(ctx, []asyncio.Awaitable[int]{after(3*time.Second, 1, nil), task, future, task}...)
 		equal(t, "results", got, []int{1, 2, 3, 2})
-		if now := loop(t, ctx).Time(); now != 3*time.Second {
+		if now := loop(t, ctx).Time().SinceStart(); now != 3*time.Second {
 			t.Errorf("took %v", now)
 		}
 		return err
@@ -32,7 +32,7 @@ func TestGather_FirstErrorReturnsAndTheOthersGoOn(t *testing.T) {
 		slow := asyncio.CreateTask(ctx, after(5*time.Second, 1, nil))
 		late := asyncio.CreateTask(ctx, after(6*time.Second, 1, errors.New("late")))
 		_, err := asyncio.Gather(ctx, slow, asyncio.CreateTask(ctx, after(time.Second, 0, errTest)), late)
-		if err != errTest || loop(t, ctx).Time() != time.Second {
+		if err != errTest || loop(t, ctx).Time().SinceStart() != time.Second {
 			t.Errorf("%v at %v", err, loop(t, ctx).Time())
 		}
 		v, err := slow.Await(ctx)

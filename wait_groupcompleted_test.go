@@ -36,7 +36,7 @@ func TestGroupCompleted(t *testing.T) {
 		failsWith(t, err, errA)
 		equal(t, "results", got, []int{1, 2, 3, 4})
 		equal(t, "errors", errs, []error{errA})
-		if loop(t, ctx).Time() != time.Hour {
+		if loop(t, ctx).Time().SinceStart() != time.Hour {
 			t.Error(loop(t, ctx).Time())
 		}
 		// Breaking out of the loop leaves the children alone.

@@ -26,8 +26,8 @@ func TestGroupStart(t *testing.T) {
 					served = true
 					return nil
 				}, asyncio.EagerStart(eager))
-				if addr != "localhost:80" || err != nil || l.Time()-began != time.Second || served {
-					t.Error(addr, err, l.Time()-began, served)
+				if addr != "localhost:80" || err != nil || l.Time().Sub(began) != time.Second || served {
+					t.Error(addr, err, l.Time().Sub(began), served)
 				}
 				must(t, asyncio.Sleep(ctx, 2*time.Second))
 				if !served {

@@ -62,7 +62,7 @@ func limit(ctx context.Context, d time.Duration, body func(ctx context.Context) 
 	// The cause is this scope's own, so a scope can distinguish its end from that of a scope around
 	// it.
 	cause := &TimeoutError{When: t.loop().after(d)}
-	if cause.When != Forever {
+	if cause.When.age != Forever {
 		c.setDeadline(cause.When, cause)
 	}
 	defer func() {

@@ -151,7 +151,7 @@ func (p *scopeProgram) run(ctx context.Context) []string {
 	began := l.Time()
 	var trace []string
 	note := func(what any, format string, args ...any) {
-		trace = append(trace, fmt.Sprintf("%v %v: ", l.Time()-began, what)+fmt.Sprintf(format, args...))
+		trace = append(trace, fmt.Sprintf("%v %v: ", l.Time().Sub(began), what)+fmt.Sprintf(format, args...))
 	}
 	var children []tasked
 	for _, c := range p.children {
@@ -187,7 +187,7 @@ func (p *scopeProgram) run(ctx context.Context) []string {
 		case opTimeout:
 			return asyncio.Timeout(ctx, s.d, timeout(s))
 		case opTimeoutAt:
-			return asyncio.TimeoutAt(ctx, l.Time()+s.d, timeout(s))
+			return asyncio.TimeoutAt(ctx, l.Time().Add(s.d), timeout(s))
 		case opMoveOn:
 			expired, err := asyncio.MoveOnAfter(ctx, s.d, body)
 			note(s.op, "expired %v", expired)
@@ -219,7 +219,7 @@ func (p *scopeProgram) run(ctx context.Context) []string {
 			}
 		case opReschedule:
 			if len(open) > 0 {
-				note("rescheduled", "%v", open[s.n%len(open)].Reschedule(l.Time()+s.d) == nil)
+				note("rescheduled", "%v", open[s.n%len(open)].Reschedule(l.Time().Add(s.d)) == nil)
 			}
 		case opUncancel:
 			me.Uncancel()

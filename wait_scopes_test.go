@@ -32,14 +32,14 @@ func TestMoveOnAfter(t *testing.T) {
 		} {
 			began := l.Time()
 			expired, err := asyncio.MoveOnAfter(ctx, time.Second, body)
-			if !expired || err != nil || l.Time()-began != time.Second {
-				t.Errorf("%s: %v, %v after %v", name, expired, err, l.Time()-began)
+			if !expired || err != nil || l.Time().Sub(began) != time.Second {
+				t.Errorf("%s: %v, %v after %v", name, expired, err, l.Time().Sub(began))
 			}
 			began = l.Time()
 			err = asyncio.FailAfter(ctx, time.Second, body)
 			timedOut(t, err)
 			var e *asyncio.TimeoutError
-			if errors.As(err, &e); e.When != began+time.Second || e.When != l.Time() {
+			if errors.As(err, &e); e.When != began.Add(time.Second) || e.When != l.Time() {
 				t.Errorf("%s: %v at %v", name, e.When, l.Time())
 			}
 		}
@@ -161,7 +161,7 @@ func TestCleanup_HoldsACancelBack(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		l := loop(t, ctx)
 		for _, nested := range []bool{false, true} {
-			began, end := l.Time(), time.Duration(0)
+			began, end := l.Time(), asyncio.Instant{}
 			task, err := inTask(t, ctx, time.Second, func(ctx context.Context) error {
 				body := sleeping(10 * time.Second)
 				if nested {
@@ -182,8 +182,8 @@ func TestCleanup_HoldsACancelBack(t *testing.T) {
 				return asyncio.Sleep(ctx, time.Hour)
 			})
 			asCancelled(t, err)
-			if end-began != 10*time.Second || l.Time() != end || !task.Cancelled() {
-				t.Error(end-began, l.Time(), task)
+			if end.Sub(began) != 10*time.Second || l.Time() != end || !task.Cancelled() {
+				t.Error(end.Sub(began), l.Time(), task)
 			}
 		}
 		return nil
@@ -251,7 +251,7 @@ func TestCleanup_Uncancel(t *testing.T) {
 func TestCleanup_Budget(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		timedOut(t, asyncio.Cleanup(ctx, time.Second, sleeping(time.Hour)))
-		if loop(t, ctx).Time() != time.Second {
+		if loop(t, ctx).Time().SinceStart() != time.Second {
 			t.Error(loop(t, ctx).Time())
 		}
 		if err := asyncio.Cleanup(ctx, time.Second, func(context.Context) error { return errA }); err != errA {
@@ -273,7 +273,7 @@ func TestCleanup_AndTimeouts(t *testing.T) {
 			failsWith(t, grouping(sleeping(time.Hour), failsAfter(time.Second, errA))(ctx), errA)
 			return nil
 		}))
-		if l.Time() != 2*time.Second || self(ctx).Cancelling() != 0 {
+		if l.Time().SinceStart() != 2*time.Second || self(ctx).Cancelling() != 0 {
 			t.Error(l.Time(), self(ctx).Cancelling())
 		}
 		timedOut(t, asyncio.Timeout(ctx, time.Second, func(ctx context.Context, tm scope) error {
@@ -283,7 +283,7 @@ func TestCleanup_AndTimeouts(t *testing.T) {
 			}
 			return asyncio.Sleep(ctx, time.Hour)
 		}))
-		if l.Time() != 12*time.Second {
+		if l.Time().SinceStart() != 12*time.Second {
 			t.Error(l.Time())
 		}
 		// If nothing awaits after the Cleanup, the timeout takes its cancel back undelivered.
@@ -326,16 +326,16 @@ func TestCleanup_AndTimeouts(t *testing.T) {
 			must(t, asyncio.Cleanup(ctx, time.Minute, sleeping(10*time.Second)))
 			return asyncio.Sleep(ctx, time.Hour)
 		}), errA)
-		if l.Time()-began != 10*time.Second || self(ctx).Cancelling() != 0 {
-			t.Error(l.Time()-began, self(ctx).Cancelling())
+		if l.Time().Sub(began) != 10*time.Second || self(ctx).Cancelling() != 0 {
+			t.Error(l.Time().Sub(began), self(ctx).Cancelling())
 		}
 		// A child in a Cleanup learns of the group's abort afterwards too.
 		began = l.Time()
 		failsWith(t, grouping(nil, failsAfter(time.Second, errA), func(ctx context.Context) error {
 			return asyncio.Cleanup(ctx, time.Minute, sleeping(10*time.Second))
 		})(ctx), errA)
-		if l.Time()-began != 10*time.Second {
-			t.Error(l.Time() - began)
+		if l.Time().Sub(began) != 10*time.Second {
+			t.Error(l.Time().Sub(began))
 		}
 		return nil
 	})

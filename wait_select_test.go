@@ -402,7 +402,7 @@ func TestSelect_Timeout(t *testing.T) {
 		tick := asyncio.OnTimeout(time.Millisecond)
 		q := asyncio.NewQueue[int](0)
 		won, err := asyncio.Select(ctx, asyncio.OnGet(q), asyncio.OnRecv[int](nil), asyncio.OnTimeout(asyncio.Forever), tick)
-		if took := loop(t, ctx).Time() - start; won != tick || err != nil || took < time.Millisecond || q.Statistics().Getters != 0 {
+		if took := loop(t, ctx).Time().Sub(start); won != tick || err != nil || took < time.Millisecond || q.Statistics().Getters != 0 {
 			t.Errorf("%v, %v after %v; %v", won == tick, err, took, q)
 		}
 		now := asyncio.OnTimeout(-1)
@@ -618,7 +618,7 @@ func TestSelect_ContextEnds(t *testing.T) {
 			defer func() { ended = true }()
 			return asyncio.Sleep(ctx, time.Hour)
 		})))
-		if now := loop(t, ctx).Time(); !errors.Is(err, context.DeadlineExceeded) || !ended || now != time.Minute {
+		if now := loop(t, ctx).Time().SinceStart(); !errors.Is(err, context.DeadlineExceeded) || !ended || now != time.Minute {
 			t.Errorf("%v at %v; ended: %v", err, now, ended)
 		}
 		if _, err := asyncio.Select(short, asyncio.Default()); !errors.Is(err, context.DeadlineExceeded) {

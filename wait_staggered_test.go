@@ -60,7 +60,7 @@ func TestStaggeredRace(t *testing.T) {
 							t.Errorf("errs = %v", errs)
 						}
 					}
-					is(t, "took", loop(t, ctx).Time()-began, row.took)
+					is(t, "took", loop(t, ctx).Time().Sub(began), row.took)
 					is(t, "tasks left", len(asyncio.AllTasks(ctx)), 1)
 					return err
 				})
@@ -80,7 +80,7 @@ func TestStaggeredRace_LosersCleanUp(t *testing.T) {
 		if winner != "b" || index != 1 || len(errs) != 2 || !errors.Is(errs[0], asyncio.ErrInvalidState) {
 			t.Errorf("%q, %d, %v", winner, index, errs)
 		}
-		is(t, "took", loop(t, ctx).Time(), 61*time.Second)
+		is(t, "took", loop(t, ctx).Time().SinceStart(), 61*time.Second)
 		return err
 	})
 }
@@ -143,7 +143,7 @@ func TestStaggeredRace_Panic(t *testing.T) {
 		if len(errs) > 0 {
 			first = errs[0]
 		}
-		is(t, "at", loop(t, ctx).Time(), time.Second)
+		is(t, "at", loop(t, ctx).Time().SinceStart(), time.Second)
 		return err
 	})
 	var p *asyncio.PanicError

@@ -39,7 +39,7 @@ func TestTaskGroup_AChildFails(t *testing.T) {
 				t.Errorf("%v by %q", err, c.By)
 			}
 		}
-		if self(ctx).Cancelling() != 0 || loop(t, ctx).Time() != time.Second {
+		if self(ctx).Cancelling() != 0 || loop(t, ctx).Time().SinceStart() != time.Second {
 			t.Error(self(ctx).Cancelling(), loop(t, ctx).Time())
 		}
 		// A task that ends with the group's error has failed, and is not cancelled.

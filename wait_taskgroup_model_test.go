@@ -100,7 +100,7 @@ func (e modelEnd) coroutine(now func() time.Duration, m *modelMember) routine {
 func (x *extras) run(ctx context.Context, try func(ctx context.Context, now func() time.Duration) error) string {
 	l, _ := asyncio.GetRunningLoop(ctx)
 	began := l.Time()
-	now := func() time.Duration { return l.Time() - began }
+	now := func() time.Duration { return l.Time().Sub(began) }
 	var got, next error
 	at, counted := noTime, 0
 	task := start(ctx, func(outer context.Context) error {

@@ -45,8 +45,8 @@ func TestWait_Conditions(t *testing.T) {
 			}
 			// A task given twice is returned once.
 			done, pending, err := asyncio.Wait(ctx, append(tasks, tasks[1]), row.opts...)
-			if err != nil || l.Time()-began != row.took {
-				t.Errorf("%s: %v after %v", row.name, err, l.Time()-began)
+			if err != nil || l.Time().Sub(began) != row.took {
+				t.Errorf("%s: %v after %v", row.name, err, l.Time().Sub(began))
 			}
 			equal(t, row.name+": done", index(done), row.done)
 			equal(t, row.name+": pending", index(pending), row.pending)
@@ -74,7 +74,7 @@ func TestWait_DoneWhenItResumes(t *testing.T) {
 		done, pending, err = asyncio.Wait(ctx, []tasked{y, x}, asyncio.WaitTimeout(2*time.Second))
 		equal(t, "done at the timeout", done, []tasked{x})
 		equal(t, "pending at the timeout", pending, []tasked{y})
-		is(t, "time", loop(t, ctx).Time(), 2*time.Second)
+		is(t, "time", loop(t, ctx).Time().SinceStart(), 2*time.Second)
 		_, e := y.Await(ctx)
 		return errors.Join(err, e)
 	})
@@ -91,12 +91,12 @@ func TestWait_FirstExceptionThatIsThereAlready(t *testing.T) {
 		must(t, err)
 		equal(t, "done", done, []tasked{bad, gone})
 		equal(t, "pending", pending, []tasked{slow})
-		is(t, "time", loop(t, ctx).Time(), 0*time.Second)
+		is(t, "time", loop(t, ctx).Time().SinceStart(), 0*time.Second)
 		is(t, "error", bad.Exception(), errTest)
 
 		expired := false
 		if _, _, err = asyncio.Wait(ctx, []tasked{slow, gone}, asyncio.ReturnWhen(asyncio.FirstException), asyncio.WaitTimeout(time.Minute)); err == nil {
-			expired = loop(t, ctx).Time() == time.Minute
+			expired = loop(t, ctx).Time().SinceStart() == time.Minute
 		}
 		is(t, "went on waiting past a cancellation", expired, true)
 		slow.Cancel()
@@ -154,8 +154,8 @@ func TestWait_LateCallbacksDoNothing(t *testing.T) {
 		}
 		began := l.Time()
 		err := asyncio.Sleep(ctx, time.Minute)
-		if l.Time()-began != time.Minute {
-			t.Errorf("slept %v", l.Time()-began)
+		if l.Time().Sub(began) != time.Minute {
+			t.Errorf("slept %v", l.Time().Sub(began))
 		}
 		return err
 	})

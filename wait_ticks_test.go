@@ -81,7 +81,7 @@ var groupTickRows = map[string]func(tk *ticker) int{
 	"timeout_rescheduled_to_the_past": func(tk *ticker) int {
 		return tk.cost(expired(tk, func(ctx context.Context) error {
 			return asyncio.Timeout(ctx, asyncio.Forever, func(ctx context.Context, tm *asyncio.TimeoutScope) error {
-				must(tk.t, tm.Reschedule(tk.loop.Time()-time.Second))
+				must(tk.t, tm.Reschedule(tk.loop.Time().Add(-time.Second)))
 				return never(ctx)
 			})
 		}))

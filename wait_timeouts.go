@@ -6,10 +6,6 @@ import (
 	"time"
 )
 
-// Forever is a duration, or a time of the loop's clock, that never comes. Python uses None for such
-// a timeout.
-const Forever time.Duration = 1<<63 - 1
-
 // Timeout runs body in the calling task and cancels the task if body has not returned when d
 // has passed on the loop's clock. It is edge-triggered, as CPython's:
 //
@@ -37,9 +33,9 @@ func Timeout(ctx context.Context, d time.Duration, body func(ctx context.Context
 	return tm.run(ctx, tm.t.loop().after(d), body)
 }
 
-// TimeoutAt is [Timeout] with a time of the loop's clock, [EventLoop.Time]. One that has passed
-// expires in the next iteration. Python: asyncio.timeout_at.
-func TimeoutAt(ctx context.Context, when time.Duration, body func(ctx context.Context, tm *TimeoutScope) error) error {
+// TimeoutAt is [Timeout] with the Instant at which the time is up. One that has passed expires in
+// the next iteration; [Never] never does. Python: asyncio.timeout_at.
+func TimeoutAt(ctx context.Context, when Instant, body func(ctx context.Context, tm *TimeoutScope) error) error {
 	tm, err := newTimeoutScope(ctx, body == nil, "TimeoutAt")
 	if err != nil {
 		return err
@@ -62,7 +58,7 @@ func TimeoutAt(ctx context.Context, when time.Duration, body func(ctx context.Co
 //	   among those before.
 type TimeoutScope struct {
 	t      *task
-	when   time.Duration
+	when   Instant
 	expiry *expiry // the callback that is set, nil if none
 	before int     // requests in force when the body was entered (timeout 2)
 	ask    request // the cancel request of the expiry
@@ -93,7 +89,7 @@ func newTimeoutScope(ctx context.Context, noBody bool, caller string) (*TimeoutS
 	return &TimeoutScope{t: t}, nil
 }
 
-func (tm *TimeoutScope) run(ctx context.Context, when time.Duration, body func(context.Context, *TimeoutScope) error) (err error) {
+func (tm *TimeoutScope) run(ctx context.Context, when Instant, body func(context.Context, *TimeoutScope) error) (err error) {
 	t := tm.t
 	tm.ask = request{depth: int(t.cleanups), scope: true}
 	tm.before = t.seen(tm.ask.depth)
@@ -103,16 +99,16 @@ func (tm *TimeoutScope) run(ctx context.Context, when time.Duration, body func(c
 }
 
 // set sets the deadline.
-func (tm *TimeoutScope) set(when time.Duration) {
+func (tm *TimeoutScope) set(when Instant) {
 	tm.disarm()
 	tm.when = when
-	if when == Forever {
+	if when.age == Forever {
 		return
 	}
 	l := tm.t.loop()
 	e := &expiry{tm: tm}
 	tm.expiry = e
-	if when <= l.Time() {
+	if !when.After(l.Time()) {
 		l.schedule(e, nil)
 	} else {
 		e.timer = timer{when: when, cb: e}
@@ -166,15 +162,15 @@ func (e *expiry) fire(*future) {
 
 func (*expiry) quick() {}
 
-// When returns the deadline on the loop's clock, false if there is none.
-func (tm *TimeoutScope) When() (when time.Duration, ok bool) {
-	return tm.when, tm.when != Forever
+// When returns the deadline; [Never] and false if there is none.
+func (tm *TimeoutScope) When() (when Instant, ok bool) {
+	return tm.when, tm.when.age != Forever
 }
 
-// Reschedule changes the deadline to when, a time of the loop's clock; one that has passed
-// expires in the next iteration, [Forever] means never. It returns [ErrInvalidState] if the
+// Reschedule changes the deadline to when. One that has passed expires in the next iteration;
+// [Never] takes the deadline away. It returns [ErrInvalidState] if the
 // timeout has expired or its body has returned.
-func (tm *TimeoutScope) Reschedule(when time.Duration) error {
+func (tm *TimeoutScope) Reschedule(when Instant) error {
 	if tm.t == nil {
 		return fmt.Errorf("%w: a zero TimeoutScope: Timeout makes one (in Reschedule)", ErrInvalidArgument)
 	}
@@ -197,10 +193,10 @@ func (tm *TimeoutScope) String() string {
 	switch {
 	case tm.state != timeoutActive:
 		return fmt.Sprintf("<Timeout [%v]>", tm.state)
-	case tm.when == Forever:
+	case tm.when.age == Forever:
 		return "<Timeout [active] when=None>"
 	}
-	return fmt.Sprintf("<Timeout [active] when=%v>", tm.when.Round(time.Millisecond))
+	return fmt.Sprintf("<Timeout [active] when=%v>", tm.when.age.Round(time.Millisecond))
 }
 
 // WaitFor awaits aw in the calling task, without a task in between. It suspends the task where aw

@@ -31,7 +31,7 @@ func TestTimeout_Expires(t *testing.T) {
 		for name, timeout := range map[string]func(body func(context.Context, scope) error) error{
 			"Timeout": func(body func(context.Context, scope) error) error { return asyncio.Timeout(ctx, time.Second, body) },
 			"TimeoutAt": func(body func(context.Context, scope) error) error {
-				return asyncio.TimeoutAt(ctx, l.Time()+time.Second, body)
+				return asyncio.TimeoutAt(ctx, l.Time().Add(time.Second), body)
 			},
 		} {
 			began := l.Time()
@@ -47,14 +47,14 @@ func TestTimeout_Expires(t *testing.T) {
 			})
 			timedOut(t, err)
 			asCancelled(t, inside)
-			if l.Time()-began != time.Second || self(ctx).Cancelling() != 0 {
-				t.Errorf("%s: took %v, Cancelling() = %d", name, l.Time()-began, self(ctx).Cancelling())
+			if l.Time().Sub(began) != time.Second || self(ctx).Cancelling() != 0 {
+				t.Errorf("%s: took %v, Cancelling() = %d", name, l.Time().Sub(began), self(ctx).Cancelling())
 			}
-			if when, ok := tm.When(); when != began+time.Second || !ok || !tm.Expired() || tm.String() != "<Timeout [expired]>" {
+			if when, ok := tm.When(); when != began.Add(time.Second) || !ok || !tm.Expired() || tm.String() != "<Timeout [expired]>" {
 				t.Errorf("%s: %v, %v", name, tm, when)
 			}
 			var e *asyncio.TimeoutError
-			if errors.As(err, &e); e.When != began+time.Second || !errors.Is(e.From, inside) {
+			if errors.As(err, &e); e.When != began.Add(time.Second) || !errors.Is(e.From, inside) {
 				t.Errorf("%s: when %v, from %v", name, e.When, e.From)
 			}
 		}
@@ -64,7 +64,7 @@ func TestTimeout_Expires(t *testing.T) {
 
 func TestTimeout_NestedOfEqualTime(t *testing.T) {
 	run(t, func(ctx context.Context) error {
-		when := loop(t, ctx).Time() + time.Second
+		when := loop(t, ctx).Time().Add(time.Second)
 		var outer, inner scope
 		err := asyncio.TimeoutAt(ctx, when, func(ctx context.Context, s scope) error {
 			outer = s
@@ -97,7 +97,7 @@ func TestTimeout_OuterExpiresFirst(t *testing.T) {
 			return err
 		}))
 		is(t, "inner expired", inner.Expired(), false)
-		is(t, "time", loop(t, ctx).Time(), time.Second)
+		is(t, "time", loop(t, ctx).Time().SinceStart(), time.Second)
 		return nil
 	})
 }
@@ -113,10 +113,10 @@ func TestTimeout_NotNeeded(t *testing.T) {
 			}
 			return asyncio.Sleep(ctx, time.Second)
 		})
-		if when, ok := tm.When(); when != 10*time.Second || !ok || tm.Expired() || tm.String() != "<Timeout [finished]>" {
+		if when, ok := tm.When(); when.SinceStart() != 10*time.Second || !ok || tm.Expired() || tm.String() != "<Timeout [finished]>" {
 			t.Error(tm)
 		}
-		if e := asyncio.Sleep(ctx, time.Minute); e != nil || l.Time() != 61*time.Second {
+		if e := asyncio.Sleep(ctx, time.Minute); e != nil || l.Time().SinceStart() != 61*time.Second {
 			t.Errorf("%v at %v", e, l.Time())
 		}
 		return err
@@ -131,7 +131,7 @@ func TestTimeout_Never(t *testing.T) {
 			}
 			return asyncio.Sleep(ctx, 1000*time.Hour)
 		}
-		return errors.Join(asyncio.Timeout(ctx, asyncio.Forever, body), asyncio.TimeoutAt(ctx, asyncio.Forever, body))
+		return errors.Join(asyncio.Timeout(ctx, asyncio.Forever, body), asyncio.TimeoutAt(ctx, asyncio.Never, body))
 	})
 	// A timeout that never comes does not hide a deadlock.
 	_, err := runReporting(t, func(ctx context.Context) error {
@@ -148,7 +148,7 @@ func TestTimeout_ZeroAndPast(t *testing.T) {
 			for _, sleep := range []time.Duration{time.Hour, 0} {
 				now := loop(t, ctx).Time()
 				timedOut(t, asyncio.Timeout(ctx, d, func(ctx context.Context, s scope) error {
-					if when, _ := s.When(); when != now+d {
+					if when, _ := s.When(); when != now.Add(d) {
 						t.Errorf("when = %v", when)
 					}
 					return asyncio.Sleep(ctx, sleep)
@@ -233,8 +233,8 @@ func TestTimeout_NestedWhileTheLoopIsBusy(t *testing.T) {
 		l := loop(t, ctx)
 		timedOut(t, asyncio.Timeout(ctx, 2*time.Second, func(ctx context.Context, outer scope) error {
 			err := asyncio.Timeout(ctx, 100*time.Second, func(ctx context.Context, s scope) error {
-				must(t, s.Reschedule(l.Time()-1))
-				must(t, outer.Reschedule(l.Time()-1))
+				must(t, s.Reschedule(l.Time().Add(-1)))
+				must(t, outer.Reschedule(l.Time().Add(-1)))
 				return asyncio.Sleep(ctx, time.Hour)
 			})
 			asCancelled(t, err)
@@ -254,22 +254,22 @@ func TestTimeout_Reschedule(t *testing.T) {
 		l := loop(t, ctx)
 		scopes := asyncio.CreateFuture[scope](ctx)
 		task := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
-			return asyncio.TimeoutAt(ctx, l.Time()+10*time.Second, func(ctx context.Context, s scope) error {
+			return asyncio.TimeoutAt(ctx, l.Time().Add(10*time.Second), func(ctx context.Context, s scope) error {
 				must(t, scopes.SetResult(s))
 				return asyncio.Sleep(ctx, time.Hour)
 			})
 		}))
 		tm, err := scopes.Await(ctx)
 		must(t, err)
-		must(t, tm.Reschedule(l.Time()+30*time.Second))
-		if when, ok := tm.When(); when != l.Time()+30*time.Second || !ok {
+		must(t, tm.Reschedule(l.Time().Add(30*time.Second)))
+		if when, ok := tm.When(); when != l.Time().Add(30*time.Second) || !ok {
 			t.Error(when)
 		}
 		must(t, asyncio.Sleep(ctx, 20*time.Second))
 		if tm.Expired() {
 			t.Error("the old deadline counted")
 		}
-		must(t, tm.Reschedule(asyncio.Forever))
+		must(t, tm.Reschedule(asyncio.Never))
 		if _, ok := tm.When(); ok {
 			t.Error(tm)
 		}
@@ -277,7 +277,7 @@ func TestTimeout_Reschedule(t *testing.T) {
 		task.Cancel()
 		_, err = task.Await(ctx)
 		asCancelled(t, err)
-		if err := tm.Reschedule(0); !errors.Is(err, asyncio.ErrInvalidState) || tm.Expired() {
+		if err := tm.Reschedule(asyncio.Instant{}); !errors.Is(err, asyncio.ErrInvalidState) || tm.Expired() {
 			t.Errorf("%v %v", tm, err)
 		}
 		return nil
@@ -290,12 +290,12 @@ func TestTimeout_RescheduleTooLate(t *testing.T) {
 		_ = asyncio.Timeout(ctx, time.Second, func(ctx context.Context, s scope) error {
 			tm = s
 			_ = asyncio.Sleep(ctx, time.Hour)
-			if err := s.Reschedule(asyncio.Forever); !errors.Is(err, asyncio.ErrInvalidState) {
+			if err := s.Reschedule(asyncio.Never); !errors.Is(err, asyncio.ErrInvalidState) {
 				t.Errorf("expiring: %v", err)
 			}
 			return nil
 		})
-		if err := tm.Reschedule(asyncio.Forever); !errors.Is(err, asyncio.ErrInvalidState) {
+		if err := tm.Reschedule(asyncio.Never); !errors.Is(err, asyncio.ErrInvalidState) {
 			t.Errorf("expired: %v", err)
 		}
 		return nil
@@ -437,7 +437,7 @@ func TestTimeout_Misuse(t *testing.T) {
 			t.Error(err)
 		}
 		// a nil context is the case under test
-		if err := asyncio.TimeoutAt(nil, 1, body); !errors.Is(err, asyncio.ErrInvalidArgument) {
+		if err := asyncio.TimeoutAt(nil, asyncio.Never, body); !errors.Is(err, asyncio.ErrInvalidArgument) {
 			t.Error(err)
 		}
 		loop(t, ctx).CallSoon(func() {
@@ -456,8 +456,8 @@ func stubborn(ended *bool, d time.Duration) routine {
 		if err != nil {
 			return err
 		}
-		for until := l.Time() + d; l.Time() < until; {
-			_ = asyncio.Sleep(ctx, until-l.Time())
+		for until := l.Time().Add(d); l.Time().Before(until); {
+			_ = asyncio.Sleep(ctx, until.Sub(l.Time()))
 		}
 		*ended = true
 		return nil
@@ -537,7 +537,7 @@ func TestWaitFor_Timeout(t *testing.T) {
 		}))
 		_, err := asyncio.WaitFor(ctx, task, time.Second)
 		timedOut(t, err)
-		if running || !task.Cancelled() || loop(t, ctx).Time() != 2*time.Second {
+		if running || !task.Cancelled() || loop(t, ctx).Time().SinceStart() != 2*time.Second {
 			t.Error(task, running, loop(t, ctx).Time())
 		}
 		return nil

@@ -109,7 +109,7 @@ func TestMisuse_ZeroValues(t *testing.T) {
 				return last
 			}()},
 			{"Started", "GroupStart", status.Started(1)},
-			{"Reschedule", "Timeout", tm.Reschedule(1)},
+			{"Reschedule", "Timeout", tm.Reschedule(asyncio.Never)},
 
 			{"ConcurrentFuture.Await", "StartCall", second(concurrent.Await(ctx))},
 			{"ConcurrentFuture.Result", "StartCall", second(concurrent.Result(t.Context()))},

@@ -30,7 +30,7 @@ func TestEventually_LooksAfterEveryStep(t *testing.T) {
 			return err
 		}
 		l, err := asyncio.GetRunningLoop(ctx)
-		if l.Time() != time.Second {
+		if l.Time().SinceStart() != time.Second {
 			return fmt.Errorf("at %v", l.Time())
 		}
 		return err

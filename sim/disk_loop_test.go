@@ -45,7 +45,7 @@ func now(t *testing.T, ctx context.Context) time.Duration {
 	t.Helper()
 	l, err := asyncio.GetRunningLoop(ctx)
 	must(t, err)
-	return l.Time()
+	return l.Time().SinceStart()
 }
 
 // The whole interface, on a disk that takes a second for each operation.

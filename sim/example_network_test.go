@@ -53,7 +53,7 @@ func ExampleNetwork() {
 		if line, err = reader.ReadLine(ctx); err != nil {
 			return err
 		}
-		took = (l.Time() - start).Round(10 * time.Second)
+		took = l.Time().Sub(start).Round(10 * time.Second)
 		return writer.Close(ctx)
 	}, sim.Runs(10))
 	fmt.Printf("%q after %v, failure: %v\n", line, took, r.Failure)

@@ -304,7 +304,7 @@ func TestHonest_ContextsEndWhenTheyEnd(t *testing.T) {
 			if _, err := asyncio.CreateFuture[int](ctx).Await(both); !errors.Is(err, context.Canceled) {
 				return err
 			}
-			ended = append(ended, loop.Time())
+			ended = append(ended, loop.Time().SinceStart())
 			return nil
 		})
 		if err := asyncio.Sleep(ctx, time.Second); err != nil {

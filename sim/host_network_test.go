@@ -156,7 +156,7 @@ func now(ctx context.Context) time.Duration {
 	if err != nil {
 		panic(err)
 	}
-	return l.Time()
+	return l.Time().SinceStart()
 }
 
 // Lost data is sent again in time even while the program goes on writing: more data to send does

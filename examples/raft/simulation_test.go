@@ -132,7 +132,7 @@ func (sc scenario) with(ctx context.Context, body func(ctx context.Context, s *s
 			return err
 		}
 		loop, err := asyncio.GetRunningLoop(ctx)
-		s.tally.simulated += loop.Time()
+		s.tally.simulated += loop.Time().SinceStart()
 		return err
 	})
 }

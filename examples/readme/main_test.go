@@ -27,7 +27,7 @@ func TestBreakfast_TakesAsLongAsTheTea(t *testing.T) {
 			return 0, err
 		}
 		_, err = breakfast(ctx)
-		return l.Time(), err
+		return l.Time().SinceStart(), err
 	})
 	if took != 2*time.Second || err != nil {
 		t.Errorf("breakfast took %v, error %v; want 2s, the two at the same time", took, err)

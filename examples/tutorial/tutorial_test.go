@@ -52,7 +52,7 @@ func (r *recorder) newEventLoop(ctx context.Context) *asyncio.EventLoop {
 
 func (r *recorder) Write(p []byte) (int, error) {
 	line := place.ReplaceAllString(strings.TrimSuffix(string(p), "\n"), "defined at FILE:LINE")
-	r.lines = append(r.lines, fmt.Sprint(r.loop.Time().Seconds(), " ", line))
+	r.lines = append(r.lines, fmt.Sprint(r.loop.Time().SinceStart().Seconds(), " ", line))
 	return len(p), nil
 }
 
@@ -125,7 +125,7 @@ func TestLessons_ReturnWriteErrors(t *testing.T) {
 			}
 			// The lesson does not sleep on when nobody can read it any more.
 			second, _, _ := strings.Cut(expected[lesson.Name][n-1], " ")
-			if got := fmt.Sprint(r.loop.Time().Seconds()); got != second {
+			if got := fmt.Sprint(r.loop.Time().SinceStart().Seconds()); got != second {
 				t.Errorf("%s, write %d: ended at second %s, want %s", lesson.Name, n, got, second)
 			}
 			if !r.loop.IsClosed() {

@@ -85,7 +85,7 @@ func primitiveState(thing any) string {
 		_, text, _ := strings.Cut(p.String(), "[")
 		text, _, _ = strings.Cut(text, "]")
 		if when, ok := p.When(); ok {
-			return fmt.Sprintf("%s when %d", text, when/time.Second)
+			return fmt.Sprintf("%s when %d", text, when.SinceStart()/time.Second)
 		}
 		return text
 	case *asyncio.Lock, *asyncio.Event, *asyncio.Condition, *asyncio.Barrier, permits:

@@ -77,11 +77,7 @@ func (r *run) reschedule(i *Instruction) (string, error) {
 	if !ok {
 		return "unset", nil
 	}
-	when := asyncio.Forever
-	if i.Args[1] != "-" {
-		when = r.loop.Time() + limit(i.Args[1])
-	}
-	if tm.Reschedule(when) != nil {
+	if tm.Reschedule(r.loop.Time().Add(limit(i.Args[1]))) != nil {
 		return "", userError("misuse")
 	}
 	return "ok", nil

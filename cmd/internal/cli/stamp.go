@@ -15,19 +15,19 @@ type stampWriter struct {
 	w         io.Writer
 	loop      *asyncio.EventLoop
 	begun     bool
-	first     time.Duration // the time of the first write, if begun
-	lineStart bool          // the next byte begins a line
+	first     asyncio.Instant // the time of the first write, if begun
+	lineStart bool            // the next byte begins a line
 }
 
 func (s *stampWriter) Write(p []byte) (int, error) {
-	var now time.Duration
+	var now asyncio.Instant
 	if s.loop != nil {
 		now = s.loop.Time()
 	}
 	if !s.begun {
 		s.begun, s.first = true, now
 	}
-	stamp := strconv.FormatInt(int64((now-s.first).Round(time.Second)/time.Second), 10) + " "
+	stamp := strconv.FormatInt(int64(now.Sub(s.first).Round(time.Second)/time.Second), 10) + " "
 
 	var stamped []byte
 	for line := range bytes.Lines(p) {
