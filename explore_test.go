@@ -103,7 +103,7 @@ type disturber struct {
 func explore(t *testing.T, tasks int, makes func() exploration) (runs int) {
 	t.Helper()
 	e := &explorer{Virtual: driver.NewVirtual()}
-	l := asyncio.NewEventLoop(context.Background(), asyncio.Driver(e))
+	l := asyncio.NewEventLoop(driver.With(context.Background(), e))
 	l.SetDebug(false) // debug mode would only slow this down
 	var r reports
 	l.SetExceptionHandler(r.handle)
@@ -391,7 +391,7 @@ func TestExplore(t *testing.T) {
 func TestExplorer_EveryOrderOnce(t *testing.T) {
 	for n, want := range []int{1, 1, 2, 6, 24, 120} {
 		e := &explorer{Virtual: driver.NewVirtual()}
-		l := asyncio.NewEventLoop(context.Background(), asyncio.Driver(e))
+		l := asyncio.NewEventLoop(driver.With(context.Background(), e))
 		seen, before := make(map[string]int), ""
 		for {
 			e.pos = 0
@@ -425,7 +425,7 @@ func TestExplorer_EveryOrderOnce(t *testing.T) {
 // The explorer finds a program that loses a value in one order of many, so the check is not blind.
 func TestExplorer_FindsAMistake(t *testing.T) {
 	e := &explorer{Virtual: driver.NewVirtual()}
-	l := asyncio.NewEventLoop(context.Background(), asyncio.Driver(e))
+	l := asyncio.NewEventLoop(driver.With(context.Background(), e))
 	wrong, runs := 0, 0
 	for {
 		e.pos = 0

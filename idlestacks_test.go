@@ -155,7 +155,7 @@ func (d *clocked) Wait(until time.Duration) error {
 
 func runOn(t *testing.T, d driver.Driver, main func(ctx context.Context)) {
 	t.Helper()
-	l := asyncio.NewEventLoop(context.Background(), asyncio.Driver(d))
+	l := asyncio.NewEventLoop(driver.With(context.Background(), d))
 	l.SetDebug(false)
 	_, err := asyncio.RunUntilComplete(l, asyncio.Do(func(ctx context.Context) error { main(ctx); return nil }))
 	must(t, err)

@@ -132,26 +132,16 @@ const (
 	guardShared // the smallest of these
 )
 
-// A LoopOption is an option of [NewEventLoop]. Any goroutine may make one.
-type LoopOption struct{ drv driver.Driver }
-
-// Driver makes the loop run on d. Programs cannot make a driver; package sim does.
-func Driver(d driver.Driver) LoopOption { return LoopOption{drv: d} }
-
 // NewEventLoop makes a loop that is not running. The contexts of its tasks descend
 // from ctx: they carry its values, and when ctx is done every await fails with its cause.
-// If ctx carries a factory ([WithLoopFactory]) and no option is given, the factory makes
-// the loop.
+// If ctx carries a factory ([WithLoopFactory]), the factory makes the loop.
 //
 // The loop must be closed with [EventLoop.Close]. Any goroutine may call NewEventLoop.
-func NewEventLoop(ctx context.Context, opts ...LoopOption) *EventLoop {
+func NewEventLoop(ctx context.Context) *EventLoop {
 	if ctx == nil {
 		panic(fmt.Errorf("%w: nil context (in NewEventLoop): use context.Background()", ErrInvalidArgument))
 	}
-	var d driver.Driver
-	for _, o := range opts {
-		d = o.drv
-	}
+	d, ctx := driver.From(ctx)
 	if d == nil {
 		if f := loopFactory(ctx); f != nil {
 			masked := context.WithValue(ctx, factoryKey{}, nil) // the factory may call NewEventLoop

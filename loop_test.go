@@ -134,7 +134,7 @@ func TestLoop_WaitFailsSubprocess(t *testing.T) {
 	if os.Getenv("ASYNCIO_TEST_CRASH") == "" {
 		return // run by TestLoop_WaitFails
 	}
-	l := asyncio.NewEventLoop(t.Context(), asyncio.Driver(brokenDriver{driver.NewReal()}))
+	l := asyncio.NewEventLoop(driver.With(t.Context(), brokenDriver{driver.NewReal()}))
 	_, err := asyncio.RunUntilComplete(l, asyncio.Do(func(ctx context.Context) error {
 		defer func() { fmt.Println("recovered", recover()) }()
 		return asyncio.Sleep(ctx, time.Second)

@@ -150,7 +150,7 @@ func onSystemReporting(t *testing.T, body func(t *testing.T, ctx context.Context
 		t.Run(name, func(t *testing.T) {
 			var r reports
 			ctx := asyncio.WithLoopFactory(t.Context(), func(ctx context.Context) *asyncio.EventLoop {
-				l := asyncio.NewEventLoop(ctx, asyncio.Driver(make()))
+				l := asyncio.NewEventLoop(driver.With(ctx, make()))
 				l.SetExceptionHandler(r.handle)
 				return l
 			})

@@ -288,7 +288,7 @@ func checkModel(t *testing.T, kind uint64, program func(m *modelRun), want func(
 func newModelRun(kind, seed uint64) *modelRun {
 	r := rand.New(rand.NewPCG(kind, seed))
 	order := &randomOrder{Virtual: driver.NewVirtual(), r: r, kind: r.IntN(3)}
-	m := &modelRun{r: r, order: order, l: asyncio.NewEventLoop(context.Background(), asyncio.Driver(order))}
+	m := &modelRun{r: r, order: order, l: asyncio.NewEventLoop(driver.With(context.Background(), order))}
 	m.l.SetDebug(false)
 	m.l.SetExceptionHandler(m.reports.handle)
 	return m

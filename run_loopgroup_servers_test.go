@@ -24,7 +24,7 @@ func withServers(t *testing.T, main func(t *testing.T, ctx context.Context, g *a
 		t.Run(name, func(t *testing.T) {
 			var r reports
 			factory := func(ctx context.Context) *asyncio.EventLoop {
-				l := asyncio.NewEventLoop(ctx, asyncio.Driver(make()))
+				l := asyncio.NewEventLoop(driver.With(ctx, make()))
 				l.SetDebug(true)
 				l.SetExceptionHandler(r.handle)
 				return l

@@ -368,7 +368,7 @@ func TestTrees_Random(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			n := modelRuns(t, 2000)
 			order := &treeOrder{driver.NewVirtual(), rand.New(rand.NewPCG(0, 0))}
-			l := asyncio.NewEventLoop(context.Background(), asyncio.Driver(order))
+			l := asyncio.NewEventLoop(driver.With(context.Background(), order))
 			l.SetDebug(false)
 			var r reports
 			l.SetExceptionHandler(r.handle)

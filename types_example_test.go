@@ -66,10 +66,9 @@ func ExampleAwaitable() {
 	// <nil>
 }
 
-// Without an option, a loop is made by the factory of its context; here that is package sim's.
-func ExampleLoopOption() {
-	var opts []asyncio.LoopOption // only simulations have options
-	loop := asyncio.NewEventLoop(background, opts...)
+// A loop is made by the factory of its context, if that has one; here it is package sim's.
+func ExampleNewEventLoop() {
+	loop := asyncio.NewEventLoop(background)
 	page, err := asyncio.RunUntilComplete(loop, fetch("page", time.Hour))
 	fmt.Println(page, err, loop.Time(), loop.Close())
 	// Output: page <nil> 1h0m0s <nil>

@@ -31,7 +31,7 @@ func (w diskDriver) Disk() driver.Disk { return w.d.fileSystem() }
 func onDisk(t *testing.T, d *Disk, main func(ctx context.Context) error) (reports []string) {
 	t.Helper()
 	factory := func(ctx context.Context) *asyncio.EventLoop {
-		l := asyncio.NewEventLoop(ctx, asyncio.Driver(diskDriver{driver.NewVirtual(), d}))
+		l := asyncio.NewEventLoop(driver.With(ctx, diskDriver{driver.NewVirtual(), d}))
 		l.SetDebug(true)
 		l.SetExceptionHandler(func(_ *asyncio.EventLoop, c asyncio.ExceptionContext) { reports = append(reports, c.Message) })
 		return l

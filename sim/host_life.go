@@ -92,7 +92,7 @@ func (h *Host) begin(program func(ctx context.Context) error) *life {
 
 // newLoop makes the loop.
 func (l *life) newLoop(ctx context.Context) *asyncio.EventLoop {
-	l.eventLoop = asyncio.NewEventLoop(ctx, asyncio.Driver(l))
+	l.eventLoop = asyncio.NewEventLoop(driver.With(ctx, l))
 	l.eventLoop.SetDebug(l.w.supervised)
 	l.eventLoop.SetExceptionHandler(l.report)
 	if l.w.watched {

@@ -61,7 +61,7 @@ import (
 //
 // Any goroutine may call it. It has the form that [asyncio.WithLoopFactory] takes.
 func NewEventLoop(ctx context.Context) *asyncio.EventLoop {
-	l := asyncio.NewEventLoop(ctx, asyncio.Driver(driver.NewVirtual()))
+	l := asyncio.NewEventLoop(driver.With(ctx, driver.NewVirtual()))
 	l.SetDebug(true)
 	return l
 }

@@ -5,8 +5,8 @@
 // besides [Driver]: [Chooser], [Jumper], [Executor], [Seeder], [Observer], [Sockets], [Network] and
 // [Storage] are optional.
 //
-// Only the asyncio package, its sim package and the conformance scenarios import this
-// package; a test holds them to it.
+// Only the asyncio package, its sim package and the conformance scenarios import this package; a
+// test holds them to it. [With] tells asyncio.NewEventLoop which driver to use.
 //
 // # Contract
 //

@@ -40,7 +40,7 @@ func Trace(s *Scenario, setting Setting) (trace []string, err error) {
 		programs: map[string][]*Instruction{},
 		things:   map[string]any{},
 	}
-	r.loop = asyncio.NewEventLoop(ctx, asyncio.Driver(r.clock))
+	r.loop = asyncio.NewEventLoop(driver.With(ctx, r.clock))
 	r.loop.SetExceptionHandler(r.report)
 	for _, p := range s.Programs {
 		r.programs[p.Name] = p.Body
