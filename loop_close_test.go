@@ -74,44 +74,6 @@ func TestClose_UnwindsSuspendedTasks(t *testing.T) {
 	}
 }
 
-// Tasks on top of each other are unwound together, and each one's deferred functions run as that
-// task.
-func TestClose_UnwindsTasksOnTopOfEachOther(t *testing.T) {
-	l := sim.NewEventLoop(context.Background())
-	var r reports
-	l.SetExceptionHandler(r.handle)
-	var got []string
-	var tasks []*asyncio.Task[asyncio.None]
-	var nest func(depth int) asyncio.Coroutine[asyncio.None]
-	nest = func(depth int) asyncio.Coroutine[asyncio.None] {
-		return asyncio.Do(func(ctx context.Context) error {
-			defer func() {
-				got = append(got, fmt.Sprint(depth, " ", errors.Is(asyncio.Sleep(ctx, 1), asyncio.ErrLoopClosed)))
-			}()
-			if depth == 0 {
-				return asyncio.Sleep(ctx, time.Hour)
-			}
-			task := asyncio.CreateTask(ctx, nest(depth-1))
-			tasks = append(tasks, task)
-			_, err := task.Await(ctx)
-			return err
-		})
-	}
-	tasks = append(tasks, asyncio.CreateTask(l.Context(), nest(2)))
-	l.CallLater(time.Second, l.Stop)
-	must(t, l.RunForever())
-	must(t, l.Close())
-	equal(t, "unwound", got, []string{"0 true", "1 true", "2 true"})
-	for _, task := range tasks {
-		if !task.Cancelled() {
-			t.Error(task)
-		}
-	}
-	if len(r.all) != 3 {
-		t.Errorf("reports: %v", r.messages())
-	}
-}
-
 // Deferred functions may clean up while the loop closes.
 func TestClose_DeferredFunctionsCleanUp(t *testing.T) {
 	l := sim.NewEventLoop(context.Background())
@@ -132,43 +94,6 @@ func TestClose_DeferredFunctionsCleanUp(t *testing.T) {
 	must(t, l.RunForever())
 	must(t, l.Close())
 	equal(t, "reports", r.messages(), []string{"Task was destroyed but it is pending!"})
-}
-
-// While the loop closes, deferred functions run as their own task, even if that task lies on top of
-// another.
-func TestClose_DeferredFunctionsRunAsTheirTask(t *testing.T) {
-	l := sim.NewEventLoop(context.Background())
-	var r reports
-	l.SetExceptionHandler(r.handle)
-	limiter := asyncio.NewCapacityLimiter(3)
-	var names []string
-	var nest func(names string) asyncio.Coroutine[int]
-	nest = func(rest string) asyncio.Coroutine[int] {
-		return func(ctx context.Context) (int, error) {
-			if err := limiter.Acquire(ctx); err != nil {
-				return 0, err
-			}
-			defer limiter.Release(ctx)
-			defer func() { names = append(names, asyncio.CurrentTask(ctx).GetName()) }()
-			if len(rest) == 1 {
-				return 0, asyncio.Sleep(ctx, time.Hour)
-			}
-			return asyncio.CreateTask(ctx, nest(rest[1:]), asyncio.Name(rest[1:2])).Await(ctx)
-		}
-	}
-	asyncio.CreateTask(l.Context(), nest("abc"), asyncio.Name("a"))
-	l.CallLater(time.Second, l.Stop)
-	must(t, l.RunForever())
-	must(t, l.Close())
-	equal(t, "unwound as", names, []string{"c", "b", "a"})
-	if n := limiter.BorrowedTokens(); n != 0 {
-		t.Errorf("%d tokens are still borrowed", n)
-	}
-	for _, c := range r.all {
-		if c.Exception != nil {
-			t.Errorf("%s: %v", c.Message, c.Exception)
-		}
-	}
 }
 
 // A deferred function may block for longer than Close waits for it. Its task counts as ended, and
@@ -242,6 +167,57 @@ func TestClose_LeavesWhatBlocksOnTop(t *testing.T) {
 			<-gone
 			equal(t, "unwound", unwound[:len(want)], want)
 		}()
+	}
+}
+
+// Tasks on top of each other are unwound together, the uppermost first. Each one's deferred
+// functions run as that task, and their awaits fail.
+func TestClose_UnwindsTasksOnTopOfEachOther(t *testing.T) {
+	l := sim.NewEventLoop(context.Background())
+	var r reports
+	l.SetExceptionHandler(r.handle)
+	limiter := asyncio.NewCapacityLimiter(3)
+	var names []string
+	var tasks []*asyncio.Task[int]
+	var nest func(names string) *asyncio.Task[int]
+	nest = func(rest string) *asyncio.Task[int] {
+		task := asyncio.CreateTask(l.Context(), func(ctx context.Context) (int, error) {
+			if err := limiter.Acquire(ctx); err != nil {
+				return 0, err
+			}
+			defer limiter.Release(ctx)
+			defer func() {
+				names = append(names, asyncio.CurrentTask(ctx).GetName())
+				wantErr(t, "Sleep while closing", asyncio.Sleep(ctx, 1), asyncio.ErrLoopClosed)
+			}()
+			if len(rest) == 1 {
+				return 0, asyncio.Sleep(ctx, time.Hour)
+			}
+			return nest(rest[1:]).Await(ctx)
+		}, asyncio.Name(rest[:1]))
+		tasks = append(tasks, task)
+		return task
+	}
+	nest("abc")
+	l.CallLater(time.Second, l.Stop)
+	must(t, l.RunForever())
+	must(t, l.Close())
+	equal(t, "unwound as", names, []string{"c", "b", "a"})
+	if n := limiter.BorrowedTokens(); n != 0 {
+		t.Errorf("%d tokens are still borrowed", n)
+	}
+	for _, task := range tasks {
+		if !task.Cancelled() {
+			t.Error(task)
+		}
+	}
+	for _, c := range r.all {
+		if c.Exception != nil {
+			t.Errorf("%s: %v", c.Message, c.Exception)
+		}
+	}
+	if len(r.all) != 3 {
+		t.Errorf("reports: %v", r.messages())
 	}
 }
 

@@ -127,13 +127,6 @@ func TestRunner_SeveralRunsOnOneLoop(t *testing.T) {
 		t.Errorf("%v at %v", err, l.Time())
 	}
 	must(t, r.Close())
-	must(t, r.Close())
-	if _, err := asyncio.RunIn(r, instant); !errors.Is(err, asyncio.ErrLoopClosed) {
-		t.Errorf("RunIn after Close: %v", err)
-	}
-	if _, err := r.GetLoop(); !errors.Is(err, asyncio.ErrLoopClosed) {
-		t.Errorf("GetLoop after Close: %v", err)
-	}
 	must(t, asyncio.NewRunner(t.Context()).Close()) // a runner that was never used
 }
 

@@ -119,40 +119,6 @@ func TestGoexit_IsNotReported(t *testing.T) {
 	equal(t, "reports", r.messages(), nil)
 }
 
-// A Goexit in a task also ends the task that waits beneath it. The deferred functions of both run,
-// and may still await.
-func TestGoexit_OnTopOfAnother(t *testing.T) {
-	l := sim.NewEventLoop(context.Background())
-	var got []string
-	exitsWith := func(a asyncio.Awaitable[asyncio.None]) bool {
-		return exits(func() {
-			_, err := asyncio.RunUntilComplete(l, a)
-			got = append(got, fmt.Sprint(err))
-		})
-	}
-	task := asyncio.CreateTask(l.Context(), asyncio.Do(func(ctx context.Context) error {
-		defer func() {
-			began := l.Time()
-			err := asyncio.Sleep(ctx, time.Second)
-			got = append(got, fmt.Sprint("deferred ", err, " ", asyncio.CurrentTask(ctx).GetName(), " ", l.Time().Sub(began)))
-		}()
-		_, err := asyncio.CreateTask(ctx, asyncio.Do(func(context.Context) error {
-			runtime.Goexit()
-			return nil
-		})).Await(ctx)
-		return err
-	}), asyncio.Name("lower"))
-	if !exitsWith(task) {
-		t.Error("the run returned")
-	}
-	exitsWith(task)
-	must(t, l.Close())
-	if !errors.Is(task.Exception(), asyncio.ErrGoexit) {
-		t.Errorf("%v", task)
-	}
-	equal(t, "got", got, []string{"deferred <nil> lower 1s"})
-}
-
 // nestedExit makes a loop whose first task creates a second one and awaits it. The second calls
 // Goexit, and that unwinds the first as well. The first task's last deferred function is last.
 func nestedExit(t *testing.T, last func(ctx context.Context)) *asyncio.EventLoop {
@@ -166,6 +132,27 @@ func nestedExit(t *testing.T, last func(ctx context.Context)) *asyncio.EventLoop
 		t.Error("RunForever returned")
 	}
 	return l
+}
+
+// A Goexit in a task also ends the task that waits beneath it. The deferred functions of both run,
+// and may still await.
+func TestGoexit_OnTopOfAnother(t *testing.T) {
+	var got string
+	var lower *asyncio.Task[int]
+	l := nestedExit(t, func(ctx context.Context) {
+		lower = asyncio.CurrentTask(ctx).(*asyncio.Task[int])
+		began := loop(t, ctx).Time()
+		err := asyncio.Sleep(ctx, time.Second)
+		got = fmt.Sprint(err, " ", asyncio.CurrentTask(ctx).GetName(), " ", loop(t, ctx).Time().Sub(began))
+	})
+	if !exits(func() { _, _ = asyncio.RunUntilComplete(l, lower) }) {
+		t.Error("RunUntilComplete returned")
+	}
+	must(t, l.Close())
+	if !errors.Is(lower.Exception(), asyncio.ErrGoexit) {
+		t.Errorf("%v", lower)
+	}
+	is(t, "the deferred function", got, "<nil> lower 1s")
 }
 
 // A task that is being unwound together with the task on top of it is still shown in its own

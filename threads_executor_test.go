@@ -12,7 +12,8 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// recordingExecutor runs jobs on goroutines and records the calls it gets.
+// recordingExecutor runs jobs on goroutines and records the calls it gets. Its Shutdown ends with
+// the function shutdown.
 type recordingExecutor struct {
 	*asyncio.ThreadPoolExecutor
 	submitted atomic.Int32
@@ -25,10 +26,10 @@ func (e *recordingExecutor) Submit(job func()) error {
 }
 
 func (e *recordingExecutor) Shutdown(wait bool) {
+	e.ThreadPoolExecutor.Shutdown(wait)
 	if e.shutdown != nil {
 		e.shutdown(wait)
 	}
-	e.ThreadPoolExecutor.Shutdown(wait)
 }
 
 // The default executor runs as many jobs at a time as CPython's.
@@ -336,18 +337,15 @@ func TestExecutor_ThatFails(t *testing.T) {
 	})
 }
 
-// brokenShutdown is an executor whose Shutdown panics.
-type brokenShutdown struct{ *asyncio.ThreadPoolExecutor }
-
-func (b brokenShutdown) Shutdown(wait bool) {
-	b.ThreadPoolExecutor.Shutdown(wait)
-	panic("Shutdown panics")
+// shuttingDown returns an executor whose Shutdown ends with fn.
+func shuttingDown(fn func()) asyncio.Executor {
+	return &recordingExecutor{ThreadPoolExecutor: asyncio.NewThreadPoolExecutor(1), shutdown: func(bool) { fn() }}
 }
 
 // A loop whose executor panics at its shutdown can be closed all the same.
 func TestExecutor_ShutdownPanicsInClose(t *testing.T) {
 	l := quietLoop(t.Context())
-	l.SetDefaultExecutor(brokenShutdown{asyncio.NewThreadPoolExecutor(1)})
+	l.SetDefaultExecutor(shuttingDown(func() { panic("Shutdown panics") }))
 	asyncio.CreateTask(l.Context(), asyncio.Do(never))
 	l.CallSoon(func() { l.CallSoon(l.Stop) })
 	must(t, l.RunForever())
@@ -360,18 +358,9 @@ func TestExecutor_ShutdownPanicsInClose(t *testing.T) {
 // its own.
 func TestExecutor_ShutdownPanicsInRun(t *testing.T) {
 	_, _ = asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
-		loop(t, ctx).SetDefaultExecutor(brokenShutdown{asyncio.NewThreadPoolExecutor(1)})
+		loop(t, ctx).SetDefaultExecutor(shuttingDown(func() { panic("Shutdown panics") }))
 		return nil
 	}), asyncio.LoopFactory(quietLoop))
-}
-
-// exitingShutdown is an executor whose Shutdown calls runtime.Goexit, as one that calls t.Fatal
-// would.
-type exitingShutdown struct{ *asyncio.ThreadPoolExecutor }
-
-func (e exitingShutdown) Shutdown(wait bool) {
-	e.ThreadPoolExecutor.Shutdown(wait)
-	runtime.Goexit()
 }
 
 // An executor whose Shutdown exits its goroutine does not hang Close, which does not wait for it,
@@ -381,7 +370,7 @@ func TestExecutor_ShutdownExits(t *testing.T) {
 	factory := func(ctx context.Context) *asyncio.EventLoop {
 		l := asyncio.NewEventLoop(ctx)
 		l.SetExceptionHandler(r.handle)
-		l.SetDefaultExecutor(exitingShutdown{asyncio.NewThreadPoolExecutor(1)})
+		l.SetDefaultExecutor(shuttingDown(runtime.Goexit))
 		return l
 	}
 	l := factory(t.Context())
