@@ -83,8 +83,8 @@ func TestClock_Times(t *testing.T) {
 	})
 }
 
-// Contract 2: Wait lasts until the time that it was given, and neither a time in the past nor one in
-// a distant future is in its way.
+// Contract 2: Wait lasts until the time that it was given, and neither a time in the past nor one
+// in a distant future is in its way.
 func TestClock_Until(t *testing.T) {
 	inEachWay(t, func(w *world, d driver.Driver) {
 		for i := range 20 {
@@ -230,8 +230,8 @@ func TestClock_HeldWorkGetsATurn(t *testing.T) {
 	})
 }
 
-// The virtual clock jumps to the end of a wait, does not go back, and tells whether it jumps. A wait
-// that nothing can end is an error.
+// The virtual clock jumps to the end of a wait, does not go back, and tells whether it jumps. A
+// wait that nothing can end is an error.
 func TestVirtual(t *testing.T) {
 	d := driver.NewVirtual()
 	if !d.Start().Equal(driver.VirtualStart) || !d.Polls() {

@@ -237,7 +237,7 @@ func TestPacket_Addresses(t *testing.T) {
 // A datagram that is too large is refused, and does no harm to others.
 func TestPacket_TooLarge(t *testing.T) {
 	onPackets(t, func(w *world, a, b *packetEnd) {
-		if err := a.SetOption(driver.WriteBuffer, 10_000); err != driver.ErrSockets { // in a wrapper
+		if err := a.SetOption(driver.WriteBuffer, 10_000); err != driver.ErrSockets { // a wrapper
 			w.must(err)
 		}
 		err := a.send(make([]byte, 1<<20), b.LocalAddr())

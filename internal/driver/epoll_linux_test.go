@@ -265,7 +265,8 @@ func TestEpoll_ManyReady(t *testing.T) {
 	})
 }
 
-// Out of descriptors, Accept fails, and again succeeds when there are some, without a new connection.
+// Out of descriptors, Accept fails, and again succeeds when there are some, without a new
+// connection.
 func TestListener_OutOfDescriptors(t *testing.T) {
 	inEach(t, func(w *world) {
 		nl := w.listen("tcp", "127.0.0.1:0")

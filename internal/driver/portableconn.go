@@ -68,8 +68,8 @@ func (e *portableConn) Read(p []byte) (int, error) {
 	return 0, ErrAgain
 }
 
-// failed returns the error in err. It stays, because the stream is broken; but among datagrams it is
-// that of one, and the next may arrive.
+// failed returns the error in err. It stays, because the stream is broken; but among datagrams it
+// is that of one, and the next may arrive.
 func (e *portableConn) failed(err *error) error {
 	was := *err
 	if e.datagrams {

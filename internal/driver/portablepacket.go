@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/netip"
 	"syscall"
+	"time"
 )
 
 // portablePacketConn sends and receives datagrams.
@@ -52,15 +53,20 @@ func (e *portablePacketConn) ReadFrom(p []byte) (int, net.Addr, error) {
 }
 
 func (e *portablePacketConn) receive() {
-	n, from, err := e.c.ReadFrom(e.in)
+	var n int
+	var from net.Addr
+	err := ErrGoexit
+	defer func() { // the socket may exit the goroutine (portable 6)
+		e.mu.Lock()
+		e.reading, e.full = false, err == nil
+		e.n, e.from, e.readErr = n, from, err
+		e.mu.Unlock()
+		e.post(true, false)
+	}()
+	n, from, err = e.c.ReadFrom(e.in)
 	if u, ok := e.c.LocalAddr().(*net.UnixAddr); ok && from == nil && err == nil {
 		from = &net.UnixAddr{Net: u.Net} // the sender has no name
 	}
-	e.mu.Lock()
-	e.reading, e.full = false, err == nil
-	e.n, e.from, e.readErr = n, from, err
-	e.mu.Unlock()
-	e.post(true, false)
 }
 
 func (e *portablePacketConn) WriteTo(p []byte, to net.Addr) (int, error) {
@@ -84,14 +90,17 @@ func (e *portablePacketConn) WriteTo(p []byte, to net.Addr) (int, error) {
 }
 
 func (e *portablePacketConn) send() {
-	_, err := e.c.WriteTo(e.out, e.dest)
-	e.mu.Lock()
-	e.writing, e.sendErr = false, err
-	if e.closed {
-		e.c.Close()
-	}
-	e.mu.Unlock()
-	e.post(false, true)
+	err := ErrGoexit
+	defer func() { // the socket may exit the goroutine (portable 6)
+		e.mu.Lock()
+		e.writing, e.sendErr = false, err
+		if e.closed {
+			_ = e.shutLocked()
+		}
+		e.mu.Unlock()
+		e.post(false, true)
+	}()
+	_, err = e.c.WriteTo(e.out, e.dest)
 }
 
 func (e *portablePacketConn) ReadFromAddrPort(p []byte) (int, netip.AddrPort, error) {
@@ -116,11 +125,25 @@ func (e *portablePacketConn) Close() error {
 		return nil
 	}
 	e.closed, e.to = true, nil
-	e.d.news.drop(e)
 	if e.writing {
 		return nil // the goroutine closes
 	}
+	return e.shutLocked()
+}
+
+func (e *portablePacketConn) shutLocked() error {
+	e.d.news.drop(e)
 	return e.c.Close()
 }
 
-func (e *portablePacketConn) shut() { _ = e.Close() }
+// shut closes the socket when its driver closes.
+func (e *portablePacketConn) shut() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.closed, e.to = true, nil
+	if e.writing {
+		_ = e.c.SetWriteDeadline(time.Now().Add(lingerLimit))
+		return
+	}
+	_ = e.shutLocked()
+}

@@ -105,7 +105,7 @@ func (c *Child) Release() {
 		_ = c.d.poller.watch(c.handle, false, false, nil)
 		c.handle = -1
 	}
-	c.released = true
+	c.released, c.to = true, nil
 }
 
 // Reap waits for the process to end, if it has not ended yet, and returns its state. It fails if

@@ -142,13 +142,36 @@ func (s *socket) Detach() (net.Conn, error) {
 	}
 	f := os.NewFile(uintptr(fd), "")
 	defer f.Close()
-	c, err := net.FileConn(f) // makes another duplicate
+	restore := s.tcpOptions()
+	c, err := net.FileConn(f) // makes another duplicate, and sets options as for a new connection
 	if err != nil {
 		return nil, err
 	}
+	restore()
 	s.p.unregister(s.fd)
 	s.release()
 	return c, nil
+}
+
+// tcpOptions notes the options that package net sets on every TCP connection, and returns a
+// function that sets them again.
+func (s *socket) tcpOptions() (restore func()) {
+	type option struct{ level, name, value int }
+	var all []option
+	if s.network == "tcp" {
+		all = []option{{level: syscall.IPPROTO_TCP, name: syscall.TCP_NODELAY}, {level: syscall.SOL_SOCKET, name: syscall.SO_KEEPALIVE}}
+		for _, o := range keepAliveOptions {
+			all = append(all, option{level: syscall.IPPROTO_TCP, name: o.name})
+		}
+	}
+	for i, o := range all {
+		all[i].value, _ = syscall.GetsockoptInt(s.fd, o.level, o.name)
+	}
+	return func() {
+		for _, o := range all {
+			_ = syscall.SetsockoptInt(s.fd, o.level, o.name, o.value)
+		}
+	}
 }
 
 // listenerSocket accepts connections.

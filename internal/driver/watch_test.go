@@ -32,8 +32,8 @@ func (w *world) pipe() (r, wr *os.File) {
 	return r, wr
 }
 
-// A watched descriptor is level-triggered: as long as it is ready, in a direction that is asked for,
-// each Wait and Poll tells (epoll 9).
+// A watched descriptor is level-triggered: as long as it is ready, in a direction that is asked
+// for, each Wait and Poll tells (epoll 9).
 func TestWatch_Levels(t *testing.T) {
 	inKernel(t, func(w *world) {
 		r, wr := w.pipe()

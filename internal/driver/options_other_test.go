@@ -1,0 +1,5 @@
+//go:build !linux
+
+package driver_test
+
+var keepAlives []option
