@@ -12,8 +12,8 @@ var needs = map[string][]string{
 	// system.
 	"sockets": {
 		"(Test|Example|Fuzz).*(Conn|Conns|Dial|Listen|Listener|Server|Stream|Streams|TLS|Connection|Connections|Reader|Writer|ReadUntil)(_.*)?",
-		"TestAddReader.*", "TestBusyLoopLooksAtConnections", "TestDeadline.*", "TestInterop.*", "TestIteration_.*Poll.*", "TestLoopGroup_.*(Listen|Server|Connections).*",
-		"TestReusePort.*", "TestScale.*", "TestAllocations_(Echo|Datagrams)", "Test.*Sockets.*", "Test.*Descriptor.*",
+		"TestAddReader.*", "TestBusyLoopLooksAtConnections", "TestDeadline.*", "TestInterop.*", "TestLoopGroup_.*(Listen|Server|Connections).*",
+		"TestReusePort.*", "TestScale.*", "TestAllocations_(Echo|Datagrams)", "Test.*Descriptor.*",
 	},
 	"a subprocess, as the go command is one": {
 		"Test.*Subprocess", "TestExceptionHandler_LogPanics", "TestLoop_WaitFails", "TestGoexit_FailNowEndsTheTest", "TestImports", "TestModules", "TestRun_DebugByEnvironment",

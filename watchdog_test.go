@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -217,35 +216,6 @@ func TestWatchdog_SwitchedOnAgain(t *testing.T) {
 		return err
 	}))
 	must(t, err)
-}
-
-// stalls blocks the loop until report has called enough.
-func stalls(t *testing.T, report func(s asyncio.Stall, enough func())) {
-	t.Helper()
-	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
-		enough := make(chan struct{})
-		once := sync.OnceFunc(func() { close(enough) })
-		loop(t, ctx).SetStallWatchdog(5*time.Millisecond, func(s asyncio.Stall) { report(s, once) })
-		<-enough
-		loop(t, ctx).SetStallWatchdog(0, nil)
-		return nil
-	}))
-	must(t, err)
-}
-
-// A panic of the report function is logged, and the watchdog goes on.
-func TestWatchdog_ReportThatPanics(t *testing.T) {
-	logged := captureLog(t)
-	n := 0
-	stalls(t, func(_ asyncio.Stall, enough func()) {
-		if n++; n == 2 {
-			enough()
-		}
-		panic("report panics")
-	})
-	if got := strings.Count(logged(), "report panics"); got < n {
-		t.Errorf("%d reports:\n%s", n, logged())
-	}
 }
 
 func ExampleStall() {
