@@ -254,27 +254,6 @@ func (c *Conn) readOn(ctx context.Context, t *task, p []byte, late bool) (int, e
 	}
 }
 
-// readOr is readOn into p or, if the read has to wait, into a new buffer of room bytes, which is
-// made after the wait, when something is known to have come. It returns the bytes that were read,
-// in their buffer.
-func (c *Conn) readOr(ctx context.Context, t *task, p []byte, room int, late bool) ([]byte, error) {
-	if err := c.beginRead(t, late); err != nil {
-		return nil, err
-	}
-	for {
-		n, err := c.tryRead(p)
-		if err != driver.ErrAgain {
-			return p[:n], err
-		}
-		if err := c.ways.rd.wait(ctx, t); err != nil {
-			return nil, c.refused("read", err)
-		}
-		if room > 0 {
-			p, room = make([]byte, room), 0
-		}
-	}
-}
-
 // beginRead is what comes before the first try of a read.
 //
 //go:noinline

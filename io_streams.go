@@ -29,14 +29,18 @@ import (
 //	stream 4: A reader that holds nothing reads into a buffer that all readers of the loop share,
 //	   and keeps the bytes that its method does not return. So an idle reader has no buffer, and
 //	   bytes arrive where the processor's caches are warm. A reader owns the buffer only while its
-//	   task has control: Conn.readOr does not suspend once it has bytes. (TLS may.)
+//	   task has control: it makes the bytes its own before it may suspend. A method whose result
+//	   fills the buffer well returns the buffer itself, and the loop makes another one for the next
+//	   read. So a long message is not copied, and a result pins at most a third more memory than it
+//	   has bytes.
 //	stream 5: A reader that holds something, or has TLS, reads into a buffer of its own. The buffer
 //	   has room for at least minRead bytes, for as many again as it holds, and for twice as many as
 //	   the last read got if that read filled its room. So a message of any size comes in few reads,
 //	   and memory grows with the bytes received, not with the length that a peer announces.
 //	stream 6: A long message of a known length is read into the memory that is returned, which is
-//	   allocated once the message has begun to arrive. Only bytes that arrived before the allocation
-//	   are copied and, for a message of more than maxRoom bytes, in all no more than its length.
+//	   allocated once the message has begun to arrive, or is the loop's buffer. Only bytes that
+//	   arrived before the allocation are copied and, for a message of more than maxRoom bytes, in
+//	   all no more than its length.
 
 // DefaultLimit is the limit, in bytes, of a [StreamReader] that was given none.
 const DefaultLimit = 64 << 10
@@ -338,7 +342,8 @@ func (r *StreamReader) compact() {
 // take removes the first n bytes and returns them. It hands out the buffer itself, without a copy,
 // if that is well filled and n is all of it.
 func (r *StreamReader) take(n int) []byte {
-	if r.taken == 0 && n == len(r.buf) && 4*n >= 3*cap(r.buf) && !r.borrowed {
+	if r.taken == 0 && n == len(r.buf) && wellFilled(n, cap(r.buf)) {
+		r.keep()
 		p := r.buf[:n:n]
 		r.buf = nil
 		return p
@@ -347,6 +352,28 @@ func (r *StreamReader) take(n int) []byte {
 	copy(p, r.buf[r.taken:])
 	r.taken += n
 	return p
+}
+
+// wellFilled reports whether n bytes may hold on to memory of size bytes.
+func wellFilled(n, size int) bool { return n <= size && 4*n >= 3*size }
+
+// readBuffer is the buffer that all StreamReaders of a loop read into (stream 4).
+type readBuffer []byte
+
+var loopReads = newPart[readBuffer](endNothing)
+
+func (b *readBuffer) buffer() []byte {
+	if *b == nil {
+		*b = make([]byte, maxRoom)
+	}
+	return *b
+}
+
+// keep makes the loop's buffer the reader's, if the reader uses it. The loop gets another one.
+func (r *StreamReader) keep() {
+	if r.borrowed {
+		*loopReads.of(r.loop), r.borrowed = nil, false
+	}
 }
 
 // begin starts every method that reads.
@@ -366,93 +393,91 @@ func (r *StreamReader) begin(ctx context.Context, caller string) (*task, error) 
 // known, else 0.
 func (r *StreamReader) more(ctx context.Context, t *task, n int) error {
 	r.reading = t
-	defer func() { r.reading = nil }()
-	if r.conn == nil {
-		// FeedData may have moved the unread bytes to the front, so their number is compared
-		for had := len(r.unread()); len(r.unread()) == had && !r.eof && r.err == nil; {
-			if err := r.h.wait(ctx, t); err != nil {
-				return err
-			}
+	defer r.endRead()
+	c, ok := r.conn.(*Conn)
+	if !ok {
+		return r.moreOf(ctx, t, n)
+	}
+	if len(r.unread()) > 0 { // else t has not suspended since begin looked at ctx
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
 		}
+		r.makeRoom(n) // beginRead may suspend (stream 4)
+	}
+	if err := c.beginRead(t, r.late); err != nil {
+		return err
+	}
+	for {
+		if err := r.readNow(c, n); err != driver.ErrAgain {
+			return err
+		}
+		if err := c.ways.rd.wait(ctx, t); err != nil {
+			return c.refused("read", err)
+		}
+	}
+}
+
+// moreOf is more for a reader that is fed or has TLS.
+func (r *StreamReader) moreOf(ctx context.Context, t *task, n int) error {
+	if r.conn != nil {
+		free := r.makeRoom(n)
+		got, err := r.receive(ctx, t, free)
+		return r.arrived(free, got, err)
+	}
+	// FeedData may have moved the unread bytes to the front, so their number is compared
+	for had := len(r.unread()); len(r.unread()) == had && !r.eof && r.err == nil; {
+		if err := r.h.wait(ctx, t); err != nil {
+			return err
+		}
+	}
+	return r.err
+}
+
+// readNow reads what has come. It returns driver.ErrAgain if the read has to wait. It is a function
+// of its own so that its frame is gone while a task waits (stack 9).
+//
+//go:noinline
+func (r *StreamReader) readNow(c *Conn, n int) error {
+	if len(r.unread()) > 0 {
+		free := r.makeRoom(n)
+		got, err := c.tryRead(free)
+		return r.arrived(free, got, err)
+	}
+	free := loopReads.of(r.loop).buffer()
+	got, err := c.tryRead(free)
+	r.buf, r.taken, r.borrowed = nil, 0, got > 0
+	if r.borrowed {
+		r.buf = free[:got]
+	}
+	if got >= largeRoom {
+		r.room = maxRoom
+	}
+	return r.ended(err)
+}
+
+// arrived takes in the bytes of a read into free, the room that makeRoom returned.
+func (r *StreamReader) arrived(free []byte, got int, err error) error {
+	r.buf = r.buf[:len(r.buf)+got]
+	switch {
+	case err == driver.ErrAgain: // nothing is known about the next read
+	case got == len(free):
+		r.room = max(r.room, min(2*got, maxRoom))
+	case got < r.room/4:
+		r.room /= 2
+	}
+	return r.ended(err)
+}
+
+// ended notes the end of the stream, which is not an error.
+func (r *StreamReader) ended(err error) error {
+	switch err {
+	case nil:
 		return r.err
-	}
-	var err error
-	if c := r.lender(); c != nil {
-		var own bool
-		r.buf, own, err = r.lend(ctx, t, c, min(n, maxRoom))
-		r.borrowed = !own
-	} else if len(r.unread()) > 0 && n-len(r.unread()) >= largeRoom {
-		err = r.complete(ctx, t, n)
-	} else {
-		err = r.grow(ctx, t)
-	}
-	if err == io.EOF {
+	case io.EOF:
 		r.eof = true
 		return nil
 	}
-	if err == nil {
-		return r.err
-	}
 	return err
-}
-
-// lender returns the connection if its next read goes into the loop's buffer, because the reader
-// holds nothing (stream 4).
-func (r *StreamReader) lender() *Conn {
-	if c, ok := r.conn.(*Conn); ok && len(r.buf) == r.taken {
-		return c
-	}
-	return nil
-}
-
-// readBuffer is the buffer that all StreamReaders of a loop read into (stream 4).
-type readBuffer []byte
-
-var loopReads = newPart[readBuffer](endNothing)
-
-func (b *readBuffer) buffer() []byte {
-	if *b == nil {
-		*b = make([]byte, maxRoom)
-	}
-	return *b
-}
-
-// lend reads into the loop's buffer. If the read must wait and a message of room bytes is long, it
-// reads into a new buffer of that size instead (stream 6), and own is true. t has not suspended
-// since begin looked at ctx.
-func (r *StreamReader) lend(ctx context.Context, t *task, c *Conn, room int) (came []byte, own bool, err error) {
-	reads := loopReads.of(r.loop).buffer()
-	if room < largeRoom {
-		room = 0
-	}
-	r.buf, r.taken = nil, 0
-	came, err = c.readOr(ctx, t, reads, room, r.late)
-	if len(came) >= largeRoom {
-		r.room = maxRoom
-	}
-	return came, len(came) > 0 && &came[0] != &reads[0], err
-}
-
-// readNext is Read for the case of a single read, which most programs have for most messages.
-func (r *StreamReader) readNext(ctx context.Context, t *task, c *Conn, n int) ([]byte, error) {
-	r.reading = t
-	defer r.endRead()
-	came, _, err := r.lend(ctx, t, c, 0)
-	if err == io.EOF {
-		r.eof = true
-	} else if err != nil {
-		n = 0 // bytes that came nevertheless are for the next read
-	}
-	n = min(n, len(came))
-	if rest := came[n:]; len(rest) > 0 {
-		r.buf = slices.Clone(rest)
-	}
-	if n == 0 {
-		return nil, err
-	}
-	p := make([]byte, n)
-	copy(p, came)
-	return p, nil
 }
 
 func (r *StreamReader) endRead() { r.reading = nil }
@@ -464,10 +489,14 @@ func (r *StreamReader) settle() {
 	}
 }
 
-// own moves the bytes that the reader holds from the loop's buffer into one of its own, with room
-// for that many more.
+// own makes the bytes that the reader holds its own, with room for that many more. It moves them
+// into a new buffer, unless they and the room fill the loop's well.
 func (r *StreamReader) own(room int) {
 	rest := r.unread()
+	if r.borrowed && r.taken == 0 && wellFilled(len(rest)+room, cap(r.buf)) {
+		r.keep()
+		return
+	}
 	r.buf, r.taken, r.borrowed = nil, 0, false
 	if len(rest) > 0 {
 		r.buf = append(make([]byte, 0, len(rest)+room), rest...)
@@ -482,8 +511,14 @@ const ( // the sizes of buffers (stream 5)
 	largeRoom = 16 << 10
 )
 
-// grow reads into r's own buffer.
-func (r *StreamReader) grow(ctx context.Context, t *task) error {
+// makeRoom returns room for the next read in r's own buffer. n is as for more.
+func (r *StreamReader) makeRoom(n int) []byte {
+	if have := len(r.unread()); n >= largeRoom && have > 0 {
+		if r.borrowed || r.taken > 0 || len(r.buf) == cap(r.buf) {
+			r.own(min(n-have, max(have, maxRoom)))
+		}
+		return r.buf[len(r.buf):min(n, cap(r.buf))]
+	}
 	want := max(minRead, r.room)
 	if r.borrowed {
 		r.own(max(want, min(len(r.buf), maxRead)))
@@ -494,28 +529,7 @@ func (r *StreamReader) grow(ctx context.Context, t *task) error {
 	} else if cap(r.buf)-len(r.buf) < want {
 		r.buf = slices.Grow(r.buf, max(want, min(len(r.buf), maxRead)))
 	}
-	free := r.buf[len(r.buf):cap(r.buf)]
-	n, err := r.receive(ctx, t, free)
-	r.buf = r.buf[:len(r.buf)+n]
-	switch {
-	case n == len(free):
-		r.room = min(2*n, maxRoom)
-	case n < r.room/4:
-		r.room /= 2
-	}
-	return err
-}
-
-// complete reads the rest of a message of n bytes, or a part of the rest, behind the bytes that
-// have come (stream 6).
-func (r *StreamReader) complete(ctx context.Context, t *task, n int) error {
-	if have := len(r.unread()); r.borrowed || r.taken > 0 || len(r.buf) == cap(r.buf) {
-		r.own(min(n-have, max(have, maxRoom)))
-	}
-	free := r.buf[len(r.buf):min(n, cap(r.buf))]
-	got, err := r.receive(ctx, t, free)
-	r.buf = r.buf[:len(r.buf)+got]
-	return err
+	return r.buf[len(r.buf):cap(r.buf)]
 }
 
 // receive reads from the connection.
@@ -533,9 +547,6 @@ func (r *StreamReader) Read(ctx context.Context, n int) ([]byte, error) {
 	t, err := r.begin(ctx, "StreamReader.Read")
 	if err != nil || n == 0 {
 		return nil, err
-	}
-	if c := r.lender(); c != nil && n > 0 && !r.eof {
-		return r.readNext(ctx, t, c, n)
 	}
 	defer r.settle()
 	if n < 0 {
@@ -575,7 +586,7 @@ func (r *StreamReader) ReadInto(ctx context.Context, p []byte) (int, error) {
 	}
 	if r.conn != nil && len(r.unread()) == 0 && !r.eof {
 		r.reading = t
-		defer func() { r.reading = nil }()
+		defer r.endRead()
 		n, err := r.receive(ctx, t, p)
 		r.eof = r.eof || err == io.EOF
 		return n, err

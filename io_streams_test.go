@@ -419,6 +419,113 @@ func TestStreamReader_LongMessages(t *testing.T) {
 	})
 }
 
+// A result is its caller's own: later reads of any reader of the loop leave it alone, and a caller
+// that changes it and its capacity, or appends to it, changes nothing else (stream 4, stream 6).
+func TestStreamReader_ResultsAreTheCallers(t *testing.T) {
+	onSockets(t, func(t *testing.T, ctx context.Context) error {
+		const long = 64 << 10
+		var writers []*asyncio.StreamWriter
+		var readers []*asyncio.StreamReader
+		for range 2 {
+			_, cw, sr, sw := streams(t, ctx)
+			defer cw.Abort()
+			defer sw.Abort()
+			writers, readers = append(writers, cw), append(readers, sr)
+		}
+		ways := map[string]func(r *asyncio.StreamReader, n int) ([]byte, error){
+			"Read":        func(r *asyncio.StreamReader, n int) ([]byte, error) { return r.Read(ctx, n) },
+			"ReadExactly": func(r *asyncio.StreamReader, n int) ([]byte, error) { return r.ReadExactly(ctx, n) },
+			"ReadUntil":   func(r *asyncio.StreamReader, _ int) ([]byte, error) { return r.ReadUntil(ctx, []byte{0}) },
+		}
+		type result struct{ p, want []byte }
+		var kept []result
+		fill := byte(0)
+		for _, size := range []int{1, 100, 20 << 10, long*3/4 - 1, long * 3 / 4, long - 53, long, long + 1, 3 * long} {
+			for name, read := range ways {
+				if name == "ReadUntil" && size > long {
+					continue // beyond the limit
+				}
+				for i, r := range readers {
+					fill = fill%250 + 1
+					message := bytes.Repeat([]byte{fill}, size)
+					message[size-1] = 0
+					// The next message's first byte may come along with this one.
+					writing := start(ctx, func(ctx context.Context) error {
+						_, err := writers[i].WriteLines(ctx, message, []byte{0})
+						return err
+					})
+					for want := append(message, 0); len(want) > 0; {
+						n := min(len(want), size)
+						p, err := read(r, n)
+						if err != nil {
+							return fmt.Errorf("%s of %d bytes: %w", name, n, err)
+						}
+						if !bytes.Equal(p, want[:len(p)]) {
+							t.Fatalf("%s of %d bytes returned something else", name, n)
+						}
+						want = want[len(p):]
+						if len(kept)%2 == 0 {
+							kept = append(kept, result{p, bytes.Clone(p)})
+							continue
+						}
+						whole := p[:cap(p)]
+						for i := range whole {
+							whole[i] = 251
+						}
+						_ = append(p, 252)
+						kept = append(kept, result{})
+					}
+					if err := ended(ctx, writing); err != nil {
+						return err
+					}
+				}
+			}
+		}
+		for _, k := range kept {
+			if !bytes.Equal(k.p, k.want) {
+				t.Errorf("a result of %d bytes has changed", len(k.p))
+			}
+		}
+		return nil
+	})
+}
+
+// A result that is kept keeps at most a third more memory than it has bytes, and what the allocator
+// adds (stream 4).
+func TestStreamReader_ResultsPinLittle(t *testing.T) {
+	const results = 100
+	for _, size := range []int{100, 10 << 10, 40 << 10, 49 << 10, 64 << 10} {
+		onRealTime(t, func(ctx context.Context) error {
+			_, cw, sr, sw := streams(t, ctx)
+			defer cw.Abort()
+			defer sw.Abort()
+			message := pattern(size)
+			var kept [][]byte
+			before := inUse()
+			for range results {
+				if _, err := cw.Write(ctx, message); err != nil {
+					return err
+				}
+				for rest := size; rest > 0; {
+					p, err := sr.Read(ctx, size)
+					if err != nil {
+						return err
+					}
+					kept = append(kept, p)
+					rest -= len(p)
+				}
+			}
+			// the loop's buffer and, from the list and from elsewhere, a little
+			const other = 192 << 10
+			if held, most := inUse()-before, results*size*3/2+other; held > most {
+				t.Errorf("%d results of %d bytes keep %d, want at most %d", results, size, held, most)
+			}
+			runtime.KeepAlive(kept)
+			return nil
+		})
+	}
+}
+
 // A reader that waits for its next long message holds no memory for it, whatever the size of the
 // last one (stream 1). Once a message has begun to come, the reader holds the bytes received and a
 // little more, whatever the announced length (stream 6).
