@@ -53,7 +53,7 @@ func TestCallGraph_StacksOfSuspendedTasks(t *testing.T) {
 			tasks[name] = asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
 				defer func() { ended++ }()
 				return fn(ctx)
-			}), append(opts, asyncio.Name(name))...)
+			}), append(opts, asyncio.TaskName(name))...)
 		}
 		add("future", func(ctx context.Context) error { return graphOuter(ctx, f) })
 		add("lock", func(ctx context.Context) error { return lock.Acquire(ctx) })
@@ -110,7 +110,7 @@ func TestCallGraph_Iterators(t *testing.T) {
 		q := asyncio.NewQueue[int](0)
 		r := asyncio.NewStreamReader(ctx)
 		add := func(name string, fn func(ctx context.Context)) *asyncio.Task[asyncio.None] {
-			return asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error { fn(ctx); return nil }), asyncio.Name(name))
+			return asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error { fn(ctx); return nil }), asyncio.TaskName(name))
 		}
 		tasks := []*asyncio.Task[asyncio.None]{
 			add("lines", func(ctx context.Context) {
@@ -173,9 +173,9 @@ func TestCallGraph_StacksBelow(t *testing.T) {
 		for _, eager := range []bool{false, true} {
 			asked = false
 			outer = asyncio.CreateTask(ctx, func(ctx context.Context) (int, error) {
-				inner := asyncio.CreateTask(ctx, ask, asyncio.EagerStart(eager), asyncio.Name("inner"))
+				inner := asyncio.CreateTask(ctx, ask, asyncio.EagerStart(eager), asyncio.TaskName("inner"))
 				return inner.Await(ctx)
-			}, asyncio.Name("outer"))
+			}, asyncio.TaskName("outer"))
 			if v, err := outer.Await(ctx); v != 1 || err != nil || !asked {
 				t.Errorf("outer = %v, %v", v, err)
 			}
@@ -225,9 +225,9 @@ func TestCallGraph_AwaitedBy(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			run(t, func(ctx context.Context) error {
 				gate := asyncio.CreateFuture[int](ctx)
-				f := asyncio.CreateTask(ctx, func(ctx context.Context) (int, error) { return gate.Await(ctx) }, asyncio.Name("leaf"))
-				waiter := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error { return wait(ctx, f) }), asyncio.Name("waiter"))
-				root := asyncio.CreateTask(ctx, waiter.Await, asyncio.Name("root"))
+				f := asyncio.CreateTask(ctx, func(ctx context.Context) (int, error) { return gate.Await(ctx) }, asyncio.TaskName("leaf"))
+				waiter := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error { return wait(ctx, f) }), asyncio.TaskName("waiter"))
+				root := asyncio.CreateTask(ctx, waiter.Await, asyncio.TaskName("root"))
 				settle(t, ctx)
 				g := asyncio.CaptureCallGraph(ctx, gate)
 				var path []string
@@ -269,9 +269,9 @@ func TestCallGraph_Format(t *testing.T) {
 		f := asyncio.CreateFuture[int](ctx)
 		var mids []*asyncio.Task[int]
 		for i := range 3 {
-			mids = append(mids, asyncio.CreateTask(ctx, f.Await, asyncio.Name(fmt.Sprint("mid", i))))
+			mids = append(mids, asyncio.CreateTask(ctx, f.Await, asyncio.TaskName(fmt.Sprint("mid", i))))
 		}
-		top := asyncio.CreateTask(ctx, func(ctx context.Context) ([]int, error) { return asyncio.Gather[int](ctx, mids...) }, asyncio.Name("top"))
+		top := asyncio.CreateTask(ctx, func(ctx context.Context) ([]int, error) { return asyncio.Gather[int](ctx, mids...) }, asyncio.TaskName("top"))
 		settle(t, ctx)
 		text := asyncio.FormatCallGraph(ctx, f)
 		if n := strings.Count(text, "+ Call stack"); n != 4 {
@@ -352,7 +352,7 @@ func TestCallGraph_WaysToWait(t *testing.T) {
 	} {
 		run(t, func(ctx context.Context) error {
 			w := asyncio.CreateTask(ctx, func(ctx context.Context) (int, error) { return 0, asyncio.Sleep(ctx, time.Hour) })
-			probe := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error { return wait(ctx, w) }), asyncio.Name("probe"))
+			probe := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error { return wait(ctx, w) }), asyncio.TaskName("probe"))
 			settle(t, ctx)
 			settle(t, ctx)
 			if g := asyncio.FormatCallGraph(ctx, w); !strings.Contains(g, "probe") {
@@ -450,8 +450,8 @@ func TestCallGraph_Deadlock(t *testing.T) {
 			}
 		}
 		return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
-			tg.CreateTask(both(&a, &b), asyncio.Name("ab"))
-			tg.CreateTask(both(&b, &a), asyncio.Name("ba"))
+			tg.CreateTask(both(&a, &b), asyncio.TaskName("ab"))
+			tg.CreateTask(both(&b, &a), asyncio.TaskName("ba"))
 			return nil
 		})
 	})
@@ -495,31 +495,31 @@ func TestPrintTasks(t *testing.T) {
 		var event asyncio.Event
 		must(t, lock.Acquire(ctx))
 		f := asyncio.CreateFuture[int](ctx)
-		child := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error { return graphOuter(ctx, f) }), asyncio.Name("child"))
+		child := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error { return graphOuter(ctx, f) }), asyncio.TaskName("child"))
 		tasks := []asyncio.AnyTask{child,
-			asyncio.CreateTask(ctx, child.Await, asyncio.Name("parent")),
-			asyncio.CreateTask(ctx, asyncio.Do(lock.Acquire), asyncio.Name("locked out")),
-			asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error { return asyncio.Sleep(ctx, time.Hour) }), asyncio.Name("asleep")),
+			asyncio.CreateTask(ctx, child.Await, asyncio.TaskName("parent")),
+			asyncio.CreateTask(ctx, asyncio.Do(lock.Acquire), asyncio.TaskName("locked out")),
+			asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error { return asyncio.Sleep(ctx, time.Hour) }), asyncio.TaskName("asleep")),
 			asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
 				return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
-					tg.CreateTask(func(ctx context.Context) error { _, err := f.Await(ctx); return err }, asyncio.Name("first"))
-					tg.CreateTask(func(ctx context.Context) error { return nil }, asyncio.Name("second"))
+					tg.CreateTask(func(ctx context.Context) error { _, err := f.Await(ctx); return err }, asyncio.TaskName("first"))
+					tg.CreateTask(func(ctx context.Context) error { return nil }, asyncio.TaskName("second"))
 					return nil
 				}, asyncio.GroupLimit(1))
-			}), asyncio.Name("group")),
+			}), asyncio.TaskName("group")),
 			asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
 				return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
-					c := asyncio.GroupTask(tg, child.Await, asyncio.Name("third"))
+					c := asyncio.GroupTask(tg, child.Await, asyncio.TaskName("third"))
 					if err := event.Wait(ctx); err != nil {
 						return err
 					}
 					_, err := c.Await(ctx)
 					return err
 				})
-			}), asyncio.Name("in its body")),
+			}), asyncio.TaskName("in its body")),
 		}
 		iterate(t, ctx, 5)
-		tasks = append(tasks, asyncio.CreateTask(ctx, instant, asyncio.Name("new")))
+		tasks = append(tasks, asyncio.CreateTask(ctx, instant, asyncio.TaskName("new")))
 		check := func(got string, main string) {
 			var said []string
 			for line := range strings.Lines(got) {
@@ -582,7 +582,7 @@ func ExamplePrintTasks() {
 	_, _ = asyncio.Run(context.Background(), asyncio.Do(func(ctx context.Context) error {
 		loop, _ := asyncio.GetRunningLoop(ctx)
 		answer := asyncio.CreateFuture[int](ctx)
-		asyncio.CreateTask(ctx, answer.Await, asyncio.Name("waiter"))
+		asyncio.CreateTask(ctx, answer.Await, asyncio.TaskName("waiter"))
 		asked := func() {
 			var tasks strings.Builder
 			_ = asyncio.PrintTasks(loop.Context(), &tasks)
@@ -605,10 +605,10 @@ func ExamplePrintTasks() {
 func ExampleFutureCallGraph() {
 	_, _ = asyncio.Run(context.Background(), asyncio.Do(func(ctx context.Context) error {
 		f := asyncio.CreateFuture[int](ctx)
-		fetch := asyncio.CreateTask(ctx, f.Await, asyncio.Name("fetch"))
+		fetch := asyncio.CreateTask(ctx, f.Await, asyncio.TaskName("fetch"))
 		asyncio.CreateTask(ctx, func(ctx context.Context) ([]int, error) {
 			return asyncio.Gather[int](ctx, fetch)
-		}, asyncio.Name("page"))
+		}, asyncio.TaskName("page"))
 		_ = asyncio.Sleep(ctx, 0)
 		_ = asyncio.Sleep(ctx, 0)
 		for g := asyncio.CaptureCallGraph(ctx, f); ; g = g.AwaitedBy[0] {
@@ -629,7 +629,7 @@ func ExampleFutureCallGraph() {
 func ExamplePrintCallGraph() {
 	_, _ = asyncio.Run(context.Background(), asyncio.Do(func(ctx context.Context) error {
 		f := asyncio.CreateFuture[int](ctx)
-		asyncio.CreateTask(ctx, f.Await, asyncio.Name("waiter"))
+		asyncio.CreateTask(ctx, f.Await, asyncio.TaskName("waiter"))
 		_ = asyncio.Sleep(ctx, 0)
 		var graph strings.Builder
 		_ = asyncio.PrintCallGraph(ctx, f, &graph)

@@ -34,9 +34,9 @@ func TestDebug_SlowSteps(t *testing.T) {
 		l.SetSlowCallbackDuration(time.Nanosecond)
 		settle(t, ctx)
 		l.CallSoon(debugCallback)
-		_, err := asyncio.CreateTask(ctx, asyncio.Do(debugSlow), asyncio.Name("slow")).Await(ctx)
+		_, err := asyncio.CreateTask(ctx, asyncio.Do(debugSlow), asyncio.TaskName("slow")).Await(ctx)
 		return err
-	}), asyncio.Debug(true))
+	}), asyncio.DebugMode(true))
 	if err != nil {
 		t.Error(err)
 	}
@@ -80,12 +80,12 @@ func TestDebug_TinyDurations(t *testing.T) {
 	}
 	twice := func(ctx context.Context) error { return errors.Join(tiny(ctx), tiny(ctx)) }
 	run(t, twice) // on virtual time a nanosecond may be intended
-	_, err := asyncio.Run(t.Context(), asyncio.Do(twice), asyncio.Debug(false))
+	_, err := asyncio.Run(t.Context(), asyncio.Do(twice), asyncio.DebugMode(false))
 	must(t, err)
 	if logged() != "" {
 		t.Errorf("logged %s", logged())
 	}
-	_, err = asyncio.Run(t.Context(), asyncio.Do(twice), asyncio.Debug(true))
+	_, err = asyncio.Run(t.Context(), asyncio.Do(twice), asyncio.DebugMode(true))
 	must(t, err)
 	for _, d := range []string{"1ns", "2ns", "3ns", "4ns", "5ns", "6ns"} {
 		want := "asyncio: a duration of " + d + ": a bare number counts nanoseconds; write time.Second"
@@ -108,7 +108,7 @@ func TestDebug_NoWarning(t *testing.T) {
 			}
 			settle(t, ctx)
 			return nil
-		}), asyncio.Debug(debug))
+		}), asyncio.DebugMode(debug))
 		must(t, err)
 	}
 	run(t, func(ctx context.Context) error {
@@ -187,7 +187,7 @@ func TestDebug_SwallowedCancel(t *testing.T) {
 						return c.end(ctx, err)
 					}
 					return err
-				}), asyncio.Name("stubborn"))
+				}), asyncio.TaskName("stubborn"))
 				settle(t, ctx)
 				if c.end != nil {
 					task.Cancel("time to go")

@@ -62,7 +62,7 @@ func ExampleCoroutine() {
 
 func ExampleTask() {
 	_, err := asyncio.Run(background, asyncio.Do(func(ctx context.Context) error {
-		task := asyncio.CreateTask(ctx, fetch("page", time.Second), asyncio.Name("fetcher"))
+		task := asyncio.CreateTask(ctx, fetch("page", time.Second), asyncio.TaskName("fetcher"))
 		fmt.Println(task.GetName(), task.Done())
 		page, err := task.Await(ctx)
 		fmt.Println(page, task.Done())

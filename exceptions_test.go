@@ -343,7 +343,7 @@ func TestReports_AtClose(t *testing.T) {
 		seen := asyncio.CreateFuture[int](ctx)
 		must(t, seen.SetException(errTest))
 		_ = seen.Exception()
-		asyncio.CreateTask(ctx, func(context.Context) (int, error) { return 0, errTest }, asyncio.Name("lost"))
+		asyncio.CreateTask(ctx, func(context.Context) (int, error) { return 0, errTest }, asyncio.TaskName("lost"))
 		asyncio.CreateTask(ctx, func(ctx context.Context) (int, error) { return 0, ctx.Err() })
 		settle(t, ctx)
 		return nil
@@ -377,7 +377,7 @@ func TestReports_Collected(t *testing.T) {
 func TestReports_DefaultLogs(t *testing.T) {
 	logged := captureLog(t)
 	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
-		asyncio.CreateTask(ctx, func(context.Context) (int, error) { return 0, errTest }, asyncio.Name("lost one"))
+		asyncio.CreateTask(ctx, func(context.Context) (int, error) { return 0, errTest }, asyncio.TaskName("lost one"))
 		return asyncio.Sleep(ctx, 0)
 	}))
 	must(t, err)

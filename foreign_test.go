@@ -43,7 +43,7 @@ func inBothModes(t *testing.T, body func(t *testing.T, ctx context.Context) erro
 		t.Run(fmt.Sprintf("debug=%t", debugging), func(t *testing.T) {
 			_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
 				return limited(t, ctx, body)
-			}), asyncio.Debug(debugging))
+			}), asyncio.DebugMode(debugging))
 			must(t, err)
 		})
 	}

@@ -191,7 +191,7 @@ func ExampleServer_Shutdown() {
 // A reader that is fed needs no network.
 func ExampleStreamReader_ReadUntil() {
 	main := func(ctx context.Context) error {
-		r := asyncio.NewStreamReader(ctx, asyncio.Limit(20))
+		r := asyncio.NewStreamReader(ctx, asyncio.StreamLimit(20))
 		r.FeedData([]byte("name: value\r\nplain\nno end"))
 		r.FeedEOF()
 		for {
@@ -376,7 +376,7 @@ func ExampleListenOption() {
 // The limit bounds how much memory a line may take.
 func ExampleStreamOption() {
 	main := func(ctx context.Context) error {
-		r := asyncio.NewStreamReader(ctx, asyncio.Limit(8))
+		r := asyncio.NewStreamReader(ctx, asyncio.StreamLimit(8))
 		r.FeedData([]byte("short\nmuch too long\n"))
 		r.FeedEOF()
 		for line, err := range r.Lines(ctx) {
@@ -445,7 +445,7 @@ func ExampleIncompleteReadError() {
 // A line that is too long is discarded, and the next one is read.
 func ExampleLimitOverrunError() {
 	main := func(ctx context.Context) error {
-		r := asyncio.NewStreamReader(ctx, asyncio.Limit(8))
+		r := asyncio.NewStreamReader(ctx, asyncio.StreamLimit(8))
 		r.FeedData([]byte("a line that is too long\nshort\n"))
 		r.FeedEOF()
 		_, err := r.ReadLine(ctx)

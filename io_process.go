@@ -74,7 +74,7 @@ func (p *Process) connect(i int, end driver.Endpoint, limit int) {
 	pipe := &processPipe{p: p, c: c, writes: i == 0}
 	p.pipes = append(p.pipes, pipe)
 	end.Notify(pipe)
-	r, w := NewStreams(c, Limit(limit))
+	r, w := NewStreams(c, StreamLimit(limit))
 	switch i {
 	case 0:
 		p.Stdin = w

@@ -42,8 +42,8 @@ import (
 //	   arrived before the allocation are copied and, for a message of more than maxRoom bytes, in
 //	   all no more than its length.
 
-// DefaultLimit is the limit, in bytes, of a [StreamReader] that was given none.
-const DefaultLimit = 64 << 10
+// DefaultStreamLimit is the limit, in bytes, of a [StreamReader] that was given none.
+const DefaultStreamLimit = 64 << 10
 
 // A StreamOption is an option of [OpenConnection], [StartServer] and related functions. Any
 // goroutine may make one.
@@ -55,12 +55,12 @@ type StreamOption struct {
 	early     []byte // StartTLS: TLS bytes that have arrived already
 }
 
-// Limit sets how many bytes ReadLine and ReadUntil may return, not counting the separator. The
-// default is [DefaultLimit]. The limit must be positive, or Limit panics with [ErrInvalidArgument];
-// math.MaxInt means no limit. Python: the limit argument.
-func Limit(bytes int) StreamOption {
+// StreamLimit sets how many bytes ReadLine and ReadUntil may return, not counting the separator.
+// The default is [DefaultStreamLimit]. The limit must be positive, or StreamLimit panics with
+// [ErrInvalidArgument]; math.MaxInt means no limit. Python: the limit argument.
+func StreamLimit(bytes int) StreamOption {
 	if bytes <= 0 {
-		panic(fmt.Errorf("%w: limit %d (in Limit)", ErrInvalidArgument, bytes))
+		panic(fmt.Errorf("%w: limit %d (in StreamLimit)", ErrInvalidArgument, bytes))
 	}
 	return StreamOption{limit: bytes}
 }
@@ -103,7 +103,7 @@ func MaxClients(n int) StreamOption {
 }
 
 func streamOptions(opts []StreamOption) (o StreamOption) {
-	o.limit = DefaultLimit
+	o.limit = DefaultStreamLimit
 	for _, s := range opts {
 		if s.limit > 0 {
 			o.limit = s.limit
@@ -312,7 +312,7 @@ func (r *StreamReader) String() string {
 	if r.eof {
 		b.WriteString(" eof")
 	}
-	if r.limit != DefaultLimit {
+	if r.limit != DefaultStreamLimit {
 		fmt.Fprintf(&b, " limit=%d", r.limit)
 	}
 	if r.reading != nil {
@@ -331,7 +331,7 @@ func (r *StreamReader) unread() []byte { return r.buf[r.taken:] }
 func (r *StreamReader) compact() {
 	switch {
 	case r.taken == 0:
-	case r.taken == len(r.buf) && cap(r.buf) > DefaultLimit:
+	case r.taken == len(r.buf) && cap(r.buf) > DefaultStreamLimit:
 		r.buf, r.taken = nil, 0 // the memory of a burst is given back
 	default:
 		r.buf = r.buf[:copy(r.buf, r.buf[r.taken:])]
@@ -505,8 +505,8 @@ func (r *StreamReader) own(room int) {
 
 const ( // the sizes of buffers (stream 5)
 	minRead = 4 << 10
-	maxRead = 256 << 10    // limits the growth of a buffer
-	maxRoom = DefaultLimit // for a reader that is empty
+	maxRead = 256 << 10          // limits the growth of a buffer
+	maxRoom = DefaultStreamLimit // for a reader that is empty
 	// a read this long announces more; messages from this on are long (stream 6)
 	largeRoom = 16 << 10
 )
@@ -917,7 +917,7 @@ func (w *StreamWriter) WriteSoon(p []byte) error {
 			w.err = err // nobody else gets this error
 		}
 		return err
-	}), EagerStart(true), Name(caller))
+	}), EagerStart(true), TaskName(caller))
 	t.addCallback((*soonWritten)(w))
 	return nil
 }

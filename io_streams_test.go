@@ -18,7 +18,7 @@ import (
 
 // fed returns a reader that has been fed chunks and, unless there are none, the end of the stream.
 func fed(ctx context.Context, limit int, chunks ...string) *asyncio.StreamReader {
-	r := asyncio.NewStreamReader(ctx, asyncio.Limit(limit))
+	r := asyncio.NewStreamReader(ctx, asyncio.StreamLimit(limit))
 	for _, c := range chunks {
 		r.FeedData([]byte(c))
 	}
@@ -113,7 +113,7 @@ func TestStreamReader(t *testing.T) {
 	} {
 		limit := c.limit
 		if limit == 0 {
-			limit = asyncio.DefaultLimit
+			limit = asyncio.DefaultStreamLimit
 		}
 		check := func(t *testing.T, ctx context.Context, r *asyncio.StreamReader) {
 			t.Helper()
@@ -159,7 +159,7 @@ func TestStreamReader(t *testing.T) {
 		t.Run(name+"/connection", func(t *testing.T) {
 			onSockets(t, func(t *testing.T, ctx context.Context) error {
 				client, server := connect(t, ctx)
-				r, w := asyncio.NewStreams(client, asyncio.Limit(limit))
+				r, w := asyncio.NewStreams(client, asyncio.StreamLimit(limit))
 				defer w.Close(ctx)
 				if _, err := server.Write([]byte(c.data)); err != nil {
 					return err
@@ -218,7 +218,7 @@ func TestStreamReader_FedAfterReading(t *testing.T) {
 	for name, read := range methods {
 		t.Run(name, func(t *testing.T) {
 			run(t, func(ctx context.Context) error {
-				r := fed(ctx, asyncio.DefaultLimit)
+				r := fed(ctx, asyncio.DefaultStreamLimit)
 				var got []string
 				reader := start(ctx, func(ctx context.Context) error {
 					for range 2 {
@@ -303,7 +303,7 @@ func TestStreamReader_Misuse(t *testing.T) {
 			t.Errorf("StreamTLS(nil): %v", err)
 		}
 		for _, n := range []int{0, -1, math.MinInt} {
-			if err := panicOf(func() { asyncio.Limit(n) }); !errors.Is(err, asyncio.ErrInvalidArgument) {
+			if err := panicOf(func() { asyncio.StreamLimit(n) }); !errors.Is(err, asyncio.ErrInvalidArgument) {
 				t.Errorf("Limit(%d): %v", n, err)
 			}
 			if err := panicOf(func() { asyncio.MaxClients(n) }); !errors.Is(err, asyncio.ErrInvalidArgument) {
@@ -311,8 +311,8 @@ func TestStreamReader_Misuse(t *testing.T) {
 			}
 		}
 		for want, r := range map[string]*asyncio.StreamReader{
-			"<StreamReader>":                 fed(ctx, asyncio.DefaultLimit),
-			"<StreamReader 4 bytes>":         fed(ctx, asyncio.DefaultLimit, "data"),
+			"<StreamReader>":                 fed(ctx, asyncio.DefaultStreamLimit),
+			"<StreamReader 4 bytes>":         fed(ctx, asyncio.DefaultStreamLimit, "data"),
 			"<StreamReader limit=123>":       fed(ctx, 123),
 			"<StreamReader eof limit=100>":   r,
 			"<StreamReader 2 bytes limit=1>": fed(ctx, 1, "ab"),

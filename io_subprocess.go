@@ -54,20 +54,21 @@ func Stdout(to Stdio) SubprocessOption { return SubprocessOption{stream: 2, to: 
 // Stderr is [Stdin] for the standard error stream, which can also go to [ToStdout].
 func Stderr(to Stdio) SubprocessOption { return SubprocessOption{stream: 3, to: to} }
 
-// Env sets the environment of the process, as "NAME=value", in place of this program's. Python:
-// env.
-func Env(variables ...string) SubprocessOption {
+// SubprocessEnv sets the environment of the process, as "NAME=value", in place of this program's.
+// Python: env.
+func SubprocessEnv(variables ...string) SubprocessOption {
 	return SubprocessOption{env: append([]string{}, variables...)}
 }
 
-// Dir sets the directory in which the process starts. Python: cwd.
-func Dir(path string) SubprocessOption { return SubprocessOption{dir: path} }
+// SubprocessDir sets the directory in which the process starts. Python: cwd.
+func SubprocessDir(path string) SubprocessOption { return SubprocessOption{dir: path} }
 
 // ExtraFiles gives files to the process, as its descriptors 3, 4, and so on. Python: pass_fds.
 func ExtraFiles(files ...*os.File) SubprocessOption { return SubprocessOption{files: files} }
 
-// PipeLimit sets the limit of the readers of the process's pipes; see [Limit]. It must be positive.
-func PipeLimit(bytes int) SubprocessOption { return SubprocessOption{limit: Limit(bytes).limit} }
+// PipeLimit sets the limit of the readers of the process's pipes; see [StreamLimit]. It must be
+// positive.
+func PipeLimit(bytes int) SubprocessOption { return SubprocessOption{limit: StreamLimit(bytes).limit} }
 
 // StartNewSession makes the process the leader of a session, without a terminal. Python:
 // start_new_session=True.
@@ -120,7 +121,7 @@ func createSubprocess(ctx context.Context, name string, args []string, opts []Su
 	if _, err := socketsOf(ctx, caller); err != nil {
 		return nil, err
 	}
-	s := &subprocessStart{name: name, args: slices.Clone(args), stdio: [3]Stdio{inherited, inherited, inherited}, limit: DefaultLimit}
+	s := &subprocessStart{name: name, args: slices.Clone(args), stdio: [3]Stdio{inherited, inherited, inherited}, limit: DefaultStreamLimit}
 	s.apply(opts)
 	if s.stdio[0] == ToStdout || s.stdio[1] == ToStdout || slices.Min(s.stdio[:]) < inherited {
 		return nil, fmt.Errorf("%w: standard streams %v (in %s)", ErrInvalidArgument, s.stdio, caller)

@@ -66,7 +66,7 @@ func ExampleProcess_Communicate() {
 func ExampleSubprocessOption() {
 	_, err := asyncio.Run(context.Background(), asyncio.Do(func(ctx context.Context) error {
 		scope, cancel := asyncio.WithCancel(ctx)
-		p, err := asyncio.CreateSubprocessShell(scope, "sleep 1000 & wait", asyncio.Stdin(asyncio.DevNull), asyncio.Env("LANG=C"), asyncio.Dir("/"))
+		p, err := asyncio.CreateSubprocessShell(scope, "sleep 1000 & wait", asyncio.Stdin(asyncio.DevNull), asyncio.SubprocessEnv("LANG=C"), asyncio.SubprocessDir("/"))
 		if err != nil {
 			return err
 		}

@@ -509,7 +509,7 @@ func TestSubprocess_Errors(t *testing.T) {
 			{"there-is-no-such-program", nil, exec.ErrNotFound},
 			{"./there-is-no-such-program", nil, fs.ErrNotExist},
 			{plain, nil, fs.ErrPermission},
-			{"cat", []asyncio.SubprocessOption{asyncio.Dir("/there/is/none")}, fs.ErrNotExist},
+			{"cat", []asyncio.SubprocessOption{asyncio.SubprocessDir("/there/is/none")}, fs.ErrNotExist},
 			{"cat\x00", nil, exec.ErrNotFound},
 			{"cat", []asyncio.SubprocessOption{asyncio.Stdin(asyncio.ToStdout)}, asyncio.ErrInvalidArgument},
 			{"cat", []asyncio.SubprocessOption{asyncio.Stdout(asyncio.ToStdout)}, asyncio.ErrInvalidArgument},

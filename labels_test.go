@@ -260,7 +260,7 @@ func TestLabels_NameTheTask(t *testing.T) {
 			must(t, ended(ctx, asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
 				wantLabels(t, "its child", `{"task":"parse"}`)
 				return nil
-			}), asyncio.Name("parse"))))
+			}), asyncio.TaskName("parse"))))
 			wantLabels(t, "the task after its child", task)
 			pprof.Do(ctx, pprof.Labels("req", "42"), func(ctx context.Context) {
 				wantLabels(t, "the task in pprof.Do", `{"req":"42", "task":"fetch"}`)
@@ -272,7 +272,7 @@ func TestLabels_NameTheTask(t *testing.T) {
 				t.Errorf("the task's context says %q", got)
 			}
 			return nil
-		}), asyncio.Name("fetch"))
+		}), asyncio.TaskName("fetch"))
 		must(t, ended(ctx, fetch))
 		must(t, ended(ctx, asyncio.CreateTask(ctx, asyncio.Do(func(context.Context) error {
 			wantLabels(t, "a task without a name of its own", `{"task":"Task-2"}`)
@@ -282,7 +282,7 @@ func TestLabels_NameTheTask(t *testing.T) {
 			asyncio.GroupTask(tg, asyncio.Do(func(context.Context) error {
 				wantLabels(t, "a child of a group", `{"task":"child"}`)
 				return nil
-			}), asyncio.Name("child"))
+			}), asyncio.TaskName("child"))
 			return nil
 		})
 	}

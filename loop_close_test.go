@@ -40,17 +40,17 @@ func TestClose_UnwindsSuspendedTasks(t *testing.T) {
 			_, err := f.Await(ctx)
 			note("not reached", err)
 		}
-	}), asyncio.Name("suspended"))
+	}), asyncio.TaskName("suspended"))
 	panics := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
 		defer panic("while unwinding")
 		return asyncio.Sleep(ctx, time.Hour)
-	}), asyncio.Name("panics"))
+	}), asyncio.TaskName("panics"))
 	l.CallSoon(func() { l.CallSoon(l.Stop) })
 	must(t, l.RunForever())
 	notStarted := asyncio.CreateTask(ctx, asyncio.Do(func(context.Context) error {
 		note("not reached either", nil)
 		return nil
-	}), asyncio.Name("not started"))
+	}), asyncio.TaskName("not started"))
 	must(t, l.Close())
 	must(t, l.Close())
 
@@ -148,8 +148,8 @@ func TestClose_LeavesWhatBlocksOnTop(t *testing.T) {
 				return asyncio.CreateTask(ctx, func(ctx context.Context) (int, error) {
 					defer cleanUp("upper")
 					return 0, asyncio.Sleep(ctx, time.Hour)
-				}, asyncio.Name("upper")).Await(ctx)
-			}, asyncio.Name("lower"))
+				}, asyncio.TaskName("upper")).Await(ctx)
+			}, asyncio.TaskName("lower"))
 			l.CallLater(time.Second, l.Stop)
 			must(t, l.RunForever())
 			must(t, l.Close())
@@ -194,7 +194,7 @@ func TestClose_UnwindsTasksOnTopOfEachOther(t *testing.T) {
 				return 0, asyncio.Sleep(ctx, time.Hour)
 			}
 			return nest(rest[1:]).Await(ctx)
-		}, asyncio.Name(rest[:1]))
+		}, asyncio.TaskName(rest[:1]))
 		tasks = append(tasks, task)
 		return task
 	}

@@ -307,7 +307,7 @@ func TestMisuse_ForeignGoroutine(t *testing.T) {
 			}
 			_, err := child.Await(ctx)
 			return err
-		}), asyncio.Debug(true))
+		}), asyncio.DebugMode(true))
 		must(t, err)
 	})
 }

@@ -25,7 +25,7 @@ func TestRand_StreamsAreIndependent(t *testing.T) {
 						cancel()
 					}
 					return all, nil
-				}, asyncio.Name(name)).Await(ctx)
+				}, asyncio.TaskName(name)).Await(ctx)
 				must(t, err)
 				return v
 			}

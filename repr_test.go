@@ -30,7 +30,7 @@ func TestRepr(t *testing.T) {
 		f.AddDoneCallback(func(*asyncio.Future[int]) {})
 		check(f, "<Future pending cb=[asyncio_test.TestRepr.func1.2() at repr_test.go:LINE, <2 more>, asyncio_test.TestRepr.func1.5() at repr_test.go:LINE]>")
 
-		waiter := asyncio.CreateTask(ctx, f.Await, asyncio.Name("it's"))
+		waiter := asyncio.CreateTask(ctx, f.Await, asyncio.TaskName("it's"))
 		check(waiter, `<Task pending name="it's" coro=<asyncio.(*Future).Await() running>>`)
 		g := asyncio.CreateFuture[string](ctx)
 		task := asyncio.CreateTask(ctx, reprCoroutine(g))
@@ -48,8 +48,8 @@ func TestRepr(t *testing.T) {
 		// A task's description shows what it waits for until it has resumed.
 		lock, failing := new(asyncio.Lock), asyncio.CreateFuture[int](ctx)
 		must(t, lock.Acquire(ctx))
-		locked := asyncio.CreateTask(ctx, func(ctx context.Context) (int, error) { return 0, lock.Acquire(ctx) }, asyncio.Name("t"))
-		other := asyncio.CreateTask(ctx, failing.Await, asyncio.Name("u"))
+		locked := asyncio.CreateTask(ctx, func(ctx context.Context) (int, error) { return 0, lock.Acquire(ctx) }, asyncio.TaskName("t"))
+		other := asyncio.CreateTask(ctx, failing.Await, asyncio.TaskName("u"))
 		settle(t, ctx)
 		lock.Release()
 		must(t, failing.SetException(errTest))

@@ -22,8 +22,8 @@ type RunOption struct {
 	signals  []os.Signal
 }
 
-// Debug switches the debug mode of the loop; see [EventLoop.SetDebug].
-func Debug(enabled bool) RunOption { return RunOption{debug: onOff(enabled)} }
+// DebugMode switches the debug mode of the loop; see [EventLoop.SetDebug].
+func DebugMode(enabled bool) RunOption { return RunOption{debug: onOff(enabled)} }
 
 // LoopFactory makes the runner take its loop from factory, even if ctx carries another; see
 // [WithLoopFactory].

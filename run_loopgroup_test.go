@@ -101,7 +101,7 @@ func TestLoopGroup_Size(t *testing.T) {
 // left alone, and the slice may be used again at once.
 func TestLoopGroup_OptionsAreNotWrittenInto(t *testing.T) {
 	used := 0
-	base := []asyncio.RunOption{asyncio.Debug(false), asyncio.LoopFactory(func(ctx context.Context) *asyncio.EventLoop {
+	base := []asyncio.RunOption{asyncio.DebugMode(false), asyncio.LoopFactory(func(ctx context.Context) *asyncio.EventLoop {
 		used++
 		return asyncio.NewEventLoop(ctx)
 	})}
@@ -115,7 +115,7 @@ func TestLoopGroup_OptionsAreNotWrittenInto(t *testing.T) {
 		opts := make([]asyncio.TaskOption, 1)
 		var calls []*asyncio.ConcurrentFuture[string]
 		for i := range 20 {
-			opts[0] = asyncio.Name(fmt.Sprint(i))
+			opts[0] = asyncio.TaskName(fmt.Sprint(i))
 			calls = append(calls, asyncio.StartCall(ctx, g.Loop(1), func(ctx context.Context) (string, error) {
 				return asyncio.CurrentTask(ctx).GetName(), nil
 			}, opts...))

@@ -42,10 +42,10 @@ func TestRun_Debug(t *testing.T) {
 			return v
 		}
 		is(t, "not said", debug(), ofTheLoop)
-		is(t, "on", debug(asyncio.Debug(true)), true)
-		is(t, "off", debug(asyncio.Debug(false)), false)
+		is(t, "on", debug(asyncio.DebugMode(true)), true)
+		is(t, "off", debug(asyncio.DebugMode(false)), false)
 		for _, on := range []bool{false, true} {
-			r := asyncio.NewRunner(t.Context(), asyncio.LoopFactory(factory), asyncio.Debug(on))
+			r := asyncio.NewRunner(t.Context(), asyncio.LoopFactory(factory), asyncio.DebugMode(on))
 			l, err := r.GetLoop()
 			must(t, err)
 			is(t, "of a runner", l.GetDebug(), on)
@@ -229,12 +229,12 @@ func TestRun_Shutdown(t *testing.T) {
 				_ = asyncio.Sleep(ctx, time.Second)
 				got = append(got, name+" cleaned up")
 				return err
-			}), asyncio.Name(name))
+			}), asyncio.TaskName(name))
 		}
 		asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
 			_ = asyncio.Sleep(ctx, time.Hour)
 			return errTest
-		}), asyncio.Name("fails"))
+		}), asyncio.TaskName("fails"))
 		return asyncio.Sleep(ctx, 0)
 	})
 	must(t, err)

@@ -127,7 +127,7 @@ func nestedExit(t *testing.T, last func(ctx context.Context)) *asyncio.EventLoop
 	asyncio.CreateTask(l.Context(), func(ctx context.Context) (int, error) {
 		defer last(ctx)
 		return asyncio.CreateTask(ctx, func(context.Context) (int, error) { runtime.Goexit(); return 0, nil }).Await(ctx)
-	}, asyncio.Name("lower"))
+	}, asyncio.TaskName("lower"))
 	if !exits(func() { _ = l.RunForever() }) {
 		t.Error("RunForever returned")
 	}

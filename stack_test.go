@@ -44,13 +44,13 @@ func TestStacks_OnTopOfEachOther(t *testing.T) {
 				}).Await(ctx)
 				note("middle again")
 				return v + 1, err
-			}, asyncio.Name("middle")).Await(ctx)
+			}, asyncio.TaskName("middle")).Await(ctx)
 			note("lower again")
 			if asyncio.CurrentTask(ctx).GetName() != "lower" {
 				t.Errorf("current is %v", asyncio.CurrentTask(ctx))
 			}
 			return v + 1, err
-		}, asyncio.Name("lower"))
+		}, asyncio.TaskName("lower"))
 		v, err := lower.Await(ctx)
 		if v != 3 || err != nil {
 			t.Errorf("%v, %v", v, err)

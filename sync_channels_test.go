@@ -175,7 +175,7 @@ func TestChannels_GiveWay(t *testing.T) {
 		others := 0
 		loop(t, ctx).CallSoon(func() { others++ })
 		for range 1000 {
-			_, err := asyncio.Select(ctx, asyncio.OnRecv(closed), asyncio.Default())
+			_, err := asyncio.Select(ctx, asyncio.OnRecv(closed), asyncio.OnDefault())
 			must(t, err)
 		}
 		is(t, "others that had a turn", others, 0)

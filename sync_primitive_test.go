@@ -271,7 +271,7 @@ func TestLocks_ForeignGoroutineWithoutWaiters(t *testing.T) {
 		c.Release()
 		bounded.Release()
 		return err
-	}), asyncio.Debug(true))
+	}), asyncio.DebugMode(true))
 	must(t, err)
 }
 
@@ -313,6 +313,6 @@ func TestLocks_ForeignGoroutine(t *testing.T) {
 			task.Cancel()
 		}
 		return err
-	}), asyncio.Debug(true))
+	}), asyncio.DebugMode(true))
 	must(t, err)
 }

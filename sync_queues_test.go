@@ -500,7 +500,7 @@ func TestQueue_ShutdownImmediate(t *testing.T) {
 	for _, taken := range []int{0, 1} {
 		eachKind(t, func(t *testing.T, ctx context.Context, new func(int) queueOf[int]) {
 			q := new(0)
-			joiner := asyncio.CreateTask(ctx, asyncio.Do(q.Join), asyncio.Name("joiner"))
+			joiner := asyncio.CreateTask(ctx, asyncio.Do(q.Join), asyncio.TaskName("joiner"))
 			must(t, q.PutNowait(1))
 			must(t, q.PutNowait(1))
 			for range taken {

@@ -101,8 +101,8 @@ type TaskOption struct {
 	group parent // nil: none
 }
 
-// Name names the task. The default is Task-1, Task-2 and so on, counted by each loop.
-func Name(name string) TaskOption { return TaskOption{name: name} }
+// TaskName names the task. The default is Task-1, Task-2 and so on, counted by each loop.
+func TaskName(name string) TaskOption { return TaskOption{name: name} }
 
 // EagerStart enters the coroutine inside CreateTask, up to its first suspension, if the
 // loop is running. A task that ends there was never scheduled.

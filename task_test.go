@@ -18,7 +18,7 @@ func TestTask_NamesCurrentAndAll(t *testing.T) {
 		if me.GetName() != "Task-1" {
 			t.Errorf("main is %s", me.GetName())
 		}
-		a := asyncio.CreateTask(ctx, sleeper(time.Second), asyncio.Name("a"))
+		a := asyncio.CreateTask(ctx, sleeper(time.Second), asyncio.TaskName("a"))
 		b := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
 			if cur := asyncio.CurrentTask(ctx); cur.GetName() != "bee" {
 				t.Errorf("b is %s", cur.GetName())
@@ -178,7 +178,7 @@ func TestTask_EagerStart(t *testing.T) {
 			_, err := nested.Await(ctx)
 			got = append(got, "nested done")
 			return 1, err
-		}, asyncio.EagerStart(true), asyncio.Name("eager"))
+		}, asyncio.EagerStart(true), asyncio.TaskName("eager"))
 		if asyncio.CurrentTask(ctx) != me {
 			t.Error("the starter is not current again")
 		}

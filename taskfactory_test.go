@@ -61,7 +61,7 @@ func TestTaskFactory_IsAskedByAll(t *testing.T) {
 	}
 	withFactory(t, func(_ *asyncio.EventLoop, r *asyncio.TaskRequest) { asked = append(asked, r.Name) }, func(ctx context.Context) error {
 		one := asyncio.Coroutine[int](instant)
-		_, err := asyncio.CreateTask(ctx, one, asyncio.Name("a")).Await(ctx)
+		_, err := asyncio.CreateTask(ctx, one, asyncio.TaskName("a")).Await(ctx)
 		must(t, err)
 		equal(t, "names", asked, []string{"a"})
 		count("CreateTask", 1)
@@ -99,7 +99,7 @@ func TestTaskFactory_Changes(t *testing.T) {
 		r.Context = context.WithValue(r.Context, ctxKey{}, "from the factory")
 		r.EagerStart = true
 	}, func(ctx context.Context) error {
-		task := asyncio.CreateTask(ctx, func(ctx context.Context) (any, error) { return ctx.Value(ctxKey{}), nil }, asyncio.Name("x"))
+		task := asyncio.CreateTask(ctx, func(ctx context.Context) (any, error) { return ctx.Value(ctxKey{}), nil }, asyncio.TaskName("x"))
 		v, err := task.Result()
 		if v != "from the factory" || err != nil || task.GetName() != "job/x" || task.GetContext().Value(ctxKey{}) != v {
 			t.Errorf("%v, %v, %v", v, err, task)
@@ -174,7 +174,7 @@ func TestTaskFactory_Wrap(t *testing.T) {
 		}).Await(ctx)
 		must(t, err)
 		is(t, "after two failures", v, 3)
-		v, err = asyncio.CreateTask(ctx, func(context.Context) (int, error) { t.Error("entered"); return 1, nil }, asyncio.Name("not at all")).Await(ctx)
+		v, err = asyncio.CreateTask(ctx, func(context.Context) (int, error) { t.Error("entered"); return 1, nil }, asyncio.TaskName("not at all")).Await(ctx)
 		is(t, "not run", v, 0)
 		return err
 	})
@@ -406,7 +406,7 @@ func ExampleEventLoop_SetTaskFactory() {
 		_, err = asyncio.CreateTask(ctx, asyncio.Do(func(context.Context) error {
 			fmt.Println("hello")
 			return nil
-		}), asyncio.Name("greeter")).Await(ctx)
+		}), asyncio.TaskName("greeter")).Await(ctx)
 		return err
 	}))
 	fmt.Println(err)

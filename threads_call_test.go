@@ -21,7 +21,7 @@ func TestCall_RunsThereAndReturnsHere(t *testing.T) {
 				err := asyncio.Sleep(ctx, 0)
 				name := asyncio.CurrentTask(ctx).GetName()
 				return fmt.Sprint(where(t, ctx, g), ctx.Value(ctxKey{}), name, err), errTest
-			}, asyncio.Name("called"))
+			}, asyncio.TaskName("called"))
 			if want := fmt.Sprint(i, "mine", "called", nil); v != want || err != errTest {
 				t.Errorf("Call = %q, %v; want %q, %v", v, err, want, errTest)
 			}

@@ -31,7 +31,7 @@ func ExampleAnyFuture() {
 // All tasks of the loop except this one.
 func ExampleAnyTask() {
 	_, err := asyncio.Run(background, asyncio.Do(func(ctx context.Context) error {
-		asyncio.CreateTask(ctx, fetch("page", time.Hour), asyncio.Name("crawler"))
+		asyncio.CreateTask(ctx, fetch("page", time.Hour), asyncio.TaskName("crawler"))
 		for _, task := range asyncio.AllTasks(ctx) {
 			if task != asyncio.CurrentTask(ctx) {
 				fmt.Println("stop", task.GetName())
@@ -101,7 +101,7 @@ func ExampleAsCompletedOption() {
 func ExampleBarrierStatistics() {
 	_, err := asyncio.Run(background, asyncio.Do(func(ctx context.Context) error {
 		barrier := asyncio.NewBarrier(3)
-		asyncio.CreateTask(ctx, barrier.Wait, asyncio.Name("first"))
+		asyncio.CreateTask(ctx, barrier.Wait, asyncio.TaskName("first"))
 		if err := asyncio.Sleep(ctx, 0); err != nil {
 			return err
 		}
@@ -174,7 +174,7 @@ func ExampleConditionStatistics() {
 			}
 			defer cond.Release()
 			return cond.Wait(ctx)
-		}), asyncio.Name("reader"))
+		}), asyncio.TaskName("reader"))
 		if err := asyncio.Sleep(ctx, 0); err != nil {
 			return err
 		}
@@ -209,7 +209,7 @@ func ExampleDoneCallback() {
 func ExampleEventStatistics() {
 	_, err := asyncio.Run(background, asyncio.Do(func(ctx context.Context) error {
 		var event asyncio.Event
-		asyncio.CreateTask(ctx, asyncio.Do(event.Wait), asyncio.Name("sleeper"))
+		asyncio.CreateTask(ctx, asyncio.Do(event.Wait), asyncio.TaskName("sleeper"))
 		if err := asyncio.Sleep(ctx, 0); err != nil {
 			return err
 		}
@@ -281,7 +281,7 @@ func ExampleLockStatistics() {
 			return err
 		}
 		defer lock.Release()
-		asyncio.CreateTask(ctx, asyncio.Do(lock.Acquire), asyncio.Name("next"))
+		asyncio.CreateTask(ctx, asyncio.Do(lock.Acquire), asyncio.TaskName("next"))
 		if err := asyncio.Sleep(ctx, 0); err != nil {
 			return err
 		}
@@ -371,7 +371,7 @@ func ExampleReturnCondition() {
 
 func ExampleRunOption() {
 	page, err := asyncio.Run(background, fetch("page", time.Second),
-		asyncio.Debug(true), asyncio.HandleSIGINT(false), asyncio.ShutdownTimeout(time.Minute))
+		asyncio.DebugMode(true), asyncio.HandleSIGINT(false), asyncio.ShutdownTimeout(time.Minute))
 	fmt.Println(page, err)
 	// Output: page <nil>
 }
@@ -394,7 +394,7 @@ func ExampleSemaphoreStatistics() {
 
 func ExampleTaskOption() {
 	_, err := asyncio.Run(background, asyncio.Do(func(ctx context.Context) error {
-		task := asyncio.CreateTask(ctx, fetch("page", time.Second), asyncio.Name("fetcher"), asyncio.EagerStart(true))
+		task := asyncio.CreateTask(ctx, fetch("page", time.Second), asyncio.TaskName("fetcher"), asyncio.EagerStart(true))
 		fmt.Println(task.GetName())
 		_, err := task.Await(ctx)
 		return err

@@ -7,9 +7,9 @@ import (
 )
 
 // A Case is one branch of a [Select]: it names what to wait for, and has the result afterwards. It
-// is made by [OnDone], [OnRecv], [OnSend], [OnGet], [OnPut], [OnAcquire], [OnTimeout] or [Default].
-// It can be used again and again, by one Select at a time. Its methods are for the loop only and do
-// not suspend.
+// is made by [OnDone], [OnRecv], [OnSend], [OnGet], [OnPut], [OnAcquire], [OnTimeout] or
+// [OnDefault]. It can be used again and again, by one Select at a time. Its methods are for the
+// loop only and do not suspend.
 type Case[T any] struct {
 	_      noCopy
 	branch branch
@@ -503,9 +503,9 @@ func (st *selectTimeout) fire(f *future) {
 
 func (*selectTimeout) quick() {}
 
-// Default is a branch that wins if no other is ready when Select is called, wherever it stands
+// OnDefault is a branch that wins if no other is ready when Select is called, wherever it stands
 // among them. Select then does not suspend. Any goroutine may call it.
-func Default() *Case[None] {
+func OnDefault() *Case[None] {
 	c := new(Case[None])
 	c.branch = &defaultBranch{c}
 	return c

@@ -68,7 +68,7 @@ type selecting struct {
 //
 // Select suspends the calling task if no branch is ready. If one is ready, it suspends only to let
 // other tasks go on, for an iteration, after sixteen calls in the task without a wait, and never
-// with a [Default]. A coroutine given to [OnDone] is cancelled if another branch wins, and Select
+// with a [OnDefault]. A coroutine given to [OnDone] is cancelled if another branch wins, and Select
 // waits until it has ended.
 //
 // A cancel of the calling task ends the wait; no branch has won then, and futures and tasks are not

@@ -101,7 +101,7 @@ func ExampleAnyCase() {
 
 func ExampleDefault() {
 	_, err := asyncio.Run(background, asyncio.Do(func(ctx context.Context) error {
-		get, idle := asyncio.OnGet(asyncio.NewQueue[int](0)), asyncio.Default()
+		get, idle := asyncio.OnGet(asyncio.NewQueue[int](0)), asyncio.OnDefault()
 		won, err := asyncio.Select(ctx, get, idle)
 		fmt.Println(won == idle)
 		return err

@@ -193,7 +193,7 @@ func (m *selectModel) choose(t *modelTask) error {
 	}
 	var fallback asyncio.AnyCase
 	if hasDefault {
-		fallback = asyncio.Default()
+		fallback = asyncio.OnDefault()
 		all = append(all, fallback)
 		what += " default"
 	}

@@ -289,7 +289,7 @@ func TestSelect_FirstReadyInOrder(t *testing.T) {
 				settle(t, ctx)
 				others := false
 				h := loop(t, ctx).CallSoon(func() { others = true })
-				won, err := asyncio.Select(ctx, asyncio.Default(), a.c, b.c)
+				won, err := asyncio.Select(ctx, asyncio.OnDefault(), a.c, b.c)
 				if won != a.c || err != nil || others {
 					t.Errorf("%s, %s: %v, %v; suspended: %v", one, two, won == b.c, err, others)
 				}
@@ -306,7 +306,7 @@ func TestSelect_Default(t *testing.T) {
 		q := asyncio.NewQueue[int](0)
 		ran := false
 		coro := asyncio.OnDone(asyncio.Do(func(context.Context) error { ran = true; return nil }))
-		idle := asyncio.Default()
+		idle := asyncio.OnDefault()
 		if won, err := asyncio.Select(ctx, idle, asyncio.OnGet(q), coro); won != idle || err != nil || !idle.OK() {
 			t.Errorf("Select = %v, %v", won, err)
 		}
@@ -621,7 +621,7 @@ func TestSelect_ContextEnds(t *testing.T) {
 		if now := loop(t, ctx).Time().SinceStart(); !errors.Is(err, context.DeadlineExceeded) || !ended || now != time.Minute {
 			t.Errorf("%v at %v; ended: %v", err, now, ended)
 		}
-		if _, err := asyncio.Select(short, asyncio.Default()); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := asyncio.Select(short, asyncio.OnDefault()); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("with a done context: %v", err)
 		}
 		return nil

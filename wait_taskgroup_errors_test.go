@@ -16,7 +16,7 @@ func TestTaskGroup_AChildFails(t *testing.T) {
 		var sibling, bodyErr error
 		err := asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg group) error {
 			for range 3 {
-				tg.CreateTask(failsAfter(time.Second, errA), asyncio.Name("failing"))
+				tg.CreateTask(failsAfter(time.Second, errA), asyncio.TaskName("failing"))
 			}
 			tg.CreateTask(func(ctx context.Context) error {
 				sibling = asyncio.Sleep(ctx, time.Hour)

@@ -76,7 +76,7 @@ func TestTaskGroup_WaitsForItsChildren(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		var a, b *asyncio.Task[int]
 		err := asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg group) error {
-			a = asyncio.GroupTask(tg, returns(time.Second, 42), asyncio.Name("yolo"))
+			a = asyncio.GroupTask(tg, returns(time.Second, 42), asyncio.TaskName("yolo"))
 			if tg.String() != "<TaskGroup tasks=1 entered>" || a.GetName() != "yolo" {
 				t.Error(tg, a)
 			}
@@ -410,7 +410,7 @@ func TestInGroup_IsAChild(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		var sibling *asyncio.Task[asyncio.None]
 		err := asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
-			sibling = asyncio.CreateTask(ctx, sleeper(time.Hour), asyncio.InGroup(tg), asyncio.Name("sibling"))
+			sibling = asyncio.CreateTask(ctx, sleeper(time.Hour), asyncio.InGroup(tg), asyncio.TaskName("sibling"))
 			asyncio.CreateTask(ctx, asyncio.Do(failsAfter(time.Second, errTest)), asyncio.InGroup(tg))
 			return nil
 		})

@@ -16,17 +16,17 @@ import (
 func TestWatchdog_ReportsWhileItRuns(t *testing.T) {
 	for name, start := range map[string]func(ctx context.Context, block func()){
 		"task": func(ctx context.Context, block func()) {
-			asyncio.CreateTask(ctx, asyncio.Do(func(context.Context) error { block(); return nil }), asyncio.Name("busy"))
+			asyncio.CreateTask(ctx, asyncio.Do(func(context.Context) error { block(); return nil }), asyncio.TaskName("busy"))
 		},
 		"resumed": func(ctx context.Context, block func()) {
 			asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
 				err := asyncio.Sleep(ctx, 1)
 				block()
 				return err
-			}), asyncio.Name("busy"))
+			}), asyncio.TaskName("busy"))
 		},
 		"eager": func(ctx context.Context, block func()) {
-			asyncio.CreateTask(ctx, asyncio.Do(func(context.Context) error { block(); return nil }), asyncio.Name("busy"), asyncio.EagerStart(true))
+			asyncio.CreateTask(ctx, asyncio.Do(func(context.Context) error { block(); return nil }), asyncio.TaskName("busy"), asyncio.EagerStart(true))
 		},
 		"callback": func(ctx context.Context, block func()) {
 			l, _ := asyncio.GetRunningLoop(ctx)
@@ -201,7 +201,7 @@ func TestWatchdog_SwitchedOnAgain(t *testing.T) {
 		innocent := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
 			watch(0)
 			return asyncio.Sleep(ctx, time.Hour)
-		}), asyncio.Name("innocent"))
+		}), asyncio.TaskName("innocent"))
 		settle(t, ctx)
 		guilty := asyncio.CreateTask(ctx, asyncio.Do(func(context.Context) error {
 			watch(10 * time.Millisecond)
@@ -210,7 +210,7 @@ func TestWatchdog_SwitchedOnAgain(t *testing.T) {
 				t.Errorf("task %s:\n%s", s.Task, s.Stack)
 			}
 			return nil
-		}), asyncio.Name("guilty"))
+		}), asyncio.TaskName("guilty"))
 		_, err := guilty.Await(ctx)
 		innocent.Cancel()
 		return err
@@ -235,7 +235,7 @@ func ExampleStall() {
 			s := <-stalls // blocks the loop; asyncio.Recv would not
 			fmt.Println("task", s.Task, "blocks:", s.For >= time.Millisecond, len(s.Stack) > 0)
 			return nil
-		}), asyncio.Name("careless")).Await(ctx)
+		}), asyncio.TaskName("careless")).Await(ctx)
 		return err
 	}))
 	// Output: task careless blocks: true true

@@ -113,7 +113,7 @@ func serving(t *testing.T, h http.Handler, body func(ctx context.Context, s *sit
 					return err
 				})
 				return asyncio.Timeout(ctx, time.Minute, func(ctx context.Context, _ *asyncio.TimeoutScope) error { return body(ctx, s) })
-			}), asyncio.Debug(true))
+			}), asyncio.DebugMode(true))
 			if err != nil {
 				t.Error(err)
 			}

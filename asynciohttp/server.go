@@ -119,7 +119,7 @@ func (b *bridge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			e.r.Body = body
 		}
 		return asyncio.None{}, e.run(b.handler, body)
-	}, asyncio.Name(r.Method+" "+r.URL.Path))
+	}, asyncio.TaskName(r.Method+" "+r.URL.Path))
 	for waiting := true; waiting; {
 		select {
 		case job := <-e.jobs:

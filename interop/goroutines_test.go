@@ -212,7 +212,7 @@ func TestMain(m *testing.M) {
 	if name == "" {
 		os.Exit(m.Run())
 	}
-	_, err := asyncio.Run(context.Background(), asyncio.Do(users[name]), asyncio.Debug(false))
+	_, err := asyncio.Run(context.Background(), asyncio.Do(users[name]), asyncio.DebugMode(false))
 	fmt.Println(err)
 }
 

@@ -138,7 +138,7 @@ func TestPostgres(t *testing.T) {
 					_, e := asyncio.ToThread(ctx, func(context.Context) (int, error) { pool.Close(); return 0, nil })
 					return errors.Join(err, e)
 				})
-			}), asyncio.Debug(true))
+			}), asyncio.DebugMode(true))
 			if err != nil {
 				t.Error(err)
 			}

@@ -73,11 +73,11 @@ func shop(ctx context.Context) error {
 		return nil
 	})
 	return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
-		tg.CreateTask(i.sell, asyncio.Name("alice"))
+		tg.CreateTask(i.sell, asyncio.TaskName("alice"))
 		if err := asyncio.Sleep(ctx, 19*time.Millisecond); err != nil {
 			return err
 		}
-		tg.CreateTask(i.sell, asyncio.Name("bob"))
+		tg.CreateTask(i.sell, asyncio.TaskName("bob"))
 		return nil
 	})
 }

@@ -77,7 +77,7 @@ func (x *exploration) run(w *world) error {
 		w.killAll()
 		_ = l.Close()
 	}()
-	main := asyncio.CreateTask(l.Context(), asyncio.Do(x.program), asyncio.Name("main"))
+	main := asyncio.CreateTask(l.Context(), asyncio.Do(x.program), asyncio.TaskName("main"))
 	_, err = asyncio.RunUntilComplete(l, main)
 	w.closing = true
 	if w.settle(); w.failure != nil {

@@ -84,7 +84,7 @@ func (h *Host) begin(program func(ctx context.Context) error) *life {
 	if err != nil {
 		panic(err) // it was made by newLoop
 	}
-	l.program = asyncio.CreateTask(loop.Context(), asyncio.Do(program), asyncio.Name("main"))
+	l.program = asyncio.CreateTask(loop.Context(), asyncio.Do(program), asyncio.TaskName("main"))
 	h.w.note(h.name + " is turned on")
 	go l.live()
 	return l

@@ -168,7 +168,7 @@ func TestHost_Fails(t *testing.T) {
 	}
 	f = sim.Check(func(ctx context.Context) error {
 		sim.NewHost(ctx, "node", func(ctx context.Context) error {
-			asyncio.CreateTask(ctx, asyncio.Do(func(context.Context) error { panic("oh no") }), asyncio.Name("worker"))
+			asyncio.CreateTask(ctx, asyncio.Do(func(context.Context) error { panic("oh no") }), asyncio.TaskName("worker"))
 			return asyncio.Sleep(ctx, time.Second)
 		})
 		return asyncio.Sleep(ctx, time.Minute)

@@ -25,7 +25,7 @@ func yield(ctx context.Context, n int) error {
 
 // start starts a task with a name.
 func start(ctx context.Context, name string, fn func(ctx context.Context) error) *asyncio.Task[asyncio.None] {
-	return asyncio.CreateTask(ctx, asyncio.Do(fn), asyncio.Name(name))
+	return asyncio.CreateTask(ctx, asyncio.Do(fn), asyncio.TaskName(name))
 }
 
 // Tests called TestAttack run programs that nobody should write; each has broken package sim once.

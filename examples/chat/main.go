@@ -111,7 +111,7 @@ func gone(err error) error {
 
 // run serves until ctx ends; it passes the address to ready.
 func run(ctx context.Context, address string, ready func(address string)) error {
-	server, err := asyncio.StartServer(ctx, make(room).serve, address, asyncio.Limit(1<<10))
+	server, err := asyncio.StartServer(ctx, make(room).serve, address, asyncio.StreamLimit(1<<10))
 	if err != nil {
 		return err
 	}

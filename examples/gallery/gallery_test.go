@@ -30,7 +30,7 @@ func later(ctx context.Context, name string, fn func(ctx context.Context) error)
 }
 
 func now(ctx context.Context, name string, fn func(ctx context.Context) error) *asyncio.Task[asyncio.None] {
-	return asyncio.CreateTask(ctx, asyncio.Do(fn), asyncio.Name(name))
+	return asyncio.CreateTask(ctx, asyncio.Do(fn), asyncio.TaskName(name))
 }
 
 func together(ctx context.Context, first, second func(ctx context.Context) error) error {

@@ -134,7 +134,7 @@ func (c *Client) turn(leader string) {
 func (c *Client) attempt(ctx context.Context, line string) (p reply, err error) {
 	err = asyncio.Timeout(ctx, c.Attempt, func(ctx context.Context, _ *asyncio.TimeoutScope) error {
 		if c.w == nil {
-			r, w, err := asyncio.OpenConnection(ctx, c.node(), asyncio.Limit(2*maxRequest))
+			r, w, err := asyncio.OpenConnection(ctx, c.node(), asyncio.StreamLimit(2*maxRequest))
 			if err != nil {
 				return err
 			}

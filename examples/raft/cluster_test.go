@@ -76,7 +76,7 @@ func (c *cluster) run(body func(ctx context.Context) error) {
 
 func (c *cluster) start(ctx context.Context, i int) {
 	c.running[i] = asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error { return Main(ctx, c.configs[i]) }),
-		asyncio.Name(fmt.Sprintf("node %d", i+1)))
+		asyncio.TaskName(fmt.Sprintf("node %d", i+1)))
 }
 
 func (c *cluster) stop(ctx context.Context, i int) error {
@@ -126,7 +126,7 @@ func together(ctx context.Context, client func(ctx context.Context) *Client, n, 
 				c := client(ctx)
 				defer c.Close()
 				return h.work(ctx, c, number+1, 2, 0, func(asked int) bool { return asked < asks || !over })
-			}, asyncio.Name(fmt.Sprintf("client %d", number+1)))
+			}, asyncio.TaskName(fmt.Sprintf("client %d", number+1)))
 		}
 		err := faults(ctx, h)
 		over = true

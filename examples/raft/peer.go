@@ -163,7 +163,7 @@ func (n *node) connect(ctx context.Context, p *peer) (*link, error) {
 		return nil, err
 	}
 	l := &link{w: w, wrote: n.ticks, heard: n.ticks}
-	asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error { return n.hear(ctx, l, r) }), asyncio.Name(fmt.Sprintf("hear from %d", p.ID)))
+	asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error { return n.hear(ctx, l, r) }), asyncio.TaskName(fmt.Sprintf("hear from %d", p.ID)))
 	return l, nil
 }
 
@@ -200,7 +200,7 @@ func (n *node) write(ctx context.Context, l *link, m *pb.Message) error {
 // a peer, which goes on with messages; everything else is a client's first request. An error ends
 // the connection, not the node.
 func (n *node) serve(ctx context.Context, conn *asyncio.Conn) error {
-	r, w := asyncio.NewStreams(conn, asyncio.Limit(maxRequest))
+	r, w := asyncio.NewStreams(conn, asyncio.StreamLimit(maxRequest))
 	defer w.CloseSoon()
 	line, err := readLine(ctx, r)
 	if err == nil {

@@ -26,7 +26,7 @@ func (c *processCluster) flag() string { return (*peersFlag)(&c.peers).String() 
 
 // command returns the program with arguments, as a subprocess.
 func (c *processCluster) command(ctx context.Context, args []string, opts ...asyncio.SubprocessOption) (*asyncio.Process, error) {
-	opts = append(opts, asyncio.Env(append(os.Environ(), asProgram+"=1")...))
+	opts = append(opts, asyncio.SubprocessEnv(append(os.Environ(), asProgram+"=1")...))
 	return asyncio.CreateSubprocessExec(ctx, c.program, args, opts...)
 }
 

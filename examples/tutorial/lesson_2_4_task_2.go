@@ -27,8 +27,8 @@ func task2(ctx context.Context, stdout io.Writer) error {
 		fmt.Fprintln(stdout, "main开始")
 		// 创建task对象，把任务添加到事件循环
 		taskList := []*asyncio.Task[string]{
-			asyncio.CreateTask(ctx, fn, asyncio.Name("yan1")),
-			asyncio.CreateTask(ctx, fn, asyncio.Name("yan2")),
+			asyncio.CreateTask(ctx, fn, asyncio.TaskName("yan1")),
+			asyncio.CreateTask(ctx, fn, asyncio.TaskName("yan2")),
 		}
 		fmt.Fprintln(stdout, "main结束")
 

@@ -200,7 +200,7 @@ func (r *run) spawn(ctx context.Context, name, program string, eager bool) *asyn
 
 // options are the options of a task. A task without eager follows the loop's factory.
 func options(name string, eager bool) []asyncio.TaskOption {
-	opts := []asyncio.TaskOption{asyncio.Name(name)}
+	opts := []asyncio.TaskOption{asyncio.TaskName(name)}
 	if eager {
 		opts = append(opts, asyncio.EagerStart(true))
 	}
