@@ -127,7 +127,7 @@ func TestCallGraph_Iterators(t *testing.T) {
 			}),
 			add("groupcompleted", func(ctx context.Context) {
 				_ = asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
-					asyncio.GroupTask(tg, f.Await)
+					asyncio.GroupTask(ctx, tg, f.Await)
 					for range asyncio.GroupCompleted[int](ctx, tg) {
 					}
 					return nil
@@ -253,7 +253,7 @@ func TestCallGraph_AwaitedBy(t *testing.T) {
 func TestCallGraph_TaskGroup(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
-			child := tg.CreateTask(func(ctx context.Context) error { return asyncio.Sleep(ctx, time.Second) })
+			child := tg.CreateTask(ctx, func(ctx context.Context) error { return asyncio.Sleep(ctx, time.Second) })
 			g := asyncio.CaptureCallGraph(ctx, child)
 			if len(g.AwaitedBy) != 1 || g.AwaitedBy[0].Future != asyncio.AnyFuture(asyncio.CurrentTask(ctx)) {
 				t.Errorf("the child is awaited by %v", g.AwaitedBy)
@@ -339,7 +339,7 @@ func TestCallGraph_WaysToWait(t *testing.T) {
 		},
 		"GroupCompleted": func(ctx context.Context, w *asyncio.Task[int]) error {
 			return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
-				asyncio.GroupTask(tg, w.Await)
+				asyncio.GroupTask(ctx, tg, w.Await)
 				for range asyncio.GroupCompleted[int](ctx, tg) {
 				}
 				return nil
@@ -450,8 +450,8 @@ func TestCallGraph_Deadlock(t *testing.T) {
 			}
 		}
 		return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
-			tg.CreateTask(both(&a, &b), asyncio.TaskName("ab"))
-			tg.CreateTask(both(&b, &a), asyncio.TaskName("ba"))
+			tg.CreateTask(ctx, both(&a, &b), asyncio.TaskName("ab"))
+			tg.CreateTask(ctx, both(&b, &a), asyncio.TaskName("ba"))
 			return nil
 		})
 	})
@@ -502,14 +502,14 @@ func TestPrintTasks(t *testing.T) {
 			asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error { return asyncio.Sleep(ctx, time.Hour) }), asyncio.TaskName("asleep")),
 			asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
 				return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
-					tg.CreateTask(func(ctx context.Context) error { _, err := f.Await(ctx); return err }, asyncio.TaskName("first"))
-					tg.CreateTask(func(ctx context.Context) error { return nil }, asyncio.TaskName("second"))
+					tg.CreateTask(ctx, func(ctx context.Context) error { _, err := f.Await(ctx); return err }, asyncio.TaskName("first"))
+					tg.CreateTask(ctx, func(ctx context.Context) error { return nil }, asyncio.TaskName("second"))
 					return nil
 				}, asyncio.GroupLimit(1))
 			}), asyncio.TaskName("group")),
 			asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
 				return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
-					c := asyncio.GroupTask(tg, child.Await, asyncio.TaskName("third"))
+					c := asyncio.GroupTask(ctx, tg, child.Await, asyncio.TaskName("third"))
 					if err := event.Wait(ctx); err != nil {
 						return err
 					}

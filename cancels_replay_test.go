@@ -117,7 +117,7 @@ func (c *cancelled) group(body routine, children ...routine) routine {
 	return func(ctx context.Context) error {
 		return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
 			for _, fn := range children {
-				c.made = append(c.made, tg.CreateTask(fn))
+				c.made = append(c.made, tg.CreateTask(ctx, fn))
 			}
 			return body(ctx)
 		})
@@ -192,10 +192,10 @@ var constructs = map[string]func(c *cancelled) error{
 	"group_in_child":               func(c *cancelled) error { return c.group(nothing, c.group(yielding(2), cleaningUp(4, 1)))(c.ctx) },
 	"group_children_made_late": func(c *cancelled) error {
 		return asyncio.RunTaskGroup(c.ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
-			c.made = append(c.made, tg.CreateTask(func(ctx context.Context) error {
+			c.made = append(c.made, tg.CreateTask(ctx, func(ctx context.Context) error {
 				err := yields(ctx, 1)
 				if err == nil {
-					c.made = append(c.made, tg.CreateTask(yielding(2)))
+					c.made = append(c.made, tg.CreateTask(ctx, yielding(2)))
 				}
 				return err
 			}))

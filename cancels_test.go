@@ -506,7 +506,7 @@ func TestCancel_HeldBackAroundOtherScopes(t *testing.T) {
 		},
 		"a group that is cancelled": func(ctx context.Context) error {
 			return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg group) error {
-				tg.CreateTask(func(ctx context.Context) error {
+				tg.CreateTask(ctx, func(ctx context.Context) error {
 					err := asyncio.Sleep(ctx, 2*time.Second)
 					tg.Cancel()
 					return err

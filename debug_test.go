@@ -217,7 +217,7 @@ func TestDebug_NoSwallowedCancelByScopes(t *testing.T) {
 		}
 		_, _ = asyncio.MoveOnAfter(ctx, time.Second, func(ctx context.Context) error { return asyncio.Sleep(ctx, time.Hour) })
 		_ = asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
-			tg.CreateTask(func(context.Context) error { return errors.New("fails") })
+			tg.CreateTask(ctx, func(context.Context) error { return errors.New("fails") })
 			return asyncio.Sleep(ctx, time.Hour)
 		})
 		return nil

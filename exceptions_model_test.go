@@ -123,7 +123,7 @@ func (m *reportModel) wait(t *modelTask) error {
 		{"a look", func() error { m.look(f); return nil }},
 		{"a child of a group", func() error {
 			return asyncio.RunTaskGroup(t.ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
-				tg.CreateTask(func(ctx context.Context) error {
+				tg.CreateTask(ctx, func(ctx context.Context) error {
 					_, err := asyncio.Shield(ctx, f.fut).Await(ctx)
 					return err
 				})

@@ -140,7 +140,7 @@ func loopFunctions(ctx context.Context, l *asyncio.EventLoop, things map[string]
 		"Gather4":         func() error { _, _, _, _, err := asyncio.Gather4(ctx, f, f, f, f); return err },
 		"GatherResults":   func() error { return second(asyncio.GatherResults(ctx, f)) },
 		"GroupCompleted":  func() error { return firstError(asyncio.GroupCompleted[int](ctx, tg)) },
-		"GroupTask":       func() error { asyncio.GroupTask(tg, instant); return nil },
+		"GroupTask":       func() error { asyncio.GroupTask(ctx, tg, instant); return nil },
 		"GroupStart": func() error {
 			return second(asyncio.GroupStart(ctx, tg, func(context.Context, *asyncio.TaskStatus[int]) error { return nil }))
 		},

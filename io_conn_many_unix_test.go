@@ -207,7 +207,7 @@ func TestConnections_Clients(t *testing.T) {
 		connecting := asyncio.NewSemaphore(100)
 		return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
 			for i := range n {
-				tg.CreateTask(func(ctx context.Context) error {
+				tg.CreateTask(ctx, func(ctx context.Context) error {
 					if err := connecting.Acquire(ctx); err != nil {
 						return err
 					}

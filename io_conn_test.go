@@ -676,13 +676,13 @@ func TestConn_Thousand(t *testing.T) {
 		}
 		defer ln.Close()
 		return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
-			tg.CreateTask(func(ctx context.Context) error {
+			tg.CreateTask(ctx, func(ctx context.Context) error {
 				for range n {
 					c, err := ln.AcceptContext(ctx)
 					if err != nil {
 						return err
 					}
-					tg.CreateTask(func(ctx context.Context) error {
+					tg.CreateTask(ctx, func(ctx context.Context) error {
 						defer c.Close()
 						buf := make([]byte, 64)
 						for {
@@ -702,7 +702,7 @@ func TestConn_Thousand(t *testing.T) {
 			})
 			dialling := asyncio.NewSemaphore(50)
 			for i := range n {
-				tg.CreateTask(func(ctx context.Context) error {
+				tg.CreateTask(ctx, func(ctx context.Context) error {
 					if err := dialling.Acquire(ctx); err != nil {
 						return err
 					}

@@ -27,7 +27,7 @@ func ExampleFile() {
 		defer log.Close(ctx)
 		err = asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
 			for _, name := range []string{"anna", "bert"} {
-				tg.CreateTask(func(ctx context.Context) error {
+				tg.CreateTask(ctx, func(ctx context.Context) error {
 					_, err := log.Write(ctx, []byte(name+" was here\n"))
 					return err
 				})

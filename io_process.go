@@ -341,7 +341,7 @@ func (p *Process) Communicate(ctx context.Context, input []byte) (stdout, stderr
 func together(ctx context.Context, fns ...func(context.Context) error) error {
 	err := RunTaskGroup(ctx, func(ctx context.Context, tg *TaskGroup) error {
 		for _, fn := range fns {
-			tg.CreateTask(fn)
+			tg.CreateTask(ctx, fn)
 		}
 		return nil
 	})

@@ -26,7 +26,7 @@ func TestServer_MaxClients(t *testing.T) {
 		}
 		err = asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
 			for range 10 {
-				tg.CreateTask(func(ctx context.Context) error {
+				tg.CreateTask(ctx, func(ctx context.Context) error {
 					r, w, err := asyncio.OpenConnection(ctx, s.Addrs()[0].String())
 					if err != nil {
 						return err
@@ -83,7 +83,7 @@ func TestServer_MaxClientsOfSeveralListeners(t *testing.T) {
 		}
 		err := asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
 			for i := range 12 {
-				tg.CreateTask(func(ctx context.Context) error { return visit(ctx, all[i%3]) })
+				tg.CreateTask(ctx, func(ctx context.Context) error { return visit(ctx, all[i%3]) })
 			}
 			return nil
 		})

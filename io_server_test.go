@@ -212,7 +212,7 @@ func TestServer_ClosesForTheHandler(t *testing.T) {
 		}
 		err = asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
 			for range 20 {
-				tg.CreateTask(func(ctx context.Context) error {
+				tg.CreateTask(ctx, func(ctx context.Context) error {
 					r, w, err := asyncio.OpenConnection(ctx, s.Addrs()[0].String())
 					if err != nil {
 						return err
@@ -533,14 +533,14 @@ func TestServer_CloseClientsIsNoFailure(t *testing.T) {
 		}},
 		{"in a group", false, func(ctx context.Context, r *asyncio.StreamReader, w *asyncio.StreamWriter) error {
 			return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
-				tg.CreateTask(func(ctx context.Context) error { return read(ctx, r) })
+				tg.CreateTask(ctx, func(ctx context.Context) error { return read(ctx, r) })
 				return nil
 			})
 		}},
 		{"in a group with another failure", true, func(ctx context.Context, r *asyncio.StreamReader, w *asyncio.StreamWriter) error {
 			return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
-				tg.CreateTask(func(ctx context.Context) error { return errors.Join(read(ctx, r)) })
-				tg.CreateTask(func(ctx context.Context) error {
+				tg.CreateTask(ctx, func(ctx context.Context) error { return errors.Join(read(ctx, r)) })
+				tg.CreateTask(ctx, func(ctx context.Context) error {
 					if err := asyncio.Sleep(ctx, time.Hour); err != nil {
 						return others
 					}

@@ -208,7 +208,7 @@ func TestLabels_AreThoseOfTheContext(t *testing.T) {
 				must(t, err)
 			}
 			must(t, asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
-				tg.CreateTask(func(context.Context) error {
+				tg.CreateTask(ctx, func(context.Context) error {
 					wantLabels(t, "a child of a group", theirs)
 					return nil
 				})
@@ -279,7 +279,7 @@ func TestLabels_NameTheTask(t *testing.T) {
 			return nil
 		}))))
 		return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
-			asyncio.GroupTask(tg, asyncio.Do(func(context.Context) error {
+			asyncio.GroupTask(ctx, tg, asyncio.Do(func(context.Context) error {
 				wantLabels(t, "a child of a group", `{"task":"child"}`)
 				return nil
 			}), asyncio.TaskName("child"))

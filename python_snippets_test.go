@@ -32,8 +32,8 @@ func transfer(ctx context.Context, lock *asyncio.Lock, amount int) error {
 		return err
 	}
 	return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
-		tg.CreateTask(notify("payer"))
-		tg.CreateTask(notify("payee"))
+		tg.CreateTask(ctx, notify("payer"))
+		tg.CreateTask(ctx, notify("payee"))
 		return nil
 	})
 }

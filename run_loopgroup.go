@@ -197,7 +197,7 @@ func (g *LoopGroup) Each(ctx context.Context, fn func(ctx context.Context, i int
 	}
 	return RunTaskGroup(ctx, func(ctx context.Context, tg *TaskGroup) error {
 		for i, l := range g.loops {
-			tg.CreateTask(func(ctx context.Context) error {
+			tg.CreateTask(ctx, func(ctx context.Context) error {
 				_, err := Call(ctx, l, Do(func(ctx context.Context) error { return fn(ctx, i) }))
 				return err
 			})

@@ -121,7 +121,7 @@ func TestLoopGroup_ServerOnEachLoop(t *testing.T) {
 					return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
 						for j, address := range addresses {
 							for range each {
-								tg.CreateTask(func(ctx context.Context) error {
+								tg.CreateTask(ctx, func(ctx context.Context) error {
 									who, err := talk(ctx, address, c.open)
 									if want := fmt.Sprintf("loop %d", j); err == nil && who != want {
 										err = fmt.Errorf("%q answered, want %q", who, want)
@@ -192,7 +192,7 @@ func TestLoopGroup_ServersAtOneAddress(t *testing.T) {
 					return g.Each(ctx, func(ctx context.Context, i int) error {
 						return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
 							for range each {
-								tg.CreateTask(func(ctx context.Context) error {
+								tg.CreateTask(ctx, func(ctx context.Context) error {
 									who, err := talk(ctx, address, open)
 									if strings.HasPrefix(who, "loop ") {
 										answers.Add(1)

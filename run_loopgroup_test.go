@@ -239,7 +239,7 @@ func TestLoopGroup_Listen(t *testing.T) {
 								if err != nil {
 									return err
 								}
-								tg.CreateTask(func(ctx context.Context) error {
+								tg.CreateTask(ctx, func(ctx context.Context) error {
 									defer c.Close()
 									_, err := fmt.Fprintf(c, "loop %d", where(t, ctx, g))
 									return err

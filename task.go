@@ -97,8 +97,7 @@ type body interface {
 // A TaskOption is an option of [CreateTask]. Any goroutine may make one.
 type TaskOption struct {
 	name  string
-	eager int8   // 0: not given, 1: on, -1: off
-	group parent // nil: none
+	eager int8 // 0: not given, 1: on, -1: off
 }
 
 // TaskName names the task. The default is Task-1, Task-2 and so on, counted by each loop.
@@ -115,33 +114,6 @@ func onOff(b bool) int8 {
 	return -1
 }
 
-// A parent is given the tasks that are made with an option that names it: a task group.
-type parent interface {
-	// admit panics unless a task of l may become a child now.
-	admit(l *EventLoop, caller string)
-
-	// adopt makes t, which is a task of the loop and not started, a child and sees to its start.
-	adopt(t *task, eager bool)
-}
-
-// parentIn returns the parent that opts name, nil if they name none.
-func parentIn(opts []TaskOption) (p parent) {
-	for _, o := range opts {
-		if o.group != nil {
-			p = o.group
-		}
-	}
-	return p
-}
-
-// refuseInGroup rejects InGroup for callers that make a task of their own kind.
-func refuseInGroup(opts []TaskOption, caller string) error {
-	if parentIn(opts) == nil {
-		return nil
-	}
-	return fmt.Errorf("%w: InGroup is an option of CreateTask alone (in %s)", ErrInvalidArgument, caller)
-}
-
 // CreateTask runs coro as a task and returns it without waiting. The coroutine gets ctx, with its
 // values, and its end if it has one. The loop keeps the task until it is done, whether or not the
 // caller does.
@@ -150,26 +122,12 @@ func refuseInGroup(opts []TaskOption, caller string) error {
 // coroutine must not hold [runtime.LockOSThread] where it suspends or starts an eager task: the Go
 // runtime ends the program then. Work that needs a thread of its own goes to [ToThread].
 //
-// With [InGroup] the task is a child of a group.
-//
 // It does not suspend. It panics with [ErrNoRunningLoop], [ErrLoopClosed], [ErrForeignGoroutine]
-// or, if coro is nil, [ErrInvalidArgument]. For a child it also panics as [GroupTask] does, and
-// with [ErrDifferentLoop] if ctx leads to a loop other than the group's. Python:
-// asyncio.create_task.
+// or, if coro is nil, [ErrInvalidArgument]. Python: asyncio.create_task.
 func CreateTask[T any](ctx context.Context, coro Coroutine[T], opts ...TaskOption) *Task[T] {
 	l := mustLoop(ctx, "CreateTask")
 	if coro == nil {
 		panic(fmt.Errorf("%w: nil coroutine (in CreateTask)", ErrInvalidArgument))
-	}
-	if len(opts) > 0 {
-		if p := parentIn(opts); p != nil {
-			p.admit(l, "CreateTask")
-			t := &Task[T]{coro: coro}
-			ctx, eager := t.prepare(l, ctx, opts)
-			t.enlist(l, ctx, t)
-			p.adopt(&t.task, eager)
-			return t
-		}
 	}
 	t := &Task[T]{coro: coro}
 	ctx, eager := t.prepare(l, ctx, opts)

@@ -74,8 +74,8 @@ func TestTaskFactory_IsAskedByAll(t *testing.T) {
 		must(t, err)
 		count("Gather", 5)
 		must(t, asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg group) error {
-			tg.CreateTask(nothing)
-			asyncio.GroupTask(tg, one)
+			tg.CreateTask(ctx, nothing)
+			asyncio.GroupTask(ctx, tg, one)
 			_, err := asyncio.GroupStart(ctx, tg, func(_ context.Context, s *asyncio.TaskStatus[int]) error { return s.Started(1) })
 			return err
 		}))
@@ -189,7 +189,7 @@ func TestTaskFactory_Panics(t *testing.T) {
 		l.SetTaskFactory(func(*asyncio.EventLoop, *asyncio.TaskRequest) { panic(errTest) })
 		wantErr(t, "CreateTask", panicOf(func() { asyncio.CreateTask(ctx, instant) }), errTest)
 		wantErr(t, "in a group", panicOf(func() {
-			_ = asyncio.RunTaskGroup(ctx, func(_ context.Context, tg group) error { tg.CreateTask(nothing); return nil })
+			_ = asyncio.RunTaskGroup(ctx, func(_ context.Context, tg group) error { tg.CreateTask(ctx, nothing); return nil })
 		}), errTest)
 		_, err := asyncio.RunCoroutineThreadsafe(instant, l).Await(ctx)
 		var p *asyncio.PanicError
@@ -327,7 +327,7 @@ func TestTaskFactory_Counting(t *testing.T) {
 			}
 			return asyncio.RunTaskGroup(ctx, func(_ context.Context, tg group) error {
 				for range width {
-					tg.CreateTask(groups(depth - 1))
+					tg.CreateTask(ctx, groups(depth-1))
 				}
 				return nil
 			})

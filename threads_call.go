@@ -48,9 +48,6 @@ func Call[T any](ctx context.Context, l *EventLoop, coro Coroutine[T], opts ...T
 	if ctx == nil || l == nil || coro == nil {
 		return zero, fmt.Errorf("%w: nil context, loop or coroutine (in Call)", ErrInvalidArgument)
 	}
-	if err := refuseInGroup(opts, "Call"); err != nil {
-		return zero, err
-	}
 	from := loopOf(ctx)
 	if from == nil {
 		return callFromOutside(ctx, l, coro, opts)
@@ -116,11 +113,6 @@ func StartCall[T any](ctx context.Context, l *EventLoop, coro Coroutine[T], opts
 	if ctx == nil {
 		var zero T
 		c.resolve(zero, fmt.Errorf("%w: nil context (in StartCall)", ErrInvalidArgument))
-		return c
-	}
-	if err := refuseInGroup(opts, "StartCall"); err != nil {
-		var zero T
-		c.resolve(zero, err)
 		return c
 	}
 	c.begin("StartCall")

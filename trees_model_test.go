@@ -261,7 +261,7 @@ func (x *treeTask) group(ctx context.Context, depth int) error {
 		for range 1 + w.rnd.IntN(3) {
 			eager := asyncio.EagerStart(w.chance(4))
 			children = append(children, w.node(false, depth, func(fn routine) tasked {
-				return tg.CreateTask(func(ctx context.Context) error {
+				return tg.CreateTask(ctx, func(ctx context.Context) error {
 					if running++; limit > 0 && running > limit {
 						x.wrong("%d children run, the limit is %d", running, limit)
 					}

@@ -112,8 +112,8 @@ func ExampleTaskGroup() {
 	example(func(ctx context.Context) error {
 		var a, b *asyncio.Task[string]
 		err := asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
-			a = asyncio.GroupTask(tg, fetch("a", time.Second))
-			b = asyncio.GroupTask(tg, fetch("b", time.Minute))
+			a = asyncio.GroupTask(ctx, tg, fetch("a", time.Second))
+			b = asyncio.GroupTask(ctx, tg, fetch("b", time.Minute))
 			return nil
 		})
 		if err != nil {
@@ -131,8 +131,8 @@ func ExampleTaskGroup() {
 func ExampleGroupError() {
 	example(func(ctx context.Context) error {
 		err := asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
-			tg.CreateTask(func(context.Context) error { return errors.New("boom") })
-			tg.CreateTask(func(ctx context.Context) error {
+			tg.CreateTask(ctx, func(context.Context) error { return errors.New("boom") })
+			tg.CreateTask(ctx, func(ctx context.Context) error {
 				// cancelled, because the other one failed
 				if err := asyncio.Sleep(ctx, time.Hour); err != nil {
 					return errors.ErrUnsupported
@@ -158,7 +158,7 @@ func ExampleGroupOption() {
 	example(func(ctx context.Context) error {
 		err := asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
 			for i := range 3 {
-				tg.CreateTask(func(ctx context.Context) error {
+				tg.CreateTask(ctx, func(ctx context.Context) error {
 					fmt.Println("start", i)
 					if err := asyncio.Sleep(ctx, time.Second); err != nil {
 						return err
@@ -203,8 +203,8 @@ func ExampleTaskStatus() {
 func ExampleGroupCompleted() {
 	example(func(ctx context.Context) error {
 		return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
-			asyncio.GroupTask(tg, fetch("slow", time.Minute))
-			asyncio.GroupTask(tg, fetch("fast", time.Second))
+			asyncio.GroupTask(ctx, tg, fetch("slow", time.Minute))
+			asyncio.GroupTask(ctx, tg, fetch("fast", time.Second))
 			for task, err := range asyncio.GroupCompleted[string](ctx, tg) {
 				if err != nil {
 					return err
@@ -261,18 +261,18 @@ func ExampleCleanup() {
 	// cancelled: true
 }
 
-func ExampleInGroup() {
+// A child gets the ctx of its creator, like any other task.
+func ExampleTaskGroup_CreateTask() {
 	type requestID struct{}
-	handle := asyncio.Do(func(ctx context.Context) error {
+	handle := func(ctx context.Context) error {
 		fmt.Println("request", ctx.Value(requestID{}))
 		return nil
-	})
+	}
 	example(func(ctx context.Context) error {
 		return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
 			for id := range 3 {
 				ctx := context.WithValue(ctx, requestID{}, id)
-				// has this ctx, and tg waits for it
-				asyncio.CreateTask(ctx, handle, asyncio.InGroup(tg))
+				tg.CreateTask(ctx, handle)
 			}
 			return nil
 		})

@@ -278,7 +278,7 @@ func TestGather_LatticeIsCancelledOnce(t *testing.T) {
 		"a group of tasks that wait for them": func(ctx context.Context, below []*asyncio.Task[int]) error {
 			return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
 				for _, b := range below {
-					asyncio.GroupTask(tg, b.Await)
+					asyncio.GroupTask(ctx, tg, b.Await)
 				}
 				return nil
 			})

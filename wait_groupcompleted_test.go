@@ -15,10 +15,10 @@ func TestGroupCompleted(t *testing.T) {
 		var errs []error
 		err := asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg group) error {
 			for _, d := range []time.Duration{3, 1, 2} {
-				asyncio.GroupTask(tg, returns(d*time.Second, int(d)))
+				asyncio.GroupTask(ctx, tg, returns(d*time.Second, int(d)))
 			}
-			asyncio.GroupTask(tg, after(time.Second/2, 0, errA))
-			tg.CreateTask(sleeping(time.Hour)) // not a Task[int]
+			asyncio.GroupTask(ctx, tg, after(time.Second/2, 0, errA))
+			tg.CreateTask(ctx, sleeping(time.Hour)) // not a Task[int]
 			for task, err := range asyncio.GroupCompleted[int](ctx, tg) {
 				must(t, err)
 				v, err := task.Result()
@@ -28,7 +28,7 @@ func TestGroupCompleted(t *testing.T) {
 				}
 				got = append(got, v)
 				if v == 2 {
-					asyncio.GroupTask(tg, returns(2*time.Second, 4)) // ends later than 3
+					asyncio.GroupTask(ctx, tg, returns(2*time.Second, 4)) // ends later than 3
 				}
 			}
 			return nil
@@ -41,8 +41,8 @@ func TestGroupCompleted(t *testing.T) {
 		}
 		// Breaking out of the loop leaves the children alone.
 		if err := asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg group) error {
-			asyncio.GroupTask(tg, returns(time.Second, 1))
-			slow := asyncio.GroupTask(tg, returns(time.Minute, 2))
+			asyncio.GroupTask(ctx, tg, returns(time.Second, 1))
+			slow := asyncio.GroupTask(ctx, tg, returns(time.Minute, 2))
 			for range asyncio.GroupCompleted[int](ctx, tg) {
 				break
 			}
@@ -56,8 +56,8 @@ func TestGroupCompleted(t *testing.T) {
 		}
 		// An abort ends the loop with an error.
 		failsWith(t, asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg group) error {
-			asyncio.GroupTask(tg, after(time.Second, 0, errA))
-			asyncio.GroupTask(tg, returns(time.Minute, 2))
+			asyncio.GroupTask(ctx, tg, after(time.Second, 0, errA))
+			asyncio.GroupTask(ctx, tg, returns(time.Minute, 2))
 			var last error
 			for _, err := range asyncio.GroupCompleted[int](ctx, tg) {
 				last = err
@@ -67,7 +67,7 @@ func TestGroupCompleted(t *testing.T) {
 		}), errA)
 		// Only the body may use it.
 		return asyncio.RunTaskGroup(ctx, func(_ context.Context, tg group) error {
-			tg.CreateTask(func(ctx context.Context) error {
+			tg.CreateTask(ctx, func(ctx context.Context) error {
 				for _, err := range asyncio.GroupCompleted[int](ctx, tg) {
 					if !errors.Is(err, asyncio.ErrInvalidState) {
 						t.Error(err)

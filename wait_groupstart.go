@@ -43,9 +43,6 @@ func GroupStart[R any](ctx context.Context, tg *TaskGroup, child func(ctx contex
 	if tg.exiting && tg.count == 0 {
 		return zero, fmt.Errorf("%w: the task group is finished (in GroupStart)", ErrInvalidState)
 	}
-	if err := refuseInGroup(opts, "GroupStart"); err != nil {
-		return zero, err
-	}
 	s := &TaskStatus[R]{}
 	s.ready.loop, s.ready.super = t.loop(), s
 	groupTask(tg.ctx, tg, Do(func(ctx context.Context) error { return child(ctx, s) }), s, "GroupStart", opts)

@@ -322,7 +322,7 @@ func TestCleanup_AndTimeouts(t *testing.T) {
 		// A surrounding group is aborted meanwhile, and its body learns of it afterwards.
 		began := l.Time()
 		failsWith(t, asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg group) error {
-			tg.CreateTask(failsAfter(time.Second, errA))
+			tg.CreateTask(ctx, failsAfter(time.Second, errA))
 			must(t, asyncio.Cleanup(ctx, time.Minute, sleeping(10*time.Second)))
 			return asyncio.Sleep(ctx, time.Hour)
 		}), errA)

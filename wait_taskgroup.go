@@ -7,9 +7,8 @@ import (
 )
 
 // A TaskGroup is a set of tasks that end together: [RunTaskGroup] does not return before all of
-// them are done. The body, other children or callbacks make children with [CreateTask] and
-// [InGroup]; with [GroupTask] and [TaskGroup.CreateTask], which give them the group's ctx; and with
-// [GroupStart]. Methods of a group are for the loop only.
+// them are done. The body, other children or callbacks make children with [GroupTask],
+// [TaskGroup.CreateTask] and [GroupStart]. Methods of a group are for the loop only.
 //
 //	group 1: A child that fails, other than by being cancelled, aborts the group: every other child
 //	   is cancelled, in order of creation, and so is the task that runs the body. Errors of children
@@ -305,58 +304,41 @@ func (g *TaskGroup) String() string {
 	return b.String()
 }
 
-// InGroup makes the task a child of tg: the group waits for it, and its error aborts the group. It
-// is the usual way to create children, because like any other task they get the ctx of their
-// creator, with its values and its end. [GroupTask] and [TaskGroup.CreateTask] give them the
-// group's ctx instead. Only [CreateTask] takes InGroup. Python: TaskGroup.create_task.
-func InGroup(tg *TaskGroup) TaskOption {
-	if err := tg.checkMade("InGroup"); err != nil {
-		panic(err)
-	}
-	return TaskOption{group: tg}
-}
-
-// GroupTask creates a task in the group and returns it without waiting. It is [CreateTask] with
-// [InGroup] for the group's ctx, the one that [RunTaskGroup] was given. Values and deadlines that
-// the body or a child has added to its own ctx since then are not in it; to pass them on, use
-// InGroup.
+// GroupTask creates a task in the group and returns it without waiting: the group waits for it, and
+// its error aborts the group. It is [CreateTask] for children. Like any other task the child gets
+// the ctx of its creator, with its values and its end.
 //
 // In a group that is being aborted the new task is cancelled before it starts: it ends cancelled
 // and is never entered. Under a [GroupLimit] it may have to wait for its turn to start.
 //
-// It is for the loop only and does not suspend. It panics as CreateTask does, and with
-// [ErrInvalidState] if the group has been left. Python: TaskGroup.create_task.
-func GroupTask[T any](tg *TaskGroup, coro Coroutine[T], opts ...TaskOption) *Task[T] {
-	return inGroup(tg, coro, "GroupTask", opts)
+// It is for the loop only and does not suspend. It panics as CreateTask does, with
+// [ErrDifferentLoop] if ctx leads to a loop other than the group's, and with [ErrInvalidState] if
+// the group has been left. Python: TaskGroup.create_task.
+func GroupTask[T any](ctx context.Context, tg *TaskGroup, coro Coroutine[T], opts ...TaskOption) *Task[T] {
+	return groupTask(ctx, tg, coro, nil, "GroupTask", opts)
 }
 
-// CreateTask is [GroupTask] for a function that returns only an error. Like GroupTask it gives the
-// child the group's ctx.
-func (g *TaskGroup) CreateTask(fn func(ctx context.Context) error, opts ...TaskOption) *Task[None] {
-	return inGroup(g, Do(fn), "TaskGroup.CreateTask", opts)
+// CreateTask is [GroupTask] for a function that returns only an error.
+func (g *TaskGroup) CreateTask(ctx context.Context, fn func(ctx context.Context) error, opts ...TaskOption) *Task[None] {
+	return groupTask(ctx, g, Do(fn), nil, "TaskGroup.CreateTask", opts)
 }
 
-// inGroup is groupTask with the group's context.
-func inGroup[T any](g *TaskGroup, coro Coroutine[T], caller string, opts []TaskOption) *Task[T] {
+func groupTask[T any](ctx context.Context, g *TaskGroup, coro Coroutine[T], status anyStatus, caller string, opts []TaskOption) *Task[T] {
 	if err := g.checkMade(caller); err != nil {
 		panic(err)
 	}
-	if err := refuseInGroup(opts, caller); err != nil {
-		panic(err)
-	}
-	return groupTask(g.ctx, g, coro, nil, caller, opts)
-}
-
-// groupTask creates a task in a group. ctx leads to the group's loop.
-func groupTask[T any](ctx context.Context, g *TaskGroup, coro Coroutine[T], status anyStatus, caller string, opts []TaskOption) *Task[T] {
-	g.loop.mustBeOwner(caller)
-	if coro == nil {
+	l := mustLoop(ctx, caller)
+	switch {
+	case coro == nil:
 		panic(fmt.Errorf("%w: nil coroutine (in %s)", ErrInvalidArgument, caller))
+	case l != g.loop:
+		panic(fmt.Errorf("%w: %v (in %s)", ErrDifferentLoop, g, caller))
+	case g.exiting && g.count == 0:
+		panic(fmt.Errorf("%w: the task group is finished (in %s)", ErrInvalidState, caller))
 	}
-	g.admit(g.loop, caller)
 	t := &Task[T]{coro: coro}
-	ctx, eager := t.prepare(g.loop, ctx, opts)
-	t.enlist(g.loop, ctx, t)
+	ctx, eager := t.prepare(l, ctx, opts)
+	t.enlist(l, ctx, t)
 	c := &groupChild{g: g, t: &t.task, status: status}
 	if status != nil {
 		status.setChild(&t.task)
@@ -364,18 +346,6 @@ func groupTask[T any](ctx context.Context, g *TaskGroup, coro Coroutine[T], stat
 	c.begin(eager)
 	return t
 }
-
-// admit refuses children of other loops, and all children once the group has been left.
-func (g *TaskGroup) admit(l *EventLoop, caller string) {
-	if g.loop != l {
-		panic(fmt.Errorf("%w: %v (in %s)", ErrDifferentLoop, g, caller))
-	}
-	if g.exiting && g.count == 0 {
-		panic(fmt.Errorf("%w: the task group is finished (in %s)", ErrInvalidState, caller))
-	}
-}
-
-func (g *TaskGroup) adopt(t *task, eager bool) { (&groupChild{g: g, t: t}).begin(eager) }
 
 // groupChild is a child of a group, as the done callback of its task.
 type groupChild struct {

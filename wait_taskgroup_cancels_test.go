@@ -24,7 +24,7 @@ func TestTaskGroup_Cancelled(t *testing.T) {
 			task, err := inTask(t, ctx, time.Second, func(ctx context.Context) error {
 				return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg group) error {
 					for range 5 {
-						tg.CreateTask(child)
+						tg.CreateTask(ctx, child)
 					}
 					if bodyWaits {
 						return child(ctx)
@@ -58,7 +58,7 @@ func TestTaskGroup_FailsDuringTheCleanupOfACancel(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		nested := func(ctx context.Context) error {
 			return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg group) error {
-				tg.CreateTask(func(ctx context.Context) error {
+				tg.CreateTask(ctx, func(ctx context.Context) error {
 					_ = asyncio.Sleep(ctx, 3*time.Second)
 					return errA
 				})
@@ -84,7 +84,7 @@ func TestTaskGroup_FailsDuringTheCleanupOfACancel(t *testing.T) {
 func TestTaskGroup_CancelCountIsKept(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		failsWith(t, asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg group) error {
-			tg.CreateTask(func(context.Context) error { return errA })
+			tg.CreateTask(ctx, func(context.Context) error { return errA })
 			_ = asyncio.Sleep(ctx, time.Second)
 			return errA
 		}), errA, errA)
@@ -92,7 +92,7 @@ func TestTaskGroup_CancelCountIsKept(t *testing.T) {
 			t.Error(self(ctx).Cancelling())
 		}
 		failsWith(t, asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg group) error {
-			tg.CreateTask(failsAfter(0, errA))
+			tg.CreateTask(ctx, failsAfter(0, errA))
 			return nil
 		}), errA)
 		if self(ctx).Cancelling() != 0 {
@@ -107,8 +107,8 @@ func TestTaskGroup_NestedBothCancelled(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		failsWith(t, asyncio.RunTaskGroup(ctx, func(ctx context.Context, outer group) error {
 			failsWith(t, asyncio.RunTaskGroup(ctx, func(ctx context.Context, inner group) error {
-				inner.CreateTask(failsAfter(0, errA))
-				outer.CreateTask(failsAfter(0, errB))
+				inner.CreateTask(ctx, failsAfter(0, errA))
+				outer.CreateTask(ctx, failsAfter(0, errB))
 				return nil
 			}), errA)
 			if self(ctx).Cancelling() != 1 {
@@ -129,7 +129,7 @@ func TestTaskGroup_ErrorAndCancel(t *testing.T) {
 		running := asyncio.CreateFuture[int](ctx)
 		task := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
 			failsWith(t, asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg group) error {
-				tg.CreateTask(func(ctx context.Context) error {
+				tg.CreateTask(ctx, func(ctx context.Context) error {
 					must(t, running.SetResult(1))
 					_ = asyncio.Sleep(ctx, 0)
 					return errA
@@ -172,15 +172,15 @@ func TestTaskGroup_Cancel(t *testing.T) {
 		},
 		"by the body, which returns": func(_ context.Context, tg group) error { tg.Cancel(); return nil },
 		"by a child": func(ctx context.Context, tg group) error {
-			tg.CreateTask(func(ctx context.Context) error {
+			tg.CreateTask(ctx, func(ctx context.Context) error {
 				_ = asyncio.Sleep(ctx, time.Second)
 				tg.Cancel()
 				return nil
 			})
 			return asyncio.Sleep(ctx, time.Hour)
 		},
-		"by a child, at the end": func(_ context.Context, tg group) error {
-			tg.CreateTask(func(ctx context.Context) error {
+		"by a child, at the end": func(ctx context.Context, tg group) error {
+			tg.CreateTask(ctx, func(ctx context.Context) error {
 				must(t, asyncio.Sleep(ctx, time.Second))
 				tg.Cancel()
 				return asyncio.Sleep(ctx, time.Hour)
@@ -192,7 +192,7 @@ func TestTaskGroup_Cancel(t *testing.T) {
 			return asyncio.Sleep(ctx, time.Hour)
 		},
 		"by an eager child, before it has joined": func(ctx context.Context, tg group) error {
-			child := tg.CreateTask(func(ctx context.Context) error {
+			child := tg.CreateTask(ctx, func(ctx context.Context) error {
 				tg.Cancel()
 				return asyncio.Sleep(ctx, time.Hour)
 			}, asyncio.EagerStart(true))
@@ -204,7 +204,7 @@ func TestTaskGroup_Cancel(t *testing.T) {
 			return err
 		},
 		"by an eager child that returns": func(ctx context.Context, tg group) error {
-			child := asyncio.GroupTask(tg, func(context.Context) (int, error) { tg.Cancel(); return 7, nil }, asyncio.EagerStart(true))
+			child := asyncio.GroupTask(ctx, tg, func(context.Context) (int, error) { tg.Cancel(); return 7, nil }, asyncio.EagerStart(true))
 			if v, err := child.Result(); v != 7 || err != nil {
 				t.Error(v, err)
 			}
@@ -215,7 +215,7 @@ func TestTaskGroup_Cancel(t *testing.T) {
 			run(t, func(ctx context.Context) error {
 				var sibling tasked
 				err := asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg group) error {
-					sibling = tg.CreateTask(cleaning(time.Hour, time.Second))
+					sibling = tg.CreateTask(ctx, cleaning(time.Hour, time.Second))
 					must(t, asyncio.Sleep(ctx, 0))
 					return how(ctx, tg)
 				})
@@ -245,7 +245,7 @@ func TestTaskGroup_CancelAfterACancelThatWasCaught(t *testing.T) {
 		task, err := inTask(t, ctx, time.Second, func(ctx context.Context) error {
 			asCancelled(t, asyncio.Sleep(ctx, time.Hour))
 			return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg group) error {
-				tg.CreateTask(sleeping(time.Hour))
+				tg.CreateTask(ctx, sleeping(time.Hour))
 				loop(t, ctx).CallLater(time.Second, tg.Cancel)
 				_ = asyncio.Sleep(ctx, time.Hour)
 				return nil
@@ -261,7 +261,7 @@ func TestTaskGroup_CancelAfterACancelThatWasCaught(t *testing.T) {
 func TestTaskGroup_CancelAndErrors(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		failsWith(t, asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg group) error {
-			tg.CreateTask(failsInCleanup(time.Hour, errA))
+			tg.CreateTask(ctx, failsInCleanup(time.Hour, errA))
 			must(t, asyncio.Sleep(ctx, 0))
 			tg.Cancel()
 			return errB
@@ -279,7 +279,7 @@ func TestTaskGroup_ForeignCancelDuringCancel(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		timedOut(t, asyncio.Timeout(ctx, 5*time.Second, func(ctx context.Context, _ scope) error {
 			return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg group) error {
-				tg.CreateTask(cleaning(time.Hour, 10*time.Second))
+				tg.CreateTask(ctx, cleaning(time.Hour, 10*time.Second))
 				must(t, asyncio.Sleep(ctx, time.Second))
 				tg.Cancel()
 				return nil
@@ -287,7 +287,7 @@ func TestTaskGroup_ForeignCancelDuringCancel(t *testing.T) {
 		}))
 		task := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
 			return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg group) error {
-				tg.CreateTask(cleaning(time.Hour, 10*time.Second))
+				tg.CreateTask(ctx, cleaning(time.Hour, 10*time.Second))
 				must(t, asyncio.Sleep(ctx, 0))
 				tg.Cancel()
 				return nil
@@ -309,7 +309,7 @@ func TestTaskGroup_AbortsInOrderOfCreation(t *testing.T) {
 		var order []int
 		failsWith(t, asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg group) error {
 			for i := range 5 {
-				tg.CreateTask(func(ctx context.Context) error {
+				tg.CreateTask(ctx, func(ctx context.Context) error {
 					err := asyncio.Sleep(ctx, time.Hour)
 					order = append(order, i)
 					return err
@@ -327,9 +327,9 @@ func TestTaskGroup_AbortsInOrderOfCreation(t *testing.T) {
 func TestTaskGroup_ContextEnds(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		children := func(tg group) {
-			tg.CreateTask(sleeping(time.Hour))
-			tg.CreateTask(func(ctx context.Context) error { return fmt.Errorf("wrapped: %w", asyncio.Sleep(ctx, time.Hour)) })
-			tg.CreateTask(func(ctx context.Context) error { _, _ = ctx.Deadline(); _ = never(ctx); return ctx.Err() })
+			tg.CreateTask(ctx, sleeping(time.Hour))
+			tg.CreateTask(ctx, func(ctx context.Context) error { return fmt.Errorf("wrapped: %w", asyncio.Sleep(ctx, time.Hour)) })
+			tg.CreateTask(ctx, func(ctx context.Context) error { _, _ = ctx.Deadline(); _ = never(ctx); return ctx.Err() })
 		}
 		for name, body := range map[string]func(ctx context.Context, tg group) error{
 			"the body waits":        func(ctx context.Context, tg group) error { children(tg); return asyncio.Sleep(ctx, time.Hour) },
@@ -339,7 +339,7 @@ func TestTaskGroup_ContextEnds(t *testing.T) {
 				return asyncio.Sleep(context.WithoutCancel(ctx), time.Hour)
 			},
 			"a child does not hear it": func(ctx context.Context, tg group) error {
-				tg.CreateTask(func(ctx context.Context) error { return asyncio.Sleep(context.WithoutCancel(ctx), time.Hour) })
+				tg.CreateTask(ctx, func(ctx context.Context) error { return asyncio.Sleep(context.WithoutCancel(ctx), time.Hour) })
 				return nil
 			},
 		} {
@@ -357,15 +357,15 @@ func TestTaskGroup_ContextEnds(t *testing.T) {
 		defer cancel()
 		failsWith(t, asyncio.RunTaskGroup(hurried, func(_ context.Context, tg group) error {
 			children(tg)
-			tg.CreateTask(failsInCleanup(time.Hour, errA))
+			tg.CreateTask(ctx, failsInCleanup(time.Hour, errA))
 			return nil
 		}), errA)
 		// A cancel that arrives meanwhile is not lost.
 		hurried, cancel = asyncio.WithTimeout(ctx, 2*time.Second)
 		defer cancel()
 		task, err := inTask(t, ctx, 3*time.Second, func(context.Context) error {
-			return asyncio.RunTaskGroup(hurried, func(_ context.Context, tg group) error {
-				tg.CreateTask(func(ctx context.Context) error {
+			return asyncio.RunTaskGroup(hurried, func(ctx context.Context, tg group) error {
+				tg.CreateTask(ctx, func(ctx context.Context) error {
 					ctx = context.WithoutCancel(ctx)
 					err := asyncio.Sleep(ctx, time.Hour)
 					_ = asyncio.Sleep(ctx, time.Minute)
@@ -388,7 +388,7 @@ func TestTaskGroup_CancelAnywhere(t *testing.T) {
 	slowly := func(ctx context.Context) error { return cleaningUp(3, 2)(ctx) }
 	for name, body := range map[string]func(ctx context.Context, tg group) error{
 		"Cancel": func(ctx context.Context, tg group) error {
-			tg.CreateTask(slowly)
+			tg.CreateTask(ctx, slowly)
 			err := yields(ctx, 2)
 			tg.Cancel()
 			return err
@@ -405,7 +405,7 @@ func TestTaskGroup_CancelAnywhere(t *testing.T) {
 		},
 		"GroupCompleted": func(ctx context.Context, tg group) error {
 			for i := range 3 {
-				tg.CreateTask(cleaningUp(i, 1))
+				tg.CreateTask(ctx, cleaningUp(i, 1))
 			}
 			for _, err := range asyncio.GroupCompleted[asyncio.None](ctx, tg) {
 				if err != nil {
@@ -414,9 +414,9 @@ func TestTaskGroup_CancelAnywhere(t *testing.T) {
 			}
 			return nil
 		},
-		"GroupLimit": func(_ context.Context, tg group) error {
+		"GroupLimit": func(ctx context.Context, tg group) error {
 			for range 5 {
-				tg.CreateTask(slowly)
+				tg.CreateTask(ctx, slowly)
 			}
 			return nil
 		},
@@ -431,7 +431,7 @@ func TestTaskGroup_CancelAnywhere(t *testing.T) {
 			return yields(ctx, 3)
 		},
 		"Cleanup": func(ctx context.Context, tg group) error {
-			tg.CreateTask(func(ctx context.Context) error { return asyncio.Cleanup(ctx, time.Minute, slowly) })
+			tg.CreateTask(ctx, func(ctx context.Context) error { return asyncio.Cleanup(ctx, time.Minute, slowly) })
 			if err := asyncio.Cleanup(ctx, time.Minute, yielding(3)); err != nil {
 				return err
 			}

@@ -16,9 +16,9 @@ func TestTaskGroup_AChildFails(t *testing.T) {
 		var sibling, bodyErr error
 		err := asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg group) error {
 			for range 3 {
-				tg.CreateTask(failsAfter(time.Second, errA), asyncio.TaskName("failing"))
+				tg.CreateTask(ctx, failsAfter(time.Second, errA), asyncio.TaskName("failing"))
 			}
-			tg.CreateTask(func(ctx context.Context) error {
+			tg.CreateTask(ctx, func(ctx context.Context) error {
 				sibling = asyncio.Sleep(ctx, time.Hour)
 				return sibling
 			})
@@ -57,17 +57,17 @@ func TestTaskGroup_AChildFails(t *testing.T) {
 func TestTaskGroup_EagerChildFailsAtOnce(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		failsWith(t, asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg group) error {
-			child := tg.CreateTask(func(context.Context) error { return errA }, asyncio.EagerStart(true))
+			child := tg.CreateTask(ctx, func(context.Context) error { return errA }, asyncio.EagerStart(true))
 			if !child.Done() || self(ctx).Cancelling() != 0 {
 				t.Error(child, self(ctx).Cancelling())
 			}
-			tg.CreateTask(sleeping(time.Hour), asyncio.EagerStart(true))
+			tg.CreateTask(ctx, sleeping(time.Hour), asyncio.EagerStart(true))
 			err := asyncio.Sleep(ctx, time.Hour)
 			asCancelled(t, err)
 			return err
 		}), errA)
 		return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg group) error {
-			tg.CreateTask(nothing, asyncio.EagerStart(true))
+			tg.CreateTask(ctx, nothing, asyncio.EagerStart(true))
 			return nil
 		})
 	})
@@ -78,7 +78,7 @@ func TestTaskGroup_ErrorsOfTheCleanup(t *testing.T) {
 		task, err := inTask(t, ctx, time.Second, func(ctx context.Context) error {
 			return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg group) error {
 				for range 5 {
-					tg.CreateTask(failsInCleanup(time.Hour, errA))
+					tg.CreateTask(ctx, failsInCleanup(time.Hour, errA))
 				}
 				return asyncio.Sleep(ctx, time.Hour)
 			})
@@ -102,7 +102,7 @@ func TestTaskGroup_TheBodyFails(t *testing.T) {
 		for _, wait := range []time.Duration{0, time.Second} {
 			var a, b *asyncio.Task[int]
 			err := asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg group) error {
-				a, b = asyncio.GroupTask(tg, returns(time.Hour, 42)), asyncio.GroupTask(tg, returns(time.Hour, 11))
+				a, b = asyncio.GroupTask(ctx, tg, returns(time.Hour, 42)), asyncio.GroupTask(ctx, tg, returns(time.Hour, 11))
 				if wait > 0 {
 					must(t, asyncio.Sleep(ctx, wait))
 				}
@@ -115,7 +115,7 @@ func TestTaskGroup_TheBodyFails(t *testing.T) {
 		}
 		// The body's error is last, although it made the others fail.
 		failsWith(t, asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg group) error {
-			tg.CreateTask(failsInCleanup(time.Hour, errA))
+			tg.CreateTask(ctx, failsInCleanup(time.Hour, errA))
 			must(t, asyncio.Sleep(ctx, 0))
 			return errB
 		}), errA, errB)
@@ -126,7 +126,7 @@ func TestTaskGroup_TheBodyFails(t *testing.T) {
 func TestTaskGroup_BothFail(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		failsWith(t, asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg group) error {
-			tg.CreateTask(failsAfter(time.Second, errA))
+			tg.CreateTask(ctx, failsAfter(time.Second, errA))
 			return failsInCleanup(time.Hour, errB)(ctx)
 		}), errA, errB)
 		if self(ctx).Cancelling() != 0 {
@@ -161,11 +161,11 @@ func TestTaskGroup_PanicOfAChild(t *testing.T) {
 						loop(t, ctx).CallSoon(func() { f.Cancel() })
 					}
 					if eager {
-						tg.CreateTask(sibling)
-						tg.CreateTask(panics, asyncio.EagerStart(true))
+						tg.CreateTask(ctx, sibling)
+						tg.CreateTask(ctx, panics, asyncio.EagerStart(true))
 					} else {
-						tg.CreateTask(panics)
-						tg.CreateTask(sibling)
+						tg.CreateTask(ctx, panics)
+						tg.CreateTask(ctx, sibling)
 					}
 					return nil
 				})
@@ -187,8 +187,8 @@ func TestTaskGroup_PanicOfTheBody(t *testing.T) {
 	var child tasked
 	r, err := runReporting(t, func(ctx context.Context) error {
 		return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg group) error {
-			child = tg.CreateTask(cleaning(time.Hour, time.Second))
-			tg.CreateTask(failsInCleanup(time.Hour, errA))
+			child = tg.CreateTask(ctx, cleaning(time.Hour, time.Second))
+			tg.CreateTask(ctx, failsInCleanup(time.Hour, errA))
 			must(t, asyncio.Sleep(ctx, 0))
 			panic("x")
 		})
@@ -221,7 +221,7 @@ func TestTaskGroup_IncomparableErrors(t *testing.T) {
 
 		caused, cancelCause := context.WithCancelCause(ctx)
 		err = asyncio.RunTaskGroup(caused, func(ctx context.Context, tg *asyncio.TaskGroup) error {
-			tg.CreateTask(never)
+			tg.CreateTask(ctx, never)
 			settle(t, ctx)
 			cancelCause(errorList{io.EOF})
 			return context.Cause(ctx)
@@ -238,7 +238,7 @@ func TestTaskGroup_IncomparableCause(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		ended, cancel := context.WithCancelCause(ctx)
 		err := asyncio.RunTaskGroup(ended, func(ctx context.Context, tg *asyncio.TaskGroup) error {
-			tg.CreateTask(never)
+			tg.CreateTask(ctx, never)
 			settle(t, ctx)
 			cancel(errorList{io.EOF})
 			return asyncio.Sleep(ctx, time.Hour)
@@ -262,7 +262,7 @@ func TestTaskGroup_PanicWithAHostileError(t *testing.T) {
 	r, err := runReporting(t, func(ctx context.Context) error {
 		ended, cancel := asyncio.WithCancel(ctx)
 		return asyncio.RunTaskGroup(ended, func(ctx context.Context, tg *asyncio.TaskGroup) error {
-			tg.CreateTask(func(ctx context.Context) error {
+			tg.CreateTask(ctx, func(ctx context.Context) error {
 				if asyncio.Sleep(ctx, time.Hour) != nil {
 					panic(&hostileUnwrap{})
 				}

@@ -264,7 +264,7 @@ func (x *extras) group(ctx context.Context, limit int, supervisor, completed boo
 			var tasks []tasked
 			for i, e := range x.ends {
 				members[i] = modelMember{noTime, noTime, ""}
-				tasks = append(tasks, tg.CreateTask(e.coroutine(now, &members[i])))
+				tasks = append(tasks, tg.CreateTask(ctx, e.coroutine(now, &members[i])))
 			}
 			l, _ := asyncio.GetRunningLoop(ctx)
 			l.CallLater(x.cancelGr, tg.Cancel)

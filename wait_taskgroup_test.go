@@ -76,12 +76,12 @@ func TestTaskGroup_WaitsForItsChildren(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		var a, b *asyncio.Task[int]
 		err := asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg group) error {
-			a = asyncio.GroupTask(tg, returns(time.Second, 42), asyncio.TaskName("yolo"))
+			a = asyncio.GroupTask(ctx, tg, returns(time.Second, 42), asyncio.TaskName("yolo"))
 			if tg.String() != "<TaskGroup tasks=1 entered>" || a.GetName() != "yolo" {
 				t.Error(tg, a)
 			}
 			must(t, asyncio.Sleep(ctx, 1500*time.Millisecond))
-			b = asyncio.GroupTask(tg, returns(2*time.Second, 11))
+			b = asyncio.GroupTask(ctx, tg, returns(2*time.Second, 11))
 			return nil
 		})
 		x, _ := a.Result()
@@ -97,10 +97,10 @@ func TestTaskGroup_WaitsForItsChildren(t *testing.T) {
 func TestTaskGroup_AChildCancelledAloneIsNoFailure(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg group) error {
-			a := asyncio.GroupTask(tg, returns(time.Hour, 42))
+			a := asyncio.GroupTask(ctx, tg, returns(time.Hour, 42))
 			must(t, asyncio.Sleep(ctx, time.Second))
 			a.Cancel()
-			b := asyncio.GroupTask(tg, returns(time.Second, 11))
+			b := asyncio.GroupTask(ctx, tg, returns(time.Second, 11))
 			v, err := b.Await(ctx)
 			if v != 11 || !a.Cancelled() {
 				t.Error(v, a)
@@ -116,7 +116,7 @@ func TestTaskGroup_Nested(t *testing.T) {
 			return func(ctx context.Context) error {
 				return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg group) error {
 					for _, c := range outer {
-						tg.CreateTask(c)
+						tg.CreateTask(ctx, c)
 					}
 					return grouping(body, inner...)(ctx)
 				})
@@ -147,10 +147,10 @@ func TestTaskGroup_ChildrenMakeChildren(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		l := loop(t, ctx)
 		if err := asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg group) error {
-			tg.CreateTask(func(ctx context.Context) error {
+			tg.CreateTask(ctx, func(ctx context.Context) error {
 				must(t, asyncio.Sleep(ctx, time.Second))
-				tg.CreateTask(sleeping(time.Second))
-				tg.CreateTask(sleeping(2 * time.Second))
+				tg.CreateTask(ctx, sleeping(time.Second))
+				tg.CreateTask(ctx, sleeping(2*time.Second))
 				return nil
 			})
 			return nil
@@ -165,12 +165,12 @@ func TestTaskGroup_ChildrenMakeChildren(t *testing.T) {
 				if err := asyncio.Sleep(ctx, time.Second); err != nil {
 					return err
 				}
-				tg.CreateTask(hydra)
-				tg.CreateTask(hydra)
+				tg.CreateTask(ctx, hydra)
+				tg.CreateTask(ctx, hydra)
 				return nil
 			}
-			tg.CreateTask(hydra)
-			tg.CreateTask(func(ctx context.Context) error {
+			tg.CreateTask(ctx, hydra)
+			tg.CreateTask(ctx, func(ctx context.Context) error {
 				for heads < 10 {
 					must(t, asyncio.Sleep(ctx, 1500*time.Millisecond))
 				}
@@ -185,7 +185,7 @@ func TestTaskGroup_ChildrenMakeChildren(t *testing.T) {
 		return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg group) error {
 			for i := range 10 {
 				must(t, asyncio.Sleep(ctx, time.Second))
-				tg.CreateTask(sleeping(3 * time.Second))
+				tg.CreateTask(ctx, sleeping(3*time.Second))
 				if i == 5 && tg.String() != "<TaskGroup tasks=4 entered>" && tg.String() != "<TaskGroup tasks=3 entered>" {
 					t.Error(tg)
 				}
@@ -204,7 +204,7 @@ func TestTaskGroup_Context(t *testing.T) {
 	type key struct{}
 	run(t, func(ctx context.Context) error {
 		return asyncio.RunTaskGroup(context.WithValue(ctx, key{}, 1), func(ctx context.Context, tg group) error {
-			tg.CreateTask(func(ctx context.Context) error {
+			tg.CreateTask(ctx, func(ctx context.Context) error {
 				if ctx.Value(key{}) != 1 {
 					t.Error(ctx)
 				}
@@ -220,11 +220,11 @@ func TestTaskGroup_ChildOfAnAbortedGroup(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		var late tasked
 		failsWith(t, asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg group) error {
-			tg.CreateTask(failsAfter(time.Second, errA))
-			tg.CreateTask(func(ctx context.Context) error {
+			tg.CreateTask(ctx, failsAfter(time.Second, errA))
+			tg.CreateTask(ctx, func(ctx context.Context) error {
 				err := asyncio.Sleep(ctx, time.Hour)
 				for _, eager := range []bool{false, true} {
-					late = tg.CreateTask(func(context.Context) error { t.Error("entered"); return nil }, asyncio.EagerStart(eager))
+					late = tg.CreateTask(ctx, func(context.Context) error { t.Error("entered"); return nil }, asyncio.EagerStart(eager))
 				}
 				return err
 			})
@@ -241,10 +241,10 @@ func TestTaskGroup_Finished(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		var tg group
 		must(t, asyncio.RunTaskGroup(ctx, func(_ context.Context, g group) error { tg = g; return nil }))
-		if err := panicOf(func() { tg.CreateTask(nothing) }); !errors.Is(err, asyncio.ErrInvalidState) {
+		if err := panicOf(func() { tg.CreateTask(ctx, nothing) }); !errors.Is(err, asyncio.ErrInvalidState) {
 			t.Error(err)
 		}
-		if err := panicOf(func() { asyncio.GroupTask(tg, instant) }); !errors.Is(err, asyncio.ErrInvalidState) {
+		if err := panicOf(func() { asyncio.GroupTask(ctx, tg, instant) }); !errors.Is(err, asyncio.ErrInvalidState) {
 			t.Error(err)
 		}
 		_, err := asyncio.GroupStart(ctx, tg, func(context.Context, *asyncio.TaskStatus[int]) error { return nil })
@@ -280,7 +280,7 @@ func TestTaskGroup_Misuse(t *testing.T) {
 			}
 		})
 		return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg group) error {
-			if err := panicOf(func() { tg.CreateTask(nil) }); !errors.Is(err, asyncio.ErrInvalidArgument) {
+			if err := panicOf(func() { tg.CreateTask(ctx, nil) }); !errors.Is(err, asyncio.ErrInvalidArgument) {
 				t.Error(err)
 			}
 			return asyncio.Sleep(ctx, 0)
@@ -292,7 +292,7 @@ func TestTaskGroup_TimeoutAround(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		err := asyncio.Timeout(ctx, time.Second, func(ctx context.Context, _ scope) error {
 			return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg group) error {
-				tg.CreateTask(failsInCleanup(2*time.Second, errA))
+				tg.CreateTask(ctx, failsInCleanup(2*time.Second, errA))
 				return asyncio.Sleep(ctx, time.Hour)
 			})
 		})
@@ -310,7 +310,7 @@ func TestGroupLimit(t *testing.T) {
 		var waiting tasked
 		err := asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg group) error {
 			for i := range 10 {
-				task := tg.CreateTask(func(ctx context.Context) error {
+				task := tg.CreateTask(ctx, func(ctx context.Context) error {
 					defer func() { running-- }()
 					running++
 					most = max(most, running)
@@ -338,8 +338,8 @@ func TestGroupLimit_Aborted(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		var second tasked
 		failsWith(t, asyncio.RunTaskGroup(ctx, func(_ context.Context, tg group) error {
-			tg.CreateTask(failsAfter(time.Second, errA))
-			second = tg.CreateTask(func(context.Context) error { t.Error("entered"); return nil })
+			tg.CreateTask(ctx, failsAfter(time.Second, errA))
+			second = tg.CreateTask(ctx, func(context.Context) error { t.Error("entered"); return nil })
 			return nil
 		}, asyncio.GroupLimit(1)), errA)
 		if !second.Cancelled() {
@@ -352,10 +352,10 @@ func TestGroupLimit_Aborted(t *testing.T) {
 func TestSupervisor(t *testing.T) {
 	r, err := runReporting(t, func(ctx context.Context) error {
 		err := asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg group) error {
-			tg.CreateTask(failsAfter(2*time.Second, errB))
-			tg.CreateTask(failsAfter(time.Second, errA))
-			tg.CreateTask(func(context.Context) error { panic(errTest) })
-			ok := asyncio.GroupTask(tg, returns(3*time.Second, 42))
+			tg.CreateTask(ctx, failsAfter(2*time.Second, errB))
+			tg.CreateTask(ctx, failsAfter(time.Second, errA))
+			tg.CreateTask(ctx, func(context.Context) error { panic(errTest) })
+			ok := asyncio.GroupTask(ctx, tg, returns(3*time.Second, 42))
 			v, err := ok.Await(ctx)
 			if v != 42 {
 				t.Error(v)
@@ -365,7 +365,7 @@ func TestSupervisor(t *testing.T) {
 		failsWith(t, err, errTest, errA, errB)
 		var child tasked
 		failsWith(t, asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg group) error {
-			child = tg.CreateTask(sleeping(time.Hour))
+			child = tg.CreateTask(ctx, sleeping(time.Hour))
 			return errA
 		}, asyncio.Supervisor()), errA)
 		if !child.Cancelled() {
@@ -377,9 +377,8 @@ func TestSupervisor(t *testing.T) {
 	equal(t, "reports", r.messages(), []string{"panic in task"})
 }
 
-// Children created with InGroup have their creator's context. Those created by the group's own
-// methods have the group's.
-func TestInGroup_ContextIsTheCreators(t *testing.T) {
+// A child has its creator's context, as Python's copies its creator's contextvars.
+func TestTaskGroup_ContextIsTheCreators(t *testing.T) {
 	type key struct{}
 	run(t, func(ctx context.Context) error {
 		ctx = context.WithValue(ctx, key{}, "group")
@@ -389,41 +388,29 @@ func TestInGroup_ContextIsTheCreators(t *testing.T) {
 				return func(ctx context.Context) error { saw = append(saw, who+": "+ctx.Value(key{}).(string)); return nil }
 			}
 			ctx = context.WithValue(ctx, key{}, "body")
-			asyncio.CreateTask(ctx, asyncio.Do(see("InGroup")), asyncio.InGroup(tg))
-			tg.CreateTask(see("TaskGroup.CreateTask"))
-			asyncio.GroupTask(tg, asyncio.Do(see("GroupTask")))
-			asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
+			tg.CreateTask(ctx, see("TaskGroup.CreateTask"))
+			asyncio.GroupTask(ctx, tg, asyncio.Do(see("GroupTask")))
+			tg.CreateTask(ctx, func(ctx context.Context) error {
 				ctx = context.WithValue(ctx, key{}, "child")
-				asyncio.CreateTask(ctx, asyncio.Do(see("of a child")), asyncio.InGroup(tg))
+				tg.CreateTask(ctx, see("of a child"))
 				return nil
-			}), asyncio.InGroup(tg))
+			})
 			settle(t, ctx)
-			equal(t, "values", saw, []string{"InGroup: body", "TaskGroup.CreateTask: group", "GroupTask: group", "of a child: child"})
+			equal(t, "values", saw, []string{"TaskGroup.CreateTask: body", "GroupTask: body", "of a child: child"})
 			return nil
 		})
 	})
 }
 
-// Children created with InGroup are like any others: the group waits for them, limits them and
-// cancels them, and returns their errors.
-func TestInGroup_IsAChild(t *testing.T) {
+// A child whose own context ends before the group's has failed (group 5).
+func TestTaskGroup_ContextOfTheCreator(t *testing.T) {
 	run(t, func(ctx context.Context) error {
-		var sibling *asyncio.Task[asyncio.None]
 		err := asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
-			sibling = asyncio.CreateTask(ctx, sleeper(time.Hour), asyncio.InGroup(tg), asyncio.TaskName("sibling"))
-			asyncio.CreateTask(ctx, asyncio.Do(failsAfter(time.Second, errTest)), asyncio.InGroup(tg))
-			return nil
-		})
-		if !errors.Is(err, errTest) || !sibling.Cancelled() || sibling.GetName() != "sibling" {
-			t.Error(err, sibling)
-		}
-		// The end of the child's own context is an error of the child (group 5).
-		err = asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
 			short, cancel := asyncio.WithTimeout(ctx, time.Second)
-			asyncio.CreateTask(short, func(ctx context.Context) (int, error) {
+			tg.CreateTask(short, func(ctx context.Context) error {
 				defer cancel()
-				return 0, asyncio.Sleep(ctx, time.Hour)
-			}, asyncio.InGroup(tg))
+				return asyncio.Sleep(ctx, time.Hour)
+			})
 			return nil
 		})
 		var group *asyncio.GroupError
@@ -434,7 +421,7 @@ func TestInGroup_IsAChild(t *testing.T) {
 	})
 }
 
-func TestInGroup_Misuse(t *testing.T) {
+func TestTaskGroup_MisuseByCreators(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		ok := asyncio.Coroutine[int](instant)
 		refused := func(what string, want error, fn func()) {
@@ -443,24 +430,19 @@ func TestInGroup_Misuse(t *testing.T) {
 				t.Errorf("%s: %v", what, err)
 			}
 		}
-		refused("nil group", asyncio.ErrInvalidArgument, func() { asyncio.InGroup(nil) })
 		var left *asyncio.TaskGroup
 		must(t, asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
 			left = tg
-			in := asyncio.InGroup(tg)
-			refused("GroupTask", asyncio.ErrInvalidArgument, func() { asyncio.GroupTask(tg, ok, in) })
-			_, err := asyncio.GroupStart(ctx, tg, func(_ context.Context, s *asyncio.TaskStatus[int]) error { return s.Started(1) }, in)
-			is(t, "GroupStart", errors.Is(err, asyncio.ErrInvalidArgument), true)
-			_, err = asyncio.Call(ctx, loop(t, ctx), ok, in)
-			is(t, "Call", errors.Is(err, asyncio.ErrInvalidArgument), true)
-			_, err = asyncio.StartCall(ctx, loop(t, ctx), ok, in).Await(ctx)
-			is(t, "StartCall", errors.Is(err, asyncio.ErrInvalidArgument), true)
 			other := sim.NewEventLoop(context.Background())
 			defer func() { must(t, other.Close()) }()
-			refused("another loop", asyncio.ErrDifferentLoop, func() { asyncio.CreateTask(other.Context(), ok, in) })
+			refused("another loop", asyncio.ErrDifferentLoop, func() { asyncio.GroupTask(other.Context(), tg, ok) })
+			refused("no loop", asyncio.ErrNoRunningLoop, func() { asyncio.GroupTask(context.Background(), tg, ok) })
+			refused("nil coroutine", asyncio.ErrInvalidArgument, func() { asyncio.GroupTask[int](ctx, tg, nil) })
+			refused("nil function", asyncio.ErrInvalidArgument, func() { tg.CreateTask(ctx, nil) })
 			return nil
 		}))
-		refused("a group that was left", asyncio.ErrInvalidState, func() { asyncio.CreateTask(ctx, ok, asyncio.InGroup(left)) })
+		refused("nil group", asyncio.ErrInvalidArgument, func() { asyncio.GroupTask(ctx, nil, ok) })
+		refused("a group that was left", asyncio.ErrInvalidState, func() { asyncio.GroupTask(ctx, left, ok) })
 		return nil
 	})
 }

@@ -54,7 +54,7 @@ func grouping(body routine, children ...routine) routine {
 	return func(ctx context.Context) error {
 		return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
 			for _, c := range children {
-				tg.CreateTask(c)
+				tg.CreateTask(ctx, c)
 			}
 			if body == nil {
 				return nil

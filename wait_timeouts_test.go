@@ -385,7 +385,7 @@ func TestTimeout_LeavesAnotherCancelPending(t *testing.T) {
 			asCancelled(t, asyncio.Sleep(ctx, time.Hour))
 			err := asyncio.Timeout(ctx, time.Second, func(ctx context.Context, _ scope) error {
 				return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg group) error {
-					tg.CreateTask(func(ctx context.Context) error {
+					tg.CreateTask(ctx, func(ctx context.Context) error {
 						asCancelled(t, asyncio.Sleep(ctx, time.Hour))
 						return errA
 					})

@@ -97,9 +97,9 @@ func TestMisuse_ZeroValues(t *testing.T) {
 			{"Task.GetStack", "CreateTask", panicOf(func() { task.GetStack() })},
 			{"Gather of a task", "CreateTask", second(asyncio.Gather(ctx, &task))},
 
-			{"TaskGroup.CreateTask", "RunTaskGroup", panicOf(func() { tg.CreateTask(child) })},
-			{"GroupTask", "RunTaskGroup", panicOf(func() { asyncio.GroupTask(&tg, instant) })},
-			{"GroupTask, nil", "RunTaskGroup", panicOf(func() { asyncio.GroupTask(noGroup, instant) })},
+			{"TaskGroup.CreateTask", "RunTaskGroup", panicOf(func() { tg.CreateTask(ctx, child) })},
+			{"GroupTask", "RunTaskGroup", panicOf(func() { asyncio.GroupTask(ctx, &tg, instant) })},
+			{"GroupTask, nil", "RunTaskGroup", panicOf(func() { asyncio.GroupTask(ctx, noGroup, instant) })},
 			{"TaskGroup.Cancel", "RunTaskGroup", panicOf(func() { tg.Cancel() })},
 			{"GroupStart", "RunTaskGroup", second(asyncio.GroupStart(ctx, &tg, starting))},
 			{"GroupCompleted", "RunTaskGroup", func() (last error) {

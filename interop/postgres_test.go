@@ -152,7 +152,7 @@ func queriesOfManyTasks(t *testing.T, ctx context.Context, pool *pgxpool.Pool) e
 	sum := 0
 	err := asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
 		for i := range tasks {
-			tg.CreateTask(func(ctx context.Context) error {
+			tg.CreateTask(ctx, func(ctx context.Context) error {
 				for j := range each {
 					got, err := one[int](ctx, pool, "select $1::int * 1000 + $2::int", i, j)
 					if err != nil || got != i*1000+j {

@@ -217,7 +217,7 @@ func TestDisk_SideBySide(t *testing.T) {
 		at := now(t, ctx)
 		err = asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
 			for i := range 5 {
-				tg.CreateTask(func(ctx context.Context) error { _, err := f.ReadAt(ctx, make([]byte, 1), int64(i)); return err })
+				tg.CreateTask(ctx, func(ctx context.Context) error { _, err := f.ReadAt(ctx, make([]byte, 1), int64(i)); return err })
 			}
 			return nil
 		})
@@ -295,7 +295,7 @@ func TestDisk_SameSeed(t *testing.T) {
 			onDisk(t, d, func(ctx context.Context) error {
 				return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
 					for _, name := range []string{"a", "b", "c", "d"} {
-						tg.CreateTask(func(ctx context.Context) error {
+						tg.CreateTask(ctx, func(ctx context.Context) error {
 							err := asyncio.WriteFile(ctx, name, []byte(strings.Repeat(name, 1000)), 0o644)
 							_, readErr := asyncio.ReadFile(ctx, name)
 							fmt.Fprintln(&log, now(t, ctx), err, readErr, asyncio.Rename(ctx, name, "x"))

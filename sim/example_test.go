@@ -73,11 +73,11 @@ func shop(ctx context.Context) error {
 		return nil
 	})
 	return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
-		tg.CreateTask(i.sell, asyncio.TaskName("alice"))
+		tg.CreateTask(ctx, i.sell, asyncio.TaskName("alice"))
 		if err := asyncio.Sleep(ctx, 19*time.Millisecond); err != nil {
 			return err
 		}
-		tg.CreateTask(i.sell, asyncio.TaskName("bob"))
+		tg.CreateTask(ctx, i.sell, asyncio.TaskName("bob"))
 		return nil
 	})
 }
@@ -107,8 +107,8 @@ func ExampleExhaustive() {
 			return asyncio.Sleep(ctx, 0)
 		}
 		return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
-			tg.CreateTask(work)
-			tg.CreateTask(work)
+			tg.CreateTask(ctx, work)
+			tg.CreateTask(ctx, work)
 			return nil
 		})
 	}, sim.With(sim.Exhaustive(0)), sim.Runs(1000))

@@ -47,7 +47,7 @@ func (r room) serve(ctx context.Context, in *asyncio.StreamReader, out *asyncio.
 	}()
 	// Both directions; whichever ends first ends the other.
 	err = asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
-		tg.CreateTask(func(ctx context.Context) error {
+		tg.CreateTask(ctx, func(ctx context.Context) error {
 			defer tg.Cancel()
 			for line, err := range lines.All(ctx) {
 				if err != nil {

@@ -53,21 +53,21 @@ func (c *crawler) crawl(ctx context.Context, start string) (map[string]*page, er
 	c.slots = asyncio.NewSemaphore(c.atOnce)
 	c.pages = make(map[string]*page)
 	err = asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
-		c.visit(tg, u)
+		c.visit(ctx, tg, u)
 		return nil
 	})
 	return c.pages, err
 }
 
 // visit starts a task that visits u, if no task has.
-func (c *crawler) visit(tg *asyncio.TaskGroup, u *url.URL) {
+func (c *crawler) visit(ctx context.Context, tg *asyncio.TaskGroup, u *url.URL) {
 	address := u.String()
 	if c.pages[address] != nil {
 		return
 	}
 	p := new(page)
 	c.pages[address] = p
-	tg.CreateTask(func(ctx context.Context) error {
+	tg.CreateTask(ctx, func(ctx context.Context) error {
 		body, err := c.fetch(ctx, address, p)
 		if errors.Is(err, asyncio.ErrCancelled) {
 			return err
@@ -76,7 +76,7 @@ func (c *crawler) visit(tg *asyncio.TaskGroup, u *url.URL) {
 		for _, m := range link.FindAllSubmatch(body, -1) {
 			if to, err := u.Parse(string(m[1])); err == nil && to.Host == u.Host && to.Scheme == u.Scheme {
 				p.Links++
-				c.visit(tg, to)
+				c.visit(ctx, tg, to)
 			}
 		}
 		return nil

@@ -49,8 +49,8 @@ func pass(ctx context.Context, client *asyncio.Conn, target string) error {
 	defer server.Close()
 	// The first error cancels the other direction.
 	err = asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
-		tg.CreateTask(pipe(server, client))
-		tg.CreateTask(pipe(client, server))
+		tg.CreateTask(ctx, pipe(server, client))
+		tg.CreateTask(ctx, pipe(client, server))
 		return nil
 	})
 	if err != nil { // a reset on one side causes a reset on the other
@@ -74,7 +74,7 @@ func run(ctx context.Context, listen, target string, ready func(address string),
 			if err != nil {
 				return err
 			}
-			tg.CreateTask(func(ctx context.Context) error {
+			tg.CreateTask(ctx, func(ctx context.Context) error {
 				err := pass(ctx, client, target)
 				if err != nil && !errors.Is(err, asyncio.ErrCancelled) {
 					report(fmt.Errorf("%v: %w", client.RemoteAddr(), err))

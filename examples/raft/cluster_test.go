@@ -122,7 +122,7 @@ func together(ctx context.Context, client func(ctx context.Context) *Client, n, 
 	over := false
 	err := asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
 		for number := range n {
-			tg.CreateTask(func(ctx context.Context) error {
+			tg.CreateTask(ctx, func(ctx context.Context) error {
 				c := client(ctx)
 				defer c.Close()
 				return h.work(ctx, c, number+1, 2, 0, func(asked int) bool { return asked < asks || !over })

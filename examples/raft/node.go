@@ -108,17 +108,17 @@ func Main(ctx context.Context, c Config) error {
 	}
 	defer ln.Close()
 	return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
-		tg.CreateTask(n.tick, asyncio.TaskName("tick"))
-		tg.CreateTask(n.work, asyncio.TaskName("raft"))
+		tg.CreateTask(ctx, n.tick, asyncio.TaskName("tick"))
+		tg.CreateTask(ctx, n.work, asyncio.TaskName("raft"))
 		for _, p := range n.peers {
-			tg.CreateTask(func(ctx context.Context) error { return n.sendTo(ctx, p) }, asyncio.TaskName(fmt.Sprintf("send to %d", p.ID)))
+			tg.CreateTask(ctx, func(ctx context.Context) error { return n.sendTo(ctx, p) }, asyncio.TaskName(fmt.Sprintf("send to %d", p.ID)))
 		}
 		for {
 			conn, err := ln.AcceptContext(ctx)
 			if err != nil {
 				return err
 			}
-			tg.CreateTask(func(ctx context.Context) error { return n.serve(ctx, conn) }, asyncio.TaskName("serve"))
+			tg.CreateTask(ctx, func(ctx context.Context) error { return n.serve(ctx, conn) }, asyncio.TaskName("serve"))
 		}
 	})
 }

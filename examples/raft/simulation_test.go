@@ -123,7 +123,7 @@ func (sc scenario) with(ctx context.Context, body func(ctx context.Context, s *s
 	return asyncio.RunTaskGroup(ctx, func(ctx context.Context, keepers *asyncio.TaskGroup) error {
 		defer keepers.Cancel()
 		for _, h := range s.hosts {
-			keepers.CreateTask(func(ctx context.Context) error { return s.keep(ctx, h, sc.restart) }, asyncio.TaskName("keeper of "+h.Name()))
+			keepers.CreateTask(ctx, func(ctx context.Context) error { return s.keep(ctx, h, sc.restart) }, asyncio.TaskName("keeper of "+h.Name()))
 		}
 		if err := body(ctx, s); err != nil {
 			return err
@@ -145,18 +145,18 @@ func (s *simulation) work(ctx context.Context, sc scenario) error {
 			if i >= sc.clients {
 				changes = 0
 			}
-			clients.CreateTask(func(ctx context.Context) error {
+			clients.CreateTask(ctx, func(ctx context.Context) error {
 				c := s.client(ctx)
 				c.Attempt = cmp.Or(sc.attempt, c.Attempt)
 				defer c.Close()
 				return s.history.work(ctx, c, i+1, changes, sc.think, func(int) bool { return !s.over })
 			}, asyncio.TaskName(fmt.Sprint("client ", i+1)))
 		}
-		clients.CreateTask(s.hangUp, asyncio.TaskName("impatient client"))
+		clients.CreateTask(ctx, s.hangUp, asyncio.TaskName("impatient client"))
 		_, err := asyncio.WaitFor(ctx, asyncio.Do(func(ctx context.Context) error {
 			return asyncio.RunTaskGroup(ctx, func(ctx context.Context, nemesis *asyncio.TaskGroup) error {
 				for _, t := range sc.troubles(s) {
-					nemesis.CreateTask(func(ctx context.Context) error { return s.cause(ctx, t) }, asyncio.TaskName(t.what))
+					nemesis.CreateTask(ctx, func(ctx context.Context) error { return s.cause(ctx, t) }, asyncio.TaskName(t.what))
 				}
 				return nil
 			})

@@ -32,7 +32,7 @@ func (r *run) scope(ctx context.Context, label string, i *Instruction, caught er
 		})
 	case "group":
 		err = asyncio.RunTaskGroup(r.derive(ctx), func(ctx context.Context, g *asyncio.TaskGroup) error {
-			r.things[i.Args[0]] = g
+			r.things[i.Args[0]] = group{g, ctx}
 			return body(ctx)
 		})
 	}
@@ -55,9 +55,15 @@ func (r *run) with(ctx context.Context, label string, i *Instruction, l locker, 
 	return err
 }
 
+// A group is a task group with the context of its body.
+type group struct {
+	*asyncio.TaskGroup
+	ctx context.Context
+}
+
 // group is effect for task groups.
 func (r *run) group(i *Instruction) (string, error) {
-	g, ok := r.things[i.Args[0]].(*asyncio.TaskGroup)
+	g, ok := r.things[i.Args[0]].(group)
 	if !ok {
 		return "unset", nil
 	}
@@ -67,7 +73,7 @@ func (r *run) group(i *Instruction) (string, error) {
 	}
 	return "ok", refused("misuse", func() {
 		name, program := i.Args[1], i.Args[2]
-		r.declared(name, asyncio.GroupTask(g, r.coroutine(name, program), options(name, i.Verb == "group.eager")...))
+		r.declared(name, asyncio.GroupTask(g.ctx, g.TaskGroup, r.coroutine(name, program), options(name, i.Verb == "group.eager")...))
 	})
 }
 

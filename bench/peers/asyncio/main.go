@@ -308,7 +308,7 @@ func contended(ctx context.Context, n int) error {
 	var lock asyncio.Lock
 	return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
 		for range contenders {
-			tg.CreateTask(func(ctx context.Context) error {
+			tg.CreateTask(ctx, func(ctx context.Context) error {
 				for range max(1, n/contenders) {
 					if err := lock.Acquire(ctx); err != nil {
 						return err
@@ -329,7 +329,7 @@ func contended(ctx context.Context, n int) error {
 func sleepers(ctx context.Context, n int) error {
 	return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
 		for range n {
-			tg.CreateTask(func(ctx context.Context) error { return asyncio.Sleep(ctx, time.Millisecond) })
+			tg.CreateTask(ctx, func(ctx context.Context) error { return asyncio.Sleep(ctx, time.Millisecond) })
 		}
 		return nil
 	})
@@ -444,7 +444,7 @@ func taskGroup(ctx context.Context, n int) error {
 	for range max(1, n/groupSize) {
 		err := asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
 			for range groupSize {
-				tg.CreateTask(func(context.Context) error { return nil })
+				tg.CreateTask(ctx, func(context.Context) error { return nil })
 			}
 			return nil
 		})
