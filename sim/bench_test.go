@@ -34,8 +34,8 @@ func BenchmarkStep(b *testing.B) {
 	}{
 		{"in order", false, nil},
 		{"traced", true, nil},
-		{"Random", false, []sim.Option{sim.With(sim.Random())}},
-		{"PCT", false, []sim.Option{sim.With(sim.PCT(3))}},
+		{"Random", false, []sim.Option{sim.WithStrategy(sim.Random())}},
+		{"PCT", false, []sim.Option{sim.WithStrategy(sim.PCT(3))}},
 	} {
 		b.Run(s.name, func(b *testing.B) {
 			t := sim.Single(yielding(4, b.N/4+1), s.traced, append(s.opts, sim.StepLimit(2*b.N+1000, 2*b.N+1000)))
@@ -55,7 +55,7 @@ func BenchmarkSchedule(b *testing.B) {
 		}
 	})
 	b.Run("Exhaustive", func(b *testing.B) {
-		if f := sim.Check(yielding(3, 3), sim.With(sim.Exhaustive(0)), sim.Runs(b.N)).Failure; f != nil {
+		if f := sim.Check(yielding(3, 3), sim.WithStrategy(sim.Exhaustive(0)), sim.Runs(b.N)).Failure; f != nil {
 			b.Fatal(f)
 		}
 	})

@@ -111,7 +111,7 @@ func ExampleExhaustive() {
 			tg.CreateTask(ctx, work)
 			return nil
 		})
-	}, sim.With(sim.Exhaustive(0)), sim.Runs(1000))
+	}, sim.WithStrategy(sim.Exhaustive(0)), sim.Runs(1000))
 	fmt.Println(report.Failure == nil, report.Coverage)
 	// Output: true 16 runs, 152 steps: every schedule there is
 }

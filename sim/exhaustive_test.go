@@ -33,7 +33,7 @@ func TestExhaustive_EveryScheduleOnce(t *testing.T) {
 			err := asyncio.Sleep(ctx, time.Second) // out of the way
 			seen[string(order)]++
 			return err
-		}, sim.With(sim.Exhaustive(0)), sim.Runs(10000))
+		}, sim.WithStrategy(sim.Exhaustive(0)), sim.Runs(10000))
 		if r.Failure != nil {
 			t.Fatal(r.Failure)
 		}
@@ -74,7 +74,7 @@ func TestExhaustive_SaysWhatWasNotCovered(t *testing.T) {
 		{0, 500, "at most 2 deviations from first in, first out, and some with 3; the others were not run"},
 		{0, 1, "at most 0 deviations from first in, first out, and some with 1"},
 	} {
-		r := sim.Check(main, sim.With(sim.Exhaustive(c.bound)), sim.Runs(c.runs))
+		r := sim.Check(main, sim.WithStrategy(sim.Exhaustive(c.bound)), sim.Runs(c.runs))
 		if r.Failure != nil || r.Runs > c.runs || !strings.Contains(r.Coverage, c.want) {
 			t.Errorf("bound %d, %d runs: %q, want %q; %v", c.bound, c.runs, r.Coverage, c.want, r.Failure)
 		}

@@ -17,39 +17,39 @@ type TB interface {
 }
 
 // An Option is an option of [Run], [Explore] and [Check]. Any goroutine may make one.
-type Option func(*exploration)
+type Option struct{ set func(*exploration) }
 
 // Runs sets how many schedules an exploration runs at most; the default is 200. The environment
 // variable ASYNCIOSIM_RUNS overrides it.
-func Runs(n int) Option { return func(x *exploration) { x.runs = n } }
+func Runs(n int) Option { return Option{func(x *exploration) { x.runs = n }} }
 
 // Seed sets the seed of [Run], and the first of an exploration, which goes on with the numbers
 // after it. The default is 0 for Run and [Exhaustive], else 1.
-func Seed(seed uint64) Option { return func(x *exploration) { x.seed, x.seeded = seed, true } }
+func Seed(seed uint64) Option { return Option{func(x *exploration) { x.seed, x.seeded = seed, true }} }
 
-// With sets the strategy. The default is first in, first out for [Run], [Random] for an
+// WithStrategy sets the strategy. The default is first in, first out for [Run], [Random] for an
 // exploration.
-func With(s Strategy) Option { return func(x *exploration) { x.strategy = s } }
+func WithStrategy(s Strategy) Option { return Option{func(x *exploration) { x.strategy = s }} }
 
 // Cancels cancels one task in each run, at a random step or, with [Exhaustive], at each step in
 // turn: Exhaustive(1) cancels every task at every await it makes, one at a time. A run has not
 // failed if main, or the program of another host, ends cancelled by that. [Always] and [AtEnd]
 // check what must hold nevertheless. In order, and with [Tape], no task is cancelled.
-func Cancels() Option { return func(x *exploration) { x.cancels = true } }
+func Cancels() Option { return Option{func(x *exploration) { x.cancels = true }} }
 
 // StepLimit sets how many steps a run may make without the clock moving (more are a livelock), and
 // how many in all. The defaults are 100,000 and 10,000,000.
 func StepLimit(still, total int) Option {
-	return func(x *exploration) { x.limits = limits{still, total} }
+	return Option{func(x *exploration) { x.limits = limits{still, total} }}
 }
 
 // Replay runs the schedule recorded in a file, once, instead of exploring. The failure matches
 // [ErrIncompatible] if the schedule was recorded with a different program. The environment variable
 // ASYNCIOSIM does the same, see [Explore].
-func Replay(file string) Option { return func(x *exploration) { x.file = file } }
+func Replay(file string) Option { return Option{func(x *exploration) { x.file = file }} }
 
 // StopAt stops a [Replay] before a step, with [runtime.Breakpoint], for a debugger.
-func StopAt(step int) Option { return func(x *exploration) { x.stopAt = step } }
+func StopAt(step int) Option { return Option{func(x *exploration) { x.stopAt = step }} }
 
 // An exploration is one call of Run, Explore or Check.
 type exploration struct {
@@ -78,7 +78,9 @@ func newExploration(main func(ctx context.Context) error, opts []Option) *explor
 	}
 	x := &exploration{program: main, runs: defaultRuns, limits: limits{still: 100_000, total: 10_000_000}}
 	for _, o := range opts {
-		o(x)
+		if o.set != nil {
+			o.set(x)
+		}
 	}
 	return x
 }
@@ -86,7 +88,7 @@ func newExploration(main func(ctx context.Context) error, opts []Option) *explor
 // Run runs main under virtual time, in the order of production (first in, first out), as part of
 // the test t. It fails t if main returns an error or something else goes wrong: a panic, an error
 // that nobody retrieves, a deadlock, an invariant ([Always], [AtEnd]) that does not hold, too many
-// steps, a leak of the real world. With [Replay] or [With] the run follows another schedule.
+// steps, a leak of the real world. With [Replay] or [WithStrategy] the run follows another schedule.
 //
 // main runs as a task named main, on a loop of its own. When it returns, the remaining tasks are
 // cancelled, as by [asyncio.Run]. It must not depend on anything left behind by an earlier run. Run
@@ -128,7 +130,7 @@ func Run(t TB, main func(ctx context.Context) error, opts ...Option) {
 //	ASYNCIOSIM=testdata/sim/TestTransfer/5f3c09aa.sim@41 dlv test -- -test.run '^TestTransfer$'
 func Explore(t TB, main func(ctx context.Context) error, opts ...Option) {
 	t.Helper()
-	x := newExploration(main, append([]Option{With(Random())}, opts...))
+	x := newExploration(main, append([]Option{WithStrategy(Random())}, opts...))
 	x.tb = t
 	x.test(func() *Failure {
 		if f := x.corpus(); f != nil {
@@ -141,7 +143,7 @@ func Explore(t TB, main func(ctx context.Context) error, opts ...Option) {
 // Check explores main as [Explore] does, outside a test: it reads no environment and writes no
 // files. It blocks the calling goroutine, which may be any one that does not run a loop.
 func Check(main func(ctx context.Context) error, opts ...Option) *Report {
-	x := newExploration(main, append([]Option{With(Random())}, opts...))
+	x := newExploration(main, append([]Option{WithStrategy(Random())}, opts...))
 	x.report.Failure = whole(func() *Failure {
 		if x.file != "" {
 			return x.replay(x.file)
@@ -154,7 +156,7 @@ func Check(main func(ctx context.Context) error, opts ...Option) *Report {
 // Trace runs main once, as [Run] does, and returns everything that happened, step by step, in the
 // form in which a failure shows the last steps: the time, the callback, where its task waits then,
 // and the step that made it ready. err is the failure, without an explanation. The same program and
-// options give the same text, byte for byte. [Seed] and [With] choose the schedule; [Exhaustive]
+// options give the same text, byte for byte. [Seed] and [WithStrategy] choose the schedule; [Exhaustive]
 // stands for the order of production. It blocks the calling goroutine, which may be any one that
 // does not run a loop.
 func Trace(main func(ctx context.Context) error, opts ...Option) (trace string, err error) {

@@ -40,7 +40,7 @@ func lostUpdate(ctx context.Context) error {
 
 func TestCheck_FindsAndMinimises(t *testing.T) {
 	for _, s := range []sim.Strategy{sim.Random(), sim.PCT(2), sim.Exhaustive(0)} {
-		r := sim.Check(lostUpdate, sim.With(s), sim.Runs(1000))
+		r := sim.Check(lostUpdate, sim.WithStrategy(s), sim.Runs(1000))
 		f := r.Failure
 		if f == nil {
 			t.Errorf("%v: not found: %s", s, r.Coverage)
@@ -181,7 +181,7 @@ func TestAttack_CancelsOfManyTasks(t *testing.T) {
 				asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error { return yield(ctx, 30) }))
 			}
 			return asyncio.Sleep(ctx, time.Second)
-		}, false, append(opts, sim.With(sim.Random())))
+		}, false, append(opts, sim.WithStrategy(sim.Random())))
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
 		if err := run(); err != nil {

@@ -35,7 +35,7 @@ func TestFault(t *testing.T) {
 	}
 	sim.Run(t, program) // in order, no fault happens
 	for _, s := range []sim.Strategy{sim.Random(), sim.PCT(2), sim.Exhaustive(0)} {
-		r := sim.Check(program, sim.With(s), sim.Runs(5000))
+		r := sim.Check(program, sim.WithStrategy(s), sim.Runs(5000))
 		f := r.Failure
 		if f == nil || len(f.Deviations) != 2 || strings.Count(f.Error(), "there was a fault: bad") != 2 || strings.Contains(f.Trace, "harmless") {
 			t.Fatalf("%v: %v %v", s, r.Coverage, f)

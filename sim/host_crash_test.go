@@ -151,7 +151,7 @@ func TestHost_SetCrashes(t *testing.T) {
 		}
 		done[crashed] = true
 		return err
-	}, sim.With(sim.Exhaustive(1)), sim.Runs(1000))
+	}, sim.WithStrategy(sim.Exhaustive(1)), sim.Runs(1000))
 	if r.Failure != nil {
 		t.Fatal(r.Failure)
 	}
@@ -307,7 +307,7 @@ func TestHost_Disk(t *testing.T) {
 	}
 	sim.Explore(t, program(true), sim.Runs(100))
 	for _, s := range []sim.Strategy{sim.Random(), sim.PCT(3)} {
-		r := sim.Check(program(false), sim.With(s), sim.Runs(2000))
+		r := sim.Check(program(false), sim.WithStrategy(s), sim.Runs(2000))
 		f := r.Failure
 		if f == nil {
 			t.Fatalf("%v: not found: %s", s, r.Coverage)
@@ -349,7 +349,7 @@ func TestAttack_CrashThatBlocks(t *testing.T) {
 func TestAttack_CrashBeforeAThread(t *testing.T) {
 	for name, opts := range map[string][]sim.Option{
 		"at random":    {sim.Runs(50)},
-		"at each step": {sim.With(sim.Exhaustive(1)), sim.Runs(500)},
+		"at each step": {sim.WithStrategy(sim.Exhaustive(1)), sim.Runs(500)},
 	} {
 		lives := 0
 		f := sim.Check(func(ctx context.Context) error {

@@ -120,7 +120,7 @@ func lease(ctx context.Context) error {
 func TestHost_SetPauses(t *testing.T) {
 	sim.Run(t, lease)
 	for _, s := range []sim.Strategy{sim.Random(), sim.PCT(2)} {
-		f := sim.Check(lease, sim.With(s), sim.Runs(1000)).Failure
+		f := sim.Check(lease, sim.WithStrategy(s), sim.Runs(1000)).Failure
 		if f == nil {
 			t.Fatalf("%v: not found", s)
 		}

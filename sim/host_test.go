@@ -318,7 +318,7 @@ func TestHost_Explored(t *testing.T) {
 		return nil
 	}
 	for _, s := range []sim.Strategy{sim.Random(), sim.PCT(3), sim.Exhaustive(0)} {
-		f := sim.Check(program, sim.With(s), sim.Runs(2000)).Failure
+		f := sim.Check(program, sim.WithStrategy(s), sim.Runs(2000)).Failure
 		if f == nil || !strings.Contains(f.Error(), "'c/main' ran before 'a/main'") || len(f.Deviations) != 2 {
 			t.Errorf("%v: %v", s, f)
 		}
@@ -447,11 +447,11 @@ func TestHost_Deterministic(t *testing.T) {
 		return nil
 	}
 	for seed := range uint64(20) {
-		first, err := sim.Trace(program, sim.With(sim.Random()), sim.Seed(seed))
+		first, err := sim.Trace(program, sim.WithStrategy(sim.Random()), sim.Seed(seed))
 		if err != nil {
 			t.Fatal(err)
 		}
-		second, _ := sim.Trace(program, sim.With(sim.Random()), sim.Seed(seed))
+		second, _ := sim.Trace(program, sim.WithStrategy(sim.Random()), sim.Seed(seed))
 		if first != second {
 			t.Fatalf("seed %d: traces differ", seed)
 		}
@@ -489,7 +489,7 @@ func TestHost_ProgramIsCancelled(t *testing.T) {
 	report := sim.Check(func(ctx context.Context) error {
 		sim.NewHost(ctx, "node", wait)
 		return asyncio.Sleep(ctx, 2*time.Hour)
-	}, sim.With(sim.Exhaustive(1)), sim.Cancels())
+	}, sim.WithStrategy(sim.Exhaustive(1)), sim.Cancels())
 	if report.Failure != nil || report.Runs < 3 {
 		t.Errorf("%d runs: %v", report.Runs, report.Failure)
 	}

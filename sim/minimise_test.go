@@ -42,7 +42,7 @@ func TestMinimise_OneMinimal(t *testing.T) {
 	}{{1, 3, 3}, {2, 4, 3}, {4, 4, 3}, {6, 6, 2}} {
 		main := starved(c.tasks, c.yields)
 		for seed := range c.seeds {
-			f := sim.Check(main, sim.With(sim.PCT(3)), sim.Seed(1+100*seed), sim.Runs(1000)).Failure
+			f := sim.Check(main, sim.WithStrategy(sim.PCT(3)), sim.Seed(1+100*seed), sim.Runs(1000)).Failure
 			if f == nil {
 				t.Fatalf("%+v: not found", c)
 			}

@@ -166,8 +166,8 @@ func TestPrimitives(t *testing.T) {
 	}
 	for name, main := range primitives {
 		t.Run(name, func(t *testing.T) {
-			sim.Explore(t, main, sim.With(sim.Exhaustive(0)), sim.Cancels(), sim.Runs(runs))
-			sim.Explore(t, main, sim.With(sim.PCT(3)), sim.Cancels(), sim.Runs(500))
+			sim.Explore(t, main, sim.WithStrategy(sim.Exhaustive(0)), sim.Cancels(), sim.Runs(runs))
+			sim.Explore(t, main, sim.WithStrategy(sim.PCT(3)), sim.Cancels(), sim.Runs(500))
 		})
 	}
 }
@@ -208,7 +208,7 @@ func TestCancels_ReachEveryAwait(t *testing.T) {
 			})
 		}
 		return nil
-	}, sim.With(sim.Exhaustive(1)), sim.Cancels(), sim.Runs(5000))
+	}, sim.WithStrategy(sim.Exhaustive(1)), sim.Cancels(), sim.Runs(5000))
 	if r.Failure != nil {
 		t.Fatal(r.Failure)
 	}

@@ -17,7 +17,7 @@
 //			bank := NewBank()
 //			sim.Always(ctx, "no money is made", bank.Balanced)
 //			…
-//		}, sim.With(sim.PCT(3)), sim.Cancels())
+//		}, sim.WithStrategy(sim.PCT(3)), sim.Cancels())
 //	}
 //
 // A failing run is repeated with ever fewer deviations from the order of production, until only the

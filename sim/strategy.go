@@ -209,7 +209,7 @@ func Exhaustive(bound int) Strategy {
 // searches schedules by the code that they reach.
 //
 //	func FuzzTransfer(f *testing.F) {
-//		f.Fuzz(func(t *testing.T, schedule []byte) { sim.Run(t, transfer, sim.With(sim.Tape(schedule))) })
+//		f.Fuzz(func(t *testing.T, schedule []byte) { sim.Run(t, transfer, sim.WithStrategy(sim.Tape(schedule))) })
 //	}
 func Tape(schedule []byte) Strategy {
 	return Strategy{name: "Tape", make: func(*world, int, bool) strategy { return &tape{bytes: schedule} }}

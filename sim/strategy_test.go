@@ -42,7 +42,7 @@ func TestPCT_FindsByDepth(t *testing.T) {
 	const runs, tasks, steps = 4000, 3, long + 10
 	rate := func(s sim.Strategy) float64 {
 		hit := 0
-		r := sim.Check(program(&hit), sim.With(s), sim.Runs(runs))
+		r := sim.Check(program(&hit), sim.WithStrategy(s), sim.Runs(runs))
 		if r.Failure != nil {
 			t.Fatal(r.Failure)
 		}
@@ -82,14 +82,14 @@ func FuzzTape(f *testing.F) {
 			}
 			_, _, err := asyncio.Wait(ctx, all)
 			return err
-		}, sim.With(sim.Tape(schedule)))
+		}, sim.WithStrategy(sim.Tape(schedule)))
 	})
 }
 
 func TestTape_FollowsTheBytes(t *testing.T) {
 	fails := 0
 	for _, tape := range [][]byte{nil, {0, 0, 0}, {0, 0, 1, 1}, {0, 0, 3, 3}, {9, 9, 9, 9, 9}} {
-		if r := sim.Check(lostUpdate, sim.With(sim.Tape(tape)), sim.Runs(2)); r.Failure != nil {
+		if r := sim.Check(lostUpdate, sim.WithStrategy(sim.Tape(tape)), sim.Runs(2)); r.Failure != nil {
 			fails++
 			if len(r.Failure.Deviations) != 2 {
 				t.Errorf("%v: %v", tape, r.Failure)

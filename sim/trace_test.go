@@ -53,7 +53,7 @@ func TestTrace_DependsOnTheSeedAlone(t *testing.T) {
 			var first string
 			for i := range runs {
 				runtime.GOMAXPROCS(1 + i%4)
-				trace, err := sim.Trace(program, sim.With(s), sim.Seed(seed), sim.Cancels())
+				trace, err := sim.Trace(program, sim.WithStrategy(s), sim.Seed(seed), sim.Cancels())
 				if err != nil && !errors.Is(err, asyncio.ErrCancelled) {
 					t.Fatal(err)
 				}
@@ -85,7 +85,7 @@ func TestTrace_NotesAndFaultsInOrder(t *testing.T) {
 			faults = sim.Fault(ctx, "second", 0.5)
 			sim.Note(ctx, "third")
 			return nil
-		}, sim.With(sim.Random()), sim.Seed(seed))
+		}, sim.WithStrategy(sim.Random()), sim.Seed(seed))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -185,7 +185,7 @@ func TestGallery_FoundAndMinimised(t *testing.T) {
 				sim.Strategy
 				runs int
 			}{{sim.Random(), g.randomRuns}, {sim.PCT(3), g.pctRuns}} {
-				f := sim.Check(simulated(g.wrong), append(g.opts, sim.With(s.Strategy), sim.Runs(1000))...).Failure
+				f := sim.Check(simulated(g.wrong), append(g.opts, sim.WithStrategy(s.Strategy), sim.Runs(1000))...).Failure
 				if f == nil {
 					t.Fatalf("%v did not find it in 1000 runs", s)
 				}
@@ -208,11 +208,11 @@ func TestGallery_FoundAndMinimised(t *testing.T) {
 func TestGallery_CorrectedPasses(t *testing.T) {
 	for _, g := range gallery {
 		t.Run(g.name, func(t *testing.T) {
-			sim.Explore(t, simulated(g.right), append(g.opts, sim.Runs(300), sim.With(sim.PCT(3)))...)
+			sim.Explore(t, simulated(g.right), append(g.opts, sim.Runs(300), sim.WithStrategy(sim.PCT(3)))...)
 			if g.schedules == 0 {
 				return
 			}
-			r := sim.Check(simulated(g.right), append(g.opts, sim.With(sim.Exhaustive(0)), sim.Runs(5000))...)
+			r := sim.Check(simulated(g.right), append(g.opts, sim.WithStrategy(sim.Exhaustive(0)), sim.Runs(5000))...)
 			if r.Failure != nil || r.Runs != g.schedules || !strings.Contains(r.Coverage, "every schedule there is") {
 				t.Errorf("want %d schedules: %s %v", g.schedules, r.Coverage, r.Failure)
 			}
@@ -230,7 +230,7 @@ func TestGallery_Repeats(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
 	for _, g := range gallery {
 		for _, p := range []program{g.wrong, g.right} {
-			opts := append([]sim.Option{sim.With(sim.Random()), sim.Seed(7)}, g.opts...)
+			opts := append([]sim.Option{sim.WithStrategy(sim.Random()), sim.Seed(7)}, g.opts...)
 			first, failed := sim.Trace(simulated(p), opts...)
 			for i := range runs {
 				runtime.GOMAXPROCS(1 + i%4)

@@ -478,7 +478,7 @@ func TestSimulation_Repeats(t *testing.T) {
 		var first string
 		for i := range times {
 			runtime.GOMAXPROCS(1 + i%4)
-			trace, err := sim.Trace(sc.run, sim.With(sim.Random()), sim.Seed(seed))
+			trace, err := sim.Trace(sc.run, sim.WithStrategy(sim.Random()), sim.Seed(seed))
 			if err != nil {
 				t.Fatal(err)
 			}
