@@ -22,6 +22,7 @@ func init() {
 	children["waits"] = func() int {
 		fmt.Println("hello")
 		_, _ = io.Copy(io.Discard, os.Stdin)
+		fmt.Println("bye")
 		return 7
 	}
 	// the child lists its descriptors
@@ -199,6 +200,22 @@ func TestChild_Group(t *testing.T) {
 		}
 		w.until("the end", func() bool { return c.reads > 0 })
 		w.reap(c, -int(syscall.SIGKILL))
+	})
+}
+
+// Once the child is reaped, no signal reaches its group, although others live in it (child 2).
+func TestChild_GroupAfterReap(t *testing.T) {
+	inEach(t, func(w *world) {
+		c := w.start("parent", true)
+		c.WatchExit(&c.told)
+		w.must(c.Signal(syscall.SIGKILL))
+		w.until("the end", func() bool { return c.reads > 0 })
+		w.reap(c, -int(syscall.SIGKILL))
+		w.is("SignalGroup", c.SignalGroup(syscall.SIGKILL), os.ErrProcessDone)
+		w.must(c.in.Close())
+		if line, err := c.out.ReadString('\n'); line != "bye\n" || err != nil {
+			w.Errorf("the child's child says %q, %v", line, err)
+		}
 	})
 }
 

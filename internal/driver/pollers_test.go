@@ -279,8 +279,10 @@ func (e *end) fill() int {
 func (e *end) stuck() int {
 	e.w.Helper()
 	sent := e.fill()
-	for quiet := 0; quiet < 200; quiet++ {
-		e.w.poll()
+	for quiet := 0; quiet < 5; quiet++ {
+		e.w.waiting = true
+		e.w.must(e.w.d.Wait(e.w.d.Now() + time.Millisecond)) // a goroutine may be at work
+		e.w.waiting = false
 		n, err := e.Write(pattern(sent, 30_000))
 		switch {
 		case err == nil:
