@@ -88,7 +88,8 @@ func newExploration(main func(ctx context.Context) error, opts []Option) *explor
 // Run runs main under virtual time, in the order of production (first in, first out), as part of
 // the test t. It fails t if main returns an error or something else goes wrong: a panic, an error
 // that nobody retrieves, a deadlock, an invariant ([Always], [AtEnd]) that does not hold, too many
-// steps, a leak of the real world. With [Replay] or [WithStrategy] the run follows another schedule.
+// steps, a leak of the real world. With [Replay] or [WithStrategy] the run follows another
+// schedule.
 //
 // main runs as a task named main, on a loop of its own. When it returns, the remaining tasks are
 // cancelled, as by [asyncio.Run]. It must not depend on anything left behind by an earlier run. Run
@@ -156,9 +157,9 @@ func Check(main func(ctx context.Context) error, opts ...Option) *Report {
 // Trace runs main once, as [Run] does, and returns everything that happened, step by step, in the
 // form in which a failure shows the last steps: the time, the callback, where its task waits then,
 // and the step that made it ready. err is the failure, without an explanation. The same program and
-// options give the same text, byte for byte. [Seed] and [WithStrategy] choose the schedule; [Exhaustive]
-// stands for the order of production. It blocks the calling goroutine, which may be any one that
-// does not run a loop.
+// options give the same text, byte for byte. [Seed] and [WithStrategy] choose the schedule;
+// [Exhaustive] stands for the order of production. It blocks the calling goroutine, which may be
+// any one that does not run a loop.
 func Trace(main func(ctx context.Context) error, opts ...Option) (trace string, err error) {
 	x := newExploration(main, opts)
 	f := whole(func() *Failure {
