@@ -136,7 +136,7 @@ func (m *reportModel) wait(t *modelTask) error {
 				return err
 			})
 			_, err := child.Await(t.ctx)
-			child.AddDoneCallback(func(c *asyncio.Future[asyncio.None]) { _ = m.seen(c.Exception()) })
+			child.AddDoneCallback(func(c *asyncio.Task[asyncio.None]) { _ = m.seen(c.Exception()) })
 			return err
 		}},
 	}

@@ -600,9 +600,14 @@ func (f *Future[T]) AddDoneCallback(fn func(*Future[T])) *DoneCallback {
 	if fn == nil {
 		panic(fmt.Errorf("%w: nil function (in AddDoneCallback)", ErrInvalidArgument))
 	}
+	return f.addDoneCallback(func() { fn(f) }, fn)
+}
+
+// addDoneCallback adds fn. Messages name it after the function src.
+func (f *future) addDoneCallback(fn func(), src any) *DoneCallback {
 	f.mustBeMade("AddDoneCallback")
 	f.loop.mustBeOwner("AddDoneCallback")
-	c := &DoneCallback{fn: func() { fn(f) }, src: fn, ctx: f.loop.currentContext()}
+	c := &DoneCallback{fn: fn, src: src, ctx: f.loop.currentContext()}
 	f.addCallback(c)
 	return c
 }

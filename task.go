@@ -228,6 +228,15 @@ func (t *Task[T]) run(ctx context.Context) (err error) {
 
 func (t *Task[T]) code() uintptr { return coroutinePC(t.coro) }
 
+// AddDoneCallback is [Future.AddDoneCallback] for the task: fn gets the task itself. Python:
+// Task.add_done_callback.
+func (t *Task[T]) AddDoneCallback(fn func(*Task[T])) *DoneCallback {
+	if fn == nil {
+		panic(fmt.Errorf("%w: nil function (in AddDoneCallback)", ErrInvalidArgument))
+	}
+	return t.addDoneCallback(func() { fn(t) }, fn)
+}
+
 // GetCoro returns the coroutine that the task runs.
 func (t *Task[T]) GetCoro() Coroutine[T] { return t.coro }
 

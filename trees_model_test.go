@@ -239,7 +239,7 @@ func (x *treeTask) step(ctx context.Context, depth int) error {
 // abandon leaves tasks alone, and retrieves their errors.
 func (x *treeTask) abandon(tasks ...tasked) {
 	for _, t := range tasks {
-		t.AddDoneCallback(func(t *asyncio.Future[asyncio.None]) { _ = t.Exception() })
+		t.AddDoneCallback(func(t *asyncio.Task[asyncio.None]) { _ = t.Exception() })
 	}
 }
 

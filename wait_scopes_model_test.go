@@ -545,7 +545,7 @@ func (m *scopeModel) timeout(ctx *modelContext, s *scopeStep) *modelError {
 	case strings.HasPrefix(err.kind, "cancelled"):
 		return &modelError{"timeout"}
 	}
-	return &modelError{"joined"}
+	return err // its text names the timeout
 }
 
 func (m *scopeModel) set(tm *modelTimeout, when time.Duration) {

@@ -15,8 +15,9 @@ import (
 //     returns a [*TimeoutError] in its place.
 //   - A cancel by anyone else, before, during or after, is left as it is: body's CancelledError
 //     is returned and [Task.Cancelling] keeps its count.
-//   - If body returns nil after it was cancelled, Timeout returns nil. If it returns another error,
-//     that comes back joined with the *TimeoutError; errors.Is finds both.
+//   - If body returns nil after it was cancelled, Timeout returns nil. If it returns an error of
+//     its own, so does Timeout; the text says that the time was up, but the error does not match
+//     [ErrTimeout]. [TimeoutScope.Expired] tells.
 //
 // A d that is not positive expires in the next iteration; [Forever] never does. If body returns
 // before the time is up, its error is returned as it is. For code that must not run on after the
@@ -138,11 +139,21 @@ func (tm *TimeoutScope) exit(err error) error {
 	}
 	timeout := &TimeoutError{When: tm.when}
 	if asCancelled(err) == nil {
-		return fmt.Errorf("%w (while being stopped: %w)", err, timeout)
+		return &lateError{err, timeout}
 	}
 	timeout.From = err
 	return timeout
 }
+
+// lateError is an error of the body's own after the time was up. As in Python, where the timeout
+// becomes the context of such an exception, people are told of it and handlers of timeouts are not.
+type lateError struct {
+	err     error
+	timeout *TimeoutError
+}
+
+func (e *lateError) Error() string { return fmt.Sprintf("%v (while being stopped: %v)", e.err, e.timeout) }
+func (e *lateError) Unwrap() error { return e.err }
 
 // expiry is one setting of a deadline, as the callback of its timer. It may already be in the ready
 // queue when it is taken back, so tm is set to nil then.

@@ -172,15 +172,15 @@ func TestTimeout_OtherErrors(t *testing.T) {
 		if err != errTest || tm.Expired() {
 			t.Errorf("%v", err)
 		}
-		// An error of the clean-up is kept, together with the timeout that caused it.
+		// An error of the clean-up is kept. Its text names the timeout that came before, which it
+		// does not match: in Python, except TimeoutError does not catch it either.
 		err = asyncio.Timeout(ctx, time.Second, func(ctx context.Context, _ scope) error {
 			_ = asyncio.Sleep(ctx, time.Hour)
 			return errTest
 		})
-		if !errors.Is(err, errTest) {
+		if !errors.Is(err, errTest) || errors.Is(err, asyncio.ErrTimeout) {
 			t.Error(err)
 		}
-		timedOut(t, err)
 		if err.Error() != "test (while being stopped: asyncio: timed out)" {
 			t.Error(err)
 		}

@@ -91,7 +91,6 @@ type future interface {
 	Result() (int, error)
 	SetResult(int) error
 	SetException(error) error
-	AddDoneCallback(func(*asyncio.Future[int])) *asyncio.DoneCallback
 	RemoveDoneCallback(*asyncio.DoneCallback) int
 }
 
@@ -379,10 +378,15 @@ func (r *run) future(ctx context.Context, i *Instruction) (string, error) {
 		return "ok", f.SetException(failure(args[1]))
 	case "done":
 		do := r.callback(args[1], nested(i, 2))
-		r.things[args[1]] = f.AddDoneCallback(func(f *asyncio.Future[int]) {
+		called := func(f future) {
 			r.emit(args[1], "called "+state(f))
 			do()
-		})
+		}
+		if t, ok := f.(*asyncio.Task[int]); ok {
+			r.things[args[1]] = t.AddDoneCallback(func(t *asyncio.Task[int]) { called(t) })
+		} else {
+			r.things[args[1]] = f.(*asyncio.Future[int]).AddDoneCallback(func(f *asyncio.Future[int]) { called(f) })
+		}
 		return "ok", nil
 	}
 	c, ok := r.things[args[1]].(*asyncio.DoneCallback)
