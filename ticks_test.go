@@ -215,7 +215,7 @@ var tickRows = map[string]func(tk *ticker) int{
 			return nil
 		}))
 		start, end := tk.n, 0
-		task.AddDoneCallback(func( *asyncio.Task[asyncio.None]) { end = tk.n - 1 })
+		task.AddDoneCallback(func(*asyncio.Task[asyncio.None]) { end = tk.n - 1 })
 		task.Cancel()
 		settle(tk.t, tk.ctx)
 		if entered || !task.Cancelled() {

@@ -39,10 +39,12 @@ run < kernel, sync, threads, wait, io
 `
 
 // largestCycles bounds the groups of files that need each other. The kernel is one, because a task,
-// its future, its loop and its stack are one thing in several files.
+// its future, its loop and its stack are one thing in several files. Merging files to stay below
+// is no way out: see longestFile.
 const (
 	largestKernelCycle = 20
 	largestCycle       = 3
+	longestFile        = 700 // lines
 )
 
 // TestTiers: the files of the root package name each other as tierPolicy says, and those that need
@@ -93,6 +95,18 @@ func TestTiers(t *testing.T) {
 		}
 		if len(cycle) > limit {
 			t.Errorf("%d files need each other, at most %d may: %v", len(cycle), limit, cycle)
+		}
+	}
+}
+
+// TestFiles_AreNotTooLong: a file of the library that a reader has to read whole can be read whole.
+func TestFiles_AreNotTooLong(t *testing.T) {
+	for _, file := range files(t, "*.go") {
+		if strings.HasSuffix(file, "_test.go") || strings.Contains(file, "testdata") {
+			continue
+		}
+		if n := strings.Count(readFile(t, file), "\n"); n > longestFile {
+			t.Errorf("%s has %d lines, at most %d are allowed: cut it by what it is about", file, n, longestFile)
 		}
 	}
 }

@@ -152,7 +152,9 @@ type lateError struct {
 	timeout *TimeoutError
 }
 
-func (e *lateError) Error() string { return fmt.Sprintf("%v (while being stopped: %v)", e.err, e.timeout) }
+func (e *lateError) Error() string {
+	return fmt.Sprintf("%v (while being stopped: %v)", e.err, e.timeout)
+}
 func (e *lateError) Unwrap() error { return e.err }
 
 // expiry is one setting of a deadline, as the callback of its timer. It may already be in the ready
