@@ -220,51 +220,6 @@ func TestFuture_RemovingIsCheap(t *testing.T) {
 	}
 }
 
-// Thousands of tasks wait for one future, and each can leave, in any order. Those that stay are
-// woken in the order in which they came.
-func TestFuture_ManyLeave(t *testing.T) {
-	const n = 4_000
-	leave := map[string]func(order []int){
-		"oldest first": func([]int) {},
-		"newest first": slices.Reverse[[]int],
-		"at random": func(order []int) {
-			rand.New(rand.NewPCG(1, 2)).Shuffle(n, func(i, j int) { order[i], order[j] = order[j], order[i] })
-		},
-	}
-	for name, mix := range leave {
-		runFast(t, func(ctx context.Context) error {
-			f := asyncio.CreateFuture[int](ctx)
-			var told []int
-			callbacks := make([]*asyncio.DoneCallback, n)
-			order := make([]int, n)
-			for i := range n {
-				callbacks[i] = f.AddDoneCallback(func(*asyncio.Future[int]) { told = append(told, i) })
-				order[i] = i
-			}
-			mix(order)
-			stays := make([]bool, n)
-			for k, i := range order {
-				if stays[i] = k%400 == 399; stays[i] {
-					continue
-				}
-				if removed := f.RemoveDoneCallback(callbacks[i]); removed != 1 {
-					t.Fatalf("%s: %d callbacks removed", name, removed)
-				}
-				if removed := f.RemoveDoneCallback(callbacks[i]); k%400 == 0 && removed != 0 {
-					t.Fatalf("%s: removed again", name)
-				}
-			}
-			callbacks[0] = f.AddDoneCallback(func(*asyncio.Future[int]) { told = append(told, n) })
-			must(t, f.SetResult(1))
-			settle(t, ctx)
-			if len(told) != n/400+1 || !slices.IsSorted(told) || !slices.ContainsFunc(told, func(i int) bool { return i == n }) {
-				t.Errorf("%s: told %v", name, told)
-			}
-			return nil
-		})
-	}
-}
-
 // The exception handler is told which callback panicked.
 func TestFuture_CallbackThatPanics(t *testing.T) {
 	r, err := runReporting(t, func(ctx context.Context) error {
