@@ -79,6 +79,7 @@
 //	create_task(f(), name="x")       CreateTask(ctx, f, Name("x"))
 //	sleep(1)                         Sleep(ctx, time.Second); a bare 1 is a nanosecond, here and in every timeout
 //	gather(a, b)                     Gather(ctx, a, b)
+//	loop.time() + 1                  loop.Time().Add(time.Second), an Instant
 //	async with timeout(1) as tm: …   Timeout(ctx, time.Second, func(ctx, tm) error { … })
 //	async with TaskGroup() as tg: …  RunTaskGroup(ctx, func(ctx, tg) error { … })
 //	except CancelledError            errors.Is(err, ErrCancelled)
