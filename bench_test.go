@@ -85,17 +85,28 @@ func BenchmarkAwaitDone(b *testing.B) {
 }
 
 func BenchmarkSpawnAndAwait(b *testing.B) {
-	b.Run("asyncio", func(b *testing.B) {
-		onLoop(b, func(ctx context.Context) error {
-			child := func(context.Context) (int, error) { return 1, nil }
-			for b.Loop() {
-				if _, err := asyncio.CreateTask(ctx, child).Await(ctx); err != nil {
-					return err
+	child := func(context.Context) (int, error) { return 1, nil }
+	canEnd, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	for _, c := range []struct {
+		context string
+		root    context.Context
+	}{{"cannot_end", context.Background()}, {"can_end", canEnd}} { // stack 5 is for the first
+		b.Run("asyncio/context="+c.context, func(b *testing.B) {
+			b.ReportAllocs()
+			_, err := asyncio.Run(c.root, asyncio.Do(func(ctx context.Context) error {
+				for b.Loop() {
+					if _, err := asyncio.CreateTask(ctx, child).Await(ctx); err != nil {
+						return err
+					}
 				}
+				return nil
+			}))
+			if err != nil {
+				b.Fatal(err)
 			}
-			return nil
 		})
-	})
+	}
 	b.Run("goroutines", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {

@@ -20,6 +20,7 @@ var rows = map[string]peer.Row{
 	"yield1":             onLoop("yield1", yields),
 	"yield2":             onLoop("yield2", yieldsOfTwo),
 	"spawn":              onLoop("spawn", spawnAndAwait),
+	"spawn_end":          spawnWithEnd,
 	"gather_now":         onLoop("gather_now", gather(instant)),
 	"gather_suspend":     onLoop("gather_suspend", gather(suspending)),
 	"gather3000":         bursts("gather3000", 3000),
@@ -202,6 +203,15 @@ func spawnAndAwait(ctx context.Context, n int) error {
 		}
 	}
 	return nil
+}
+
+// spawnWithEnd is spawnAndAwait on a loop whose context can end, as under signal.NotifyContext.
+func spawnWithEnd(n int) ([]peer.Measurement, error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	return asyncio.Run(ctx, func(ctx context.Context) ([]peer.Measurement, error) {
+		return peer.Timed("spawn_end", func(n int) error { return spawnAndAwait(ctx, n) })(n)
+	})
 }
 
 const groupSize = 1000

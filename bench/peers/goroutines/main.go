@@ -20,6 +20,7 @@ var rows = map[string]peer.Row{
 	"yield1":             peer.Timed("yield1", yields),
 	"yield2":             peer.Timed("yield2", yieldsOfTwo),
 	"spawn":              peer.Timed("spawn", spawnAndAwait),
+	"spawn_end":          peer.Timed("spawn_end", spawnWithEnd),
 	"gather_now":         peer.Timed("gather_now", gather(func() int { return 1 })),
 	"gather_suspend":     peer.Timed("gather_suspend", gather(yielding)),
 	"gather3000":         peer.Bursts("gather3000", 3000, gatherOf(yielding)),
@@ -106,6 +107,22 @@ func spawnAndAwait(n int) error {
 		result := make(chan int, 1)
 		go func() { result <- 1 }()
 		<-result
+	}
+	return nil
+}
+
+// spawnWithEnd is spawnAndAwait for callers that wait no longer than their context lasts.
+func spawnWithEnd(n int) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	for range n {
+		result := make(chan int, 1)
+		go func() { result <- 1 }()
+		select {
+		case <-result:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
 	}
 	return nil
 }
