@@ -114,7 +114,7 @@ func TestTask_CancelAgainAfterUncancel(t *testing.T) {
 	})
 }
 
-// A wrapped cancellation ends the task cancelled; a joined one does not.
+// A wrapped cancellation ends the task cancelled; one that is joined to another error does not.
 func TestTask_CancelledByWhatItReturns(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		for _, row := range []struct {
@@ -124,6 +124,9 @@ func TestTask_CancelledByWhatItReturns(t *testing.T) {
 			{func(err error) error { return err }, true},
 			{func(err error) error { return fmt.Errorf("fetch: %w", err) }, true},
 			{func(err error) error { return errors.Join(err, errTest) }, false},
+			// as after a Close that worked
+			{func(err error) error { return errors.Join(nil, err, nil) }, true},
+			{func(err error) error { return &asyncio.GroupError{Exceptions: []error{err}} }, false},
 			{func(error) error { return context.Canceled }, false},
 		} {
 			task := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {

@@ -528,8 +528,8 @@ func (l *EventLoop) pollWatches() {
 // isEndOf reports whether err is, or wraps, an error returned because ctx is done: the cause, or
 // one of the two errors that a context's Err can return. It looks for these very errors, not for
 // errors that match them. A cancel caused by one of them is still a cancel (design 2), and a panic
-// stays a panic (design 4). Joined errors are not searched, so that such an error does not hide
-// real failures beside it.
+// stays a panic (design 4). Several joined errors are not searched, so that such an error does not
+// hide real failures beside it.
 func isEndOf(ctx context.Context, err error) bool {
 	if ctx.Err() == nil {
 		return false

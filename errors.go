@@ -97,8 +97,9 @@ var (
 // A CancelledError is one request to cancel, delivered to a task at an await. It
 // matches [ErrCancelled] and [context.Canceled].
 //
-// A coroutine that returns it, wrapped or not, ends its task as cancelled; inside a
-// joined error it is an error like any other.
+// A coroutine that returns it, wrapped or not, ends its task as cancelled. Joined to another error
+// it is an error like any other; joined to nil, as by errors.Join(err, f.Close()) after a Close
+// that worked, it is still a cancel.
 type CancelledError struct {
 	Msg   string // the argument of Cancel
 	By    string // the name of the task that asked, empty if no task did
@@ -136,8 +137,8 @@ func (e *CancelledError) Is(target error) bool {
 // Unwrap returns the cause given to CancelCause, nil if there was none.
 func (e *CancelledError) Unwrap() error { return e.cause }
 
-// asCancelled finds the cancellation that err is or wraps. Joined errors are not
-// searched: a cancellation beside real failures does not make them a cancellation.
+// asCancelled finds the cancellation that err is or wraps. It does not search several errors that
+// are joined: a cancellation beside real failures does not make them a cancellation.
 func asCancelled(err error) *CancelledError {
 	for err != nil {
 		if c, ok := err.(*CancelledError); ok {
@@ -149,14 +150,18 @@ func asCancelled(err error) *CancelledError {
 }
 
 // unwrap returns the error that err is about. It returns nil if err is about none, or if err is
-// another kind of thing than the error it wraps: a cancel is not its cause, and a panic is not its
-// value.
+// another kind of thing than the error it wraps: a cancel is not its cause, a panic is not its
+// value, and a group is not its only child's error.
 func unwrap(err error) error {
 	switch err := err.(type) {
-	case *CancelledError, *PanicError:
+	case *CancelledError, *PanicError, interface{ isGroup() }:
 		return nil
 	case interface{ Unwrap() error }:
 		return err.Unwrap()
+	case interface{ Unwrap() []error }:
+		if all := err.Unwrap(); len(all) == 1 { // errors.Join leaves out nil
+			return all[0]
+		}
 	}
 	return nil
 }

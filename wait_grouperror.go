@@ -31,6 +31,9 @@ func (e *GroupError) Error() string {
 // Unwrap returns the errors of the group.
 func (e *GroupError) Unwrap() []error { return e.Exceptions }
 
+// isGroup keeps a group of one error apart from errors that are joined (unwrap).
+func (e *GroupError) isGroup() {}
+
 // First returns the error that came first; if that is a group, the first of that group.
 func (e *GroupError) First() error {
 	if len(e.Exceptions) == 0 {

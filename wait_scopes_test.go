@@ -394,3 +394,22 @@ func TestCleanup_WhenTheLoopCloses(t *testing.T) {
 		t.Error("the cleanup was skipped")
 	}
 }
+
+// errors.Join(err, f.Close()) after a Close that worked is about err alone.
+func TestScopes_JoinedToNothing(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		sleeps := func(ctx context.Context) error { return errors.Join(asyncio.Sleep(ctx, time.Hour), nil) }
+		expired, err := asyncio.MoveOnAfter(ctx, time.Second, sleeps)
+		if !expired || err != nil {
+			t.Error(expired, err)
+		}
+		timedOut(t, asyncio.FailAfter(ctx, time.Second, sleeps))
+		timedOut(t, asyncio.Timeout(ctx, time.Second, func(ctx context.Context, _ scope) error { return sleeps(ctx) }))
+		return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg group) error {
+			tg.CreateTask(ctx, sleeps)
+			settle(t, ctx)
+			tg.Cancel()
+			return nil
+		})
+	})
+}
