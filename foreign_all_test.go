@@ -311,7 +311,7 @@ func foreignCalls(t *testing.T, ctx context.Context, l *asyncio.EventLoop, thing
 		case isMethod && things[typ] != nil:
 			calls[d.name] = func() error { return callMethod(ctx, things[typ], method) }
 		default:
-			t.Errorf("%s: nobody says whether a foreign goroutine may call it", d.name)
+			t.Errorf("%s: nobody says whether a foreign goroutine may call it: add a call to loopFunctions or loopMethods, or write \"any goroutine\" in its comment", d.name)
 		}
 	}
 	for name := range calls {

@@ -251,6 +251,7 @@ func (f *future) scheduleCallbacks() {
 	}
 }
 
+// addCallback makes f schedule cb when it is done, or now if it is done already.
 func (f *future) addCallback(cb callback) {
 	switch {
 	case f.state != pending:

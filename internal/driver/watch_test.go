@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/goasyncio/asyncio/internal/driver"
+	"golang.org/x/sys/unix"
 )
 
 // inKernel runs test with the system's poller. The portable one watches nothing.
@@ -138,12 +139,15 @@ func TestWatch_NumberUsedAgain(t *testing.T) {
 		w.must(w.d.Watch(uintptr(number), true, false, old))
 		w.must(r.Close())
 		r2, wr2 := w.pipe()
-		w.must(syscall.Dup2(int(r2.Fd()), number))
-		syscall.CloseOnExec(number)
+		again, err := unix.FcntlInt(r2.Fd(), unix.F_DUPFD_CLOEXEC, number) // Dup2 is not everywhere
+		w.must(err)
+		if again != number {
+			w.Fatalf("the descriptor is %d, want %d", again, number)
+		}
 		defer syscall.Close(number)
 		w.must(w.d.Watch(uintptr(number), true, false, n))
 		_, _ = wr.Write([]byte("x"))
-		_, err := wr2.Write([]byte("x"))
+		_, err = wr2.Write([]byte("x"))
 		w.must(err)
 		w.until("the byte", func() bool { return n.reads > 0 })
 		if old.calls != 0 {
