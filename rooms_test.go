@@ -13,11 +13,11 @@ import (
 	"testing"
 )
 
-// tierPolicy says which files of the root package may name what others declare. It is a statement
+// roomPolicy says which files of the root package may name what others declare. It is a statement
 // of policy; do not adapt it to make the test pass. Each line gives a room and the rooms that it
 // may name, below the reason. A file belongs to the room that its name begins with, up to the first
 // underscore; files without such a prefix are of the kernel.
-const tierPolicy = `
+const roomPolicy = `
 # The kernel is what everything else is made of. A new combinator, primitive or kind of connection
 # must not need a line of it: what the kernel has to know of a type, the type says by a method.
 kernel <
@@ -47,13 +47,13 @@ const (
 	longestFile        = 700 // lines
 )
 
-// TestTiers: the files of the root package name each other as tierPolicy says, and those that need
+// TestRooms: the files of the root package name each other as roomPolicy says, and those that need
 // each other are few.
-func TestTiers(t *testing.T) {
+func TestRooms(t *testing.T) {
 	may := make(map[string][]string)
 	why := make(map[string]string)
 	reason := ""
-	for line := range strings.Lines(tierPolicy) {
+	for line := range strings.Lines(roomPolicy) {
 		line = strings.TrimSpace(line)
 		if text, ok := strings.CutPrefix(line, "# "); ok {
 			reason += text + " "
@@ -85,7 +85,7 @@ func TestTiers(t *testing.T) {
 	}
 	for room := range may {
 		if !used[room] {
-			t.Errorf("tierPolicy has a room %q without files", room)
+			t.Errorf("roomPolicy has a room %q without files", room)
 		}
 	}
 	for _, cycle := range cycles(names) {
