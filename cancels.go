@@ -97,6 +97,7 @@ func (t *task) evict() {
 	if t.cancelErr == nil {
 		t.cancelErr = t.speaks()
 	}
+	t.wokenByScope = t.isOwn(t.cancelErr)
 	t.loop().schedule(t, nil)
 }
 
@@ -113,7 +114,7 @@ func (t *task) note(c *CancelledError, r *request) (held bool) {
 		return int(t.cleanups) > r.depth
 	}
 	// otherwise t gets the cancel that woke it, as in CPython, even if that was taken back
-	if t.state != evicted || t.isOwn(t.cancelErr) {
+	if t.state != evicted || t.wokenByScope {
 		t.cancelErr = c
 	}
 	t.outside++

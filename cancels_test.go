@@ -790,3 +790,40 @@ func TestGroupStart_CancelAndContext(t *testing.T) {
 		return nil
 	})
 }
+
+// Of several cancels that come after an expiry has woken the task, the last is delivered, whatever
+// the task has waited for. (CPython delivers the expiry's, without a message.)
+func TestCancel_AfterAnExpiryTheLastSpeaks(t *testing.T) {
+	for name, wait := range map[string]func(ctx context.Context, f *asyncio.Future[int]) error{
+		"a future": func(ctx context.Context, f *asyncio.Future[int]) error { _, err := f.Await(ctx); return err },
+		"Wait": func(ctx context.Context, f *asyncio.Future[int]) error {
+			_, _, err := asyncio.Wait(ctx, []*asyncio.Future[int]{f})
+			return err
+		},
+		"Sleep": func(ctx context.Context, _ *asyncio.Future[int]) error { return asyncio.Sleep(ctx, time.Hour) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			run(t, func(ctx context.Context) error {
+				f := asyncio.CreateFuture[int](ctx)
+				var got error
+				task := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
+					return asyncio.Timeout(ctx, asyncio.Forever, func(ctx context.Context, tm scope) error {
+						loop(t, ctx).CallSoon(func() { must(t, tm.Reschedule(asyncio.Instant{})) })
+						got = wait(ctx, f)
+						return got
+					})
+				}))
+				must(t, yields(ctx, 2)) // the expiry is the next callback
+				loop(t, ctx).CallSoon(func() {
+					task.Cancel("first")
+					task.Cancel("second")
+				})
+				endsCancelled(t, ctx, task)
+				if got.Error() != "asyncio: cancelled: second" {
+					t.Error(got)
+				}
+				return nil
+			})
+		})
+	}
+}

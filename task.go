@@ -79,12 +79,14 @@ type task struct {
 	index     uint32 // in the loop's list of tasks
 	cleanups  uint16 // how many Cleanups it is in (cancel 3)
 
-	state       cancelState
-	watching    watching
-	parked      bool // waits for unpark
-	interrupted bool // woken by the end of its context
-	covered     bool // a task it waits for runs on top of it (stack 5)
-	descending  bool // a cancel is on its way down from it (task 7)
+	state    cancelState
+	watching watching
+	parked   bool // waits for unpark
+	// it was evicted by a request of one of its own scopes (cancel 2)
+	wokenByScope bool
+	interrupted  bool // woken by the end of its context
+	covered      bool // a task it waits for runs on top of it (stack 5)
+	descending   bool // a cancel is on its way down from it (task 7)
 }
 
 // body is the typed part of a task.
