@@ -60,6 +60,9 @@ func WithDeadline(ctx context.Context, when Instant) (_ context.Context, cancel 
 // setDeadline makes c end at when with cause expiry. It is called once.
 func (c *clockContext) setDeadline(when Instant, expiry error) {
 	l := c.loop
+	if when.age == Forever {
+		return
+	}
 	c.deadline, c.expiry = l.drv.Start().Add(when.age), expiry
 	if !when.After(l.Time()) {
 		c.expire()

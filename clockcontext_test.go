@@ -161,3 +161,19 @@ func TestContext_EndsAllItsDescendants(t *testing.T) {
 		return err
 	})
 }
+
+// A deadline that never comes is none.
+func TestContext_NeverIsNoDeadline(t *testing.T) {
+	run(t, func(ctx context.Context) error {
+		never, cancel := asyncio.WithDeadline(ctx, asyncio.Never)
+		defer cancel()
+		forever, cancel2 := asyncio.WithTimeout(ctx, asyncio.Forever)
+		defer cancel2()
+		for _, c := range []context.Context{never, forever} {
+			if d, ok := c.Deadline(); ok {
+				t.Error(d)
+			}
+		}
+		return nil
+	})
+}

@@ -76,7 +76,7 @@
 //	async def f() -> int             func f(ctx context.Context) (int, error)
 //	async def g(), without a result  func g(ctx context.Context) error, wrapped: asyncio.Do(g)
 //	await f(), await task            f(ctx), task.Await(ctx)
-//	create_task(f(), name="x")       CreateTask(ctx, f, Name("x"))
+//	create_task(f(), name="x")       CreateTask(ctx, f, TaskName("x"))
 //	sleep(1)                         Sleep(ctx, time.Second); a bare 1 is a nanosecond, here and in every timeout
 //	gather(a, b)                     Gather(ctx, a, b)
 //	loop.time() + 1                  loop.Time().Add(time.Second), an Instant

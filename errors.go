@@ -27,7 +27,8 @@ var (
 	// ErrInvalidArgument stands for Python's TypeError and ValueError.
 	ErrInvalidArgument = errors.New("asyncio: invalid argument")
 
-	// ErrNoRunningLoop says that the given context does not lead to a loop.
+	// ErrNoRunningLoop says that the given context does not lead to a loop or, for GetRunningLoop,
+	// to one that is running.
 	ErrNoRunningLoop = errors.New("asyncio: no running event loop: use the ctx that the coroutine was given, and start the first one with Run")
 
 	// ErrNotInTask says that a plain callback called a function that suspends.
@@ -82,8 +83,8 @@ var (
 	// nothing is left in it.
 	ErrQueueShutDown = errors.New("asyncio: the queue is shut down")
 
-	// ErrExecutorShutdown is returned by an executor's Submit after Shutdown.
-	ErrExecutorShutdown = errors.New("asyncio: the executor has been shut down")
+	// ErrExecutorShutDown is returned by an executor's Submit after Shutdown.
+	ErrExecutorShutDown = errors.New("asyncio: the executor has been shut down")
 
 	// ErrKeyboardInterrupt is returned by Run when SIGINT cancelled the main task. For other
 	// signals Run returns a [*SignalError].

@@ -179,7 +179,7 @@ func (u *unclosed) fire(*future) {
 		name += "->" + e.RemoteAddr().String()
 	}
 	u.loop.CallExceptionHandler(ExceptionContext{
-		Message:         fmt.Sprintf("unclosed connection %s: nobody holds it any more; who opens a connection closes it (Close)", name),
+		Message:         fmt.Sprintf("unclosed connection %s: nobody holds it any more; whoever opens a connection must close it (Close)", name),
 		SourceTraceback: u.made.String(),
 	})
 	_ = u.end.Close()

@@ -117,7 +117,7 @@ const (
 //
 // A cancel of the task, or the end of ctx, leaves nothing open; the file may be created or
 // truncated all the same. Errors are those of package os, [ErrNotInTask], [ErrNoRunningLoop] and
-// [ErrExecutorShutdown]. asyncio has no equivalent; it follows trio.open_file.
+// [ErrExecutorShutDown]. asyncio has no equivalent; it follows trio.open_file.
 //
 // Opening a named pipe waits until another process has opened the other end, unless flag has
 // syscall.O_NONBLOCK or, on Linux, os.O_RDWR. Such an opening does not keep the executor from other
@@ -156,7 +156,7 @@ type loopFiles struct {
 	openings openings
 }
 
-var filesOfLoop = newPart[loopFiles](endOpen)
+var filesOfLoop = newEndingPart[loopFiles](endOpen)
 
 func (l *EventLoop) newFile(disk driver.Disk, h driver.File, name string, flag int) *File {
 	all := filesOfLoop.of(l)
@@ -588,7 +588,7 @@ func (all *loopFiles) end(l *EventLoop) {
 		unclosed := !f.closing
 		if f.shutNow(); unclosed && !errors.Is(f.shutErr, fs.ErrClosed) {
 			l.CallExceptionHandler(ExceptionContext{
-				Message:         fmt.Sprintf("unclosed file %s: who opens a file closes it (File.Close)", reprString(f.name)),
+				Message:         fmt.Sprintf("unclosed file %s: whoever opens a file must close it (File.Close)", reprString(f.name)),
 				Exception:       f.shutErr,
 				SourceTraceback: f.created.String(),
 			})

@@ -457,7 +457,7 @@ func TestFile_LeftOpen(t *testing.T) {
 		return nil
 	})
 	must(t, err)
-	equal(t, "reports", r.messages(), []string{"unclosed file " + quoted(name) + ": who opens a file closes it (File.Close)"})
+	equal(t, "reports", r.messages(), []string{"unclosed file " + quoted(name) + ": whoever opens a file must close it (File.Close)"})
 	is(t, "repr", left.String(), "<File closed name="+quoted(name)+">")
 	if got := r.all[0].SourceTraceback; !strings.Contains(got, "io_files_test.go") {
 		t.Errorf("opened at %q", got)

@@ -217,7 +217,7 @@ func TestFile_DeviceLeftOpen(t *testing.T) {
 		if took := time.Since(began); took > 30*time.Second {
 			t.Errorf("whole %v: it took %v", whole, took)
 		}
-		want := []string{fmt.Sprintf("unclosed file %s: who opens a file closes it (File.Close)", quoted(name))}
+		want := []string{fmt.Sprintf("unclosed file %s: whoever opens a file must close it (File.Close)", quoted(name))}
 		if whole {
 			want = nil
 		}

@@ -229,7 +229,7 @@ const processEndLimit = 10 * time.Second
 // processes has the processes of a loop that have not been reaped, in order of creation.
 type processes struct{ linkedList[*Process] }
 
-var loopProcesses = newPart[processes](endWork)
+var loopProcesses = newEndingPart[processes](endWork)
 
 // end kills (process 1) and reaps (process 2) the processes of a loop that closes.
 func (all *processes) end(l *EventLoop) {

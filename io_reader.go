@@ -183,7 +183,7 @@ func wellFilled(n, size int) bool { return n <= size && 4*n >= 3*size }
 // readBuffer is the buffer that all StreamReaders of a loop read into (stream 4).
 type readBuffer []byte
 
-var loopReads = newPart[readBuffer](endNothing)
+var loopReads = newPart[readBuffer]()
 
 func (b *readBuffer) buffer() []byte {
 	if *b == nil {

@@ -302,7 +302,7 @@ func TestStreamReader_Misuse(t *testing.T) {
 		}
 		for _, n := range []int{0, -1, math.MinInt} {
 			if err := panicOf(func() { asyncio.StreamLimit(n) }); !errors.Is(err, asyncio.ErrInvalidArgument) {
-				t.Errorf("Limit(%d): %v", n, err)
+				t.Errorf("StreamLimit(%d): %v", n, err)
 			}
 			if err := panicOf(func() { asyncio.MaxClients(n) }); !errors.Is(err, asyncio.ErrInvalidArgument) {
 				t.Errorf("MaxClients(%d): %v", n, err)

@@ -33,7 +33,7 @@ type signalSharer interface {
 	resume(sig os.Signal)
 }
 
-var loopSignals = newPart[signalHandlers](endSources)
+var loopSignals = newEndingPart[signalHandlers](endSources)
 
 // maxPendingSignals is the number of signals of one kind that can wait to be passed to the loop;
 // further ones are not counted.
@@ -108,7 +108,7 @@ func (h *signalHandler) listen() {
 
 // arrive schedules the handler, if it is still there.
 func (h *signalHandler) arrive() {
-	if loopSignals.of(h.loop).all[h.sig] == h {
+	if loopSignals.of(h.loop).all[h.sig] == h { // it has been made, with h
 		h.loop.schedule(h.handle, nil)
 	}
 }
@@ -128,11 +128,11 @@ func (h *signalHandler) stop() {
 // and does not suspend. Python: loop.remove_signal_handler.
 func (l *EventLoop) RemoveSignalHandler(sig os.Signal) bool {
 	l.mustNotBeForeign("RemoveSignalHandler")
-	handlers := loopSignals.of(l)
-	h := handlers.all[sig]
-	if h == nil {
+	handlers := loopSignals.ifAny(l) // part 4
+	if handlers == nil || handlers.all[sig] == nil {
 		return false
 	}
+	h := handlers.all[sig]
 	delete(handlers.all, sig)
 	if handlers.run != nil {
 		handlers.run.resume(sig)

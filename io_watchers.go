@@ -19,7 +19,7 @@ type descriptorWatch struct {
 // watchedDescriptors has the descriptors that a loop watches for AddReader and AddWriter.
 type watchedDescriptors map[uintptr]*descriptorWatch
 
-var loopDescriptors = newPart[watchedDescriptors](endNothing)
+var loopDescriptors = newPart[watchedDescriptors]()
 
 // Ready schedules the callbacks. A poll comes at the beginning of the iteration in which they run,
 // so none is ever scheduled twice.
@@ -104,7 +104,11 @@ func (l *EventLoop) addWatch(fd uintptr, fn func(), caller string, side func(*de
 
 func (l *EventLoop) removeWatch(fd uintptr, caller string, side func(*descriptorWatch) **Handle) bool {
 	l.mustNotBeForeign(caller)
-	watched := *loopDescriptors.of(l)
+	all := loopDescriptors.ifAny(l) // part 4
+	if all == nil {
+		return false
+	}
+	watched := *all
 	w := watched[fd]
 	if w == nil || *side(w) == nil {
 		return false

@@ -290,7 +290,7 @@ func TestLabels_NameTheTask(t *testing.T) {
 		_, err := asyncio.Run(onVirtualTime(t.Context(), new(reports)), asyncio.Do(func(ctx context.Context) error {
 			wantLabels(t, "main", `{"task":"Task-1"}`)
 			return main(ctx)
-		}), asyncio.TaskLabels(true))
+		}), asyncio.LabelTasks(true))
 		must(t, err)
 	})
 	t.Run("in the run", func(t *testing.T) {

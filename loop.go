@@ -205,12 +205,16 @@ func (l *EventLoop) IsRunning() bool { return l.running.Load() }
 func (l *EventLoop) IsClosed() bool { return l.closed.Load() }
 
 // Stop makes the loop end its run after the current iteration, or, if it is not running, makes its
-// next run end after one iteration. On a closed loop it does nothing. It does not suspend.
+// next run end after one iteration. On a loop that is closed or being closed it does nothing. It
+// does not suspend. It panics with [ErrForeignGoroutine].
 func (l *EventLoop) Stop() {
 	if l.closed.Load() {
 		return
 	}
-	l.mustBeOwner("Stop")
+	l.mustNotBeForeign("Stop")
+	if l.closing.Load() {
+		return
+	}
 	l.stopping = true
 }
 

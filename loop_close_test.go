@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -303,4 +305,55 @@ func TestClose_RunsWhatWasAcceptedDespiteAll(t *testing.T) {
 			t.Errorf("err = %v", err)
 		}
 	}
+}
+
+// Clean-up code that stops its loop or cancels its group while the loop unwinds it comes late,
+// which is no mistake.
+func TestClose_LateStopAndCancel(t *testing.T) {
+	l := sim.NewEventLoop(t.Context())
+	var r reports
+	l.SetExceptionHandler(r.handle)
+	cleaned := false
+	asyncio.CreateTask(l.Context(), asyncio.Do(func(ctx context.Context) error {
+		return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
+			defer func() {
+				tg.Cancel()
+				l.Stop()
+				cleaned = true
+			}()
+			return asyncio.Sleep(ctx, time.Hour)
+		})
+	}))
+	l.CallLater(time.Second, l.Stop)
+	must(t, l.RunForever())
+	must(t, l.Close())
+	equal(t, "reports", r.messages(), []string{"Task was destroyed but it is pending!"})
+	is(t, "cleaned", cleaned, true)
+}
+
+// On a closed loop any goroutine may ask whether something is there.
+func TestClose_ManyAskAtOnce(t *testing.T) {
+	l := asyncio.NewEventLoop(t.Context())
+	must(t, l.Close())
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			if l.RemoveReader(0) || l.RemoveWriter(0) || l.RemoveSignalHandler(os.Interrupt) {
+				t.Error("there is something on a closed loop")
+			}
+		})
+	}
+	all.Wait()
+}
+
+// A runner whose loop was closed by hand says so.
+func TestRunner_LoopClosedByHand(t *testing.T) {
+	r := asyncio.NewRunner(t.Context())
+	l, err := r.GetLoop()
+	must(t, err)
+	must(t, l.Close())
+	if _, err := asyncio.RunIn(r, instant); !errors.Is(err, asyncio.ErrLoopClosed) {
+		t.Error(err)
+	}
+	must(t, r.Close())
 }

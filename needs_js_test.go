@@ -17,7 +17,7 @@ var needs = map[string][]string{
 	},
 	"a subprocess, as the go command is one": {
 		"Test.*Subprocess", "TestExceptionHandler_LogPanics", "TestLoop_WaitFails", "TestGoexit_FailNowEndsTheTest", "TestImports", "TestModules", "TestRun_DebugByEnvironment",
-		"TestForeign_Everything", "TestInstant_IsNoDuration",
+		"TestForeign_Everything", "TestInstant_IsNoDuration", "TestRooms",
 	},
 	"signals": {"TestRun_SIGINT.*", "TestRun_HandleSignals.*", "Test.*Signals?"},
 	// There is one thread, and goroutines are not preempted. Tests that race goroutines against

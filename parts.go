@@ -7,8 +7,10 @@ package asyncio
 //	   first asked for. Like all else of a loop, a part is for the loop only.
 //	part 2: Close ends the parts that were made, stage by stage, after it has unwound the tasks. The
 //	   parts of a stage end in no particular order, so none may need another.
-//	part 3: Looking a part up takes a nanosecond or two. Who needs it for every step or every
-//	   message keeps what it finds.
+//	part 3: Looking a part up takes a nanosecond or two. Code that needs it for every step or every
+//	   message keeps the pointer.
+//	part 4: On a closed loop any goroutine may ask whether something is there. So code that only
+//	   looks must not make the part.
 
 // A part of a loop has this method if there is something to end.
 type part interface {
@@ -28,17 +30,27 @@ const (
 	// has retrieved.
 
 	endWorkers // goroutines are told that there is no more work
-	endNothing // for a part that has nothing to end
+
+	endNothing // the part has nothing to end
 )
 
-// A partOf is the place of a part of type T in every loop.
+// A partOf finds the part of type T in a loop.
 type partOf[T any] struct{ at int }
 
 // partStages has the stage of each kind of part.
 var partStages []endStage
 
-// newPart declares a part. It is for variables of the package.
-func newPart[T any](stage endStage) partOf[T] {
+// newPart declares a part that has nothing to end. It is for variables of the package.
+func newPart[T any]() partOf[T] {
+	partStages = append(partStages, endNothing)
+	return partOf[T]{len(partStages) - 1}
+}
+
+// newEndingPart declares a part that ends at a stage of Close. It is for variables of the package.
+func newEndingPart[T any, P interface {
+	*T
+	part
+}](stage endStage) partOf[T] {
 	partStages = append(partStages, stage)
 	return partOf[T]{len(partStages) - 1}
 }

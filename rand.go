@@ -38,7 +38,7 @@ type randNumbers struct {
 	users  map[string]int // how often each name has been given a source
 }
 
-var loopRand = newPart[randNumbers](endNothing)
+var loopRand = newPart[randNumbers]()
 
 func (l *EventLoop) newRand(consumer string) *rand.Rand {
 	s, ok := l.drv.(driver.Seeder)

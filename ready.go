@@ -8,6 +8,10 @@ import (
 // A callback is anything the loop can run from its ready queue: a task to start or resume, a
 // [Handle], a timer, the done callback of a combinator. fut is the future whose completion
 // scheduled it, nil if there is none.
+//
+// A type says what else it is by methods, all of them optional: quick and awaiters (and waits) for
+// the stacks and the call graph, readyName for traces, settle for a loop that closes, childPanicked
+// for a task that panics.
 type callback interface {
 	fire(fut *future)
 }
@@ -155,7 +159,8 @@ func (l *driven) ContextEnded() bool {
 	return false
 }
 
-// Do opens the loop for fn. It may be called on any goroutine.
+// Do opens the loop for fn. It may be called on any goroutine, but only while the loop is in Choose
+// or Wait and its driver permits it.
 func (l *driven) Do(fn func()) {
 	guard := l.guard.Swap(0)
 	defer (*EventLoop)(l).setGuard(guard)

@@ -3,10 +3,14 @@ package asyncio_test
 import (
 	"go/ast"
 	"go/build"
+	"go/importer"
 	"go/parser"
 	"go/token"
 	"go/types"
+	"io"
 	"maps"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -16,7 +20,7 @@ import (
 // roomPolicy says which files of the root package may name what others declare. It is a statement
 // of policy; do not adapt it to make the test pass. Each line gives a room and the rooms that it
 // may name, below the reason. A file belongs to the room that its name begins with, up to the first
-// underscore; files without such a prefix are of the kernel.
+// underscore or the dot; files whose name begins with no room's are of the kernel.
 const roomPolicy = `
 # The kernel is what everything else is made of. A new combinator, primitive or kind of connection
 # must not need a line of it: what the kernel has to know of a type, the type says by a method.
@@ -63,8 +67,8 @@ func TestRooms(t *testing.T) {
 		}
 	}
 	roomOf := func(file string) string {
-		room, _, prefixed := strings.Cut(strings.TrimSuffix(file, ".go"), "_")
-		if may[room] == nil || !prefixed && room == "kernel" {
+		room, _, _ := strings.Cut(strings.TrimSuffix(file, ".go"), "_")
+		if may[room] == nil {
 			return "kernel"
 		}
 		return room
@@ -128,10 +132,10 @@ func edges(t *testing.T, dir string) map[string]map[string]string {
 		parsed = append(parsed, f)
 		all[name] = make(map[string]string)
 	}
-	// What other packages declare is not needed to tell what this one names.
 	info := &types.Info{Uses: make(map[*ast.Ident]types.Object)}
-	config := types.Config{Error: func(error) {}, Importer: noImports{}}
-	checked, _ := config.Check(p.Name, fset, parsed, info)
+	config := types.Config{Importer: exportData(t, fset, dir)}
+	checked, err := config.Check(p.Name, fset, parsed, info)
+	must(t, err)
 	file := func(p token.Pos) string { return filepath.Base(fset.Position(p).Filename) }
 	for id, o := range info.Uses {
 		if o.Pkg() != checked || !o.Pos().IsValid() {
@@ -143,6 +147,21 @@ func edges(t *testing.T, dir string) map[string]map[string]string {
 		}
 	}
 	return all
+}
+
+// exportData returns an importer of the packages that the one in dir needs, as the go command has
+// compiled them. Without their types, names behind a value of another package would be overlooked.
+func exportData(t *testing.T, fset *token.FileSet, dir string) types.Importer {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-export", "-deps", "-f", "{{.ImportPath}} {{.Export}}", ".")
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "GOOS=linux", "GOARCH=amd64", "CGO_ENABLED=0")
+	compiled := make(map[string]string)
+	for line := range strings.Lines(output(t, cmd)) {
+		path, file, _ := strings.Cut(strings.TrimSpace(line), " ")
+		compiled[path] = file
+	}
+	return importer.ForCompiler(fset, "gc", func(path string) (io.ReadCloser, error) { return os.Open(compiled[path]) })
 }
 
 // cycles returns the groups of more than one file in which each leads to each other, by Tarjan's

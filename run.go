@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// A RunOption is an option of [Run] and [NewRunner]. Any goroutine may make one.
+// A RunOption is an option of [Run], [NewRunner] and [RunLoopGroup]. Any goroutine may make one.
 type RunOption struct {
 	factory  func(context.Context) *EventLoop
 	shutdown *time.Duration
@@ -52,8 +52,8 @@ func ShutdownTimeout(d time.Duration) RunOption { return RunOption{shutdown: &d}
 // [EventLoop.SetStallWatchdog], which takes a function for the reports as well.
 func StallWatchdog(limit time.Duration) RunOption { return RunOption{stall: &limit} }
 
-// TaskLabels switches the labels of tasks for the loop of a [Run]; see [EventLoop.SetTaskLabels].
-func TaskLabels(enabled bool) RunOption { return RunOption{labels: onOff(enabled)} }
+// LabelTasks switches the labels of tasks for the loop of a [Run]; see [EventLoop.SetTaskLabels].
+func LabelTasks(enabled bool) RunOption { return RunOption{labels: onOff(enabled)} }
 
 // slowShutdown is how long a shutdown goes on before it names the tasks that have not ended.
 const slowShutdown = 10 * time.Second
@@ -177,6 +177,9 @@ func RunIn[T any](r *Runner, main Coroutine[T]) (T, error) {
 	}
 	if l.running.Load() {
 		return zero, fmt.Errorf("%w: RunIn was called from a task", ErrLoopRunning)
+	}
+	if l.closed.Load() {
+		return zero, fmt.Errorf("%w: its owner has closed it by hand (in RunIn)", ErrLoopClosed)
 	}
 	t := CreateTask(l.Context(), main)
 	signals := r.opts.signals

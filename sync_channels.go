@@ -410,7 +410,7 @@ type channelWaits struct {
 	arrived []*channelWait
 }
 
-var loopChannels = newPart[channelWaits](endNothing)
+var loopChannels = newPart[channelWaits]()
 
 func channelWaitsOf(l *EventLoop) *channelWaits {
 	w := loopChannels.of(l)

@@ -96,7 +96,8 @@ type body interface {
 	code() uintptr // address of the coroutine function
 }
 
-// A TaskOption is an option of [CreateTask]. Any goroutine may make one.
+// A TaskOption is an option of [CreateTask], [GroupTask], [GroupStart], [Call] and [StartCall]. Any
+// goroutine may make one.
 type TaskOption struct {
 	name  string
 	eager int8 // 0: not given, 1: on, -1: off

@@ -23,7 +23,7 @@ import (
 // it, such as a [database/sql.Tx]. Then it ends when the caller's does; or, if the program has
 // dropped both it and whatever was derived from it, when the collector finds that.
 //
-// Errors: fn's own; those of [Future.Await]; [ErrExecutorShutdown]. A panic of fn is reported and
+// Errors: fn's own; those of [Future.Await]; [ErrExecutorShutDown]. A panic of fn is reported and
 // returned as a [*PanicError]. Python: asyncio.to_thread.
 func ToThread[T any](ctx context.Context, fn func(ctx context.Context) (T, error)) (T, error) {
 	var zero T

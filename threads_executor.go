@@ -75,7 +75,7 @@ func NewThreadPoolExecutor(maxWorkers int) *ThreadPoolExecutor {
 }
 
 // Submit runs job as soon as fewer than the maximum are running. It returns
-// [ErrExecutorShutdown] after Shutdown. Any goroutine may call it; it does not block.
+// [ErrExecutorShutDown] after Shutdown. Any goroutine may call it; it does not block.
 func (e *ThreadPoolExecutor) Submit(job func()) error {
 	if job == nil {
 		return fmt.Errorf("%w: nil job (in Submit)", ErrInvalidArgument)
@@ -91,7 +91,7 @@ func (e *ThreadPoolExecutor) submit(j job) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.closed {
-		return ErrExecutorShutdown
+		return ErrExecutorShutDown
 	}
 	if e.idle.Load() && e.idle.Swap(false) {
 		e.more <- j
@@ -188,7 +188,7 @@ type defaultExecutor struct {
 	closed  bool
 }
 
-var executors = newPart[defaultExecutor](endWorkers)
+var executors = newEndingPart[defaultExecutor](endWorkers)
 
 // end shuts the executors down without waiting, because the loop closes.
 func (d *defaultExecutor) end(l *EventLoop) {
@@ -209,7 +209,7 @@ func (l *EventLoop) hasExecutor() bool {
 func (l *EventLoop) defaultExecutor() (Executor, error) {
 	d := executors.of(l)
 	if d.closed {
-		return nil, ErrExecutorShutdown
+		return nil, ErrExecutorShutDown
 	}
 	if d.current == nil {
 		if e, ok := l.drv.(driver.Executor); ok {

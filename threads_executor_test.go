@@ -75,7 +75,7 @@ func TestExecutor_SetDefault(t *testing.T) {
 	}))
 	must(t, err)
 	equal(t, "shut down", waits, []bool{true, false}) // Shutdown waits; Close calls it once more
-	wantErr(t, "Submit", e.Submit(func() {}), asyncio.ErrExecutorShutdown)
+	wantErr(t, "Submit", e.Submit(func() {}), asyncio.ErrExecutorShutDown)
 }
 
 // The loop waits for the executor that it made even after another one replaced it.
@@ -129,7 +129,7 @@ func TestExecutor_BoundAndOrder(t *testing.T) {
 			t.Errorf("%d at a time", m)
 		}
 		e.Shutdown(true)
-		if _, err := asyncio.RunInExecutor(ctx, e, func() (int, error) { return 0, nil }).Await(ctx); !errors.Is(err, asyncio.ErrExecutorShutdown) {
+		if _, err := asyncio.RunInExecutor(ctx, e, func() (int, error) { return 0, nil }).Await(ctx); !errors.Is(err, asyncio.ErrExecutorShutDown) {
 			t.Errorf("after Shutdown: %v", err)
 		}
 		return err
@@ -164,7 +164,7 @@ func TestExecutor_ShutdownDefault(t *testing.T) {
 		if err := l.ShutdownDefaultExecutor(ctx, time.Minute); err != nil || !done {
 			t.Errorf("%v, done = %v", err, done)
 		}
-		if _, err := asyncio.ToThread(ctx, instant); !errors.Is(err, asyncio.ErrExecutorShutdown) {
+		if _, err := asyncio.ToThread(ctx, instant); !errors.Is(err, asyncio.ErrExecutorShutDown) {
 			t.Errorf("ToThread afterwards: %v", err)
 		}
 		_, err := f.Await(ctx)
@@ -228,9 +228,9 @@ func TestExecutor_ShutdownWhileWorking(t *testing.T) {
 			} else {
 				<-shut
 			}
-			wantErr(t, "Submit", e.Submit(func() {}), asyncio.ErrExecutorShutdown)
+			wantErr(t, "Submit", e.Submit(func() {}), asyncio.ErrExecutorShutDown)
 			_, err := asyncio.RunInExecutor(ctx, e, func() (int, error) { return 0, nil }).Await(ctx)
-			wantErr(t, "RunInExecutor", err, asyncio.ErrExecutorShutdown)
+			wantErr(t, "RunInExecutor", err, asyncio.ErrExecutorShutDown)
 			close(release)
 			got, err := asyncio.Gather(ctx, fs...)
 			equal(t, "results", got, []int{0, 1, 2, 3, 4})
@@ -261,10 +261,10 @@ func TestExecutor_ShutdownDefaultTimesOut(t *testing.T) {
 		task.Cancel()
 		endsCancelled(t, ctx, task)
 		_, err := asyncio.ToThread(ctx, instant)
-		wantErr(t, "ToThread", err, asyncio.ErrExecutorShutdown)
+		wantErr(t, "ToThread", err, asyncio.ErrExecutorShutDown)
 		l.SetDefaultExecutor(asyncio.NewThreadPoolExecutor(1)) // does not open it again
 		_, err = asyncio.ToThread(ctx, instant)
-		wantErr(t, "ToThread with another", err, asyncio.ErrExecutorShutdown)
+		wantErr(t, "ToThread with another", err, asyncio.ErrExecutorShutDown)
 		is(t, "the job goes on", f.Done(), false)
 		close(release)
 		<-gone
@@ -320,7 +320,7 @@ func (panickyExecutor) Shutdown(bool)       {}
 // eagerRefuser is an Executor that runs the job and then refuses it.
 type eagerRefuser struct{}
 
-func (eagerRefuser) Submit(job func()) error { job(); return asyncio.ErrExecutorShutdown }
+func (eagerRefuser) Submit(job func()) error { job(); return asyncio.ErrExecutorShutDown }
 func (eagerRefuser) Shutdown(bool)           {}
 
 // An executor that fails in odd ways does not stop the virtual clock.
@@ -330,7 +330,7 @@ func TestExecutor_ThatFails(t *testing.T) {
 		if err := panicOf(func() { asyncio.RunInExecutor(ctx, panickyExecutor{}, job) }); err == nil {
 			t.Error("the panic of Submit did not come through")
 		}
-		if _, err := asyncio.RunInExecutor(ctx, eagerRefuser{}, job).Await(ctx); !errors.Is(err, asyncio.ErrExecutorShutdown) {
+		if _, err := asyncio.RunInExecutor(ctx, eagerRefuser{}, job).Await(ctx); !errors.Is(err, asyncio.ErrExecutorShutDown) {
 			t.Errorf("refused: %v", err)
 		}
 		return asyncio.Sleep(ctx, time.Hour)

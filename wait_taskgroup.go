@@ -267,17 +267,19 @@ func (g *TaskGroup) failed(t *task, err error) {
 // Cancel ends the group early and without an error. Children that are not done are cancelled, in
 // order of creation, and so is the task that runs the body; [RunTaskGroup] takes that cancel back.
 // Errors of children that fail on the way out are returned all the same, and so is a cancel that
-// came from elsewhere. More calls, and calls after the group was left, do nothing.
+// came from elsewhere. More calls, and calls after the group was left or while the loop is being
+// closed, do nothing.
 //
-// Cancel is for the loop only: the body, children, callbacks. It does not suspend. Python 3.15:
-// TaskGroup.cancel.
+// Cancel is for the loop only: the body, children, callbacks. It does not suspend. It panics with
+// [ErrForeignGoroutine], and with [ErrInvalidArgument] for a group that RunTaskGroup has not made.
+// Python 3.15: TaskGroup.cancel.
 func (g *TaskGroup) Cancel() {
 	if err := g.checkMade("Cancel"); err != nil {
 		panic(err)
 	}
-	g.loop.mustBeOwner("Cancel")
-	if g.exiting && g.count == 0 {
-		return
+	g.loop.mustNotBeForeign("Cancel")
+	if g.exiting && g.count == 0 || g.loop.closing.Load() {
+		return // the loop unwinds its tasks: clean-up code that comes late is no mistake
 	}
 	c := &CancelledError{Msg: "the task group was cancelled"}
 	if t := g.loop.current; t != nil {

@@ -16,7 +16,7 @@ type TB interface {
 	Failed() bool
 }
 
-// An Option is an option of [Run], [Explore] and [Check]. Any goroutine may make one.
+// An Option is an option of [Run], [Explore], [Check] and [Trace]. Any goroutine may make one.
 type Option struct{ set func(*exploration) }
 
 // Runs sets how many schedules an exploration runs at most; the default is 200. The environment

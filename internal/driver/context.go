@@ -13,8 +13,8 @@ type withDriver struct {
 // ctx, so loops that are made in the loop's tasks do not get d.
 func With(ctx context.Context, d Driver) context.Context { return withDriver{ctx, d} }
 
-// From returns the driver and the context that were given to [With]. If With has not made ctx, it
-// returns no driver and ctx.
+// From returns the driver and the context that were given to [With]. If ctx itself is not
+// With's result, it returns no driver and ctx.
 func From(ctx context.Context) (Driver, context.Context) {
 	if w, ok := ctx.(withDriver); ok {
 		return w.d, w.Context

@@ -6,7 +6,8 @@
 // [Storage] are optional.
 //
 // Only the asyncio package, its sim package and the conformance scenarios import this package; a
-// test holds them to it. [With] tells asyncio.NewEventLoop which driver to use.
+// test holds them to it. [With] makes a context that tells asyncio.NewEventLoop which
+// driver to use.
 //
 // # Contract
 //
@@ -16,8 +17,8 @@
 //     reason; the loop looks again.
 //  3. A Wake that comes before the Wait it is meant for is not lost. Any number
 //     of them before one Wait count as one.
-//  4. Wake, Hold and Release may be called from any goroutine and never block,
-//     also after Close. Everything else belongs to the goroutine that runs the loop.
+//  4. Wake, Hold and Release may be called from any goroutine and never block, also after Close. So
+//     may Now, Wall, Start and Polls. Everything else belongs to the goroutine that runs the loop.
 package driver
 
 import (
