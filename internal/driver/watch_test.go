@@ -153,7 +153,7 @@ func TestWatch_NumberUsedAgain(t *testing.T) {
 
 		// it may also become a connection's
 		w.must(w.d.Watch(uintptr(number), true, false, old))
-		w.must(syscall.Close(number))
+		w.must(r2.Close())
 		var ends []*end
 		for range 20 {
 			a, b := adopted("tcp", "127.0.0.1:0")(w)
