@@ -37,7 +37,7 @@ func init() {
 	}
 	// the child has a child that waits, in the same group
 	children["parent"] = func() int {
-		cmd := exec.Command(os.Args[0])
+		cmd := again()
 		cmd.Env = append(os.Environ(), asChild+"=waits")
 		cmd.Stdin, cmd.Stdout = os.Stdin, os.Stdout
 		_ = cmd.Run()
@@ -61,7 +61,7 @@ func (w *world) start(part string, group bool, files ...*os.File) *child {
 	out, wr, err := os.Pipe()
 	w.must(err)
 	w.Cleanup(func() { in.Close(); out.Close() })
-	cmd := exec.Command(os.Args[0])
+	cmd := again()
 	cmd.Env = append(os.Environ(), asChild+"="+part)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = r, wr, os.Stderr, files
 	c, err := w.d.StartProcess(cmd, group)
@@ -318,7 +318,7 @@ func TestChild_CannotStart(t *testing.T) {
 // A new session has a group of its own, which group cannot take away.
 func TestChild_NewSession(t *testing.T) {
 	inEach(t, func(w *world) {
-		cmd := exec.Command(os.Args[0])
+		cmd := again()
 		cmd.Env = append(os.Environ(), asChild+"=waits")
 		r, in, err := os.Pipe()
 		w.must(err)
@@ -377,4 +377,13 @@ func TestDuplicate(t *testing.T) {
 		_, err = driver.Duplicate(1 << 20)
 		w.is("Duplicate", err, syscall.EBADF)
 	})
+}
+
+// again returns a command that runs the test program again. Where the system cannot run it by
+// itself, ASYNCIO_EMULATOR names the emulator that does.
+func again(args ...string) *exec.Cmd {
+	if emulator := os.Getenv("ASYNCIO_EMULATOR"); emulator != "" {
+		return exec.Command(emulator, append([]string{os.Args[0]}, args...)...)
+	}
+	return exec.Command(os.Args[0], args...)
 }

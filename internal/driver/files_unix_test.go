@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"syscall"
@@ -44,7 +43,7 @@ func init() {
 func TestFile_PartialWrite(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "f")
 	must(t, os.WriteFile(name, nil, 0o600))
-	cmd := exec.Command(os.Args[0], name)
+	cmd := again(name)
 	cmd.Env = append(os.Environ(), asChild+"=writes")
 	got, err := cmd.Output()
 	must(t, err)
