@@ -560,7 +560,7 @@ func (f *File) tryShut() {
 			f.shutErr = f.h.Close()
 		}
 		f.shut = true
-		f.isClosed()
+		f.forget()
 		f.quiet.dismissAll()
 	})
 	fut.retrieved()
@@ -570,11 +570,11 @@ func (f *File) tryShut() {
 func (f *File) shutNow() {
 	f.closing, f.shut = true, true
 	f.shutErr = f.h.Close()
-	f.isClosed()
+	f.forget()
 }
 
-// isClosed takes f off the list of open files.
-func (f *File) isClosed() { delete(filesOfLoop.of(f.loop).open, f) }
+// forget takes f off the list of open files.
+func (f *File) forget() { delete(filesOfLoop.of(f.loop).open, f) }
 
 // end closes and reports the files that are left when the loop closes (file 7). A crash of
 // its host has closed a file already.
