@@ -270,7 +270,8 @@ func TestModules(t *testing.T) {
 		}
 	}
 	check := func(file string, m goMod) {
-		if m.Go != root.Go {
+		// requirements may make the go command write 1.26.0, the first release of 1.26
+		if strings.TrimSuffix(m.Go, ".0") != root.Go {
 			t.Errorf("%s says go %s, go.mod says go %s. One project is for one release of Go", file, m.Go, root.Go)
 		}
 		if m.Toolchain != "" {

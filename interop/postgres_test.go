@@ -3,7 +3,6 @@
 package interop
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -12,7 +11,6 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -24,32 +22,13 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// postgresProgram returns the path of one of the server's programs. Debian keeps them out of the
-// PATH.
-func postgresProgram(t *testing.T, name string) string {
-	t.Helper()
-	if found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/" + name); len(found) > 0 {
-		return found[len(found)-1]
-	}
-	path, err := exec.LookPath(name)
-	if err != nil {
-		const install = "no PostgreSQL server: apt-get install postgresql"
-		if os.Getenv("CI") == "true" {
-			t.Fatal(install)
-		}
-		t.Skip(install)
-	}
-	return path
-}
-
 // startPostgres starts a server in a temporary directory, at a Unix socket, and returns a
 // connection string. The test's end stops the server.
 func startPostgres(t *testing.T) (url string) {
 	t.Helper()
-	initdb, postgres := postgresProgram(t, "initdb"), postgresProgram(t, "postgres")
-	dir, err := os.MkdirTemp("", "pg") // t.TempDir's path may be too long for a socket
-	must(t, err)
-	t.Cleanup(func() { must(t, os.RemoveAll(dir)) })
+	const installed = "/usr/lib/postgresql/*/bin/"
+	initdb, postgres := program(t, "initdb", "postgresql", installed+"initdb"), program(t, "postgres", "postgresql", installed+"postgres")
+	dir := directory(t)
 	who := new(syscall.SysProcAttr)
 	if os.Getuid() == 0 { // the server refuses to run as root
 		u, err := user.Lookup("nobody")
@@ -68,39 +47,16 @@ func startPostgres(t *testing.T) (url string) {
 	if out, err := command(initdb, "-D", data, "-U", "test", "-A", "trust", "-N", "--locale=C", "-E", "UTF8").CombinedOutput(); err != nil {
 		t.Fatalf("initdb: %v\n%s", err, out)
 	}
-	server := command(postgres, "-D", data, "-k", dir, "-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=20")
-	log, err := server.StderrPipe()
-	must(t, err)
-	must(t, server.Start())
-	t.Cleanup(func() {
-		must(t, server.Process.Signal(syscall.SIGINT)) // it disconnects its clients and ends
-		if err := server.Wait(); err != nil {
-			t.Error(err)
+	url = "host=" + dir + " user=test dbname=postgres"
+	server := command(postgres, "-D", data, "-k", dir, "-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=50")
+	start(t, server, syscall.SIGINT /* it disconnects its clients and ends */, func() error {
+		c, err := pgx.Connect(context.Background(), url)
+		if err != nil {
+			return err
 		}
+		return c.Close(context.Background())
 	})
-	ready := make(chan error, 1)
-	go func() {
-		var seen strings.Builder
-		for lines := bufio.NewScanner(log); lines.Scan(); {
-			if strings.Contains(lines.Text(), "ready to accept connections") {
-				ready <- nil
-			}
-			fmt.Fprintln(&seen, lines.Text())
-		}
-		select {
-		case ready <- fmt.Errorf("the server has ended:\n%s", seen.String()):
-		default: // it ended as it was told to
-		}
-	}()
-	must(t, <-ready)
-	return "host=" + dir + " user=test dbname=postgres pool_max_conns=8"
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
+	return url
 }
 
 // query suspends the calling task while fn talks to the database.
@@ -130,7 +86,7 @@ func TestPostgres(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
 				return asyncio.Timeout(ctx, time.Minute, func(ctx context.Context, _ *asyncio.TimeoutScope) error {
-					pool, err := pgxpool.New(asyncio.Outside(ctx), url)
+					pool, err := pgxpool.New(asyncio.Outside(ctx), url+" pool_max_conns=8")
 					if err != nil {
 						return err
 					}

@@ -1,0 +1,607 @@
+//go:build unix
+
+package interop
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/goasyncio/asyncio"
+)
+
+// A row says how tasks use one library and what happens then. The rows are the tables of
+// docs/libraries.md: a test compares the two, and the battery shows that the rows are true.
+type row struct {
+	library string
+	way     string
+	cancel  outcome // of an operation whose task is cancelled
+	done    outcome // of an operation whose ctx ends
+	closing string  // what becomes of operations under way when the program closes the client
+	sim     string  // whether the library works in package sim
+	by      string  // what shows it, if it is not the battery
+
+	// single says that a client has one connection and does one thing after another.
+	single bool
+	open   func(ctx context.Context, conns int) (*client, error)
+}
+
+// An outcome says what became of an operation that the server was slow to answer, when its task had
+// to give it up.
+type outcome struct {
+	task string // when the await returns
+	work string // what becomes of the operation
+	conn string // what becomes of the connection
+}
+
+const (
+	atOnce  = "at once" // the await returns at once
+	ignored = "ignored" // the await goes on until the server answers
+
+	takenBack = "taken back" // the server learns of it and stops
+	runsOn    = "runs on"    // the server goes on until it is done
+
+	kept     = "kept"     // the client goes on with the same connection
+	replaced = "replaced" // the client closes it and uses another
+	closed   = "closed"   // the client is of no use any more
+	oneEach  = "one each" // each operation has a connection of its own
+
+	endsThem   = "ends them"        // Close ends the operations under way, with errors
+	waitsThem  = "waits for them"   // Close waits until they are done
+	leavesThem = "leaves them"      // Close returns, and they go on until they are done
+	nothing    = "nothing to close" // there is no client
+)
+
+func (o outcome) String() string {
+	switch {
+	case o == outcome{}:
+		return ""
+	case o.task == ignored:
+		return ignored
+	}
+	return o.task + "; " + o.work + "; " + o.conn
+}
+
+// The ways in which tasks use a library.
+const (
+	asItIs    = "as it is"
+	onView    = "on the view"
+	inThread  = "in a thread"
+	callbacks = "callbacks"
+	ours      = "a package"
+)
+
+// A client uses a library in the way of its row.
+type client struct {
+	// ask sends the server a value, which it answers.
+	ask func(ctx context.Context, value string) (string, error)
+	// hold is ask for an answer that the server holds back until it is told to give it.
+	hold func(ctx context.Context, value string) (string, error)
+	// connection returns what the server calls the client's connection.
+	connection func(ctx context.Context) (string, error)
+	close      func(ctx context.Context) error
+	// goroutine is ask for any goroutine, if there is such a thing.
+	goroutine func(ctx context.Context, value string) (string, error)
+}
+
+// A server is what the battery knows of a server. The functions block.
+type server struct {
+	held    func() (int, error) // how many answers it holds back
+	release func(values ...string) error
+}
+
+// cancelsVariable is how many cancels at random points each row gets; make nightly sets it.
+const cancelsVariable = "ASYNCIO_INTEROP_CANCELS"
+
+// A run is one test of the battery, with one row.
+type run struct {
+	t       *testing.T
+	row     row
+	server  server
+	control *asyncio.ThreadPoolExecutor // calls the server; the library may use up the default one
+	beats   int                         // how often a task that only sleeps has run
+}
+
+// battery is what every row is tested with.
+var battery = []struct {
+	name string
+	run  func(b *run, ctx context.Context) error
+}{
+	{"first use", (*run).firstUse},
+	{"twenty at once", (*run).twentyAtOnce},
+	{"cancel", (*run).cancel},
+	{"done ctx", (*run).doneContext},
+	{"deadline", (*run).deadline},
+	{"close", (*run).closing},
+	{"random cancels", (*run).randomCancels},
+}
+
+// runBattery tests each row that has a client, with a server that is running.
+func runBattery(t *testing.T, s server, rows []row) {
+	for _, r := range rows {
+		if r.open == nil {
+			continue
+		}
+		t.Run(r.library+" "+r.way, func(t *testing.T) {
+			for _, test := range battery {
+				t.Run(test.name, func(t *testing.T) {
+					before := survey(t)
+					b := &run{t: t, row: r, server: s, control: asyncio.NewThreadPoolExecutor(2)}
+					b.inLoop(test.run)
+					b.control.Shutdown(true)
+					before.check(t)
+				})
+			}
+		})
+	}
+}
+
+// inLoop runs the test of the battery in a loop, beside the tasks and goroutines that measure how
+// long the loop stands still. The library must not: a loop that stood still for longer than the
+// machine did has been blocked.
+func (b *run) inLoop(test func(b *run, ctx context.Context) error) {
+	const tolerance = 500 * time.Millisecond
+	machine := measureMachine()
+	var pulse longest
+	_, err := asyncio.Run(b.t.Context(), asyncio.Do(func(ctx context.Context) error {
+		loop, err := asyncio.GetRunningLoop(ctx)
+		if err != nil {
+			return err
+		}
+		loop.SetExceptionHandler(func(_ *asyncio.EventLoop, e asyncio.ExceptionContext) {
+			b.t.Errorf("the loop reports: %s: %v\n%s", e.Message, e.Exception, e.Stack)
+		})
+		beating := asyncio.CreateTask(ctx, func(ctx context.Context) (asyncio.None, error) {
+			for {
+				if err := asyncio.Sleep(ctx, time.Millisecond); err != nil {
+					return asyncio.None{}, err
+				}
+				b.beats++
+				pulse.beat()
+			}
+		})
+		defer beating.Cancel()
+		return asyncio.Timeout(ctx, patience, func(ctx context.Context, _ *asyncio.TimeoutScope) error {
+			return test(b, ctx)
+		})
+	}), asyncio.DebugMode(true))
+	if err != nil {
+		b.t.Error(err)
+	}
+	loop, around := pulse.gap, machine()
+	b.t.Logf("the loop stood still for at most %v, the machine for %v", loop.Round(time.Millisecond/10), around.Round(time.Millisecond/10))
+	if loop > around+tolerance {
+		b.t.Errorf("the loop stood still for %v, the machine for %v", loop, around)
+	}
+}
+
+// patience is how long a test waits for what has to happen.
+const patience = time.Minute
+
+// A longest is the longest time between two beats.
+type longest struct {
+	last time.Time
+	gap  time.Duration
+}
+
+func (l *longest) beat() {
+	now := time.Now()
+	if !l.last.IsZero() {
+		l.gap = max(l.gap, now.Sub(l.last))
+	}
+	l.last = now
+}
+
+// measureMachine measures how long a goroutine of its own stands still, until the result is called.
+func measureMachine() (stop func() time.Duration) {
+	ticker := time.NewTicker(time.Millisecond)
+	quit, result := make(chan struct{}), make(chan time.Duration)
+	go func() {
+		defer ticker.Stop()
+		var l longest
+		for {
+			select {
+			case <-ticker.C:
+				l.beat()
+			case <-quit:
+				result <- l.gap
+				return
+			}
+		}
+	}()
+	return func() time.Duration { close(quit); return <-result }
+}
+
+// with gives body a client and closes it afterwards.
+func (b *run) with(ctx context.Context, conns int, body func(c *client) error) error {
+	c, err := b.row.open(ctx, conns)
+	if err != nil {
+		return fmt.Errorf("open: %w", err)
+	}
+	err = body(c)
+	if e := c.close(ctx); e != nil {
+		return errors.Join(err, fmt.Errorf("close: %w", e))
+	}
+	return err
+}
+
+// value returns a value that no other request has.
+func (b *run) value() string { return "v" + strconv.FormatInt(lastValue.Add(1), 10) }
+
+var lastValue atomic.Int64
+
+// check asks n times, one after the other, and compares the answers.
+func (b *run) check(ctx context.Context, c *client, n int) error {
+	for range n {
+		if err := answers(ctx, c.ask, b.value()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func answers(ctx context.Context, ask func(ctx context.Context, value string) (string, error), value string) error {
+	if got, err := ask(ctx, value); err != nil || got != value {
+		return fmt.Errorf("answer %q (error: %w), want %q", got, orNone(err), value)
+	}
+	return nil
+}
+
+var errNone = errors.New("none")
+
+func orNone(err error) error {
+	if err == nil {
+		return errNone
+	}
+	return err
+}
+
+func (b *run) firstUse(ctx context.Context) error {
+	return b.with(ctx, 1, func(c *client) error { return b.check(ctx, c, 3) })
+}
+
+// twentyAtOnce: each of twenty tasks gets its own answers; and each of twenty goroutines, if they
+// may use the client.
+func (b *run) twentyAtOnce(ctx context.Context) error {
+	return b.with(ctx, 4, func(c *client) error {
+		err := asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
+			for range 20 {
+				tg.CreateTask(ctx, func(ctx context.Context) error { return b.check(ctx, c, 5) })
+			}
+			return nil
+		})
+		if err != nil || c.goroutine == nil {
+			return err
+		}
+		_, err = asyncio.ToThread(ctx, func(ctx context.Context) (asyncio.None, error) {
+			var wg sync.WaitGroup
+			errs := make([]error, 20)
+			for i := range errs {
+				wg.Go(func() {
+					for range 5 {
+						errs[i] = errors.Join(errs[i], answers(ctx, c.goroutine, b.value()))
+					}
+				})
+			}
+			wg.Wait()
+			return asyncio.None{}, errors.Join(errs...)
+		})
+		return err
+	})
+}
+
+// held returns how many answers the server holds back.
+func (b *run) held(ctx context.Context) (int, error) {
+	return asyncio.RunInExecutor(ctx, b.control, b.server.held).Await(ctx)
+}
+
+func (b *run) release(ctx context.Context, values ...string) error {
+	_, err := asyncio.RunInExecutor(ctx, b.control, func() (asyncio.None, error) {
+		return asyncio.None{}, b.server.release(values...)
+	}).Await(ctx)
+	return err
+}
+
+// untilHeld waits until the server holds back n answers.
+func (b *run) untilHeld(ctx context.Context, n int) error {
+	for {
+		now, err := b.held(ctx)
+		if err != nil || now == n {
+			return err
+		}
+		if err := asyncio.Sleep(ctx, time.Millisecond); err != nil {
+			return fmt.Errorf("the server holds back %d answers, want %d: %w", now, n, err)
+		}
+	}
+}
+
+// stays looks twenty times whether something that must not happen yet has happened.
+func (b *run) stays(ctx context.Context, what string, happened func(held int) bool) error {
+	for range 20 {
+		n, err := b.held(ctx)
+		if err != nil {
+			return err
+		}
+		if happened(n) {
+			return errors.New(what)
+		}
+	}
+	return nil
+}
+
+// beatsOn shows that the loop does its other work meanwhile.
+func (b *run) beatsOn(ctx context.Context) error {
+	for want := b.beats + 10; b.beats < want; {
+		if err := asyncio.Sleep(ctx, time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *run) cancel(ctx context.Context) error {
+	_, err := b.givesUp(ctx, trial{
+		want: b.row.cancel, err: asyncio.ErrCancelled,
+		derive: asyncio.WithCancel,
+		end:    func(task *asyncio.Task[string], _ context.CancelFunc) { task.Cancel() },
+	})
+	return err
+}
+
+func (b *run) doneContext(ctx context.Context) error {
+	_, err := b.givesUp(ctx, trial{
+		want: b.row.done, err: context.Canceled,
+		derive: asyncio.WithCancel,
+		end:    func(_ *asyncio.Task[string], cancel context.CancelFunc) { cancel() },
+	})
+	return err
+}
+
+// deadline: the deadline must not pass before the server has the request, which takes a while on a
+// busy machine.
+func (b *run) deadline(ctx context.Context) error {
+	for d := 50 * time.Millisecond; ; d *= 2 {
+		early, err := b.givesUp(ctx, trial{
+			want: b.row.done, err: context.DeadlineExceeded,
+			derive: func(ctx context.Context) (context.Context, context.CancelFunc) { return asyncio.WithTimeout(ctx, d) },
+			end:    func(*asyncio.Task[string], context.CancelFunc) {},
+		})
+		if err != nil || !early {
+			return err
+		}
+	}
+}
+
+// A trial is one way to make a task give up an operation.
+type trial struct {
+	want outcome
+	err  error // what the await returns
+
+	// derive returns the operation's ctx, and end is called when the server has the request.
+	derive func(ctx context.Context) (context.Context, context.CancelFunc)
+	end    func(task *asyncio.Task[string], cancel context.CancelFunc)
+}
+
+// givesUp makes a task give up an operation that the server holds back, and compares what happens
+// with what the row says. early says that the task gave up before the server had the request.
+func (b *run) givesUp(ctx context.Context, tr trial) (early bool, _ error) {
+	return early, b.with(ctx, 1, func(c *client) error {
+		before, err := c.connection(ctx)
+		if err != nil {
+			return err
+		}
+		value := b.value()
+		var cancel context.CancelFunc
+		task := asyncio.CreateTask(ctx, func(ctx context.Context) (string, error) {
+			ctx, cancel = tr.derive(ctx)
+			defer cancel()
+			return c.hold(ctx, value)
+		})
+		for n := 0; n != 1; {
+			if n, err = b.held(ctx); err != nil {
+				return err
+			}
+			if early = task.Done() && n == 0; early {
+				if err := b.release(ctx, value); err != nil { // the request may still come
+					return err
+				}
+				if _, err := task.Await(ctx); !errors.Is(err, tr.err) {
+					return fmt.Errorf("the operation ends with %w", orNone(err))
+				}
+				return nil
+			}
+		}
+		if err := b.beatsOn(ctx); err != nil {
+			return err
+		}
+		tr.end(task, cancel)
+		if err := b.afterwards(ctx, task, value, tr); err != nil {
+			return err
+		}
+		return b.sameConnection(ctx, c, before, tr.want.conn)
+	})
+}
+
+// afterwards looks what becomes of the task and of its operation.
+func (b *run) afterwards(ctx context.Context, task *asyncio.Task[string], value string, tr trial) error {
+	if tr.want.task == ignored {
+		if err := b.stays(ctx, "the task has ended", func(int) bool { return task.Done() }); err != nil {
+			return err
+		}
+		if err := b.release(ctx, value); err != nil {
+			return err
+		}
+		return answers(ctx, func(ctx context.Context, _ string) (string, error) { return task.Await(ctx) }, value)
+	}
+	if _, _, err := asyncio.Wait(ctx, []*asyncio.Task[string]{task}, asyncio.WaitTimeout(patience/4)); err != nil {
+		return err
+	}
+	if !task.Done() {
+		return errors.New("the task does not end")
+	}
+	got, err := task.Await(ctx)
+	if !errors.Is(err, tr.err) {
+		return fmt.Errorf("the operation returns %q and the error %w, want %w", got, orNone(err), tr.err)
+	}
+	b.t.Logf("the operation's error: %v", err)
+	if tr.want.work == runsOn {
+		if err := b.stays(ctx, "the server has dropped the operation", func(held int) bool { return held != 1 }); err != nil {
+			return err
+		}
+		if err := b.release(ctx, value); err != nil {
+			return err
+		}
+	}
+	return b.untilHeld(ctx, 0)
+}
+
+// sameConnection looks what has become of the connection, and whether the client gets right answers
+// afterwards.
+func (b *run) sameConnection(ctx context.Context, c *client, before, want string) error {
+	if want == closed {
+		if answer, err := c.ask(ctx, b.value()); err == nil {
+			return fmt.Errorf("the client still works: it answers %q", answer)
+		}
+		return b.with(ctx, 1, func(c *client) error { return b.check(ctx, c, 20) })
+	}
+	after, err := c.connection(ctx)
+	if err != nil {
+		return err
+	}
+	if same := after == before; same != (want == kept || want == "") {
+		return fmt.Errorf("the connection was %q and is %q, want it %s", before, after, want)
+	}
+	return b.check(ctx, c, 20)
+}
+
+// closing: what becomes of operations under way when the client is closed.
+func (b *run) closing(ctx context.Context) error {
+	n := 2
+	if b.row.single {
+		n = 1
+	}
+	c, err := b.row.open(ctx, n)
+	if err != nil {
+		return err
+	}
+	var tasks []*asyncio.Task[string]
+	var values []string
+	for i := range n {
+		values = append(values, b.value())
+		tasks = append(tasks, asyncio.CreateTask(ctx, func(ctx context.Context) (string, error) { return c.hold(ctx, values[i]) }))
+	}
+	if err := b.untilHeld(ctx, n); err != nil {
+		return err
+	}
+	closing := asyncio.CreateTask(ctx, asyncio.Do(c.close))
+	switch b.row.closing {
+	case waitsThem:
+		err = b.stays(ctx, "Close has returned", func(int) bool { return closing.Done() })
+	case leavesThem:
+		if _, err = closing.Await(ctx); err == nil {
+			err = b.stays(ctx, "an operation has ended", func(held int) bool { return held != n || tasks[0].Done() })
+		}
+	case endsThem:
+		if _, err = closing.Await(ctx); err != nil {
+			break
+		}
+		if _, _, err = asyncio.Wait(ctx, tasks, asyncio.WaitTimeout(patience/4)); err != nil {
+			break
+		}
+		for _, task := range tasks {
+			if !task.Done() {
+				err = errors.New("an operation goes on")
+			} else if got, e := task.Await(ctx); e == nil {
+				err = fmt.Errorf("an operation has the result %q", got)
+			} else {
+				b.t.Logf("the operation's error: %v", e)
+			}
+		}
+	default:
+		err = fmt.Errorf("the row does not say what Close does: %q", b.row.closing)
+	}
+	if err != nil {
+		return err
+	}
+	if err := b.release(ctx, values...); err != nil {
+		return err
+	}
+	for i, task := range tasks {
+		if got, err := task.Await(ctx); b.row.closing != endsThem && (err != nil || got != values[i]) {
+			return fmt.Errorf("answer %q (error: %w), want %q", got, orNone(err), values[i])
+		}
+	}
+	if _, err := closing.Await(ctx); err != nil {
+		return err
+	}
+	return b.untilHeld(ctx, 0)
+}
+
+// randomCancels cancels tasks at random points. Each gets its own answer or the cancel, and the
+// client is sound afterwards.
+func (b *run) randomCancels(ctx context.Context) error {
+	n := 40
+	if s := os.Getenv(cancelsVariable); s != "" {
+		var err error
+		if n, err = strconv.Atoi(s); err != nil {
+			return err
+		}
+	}
+	seed := rand.Uint64()
+	b.t.Logf("seed %d", seed)
+	cancelled := 0
+	// some cancels n tasks, one after the other.
+	some := func(ctx context.Context, r *rand.Rand, n int) (err error) {
+		for left := n; left > 0; {
+			if e := b.with(ctx, 1, func(c *client) error {
+				for range left {
+					left--
+					value := b.value()
+					task := asyncio.CreateTask(ctx, func(ctx context.Context) (string, error) { return c.ask(ctx, value) })
+					for range r.IntN(4) {
+						if err := asyncio.Sleep(ctx, 0); err != nil {
+							return err
+						}
+					}
+					if r.IntN(2) == 0 {
+						if err := asyncio.Sleep(ctx, time.Duration(r.IntN(1000))*time.Microsecond); err != nil {
+							return err
+						}
+					}
+					task.Cancel()
+					switch got, err := task.Await(ctx); {
+					case errors.Is(err, asyncio.ErrCancelled):
+						cancelled++
+						if b.row.cancel.conn == closed {
+							return nil // another client
+						}
+					case err != nil || got != value:
+						return fmt.Errorf("answer %q (error: %w), want %q", got, orNone(err), value)
+					}
+					if err := b.check(ctx, c, 1); err != nil {
+						return err
+					}
+				}
+				return nil
+			}); e != nil {
+				return e
+			}
+		}
+		return nil
+	}
+	err := asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
+		for i := range uint64(4) {
+			tg.CreateTask(ctx, func(ctx context.Context) error { return some(ctx, rand.New(rand.NewPCG(seed, i)), n/4) })
+		}
+		return nil
+	})
+	b.t.Logf("%d of %d tasks were cancelled", cancelled, n)
+	return err
+}
