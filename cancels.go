@@ -221,6 +221,26 @@ func (t *task) isOwn(c *CancelledError) bool {
 	return false
 }
 
+// DeliverAgain has a cancel delivered to the calling task once more, at its next await. It is for a
+// library whose operation a cancel came too late to stop: err has ended the library's wait, but the
+// operation has succeeded all the same, so the caller gets its result instead of err. [Recv] does
+// this by itself. ctx is the context of that wait.
+//
+// The request to cancel is the same one as before: [Task.Cancelling] does not count it twice, and a
+// [Timeout] that made it knows it again. If it has been taken back since, or err is the cause of
+// ctx or no [*CancelledError] at all, nothing happens.
+//
+// It must be called in a task and does not suspend. It panics with [ErrNotInTask],
+// [ErrNoRunningLoop], [ErrForeignGoroutine] or [ErrLoopClosed]. Python: task.uncancel() and
+// task.cancel(), as TaskGroup does, which would lose who asked.
+func DeliverAgain(ctx context.Context, err error) {
+	t, misuse := taskOf(ctx, "DeliverAgain")
+	if misuse != nil {
+		panic(misuse)
+	}
+	t.deliverAgain(ctx, err)
+}
+
 // deliverAgain is for a wait that a cancel ended too late to stop the operation: the caller returns
 // the operation's result, and the cancel is owed to the next await. err is the error that ended the
 // wait; it may also be the cause of ctx.

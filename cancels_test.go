@@ -827,3 +827,69 @@ func TestCancel_AfterAnExpiryTheLastSpeaks(t *testing.T) {
 		})
 	}
 }
+
+// A library's operation succeeds although a cancel has ended its wait. The cancel then comes at the
+// next await, as the same request that it was.
+func TestDeliverAgain(t *testing.T) {
+	// succeeds is the operation.
+	succeeds := func(ctx context.Context) (ended error) {
+		if ended = asyncio.Sleep(ctx, 10*time.Second); ended != nil {
+			asyncio.DeliverAgain(ctx, ended)
+		}
+		return ended
+	}
+	run(t, func(ctx context.Context) error {
+		task := stopAt(t, ctx, time.Second, func(ctx context.Context) error {
+			first := succeeds(ctx)
+			stopped(t, first)
+			again := asyncio.Sleep(ctx, time.Hour)
+			is(t, "the same", again, first)
+			is(t, "Cancelling", self(ctx).Cancelling(), 1)
+			must(t, asyncio.Sleep(ctx, time.Second)) // it is delivered once
+			return again
+		})
+		is(t, "Cancelled", task.Cancelled(), true)
+
+		task = stopAt(t, ctx, time.Second, func(ctx context.Context) error {
+			ended := asyncio.Sleep(ctx, 10*time.Second)
+			self(ctx).Uncancel()
+			asyncio.DeliverAgain(ctx, ended)
+			return asyncio.Sleep(ctx, time.Second)
+		})
+		must(t, task.Exception())
+		return nil
+	})
+	// A timeout knows its own request, also in a Cleanup, which would hold back any other.
+	run(t, func(ctx context.Context) error {
+		for _, around := range []func(routine) routine{
+			func(body routine) routine { return body },
+			func(body routine) routine {
+				return func(ctx context.Context) error { return asyncio.Cleanup(ctx, time.Hour, body) }
+			},
+		} {
+			timedOut(t, around(timingOut(time.Second, func(ctx context.Context) error {
+				asCancelled(t, succeeds(ctx))
+				return asyncio.Sleep(ctx, time.Hour)
+			}))(ctx))
+			must(t, around(timingOut(time.Second, func(ctx context.Context) error {
+				asCancelled(t, succeeds(ctx))
+				return nil
+			}))(ctx))
+			is(t, "Cancelling", self(ctx).Cancelling(), 0)
+			must(t, asyncio.Sleep(ctx, time.Second))
+		}
+		return nil
+	})
+	run(t, func(ctx context.Context) error {
+		ended, cancel := context.WithCancelCause(ctx)
+		cancel(&asyncio.CancelledError{Msg: "the end of a context"})
+		asyncio.DeliverAgain(ended, context.Cause(ended))
+		asyncio.DeliverAgain(ctx, errA)
+		asyncio.DeliverAgain(ctx, nil)
+		asyncio.DeliverAgain(ctx, &asyncio.CancelledError{Msg: "nobody's"})
+		return asyncio.Sleep(ctx, time.Second)
+	})
+	if err := panicOf(func() { asyncio.DeliverAgain(t.Context(), asyncio.ErrCancelled) }); !errors.Is(err, asyncio.ErrNoRunningLoop) {
+		t.Error(err)
+	}
+}

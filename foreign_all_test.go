@@ -131,6 +131,7 @@ func loopFunctions(ctx context.Context, l *asyncio.EventLoop, things map[string]
 		"AsCompleted":     func() error { return firstError(asyncio.AsCompleted(ctx, []*asyncio.Future[int]{f})) },
 		"Await":           func() error { return second(asyncio.Await(ctx, f)) },
 		"Cleanup":         func() error { return asyncio.Cleanup(ctx, time.Second, body) },
+		"DeliverAgain":    func() error { asyncio.DeliverAgain(ctx, asyncio.ErrCancelled); return nil },
 		"FailAfter":       func() error { return asyncio.FailAfter(ctx, time.Second, body) },
 		"FormatCallGraph": func() error { asyncio.FormatCallGraph(ctx, f); return nil },
 		"FormatTasks":     func() error { asyncio.FormatTasks(ctx); return nil },
