@@ -77,10 +77,7 @@ func redisRows(socket string) []row {
 						id, err := asyncio.ToThread(ctx, func(ctx context.Context) (int64, error) { return rdb.ClientID(ctx).Result() })
 						return strconv.FormatInt(id, 10), err
 					},
-					close: func(ctx context.Context) error {
-						_, err := asyncio.ToThread(ctx, func(context.Context) (int, error) { return 0, rdb.Close() })
-						return err
-					},
+					close: inThreadOnly(rdb.Close),
 				}, nil
 			},
 		},
@@ -94,27 +91,31 @@ func redisRows(socket string) []row {
 						return redigo.DialContext(ctx, "unix", socket, redigo.DialContextFunc(asyncio.DialContext))
 					},
 				}
-				do := func(ctx context.Context, command string, args ...any) (any, error) {
-					c, err := pool.GetContext(ctx)
-					if err != nil {
-						return nil, err
-					}
-					defer c.Close()
-					return c.Do(command, args...)
-				}
-				return &client{
-					ask: func(ctx context.Context, value string) (string, error) { return redigo.String(do(ctx, "ECHO", value)) },
-					hold: func(ctx context.Context, value string) (string, error) {
-						return popped(redigo.Strings(do(ctx, "BLPOP", value, 0)))
-					},
-					connection: func(ctx context.Context) (string, error) {
-						id, err := redigo.Int64(do(ctx, "CLIENT", "ID"))
-						return strconv.FormatInt(id, 10), err
-					},
-					close: func(context.Context) error { return pool.Close() },
-				}, nil
+				return redigoClient(pool), nil
 			},
 		},
+	}
+}
+
+func redigoClient(pool *redigo.Pool) *client {
+	do := func(ctx context.Context, command string, args ...any) (any, error) {
+		c, err := pool.GetContext(ctx)
+		if err != nil {
+			return nil, err
+		}
+		defer c.Close()
+		return c.Do(command, args...)
+	}
+	return &client{
+		ask: func(ctx context.Context, value string) (string, error) { return redigo.String(do(ctx, "ECHO", value)) },
+		hold: func(ctx context.Context, value string) (string, error) {
+			return popped(redigo.Strings(do(ctx, "BLPOP", value, 0)))
+		},
+		connection: func(ctx context.Context) (string, error) {
+			id, err := redigo.Int64(do(ctx, "CLIENT", "ID"))
+			return strconv.FormatInt(id, 10), err
+		},
+		close: func(context.Context) error { return pool.Close() },
 	}
 }
 

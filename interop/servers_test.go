@@ -5,6 +5,7 @@ package interop
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -173,4 +174,78 @@ func tryStart(t *testing.T, cmd *exec.Cmd, stop os.Signal, ready func() error) e
 		return fmt.Errorf("%s does not start: %w\n%s", cmd.Path, err, &said)
 	}
 	return nil
+}
+
+// A gate holds back the answers of a server that is a part of this program.
+type gate struct {
+	mu      sync.Mutex
+	waiting map[string]chan struct{}
+	open    map[string]bool // released, perhaps before the request came
+}
+
+func newGate() *gate {
+	return &gate{waiting: make(map[string]chan struct{}), open: make(map[string]bool)}
+}
+
+// wait blocks until the answer may be given, or ctx is done.
+func (g *gate) wait(ctx context.Context, value string) error {
+	g.mu.Lock()
+	if g.open[value] {
+		g.mu.Unlock()
+		return nil
+	}
+	released := make(chan struct{})
+	g.waiting[value] = released
+	g.mu.Unlock()
+	select {
+	case <-released:
+		return nil
+	case <-ctx.Done():
+		g.mu.Lock()
+		delete(g.waiting, value)
+		g.mu.Unlock()
+		return ctx.Err()
+	}
+}
+
+func (g *gate) server() server {
+	return server{
+		held: func() (int, error) {
+			g.mu.Lock()
+			defer g.mu.Unlock()
+			return len(g.waiting), nil
+		},
+		release: func(values ...string) error {
+			g.mu.Lock()
+			defer g.mu.Unlock()
+			for _, value := range values {
+				g.open[value] = true
+				if released := g.waiting[value]; released != nil {
+					close(released)
+					delete(g.waiting, value)
+				}
+			}
+			return nil
+		},
+	}
+}
+
+// fileGate is the gate of a server that runs other programs. It makes dir/held/VALUE when it holds
+// back an answer, and waits until there is dir/go/VALUE.
+func fileGate(t *testing.T, dir string) server {
+	t.Helper()
+	held, open := filepath.Join(dir, "held"), filepath.Join(dir, "go")
+	must(t, errors.Join(os.Mkdir(held, 0o777), os.Mkdir(open, 0o777)))
+	return server{
+		held: func() (int, error) {
+			entries, err := os.ReadDir(held)
+			return len(entries), err
+		},
+		release: func(values ...string) (err error) {
+			for _, value := range values {
+				err = errors.Join(err, os.WriteFile(filepath.Join(open, value), nil, 0o666))
+			}
+			return err
+		},
+	}
 }

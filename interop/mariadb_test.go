@@ -1,0 +1,103 @@
+//go:build unix
+
+package interop
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/go-sql-driver/mysql"
+)
+
+func TestMariaDB(t *testing.T) {
+	dsn := startMariaDB(t)
+	runBattery(t, mariadbServer(t, dsn), mariadbRows(dsn))
+}
+
+// startMariaDB starts a server in a temporary directory, at a Unix socket, and returns a data
+// source name for go-sql-driver/mysql. The test's end stops the server.
+func startMariaDB(t *testing.T) (dsn string) {
+	t.Helper()
+	install := program(t, "mariadb-install-db", "mariadb-server")
+	mariadbd := program(t, "mariadbd", "mariadb-server", "/usr/sbin/mariadbd")
+	dir := directory(t)
+	data, socket := filepath.Join(dir, "data"), filepath.Join(dir, "socket")
+	args := []string{"--no-defaults", "--datadir=" + data, "--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=16M", "--innodb-log-file-size=4M"}
+	if os.Getuid() == 0 {
+		args = append(args, "--user=root") // otherwise it refuses
+	}
+	setup := append(args[:len(args):len(args)], "--auth-root-authentication-method=normal", "--skip-test-db")
+	if out, err := exec.Command(install, setup...).CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", install, err, out)
+	}
+	args = append(args, "--socket="+socket, "--skip-networking", "--pid-file="+filepath.Join(dir, "pid"))
+	start(t, exec.Command(mariadbd, args...), syscall.SIGTERM, accepts("unix", socket))
+	config := mysql.NewConfig()
+	config.User, config.Net, config.Addr, config.DBName = "root", "unix", socket, "mysql"
+	return config.FormatDSN()
+}
+
+// mariadbServer is what the battery needs: a table that one connection has locked and others wait
+// for.
+func mariadbServer(t *testing.T, dsn string) server {
+	control, err := sql.Open("mysql", dsn)
+	must(t, err)
+	t.Cleanup(func() { must(t, control.Close()) })
+	holder, err := control.Conn(t.Context())
+	must(t, err)
+	t.Cleanup(func() { must(t, holder.Close()) })
+	exec := func(query string) error {
+		_, err := holder.ExecContext(context.Background(), query)
+		return err
+	}
+	must(t, exec("create table gate (open int)"))
+	must(t, exec("insert into gate values (1)"))
+	must(t, exec("lock tables gate write"))
+	var mu sync.Mutex
+	s := server{
+		held: func() (n int, err error) {
+			mu.Lock()
+			defer mu.Unlock()
+			err = control.QueryRow("select count(*) from information_schema.processlist where state = 'Waiting for table metadata lock'").Scan(&n)
+			return n, err
+		},
+		release: func(...string) error {
+			mu.Lock()
+			defer mu.Unlock()
+			return errors.Join(exec("unlock tables"), exec("lock tables gate write"))
+		},
+	}
+	_, err = s.held() // so its connection is there before the battery counts
+	must(t, err)
+	return s
+}
+
+func mariadbRows(dsn string) []row {
+	return []row{
+		{
+			library: "database/sql, go-sql-driver/mysql", way: inThread, sim: "no",
+			cancel: outcome{atOnce, runsOn, replaced}, done: outcome{atOnce, runsOn, replaced}, closing: leavesThem,
+			open: func(_ context.Context, conns int) (*client, error) {
+				db, err := sql.Open("mysql", dsn)
+				if err != nil {
+					return nil, err
+				}
+				db.SetMaxOpenConns(conns)
+				scan := scanner(db)
+				return &client{
+					ask:        func(ctx context.Context, value string) (string, error) { return scan(ctx, "select ?", value) },
+					hold:       func(ctx context.Context, value string) (string, error) { return scan(ctx, "select ? from gate", value) },
+					connection: func(ctx context.Context) (string, error) { return scan(ctx, "select connection_id()") },
+					close:      inThreadOnly(db.Close),
+				}, nil
+			},
+		},
+	}
+}
