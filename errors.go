@@ -68,6 +68,11 @@ var (
 	// ErrLoopStopped says that Stop ended a run before the future that it was for was done.
 	ErrLoopStopped = errors.New("asyncio: event loop stopped before the future completed")
 
+	// ErrLoopBlocked is the error of an operation that a goroutine asked the loop for, by a view
+	// such as [ThreadsafeConn], while a step of the loop waits for a channel, a lock or another
+	// goroutine. If it waits for this one, neither would ever go on.
+	ErrLoopBlocked = errors.New("asyncio: the event loop is blocked: a step must not wait other than by an await; call what blocks in ToThread")
+
 	// ErrDeadlock says that nothing can happen any more: no callback is ready, no
 	// timer is set, no goroutine is at work that could wake the loop, and no task waits
 	// for a channel. Only a loop on a virtual clock can know that.

@@ -38,3 +38,10 @@ func PassedOver(fn func()) int {
 	fn()
 	return int(n.Load())
 }
+
+// WatchOften makes the watch over the errands of goroutines look more often.
+func WatchOften(every time.Duration) (restore func()) {
+	old := lookEvery
+	lookEvery = every
+	return func() { lookEvery = old }
+}

@@ -236,6 +236,75 @@ func (l *EventLoop) mayNow(err error) bool {
 	return has || isID(g) && g == goroutineID()
 }
 
+// byOwnTask reports whether a task of the running loop calls a function that other goroutines may
+// call too, and wait in. The error is for a caller that must not wait: a task of another loop. A
+// stack whose bit was cleared, or a sequence of iter.Pull that never called before, is taken for
+// another goroutine: telling these apart would cost each caller a look at its trace.
+func (l *EventLoop) byOwnTask(caller string) (bool, error) {
+	if l == nil {
+		return false, zeroValue(caller)
+	}
+	g := l.guard.Load()
+	if !hasBit() || !l.running.Load() {
+		return false, nil
+	}
+	if g == guardClosed { // the loop unwinds its tasks; the operation itself says that
+		return true, nil
+	}
+	if isID(g) && g == goroutineID() {
+		return true, nil
+	}
+	if err := l.checkOwner(caller); err != nil {
+		return false, fmt.Errorf("%w; a task must not block its own loop either: call what uses the connection in ToThread", err)
+	}
+	return true, nil
+}
+
+// blockedStep describes the wait of a step that waits for another goroutine other than by an await:
+// for a channel, a lock and the like. It returns "" for a step that computes, sleeps or is in a
+// system call, and if it does not find the step among the traces of all goroutines.
+func (l *EventLoop) blockedStep() string {
+	traces := allStacks()
+	stacks := make(map[uint64]bool)
+	for trace := range bytes.SplitSeq(traces, []byte("\n\n")) {
+		if o := originOf(trace); o.pulled && l.kin.isHub(o.by) {
+			stacks[o.id] = true
+		}
+	}
+	for trace := range bytes.SplitSeq(traces, []byte("\n\n")) {
+		// a sequence that a stack has made may be what the step runs
+		if o := originOf(trace); o.pulled && (stacks[o.id] || stacks[o.by]) {
+			if wait := waitOf(trace); wait != "" {
+				return wait
+			}
+		}
+	}
+	return ""
+}
+
+// waitsForOthers are the beginnings of the states of goroutines that wait for other goroutines.
+var waitsForOthers = []string{"chan ", "select", "sync.", "semacquire"}
+
+// waitOf returns the state and the innermost functions of a goroutine that waits for others, "" for
+// any other.
+func waitOf(trace []byte) string {
+	head, frames, _ := bytes.Cut(trace, []byte("\n"))
+	_, state, _ := bytes.Cut(head, []byte("["))
+	state, _, _ = bytes.Cut(state, []byte("]"))
+	state, _, _ = bytes.Cut(state, []byte(","))
+	if !slices.ContainsFunc(waitsForOthers, func(w string) bool { return bytes.HasPrefix(state, []byte(w)) }) {
+		return ""
+	}
+	var in []string
+	for frame := range bytes.SplitSeq(frames, []byte("\n")) {
+		end := bytes.LastIndexByte(frame, '(')
+		if end > 0 && frame[0] != '\t' && len(in) < 3 && !bytes.HasPrefix(frame, []byte("runtime.")) && !bytes.HasPrefix(frame, []byte("sync.")) {
+			in = append(in, string(frame[:end]))
+		}
+	}
+	return string(state) + " in " + strings.Join(in, ", called by ")
+}
+
 // orPost has the loop call fn for a caller that may not do it now. It returns err if that says more
 // than that the caller is foreign. Otherwise it returns nil, even if the loop is closing: closing
 // the loop closes the object that fn is about.
@@ -296,16 +365,13 @@ func isConnection(caller string) bool {
 // remedy says what to do instead of calling caller.
 func remedy(caller string) string {
 	switch kind, _, _ := strings.Cut(caller, "."); kind {
-	case "Conn":
-		return "a library that reads and writes on goroutines of its own needs a connection of package net: call it in ToThread with one, " +
-			"or give this one to it with Detach"
-	case "PacketConn", "Listener":
-		return "a library that uses it on goroutines of its own needs one of package net: call the library in ToThread with that"
+	case "Conn", "PacketConn", "Listener":
+		return "a library that uses it on goroutines of its own needs its view, which Threadsafe returns; call the library in ToThread"
 	case "TLSConn":
 		return "a library that reads and writes on goroutines of its own needs a connection of package crypto/tls: call it in ToThread with one, " +
 			"or give this one to it with Detach"
 	case "Dial", "DialPacket", "DialContext", "Listen", "ListenPacket", "OpenConnection", "OpenUnixConnection":
-		return "a task has to call it; on a goroutine use package net"
+		return "a task has to call it; a goroutine can dial with the function that ThreadsafeDialer returns, or use package net"
 	case "StreamReader", "StreamWriter", "Server", "Process", "File":
 		return "have a task do it: RunCoroutineThreadsafe or Call starts one from any goroutine"
 	}

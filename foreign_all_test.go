@@ -161,24 +161,28 @@ func loopFunctions(ctx context.Context, l *asyncio.EventLoop, things map[string]
 		"RunTaskGroup": func() error {
 			return asyncio.RunTaskGroup(ctx, func(context.Context, *asyncio.TaskGroup) error { return nil })
 		},
-		"Select":        func() error { return second(asyncio.Select(ctx, asyncio.OnDone(f), asyncio.OnGet(q))) },
-		"Send":          func() error { return asyncio.Send(ctx, ch, 1) },
-		"Sleep":         func() error { return asyncio.Sleep(ctx, 1) },
-		"StaggeredRace": func() error { _, _, _, err := asyncio.StaggeredRace(ctx, 1, asyncio.Coro(instant)); return err },
-		"Stat":          func() error { return second(asyncio.Stat(ctx, "x")) },
-		"SyncDir":       func() error { return asyncio.SyncDir(ctx, ".") },
-		"Timeout":       func() error { return asyncio.Timeout(ctx, time.Second, withScope) },
-		"TimeoutAt":     func() error { return asyncio.TimeoutAt(ctx, asyncio.Never, withScope) },
-		"ToThread":      func() error { return second(asyncio.ToThread(ctx, instant)) },
-		"Wait":          func() error { _, _, err := asyncio.Wait(ctx, []*asyncio.Future[int]{f}); return err },
-		"WaitFor":       func() error { return second(asyncio.WaitFor(ctx, f, time.Second)) },
-		"WithCancel":    func() error { asyncio.WithCancel(ctx); return nil },
-		"WithDeadline":  func() error { asyncio.WithDeadline(ctx, asyncio.Never); return nil },
-		"WithTimeout":   func() error { asyncio.WithTimeout(ctx, time.Hour); return nil },
-		"WriteFile":     func() error { return asyncio.WriteFile(ctx, "x", nil, 0o600) },
-		"AllTasks":      func() error { asyncio.AllTasks(ctx); return nil },
-		"CurrentTask":   func() error { asyncio.CurrentTask(ctx); return nil },
-		"DialPacket":    func() error { return second(asyncio.DialPacket(ctx, "udp", "127.0.0.1:1")) },
+		"Select":                func() error { return second(asyncio.Select(ctx, asyncio.OnDone(f), asyncio.OnGet(q))) },
+		"Send":                  func() error { return asyncio.Send(ctx, ch, 1) },
+		"Sleep":                 func() error { return asyncio.Sleep(ctx, 1) },
+		"StaggeredRace":         func() error { _, _, _, err := asyncio.StaggeredRace(ctx, 1, asyncio.Coro(instant)); return err },
+		"Stat":                  func() error { return second(asyncio.Stat(ctx, "x")) },
+		"SyncDir":               func() error { return asyncio.SyncDir(ctx, ".") },
+		"Timeout":               func() error { return asyncio.Timeout(ctx, time.Second, withScope) },
+		"TimeoutAt":             func() error { return asyncio.TimeoutAt(ctx, asyncio.Never, withScope) },
+		"ToThread":              func() error { return second(asyncio.ToThread(ctx, instant)) },
+		"Wait":                  func() error { _, _, err := asyncio.Wait(ctx, []*asyncio.Future[int]{f}); return err },
+		"WaitFor":               func() error { return second(asyncio.WaitFor(ctx, f, time.Second)) },
+		"WithCancel":            func() error { asyncio.WithCancel(ctx); return nil },
+		"WithDeadline":          func() error { asyncio.WithDeadline(ctx, asyncio.Never); return nil },
+		"WithTimeout":           func() error { asyncio.WithTimeout(ctx, time.Hour); return nil },
+		"WriteFile":             func() error { return asyncio.WriteFile(ctx, "x", nil, 0o600) },
+		"AllTasks":              func() error { asyncio.AllTasks(ctx); return nil },
+		"CurrentTask":           func() error { asyncio.CurrentTask(ctx); return nil },
+		"ThreadsafeDialer":      func() error { return second(asyncio.ThreadsafeDialer(ctx)(ctx, "tcp", "127.0.0.1:1")) },
+		"Conn.Threadsafe":       func() error { return second(things["Conn"].(*asyncio.Conn).Threadsafe().Read(nil)) },
+		"Listener.Threadsafe":   func() error { return second(things["Listener"].(*asyncio.Listener).Threadsafe().Accept()) },
+		"PacketConn.Threadsafe": func() error { return third(things["PacketConn"].(*asyncio.PacketConn).Threadsafe().ReadFrom(nil)) },
+		"DialPacket":            func() error { return second(asyncio.DialPacket(ctx, "udp", "127.0.0.1:1")) },
 		"StreamReader.ReadUntil": func() error {
 			return second(things["StreamReader"].(*asyncio.StreamReader).ReadUntil(ctx, []byte("x")))
 		},
@@ -226,7 +230,7 @@ var readOnly = regexp.MustCompile(`\.(Cancelled|Cancelling|Done|Result|Exception
 
 // fromOutside matches functions that are for goroutines by their nature, or that touch no loop.
 var fromOutside = regexp.MustCompile(`^(Call|Run|RunIn|RunLoopGroup|RunUntilComplete|DialContext|EagerTaskFactory|Runner\.Close|TaskRequest\.Wrap|` +
-	`Instant\.\w+|ConcurrentFuture\.(Cancel|Finished)|Coroutine\.Await|LoopGroup\.\w+|DatagramConn\.WriteTo|EventLoop\.(Close|RunForever|CallExceptionHandler))$`)
+	`Instant\.\w+|Threadsafe(Conn|Listener|PacketConn)\.\w+|ConcurrentFuture\.(Cancel|Finished)|Coroutine\.Await|LoopGroup\.\w+|DatagramConn\.WriteTo|EventLoop\.(Close|RunForever|CallExceptionHandler))$`)
 
 // anyones matches documentation that says that anybody may call the function.
 var anyones = regexp.MustCompile(`(?i)any\s+goroutine|is\s+for\s+goroutines|is\s+\[(Conn|TLSConn|PacketConn)\.(Set\w*Deadline|Close|Abort)\]`)

@@ -591,8 +591,8 @@ func TestForeign_Message(t *testing.T) {
 		f.AddDoneCallback(func(*asyncio.Future[int]) {})
 		for fix, call := range map[string]func() error{
 			"called Conn.Read ":              func() error { return second(client.Read(nil)) },
-			"package net: call it in ToThre": func() error { return second(client.Write(nil)) },
-			"Detach":                         func() error { return second(client.Write(nil)) },
+			"needs its view, which Threadsa": func() error { return second(client.Write(nil)) },
+			"call the library in ToThread":   func() error { return second(client.Write(nil)) },
 			"with CallSoonThreadsafe":        func() error { f.Cancel(); return nil },
 			"RunCoroutineThreadsafe or Call": func() error { return asyncio.Sleep(ctx, 1) },
 			"TestForeign_Message.":           func() error { return asyncio.Sleep(ctx, 1) },

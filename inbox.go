@@ -30,6 +30,7 @@ type inbox struct {
 	first  *inboxBlock // first block of the list, nil if the list is empty
 	last   *inboxBlock
 	blocks int         // how many blocks the list has
+	taken  uint64      // how often the list was taken in
 	spare  *inboxBlock // an empty block, to be filled next
 	unused []Handle    // the rest of a batch (inbox 4)
 	closed bool
@@ -133,6 +134,7 @@ func (l *EventLoop) emptyInbox() {
 	b.mu.Lock()
 	first := b.first
 	b.first, b.last, b.blocks = nil, nil, 0
+	b.taken++
 	b.some.Store(false)
 	if b.emptied != nil {
 		b.spare, b.emptied = b.emptied, nil

@@ -27,8 +27,10 @@ import (
 //
 // Code written for a net.Conn runs in a task as long as it reads and writes where it is called.
 // Many libraries start goroutines that read or write: net/rpc, net/http's Transport, HTTP/2, SSH,
-// the CopyFrom of pgx. Their calls are refused with [ErrForeignGoroutine]. Give such a library a
-// connection of package net, and call it in [ToThread]; [Conn.Detach] turns a Conn into one.
+// the CopyFrom of pgx. Their calls are refused with [ErrForeignGoroutine]. Give such a library the
+// view that [Conn.Threadsafe] returns, or a dial function of [ThreadsafeDialer], and call it in
+// [ToThread]. [Conn.Detach] gives a connection away for good. docs/libraries.md says what works for
+// which library.
 //
 //	conn 1: An operation tries first and suspends only if it must wait. An operation that need not
 //	   wait does not suspend, so a cancel does not reach it. But a task that could go on for ever
@@ -69,6 +71,7 @@ type Conn struct {
 	end    driver.Endpoint
 	closed bool
 	ways   *ways           // separate: the endpoint has them and must not hold the Conn (conn 5)
+	view   view            // for goroutines, nil until it is asked for
 	watch  runtime.Cleanup // closes the endpoint of a Conn that the collector finds (conn 5)
 }
 
@@ -315,6 +318,12 @@ func (c *Conn) write(ctx context.Context, t *task, p []byte) (written int, err e
 	if late && !c.closed {
 		return 0, c.failure("write", os.ErrDeadlineExceeded)
 	}
+	if h.outside != nil {
+		if _, err := h.outside.take(); err != nil {
+			return 0, c.refused("write", err)
+		}
+		defer h.outside.release()
+	}
 	for {
 		n, err := c.end.Write(p[written:])
 		written += n
@@ -340,7 +349,7 @@ func (c *Conn) write(ctx context.Context, t *task, p []byte) (written int, err e
 // [driver.ErrAgain] also where write must look closer.
 func (c *Conn) writeNow(p []byte) (int, error) {
 	h := &c.ways.wr
-	if h.t != nil || c.closed || h.limited() || !h.mayGoOn() {
+	if h.t != nil || h.outside != nil || c.closed || h.limited() || !h.mayGoOn() {
 		return 0, driver.ErrAgain
 	}
 	return c.end.Write(p)
@@ -418,6 +427,9 @@ func (c *Conn) shut(how func() error) error {
 	c.closed = true
 	c.watch.Stop()
 	err := how()
+	if c.view != nil {
+		_ = c.view.closeOwn()
+	}
 	c.ways.rd.wake()
 	c.ways.wr.wake()
 	if err != nil {
@@ -473,6 +485,9 @@ func (c *Conn) Detach() (net.Conn, error) {
 		if h.t != nil {
 			return nil, c.refused("detach", fmt.Errorf("%w: %s by %s (in Detach)", ErrBusy, h, h.t.GetName()))
 		}
+		if h.outside != nil && h.outside.inUse() {
+			return nil, c.refused("detach", h.outside.busy())
+		}
 	}
 	nc, err := c.end.Detach()
 	if err != nil {
@@ -480,6 +495,9 @@ func (c *Conn) Detach() (net.Conn, error) {
 	}
 	c.closed = true
 	c.watch.Stop()
+	if c.view != nil {
+		_ = c.view.closeOwn()
+	}
 	return nc, nil
 }
 

@@ -63,7 +63,7 @@ func DialPacket(ctx context.Context, network, address string, opts ...DialOption
 // DialContext is [Dial] or [DialPacket], depending on the network. It has the form that libraries
 // take in their fields and options named Dial, DialContext or DialFunc. The connection is a [*Conn]
 // or a [*DatagramConn], and the library must dial, read and write in tasks of the loop; a library
-// that does so on goroutines of its own gets [ErrForeignGoroutine].
+// that does so on goroutines of its own gets [ErrForeignGoroutine] and needs [ThreadsafeDialer].
 func DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	if isDatagram(network) {
 		if c, err := DialPacket(ctx, network, address); err == nil {
@@ -106,18 +106,23 @@ func (c *DatagramConn) WriteTo([]byte, net.Addr) (int, error) {
 	return 0, c.failure("write", net.ErrWriteToConnected)
 }
 
-// dial makes c a connection to an address.
-func (c *Conn) dial(ctx context.Context, network, address string, opts []DialOption, caller string) error {
-	l, err := enterSockets(ctx, caller)
-	if err != nil {
-		return notOpened("dial", network, address, err)
-	}
+func dialerOf(opts []DialOption) *net.Dialer {
 	d := new(net.Dialer)
 	for _, o := range opts {
 		if o.dialer != nil {
 			d = o.dialer
 		}
 	}
+	return d
+}
+
+// dial makes c a connection to an address.
+func (c *Conn) dial(ctx context.Context, network, address string, opts []DialOption, caller string) error {
+	l, err := enterSockets(ctx, caller)
+	if err != nil {
+		return notOpened("dial", network, address, err)
+	}
+	d := dialerOf(opts)
 	if n, ok := l.drv.(driver.Network); ok {
 		if err := l.current.yield(); err != nil { // a name is looked up
 			return notOpened("dial", network, address, err)

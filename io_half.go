@@ -19,8 +19,32 @@ type half struct {
 	unbroken  int     // this many operations were done without a wait
 	timer     timer   // set while a task waits under a deadline
 
+	outside outsiders // nil if there is no view for goroutines
+
 	verb string   // names the wait, such as "read from"
 	addr net.Addr // follows verb: the peer's address, or the socket's own
+}
+
+// outsiders are the goroutines that use a direction by a view.
+type outsiders interface {
+	// wake makes them look again.
+	wake()
+
+	// inUse reports whether one of them reads, writes or accepts, and busy is the error for a task
+	// then.
+	inUse() bool
+	busy() error
+
+	// take takes the direction for a task until release. It reports false if the task has it
+	// already, and fails while a goroutine has it.
+	take() (bool, error)
+	release()
+}
+
+// A view is what goroutines have of a connection, a listener or a socket.
+type view interface {
+	// closeOwn closes it because the object is closed.
+	closeOwn() error
 }
 
 func (h *half) String() string {
@@ -30,11 +54,14 @@ func (h *half) String() string {
 	return h.verb + " " + h.addr.String()
 }
 
-// begin begins an operation of t. It returns ErrBusy if another task is suspended here, and gives
-// way if it is time to (conn 1).
+// begin begins an operation of t. It returns ErrBusy if another task is suspended here or a
+// goroutine is at it, and gives way if it is time to (conn 1).
 func (h *half) begin(t *task) error {
 	if h.t != nil {
 		return fmt.Errorf("%w: %s by %s", ErrBusy, h, h.t.GetName())
+	}
+	if h.outside != nil && h.outside.inUse() {
+		return h.outside.busy()
 	}
 	if h.mayGoOn() {
 		return nil
@@ -61,6 +88,15 @@ func (h *half) expired() bool { return h.limited() && !h.deadline.After(h.loop.T
 
 // wait suspends t until there is a reason to look again (conn 2).
 func (h *half) wait(ctx context.Context, t *task) error {
+	if h.outside != nil {
+		taken, err := h.outside.take()
+		if err != nil {
+			return err
+		}
+		if taken {
+			defer h.outside.release()
+		}
+	}
 	h.t = t
 	if h.limited() {
 		h.arm()
@@ -71,7 +107,7 @@ func (h *half) wait(ctx context.Context, t *task) error {
 
 func (h *half) leave() {
 	h.t = nil
-	if h.timer.pos != 0 {
+	if h.timer.pos != 0 && h.outside == nil {
 		h.loop.timers.remove(&h.timer)
 	}
 }
@@ -81,10 +117,13 @@ func (h *half) arm() {
 	h.loop.setTimer(&h.timer)
 }
 
-// wake wakes the task that waits, if there is one, to look again.
+// wake makes whoever waits here look again.
 func (h *half) wake() {
 	if h.t != nil {
 		h.t.unpark()
+	}
+	if h.outside != nil {
+		h.outside.wake()
 	}
 }
 
@@ -104,7 +143,7 @@ func (h *half) setDeadline(d time.Time) {
 	if !d.IsZero() {
 		h.deadline = h.loop.at(d)
 	}
-	if h.limited() && h.t != nil && h.t.parked {
+	if h.limited() && (h.t != nil && h.t.parked || h.outside != nil) {
 		h.arm()
 	}
 }

@@ -65,6 +65,7 @@ type Listener struct {
 	closed bool
 	// Accept has reported a lack of descriptors, and nothing was accepted since
 	failed bool
+	view   view // for goroutines, nil until it is asked for
 }
 
 // Listen listens on an address, as [net.Listen] names networks and addresses: "tcp", "unix" and
@@ -300,6 +301,9 @@ func (ln *Listener) Close() error {
 	}
 	ln.closed = true
 	err := ln.end.Close()
+	if ln.view != nil {
+		_ = ln.view.closeOwn()
+	}
 	ln.rd.wake()
 	return err
 }

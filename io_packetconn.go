@@ -27,6 +27,7 @@ type PacketConn struct {
 	end    driver.PacketEndpoint
 	ways   *ways
 	closed bool
+	view   view            // for goroutines, nil until it is asked for
 	watch  runtime.Cleanup // closes the endpoint of a PacketConn that the collector finds (conn 5)
 }
 

@@ -67,15 +67,19 @@ func (l *life) BeginIteration() {
 // Hold is called when the loop waits in real time for a goroutine: to run a thread function, or on
 // a channel that only a goroutine can still use.
 func (l *life) Hold() {
-	l.w.mu.Lock()
-	l.held++
-	l.w.held++
-	l.w.heldAt = l.w.heldAt[:runtime.Callers(2, l.w.heldAt[:cap(l.w.heldAt)])]
-	l.w.mu.Unlock()
+	l.hold()
 	if calledBy("asyncio.(*channelWaits).wait") {
 		l.w.leak("a task waits for a channel, and only a goroutine outside of the simulation could still use it")
 		l.wake()
 	}
+}
+
+func (l *life) hold() {
+	l.w.mu.Lock()
+	l.held++
+	l.w.held++
+	l.w.heldAt = l.w.heldAt[:runtime.Callers(3, l.w.heldAt[:cap(l.w.heldAt)])]
+	l.w.mu.Unlock()
 }
 
 // Release implements [driver.Driver].
@@ -112,27 +116,81 @@ func (l *life) wake() {
 // host 3.
 func (l *life) Close() error { return nil }
 
-// Submit implements the default executor. A thread function runs as one step of the loop, which
-// waits for it, so the moment at which it ends does not depend on real time.
+// Submit implements the default executor. A thread function runs as a step of the loop, which waits
+// for it, so the moment at which it ends does not depend on real time. If the function itself waits
+// for the loop, as at a view of a connection, it is several steps (performance).
 func (l *life) Submit(job func()) error {
 	l.eventLoop.CallSoon(func() {
-		done := make(chan struct{})
-		go l.perform(job, done)
-		limit := time.NewTimer(threadPatience)
-		defer limit.Stop()
-		select {
-		case <-done:
-		case <-limit.C:
-			l.w.leak(fmt.Sprintf("a thread function waits for something outside of the simulation, or for the loop, or computes for longer than %v; it is\n%s",
-				threadPatience, goroutineWith("sim.(*life).perform(")))
-		}
+		p := &performance{life: l, paused: make(chan struct{}), done: make(chan struct{})}
+		go l.perform(job, p)
+		p.attend()
 	})
 	return nil
 }
 
-func (l *life) perform(job func(), done chan<- struct{}) {
-	defer close(done)
+// A performance is a thread function and its goroutine, which runs only while a step attends to it.
+// It implements [driver.Performance].
+type performance struct {
+	life         *life
+	paused, done chan struct{}
+}
+
+func (l *life) perform(job func(), p *performance) {
+	id := goroutineID()
+	l.w.performing.Store(id, p)
+	defer close(p.done)
+	defer l.w.performing.Delete(id)
 	job()
+}
+
+// Performing implements [driver.Performer].
+func (l *life) Performing() driver.Performance {
+	if p, ok := l.w.performing.Load(goroutineID()); ok && p.(*performance).life == l {
+		return p.(*performance)
+	}
+	return nil
+}
+
+// attend waits, in a step, until the function has returned or waits for the loop.
+func (p *performance) attend() {
+	limit := time.NewTimer(threadPatience)
+	defer limit.Stop()
+	select {
+	case <-p.paused:
+	case <-p.done:
+	case <-limit.C:
+		p.life.w.leak(fmt.Sprintf("a thread function waits for something outside of the simulation, or for the loop, or computes for longer than %v; it is\n%s",
+			threadPatience, goroutineWith("sim.(*life).perform(")))
+	}
+}
+
+// Pause lets the clock go on: the function waits for something that takes simulated time.
+func (p *performance) Pause() {
+	p.life.letGo(1)
+	select {
+	case p.paused <- struct{}{}:
+	case <-time.After(threadPatience): // the step has given up, and has reported that
+	}
+}
+
+func (p *performance) Resume(release func(), closing bool) {
+	perform := func() {
+		p.life.hold()
+		release()
+		p.attend()
+	}
+	if closing {
+		perform()
+	} else {
+		p.life.eventLoop.CallSoon(perform)
+	}
+}
+
+// goroutineID reads the id that stack traces begin with.
+func goroutineID() (id uint64) {
+	var buf [40]byte
+	_, _ = fmt.Sscanf(string(buf[:runtime.Stack(buf[:], false)]), "goroutine %d ", &id)
+	return id
 }
 
 // Shutdown implements the default executor. No job is under way when it is called.
@@ -148,6 +206,10 @@ func (l *life) real(what string, addr net.Addr) error {
 
 func (l *life) Adopt(c net.Conn) (driver.Endpoint, error) {
 	defer c.Close()
+	return nil, l.real("connection", c.LocalAddr())
+}
+
+func (l *life) Share(c net.Conn) (driver.Endpoint, error) {
 	return nil, l.real("connection", c.LocalAddr())
 }
 

@@ -99,9 +99,11 @@ type world struct {
 	beat      atomic.Int64 // step, for the goroutine that watches the run from outside
 	abandoned atomic.Bool  // set when the run is abandoned (world 9)
 
-	leaking atomic.Bool
-	leakMu  sync.Mutex
-	leaks   []error // guarded by leakMu
+	leaking    atomic.Bool
+	performing sync.Map // the *performance of a goroutine's id
+
+	leakMu sync.Mutex
+	leaks  []error // guarded by leakMu
 }
 
 func newWorld(seed uint64, limits limits) *world {

@@ -48,6 +48,20 @@ func (p *poller) adoptPacketConn(c net.PacketConn) (*packetSocket, error) {
 	return s, nil
 }
 
+// Share implements [PacketSharer].
+func (s *packetSocket) Share() (net.PacketConn, error) {
+	f, err := s.copy()
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	c, err := net.FilePacketConn(f)
+	if err == nil {
+		s.sleep()
+	}
+	return c, err
+}
+
 // receiving and sending make the checks before an attempt; received and sent handle its result.
 func (s *packetSocket) receiving() error {
 	if s.fd < 0 {
@@ -61,8 +75,7 @@ func (s *packetSocket) receiving() error {
 
 func (s *packetSocket) received(errno syscall.Errno) error {
 	if errno == syscall.EAGAIN {
-		s.readable = false
-		return ErrAgain
+		return s.again(toRead)
 	}
 	return os.NewSyscallError("recvfrom", errno)
 }
@@ -79,8 +92,7 @@ func (s *packetSocket) sending() error {
 
 func (s *packetSocket) sent(errno syscall.Errno) error {
 	if errno == syscall.EAGAIN {
-		s.writable = false
-		return ErrAgain
+		return s.again(toWrite)
 	}
 	return os.NewSyscallError("sendto", errno)
 }

@@ -43,6 +43,7 @@ type slot struct {
 
 	readable, writable bool // edges that no attempt has cleared (epoll 1)
 	greedy             bool // only EAGAIN clears readable (epoll 2)
+	asleep             bool // not in the poller (share 1)
 
 	close func() // called when the poller closes
 }
@@ -216,6 +217,41 @@ func (d *descriptor) release() {
 		d.fd, d.to = -1, nil
 		syscall.Close(fd)
 	}
+}
+
+// copy returns a file with a duplicate of the descriptor.
+func (d *descriptor) copy() (*os.File, error) {
+	if d.fd < 0 {
+		return nil, net.ErrClosed
+	}
+	fd, err := duplicate(d.fd)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), ""), nil
+}
+
+// again is called when an attempt in a direction would have to wait. It returns ErrAgain, or an
+// error if the poller does not take the descriptor back (share 1).
+func (d *descriptor) again(to direction) error {
+	if to == toRead {
+		d.readable = false
+	} else {
+		d.writable = false
+	}
+	if d.asleep {
+		if err := d.p.register(d.fd, d.generation); err != nil {
+			return err
+		}
+		d.asleep = false
+	}
+	return ErrAgain
+}
+
+// sleep takes the descriptor out of the poller until the loop has to wait (share 1).
+func (d *descriptor) sleep() {
+	d.p.unregister(d.fd)
+	d.asleep, d.readable, d.writable = true, true, true
 }
 
 func (d *descriptor) Notify(n Notifier)   { d.to = n }

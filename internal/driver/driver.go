@@ -2,8 +2,8 @@
 // the choice among several ready callbacks. [Real] parks on the machine's clock, and [Virtual] owns
 // a clock that jumps. Package sim has a third driver, which also chooses, and whose clock many
 // loops share. The loop recognises a driver's abilities by the interfaces that it implements
-// besides [Driver]: [Chooser], [Jumper], [Executor], [Seeder], [Observer], [Sockets], [Network] and
-// [Storage] are optional.
+// besides [Driver]: [Chooser], [Jumper], [Executor], [Performer], [Seeder], [Observer], [Sockets],
+// [Network] and [Storage] are optional.
 //
 // Only the asyncio package, its sim package and the conformance scenarios import this package; a
 // test holds them to it. [With] makes a context that tells asyncio.NewEventLoop which
@@ -125,6 +125,24 @@ type Loop interface {
 type Executor interface {
 	Submit(job func()) error
 	Shutdown(wait bool)
+}
+
+// Performer is implemented by an Executor that runs a thread function as a step of the loop. Such a
+// function must be able to wait for the loop.
+type Performer interface {
+	// Performing returns the thread function that the calling goroutine runs, nil if it runs none.
+	Performing() Performance
+}
+
+// A Performance is a thread function that runs as a step.
+type Performance interface {
+	// Pause is called by the goroutine of the function, when it has posted what it is going to wait
+	// for. It ends the step.
+	Pause()
+
+	// Resume is called on the loop when the goroutine can go on, which release makes it do. From
+	// then on the function is a step again: the next one, or this one if the loop is closing.
+	Resume(release func(), closing bool)
 }
 
 // Seeder is implemented by a driver whose world has no true randomness.

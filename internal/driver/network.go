@@ -43,6 +43,10 @@ type Sockets interface {
 	AdoptListener(l net.Listener, named bool) (Listener, error)
 	AdoptPacketConn(c net.PacketConn) (PacketEndpoint, error)
 
+	// Share makes an endpoint of c, which its owner goes on using and closes. It returns ErrSockets
+	// if the driver cannot do that with c.
+	Share(c net.Conn) (Endpoint, error)
+
 	// Watch begins to watch a descriptor that stays its owner's. It is level-triggered: as long as
 	// the descriptor is ready, w is told in each Wait and Poll. With neither direction Watch stops
 	// watching.
@@ -93,6 +97,22 @@ type Endpoint interface {
 
 	RemoteAddr() net.Addr
 	SetOption(o Option, value int) error
+}
+
+// Sharer, ListenerSharer and PacketSharer are implemented by endpoints whose socket goroutines can
+// use by package net at the same time. Each side closes its own.
+//
+//	share 1: After Share the descriptor is out of the poller: goroutines do the work, and each
+//	   message would wake the loop for nothing. An endpoint returns to the poller when an attempt
+//	   has to wait. The poller reports at once what is ready by then, so no edge is lost.
+type Sharer interface{ Share() (net.Conn, error) }
+
+// A ListenerSharer is a [Listener]; see [Sharer].
+type ListenerSharer interface{ Share() (net.Listener, error) }
+
+// A PacketSharer is a [PacketEndpoint]; see [Sharer].
+type PacketSharer interface {
+	Share() (net.PacketConn, error)
 }
 
 // Option is an option of a connection.

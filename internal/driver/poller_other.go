@@ -25,6 +25,7 @@ func (*poller) wait(until, now time.Duration) (bool, error)               { retu
 func (*poller) wake()                                                     {}
 func (*poller) close() error                                              { return nil }
 func (*poller) adopt(net.Conn) (*socket, error)                           { return nil, ErrSockets }
+func (*poller) share(net.Conn) (*socket, error)                           { return nil, ErrSockets }
 func (*poller) adoptListener(net.Listener, bool) (*listenerSocket, error) { return nil, ErrSockets }
 func (*poller) adoptPacketConn(net.PacketConn) (*packetSocket, error)     { return nil, ErrSockets }
 func (*poller) watch(fd int, read, write bool, w Notifier) error          { return ErrSockets }

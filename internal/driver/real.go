@@ -225,6 +225,22 @@ func (d *Real) adopt(c net.Conn) (Endpoint, error) {
 	return d.news.adopt(d, c), nil
 }
 
+// Share implements [Sockets].
+func (d *Real) Share(c net.Conn) (Endpoint, error) {
+	use, err := d.usePoller()
+	if err != nil {
+		return nil, err
+	}
+	if !use || !isSocket(c) {
+		return nil, ErrSockets
+	}
+	e, err := d.poller.share(c)
+	if err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
 // AdoptListener implements [Sockets].
 func (d *Real) AdoptListener(l net.Listener, named bool) (Listener, error) {
 	use, err := d.usePoller()

@@ -27,15 +27,19 @@ func (p *poller) newSocket(fd int, network string, local, remote net.Addr) (*soc
 }
 
 func (p *poller) adopt(c net.Conn) (*socket, error) {
-	fd, err := descriptorOf(c.(syscall.Conn))
-	if err != nil {
-		return nil, err
-	}
-	s, err := p.newSocket(fd, c.LocalAddr().Network(), c.LocalAddr(), c.RemoteAddr())
+	s, err := p.share(c)
 	if err == nil {
 		c.Close()
 	}
 	return s, err
+}
+
+func (p *poller) share(c net.Conn) (*socket, error) {
+	fd, err := descriptorOf(c.(syscall.Conn))
+	if err != nil {
+		return nil, err
+	}
+	return p.newSocket(fd, c.LocalAddr().Network(), c.LocalAddr(), c.RemoteAddr())
 }
 
 func (s *socket) RemoteAddr() net.Addr { return s.remote }
@@ -60,7 +64,7 @@ func (s *socket) Read(p []byte) (int, error) {
 		}
 		switch {
 		case errno == 0:
-			if n < len(p) && !s.greedy {
+			if n < len(p) && !s.greedy && !s.asleep {
 				s.readable = false
 			}
 			if n == 0 && s.stream {
@@ -69,8 +73,7 @@ func (s *socket) Read(p []byte) (int, error) {
 			}
 			return n, nil
 		case errno == syscall.EAGAIN:
-			s.readable = false
-			return 0, ErrAgain
+			return 0, s.again(toRead)
 		case errno != syscall.EINTR:
 			return 0, os.NewSyscallError("read", errno)
 		}
@@ -96,8 +99,7 @@ func (s *socket) Write(p []byte) (int, error) {
 		case errno == 0:
 			return n, nil // a short write does not clear writable (epoll 3)
 		case errno == syscall.EAGAIN:
-			s.writable = false
-			return 0, ErrAgain
+			return 0, s.again(toWrite)
 		case errno != syscall.EINTR:
 			return 0, os.NewSyscallError("write", errno)
 		}
@@ -133,24 +135,36 @@ func (s *socket) Abort() error {
 }
 
 func (s *socket) Detach() (net.Conn, error) {
-	if s.fd < 0 {
-		return nil, net.ErrClosed
+	c, err := s.duplicate()
+	if err == nil {
+		s.p.unregister(s.fd)
+		s.release()
 	}
-	fd, err := duplicate(s.fd)
+	return c, err
+}
+
+// Share implements [Sharer].
+func (s *socket) Share() (net.Conn, error) {
+	c, err := s.duplicate()
+	if err == nil {
+		s.sleep()
+	}
+	return c, err
+}
+
+// duplicate returns a connection of package net for the same socket.
+func (s *socket) duplicate() (net.Conn, error) {
+	f, err := s.copy()
 	if err != nil {
 		return nil, err
 	}
-	f := os.NewFile(uintptr(fd), "")
 	defer f.Close()
 	restore := s.tcpOptions()
 	c, err := net.FileConn(f) // makes another duplicate, and sets options as for a new connection
-	if err != nil {
-		return nil, err
+	if err == nil {
+		restore()
 	}
-	restore()
-	s.p.unregister(s.fd)
-	s.release()
-	return c, nil
+	return c, err
 }
 
 // tcpOptions notes the options that package net sets on every TCP connection, and returns a
@@ -211,6 +225,20 @@ func (s *listenerSocket) Close() error {
 	return nil
 }
 
+// Share implements [ListenerSharer].
+func (s *listenerSocket) Share() (net.Listener, error) {
+	f, err := s.copy()
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	l, err := net.FileListener(f)
+	if err == nil {
+		s.sleep()
+	}
+	return l, err
+}
+
 func (s *listenerSocket) Accept() (Endpoint, error) {
 	if s.fd < 0 {
 		return nil, net.ErrClosed
@@ -236,8 +264,7 @@ func (s *listenerSocket) Accept() (Endpoint, error) {
 			}
 			return c, nil
 		case syscall.EAGAIN:
-			s.readable = false
-			return nil, ErrAgain
+			return nil, s.again(toRead)
 		case syscall.EINTR, syscall.ECONNABORTED: // the peer has already given up
 		default:
 			return nil, os.NewSyscallError("accept", err)

@@ -1,0 +1,507 @@
+package asyncio
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"github.com/goasyncio/asyncio/internal/driver"
+)
+
+// Views of connections for goroutines.
+//
+//	threadsafe 1: Where the system allows, a view has a descriptor of its own for the same socket,
+//	   in Go's poller. Goroutines use that with package net, at package net's cost, and the loop has no
+//	   part in it. So a step that waits for goroutines that wait for the network only keeps the
+//	   loop: it does not wait for itself.
+//	threadsafe 2: In a simulation, and where goroutines serve the loop's connections, the loop does
+//	   the operations of goroutines (errand 1). There a step that waits for them waits for itself.
+//	   On the machine's clock that is noticed: within a second they fail with [ErrLoopBlocked].
+//	threadsafe 3: A connection that a goroutine has dialled or accepted is the loop's only when a
+//	   task first uses it.
+//	threadsafe 4: The loop keeps a list of the descriptors of views and closes them when it closes.
+//	   A view that nobody holds any more is closed when the collector finds it, and reported like a
+//	   Conn (conn 5).
+
+// A ThreadsafeConn is a view of a [Conn] for goroutines: a [net.Conn] that any goroutine may use,
+// and several at a time, as those of package net. Give it to libraries that read and write on
+// goroutines of their own. [Conn.Threadsafe], [ThreadsafeDialer] and [ThreadsafeListener] make one.
+// Closing it closes the Conn too.
+//
+// Read and Write block a goroutine that calls them. In a task of the loop they are those of the
+// Conn and suspend the task; but a library that waits for goroutines of its own blocks its caller,
+// and the loop with it, so call it in [ToThread]. A task of another loop is refused with
+// [ErrForeignGoroutine].
+//
+// Goroutines and tasks take turns: while one side reads, the other is refused with [ErrBusy], and
+// so for writing. Several goroutines may read or write at a time, as with package net; their data
+// is not mixed. Deadlines hold for both sides. When the loop is closed, so is the connection. The
+// other errors are those of Conn.
+//
+// Where goroutines serve the loop's connections, as on Windows, the loop does the operations of a
+// view of a Conn. There a step that waits for a goroutine that waits at the view is noticed: within
+// a second the goroutine's operation fails with [ErrLoopBlocked]. In a simulation a thread function
+// may use views, and is as reproducible as a task; other goroutines may not.
+//
+// There is no SyscallConn: the socket belongs to the loop. Set options on the Conn.
+type ThreadsafeConn struct {
+	asked  *errands
+	err    error // of a call that should not have made the view
+	closed atomic.Bool
+	own    net.Conn             // for goroutines, nil if they ask the loop (threadsafe 2)
+	conn   atomic.Pointer[Conn] // for tasks, nil until one uses it (threadsafe 3)
+	shared *sharedConn
+	rd, wr *errandLine
+}
+
+// Threadsafe returns a view of the connection that any goroutine may use. The Conn stays as it is,
+// and tasks may go on using it. To give a connection away for good use [Conn.Detach]. Threadsafe is
+// for the loop only and does not suspend; in any other place, and if the system gives no further
+// descriptor, it returns a view all of whose operations fail. Each call returns the same view.
+func (c *Conn) Threadsafe() *ThreadsafeConn {
+	if err := c.loop.checkOwner("Conn.Threadsafe"); err != nil {
+		return &ThreadsafeConn{err: err}
+	}
+	if c.view != nil {
+		return c.view.(*ThreadsafeConn)
+	}
+	v := &ThreadsafeConn{asked: errandsOn(c.loop)}
+	v.belongsTo(c, c.ways.rd.lineOfErrands(), c.ways.wr.lineOfErrands())
+	if s, ok := c.end.(driver.Sharer); ok {
+		own, err := s.Share()
+		if err != nil {
+			return &ThreadsafeConn{err: err}
+		}
+		v.opened(own, nil)
+	}
+	return v
+}
+
+// belongsTo makes c the connection of v for tasks.
+func (v *ThreadsafeConn) belongsTo(c *Conn, rd, wr *errandLine) {
+	v.rd, v.wr = rd, wr
+	rd.half, wr.half = &c.ways.rd, &c.ways.wr
+	c.ways.rd.outside, c.ways.wr.outside = rd, wr
+	c.view = v
+	v.conn.Store(c)
+}
+
+// opened makes own the connection of v for goroutines. It reports false if the loop is closed.
+func (v *ThreadsafeConn) opened(own net.Conn, made *trace) (ok bool) {
+	v.own = own
+	name := own.LocalAddr().Network() + " " + own.LocalAddr().String() + "->" + own.RemoteAddr().String()
+	if v.shared, ok = v.asked.share(own, name, made); ok {
+		runtime.AddCleanup(v, (*sharedConn).drop, v.shared)
+	}
+	return ok
+}
+
+// viewOf returns the view of a connection that a goroutine has opened.
+func (q *errands) viewOf(own net.Conn) (*ThreadsafeConn, error) {
+	v := &ThreadsafeConn{asked: q, rd: new(errandLine), wr: new(errandLine)}
+	if !v.opened(own, q.loop.here()) {
+		_ = own.Close()
+		return nil, net.ErrClosed
+	}
+	return v, nil
+}
+
+// forTasks returns the Conn. It is called on the loop.
+func (v *ThreadsafeConn) forTasks() (*Conn, error) {
+	if c := v.conn.Load(); c != nil {
+		return c, nil
+	}
+	l := v.asked.loop
+	end, err := l.sockets.Share(v.own)
+	if err == driver.ErrSockets {
+		return nil, fmt.Errorf("%w: a connection that a goroutine opened, on a system without a poller: use it in ToThread", errors.ErrUnsupported)
+	}
+	if err != nil {
+		return nil, err
+	}
+	c := l.newConn(end)
+	v.belongsTo(c, v.rd, v.wr)
+	if v.closed.Load() { // by a goroutine, which did not see the Conn
+		_ = c.Close()
+	}
+	return c, nil
+}
+
+// enter returns the Conn if a task of the loop calls, and nil for any other goroutine.
+func (v *ThreadsafeConn) enter(caller string) (*Conn, error) {
+	if v.asked == nil {
+		return nil, cmp.Or(v.err, zeroValue(caller))
+	}
+	byTask, err := v.asked.loop.byOwnTask(caller)
+	switch {
+	case err != nil:
+		return nil, err
+	case v.closed.Load():
+		return nil, net.ErrClosed
+	case byTask:
+		return v.forTasks()
+	}
+	return nil, nil
+}
+
+// failure wraps an error as package net would, unless that has.
+func (v *ThreadsafeConn) failure(op string, err error) error {
+	if _, ok := err.(*net.OpError); ok || err == io.EOF {
+		return err
+	}
+	if v.asked == nil {
+		return &net.OpError{Op: op, Err: err}
+	}
+	return &net.OpError{Op: op, Net: v.LocalAddr().Network(), Source: v.LocalAddr(), Addr: v.RemoteAddr(), Err: goexit(err)}
+}
+
+// Read reads up to len(p) bytes, at least one, and blocks the calling goroutine, or suspends the
+// calling task, until there are any. See [Conn.Read].
+func (v *ThreadsafeConn) Read(p []byte) (int, error) {
+	c, err := v.enter("ThreadsafeConn.Read")
+	if c != nil {
+		return c.Read(p)
+	}
+	if err == nil {
+		err = v.rd.enter()
+	}
+	if err != nil {
+		return 0, v.failure("read", err)
+	}
+	defer v.rd.leave()
+	if v.own != nil {
+		return v.own.Read(p)
+	}
+	return v.ask("read", v.rd, p)
+}
+
+// Write writes all of p, and blocks the calling goroutine, or suspends the calling task, while the
+// connection accepts no more. See [Conn.Write].
+func (v *ThreadsafeConn) Write(p []byte) (int, error) {
+	c, err := v.enter("ThreadsafeConn.Write")
+	if c != nil {
+		return c.Write(p)
+	}
+	if err == nil {
+		err = v.wr.enter()
+	}
+	if err != nil {
+		return 0, v.failure("write", err)
+	}
+	defer v.wr.leave()
+	if v.own != nil {
+		return v.own.Write(p)
+	}
+	return v.ask("write", v.wr, p)
+}
+
+// ask has the loop read or write.
+func (v *ThreadsafeConn) ask(op string, line *errandLine, p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	t := &transfer{conn: v.conn.Load(), write: line == v.wr, p: p}
+	if err := v.asked.ask(line, t); err != nil {
+		return t.n, v.failure(op, err)
+	}
+	return t.n, nil
+}
+
+// A transfer is a Read or a Write that a goroutine asks for.
+type transfer struct {
+	conn  *Conn
+	write bool
+	p     []byte
+	n     int
+}
+
+func (t *transfer) attempt() error {
+	if t.conn.closed {
+		return net.ErrClosed
+	}
+	rest := t.p[t.n:]
+	part := rest[:min(len(rest), maxErrandPart)]
+	if !t.write {
+		n, err := t.conn.end.Read(part)
+		t.n = n
+		return err
+	}
+	n, err := t.conn.end.Write(part)
+	t.n += n
+	if err == nil && t.n < len(t.p) {
+		return errUnfinished
+	}
+	return err
+}
+
+// Close closes the connection for goroutines and tasks: whoever reads or writes gets
+// [net.ErrClosed]. Data that was written is still delivered. Close neither blocks nor suspends. A
+// second Close returns [net.ErrClosed], as package net's does.
+func (v *ThreadsafeConn) Close() error {
+	if v.asked == nil {
+		return v.failure("close", cmp.Or(v.err, zeroValue("ThreadsafeConn.Close")))
+	}
+	if v.closed.Swap(true) {
+		return v.failure("close", net.ErrClosed)
+	}
+	err := v.closeOwn()
+	if c := v.conn.Load(); c != nil {
+		err = cmp.Or(err, c.Close())
+	}
+	return err
+}
+
+// closeOwn closes what goroutines use without the loop, also because the Conn is closed. It may be
+// called more than once.
+func (v *ThreadsafeConn) closeOwn() error {
+	v.closed.Store(true)
+	if v.own == nil {
+		return nil
+	}
+	return v.shared.close()
+}
+
+// Abort closes the connection and drops data that has not been delivered, as [Conn.Abort] does.
+func (v *ThreadsafeConn) Abort() error {
+	if v.asked == nil {
+		return v.failure("close", cmp.Or(v.err, zeroValue("ThreadsafeConn.Abort")))
+	}
+	if tcp, ok := v.own.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0) // it holds for every descriptor of the socket
+	}
+	if v.closed.Swap(true) {
+		return nil
+	}
+	err := v.closeOwn()
+	if c := v.conn.Load(); c != nil {
+		err = cmp.Or(err, c.Abort())
+	}
+	return err
+}
+
+// CloseWrite ends this side's sending. It does not suspend a task. Where the loop has to do it, it
+// blocks the calling goroutine until then.
+func (v *ThreadsafeConn) CloseWrite() error {
+	const caller = "ThreadsafeConn.CloseWrite"
+	return v.shut(caller, (*Conn).CloseWrite, func() error {
+		half, ok := v.own.(interface{ CloseWrite() error })
+		if !ok {
+			return errors.ErrUnsupported
+		}
+		return half.CloseWrite()
+	})
+}
+
+// CloseRead ends this side's reading, like [ThreadsafeConn.CloseWrite].
+func (v *ThreadsafeConn) CloseRead() error {
+	const caller = "ThreadsafeConn.CloseRead"
+	return v.shut(caller, (*Conn).CloseRead, func() error {
+		half, ok := v.own.(interface{ CloseRead() error })
+		if !ok {
+			return errors.ErrUnsupported
+		}
+		return half.CloseRead()
+	})
+}
+
+// shut ends one direction: on the loop, or by own for another goroutine.
+func (v *ThreadsafeConn) shut(caller string, onLoop func(*Conn) error, own func() error) error {
+	c, err := v.enter(caller)
+	switch {
+	case err != nil:
+	case c != nil:
+		return onLoop(c)
+	case v.own == nil:
+		err = v.asked.ask(v.asked.alone(), &loopCall{fn: func() error { return onLoop(v.conn.Load()) }})
+	default:
+		err = own()
+		if c := v.conn.Load(); err == nil && c != nil {
+			_ = v.asked.loop.post(arrivalFunc(func() { _ = onLoop(c) })) // a task may wait
+		}
+	}
+	if err != nil {
+		return v.failure("close", err)
+	}
+	return nil
+}
+
+// A loopCall is a call that a goroutine asks for.
+type loopCall struct{ fn func() error }
+
+func (f *loopCall) attempt() error { return f.fn() }
+
+// An arrivalFunc is a function of the library's that another goroutine has asked for. It runs when
+// it arrives, before the errands that were posted later.
+type arrivalFunc func()
+
+func (fn arrivalFunc) arrive()      { fn() }
+func (fn arrivalFunc) fire(*future) {}
+
+// LocalAddr returns the address of this end.
+func (v *ThreadsafeConn) LocalAddr() net.Addr {
+	switch {
+	case v.asked == nil:
+		return nil
+	case v.own != nil:
+		return v.own.LocalAddr()
+	}
+	return v.conn.Load().LocalAddr()
+}
+
+// RemoteAddr returns the address of the other end.
+func (v *ThreadsafeConn) RemoteAddr() net.Addr {
+	switch {
+	case v.asked == nil:
+		return nil
+	case v.own != nil:
+		return v.own.RemoteAddr()
+	}
+	return v.conn.Load().RemoteAddr()
+}
+
+// SetDeadline sets both deadlines. See [ThreadsafeConn.SetReadDeadline].
+func (v *ThreadsafeConn) SetDeadline(d time.Time) error {
+	return v.setDeadline(d, net.Conn.SetDeadline, (*Conn).SetDeadline)
+}
+
+// SetReadDeadline makes Read, also one that waits already, fail with [os.ErrDeadlineExceeded] once
+// the time is d; the zero time takes the deadline away. It neither blocks nor suspends.
+func (v *ThreadsafeConn) SetReadDeadline(d time.Time) error {
+	return v.setDeadline(d, net.Conn.SetReadDeadline, (*Conn).SetReadDeadline)
+}
+
+// SetWriteDeadline is [ThreadsafeConn.SetReadDeadline] for Write.
+func (v *ThreadsafeConn) SetWriteDeadline(d time.Time) error {
+	return v.setDeadline(d, net.Conn.SetWriteDeadline, (*Conn).SetWriteDeadline)
+}
+
+func (v *ThreadsafeConn) setDeadline(d time.Time, own func(net.Conn, time.Time) error, onLoop func(*Conn, time.Time) error) error {
+	switch {
+	case v.asked == nil:
+		return v.failure("set", cmp.Or(v.err, zeroValue("ThreadsafeConn.SetDeadline")))
+	case v.closed.Load():
+		return v.failure("set", net.ErrClosed)
+	}
+	if v.own != nil {
+		if err := own(v.own, d); err != nil {
+			return err
+		}
+	}
+	c := v.conn.Load()
+	if c == nil {
+		return nil
+	}
+	if byTask, err := v.asked.loop.byOwnTask("ThreadsafeConn.SetDeadline"); byTask && err == nil {
+		return onLoop(c, d)
+	}
+	if v.asked.loop.post(arrivalFunc(func() { _ = onLoop(c, d) })) != nil {
+		return v.failure("set", net.ErrClosed)
+	}
+	return nil
+}
+
+// ThreadsafeDialer returns a dial function that any goroutine may call, for libraries that dial,
+// read and write on goroutines of their own: the DialContext of [net/http.Transport] and its kin.
+// The connections are [*ThreadsafeConn] of the loop of ctx. The function blocks the calling
+// goroutine, or suspends the calling task of the loop. The end of the context that it is given ends
+// the attempt, and so does a cancel of the task. Its errors are those of [Dial].
+//
+// ThreadsafeDialer is for the loop only and does not suspend. In any other place it returns a
+// function that fails.
+func ThreadsafeDialer(ctx context.Context, opts ...DialOption) func(ctx context.Context, network, address string) (net.Conn, error) {
+	l, err := socketsOf(ctx, "ThreadsafeDialer")
+	if err != nil {
+		return func(_ context.Context, network, address string) (net.Conn, error) {
+			return nil, notOpened("dial", network, address, err)
+		}
+	}
+	d := &threadsafeDialer{errandsOn(l), opts}
+	return d.dial
+}
+
+type threadsafeDialer struct {
+	asked *errands
+	opts  []DialOption
+}
+
+const inDialer = "the function of ThreadsafeDialer"
+
+func (d *threadsafeDialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	l := d.asked.loop
+	byTask, err := l.byOwnTask(inDialer)
+	if err == nil && ctx == nil {
+		err = fmt.Errorf("%w: nil context (in %s)", ErrInvalidArgument, inDialer)
+	}
+	var v *ThreadsafeConn
+	_, simulated := l.drv.(driver.Network)
+	switch {
+	case err != nil:
+	case byTask:
+		v, err = d.open(ctx, network, address)
+	case simulated:
+		a := &dialling{dialer: d, ctx: ctx, network: network, address: address, line: d.asked.alone()}
+		err = d.asked.ask(a.line, a)
+		v = a.view
+	default:
+		v, err = d.openHere(ctx, network, address)
+	}
+	if err != nil {
+		return nil, notOpened("dial", network, address, err)
+	}
+	return v, nil
+}
+
+// open dials on the loop.
+func (d *threadsafeDialer) open(ctx context.Context, network, address string) (*ThreadsafeConn, error) {
+	c := new(Conn)
+	if err := c.dial(ctx, network, address, d.opts, inDialer); err != nil {
+		return nil, err
+	}
+	v := c.Threadsafe()
+	if v.err != nil {
+		_ = c.Close()
+	}
+	return v, v.err
+}
+
+// A dialling is a dial that a goroutine asks for. A task of the loop does it.
+type dialling struct {
+	dialer           *threadsafeDialer
+	ctx              context.Context
+	network, address string
+	line             *errandLine
+	task             *Task[*ThreadsafeConn]
+	view             *ThreadsafeConn
+}
+
+func (a *dialling) attempt() error {
+	if a.task == nil {
+		ctx, leave := a.dialer.asked.loop.enterCall(a.ctx)
+		a.task = CreateTask(ctx, func(ctx context.Context) (*ThreadsafeConn, error) { return a.dialer.open(ctx, a.network, a.address) })
+		a.task.AddDoneCallback(func(*Task[*ThreadsafeConn]) {
+			leave()
+			a.line.wake()
+		})
+	}
+	if !a.task.Done() {
+		return driver.ErrAgain
+	}
+	var err error
+	a.view, err = a.task.Result()
+	return err
+}
+
+// openHere dials on the calling goroutine (threadsafe 3).
+func (d *threadsafeDialer) openHere(ctx context.Context, network, address string) (*ThreadsafeConn, error) {
+	own, err := dialerOf(d.opts).DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return d.asked.viewOf(own)
+}
