@@ -6,10 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
+	"runtime"
 	"slices"
+	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -425,6 +429,150 @@ func TestThreadsafe_TasksAndGoroutinesTakeTurns(t *testing.T) {
 		must(t, second(server.Write([]byte("2"))))
 		err, _, e := asyncio.Recv(ctx, done)
 		return errors.Join(err, e)
+	})
+}
+
+// Tasks and goroutines use one connection by turns: neither misses what comes in the other's turn.
+func TestThreadsafe_ByTurns(t *testing.T) {
+	onSystem(t, func(t *testing.T, ctx context.Context) error {
+		client, server := connect(t, ctx)
+		defer client.Close()
+		echo := start(ctx, func(context.Context) error {
+			defer server.Close()
+			_, err := io.Copy(server, server)
+			return err
+		})
+		view := client.Threadsafe()
+		trip := func(c io.ReadWriter, n int) error {
+			want := bytes.Repeat([]byte{byte(n)}, 1+n*n)
+			if _, err := c.Write(want); err != nil {
+				return err
+			}
+			got := make([]byte, len(want))
+			if _, err := io.ReadFull(c, got); err != nil || !bytes.Equal(got, want) {
+				return fmt.Errorf("%d: %d bytes, %w", n, len(got), err)
+			}
+			return nil
+		}
+		for n := range 50 {
+			must(t, trip(client, n))
+			must(t, inThread(ctx, func(context.Context) error { return trip(view, n) }))
+			must(t, trip(view, n))
+			if n%10 == 0 { // what comes while nobody looks
+				must(t, second(client.Write([]byte("early"))))
+				must(t, asyncio.Sleep(ctx, time.Millisecond))
+				got := make([]byte, 5)
+				must(t, inThread(ctx, func(context.Context) error { return second(io.ReadFull(view, got)) }))
+			}
+		}
+		must(t, view.CloseWrite())
+		return second(echo.Await(ctx))
+	})
+}
+
+// What nobody holds any more is closed and reported.
+func TestThreadsafe_Unclosed(t *testing.T) {
+	onSystemReporting(t, func(t *testing.T, ctx context.Context, r *reports) error {
+		ln, err := asyncio.Listen(ctx, "tcp", "127.0.0.1:0")
+		must(t, err)
+		defer ln.Close()
+		dial := asyncio.ThreadsafeDialer(ctx)
+		must(t, inThread(ctx, func(ctx context.Context) error { return second(dial(ctx, "tcp", ln.Addr().String())) }))
+		server, err := ln.AcceptContext(ctx)
+		must(t, err)
+		defer server.Close()
+		closed := start(ctx, func(context.Context) error {
+			_, err := server.Read(make([]byte, 1))
+			if err != io.EOF {
+				return fmt.Errorf("the peer of an unclosed view read %w", err)
+			}
+			return nil
+		})
+		for !closed.Done() {
+			runtime.GC()
+			must(t, asyncio.Sleep(ctx, time.Millisecond))
+		}
+		for len(r.messages()) == 0 {
+			must(t, asyncio.Sleep(ctx, time.Millisecond))
+		}
+		if m := r.messages()[0]; !strings.HasPrefix(m, "unclosed connection tcp ") {
+			t.Error(m)
+		}
+		return closed.Exception()
+	})
+}
+
+func TestThreadsafe_Detach(t *testing.T) {
+	onSystem(t, func(t *testing.T, ctx context.Context) error {
+		client, server := connect(t, ctx)
+		defer server.Close()
+		view := client.Threadsafe()
+		nc, err := client.Detach()
+		must(t, err)
+		defer nc.Close()
+		if _, err := view.Write([]byte("x")); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("Write at the view of a detached connection: %v", err)
+		}
+		must(t, inThread(ctx, func(context.Context) error { return second(nc.Write([]byte("y"))) }))
+		got := make([]byte, 1)
+		if _, err := server.Read(got); err != nil || got[0] != 'y' {
+			t.Errorf("%q, %v", got, err)
+		}
+		return nil
+	})
+}
+
+// Goroutines close, read, write and set deadlines at random, while tasks do.
+func TestThreadsafe_Hammered(t *testing.T) {
+	onSystem(t, func(t *testing.T, ctx context.Context) error {
+		for seed := range uint64(30) {
+			client, server := connect(t, ctx)
+			view := client.Threadsafe()
+			var all sync.WaitGroup
+			for g := range uint64(6) {
+				all.Go(func() {
+					r := rand.New(rand.NewPCG(seed, g))
+					for range 30 {
+						var err error
+						switch r.IntN(8) {
+						case 0, 1, 2:
+							err = second(view.Write(make([]byte, 1+r.IntN(3000))))
+						case 3, 4, 5:
+							err = view.SetReadDeadline(time.Now().Add(time.Duration(r.IntN(300)) * time.Microsecond))
+							if err == nil {
+								err = second(view.Read(make([]byte, 100)))
+							}
+						case 6:
+							err = view.SetWriteDeadline(time.Now().Add(time.Duration(r.IntN(300)) * time.Microsecond))
+						case 7:
+							if r.IntN(20) == 0 {
+								err = view.Close()
+							}
+						}
+						if err != nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, asyncio.ErrBusy) {
+							t.Errorf("seed %d: %v", seed, err)
+						}
+					}
+				})
+			}
+			echo := start(ctx, func(ctx context.Context) error {
+				return second(asyncio.WaitFor(ctx, asyncio.Coroutine[int64](func(context.Context) (int64, error) { return io.Copy(server, server) }), time.Second))
+			})
+			for range 10 {
+				_, err := client.Write([]byte("task"))
+				if err != nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, asyncio.ErrBusy) {
+					t.Errorf("seed %d: task: %v", seed, err)
+				}
+				must(t, asyncio.Sleep(ctx, 50*time.Microsecond))
+			}
+			must(t, inThread(ctx, func(context.Context) error { all.Wait(); return nil }))
+			must(t, client.Close())
+			if err := second(echo.Await(ctx)); err != nil && !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) {
+				t.Errorf("seed %d: server: %v", seed, err)
+			}
+			must(t, server.Close())
+		}
+		return nil
 	})
 }
 
