@@ -54,8 +54,9 @@
 //     blocks, unless its comment says so. Options are plain values. [ToThread] and [RunInExecutor]
 //     lead into other goroutines; [Recv], [Send] and [Select] wait for Go channels.
 //   - [Dial], [Listen] and [OpenConnection] give connections that suspend tasks instead of threads.
-//     A [Conn] is a net.Conn: a library that reads and writes where it is called, and not on
-//     goroutines of its own, can use it in a task.
+//     A [Conn] is a net.Conn: a library that reads and writes where it is called can use it in a
+//     task. A library with goroutines of its own gets a [ThreadsafeConn] and is called in
+//     [ToThread].
 //   - [OpenFile] and its kin have the default executor do what package os does with files. A cancel
 //     ends the wait, not the operation.
 //   - A subprocess ends with its scope, and everything that it has started ends with it; see
