@@ -701,3 +701,61 @@ func TestThreadsafe_Simulated(t *testing.T) {
 		t.Error("all schedules have one order")
 	}
 }
+
+// A thread function waits at a view while its host ends, in one way or another. It gets an error,
+// and nothing is left, which TestMain checks.
+func TestThreadsafe_SimulatedHostEnds(t *testing.T) {
+	for name, end := range map[string]func(h *sim.Host){
+		"returns": func(*sim.Host) {}, "crashes": (*sim.Host).Crash, "is killed": (*sim.Host).Kill, "is shut down": (*sim.Host).Shutdown,
+	} {
+		t.Run(name, func(t *testing.T) {
+			sim.Run(t, func(ctx context.Context) error {
+				server := sim.NewHost(ctx, "server", func(ctx context.Context) error {
+					ln, err := asyncio.Listen(ctx, "tcp", ":7")
+					if err != nil {
+						return err
+					}
+					defer ln.Close()
+					return second(asyncio.CreateFuture[int](ctx).Await(ctx)) // it never answers
+				})
+				ended := make(chan error, 2)
+				client := sim.NewHost(ctx, "client", func(ctx context.Context) error {
+					dial := asyncio.ThreadsafeDialer(ctx)
+					for range 2 {
+						start(ctx, func(ctx context.Context) error {
+							return inThread(ctx, func(ctx context.Context) error {
+								c, err := dial(ctx, "tcp", "server:7")
+								if err == nil {
+									defer c.Close()
+									_, err = c.Read(make([]byte, 1))
+								}
+								ended <- err
+								return err
+							})
+						})
+					}
+					if name == "returns" {
+						return asyncio.Sleep(ctx, time.Second)
+					}
+					return second(asyncio.CreateFuture[int](ctx).Await(ctx))
+				})
+				must(t, asyncio.Sleep(ctx, 2*time.Second))
+				end(client)
+				_ = client.Wait(ctx)
+				for range 2 {
+					select {
+					case err := <-ended:
+						if !errors.Is(err, net.ErrClosed) {
+							t.Error(err)
+						}
+					default:
+						t.Error("the function still waits")
+					}
+				}
+				server.Kill()
+				_ = server.Wait(ctx)
+				return nil
+			})
+		})
+	}
+}
