@@ -406,6 +406,28 @@ func (v *ThreadsafeConn) setDeadline(d time.Time, own func(net.Conn, time.Time) 
 	return nil
 }
 
+// Threadsafe returns a view of the socket that any goroutine may use: a [ThreadsafeConn] that is a
+// [net.PacketConn] too, as package net's sockets for datagrams are. What is said of
+// [Conn.Threadsafe] holds here.
+func (c *DatagramConn) Threadsafe() net.Conn { return datagramView{c.Conn.Threadsafe()} }
+
+// A datagramView is a view of a DatagramConn. Libraries tell datagrams from streams by its methods.
+type datagramView struct{ *ThreadsafeConn }
+
+// ReadFrom is Read; it also returns the address of the peer.
+func (v datagramView) ReadFrom(p []byte) (int, net.Addr, error) {
+	n, err := v.Read(p)
+	if err != nil {
+		return n, nil, err
+	}
+	return n, v.RemoteAddr(), nil
+}
+
+// WriteTo fails, as [DatagramConn.WriteTo] does.
+func (v datagramView) WriteTo([]byte, net.Addr) (int, error) {
+	return 0, v.failure("write", net.ErrWriteToConnected)
+}
+
 // ThreadsafeDialer returns a dial function that any goroutine may call, for libraries that dial,
 // read and write on goroutines of their own: the DialContext of [net/http.Transport] and its kin.
 // The connections are [*ThreadsafeConn] of the loop of ctx. The function blocks the calling
@@ -453,6 +475,9 @@ func (d *threadsafeDialer) dial(ctx context.Context, network, address string) (n
 	}
 	if err != nil {
 		return nil, notOpened("dial", network, address, err)
+	}
+	if isDatagram(network) {
+		return datagramView{v}, nil
 	}
 	return v, nil
 }

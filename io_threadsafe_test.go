@@ -359,6 +359,54 @@ func TestThreadsafe_Datagrams(t *testing.T) {
 	})
 }
 
+// Libraries take a connection without the methods of a net.PacketConn for a stream.
+func TestThreadsafe_DatagramsOfOnePeer(t *testing.T) {
+	onSockets(t, func(t *testing.T, ctx context.Context) error {
+		peer, err := asyncio.ListenPacket(ctx, "udp", "127.0.0.1:0")
+		must(t, err)
+		defer peer.Close()
+		socket, err := asyncio.DialPacket(ctx, "udp", peer.LocalAddr().String())
+		must(t, err)
+		defer socket.Close()
+		dial, view := asyncio.ThreadsafeDialer(ctx), socket.Threadsafe()
+		answers := start(ctx, func(context.Context) error {
+			for range 2 {
+				p := make([]byte, 10)
+				n, from, err := peer.ReadFrom(p)
+				if err != nil {
+					return err
+				}
+				if _, err := peer.WriteTo(append(p[:n], '!'), from); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		must(t, inThread(ctx, func(ctx context.Context) error {
+			dialled, err := dial(ctx, "udp", peer.LocalAddr().String())
+			if err != nil {
+				return err
+			}
+			for _, c := range []net.Conn{dialled, view} {
+				defer c.Close()
+				if _, err := c.Write([]byte("abc")); err != nil {
+					return err
+				}
+				p := make([]byte, 10)
+				n, from, err := c.(net.PacketConn).ReadFrom(p)
+				if err != nil || string(p[:n]) != "abc!" || from.String() != peer.LocalAddr().String() {
+					return fmt.Errorf("%q from %v, %w", p[:n], from, err)
+				}
+				if _, err := c.(net.PacketConn).WriteTo(p, from); !errors.Is(err, net.ErrWriteToConnected) {
+					return fmt.Errorf("WriteTo: %w", err)
+				}
+			}
+			return nil
+		}))
+		return second(answers.Await(ctx))
+	})
+}
+
 func TestThreadsafe_Deadlines(t *testing.T) {
 	onSockets(t, func(t *testing.T, ctx context.Context) error {
 		client, server := connect(t, ctx)
