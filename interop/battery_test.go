@@ -108,6 +108,9 @@ type run struct {
 	server  server
 	control *asyncio.ThreadPoolExecutor // calls the server; the library may use up the default one
 	beats   int                         // how often a task that only sleeps has run
+
+	mu     sync.Mutex
+	values []string // those that have been used
 }
 
 // battery is what every row is tested with.
@@ -170,7 +173,12 @@ func (b *run) inLoop(test func(b *run, ctx context.Context) error) {
 		})
 		defer beating.Cancel()
 		return asyncio.Timeout(ctx, patience, func(ctx context.Context, _ *asyncio.TimeoutScope) error {
-			return test(b, ctx)
+			err := test(b, ctx)
+			if err != nil {
+				// so no task waits for an answer, even if it has swallowed a cancel
+				err = errors.Join(err, b.server.release(b.values...))
+			}
+			return err
 		})
 	}), asyncio.DebugMode(true))
 	if err != nil {
@@ -233,8 +241,14 @@ func (b *run) with(ctx context.Context, conns int, body func(c *client) error) e
 	return err
 }
 
-// value returns a value that no other request has.
-func (b *run) value() string { return "v" + strconv.FormatInt(lastValue.Add(1), 10) }
+// value returns a value that no other request has. Any goroutine may call it.
+func (b *run) value() string {
+	value := "v" + strconv.FormatInt(lastValue.Add(1), 10)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.values = append(b.values, value)
+	return value
+}
 
 var lastValue atomic.Int64
 

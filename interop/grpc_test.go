@@ -1,0 +1,97 @@
+//go:build unix
+
+package interop
+
+import (
+	"context"
+	"net"
+	"testing"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/interop/grpc_testing"
+	"google.golang.org/grpc/peer"
+
+	"github.com/goasyncio/asyncio"
+)
+
+func TestGRPC(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	service := &grpcService{gate: newGate()}
+	serveGRPC(t, service, ln)
+	runBattery(t, service.gate.server(), grpcRows(ln.Addr().String()))
+}
+
+// grpcService is the service of grpc's own tests. It answers a request with the payload; it holds
+// the answer back if the request wants the user's name, and the name is the caller's address.
+type grpcService struct {
+	grpc_testing.UnimplementedTestServiceServer
+	gate *gate
+}
+
+func (s *grpcService) UnaryCall(ctx context.Context, r *grpc_testing.SimpleRequest) (*grpc_testing.SimpleResponse, error) {
+	caller, _ := peer.FromContext(ctx)
+	if r.FillUsername {
+		if err := s.gate.wait(ctx, string(r.Payload.Body)); err != nil {
+			return nil, err
+		}
+	}
+	return &grpc_testing.SimpleResponse{Payload: r.Payload, Username: caller.Addr.String()}, nil
+}
+
+// serveGRPC serves on goroutines until the test ends.
+func serveGRPC(t *testing.T, service grpc_testing.TestServiceServer, ln net.Listener) {
+	t.Helper()
+	gs := grpc.NewServer()
+	grpc_testing.RegisterTestServiceServer(gs, service)
+	ended := make(chan error, 1)
+	go func() { ended <- gs.Serve(ln) }()
+	t.Cleanup(func() { gs.Stop(); must(t, <-ended) })
+}
+
+func grpcRows(address string) []row {
+	return []row{
+		{
+			library: "grpc-go, unary", way: inThread, sim: "no",
+			cancel: outcome{atOnce, takenBack, kept}, done: outcome{atOnce, takenBack, kept}, closing: endsThem,
+			open: func(context.Context, int) (*client, error) {
+				cc, err := grpc.NewClient("passthrough:"+address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+				if err != nil {
+					return nil, err
+				}
+				return grpcClient(cc), nil
+			},
+		},
+		{library: "grpc-go, unary and streams", way: ours + " (asynciogrpc)", sim: "no", by: "asynciogrpc"},
+	}
+}
+
+func grpcClient(cc *grpc.ClientConn) *client {
+	service := grpc_testing.NewTestServiceClient(cc)
+	call := func(ctx context.Context, value string, hold bool) (*grpc_testing.SimpleResponse, error) {
+		return service.UnaryCall(ctx, &grpc_testing.SimpleRequest{Payload: &grpc_testing.Payload{Body: []byte(value)}, FillUsername: hold})
+	}
+	request := func(ctx context.Context, value string, hold bool) (*grpc_testing.SimpleResponse, error) {
+		return asyncio.ToThread(ctx, func(ctx context.Context) (*grpc_testing.SimpleResponse, error) { return call(ctx, value, hold) })
+	}
+	return &client{
+		ask: func(ctx context.Context, value string) (string, error) {
+			response, err := request(ctx, value, false)
+			return string(response.GetPayload().GetBody()), err
+		},
+		hold: func(ctx context.Context, value string) (string, error) {
+			response, err := request(ctx, value, true)
+			return string(response.GetPayload().GetBody()), err
+		},
+		connection: func(ctx context.Context) (string, error) {
+			response, err := request(ctx, "", false)
+			return response.GetUsername(), err
+		},
+		close: inThreadOnly(cc.Close),
+		goroutine: func(ctx context.Context, value string) (string, error) {
+			response, err := call(ctx, value, false)
+			return string(response.GetPayload().GetBody()), err
+		},
+	}
+}

@@ -1,0 +1,157 @@
+//go:build unix
+
+package interop
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/go-resty/resty/v2"
+	"github.com/hashicorp/go-retryablehttp"
+
+	"github.com/goasyncio/asyncio"
+	"github.com/goasyncio/asyncio/asynciohttp"
+)
+
+func TestHTTP(t *testing.T) {
+	url, s := startHTTP(t)
+	runBattery(t, s, httpRows(url))
+}
+
+// startHTTP starts a server that answers GET /ask/VALUE at once, /hold/VALUE when it is told to,
+// and /connection with the address that it sees.
+func startHTTP(t *testing.T) (url string, s server) {
+	t.Helper()
+	g := newGate()
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /ask/{value}", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.PathValue("value")) })
+	mux.HandleFunc("GET /hold/{value}", func(w http.ResponseWriter, r *http.Request) {
+		if g.wait(r.Context(), r.PathValue("value")) == nil {
+			io.WriteString(w, r.PathValue("value"))
+		}
+	})
+	mux.HandleFunc("GET /connection/{any}", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.RemoteAddr) })
+	hs := httptest.NewServer(mux)
+	t.Cleanup(hs.Close)
+	return hs.URL, g.server()
+}
+
+// A transport sends the requests of a client in the calling task.
+type transport struct{ client *http.Client }
+
+func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	return asynciohttp.Do(r.Context(), t.client, r)
+}
+
+// newTransport returns a transport that leaves redirects to its user.
+func newTransport(conns int) (transport, *http.Transport) {
+	base := http.DefaultTransport.(*http.Transport).Clone()
+	base.MaxConnsPerHost = conns
+	return transport{&http.Client{
+		Transport:     base,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}, base
+}
+
+func httpRows(url string) []row {
+	return []row{
+		{
+			library: "resty", way: ours + " (asynciohttp)", sim: "no",
+			cancel: outcome{atOnce, takenBack, replaced}, done: outcome{atOnce, takenBack, replaced}, closing: leavesThem,
+			open: func(_ context.Context, conns int) (*client, error) {
+				tr, base := newTransport(conns)
+				rc := resty.New().SetTransport(tr)
+				return httpClient(base, func(ctx context.Context, path string) (string, error) {
+					response, err := rc.R().SetContext(ctx).Get(url + path)
+					if err != nil {
+						return "", err
+					}
+					return response.String(), nil
+				}), nil
+			},
+		},
+		{
+			library: "go-retryablehttp", way: inThread, sim: "no",
+			cancel: outcome{atOnce, takenBack, replaced}, done: outcome{atOnce, takenBack, replaced}, closing: leavesThem,
+			open: func(_ context.Context, conns int) (*client, error) {
+				_, base := newTransport(conns)
+				rc := retryablehttp.NewClient()
+				rc.Logger, rc.HTTPClient.Transport = nil, base
+				return httpClient(base, func(ctx context.Context, path string) (string, error) {
+					return asyncio.ToThread(ctx, func(ctx context.Context) (string, error) { return getWithRetries(ctx, rc, url+path) })
+				}), nil
+			},
+		},
+		{
+			library: "aws-sdk-go-v2, S3", way: ours + " (asynciohttp)", sim: "no",
+			cancel: outcome{atOnce, takenBack, replaced}, done: outcome{atOnce, takenBack, replaced}, closing: leavesThem,
+			open: func(_ context.Context, conns int) (*client, error) {
+				tr, base := newTransport(conns)
+				sc := s3.New(s3Options(url), func(o *s3.Options) {
+					o.HTTPClient = &http.Client{Transport: tr}
+					o.RetryMaxAttempts = 1 // it would take a cancel for a failure
+				})
+				return httpClient(base, func(ctx context.Context, path string) (string, error) { return getObject(ctx, sc, path) }), nil
+			},
+		},
+		{
+			library: "aws-sdk-go-v2, S3", way: inThread, sim: "no",
+			cancel: outcome{atOnce, takenBack, replaced}, done: outcome{atOnce, takenBack, replaced}, closing: leavesThem,
+			open: func(_ context.Context, conns int) (*client, error) {
+				_, base := newTransport(conns)
+				sc := s3.New(s3Options(url), func(o *s3.Options) { o.HTTPClient = &http.Client{Transport: base} })
+				return httpClient(base, func(ctx context.Context, path string) (string, error) {
+					return asyncio.ToThread(ctx, func(ctx context.Context) (string, error) { return getObject(ctx, sc, path) })
+				}), nil
+			},
+		},
+	}
+}
+
+func s3Options(url string) s3.Options {
+	return s3.Options{
+		BaseEndpoint: &url, UsePathStyle: true, Region: "here",
+		Credentials: credentials.NewStaticCredentialsProvider("key", "secret", ""),
+	}
+}
+
+func getWithRetries(ctx context.Context, rc *retryablehttp.Client, url string) (string, error) {
+	r, err := retryablehttp.NewRequestWithContext(ctx, "GET", url, nil)
+	if err != nil {
+		return "", err
+	}
+	response, err := rc.Do(r)
+	if err != nil {
+		return "", err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	return string(body), err
+}
+
+// getObject reads the object with a path like /bucket/key.
+func getObject(ctx context.Context, sc *s3.Client, path string) (string, error) {
+	bucket, key, _ := strings.Cut(path[1:], "/")
+	object, err := sc.GetObject(ctx, &s3.GetObjectInput{Bucket: &bucket, Key: &key})
+	if err != nil {
+		return "", err
+	}
+	defer object.Body.Close()
+	body, err := io.ReadAll(object.Body)
+	return string(body), err
+}
+
+func httpClient(base *http.Transport, get func(ctx context.Context, path string) (string, error)) *client {
+	return &client{
+		ask:        func(ctx context.Context, value string) (string, error) { return get(ctx, "/ask/"+value) },
+		hold:       func(ctx context.Context, value string) (string, error) { return get(ctx, "/hold/"+value) },
+		connection: func(ctx context.Context) (string, error) { return get(ctx, "/connection/any") },
+		close:      func(context.Context) error { base.CloseIdleConnections(); return nil },
+	}
+}
