@@ -148,10 +148,26 @@ func runBattery(t *testing.T, s server, rows []row) {
 }
 
 // inLoop runs the test of the battery in a loop, beside the tasks and goroutines that measure how
-// long the loop stands still. The library must not: a loop that stood still for longer than the
-// machine did has been blocked.
+// long the loop stands still. It must not: a loop that stood still for longer than the machine did
+// has been blocked. On a machine with too much to do, a loop can also wait for a processor longer
+// than others do, but hardly three times in a row. A library that blocks does so each time.
 func (b *run) inLoop(test func(b *run, ctx context.Context) error) {
 	const tolerance = 500 * time.Millisecond
+	for attempt := 1; ; attempt++ {
+		loop, around := b.once(test)
+		b.t.Logf("the loop stood still for at most %v, the machine for %v", loop.Round(time.Millisecond/10), around.Round(time.Millisecond/10))
+		switch {
+		case loop <= around+tolerance || b.t.Failed():
+			return
+		case attempt == 3:
+			b.t.Errorf("the loop stood still for %v, the machine for %v", loop, around)
+			return
+		}
+	}
+}
+
+// once runs the test, and returns how long the loop stood still, and how long the machine did.
+func (b *run) once(test func(b *run, ctx context.Context) error) (loop, around time.Duration) {
 	machine := measureMachine()
 	var pulse longest
 	_, err := asyncio.Run(b.t.Context(), asyncio.Do(func(ctx context.Context) error {
@@ -184,11 +200,7 @@ func (b *run) inLoop(test func(b *run, ctx context.Context) error) {
 	if err != nil {
 		b.t.Error(err)
 	}
-	loop, around := pulse.gap, machine()
-	b.t.Logf("the loop stood still for at most %v, the machine for %v", loop.Round(time.Millisecond/10), around.Round(time.Millisecond/10))
-	if loop > around+tolerance {
-		b.t.Errorf("the loop stood still for %v, the machine for %v", loop, around)
-	}
+	return pulse.gap, machine()
 }
 
 // patience is how long a test waits for what has to happen.
