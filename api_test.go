@@ -18,7 +18,10 @@ import (
 // TestAPI: each package's api.txt lists the names that programs can use, one line for each name. So
 // a change of the API shows in the same commit. `make api` writes the files again.
 func TestAPI(t *testing.T) {
-	for _, dir := range []string{".", "asynciohttp", "sim"} {
+	for _, dir := range []string{".", "asynciogrpc", "asynciohttp", "sim"} {
+		if _, err := os.Stat(dir); os.IsNotExist(err) {
+			continue // a module of its own, which the root module does not contain
+		}
 		file := filepath.Join(dir, "api.txt")
 		got := strings.Join(exported(t, dir), "\n") + "\n"
 		if os.Getenv("ASYNCIO_API") == "write" {
