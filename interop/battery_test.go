@@ -18,8 +18,7 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// A row says how tasks use one library and what happens then. The rows are the tables of
-// docs/libraries.md: a test compares the two, and the battery shows that the rows are true.
+// A row says how tasks use one library and what happens then. The battery shows that it is true.
 type row struct {
 	library string
 	way     string
