@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"github.com/go-sql-driver/mysql"
+
+	"github.com/goasyncio/asyncio"
 )
 
 func TestMariaDB(t *testing.T) {
@@ -80,24 +82,43 @@ func mariadbServer(t *testing.T, dsn string) server {
 }
 
 func mariadbRows(dsn string) []row {
+	left := outcome{atOnce, runsOn, replaced}
 	return []row{
 		{
-			library: "database/sql, go-sql-driver/mysql", way: inThread, sim: "no",
-			cancel: outcome{atOnce, runsOn, replaced}, done: outcome{atOnce, runsOn, replaced}, closing: leavesThem,
-			open: func(_ context.Context, conns int) (*client, error) {
-				db, err := sql.Open("mysql", dsn)
-				if err != nil {
-					return nil, err
-				}
-				db.SetMaxOpenConns(conns)
-				scan := scanner(db)
-				return &client{
-					ask:        func(ctx context.Context, value string) (string, error) { return scan(ctx, "select ?", value) },
-					hold:       func(ctx context.Context, value string) (string, error) { return scan(ctx, "select ? from gate", value) },
-					connection: func(ctx context.Context) (string, error) { return scan(ctx, "select connection_id()") },
-					close:      inThreadOnly(db.Close),
-				}, nil
+			library: "database/sql, go-sql-driver/mysql", way: inThread, sim: "no", cancel: left, done: left, closing: leavesThem,
+			open: func(_ context.Context, conns int) (*client, error) { return mariadbClient(dsn, conns, nil) },
+		},
+		{
+			library: "database/sql, go-sql-driver/mysql", way: onView, sim: "no", cancel: left, done: left, closing: leavesThem,
+			open: func(ctx context.Context, conns int) (*client, error) {
+				return mariadbClient(dsn, conns, asyncio.ThreadsafeDialer(ctx))
 			},
 		},
+		{library: "database/sql, go-sql-driver/mysql", way: ours + " (asynciosql)", sim: "no", by: "asynciosql"},
 	}
+}
+
+// mariadbClient makes a client whose connections dial makes unless it is nil.
+func mariadbClient(dsn string, conns int, dial dialFunc) (*client, error) {
+	config, err := mysql.ParseDSN(dsn)
+	if err != nil {
+		return nil, err
+	}
+	config.DialFunc = dial
+	connector, err := mysql.NewConnector(config)
+	if err != nil {
+		return nil, err
+	}
+	db := sql.OpenDB(connector)
+	db.SetMaxOpenConns(conns)
+	s := scanner(db)
+	return &client{
+		ask: func(ctx context.Context, value string) (string, error) { return s.inThread(ctx, "select ?", value) },
+		hold: func(ctx context.Context, value string) (string, error) {
+			return s.inThread(ctx, "select ? from gate", value)
+		},
+		connection: func(ctx context.Context) (string, error) { return s.inThread(ctx, "select connection_id()") },
+		close:      inThreadOnly(db.Close),
+		goroutine:  func(ctx context.Context, value string) (string, error) { return s(ctx, "select ?", value) },
+	}, nil
 }

@@ -6,18 +6,21 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"net"
 	"os"
 	"os/exec"
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
-	_ "github.com/lib/pq"
+	"github.com/lib/pq"
 
 	"github.com/goasyncio/asyncio"
 )
@@ -99,55 +102,143 @@ const (
 )
 
 func postgresRows(url string) []row {
+	gone := outcome{atOnce, takenBack, replaced}
 	return []row{
 		{
-			library: "pgxpool", way: inThread, sim: "no",
-			cancel: outcome{atOnce, takenBack, replaced}, done: outcome{atOnce, takenBack, replaced}, closing: waitsThem,
+			library: "pgxpool", way: inThread, sim: "no", cancel: gone, done: gone, closing: waitsThem,
+			open: func(ctx context.Context, conns int) (*client, error) { return pgxpoolClient(ctx, url, conns, nil) },
+		},
+		{
+			library: "pgxpool", way: onView, sim: "no", cancel: gone, done: gone, closing: waitsThem,
 			open: func(ctx context.Context, conns int) (*client, error) {
-				pool, err := pgxpool.New(asyncio.Outside(ctx), url+" pool_max_conns="+strconv.Itoa(conns))
-				if err != nil {
-					return nil, err
-				}
-				scan := func(ctx context.Context, sql string, args ...any) (string, error) {
-					return asyncio.ToThread(ctx, func(ctx context.Context) (value string, err error) {
-						err = pool.QueryRow(ctx, sql, args...).Scan(&value)
-						return value, err
-					})
-				}
-				return postgresClient(scan, func() error { pool.Close(); return nil }), nil
+				return pgxpoolClient(ctx, url, conns, asyncio.ThreadsafeDialer(ctx))
 			},
 		},
 		{
-			library: "database/sql, lib/pq", way: inThread, sim: "no",
-			cancel: outcome{atOnce, takenBack, replaced}, done: outcome{atOnce, takenBack, replaced}, closing: leavesThem,
-			open: func(_ context.Context, conns int) (*client, error) {
-				db, err := sql.Open("postgres", url)
-				if err != nil {
-					return nil, err
-				}
-				db.SetMaxOpenConns(conns)
-				return postgresClient(scanner(db), db.Close), nil
+			library: "pgxpool, CopyFrom", way: onView, sim: "no", cancel: gone, done: gone, closing: waitsThem,
+			open: func(ctx context.Context, conns int) (*client, error) {
+				return pgxpoolCopier(ctx, url, conns, asyncio.ThreadsafeDialer(ctx))
 			},
 		},
+		{
+			library: "database/sql, lib/pq", way: inThread, sim: "no", cancel: gone, done: gone, closing: leavesThem,
+			open: func(_ context.Context, conns int) (*client, error) { return libpqClient(url, conns, nil) },
+		},
+		{
+			library: "database/sql, lib/pq", way: onView, sim: "no", cancel: gone, done: gone, closing: leavesThem,
+			open: func(ctx context.Context, conns int) (*client, error) {
+				return libpqClient(url, conns, asyncio.ThreadsafeDialer(ctx))
+			},
+		},
+		{library: "database/sql, pgx and lib/pq", way: ours + " (asynciosql)", sim: "no", by: "asynciosql"},
 	}
 }
 
-// postgresClient asks by scan, which returns the only value of a query.
-func postgresClient(scan func(ctx context.Context, sql string, args ...any) (string, error), shut func() error) *client {
-	return &client{
-		ask:        func(ctx context.Context, value string) (string, error) { return scan(ctx, askPostgres, value) },
-		hold:       func(ctx context.Context, value string) (string, error) { return scan(ctx, holdPostgres, value) },
-		connection: func(ctx context.Context) (string, error) { return scan(ctx, connectionPostgres) },
-		close:      inThreadOnly(shut),
+// newPgxpool makes a pool, whose connections dial makes unless it is nil.
+func newPgxpool(ctx context.Context, url string, conns int, dial dialFunc) (*pgxpool.Pool, error) {
+	config, err := pgxpool.ParseConfig(url + " pool_max_conns=" + strconv.Itoa(conns))
+	if err != nil {
+		return nil, err
 	}
+	if dial != nil {
+		config.ConnConfig.DialFunc = dial
+	}
+	return pgxpool.NewWithConfig(asyncio.Outside(ctx), config)
 }
 
-// scanner returns a function that suspends the calling task for a query of one value.
-func scanner(db *sql.DB) func(ctx context.Context, sql string, args ...any) (string, error) {
-	return func(ctx context.Context, sql string, args ...any) (string, error) {
-		return asyncio.ToThread(ctx, func(ctx context.Context) (value string, err error) {
-			err = db.QueryRowContext(ctx, sql, args...).Scan(&value)
-			return value, err
+func pgxpoolClient(ctx context.Context, url string, conns int, dial dialFunc) (*client, error) {
+	pool, err := newPgxpool(ctx, url, conns, dial)
+	if err != nil {
+		return nil, err
+	}
+	scan := func(ctx context.Context, sql string, args ...any) (value string, err error) {
+		err = pool.QueryRow(ctx, sql, args...).Scan(&value)
+		return value, err
+	}
+	return postgresClient(scan, func() error { pool.Close(); return nil }), nil
+}
+
+// pgxpoolCopier makes a client that copies a value into a table and reads it back. It also sends
+// some megabytes each time, for which pgx starts goroutines that read and write.
+func pgxpoolCopier(ctx context.Context, url string, conns int, dial dialFunc) (*client, error) {
+	pool, err := newPgxpool(ctx, url, conns, dial)
+	if err != nil {
+		return nil, err
+	}
+	big := strings.Repeat("x", 1<<20)
+	scan := func(ctx context.Context, sql string, args ...any) (value string, err error) {
+		err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+			if _, err := tx.Exec(ctx, "create temp table copied (value text, filler text) on commit drop"); err != nil {
+				return err
+			}
+			values := [][]any{{"", big}, {"", big}}
+			for _, arg := range args {
+				values = append(values, []any{arg, big})
+			}
+			if _, err := tx.CopyFrom(ctx, pgx.Identifier{"copied"}, []string{"value", "filler"}, pgx.CopyFromRows(values)); err != nil {
+				return err
+			}
+			if len(args) > 0 {
+				if err := tx.QueryRow(ctx, "select max(value) from copied where filler = $1", big).Scan(&args[0]); err != nil {
+					return err
+				}
+			}
+			return tx.QueryRow(ctx, sql, args...).Scan(&value)
 		})
+		return value, err
+	}
+	return postgresClient(scan, func() error { pool.Close(); return nil }), nil
+}
+
+// libpqClient makes a client whose connections dial makes unless it is nil.
+func libpqClient(url string, conns int, dial dialFunc) (*client, error) {
+	connector, err := pq.NewConnector(url)
+	if err != nil {
+		return nil, err
+	}
+	if dial != nil {
+		connector.Dialer(pqDialer(dial))
+	}
+	db := sql.OpenDB(connector)
+	db.SetMaxOpenConns(conns)
+	return postgresClient(scanner(db), db.Close), nil
+}
+
+// A pqDialer dials for lib/pq.
+type pqDialer dialFunc
+
+func (d pqDialer) Dial(network, address string) (net.Conn, error) {
+	return d(context.Background(), network, address)
+}
+
+func (d pqDialer) DialTimeout(network, address string, _ time.Duration) (net.Conn, error) {
+	return d(context.Background(), network, address)
+}
+
+func (d pqDialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	return d(ctx, network, address)
+}
+
+// A scan blocks for a query of one value.
+type scan func(ctx context.Context, sql string, args ...any) (string, error)
+
+func (s scan) inThread(ctx context.Context, sql string, args ...any) (string, error) {
+	return asyncio.ToThread(ctx, func(ctx context.Context) (string, error) { return s(ctx, sql, args...) })
+}
+
+func postgresClient(s scan, shut func() error) *client {
+	return &client{
+		ask:        func(ctx context.Context, value string) (string, error) { return s.inThread(ctx, askPostgres, value) },
+		hold:       func(ctx context.Context, value string) (string, error) { return s.inThread(ctx, holdPostgres, value) },
+		connection: func(ctx context.Context) (string, error) { return s.inThread(ctx, connectionPostgres) },
+		close:      inThreadOnly(shut),
+		goroutine:  func(ctx context.Context, value string) (string, error) { return s(ctx, askPostgres, value) },
+	}
+}
+
+func scanner(db *sql.DB) scan {
+	return func(ctx context.Context, sql string, args ...any) (value string, err error) {
+		err = db.QueryRowContext(ctx, sql, args...).Scan(&value)
+		return value, err
 	}
 }

@@ -4,11 +4,13 @@ package interop
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -33,24 +35,36 @@ func startRedis(t *testing.T) (socket string) {
 	return socket
 }
 
-// redisServer is what the battery needs: a BLPOP waits until there is something in its list.
+// redisServer is what the battery needs: a BLPOP waits until there is something in its list, and a
+// subscriber of hold:VALUE until something is published.
 func redisServer(t *testing.T, socket string) server {
-	control := redis.NewClient(&redis.Options{Network: "unix", Addr: socket, PoolSize: 1})
+	control, err := redigo.Dial("unix", socket)
+	must(t, err)
 	t.Cleanup(func() { must(t, control.Close()) })
-	must(t, control.Ping(t.Context()).Err()) // so its connection is there before the battery counts
+	var mu sync.Mutex
+	do := func(command string, args ...any) (any, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		return control.Do(command, args...)
+	}
 	return server{
 		held: func() (int, error) {
-			info, err := control.Info(context.Background(), "clients").Result()
+			info, err := redigo.String(do("INFO", "clients"))
 			if err != nil {
 				return 0, err
 			}
 			_, after, _ := strings.Cut(info, "blocked_clients:")
 			number, _, _ := strings.Cut(after, "\r\n")
-			return strconv.Atoi(number)
+			blocked, err := strconv.Atoi(number)
+			channels, e := redigo.Strings(do("PUBSUB", "CHANNELS", "hold:*"))
+			return blocked + len(channels), errors.Join(err, e)
 		},
 		release: func(values ...string) error {
 			for _, value := range values {
-				if err := control.RPush(context.Background(), value, value).Err(); err != nil {
+				// a list for those who pop, a message for those who have subscribed
+				_, err := do("RPUSH", value, value)
+				_, e := do("PUBLISH", "hold:"+value, value)
+				if err := errors.Join(err, e); err != nil {
 					return err
 				}
 			}
@@ -60,25 +74,34 @@ func redisServer(t *testing.T, socket string) server {
 }
 
 func redisRows(socket string) []row {
+	stays := outcome{atOnce, runsOn, kept}
 	return []row{
 		{
-			library: "go-redis", way: inThread, sim: "no",
-			cancel: outcome{atOnce, runsOn, kept}, done: outcome{atOnce, runsOn, kept}, closing: endsThem,
+			library: "go-redis", way: inThread, sim: "no", cancel: stays, done: stays, closing: endsThem,
 			open: func(_ context.Context, conns int) (*client, error) {
-				rdb := redis.NewClient(&redis.Options{Network: "unix", Addr: socket, PoolSize: conns})
-				return &client{
-					ask: func(ctx context.Context, value string) (string, error) {
-						return asyncio.ToThread(ctx, func(ctx context.Context) (string, error) { return rdb.Echo(ctx, value).Result() })
-					},
-					hold: func(ctx context.Context, value string) (string, error) {
-						return asyncio.ToThread(ctx, func(ctx context.Context) (string, error) { return popped(rdb.BLPop(ctx, 0, value).Result()) })
-					},
-					connection: func(ctx context.Context) (string, error) {
-						id, err := asyncio.ToThread(ctx, func(ctx context.Context) (int64, error) { return rdb.ClientID(ctx).Result() })
-						return strconv.FormatInt(id, 10), err
-					},
-					close: inThreadOnly(rdb.Close),
-				}, nil
+				return goRedisClient(redis.NewClient(&redis.Options{Network: "unix", Addr: socket, PoolSize: conns})), nil
+			},
+		},
+		{
+			library: "go-redis", way: onView, sim: "no", cancel: stays, done: stays, closing: endsThem,
+			open: func(ctx context.Context, conns int) (*client, error) {
+				return goRedisClient(redis.NewClient(&redis.Options{
+					Network: "unix", Addr: socket, PoolSize: conns, Dialer: asyncio.ThreadsafeDialer(ctx),
+				})), nil
+			},
+		},
+		{
+			library: "go-redis, subscription", way: callbacks, sim: "no",
+			cancel: outcome{atOnce, takenBack, oneEach}, done: outcome{atOnce, takenBack, oneEach}, closing: endsThem,
+			open: func(_ context.Context, conns int) (*client, error) {
+				return subscriberClient(redis.NewClient(&redis.Options{Network: "unix", Addr: socket})), nil
+			},
+		},
+		{
+			library: "go-redis, subscription", way: onView, sim: "no",
+			cancel: outcome{atOnce, takenBack, oneEach}, done: outcome{atOnce, takenBack, oneEach}, closing: endsThem,
+			open: func(ctx context.Context, conns int) (*client, error) {
+				return subscriberClient(redis.NewClient(&redis.Options{Network: "unix", Addr: socket, Dialer: asyncio.ThreadsafeDialer(ctx)})), nil
 			},
 		},
 		{
@@ -93,6 +116,66 @@ func redisRows(socket string) []row {
 				}
 				return redigoClient(pool), nil
 			},
+		},
+	}
+}
+
+func goRedisClient(rdb *redis.Client) *client {
+	return &client{
+		ask: func(ctx context.Context, value string) (string, error) {
+			return asyncio.ToThread(ctx, func(ctx context.Context) (string, error) { return rdb.Echo(ctx, value).Result() })
+		},
+		hold: func(ctx context.Context, value string) (string, error) {
+			return asyncio.ToThread(ctx, func(ctx context.Context) (string, error) { return popped(rdb.BLPop(ctx, 0, value).Result()) })
+		},
+		connection: func(ctx context.Context) (string, error) {
+			id, err := asyncio.ToThread(ctx, func(ctx context.Context) (int64, error) { return rdb.ClientID(ctx).Result() })
+			return strconv.FormatInt(id, 10), err
+		},
+		close:     inThreadOnly(rdb.Close),
+		goroutine: func(ctx context.Context, value string) (string, error) { return rdb.Echo(ctx, value).Result() },
+	}
+}
+
+// subscriberClient gets its answers by subscriptions, each of which has a connection of its own.
+// What it asks for it publishes itself, and what is held back the server publishes.
+func subscriberClient(rdb *redis.Client) *client {
+	open := make(map[*redis.PubSub]bool)
+	listen := func(ctx context.Context, channel string, subscribed func(ctx context.Context) error) (string, error) {
+		sub := rdb.Subscribe(asyncio.Outside(ctx), channel)
+		open[sub] = true
+		defer func() {
+			delete(open, sub)
+			sub.Close()
+		}()
+		if _, err := asyncio.ToThread(ctx, sub.Receive); err != nil {
+			return "", err
+		}
+		if err := subscribed(ctx); err != nil {
+			return "", err
+		}
+		message, ok, err := asyncio.Recv(ctx, sub.Channel())
+		if !ok {
+			return "", errors.Join(err, redis.ErrClosed)
+		}
+		return message.Payload, nil
+	}
+	return &client{
+		ask: func(ctx context.Context, value string) (string, error) {
+			return listen(ctx, "ask:"+value, func(ctx context.Context) error {
+				_, err := asyncio.ToThread(ctx, func(ctx context.Context) (int64, error) { return rdb.Publish(ctx, "ask:"+value, value).Result() })
+				return err
+			})
+		},
+		hold: func(ctx context.Context, value string) (string, error) {
+			return listen(ctx, "hold:"+value, func(context.Context) error { return nil })
+		},
+		connection: func(ctx context.Context) (string, error) { return strconv.FormatInt(lastValue.Add(1), 10), nil },
+		close: func(ctx context.Context) error {
+			for sub := range open {
+				sub.Close()
+			}
+			return inThreadOnly(rdb.Close)(ctx)
 		},
 	}
 }
