@@ -6,8 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -142,13 +144,13 @@ func goRedisClient(rdb *redis.Client) *client {
 func subscriberClient(rdb *redis.Client) *client {
 	open := make(map[*redis.PubSub]bool)
 	listen := func(ctx context.Context, channel string, subscribed func(ctx context.Context) error) (string, error) {
-		sub := rdb.Subscribe(asyncio.Outside(ctx), channel)
+		sub := rdb.Subscribe(asyncio.Outside(ctx)) // to nothing, so it does not dial yet
 		open[sub] = true
 		defer func() {
 			delete(open, sub)
-			sub.Close()
+			go sub.Close() // it may wait for Subscribe
 		}()
-		if _, err := asyncio.ToThread(ctx, sub.Receive); err != nil {
+		if err := subscribe(ctx, sub, channel); err != nil {
 			return "", err
 		}
 		if err := subscribed(ctx); err != nil {
@@ -172,12 +174,26 @@ func subscriberClient(rdb *redis.Client) *client {
 		},
 		connection: func(ctx context.Context) (string, error) { return strconv.FormatInt(lastValue.Add(1), 10), nil },
 		close: func(ctx context.Context) error {
-			for sub := range open {
-				sub.Close()
-			}
-			return inThreadOnly(rdb.Close)(ctx)
+			subs := slices.Collect(maps.Keys(open))
+			return inThreadOnly(func() (err error) {
+				for _, sub := range subs {
+					err = errors.Join(err, sub.Close())
+				}
+				return errors.Join(err, rdb.Close())
+			})(ctx)
 		},
 	}
+}
+
+// subscribe suspends the calling task until the server has confirmed a subscription.
+func subscribe(ctx context.Context, sub *redis.PubSub, channel string) error {
+	_, err := asyncio.ToThread(ctx, func(ctx context.Context) (any, error) {
+		if err := sub.Subscribe(ctx, channel); err != nil {
+			return nil, err
+		}
+		return sub.Receive(ctx)
+	})
+	return err
 }
 
 func redigoClient(pool *redigo.Pool) *client {
