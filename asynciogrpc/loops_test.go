@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -348,6 +349,39 @@ func TestLoops_Close(t *testing.T) {
 				t.Errorf("an RPC after that ends with %v", err)
 			}
 		})
+	}
+}
+
+// TestLoops_CloseWaits: when a loop that closes unwinds a task, the goroutine that made a call for it
+// has ended. The race detector sees if it has not.
+func TestLoops_CloseWaits(t *testing.T) {
+	h := newHold()
+	ended := false
+	late := func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoker grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+		err := invoker(ctx, method, req, reply, cc, opts...)
+		for range 1000 {
+			runtime.Gosched()
+		}
+		ended = true
+		return err
+	}
+	l := asyncio.NewEventLoop(t.Context())
+	l.SetExceptionHandler(func(*asyncio.EventLoop, asyncio.ExceptionContext) {}) // a task is destroyed
+	client := connect(t, listen(t, &h.service, serverOptions(l)...), append(clientOptions(), grpc.WithChainUnaryInterceptor(late))...)
+	_, err := asyncio.RunUntilComplete(l, asyncio.Do(func(ctx context.Context) error {
+		spawn(ctx, func(ctx context.Context) error {
+			defer func() {
+				if !ended {
+					t.Error("the call goes on while its task is unwound")
+				}
+			}()
+			return waits["unary"](ctx, client)
+		})
+		_, err := h.called.Get(ctx)
+		return err
+	}))
+	if err := errors.Join(err, l.Close()); err != nil {
+		t.Error(err)
 	}
 }
 

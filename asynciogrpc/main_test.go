@@ -11,12 +11,14 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	testgrpc "google.golang.org/grpc/interop/grpc_testing"
+	"google.golang.org/grpc/metadata"
 
 	"github.com/goasyncio/asyncio"
 	"github.com/goasyncio/asyncio/asynciogrpc"
@@ -29,6 +31,10 @@ func TestMain(m *testing.M) {
 	if code == 0 {
 		if left := goroutines(); left != "" {
 			fmt.Fprintf(os.Stderr, "goroutines left behind:\n%s\n", left)
+			code = 1
+		}
+		if n := overlaps.Load(); n > 0 {
+			fmt.Fprintf(os.Stderr, "%d operations on a stream began while another was under way\n", n)
 			code = 1
 		}
 		if after := descriptors(); after > before {
@@ -212,6 +218,76 @@ func connect(tb testing.TB, address string, opts ...grpc.DialOption) testgrpc.Te
 	return testgrpc.NewTestServiceClient(cc)
 }
 
+// overlaps counts the operations that began, on gRPC's own streams, while another one of the same
+// direction was under way, which gRPC forbids.
+var overlaps atomic.Int32
+
+// A line is one direction of a stream of gRPC's.
+type line struct{ busy atomic.Bool }
+
+func (l *line) enter() (leave func()) {
+	if l.busy.Swap(true) {
+		overlaps.Add(1)
+	}
+	return func() { l.busy.Store(false) }
+}
+
+// watchServer and watchClient are interceptors that count overlaps. They belong between those of
+// this package and gRPC.
+func watchServer(srv any, ss grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	return handler(srv, &watchedServer{ServerStream: ss})
+}
+
+func watchClient(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, streamer grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	inner, err := streamer(ctx, desc, cc, method, opts...)
+	return &watchedClient{ClientStream: inner}, err
+}
+
+type watchedServer struct {
+	grpc.ServerStream
+	sending, receiving line
+}
+
+func (s *watchedServer) SendMsg(m any) error {
+	defer s.sending.enter()()
+	return s.ServerStream.SendMsg(m)
+}
+
+func (s *watchedServer) SendHeader(md metadata.MD) error {
+	defer s.sending.enter()()
+	return s.ServerStream.SendHeader(md)
+}
+
+func (s *watchedServer) RecvMsg(m any) error {
+	defer s.receiving.enter()()
+	return s.ServerStream.RecvMsg(m)
+}
+
+type watchedClient struct {
+	grpc.ClientStream
+	sending, receiving line
+}
+
+func (s *watchedClient) SendMsg(m any) error {
+	defer s.sending.enter()()
+	return s.ClientStream.SendMsg(m)
+}
+
+func (s *watchedClient) CloseSend() error {
+	defer s.sending.enter()()
+	return s.ClientStream.CloseSend()
+}
+
+func (s *watchedClient) RecvMsg(m any) error {
+	defer s.receiving.enter()()
+	return s.ClientStream.RecvMsg(m)
+}
+
+func (s *watchedClient) Header() (metadata.MD, error) {
+	defer s.receiving.enter()()
+	return s.ClientStream.Header()
+}
+
 // A site is a server whose handlers are tasks of a loop, and a client for tasks of that loop.
 type site struct {
 	testgrpc.TestServiceClient
@@ -287,13 +363,13 @@ func withSite(ctx context.Context, s *service, n network, opts []grpc.DialOption
 	if err != nil {
 		return err
 	}
-	site.srv = grpc.NewServer(serverOptions(l)...)
+	site.srv = grpc.NewServer(append([]grpc.ServerOption{grpc.ChainStreamInterceptor(watchServer)}, serverOptions(l)...)...)
 	testgrpc.RegisterTestServiceServer(site.srv, s)
 	server := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
 		return asynciogrpc.Serve(ctx, site.srv, ln)
 	}))
 	dial := n.dialer(ctx)
-	opts = append(append(clientOptions(), opts...), grpc.WithTransportCredentials(insecure.NewCredentials()),
+	opts = append(append(clientOptions(), opts...), grpc.WithChainStreamInterceptor(watchClient), grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) { return dial(ctx, "tcp", address) }))
 	site.cc, err = grpc.NewClient("passthrough:///"+ln.Addr().String(), opts...)
 	if err != nil {
