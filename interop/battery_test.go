@@ -697,3 +697,34 @@ func (cs *connections) close(context.Context) (err error) {
 	}
 	return err
 }
+
+// waiters are the tasks that wait for answers that come by callbacks. They belong to the loop, so
+// they need no lock.
+type waiters map[string]*asyncio.Future[string]
+
+// wait sends a request and suspends the calling task until the answer is there.
+func (ws waiters) wait(ctx context.Context, value string, send func() error) (string, error) {
+	answer := asyncio.CreateFuture[string](ctx)
+	ws[value] = answer
+	defer delete(ws, value)
+	if err := send(); err != nil {
+		answer.Cancel()
+		return "", err
+	}
+	return answer.Await(ctx)
+}
+
+// deliver is a callback of the loop. Nobody may be waiting any more.
+func (ws waiters) deliver(value string) {
+	if answer := ws[value]; answer != nil && !answer.Done() {
+		answer.SetResult(value)
+	}
+}
+
+func (ws waiters) fail(err error) {
+	for _, answer := range ws {
+		if !answer.Done() {
+			answer.SetException(err)
+		}
+	}
+}

@@ -115,26 +115,42 @@ func dnsRows(address string) []row {
 			library: "net.Resolver", way: inThread, sim: "no",
 			cancel: outcome{atOnce, runsOn, oneEach}, done: outcome{atOnce, runsOn, oneEach}, closing: nothing,
 			open: func(context.Context, int) (*client, error) {
-				var used connections
-				resolver := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
-					c, err := new(net.Dialer).DialContext(ctx, network, address)
-					if err == nil {
-						used.use(c)
-					}
-					return c, err
-				}}
-				c := dnsClient(&used, func(ctx context.Context, name string) (string, error) {
-					ips, err := asyncio.ToThread(ctx, func(ctx context.Context) ([]net.IP, error) { return resolver.LookupIP(ctx, "ip4", name) })
-					if err != nil {
-						return "", err
-					}
-					return ips[0].String(), nil
-				})
-				c.close = func(context.Context) error { return nil }
-				return c, nil
+				return resolverClient(new(net.Dialer).DialContext, address), nil
+			},
+		},
+		{
+			library: "net.Resolver, TCP", way: onView, sim: "no",
+			cancel: outcome{atOnce, runsOn, oneEach}, done: outcome{atOnce, runsOn, oneEach}, closing: nothing,
+			open: func(ctx context.Context, _ int) (*client, error) {
+				dial := asyncio.ThreadsafeDialer(ctx)
+				return resolverClient(func(ctx context.Context, _, address string) (net.Conn, error) {
+					return dial(ctx, "tcp", address)
+				}, address), nil
 			},
 		},
 	}
+}
+
+// resolverClient asks the server at the address, whatever the system's is, on connections that dial
+// makes.
+func resolverClient(dial dialFunc, address string) *client {
+	var used connections
+	resolver := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		c, err := dial(ctx, network, address)
+		if err == nil {
+			used.use(c)
+		}
+		return c, err
+	}}
+	c := dnsClient(&used, func(ctx context.Context, name string) (string, error) {
+		ips, err := asyncio.ToThread(ctx, func(ctx context.Context) ([]net.IP, error) { return resolver.LookupIP(ctx, "ip4", name) })
+		if err != nil {
+			return "", err
+		}
+		return ips[0].String(), nil
+	})
+	c.close = func(context.Context) error { return nil }
+	return c
 }
 
 // dnsClient makes a client of a function that looks a name up.

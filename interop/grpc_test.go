@@ -51,12 +51,26 @@ func serveGRPC(t *testing.T, service grpc_testing.TestServiceServer, ln net.List
 }
 
 func grpcRows(address string) []row {
+	gone := outcome{atOnce, takenBack, kept}
+	insecurely := grpc.WithTransportCredentials(insecure.NewCredentials())
 	return []row{
 		{
-			library: "grpc-go, unary", way: inThread, sim: "no",
-			cancel: outcome{atOnce, takenBack, kept}, done: outcome{atOnce, takenBack, kept}, closing: endsThem,
+			library: "grpc-go, unary", way: inThread, sim: "no", cancel: gone, done: gone, closing: endsThem,
 			open: func(context.Context, int) (*client, error) {
-				cc, err := grpc.NewClient("passthrough:"+address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+				cc, err := grpc.NewClient("passthrough:"+address, insecurely)
+				if err != nil {
+					return nil, err
+				}
+				return grpcClient(cc), nil
+			},
+		},
+		{
+			library: "grpc-go, unary", way: onView, sim: "no", cancel: gone, done: gone, closing: endsThem,
+			open: func(ctx context.Context, _ int) (*client, error) {
+				dial := asyncio.ThreadsafeDialer(ctx)
+				cc, err := grpc.NewClient("passthrough:"+address, insecurely, grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
+					return dial(ctx, "tcp", address)
+				}))
 				if err != nil {
 					return nil, err
 				}

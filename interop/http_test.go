@@ -62,6 +62,32 @@ func newTransport(conns int) (transport, *http.Transport) {
 func httpRows(url string) []row {
 	return []row{
 		{
+			library: "net/http, Transport", way: onView, sim: "no",
+			cancel: outcome{atOnce, takenBack, replaced}, done: outcome{atOnce, takenBack, replaced}, closing: leavesThem,
+			open: func(ctx context.Context, conns int) (*client, error) {
+				tr := viewTransport(ctx, conns)
+				c := httpClient(tr, func(ctx context.Context, path string) (string, error) {
+					return asyncio.ToThread(ctx, func(ctx context.Context) (string, error) {
+						return getText(ctx, &http.Client{Transport: tr}, url+path)
+					})
+				})
+				c.goroutine = func(ctx context.Context, value string) (string, error) {
+					return getText(ctx, &http.Client{Transport: tr}, url+"/ask/"+value)
+				}
+				return c, nil
+			},
+		},
+		{
+			library: "net/http, Transport", way: ours + " (asynciohttp), " + onView, sim: "no",
+			cancel: outcome{atOnce, takenBack, replaced}, done: outcome{atOnce, takenBack, replaced}, closing: leavesThem,
+			open: func(ctx context.Context, conns int) (*client, error) {
+				tr := viewTransport(ctx, conns)
+				return httpClient(tr, func(ctx context.Context, path string) (string, error) {
+					return getText(ctx, &http.Client{Transport: transport{&http.Client{Transport: tr}}}, url+path)
+				}), nil
+			},
+		},
+		{
 			library: "resty", way: ours + " (asynciohttp)", sim: "no",
 			cancel: outcome{atOnce, takenBack, replaced}, done: outcome{atOnce, takenBack, replaced}, closing: leavesThem,
 			open: func(_ context.Context, conns int) (*client, error) {
@@ -112,6 +138,26 @@ func httpRows(url string) []row {
 			},
 		},
 	}
+}
+
+// viewTransport is net/http's own transport, on connections of the loop.
+func viewTransport(ctx context.Context, conns int) *http.Transport {
+	return &http.Transport{DialContext: asyncio.ThreadsafeDialer(ctx), MaxConnsPerHost: conns}
+}
+
+// getText blocks for a page.
+func getText(ctx context.Context, hc *http.Client, url string) (string, error) {
+	r, err := http.NewRequestWithContext(ctx, "GET", url, nil)
+	if err != nil {
+		return "", err
+	}
+	response, err := hc.Do(r)
+	if err != nil {
+		return "", err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	return string(body), err
 }
 
 func s3Options(url string) s3.Options {

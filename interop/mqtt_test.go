@@ -4,8 +4,9 @@ package interop
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"net"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -71,69 +72,68 @@ func mqttServer(t *testing.T, address string) server {
 }
 
 func mqttRows(address string) []row {
+	left := outcome{atOnce, runsOn, kept}
 	return []row{
 		{
-			library: "paho.mqtt.golang", way: callbacks, sim: "no",
-			cancel: outcome{atOnce, runsOn, kept}, done: outcome{atOnce, runsOn, kept}, closing: endsThem,
+			library: "paho.mqtt.golang", way: callbacks, sim: "no", cancel: left, done: left, closing: endsThem,
+			open: func(ctx context.Context, _ int) (*client, error) { return mqttClient(ctx, mqttOptions(address)) },
+		},
+		{
+			library: "paho.mqtt.golang", way: onView, sim: "no", cancel: left, done: left, closing: endsThem,
 			open: func(ctx context.Context, _ int) (*client, error) {
-				return mqttClient(ctx, mqttOptions(address))
+				dial := asyncio.ThreadsafeDialer(ctx)
+				return mqttClient(ctx, mqttOptions(address).SetCustomOpenConnectionFn(func(uri *url.URL, _ mqtt.ClientOptions) (net.Conn, error) {
+					return dial(context.Background(), "tcp", uri.Host)
+				}))
 			},
 		},
 	}
 }
 
-// sent suspends the calling task until the client has done what the token stands for.
-func sent(ctx context.Context, token mqtt.Token) error {
+// sent suspends the calling task until the client has done what call asks of it. The call itself
+// blocks while the connection accepts no more, so a thread makes it. No thread waits for the
+// broker.
+func sent(ctx context.Context, call func() mqtt.Token) error {
+	token, err := asyncio.ToThread(ctx, func(context.Context) (mqtt.Token, error) { return call(), nil })
+	if err != nil {
+		return err
+	}
 	if _, _, err := asyncio.Recv(ctx, token.Done()); err != nil {
 		return err
 	}
 	return token.Error()
 }
 
-// mqttClient makes a client whose handlers give each message to the task that waits for it.
+// mqttClient makes a client that gets its answers by a subscription, whose handler runs on a
+// goroutine of the library's.
 func mqttClient(ctx context.Context, options *mqtt.ClientOptions) (*client, error) {
 	loop, err := asyncio.GetRunningLoop(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var connected, ended asyncio.Event
-	connections := 0
-	options.SetOnConnectHandler(func(mqtt.Client) {
-		loop.CallSoonThreadsafe(func() { connections++; connected.Set() })
-	})
+	answers, connections := make(waiters), 0
+	options.SetOnConnectHandler(func(mqtt.Client) { loop.CallSoonThreadsafe(func() { connections++ }) })
 	mc := mqtt.NewClient(options)
-	if err := errors.Join(sent(ctx, mc.Connect()), connected.Wait(ctx)); err != nil {
+	if err := sent(ctx, mc.Connect); err != nil {
+		return nil, err
+	}
+	heard := func(_ mqtt.Client, m mqtt.Message) {
+		loop.CallSoonThreadsafe(func() { answers.deliver(string(m.Payload())) })
+	}
+	if err := sent(ctx, func() mqtt.Token { return mc.Subscribe("answer/+", 1, heard) }); err != nil {
 		return nil, err
 	}
 	request := func(ctx context.Context, topic, value string) (string, error) {
-		payloads := asyncio.NewQueue[string](0)
-		heard := func(_ mqtt.Client, m mqtt.Message) {
-			payload := string(m.Payload())
-			loop.CallSoonThreadsafe(func() { payloads.PutNowait(payload) })
-		}
-		if err := sent(ctx, mc.Subscribe("answer/"+value, 1, heard)); err != nil {
-			return "", err
-		}
-		defer mc.Unsubscribe("answer/" + value)
-		if err := sent(ctx, mc.Publish(topic, 1, false, value)); err != nil {
-			return "", err
-		}
-		payload := asyncio.OnGet(payloads)
-		won, err := asyncio.Select(ctx, payload, asyncio.OnDone(asyncio.Do(ended.Wait)))
-		if err != nil {
-			return "", err
-		}
-		if won != payload {
-			return "", errors.New("disconnected")
-		}
-		return payload.Result()
+		return answers.wait(ctx, value, func() error {
+			return sent(ctx, func() mqtt.Token { return mc.Publish(topic, 1, false, value) })
+		})
 	}
 	return &client{
 		ask:        func(ctx context.Context, value string) (string, error) { return request(ctx, "ask", value) },
 		hold:       func(ctx context.Context, value string) (string, error) { return request(ctx, "hold", value) },
 		connection: func(context.Context) (string, error) { return strconv.Itoa(connections), nil },
 		close: func(ctx context.Context) error {
-			ended.Set()
+			answers.fail(mqtt.ErrNotConnected)
 			return inThreadOnly(func() error { mc.Disconnect(uint(time.Second.Milliseconds())); return nil })(ctx)
 		},
 	}, nil

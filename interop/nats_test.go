@@ -5,6 +5,7 @@ package interop
 import (
 	"context"
 	"errors"
+	"net"
 	"strconv"
 	"testing"
 
@@ -63,76 +64,107 @@ func natsServer(t *testing.T, url string) server {
 }
 
 func natsRows(url string) []row {
+	left := outcome{atOnce, runsOn, kept}
 	return []row{
 		{
-			library: "nats.go, Request", way: inThread, sim: "no",
-			cancel: outcome{atOnce, runsOn, kept}, done: outcome{atOnce, runsOn, kept}, closing: endsThem,
+			library: "nats.go, Request", way: inThread, sim: "no", cancel: left, done: left, closing: endsThem,
+			open: func(ctx context.Context, _ int) (*client, error) { return natsRequester(ctx, url) },
+		},
+		{
+			library: "nats.go, Request", way: onView, sim: "no", cancel: left, done: left, closing: endsThem,
 			open: func(ctx context.Context, _ int) (*client, error) {
-				nc, err := asyncio.ToThread(ctx, func(context.Context) (*nats.Conn, error) { return nats.Connect(url) })
-				if err != nil {
-					return nil, err
-				}
-				request := func(ctx context.Context, subject, value string) (string, error) {
-					m, err := asyncio.ToThread(ctx, func(ctx context.Context) (*nats.Msg, error) {
-						return nc.RequestWithContext(ctx, subject, []byte(value))
-					})
-					if err != nil {
-						return "", err
-					}
-					return string(m.Data), nil
-				}
-				return natsClient(nc, request), nil
+				return natsRequester(ctx, url, nats.SetCustomDialer(natsDialer(asyncio.ThreadsafeDialer(ctx))))
 			},
 		},
 		{
-			library: "nats.go, subscription", way: callbacks, sim: "no",
-			cancel: outcome{atOnce, runsOn, kept}, done: outcome{atOnce, runsOn, kept}, closing: endsThem,
+			library: "nats.go, subscription", way: callbacks, sim: "no", cancel: left, done: left, closing: endsThem,
+			open: func(ctx context.Context, _ int) (*client, error) { return natsSubscriber(ctx, url) },
+		},
+		{
+			library: "nats.go, subscription", way: onView, sim: "no", cancel: left, done: left, closing: endsThem,
 			open: func(ctx context.Context, _ int) (*client, error) {
-				loop, err := asyncio.GetRunningLoop(ctx)
-				if err != nil {
-					return nil, err
-				}
-				ended := new(asyncio.Event)
-				nc, err := asyncio.ToThread(ctx, func(context.Context) (*nats.Conn, error) {
-					return nats.Connect(url, nats.ClosedHandler(func(*nats.Conn) { loop.CallSoonThreadsafe(ended.Set) }))
-				})
-				if err != nil {
-					return nil, err
-				}
-				request := func(ctx context.Context, subject, value string) (string, error) {
-					messages := make(chan *nats.Msg, 64)
-					sub, err := nc.ChanSubscribe("answer."+value, messages)
-					if err != nil {
-						return "", err
-					}
-					defer sub.Unsubscribe()
-					if err := nc.Publish(subject, []byte(value)); err != nil {
-						return "", err
-					}
-					m, err := received(ctx, messages, ended)
-					if err != nil {
-						return "", err
-					}
-					return string(m.Data), nil
-				}
-				return natsClient(nc, request), nil
+				return natsSubscriber(ctx, url, nats.SetCustomDialer(natsDialer(asyncio.ThreadsafeDialer(ctx))))
 			},
 		},
 	}
 }
 
-// received waits for a message of a subscription, or for the end of the connection: nats.go does
-// not close the channel then.
-func received(ctx context.Context, messages <-chan *nats.Msg, ended *asyncio.Event) (*nats.Msg, error) {
-	message := asyncio.OnRecv(messages)
-	won, err := asyncio.Select(ctx, message, asyncio.OnDone(asyncio.Do(ended.Wait)))
+// A natsDialer dials for nats.go.
+type natsDialer dialFunc
+
+func (d natsDialer) Dial(network, address string) (net.Conn, error) {
+	return d(context.Background(), network, address)
+}
+
+func connectNATS(ctx context.Context, url string, options ...nats.Option) (*nats.Conn, error) {
+	return asyncio.ToThread(ctx, func(context.Context) (*nats.Conn, error) { return nats.Connect(url, options...) })
+}
+
+// natsRequester makes a client that waits for answers in threads.
+func natsRequester(ctx context.Context, url string, options ...nats.Option) (*client, error) {
+	nc, err := connectNATS(ctx, url, options...)
 	if err != nil {
 		return nil, err
 	}
-	if won != message {
-		return nil, nats.ErrConnectionClosed
+	blocking := func(ctx context.Context, subject, value string) (string, error) {
+		m, err := nc.RequestWithContext(ctx, subject, []byte(value))
+		if err != nil {
+			return "", err
+		}
+		return string(m.Data), nil
 	}
-	return message.Result()
+	c := natsClient(nc, func(ctx context.Context, subject, value string) (string, error) {
+		return asyncio.ToThread(ctx, func(ctx context.Context) (string, error) { return blocking(ctx, subject, value) })
+	})
+	c.goroutine = func(ctx context.Context, value string) (string, error) { return blocking(ctx, "ask", value) }
+	return c, nil
+}
+
+// natsSubscriber makes a client that gets its answers by a subscription.
+func natsSubscriber(ctx context.Context, url string, options ...nats.Option) (*client, error) {
+	loop, err := asyncio.GetRunningLoop(ctx)
+	if err != nil {
+		return nil, err
+	}
+	answers := make(waiters)
+	options = append(options, nats.ClosedHandler(func(*nats.Conn) {
+		loop.CallSoonThreadsafe(func() { answers.fail(nats.ErrConnectionClosed) })
+	}))
+	nc, err := connectNATS(ctx, url, options...)
+	if err != nil {
+		return nil, err
+	}
+	// Everything that nats.go sends it sends under a lock, and whoever has the lock waits while the
+	// connection accepts no more. So threads call it. No thread waits for messages.
+	messages := make(chan *nats.Msg, 64)
+	if _, err := asyncio.ToThread(ctx, func(context.Context) (*nats.Subscription, error) {
+		return nc.ChanSubscribe("answer.>", messages)
+	}); err != nil {
+		return nil, err
+	}
+	reader := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
+		for {
+			m, _, err := asyncio.Recv(ctx, messages)
+			if err != nil {
+				return err
+			}
+			answers.deliver(string(m.Data))
+		}
+	}))
+	c := natsClient(nc, func(ctx context.Context, subject, value string) (string, error) {
+		return answers.wait(ctx, value, func() error {
+			_, err := asyncio.ToThread(ctx, func(context.Context) (asyncio.None, error) {
+				return asyncio.None{}, nc.Publish(subject, []byte(value))
+			})
+			return err
+		})
+	})
+	closeConnection := c.close
+	c.close = func(ctx context.Context) error {
+		reader.Cancel()
+		return closeConnection(ctx)
+	}
+	return c, nil
 }
 
 func natsClient(nc *nats.Conn, request func(ctx context.Context, subject, value string) (string, error)) *client {

@@ -54,30 +54,56 @@ func startRPC(t *testing.T) (address string, s server) {
 }
 
 func rpcRows(address string) []row {
+	left := outcome{atOnce, runsOn, kept}
 	return []row{
 		{
-			library: "net/rpc", way: callbacks, sim: "no",
-			cancel: outcome{atOnce, runsOn, kept}, done: outcome{atOnce, runsOn, kept}, closing: endsThem,
+			library: "net/rpc", way: callbacks, sim: "no", cancel: left, done: left, closing: endsThem,
 			open: func(ctx context.Context, _ int) (*client, error) {
-				rc, err := asyncio.ToThread(ctx, func(context.Context) (*rpc.Client, error) { return rpc.Dial("tcp", address) })
-				if err != nil {
-					return nil, err
-				}
-				call := func(ctx context.Context, method, value string) (string, error) {
-					answer := new(string) // the library writes it, even after a cancel
-					done, _, err := asyncio.Recv(ctx, rc.Go(method, value, answer, make(chan *rpc.Call, 1)).Done)
-					if err != nil {
-						return "", err
-					}
-					return *answer, done.Error
-				}
-				return &client{
-					ask:        func(ctx context.Context, value string) (string, error) { return call(ctx, "Answers.Ask", value) },
-					hold:       func(ctx context.Context, value string) (string, error) { return call(ctx, "Answers.Hold", value) },
-					connection: func(ctx context.Context) (string, error) { return call(ctx, "Answers.Connection", "") },
-					close:      inThreadOnly(rc.Close),
-				}, nil
+				return rpcClient(ctx, new(net.Dialer).DialContext, address)
+			},
+		},
+		{
+			library: "net/rpc", way: onView, sim: "no", cancel: left, done: left, closing: endsThem,
+			open: func(ctx context.Context, _ int) (*client, error) {
+				return rpcClient(ctx, asyncio.ThreadsafeDialer(ctx), address)
 			},
 		},
 	}
+}
+
+func rpcClient(ctx context.Context, dial dialFunc, address string) (*client, error) {
+	c, err := asyncio.ToThread(ctx, func(ctx context.Context) (net.Conn, error) { return dial(ctx, "tcp", address) })
+	if err != nil {
+		return nil, err
+	}
+	rc := rpc.NewClient(c)
+	return &client{
+		ask: func(ctx context.Context, value string) (string, error) { return callRPC(ctx, rc, "Answers.Ask", value) },
+		hold: func(ctx context.Context, value string) (string, error) {
+			return callRPC(ctx, rc, "Answers.Hold", value)
+		},
+		connection: func(ctx context.Context) (string, error) { return callRPC(ctx, rc, "Answers.Connection", "") },
+		close:      inThreadOnly(rc.Close),
+		goroutine: func(_ context.Context, value string) (answer string, err error) {
+			err = rc.Call("Answers.Ask", value, &answer)
+			return answer, err
+		},
+	}, nil
+}
+
+// callRPC suspends the calling task until there is an answer. Go only sends the request; it blocks
+// while the connection accepts no more, so a thread calls it. No thread waits for the answer.
+func callRPC(ctx context.Context, rc *rpc.Client, method, value string) (string, error) {
+	answer := new(string) // the library writes it, even after a cancel
+	call, err := asyncio.ToThread(ctx, func(context.Context) (*rpc.Call, error) {
+		return rc.Go(method, value, answer, make(chan *rpc.Call, 1)), nil
+	})
+	if err != nil {
+		return "", err
+	}
+	done, _, err := asyncio.Recv(ctx, call.Done)
+	if err != nil {
+		return "", err
+	}
+	return *answer, done.Error
 }

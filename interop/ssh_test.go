@@ -84,29 +84,55 @@ func sshKey(t *testing.T, dir, name string) (signer ssh.Signer, file string) {
 }
 
 func sshRows(address string, config *ssh.ClientConfig, dir string) []row {
+	left := outcome{atOnce, runsOn, kept}
 	return []row{
 		{
-			library: "x/crypto/ssh, commands", way: inThread, sim: "no",
-			cancel: outcome{atOnce, runsOn, kept}, done: outcome{atOnce, runsOn, kept}, closing: endsThem,
+			library: "x/crypto/ssh, commands", way: inThread, sim: "no", cancel: left, done: left, closing: endsThem,
 			open: func(ctx context.Context, _ int) (*client, error) {
-				sc, err := asyncio.ToThread(ctx, func(context.Context) (*ssh.Client, error) { return ssh.Dial("tcp", address, config) })
-				if err != nil {
-					return nil, err
-				}
-				command := func(ctx context.Context, text string) (string, error) {
-					return asyncio.ToThread(ctx, func(ctx context.Context) (string, error) { return sshOutput(ctx, sc, text) })
-				}
-				return &client{
-					ask: func(ctx context.Context, value string) (string, error) { return command(ctx, "echo "+value) },
-					hold: func(ctx context.Context, value string) (string, error) {
-						return command(ctx, fmt.Sprintf("cd %s; : >held/%[2]s; until [ -e go/%[2]s ]; do sleep 0.01; done; rm held/%[2]s; echo %[2]s", dir, value))
-					},
-					connection: func(ctx context.Context) (string, error) { return command(ctx, "echo $PPID") },
-					close:      inThreadOnly(sc.Close),
-				}, nil
+				return sshClient(ctx, new(net.Dialer).DialContext, address, config, dir)
+			},
+		},
+		{
+			library: "x/crypto/ssh, commands", way: onView, sim: "no", cancel: left, done: left, closing: endsThem,
+			open: func(ctx context.Context, _ int) (*client, error) {
+				return sshClient(ctx, asyncio.ThreadsafeDialer(ctx), address, config, dir)
 			},
 		},
 	}
+}
+
+// dialSSH suspends the calling task until there is a client, on a connection that dial has made.
+func dialSSH(ctx context.Context, dial dialFunc, address string, config *ssh.ClientConfig) (*ssh.Client, error) {
+	return asyncio.ToThread(ctx, func(ctx context.Context) (*ssh.Client, error) {
+		c, err := dial(ctx, "tcp", address)
+		if err != nil {
+			return nil, err
+		}
+		sc, channels, requests, err := ssh.NewClientConn(c, address, config)
+		if err != nil {
+			return nil, err
+		}
+		return ssh.NewClient(sc, channels, requests), nil
+	})
+}
+
+func sshClient(ctx context.Context, dial dialFunc, address string, config *ssh.ClientConfig, dir string) (*client, error) {
+	sc, err := dialSSH(ctx, dial, address, config)
+	if err != nil {
+		return nil, err
+	}
+	command := func(ctx context.Context, text string) (string, error) {
+		return asyncio.ToThread(ctx, func(ctx context.Context) (string, error) { return sshOutput(ctx, sc, text) })
+	}
+	return &client{
+		ask: func(ctx context.Context, value string) (string, error) { return command(ctx, "echo "+value) },
+		hold: func(ctx context.Context, value string) (string, error) {
+			return command(ctx, fmt.Sprintf("cd %s; : >held/%[2]s; until [ -e go/%[2]s ]; do sleep 0.01; done; rm held/%[2]s; echo %[2]s", dir, value))
+		},
+		connection: func(ctx context.Context) (string, error) { return command(ctx, "echo $PPID") },
+		close:      inThreadOnly(sc.Close),
+		goroutine:  func(ctx context.Context, value string) (string, error) { return sshOutput(ctx, sc, "echo "+value) },
+	}, nil
 }
 
 // sshOutput runs a command, until ctx is done.
@@ -127,7 +153,7 @@ func sshTunnelRows(address string, config *ssh.ClientConfig, socket string) []ro
 			library: "x/crypto/ssh, tunnel", way: inThread + ", then " + asItIs, sim: "no",
 			cancel: outcome{atOnce, takenBack, replaced}, done: outcome{task: ignored}, closing: endsThem,
 			open: func(ctx context.Context, conns int) (*client, error) {
-				sc, err := asyncio.ToThread(ctx, func(context.Context) (*ssh.Client, error) { return ssh.Dial("tcp", address, config) })
+				sc, err := dialSSH(ctx, new(net.Dialer).DialContext, address, config)
 				if err != nil {
 					return nil, err
 				}

@@ -5,7 +5,9 @@ package interop
 import (
 	"bufio"
 	"context"
+	"errors"
 	"net"
+	"net/http"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -39,41 +41,29 @@ func webSocketRows(url string) []row {
 			library: "gorilla/websocket", way: asItIs, sim: "yes", single: true,
 			cancel: outcome{atOnce, takenBack, closed}, done: outcome{task: ignored}, closing: endsThem,
 			open: func(ctx context.Context, _ int) (*client, error) {
-				dialer := gorilla.Dialer{NetDialContext: asyncio.DialContext}
-				ws, _, err := dialer.DialContext(ctx, url, nil)
-				if err != nil {
-					return nil, err
-				}
-				return webSocketClient(ws.Close, func(_ context.Context, message string) (string, error) {
-					if err := ws.WriteMessage(gorilla.TextMessage, []byte(message)); err != nil {
-						return "", err
-					}
-					_, answer, err := ws.ReadMessage()
-					if err != nil {
-						ws.Close() // it cannot be read any more
-					}
-					return string(answer), err
-				}), nil
+				return gorillaClient(ctx, gorilla.Dialer{NetDialContext: asyncio.DialContext}, url)
+			},
+		},
+		{
+			library: "gorilla/websocket", way: onView, sim: "no", single: true,
+			cancel: outcome{atOnce, takenBack, closed}, done: outcome{atOnce, takenBack, closed}, closing: endsThem,
+			open: func(ctx context.Context, _ int) (*client, error) {
+				return gorillaThreadClient(ctx, gorilla.Dialer{NetDialContext: asyncio.ThreadsafeDialer(ctx)}, url)
 			},
 		},
 		{
 			library: "coder/websocket", way: inThread, sim: "no", single: true,
 			cancel: outcome{atOnce, takenBack, closed}, done: outcome{atOnce, takenBack, closed}, closing: endsThem,
 			open: func(ctx context.Context, _ int) (*client, error) {
-				ws, err := dialCoder(ctx, url)
-				if err != nil {
-					return nil, err
-				}
-				return webSocketClient(ws.CloseNow, func(ctx context.Context, message string) (string, error) {
-					answer, err := asyncio.ToThread(ctx, func(ctx context.Context) ([]byte, error) {
-						if err := ws.Write(ctx, coder.MessageText, []byte(message)); err != nil {
-							return nil, err
-						}
-						_, answer, err := ws.Read(ctx)
-						return answer, err
-					})
-					return string(answer), err
-				}), nil
+				return coderClient(ctx, url, http.DefaultClient)
+			},
+		},
+		{
+			library: "coder/websocket", way: onView, sim: "no", single: true,
+			cancel: outcome{atOnce, takenBack, closed}, done: outcome{atOnce, takenBack, closed}, closing: endsThem,
+			open: func(ctx context.Context, _ int) (*client, error) {
+				transport := &http.Transport{DialContext: asyncio.ThreadsafeDialer(ctx)}
+				return coderClient(ctx, url, &http.Client{Transport: transport})
 			},
 		},
 		{
@@ -100,16 +90,72 @@ func webSocketRows(url string) []row {
 	}
 }
 
-func dialCoder(ctx context.Context, url string) (*coder.Conn, error) {
+// gorillaClient uses the library in the calling task.
+func gorillaClient(ctx context.Context, dialer gorilla.Dialer, url string) (*client, error) {
+	ws, _, err := dialer.DialContext(ctx, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	return webSocketClient(ws.Close, func(_ context.Context, message string) (string, error) { return exchange(ws, message) }), nil
+}
+
+// gorillaThreadClient uses the library in threads. It has no ctx, so the end of ctx closes the
+// connection.
+func gorillaThreadClient(ctx context.Context, dialer gorilla.Dialer, url string) (*client, error) {
+	ws, err := asyncio.ToThread(ctx, func(ctx context.Context) (*gorilla.Conn, error) {
+		ws, _, err := dialer.DialContext(ctx, url, nil)
+		return ws, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return webSocketClient(ws.Close, func(ctx context.Context, message string) (string, error) {
+		return asyncio.ToThread(ctx, func(ctx context.Context) (string, error) {
+			defer context.AfterFunc(ctx, func() { ws.Close() })()
+			return exchange(ws, message)
+		})
+	}), nil
+}
+
+// exchange sends a message and reads the answer.
+func exchange(ws *gorilla.Conn, message string) (string, error) {
+	if err := ws.WriteMessage(gorilla.TextMessage, []byte(message)); err != nil {
+		return "", err
+	}
+	_, answer, err := ws.ReadMessage()
+	if err != nil {
+		ws.Close() // it cannot be read any more
+	}
+	return string(answer), err
+}
+
+func coderClient(ctx context.Context, url string, hc *http.Client) (*client, error) {
+	ws, err := dialCoder(ctx, url, hc)
+	if err != nil {
+		return nil, err
+	}
+	return webSocketClient(ws.CloseNow, func(ctx context.Context, message string) (string, error) {
+		answer, err := asyncio.ToThread(ctx, func(ctx context.Context) ([]byte, error) {
+			if err := ws.Write(ctx, coder.MessageText, []byte(message)); err != nil {
+				return nil, err
+			}
+			_, answer, err := ws.Read(ctx)
+			return answer, err
+		})
+		return string(answer), err
+	}), nil
+}
+
+func dialCoder(ctx context.Context, url string, hc *http.Client) (*coder.Conn, error) {
 	return asyncio.ToThread(ctx, func(ctx context.Context) (*coder.Conn, error) {
-		ws, _, err := coder.Dial(ctx, url, nil)
+		ws, _, err := coder.Dial(ctx, url, &coder.DialOptions{HTTPClient: hc})
 		return ws, err
 	})
 }
 
 // dialCoderConn returns the connection as a stream of bytes.
 func dialCoderConn(ctx context.Context, url string) (net.Conn, error) {
-	ws, err := dialCoder(ctx, url)
+	ws, err := dialCoder(ctx, url, http.DefaultClient)
 	if err != nil {
 		return nil, err
 	}
@@ -119,7 +165,6 @@ func dialCoderConn(ctx context.Context, url string) (net.Conn, error) {
 // webSocketClient asks on one connection, which one task uses at a time.
 func webSocketClient(shut func() error, request func(ctx context.Context, message string) (string, error)) *client {
 	var lock asyncio.Lock
-	ended := false
 	do := func(ctx context.Context, message string) (string, error) {
 		if err := lock.Acquire(ctx); err != nil {
 			return "", err
@@ -133,11 +178,10 @@ func webSocketClient(shut func() error, request func(ctx context.Context, messag
 		hold:       func(ctx context.Context, value string) (string, error) { return do(ctx, "hold "+value) },
 		connection: func(ctx context.Context) (string, error) { return do(ctx, "connection") },
 		close: func(context.Context) error {
-			if ended {
-				return nil
+			if err := shut(); !errors.Is(err, net.ErrClosed) {
+				return err
 			}
-			ended = true
-			return shut()
+			return nil
 		},
 	}
 }
