@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"testing"
 	"time"
 
@@ -403,7 +404,7 @@ func TestClient_AfterACancel(t *testing.T) {
 			t.Errorf("Timeout around Recv ends with %v", err)
 		}
 		_, err = stream.Recv()
-		if status.Code(err) != codes.Canceled || errors.Is(err, asyncio.ErrCancelled) {
+		if status.Code(err) != codes.Canceled || errors.Is(err, asyncio.ErrCancelled) || !strings.Contains(err.Error(), "the RPC was ended when a task") {
 			t.Errorf("the next Recv ends with %v", err)
 		}
 		if err := stream.Send(message("x")); err != io.EOF {

@@ -352,8 +352,8 @@ func TestLoops_Close(t *testing.T) {
 	}
 }
 
-// TestLoops_CloseWaits: when a loop that closes unwinds a task, the goroutine that made a call for it
-// has ended. The race detector sees if it has not.
+// TestLoops_CloseWaits: when a loop that closes unwinds a task, the goroutine that made a call for
+// it has ended. The race detector sees if it has not.
 func TestLoops_CloseWaits(t *testing.T) {
 	h := newHold()
 	ended := false
@@ -366,7 +366,8 @@ func TestLoops_CloseWaits(t *testing.T) {
 		return err
 	}
 	l := asyncio.NewEventLoop(t.Context())
-	l.SetExceptionHandler(func(*asyncio.EventLoop, asyncio.ExceptionContext) {}) // a task is destroyed
+	// a task is destroyed
+	l.SetExceptionHandler(func(*asyncio.EventLoop, asyncio.ExceptionContext) {})
 	client := connect(t, listen(t, &h.service, serverOptions(l)...), append(clientOptions(), grpc.WithChainUnaryInterceptor(late))...)
 	_, err := asyncio.RunUntilComplete(l, asyncio.Do(func(ctx context.Context) error {
 		spawn(ctx, func(ctx context.Context) error {
