@@ -6,10 +6,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -722,8 +724,8 @@ func (ws waiters) deliver(value string) {
 }
 
 func (ws waiters) fail(err error) {
-	for _, answer := range ws {
-		if !answer.Done() {
+	for _, value := range slices.Sorted(maps.Keys(ws)) {
+		if answer := ws[value]; !answer.Done() {
 			answer.SetException(err)
 		}
 	}
