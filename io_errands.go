@@ -1,11 +1,13 @@
 package asyncio
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -174,7 +176,7 @@ func (k *errandLine) enter() error {
 func (k *errandLine) leave() { k.user.Add(-1) }
 
 func (k *errandLine) take() (bool, error) {
-	if k.user.Load() == taskUser {
+	if k.user.Load() == taskUser { // one operation at a time (half.begin), so it is this task's
 		return false, nil
 	}
 	if !k.user.CompareAndSwap(0, taskUser) {
@@ -355,7 +357,7 @@ func (q *errands) look() {
 	if !some {
 		q.noticed = 0
 		if l.running.Load() && l.guard.Load() != guardParked {
-			_ = l.post(nothing{}) // is it taken in until the next look?
+			_ = l.post(arrivalFunc(func() {})) // is it taken in until the next look?
 		}
 		return
 	}
@@ -379,11 +381,60 @@ func (q *errands) look() {
 	}
 }
 
-// nothing is an arrival that does nothing.
-type nothing struct{}
+// An arrivalFunc is a function of the library's that another goroutine has asked for. It runs when
+// it arrives, before the errands that were posted later.
+type arrivalFunc func()
 
-func (nothing) arrive()      {}
-func (nothing) fire(*future) {}
+func (fn arrivalFunc) arrive()      { fn() }
+func (fn arrivalFunc) fire(*future) {}
+
+// A door is what all views have in common.
+type door struct {
+	asked  *errands // nil for a zero value, and for a view that should not have been made
+	err    error    // of the call that should not have made it
+	closed atomic.Bool
+	shared *sharedConn // nil if only the loop can use the object
+}
+
+// enter reports whether a task of the loop calls, and not another goroutine.
+func (d *door) enter(caller string) (byTask bool, err error) {
+	if d.asked == nil {
+		return false, cmp.Or(d.err, zeroValue(caller))
+	}
+	byTask, err = d.asked.loop.byOwnTask(caller)
+	if err == nil && d.closed.Load() {
+		err = net.ErrClosed
+	}
+	return byTask, err
+}
+
+// lock is the beginning of a Close. It fails for a door that is closed already.
+func (d *door) lock(caller string) error {
+	switch {
+	case d.asked == nil:
+		return cmp.Or(d.err, zeroValue(caller))
+	case d.closed.Swap(true):
+		return net.ErrClosed
+	}
+	return nil
+}
+
+// open notes what goroutines use without the loop. It reports false if the loop is closed.
+func (d *door) open(own io.Closer, name string, made *trace) (ok bool) {
+	if d.shared, ok = d.asked.share(own, name, made); ok {
+		runtime.AddCleanup(d, (*sharedConn).drop, d.shared)
+	}
+	return ok
+}
+
+// closeOwn closes that, also because the loop's object is closed. It may be called more than once.
+func (d *door) closeOwn() error {
+	d.closed.Store(true)
+	if d.shared == nil {
+		return nil
+	}
+	return d.shared.close()
+}
 
 // A sharedConn is what a view has that goroutines use without the loop (threadsafe 4).
 type sharedConn struct {

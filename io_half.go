@@ -107,7 +107,7 @@ func (h *half) wait(ctx context.Context, t *task) error {
 
 func (h *half) leave() {
 	h.t = nil
-	if h.timer.pos != 0 && h.outside == nil {
+	if h.timer.pos != 0 && h.outside == nil { // goroutines may wait under the same deadline
 		h.loop.timers.remove(&h.timer)
 	}
 }

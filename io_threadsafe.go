@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -51,12 +50,9 @@ import (
 //
 // There is no SyscallConn: the socket belongs to the loop. Set options on the Conn.
 type ThreadsafeConn struct {
-	asked  *errands
-	err    error // of a call that should not have made the view
-	closed atomic.Bool
+	door
 	own    net.Conn             // for goroutines, nil if they ask the loop (threadsafe 2)
 	conn   atomic.Pointer[Conn] // for tasks, nil until one uses it (threadsafe 3)
-	shared *sharedConn
 	rd, wr *errandLine
 }
 
@@ -66,20 +62,20 @@ type ThreadsafeConn struct {
 // descriptor, it returns a view all of whose operations fail. Each call returns the same view.
 func (c *Conn) Threadsafe() *ThreadsafeConn {
 	if err := c.loop.checkOwner("Conn.Threadsafe"); err != nil {
-		return &ThreadsafeConn{err: err}
+		return &ThreadsafeConn{door: door{err: err}}
 	}
 	if c.view != nil {
 		return c.view.(*ThreadsafeConn)
 	}
-	v := &ThreadsafeConn{asked: errandsOn(c.loop)}
-	v.belongsTo(c, c.ways.rd.lineOfErrands(), c.ways.wr.lineOfErrands())
+	v := &ThreadsafeConn{door: door{asked: errandsOn(c.loop)}}
 	if s, ok := c.end.(driver.Sharer); ok {
 		own, err := s.Share()
 		if err != nil {
-			return &ThreadsafeConn{err: err}
+			return &ThreadsafeConn{door: door{err: err}}
 		}
 		v.opened(own, nil)
 	}
+	v.belongsTo(c, c.ways.rd.lineOfErrands(), c.ways.wr.lineOfErrands())
 	return v
 }
 
@@ -95,16 +91,12 @@ func (v *ThreadsafeConn) belongsTo(c *Conn, rd, wr *errandLine) {
 // opened makes own the connection of v for goroutines. It reports false if the loop is closed.
 func (v *ThreadsafeConn) opened(own net.Conn, made *trace) (ok bool) {
 	v.own = own
-	name := own.LocalAddr().Network() + " " + own.LocalAddr().String() + "->" + own.RemoteAddr().String()
-	if v.shared, ok = v.asked.share(own, name, made); ok {
-		runtime.AddCleanup(v, (*sharedConn).drop, v.shared)
-	}
-	return ok
+	return v.open(own, own.LocalAddr().Network()+" "+own.LocalAddr().String()+"->"+own.RemoteAddr().String(), made)
 }
 
 // viewOf returns the view of a connection that a goroutine has opened.
 func (q *errands) viewOf(own net.Conn) (*ThreadsafeConn, error) {
-	v := &ThreadsafeConn{asked: q, rd: new(errandLine), wr: new(errandLine)}
+	v := &ThreadsafeConn{door: door{asked: q}, rd: new(errandLine), wr: new(errandLine)}
 	if !v.opened(own, q.loop.here()) {
 		_ = own.Close()
 		return nil, net.ErrClosed
@@ -135,19 +127,11 @@ func (v *ThreadsafeConn) forTasks() (*Conn, error) {
 
 // enter returns the Conn if a task of the loop calls, and nil for any other goroutine.
 func (v *ThreadsafeConn) enter(caller string) (*Conn, error) {
-	if v.asked == nil {
-		return nil, cmp.Or(v.err, zeroValue(caller))
-	}
-	byTask, err := v.asked.loop.byOwnTask(caller)
-	switch {
-	case err != nil:
+	byTask, err := v.door.enter(caller)
+	if err != nil || !byTask {
 		return nil, err
-	case v.closed.Load():
-		return nil, net.ErrClosed
-	case byTask:
-		return v.forTasks()
 	}
-	return nil, nil
+	return v.forTasks()
 }
 
 // failure wraps an error as package net would, unless that has.
@@ -244,11 +228,8 @@ func (t *transfer) attempt() error {
 // [net.ErrClosed]. Data that was written is still delivered. Close neither blocks nor suspends. A
 // second Close returns [net.ErrClosed], as package net's does.
 func (v *ThreadsafeConn) Close() error {
-	if v.asked == nil {
-		return v.failure("close", cmp.Or(v.err, zeroValue("ThreadsafeConn.Close")))
-	}
-	if v.closed.Swap(true) {
-		return v.failure("close", net.ErrClosed)
+	if err := v.lock("ThreadsafeConn.Close"); err != nil {
+		return v.failure("close", err)
 	}
 	err := v.closeOwn()
 	if c := v.conn.Load(); c != nil {
@@ -257,26 +238,17 @@ func (v *ThreadsafeConn) Close() error {
 	return err
 }
 
-// closeOwn closes what goroutines use without the loop, also because the Conn is closed. It may be
-// called more than once.
-func (v *ThreadsafeConn) closeOwn() error {
-	v.closed.Store(true)
-	if v.own == nil {
-		return nil
-	}
-	return v.shared.close()
-}
-
 // Abort closes the connection and drops data that has not been delivered, as [Conn.Abort] does.
 func (v *ThreadsafeConn) Abort() error {
-	if v.asked == nil {
-		return v.failure("close", cmp.Or(v.err, zeroValue("ThreadsafeConn.Abort")))
-	}
 	if tcp, ok := v.own.(*net.TCPConn); ok {
 		_ = tcp.SetLinger(0) // it holds for every descriptor of the socket
 	}
-	if v.closed.Swap(true) {
-		return nil
+	switch err := v.lock("ThreadsafeConn.Abort"); err {
+	case nil:
+	case net.ErrClosed:
+		return nil // like Conn.Abort
+	default:
+		return v.failure("close", err)
 	}
 	err := v.closeOwn()
 	if c := v.conn.Load(); c != nil {
@@ -336,13 +308,6 @@ type loopCall struct{ fn func() error }
 
 func (f *loopCall) attempt() error { return f.fn() }
 
-// An arrivalFunc is a function of the library's that another goroutine has asked for. It runs when
-// it arrives, before the errands that were posted later.
-type arrivalFunc func()
-
-func (fn arrivalFunc) arrive()      { fn() }
-func (fn arrivalFunc) fire(*future) {}
-
 // LocalAddr returns the address of this end.
 func (v *ThreadsafeConn) LocalAddr() net.Addr {
 	switch {
@@ -382,11 +347,9 @@ func (v *ThreadsafeConn) SetWriteDeadline(d time.Time) error {
 }
 
 func (v *ThreadsafeConn) setDeadline(d time.Time, own func(net.Conn, time.Time) error, onLoop func(*Conn, time.Time) error) error {
-	switch {
-	case v.asked == nil:
-		return v.failure("set", cmp.Or(v.err, zeroValue("ThreadsafeConn.SetDeadline")))
-	case v.closed.Load():
-		return v.failure("set", net.ErrClosed)
+	byTask, err := v.door.enter("ThreadsafeConn.SetDeadline")
+	if err != nil {
+		return v.failure("set", err)
 	}
 	if v.own != nil {
 		if err := own(v.own, d); err != nil {
@@ -394,13 +357,12 @@ func (v *ThreadsafeConn) setDeadline(d time.Time, own func(net.Conn, time.Time) 
 		}
 	}
 	c := v.conn.Load()
-	if c == nil {
+	switch {
+	case c == nil:
 		return nil
-	}
-	if byTask, err := v.asked.loop.byOwnTask("ThreadsafeConn.SetDeadline"); byTask && err == nil {
+	case byTask:
 		return onLoop(c, d)
-	}
-	if v.asked.loop.post(arrivalFunc(func() { _ = onLoop(c, d) })) != nil {
+	case v.asked.loop.post(arrivalFunc(func() { _ = onLoop(c, d) })) != nil:
 		return v.failure("set", net.ErrClosed)
 	}
 	return nil

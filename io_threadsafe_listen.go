@@ -3,8 +3,6 @@ package asyncio
 import (
 	"cmp"
 	"net"
-	"runtime"
-	"sync/atomic"
 	"time"
 
 	"github.com/goasyncio/asyncio/internal/driver"
@@ -15,12 +13,9 @@ import (
 // [Listener.Threadsafe] makes one. The connections that it accepts are [*ThreadsafeConn]. What is
 // said there holds here too.
 type ThreadsafeListener struct {
-	asked  *errands
-	err    error
-	closed atomic.Bool
-	ln     *Listener
-	own    net.Listener // nil if the loop accepts
-	shared *sharedConn
+	door
+	ln  *Listener
+	own net.Listener // nil if the loop accepts
 }
 
 // Threadsafe returns a view of the listener that any goroutine may use. It is for the loop only and
@@ -28,19 +23,18 @@ type ThreadsafeListener struct {
 // view all of whose operations fail.
 func (ln *Listener) Threadsafe() *ThreadsafeListener {
 	if err := ln.loop.checkOwner("Listener.Threadsafe"); err != nil {
-		return &ThreadsafeListener{err: err}
+		return &ThreadsafeListener{door: door{err: err}}
 	}
 	if ln.view != nil {
 		return ln.view.(*ThreadsafeListener)
 	}
-	v := &ThreadsafeListener{ln: ln, asked: errandsOn(ln.loop)}
+	v := &ThreadsafeListener{door: door{asked: errandsOn(ln.loop)}, ln: ln}
 	ln.rd.lineOfErrands()
 	if s, ok := ln.end.(driver.ListenerSharer); ok {
 		if v.own, v.err = s.Share(); v.err != nil {
-			return &ThreadsafeListener{err: v.err}
+			return &ThreadsafeListener{door: door{err: v.err}}
 		}
-		v.shared, _ = v.asked.share(v.own, v.own.Addr().Network()+" "+v.own.Addr().String(), nil)
-		runtime.AddCleanup(v, (*sharedConn).drop, v.shared)
+		v.open(v.own, v.own.Addr().Network()+" "+v.own.Addr().String(), nil)
 	}
 	ln.view = v
 	return v
@@ -48,7 +42,7 @@ func (ln *Listener) Threadsafe() *ThreadsafeListener {
 
 func (v *ThreadsafeListener) failure(op string, err error) error {
 	if v.asked == nil {
-		return &net.OpError{Op: op, Err: cmp.Or(v.err, err)}
+		return &net.OpError{Op: op, Err: err}
 	}
 	return v.ln.failure(op, err)
 }
@@ -57,16 +51,10 @@ func (v *ThreadsafeListener) failure(op string, err error) error {
 // lack of descriptors or memory is returned to a goroutine as an error, as in package net; servers
 // then wait and try again.
 func (v *ThreadsafeListener) Accept() (net.Conn, error) {
-	const caller = "ThreadsafeListener.Accept"
-	if v.asked == nil {
-		return nil, v.failure("accept", zeroValue(caller))
-	}
-	byTask, err := v.asked.loop.byOwnTask(caller)
+	byTask, err := v.enter("ThreadsafeListener.Accept")
 	var c *ThreadsafeConn
 	switch {
 	case err != nil:
-	case v.closed.Load():
-		err = net.ErrClosed
 	case byTask:
 		var nc net.Conn
 		if nc, err = v.ln.Accept(); err == nil {
@@ -126,21 +114,10 @@ func (a *acceptance) attempt() error {
 // neither blocks nor suspends. The address is free when the loop has closed its descriptor, which
 // is a moment later unless the loop calls Close.
 func (v *ThreadsafeListener) Close() error {
-	switch {
-	case v.asked == nil:
-		return v.failure("close", zeroValue("ThreadsafeListener.Close"))
-	case v.closed.Swap(true):
-		return v.failure("close", net.ErrClosed)
+	if err := v.lock("ThreadsafeListener.Close"); err != nil {
+		return v.failure("close", err)
 	}
 	return cmp.Or(v.closeOwn(), v.ln.Close())
-}
-
-func (v *ThreadsafeListener) closeOwn() error {
-	v.closed.Store(true)
-	if v.own == nil {
-		return nil
-	}
-	return v.shared.close()
 }
 
 // Addr returns the address that the listener listens on.
@@ -155,12 +132,9 @@ func (v *ThreadsafeListener) Addr() net.Addr {
 // goroutine may use. [PacketConn.Threadsafe] makes one. What is said of [ThreadsafeConn] holds
 // here too.
 type ThreadsafePacketConn struct {
-	asked  *errands
-	err    error
-	closed atomic.Bool
-	conn   *PacketConn
-	own    net.PacketConn // nil if the loop sends and receives
-	shared *sharedConn
+	door
+	conn *PacketConn
+	own  net.PacketConn // nil if the loop sends and receives
 }
 
 // Threadsafe returns a view of the socket that any goroutine may use. It is for the loop only and
@@ -168,20 +142,19 @@ type ThreadsafePacketConn struct {
 // view all of whose operations fail.
 func (c *PacketConn) Threadsafe() *ThreadsafePacketConn {
 	if err := c.loop.checkOwner("PacketConn.Threadsafe"); err != nil {
-		return &ThreadsafePacketConn{err: err}
+		return &ThreadsafePacketConn{door: door{err: err}}
 	}
 	if c.view != nil {
 		return c.view.(*ThreadsafePacketConn)
 	}
-	v := &ThreadsafePacketConn{conn: c, asked: errandsOn(c.loop)}
+	v := &ThreadsafePacketConn{door: door{asked: errandsOn(c.loop)}, conn: c}
 	c.ways.rd.lineOfErrands()
 	c.ways.wr.lineOfErrands()
 	if s, ok := c.end.(driver.PacketSharer); ok {
 		if v.own, v.err = s.Share(); v.err != nil {
-			return &ThreadsafePacketConn{err: v.err}
+			return &ThreadsafePacketConn{door: door{err: v.err}}
 		}
-		v.shared, _ = v.asked.share(v.own, v.own.LocalAddr().Network()+" "+v.own.LocalAddr().String(), nil)
-		runtime.AddCleanup(v, (*sharedConn).drop, v.shared)
+		v.open(v.own, v.own.LocalAddr().Network()+" "+v.own.LocalAddr().String(), nil)
 	}
 	c.view = v
 	return v
@@ -189,21 +162,9 @@ func (c *PacketConn) Threadsafe() *ThreadsafePacketConn {
 
 func (v *ThreadsafePacketConn) failure(op string, err error) error {
 	if v.asked == nil {
-		return &net.OpError{Op: op, Err: cmp.Or(v.err, err)}
+		return &net.OpError{Op: op, Err: err}
 	}
 	return v.conn.failure(op, err)
-}
-
-// enter reports whether a task of the loop calls.
-func (v *ThreadsafePacketConn) enter(caller string) (bool, error) {
-	if v.asked == nil {
-		return false, zeroValue(caller)
-	}
-	byTask, err := v.asked.loop.byOwnTask(caller)
-	if err == nil && v.closed.Load() {
-		err = net.ErrClosed
-	}
-	return byTask, err
 }
 
 // ReadFrom blocks the calling goroutine, or suspends the calling task, until a datagram has come.
@@ -277,21 +238,10 @@ func (d *datagram) attempt() (err error) {
 
 // Close closes the socket, for goroutines and tasks. It neither blocks nor suspends.
 func (v *ThreadsafePacketConn) Close() error {
-	switch {
-	case v.asked == nil:
-		return v.failure("close", zeroValue("ThreadsafePacketConn.Close"))
-	case v.closed.Swap(true):
-		return v.failure("close", net.ErrClosed)
+	if err := v.lock("ThreadsafePacketConn.Close"); err != nil {
+		return v.failure("close", err)
 	}
 	return cmp.Or(v.closeOwn(), v.conn.Close())
-}
-
-func (v *ThreadsafePacketConn) closeOwn() error {
-	v.closed.Store(true)
-	if v.own == nil {
-		return nil
-	}
-	return v.shared.close()
 }
 
 // LocalAddr returns the socket's address.
