@@ -7,9 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
-	"runtime"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -22,63 +20,11 @@ import (
 
 	"github.com/goasyncio/asyncio"
 	"github.com/goasyncio/asyncio/asynciogrpc"
+	"github.com/goasyncio/asyncio/internal/leaktest"
 )
 
 // TestMain fails the run if it leaves a goroutine or a descriptor behind.
-func TestMain(m *testing.M) {
-	before := descriptors()
-	code := m.Run()
-	if code == 0 {
-		if left := goroutines(); left != "" {
-			fmt.Fprintf(os.Stderr, "goroutines left behind:\n%s\n", left)
-			code = 1
-		}
-		if n := overlaps.Load(); n > 0 {
-			fmt.Fprintf(os.Stderr, "%d operations on a stream began while another was under way\n", n)
-			code = 1
-		}
-		if after := descriptors(); after > before {
-			fmt.Fprintf(os.Stderr, "descriptors left behind: %d before, %d after\n", before, after)
-			code = 1
-		}
-	}
-	os.Exit(code)
-}
-
-// goroutines returns the stacks of goroutines that do not end, besides the caller's. Those that are
-// about to end get a while to do so.
-func goroutines() string {
-	var left []string
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); runtime.Gosched() {
-		buf := make([]byte, 4<<20)
-		left = left[:0]
-		for i, g := range strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
-			if i > 0 && !strings.Contains(g, "os/signal.") && !strings.Contains(g, "testing.(*M)") {
-				left = append(left, g)
-			}
-		}
-		if len(left) == 0 {
-			return ""
-		}
-	}
-	return strings.Join(left, "\n\n")
-}
-
-// descriptors counts open descriptors where the system lists them, except those that the runtime's
-// own poller opens once.
-func descriptors() int {
-	entries, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		return 0
-	}
-	n := 0
-	for _, e := range entries {
-		if name, err := os.Readlink("/proc/self/fd/" + e.Name()); err == nil && !strings.HasPrefix(name, "anon_inode:") {
-			n++
-		}
-	}
-	return n
-}
+func TestMain(m *testing.M) { os.Exit(leaktest.Run(m)) }
 
 // A service implements the methods that a test needs; the others are unimplemented.
 type service struct {

@@ -3,12 +3,13 @@
 package interop
 
 import (
-	"os"
 	"regexp"
 	"runtime"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/goasyncio/asyncio/internal/leaktest"
 )
 
 // A survey is what there is at some moment: the goroutines, and the number of descriptors.
@@ -38,16 +39,7 @@ func survey(t *testing.T) surveyed {
 		}
 		s.goroutines[number[1]] = stack
 	}
-	entries, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		return s // the system does not list them
-	}
-	for _, e := range entries {
-		name, err := os.Readlink("/proc/self/fd/" + e.Name())
-		if err == nil && !strings.HasPrefix(name, "anon_inode:") { // the runtime's own
-			s.descriptors++
-		}
-	}
+	s.descriptors = leaktest.Descriptors()
 	return s
 }
 
