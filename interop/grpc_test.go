@@ -4,13 +4,17 @@ package interop
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net"
 	"testing"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/interop/grpc_testing"
 	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
 
 	"github.com/goasyncio/asyncio"
 )
@@ -87,7 +91,12 @@ func grpcClient(cc *grpc.ClientConn) *client {
 		return service.UnaryCall(ctx, &grpc_testing.SimpleRequest{Payload: &grpc_testing.Payload{Body: []byte(value)}, FillUsername: hold})
 	}
 	request := func(ctx context.Context, value string, hold bool) (*grpc_testing.SimpleResponse, error) {
-		return asyncio.ToThread(ctx, func(ctx context.Context) (*grpc_testing.SimpleResponse, error) { return call(ctx, value, hold) })
+		response, err := asyncio.ToThread(ctx, func(ctx context.Context) (*grpc_testing.SimpleResponse, error) { return call(ctx, value, hold) })
+		if status.Code(err) == codes.DeadlineExceeded && !errors.Is(err, context.DeadlineExceeded) {
+			// gRPC has told the server the deadline, and the server was first to see it pass.
+			err = fmt.Errorf("%w: %w", context.DeadlineExceeded, err)
+		}
+		return response, err
 	}
 	return &client{
 		ask: func(ctx context.Context, value string) (string, error) {
