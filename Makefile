@@ -1,4 +1,5 @@
-# make check                           before each push, two minutes: gofmt, vet for every system, short tests
+# make check                           before each push, two minutes: gofmt, vet for every system, asynciovet, short tests
+# make asynciovet                      run asynciovet over every module: docs/asynciovet.md
 # make test                            all tests of every module
 # make release                         check that this commit can be released, and print its changelog
 # make wasm                            test the library and the tutorial as js/wasm, under node
@@ -27,13 +28,17 @@ help:
 # The systems for which make check runs vet: os/arch.
 systems = linux/amd64 linux/386 linux/arm64 darwin/arm64 windows/amd64 freebsd/amd64 js/wasm
 
-check:
+check: asynciovet
 	@test -z "$$(gofmt -l .)" || { echo not formatted: $$(gofmt -l .); exit 1; }
 	@for system in $(systems); do \
 		echo vet for $$system; \
 		GOOS=$${system%/*} GOARCH=$${system#*/} CGO_ENABLED=0 go vet . ./asynciohttp ./sim ./internal/... ./examples/... || exit 1; \
 	done
 	go test -short -timeout 5m . ./asynciohttp ./sim ./internal/...
+
+asynciovet:
+	@tool=$$(mktemp -d) && trap 'rm -rf "$$tool"' EXIT && \
+	go build -buildvcs=false -o "$$tool/asynciovet" ./asynciovet && echo asynciovet && go vet -vettool="$$tool/asynciovet" work
 
 # Go's own loader (go_js_wasm_exec), which accepts only a small environment.
 wasm = env -i PATH="$$(go env GOROOT)/lib/wasm:$$PATH" HOME="$$HOME" GOTOOLCHAIN="$$(go env GOVERSION)" GOCACHE="$$(go env GOCACHE)" \
@@ -94,4 +99,4 @@ profile:
 		go tool pprof -top -nodecount 25 bench/.build/asyncio bench/.build/$$row.prof 2>/dev/null || exit 1; \
 	done
 
-.PHONY: help check test release wasm arm64 api conformance record run generate sim nightly bench-compare bench-quick profile
+.PHONY: help check asynciovet test release wasm arm64 api conformance record run generate sim nightly bench-compare bench-quick profile

@@ -160,7 +160,8 @@ func TestAllocations_FirstStack(t *testing.T) {
 					for _, task := range tasks {
 						task.Cancel()
 					}
-					asyncio.GatherResults(ctx, tasks...)
+					_, err := asyncio.GatherResults(ctx, tasks...)
+					must(t, err)
 					runtime.GC() // gives back the stacks of the attempt before
 				}
 				most := int64(2500) // some stacks are those of the attempt before

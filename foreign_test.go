@@ -520,6 +520,7 @@ func TestForeign_TwoLoops(t *testing.T) {
 			errs <- q.PutNowait(1)
 			errs <- panicOf(func() { getter.Cancel() })
 			errs <- panicOf(func() { asyncio.CreateTask(ctx, instant) })
+			//asynciovet:allow outerctx the loop of the other ctx is what must refuse
 			errs <- asyncio.Sleep(ctx, 1)
 			close(errs)
 			return asyncio.None{}, nil

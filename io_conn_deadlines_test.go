@@ -72,6 +72,7 @@ func stalled(t *testing.T, ctx context.Context, op func(ctx context.Context, dea
 	if late := time.Since(deadline); late >= 0 {
 		t.Errorf("nothing was tested: it came %v after the deadline", late)
 	}
+	//asynciovet:allow blocking the step has to last until after the deadline
 	<-time.After(time.Until(deadline) + 50*time.Millisecond)
 	return ended(ctx, task)
 }
@@ -145,6 +146,7 @@ func TestDeadline_AcceptAfterStall(t *testing.T) {
 			}
 			return c.Close()
 		}, func() error {
+			//asynciovet:allow blocking the step may, and the system accepts for the listener
 			c, err := net.Dial("tcp", ln.Addr().String())
 			if err != nil {
 				return err

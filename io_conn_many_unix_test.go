@@ -121,8 +121,9 @@ func TestConnections_OpenTalkGone(t *testing.T) {
 				return err
 			}
 			clients := asyncio.CreateTask(ctx, func(ctx context.Context) (string, error) {
+				address := server.Addrs()[0].String()
 				return asyncio.ToThread(ctx, func(context.Context) (string, error) {
-					cmd := subprocess("TestConnections_Clients", "ASYNCIO_TEST_SERVER="+server.Addrs()[0].String(), "ASYNCIO_CONNECTIONS="+strconv.Itoa(n))
+					cmd := subprocess("TestConnections_Clients", "ASYNCIO_TEST_SERVER="+address, "ASYNCIO_CONNECTIONS="+strconv.Itoa(n))
 					cmd.Args = append(cmd.Args, "-test.timeout="+(time.Minute+2*soak).String())
 					out, err := cmd.CombinedOutput()
 					return string(out), err

@@ -105,7 +105,7 @@ func TestNewListener_LeavesTheFile(t *testing.T) {
 				t.Errorf("the file is gone: %v", err)
 			}
 		}
-		c, err := net.Dial("unix", path)
+		c, err := asyncio.Dial(ctx, "unix", path)
 		if err != nil {
 			t.Fatalf("the owner is not to be reached any more: %v", err)
 		}

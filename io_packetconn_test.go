@@ -126,6 +126,7 @@ func TestPacketConn_Addresses(t *testing.T) {
 				}
 				// Both sides see the same addresses.
 				p := make([]byte, 10)
+				//asynciovet:allow blocking the datagram is there already
 				_, seen, err := plain.(*net.UDPConn).ReadFromUDPAddrPort(p)
 				if err != nil {
 					return err

@@ -338,6 +338,7 @@ func TestClose_ManyAskAtOnce(t *testing.T) {
 	var all sync.WaitGroup
 	for range 8 {
 		all.Go(func() {
+			//asynciovet:allow goroutine a closed loop has nothing to guard any more
 			if l.RemoveReader(0) || l.RemoveWriter(0) || l.RemoveSignalHandler(os.Interrupt) {
 				t.Error("there is something on a closed loop")
 			}

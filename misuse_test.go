@@ -26,10 +26,14 @@ func TestMisuse_NilArguments(t *testing.T) {
 		_, awaitErr := noCoro.Await(ctx)
 		_, awaitNil := asyncio.Await[int](ctx, nil)
 		_, threadErr := asyncio.ToThread[int](ctx, nil)
+		//asynciovet:allow nestedrun it is refused, because there is no coroutine
 		_, runErr := asyncio.Run(context.Background(), noCoro)
+		//asynciovet:allow nestedrun it is refused, because there is no context
 		_, runCtxErr := asyncio.Run(nilCtx, instant)
 		_, threadsafeErr := l.CallSoonThreadsafe(nil)
+		//asynciovet:allow blocking there is no coroutine to wait for
 		_, concurrentErr := asyncio.RunCoroutineThreadsafe(noCoro, l).Result(ctx)
+		//asynciovet:allow blocking there is no loop to wait for
 		_, noLoopErr := asyncio.RunCoroutineThreadsafe(instant, nil).Result(ctx)
 		_, ctxErr := f.Await(nilCtx)
 		_, gatherErr := asyncio.Gather(nilCtx, f)

@@ -587,6 +587,7 @@ func TestRecv_NothingLostConcurrentSafe(t *testing.T) {
 						t.Errorf("value %d received %d times", v, n)
 					}
 				}
+				//asynciovet:allow blocking the senders have nothing left to send
 				wg.Wait()
 				return nil
 			})
@@ -634,6 +635,7 @@ func TestSend_NothingLostConcurrentSafe(t *testing.T) {
 					must(t, err)
 				}
 				close(ch)
+				//asynciovet:allow blocking their channel has just been closed
 				wg.Wait()
 				equal(t, "received", got, sent)
 				return nil

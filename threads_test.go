@@ -347,11 +347,13 @@ func TestToThread_SuccessDoesNotEndItsContext(t *testing.T) {
 			}
 			end(why)
 			if asks == "nobody" {
+				//asynciovet:allow blocking end has just been called
 				<-made.Done()
 			} else {
 				<-told
 			}
 			if asks == "child" {
+				//asynciovet:allow blocking its parent has ended
 				<-made.Done()
 			}
 			if made.Err() != context.Canceled || context.Cause(made) != why {

@@ -60,7 +60,7 @@ func TestLoop_TimersNeverEarly(t *testing.T) {
 		fired := 0
 		for range 2000 {
 			var h *asyncio.TimerHandle
-			h = l.CallLater(time.Duration(rand.Int64N(int64(20*time.Millisecond))), func() {
+			h = l.CallLater(time.Duration(asyncio.Rand(ctx).Int64N(int64(20*time.Millisecond))), func() {
 				fired++
 				if now := l.Time(); now.Before(h.When()) {
 					t.Errorf("fired at %v, due at %v", now, h.When())

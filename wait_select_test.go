@@ -616,6 +616,7 @@ func TestSelect_ContextEnds(t *testing.T) {
 		ended := false
 		_, err := asyncio.Select(short, asyncio.OnRecv(make(chan int)), asyncio.OnDone(asyncio.Do(func(context.Context) error {
 			defer func() { ended = true }()
+			//asynciovet:allow outerctx the end of its own ctx would end it before the cancel
 			return asyncio.Sleep(ctx, time.Hour)
 		})))
 		if now := loop(t, ctx).Time().SinceStart(); !errors.Is(err, context.DeadlineExceeded) || !ended || now != time.Minute {
@@ -729,8 +730,10 @@ func TestSelect_NothingLostConcurrentSafe(t *testing.T) {
 					_, _, err := asyncio.Wait(ctx, tasks)
 					must(t, err)
 				}
+				//asynciovet:allow blocking the senders have nothing left to send
 				wg.Wait()
 				close(out)
+				//asynciovet:allow blocking its channel has just been closed
 				drain.Wait()
 				for v, n := range seen {
 					if n != 1 {

@@ -379,6 +379,7 @@ func (x *extras) start(ctx context.Context, kind string) string {
 	e := x.ends[0]
 	return x.run(ctx, func(inner context.Context, now func() time.Duration) (err error) {
 		_ = asyncio.RunTaskGroup(context.WithoutCancel(inner), func(ctx context.Context, tg group) error {
+			//asynciovet:allow outerctx the group must outlive the end of inner
 			_, err = asyncio.GroupStart(inner, tg, func(ctx context.Context, s *asyncio.TaskStatus[int]) error {
 				switch kind {
 				case "held":

@@ -112,6 +112,7 @@ func TestMisuse_ZeroValues(t *testing.T) {
 			{"Reschedule", "Timeout", tm.Reschedule(asyncio.Never)},
 
 			{"ConcurrentFuture.Await", "StartCall", second(concurrent.Await(ctx))},
+			//asynciovet:allow blocking the zero value has nothing to wait for
 			{"ConcurrentFuture.Result", "StartCall", second(concurrent.Result(t.Context()))},
 			{"ConcurrentFuture.Cancel", "StartCall", panicOf(func() { concurrent.Cancel() })},
 			{"Conn.Read", "Conn.Read", second(conn.Read(nil))},

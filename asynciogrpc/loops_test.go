@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"runtime"
 	"slices"
@@ -110,7 +111,8 @@ func TestLoops_WhoCalls(t *testing.T) {
 func TestLoops_StreamsAreTheLoops(t *testing.T) {
 	checked := 0
 	refuses := func(ctx context.Context, methods map[string]func() error) error {
-		for name, method := range methods {
+		for _, name := range slices.Sorted(maps.Keys(methods)) {
+			method := methods[name]
 			done := make(chan error, 1)
 			go func() { done <- method() }()
 			if err, _, e := asyncio.Recv(ctx, done); !errors.Is(err, asyncio.ErrForeignGoroutine) || e != nil {

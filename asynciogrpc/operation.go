@@ -78,6 +78,7 @@ func (o *operation) finish(ctx context.Context, stop context.CancelCauseFunc) er
 	defer func() {
 		if why != nil {
 			stop(why)
+			//asynciovet:allow blocking an unwound task cannot await; stop ends the goroutine
 			o.ended.Wait() // a loop that closes unwinds the task, and leaves nothing behind
 		}
 	}()
@@ -89,6 +90,7 @@ func (o *operation) finish(ctx context.Context, stop context.CancelCauseFunc) er
 		_, err := asyncio.RunInExecutor(ctx, goroutines{}, o.end).Await(ctx)
 		return err
 	})
+	//asynciovet:allow blocking the executor has waited for it, unless the loop closes
 	if o.ended.Wait(); o.made && o.err == nil {
 		asyncio.DeliverAgain(ctx, why)
 		return nil

@@ -608,6 +608,7 @@ func (b *run) randomCancels(ctx context.Context) error {
 			return err
 		}
 	}
+	//asynciovet:allow mathrand the seed is logged
 	seed := rand.Uint64()
 	b.t.Logf("seed %d", seed)
 	cancelled := 0

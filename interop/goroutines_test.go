@@ -51,6 +51,7 @@ var users = map[string]func(ctx context.Context) error{
 			return err
 		}
 		var product int
+		//asynciovet:allow blocking this is how it fails
 		return rpc.NewClient(c).Call("Arithmetic.Multiply", &[2]int{6, 7}, &product)
 	},
 	"http.Transport": func(ctx context.Context) error {
@@ -59,6 +60,7 @@ var users = map[string]func(ctx context.Context) error{
 		if err != nil {
 			return err
 		}
+		//asynciovet:allow blocking this is how it fails
 		return get(server.URL, func(context.Context, string, string) (net.Conn, error) { return c, nil })
 	},
 	"http.Transport, which dials": func(ctx context.Context) error {

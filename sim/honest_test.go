@@ -71,6 +71,7 @@ func TestHonest_LeaksAreErrors(t *testing.T) {
 			return err
 		}, []string{"a thread function waits", "honest_test.go:"}},
 		{"a step blocks", func(ctx context.Context) error {
+			//asynciovet:allow blocking that is what must be found
 			<-time.After(100 * time.Millisecond)
 			return asyncio.Sleep(ctx, 0)
 		}, []string{"a step blocks, and real time goes by", "honest_test.go:"}},

@@ -325,6 +325,7 @@ func TestAttack_CrashThatBlocks(t *testing.T) {
 	f := sim.Check(func(ctx context.Context) error {
 		h := sim.NewHost(ctx, "node", func(ctx context.Context) error {
 			defer func() {
+				//asynciovet:allow blocking that is what must be found
 				select {
 				case <-stop:
 				case <-time.After(200 * time.Millisecond):

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -24,7 +25,9 @@ type room map[string]*asyncio.Queue[string]
 const backlog = 100
 
 func (r room) say(line string) {
-	for name, lines := range r {
+	// In the order of the names, so that a simulation can repeat it.
+	for _, name := range slices.Sorted(maps.Keys(r)) {
+		lines := r[name]
 		if err := lines.PutNowait(line); err != nil {
 			delete(r, name) // it is too far behind
 			lines.Shutdown(true)
