@@ -57,7 +57,7 @@ var blockers = table(map[string]string{
 		Conn.QueryRowContext Conn.Raw Tx.Commit Tx.Rollback Tx.Exec Tx.ExecContext Tx.Prepare
 		Tx.PrepareContext Tx.Query Tx.QueryContext Tx.QueryRow Tx.QueryRowContext Stmt.Exec
 		Stmt.ExecContext Stmt.Query Stmt.QueryContext Stmt.QueryRow Stmt.QueryRowContext
-		Rows.Next Rows.NextResultSet Row.Scan: ` + inThread,
+		Rows.Next Rows.NextResultSet: ` + inThread,
 
 	"net/smtp": `Dial SendMail: ` + inThread,
 	"net/rpc":  `Dial DialHTTP DialHTTPPath Client.Call: ` + inThread,
