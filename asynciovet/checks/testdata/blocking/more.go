@@ -17,6 +17,7 @@ import (
 	"example.com/other"
 
 	"github.com/goasyncio/asyncio"
+	"github.com/goasyncio/asyncio/asynciohttp"
 	"github.com/goasyncio/asyncio/sim"
 )
 
@@ -62,6 +63,9 @@ func ways(ctx context.Context, l *asyncio.EventLoop) {
 			return nil
 		}))
 	})
+	asynciohttp.Handler(l, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		time.Sleep(1) // want `time.Sleep blocks the loop \(it is given to asynciohttp.Handler\)`
+	}))
 	l.AddSignalHandler(os.Interrupt, method{}.handle)
 	asyncio.CreateTask(ctx, wrap(helpers.Load)) // it cannot be seen what wrap does
 }
