@@ -1,0 +1,66 @@
+package asynciosql
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+
+	"github.com/goasyncio/asyncio"
+)
+
+// A lane is the way to a connection that a body has to itself: one operation at a time (sql 8).
+type lane struct {
+	loop *asyncio.EventLoop
+	user string     // what is in progress, empty if nothing is
+	last *operation // the last that was begun
+	over error      // why the lane cannot be used any more, nil while it can
+	inTx bool
+	open map[*sql.Stmt]struct{} // statements that nobody has closed
+}
+
+func (l *lane) enter(ctx context.Context, what string) error {
+	running, err := asyncio.GetRunningLoop(ctx)
+	switch {
+	case err != nil:
+		return err
+	case running != l.loop:
+		return fmt.Errorf("%w (asynciosql: a transaction or connection belongs to the loop of its body)", asyncio.ErrDifferentLoop)
+	case l.over != nil:
+		return l.over
+	case l.user != "":
+		return fmt.Errorf("%w: the connection is in use by %s (asynciosql: one thing at a time; leave a range over rows before the next statement)", asyncio.ErrBusy, l.user)
+	case l.last != nil && l.last.behind:
+		return fmt.Errorf("%w: the connection: the driver has not returned from a statement that was interrupted", asyncio.ErrBusy)
+	}
+	l.user = what
+	return nil
+}
+
+// shut ends the use of the lane with the error for those who try. If a task that the body has left
+// behind is still in an operation, that is interrupted and shut reports false.
+func (l *lane) shut(err error) (idle bool) {
+	l.over = err
+	idle = l.user == ""
+	if !idle && l.last != nil {
+		l.last.interrupt(err)
+	}
+	return idle
+}
+
+// settle has o, which needs the connection, done in any case, after the last operation. If that is
+// left behind, so is o.
+func (l *lane) settle(ctx context.Context, t *turn, o *operation) {
+	last, work := l.last, o.work
+	if last != nil {
+		o.work = func() error {
+			<-last.over
+			return work()
+		}
+	}
+	t.begins(o)
+	if last != nil && last.behind && o.begin(ctx) == nil {
+		o.behind = true
+		return
+	}
+	o.finish(ctx, o.grace)
+}
