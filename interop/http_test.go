@@ -3,7 +3,9 @@
 package interop
 
 import (
+	"bufio"
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -29,6 +31,12 @@ func TestHTTP(t *testing.T) {
 func startHTTP(t *testing.T) (url string, s server) {
 	t.Helper()
 	g := newGate()
+	hs := httptest.NewServer(httpHandler(g))
+	t.Cleanup(hs.Close)
+	return hs.URL, g.server()
+}
+
+func httpHandler(g *gate) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /ask/{value}", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.PathValue("value")) })
 	mux.HandleFunc("GET /hold/{value}", func(w http.ResponseWriter, r *http.Request) {
@@ -37,9 +45,7 @@ func startHTTP(t *testing.T) (url string, s server) {
 		}
 	})
 	mux.HandleFunc("GET /connection/{any}", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.RemoteAddr) })
-	hs := httptest.NewServer(mux)
-	t.Cleanup(hs.Close)
-	return hs.URL, g.server()
+	return mux
 }
 
 // A transport sends the requests of a client in the calling task.
@@ -103,6 +109,20 @@ func httpRows(url string) []row {
 			},
 		},
 		{
+			library: "resty", way: asItIs, sim: "yes",
+			cancel: outcome{atOnce, takenBack, oneEach}, done: outcome{task: ignored}, closing: nothing,
+			open: func(context.Context, int) (*client, error) {
+				rc := resty.New().SetTransport(connTransport{})
+				return httpClient(new(http.Transport), func(ctx context.Context, path string) (string, error) {
+					response, err := rc.R().SetContext(ctx).Get(url + path)
+					if err != nil {
+						return "", err
+					}
+					return response.String(), nil
+				}), nil
+			},
+		},
+		{
 			library: "go-retryablehttp", way: inThread, sim: "no",
 			cancel: outcome{atOnce, takenBack, replaced}, done: outcome{atOnce, takenBack, replaced}, closing: leavesThem,
 			open: func(_ context.Context, conns int) (*client, error) {
@@ -138,6 +158,29 @@ func httpRows(url string) []row {
 			},
 		},
 	}
+}
+
+// A connTransport sends each request on a connection of its own, in the calling task.
+type connTransport struct{}
+
+func (connTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	c, err := asyncio.Dial(r.Context(), "tcp", r.URL.Host)
+	if err != nil {
+		return nil, err
+	}
+	r.Close = true
+	if err := r.Write(c); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	response, err := http.ReadResponse(bufio.NewReader(c), r)
+	if err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	response.Body = struct {
+		io.Reader
+		io.Closer
+	}{response.Body, c}
+	return response, nil
 }
 
 // viewTransport is net/http's own transport, on connections of the loop.
