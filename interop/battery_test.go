@@ -42,6 +42,7 @@ type outcome struct {
 
 const (
 	atOnce  = "at once" // the await returns at once
+	ended   = "ended"   // the await returns soon, when the library has ended the operation
 	ignored = "ignored" // the await goes on until the server answers
 
 	takenBack = "taken back" // the server learns of it and stops

@@ -3,16 +3,19 @@
 package interop
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 
 	"github.com/gin-gonic/gin"
 	"github.com/go-chi/chi/v5"
+	gorilla "github.com/gorilla/websocket"
 	"github.com/labstack/echo/v5"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -143,7 +146,7 @@ func (g *loopGate) answer(ctx context.Context, what, value, address string) (str
 
 func frameworkRows(g *loopGate) []row {
 	gone := outcome{atOnce, takenBack, replaced}
-	var rows []row
+	rows := []row{gorillaServerRow(g)}
 	for _, f := range frameworks {
 		rows = append(rows, row{
 			library: f.name, way: ours + " (asynciohttp)", sim: "no", cancel: gone, done: gone, closing: waitsThem,
@@ -151,24 +154,100 @@ func frameworkRows(g *loopGate) []row {
 				if err := g.begin(ctx); err != nil {
 					return nil, err
 				}
-				ln, err := net.Listen("tcp", "127.0.0.1:0")
+				address, stop, err := serveInTasks(ctx, f.make(g))
 				if err != nil {
 					return nil, err
 				}
-				serving := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
-					return asynciohttp.Serve(ctx, &http.Server{Handler: f.make(g)}, ln)
-				}))
-				return serverClient(ln.Addr(), conns, func(ctx context.Context) error {
-					serving.Cancel()
-					if _, err := serving.Await(ctx); !errors.Is(err, asyncio.ErrCancelled) {
-						return err
-					}
-					return nil
-				}), nil
+				return serverClient(address, conns, stop), nil
 			},
 		})
 	}
 	return rows
+}
+
+// serveInTasks serves HTTP in tasks of the loop.
+func serveInTasks(ctx context.Context, h http.Handler) (address net.Addr, stop func(ctx context.Context) error, err error) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, nil, err
+	}
+	serving := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
+		return asynciohttp.Serve(ctx, &http.Server{Handler: h}, ln)
+	}))
+	return ln.Addr(), func(ctx context.Context) error {
+		serving.Cancel()
+		if _, err := serving.Await(ctx); !errors.Is(err, asyncio.ErrCancelled) {
+			return err
+		}
+		return nil
+	}, nil
+}
+
+// gorillaServerRow upgrades connections in handlers that are tasks.
+func gorillaServerRow(g *loopGate) row {
+	return row{
+		library: "gorilla/websocket, server", way: ours + " (asynciohttp)", sim: "no", single: true,
+		cancel: outcome{atOnce, runsOn, closed}, done: outcome{atOnce, runsOn, closed}, closing: endsThem,
+		open: func(ctx context.Context, _ int) (*client, error) {
+			if err := g.begin(ctx); err != nil {
+				return nil, err
+			}
+			address, stop, err := serveInTasks(ctx, asynciohttp.HandlerFunc(g.serveWebSocket))
+			if err != nil {
+				return nil, err
+			}
+			c, err := gorillaThreadClient(ctx, gorilla.Dialer{}, "ws://"+address.String())
+			if err != nil {
+				return nil, err
+			}
+			closeClient := c.close
+			c.close = func(ctx context.Context) error { return errors.Join(closeClient(ctx), stop(ctx)) }
+			return c, nil
+		},
+	}
+}
+
+func (g *loopGate) serveWebSocket(ctx context.Context, w http.ResponseWriter, r *http.Request) error {
+	ws, err := new(gorilla.Upgrader).Upgrade(hijacker{w, ctx}, r, nil)
+	if err != nil {
+		return err
+	}
+	defer ws.Close()
+	for {
+		_, message, err := ws.ReadMessage()
+		if err != nil {
+			return nil // the client has gone
+		}
+		what, value, _ := strings.Cut(strings.TrimSpace(string(message)), " ")
+		answer, err := g.answer(ctx, what, value, r.RemoteAddr)
+		if err != nil {
+			return err
+		}
+		if err := ws.WriteMessage(gorilla.TextMessage, []byte(answer)); err != nil {
+			return nil // the client has gone
+		}
+	}
+}
+
+// A hijacker gives a library that takes connections over a connection of the loop.
+type hijacker struct {
+	http.ResponseWriter
+	ctx context.Context
+}
+
+func (h hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	nc, early, err := http.NewResponseController(h.ResponseWriter).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	if early.Reader.Buffered() > 0 {
+		return nil, nil, errors.Join(errors.New("the client has not waited for the upgrade"), nc.Close())
+	}
+	c, err := asyncio.NewConn(h.ctx, nc)
+	if err != nil {
+		return nil, nil, err
+	}
+	return c, bufio.NewReadWriter(bufio.NewReader(c), bufio.NewWriter(c)), nil
 }
 
 // serverClient makes an ordinary client of a server, which stop ends.

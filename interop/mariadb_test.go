@@ -81,6 +81,8 @@ func mariadbServer(t *testing.T, dsn string) server {
 	return s
 }
 
+var mariadbQueries = queries{ask: "select ?", hold: "select ? from gate", connection: "select connection_id()"}
+
 func mariadbRows(dsn string) []row {
 	left := outcome{atOnce, runsOn, replaced}
 	return []row{
@@ -94,7 +96,7 @@ func mariadbRows(dsn string) []row {
 				return mariadbClient(dsn, conns, asyncio.ThreadsafeDialer(ctx))
 			},
 		},
-		{library: "database/sql, go-sql-driver/mysql", way: ours + " (asynciosql)", sim: "no", by: "asynciosql"},
+		asynciosqlRow("go-sql-driver/mysql", dsn, mariadbQueries, outcome{ended, runsOn, replaced}),
 	}
 }
 
@@ -111,14 +113,5 @@ func mariadbClient(dsn string, conns int, dial dialFunc) (*client, error) {
 	}
 	db := sql.OpenDB(connector)
 	db.SetMaxOpenConns(conns)
-	s := scanner(db)
-	return &client{
-		ask: func(ctx context.Context, value string) (string, error) { return s.inThread(ctx, "select ?", value) },
-		hold: func(ctx context.Context, value string) (string, error) {
-			return s.inThread(ctx, "select ? from gate", value)
-		},
-		connection: func(ctx context.Context) (string, error) { return s.inThread(ctx, "select connection_id()") },
-		close:      inThreadOnly(db.Close),
-		goroutine:  func(ctx context.Context, value string) (string, error) { return s(ctx, "select ?", value) },
-	}, nil
+	return sqlClient(scanner(db), mariadbQueries, db.Close), nil
 }

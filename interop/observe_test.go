@@ -25,6 +25,7 @@ import (
 
 	"github.com/goasyncio/asyncio"
 	"github.com/goasyncio/asyncio/asynciohttp"
+	"github.com/goasyncio/asyncio/sim"
 )
 
 // An observer notes what a request does, by a library for logs, traces or metrics. The library
@@ -44,12 +45,14 @@ func observeRows() []row {
 	return rows
 }
 
-// places are where a request may note something: each calls fn with a ctx that comes from the one
-// given.
-var places = []struct {
+type place struct {
 	name string
 	run  func(ctx context.Context, other *asyncio.EventLoop, fn func(ctx context.Context) error) error
-}{
+}
+
+// places are where a request may note something: each calls fn with a ctx that comes from the one
+// given. Those that need another loop are last; simulated programs have none.
+var places = []place{
 	{"after an await", func(ctx context.Context, _ *asyncio.EventLoop, fn func(ctx context.Context) error) error {
 		if err := asyncio.Sleep(ctx, 0); err != nil {
 			return err
@@ -86,6 +89,9 @@ var places = []struct {
 		_, err := asyncio.ToThread(ctx, func(ctx context.Context) (asyncio.None, error) { return asyncio.None{}, fn(ctx) })
 		return err
 	}},
+	{"Outside", func(ctx context.Context, _ *asyncio.EventLoop, fn func(ctx context.Context) error) error {
+		return fn(asyncio.Outside(ctx))
+	}},
 	{"Call of another loop", func(ctx context.Context, other *asyncio.EventLoop, fn func(ctx context.Context) error) error {
 		_, err := asyncio.Call(ctx, other, asyncio.Do(fn))
 		return err
@@ -96,49 +102,68 @@ var places = []struct {
 		})
 		return err
 	}},
-	{"Outside", func(ctx context.Context, _ *asyncio.EventLoop, fn func(ctx context.Context) error) error {
-		return fn(asyncio.Outside(ctx))
-	}},
 }
 
-// TestObserve: twenty requests at a time go through all places, each in its own order and several
-// times. What a library notes is put down to the request that did it.
+const ofOneLoop = 9 // how many places need no other loop
+
+// goThrough has twenty requests at a time go through the places, each in its own order and several
+// times, and note what they do.
+func (o observer) goThrough(ctx context.Context, places []place, other *asyncio.EventLoop) error {
+	return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
+		for i := range requests {
+			tg.CreateTask(ctx, func(ctx context.Context) error {
+				ctx = o.begin(ctx, fmt.Sprint("request ", i))
+				for range rounds {
+					for _, j := range asyncio.Rand(ctx).Perm(len(places)) {
+						if err := places[j].run(ctx, other, func(ctx context.Context) error {
+							o.note(ctx, places[j].name)
+							return nil
+						}); err != nil {
+							return fmt.Errorf("%s: %w", places[j].name, err)
+						}
+					}
+				}
+				return nil
+			})
+		}
+		return nil
+	})
+}
+
+// check: what a library has noted is put down to the request that did it.
+func (o observer) check(t *testing.T, places []place) {
+	t.Helper()
+	want := map[string]int{}
+	for i := range requests {
+		for _, place := range places {
+			want[fmt.Sprintf("request %d, %s", i, place.name)] = rounds
+		}
+	}
+	if seen := o.seen(t); !maps.Equal(seen, want) {
+		t.Errorf("noted %v, want %v", seen, want)
+	}
+}
+
+const requests, rounds = 20, 5
+
+// TestObserve: tasks note what they do on two loops, and in simulations.
 func TestObserve(t *testing.T) {
-	const requests, rounds = 20, 5
 	for name, make := range observers {
 		t.Run(name, func(t *testing.T) {
 			o := make()
 			_, err := asyncio.RunLoopGroup(t.Context(), 2, func(ctx context.Context, g *asyncio.LoopGroup) (asyncio.None, error) {
-				return asyncio.None{}, asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
-					for i := range requests {
-						tg.CreateTask(ctx, func(ctx context.Context) error {
-							ctx = o.begin(ctx, fmt.Sprint("request ", i))
-							for range rounds {
-								for _, j := range asyncio.Rand(ctx).Perm(len(places)) {
-									if err := places[j].run(ctx, g.Loop(1), func(ctx context.Context) error {
-										o.note(ctx, places[j].name)
-										return nil
-									}); err != nil {
-										return fmt.Errorf("%s: %w", places[j].name, err)
-									}
-								}
-							}
-							return nil
-						})
-					}
-					return nil
-				})
+				return asyncio.None{}, o.goThrough(ctx, places, g.Loop(1))
 			}, asyncio.DebugMode(true))
 			must(t, err)
-			want := map[string]int{}
-			for i := range requests {
-				for _, place := range places {
-					want[fmt.Sprintf("request %d, %s", i, place.name)] = rounds
-				}
-			}
-			if seen := o.seen(t); !maps.Equal(seen, want) {
-				t.Errorf("noted %v, want %v", seen, want)
-			}
+			o.check(t, places)
+		})
+		t.Run(name+", simulated", func(t *testing.T) {
+			var last observer
+			sim.Explore(t, func(ctx context.Context) error {
+				last = make()
+				return last.goThrough(ctx, places[:ofOneLoop], nil)
+			}, sim.Runs(3))
+			last.check(t, places[:ofOneLoop])
 		})
 	}
 }

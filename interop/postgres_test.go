@@ -3,6 +3,7 @@
 package interop
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -23,6 +24,7 @@ import (
 	"github.com/lib/pq"
 
 	"github.com/goasyncio/asyncio"
+	"github.com/goasyncio/asyncio/asynciosql"
 )
 
 func TestPostgresRows(t *testing.T) {
@@ -94,12 +96,14 @@ func postgresServer(t *testing.T, url string) server {
 	}
 }
 
-// What the battery asks PostgreSQL.
-const (
-	askPostgres        = "select $1::text"
-	holdPostgres       = "select $1::text from pg_advisory_xact_lock_shared(1)"
-	connectionPostgres = "select pg_backend_pid()::text"
-)
+// queries are what the battery asks a database.
+type queries struct{ ask, hold, connection string }
+
+var postgresQueries = queries{
+	ask:        "select $1::text",
+	hold:       "select $1::text from pg_advisory_xact_lock_shared(1)",
+	connection: "select pg_backend_pid()::text",
+}
 
 func postgresRows(url string) []row {
 	gone := outcome{atOnce, takenBack, replaced}
@@ -125,12 +129,20 @@ func postgresRows(url string) []row {
 			open: func(_ context.Context, conns int) (*client, error) { return libpqClient(url, conns, nil) },
 		},
 		{
-			library: "database/sql, lib/pq", way: onView, sim: "no", cancel: gone, done: gone, closing: leavesThem,
+			library: "database/sql, lib/pq", way: onView, sim: "yes", cancel: gone, done: gone, closing: leavesThem,
 			open: func(ctx context.Context, conns int) (*client, error) {
 				return libpqClient(url, conns, asyncio.ThreadsafeDialer(ctx))
 			},
 		},
-		{library: "database/sql, pgx and lib/pq", way: ours + " (asynciosql)", sim: "no", by: "asynciosql"},
+		{
+			library: "pgx", way: onView, sim: "yes", single: true,
+			cancel: outcome{atOnce, takenBack, closed}, done: outcome{atOnce, takenBack, closed}, closing: waitsThem,
+			open: func(ctx context.Context, _ int) (*client, error) {
+				return pgxClient(ctx, url, asyncio.ThreadsafeDialer(ctx))
+			},
+		},
+		asynciosqlRow("pgx", url, postgresQueries, outcome{ended, takenBack, replaced}),
+		asynciosqlRow("lib/pq", url, postgresQueries, outcome{ended, takenBack, replaced}),
 	}
 }
 
@@ -155,7 +167,32 @@ func pgxpoolClient(ctx context.Context, url string, conns int, dial dialFunc) (*
 		err = pool.QueryRow(ctx, sql, args...).Scan(&value)
 		return value, err
 	}
-	return postgresClient(scan, func() error { pool.Close(); return nil }), nil
+	return sqlClient(scan, postgresQueries, func() error { pool.Close(); return nil }), nil
+}
+
+// pgxClient makes a client with one connection.
+func pgxClient(ctx context.Context, url string, dial dialFunc) (*client, error) {
+	config, err := pgx.ParseConfig(url)
+	if err != nil {
+		return nil, err
+	}
+	config.DialFunc = dial
+	c, err := asyncio.ToThread(ctx, func(ctx context.Context) (*pgx.Conn, error) { return pgx.ConnectConfig(ctx, config) })
+	if err != nil {
+		return nil, err
+	}
+	var inUse sync.Mutex // threads lock it: one may go on for a while after its task has left
+	scan := func(ctx context.Context, sql string, args ...any) (value string, err error) {
+		inUse.Lock()
+		defer inUse.Unlock()
+		err = c.QueryRow(ctx, sql, args...).Scan(&value)
+		return value, err
+	}
+	return sqlClient(scan, postgresQueries, func() error {
+		inUse.Lock()
+		defer inUse.Unlock()
+		return c.Close(context.Background())
+	}), nil
 }
 
 // pgxpoolCopier makes a client that copies a value into a table and reads it back. It also sends
@@ -187,7 +224,7 @@ func pgxpoolCopier(ctx context.Context, url string, conns int, dial dialFunc) (*
 		})
 		return value, err
 	}
-	return postgresClient(scan, func() error { pool.Close(); return nil }), nil
+	return sqlClient(scan, postgresQueries, func() error { pool.Close(); return nil }), nil
 }
 
 // libpqClient makes a client whose connections dial makes unless it is nil.
@@ -201,7 +238,7 @@ func libpqClient(url string, conns int, dial dialFunc) (*client, error) {
 	}
 	db := sql.OpenDB(connector)
 	db.SetMaxOpenConns(conns)
-	return postgresClient(scanner(db), db.Close), nil
+	return sqlClient(scanner(db), postgresQueries, db.Close), nil
 }
 
 // A pqDialer dials for lib/pq.
@@ -226,13 +263,14 @@ func (s scan) inThread(ctx context.Context, sql string, args ...any) (string, er
 	return asyncio.ToThread(ctx, func(ctx context.Context) (string, error) { return s(ctx, sql, args...) })
 }
 
-func postgresClient(s scan, shut func() error) *client {
+// sqlClient asks in threads.
+func sqlClient(s scan, q queries, shut func() error) *client {
 	return &client{
-		ask:        func(ctx context.Context, value string) (string, error) { return s.inThread(ctx, askPostgres, value) },
-		hold:       func(ctx context.Context, value string) (string, error) { return s.inThread(ctx, holdPostgres, value) },
-		connection: func(ctx context.Context) (string, error) { return s.inThread(ctx, connectionPostgres) },
+		ask:        func(ctx context.Context, value string) (string, error) { return s.inThread(ctx, q.ask, value) },
+		hold:       func(ctx context.Context, value string) (string, error) { return s.inThread(ctx, q.hold, value) },
+		connection: func(ctx context.Context) (string, error) { return s.inThread(ctx, q.connection) },
 		close:      inThreadOnly(shut),
-		goroutine:  func(ctx context.Context, value string) (string, error) { return s(ctx, askPostgres, value) },
+		goroutine:  func(ctx context.Context, value string) (string, error) { return s(ctx, q.ask, value) },
 	}
 }
 
@@ -240,5 +278,34 @@ func scanner(db *sql.DB) scan {
 	return func(ctx context.Context, sql string, args ...any) (value string, err error) {
 		err = db.QueryRowContext(ctx, sql, args...).Scan(&value)
 		return value, err
+	}
+}
+
+// asynciosqlRow is a driver under package asynciosql.
+func asynciosqlRow(driver, source string, q queries, stopped outcome) row {
+	name := map[string]string{"lib/pq": "postgres", "go-sql-driver/mysql": "mysql"}
+	return row{
+		library: "database/sql, " + driver, way: ours + " (asynciosql)", sim: "with a driver in the process",
+		cancel: stopped, done: stopped, closing: leavesThem,
+		open: func(_ context.Context, conns int) (*client, error) {
+			pool, err := sql.Open(cmp.Or(name[driver], driver), source)
+			if err != nil {
+				return nil, err
+			}
+			pool.SetMaxOpenConns(conns)
+			pool.SetMaxIdleConns(conns)
+			db := asynciosql.New(pool)
+			scan := func(ctx context.Context, query string, args ...any) (value string, err error) {
+				err = db.QueryRow(ctx, query, args...).Scan(&value)
+				return value, err
+			}
+			return &client{
+				ask:        func(ctx context.Context, value string) (string, error) { return scan(ctx, q.ask, value) },
+				hold:       func(ctx context.Context, value string) (string, error) { return scan(ctx, q.hold, value) },
+				connection: func(ctx context.Context) (string, error) { return scan(ctx, q.connection) },
+				close:      db.Close,
+				goroutine:  func(ctx context.Context, value string) (string, error) { return scanner(pool)(ctx, q.ask, value) },
+			}, nil
+		},
 	}
 }

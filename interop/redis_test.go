@@ -87,9 +87,9 @@ func redisRows(socket string) []row {
 		{
 			library: "go-redis", way: onView, sim: "no", cancel: stays, done: stays, closing: endsThem,
 			open: func(ctx context.Context, conns int) (*client, error) {
-				return goRedisClient(redis.NewClient(&redis.Options{
-					Network: "unix", Addr: socket, PoolSize: conns, Dialer: asyncio.ThreadsafeDialer(ctx),
-				})), nil
+				options := &redis.Options{Network: "unix", Addr: socket, PoolSize: conns}
+				options.Dialer = asyncio.ThreadsafeDialer(ctx)
+				return goRedisClient(redis.NewClient(options)), nil
 			},
 		},
 		{
@@ -125,7 +125,9 @@ func redisRows(socket string) []row {
 func goRedisClient(rdb *redis.Client) *client {
 	return &client{
 		ask: func(ctx context.Context, value string) (string, error) {
-			return asyncio.ToThread(ctx, func(ctx context.Context) (string, error) { return rdb.Echo(ctx, value).Result() })
+			return asyncio.ToThread(ctx, func(ctx context.Context) (string, error) {
+				return rdb.Echo(ctx, value).Result()
+			})
 		},
 		hold: func(ctx context.Context, value string) (string, error) {
 			return asyncio.ToThread(ctx, func(ctx context.Context) (string, error) { return popped(rdb.BLPop(ctx, 0, value).Result()) })

@@ -32,7 +32,7 @@ import (
 )
 
 // A simulation is a library on a simulated network. Its server is a few lines that speak the
-// protocol, as far as the library needs it.
+// protocol, as far as the library needs it. The simulations are named as the rows.
 type simulation struct {
 	serve  func(ctx context.Context, c net.Conn) error // nil for datagrams
 	client func(ctx context.Context) error
@@ -81,7 +81,7 @@ func TestSimulated(t *testing.T) {
 }
 
 var simulations = map[string]simulation{
-	"redigo": {serveRedis, func(ctx context.Context) error {
+	"redigo as it is": {serveRedis, func(ctx context.Context) error {
 		c, err := redigo.DialContext(ctx, "tcp", "server:7000", redigo.DialContextFunc(asyncio.DialContext))
 		if err != nil {
 			return err
@@ -89,28 +89,28 @@ var simulations = map[string]simulation{
 		defer c.Close()
 		return answers(ctx, func(_ context.Context, value string) (string, error) { return redigo.String(c.Do("ECHO", value)) }, "hello")
 	}},
-	"net/smtp": {serveSMTP, func(ctx context.Context) error {
+	"net/smtp as it is": {serveSMTP, func(ctx context.Context) error {
 		c, err := asyncio.Dial(ctx, "tcp", "server:7000")
 		if err != nil {
 			return err
 		}
 		return sendMail(c, "me@client", "you@server", "hello", "hello")
 	}},
-	"miekg/dns, TCP": {serveDNS, func(ctx context.Context) error {
+	"miekg/dns, TCP as it is": {serveDNS, func(ctx context.Context) error {
 		c, err := asyncio.Dial(ctx, "tcp", "server:7000")
 		if err != nil {
 			return err
 		}
 		return answers(ctx, func(context.Context, string) (string, error) { return lookUp(c, "name.test.") }, "10.0.0.1")
 	}},
-	"miekg/dns, UDP": {nil, func(ctx context.Context) error {
+	"miekg/dns, UDP as it is": {nil, func(ctx context.Context) error {
 		c, err := asyncio.DialPacket(ctx, "udp", "server:7000")
 		if err != nil {
 			return err
 		}
 		return answers(ctx, func(context.Context, string) (string, error) { return lookUp(c, "name.test.") }, "10.0.0.1")
 	}},
-	"gorilla/websocket": {serveWebSocket, func(ctx context.Context) error {
+	"gorilla/websocket as it is": {serveWebSocket, func(ctx context.Context) error {
 		c, err := gorillaClient(ctx, gorilla.Dialer{NetDialContext: asyncio.DialContext}, "ws://server:7000/")
 		if err != nil {
 			return err
@@ -118,7 +118,7 @@ var simulations = map[string]simulation{
 		defer c.close(ctx)
 		return answers(ctx, c.ask, "hello")
 	}},
-	"resty, on a Conn": {serveHTTP, func(ctx context.Context) error {
+	"resty as it is": {serveHTTP, func(ctx context.Context) error {
 		rc := resty.New().SetTransport(connTransport{})
 		return answers(ctx, func(ctx context.Context, value string) (string, error) {
 			response, err := rc.R().SetContext(ctx).Get("http://server:7000/" + value)
@@ -147,7 +147,7 @@ var simulations = map[string]simulation{
 			})
 		}, "hello")
 	}},
-	"lib/pq on the view": {servePostgres, func(ctx context.Context) error {
+	"database/sql, lib/pq on the view": {servePostgres, func(ctx context.Context) error {
 		connector, err := pq.NewConnector("host=server port=7000 user=u dbname=d sslmode=disable")
 		if err != nil {
 			return err
