@@ -15,9 +15,10 @@ import (
 // returns. Use it to call functions that block.
 //
 // fn gets a ctx with the values of the caller's, but without the loop. It must not touch the loop,
-// except through [EventLoop.CallSoonThreadsafe] and [RunCoroutineThreadsafe]. When the await is
-// cancelled, or the caller's ctx ends, ToThread returns at once and fn's ctx ends; fn itself goes
-// on until it heeds that, and its result is dropped.
+// except by what any goroutine may call: [EventLoop.CallSoonThreadsafe], [RunCoroutineThreadsafe],
+// [Call], views of connections ([ThreadsafeConn]). When the await is cancelled, or the caller's ctx
+// ends, ToThread returns at once and fn's ctx ends; fn itself goes on until it heeds that, and its
+// result is dropped.
 //
 // fn's ctx also ends when fn fails. When fn succeeds its ctx goes on, for results that depend on
 // it, such as a [database/sql.Tx]. Then it ends when the caller's does; or, if the program has

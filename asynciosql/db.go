@@ -62,9 +62,10 @@ func positive[N int | time.Duration](n N, caller string) N {
 	return n
 }
 
-// New returns a DB that uses pool. It belongs to the loop that uses it first, until that loop is
-// closed. Goroutines may go on using pool; several loops may have a DB each, of the same pool. Any
-// goroutine may call New. It panics with [asyncio.ErrInvalidArgument] if pool is nil.
+// New returns a DB that uses the pool from. It belongs to the loop that uses it first, until that
+// loop is closed. Goroutines may go on using from; several loops may have a DB each, of the same
+// pool. Any goroutine may call New. It does not block, and panics with [asyncio.ErrInvalidArgument]
+// if from is nil.
 func New(from *sql.DB, opts ...Option) *DB {
 	if from == nil {
 		panic(fmt.Errorf("%w: nil sql.DB (in asynciosql.New)", asyncio.ErrInvalidArgument))

@@ -53,20 +53,20 @@ func (s *statements) Query(ctx context.Context, query string, args ...any) iter.
 }
 
 // QueryRow returns the first row of a query. It must be called in a task, and suspends it. Errors
-// are those of [statements.Query], and [sql.ErrNoRows] if there is no row; they are in the Row, and
-// its Scan returns them.
+// are those of [DB.Query], and [sql.ErrNoRows] if there is no row; they are in the Row, and its
+// Scan returns them.
 func (s *statements) QueryRow(ctx context.Context, query string, args ...any) *Row {
 	return firstRow(ctx, s, func(ctx context.Context) (*sql.Rows, error) { return s.on.QueryContext(ctx, query, args...) })
 }
 
 // Exec runs a statement that returns no rows. It must be called in a task, and suspends it. The
-// methods of the result do not suspend. Errors are those of [statements.Query].
+// methods of the result do not suspend. Errors are those of [DB.Query].
 func (s *statements) Exec(ctx context.Context, query string, args ...any) (sql.Result, error) {
 	return execute(ctx, s, func(ctx context.Context) (sql.Result, error) { return s.on.ExecContext(ctx, query, args...) })
 }
 
 // Prepare prepares a statement. It must be called in a task, and suspends it. The statement must be
-// closed; one of a [Tx] is closed with it. Errors are those of [statements.Query].
+// closed; one of a [Tx] is closed with it. Errors are those of [DB.Query].
 func (s *statements) Prepare(ctx context.Context, query string) (*Stmt, error) {
 	stmt, err := do(ctx, s, "Prepare", func(ctx context.Context) (*sql.Stmt, error) { return s.on.PrepareContext(ctx, query) },
 		func(stmt *sql.Stmt) { _ = stmt.Close() })
