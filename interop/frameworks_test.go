@@ -30,7 +30,7 @@ import (
 
 func TestFrameworks(t *testing.T) {
 	g := new(loopGate)
-	runBattery(t, g.server(), frameworkRows(g))
+	runBattery(t, g.server(), append(frameworkRows(g), grpcServerRow(g)))
 }
 
 func TestServers(t *testing.T) {
@@ -309,7 +309,7 @@ func serverRows(g *gate) []row {
 				if err != nil {
 					return nil, err
 				}
-				c := grpcClient(cc)
+				c := grpcClient(cc, asyncio.ToThread)
 				c.close = inThreadOnly(func() error {
 					gs.GracefulStop()
 					return errors.Join(<-ended, cc.Close())

@@ -12,6 +12,7 @@ require (
 	github.com/go-resty/resty/v2 v2.17.2
 	github.com/go-sql-driver/mysql v1.10.1
 	github.com/goasyncio/asyncio v0.1.0
+	github.com/goasyncio/asyncio/asynciogrpc v0.1.0
 	github.com/goasyncio/asyncio/asynciosql v0.1.0
 	github.com/gomodule/redigo v1.9.3
 	github.com/gorilla/websocket v1.5.3
