@@ -84,7 +84,7 @@ nightly: sim arm64
 	ASYNCIO_MODELS=100000 go test -count 1 -timeout 60m -run 'Model|Trees' .
 	ASYNCIO_MODELS=10000 go test -count 1 -timeout 60m -run Cancels ./asynciogrpc
 	ASYNCIO_MODELS=100000 go test -count 1 -timeout 60m -run Model ./asynciosql
-	ASYNCIO_INTEROP_CANCELS=1000 go test -count 1 -timeout 60m -run SQL ./interop
+	ASYNCIO_INTEROP_CANCELS=1000 go test -count 1 -timeout 60m ./interop
 	ASYNCIO_EXPLORE=all go test -count 1 -timeout 120m -run 'Explore|Repeats|Primitives|SameSeed|Model' . ./sim ./examples/gallery ./examples/raft
 
 bench-compare:

@@ -29,7 +29,8 @@ import (
 // Many libraries start goroutines that read or write: net/rpc, net/http's Transport, HTTP/2, SSH,
 // the CopyFrom of pgx. Their calls are refused with [ErrForeignGoroutine]. Give such a library the
 // view that [Conn.Threadsafe] returns, or a dial function of [ThreadsafeDialer], and call it in
-// [ToThread]. [Conn.Detach] gives a connection away for good.
+// [ToThread]. [Conn.Detach] gives a connection away for good. docs/libraries.md says how tasks use
+// many libraries.
 //
 //	conn 1: An operation tries first and suspends only if it must wait. An operation that need not
 //	   wait does not suspend, so a cancel does not reach it. But a task that could go on for ever

@@ -1,6 +1,10 @@
-// Package interop tests the library with drivers written by others, against their real servers. It
-// is a module of its own, so that users of the library do not inherit the dependencies. It has
+// Package interop tests the library with libraries written by others, against their real servers.
+// It is a module of its own, so that users of the library do not inherit the dependencies. It has
 // tests only.
+//
+// A battery of tests, written once, shows for each library and each way to use it what its row says
+// of cancels, contexts, Close and simulations. docs/libraries.md has the same rows, and its code is
+// taken from the tests.
 //
 // # PostgreSQL, by pgx
 //
