@@ -33,9 +33,9 @@ type Option struct {
 	replaces bool
 }
 
-// Limit sets how many connections a [DB] uses at a time, at least one. Without it that is the
-// MaxOpenConnections that the sql.DB has when New is called or, if that is unlimited, 10. Any
-// goroutine may call it.
+// Limit sets how many connections a [DB] uses at a time, at least one and at most the
+// MaxOpenConnections that the sql.DB has when New is called. Without it that is the number, or 10
+// if they are unlimited. Any goroutine may call it.
 func Limit(connections int) Option { return Option{limit: positive(connections, "Limit")} }
 
 // Grace sets how long a cancelled task waits for a driver that does not heed the end of its context
@@ -70,17 +70,18 @@ func New(from *sql.DB, opts ...Option) *DB {
 	if from == nil {
 		panic(fmt.Errorf("%w: nil sql.DB (in asynciosql.New)", asyncio.ErrInvalidArgument))
 	}
-	d := &DB{limit: from.Stats().MaxOpenConnections, grace: 5 * time.Second, batch: 256, executor: goroutines{}}
-	if d.limit == 0 {
-		d.limit = 10
-	}
+	most := from.Stats().MaxOpenConnections
+	d := &DB{limit: either(most, 10), grace: 5 * time.Second, batch: 256, executor: goroutines{}}
 	for _, o := range opts {
 		d.limit, d.grace, d.batch = either(o.limit, d.limit), either(o.grace, d.grace), either(o.batch, d.batch)
 		if o.replaces {
 			d.executor = o.in
 		}
 	}
-	d.pool = pool{from, d.limit + 2}
+	if most > 0 {
+		d.limit = min(d.limit, most)
+	}
+	d.pool = pool{from}
 	d.statements = statements{db: d, on: d.pool}
 	return d
 }

@@ -1,15 +1,15 @@
 package asynciosql_test
 
 import (
-	"bytes"
 	"context"
 	"database/sql"
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"reflect"
+	"iter"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/goasyncio/asyncio"
@@ -72,13 +72,13 @@ func TestExec_ResultDoesNotBlock(t *testing.T) {
 func TestDB_StaleConnections(t *testing.T) {
 	for name, statement := range statements {
 		t.Run(name, func(t *testing.T) {
-			const conns = 3
+			const conns = 8
 			s := newServer(t, conns)
 			s.table["seed"] = "0"
 			run(t, func(ctx context.Context) error {
-				db := asynciosql.New(s.DB)
-				s.works(t, ctx, db) // opens them all
+				s.works(t, ctx, asynciosql.New(s.DB)) // opens them all
 				s.set(func() { s.stale = s.opened })
+				db := asynciosql.New(s.DB, asynciosql.Limit(1))
 				err := statement(ctx, db, "")
 				if strings.HasPrefix(name, "Conn.") {
 					// OnConn is not told before its body uses the connection.
@@ -90,6 +90,38 @@ func TestDB_StaleConnections(t *testing.T) {
 			})
 		})
 	}
+}
+
+// driver.ErrBadConn where there is nothing to try again.
+func TestDB_BadConnections(t *testing.T) {
+	s := newServer(t, 2)
+	run(t, func(ctx context.Context) error {
+		db := asynciosql.New(s.DB)
+		for _, at := range []int{0, 5, 16, 20, 60} {
+			n := 0
+			var last error
+			for _, err := range db.Query(ctx, fmt.Sprintf("rows 100 bad %d", at)) {
+				if last = err; err == nil {
+					n++
+				}
+			}
+			matches(t, last, driver.ErrBadConn)
+			is(t, "rows", n, at)
+			is(t, "connections in use", s.Stats().InUse, 0)
+		}
+		_, err := db.Exec(ctx, "bad set a 1") // on each
+		matches(t, err, driver.ErrBadConn)
+		matches(t, db.InTx(ctx, nil, func(ctx context.Context, tx *asynciosql.Tx) error {
+			_, err := tx.Exec(ctx, "bad set a 1")
+			return err
+		}), driver.ErrBadConn)
+		s.set(func() { s.rollback = "bad" })
+		is(t, "the error", db.InTx(ctx, nil, func(ctx context.Context, tx *asynciosql.Tx) error { return errFake }), errFake)
+		s.set(func() { s.rollback = "" })
+		is(t, "the table", s.has(), "")
+		s.works(t, ctx, db)
+		return nil
+	})
 }
 
 func TestQuery_Range(t *testing.T) {
@@ -222,6 +254,45 @@ func TestQuery_LeftEarly(t *testing.T) {
 	}
 }
 
+// sql 9: what is left of the rows may cost a connection of the pool, but not a transaction.
+func TestQuery_TheRestTakesLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t, 1)
+		_, err := runReporting(t, real, func(ctx context.Context) error {
+			db := asynciosql.New(s.DB)
+			s.set(func() { s.closing = time.Second })
+			must(t, db.InTx(ctx, nil, func(ctx context.Context, tx *asynciosql.Tx) error {
+				for _, err := range tx.Query(ctx, "rows 1000") {
+					must(t, err)
+					break
+				}
+				return insert("a")(ctx, tx)
+			}))
+			must(t, db.OnConn(ctx, func(ctx context.Context, c *asynciosql.Conn) error {
+				for _, err := range c.Query(ctx, "rows 1000") {
+					must(t, err)
+					break
+				}
+				_, err := c.Exec(ctx, "set b 1")
+				return err
+			}))
+			is(t, "the table", s.has(), "a b")
+			before := time.Now()
+			for _, err := range db.Query(ctx, "rows 1000") {
+				must(t, err)
+				break
+			}
+			is(t, "took", time.Since(before), 100*time.Millisecond)
+			s.set(func() { s.closing = 0 })
+			s.works(t, ctx, db)
+			_, ever := s.open()
+			is(t, "connections", ever, 2)
+			return nil
+		})
+		must(t, err)
+	})
+}
+
 // An error in the midst comes behind the rows before it.
 func TestQuery_FailsInTheMidst(t *testing.T) {
 	s := newServer(t, 1)
@@ -345,117 +416,6 @@ func TestQuery_GivesItsConnectionBack(t *testing.T) {
 	})
 }
 
-// A row scans as database/sql's rows do, with the same errors.
-func TestRow_Scan(t *testing.T) {
-	s := newServer(t, 1)
-	type number int16
-	when := time.Date(2026, 11, 30, 12, 0, 0, 5, time.UTC)
-	sources := []any{nil, int64(42), int64(1 << 40), 3.5, true, "text", "42", []byte("bytes"), []byte("7"), when}
-	dests := []func() any{
-		func() any { return new(any) }, func() any { return new(string) }, func() any { return new([]byte) },
-		func() any { return new(int) }, func() any { return new(int8) }, func() any { return new(uint64) },
-		func() any { return new(float32) }, func() any { return new(bool) }, func() any { return new(time.Time) },
-		func() any { return new(*int) }, func() any { return new(*string) }, func() any { return new(number) },
-		func() any { return new(sql.NullString) }, func() any { return new(sql.Null[int32]) }, func() any { return new(sql.NullTime) },
-		func() any { return new(upper) }, func() any { return 0 }, func() any { return (*int)(nil) }, func() any { return new(chan int) },
-		func() any { return new(sql.RawBytes) },
-	}
-	type scanned struct {
-		dest any
-		err  error
-	}
-	var want []scanned
-	for _, src := range sources {
-		for _, dest := range dests {
-			rows, err := s.DB.Query("echo", src)
-			must(t, err)
-			rows.Next()
-			w := scanned{dest: dest()}
-			w.err = rows.Scan(w.dest)
-			must(t, rows.Close())
-			want = append(want, w)
-		}
-	}
-	run(t, func(ctx context.Context) error {
-		db := asynciosql.New(s.DB)
-		for i, src := range sources {
-			row := db.QueryRow(ctx, "echo", src)
-			for j, dest := range dests {
-				got, want := dest(), want[i*len(dests)+j]
-				err := row.Scan(got)
-				if fmt.Sprint(err) != fmt.Sprint(want.err) {
-					t.Errorf("%T into %T: error %v, want %v", src, got, err, want.err)
-				}
-				if !reflect.DeepEqual(got, want.dest) {
-					t.Errorf("%T into %T: %v, want %v", src, got, got, want.dest)
-				}
-			}
-		}
-		return nil
-	})
-}
-
-// upper is a Scanner.
-type upper string
-
-func (u *upper) Scan(src any) error {
-	s, ok := src.(string)
-	switch {
-	case !ok:
-		return fmt.Errorf("%T is no text", src)
-	case s == "panic":
-		panic("a scanner's panic")
-	}
-	*u = upper(strings.ToUpper(s))
-	return nil
-}
-
-func TestRow_IsACopy(t *testing.T) {
-	s := newServer(t, 1)
-	run(t, func(ctx context.Context) error {
-		db := asynciosql.New(s.DB)
-		var all []*asynciosql.Row
-		for row, err := range db.Query(ctx, "rows 100") {
-			must(t, err)
-			all = append(all, row)
-		}
-		for i := len(all) - 1; i >= 0; i-- {
-			for range 2 {
-				var n int
-				must(t, all[i].Scan(&n, new(any)))
-				is(t, "n", n, i)
-			}
-		}
-		is(t, "columns", strings.Join(all[0].Columns(), " "), "n text")
-		if err := all[0].Scan(new(int)); err == nil || err.Error() != "sql: expected 2 destination arguments in Scan, not 1" {
-			t.Error(err)
-		}
-		// What a row was scanned into is the caller's.
-		row := db.QueryRow(ctx, "echo", []byte("bytes"), "text")
-		var first, second []byte
-		must(t, row.Scan(&first, new(any)))
-		first[0] = 'X'
-		must(t, row.Scan(&second, new(any)))
-		is(t, "bytes", string(second), "bytes")
-		// RawBytes of two rows do not share a buffer.
-		var a, b sql.RawBytes
-		must(t, db.QueryRow(ctx, "echo", int64(111)).Scan(&a))
-		must(t, db.QueryRow(ctx, "echo", int64(222)).Scan(&b))
-		if !bytes.Equal(a, []byte("111")) || !bytes.Equal(b, []byte("222")) {
-			t.Errorf("%s, %s", a, b)
-		}
-		// The panic of a Scanner does no harm to later scans.
-		func() {
-			defer func() { is(t, "panic", recover(), any("a scanner's panic")) }()
-			_ = db.QueryRow(ctx, "echo", "panic").Scan(new(upper))
-		}()
-		var u upper
-		must(t, db.QueryRow(ctx, "echo", "x").Scan(&u))
-		is(t, "upper", u, "X")
-		return nil
-	})
-}
-
 // A panic or an exit in a driver is the error of the operation, and is reported.
 func TestDB_DriverPanics(t *testing.T) {
 	s := newServer(t, 2)
@@ -481,6 +441,40 @@ func TestDB_DriverPanics(t *testing.T) {
 	must(t, err)
 	is(t, "the table", s.has(), "")
 	is(t, "reports", len(reported), 2)
+}
+
+// If rows were open they are closed.
+func TestQuery_DriverPanics(t *testing.T) {
+	s := newServer(t, 1)
+	for _, words := range []string{"panic", "exit"} {
+		for _, at := range []int{0, 5, 20} {
+			t.Run(fmt.Sprint(words, " at ", at), func(t *testing.T) {
+				query := fmt.Sprintf("rows 100 %s %d", words, at)
+				_, err := runReporting(t, real, func(ctx context.Context) error {
+					db := asynciosql.New(s.DB)
+					over := func(rows iter.Seq2[*asynciosql.Row, error]) (last error) {
+						for _, err := range rows {
+							last = err
+						}
+						return last
+					}
+					for name, err := range map[string]error{
+						"Query":    over(db.Query(ctx, query)),
+						"QueryRow": db.QueryRow(ctx, fmt.Sprintf("rows 100 %s 0", words)).Err(),
+						"Tx.Query": db.InTx(ctx, nil, func(ctx context.Context, tx *asynciosql.Tx) error { return over(tx.Query(ctx, query)) }),
+					} {
+						if p := new(asyncio.PanicError); !errors.As(err, &p) && !errors.Is(err, asyncio.ErrGoexit) {
+							t.Errorf("%s: %v", name, err)
+						}
+					}
+					is(t, "connections in use", s.Stats().InUse, 0)
+					s.works(t, ctx, db)
+					return nil
+				})
+				must(t, err)
+			})
+		}
+	}
 }
 
 func TestStmt(t *testing.T) {

@@ -1,6 +1,7 @@
 package asynciosql_test
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"database/sql/driver"
@@ -14,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // A server is a database in this process, with a driver of its own. It has a table of keys and
@@ -24,6 +26,8 @@ import (
 //	rows N           N rows: a number and a text
 //	wide N           N rows of 40,000 bytes
 //	echo ARGS        a row with the arguments
+//	buffer N         N rows of a byte, all of them in one buffer
+//	sets N           a result of N rows, and a second one
 //	session          a row: the number of the connection, and its variable
 //	let VALUE        Exec; sets the variable
 //
@@ -49,9 +53,11 @@ type server struct {
 	opened           int
 	stale            int // this many connections answer the next statement with driver.ErrBadConn
 	commit, rollback string
-	noPing           bool     // connections have no Ping
-	fetched          int      // rows
-	wrong            []string // violations of the protocol
+	closing          time.Duration // which the closing of rows takes, unless their context ends
+	prepared         int           // statements that have not been closed
+	noPing           bool          // connections have no Ping
+	fetched          int           // rows
+	wrong            []string      // violations of the protocol
 }
 
 var errFake = errors.New("fake failure")
@@ -104,6 +110,13 @@ func (s *server) set(change func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	change()
+}
+
+// wordsBefore returns the words of a field.
+func (s *server) wordsBefore(field *string) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return strings.Fields(*field)
 }
 
 func (s *server) Connect(ctx context.Context) (driver.Conn, error) {
@@ -281,9 +294,19 @@ func (c *fakeConn) QueryContext(ctx context.Context, query string, args []driver
 		values := make([]driver.Value, len(args))
 		for i, a := range args {
 			values[i] = a.Value
-			r.columns = append(r.columns, "arg"+strconv.Itoa(i))
+			r.columns = append(r.columns, cmp.Or(a.Name, "arg"+strconv.Itoa(i)))
 		}
 		r.row = func(int) []driver.Value { return values }
+	case "buffer":
+		r.columns = []string{"bytes"}
+		r.n, _ = strconv.Atoi(words[1])
+		buffer := make([]byte, 1)
+		r.row = func(i int) []driver.Value { buffer[0] = byte(i); return []driver.Value{buffer} }
+	case "sets":
+		r.columns = []string{"n"}
+		r.n, _ = strconv.Atoi(words[1])
+		r.sets = 1
+		r.row = func(i int) []driver.Value { return []driver.Value{int64(i)} }
 	case "session":
 		r.columns = []string{"connection", "variable"}
 		r.n, r.row = 1, func(int) []driver.Value { return []driver.Value{int64(c.id), c.variable} }
@@ -301,19 +324,43 @@ type fakeRows struct {
 	columns []string
 	words   []string
 	n, i    int
+	sets    int // results after this one
 	row     func(i int) []driver.Value
 	leave   func()
 	closed  bool
 }
 
+func (r *fakeRows) HasNextResultSet() bool { return r.sets > 0 }
+func (r *fakeRows) NextResultSet() error {
+	if r.sets == 0 {
+		return io.EOF
+	}
+	r.sets--
+	r.i = 0
+	return nil
+}
+
 func (r *fakeRows) Columns() []string { return r.columns }
 
 func (r *fakeRows) Close() error {
-	if !r.closed {
-		r.closed = true
-		r.leave()
+	if r.closed {
+		return nil
 	}
-	return nil
+	r.closed = true
+	defer r.leave()
+	r.c.s.mu.Lock()
+	d := r.c.s.closing
+	r.c.s.mu.Unlock()
+	if d == 0 {
+		return nil
+	}
+	select {
+	case <-time.After(d):
+		return nil
+	case <-r.ctx.Done():
+		r.c.broken = true
+		return r.ctx.Err()
+	}
 }
 
 func (r *fakeRows) Next(dest []driver.Value) error {
@@ -358,7 +405,7 @@ func (tx *fakeTx) Commit() error {
 	c := tx.c
 	defer c.enter("COMMIT")()
 	late := false
-	if _, err := c.way(tx.ctx, strings.Fields(c.s.commit), &late); err != nil {
+	if _, err := c.way(tx.ctx, c.s.wordsBefore(&c.s.commit), &late); err != nil {
 		if errors.Is(err, errFake) {
 			c.tx = nil // the server's refusal
 		}
@@ -377,7 +424,7 @@ func (tx *fakeTx) Rollback() error {
 	if c.broken {
 		return driver.ErrBadConn
 	}
-	if _, err := c.way(tx.ctx, strings.Fields(c.s.rollback), new(bool)); err != nil {
+	if _, err := c.way(tx.ctx, c.s.wordsBefore(&c.s.rollback), new(bool)); err != nil {
 		return err
 	}
 	c.tx = nil
@@ -392,6 +439,12 @@ func (c *fakeConn) Ping(ctx context.Context) error {
 }
 
 func (c *fakeConn) IsValid() bool { return !c.broken }
+
+// CheckNamedValue lets arguments through that have a name.
+func (c *fakeConn) CheckNamedValue(v *driver.NamedValue) (err error) {
+	v.Value, err = driver.DefaultParameterConverter.ConvertValue(v.Value)
+	return err
+}
 
 // ResetSession is called before the connection is used again.
 func (c *fakeConn) ResetSession(context.Context) error {
@@ -428,6 +481,7 @@ func (c *fakeConn) PrepareContext(ctx context.Context, query string) (driver.Stm
 		}
 		words = words[2:]
 	}
+	c.s.set(func() { c.s.prepared++ })
 	return &fakeStmt{c, strings.Join(words, " ")}, nil
 }
 
@@ -436,8 +490,12 @@ type fakeStmt struct {
 	query string
 }
 
-func (s *fakeStmt) Close() error  { defer s.c.enter("CLOSE " + s.query)(); return nil }
 func (s *fakeStmt) NumInput() int { return -1 }
+func (s *fakeStmt) Close() error {
+	defer s.c.enter("CLOSE " + s.query)()
+	s.c.s.set(func() { s.c.s.prepared-- })
+	return nil
+}
 func (s *fakeStmt) Exec([]driver.Value) (driver.Result, error) {
 	return nil, errors.New("without a context")
 }

@@ -8,10 +8,7 @@ import (
 )
 
 // A pool is a sql.DB as a [runner].
-type pool struct {
-	*sql.DB
-	attempts int
-}
+type pool struct{ *sql.DB }
 
 // ExecContext returns a result that needs the connection no more. Asking a plain one would wait for
 // whoever has the connection next.
@@ -30,13 +27,17 @@ func (p pool) ExecContext(ctx context.Context, query string, args ...any) (r sql
 // again runs fn on a connection, which fn keeps or closes. It does so on another one if the driver
 // says that nothing has happened because the first was broken. sql.DB does the same in its methods.
 func (p pool) again(ctx context.Context, fn func(c *sql.Conn) error) error {
-	for i := 1; ; i++ {
+	for i, attempts := 1, 0; ; i++ {
 		c, err := p.Conn(ctx)
 		if err != nil {
 			return err
 		}
-		if err = fn(c); !errors.Is(err, driver.ErrBadConn) || i >= p.attempts {
+		if err = fn(c); !errors.Is(err, driver.ErrBadConn) || i == attempts {
 			return err
+		}
+		if attempts == 0 {
+			// Each that is idle may be broken too, and sql.DB tries a new one only in its methods.
+			attempts = 3 + p.Stats().Idle
 		}
 	}
 }

@@ -14,7 +14,8 @@ const (
 	batchBytes = 64 << 10 // a batch ends with the row that reaches this
 
 	// closeGently is how long the rest of the rows may take that a driver reads, or has the server
-	// stop, when a range is left early. After that it is cheaper to open a new connection.
+	// stop, when a range on the pool is left early. After that it is cheaper to open a new
+	// connection.
 	closeGently = 100 * time.Millisecond
 )
 
@@ -121,15 +122,31 @@ func (c *cursor) fetch(ctx context.Context) (*batch, error) {
 func (c *cursor) close(ctx context.Context) {
 	if rows := c.rows; rows != nil {
 		c.rows = nil
-		o := c.turn.begins(c.s.db.newOperation(func() error { return rows.Close() }, nil, c.end))
-		o.finish(ctx, closeGently)
+		gently := closeGently
+		if c.turn.lane != nil { // the connection is not only ours to give up
+			gently = c.s.db.grace
+		}
+		o := c.turn.begins(c.s.db.newOperation(rows.Close, nil, c.end))
+		o.finish(ctx, gently)
 	}
 	c.end(nil)
 }
 
 // fill gets rows, up to size, on a goroutine. An error means that nothing is open any more. An
 // error behind rows is kept for later.
-func (b *batch) fill(ctx context.Context, open func(ctx context.Context) (*sql.Rows, error), size int) (err error) {
+func (b *batch) fill(ctx context.Context, open func(ctx context.Context) (*sql.Rows, error), size int) error {
+	returned := false
+	defer func() {
+		if !returned { // a panic of the driver
+			b.close()
+		}
+	}()
+	err := b.get(ctx, open, size)
+	returned = true
+	return err
+}
+
+func (b *batch) get(ctx context.Context, open func(ctx context.Context) (*sql.Rows, error), size int) (err error) {
 	if b.open == nil {
 		if b.open, err = open(ctx); err != nil {
 			return err

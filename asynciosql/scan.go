@@ -25,8 +25,9 @@ func (r *Row) Err() error { return r.err }
 func (r *Row) Columns() []string { return slices.Clone(r.columns) }
 
 // Scan copies the values into dest, with the conversions and errors of [sql.Rows.Scan], which does
-// the work. A cursor as a value cannot be scanned. Scan does not suspend, and any goroutine may
-// call it.
+// the work. A cursor as a value cannot be scanned, and conversions of the driver's own
+// (driver.RowsColumnScanner in Go 1.27) are not used; [Conn.Raw] leads to the driver. Scan does not
+// suspend, and any goroutine may call it.
 func (r *Row) Scan(dest ...any) error {
 	if r.err != nil {
 		return r.err
