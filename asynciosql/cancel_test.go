@@ -313,3 +313,77 @@ func TestCancel_DeafDriver(t *testing.T) {
 		}
 	}
 }
+
+// A limit around a statement ends it, and the task goes on with others.
+func TestCancel_OfALimitInside(t *testing.T) {
+	s := newServer(t, 1)
+	run(t, func(ctx context.Context) error {
+		db := asynciosql.New(s.DB)
+		for range 3 {
+			err := asyncio.FailAfter(ctx, 0, func(ctx context.Context) error {
+				_, err := db.Exec(ctx, "wait set a 1")
+				return err
+			})
+			matches(t, err, asyncio.ErrTimeout)
+			for range 3 {
+				_, err = db.Exec(ctx, "set b 1")
+				must(t, err)
+			}
+		}
+		// in a transaction
+		err := db.InTx(ctx, nil, func(ctx context.Context, tx *asynciosql.Tx) error {
+			inner, cancel := context.WithCancel(ctx)
+			task := start(inner, func(ctx context.Context) error { _, err := tx.Exec(ctx, "wait set c 1"); return err })
+			s.enters(t, ctx, "set c 1")
+			cancel()
+			matches(t, result(ctx, task), context.Canceled)
+			return insert("d")(ctx, tx)
+		})
+		if err == nil {
+			t.Error("commits on a broken connection")
+		}
+		is(t, "table", s.has(), "b")
+		// in a Cleanup
+		task := start(ctx, func(ctx context.Context) error {
+			asyncio.CurrentTask(ctx).Cancel()
+			err := asyncio.Cleanup(ctx, time.Second, func(ctx context.Context) error { return db.InTx(ctx, nil, insert("e")) })
+			must(t, err)
+			return asyncio.Sleep(ctx, time.Hour)
+		})
+		matches(t, result(ctx, task), asyncio.ErrCancelled)
+		is(t, "table", s.has(), "b e")
+		s.works(t, ctx, db)
+		return nil
+	})
+}
+
+// Two cancels while a driver takes its time, and succeeds: they are delivered as one, as asyncio
+// does it.
+func TestCancel_Twice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t, 1)
+		_, err := runReporting(t, real, func(ctx context.Context) error {
+			db := asynciosql.New(s.DB, asynciosql.Grace(3*time.Second))
+			var got [3]error
+			task := start(ctx, func(ctx context.Context) error {
+				_, got[0] = db.Exec(ctx, "late set a 1")
+				got[1] = asyncio.Sleep(ctx, time.Second)
+				got[2] = asyncio.Sleep(ctx, time.Second)
+				return nil
+			})
+			s.enters(t, ctx, "set a 1")
+			task.Cancel("one")
+			must(t, asyncio.Sleep(ctx, time.Second))
+			task.Cancel("two")
+			must(t, asyncio.Sleep(ctx, time.Second))
+			s.goes(t, ctx)
+			must(t, result(ctx, task))
+			must(t, got[0])
+			matches(t, got[1], asyncio.ErrCancelled)
+			must(t, got[2])
+			is(t, "Cancelling", task.Cancelling(), 2)
+			return nil
+		})
+		must(t, err)
+	})
+}

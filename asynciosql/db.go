@@ -3,6 +3,7 @@ package asynciosql
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -52,7 +53,9 @@ func BatchRows(rows int) Option { return Option{batch: positive(rows, "BatchRows
 // Without this option each has a goroutine of its own. An executor that bounds its goroutines can
 // come to a standstill: transactions wait in the database for locks, and hold up the statement of
 // the one that has them. The default executor is for simulations, where it makes an operation one
-// step; it must not wait for another one then. Any goroutine may call InExecutor.
+// step; it must not wait for another one then. If e refuses an operation, nothing has happened; but
+// a rollback, and whatever else has to be done, then has a goroutine of its own. Any goroutine may
+// call InExecutor.
 func InExecutor(e asyncio.Executor) Option { return Option{in: e, replaces: true} }
 
 func positive[N int | time.Duration](n N, caller string) N {
@@ -104,10 +107,11 @@ func (d *DB) Ping(ctx context.Context) error {
 // Close closes the sql.DB: connections that are in use when they come back, the others at once.
 // What has begun goes on; whatever comes later fails. Close must be called in a task, and suspends
 // it; neither a cancel nor the end of ctx interrupts that, but the grace limits it. Errors are
-// those of [sql.DB.Close], [asyncio.ErrNotInTask], [asyncio.ErrNoRunningLoop] and
-// [asyncio.ErrForeignGoroutine].
+// those of [sql.DB.Close], [asyncio.ErrNotInTask], [asyncio.ErrNoRunningLoop],
+// [asyncio.ErrForeignGoroutine] and, in a task that a closing loop unwinds,
+// [asyncio.ErrLoopClosed], though the sql.DB is then closed too.
 func (d *DB) Close(ctx context.Context) error {
-	if err := yield(ctx); err != nil {
+	if _, err := yield(ctx); err != nil {
 		return err
 	}
 	if d.db == nil {
@@ -120,14 +124,21 @@ func (d *DB) Close(ctx context.Context) error {
 func (d *DB) close(ctx context.Context, t *turn, fn func() error) error {
 	o := t.begins(d.newOperation(fn, nil, nil))
 	o.finish(ctx, d.grace)
-	if o.behind {
+	switch {
+	case o.job == nil:
+		return fmt.Errorf("%w (asynciosql: what was to be closed is closed without it)", asyncio.ErrLoopClosed)
+	case o.behind:
 		return errTooLong
 	}
 	return o.outcome()
 }
 
 // yield lets other tasks run. Neither a cancel nor the end of ctx is an error, but a call in the
-// wrong place is.
-func yield(ctx context.Context) error {
-	return asyncio.Cleanup(ctx, asyncio.Forever, func(ctx context.Context) error { return asyncio.Sleep(ctx, 0) })
+// wrong place is. It reports that the loop closes, and unwinds the task.
+func yield(ctx context.Context) (closes bool, err error) {
+	err = asyncio.Cleanup(ctx, asyncio.Forever, func(ctx context.Context) error { return asyncio.Sleep(ctx, 0) })
+	if errors.Is(err, asyncio.ErrLoopClosed) {
+		return true, nil
+	}
+	return false, err
 }

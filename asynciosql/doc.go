@@ -65,9 +65,10 @@
 //	sql 9: Rows are fetched in batches, which grow from 16 rows to 256 and end with 64 KiB, and so
 //	   is memory bounded. The next batch is fetched when the last has been used up. However the body
 //	   of a range is left, the rows are closed before the range statement ends. If reading the rest
-//	   of a large result would take too long, that costs the connection.
+//	   of a large result takes longer than a tenth of a second, that costs the connection; inside a
+//	   transaction or an OnConn, where more depends on it, only if it takes longer than the grace.
 //	sql 10: A loop that closes leaves nothing behind either: drivers are told, and the goroutines
-//	   close, roll back and give back connections without it.
+//	   close, roll back and give back connections without it. A commit that has begun goes on.
 //
 // # Cancels and drivers
 //
@@ -76,6 +77,10 @@
 // statement. go-sql-driver/mysql closes the connection only: the server may go on with the
 // statement, and commit it, after the task has been told; in a transaction it rolls back when it
 // notices. None of them can interrupt a COMMIT, except that pgx closes the connection.
+//
+// A driver that panics or exits its goroutine fails the operation, and asyncio reports it.
+// database/sql does not get over a panic when a query, a preparation or a transaction begins: it
+// counts the connection as in use for ever.
 //
 // # Simulation
 //

@@ -13,9 +13,11 @@ type lane struct {
 	loop *asyncio.EventLoop
 	user string     // what is in progress, empty if nothing is
 	last *operation // the last that was begun
-	over error      // why the lane cannot be used any more, nil while it can
-	inTx bool
-	open map[*sql.Stmt]struct{} // statements that nobody has closed
+	// of the transaction on the connection that the lane leads to; nil if there is none
+	inner *lane
+	over  error // why the lane cannot be used any more, nil while it can
+	inTx  bool
+	open  map[*sql.Stmt]struct{} // statements that nobody has closed
 }
 
 func (l *lane) enter(ctx context.Context, what string) error {
@@ -37,12 +39,15 @@ func (l *lane) enter(ctx context.Context, what string) error {
 }
 
 // shut ends the use of the lane with the error for those who try. If a task that the body has left
-// behind is still in an operation, that is interrupted and shut reports false.
+// behind is still in an operation or a transaction, that is interrupted and shut reports false.
 func (l *lane) shut(err error) (idle bool) {
 	l.over = err
 	idle = l.user == ""
 	if !idle && l.last != nil {
 		l.last.interrupt(err)
+	}
+	if l.inner != nil {
+		l.inner.shut(err)
 	}
 	return idle
 }
@@ -50,15 +55,22 @@ func (l *lane) shut(err error) (idle bool) {
 // settle has o, which needs the connection, done in any case, after the last operation. If that is
 // left behind, so is o.
 func (l *lane) settle(ctx context.Context, t *turn, o *operation) {
-	last, work := l.last, o.work
-	if last != nil {
-		o.work = func() error {
-			<-last.over
-			return work()
+	work, behind := o.work, false
+	var last []*operation
+	for ; l != nil; l = l.inner {
+		if l.last != nil {
+			last = append(last, l.last)
+			behind = behind || l.last.behind
 		}
 	}
+	o.work = func() error {
+		for _, o := range last {
+			<-o.over
+		}
+		return work()
+	}
 	t.begins(o)
-	if last != nil && last.behind && o.begin(ctx) == nil {
+	if behind && o.start(ctx) == nil {
 		o.behind = true
 		return
 	}

@@ -28,9 +28,9 @@ type operation struct {
 	// the same for a context that does not end before the grace has passed (sql 7)
 	endLate context.CancelCauseFunc
 
-	job    *asyncio.Future[asyncio.None]
-	behind bool          // the task has gone on before work had returned (sql 5)
-	over   chan struct{} // closed when the goroutine is done with everything
+	job    *asyncio.Future[asyncio.None] // nil if no goroutine has it
+	behind bool                          // the task has gone on before work had returned (sql 5)
+	over   chan struct{}                 // closed when the goroutine is done with everything
 
 	mu       sync.Mutex
 	returned bool // work has returned
@@ -60,9 +60,22 @@ func (o *operation) begin(ctx context.Context) (err error) {
 	}
 	o.job = asyncio.RunInExecutor(ctx, o.in, func() (asyncio.None, error) { o.run(); return asyncio.None{}, nil })
 	if o.job.Done() { // the end of a job that has begun reaches the loop in a later step
-		return o.job.Exception()
+		refused := o.job.Exception()
+		o.job = nil
+		return refused
 	}
 	return nil
+}
+
+// start is begin for work that has to be done. An executor of the program may refuse it; then it
+// has a goroutine of its own. So start fails only if the loop closes.
+func (o *operation) start(ctx context.Context) error {
+	err := o.begin(ctx)
+	if err != nil {
+		o.in = goroutines{}
+		err = o.begin(ctx)
+	}
+	return err
 }
 
 // run is the goroutine's. A panic of work goes on to the executor's job, which reports it.
@@ -192,11 +205,11 @@ func (o *operation) within(ctx context.Context, d time.Duration) (over bool) {
 }
 
 // finish is perform for work that has to be done whatever happens to the task: neither a cancel nor
-// the end of ctx interrupts it. When gently has passed, the driver's context ends, if there is one;
-// after the grace, the goroutine is left alone.
+// the end of ctx interrupts it, and no executor refuses it. When gently has passed, the driver's
+// context ends, if there is one; after the grace, the goroutine is left alone.
 func (o *operation) finish(ctx context.Context, gently time.Duration) {
-	if o.begin(ctx) != nil { // the goroutine goes on alone (sql 10)
-		o.job, o.behind, o.left = nil, true, true
+	if o.start(ctx) != nil { // the goroutine goes on alone (sql 10)
+		o.behind, o.left = true, true
 		go func() {
 			if o.end != nil {
 				defer time.AfterFunc(o.grace, func() { o.end(asyncio.ErrLoopClosed) }).Stop()
@@ -244,8 +257,8 @@ func (o *operation) whenOver(fn func()) {
 		}
 	}()
 	switch {
-	case o.job == nil:
-	case o.job.Done():
+	case o.job == nil && o.behind: // the loop closes
+	case o.job == nil || o.job.Done():
 		fn()
 	default:
 		o.job.AddDoneCallback(func(*asyncio.Future[asyncio.None]) { fn() })

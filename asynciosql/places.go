@@ -19,7 +19,7 @@ type home struct {
 // A place is the right to use a connection (sql 2).
 type place struct {
 	home *home
-	// the task that will give the place back; nil if the end of an operation will
+	// the task whose turn it is for, across awaits; nil if the end of an operation gives it back
 	holder asyncio.AnyTask
 }
 

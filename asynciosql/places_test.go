@@ -27,6 +27,7 @@ func TestPlaces(t *testing.T) {
 		{"as many as the pool has connections", 3, nil, 3},
 		{"fewer", 3, []asynciosql.Option{asynciosql.Limit(2)}, 2},
 		{"an unlimited pool", 0, nil, 10},
+		{"more than the pool has", 3, []asynciosql.Option{asynciosql.Limit(20)}, 3},
 		{"a limit for it", 0, []asynciosql.Option{asynciosql.Limit(20)}, 20},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -54,6 +55,7 @@ func TestPlaces(t *testing.T) {
 					is(t, "last statement", at[c.want-1], i+c.want-1)
 					is(t, "more", len(s.entered), 0)
 					is(t, "connections in use", s.Stats().InUse, c.want)
+					is(t, "waits in the pool", s.Stats().WaitCount, 0)
 					for range c.want {
 						s.goes(t, ctx)
 					}
@@ -138,6 +140,29 @@ func TestPlaces_AreHeld(t *testing.T) {
 	}
 }
 
+// A place that comes back by itself is worth waiting for, also for the task that had it.
+func TestPlaces_LeftBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t, 1)
+		_, err := runReporting(t, real, func(ctx context.Context) error {
+			db := asynciosql.New(s.DB, asynciosql.Grace(3*time.Second))
+			s.set(func() { s.rollback = "deaf" })
+			matches(t, db.InTx(ctx, nil, func(ctx context.Context, tx *asynciosql.Tx) error { return errFake }), errFake)
+			start(ctx, func(ctx context.Context) error {
+				must(t, asyncio.Sleep(ctx, time.Second))
+				s.set(func() { s.rollback = "" })
+				s.goes(t, ctx)
+				return nil
+			})
+			_, err := db.Exec(ctx, "set a 1")
+			must(t, err)
+			s.works(t, ctx, db)
+			return nil
+		})
+		must(t, err)
+	})
+}
+
 // A DB belongs to one loop at a time.
 func TestDB_Loops(t *testing.T) {
 	s := newServer(t, 2)
@@ -214,6 +239,32 @@ func TestMisuse_WrongPlace(t *testing.T) {
 		return nil
 	})
 	is(t, "the table", s.has(), "")
+	run(t, func(ctx context.Context) error {
+		noTx := func(context.Context, *asynciosql.Tx) error { t.Error("the body runs"); return nil }
+		noConn := func(context.Context, *asynciosql.Conn) error { t.Error("the body runs"); return nil }
+		zero, db := new(asynciosql.DB), asynciosql.New(s.DB)
+		for name, err := range map[string]error{
+			"Conn.InTx": new(asynciosql.Conn).InTx(ctx, nil, noTx), "DB.InTx": zero.InTx(ctx, nil, noTx), "DB.OnConn": zero.OnConn(ctx, noConn),
+			"OnConn without a body": db.OnConn(ctx, nil), "InTx without a body": db.InTx(ctx, nil, nil), "OnConn without a context": db.OnConn(nil, noConn), // the mistakes
+		} {
+			if !errors.Is(err, asyncio.ErrInvalidArgument) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		foreign, err := asynciosql.New(s.DB).Prepare(ctx, "get a")
+		must(t, err)
+		must(t, db.InTx(ctx, nil, func(ctx context.Context, tx *asynciosql.Tx) error {
+			for name, stmt := range map[string]*asynciosql.Stmt{"nil": nil, "zero": new(asynciosql.Stmt), "another DB's": foreign} {
+				for range 2 {
+					if err := tx.Stmt(stmt).QueryRow(ctx).Err(); !errors.Is(err, asyncio.ErrInvalidArgument) {
+						t.Errorf("Tx.Stmt, %s: %v", name, err)
+					}
+				}
+			}
+			return nil
+		}))
+		return foreign.Close(ctx)
+	})
 	for name, misuse := range map[string]func(){
 		"New": func() { asynciosql.New(nil) }, "Limit": func() { asynciosql.Limit(0) },
 		"Grace": func() { asynciosql.Grace(0) }, "BatchRows": func() { asynciosql.BatchRows(-1) },
@@ -226,109 +277,5 @@ func TestMisuse_WrongPlace(t *testing.T) {
 			}()
 			misuse()
 		}()
-	}
-}
-
-// onlyDestroyed is an exception handler that expects a destroyed task and nothing else.
-func onlyDestroyed(t *testing.T) func(*asyncio.EventLoop, asyncio.ExceptionContext) {
-	return func(_ *asyncio.EventLoop, c asyncio.ExceptionContext) {
-		if c.Message != "Task was destroyed but it is pending!" {
-			t.Errorf("%s: %v", c.Message, c.Exception)
-		}
-	}
-}
-
-// sql 10: a loop that closes leaves the database in order.
-func TestDB_LoopCloses(t *testing.T) {
-	for name, statement := range statements {
-		for _, words := range []string{"wait", "deaf", "late"} {
-			t.Run(name+" "+words, func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
-					s := newServer(t, 1)
-					s.table["seed"] = "0"
-					l := asyncio.NewEventLoop(t.Context())
-					l.SetExceptionHandler(onlyDestroyed(t))
-					_, err := asyncio.RunUntilComplete(l, asyncio.Do(func(ctx context.Context) error {
-						start(ctx, func(ctx context.Context) error { return statement(ctx, asynciosql.New(s.DB), words) })
-						_, _, err := asyncio.Recv(ctx, s.entered)
-						return err
-					}))
-					must(t, err)
-					must(t, l.Close())
-					if words != "wait" {
-						s.goOn <- struct{}{}
-					}
-					synctest.Wait()
-					is(t, "connections in use", s.Stats().InUse, 0)
-					switch {
-					case words == "late" && !isTx(name) && (strings.Contains(name, "Exec") || strings.Contains(name, "Raw")):
-						is(t, "the table", s.has(), "a seed")
-					default:
-						is(t, "the table", s.has(), "seed")
-					}
-				})
-			})
-		}
-	}
-}
-
-// The same while the body waits for something else.
-func TestDB_LoopClosesInTheBody(t *testing.T) {
-	for name, hold := range map[string]func(ctx context.Context, db *asynciosql.DB, body func() error) error{
-		"InTx": func(ctx context.Context, db *asynciosql.DB, body func() error) error {
-			return db.InTx(ctx, nil, func(ctx context.Context, tx *asynciosql.Tx) error {
-				return errors.Join(insert("a")(ctx, tx), body())
-			})
-		},
-		"OnConn": func(ctx context.Context, db *asynciosql.DB, body func() error) error {
-			return db.OnConn(ctx, func(ctx context.Context, c *asynciosql.Conn) error {
-				_, err := c.Prepare(ctx, "get a")
-				return errors.Join(err, body())
-			})
-		},
-		"Conn.InTx": func(ctx context.Context, db *asynciosql.DB, body func() error) error {
-			return db.OnConn(ctx, func(ctx context.Context, c *asynciosql.Conn) error {
-				return c.InTx(ctx, nil, func(ctx context.Context, tx *asynciosql.Tx) error {
-					return errors.Join(insert("a")(ctx, tx), body())
-				})
-			})
-		},
-		"Query": func(ctx context.Context, db *asynciosql.DB, body func() error) error {
-			for _, err := range db.Query(ctx, "rows 1000") {
-				return errors.Join(err, body())
-			}
-			return nil
-		},
-		"Tx.Query": func(ctx context.Context, db *asynciosql.DB, body func() error) error {
-			return db.InTx(ctx, nil, func(ctx context.Context, tx *asynciosql.Tx) error {
-				for _, err := range tx.Query(ctx, "rows 1000") {
-					return errors.Join(err, body())
-				}
-				return nil
-			})
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				s := newServer(t, 1)
-				l := asyncio.NewEventLoop(t.Context())
-				l.SetExceptionHandler(onlyDestroyed(t))
-				_, err := asyncio.RunUntilComplete(l, asyncio.Do(func(ctx context.Context) error {
-					var inside asyncio.Event
-					start(ctx, func(ctx context.Context) error {
-						return hold(ctx, asynciosql.New(s.DB), func() error { inside.Set(); return asyncio.Sleep(ctx, time.Hour) })
-					})
-					return inside.Wait(ctx)
-				}))
-				must(t, err)
-				is(t, "connections in use", s.Stats().InUse, 1)
-				must(t, l.Close())
-				synctest.Wait()
-				is(t, "connections in use", s.Stats().InUse, 0)
-				is(t, "the table", s.has(), "")
-				var one int
-				must(t, s.DB.QueryRow("echo", 1).Scan(&one))
-			})
-		})
 	}
 }

@@ -73,7 +73,8 @@ func (s *statements) Prepare(ctx context.Context, query string) (*Stmt, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.lane != nil && s.lane.open != nil {
+	// Once the lane is over a goroutine reads open.
+	if s.lane != nil && s.lane.open != nil && s.lane.over == nil {
 		s.lane.open[stmt] = struct{}{}
 	}
 	return &Stmt{of: s, stmt: stmt}, nil
@@ -125,6 +126,7 @@ func (t *turn) leave() {
 		t.lane.user = ""
 	}
 	if t.place != nil {
+		t.place.holder = nil
 		t.ends = append(t.ends, t.place.release)
 	}
 	over := func() {

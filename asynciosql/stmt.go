@@ -4,7 +4,10 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"iter"
+
+	"github.com/goasyncio/asyncio"
 )
 
 // A Stmt is a prepared statement, made by Prepare of a [DB], a [Conn] or a [Tx], where its methods
@@ -40,15 +43,31 @@ func (s *Stmt) enter(ctx context.Context, what string, holds bool) (*turn, error
 	if err != nil {
 		return nil, err
 	}
-	for used := s; used != nil; used = used.from {
-		if used.closed {
+	for _, used := range s.chain() {
+		switch {
+		case used == nil || used.of == nil:
+			err = errZero
+		case used.of.db != of.db:
+			err = fmt.Errorf("%w: a statement of another DB (in Tx.Stmt)", asyncio.ErrInvalidArgument)
+		case used.closed:
+			err = errStmtClosed
+		}
+		if err != nil {
 			t.leave()
-			return nil, errStmtClosed
+			return nil, err
 		}
 		used.users++
 		t.ends = append(t.ends, used.used)
 	}
 	return t, nil
+}
+
+// chain returns the statement, and the one that it was made of by [Tx.Stmt].
+func (s *Stmt) chain() []*Stmt {
+	if s.tx == nil {
+		return []*Stmt{s}
+	}
+	return []*Stmt{s, s.from}
 }
 
 // used ends a turn. If the statement has been closed meanwhile, the last turn closes it.
@@ -80,7 +99,8 @@ func (s *Stmt) Exec(ctx context.Context, args ...any) (sql.Result, error) {
 // [Conn] has returned, which closes it too. If the Tx or Conn is in use Close returns
 // [asyncio.ErrBusy]; for a call in the wrong place it returns the errors of [DB.Query].
 func (s *Stmt) Close(ctx context.Context) error {
-	if err := yield(ctx); err != nil {
+	closes, err := yield(ctx)
+	if err != nil {
 		return err
 	}
 	if s.of == nil {
@@ -95,7 +115,7 @@ func (s *Stmt) Close(ctx context.Context) error {
 		return nil
 	case l == nil:
 		s.closed = true
-		if s.users > 0 {
+		if s.users > 0 && !closes { // a loop that closes does not hear of the end of a turn
 			return nil
 		}
 		return s.of.db.close(ctx, &turn{}, s.stmt.Close)

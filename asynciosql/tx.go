@@ -83,6 +83,9 @@ func (d *DB) InTx(ctx context.Context, opts *sql.TxOptions, body func(ctx contex
 // InTx is [DB.InTx] on this connection, and needs no place of its own. Meanwhile the connection's
 // own methods are refused with [asyncio.ErrBusy].
 func (c *Conn) InTx(ctx context.Context, opts *sql.TxOptions, body func(ctx context.Context, tx *Tx) error) error {
+	if c.db == nil {
+		return errZero
+	}
 	if err := c.db.checkTx(ctx, body); err != nil {
 		return err
 	}
@@ -92,6 +95,8 @@ func (c *Conn) InTx(ctx context.Context, opts *sql.TxOptions, body func(ctx cont
 	}
 	defer t.leave()
 	tx := &Tx{statements: statements{db: c.db, lane: &lane{loop: c.lane.loop, inTx: true}}, turn: t, conn: c.conn}
+	c.lane.inner = tx.lane
+	defer func() { c.lane.inner = nil }()
 	err = tx.run(ctx, nil, func() (err error) { tx.tx, err = c.conn.BeginTx(tx.ctx, opts); return err }, body)
 	if t.last.behind || !tx.fit {
 		c.broken = true
@@ -132,49 +137,58 @@ func (tx *Tx) run(ctx context.Context, end context.CancelCauseFunc, begin func()
 		tx.giveUp(ctx)
 		return cut
 	}
-	returned := false
+	commits := false
 	defer func() {
-		if !returned {
+		if !commits {
 			tx.giveUp(ctx)
 		}
 	}()
-	err = body(context.WithValue(ctx, txKey{tx.db.pool.DB}, tx), tx)
-	returned = true
-	if err == nil {
-		return tx.commit(ctx)
+	if err := body(context.WithValue(ctx, txKey{tx.db.pool.DB}, tx), tx); err != nil {
+		return err
 	}
-	tx.giveUp(ctx)
-	return err
+	if err := tx.mayCommit(ctx); err != nil {
+		return err
+	}
+	commits = true
+	return tx.commit(ctx)
 }
 
 // Stmt returns stmt, a statement of the [DB], for use in the transaction, with whose end it is
 // closed. It is for the loop only and does not suspend; its errors are those of the statement's
 // methods.
-func (tx *Tx) Stmt(stmt *Stmt) *Stmt { return &Stmt{of: &tx.statements, from: stmt, tx: tx} }
+func (tx *Tx) Stmt(stmt *Stmt) *Stmt {
+	if stmt != nil && stmt.tx != nil {
+		stmt = stmt.from
+	}
+	return &Stmt{of: &tx.statements, from: stmt, tx: tx}
+}
 
 func (tx *Tx) shut() (idle bool) {
 	return tx.lane.shut(fmt.Errorf("%w (asynciosql: the body of InTx has returned)", sql.ErrTxDone))
 }
 
-// commit ends the transaction after body has returned nil (sql 7).
-func (tx *Tx) commit(ctx context.Context) error {
-	last := tx.lane.last
+// mayCommit shuts the transaction after body has returned nil, and looks for reasons not to commit
+// it.
+func (tx *Tx) mayCommit(ctx context.Context) error {
 	switch {
 	case tx.lane.user != "":
-		tx.giveUp(ctx)
 		return fmt.Errorf("%w: the body of InTx has returned while another task used the transaction, which has been rolled back", asyncio.ErrBusy)
-	case last.behind:
-		tx.giveUp(ctx)
+	case tx.lane.last.behind:
 		return fmt.Errorf("%w: a statement of the transaction was interrupted, and the driver has not returned from it; nothing is committed", asyncio.ErrBusy)
 	}
 	tx.shut()
-	if err := asyncio.Sleep(ctx, 0); err != nil { // a cancel that is owed (sql 3)
-		tx.giveUp(ctx)
-		return err
-	}
+	return asyncio.Sleep(ctx, 0) // a cancel that is owed (sql 3)
+}
+
+// commit ends the transaction, which is shut (sql 7). The task has just resumed from an await.
+func (tx *Tx) commit(ctx context.Context) error {
 	o := tx.turn.begins(tx.db.newOperation(tx.commits, nil, nil))
 	o.endLate = tx.end
 	cut, err := o.perform(ctx)
+	if o.job == nil { // the executor has refused it
+		tx.giveUp(ctx)
+		return err
+	}
 	if e, ok := err.(*interrupted); ok {
 		u, open := e.driver.(*unanswered)
 		if open {
