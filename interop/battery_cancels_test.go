@@ -39,16 +39,29 @@ func (b *run) doneContext(ctx context.Context) error {
 	return err
 }
 
-// deadline: the deadline must not pass before the server has the request, which takes a while on a
-// busy machine.
+// deadline: where the library does not heed the deadline of a ctx, a Timeout does what a cancel does.
 func (b *run) deadline(ctx context.Context) error {
-	for d := 200 * time.Millisecond; ; d *= 2 {
-		early, err := b.givesUp(ctx, trial{
+	err := b.inTime(ctx, func(d time.Duration) trial {
+		return trial{
 			want: b.row.done, err: context.DeadlineExceeded,
 			derive: func(ctx context.Context) (context.Context, context.CancelFunc) { return asyncio.WithTimeout(ctx, d) },
-			end:    func(*asyncio.Task[string], context.CancelFunc) {},
-		})
-		if err != nil || !early {
+		}
+	})
+	if err != nil || b.row.done.task != ignored {
+		return err
+	}
+	return b.inTime(ctx, func(d time.Duration) trial {
+		return trial{want: b.row.cancel, err: asyncio.ErrTimeout, derive: asyncio.WithCancel, limit: d}
+	})
+}
+
+// inTime makes a trial that is limited by a time. That must not pass before the server has the
+// request, which takes a while on a busy machine.
+func (b *run) inTime(ctx context.Context, limited func(d time.Duration) trial) error {
+	for d := 200 * time.Millisecond; ; d *= 2 {
+		tr := limited(d)
+		tr.end = func(*asyncio.Task[string], context.CancelFunc) {}
+		if early, err := b.givesUp(ctx, tr); err != nil || !early {
 			return err
 		}
 	}
@@ -62,6 +75,7 @@ type trial struct {
 	// derive returns the operation's ctx, which is the ctx of its task if own is set. end is called
 	// when the server has the request.
 	own    bool
+	limit  time.Duration // of a Timeout around the operation, if it is not 0
 	derive func(ctx context.Context) (context.Context, context.CancelFunc)
 	end    func(task *asyncio.Task[string], cancel context.CancelFunc)
 }
@@ -81,12 +95,21 @@ func (b *run) givesUp(ctx context.Context, tr trial) (early bool, _ error) {
 		if tr.own {
 			outer = operation
 		}
-		task := asyncio.CreateTask(outer, func(context.Context) (string, error) { return c.hold(operation, value) })
+		task := asyncio.CreateTask(outer, func(ctx context.Context) (got string, err error) {
+			if tr.limit == 0 {
+				return c.hold(operation, value)
+			}
+			err = asyncio.Timeout(ctx, tr.limit, func(context.Context, *asyncio.TimeoutScope) error {
+				got, err = c.hold(operation, value)
+				return err
+			})
+			return got, err
+		})
 		for n := 0; n != 1; {
 			if n, err = b.held(ctx); err != nil {
 				return err
 			}
-			if early = operation.Err() != nil; early {
+			if early = operation.Err() != nil || tr.limit > 0 && task.Done(); early {
 				return b.tooEarly(ctx, task, value)
 			}
 		}
