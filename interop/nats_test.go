@@ -73,7 +73,8 @@ func natsRows(url string) []row {
 		{
 			library: "nats.go, Request", way: onView, sim: "no", cancel: left, done: left, closing: endsThem,
 			open: func(ctx context.Context, _ int) (*client, error) {
-				return natsRequester(ctx, url, nats.SetCustomDialer(natsDialer(asyncio.ThreadsafeDialer(ctx))))
+				dialer := nats.SetCustomDialer(natsDialer(asyncio.ThreadsafeDialer(ctx)))
+				return natsRequester(ctx, url, dialer)
 			},
 		},
 		{

@@ -41,14 +41,16 @@ func webSocketRows(url string) []row {
 			library: "gorilla/websocket", way: asItIs, sim: "yes", single: true,
 			cancel: outcome{atOnce, takenBack, closed}, done: outcome{task: ignored}, closing: endsThem,
 			open: func(ctx context.Context, _ int) (*client, error) {
-				return gorillaClient(ctx, gorilla.Dialer{NetDialContext: asyncio.DialContext}, url)
+				dialer := gorilla.Dialer{NetDialContext: asyncio.DialContext}
+				return gorillaClient(ctx, dialer, url)
 			},
 		},
 		{
 			library: "gorilla/websocket", way: onView, sim: "no", single: true,
 			cancel: outcome{atOnce, takenBack, closed}, done: outcome{atOnce, takenBack, closed}, closing: endsThem,
 			open: func(ctx context.Context, _ int) (*client, error) {
-				return gorillaThreadClient(ctx, gorilla.Dialer{NetDialContext: asyncio.ThreadsafeDialer(ctx)}, url)
+				dialer := gorilla.Dialer{NetDialContext: asyncio.ThreadsafeDialer(ctx)}
+				return gorillaThreadClient(ctx, dialer, url)
 			},
 		},
 		{
