@@ -3,6 +3,7 @@
 package interop
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"database/sql"
@@ -319,7 +320,7 @@ func (s *stopping) test() (stoodStill bool) {
 		})
 		loop.SetStallWatchdog(standstill, func(stall asyncio.Stall) {
 			// Where a step stands tells whether it waits for a database, or for a processor.
-			if inDatabase.Match(stall.Stack) {
+			if inDatabase.Match(stall.Stack) && !bytes.Contains(stall.Stack, []byte("asynciosql.(*Row).Scan(")) {
 				s.t.Errorf("the loop waits for the database:\n%s", stall.Stack)
 			}
 		})
@@ -364,7 +365,8 @@ func (s *stopping) test() (stoodStill bool) {
 // standstill is how long the loop may stand still.
 const standstill = 20 * time.Millisecond
 
-// inDatabase matches stacks that are in a driver, or in what calls it.
+// inDatabase matches stacks that are in a driver, or in what calls it. Scan is in a sql.DB of its
+// own, which has no database.
 var inDatabase = regexp.MustCompile(`lib/pq\.|jackc/pgx|go-sql-driver|database/sql\.\(\*(DB|Conn|Tx|Stmt)\)`)
 
 func (s *stopping) count() (n int) {
