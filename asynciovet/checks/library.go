@@ -13,6 +13,8 @@ const (
 	rootPath = "github.com/goasyncio/asyncio"
 	simPath  = rootPath + "/sim"
 	httpPath = rootPath + "/asynciohttp"
+	grpcPath = rootPath + "/asynciogrpc"
+	sqlPath  = rootPath + "/asynciosql"
 )
 
 //go:embed library.txt
@@ -98,7 +100,7 @@ func isLibrary(p *types.Package) bool {
 		return false
 	}
 	switch pathOf(p) {
-	case rootPath, simPath, httpPath:
+	case rootPath, simPath, httpPath, grpcPath, sqlPath:
 		return true
 	}
 	return false

@@ -5,6 +5,7 @@ import (
 	"go/types"
 	"maps"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -24,11 +25,15 @@ type exported struct {
 // loadLibrary returns the exported functions and methods by the names that library has for them.
 func loadLibrary(t *testing.T) map[string]exported {
 	t.Helper()
+	work, err := filepath.Abs("../../go.work") // which leads to the library here
+	if err != nil {
+		t.Fatal(err)
+	}
 	pkgs, err := packages.Load(&packages.Config{
 		Mode: packages.LoadSyntax,
-		Dir:  "testdata", // whose go.mod leads to the library here
-		Env:  append(os.Environ(), "GOWORK=off", "GOFLAGS="),
-	}, rootPath, simPath, httpPath)
+		Dir:  "../..",
+		Env:  append(os.Environ(), "GOWORK="+work, "GOFLAGS="),
+	}, rootPath, simPath, httpPath, grpcPath, sqlPath)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -191,6 +196,7 @@ func TestLibrary_SaysWhatTheCommentsSay(t *testing.T) {
 		"asyncio.ThreadsafeConn.CloseWrite":      "it blocks for a moment, and not in a task",
 		"asyncio.ThreadsafeDialer":               "what it returns blocks or suspends",
 		"asyncio.Condition.WaitFor":              "it says what Wait does",
+		"asynciogrpc.StreamClientInterceptor":    "the streams that it makes suspend",
 	}
 	implementations := map[string]string{"AnyFuture": "Future", "AnyTask": "Task", "AnyLock": "Lock", "AnyQueue": "Queue", "StreamConn": "Conn"}
 	all := loadLibrary(t)

@@ -16,6 +16,7 @@ const (
 	useProcess = "use asyncio.CreateSubprocessExec"
 	useAccept  = "use an asyncio.Listener"
 	useConn    = "use an asyncio.Conn"
+	useSQL     = "use package asynciosql, or call it in asyncio.ToThread"
 )
 
 // blockers has the functions of the standard library that block for as long as somebody or
@@ -54,10 +55,14 @@ var blockers = table(map[string]string{
 	"database/sql": `DB.Begin DB.BeginTx DB.Conn DB.Exec DB.ExecContext DB.Ping DB.PingContext DB.Prepare
 		DB.PrepareContext DB.Query DB.QueryContext DB.QueryRow DB.QueryRowContext
 		Conn.BeginTx Conn.ExecContext Conn.PingContext Conn.PrepareContext Conn.QueryContext
-		Conn.QueryRowContext Conn.Raw Tx.Commit Tx.Rollback Tx.Exec Tx.ExecContext Tx.Prepare
+		Conn.QueryRowContext Conn.Raw Tx.Stmt Tx.StmtContext Tx.Commit Tx.Rollback Tx.Exec Tx.ExecContext Tx.Prepare
 		Tx.PrepareContext Tx.Query Tx.QueryContext Tx.QueryRow Tx.QueryRowContext Stmt.Exec
 		Stmt.ExecContext Stmt.Query Stmt.QueryContext Stmt.QueryRow Stmt.QueryRowContext
-		Rows.Next Rows.NextResultSet: ` + inThread,
+		Rows.Next Rows.NextResultSet: ` + useSQL,
+
+	"google.golang.org/grpc": `Server.Serve: use asynciogrpc.Serve
+		Server.GracefulStop: use asynciogrpc.GracefulStop
+		ClientConn.WaitForStateChange: ` + inThread,
 
 	"net/smtp": `Dial SendMail: ` + inThread,
 	"net/rpc":  `Dial DialHTTP DialHTTPPath Client.Call: ` + inThread,

@@ -8,6 +8,7 @@ import (
 
 	"github.com/goasyncio/asyncio"
 	"github.com/goasyncio/asyncio/asynciohttp"
+	"github.com/goasyncio/asyncio/asynciosql"
 )
 
 func pollAwaiting(ctx context.Context, url string, ready *asyncio.Event) error {
@@ -26,7 +27,12 @@ func pollAwaiting(ctx context.Context, url string, ready *asyncio.Event) error {
 	}
 }
 
-func count(ctx context.Context, db *sql.DB) (n int, err error) {
+func count(ctx context.Context, db *asynciosql.DB) (n int, err error) {
+	err = db.QueryRow(ctx, "select count(*) from jobs").Scan(&n)
+	return n, err
+}
+
+func countInThread(ctx context.Context, db *sql.DB) (n int, err error) {
 	return asyncio.ToThread(ctx, func(ctx context.Context) (n int, err error) {
 		err = db.QueryRowContext(ctx, "select count(*) from jobs").Scan(&n)
 		return n, err

@@ -114,7 +114,7 @@ func calls(ctx context.Context, wg *sync.WaitGroup, cond *sync.Cond, db *sql.DB,
 	exec.Command("true").Run()                             // want `exec.Cmd.Run blocks the loop.*: use asyncio.CreateSubprocessExec`
 	wg.Wait()                                              // want `sync.WaitGroup.Wait blocks the loop`
 	cond.Wait()                                            // want `sync.Cond.Wait blocks the loop.*: use asyncio.Condition`
-	db.QueryContext(ctx, "select")                         // want `sql.DB.QueryContext blocks the loop`
+	db.QueryContext(ctx, "select")                         // want `sql.DB.QueryContext blocks the loop.*: use package asynciosql`
 	client.Get("http://localhost")                         // want `http.Client.Get blocks the loop`
 	http.ListenAndServe(":80", nil)                        // want `http.ListenAndServe blocks the loop`
 	conn.Read(nil)                                         // want `net.TCPConn.Read blocks the loop`
