@@ -216,17 +216,18 @@ func TestMisuse_WrongPlace(t *testing.T) {
 				db := asynciosql.New(s.DB)
 				l, err := asyncio.GetRunningLoop(ctx)
 				must(t, err)
-				return db.InTx(ctx, nil, func(_ context.Context, tx *asynciosql.Tx) error {
+				outside := context.WithoutCancel(ctx) // of transactions
+				return db.InTx(ctx, nil, func(ctx context.Context, tx *asynciosql.Tx) error {
 					stmt, err := tx.Prepare(ctx, "get a")
 					must(t, err)
-					_, err = asyncio.ToThread(ctx, func(inThread context.Context) (int, error) {
+					_, err = asyncio.ToThread(outside, func(inThread context.Context) (int, error) {
 						calls(inThread, db, tx, stmt, asyncio.ErrNoRunningLoop)
-						calls(ctx, db, tx, stmt, asyncio.ErrForeignGoroutine)
+						calls(outside, db, tx, stmt, asyncio.ErrForeignGoroutine)
 						return 0, nil
 					})
 					must(t, err)
 					var called asyncio.Event
-					l.CallSoon(func() { calls(ctx, db, tx, stmt, asyncio.ErrNotInTask); called.Set() })
+					l.CallSoon(func() { calls(outside, db, tx, stmt, asyncio.ErrNotInTask); called.Set() })
 					return called.Wait(ctx)
 				})
 			})
@@ -245,7 +246,8 @@ func TestMisuse_WrongPlace(t *testing.T) {
 		zero, db := new(asynciosql.DB), asynciosql.New(s.DB)
 		for name, err := range map[string]error{
 			"Conn.InTx": new(asynciosql.Conn).InTx(ctx, nil, noTx), "DB.InTx": zero.InTx(ctx, nil, noTx), "DB.OnConn": zero.OnConn(ctx, noConn),
-			"OnConn without a body": db.OnConn(ctx, nil), "InTx without a body": db.InTx(ctx, nil, nil), "OnConn without a context": db.OnConn(nil, noConn), // the mistakes
+			"OnConn without a body": db.OnConn(ctx, nil), "InTx without a body": db.InTx(ctx, nil, nil),
+			"OnConn without a context": db.OnConn(nil, noConn),
 		} {
 			if !errors.Is(err, asyncio.ErrInvalidArgument) {
 				t.Errorf("%s: %v", name, err)
