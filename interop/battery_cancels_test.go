@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"strconv"
 	"time"
 
 	"github.com/goasyncio/asyncio"
@@ -202,13 +200,7 @@ func (b *run) sameConnection(ctx context.Context, c *client, before, want string
 // randomCancels cancels tasks at random points. Each gets its own answer or the cancel, and the
 // client is sound afterwards.
 func (b *run) randomCancels(ctx context.Context) error {
-	n := 40
-	if s := os.Getenv(cancelsVariable); s != "" {
-		var err error
-		if n, err = strconv.Atoi(s); err != nil {
-			return err
-		}
-	}
+	n := b.cancels
 	//asynciovet:allow mathrand the seed is logged
 	seed := rand.Uint64()
 	b.t.Logf("seed %d", seed)

@@ -3,10 +3,12 @@
 package interop
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"runtime"
 	"strconv"
 	"sync"
@@ -103,6 +105,8 @@ type server struct {
 // cancelsVariable is how many cancels at random points each row gets; make nightly sets it.
 const cancelsVariable = "ASYNCIO_INTEROP_CANCELS"
 
+const ordinaryCancels = "40" // if it is not set
+
 // A run is one test of the battery, with one row.
 type run struct {
 	t       *testing.T
@@ -110,6 +114,7 @@ type run struct {
 	server  server
 	control *asyncio.ThreadPoolExecutor // calls the server; the library may use up the default one
 	beats   int                         // how often a task that only sleeps has run
+	cancels int                         // at random points
 
 	mu     sync.Mutex
 	values []string // those that have been used
@@ -138,8 +143,10 @@ func runBattery(t *testing.T, s server, rows []row) {
 		t.Run(r.library+" "+r.way, func(t *testing.T) {
 			for _, test := range battery {
 				t.Run(test.name, func(t *testing.T) {
+					cancels, err := strconv.Atoi(cmp.Or(os.Getenv(cancelsVariable), ordinaryCancels))
+					must(t, err)
 					before := survey(t)
-					b := &run{t: t, row: r, server: s, control: asyncio.NewThreadPoolExecutor(2)}
+					b := &run{t: t, row: r, server: s, control: asyncio.NewThreadPoolExecutor(2), cancels: cancels}
 					b.inLoop(test.run)
 					b.control.Shutdown(true)
 					before.check(t)
@@ -171,6 +178,7 @@ func (b *run) inLoop(test func(b *run, ctx context.Context) error) {
 // once runs the test, and returns how long the loop stood still, and how long the machine did.
 func (b *run) once(test func(b *run, ctx context.Context) error) (loop, around time.Duration) {
 	machine := measureMachine()
+	limit := patience + time.Duration(b.cancels)*time.Second/4
 	var pulse longest
 	_, err := asyncio.Run(b.t.Context(), asyncio.Do(func(ctx context.Context) error {
 		loop, err := asyncio.GetRunningLoop(ctx)
@@ -190,12 +198,12 @@ func (b *run) once(test func(b *run, ctx context.Context) error) (loop, around t
 			}
 		})
 		defer beating.Cancel()
-		late := loop.CallLater(patience-time.Second, func() {
+		late := loop.CallLater(limit-time.Second, func() {
 			stacks := make([]byte, 1<<20)
 			b.t.Logf("%s\n%s", asyncio.FormatTasks(ctx), stacks[:runtime.Stack(stacks, true)])
 		})
 		defer late.Cancel()
-		return asyncio.Timeout(ctx, patience, func(ctx context.Context, _ *asyncio.TimeoutScope) error {
+		return asyncio.Timeout(ctx, limit, func(ctx context.Context, _ *asyncio.TimeoutScope) error {
 			err := test(b, ctx)
 			if err != nil {
 				// so no task waits for an answer, even if it has swallowed a cancel
@@ -210,7 +218,7 @@ func (b *run) once(test func(b *run, ctx context.Context) error) (loop, around t
 	return pulse.gap, machine()
 }
 
-// patience is how long a test waits for what has to happen.
+// patience is how long a test waits for what has to happen. Cancels at random points get more.
 const patience = time.Minute
 
 // A longest is the longest time between two beats.
