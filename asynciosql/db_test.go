@@ -68,6 +68,62 @@ func TestExec_ResultDoesNotBlock(t *testing.T) {
 	})
 }
 
+// The result of a prepared statement is asked for when the pool has the connection again. The
+// statement has succeeded, whatever becomes of that.
+func TestStmt_ResultOfABusyConnection(t *testing.T) {
+	for _, by := range append(stops, stop{name: "nothing"}) {
+		t.Run(by.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newServer(t, 1)
+				_, err := runReporting(t, real, func(ctx context.Context) error {
+					stmt, err := asynciosql.New(s.DB).Prepare(ctx, "set a 1")
+					must(t, err)
+					s.set(func() { s.mute = true })
+					exec := func(ctx context.Context) error {
+						r, err := stmt.Exec(ctx)
+						if err != nil {
+							return fmt.Errorf("not done: %w", err)
+						}
+						_, err = r.LastInsertId()
+						matches(t, err, asyncio.ErrBusy)
+						_, err = r.RowsAffected()
+						matches(t, err, asyncio.ErrBusy)
+						if by.run == nil {
+							return nil
+						}
+						return asyncio.Sleep(ctx, time.Hour)
+					}
+					before, want := time.Now(), 100*time.Millisecond
+					var task *aTask
+					if by.run == nil {
+						task = start(ctx, exec)
+						s.enters(t, ctx, "result")
+					} else {
+						var stop func()
+						task, stop = by.run(ctx, exec)
+						s.enters(t, ctx, "result")
+						stop()
+						want = 0
+					}
+					err = result(ctx, task)
+					if by.run == nil {
+						must(t, err)
+					} else {
+						matches(t, err, by.want)
+						is(t, "not done", strings.Contains(err.Error(), "not done"), false)
+						known(t, err)
+					}
+					is(t, "took", time.Since(before), want)
+					s.set(func() { s.mute = false })
+					s.goes(t, ctx)
+					return stmt.Close(ctx)
+				})
+				must(t, err)
+			})
+		})
+	}
+}
+
 // As database/sql does, operations try again on another connection if theirs was stale.
 func TestDB_StaleConnections(t *testing.T) {
 	for name, statement := range statements {

@@ -56,6 +56,7 @@ type server struct {
 	closing          time.Duration // which the closing of rows takes, unless their context ends
 	prepared         int           // statements that have not been closed
 	noPing           bool          // connections have no Ping
+	mute             bool          // results are asked for, announce it and wait for a go
 	fetched          int           // rows
 	wrong            []string      // violations of the protocol
 }
@@ -252,12 +253,24 @@ func (c *fakeConn) ExecContext(ctx context.Context, query string, args []driver.
 	default:
 		return nil, fmt.Errorf("no statement: %q", query)
 	}
-	return fakeResult{int64(c.id), 1}, c.after(ctx, late)
+	return fakeResult{c.s, int64(c.id), 1}, c.after(ctx, late)
 }
 
-type fakeResult struct{ id, rows int64 }
+type fakeResult struct {
+	s        *server
+	id, rows int64
+}
 
-func (r fakeResult) LastInsertId() (int64, error) { return r.id, errFake }
+func (r fakeResult) LastInsertId() (int64, error) {
+	r.s.mu.Lock()
+	mute := r.s.mute
+	r.s.mu.Unlock()
+	if mute {
+		r.s.entered <- "result"
+		<-r.s.goOn
+	}
+	return r.id, errFake
+}
 func (r fakeResult) RowsAffected() (int64, error) { return r.rows, nil }
 
 func (c *fakeConn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {

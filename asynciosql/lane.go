@@ -3,6 +3,7 @@ package asynciosql
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 
 	"github.com/goasyncio/asyncio"
@@ -50,6 +51,15 @@ func (l *lane) shut(err error) (idle bool) {
 		l.inner.shut(err)
 	}
 	return idle
+}
+
+// explain returns the error of an operation with the reason for it, if that is that the body has
+// returned meanwhile.
+func (l *lane) explain(err error) error {
+	if _, cut := err.(*interrupted); cut || err == nil || l == nil || l.over == nil || errors.Is(err, l.over) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", l.over, err)
 }
 
 // settle has o, which needs the connection, done in any case, after the last operation. If that is

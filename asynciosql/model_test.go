@@ -55,17 +55,16 @@ type model struct {
 	journal *journal
 	keys    int
 	stops   []func() // of the tasks
+	left    int      // tasks that are not done
+	over    chan struct{}
 }
 
 // run starts tasks and acts on what they wait for, until all are done.
 func (m *model) run(ctx context.Context) error {
-	const tasks = 8
-	left := tasks
-	over := make(chan struct{}, tasks)
-	for range tasks {
-		by := stops[m.random.IntN(len(stops))]
+	m.over = make(chan struct{}, 1000)
+	for range 8 {
 		steps := 1 + m.random.IntN(4)
-		task, stop := by.run(ctx, func(ctx context.Context) error {
+		m.start(ctx, func(ctx context.Context) error {
 			for range steps {
 				if err := m.step(ctx); err != nil {
 					return err
@@ -73,26 +72,19 @@ func (m *model) run(ctx context.Context) error {
 			}
 			return nil
 		})
-		task.AddDoneCallback(func(task *aTask) {
-			over <- struct{}{}
-			if err := task.Exception(); err != nil && !errors.Is(err, asyncio.ErrCancelled) && !errors.Is(err, errStopped) && !errors.Is(err, errFake) && !errors.Is(err, driver.ErrBadConn) {
-				m.t.Error(err)
-			}
-		})
-		m.stops = append(m.stops, stop)
 	}
-	done, entered, goes := asyncio.OnRecv(over), asyncio.OnRecv(m.s.entered), asyncio.OnSend(m.s.goOn, struct{}{})
-	for left > 0 {
+	done, entered, goes := asyncio.OnRecv(m.over), asyncio.OnRecv(m.s.entered), asyncio.OnSend(m.s.goOn, struct{}{})
+	for m.left > 0 {
 		won, err := asyncio.Select(ctx, done, entered, goes)
 		switch {
 		case err != nil:
 			return err
 		case won == done:
-			left--
+			m.left--
 		case won == entered:
 			for range m.random.IntN(4) { // somebody is stopped, perhaps the one that waits
 				if m.random.IntN(3) == 0 {
-					m.stops[m.random.IntN(tasks)]()
+					m.stops[m.random.IntN(len(m.stops))]()
 				}
 				if m.random.IntN(2) == 0 {
 					if err := asyncio.Sleep(ctx, 0); err != nil {
@@ -105,6 +97,25 @@ func (m *model) run(ctx context.Context) error {
 	return nil
 }
 
+// start runs fn in a task that may be stopped.
+func (m *model) start(ctx context.Context, fn func(ctx context.Context) error) {
+	task, stop := stops[m.random.IntN(len(stops))].run(ctx, fn)
+	m.left++
+	m.stops = append(m.stops, stop)
+	task.AddDoneCallback(func(task *aTask) {
+		m.over <- struct{}{}
+		if task.Exception() == nil {
+			return
+		}
+		for _, expected := range []error{asyncio.ErrCancelled, errStopped, errFake, driver.ErrBadConn, sql.ErrConnDone, asyncio.ErrBusy} {
+			if errors.Is(task.Exception(), expected) {
+				return
+			}
+		}
+		m.t.Error(task.Exception())
+	})
+}
+
 // words returns what happens to a statement.
 func (m *model) words() string {
 	return []string{"", "", "wait", "wait", "after", "late", "fail", "wait fail", "bad"}[m.random.IntN(9)]
@@ -114,7 +125,7 @@ func (m *model) key() string { m.keys++; return fmt.Sprint("k", m.keys) }
 
 // step does one thing with the database.
 func (m *model) step(ctx context.Context) error {
-	switch m.random.IntN(5) {
+	switch m.random.IntN(7) {
 	case 0:
 		key := m.key()
 		_, err := m.db.Exec(ctx, m.words()+" set "+key+" 1")
@@ -138,6 +149,31 @@ func (m *model) step(ctx context.Context) error {
 			}
 			return m.transaction(ctx, c.InTx)
 		})
+	case 3:
+		key := m.key()
+		stmt, err := m.db.Prepare(ctx, m.words()+" set "+key+" 1")
+		if err != nil {
+			return err
+		}
+		defer func() { must(m.t, stmt.Close(ctx)) }()
+		_, m.journal.told[key] = stmt.Exec(ctx)
+		return m.journal.told[key]
+	case 4: // leaves a task behind
+		return m.db.OnConn(ctx, func(ctx context.Context, c *asynciosql.Conn) error {
+			m.start(ctx, func(ctx context.Context) error {
+				if m.random.IntN(2) == 0 {
+					_, err := c.Prepare(ctx, m.words()+" get a")
+					return err
+				}
+				return m.transaction(ctx, c.InTx)
+			})
+			for range m.random.IntN(6) {
+				if err := asyncio.Sleep(ctx, 0); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
 	default:
 		return m.transaction(ctx, m.db.InTx)
 	}
@@ -151,9 +187,20 @@ func (m *model) transaction(ctx context.Context, inTx func(ctx context.Context, 
 			if _, err := tx.Exec(ctx, m.words()+" set "+key+" 1"); err != nil && (errors.Is(err, asyncio.ErrCancelled) || m.random.IntN(2) == 0) {
 				return err
 			}
-			if m.random.IntN(3) == 0 {
+			switch m.random.IntN(4) {
+			case 0:
 				if err := asyncio.Sleep(ctx, 0); err != nil {
 					return err
+				}
+			case 1:
+				n, most := 0, 1+m.random.IntN(60)
+				for _, err := range tx.Query(ctx, fmt.Sprintf("rows 50 %s 20", m.words())) {
+					if err != nil {
+						return err
+					}
+					if n++; n == most {
+						break
+					}
 				}
 			}
 		}

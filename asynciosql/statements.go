@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"fmt"
 	"iter"
+	"runtime/debug"
+	"time"
 
 	"github.com/goasyncio/asyncio"
 )
@@ -144,14 +146,10 @@ func (t *turn) leave() {
 // failed returns the error of a statement as the program gets it. One that was interrupted outside
 // of a transaction may have had its effect (sql 6).
 func (s *statements) failed(err error) error {
-	e, cut := err.(*interrupted)
-	switch {
-	case cut:
+	if e, cut := err.(*interrupted); cut {
 		e.unknown = s.lane == nil || !s.lane.inTx
-	case s.lane != nil && s.lane.over != nil: // the body has returned meanwhile
-		return fmt.Errorf("%w: %w", s.lane.over, err)
 	}
-	return err
+	return s.lane.explain(err)
 }
 
 // driverContext returns the context that the driver gets: with the values of ctx, and without its
@@ -209,6 +207,39 @@ func resultOf(from sql.Result) *result {
 	r.rows, r.rowsErr = from.RowsAffected()
 	return r
 }
+
+// askIdle is resultOf for a result whose connection is in the pool again, as that of a statement of
+// the pool. Whoever has the connection next locks it, perhaps for long, and perhaps until the
+// calling task has ended a transaction. The statement has succeeded, so neither that nor the end of
+// ctx is an error of it.
+func askIdle(ctx context.Context, from sql.Result) *result {
+	answer := make(chan *result, 1)
+	go func() {
+		r := &result{idErr: asyncio.ErrGoexit, rowsErr: asyncio.ErrGoexit}
+		defer func() {
+			if v := recover(); v != nil {
+				err := &asyncio.PanicError{Value: v, Stack: debug.Stack()}
+				r = &result{idErr: err, rowsErr: err}
+			}
+			answer <- r
+		}()
+		r = resultOf(from)
+	}()
+	soon := time.NewTimer(askShortly)
+	defer soon.Stop()
+	select {
+	case r := <-answer:
+		return r
+	case <-ctx.Done():
+	case <-soon.C:
+	}
+	return &result{idErr: errNotAsked, rowsErr: errNotAsked}
+}
+
+// askShortly is how long a statement that is done waits for the numbers of its result.
+const askShortly = 100 * time.Millisecond
+
+var errNotAsked = fmt.Errorf("%w: the statement has succeeded, but another one has the connection, so the driver cannot be asked about the result (asynciosql)", asyncio.ErrBusy)
 
 // LastInsertId implements [sql.Result].
 func (r *result) LastInsertId() (int64, error) { return r.id, r.idErr }

@@ -87,9 +87,16 @@ func (s *Stmt) QueryRow(ctx context.Context, args ...any) *Row {
 	return firstRow(ctx, s, func(ctx context.Context) (*sql.Rows, error) { return s.on(ctx).QueryContext(ctx, args...) })
 }
 
-// Exec is [DB.Exec] for the prepared statement.
+// Exec is [DB.Exec] for the prepared statement. The methods of the result return [asyncio.ErrBusy]
+// if another statement has got the connection at once, and is not done with it soon.
 func (s *Stmt) Exec(ctx context.Context, args ...any) (sql.Result, error) {
-	return execute(ctx, s, func(ctx context.Context) (sql.Result, error) { return s.on(ctx).ExecContext(ctx, args...) })
+	return execute(ctx, s, func(ctx context.Context) (sql.Result, error) {
+		r, err := s.on(ctx).ExecContext(ctx, args...)
+		if err != nil || s.of.lane != nil {
+			return r, err
+		}
+		return askIdle(ctx, r), nil
+	})
 }
 
 // Close closes the statement: it cannot be used any more. A statement of the [DB] that is still in

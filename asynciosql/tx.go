@@ -129,7 +129,7 @@ func (tx *Tx) run(ctx context.Context, end context.CancelCauseFunc, begin func()
 	o.endLate = tx.end
 	cut, err := o.perform(ctx)
 	if err != nil {
-		return err
+		return tx.turn.lane.explain(err)
 	}
 	tx.on = tx.tx
 	tx.lane.last = o
@@ -199,7 +199,7 @@ func (tx *Tx) commit(ctx context.Context) error {
 	if err == nil && cut != nil {
 		asyncio.DeliverAgain(ctx, cut)
 	}
-	return err
+	return tx.turn.lane.explain(err)
 }
 
 // commits is the goroutine's part of a commit (sql 7).
