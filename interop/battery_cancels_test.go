@@ -37,7 +37,8 @@ func (b *run) doneContext(ctx context.Context) error {
 	return err
 }
 
-// deadline: where the library does not heed the deadline of a ctx, a Timeout does what a cancel does.
+// deadline: where the library does not heed the deadline of a ctx, a Timeout does what a cancel
+// does.
 func (b *run) deadline(ctx context.Context) error {
 	err := b.inTime(ctx, func(d time.Duration) trial {
 		return trial{
