@@ -51,6 +51,12 @@ func explored(t *testing.T, ctx context.Context) error {
 	db := asynciosql.New(s.DB, asynciosql.InExecutor(nil))
 	j := &journal{s, make(map[string]error)}
 	sim.AtEnd(ctx, "what was told is true", j.check)
+	sim.AtEnd(ctx, "no statement is prepared", func() error {
+		if s.prepared != 0 {
+			return fmt.Errorf("%d are", s.prepared)
+		}
+		return nil
+	})
 	sim.AtEnd(ctx, "no connection is in use", func() error {
 		if n := s.Stats().InUse; n != 0 {
 			return fmt.Errorf("%d are", n)
@@ -76,6 +82,21 @@ func explored(t *testing.T, ctx context.Context) error {
 			})
 			j.told["tx1"], j.told["tx2"] = err, err
 			return err
+		})
+		tg.CreateTask(ctx, func(ctx context.Context) (err error) {
+			stmt, err := db.Prepare(ctx, "set stmt 1")
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, stmt.Close(ctx)) }()
+			_, err = stmt.Exec(ctx)
+			j.told["stmt"] = err
+			if err != nil {
+				return err
+			}
+			return db.InTx(ctx, nil, func(ctx context.Context, tx *asynciosql.Tx) error {
+				return tx.QueryRow(ctx, "rows 20").Err()
+			})
 		})
 		tg.CreateTask(ctx, func(ctx context.Context) error {
 			n := 0
