@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/goasyncio/asyncio"
 	"github.com/goasyncio/asyncio/asynciosql"
@@ -119,4 +120,17 @@ func explored(t *testing.T, ctx context.Context) error {
 		})
 		return nil
 	})
+}
+
+// An operation takes no time in a simulation, also if the machine stands still meanwhile for longer
+// than a range that is left early waits for its rows.
+func TestExplore_SlowMachine(t *testing.T) {
+	sim.Explore(t, func(ctx context.Context) error {
+		s := newServer(t, 1)
+		s.closing = 150 * time.Millisecond
+		for _, err := range asynciosql.New(s.DB, asynciosql.InExecutor(nil)).Query(ctx, "rows 1000") {
+			return err
+		}
+		return nil
+	}, sim.Runs(1))
 }

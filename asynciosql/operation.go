@@ -187,7 +187,9 @@ func (o *operation) report(ctx context.Context, err error) {
 }
 
 // within suspends the calling task, which is in a Cleanup, until the operation is over or d has
-// passed, and reports whether it is over. d is real time, because goroutines take real time.
+// passed, and reports whether it is over. d is real time, because goroutines take real time. In the
+// default executor it is the loop's: in a simulation an operation takes no time there, however long
+// the machine stands still.
 func (o *operation) within(ctx context.Context, d time.Duration) (over bool) {
 	if o.job.Done() {
 		return true
@@ -199,7 +201,11 @@ func (o *operation) within(ctx context.Context, d time.Duration) (over bool) {
 		}
 	}
 	defer o.job.RemoveDoneCallback(o.job.AddDoneCallback(func(*asyncio.Future[asyncio.None]) { wake() }))
-	defer time.AfterFunc(d, func() { _, _ = o.loop.CallSoonThreadsafe(wake) }).Stop()
+	if o.in == nil {
+		defer o.loop.CallLater(d, wake).Cancel()
+	} else {
+		defer time.AfterFunc(d, func() { _, _ = o.loop.CallSoonThreadsafe(wake) }).Stop()
+	}
 	_, _ = news.Await(ctx)
 	return o.job.Done()
 }
