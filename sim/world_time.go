@@ -120,7 +120,9 @@ func (w *world) pendingAfterHolds() bool {
 			}
 		}
 		w.mu.Lock()
-		if w.held == 0 {
+		// What a goroutine has told a loop before its release may have come after the look at that
+		// loop.
+		if w.held == 0 && !w.news {
 			w.mu.Unlock()
 			return false
 		}
