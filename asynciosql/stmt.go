@@ -92,7 +92,8 @@ func (s *Stmt) QueryRow(ctx context.Context, args ...any) *Row {
 func (s *Stmt) Exec(ctx context.Context, args ...any) (sql.Result, error) {
 	return execute(ctx, s, func(ctx context.Context) (sql.Result, error) {
 		r, err := s.on(ctx).ExecContext(ctx, args...)
-		if err != nil || s.of.lane != nil || s.of.db.executor == nil { // nobody else can have the connection
+		// Nobody else can have the connection in a lane, nor in a simulation.
+		if err != nil || s.of.lane != nil || s.of.db.executor == nil {
 			return r, err
 		}
 		return askIdle(ctx, r), nil
