@@ -14,6 +14,7 @@ require (
 	github.com/goasyncio/asyncio v0.1.0
 	github.com/goasyncio/asyncio/asynciogrpc v0.1.0
 	github.com/goasyncio/asyncio/asynciosql v0.1.0
+	github.com/goasyncio/asyncio/asynciohttp v0.1.0
 	github.com/gomodule/redigo v1.9.3
 	github.com/gorilla/websocket v1.5.3
 	github.com/hashicorp/go-retryablehttp v0.7.8
