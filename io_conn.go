@@ -287,6 +287,68 @@ func (c *Conn) tryRead(p []byte) (int, error) {
 	return 0, err
 }
 
+// ReadNowait reads up to len(p) bytes that have come, at least one, as [Conn.Read] does, but never
+// waits: if nothing has come, it returns [ErrWouldBlock]. It is for the loop only, in a task or in
+// a callback, and does not suspend. Other errors are those of Read.
+func (c *Conn) ReadNowait(p []byte) (int, error) {
+	if err := c.mayReadNow("Conn.ReadNowait"); err != nil {
+		return 0, err
+	}
+	n, err := c.end.Read(p)
+	switch err {
+	case nil:
+		return n, nil
+	case driver.ErrAgain:
+		return 0, ErrWouldBlock
+	}
+	return n, c.failure("read", err)
+}
+
+// mayReadNow returns the error for a caller that may not read at the moment.
+func (c *Conn) mayReadNow(caller string) error {
+	if err := c.loop.checkOwner(caller); err != nil {
+		return c.refused("read", err)
+	}
+	h := &c.ways.rd
+	if h.t != nil {
+		return c.refused("read", fmt.Errorf("%w: %s by %s (in %s)", ErrBusy, h, h.t.GetName(), caller))
+	}
+	if h.outside != nil && h.outside.inUse() {
+		return c.refused("read", h.outside.busy())
+	}
+	return nil
+}
+
+// OnReadable makes the loop call fn once, in an iteration to come, when a read is worthwhile again:
+// bytes or the end of the stream have come, or the connection has failed or was closed. It is set
+// when [Conn.ReadNowait] has returned [ErrWouldBlock]; before that, no call is promised. The call
+// may come for no reason, so fn tries ReadNowait and, if that would have to wait, calls OnReadable
+// again. A second OnReadable replaces the first, and one with nil takes it back. A callback runs in
+// no task, so fn must not await.
+//
+// While a task waits in Read, the bytes are for that task, and the call means nothing. OnReadable
+// is for the loop only and does not suspend. It returns [ErrForeignGoroutine] or [ErrLoopClosed],
+// wrapped as Read's errors. Python's equivalent is loop.add_reader with a socket.
+func (c *Conn) OnReadable(fn func()) error {
+	if err := c.loop.checkOwner("Conn.OnReadable"); err != nil {
+		return c.refused("read", err)
+	}
+	r := c.ways.readable
+	if r == nil {
+		if fn == nil {
+			return nil
+		}
+		r = new(readiness)
+		r.handle.loop, r.handle.fn = c.loop, r.fire
+		c.ways.readable = r
+	}
+	r.fn = fn
+	if c.closed {
+		r.tell()
+	}
+	return nil
+}
+
 // Write writes all of p. It suspends the calling task while the connection accepts no more, so a
 // peer that does not read slows its writer down. If Write fails, it returns how many bytes were
 // accepted before. A cancel of the task, or the end of the context that the task was made with,
@@ -430,7 +492,7 @@ func (c *Conn) shut(how func() error) error {
 	if c.view != nil {
 		_ = c.view.closeOwn()
 	}
-	c.ways.rd.wake()
+	c.ways.wakeReaders()
 	c.ways.wr.wake()
 	if err != nil {
 		return c.failure("close", err)

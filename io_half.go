@@ -149,13 +149,50 @@ func (h *half) setDeadline(d time.Time) {
 }
 
 // ways are the two directions of a connection, as its endpoint sees them.
-type ways struct{ rd, wr half }
+type ways struct {
+	rd, wr   half
+	readable *readiness // nil before the first OnReadable
+}
 
 func (w *ways) Ready(read, write bool) {
 	if read {
-		w.rd.wake()
+		w.wakeReaders()
 	}
 	if write {
 		w.wr.wake()
+	}
+}
+
+// wakeReaders makes whoever waits to read look again.
+func (w *ways) wakeReaders() {
+	w.rd.wake()
+	if w.readable != nil {
+		w.readable.tell()
+	}
+}
+
+// readiness is what OnReadable has set. By it a protocol learns, without a task that waits, that an
+// idle connection has something to read: a pool that the connection has died, a server that its
+// client has gone. The fields are for the loop.
+type readiness struct {
+	handle Handle // calls fire
+	fn     func() // nil if there is none
+	due    bool   // handle is in the ready queue
+}
+
+// tell schedules the call, if there is one and it is not due already.
+func (r *readiness) tell() {
+	if r.fn != nil && !r.due {
+		r.due = true
+		r.handle.loop.schedule(&r.handle, nil)
+	}
+}
+
+// fire runs on the loop. A call that was taken back or replaced meanwhile is one for no reason.
+func (r *readiness) fire() {
+	fn := r.fn
+	r.fn, r.due = nil, false
+	if fn != nil {
+		fn()
 	}
 }

@@ -124,10 +124,11 @@ type wire struct {
 	ctx  context.Context // the reader's
 	// the reader's Read began after the deadline (conn 2); it may take several reads of the
 	// connection
-	late  bool
-	early []byte // bytes that came before TLS began, and are read first (tls 7)
-	out   []byte // to be sent (tls 1)
-	turn  Lock   // held by the task that sends (tls 4)
+	late   bool
+	nowait bool   // the reader must not wait
+	early  []byte // bytes that came before TLS began, and are read first (tls 7)
+	out    []byte // to be sent (tls 1)
+	turn   Lock   // held by the task that sends (tls 4)
 
 	detached net.Conn // the connection that goroutines use (tls 6)
 }
@@ -159,6 +160,9 @@ func (w *wire) Read(p []byte) (int, error) {
 	}
 	if w.detached != nil {
 		return w.detached.Read(p)
+	}
+	if w.nowait {
+		return w.readNow(p)
 	}
 	var n int
 	var err error
@@ -316,6 +320,48 @@ func (s *TLSConn) readOn(ctx context.Context, t *task, p []byte, late bool) (int
 	}
 	return n, nil
 }
+
+// ReadNowait is [Conn.ReadNowait] for the data that the peer sent encrypted. A record of which only
+// a part has come is kept for the next read.
+func (s *TLSConn) ReadNowait(p []byte) (int, error) {
+	if err := s.conn.mayReadNow("TLSConn.ReadNowait"); err != nil {
+		return 0, err
+	}
+	if s.reading != nil {
+		return 0, s.conn.refused("read", fmt.Errorf("%w: %s by %s", ErrBusy, &s.conn.ways.rd, s.reading.GetName()))
+	}
+	if s.closed {
+		return 0, s.conn.failure("read", net.ErrClosed)
+	}
+	s.wire.nowait = true
+	defer func() { s.wire.nowait = false }()
+	n, err := s.tls.Read(p)
+	if len(s.wire.out) > 0 {
+		s.wire.trySend()
+	}
+	return n, s.wire.cause(err)
+}
+
+// readNow is Read for a reader that must not wait. An answer of TLS that the system does not accept
+// now stays until the next read or write.
+func (w *wire) readNow(p []byte) (int, error) {
+	w.trySend()
+	if len(w.out) > maxUnsent {
+		return 0, w.conn.failure("read", errFlood)
+	}
+	n, err := w.conn.ReadNowait(p)
+	if err == ErrWouldBlock {
+		err = wouldBlock
+	}
+	return n, err
+}
+
+// wouldBlock is ErrWouldBlock for the tls.Conn (tls 5). It is made once because pools ask often.
+var wouldBlock = &transient{ErrWouldBlock}
+
+// OnReadable is [Conn.OnReadable]. Bytes that have come need not be a whole record, so the call may
+// come several times before there is data.
+func (s *TLSConn) OnReadable(fn func()) error { return s.conn.OnReadable(fn) }
 
 // Write is [Conn.Write], encrypted. If it was cancelled, bytes that it reports as written may still
 // have to be sent; the next Write or Close sends them before anything else.

@@ -116,6 +116,8 @@ func TestMisuse_ZeroValues(t *testing.T) {
 			{"ConcurrentFuture.Result", "StartCall", second(concurrent.Result(t.Context()))},
 			{"ConcurrentFuture.Cancel", "StartCall", panicOf(func() { concurrent.Cancel() })},
 			{"Conn.Read", "Conn.Read", second(conn.Read(nil))},
+			{"Conn.ReadNowait", "Conn.ReadNowait", second(conn.ReadNowait(nil))},
+			{"Conn.OnReadable", "Conn.OnReadable", conn.OnReadable(nil)},
 			{"Conn.WriteContext", "Conn.WriteContext", second(conn.WriteContext(ctx, nil))},
 			{"Conn.CloseWrite", "Conn.CloseWrite", conn.CloseWrite()},
 			{"Conn.SetNoDelay", "Conn.SetNoDelay", conn.SetNoDelay(true)},
