@@ -60,6 +60,7 @@ type http2Conn struct {
 	writer  *asyncio.Task[asyncio.None]
 	wake    signal // of the writer
 	last    bool   // the writer ends when out is empty
+	allSent bool   // and has done so
 
 	// What may be sent (h2 3).
 	window      int64 // of the connection
@@ -70,8 +71,9 @@ type http2Conn struct {
 	unacked     int // our SETTINGS that the client has not acknowledged
 
 	// What may be received (h2 6).
-	inflow inflow
-	empty  int // frames without effect, one after the other
+	inflow     inflow
+	empty      int // frames without effect since emptySince
+	emptySince asyncio.Instant
 
 	streams   map[uint32]*http2Stream
 	maxID     uint32 // the highest stream that the client has opened
@@ -83,7 +85,6 @@ type http2Conn struct {
 
 	goneAway  bool // GOAWAY was sent, and no further stream is accepted
 	refusing  bool // after an error of the connection: nothing is read any more but to be dropped
-	err       error
 	idleSince asyncio.Instant
 	idle      *asyncio.TimerHandle
 	lastFrame asyncio.Instant
@@ -98,7 +99,6 @@ type http2Conn struct {
 type loopConn interface {
 	net.Conn
 	CloseWrite() error
-	Abort() error
 }
 
 // http2Settings are the limits of a connection.
@@ -112,9 +112,10 @@ const (
 	http2SettingsTimeout = 2 * time.Second  // for its SETTINGS
 	http2Linger          = time.Second      // for the client to read why the connection ends
 	http2MaxAnswers      = 10000            // frames that the client makes us send and does not read
-	http2MaxEmpty        = 10000            // frames without effect, one after the other
-	http2OutLimit        = 64 << 10         // bytes in out at which handlers wait
-	http2BufferKept      = 256 << 10        // a larger buffer goes to the collector
+	http2MaxEmpty        = 10000            // frames without effect in http2EmptyTime
+	http2EmptyTime       = 10 * time.Second
+	http2OutLimit        = 64 << 10  // bytes in out at which handlers wait
+	http2BufferKept      = 256 << 10 // a larger buffer goes to the collector
 	http2MaxWindow       = 1<<31 - 1
 )
 
@@ -186,6 +187,7 @@ func serveHTTP2(ctx context.Context, hs *http.Server, conn loopConn, br *bufio.R
 
 	c.hello()
 	c.writer = asyncio.CreateTask(ctx, asyncio.Do(c.write))
+	c.writer.AddDoneCallback(c.wrote)
 	defer c.close()
 	if err := c.rejected(); err != "" {
 		c.fail(http2.ErrCodeInadequateSecurity, err)
@@ -263,7 +265,7 @@ func (c *http2Conn) read(br *bufio.Reader) error {
 			c.fail(http2.ErrCode(ofConn), err.Error())
 		case errors.Is(err, http2.ErrFrameTooLarge):
 			c.fail(http2.ErrCodeFrameSize, "the frame is larger than allowed")
-		case errors.Is(err, os.ErrDeadlineExceeded):
+		case errors.Is(err, os.ErrDeadlineExceeded) && !c.sawSettings:
 			c.fail(http2.ErrCodeSettingsTimeout, "no SETTINGS came")
 		default:
 			return c.unlessGone(err)
@@ -452,8 +454,7 @@ func (c *http2Conn) watchHealth() {
 		case wait > 0:
 			c.pinged = false
 		case c.pinged:
-			c.err = errHTTP2Gone
-			_ = c.conn.Abort()
+			_ = c.conn.Close()
 			return
 		default:
 			c.pinged = true

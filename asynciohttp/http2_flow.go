@@ -2,12 +2,10 @@ package asynciohttp
 
 import (
 	"context"
-	"errors"
 	"slices"
 
-	"golang.org/x/net/http2"
-
 	"github.com/goasyncio/asyncio"
+	"golang.org/x/net/http2"
 )
 
 // http2Out is the connection as the framer's writer: a frame goes to the end of out.
@@ -23,6 +21,7 @@ func (c *http2Conn) write(context.Context) error {
 	for {
 		for len(c.out) == 0 {
 			if c.last {
+				c.allSent = true
 				return c.conn.CloseWrite()
 			}
 			if cap(c.out) > 0 { // an idle connection needs no buffers
@@ -44,8 +43,7 @@ func (c *http2Conn) write(context.Context) error {
 			_ = c.conn.SetWriteDeadline(c.loop.Now().Add(t))
 		}
 		if _, err := c.conn.Write(p); err != nil {
-			c.unsendable(err)
-			return nil
+			return onlyCancel(err)
 		}
 		if cap(p) <= http2BufferKept {
 			c.spare = p
@@ -53,13 +51,12 @@ func (c *http2Conn) write(context.Context) error {
 	}
 }
 
-func (c *http2Conn) unsendable(err error) {
-	if c.err == nil {
-		c.err = err
-	}
+// wrote follows the end of the writer's task, which may have been cancelled before its first step. The
+// reader notices that nothing is sent any more: the client closes the connection, or it is closed here.
+func (c *http2Conn) wrote(*asyncio.Task[asyncio.None]) {
 	c.goneAway = true
-	if !errors.Is(err, asyncio.ErrCancelled) {
-		_ = c.conn.Abort() // the reader ends, and then the streams
+	if !c.allSent {
+		_ = c.conn.Close()
 	}
 }
 
@@ -145,6 +142,7 @@ func (c *http2Conn) appendData(st *http2Stream, p []byte, end bool) {
 	c.out = append(c.out, byte(len(p)>>16), byte(len(p)>>8), byte(len(p)), byte(http2.FrameData), byte(flags),
 		byte(st.id>>24), byte(st.id>>16), byte(st.id>>8), byte(st.id))
 	c.out = append(c.out, p...)
+	c.empty = 0 // the client opens windows for this
 	c.wake.set()
 	if end {
 		c.sentEnd(st)

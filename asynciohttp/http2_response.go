@@ -32,6 +32,7 @@ type http2Response struct {
 	written  int64
 	buf      []byte // written, but not sent
 	writing  bool   // a task is in Write
+	failed   bool   // to write, so what was sent is not whole
 }
 
 // http2Has says which fields the handler has set.
@@ -163,7 +164,7 @@ func writeHTTP2[B []byte | string](w *http2Response, p B) (int, error) {
 	if w.length >= 0 && w.written > w.length {
 		return 0, http.ErrContentLength
 	}
-	if w.head {
+	if w.head && w.sent {
 		return len(p), nil
 	}
 	if len(w.buf)+len(p) <= http2ResponseBuffer {
@@ -177,13 +178,18 @@ func writeHTTP2[B []byte | string](w *http2Response, p B) (int, error) {
 		return 0, err
 	}
 	if !w.sent {
-		w.send(false, sniffable(p))
+		w.send(w.head, sniffable(p))
+	}
+	if w.head {
+		return len(p), nil
 	}
 	if len(p) <= http2ResponseBuffer {
 		w.buf = append(w.buf, p...)
 		return len(p), nil
 	}
-	return w.st.c.sendData(w.st, []byte(p), false)
+	n, err := w.st.c.sendData(w.st, []byte(p), false)
+	w.failed = w.failed || err != nil
+	return n, err
 }
 
 // sniffable returns as much of p as is needed to find out its type.
@@ -212,10 +218,15 @@ func (w *http2Response) flush() error {
 		return nil
 	}
 	if !w.sent {
-		w.send(false, w.buf)
+		w.send(w.head, w.buf)
 	}
-	_, err := w.st.c.sendData(w.st, w.buf, false)
+	p := w.buf
 	w.buf = w.buf[:0]
+	if w.head {
+		return nil
+	}
+	_, err := w.st.c.sendData(w.st, p, false)
+	w.failed = w.failed || err != nil
 	return err
 }
 
@@ -280,6 +291,9 @@ func (w *http2Response) setDeadline(timer **asyncio.TimerHandle, t time.Time, ex
 // finish ends the response after the handler has returned. It suspends the handler's task.
 func (w *http2Response) finish() error {
 	c, st := w.st.c, w.st
+	if w.failed { // a handler that has not looked at the error must not end the response
+		c.reset(st, http2.ErrCodeInternal, errHTTP2Handler)
+	}
 	if st.err != nil && !w.sent {
 		return nil
 	}

@@ -23,13 +23,11 @@ import (
 
 // An http2Stream is a request and its response.
 type http2Stream struct {
-	c        *http2Conn
-	id       uint32
-	ctx      context.Context // of the request
-	cancel   context.CancelFunc
-	err      error // why nothing can be sent any more (h2 4)
-	started  bool  // the handler's task was made
-	finished bool  // and its handler has returned
+	c      *http2Conn
+	id     uint32
+	ctx    context.Context // of the request
+	cancel context.CancelFunc
+	err    error // why nothing can be sent any more (h2 4)
 
 	// What is received. The body is body[read:], and then bodyErr.
 	remoteEnded bool
@@ -83,10 +81,13 @@ func (c *http2Conn) receive(f http2.Frame) error {
 		c.sawSettings = true
 		_ = c.conn.SetReadDeadline(time.Time{})
 	}
+	if c.lastFrame.Sub(c.emptySince) > http2EmptyTime {
+		c.empty, c.emptySince = 0, c.lastFrame
+	}
+	c.empty++ // unless the frame has an effect
 	if c.answers > http2MaxAnswers || c.empty > http2MaxEmpty {
 		return http2.ConnectionError(http2.ErrCodeEnhanceYourCalm)
 	}
-	c.empty++ // unless the frame has an effect
 	switch f := f.(type) {
 	case *http2.MetaHeadersFrame:
 		return c.receiveHeaders(f)
@@ -443,7 +444,7 @@ func (c *http2Conn) end(st *http2Stream, err error) {
 			timer.Cancel()
 		}
 	}
-	if !st.finished && st.cancel != nil {
+	if err != errHTTP2Closed { // a handler that has sent all that it has may go on
 		st.cancel()
 	}
 	st.readable.set()
@@ -579,8 +580,10 @@ func tooLargeHeader(w http.ResponseWriter, _ *http.Request) {
 
 // handle starts the handler of st (h2 5).
 func (c *http2Conn) handle(st *http2Stream) {
-	st.started = true
-	c.handlers[st] = asyncio.CreateTask(st.ctx, asyncio.Do(st.run), asyncio.TaskName(st.request.Method+" "+st.request.URL.Path))
+	task := asyncio.CreateTask(st.ctx, asyncio.Do(st.run), asyncio.TaskName(st.request.Method+" "+st.request.URL.Path))
+	c.handlers[st] = task
+	// A task that is cancelled before its first step does not run its body.
+	task.AddDoneCallback(func(*asyncio.Task[asyncio.None]) { st.leave() })
 }
 
 // run is the body of the handler's task.
@@ -588,7 +591,6 @@ func (st *http2Stream) run(context.Context) error {
 	c := st.c
 	returned := false
 	defer func() {
-		st.finished = true
 		switch v := recover(); {
 		case returned, st.cancelled && v == nil:
 		default: // a panic, or Goexit
@@ -597,7 +599,6 @@ func (st *http2Stream) run(context.Context) error {
 				c.logf("asynciohttp: panic serving %s: %v\n%s", c.remote, v, debug.Stack())
 			}
 		}
-		st.leave()
 	}()
 	if st.err == nil { // the client may have reset it already
 		h := st.handler
@@ -617,10 +618,10 @@ func (st *http2Stream) run(context.Context) error {
 	return nil
 }
 
-// leave is the end of a handler. Its place is for the next in the backlog.
+// leave follows the end of a handler's task. Its place is for the next in the backlog.
 func (st *http2Stream) leave() {
 	c := st.c
-	if st.err == nil { // a cancel, in the middle of the response
+	if st.err == nil { // a cancel, before or in the middle of the response
 		c.reset(st, http2.ErrCodeCancel, errHTTP2Handler)
 	}
 	st.response.over = true
