@@ -50,11 +50,21 @@ type HandlerFunc func(ctx context.Context, w http.ResponseWriter, r *http.Reques
 
 // ServeHTTP implements [http.Handler]. It must be called in a task, and suspends it where f does.
 func (f HandlerFunc) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	e, _ := r.Context().Value(exchangeKey{}).(*exchange)
+	e, _ := r.Context().Value(exchangeKey{}).(failing)
 	if e == nil {
 		panic("asynciohttp: a HandlerFunc was called outside of a task: put asynciohttp.Handler around it")
 	}
-	if err := f(r.Context(), w, r); err != nil && e.failure == nil {
+	if err := f(r.Context(), w, r); err != nil {
+		e.failWith(err)
+	}
+}
+
+// failing is what a [HandlerFunc] needs of a response.
+type failing interface{ failWith(err error) }
+
+// failWith notes the first error of a [HandlerFunc].
+func (e *exchange) failWith(err error) {
+	if e.failure == nil {
 		e.failure = err
 	}
 }
