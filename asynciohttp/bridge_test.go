@@ -14,6 +14,7 @@ import (
 	"net/textproto"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -25,7 +26,13 @@ import (
 )
 
 // TestMain fails the run if it leaves a goroutine behind.
-func TestMain(m *testing.M) { os.Exit(leaktest.Run(m)) }
+func TestMain(m *testing.M) {
+	if n, err := strconv.Atoi(os.Getenv(benchServer)); err == nil {
+		fmt.Fprintln(os.Stderr, serveBench(n))
+		os.Exit(1)
+	}
+	os.Exit(leaktest.Run(m))
+}
 
 // A site is a server on the loop of ctx, with its log and the reports to the exception handler.
 type site struct {
