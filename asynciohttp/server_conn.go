@@ -143,19 +143,31 @@ func (c *serverConn) setState(state http.ConnState) {
 }
 
 // run is the body of the connection's task.
-func (c *serverConn) run(ctx context.Context) (_ asyncio.None, err error) {
-	defer func() {
-		if v := recover(); v != nil && v != http.ErrAbortHandler {
-			c.s.logf("http: panic serving %v: %v\n%s", c.remote, v, debug.Stack())
-		}
-		c.end()
-	}()
+func (c *serverConn) run(ctx context.Context) (asyncio.None, error) {
+	defer c.end()
 	if c.config != nil {
 		if err := c.handshake(ctx); err != nil {
 			return asyncio.None{}, onlyCancel(err)
 		}
 	}
-	return asyncio.None{}, onlyCancel(c.serve())
+	err, panicked := c.serveUntilPanic()
+	if panicked && !c.hijacked {
+		_ = c.send() // what was passed on, but nothing that would complete it (serve 6)
+	}
+	return asyncio.None{}, onlyCancel(err)
+}
+
+// serveUntilPanic is serve that reports whether a handler has panicked.
+func (c *serverConn) serveUntilPanic() (err error, panicked bool) {
+	defer func() {
+		if v := recover(); v != nil {
+			panicked = true
+			if v != http.ErrAbortHandler {
+				c.s.logf("http: panic serving %v: %v\n%s", c.remote, v, debug.Stack())
+			}
+		}
+	}()
+	return c.serve(), false
 }
 
 // onlyCancel returns err if it is a cancel, which ends the task as cancelled. All else is the
@@ -445,7 +457,7 @@ func (c *serverConn) answer(r *request) (again bool, err error) {
 		return false, err
 	case cancelled:
 		return false, &asyncio.CancelledError{Msg: "in an HTTP handler"}
-	case !again && !w.body.complete():
+	case !again && (!w.body.complete() || c.in.r < c.in.w):
 		return false, c.closeGently()
 	case !again:
 		return false, nil
