@@ -60,6 +60,10 @@ type Server struct {
 	IdleTimeout       time.Duration // between two requests, ReadTimeout if zero
 	MaxHeaderBytes    int           // http.DefaultMaxHeaderBytes if not positive
 
+	// MaxHeaderValueCount limits how many values a header may have, and a trailer; 500 if it is not
+	// positive. net/http's field is new in Go 1.27.
+	MaxHeaderValueCount int
+
 	// ConnState is called on the loop. The connection is the [*asyncio.Conn] that was accepted,
 	// with TLS too.
 	ConnState func(net.Conn, http.ConnState)
@@ -102,7 +106,8 @@ func NewServer(config *http.Server) *Server {
 		WriteTimeout: config.WriteTimeout, IdleTimeout: config.IdleTimeout, MaxHeaderBytes: config.MaxHeaderBytes,
 		ConnState: config.ConnState, ErrorLog: config.ErrorLog,
 		BaseContext: config.BaseContext, ConnContext: config.ConnContext,
-		shown: config,
+		MaxHeaderValueCount: maxHeaderValueCount(config),
+		shown:               config,
 	}
 }
 
@@ -117,6 +122,7 @@ func (s *Server) config() *http.Server {
 			ConnState: s.ConnState, ErrorLog: s.ErrorLog,
 			BaseContext: s.BaseContext, ConnContext: s.ConnContext,
 		}
+		setMaxHeaderValueCount(s.shown, s.MaxHeaderValueCount)
 	}
 	return s.shown
 }
@@ -414,6 +420,13 @@ func (s *Server) headerLimit() int {
 		limit = http.DefaultMaxHeaderBytes
 	}
 	return limit + 4096 // as net/http, which allows for its buffer
+}
+
+func (s *Server) headerValueLimit() int {
+	if s.MaxHeaderValueCount > 0 {
+		return s.MaxHeaderValueCount
+	}
+	return 500
 }
 
 func (s *Server) readHeaderTimeout() time.Duration {

@@ -229,7 +229,7 @@ func (b *requestBody) trailer() error {
 	in.r += len(text)
 	in.shrink()
 	var t request
-	if _, err := t.parseFields(text, strings.Count(text, "\n")); err != nil {
+	if _, err := t.parseFields(text, strings.Count(text, "\n"), b.w.c.s.headerValueLimit()); err != nil {
 		return errMalformedFields
 	}
 	if req := b.w.req; req.Trailer == nil {

@@ -158,12 +158,13 @@ func (w *serverResponse) readRest(add *added) error {
 		b.busy = false
 		if n > maxUnreadBody {
 			tooBig = true
-		} else if b.sawEOF || b.cut {
-			b.closed = true
-		} else {
+		} else if !b.complete() {
 			w.closeAfter = true
-			return onlyCancel(err)
+			if err := onlyCancel(err); err != nil {
+				return err
+			}
 		}
+		b.closed = true
 	}
 	if tooBig {
 		w.closeAfter = true

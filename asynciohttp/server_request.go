@@ -105,7 +105,7 @@ func (c *serverConn) readRequest(r *request) error {
 	head := string(in.buf[in.r : in.r+scan.end])
 	in.r += scan.end
 	in.shrink()
-	if err := r.parse(head, scan.lines); err != nil {
+	if err := r.parse(head, scan.lines, c.s.headerValueLimit()); err != nil {
 		return err
 	}
 	c.isPOST = r.Method == http.MethodPost
@@ -180,13 +180,13 @@ func cutLine(head string) (line, rest string) {
 	return trimCR(line), rest
 }
 
-// parse parses a complete head of so many lines.
-func (r *request) parse(head string, lines int) error {
+// parse parses a complete head of so many lines, with up to limit values.
+func (r *request) parse(head string, lines, limit int) error {
 	line, rest := cutLine(head)
 	if err := r.parseLine(line); err != nil {
 		return err
 	}
-	badName, err := r.parseFields(rest, lines-1)
+	badName, err := r.parseFields(rest, lines-1, limit)
 	if err != nil {
 		return err
 	}
@@ -239,9 +239,9 @@ func (r *request) parseLine(line string) (err error) {
 
 // parseFields parses the lines behind the first, up to the empty one. badName says that there is a
 // name with a space in it, which is refused later, with another text.
-func (r *request) parseFields(lines string, n int) (badName bool, err error) {
-	h := make(http.Header, n)
-	values := make([]string, n)
+func (r *request) parseFields(lines string, n, limit int) (badName bool, err error) {
+	h := make(http.Header, min(n, limit))
+	values := make([]string, min(n, limit))
 	if lines != "" && isOWS(lines[0]) {
 		return false, errMalformed
 	}
@@ -265,6 +265,9 @@ func (r *request) parseFields(lines string, n int) (badName bool, err error) {
 				badName = true
 			}
 			name = textproto.CanonicalMIMEHeaderKey(name)
+		}
+		if limit--; limit < 0 {
+			return false, errHeadTooLong
 		}
 		if vv := h[name]; vv != nil {
 			h[name] = append(vv, value)

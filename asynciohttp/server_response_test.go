@@ -209,7 +209,7 @@ var responses = map[string]http.HandlerFunc{
 	"write, then read": func(w http.ResponseWriter, r *http.Request) {
 		write(5000)(w, r)
 		b, err := io.ReadAll(r.Body)
-		fmt.Fprint(w, len(b), err)
+		fmt.Fprint(w, len(b), err != nil) // which error it is depends on the release of Go
 	},
 	"full duplex": func(w http.ResponseWriter, r *http.Request) {
 		if err := http.NewResponseController(w).EnableFullDuplex(); err != nil {
