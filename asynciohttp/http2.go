@@ -40,16 +40,14 @@ import (
 //	h2 7: The task returns when the connection is closed and all handlers have returned. A cancel of
 //	   the task cancels theirs.
 type http2Conn struct {
-	hs       *http.Server // the configuration
+	of       *serverConn
+	s        *Server
+	rwc      stream
+	ctx      context.Context // of the connection
 	settings http2Settings
-	conn     loopConn
-	tls      *tls.ConnectionState // nil without TLS
-	ctx      context.Context      // of the connection, which those of its requests come from
-	loop     *asyncio.EventLoop
-	remote   string // the client's address
-	setState func(http.ConnState)
 
-	framer  *http2.Framer // reads from the connection, and writes to out
+	in      *bufio.Reader
+	framer  *http2.Framer // reads from in, and writes to out
 	encoder *hpack.Encoder
 	block   bytes.Buffer // of the encoder
 
@@ -86,19 +84,10 @@ type http2Conn struct {
 	goneAway  bool // GOAWAY was sent, and no further stream is accepted
 	refusing  bool // after an error of the connection: nothing is read any more but to be dropped
 	idleSince asyncio.Instant
-	idle      *asyncio.TimerHandle
+	idleTimer *asyncio.TimerHandle
 	lastFrame asyncio.Instant
 	health    *asyncio.TimerHandle // asks whether the client is still there
 	pinged    bool
-
-	dateSecond int64 // of dateText
-	dateText   string
-}
-
-// loopConn is what *asyncio.Conn and *asyncio.TLSConn have in common.
-type loopConn interface {
-	net.Conn
-	CloseWrite() error
 }
 
 // http2Settings are the limits of a connection.
@@ -120,8 +109,8 @@ const (
 )
 
 // http2SettingsOf reads the configuration, with the defaults of net/http.
-func http2SettingsOf(hs *http.Server) http2Settings {
-	s := http2Settings{
+func http2SettingsOf(s *Server) http2Settings {
+	limits := http2Settings{
 		maxStreams:    250,
 		maxFrame:      16 << 10, // net/http takes 1 MiB, and has a buffer of that size for each connection
 		tableSize:     4096,
@@ -130,30 +119,30 @@ func http2SettingsOf(hs *http.Server) http2Settings {
 		connWindow:    1 << 20,
 		streamWindow:  1 << 20,
 	}
-	if hs.MaxHeaderBytes > 0 {
-		s.headerList = uint32(min(hs.MaxHeaderBytes, 1<<30))
+	if s.MaxHeaderBytes > 0 {
+		limits.headerList = uint32(min(s.MaxHeaderBytes, 1<<30))
 	}
-	s.headerList += 320 // a header of HTTP/1.1 counts less for each field than HPACK does
-	if c := hs.HTTP2; c != nil {
+	limits.headerList += 320 // a header of HTTP/1.1 counts less for each field than HPACK does
+	if c := s.HTTP2; c != nil {
 		set := func(to *uint32, v int) {
 			if v > 0 {
 				*to = uint32(min(v, http2MaxWindow))
 			}
 		}
-		set(&s.maxStreams, c.MaxConcurrentStreams)
-		set(&s.tableSize, c.MaxDecoderHeaderTableSize)
-		set(&s.peerTableSize, c.MaxEncoderHeaderTableSize)
+		set(&limits.maxStreams, c.MaxConcurrentStreams)
+		set(&limits.tableSize, c.MaxDecoderHeaderTableSize)
+		set(&limits.peerTableSize, c.MaxEncoderHeaderTableSize)
 		if c.MaxReadFrameSize >= 1<<14 && c.MaxReadFrameSize < 1<<24 {
-			s.maxFrame = uint32(c.MaxReadFrameSize)
+			limits.maxFrame = uint32(c.MaxReadFrameSize)
 		}
 		if c.MaxReceiveBufferPerConnection >= 64<<10 {
-			s.connWindow = int32(min(c.MaxReceiveBufferPerConnection, http2MaxWindow))
+			limits.connWindow = int32(min(c.MaxReceiveBufferPerConnection, http2MaxWindow))
 		}
 		if c.MaxReceiveBufferPerStream > 0 {
-			s.streamWindow = int32(min(c.MaxReceiveBufferPerStream, http2MaxWindow))
+			limits.streamWindow = int32(min(c.MaxReceiveBufferPerStream, http2MaxWindow))
 		}
 	}
-	return s
+	return limits
 }
 
 // The errors that handlers see.
@@ -163,20 +152,29 @@ var (
 	errHTTP2Handler = errors.New("asynciohttp: the handler has returned")
 )
 
-// serveHTTP2 serves conn, which br reads from, until it is closed. It must be called in a task.
-func serveHTTP2(ctx context.Context, hs *http.Server, conn loopConn, br *bufio.Reader, state *tls.ConnectionState, setState func(http.ConnState)) error {
-	loop, err := asyncio.GetRunningLoop(ctx)
-	if err != nil {
-		return err
-	}
+// serveHTTP2 serves the connection until it is closed.
+func (c *serverConn) serveHTTP2(ctx context.Context) error {
+	before := bytes.Clone(c.in.unread())
+	c.dropBuffers()
+	return newHTTP2Conn(c, before).run(ctx)
+}
+
+// newHTTP2Conn returns the connection, of which some bytes have been read before.
+func newHTTP2Conn(of *serverConn, before []byte) *http2Conn {
 	c := &http2Conn{
-		hs: hs, settings: http2SettingsOf(hs), conn: conn, tls: state, ctx: ctx, loop: loop,
-		remote: conn.RemoteAddr().String(), setState: setState,
-		window: 65535, peerWindow: 65535, peerFrame: 1 << 14,
+		of: of, s: of.s, rwc: of.rwc, ctx: of.ctx,
+		settings: http2SettingsOf(of.s),
+		window:   65535, peerWindow: 65535, peerFrame: 1 << 14,
 		streams:  make(map[uint32]*http2Stream),
 		handlers: make(map[*http2Stream]*asyncio.Task[asyncio.None]),
 	}
-	c.framer = http2.NewFramer((*http2Out)(c), br)
+	of.h2 = c
+	var from io.Reader = of.rwc
+	if len(before) > 0 {
+		from = io.MultiReader(bytes.NewReader(before), of.rwc)
+	}
+	c.in = bufio.NewReaderSize(from, inputBuffer)
+	c.framer = http2.NewFramer((*http2Out)(c), c.in)
 	c.framer.SetReuseFrames()
 	c.framer.SetMaxReadFrameSize(c.settings.maxFrame)
 	c.framer.ReadMetaHeaders = hpack.NewDecoder(c.settings.tableSize, nil)
@@ -184,36 +182,39 @@ func serveHTTP2(ctx context.Context, hs *http.Server, conn loopConn, br *bufio.R
 	c.encoder = hpack.NewEncoder(&c.block)
 	c.encoder.SetMaxDynamicTableSizeLimit(c.settings.peerTableSize)
 	c.inflow.init(c.settings.connWindow)
+	return c
+}
 
+func (c *http2Conn) run(ctx context.Context) error {
 	c.hello()
 	c.writer = asyncio.CreateTask(ctx, asyncio.Do(c.write))
 	c.writer.AddDoneCallback(c.wrote)
 	defer c.close()
-	if err := c.rejected(); err != "" {
-		c.fail(http2.ErrCodeInadequateSecurity, err)
+	if why := c.rejected(); why != "" {
+		c.fail(http2.ErrCodeInadequateSecurity, why)
 		return c.leave(ctx, nil)
 	}
-	return c.leave(ctx, c.read(br))
+	return c.leave(ctx, c.read())
 }
 
 // rejected says what is wrong with the connection's TLS, if anything (RFC 9113, 9.2).
 func (c *http2Conn) rejected() string {
-	if c.tls == nil {
+	if c.of.tls == nil {
 		return ""
 	}
-	if c.tls.Version < tls.VersionTLS12 {
+	if c.of.tls.Version < tls.VersionTLS12 {
 		return "TLS is older than 1.2"
 	}
-	if c.hs.HTTP2 != nil && c.hs.HTTP2.PermitProhibitedCipherSuites || c.tls.Version > tls.VersionTLS12 {
+	if c.s.HTTP2 != nil && c.s.HTTP2.PermitProhibitedCipherSuites || c.of.tls.Version > tls.VersionTLS12 {
 		return ""
 	}
-	switch c.tls.CipherSuite {
+	switch c.of.tls.CipherSuite {
 	case tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
 		tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
 		tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256:
 		return ""
 	}
-	return "HTTP/2 prohibits " + tls.CipherSuiteName(c.tls.CipherSuite)
+	return "HTTP/2 prohibits " + tls.CipherSuiteName(c.of.tls.CipherSuite)
 }
 
 // hello sends our SETTINGS.
@@ -234,21 +235,21 @@ func (c *http2Conn) hello() {
 }
 
 // read reads frames until the connection ends. It returns why, or nil if the client has ended it.
-func (c *http2Conn) read(br *bufio.Reader) error {
-	_ = c.conn.SetReadDeadline(c.loop.Now().Add(http2PrefaceTimeout))
+func (c *http2Conn) read() error {
+	_ = c.rwc.SetReadDeadline(c.s.loop.Now().Add(http2PrefaceTimeout))
 	var preface [len(http2.ClientPreface)]byte
-	if _, err := io.ReadFull(br, preface[:]); err != nil {
+	if _, err := io.ReadFull(c.in, preface[:]); err != nil {
 		return c.unlessGone(err)
 	}
 	if string(preface[:]) != http2.ClientPreface {
 		return nil // it is no client of HTTP/2, so a frame tells it nothing
 	}
-	_ = c.conn.SetReadDeadline(c.loop.Now().Add(http2SettingsTimeout))
+	_ = c.rwc.SetReadDeadline(c.s.loop.Now().Add(http2SettingsTimeout))
 	c.isIdle()
 	c.watchHealth()
 	for {
 		f, err := c.framer.ReadFrame()
-		c.lastFrame = c.loop.Time()
+		c.lastFrame = c.s.loop.Time()
 		if err == nil {
 			err = c.receive(f)
 		}
@@ -336,16 +337,16 @@ func (c *http2Conn) leave(ctx context.Context, err error) error {
 // linger lets the client read the last frames, and drops what it sends meanwhile. A connection that
 // is closed with unread data is reset, and what was sent last is lost.
 func (c *http2Conn) linger() error {
-	deadline := c.loop.Now().Add(http2Linger)
-	_ = c.conn.SetWriteDeadline(deadline)
+	deadline := c.s.loop.Now().Add(http2Linger)
+	_ = c.rwc.SetWriteDeadline(deadline)
 	if _, err := c.writer.Await(c.ctx); err != nil {
 		return err
 	}
-	_ = c.conn.CloseWrite()
-	_ = c.conn.SetReadDeadline(deadline)
+	_ = c.rwc.CloseWrite()
+	_ = c.rwc.SetReadDeadline(deadline)
 	buf := make([]byte, 4<<10)
 	for {
-		if _, err := c.conn.Read(buf); err != nil {
+		if _, err := c.rwc.Read(buf); err != nil {
 			if errors.Is(err, asyncio.ErrCancelled) {
 				return err
 			}
@@ -356,7 +357,7 @@ func (c *http2Conn) linger() error {
 
 // close closes the connection once the writer has sent what it can.
 func (c *http2Conn) close() {
-	for _, timer := range []*asyncio.TimerHandle{c.idle, c.health} {
+	for _, timer := range []*asyncio.TimerHandle{c.idleTimer, c.health} {
 		if timer != nil {
 			timer.Cancel()
 		}
@@ -364,7 +365,7 @@ func (c *http2Conn) close() {
 	if len(c.out) > 0 || !c.writer.Done() {
 		c.writer.Cancel()
 	}
-	_ = c.conn.Close()
+	_ = c.rwc.Close()
 }
 
 // fail ends the connection with an error for the client.
@@ -374,7 +375,7 @@ func (c *http2Conn) fail(code http2.ErrCode, why string) {
 	}
 	c.refusing = true
 	if code != http2.ErrCodeNo {
-		c.logf("asynciohttp: HTTP/2 connection from %s: %v: %s", c.remote, code, why)
+		c.s.logf("asynciohttp: HTTP/2 connection from %s: %v: %s", c.of.remote, code, why)
 	}
 	c.goAway(code)
 }
@@ -401,37 +402,37 @@ func (c *http2Conn) closeIfIdle() {
 	if c.goneAway && !c.refusing && len(c.streams) == 0 {
 		c.last = true
 		c.wake.set()
-		_ = c.conn.SetReadDeadline(c.loop.Now().Add(http2Linger))
+		_ = c.rwc.SetReadDeadline(c.s.loop.Now().Add(http2Linger))
 	}
 }
 
 // isIdle notes that no stream is left.
 func (c *http2Conn) isIdle() {
-	c.setState(http.StateIdle)
+	c.of.setState(http.StateIdle)
+	if !c.s.keepsAlive() {
+		c.shutdown()
+	}
 	if c.closeIfIdle(); c.goneAway {
 		return
 	}
-	timeout := c.hs.IdleTimeout
-	if timeout == 0 {
-		timeout = c.hs.ReadTimeout
-	}
+	timeout := c.s.idleTimeout()
 	if timeout <= 0 {
 		return
 	}
-	c.idleSince = c.loop.Time()
-	if c.idle == nil {
-		c.idle = c.loop.CallLater(timeout, func() { c.checkIdle(timeout) })
+	c.idleSince = c.s.loop.Time()
+	if c.idleTimer == nil {
+		c.idleTimer = c.s.loop.CallLater(timeout, func() { c.checkIdle(timeout) })
 	}
 }
 
 // checkIdle runs once in each timeout, so that a request need not stop a timer and start it again.
 func (c *http2Conn) checkIdle(timeout time.Duration) {
-	c.idle = nil
+	c.idleTimer = nil
 	if len(c.streams) > 0 {
 		return // isIdle starts it again
 	}
-	if rest := timeout - c.loop.Time().Sub(c.idleSince); rest > 0 {
-		c.idle = c.loop.CallLater(rest, func() { c.checkIdle(timeout) })
+	if rest := timeout - c.s.loop.Time().Sub(c.idleSince); rest > 0 {
+		c.idleTimer = c.s.loop.CallLater(rest, func() { c.checkIdle(timeout) })
 		return
 	}
 	c.shutdown()
@@ -440,21 +441,21 @@ func (c *http2Conn) checkIdle(timeout time.Duration) {
 // watchHealth sends a PING to a client that has been silent, if the configuration says so, and ends
 // the connection if no frame follows.
 func (c *http2Conn) watchHealth() {
-	if c.hs.HTTP2 == nil || c.hs.HTTP2.SendPingTimeout <= 0 {
+	if c.s.HTTP2 == nil || c.s.HTTP2.SendPingTimeout <= 0 {
 		return
 	}
-	silence, answer := c.hs.HTTP2.SendPingTimeout, c.hs.HTTP2.PingTimeout
+	silence, answer := c.s.HTTP2.SendPingTimeout, c.s.HTTP2.PingTimeout
 	if answer <= 0 {
 		answer = 15 * time.Second
 	}
 	var check func()
 	check = func() {
-		wait := silence - c.loop.Time().Sub(c.lastFrame)
+		wait := silence - c.s.loop.Time().Sub(c.lastFrame)
 		switch {
 		case wait > 0:
 			c.pinged = false
 		case c.pinged:
-			_ = c.conn.Close()
+			_ = c.rwc.Close()
 			return
 		default:
 			c.pinged = true
@@ -462,18 +463,10 @@ func (c *http2Conn) watchHealth() {
 			c.wake.set()
 			wait = answer
 		}
-		c.health = c.loop.CallLater(wait, check)
+		c.health = c.s.loop.CallLater(wait, check)
 	}
-	c.lastFrame = c.loop.Time()
-	c.health = c.loop.CallLater(silence, check)
-}
-
-func (c *http2Conn) logf(format string, args ...any) {
-	if c.hs.ErrorLog != nil {
-		c.hs.ErrorLog.Printf(format, args...)
-		return
-	}
-	defaultLog(format, args...)
+	c.lastFrame = c.s.loop.Time()
+	c.health = c.s.loop.CallLater(silence, check)
 }
 
 // A signal wakes the one task that waits for it.

@@ -1,7 +1,6 @@
 package asynciohttp
 
 import (
-	"log"
 	"net/http"
 	"strings"
 	"sync"
@@ -46,24 +45,13 @@ func lowerKey(key string) string {
 	return strings.ToLower(key)
 }
 
-// date returns the value of the field of that name.
-func (c *http2Conn) date() string {
-	now := c.loop.Now()
-	if second := now.Unix(); second != c.dateSecond || c.dateText == "" {
-		c.dateSecond, c.dateText = second, now.UTC().Format(http.TimeFormat)
-	}
-	return c.dateText
-}
-
 // writeTimeout is how long the client may take none of what was sent, 0 if that is not limited.
 func (c *http2Conn) writeTimeout() time.Duration {
-	if c.hs.HTTP2 == nil {
+	if c.s.HTTP2 == nil {
 		return 0
 	}
-	return c.hs.HTTP2.WriteByteTimeout
+	return c.s.HTTP2.WriteByteTimeout
 }
-
-func defaultLog(format string, args ...any) { log.Printf(format, args...) }
 
 // Unused buffers: for what a connection sends, and for the beginning of a response.
 var (

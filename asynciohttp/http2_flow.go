@@ -22,7 +22,7 @@ func (c *http2Conn) write(context.Context) error {
 		for len(c.out) == 0 {
 			if c.last {
 				c.allSent = true
-				return c.conn.CloseWrite()
+				return c.rwc.CloseWrite()
 			}
 			if cap(c.out) > 0 { // an idle connection needs no buffers
 				putHTTP2Buffer(c.out)
@@ -40,9 +40,9 @@ func (c *http2Conn) write(context.Context) error {
 		c.out, c.spare, c.answers = c.spare[:0], nil, 0
 		c.admit()
 		if t := c.writeTimeout(); t > 0 {
-			_ = c.conn.SetWriteDeadline(c.loop.Now().Add(t))
+			_ = c.rwc.SetWriteDeadline(c.s.loop.Now().Add(t))
 		}
-		if _, err := c.conn.Write(p); err != nil {
+		if _, err := c.rwc.Write(p); err != nil {
 			return onlyCancel(err)
 		}
 		if cap(p) <= http2BufferKept {
@@ -56,7 +56,7 @@ func (c *http2Conn) write(context.Context) error {
 func (c *http2Conn) wrote(*asyncio.Task[asyncio.None]) {
 	c.goneAway = true
 	if !c.allSent {
-		_ = c.conn.Close()
+		_ = c.rwc.Close()
 	}
 }
 

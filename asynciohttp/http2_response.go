@@ -57,7 +57,7 @@ func (w *http2Response) WriteHeader(status int) {
 	}
 	if w.over || w.status != 0 {
 		if w.status != 0 {
-			w.st.c.logf("asynciohttp: superfluous WriteHeader call: the status is %d already", w.status)
+			w.st.c.s.logf("asynciohttp: superfluous WriteHeader call: the status is %d already", w.status)
 		}
 		return
 	}
@@ -79,7 +79,7 @@ func (w *http2Response) take() {
 			if n, err := strconv.ParseUint(values[0], 10, 63); err == nil {
 				w.length = int64(n)
 			} else {
-				w.st.c.logf("asynciohttp: invalid Content-Length of %q is left out", values[0])
+				w.st.c.s.logf("asynciohttp: invalid Content-Length of %q is left out", values[0])
 			}
 			continue
 		case "Connection", "Keep-Alive", "Proxy-Connection", "Transfer-Encoding", "Upgrade":
@@ -279,12 +279,12 @@ func (w *http2Response) setDeadline(timer **asyncio.TimerHandle, t time.Time, ex
 	if w.st.err != nil || t.IsZero() {
 		return nil
 	}
-	d := t.Sub(c.loop.Now())
+	d := t.Sub(c.s.loop.Now())
 	if d <= 0 {
 		expire()
 		return nil
 	}
-	*timer = c.loop.CallLater(d, expire)
+	*timer = c.s.loop.CallLater(d, expire)
 	return nil
 }
 
@@ -306,7 +306,7 @@ func (w *http2Response) finish() error {
 		}
 	}
 	if !w.head && hasBody(w.status) && w.written < w.length { // the client must not take it for whole
-		c.logf("asynciohttp: %s %s: the handler has written %d bytes of a Content-Length of %d",
+		c.s.logf("asynciohttp: %s %s: the handler has written %d bytes of a Content-Length of %d",
 			st.request.Method, st.request.URL.Path, w.written, w.length)
 		c.reset(st, http2.ErrCodeInternal, http.ErrContentLength)
 		return nil
@@ -364,7 +364,7 @@ func (w *http2Response) send(end bool, body []byte) {
 		_ = c.encoder.WriteField(hpack.HeaderField{Name: "content-length", Value: strconv.FormatInt(w.length, 10)})
 	}
 	if !w.has.date {
-		_ = c.encoder.WriteField(hpack.HeaderField{Name: "date", Value: c.date()})
+		_ = c.encoder.WriteField(hpack.HeaderField{Name: "date", Value: c.s.date.string(c.s.loop)})
 	}
 	c.sendBlock(w.st, end)
 }

@@ -79,7 +79,7 @@ func (c *http2Conn) receive(f http2.Frame) error {
 			return http2.ConnectionError(http2.ErrCodeProtocol)
 		}
 		c.sawSettings = true
-		_ = c.conn.SetReadDeadline(time.Time{})
+		_ = c.rwc.SetReadDeadline(time.Time{})
 	}
 	if c.lastFrame.Sub(c.emptySince) > http2EmptyTime {
 		c.empty, c.emptySince = 0, c.lastFrame
@@ -110,7 +110,7 @@ func (c *http2Conn) receive(f http2.Frame) error {
 		}
 	case *http2.GoAwayFrame:
 		if f.ErrCode != http2.ErrCodeNo {
-			c.logf("asynciohttp: HTTP/2 client %s is leaving: %v: %q", c.remote, f.ErrCode, f.DebugData())
+			c.s.logf("asynciohttp: HTTP/2 client %s is leaving: %v: %q", c.of.remote, f.ErrCode, f.DebugData())
 		}
 		c.shutdown()
 	case *http2.PushPromiseFrame:
@@ -302,7 +302,7 @@ func (c *http2Conn) receiveHeaders(f *http2.MetaHeadersFrame) error {
 		return err
 	}
 	if len(c.streams) == 0 {
-		c.setState(http.StateActive)
+		c.of.setState(http.StateActive)
 	}
 	c.streams[id] = st
 	if f.StreamEnded() {
@@ -311,11 +311,11 @@ func (c *http2Conn) receiveHeaders(f *http2.MetaHeadersFrame) error {
 		}
 		st.remoteEnded, st.bodyErr = true, io.EOF
 	}
-	if t := c.hs.ReadTimeout; t > 0 {
-		st.readTimer = c.loop.CallLater(t, st.readTimedOut)
+	if t := c.s.ReadTimeout; t > 0 {
+		st.readTimer = c.s.loop.CallLater(t, st.readTimedOut)
 	}
-	if t := c.hs.WriteTimeout; t > 0 {
-		st.writeTimer = c.loop.CallLater(t, st.writeTimedOut)
+	if t := c.s.WriteTimeout; t > 0 {
+		st.writeTimer = c.s.loop.CallLater(t, st.writeTimedOut)
 	}
 	if uint32(len(c.handlers)) < c.settings.maxStreams {
 		c.handle(st)
@@ -563,10 +563,10 @@ func (c *http2Conn) readRequest(st *http2Stream, f *http2.MetaHeadersFrame) erro
 		Method: method, URL: u, RequestURI: uri, Host: authority,
 		Proto: "HTTP/2.0", ProtoMajor: 2,
 		Header: header, Trailer: trailer, ContentLength: length,
-		Body: (*http2Body)(st), RemoteAddr: c.remote,
+		Body: (*http2Body)(st), RemoteAddr: c.of.remote,
 	}
 	if scheme == "https" {
-		r.TLS = c.tls
+		r.TLS = c.of.tls
 	}
 	st.request = r.WithContext(st.ctx)
 	st.response.st = st
@@ -596,19 +596,16 @@ func (st *http2Stream) run(context.Context) error {
 		default: // a panic, or Goexit
 			c.reset(st, http2.ErrCodeInternal, errHTTP2Handler)
 			if v != nil && v != http.ErrAbortHandler {
-				c.logf("asynciohttp: panic serving %s: %v\n%s", c.remote, v, debug.Stack())
+				c.s.logf("asynciohttp: panic serving %s: %v\n%s", c.of.remote, v, debug.Stack())
 			}
 		}
 	}()
 	if st.err == nil { // the client may have reset it already
-		h := st.handler
-		if h == nil {
-			h = c.hs.Handler
+		if st.handler != nil {
+			st.handler.ServeHTTP(&st.response, st.request)
+		} else {
+			c.s.handle(&st.response, st.request)
 		}
-		if h == nil {
-			h = http.DefaultServeMux
-		}
-		h.ServeHTTP(&st.response, st.request)
 		if err := st.response.finish(); errors.Is(err, asyncio.ErrCancelled) {
 			returned = true
 			return err

@@ -14,7 +14,8 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// A Server serves HTTP/1.1 on one loop, with a task for each connection and no goroutine. Its
+// A Server serves HTTP/1.1 and HTTP/2 on one loop, in tasks and without a goroutine: one for each
+// connection, and with HTTP/2 also one for each request. Its
 // handlers are those of package net/http. Each runs in the task of its connection: it may suspend
 // wherever it reads the request, writes the response or awaits something, and r.Context() leads to
 // the loop, so asyncio.Sleep(r.Context(), d) works. Between two awaits nothing else of the loop
@@ -60,6 +61,13 @@ type Server struct {
 	IdleTimeout       time.Duration // between two requests, ReadTimeout if zero
 	MaxHeaderBytes    int           // http.DefaultMaxHeaderBytes if not positive
 
+	// Protocols are those to speak: HTTP/1.1 and, with TLS, HTTP/2 if it is nil. Without TLS, HTTP/2
+	// is for clients that know of it before they connect.
+	Protocols *http.Protocols
+
+	// HTTP2 is the configuration of HTTP/2. Defaults are net/http's, but for a frame of 16 KiB.
+	HTTP2 *http.HTTP2Config
+
 	// MaxHeaderValueCount limits how many values a header may have, and a trailer; 500 if it is not
 	// positive. net/http's field is new in Go 1.27.
 	MaxHeaderValueCount int
@@ -94,7 +102,7 @@ type Server struct {
 // used otherwise: its methods have no effect on the server. Handlers find config in their contexts,
 // under [http.ServerContextKey]. Any goroutine may call NewServer.
 //
-// The fields TLSNextProto, Protocols and HTTP2 are ignored.
+// The field TLSNextProto is ignored.
 func NewServer(config *http.Server) *Server {
 	if config == nil {
 		panic(fmt.Errorf("%w: nil configuration (in asynciohttp.NewServer)", asyncio.ErrInvalidArgument))
@@ -121,6 +129,7 @@ func (s *Server) config() *http.Server {
 			WriteTimeout: s.WriteTimeout, IdleTimeout: s.IdleTimeout, MaxHeaderBytes: s.MaxHeaderBytes,
 			ConnState: s.ConnState, ErrorLog: s.ErrorLog,
 			BaseContext: s.BaseContext, ConnContext: s.ConnContext,
+			Protocols: s.Protocols, HTTP2: s.HTTP2,
 		}
 		setMaxHeaderValueCount(s.shown, s.MaxHeaderValueCount)
 	}
@@ -187,7 +196,7 @@ func (s *Server) tlsConfig(ctx context.Context, certFile, keyFile string) (*tls.
 	if s.TLSConfig != nil {
 		config = s.TLSConfig.Clone()
 	}
-	config.NextProtos = nextProtos(config.NextProtos)
+	config.NextProtos = s.nextProtos(config.NextProtos)
 	given := len(config.Certificates) > 0 || config.GetCertificate != nil || config.GetConfigForClient != nil
 	if given && certFile == "" && keyFile == "" {
 		return config, nil
@@ -208,15 +217,35 @@ func (s *Server) tlsConfig(ctx context.Context, certFile, keyFile string) (*tls.
 	return config, nil
 }
 
-// nextProtos returns the protocols to offer: the caller's, of those of HTTP only the ones that this
-// server speaks.
-func nextProtos(wanted []string) []string {
-	offered := slices.DeleteFunc(slices.Clone(wanted), func(p string) bool { return p == "h2" })
-	if !slices.Contains(offered, "http/1.1") {
-		offered = append(offered, "http/1.1")
+// nextProtos returns the protocols to offer: the caller's, with those of HTTP that are to be spoken.
+func (s *Server) nextProtos(wanted []string) []string {
+	offered := slices.DeleteFunc(slices.Clone(wanted), func(p string) bool {
+		return p == protocolHTTP2 && !s.speaks().HTTP2() || p == protocolHTTP1 && !s.speaks().HTTP1()
+	})
+	if s.speaks().HTTP2() && !slices.Contains(offered, protocolHTTP2) {
+		offered = append([]string{protocolHTTP2}, offered...)
+	}
+	if s.speaks().HTTP1() && !slices.Contains(offered, protocolHTTP1) {
+		offered = append(offered, protocolHTTP1)
 	}
 	return offered
 }
+
+const protocolHTTP1, protocolHTTP2 = "http/1.1", "h2"
+
+// speaks returns the protocols to speak.
+func (s *Server) speaks() *http.Protocols {
+	if s.Protocols != nil {
+		return s.Protocols
+	}
+	return &defaultProtocols
+}
+
+var defaultProtocols = func() (p http.Protocols) {
+	p.SetHTTP1(true)
+	p.SetHTTP2(true)
+	return p
+}()
 
 func (s *Server) serve(ctx context.Context, nl net.Listener, config *tls.Config, caller string) error {
 	l, err := s.enter(ctx, caller)
@@ -334,10 +363,12 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		asyncio.CreateTask(l.Context(), asyncio.Do(func(context.Context) error { f(); return nil }), asyncio.TaskName("http shutdown"))
 	}
 	for c := range s.conns.all() {
-		switch c.state {
-		case http.StateIdle:
+		switch {
+		case c.h2 != nil:
+			c.h2.shutdown()
+		case c.state == http.StateIdle:
 			c.nudge(toClose)
-		case http.StateNew:
+		case c.state == http.StateNew:
 			l.CallAt(c.since.Add(firstRequest), c.closeIfNew)
 		}
 	}
@@ -388,7 +419,11 @@ func (s *Server) SetKeepAlivesEnabled(on bool) {
 		return
 	}
 	for c := range s.conns.all() {
-		if c.state == http.StateIdle {
+		switch {
+		case c.state != http.StateIdle:
+		case c.h2 != nil:
+			c.h2.shutdown()
+		default:
 			c.nudge(toClose)
 		}
 	}
@@ -488,13 +523,23 @@ func generalOptions(w http.ResponseWriter, r *http.Request) {
 type dateCache struct {
 	second int64
 	text   [len(http.TimeFormat)]byte
+	value  string // of the same second, empty if nobody has asked
 }
 
 func (d *dateCache) append(to []byte, l *asyncio.EventLoop) []byte {
 	now := l.Now()
 	if s := now.Unix(); s != d.second {
-		d.second = s
+		d.second, d.value = s, ""
 		now.UTC().AppendFormat(d.text[:0], http.TimeFormat)
 	}
 	return append(to, d.text[:]...)
+}
+
+// string is for HTTP/2, whose fields are strings.
+func (d *dateCache) string(l *asyncio.EventLoop) string {
+	var text [len(http.TimeFormat)]byte
+	if now := d.append(text[:0], l); d.value == "" {
+		d.value = string(now)
+	}
+	return d.value
 }

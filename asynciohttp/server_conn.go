@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/goasyncio/asyncio"
+	"golang.org/x/net/http2"
 )
 
 // A stream is a connection for tasks, with TLS or without.
@@ -54,6 +55,7 @@ type serverConn struct {
 	single [1]byte
 
 	res      *serverResponse // the current one, nil between requests
+	h2       *http2Conn      // nil for HTTP/1.1
 	watching bool            // for the end of the client (serve 4)
 	peek     func()          // c.look, made once
 
@@ -150,6 +152,11 @@ func (c *serverConn) run(ctx context.Context) (asyncio.None, error) {
 			return asyncio.None{}, onlyCancel(err)
 		}
 	}
+	if begins, err := c.beginsHTTP2(); err != nil {
+		return asyncio.None{}, onlyCancel(err)
+	} else if begins {
+		return asyncio.None{}, onlyCancel(c.serveHTTP2(ctx))
+	}
 	err, panicked := c.serveUntilPanic()
 	if panicked && !c.hijacked {
 		_ = c.send() // what was passed on, but nothing that would complete it (serve 6)
@@ -179,8 +186,37 @@ func onlyCancel(err error) error {
 	return nil
 }
 
-// handshake makes c.rwc a connection with TLS. The protocol that was negotiated decides what is
-// spoken on it; so far that is HTTP/1.1.
+// beginsHTTP2 reports whether HTTP/2 is to be spoken: TLS has negotiated it, or the client's first
+// bytes say so.
+func (c *serverConn) beginsHTTP2() (bool, error) {
+	if c.tls != nil {
+		return c.tls.NegotiatedProtocol == protocolHTTP2, nil
+	}
+	if !c.s.speaks().UnencryptedHTTP2() {
+		return false, nil
+	}
+	if d := c.s.readHeaderTimeout(); d > 0 {
+		c.setReadDeadline(c.s.loop.Now().Add(d))
+	}
+	if err := c.await(true); err != nil {
+		return false, err
+	}
+	for {
+		have := c.in.unread()
+		n := min(len(have), len(http2.ClientPreface))
+		if string(have[:n]) != http2.ClientPreface[:n] {
+			return !c.s.speaks().HTTP1(), nil // which then refuses it
+		}
+		if n == len(http2.ClientPreface) {
+			return true, nil
+		}
+		if err := c.in.need(n + 1); err != nil {
+			return false, err
+		}
+	}
+}
+
+// handshake makes c.rwc a connection with TLS.
 func (c *serverConn) handshake(ctx context.Context) error {
 	var opts []asyncio.StreamOption
 	if d := c.s.handshakeTimeout(); d > 0 {
