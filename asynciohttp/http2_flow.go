@@ -22,7 +22,8 @@ func (c *http2Conn) write(context.Context) error {
 		for len(c.out) == 0 {
 			if c.last {
 				c.allSent = true
-				return c.rwc.CloseWrite()
+				_ = c.rwc.CloseWrite() // the client may have gone
+				return nil
 			}
 			if cap(c.out) > 0 { // an idle connection needs no buffers
 				putHTTP2Buffer(c.out)

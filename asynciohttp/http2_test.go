@@ -151,7 +151,10 @@ func overHTTP2(t *testing.T, config *http.Server, client func(ctx context.Contex
 	})
 }
 
-func hello(w http.ResponseWriter, r *http.Request) { fmt.Fprintf(w, "hello %s", r.URL.Path) }
+func hello(w http.ResponseWriter, r *http.Request) {
+	_, _ = io.Copy(io.Discard, r.Body)
+	fmt.Fprintf(w, "hello %s", r.URL.Path)
+}
 
 const helloHeaders = "headers status=200 content-type=text/plain; charset=utf-8 content-length=8"
 

@@ -114,6 +114,7 @@ func NewServer(config *http.Server) *Server {
 		WriteTimeout: config.WriteTimeout, IdleTimeout: config.IdleTimeout, MaxHeaderBytes: config.MaxHeaderBytes,
 		ConnState: config.ConnState, ErrorLog: config.ErrorLog,
 		BaseContext: config.BaseContext, ConnContext: config.ConnContext,
+		Protocols: config.Protocols, HTTP2: config.HTTP2,
 		MaxHeaderValueCount: maxHeaderValueCount(config),
 		shown:               config,
 	}
