@@ -296,6 +296,7 @@ func (e *clientExchange) run(p *pool) (*http.Response, error) {
 		if err != nil {
 			return nil, err
 		}
+		e.c = nil // of an earlier try
 		c, err := p.get(e, to)
 		if err != nil {
 			return nil, err

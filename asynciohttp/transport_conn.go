@@ -34,6 +34,7 @@ type clientConn struct {
 	left   int64           // so many bytes may be read
 	nowait bool            // reads must not wait
 	sawEOF bool
+	failed error // of the last read, for package net/http's parsers hide some errors
 	dead   error // why it is closed, nil if it is not
 
 	idle           bool
@@ -141,8 +142,12 @@ func (c *clientConn) Read(p []byte) (n int, err error) {
 	default:
 		err = asyncio.ErrWouldBlock
 	}
-	if err == io.EOF {
+	switch err {
+	case nil, asyncio.ErrWouldBlock:
+	case io.EOF:
 		c.sawEOF = true
+	default:
+		c.failed = err
 	}
 	c.left -= int64(n)
 	return n, err

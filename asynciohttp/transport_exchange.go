@@ -61,8 +61,12 @@ func bareError(err error) error {
 }
 
 // cause returns the error to report for err, which an operation of e has returned: a cancel as it
-// came, or why e or its context ended.
+// came, or why e or its context ended. If the connection failed, that counts and not what a parser
+// made of it.
 func (e *clientExchange) cause(err error) error {
+	if err != nil && e.c != nil && e.c.failed != nil {
+		err = e.c.failed
+	}
 	var cancelled *asyncio.CancelledError
 	switch {
 	case err == nil:
