@@ -249,7 +249,15 @@ func (b *requestBody) Close() error {
 		return err
 	}
 	defer b.leave()
+	b.forgo()
 	return b.close()
+}
+
+// forgo closes a body that the client has not been asked for.
+func (b *requestBody) forgo() {
+	if b.askFirst {
+		b.askFirst, b.closed, b.w.closeAfter = false, true, true
+	}
 }
 
 func (b *requestBody) close() (err error) {

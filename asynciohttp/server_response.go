@@ -113,8 +113,10 @@ func (w *serverResponse) WriteHeader(status int) {
 	case status < 100 || status > 999:
 		panic(fmt.Sprintf("invalid WriteHeader code %v", status))
 	}
-	if status < 101 || status > 199 {
-		w.body.askFirst = false
+	if status == http.StatusContinue {
+		w.body.askFirst = false // the handler does it
+	} else if status >= 200 {
+		w.body.forgo()
 	}
 	if status < 200 && status != http.StatusSwitchingProtocols {
 		_ = w.inform(status)
@@ -202,7 +204,6 @@ func writeResponse[B []byte | string](w *serverResponse, p B) (int, error) {
 		}
 		return 0, http.ErrHijacked
 	}
-	w.body.askFirst = false
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
 	}
