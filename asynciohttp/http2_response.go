@@ -33,6 +33,7 @@ type http2Response struct {
 	buf      []byte // written, but not sent
 	writing  bool   // a task is in Write
 	failed   bool   // to write, so what was sent is not whole
+	failure  error  // of a HandlerFunc
 }
 
 // http2Has says which fields the handler has set.
@@ -286,6 +287,37 @@ func (w *http2Response) setDeadline(timer **asyncio.TimerHandle, t time.Time, ex
 	}
 	*timer = c.s.loop.CallLater(d, expire)
 	return nil
+}
+
+// failWith notes the error that a HandlerFunc returned, and tells the exception handler, unless that
+// is how a handler ends that was cancelled.
+func (w *http2Response) failWith(err error) {
+	if w.failure != nil || w.over {
+		return
+	}
+	w.failure = err
+	if errors.Is(err, asyncio.ErrCancelled) || w.st.ctx.Err() != nil {
+		return
+	}
+	c := w.st.c
+	c.s.loop.CallExceptionHandler(asyncio.ExceptionContext{Message: "Unhandled exception in HTTP handler", Exception: err, Task: c.handlers[w.st]})
+}
+
+// handled makes the response of a handler that has failed or was cancelled one that says so: by its
+// status if there is none yet, and otherwise by a reset.
+func (w *http2Response) handled(cancelled bool) {
+	if w.failure == nil && !cancelled {
+		return
+	}
+	status := http.StatusInternalServerError
+	if cancelled {
+		status = http.StatusServiceUnavailable
+	}
+	if w.status != 0 {
+		w.failed = true
+		return
+	}
+	http.Error(w, http.StatusText(status), status)
 }
 
 // finish ends the response after the handler has returned. It suspends the handler's task.

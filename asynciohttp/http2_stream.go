@@ -26,7 +26,7 @@ type http2Stream struct {
 	c      *http2Conn
 	id     uint32
 	ctx    context.Context // of the request
-	cancel context.CancelFunc
+	cancel context.CancelCauseFunc
 	err    error // why nothing can be sent any more (h2 4)
 
 	// What is received. The body is body[read:], and then bodyErr.
@@ -55,6 +55,19 @@ type http2Stream struct {
 	readTimer  *asyncio.TimerHandle
 	writeTimer *asyncio.TimerHandle
 	cancelled  bool // the server is stopped
+}
+
+// An http2Context adds the response to a connection's context.
+type http2Context struct {
+	context.Context
+	st *http2Stream
+}
+
+func (x *http2Context) Value(key any) any {
+	if key == (exchangeKey{}) {
+		return &x.st.response
+	}
+	return x.Context.Value(key)
 }
 
 // An endedStream is what is remembered of a stream that has ended: the client may still have sent
@@ -445,7 +458,7 @@ func (c *http2Conn) end(st *http2Stream, err error) {
 		}
 	}
 	if err != errHTTP2Closed { // a handler that has sent all that it has may go on
-		st.cancel()
+		st.cancel(errClientGone)
 	}
 	st.readable.set()
 	c.dequeue(st)
@@ -558,7 +571,7 @@ func (c *http2Conn) readRequest(st *http2Stream, f *http2.MetaHeadersFrame) erro
 	if f.Truncated {
 		st.handler = http.HandlerFunc(tooLargeHeader)
 	}
-	st.ctx, st.cancel = asyncio.WithCancel(c.ctx)
+	st.ctx, st.cancel = context.WithCancelCause(&http2Context{c.ctx, st})
 	r := &http.Request{
 		Method: method, URL: u, RequestURI: uri, Host: authority,
 		Proto: "HTTP/2.0", ProtoMajor: 2,
@@ -587,8 +600,9 @@ func (c *http2Conn) handle(st *http2Stream) {
 }
 
 // run is the body of the handler's task.
-func (st *http2Stream) run(context.Context) error {
+func (st *http2Stream) run(ctx context.Context) error {
 	c := st.c
+	task := asyncio.CurrentTask(ctx)
 	returned := false
 	defer func() {
 		switch v := recover(); {
@@ -606,9 +620,11 @@ func (st *http2Stream) run(context.Context) error {
 		} else {
 			c.s.handle(&st.response, st.request)
 		}
-		if err := st.response.finish(); errors.Is(err, asyncio.ErrCancelled) {
-			returned = true
-			return err
+		cancelled := task.Cancelling() > 0
+		st.response.handled(cancelled)
+		err := st.response.finish()
+		if returned = true; cancelled || errors.Is(err, asyncio.ErrCancelled) {
+			return &asyncio.CancelledError{Msg: "in an HTTP handler"}
 		}
 	}
 	returned = true
@@ -626,14 +642,14 @@ func (st *http2Stream) leave() {
 	if form := st.request.MultipartForm; form != nil {
 		_ = form.RemoveAll()
 	}
-	st.cancel()
+	st.cancel(nil)
 	delete(c.handlers, st)
 	for len(c.backlog) > 0 && uint32(len(c.handlers)) < c.settings.maxStreams {
 		next := c.backlog[0]
 		c.backlog[0] = nil
 		c.backlog = c.backlog[1:]
 		if next.err != nil {
-			next.cancel()
+			next.cancel(nil)
 			c.giveBack(nil, len(next.body))
 			continue
 		}
