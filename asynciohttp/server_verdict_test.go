@@ -154,7 +154,7 @@ func compare(t *testing.T, h http.Handler, config *http.Server, cases []string) 
 		resets, all := 0, 0
 		for i, raw := range cases {
 			pieces := []int{len(raw) + 1}
-			if len(raw) < 2000 {
+			if len(raw) < 2000 && (!testing.Short() || i%5 == 0) {
 				pieces = append(pieces, 1)
 			}
 			for _, piece := range pieces {

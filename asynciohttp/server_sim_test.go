@@ -1,0 +1,134 @@
+package asynciohttp_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/goasyncio/asyncio"
+	"github.com/goasyncio/asyncio/asynciohttp"
+	"github.com/goasyncio/asyncio/sim"
+)
+
+// shop is a server with state that handlers share without a lock, and lose in a crash.
+func shop() *asynciohttp.Server {
+	sold := 0
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /buy", func(w http.ResponseWriter, r *http.Request) {
+		b, err := io.ReadAll(r.Body)
+		if err != nil {
+			return
+		}
+		if err := asyncio.Sleep(r.Context(), 5*time.Millisecond); err != nil {
+			return
+		}
+		sold += len(b)
+		for range 20 {
+			fmt.Fprintf(w, "%d sold\n", sold)
+			if err := http.NewResponseController(w).Flush(); err != nil {
+				return
+			}
+		}
+	})
+	return &asynciohttp.Server{Handler: mux, ReadTimeout: 2 * time.Second, WriteTimeout: 2 * time.Second}
+}
+
+// buy sends requests until n have been answered; connections that fail are made again.
+func buy(ctx context.Context, n int) error {
+	var c *caller
+	defer func() {
+		if c != nil {
+			_ = c.Close()
+		}
+	}()
+	for done := 0; done < n; {
+		err := asyncio.Timeout(ctx, 10*time.Second, func(ctx context.Context, _ *asyncio.TimeoutScope) (err error) {
+			if c == nil {
+				if c, err = call(ctx); err != nil {
+					return err
+				}
+			}
+			if _, err = io.WriteString(c, "POST /buy HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"); err != nil {
+				return err
+			}
+			_, _, err = c.response()
+			return err
+		})
+		switch {
+		case err == nil:
+			done++
+			continue
+		case errors.Is(err, asyncio.ErrCancelled):
+			return err
+		}
+		if c != nil {
+			_ = c.Close()
+			c = nil
+		}
+		if err := asyncio.Sleep(ctx, 100*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// weather is a simulation in which a server and its clients meet everything at once: loss, latency,
+// a partition, resets, and crashes of the server in the midst of responses.
+func weather(ctx context.Context) error {
+	network := sim.NetworkOf(ctx)
+	network.SetLink(sim.Link{MinLatency: time.Millisecond, MaxLatency: 20 * time.Millisecond, Loss: 0.02, Duplicate: 0.01, Reorder: 0.05})
+	server := sim.NewHost(ctx, "server", func(ctx context.Context) error {
+		s := shop()
+		s.Addr, s.ErrorLog = ":80", discarded
+		return s.ListenAndServe(ctx)
+	})
+	l, err := asyncio.GetRunningLoop(ctx)
+	if err != nil {
+		return err
+	}
+	for i := range 5 {
+		l.CallLater(time.Duration(1+i)*700*time.Millisecond, func() {
+			switch i {
+			case 0, 3:
+				server.Crash()
+				l.CallLater(100*time.Millisecond, server.Restart)
+			case 1:
+				network.Isolate("server")
+				l.CallLater(500*time.Millisecond, network.Heal)
+			default:
+				network.ResetAll()
+			}
+		})
+	}
+	return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
+		for range 5 {
+			tg.CreateTask(ctx, func(ctx context.Context) error { return buy(ctx, 20) })
+		}
+		return nil
+	})
+}
+
+// A simulation of the server takes the same course each time that it has the same seed.
+func TestServer_SameSeedSameTrace(t *testing.T) {
+	for seed := range uint64(3) {
+		first, err := sim.Trace(weather, sim.WithStrategy(sim.Random()), sim.Seed(seed))
+		if err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		for range 2 {
+			again, err := sim.Trace(weather, sim.WithStrategy(sim.Random()), sim.Seed(seed))
+			if err != nil || again != first {
+				t.Fatalf("seed %d: %v; %d and %d bytes of trace", seed, err, len(first), len(again))
+			}
+		}
+	}
+}
+
+// The server and its clients come through everything under every schedule tried.
+func TestServer_Weather(t *testing.T) {
+	sim.Explore(t, weather, sim.Runs(10), sim.WithStrategy(sim.Random()))
+}
