@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"strings"
 	"sync"
-	"time"
 )
 
 // canonicalKeys has the keys of http.Header for the names that are common in HTTP/2, and smallKeys the
@@ -43,14 +42,6 @@ func lowerKey(key string) string {
 		return name
 	}
 	return strings.ToLower(key)
-}
-
-// writeTimeout is how long the client may take none of what was sent, 0 if that is not limited.
-func (c *http2Conn) writeTimeout() time.Duration {
-	if c.s.HTTP2 == nil {
-		return 0
-	}
-	return c.s.HTTP2.WriteByteTimeout
 }
 
 // Unused buffers: for what a connection sends, and for the beginning of a response.

@@ -40,8 +40,8 @@ func (c *http2Conn) write(context.Context) error {
 		}
 		c.out, c.spare, c.answers = c.spare[:0], nil, 0
 		c.admit()
-		if t := c.writeTimeout(); t > 0 {
-			_ = c.rwc.SetWriteDeadline(c.s.loop.Now().Add(t))
+		if t := c.settings.writeByte; t > 0 {
+			_ = c.rwc.SetWriteDeadline(c.loop.Now().Add(t))
 		}
 		if _, err := c.rwc.Write(p); err != nil {
 			return onlyCancel(err)

@@ -1,18 +1,10 @@
 package asynciohttp
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"net/textproto"
-	"net/url"
-	"os"
-	"runtime/debug"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/net/http/httpguts"
@@ -21,17 +13,16 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// An http2Stream is a request and its response.
+// An http2Stream is a request with its response, as far as a server's and a client's have it in
+// common.
 type http2Stream struct {
-	c      *http2Conn
-	id     uint32
-	ctx    context.Context // of the request
-	cancel context.CancelCauseFunc
-	err    error // why nothing can be sent any more (h2 4)
+	c   *http2Conn
+	id  uint32
+	of  any   // *http2Request or *http2Call
+	err error // why nothing can be sent any more (h2 4)
 
 	// What is received. The body is body[read:], and then bodyErr.
 	remoteEnded bool
-	gotTrailer  bool
 	inflow      inflow
 	declared    int64 // Content-Length, -1 without it
 	received    int64
@@ -39,38 +30,19 @@ type http2Stream struct {
 	read        int
 	bodyErr     error
 	bodyClosed  bool
-	reading     bool   // a task is in Read
-	readable    signal // for the task that reads
-	expects     bool   // the client waits for 100 Continue
-	trailer     http.Header
+	reading     bool        // a task is in readBody
+	readable    signal      // for the task that reads
+	trailer     http.Header // as it has come
+	mayTrail    func(key string) bool
 
 	// What is sent.
-	window   int64
-	sendable signal // for the task that writes
-	queued   bool
-
-	response   http2Response
-	request    *http.Request
-	handler    http.Handler // nil for the server's
-	readTimer  *asyncio.TimerHandle
-	writeTimer *asyncio.TimerHandle
-	cancelled  bool // the server is stopped
+	localEnded bool
+	window     int64
+	sendable   signal // for the task that writes
+	queued     bool
 }
 
-// An http2Context adds the response to a connection's context.
-type http2Context struct {
-	context.Context
-	st *http2Stream
-}
-
-func (x *http2Context) Value(key any) any {
-	if key == (exchangeKey{}) {
-		return &x.st.response
-	}
-	return x.Context.Value(key)
-}
-
-// An endedStream is what is remembered of a stream that has ended: the client may still have sent
+// An endedStream is what is remembered of a stream that has ended: the peer may still have sent
 // something for it.
 type endedStream struct {
 	id  uint32
@@ -81,7 +53,7 @@ type ending uint8
 
 const (
 	endedByBoth ending = iota + 1
-	resetByClient
+	resetByPeer
 	resetByUs
 )
 
@@ -103,7 +75,7 @@ func (c *http2Conn) receive(f http2.Frame) error {
 	}
 	switch f := f.(type) {
 	case *http2.MetaHeadersFrame:
-		return c.receiveHeaders(f)
+		return c.end.receiveHeaders(f)
 	case *http2.DataFrame:
 		return c.receiveData(f)
 	case *http2.WindowUpdateFrame:
@@ -122,12 +94,9 @@ func (c *http2Conn) receive(f http2.Frame) error {
 			return http2.StreamError{StreamID: f.StreamID, Code: http2.ErrCodeProtocol}
 		}
 	case *http2.GoAwayFrame:
-		if f.ErrCode != http2.ErrCodeNo {
-			c.s.logf("asynciohttp: HTTP/2 client %s is leaving: %v: %q", c.of.remote, f.ErrCode, f.DebugData())
-		}
-		c.shutdown()
+		c.end.receiveGoAway(f)
 	case *http2.PushPromiseFrame:
-		return http2.ConnectionError(http2.ErrCodeProtocol) // clients do not push
+		return http2.ConnectionError(http2.ErrCodeProtocol) // clients do not push, and we ask servers not to
 	}
 	return nil
 }
@@ -171,6 +140,7 @@ func (c *http2Conn) receiveSettings(f *http2.SettingsFrame) error {
 	if err != nil {
 		return err
 	}
+	c.end.receivePeerSettings(f)
 	c.answers++
 	return c.framer.WriteSettingsAck()
 }
@@ -210,8 +180,8 @@ func (c *http2Conn) receiveReset(f *http2.RSTStreamFrame) error {
 		return http2.ConnectionError(http2.ErrCodeProtocol)
 	}
 	if st := c.streams[f.StreamID]; st != nil {
-		c.remember(st.id, resetByClient)
-		c.end(st, http2.StreamError{StreamID: st.id, Code: f.ErrCode})
+		c.remember(st.id, resetByPeer)
+		c.endStream(st, http2.StreamError{StreamID: st.id, Code: f.ErrCode})
 	}
 	return nil
 }
@@ -227,7 +197,7 @@ func (c *http2Conn) receiveData(f *http2.DataFrame) error {
 	if st == nil || st.remoteEnded {
 		c.giveBack(nil, int(f.Length))
 		if st == nil && c.recall(f.StreamID) == resetByUs {
-			return nil // the client had not heard of it
+			return nil // the peer had not heard of it
 		}
 		return http2.StreamError{StreamID: f.StreamID, Code: http2.ErrCodeStreamClosed}
 	}
@@ -245,7 +215,7 @@ func (c *http2Conn) receiveData(f *http2.DataFrame) error {
 		return http2.StreamError{StreamID: f.StreamID, Code: http2.ErrCodeProtocol}
 	}
 	if st.bodyClosed {
-		c.giveBack(nil, int(f.Length)) // of the connection: the client should not send more
+		c.giveBack(nil, int(f.Length)) // of the connection: the peer should not send more
 	} else {
 		c.giveBack(st, int(f.Length)-len(data)) // padding
 		st.body = append(st.body, data...)
@@ -257,7 +227,7 @@ func (c *http2Conn) receiveData(f *http2.DataFrame) error {
 	return nil
 }
 
-// receivedEnd ends the client's side of st.
+// receivedEnd ends the peer's side of st.
 func (c *http2Conn) receivedEnd(st *http2Stream) error {
 	if st.declared >= 0 && st.received != st.declared {
 		return http2.StreamError{StreamID: st.id, Code: http2.ErrCodeProtocol}
@@ -266,79 +236,21 @@ func (c *http2Conn) receivedEnd(st *http2Stream) error {
 	if st.bodyErr == nil {
 		st.bodyErr = io.EOF
 	}
-	if st.request != nil {
-		for key, values := range st.trailer {
-			st.request.Trailer[key] = values
-		}
-	}
+	c.end.remoteEnded(st)
 	st.readable.set()
+	if st.localEnded {
+		c.remember(st.id, endedByBoth)
+		c.endStream(st, errHTTP2Closed)
+	}
 	return nil
 }
 
-func (c *http2Conn) receiveHeaders(f *http2.MetaHeadersFrame) error {
-	id := f.StreamID
-	if id%2 == 0 {
-		return http2.ConnectionError(http2.ErrCodeProtocol)
-	}
-	if st := c.streams[id]; st != nil {
-		return c.receiveTrailer(st, f)
-	}
-	if id <= c.maxID {
-		switch c.recall(id) {
-		case resetByUs:
-			return nil
-		case resetByClient:
-			return http2.StreamError{StreamID: id, Code: http2.ErrCodeStreamClosed}
-		case endedByBoth:
-			return http2.ConnectionError(http2.ErrCodeStreamClosed)
-		}
-		return http2.ConnectionError(http2.ErrCodeProtocol)
-	}
-	if c.goneAway {
-		return nil // the client will hear that it was not accepted
-	}
-	c.maxID = id
-	c.empty = 0
-	if uint32(len(c.streams)) >= c.settings.maxStreams {
-		code := http2.ErrCodeProtocol
-		if c.unacked > 0 {
-			code = http2.ErrCodeRefusedStream // it did not know the limit
-		}
-		return http2.StreamError{StreamID: id, Code: code}
-	}
-	if f.HasPriority() && f.Priority.StreamDep == id {
-		return http2.StreamError{StreamID: id, Code: http2.ErrCodeProtocol}
-	}
-	st := &http2Stream{c: c, id: id, window: c.peerWindow, declared: -1}
+// openStream puts a stream into streams.
+func (c *http2Conn) openStream(st *http2Stream, id uint32, of any) {
+	st.c, st.id, st.of = c, id, of
+	st.window, st.declared = c.peerWindow, -1
 	st.inflow.init(c.settings.streamWindow)
-	if err := c.readRequest(st, f); err != nil {
-		return err
-	}
-	if len(c.streams) == 0 {
-		c.of.setState(http.StateActive)
-	}
 	c.streams[id] = st
-	if f.StreamEnded() {
-		if st.declared > 0 {
-			return http2.StreamError{StreamID: id, Code: http2.ErrCodeProtocol}
-		}
-		st.remoteEnded, st.bodyErr = true, io.EOF
-	}
-	if t := c.s.ReadTimeout; t > 0 {
-		st.readTimer = c.s.loop.CallLater(t, st.readTimedOut)
-	}
-	if t := c.s.WriteTimeout; t > 0 {
-		st.writeTimer = c.s.loop.CallLater(t, st.writeTimedOut)
-	}
-	if uint32(len(c.handlers)) < c.settings.maxStreams {
-		c.handle(st)
-		return nil
-	}
-	if len(c.backlog) >= int(4*c.settings.maxStreams) { // (h2 5)
-		return http2.ConnectionError(http2.ErrCodeEnhanceYourCalm)
-	}
-	c.backlog = append(c.backlog, st)
-	return nil
 }
 
 func (c *http2Conn) receiveTrailer(st *http2Stream, f *http2.MetaHeadersFrame) error {
@@ -354,7 +266,7 @@ func (c *http2Conn) receiveTrailer(st *http2Stream, f *http2.MetaHeadersFrame) e
 		if !httpguts.ValidTrailerHeader(key) {
 			return http2.StreamError{StreamID: st.id, Code: http2.ErrCodeProtocol}
 		}
-		if _, declared := st.request.Trailer[key]; declared {
+		if st.mayTrail == nil || st.mayTrail(key) {
 			if st.trailer == nil {
 				st.trailer = make(http.Header)
 			}
@@ -393,22 +305,9 @@ func (c *http2Conn) inOrder() []*http2Stream {
 	return all
 }
 
-func (c *http2Conn) tasksInOrder() []*asyncio.Task[asyncio.None] {
-	all := make([]*http2Stream, 0, len(c.handlers))
-	for st := range c.handlers {
-		all = append(all, st)
-	}
-	slices.SortFunc(all, func(a, b *http2Stream) int { return int(int64(a.id) - int64(b.id)) })
-	tasks := make([]*asyncio.Task[asyncio.None], len(all))
-	for i, st := range all {
-		tasks[i] = c.handlers[st]
-	}
-	return tasks
-}
-
-// malformed resets a stream because of what the client has sent.
+// malformed resets a stream because of what the peer has sent.
 func (c *http2Conn) malformed(e http2.StreamError) {
-	if e.StreamID > c.maxID && e.StreamID%2 == 1 {
+	if c.isServer && e.StreamID > c.maxID && e.StreamID%2 == 1 {
 		c.maxID = e.StreamID
 	}
 	if st := c.streams[e.StreamID]; st != nil {
@@ -429,21 +328,22 @@ func (c *http2Conn) reset(st *http2Stream, code http2.ErrCode, err error) {
 	c.remember(st.id, resetByUs)
 	_ = c.framer.WriteRSTStream(st.id, code)
 	c.wake.set()
-	c.end(st, err)
+	c.endStream(st, err)
 }
 
-// sentEnd ends our side of st. A client that has not ended its own should send no more.
+// sentEnd ends our side of st.
 func (c *http2Conn) sentEnd(st *http2Stream) {
+	st.localEnded = true
 	if st.remoteEnded {
 		c.remember(st.id, endedByBoth)
-		c.end(st, errHTTP2Closed)
+		c.endStream(st, errHTTP2Closed)
 		return
 	}
-	c.reset(st, http2.ErrCodeNo, errHTTP2Closed)
+	c.end.localEnded(st)
 }
 
-// end takes st out of the connection's streams (h2 4).
-func (c *http2Conn) end(st *http2Stream, err error) {
+// endStream takes st out of the connection's streams (h2 4).
+func (c *http2Conn) endStream(st *http2Stream, err error) {
 	if st.err != nil {
 		return
 	}
@@ -452,247 +352,21 @@ func (c *http2Conn) end(st *http2Stream, err error) {
 	if st.bodyErr == nil {
 		st.bodyErr = err
 	}
-	for _, timer := range []*asyncio.TimerHandle{st.readTimer, st.writeTimer} {
-		if timer != nil {
-			timer.Cancel()
-		}
-	}
-	if err != errHTTP2Closed { // a handler that has sent all that it has may go on
-		st.cancel(errClientGone)
-	}
 	st.readable.set()
 	c.dequeue(st)
 	st.sendable.set()
-	if len(c.streams) == 0 {
-		c.isIdle()
-	}
+	c.end.streamEnded(st)
 }
 
-// readRequest makes the request of a new stream.
-func (c *http2Conn) readRequest(st *http2Stream, f *http2.MetaHeadersFrame) error {
-	bad := http2.StreamError{StreamID: st.id, Code: http2.ErrCodeProtocol}
-	var method, scheme, authority, path string
-	for _, field := range f.PseudoFields() {
-		switch field.Name {
-		case ":method":
-			method = field.Value
-		case ":scheme":
-			scheme = field.Value
-		case ":authority":
-			authority = field.Value
-		case ":path":
-			path = field.Value
-		default:
-			return bad // extended CONNECT was not offered
-		}
-	}
-	if method == "CONNECT" {
-		if path != "" || scheme != "" || authority == "" {
-			return bad
-		}
-	} else if method == "" || path == "" || scheme != "https" && scheme != "http" {
-		return bad
-	}
-	regular := f.RegularFields()
-	header := make(http.Header, len(regular))
-	values := make([]string, len(regular)) // one allocation for those of all
-	for i, field := range regular {
-		switch field.Name {
-		case "connection", "proxy-connection", "keep-alive", "transfer-encoding", "upgrade":
-			return bad
-		case "te":
-			if field.Value != "trailers" {
-				return bad
-			}
-		}
-		key := canonicalKey(field.Name)
-		values[i] = field.Value
-		if have, ok := header[key]; ok {
-			header[key] = append(have, field.Value)
-		} else {
-			header[key] = values[i : i+1 : i+1]
-		}
-	}
-	if cookies := header["Cookie"]; len(cookies) > 1 { // a client may cut it, to compress it better
-		header["Cookie"] = []string{strings.Join(cookies, "; ")}
-	}
-	if hosts := header["Host"]; len(hosts) > 0 {
-		if len(hosts) > 1 || authority != "" && hosts[0] != authority {
-			return bad
-		}
-		authority = hosts[0]
-		delete(header, "Host")
-	}
-	if strings.Contains(authority, "@") || authority != "" && !httpguts.ValidHostHeader(authority) {
-		return bad
-	}
-	var trailer http.Header
-	for _, v := range header["Trailer"] {
-		for key := range strings.SplitSeq(v, ",") {
-			key = textproto.CanonicalMIMEHeaderKey(textproto.TrimString(key))
-			switch key {
-			case "Transfer-Encoding", "Trailer", "Content-Length", "":
-			default:
-				if trailer == nil {
-					trailer = make(http.Header)
-				}
-				trailer[key] = nil
-			}
-		}
-	}
-	delete(header, "Trailer")
-	if expect := header["Expect"]; len(expect) > 0 && httpguts.HeaderValuesContainsToken(expect, "100-continue") {
-		st.expects = true
-		delete(header, "Expect")
-	}
-	u := &url.URL{Host: authority}
-	uri := authority
-	if method != "CONNECT" {
-		if path[0] != '/' && path != "*" {
-			return bad
-		}
-		var err error
-		if u, err = url.ParseRequestURI(path); err != nil {
-			return bad
-		}
-		uri = path
-	}
-	length := int64(0)
-	if lengths, ok := header["Content-Length"]; ok {
-		n, err := strconv.ParseUint(lengths[0], 10, 63)
-		if err != nil || slices.ContainsFunc(lengths[1:], func(s string) bool { return s != lengths[0] }) {
-			return bad
-		}
-		length = int64(n)
-		st.declared = length
-	} else if !f.StreamEnded() {
-		length = -1
-	}
-	if f.Truncated {
-		st.handler = http.HandlerFunc(tooLargeHeader)
-	}
-	st.ctx, st.cancel = context.WithCancelCause(&http2Context{c.ctx, st})
-	r := &http.Request{
-		Method: method, URL: u, RequestURI: uri, Host: authority,
-		Proto: "HTTP/2.0", ProtoMajor: 2,
-		Header: header, Trailer: trailer, ContentLength: length,
-		Body: (*http2Body)(st), RemoteAddr: c.of.remote,
-	}
-	if scheme == "https" {
-		r.TLS = c.of.tls
-	}
-	st.request = r.WithContext(st.ctx)
-	st.response.st = st
-	st.response.head = method == "HEAD"
-	return nil
-}
-
-func tooLargeHeader(w http.ResponseWriter, _ *http.Request) {
-	http.Error(w, "431 Request Header Fields Too Large", http.StatusRequestHeaderFieldsTooLarge)
-}
-
-// handle starts the handler of st (h2 5).
-func (c *http2Conn) handle(st *http2Stream) {
-	task := asyncio.CreateTask(st.ctx, asyncio.Do(st.run), asyncio.TaskName(st.request.Method+" "+st.request.URL.Path))
-	c.handlers[st] = task
-	// A task that is cancelled before its first step does not run its body.
-	task.AddDoneCallback(func(*asyncio.Task[asyncio.None]) { st.leave() })
-}
-
-// run is the body of the handler's task.
-func (st *http2Stream) run(ctx context.Context) error {
-	c := st.c
-	task := asyncio.CurrentTask(ctx)
-	returned := false
-	defer func() {
-		switch v := recover(); {
-		case returned, st.cancelled && v == nil:
-		default: // a panic, or Goexit
-			c.reset(st, http2.ErrCodeInternal, errHTTP2Handler)
-			if v != nil && v != http.ErrAbortHandler {
-				c.s.logf("asynciohttp: panic serving %s: %v\n%s", c.of.remote, v, debug.Stack())
-			}
-		}
-	}()
-	if st.err == nil { // the client may have reset it already
-		if st.handler != nil {
-			st.handler.ServeHTTP(&st.response, st.request)
-		} else {
-			c.s.handle(&st.response, st.request)
-		}
-		cancelled := task.Cancelling() > 0
-		st.response.handled(cancelled)
-		err := st.response.finish()
-		if returned = true; cancelled || errors.Is(err, asyncio.ErrCancelled) {
-			return &asyncio.CancelledError{Msg: "in an HTTP handler"}
-		}
-	}
-	returned = true
-	return nil
-}
-
-// leave follows the end of a handler's task. Its place is for the next in the backlog.
-func (st *http2Stream) leave() {
-	c := st.c
-	if st.err == nil { // a cancel, before or in the middle of the response
-		c.reset(st, http2.ErrCodeCancel, errHTTP2Handler)
-	}
-	st.response.over = true
-	_ = (*http2Body)(st).Close()
-	if form := st.request.MultipartForm; form != nil {
-		_ = form.RemoveAll()
-	}
-	st.cancel(nil)
-	delete(c.handlers, st)
-	for len(c.backlog) > 0 && uint32(len(c.handlers)) < c.settings.maxStreams {
-		next := c.backlog[0]
-		c.backlog[0] = nil
-		c.backlog = c.backlog[1:]
-		if next.err != nil {
-			next.cancel(nil)
-			c.giveBack(nil, len(next.body))
-			continue
-		}
-		c.handle(next)
-	}
-	if len(c.handlers) == 0 {
-		c.drained.set()
-	}
-}
-
-func (st *http2Stream) readTimedOut() {
-	if st.bodyErr == nil {
-		st.bodyErr = os.ErrDeadlineExceeded
-		st.readable.set()
-	}
-}
-
-func (st *http2Stream) writeTimedOut() {
-	st.c.reset(st, http2.ErrCodeInternal, os.ErrDeadlineExceeded)
-}
-
-// An http2Body is the body of a request.
-type http2Body http2Stream
-
-// Read implements [io.Reader]. It suspends the calling task until there is something.
-func (b *http2Body) Read(p []byte) (int, error) {
-	st := (*http2Stream)(b)
-	c := st.c
-	if _, err := c.task(); err != nil {
-		return 0, fmt.Errorf("%w (in the Read of a request's body)", err)
-	}
+// readBody reads up to len(p) bytes of the body, at least one, and suspends the calling task until
+// there is something. Only one task may read at a time.
+func (st *http2Stream) readBody(p []byte) (int, error) {
 	if st.reading {
 		return 0, fmt.Errorf("%w: the body", asyncio.ErrBusy)
 	}
-	if st.bodyClosed {
-		return 0, http.ErrBodyReadAfterClose
-	}
-	if st.expects {
-		st.expects = false
-		st.response.sendContinue()
-	}
 	st.reading = true
 	defer func() { st.reading = false }()
+	c := st.c
 	for {
 		switch {
 		case st.bodyClosed:
@@ -715,14 +389,12 @@ func (b *http2Body) Read(p []byte) (int, error) {
 	}
 }
 
-// Close implements [io.Closer]. It does not suspend.
-func (b *http2Body) Close() error {
-	st := (*http2Stream)(b)
+// closeBody says that nobody will read the rest.
+func (st *http2Stream) closeBody() {
 	if !st.bodyClosed {
 		st.bodyClosed = true
 		st.c.giveBack(nil, len(st.body)-st.read)
 		st.body, st.read = nil, 0
 		st.readable.set()
 	}
-	return nil
 }
