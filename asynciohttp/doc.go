@@ -1,23 +1,49 @@
-// Package asynciohttp serves and calls HTTP in tasks of an asyncio loop. Protocols, connections and
-// TLS are net/http's, with HTTP/1.1 and HTTP/2, on goroutines as usual. Only handlers, and the
-// callers that wait for a response, are tasks. So data shared by handlers needs no lock.
+// Package asynciohttp speaks HTTP in the tasks of an asyncio loop. A [Server] serves the handlers
+// of package net/http over HTTP/1.1 and HTTP/2, and a [Transport] carries the requests of an
+// [http.Client] over HTTP/1.1. Both do it without goroutines, in production and on the simulated
+// hosts of package sim alike.
 //
 //	func main() {
 //		_, err := asyncio.Run(context.Background(), asyncio.Do(func(ctx context.Context) error {
-//			ln, err := net.Listen("tcp", ":8080")
-//			if err != nil {
-//				return err
-//			}
 //			mux := http.NewServeMux()
-//			mux.Handle("GET /rooms/{name}", asynciohttp.HandlerFunc(enter))
-//			return asynciohttp.Serve(ctx, &http.Server{Handler: mux}, ln)
+//			mux.HandleFunc("GET /rooms/{name}", enter)
+//			return asynciohttp.NewServer(&http.Server{Addr: ":8080", Handler: mux}).ListenAndServe(ctx)
 //		}))
 //		…
 //	}
 //
-//	func enter(ctx context.Context, w http.ResponseWriter, r *http.Request) error { … }
+//	func enter(w http.ResponseWriter, r *http.Request) {
+//		if err := asyncio.Sleep(r.Context(), time.Second); err != nil { // suspends this task only
+//			return
+//		}
+//		…
+//	}
 //
-// # How a request reaches the loop
+// # Handlers
+//
+// A handler runs in a task. It suspends where it reads the request's body, writes or flushes the
+// response, and awaits something with r.Context(). Between two awaits nothing else of the loop
+// runs, so data that handlers share needs no lock. What blocks stops all of them: a database
+// driver, a lock that a goroutine holds, a long computation belong in [asyncio.ToThread].
+//
+// Handlers and middleware that call each other where they stand work as they are: [http.ServeMux],
+// [http.FileServer], [http.ServeContent], [http.MaxBytesHandler], [http.StripPrefix], forms, and
+// httputil.ReverseProxy with a Transport of this package and without a FlushInterval. What starts a
+// goroutine for the handler does not, because the goroutine is not the loop's: a write from there
+// is refused with [asyncio.ErrForeignGoroutine]. [http.TimeoutHandler] moreover waits in a select,
+// which stops the loop. Use [asyncio.FailAfter] in its place, or Server.WriteTimeout.
+//
+// A [HandlerFunc] is a handler that returns an error. It has the context as an argument.
+//
+// # net/http's server and client
+//
+// A program that keeps net/http's server can have some of its requests served in tasks: [Handler]
+// and [GroupHandler] are handlers for goroutines which run another handler as a task, and [Serve]
+// is for a whole server. [Do] and [Get] await a request that net/http's client makes on goroutines,
+// also over HTTP/2. Each request costs a hand-over between a goroutine and the loop, and none of
+// this can be simulated. Use it where such a server or client is there already.
+//
+// # How a request reaches the loop from net/http's server
 //
 //	http 1: A request is one task. It begins when net/http has the header, and ServeHTTP returns to
 //	   net/http after the task has ended, so the server sees an ordinary handler: keep-alive,
