@@ -81,9 +81,9 @@ func startBenchServer(b *testing.B, n int) (addr string) {
 	return addr
 }
 
-// BenchmarkTransport is a request on one of 100 connections that are kept, by a hundred tasks and by
-// a hundred goroutines on one processor. Compare cpu-ns/op, the processor time of this process; the
-// server is another one.
+// BenchmarkTransport is a request on one of 100 connections that are kept, by a hundred tasks and
+// by a hundred goroutines on one processor. Compare cpu-ns/op, the processor time of this process;
+// the server is another one.
 func BenchmarkTransport(b *testing.B) {
 	const workers = 100
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))

@@ -261,8 +261,8 @@ func (m *clientModel) run(ctx context.Context, workers, requests int) error {
 				return err
 			}
 		}
-		// A pool that is sound has an idle place for everybody: as many requests at a time as it allows
-		// get through, though some are refused by the server.
+		// A pool that is sound has an idle place for everybody: as many requests at a time as it
+		// allows get through, though some are refused by the server.
 		if err := m.afterwards(ctx, client); err != nil {
 			return err
 		}

@@ -210,8 +210,8 @@ func TestTransport_DeadIdle(t *testing.T) {
 	}
 }
 
-// Each limit of the Transport's ends a request with an error that says so, and the next request gets
-// through.
+// Each limit of the Transport's ends a request with an error that says so, and the next request
+// gets through.
 func TestTransport_Limits(t *testing.T) {
 	scripted(t, func(ctx context.Context, n int, c *asyncio.Conn, br *bufio.Reader) error {
 		if n == 0 {
@@ -337,8 +337,8 @@ func TestTransport_Ends(t *testing.T) {
 	}
 }
 
-// Who waits for a connection goes on when there is one, or a place, and leaves nothing behind when it
-// is cancelled (transport 5).
+// Who waits for a connection goes on when there is one, or a place, and leaves nothing behind when
+// it is cancelled (transport 5).
 func TestTransport_Waiting(t *testing.T) {
 	scripted(t, func(ctx context.Context, n int, c *asyncio.Conn, br *bufio.Reader) error {
 		for {
@@ -372,7 +372,8 @@ func TestTransport_Waiting(t *testing.T) {
 			}
 			got += s
 		}
-		// 0 and 2 are gone; the others take four seconds on two connections, one of which is the third
+		// 0 and 2 are gone; the others take four seconds on two connections, one of which is the
+		// third
 		if d := l.Time().Sub(start); d < 4*time.Second || d > 4600*time.Millisecond || strings.Contains(got, "0") == strings.Contains(got, "1") || !strings.Contains(got, "2") {
 			t.Errorf("connections %q, %v", got, d)
 		}

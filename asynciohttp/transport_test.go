@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -181,7 +182,9 @@ func TestTransport_Client(t *testing.T) {
 
 func TestTransport_TLS(t *testing.T) {
 	clientOf(t, http.HandlerFunc(echo), func(ctx context.Context, s *clientSite) error {
-		srv := httptest.NewTLSServer(http.HandlerFunc(echo))
+		srv := httptest.NewUnstartedServer(http.HandlerFunc(echo))
+		srv.Config.ErrorLog = log.New(io.Discard, "", 0) // handshakes that fail on purpose
+		srv.StartTLS()
 		defer srv.Close()
 		s.Server = srv
 		_, _, err := s.do(ctx, "GET", "/", nil)
