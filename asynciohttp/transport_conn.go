@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"net/http/httptrace"
-	"time"
 
 	"github.com/goasyncio/asyncio"
 )
@@ -63,11 +62,8 @@ func (c *clientConn) use(conn net.Conn) {
 }
 
 // got gives c to e.
-func (c *clientConn) got(e *clientExchange, reused bool, idleFor time.Duration) {
-	c.e = e
-	if e.trace != nil && e.trace.GotConn != nil {
-		e.trace.GotConn(httptrace.GotConnInfo{Conn: c.conn, Reused: reused, WasIdle: c.reused && idleFor > 0, IdleTime: idleFor})
-	}
+func (c *clientConn) got(e *clientExchange, how httptrace.GotConnInfo) {
+	c.e, e.how = e, how
 	if c.idler != nil && c.reused {
 		_ = c.idler.OnReadable(nil)
 	}
@@ -126,8 +122,13 @@ func (c *clientConn) news() {
 	}
 }
 
-// Read is for the buffered reader. It reads no more than is allowed.
+// Read is for the buffered reader. It reads no more than is allowed. An error stays: package
+// net/textproto drops one where it looks whether a line is continued, and expects it to come again,
+// but a cancel comes once.
 func (c *clientConn) Read(p []byte) (n int, err error) {
+	if c.failed != nil {
+		return 0, c.failed
+	}
 	if c.left <= 0 {
 		return 0, errHeaderTooLong
 	}

@@ -25,18 +25,17 @@ import (
 func (c *clientConn) dial(e *clientExchange, to *route) error {
 	t := c.t
 	if to.scheme == "https" && to.proxy == nil && t.DialTLSContext != nil {
-		conn, err := t.DialTLSContext(e.ctx, "tcp", to.addr)
-		return c.attach(e, conn, err, "DialTLSContext")
-	}
-	hop, err := to.firstHop()
-	if err != nil {
-		return err
+		conn, err := t.DialTLSContext(e.dialContext(), "tcp", to.addr)
+		if err := c.attach(e, conn, err, "DialTLSContext"); err != nil {
+			return err
+		}
+		return c.refuseProtocol()
 	}
 	dial := t.DialContext
 	if dial == nil {
 		dial = asyncio.DialContext
 	}
-	conn, err := dial(e.dialContext(), "tcp", hop)
+	conn, err := dial(e.dialContext(), "tcp", to.firstHop())
 	if err := c.attach(e, conn, err, "DialContext"); err != nil {
 		if to.proxy != nil {
 			return &net.OpError{Op: "proxyconnect", Net: "tcp", Err: err}
@@ -115,10 +114,18 @@ func (c *clientConn) startTLS(e *clientExchange, addr string) error {
 	if e.trace != nil && e.trace.TLSHandshakeDone != nil {
 		e.trace.TLSHandshakeDone(state, err)
 	}
-	if err == nil && state.NegotiatedProtocol != "" && state.NegotiatedProtocol != "http/1.1" {
-		return fmt.Errorf("asynciohttp: the server wants to speak %q, which the Transport does not: leave it out of TLSClientConfig.NextProtos", state.NegotiatedProtocol)
+	if err != nil {
+		return err
 	}
-	return err
+	return c.refuseProtocol()
+}
+
+// refuseProtocol returns an error if TLS has chosen a protocol that is not spoken here.
+func (c *clientConn) refuseProtocol() error {
+	if c.tls == nil || c.tls.NegotiatedProtocol == "" || c.tls.NegotiatedProtocol == "http/1.1" {
+		return nil
+	}
+	return fmt.Errorf("asynciohttp: the server is to speak %q, which the Transport does not: leave it out of NextProtos in the tls.Config", c.tls.NegotiatedProtocol)
 }
 
 // throughProxy prepares a connection to a proxy for requests to the server.
@@ -127,11 +134,7 @@ func (c *clientConn) throughProxy(e *clientExchange, to *route) error {
 		return c.socks(e, to)
 	}
 	if to.proxy.Scheme == "https" {
-		hop, err := to.firstHop()
-		if err != nil {
-			return err
-		}
-		if err := c.startTLS(e, hop); err != nil {
+		if err := c.startTLS(e, to.firstHop()); err != nil {
 			return err
 		}
 	}
@@ -283,7 +286,8 @@ func (c *clientConn) socks(e *clientExchange, to *route) error {
 	if rest == 0 {
 		return fmt.Errorf("unknown type %d of address from the SOCKS proxy", answer[3])
 	}
-	_, err = io.ReadFull(wire, answer[5:5+rest-1+2]) // one byte of the address is there; 2 are the port
+	// the first byte of the address is there, and two more are the port
+	_, err = io.ReadFull(wire, answer[5:5+rest-1+2])
 	return err
 }
 

@@ -35,8 +35,9 @@ type clientExchange struct {
 	body  *sentBody // nil for none
 
 	c     *clientConn
-	wrote bool  // something of the request went out on c
-	err   error // the first error, if it is not that of who waits (exchange 2)
+	how   httptrace.GotConnInfo // for the trace
+	wrote bool                  // something of the request went out on c
+	err   error                 // the first error, if it is not that of who waits (exchange 2)
 	send  *sending
 	timer *asyncio.TimerHandle // for the head, or for what is left of the request
 
@@ -125,6 +126,10 @@ func (e *clientExchange) on(c *clientConn) (resp *http.Response, err error) {
 			e.release(errGivenUp)
 		}
 	}()
+	if e.trace != nil && e.trace.GotConn != nil {
+		e.how.Conn = c.conn
+		e.trace.GotConn(e.how)
+	}
 	if err := e.write(); err != nil {
 		return nil, e.cause(err)
 	}

@@ -9,7 +9,6 @@ import (
 	"net/http/httptrace"
 	"net/url"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/goasyncio/asyncio"
@@ -66,15 +65,12 @@ type route struct {
 type routeKey struct{ proxy, scheme, addr string }
 
 func (t *Transport) routeOf(req *http.Request) (*route, error) {
-	r := &route{scheme: req.URL.Scheme}
-	var err error
-	if r.addr, err = addressOf(req.URL); err != nil {
-		return nil, err
-	}
+	r := &route{scheme: req.URL.Scheme, addr: addressOf(req.URL)}
 	r.key = routeKey{scheme: r.scheme, addr: r.addr}
 	if t.Proxy == nil {
 		return r, nil
 	}
+	var err error
 	if r.proxy, err = t.Proxy(req); err != nil || r.proxy == nil {
 		return r, err
 	}
@@ -94,7 +90,7 @@ func (t *Transport) routeOf(req *http.Request) (*route, error) {
 var schemePorts = map[string]string{"http": "80", "https": "443", "socks5": "1080", "socks5h": "1080"}
 
 // addressOf returns the host and port that u leads to.
-func addressOf(u *url.URL) (string, error) {
+func addressOf(u *url.URL) string {
 	name := u.Hostname()
 	for i := range len(name) {
 		if name[i] >= 0x80 {
@@ -108,20 +104,15 @@ func addressOf(u *url.URL) (string, error) {
 	if port == "" {
 		port = schemePorts[u.Scheme]
 	}
-	return net.JoinHostPort(name, port), nil
+	return net.JoinHostPort(name, port)
 }
 
 // firstHop returns the address to dial.
-func (r *route) firstHop() (string, error) {
+func (r *route) firstHop() string {
 	if r.proxy != nil {
 		return addressOf(r.proxy)
 	}
-	return r.addr, nil
-}
-
-// plainProxy reports whether requests are sent to a proxy that is to pass them on.
-func (r *route) plainProxy() bool {
-	return r.proxy != nil && r.scheme == "http" && strings.HasPrefix(r.proxy.Scheme, "http")
+	return r.addr
 }
 
 func (p *pool) host(key routeKey) *host {
@@ -134,15 +125,16 @@ func (p *pool) host(key routeKey) *host {
 }
 
 // get returns a connection for e: an idle one, or one that it dials. The connection then belongs to
-// e (transport 2).
+// e (transport 2). A connection that has room for several requests, as in HTTP/2, would stay in its
+// host's list here for as long as it has.
 func (p *pool) get(e *clientExchange, to *route) (*clientConn, error) {
 	if e.trace != nil && e.trace.GetConn != nil {
-		e.trace.GetConn(to.addr)
+		e.trace.GetConn(to.firstHop())
 	}
 	h := p.host(to.key)
 	if c := h.youngest(); c != nil {
 		idleFor := p.take(c)
-		c.got(e, true, idleFor)
+		c.got(e, httptrace.GotConnInfo{Reused: true, WasIdle: true, IdleTime: idleFor})
 		return c, nil
 	}
 	if limit := p.t.MaxConnsPerHost; limit > 0 && h.conns >= limit {
@@ -151,7 +143,7 @@ func (p *pool) get(e *clientExchange, to *route) (*clientConn, error) {
 			return nil, err
 		}
 		if c != nil {
-			c.got(e, true, 0)
+			c.got(e, httptrace.GotConnInfo{Reused: true})
 			return c, nil
 		}
 	} else {
@@ -168,7 +160,7 @@ func (p *pool) get(e *clientExchange, to *route) (*clientConn, error) {
 		return nil, e.cause(err)
 	}
 	dialled = true
-	c.got(e, false, 0)
+	c.got(e, httptrace.GotConnInfo{})
 	return c, nil
 }
 

@@ -253,7 +253,6 @@ type sending struct {
 	body    *sentBody
 	framing framing
 	task    *asyncio.Task[asyncio.None]
-	begun   bool
 
 	hold  *asyncio.Future[bool] // nil unless the server is to be heard first: whether to send
 	timer *asyncio.TimerHandle  // ends that wait
@@ -269,6 +268,8 @@ func newSending(e *clientExchange, f framing, waits bool) *sending {
 		s.timer = e.loop.CallLater(e.t.ExpectContinueTimeout, func() { s.goOn(true) })
 	}
 	s.task = asyncio.CreateTask(e.ctx, asyncio.Do(s.run), asyncio.TaskName("body of "+e.req.Method+" "+e.req.URL.Path))
+	// a task that is cancelled before its first step is not entered
+	s.task.AddDoneCallback(func(*asyncio.Task[asyncio.None]) { s.finish(errBodyCancelled) })
 	return s
 }
 
@@ -289,20 +290,22 @@ func (s *sending) abandon() {
 	if s.hold != nil {
 		s.timer.Cancel()
 	}
-	if !s.begun { // it is not entered any more
-		s.finish(errGivenUp)
-	}
 }
 
-var errBodyPanicked = errors.New("asynciohttp: reading the request's body did not return")
+var (
+	errBodyPanicked  = errors.New("asynciohttp: reading the request's body did not return")
+	errBodyCancelled = errors.New("asynciohttp: the task that writes the request's body was cancelled")
+)
 
 func (s *sending) run(ctx context.Context) error {
-	s.begun = true
 	err := errBodyPanicked
 	defer func() { s.finish(err) }() // also if the body panics, or the loop closes
 	err = s.copy(ctx)
-	if errors.Is(err, asyncio.ErrCancelled) {
-		return err
+	if cancel := err; errors.Is(cancel, asyncio.ErrCancelled) {
+		if ctx.Err() == nil {
+			err = errBodyCancelled // it is not a cancel of the task that waits for the response
+		}
+		return cancel
 	}
 	return nil
 }
@@ -335,7 +338,7 @@ func (s *sending) finish(err error) {
 		e.settle()
 	case err == nil:
 		e.awaitHead()
-	case own || err == errBodyPanicked:
+	case own, err == errBodyPanicked, err == errBodyCancelled:
 		e.fail(s.err)
 	case !e.heard:
 		// A server that refuses a request may close before it has read all of it. Its answer is
