@@ -80,7 +80,7 @@ func TestServer_NetHTTPClient(t *testing.T) {
 			fmt.Fprint(w, r.TLS.HandshakeComplete, " ", r.TLS.NegotiatedProtocol)
 		}
 	})
-	mux.HandleFunc("/big", func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, bytes.NewReader(pattern(3 << 20))) })
+	mux.HandleFunc("/big", func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, bytes.NewReader(pattern(3<<20))) })
 	mux.HandleFunc("/echo", func(w http.ResponseWriter, r *http.Request) {
 		_ = http.NewResponseController(w).EnableFullDuplex()
 		_, _ = io.Copy(w, r.Body)

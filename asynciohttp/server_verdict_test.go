@@ -34,7 +34,7 @@ type oracle struct {
 	srv  *http.Server
 }
 
-func newOracle(t *testing.T, config *http.Server) *oracle {
+func newOracle(t testing.TB, config *http.Server) *oracle {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -53,21 +53,27 @@ func newOracle(t *testing.T, config *http.Server) *oracle {
 // ask sends raw, ends the sending direction, and returns what comes back.
 func (o *oracle) ask(t *testing.T, raw string) string {
 	t.Helper()
+	got, _ := o.tryAsk(t, raw)
+	return got
+}
+
+// tryAsk also reports whether the server has reset the connection, because it has not read all.
+func (o *oracle) tryAsk(t *testing.T, raw string) (answer string, reset bool) {
+	t.Helper()
 	c, err := net.Dial("tcp", o.addr)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
 	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
-	if _, err := io.WriteString(c, raw); err != nil {
-		t.Fatal(err)
-	}
+	_, werr := io.WriteString(c, raw)
 	_ = c.(*net.TCPConn).CloseWrite()
 	got, err := io.ReadAll(c)
-	if err != nil && !errors.Is(err, syscall.ECONNRESET) { // a server that has not read all resets
+	reset = errors.Is(err, syscall.ECONNRESET) || werr != nil
+	if err != nil && !reset {
 		t.Fatalf("net/http answers %q, and then %v", got, err)
 	}
-	return normal(got)
+	return normal(got), reset
 }
 
 var date = regexp.MustCompile(`Date: [^\r]*`)
@@ -195,8 +201,13 @@ func post(body string, lines ...string) string {
 
 // TestServer_Verdicts: requests of every kind, good and hostile.
 func TestServer_Verdicts(t *testing.T) {
+	compare(t, http.HandlerFunc(mirror), new(http.Server), requests())
+}
+
+// requests are what a server may be sent, at once or in pieces.
+func requests() []string {
 	next := get("X-Next: yes")
-	cases := []string{
+	return []string{
 		"",
 		"\r\n",
 		"\n",
@@ -399,5 +410,4 @@ func TestServer_Verdicts(t *testing.T) {
 		get(slices.Repeat([]string{"X: y"}, 490)...) + next,
 		post(strings.Repeat("a", 100_000), "Content-Length: 100000") + next,
 	}
-	compare(t, http.HandlerFunc(mirror), new(http.Server), cases)
 }
