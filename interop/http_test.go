@@ -3,9 +3,7 @@
 package interop
 
 import (
-	"bufio"
 	"context"
-	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -48,21 +46,11 @@ func httpHandler(g *gate) http.Handler {
 	return mux
 }
 
-// A transport sends the requests of a client in the calling task.
-type transport struct{ client *http.Client }
-
-func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
-	return asynciohttp.Do(r.Context(), t.client, r)
-}
-
-// newTransport returns a transport that leaves redirects to its user.
-func newTransport(conns int) (transport, *http.Transport) {
-	base := http.DefaultTransport.(*http.Transport).Clone()
-	base.MaxConnsPerHost = conns
-	return transport{&http.Client{
-		Transport:     base,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}, base
+// newTransport is net/http's transport, for clients in threads.
+func newTransport(conns int) *http.Transport {
+	tr := http.DefaultTransport.(*http.Transport).Clone()
+	tr.MaxConnsPerHost = conns
+	return tr
 }
 
 func httpRows(url string) []row {
@@ -84,36 +72,36 @@ func httpRows(url string) []row {
 			},
 		},
 		{
-			library: "net/http, Transport", way: ours + " (asynciohttp), " + onView, sim: "no",
+			library: "net/http, Client", way: ours + " (asynciohttp)", sim: "yes",
+			cancel: outcome{atOnce, takenBack, replaced}, done: outcome{atOnce, takenBack, replaced}, closing: leavesThem,
+			open: func(_ context.Context, conns int) (*client, error) {
+				tr := &asynciohttp.Transport{MaxConnsPerHost: conns}
+				return httpClient(tr, func(ctx context.Context, path string) (string, error) {
+					return getText(ctx, &http.Client{Transport: tr}, url+path)
+				}), nil
+			},
+		},
+		{
+			library: "net/http, Transport", way: ours + " (asynciohttp.Do), " + onView, sim: "no",
 			cancel: outcome{atOnce, takenBack, replaced}, done: outcome{atOnce, takenBack, replaced}, closing: leavesThem,
 			open: func(ctx context.Context, conns int) (*client, error) {
 				tr := viewTransport(ctx, conns)
 				return httpClient(tr, func(ctx context.Context, path string) (string, error) {
-					return getText(ctx, &http.Client{Transport: transport{&http.Client{Transport: tr}}}, url+path)
-				}), nil
-			},
-		},
-		{
-			library: "resty", way: ours + " (asynciohttp)", sim: "no",
-			cancel: outcome{atOnce, takenBack, replaced}, done: outcome{atOnce, takenBack, replaced}, closing: leavesThem,
-			open: func(_ context.Context, conns int) (*client, error) {
-				tr, base := newTransport(conns)
-				rc := resty.New().SetTransport(tr)
-				return httpClient(base, func(ctx context.Context, path string) (string, error) {
-					response, err := rc.R().SetContext(ctx).Get(url + path)
+					r, err := http.NewRequest("GET", url+path, nil)
 					if err != nil {
 						return "", err
 					}
-					return response.String(), nil
+					return text(asynciohttp.Do(ctx, &http.Client{Transport: tr}, r))
 				}), nil
 			},
 		},
 		{
-			library: "resty", way: asItIs, sim: "yes",
-			cancel: outcome{atOnce, takenBack, oneEach}, done: outcome{task: ignored}, closing: nothing,
-			open: func(context.Context, int) (*client, error) {
-				rc := resty.New().SetTransport(connTransport{})
-				return httpClient(new(http.Transport), func(ctx context.Context, path string) (string, error) {
+			library: "resty", way: ours + " (asynciohttp)", sim: "yes",
+			cancel: outcome{atOnce, takenBack, replaced}, done: outcome{atOnce, takenBack, replaced}, closing: leavesThem,
+			open: func(_ context.Context, conns int) (*client, error) {
+				tr := &asynciohttp.Transport{MaxConnsPerHost: conns}
+				rc := resty.New().SetTransport(tr)
+				return httpClient(tr, func(ctx context.Context, path string) (string, error) {
 					response, err := rc.R().SetContext(ctx).Get(url + path)
 					if err != nil {
 						return "", err
@@ -126,7 +114,7 @@ func httpRows(url string) []row {
 			library: "go-retryablehttp", way: inThread, sim: "no",
 			cancel: outcome{atOnce, takenBack, replaced}, done: outcome{atOnce, takenBack, replaced}, closing: leavesThem,
 			open: func(_ context.Context, conns int) (*client, error) {
-				_, base := newTransport(conns)
+				base := newTransport(conns)
 				rc := retryablehttp.NewClient()
 				rc.Logger, rc.HTTPClient.Transport = nil, base
 				return httpClient(base, func(ctx context.Context, path string) (string, error) {
@@ -138,19 +126,19 @@ func httpRows(url string) []row {
 			library: "aws-sdk-go-v2, S3", way: ours + " (asynciohttp)", sim: "no",
 			cancel: outcome{atOnce, takenBack, replaced}, done: outcome{atOnce, takenBack, replaced}, closing: leavesThem,
 			open: func(_ context.Context, conns int) (*client, error) {
-				tr, base := newTransport(conns)
+				tr := &asynciohttp.Transport{MaxConnsPerHost: conns}
 				sc := s3.New(s3Options(url), func(o *s3.Options) {
 					o.HTTPClient = &http.Client{Transport: tr}
 					o.RetryMaxAttempts = 1 // it would take a cancel for a failure
 				})
-				return httpClient(base, func(ctx context.Context, path string) (string, error) { return getObject(ctx, sc, path) }), nil
+				return httpClient(tr, func(ctx context.Context, path string) (string, error) { return getObject(ctx, sc, path) }), nil
 			},
 		},
 		{
 			library: "aws-sdk-go-v2, S3", way: inThread, sim: "no",
 			cancel: outcome{atOnce, takenBack, replaced}, done: outcome{atOnce, takenBack, replaced}, closing: leavesThem,
 			open: func(_ context.Context, conns int) (*client, error) {
-				_, base := newTransport(conns)
+				base := newTransport(conns)
 				sc := s3.New(s3Options(url), func(o *s3.Options) { o.HTTPClient = &http.Client{Transport: base} })
 				return httpClient(base, func(ctx context.Context, path string) (string, error) {
 					return asyncio.ToThread(ctx, func(ctx context.Context) (string, error) { return getObject(ctx, sc, path) })
@@ -158,29 +146,6 @@ func httpRows(url string) []row {
 			},
 		},
 	}
-}
-
-// A connTransport sends each request on a connection of its own, in the calling task.
-type connTransport struct{}
-
-func (connTransport) RoundTrip(r *http.Request) (*http.Response, error) {
-	c, err := asyncio.Dial(r.Context(), "tcp", r.URL.Host)
-	if err != nil {
-		return nil, err
-	}
-	r.Close = true
-	if err := r.Write(c); err != nil {
-		return nil, errors.Join(err, c.Close())
-	}
-	response, err := http.ReadResponse(bufio.NewReader(c), r)
-	if err != nil {
-		return nil, errors.Join(err, c.Close())
-	}
-	response.Body = struct {
-		io.Reader
-		io.Closer
-	}{response.Body, c}
-	return response, nil
 }
 
 // viewTransport is net/http's own transport, on connections of the loop.
@@ -194,7 +159,11 @@ func getText(ctx context.Context, hc *http.Client, url string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	response, err := hc.Do(r)
+	return text(hc.Do(r))
+}
+
+// text reads and closes a response.
+func text(response *http.Response, err error) (string, error) {
 	if err != nil {
 		return "", err
 	}
@@ -236,11 +205,11 @@ func getObject(ctx context.Context, sc *s3.Client, path string) (string, error) 
 	return string(body), err
 }
 
-func httpClient(base *http.Transport, get func(ctx context.Context, path string) (string, error)) *client {
+func httpClient(tr interface{ CloseIdleConnections() }, get func(ctx context.Context, path string) (string, error)) *client {
 	return &client{
 		ask:        func(ctx context.Context, value string) (string, error) { return get(ctx, "/ask/"+value) },
 		hold:       func(ctx context.Context, value string) (string, error) { return get(ctx, "/hold/"+value) },
 		connection: func(ctx context.Context) (string, error) { return get(ctx, "/connection/any") },
-		close:      func(context.Context) error { base.CloseIdleConnections(); return nil },
+		close:      func(context.Context) error { tr.CloseIdleConnections(); return nil },
 	}
 }

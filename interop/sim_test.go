@@ -28,6 +28,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/goasyncio/asyncio"
+	"github.com/goasyncio/asyncio/asynciohttp"
 	"github.com/goasyncio/asyncio/sim"
 )
 
@@ -118,8 +119,14 @@ var simulations = map[string]simulation{
 		defer c.close(ctx)
 		return answers(ctx, c.ask, "hello")
 	}},
-	"resty as it is": {serveHTTP, func(ctx context.Context) error {
-		rc := resty.New().SetTransport(connTransport{})
+	"net/http, Client a package (asynciohttp)": {serveHTTP, func(ctx context.Context) error {
+		hc := &http.Client{Transport: &asynciohttp.Transport{}}
+		return answers(ctx, func(ctx context.Context, value string) (string, error) {
+			return getText(ctx, hc, "http://server:7000/"+value)
+		}, "hello")
+	}},
+	"resty a package (asynciohttp)": {serveHTTP, func(ctx context.Context) error {
+		rc := resty.New().SetTransport(&asynciohttp.Transport{})
 		return answers(ctx, func(ctx context.Context, value string) (string, error) {
 			response, err := rc.R().SetContext(ctx).Get("http://server:7000/" + value)
 			if err != nil {
