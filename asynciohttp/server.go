@@ -61,8 +61,8 @@ type Server struct {
 	IdleTimeout       time.Duration // between two requests, ReadTimeout if zero
 	MaxHeaderBytes    int           // http.DefaultMaxHeaderBytes if not positive
 
-	// Protocols are those to speak: HTTP/1.1 and, with TLS, HTTP/2 if it is nil. Without TLS, HTTP/2
-	// is for clients that know of it before they connect.
+	// Protocols are those to speak: HTTP/1.1 and, with TLS, HTTP/2 if it is nil. Without TLS,
+	// HTTP/2 is for clients that know of it before they connect.
 	Protocols *http.Protocols
 
 	// HTTP2 is the configuration of HTTP/2. Defaults are net/http's, but for a frame of 16 KiB.
@@ -162,6 +162,28 @@ func (s *Server) ServeTLS(ctx context.Context, l net.Listener, certFile, keyFile
 	return s.serve(ctx, l, config, "Server.ServeTLS")
 }
 
+// Serve serves ln with the configuration of srv: it is [Server.Serve] of a [NewServer], or
+// [Server.ServeTLS] if srv.TLSConfig has a certificate. srv's own methods have no effect on it, so
+// it ends by a cancel or the end of ctx. Serve must be called in a task, and suspends it.
+func Serve(ctx context.Context, srv *http.Server, ln net.Listener) error {
+	if srv == nil || ln == nil {
+		if ln != nil {
+			_ = ln.Close()
+		}
+		return fmt.Errorf("%w: nil server or listener (in asynciohttp.Serve)", asyncio.ErrInvalidArgument)
+	}
+	s := NewServer(srv)
+	if hasCertificate(srv.TLSConfig) {
+		return s.ServeTLS(ctx, ln, "", "")
+	}
+	return s.Serve(ctx, ln)
+}
+
+// hasCertificate reports whether a configuration says what to present to clients.
+func hasCertificate(c *tls.Config) bool {
+	return c != nil && (len(c.Certificates) > 0 || c.GetCertificate != nil || c.GetConfigForClient != nil)
+}
+
 // ListenAndServe listens on Addr and calls [Server.Serve].
 func (s *Server) ListenAndServe(ctx context.Context) error {
 	l, err := s.listen(ctx, ":http")
@@ -198,8 +220,7 @@ func (s *Server) tlsConfig(ctx context.Context, certFile, keyFile string) (*tls.
 		config = s.TLSConfig.Clone()
 	}
 	config.NextProtos = s.nextProtos(config.NextProtos)
-	given := len(config.Certificates) > 0 || config.GetCertificate != nil || config.GetConfigForClient != nil
-	if given && certFile == "" && keyFile == "" {
+	if hasCertificate(config) && certFile == "" && keyFile == "" {
 		return config, nil
 	}
 	cert, err := asyncio.ReadFile(ctx, certFile)
@@ -218,7 +239,8 @@ func (s *Server) tlsConfig(ctx context.Context, certFile, keyFile string) (*tls.
 	return config, nil
 }
 
-// nextProtos returns the protocols to offer: the caller's, with those of HTTP that are to be spoken.
+// nextProtos returns the protocols to offer: the caller's, with those of HTTP that are to be
+// spoken.
 func (s *Server) nextProtos(wanted []string) []string {
 	offered := slices.DeleteFunc(slices.Clone(wanted), func(p string) bool {
 		return p == protocolHTTP2 && !s.speaks().HTTP2() || p == protocolHTTP1 && !s.speaks().HTTP1()
@@ -284,6 +306,7 @@ func (s *Server) serve(ctx context.Context, nl net.Listener, config *tls.Config,
 			return http.ErrServerClosed
 		case ctx.Err() != nil || errors.Is(err, asyncio.ErrCancelled):
 			s.end(context.WithoutCancel(ctx))
+			return bareCancel(err)
 		}
 		return err
 	}
