@@ -3,7 +3,6 @@
 package interop
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"io"
@@ -208,7 +207,7 @@ func gorillaServerRow(g *loopGate) row {
 }
 
 func (g *loopGate) serveWebSocket(ctx context.Context, w http.ResponseWriter, r *http.Request) error {
-	ws, err := new(gorilla.Upgrader).Upgrade(hijacker{w, ctx}, r, nil)
+	ws, err := new(gorilla.Upgrader).Upgrade(w, r, nil) // its connection is one of the loop
 	if err != nil {
 		return err
 	}
@@ -227,27 +226,6 @@ func (g *loopGate) serveWebSocket(ctx context.Context, w http.ResponseWriter, r 
 			return nil // the client has gone
 		}
 	}
-}
-
-// A hijacker gives a library that takes connections over a connection of the loop.
-type hijacker struct {
-	http.ResponseWriter
-	ctx context.Context
-}
-
-func (h hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	nc, early, err := http.NewResponseController(h.ResponseWriter).Hijack()
-	if err != nil {
-		return nil, nil, err
-	}
-	if early.Reader.Buffered() > 0 {
-		return nil, nil, errors.Join(errors.New("the client has not waited for the upgrade"), nc.Close())
-	}
-	c, err := asyncio.NewConn(h.ctx, nc)
-	if err != nil {
-		return nil, nil, err
-	}
-	return c, bufio.NewReadWriter(bufio.NewReader(c), bufio.NewWriter(c)), nil
 }
 
 // serverClient makes an ordinary client of a server, which stop ends.
