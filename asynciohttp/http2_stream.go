@@ -154,6 +154,9 @@ func (c *http2Conn) receiveWindow(f *http2.WindowUpdateFrame) error {
 		c.admit()
 		return nil
 	}
+	if c.isRefused(f.StreamID) {
+		return nil
+	}
 	if c.isUnused(f.StreamID) {
 		return http2.ConnectionError(http2.ErrCodeProtocol)
 	}
@@ -176,6 +179,9 @@ func (st *http2Stream) wakeSender() {
 }
 
 func (c *http2Conn) receiveReset(f *http2.RSTStreamFrame) error {
+	if c.isRefused(f.StreamID) {
+		return nil
+	}
 	if c.isUnused(f.StreamID) {
 		return http2.ConnectionError(http2.ErrCodeProtocol)
 	}
@@ -187,11 +193,16 @@ func (c *http2Conn) receiveReset(f *http2.RSTStreamFrame) error {
 }
 
 func (c *http2Conn) receiveData(f *http2.DataFrame) error {
-	if c.isUnused(f.StreamID) {
+	refused := c.isRefused(f.StreamID)
+	if c.isUnused(f.StreamID) && !refused {
 		return http2.ConnectionError(http2.ErrCodeProtocol)
 	}
 	if !c.inflow.take(f.Length) {
 		return http2.ConnectionError(http2.ErrCodeFlowControl)
+	}
+	if refused {
+		c.giveBack(nil, int(f.Length))
+		return nil
 	}
 	st := c.streams[f.StreamID]
 	if st == nil || st.remoteEnded {
@@ -278,6 +289,12 @@ func (c *http2Conn) receiveTrailer(st *http2Stream, f *http2.MetaHeadersFrame) e
 
 // isUnused reports whether the client has not used a stream yet: only HEADERS may come for it.
 func (c *http2Conn) isUnused(id uint32) bool { return id > c.maxID || id%2 == 0 }
+
+// isRefused reports whether the client has opened a stream that GOAWAY does not accept, before it had
+// heard of that.
+func (c *http2Conn) isRefused(id uint32) bool {
+	return c.isServer && c.goneAway && id > c.maxID && id%2 == 1
+}
 
 func (c *http2Conn) remember(id uint32, how ending) {
 	c.ended[c.endedNext] = endedStream{id, how}

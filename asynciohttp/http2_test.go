@@ -273,6 +273,20 @@ func TestHTTP2_Frames(t *testing.T) {
 		send:    func(ctx context.Context, c *h2Client) error { return c.get(1, "/a") },
 		want:    []string{"goaway 1 NO_ERROR", "1 " + helloHeaders, `1 data "hello /a" end`, "EOF"},
 	}, {
+		name: "requests on their way when the server says goodbye",
+		handler: func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/last" {
+				w.Header().Set("Connection", "close")
+				w.WriteHeader(200)
+				_ = asyncio.Sleep(r.Context(), 3*time.Second)
+			}
+		},
+		send: func(ctx context.Context, c *h2Client) error {
+			return errors.Join(c.get(1, "/last"), pause(ctx), c.send(3, false, request("POST", "/")...), c.WriteData(3, false, []byte("body")),
+				c.WriteWindowUpdate(3, 1), c.WriteRSTStream(3, http2.ErrCodeCancel), c.send(5, false, request("POST", "/")...), c.WriteData(5, true, nil))
+		},
+		want: []string{"goaway 1 NO_ERROR", "1 headers status=200 content-length=0 end", "EOF"},
+	}, {
 		name:   "no request in time",
 		config: func(config *http.Server) { config.IdleTimeout = time.Second },
 		send:   func(ctx context.Context, c *h2Client) error { return c.get(1, "/a") },
