@@ -2,8 +2,8 @@ package asynciohttp
 
 import "io"
 
-// copyToResponse copies src to a response, through a buffer that responses share: io.Copy would make
-// one for each.
+// copyToResponse copies src to a response, through a buffer that responses share: io.Copy would
+// make one for each.
 func copyToResponse(w io.Writer, src io.Reader) (int64, error) {
 	buf := bodyBuffers.Get().(*[bodyBuffer]byte)
 	n, err := io.CopyBuffer(struct{ io.Writer }{w}, src, buf[:])
@@ -13,10 +13,10 @@ func copyToResponse(w io.Writer, src io.Reader) (int64, error) {
 	return n, err
 }
 
-// ReadFrom implements [io.ReaderFrom]: it copies src to the response, and suspends the task while the
-// client accepts no more.
+// ReadFrom implements [io.ReaderFrom]: it copies src to the response, and suspends the task while
+// the client accepts no more.
 func (w *serverResponse) ReadFrom(src io.Reader) (int64, error) { return copyToResponse(w, src) }
 
-// ReadFrom implements [io.ReaderFrom]: it copies src to the response, and suspends the task while the
-// client accepts no more.
+// ReadFrom implements [io.ReaderFrom]: it copies src to the response, and suspends the task while
+// the client accepts no more.
 func (w *http2Response) ReadFrom(src io.Reader) (int64, error) { return copyToResponse(w, src) }

@@ -20,7 +20,8 @@ func ExampleServer() {
 		mux.HandleFunc("GET /{name}", func(w http.ResponseWriter, r *http.Request) {
 			visits++
 			number := visits
-			if err := asyncio.Sleep(r.Context(), time.Millisecond); err != nil { // others are served meanwhile
+			// Others are served meanwhile.
+			if err := asyncio.Sleep(r.Context(), time.Millisecond); err != nil {
 				return
 			}
 			fmt.Fprintf(w, "%s is visitor %d", r.PathValue("name"), number)

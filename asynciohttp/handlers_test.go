@@ -20,8 +20,8 @@ import (
 	"github.com/goasyncio/asyncio/sim"
 )
 
-// TestServer_HandlersOfNetHTTP: handlers and middleware of net/http work in tasks, over HTTP/1.1 and
-// over HTTP/2.
+// TestServer_HandlersOfNetHTTP: handlers and middleware of net/http work in tasks, over HTTP/1.1
+// and over HTTP/2.
 func TestServer_HandlersOfNetHTTP(t *testing.T) {
 	files := http.FileServerFS(fstest.MapFS{"a.txt": {Data: []byte("0123456789"), ModTime: time.Unix(1e9, 0)}})
 	echo := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

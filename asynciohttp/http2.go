@@ -95,7 +95,9 @@ type http2End interface {
 type http2Settings struct {
 	maxStreams, maxFrame, tableSize, peerTableSize, headerList uint32
 	connWindow, streamWindow                                   int32
-	writeByte                                                  time.Duration // within which the peer has to take something, 0 for ever
+
+	// The peer has to take something within it, unless it is 0.
+	writeByte time.Duration
 }
 
 const (
@@ -146,8 +148,8 @@ func (c *http2Conn) hello(ctx context.Context, settings ...http2.Setting) {
 	c.writer.AddDoneCallback(c.wrote)
 }
 
-// readFrames reads frames until the connection ends. It returns why, or nil if the peer has ended it,
-// or was told that it ends.
+// readFrames reads frames until the connection ends. It returns why, or nil if the peer has ended
+// it, or was told that it ends.
 func (c *http2Conn) readFrames() error {
 	_ = c.rwc.SetReadDeadline(c.loop.Now().Add(http2SettingsTimeout))
 	for {
@@ -321,7 +323,8 @@ func (c *http2Conn) await(s *signal) error {
 	return err
 }
 
-// task returns the task that runs. It is an error if none does, or this is no goroutine of the loop.
+// task returns the task that runs. It is an error if none does, or this is no goroutine of the
+// loop.
 func (c *http2Conn) task() (t asyncio.AnyTask, err error) {
 	defer func() {
 		if v := recover(); v != nil {

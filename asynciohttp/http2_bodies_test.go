@@ -162,7 +162,8 @@ func echoes(ctx context.Context, client *http.Client, url string, random *rand.R
 		if random.IntN(3) == 0 && len(body) > 0 {
 			giveUp = random.IntN(len(body))
 		}
-		req, err := http.NewRequestWithContext(ctx, "POST", url, io.MultiReader(bytes.NewReader(body))) // of unknown length
+		// The client does not know how long the body is.
+		req, err := http.NewRequestWithContext(ctx, "POST", url, io.MultiReader(bytes.NewReader(body)))
 		if err != nil {
 			return err
 		}
@@ -191,8 +192,8 @@ func echoes(ctx context.Context, client *http.Client, url string, random *rand.R
 	return nil
 }
 
-// TestHTTP2_Explore tries orders of events and cancels of every task: each response is whole, or the
-// client is told that it is not; nothing hangs.
+// TestHTTP2_Explore tries orders of events and cancels of every task: each response is whole, or
+// the client is told that it is not; nothing hangs.
 func TestHTTP2_Explore(t *testing.T) {
 	long := strings.Repeat("0123456789", 3000)
 	sim.Explore(t, func(ctx context.Context) error {

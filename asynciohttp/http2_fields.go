@@ -6,8 +6,8 @@ import (
 	"sync"
 )
 
-// canonicalKeys has the keys of http.Header for the names that are common in HTTP/2, and smallKeys the
-// names for these keys. Others cost an allocation.
+// canonicalKeys has the keys of http.Header for the names that are common in HTTP/2, and smallKeys
+// the names for these keys. Others cost an allocation.
 var canonicalKeys, smallKeys = func() (canonical, small map[string]string) {
 	canonical, small = make(map[string]string), make(map[string]string)
 	for name := range strings.FieldsSeq(`accept accept-charset accept-encoding accept-language accept-ranges

@@ -52,8 +52,9 @@ func (c *http2Conn) write(context.Context) error {
 	}
 }
 
-// wrote follows the end of the writer's task, which may have been cancelled before its first step. The
-// reader notices that nothing is sent any more: the client closes the connection, or it is closed here.
+// wrote follows the end of the writer's task, which may have been cancelled before its first step.
+// The reader notices that nothing is sent any more: the client closes the connection, or it is
+// closed here.
 func (c *http2Conn) wrote(*asyncio.Task[asyncio.None]) {
 	c.goneAway = true
 	if !c.allSent {
@@ -82,8 +83,8 @@ func (c *http2Conn) dequeue(st *http2Stream) {
 	}
 }
 
-// sendData sends p as data of st, and the end of the stream if end is set. It suspends until the rest
-// has room; what it returns was accepted.
+// sendData sends p as data of st, and the end of the stream if end is set. It suspends until the
+// rest has room; what it returns was accepted.
 func (c *http2Conn) sendData(st *http2Stream, p []byte, end bool) (n int, err error) {
 	if len(p) == 0 && end {
 		if st.err != nil {
@@ -195,7 +196,8 @@ func (f *inflow) take(n uint32) bool {
 	return true
 }
 
-// add counts n bytes that are out of the way. It returns by how much the window is to be opened now.
+// add counts n bytes that are out of the way. It returns by how much the window is to be opened
+// now.
 func (f *inflow) add(n int32) uint32 {
 	f.unsent += n
 	if f.unsent < f.refresh {
@@ -206,8 +208,8 @@ func (f *inflow) add(n int32) uint32 {
 	return uint32(n)
 }
 
-// giveBack opens the windows by n bytes that have been read, or that nobody will read. With st nil it
-// is the window of the connection only.
+// giveBack opens the windows by n bytes that have been read, or that nobody will read. With st nil
+// it is the window of the connection only.
 func (c *http2Conn) giveBack(st *http2Stream, n int) {
 	if n == 0 {
 		return

@@ -289,8 +289,8 @@ func (w *http2Response) setDeadline(timer **asyncio.TimerHandle, t time.Time, ex
 	return nil
 }
 
-// failWith notes the error that a HandlerFunc returned, and tells the exception handler, unless that
-// is how a handler ends that was cancelled.
+// failWith notes the error that a HandlerFunc returned, and tells the exception handler, unless
+// that is how a handler ends that was cancelled.
 func (w *http2Response) failWith(err error) {
 	if w.failure != nil || w.over {
 		return
@@ -337,7 +337,8 @@ func (w *http2Response) finish() error {
 			w.declare(name)
 		}
 	}
-	if !w.head && hasBody(w.status) && w.written < w.length { // the client must not take it for whole
+	if !w.head && hasBody(w.status) && w.written < w.length {
+		// The client must not take it for whole.
 		st.server.s.logf("asynciohttp: %s %s: the handler has written %d bytes of a Content-Length of %d",
 			st.request.Method, st.request.URL.Path, w.written, w.length)
 		c.reset(&st.http2Stream, http2.ErrCodeInternal, http.ErrContentLength)

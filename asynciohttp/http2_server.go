@@ -39,7 +39,7 @@ type http2Server struct {
 func http2SettingsOf(s *Server) http2Settings {
 	limits := http2Settings{
 		maxStreams:    250,
-		maxFrame:      16 << 10, // net/http takes 1 MiB, and has a buffer of that size for each connection
+		maxFrame:      16 << 10, // net/http takes 1 MiB, and holds so much for each connection
 		tableSize:     4096,
 		peerTableSize: 4096,
 		headerList:    http.DefaultMaxHeaderBytes,
@@ -153,8 +153,8 @@ func (c *http2Server) read() error {
 	return c.readFrames()
 }
 
-// leave ends all streams, has the rest sent, and waits for the handlers (h2 server 2). It returns err, or the
-// error of a cancel.
+// leave ends all streams, has the rest sent, and waits for the handlers (h2 server 2). It returns
+// err, or the error of a cancel.
 func (c *http2Server) leave(ctx context.Context, err error) error {
 	c.endAll(errHTTP2Gone)
 	c.backlog = nil
@@ -192,8 +192,8 @@ func (c *http2Server) shutdown() {
 	c.closeIfIdle()
 }
 
-// closeIfIdle ends a connection that accepts no stream and has none left. The writer closes our side;
-// the client then closes its own, or the deadline ends it.
+// closeIfIdle ends a connection that accepts no stream and has none left. The writer closes our
+// side; the client then closes its own, or the deadline ends it.
 func (c *http2Server) closeIfIdle() {
 	if c.goneAway && !c.refusing && len(c.streams) == 0 {
 		c.last = true

@@ -96,7 +96,7 @@ func (c *http2Conn) receive(f http2.Frame) error {
 	case *http2.GoAwayFrame:
 		c.end.receiveGoAway(f)
 	case *http2.PushPromiseFrame:
-		return http2.ConnectionError(http2.ErrCodeProtocol) // clients do not push, and we ask servers not to
+		return http2.ConnectionError(http2.ErrCodeProtocol) // clients do not push
 	}
 	return nil
 }
@@ -290,8 +290,8 @@ func (c *http2Conn) receiveTrailer(st *http2Stream, f *http2.MetaHeadersFrame) e
 // isUnused reports whether the client has not used a stream yet: only HEADERS may come for it.
 func (c *http2Conn) isUnused(id uint32) bool { return id > c.maxID || id%2 == 0 }
 
-// isRefused reports whether the client has opened a stream that GOAWAY does not accept, before it had
-// heard of that.
+// isRefused reports whether the client has opened a stream that GOAWAY does not accept, before it
+// had heard of that.
 func (c *http2Conn) isRefused(id uint32) bool {
 	return c.isServer && c.goneAway && id > c.maxID && id%2 == 1
 }

@@ -69,8 +69,9 @@ func (c *h2Client) get(id uint32, path string) error {
 	return c.send(id, true, request("GET", path)...)
 }
 
-// frames reads until the server closes the connection or sends nothing for the given time. It returns
-// a line for each frame, without acknowledgements, our first window and the server's settings.
+// frames reads until the server closes the connection or sends nothing for the given time. It
+// returns a line for each frame, without acknowledgements, our first window and the server's
+// settings.
 func (c *h2Client) frames(ctx context.Context, silence time.Duration) (lines []string) {
 	l, _ := asyncio.GetRunningLoop(ctx)
 	for {
@@ -158,8 +159,8 @@ func hello(w http.ResponseWriter, r *http.Request) {
 
 const helloHeaders = "headers status=200 content-type=text/plain; charset=utf-8 content-length=8"
 
-// TestHTTP2_Frames: what the server answers to a client that follows the rules, and to one that does
-// not.
+// TestHTTP2_Frames: what the server answers to a client that follows the rules, and to one that
+// does not.
 func TestHTTP2_Frames(t *testing.T) {
 	for _, test := range []struct {
 		name     string
