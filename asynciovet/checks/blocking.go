@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"go/ast"
 	"go/constant"
+	"go/token"
 	"go/types"
 	"strings"
 
@@ -93,7 +94,7 @@ func (c *code) reportBlocking(pass *analysis.Pass, f *function, made *call, by c
 func (c *code) blocksItself(made *call) bool {
 	key := keyOf(made.callee)
 	if blockers[key] != "" {
-		return !c.isDatagram(made)
+		return !c.isDatagram(made) && (!strings.HasPrefix(key, "net/http.Client.") || c.isBlockingClient(made))
 	}
 	switch key {
 	case "fmt.Fscan", "fmt.Fscanf", "fmt.Fscanln", "io.ReadAll", "io.ReadFull", "io.ReadAtLeast":
@@ -128,32 +129,82 @@ func (c *code) isDatagram(made *call) bool {
 // readsStdin reports whether the scanner or reader of a call was made of os.Stdin, by the
 // declaration of the variable.
 func (c *code) readsStdin(made *call) bool {
+	for _, value := range c.declared(made) {
+		if made, ok := ast.Unparen(value).(*ast.CallExpr); ok && len(made.Args) > 0 && isStdin(c.pass.TypesInfo, made.Args[0]) {
+			return true
+		}
+	}
+	return false
+}
+
+// isBlockingClient reports whether the http.Client of a call is certain to use goroutines of
+// net/http: it is the default one, or it is made without a transport or with net/http's. Another may
+// have an asynciohttp.Transport, with which its calls suspend the task.
+func (c *code) isBlockingClient(made *call) bool {
+	info := c.pass.TypesInfo
+	if sel, ok := ast.Unparen(made.recv).(*ast.SelectorExpr); ok {
+		v, ok := info.Uses[sel.Sel].(*types.Var)
+		return ok && v.Pkg() != nil && v.Pkg().Path() == "net/http" && v.Name() == "DefaultClient"
+	}
+	values := c.declared(made)
+	if values == nil {
+		values = []ast.Expr{made.recv}
+	}
+	for _, value := range values {
+		if and, ok := ast.Unparen(value).(*ast.UnaryExpr); ok && and.Op == token.AND {
+			value = and.X
+		}
+		switch value := ast.Unparen(value).(type) {
+		case *ast.CompositeLit:
+			if t := info.TypeOf(value); t == nil || t.String() != "net/http.Client" || !usesNetHTTP(info, value) {
+				return false
+			}
+		case *ast.CallExpr:
+			if b, ok := ast.Unparen(value.Fun).(*ast.Ident); !ok || info.Uses[b] != types.Universe.Lookup("new") {
+				return false
+			}
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// usesNetHTTP reports whether the literal of an http.Client has a transport of net/http's, or none.
+func usesNetHTTP(info *types.Info, client *ast.CompositeLit) bool {
+	for _, e := range client.Elts {
+		kv, ok := e.(*ast.KeyValueExpr)
+		if !ok {
+			return false
+		}
+		if key, ok := kv.Key.(*ast.Ident); ok && key.Name == "Transport" {
+			t := info.TypeOf(kv.Value)
+			return t != nil && t.String() == "*net/http.Transport"
+		}
+	}
+	return true
+}
+
+// declared returns the values that the variable of a call's receiver is declared with, nil if it is
+// no variable that the code declares with some.
+func (c *code) declared(made *call) []ast.Expr {
 	id, ok := ast.Unparen(made.recv).(*ast.Ident)
 	if !ok || made.in.file == nil {
-		return false
+		return nil
 	}
 	v := c.pass.TypesInfo.ObjectOf(id)
 	if v == nil {
-		return false
+		return nil
 	}
 	for _, n := range made.in.enclosing(v.Pos()) {
-		var values []ast.Expr
 		switch n := n.(type) {
 		case *ast.AssignStmt:
-			values = n.Rhs
+			return n.Rhs
 		case *ast.ValueSpec:
-			values = n.Values
-		default:
-			continue
+			return n.Values
 		}
-		for _, value := range values {
-			if made, ok := ast.Unparen(value).(*ast.CallExpr); ok && len(made.Args) > 0 && isStdin(c.pass.TypesInfo, made.Args[0]) {
-				return true
-			}
-		}
-		return false
 	}
-	return false
+	return nil
 }
 
 // checkOperations reports operations on channels that are certain to wait. Of others nobody can

@@ -12,7 +12,7 @@ const (
 	useGroup   = "use an asyncio.TaskGroup, or wait in asyncio.ToThread"
 	useDial    = "use asyncio.Dial"
 	useServe   = "use asynciohttp.Serve"
-	useDo      = "use asynciohttp.Do"
+	useHTTP    = "use an http.Client with an asynciohttp.Transport"
 	useProcess = "use asyncio.CreateSubprocessExec"
 	useAccept  = "use an asyncio.Listener"
 	useConn    = "use an asyncio.Conn"
@@ -37,7 +37,7 @@ var blockers = table(map[string]string{
 		UDPConn.ReadFrom UDPConn.ReadFromUDP UDPConn.ReadFromUDPAddrPort UDPConn.ReadMsgUDP
 		UDPConn.ReadMsgUDPAddrPort IPConn.ReadFrom: ` + useConn,
 
-	"net/http": `Get Head Post PostForm Client.Do Client.Get Client.Head Client.Post Client.PostForm: ` + useDo + `
+	"net/http": `Get Head Post PostForm Client.Do Client.Get Client.Head Client.Post Client.PostForm: ` + useHTTP + `
 		ListenAndServe ListenAndServeTLS Serve ServeTLS Server.ListenAndServe Server.ListenAndServeTLS
 		Server.Serve Server.ServeTLS: ` + useServe + `
 		Server.Shutdown: ` + inThread,

@@ -115,13 +115,22 @@ func calls(ctx context.Context, wg *sync.WaitGroup, cond *sync.Cond, db *sql.DB,
 	wg.Wait()                                              // want `sync.WaitGroup.Wait blocks the loop`
 	cond.Wait()                                            // want `sync.Cond.Wait blocks the loop.*: use asyncio.Condition`
 	db.QueryContext(ctx, "select")                         // want `sql.DB.QueryContext blocks the loop.*: use package asynciosql`
-	client.Get("http://localhost")                         // want `http.Client.Get blocks the loop`
-	http.ListenAndServe(":80", nil)                        // want `http.ListenAndServe blocks the loop`
-	conn.Read(nil)                                         // want `net.TCPConn.Read blocks the loop`
-	fmt.Scanln()                                           // want `fmt.Scanln blocks the loop`
-	fmt.Fscanln(os.Stdin)                                  // want `fmt.Fscanln blocks the loop`
-	io.ReadAll(os.Stdin)                                   // want `io.ReadAll blocks the loop`
-	os.Stdin.Read(nil)                                     // want `os.File.Read blocks the loop`
+	client.Get("http://localhost")                         // it may have any transport
+	http.DefaultClient.Get("http://localhost")             // want `http.Client.Get blocks the loop.*: use an http.Client with an asynciohttp.Transport`
+	(&http.Client{Timeout: 1}).Get("http://localhost")     // want `http.Client.Get blocks the loop`
+	plain := &http.Client{Transport: &http.Transport{}}
+	plain.Head("http://localhost") // want `http.Client.Head blocks the loop`
+	var zero http.Client
+	zero.Get("http://localhost") // a later assignment may give it a transport
+	ours := http.Client{Transport: &asynciohttp.Transport{}}
+	ours.Get("http://localhost")
+	new(http.Client).Get("http://localhost") // want `http.Client.Get blocks the loop`
+	http.ListenAndServe(":80", nil)          // want `http.ListenAndServe blocks the loop`
+	conn.Read(nil)                           // want `net.TCPConn.Read blocks the loop`
+	fmt.Scanln()                             // want `fmt.Scanln blocks the loop`
+	fmt.Fscanln(os.Stdin)                    // want `fmt.Fscanln blocks the loop`
+	io.ReadAll(os.Stdin)                     // want `io.ReadAll blocks the loop`
+	os.Stdin.Read(nil)                       // want `os.File.Read blocks the loop`
 	lines := bufio.NewScanner(os.Stdin)
 	for lines.Scan() { // want `bufio.Scanner.Scan blocks the loop`
 	}
