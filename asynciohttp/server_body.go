@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"net/http"
 	"strconv"
-	"strings"
 
 	"github.com/goasyncio/asyncio"
 )
@@ -210,11 +210,7 @@ func (b *requestBody) trailer() error {
 		in.r += 2
 		return nil
 	}
-	end := -1
-	for {
-		if end = bytes.Index(in.unread(), []byte("\r\n\r\n")); end >= 0 {
-			break
-		}
+	for !bytes.Contains(in.unread(), []byte("\r\n\r\n")) {
 		if in.w-in.r >= inputBuffer {
 			return errTrailerTooLong
 		}
@@ -225,11 +221,13 @@ func (b *requestBody) trailer() error {
 			return errTrailerTooLong
 		}
 	}
-	text := string(in.unread()[:end+4])
+	var scan headScan // what follows the first empty line is the next request's, or garbage
+	scan.next(in.unread())
+	text := string(in.unread()[:scan.end])
 	in.r += len(text)
 	in.shrink()
 	var t request
-	if _, err := t.parseFields(text, strings.Count(text, "\n"), b.w.c.s.headerValueLimit()); err != nil {
+	if _, err := t.parseFields(text, scan.lines, b.w.c.s.headerValueLimit()); err != nil {
 		return errMalformedFields
 	}
 	if req := b.w.req; req.Trailer == nil {
@@ -317,12 +315,11 @@ func (m *chunkMeter) size(line []byte) (int64, error) {
 	if err != nil || len(digits) > 16 {
 		return 0, errChunkLength
 	}
-	size = min(size, 1<<62) // nobody sends so much
-	m.excess = max(0, m.excess-16-2*int64(min(size, 1<<32)))
+	m.excess = max(0, m.excess-16-2*int64(size)) // wraps for sizes that nobody sends, as in net/http
 	if m.excess > 16<<10 {
 		return 0, errChunkOverhead
 	}
-	return int64(size), nil
+	return int64(min(size, math.MaxInt64)), nil
 }
 
 func isHex(b byte) bool {

@@ -93,7 +93,7 @@ func (c *serverConn) readRequest(r *request) error {
 			return errHeadTooLong
 		}
 		in.grow()
-		if err := in.fill(); err == io.EOF {
+		if err := in.fill(); err == io.EOF && in.r < in.w {
 			return errMalformed
 		} else if err != nil {
 			return err
