@@ -316,14 +316,14 @@ func (e *clientExchange) run(p *pool) (*http.Response, error) {
 
 // mayRetry reports whether a request that failed on c with err may be sent again.
 func (e *clientExchange) mayRetry(c *clientConn, err error) bool {
-	if !c.reused || e.ctx.Err() != nil {
+	lost, ok := err.(*lostConn)
+	switch {
+	case !ok || !c.reused:
 		return false
-	}
-	if !e.wrote {
+	case !e.wrote:
 		return e.length() == 0 || e.req.GetBody != nil
 	}
-	var lost *lostConn
-	return errors.As(err, &lost) && e.replayable()
+	return !lost.writing && e.replayable()
 }
 
 // replayable reports whether sending the request twice does no harm.

@@ -182,7 +182,15 @@ func (c *clientConn) write(ctx context.Context, p []byte) (n int, err error) {
 // on the caller's bytes.
 func (c *clientConn) inTaskOf(ctx context.Context, op func() (int, error)) (int, error) {
 	task := asyncio.CreateTask(ctx, func(context.Context) (int, error) { return op() }, asyncio.TaskName("I/O of a Transport's connection"))
-	return task.Await(context.WithoutCancel(ctx))
+	n, err := task.Await(context.WithoutCancel(ctx))
+	if errors.Is(err, asyncio.ErrCancelled) {
+		// a cancel that came too late to stop it arrives at the next await
+		if done, failed := task.Result(); failed == nil {
+			asyncio.DeliverAgain(ctx, err)
+			return done, nil
+		}
+	}
+	return n, err
 }
 
 // close closes c, for good. More calls do nothing.

@@ -48,8 +48,13 @@ type clientExchange struct {
 	closed bool // the connection is let go (exchange 1)
 }
 
-// lostConn is the error of a connection that fails before anything of the response came.
-type lostConn struct{ err error }
+// lostConn is the error of a connection that fails before anything of the response came. A cancel,
+// a limit and a mistake of the program's are never one (see cause), so they are no reason to try
+// again.
+type lostConn struct {
+	err     error
+	writing bool // the request could not be written, or not all of it
+}
 
 func (l *lostConn) Error() string { return l.err.Error() }
 func (l *lostConn) Unwrap() error { return l.err }
@@ -86,11 +91,14 @@ func (e *clientExchange) cause(err error) error {
 // delivered.
 func bareCancel(err error) error {
 	for {
-		op, ok := err.(*net.OpError)
-		if !ok {
+		switch wrapped := err.(type) {
+		case *lostConn:
+			err = wrapped.err
+		case *net.OpError:
+			err = wrapped.Err
+		default:
 			return err
 		}
-		err = op.Err
 	}
 }
 
@@ -153,7 +161,7 @@ func (e *clientExchange) readHead() (*http.Response, error) {
 		if s := e.send; s != nil && s.err != nil {
 			return nil, s.err // the reason, most likely
 		}
-		return nil, &lostConn{err}
+		return nil, &lostConn{err: err}
 	}
 	if trace != nil && trace.GotFirstResponseByte != nil {
 		trace.GotFirstResponseByte()

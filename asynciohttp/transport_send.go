@@ -197,7 +197,7 @@ func (e *clientExchange) write() (err error) {
 		}
 	}
 	if _, err := e.c.write(e.ctx, h.b); err != nil {
-		return err
+		return &lostConn{err: err, writing: true}
 	}
 	h.recycle()
 	if inline {

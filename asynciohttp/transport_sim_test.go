@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -411,4 +412,49 @@ func TestTransport_SameTrace(t *testing.T) {
 			t.Errorf("seed %d: two traces", seed)
 		}
 	}
+}
+
+// stuckConn is a connection whose second write waits.
+type stuckConn struct {
+	*asyncio.Conn
+	writes int
+}
+
+func (c *stuckConn) WriteContext(ctx context.Context, p []byte) (int, error) {
+	if c.writes++; c.writes > 1 {
+		return 0, asyncio.Sleep(ctx, time.Hour)
+	}
+	return c.Conn.WriteContext(ctx, p)
+}
+
+// A request that is cancelled before anything of it was written is not sent again: the cancel
+// counts.
+func TestTransport_CancelledBeforeWriting(t *testing.T) {
+	dials := 0
+	scripted(t, func(ctx context.Context, n int, c *asyncio.Conn, br *bufio.Reader) error {
+		for {
+			if _, err := answer(c, br, okay("ok")); err != nil {
+				return err
+			}
+		}
+	}, func(ctx context.Context, tr *asynciohttp.Transport) error {
+		tr.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			dials++
+			c, err := asyncio.Dial(ctx, network, addr)
+			return &stuckConn{Conn: c}, err
+		}
+		for want := 1; want <= 2; want++ {
+			if got, err := ask(ctx, tr, "GET", nil); got != "ok" || err != nil {
+				t.Errorf("%q, %v", got, err)
+			}
+			err := asyncio.Timeout(ctx, time.Second, func(ctx context.Context, _ *asyncio.TimeoutScope) error {
+				_, err := ask(ctx, tr, "GET", nil)
+				return err
+			})
+			if !errors.Is(err, asyncio.ErrTimeout) || dials != want {
+				t.Errorf("%v, %d connections", err, dials)
+			}
+		}
+		return nil
+	})
 }
