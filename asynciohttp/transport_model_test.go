@@ -174,7 +174,8 @@ func (m *clientModel) request(ctx context.Context, client *http.Client, id strin
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		if strings.Contains(err.Error(), "malformed HTTP") { // not only cut off: something else's bytes
+		// something else's bytes, not only cut off
+		if strings.Contains(err.Error(), "malformed HTTP") {
 			return fmt.Errorf("%w: %s: %w", errModel, id, err)
 		}
 		return err

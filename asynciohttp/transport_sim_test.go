@@ -104,7 +104,7 @@ func TestTransport_Retry(t *testing.T) {
 		method string
 		body   func() io.Reader // nil for none
 		header []string
-		second string // what the server sends for the second request before it closes the connection
+		second string // what the server sends for the second request before it closes
 		again  bool
 	}{
 		{"GET", "GET", nil, nil, "", true},

@@ -141,7 +141,8 @@ func TestTransport_DialHooks(t *testing.T) {
 		s.URL = strings.Replace(s.URL, "127.0.0.1", "localhost", 1)
 		var calls []string // the race detector sees whether it is shared
 		note := func(s string) {
-			if len(calls) == 0 || calls[len(calls)-1] != s { // addresses of both families may be tried
+			// addresses of both families may be tried
+			if len(calls) == 0 || calls[len(calls)-1] != s {
 				calls = append(calls, s)
 			}
 		}
