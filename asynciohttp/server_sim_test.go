@@ -1,10 +1,13 @@
 package asynciohttp_test
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"testing"
 	"time"
@@ -131,4 +134,82 @@ func TestServer_SameSeedSameTrace(t *testing.T) {
 // The server and its clients come through everything under every schedule tried.
 func TestServer_Weather(t *testing.T) {
 	sim.Explore(t, weather, sim.Runs(10), sim.WithStrategy(sim.Random()))
+}
+
+// Each task of the server and of its client is cancelled at each of its awaits, one in each run.
+// Whatever is cut short, the server ends, its connections are closed and nothing of it is left.
+func TestServer_EachCancel(t *testing.T) {
+	main := func(ctx context.Context) error {
+		open := 0
+		s := &asynciohttp.Server{
+			ErrorLog: discarded, IdleTimeout: 3 * time.Second,
+			Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				b, err := io.ReadAll(r.Body)
+				if err != nil {
+					return
+				}
+				_ = asyncio.Sleep(r.Context(), time.Second)
+				_, _ = w.Write(bytes.Repeat(b, 1000))
+			}),
+			ConnState: func(_ net.Conn, state http.ConnState) {
+				switch state {
+				case http.StateNew:
+					open++
+				case http.StateClosed:
+					open--
+				}
+			},
+		}
+		ln, err := asyncio.Listen(ctx, "tcp", ":80")
+		if err != nil {
+			return ignoreCancel(err)
+		}
+		task := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error { return s.Serve(ctx, ln) }), asyncio.TaskName("serve"))
+		task.AddDoneCallback(func(*asyncio.Task[asyncio.None]) { _ = ln.Close() }) // it may never have begun
+		client := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
+			for range 2 {
+				c, err := asyncio.Dial(ctx, "tcp", "127.0.0.1:80")
+				if err != nil {
+					return nil
+				}
+				_, _ = io.WriteString(c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc"+post("3\r\nabc\r\n0\r\n\r\n", "Transfer-Encoding: chunked"))
+				k := &caller{c, bufio.NewReader(c)}
+				for range 2 {
+					if _, body, err := k.response(); err == nil && len(body) != 3000 {
+						return fmt.Errorf("a response of %d bytes looks whole", len(body))
+					}
+				}
+				_ = c.Close()
+			}
+			return nil
+		}), asyncio.TaskName("client"))
+		_, err = asyncio.Shield(ctx, client).Await(ctx)
+		if ignoreCancel(err) != nil {
+			return err
+		}
+		patient := context.WithoutCancel(ctx)
+		for range 3 { // it may be cancelled itself
+			if err = s.Shutdown(patient); err == nil {
+				break
+			}
+		}
+		for range 3 {
+			if _, err = asyncio.Shield(patient, task).Await(patient); task.Done() {
+				break
+			}
+		}
+		if open != 0 || !task.Done() {
+			return fmt.Errorf("%d connections are open, Serve is over: %v", open, task.Done())
+		}
+		return nil
+	}
+	sim.Explore(t, main, sim.Cancels(), sim.Runs(500))
+	sim.Explore(t, main, sim.Cancels(), sim.WithStrategy(sim.Exhaustive(1)), sim.Runs(1000))
+}
+
+func ignoreCancel(err error) error {
+	if errors.Is(err, asyncio.ErrCancelled) {
+		return nil
+	}
+	return err
 }
