@@ -165,7 +165,10 @@ func TestServer_EachCancel(t *testing.T) {
 			return ignoreCancel(err)
 		}
 		task := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error { return s.Serve(ctx, ln) }), asyncio.TaskName("serve"))
-		task.AddDoneCallback(func(*asyncio.Task[asyncio.None]) { _ = ln.Close() }) // it may never have begun
+		task.AddDoneCallback(func(*asyncio.Task[asyncio.None]) {
+			_ = ln.Close() // it may never have begun
+			_ = task.Exception()
+		})
 		client := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
 			for range 2 {
 				c, err := asyncio.Dial(ctx, "tcp", "127.0.0.1:80")
