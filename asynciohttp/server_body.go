@@ -315,7 +315,8 @@ func (m *chunkMeter) size(line []byte) (int64, error) {
 	if err != nil || len(digits) > 16 {
 		return 0, errChunkLength
 	}
-	m.excess = max(0, m.excess-16-2*int64(size)) // wraps for sizes that nobody sends, as in net/http
+	// wraps for sizes that nobody sends, as in net/http
+	m.excess = max(0, m.excess-16-2*int64(size))
 	if m.excess > 16<<10 {
 		return 0, errChunkOverhead
 	}

@@ -168,6 +168,9 @@ func (c *serverConn) run(ctx context.Context) (asyncio.None, error) {
 func (c *serverConn) serveUntilPanic() (err error, panicked bool) {
 	defer func() {
 		if v := recover(); v != nil {
+			if _, fault := v.(interface{ Addr() uintptr }); fault {
+				panic(v) // memory is not sound, and the loop ends the program
+			}
 			panicked = true
 			if v != http.ErrAbortHandler {
 				c.s.logf("http: panic serving %v: %v\n%s", c.remote, v, debug.Stack())
@@ -281,6 +284,7 @@ func (c *serverConn) dropBuffers() {
 		allServerBuffers.Put(c.bufs)
 	}
 	c.bufs, c.in.buf, c.out = nil, nil, nil
+	c.fields, c.values = nil, nil // they hold on to what handlers have made
 	c.in.r, c.in.w = 0, 0
 }
 
