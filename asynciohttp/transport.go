@@ -56,7 +56,8 @@ import (
 //	   the response: the connection is closed, and later reads return the same error.
 //	transport 7: Other goroutines are served too. RoundTrip and the body's methods have a task of
 //	   the loop do it, and block the goroutine. Their request bodies are read on goroutines, for they
-//	   may be pipes that other goroutines fill.
+//	   may be pipes that other goroutines fill. A connection that changes its protocol is one for
+//	   goroutines then, unless it has TLS.
 type Transport struct {
 	// Loop is the loop of requests whose context leads to none, as those of [http.Get] and
 	// [http.Client.Get]. If it is nil, such requests are refused. With a loop that serves other
@@ -167,8 +168,21 @@ func (t *Transport) fromOutside(ctx context.Context, l *asyncio.EventLoop, req *
 		body = &Body{loop: l.Context(), src: body, release: func() { go req.Body.Close() }}
 	}
 	return asyncio.Call(asyncio.Outside(ctx), l, func(context.Context) (*http.Response, error) {
-		return t.roundTrip(ctx, l, req, body)
+		resp, err := t.roundTrip(ctx, l, req, body)
+		if err == nil {
+			forGoroutines(resp)
+		}
+		return resp, err
 	}, asyncio.TaskName(req.Method+" from another goroutine"))
+}
+
+// forGoroutines gives a connection that speaks another protocol now to the goroutine that asked.
+func forGoroutines(resp *http.Response) {
+	if body, ok := resp.Body.(*switchedBody); ok {
+		if c, ok := body.conn.(*asyncio.Conn); ok {
+			body.conn = c.Threadsafe()
+		}
+	}
 }
 
 // onLoop reports whether the caller is a task of l. The error says that it is another goroutine.

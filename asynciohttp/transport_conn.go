@@ -154,7 +154,7 @@ func (c *clientConn) Read(p []byte) (n int, err error) {
 	return n, err
 }
 
-var errHeaderTooLong = errors.New("asynciohttp: the head of the response is longer than MaxResponseHeaderBytes")
+var errHeaderTooLong = errors.New("asynciohttp: MaxResponseHeaderBytes")
 
 // read reads, and ctx ends the wait.
 func (c *clientConn) read(ctx context.Context, p []byte) (int, error) {

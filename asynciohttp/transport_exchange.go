@@ -196,7 +196,7 @@ func (e *clientExchange) malformed(err error) error {
 		return is
 	}
 	if e.c.left <= 0 {
-		return errHeaderTooLong
+		return fmt.Errorf("%w: server response headers exceeded %d bytes", errHeaderTooLong, e.t.maxHeader())
 	}
 	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
 		return fmt.Errorf("asynciohttp: the connection ended within the head of the response: %w", err)

@@ -147,7 +147,7 @@ type rawServer struct {
 }
 
 // rawIdle is how long the server waits for another request before it closes a connection.
-const rawIdle = 60 * time.Millisecond
+const rawIdle = 400 * time.Millisecond
 
 func newRawServer(t testing.TB, raw string, close bool) *rawServer {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -230,25 +230,33 @@ func TestTransport_RawResponses(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, closes %v", method, closes), func(t *testing.T) {
 				t.Parallel()
 				inTask(t, func(ctx context.Context) error {
-					for _, name := range slices.Sorted(maps.Keys(rawResponses)) {
-						s := newRawServer(t, rawResponses[name], closes)
-						oracle := &http.Transport{MaxResponseHeaderBytes: limit}
-						want, err := asyncio.ToThread(ctx, func(ctx context.Context) (string, error) { return s.verdict(ctx, oracle, method), nil })
-						if err != nil {
-							return err
+					return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
+						for _, name := range slices.Sorted(maps.Keys(rawResponses)) {
+							tg.CreateTask(ctx, func(ctx context.Context) error { return compareRaw(ctx, t, name, method, closes) })
 						}
-						oracle.CloseIdleConnections()
-						ours := &asynciohttp.Transport{MaxResponseHeaderBytes: limit}
-						got := s.verdict(ctx, ours, method)
-						ours.CloseIdleConnections()
-						s.ln.Close()
-						if got != want {
-							t.Errorf("%s:\ngot  %s\nwant %s", name, got, want)
-						}
-					}
-					return nil
+						return nil
+					}, asyncio.GroupLimit(12))
 				})
 			})
 		}
 	}
+}
+
+// compareRaw compares what the two make of one response.
+func compareRaw(ctx context.Context, t *testing.T, name, method string, closes bool) error {
+	const limit = 64 << 10 // for heads
+	s := newRawServer(t, rawResponses[name], closes)
+	defer s.ln.Close()
+	oracle := &http.Transport{MaxResponseHeaderBytes: limit}
+	defer oracle.CloseIdleConnections()
+	want, err := asyncio.ToThread(ctx, func(ctx context.Context) (string, error) { return s.verdict(ctx, oracle, method), nil })
+	if err != nil {
+		return err
+	}
+	ours := &asynciohttp.Transport{MaxResponseHeaderBytes: limit}
+	defer ours.CloseIdleConnections()
+	if got := s.verdict(ctx, ours, method); got != want {
+		t.Errorf("%s:\ngot  %s\nwant %s", name, got, want)
+	}
+	return nil
 }
