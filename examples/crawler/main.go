@@ -108,11 +108,11 @@ func (c *crawler) attempt(ctx context.Context, address string, p *page) (body []
 	}
 	defer c.slots.Release()
 	err = asyncio.Timeout(ctx, c.timeout, func(ctx context.Context, _ *asyncio.TimeoutScope) error {
-		req, err := http.NewRequest(http.MethodGet, address, nil)
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 		if err != nil {
 			return err
 		}
-		resp, err := asynciohttp.Do(ctx, c.client, req)
+		resp, err := c.client.Do(req) // suspends the task
 		if err != nil {
 			return err
 		}
@@ -135,7 +135,7 @@ func (c *crawler) attempt(ctx context.Context, address string, p *page) (body []
 }
 
 func main() {
-	c := &crawler{client: http.DefaultClient, pause: time.Second}
+	c := &crawler{client: &http.Client{Transport: &asynciohttp.Transport{}}, pause: time.Second}
 	flag.IntVar(&c.atOnce, "at-once", 8, "`requests` at a time")
 	flag.IntVar(&c.tries, "tries", 3, "attempts for each page")
 	flag.DurationVar(&c.timeout, "timeout", 10*time.Second, "of one attempt")

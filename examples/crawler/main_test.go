@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/goasyncio/asyncio"
+	"github.com/goasyncio/asyncio/asynciohttp"
 )
 
 // A site of 31 pages in a tree, with links back to its root; some pages cause trouble.
@@ -53,7 +54,7 @@ func TestCrawler(t *testing.T) {
 		mux.ServeHTTP(w, r)
 	}))
 	defer srv.Close()
-	c := &crawler{client: srv.Client(), atOnce: atOnce, timeout: 500 * time.Millisecond, tries: 3, pause: time.Millisecond}
+	c := &crawler{client: &http.Client{Transport: &asynciohttp.Transport{}}, atOnce: atOnce, timeout: 500 * time.Millisecond, tries: 3, pause: time.Millisecond}
 	pages, err := asyncio.Run(t.Context(), func(ctx context.Context) (map[string]*page, error) { return c.crawl(ctx, srv.URL+"/") })
 	if err != nil {
 		t.Fatal(err)
@@ -98,7 +99,7 @@ func TestCrawler_Cancel(t *testing.T) {
 		<-r.Context().Done()
 	}))
 	defer srv.Close()
-	c := &crawler{client: srv.Client(), atOnce: 1, timeout: time.Hour, tries: 1}
+	c := &crawler{client: &http.Client{Transport: &asynciohttp.Transport{}}, atOnce: 1, timeout: time.Hour, tries: 1}
 	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
 		crawl := asyncio.CreateTask(ctx, func(ctx context.Context) (map[string]*page, error) { return c.crawl(ctx, srv.URL) })
 		if _, _, err := asyncio.Recv(ctx, entered); err != nil {
