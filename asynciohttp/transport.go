@@ -163,17 +163,22 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // fromOutside serves another goroutine (transport 7).
 func (t *Transport) fromOutside(ctx context.Context, l *asyncio.EventLoop, req *http.Request) (*http.Response, error) {
-	body := req.Body
+	body, closed := req.Body, func() {}
 	if body != nil && body != http.NoBody {
-		body = &Body{loop: l.Context(), src: body, release: func() { go req.Body.Close() }}
+		closed = sync.OnceFunc(func() { req.Body.Close() }) // by a goroutine, which it may block
+		body = &Body{loop: l.Context(), src: body, release: func() { go closed() }}
 	}
-	return asyncio.Call(asyncio.Outside(ctx), l, func(context.Context) (*http.Response, error) {
+	resp, err := asyncio.Call(asyncio.Outside(ctx), l, func(context.Context) (*http.Response, error) {
 		resp, err := t.roundTrip(ctx, l, req, body)
 		if err == nil {
 			forGoroutines(resp)
 		}
 		return resp, err
 	}, asyncio.TaskName(req.Method+" from another goroutine"))
+	if err != nil {
+		closed()
+	}
+	return resp, err
 }
 
 // forGoroutines gives a connection that speaks another protocol now to the goroutine that asked.

@@ -106,6 +106,9 @@ func (c *clientConn) startTLS(e *clientExchange, addr string) error {
 	}
 	var state tls.ConnectionState
 	secured, err := asyncio.TLSClient(e.ctx, plain, config, opts...)
+	if _, ok := err.(*asyncio.TimeoutError); ok { // callers ask for a net.Error
+		err = errHandshakeTimeout
+	}
 	if err == nil {
 		state = secured.ConnectionState()
 		c.tls = &state

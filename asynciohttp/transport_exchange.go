@@ -344,6 +344,8 @@ func (e *clientExchange) awaitHead() {
 
 var errHeaderTimeout error = &timeLimit{"asynciohttp: time-out while waiting for the head of the response (ResponseHeaderTimeout)"}
 
+var errHandshakeTimeout error = &timeLimit{"asynciohttp: TLS handshake timeout (TLSHandshakeTimeout)"}
+
 // timeLimit is the error of a limit of a Transport's.
 type timeLimit struct{ text string }
 

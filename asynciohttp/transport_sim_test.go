@@ -253,6 +253,26 @@ func TestTransport_Limits(t *testing.T) {
 	})
 }
 
+// A server that does not answer a handshake is given up in time.
+func TestTransport_HandshakeLimit(t *testing.T) {
+	scripted(t, func(ctx context.Context, n int, c *asyncio.Conn, br *bufio.Reader) error {
+		return asyncio.Sleep(ctx, time.Hour)
+	}, func(ctx context.Context, tr *asynciohttp.Transport) error {
+		tr.TLSHandshakeTimeout = time.Second
+		l, _ := asyncio.GetRunningLoop(ctx)
+		start := l.Time()
+		req, _ := http.NewRequestWithContext(ctx, "GET", "https://srv:80/", nil)
+		_, err := tr.RoundTrip(req)
+		if timed, ok := err.(net.Error); !ok || !timed.Timeout() || !strings.Contains(err.Error(), "TLSHandshakeTimeout") {
+			t.Errorf("%v", err)
+		}
+		if d := l.Time().Sub(start); d < time.Second || d > 1100*time.Millisecond {
+			t.Errorf("it took %v", d)
+		}
+		return nil
+	})
+}
+
 // A cancel, a time-out scope and the end of a context arrive while a request waits for anything.
 func TestTransport_Ends(t *testing.T) {
 	type how struct {
