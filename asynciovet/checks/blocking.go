@@ -138,8 +138,8 @@ func (c *code) readsStdin(made *call) bool {
 }
 
 // isBlockingClient reports whether the http.Client of a call is certain to use goroutines of
-// net/http: it is the default one, or it is made without a transport or with net/http's. Another may
-// have an asynciohttp.Transport, with which its calls suspend the task.
+// net/http: it is the default one, or it is made without a transport or with net/http's. Another
+// may have an asynciohttp.Transport, with which its calls suspend the task.
 func (c *code) isBlockingClient(made *call) bool {
 	info := c.pass.TypesInfo
 	if sel, ok := ast.Unparen(made.recv).(*ast.SelectorExpr); ok {
