@@ -60,6 +60,7 @@ func useClients(ctx context.Context, url string) error {
 
 	rc := resty.New().SetTransport(tr)
 	var echoed struct{ Method, Type string }
+	//asynciovet:allow blocking it looks up an SRV record only if it is asked to
 	resp, err := rc.R().SetContext(ctx).SetBody(map[string]int{"a": 1}).SetResult(&echoed).ForceContentType("application/json").Post(url + "/echo")
 	if err != nil || echoed.Method != "POST" || echoed.Type != "application/json" {
 		return fmt.Errorf("resty: %+v, %v, %w", echoed, resp, err)
