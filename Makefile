@@ -4,6 +4,7 @@
 # make release                         check that this commit can be released, and print its changelog
 # make wasm                            test the library and the tutorial as js/wasm, under node
 # make arm64                           test the library for arm64, with qemu-user on other machines: part of make nightly
+# make nethttp                         run net/http's own tests, and h2spec, against asynciohttp: part of make nightly
 # make api                             write api.txt of each package again, after a change of exported names
 # make conformance [N=3000] [SEED=0]   compare with CPython: the recorded traces, and N generated scenarios
 # make record                          record testdata/scenarios again, with the generator's current output
@@ -80,10 +81,17 @@ sim:
 	ASYNCIOSIM_RUNS=$(SEEDS) go test -count 1 -timeout 60m -run 'Corrected|Primitives' ./sim ./examples/gallery
 	ASYNCIOSIM_RUNS=$(SEEDS) go test -count 1 -timeout 120m -run '^TestSimulation$$' ./examples/raft
 
-nightly: sim arm64
+nethttp:
+	test "$$(asynciohttp/nethttp/run | tee /dev/stderr | grep -c '^pass ')" -ge 147
+	test "$$(asynciohttp/nethttp/transport | tee /dev/stderr | grep -c '^pass ')" -ge 115
+	GOBIN=$$PWD/bench/.build go install github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible
+	ASYNCIO_H2SPEC=$$PWD/bench/.build/h2spec go test -count 1 -run H2spec ./asynciohttp
+
+nightly: sim arm64 nethttp
 	ASYNCIO_MODELS=100000 go test -count 1 -timeout 60m -run 'Model|Trees' .
 	ASYNCIO_MODELS=10000 go test -count 1 -timeout 60m -run Cancels ./asynciogrpc
 	ASYNCIO_MODELS=100000 go test -count 1 -timeout 60m -run Model ./asynciosql
+	ASYNCIO_MODELS=2000 ASYNCIOSIM_RUNS=2000 go test -count 1 -timeout 60m -run 'Model|Explore' ./asynciohttp
 	ASYNCIO_INTEROP_CANCELS=1000 go test -count 1 -timeout 60m ./interop
 	ASYNCIO_EXPLORE=all go test -count 1 -timeout 120m -run 'Explore|Repeats|Primitives|SameSeed|Model' . ./sim ./examples/gallery ./examples/raft
 
@@ -101,4 +109,4 @@ profile:
 		go tool pprof -top -nodecount 25 bench/.build/asyncio bench/.build/$$row.prof 2>/dev/null || exit 1; \
 	done
 
-.PHONY: help check asynciovet test release wasm arm64 api conformance record run generate sim nightly bench-compare bench-quick profile
+.PHONY: help check asynciovet test release wasm arm64 nethttp api conformance record run generate sim nightly bench-compare bench-quick profile
