@@ -24,7 +24,8 @@ task alone, or call the function in asyncio.ToThread.`,
 }
 
 func runBlocking(pass *analysis.Pass) (any, error) {
-	c := pass.ResultOf[Code].(*code)
+	c := codeOf(pass)
+	defer c.done()
 	if c.inside {
 		return nil, nil // a loop has to block somewhere
 	}

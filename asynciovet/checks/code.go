@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 
 	"golang.org/x/tools/go/analysis"
 	"golang.org/x/tools/go/types/typeutil"
@@ -48,7 +49,19 @@ type code struct {
 	foreigns map[*types.Func]*foreign
 	order    []*foreign
 	facts    map[*types.Func]*Behaviour
+
+	asking sync.Mutex
 }
+
+// codeOf returns what the pass's package does, for a check, until that calls done. The checks of a
+// package run at the same time, and a code remembers what it has found out for one of them.
+func codeOf(pass *analysis.Pass) *code {
+	c := pass.ResultOf[Code].(*code)
+	c.asking.Lock()
+	return c
+}
+
+func (c *code) done() { c.asking.Unlock() }
 
 func newCode(pass *analysis.Pass) *code {
 	c := &code{

@@ -22,7 +22,8 @@ that is meant.`,
 }
 
 func runDroppedError(pass *analysis.Pass) (any, error) {
-	c := pass.ResultOf[Code].(*code)
+	c := codeOf(pass)
+	defer c.done()
 	if c.inside {
 		return nil, nil
 	}

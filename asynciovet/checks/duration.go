@@ -26,7 +26,8 @@ meant.`,
 }
 
 func runDuration(pass *analysis.Pass) (any, error) {
-	c := pass.ResultOf[Code].(*code)
+	c := codeOf(pass)
+	defer c.done()
 	for _, p := range pass.Pkg.Imports() {
 		if pathOf(p) == simPath {
 			return nil, nil

@@ -23,7 +23,8 @@ RunCoroutineThreadsafe, Call, or a channel.`,
 }
 
 func runGoroutine(pass *analysis.Pass) (any, error) {
-	c := pass.ResultOf[Code].(*code)
+	c := codeOf(pass)
+	defer c.done()
 	if c.inside {
 		return nil, nil // the library itself is what looks after this
 	}

@@ -21,7 +21,8 @@ cannot repeat such a run, and a bug in it comes and goes. Range over the sorted 
 }
 
 func runMapRange(pass *analysis.Pass) (any, error) {
-	c := pass.ResultOf[Code].(*code)
+	c := codeOf(pass)
+	defer c.done()
 	for _, f := range c.funcs {
 		if f.where&onGoroutine != 0 {
 			continue

@@ -20,7 +20,8 @@ repeat them. asyncio.Rand returns the numbers of the running task, which it can.
 }
 
 func runMathRand(pass *analysis.Pass) (any, error) {
-	c := pass.ResultOf[Code].(*code)
+	c := codeOf(pass)
+	defer c.done()
 	for _, f := range c.funcs {
 		if f.where&onLoop == 0 {
 			continue

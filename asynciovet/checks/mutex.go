@@ -24,7 +24,8 @@ asyncio.Lock.`,
 }
 
 func runMutex(pass *analysis.Pass) (any, error) {
-	c := pass.ResultOf[Code].(*code)
+	c := codeOf(pass)
+	defer c.done()
 	for _, f := range c.funcs {
 		if f.body == nil {
 			continue

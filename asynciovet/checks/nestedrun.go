@@ -19,7 +19,8 @@ and are refused with ErrLoopRunning. Await the coroutine, or start a task.`,
 }
 
 func runNestedRun(pass *analysis.Pass) (any, error) {
-	c := pass.ResultOf[Code].(*code)
+	c := codeOf(pass)
+	defer c.done()
 	if c.inside {
 		return nil, nil
 	}

@@ -19,7 +19,8 @@ asyncio.CreateTask.`,
 }
 
 func runNotAwaited(pass *analysis.Pass) (any, error) {
-	c := pass.ResultOf[Code].(*code)
+	c := codeOf(pass)
+	defer c.done()
 	for _, f := range c.funcs {
 		for _, made := range f.calls {
 			if made.syntax == nil || !made.isStmt && made.mode == plain {

@@ -21,7 +21,8 @@ ctx of the function around it does not hear of the end of the body's: a limit ha
 }
 
 func runOuterCtx(pass *analysis.Pass) (any, error) {
-	c := pass.ResultOf[Code].(*code)
+	c := codeOf(pass)
+	defer c.done()
 	if c.inside {
 		return nil, nil
 	}
