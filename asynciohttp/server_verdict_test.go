@@ -31,7 +31,7 @@ var discarded = log.New(io.Discard, "", 0)
 // An oracle is net/http's server.
 type oracle struct {
 	addr string
-	srv  *http.Server
+	srv  *http.Server // the same configuration, for a server of ours
 }
 
 func newOracle(t testing.TB, config *http.Server) *oracle {
@@ -41,13 +41,19 @@ func newOracle(t testing.TB, config *http.Server) *oracle {
 		t.Fatal(err)
 	}
 	config.ErrorLog = discarded
+	same := &http.Server{ // net/http writes into its own
+		Handler: config.Handler, DisableGeneralOptionsHandler: config.DisableGeneralOptionsHandler,
+		MaxHeaderBytes: config.MaxHeaderBytes, ReadTimeout: config.ReadTimeout,
+		ReadHeaderTimeout: config.ReadHeaderTimeout, WriteTimeout: config.WriteTimeout,
+		IdleTimeout: config.IdleTimeout, ErrorLog: discarded,
+	}
 	served := make(chan error, 1)
 	go func() { served <- config.Serve(ln) }()
 	t.Cleanup(func() {
 		_ = config.Close()
 		<-served
 	})
-	return &oracle{addr: ln.Addr().String(), srv: config}
+	return &oracle{addr: ln.Addr().String(), srv: same}
 }
 
 // ask sends raw, ends the sending direction, and returns what comes back.
