@@ -325,17 +325,10 @@ func (c *http2Conn) await(s *signal) error {
 
 // task returns the task that runs. It is an error if none does, or this is no goroutine of the
 // loop.
-func (c *http2Conn) task() (t asyncio.AnyTask, err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			var ok bool
-			if err, ok = v.(error); !ok || !errors.Is(err, asyncio.ErrForeignGoroutine) {
-				panic(v)
-			}
-		}
-	}()
-	if t = asyncio.CurrentTask(c.ctx); t == nil {
-		return nil, asyncio.ErrNotInTask
+func (c *http2Conn) task() (asyncio.AnyTask, error) {
+	t, err := callingTask(c.ctx)
+	if err == nil && t == nil {
+		err = asyncio.ErrNotInTask
 	}
-	return t, nil
+	return t, err
 }

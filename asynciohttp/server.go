@@ -456,21 +456,12 @@ func (s *Server) SetKeepAlivesEnabled(on bool) {
 func (s *Server) keepsAlive() bool { return !s.noKeep && !s.stopping }
 
 // foreign returns the error for a caller that is not the loop's.
-func (s *Server) foreign() (err error) {
+func (s *Server) foreign() error {
 	if s.loop == nil {
 		return nil
 	}
-	defer func() {
-		if v := recover(); v != nil {
-			e, ok := v.(error)
-			if !ok || !errors.Is(e, asyncio.ErrForeignGoroutine) {
-				panic(v)
-			}
-			err = e
-		}
-	}()
-	asyncio.CurrentTask(s.loop.Context())
-	return nil
+	_, err := callingTask(s.loop.Context())
+	return err
 }
 
 func (s *Server) headerLimit() int {

@@ -192,16 +192,8 @@ func forGoroutines(resp *http.Response) {
 
 // onLoop reports whether the caller is a task of l. The error says that it is another goroutine.
 func onLoop(l *asyncio.EventLoop) (inTask bool, err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			refused, ok := v.(error)
-			if !ok || !errors.Is(refused, asyncio.ErrForeignGoroutine) {
-				panic(v)
-			}
-			err = refused
-		}
-	}()
-	return asyncio.CurrentTask(l.Context()) != nil, nil
+	t, err := callingTask(l.Context())
+	return t != nil, err
 }
 
 func closeBody(b io.Closer) {
