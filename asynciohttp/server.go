@@ -363,7 +363,7 @@ func (s *Server) forget(ln *asyncio.Listener) {
 // admit starts the task of a connection.
 func (s *Server) admit(base context.Context, conn *asyncio.Conn, config *tls.Config) {
 	c := newServerConn(s, base, conn, config)
-	s.conns.add(c)
+	s.conns.add(&c.among)
 	c.setState(http.StateNew)
 	c.task = asyncio.CreateTask(c.ctx, c.run, asyncio.TaskName("HTTP "+c.remote))
 	// for a task that is cancelled before it starts

@@ -107,7 +107,7 @@ func newServerConn(s *Server, base context.Context, conn *asyncio.Conn, config *
 		c.remote = a.String()
 	}
 	c.peek = c.look
-	c.in.c = c
+	c.in.c, c.among.c, c.resting.c = c, c, c
 	if s.ConnContext != nil {
 		if base = s.ConnContext(base, conn); base == nil {
 			panic("asynciohttp: ConnContext returned a nil context")
@@ -261,7 +261,7 @@ func (c *serverConn) end() {
 
 // leave takes the connection off the server's list.
 func (c *serverConn) leave() {
-	c.s.conns.remove(c)
+	c.s.conns.remove(&c.among)
 	if c.s.conns.first == nil {
 		c.s.quiet.Set()
 	}

@@ -8,52 +8,53 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// A connLink is a connection's place in a list.
+// A connLink is the place of c in a list.
 type connLink struct {
-	prev, next *serverConn
+	c          *serverConn
+	prev, next *connLink
 	listed     bool
 }
 
-// A connList holds connections in the order in which they were added, those of a server.
-type connList struct{ first, last *serverConn }
+// A connList holds connections in the order in which they were added. It allocates nothing.
+type connList struct{ first, last *connLink }
 
-func (q *connList) add(c *serverConn) {
-	c.among = connLink{prev: q.last, listed: true}
+func (q *connList) add(k *connLink) {
+	k.prev, k.listed = q.last, true
 	if q.last == nil {
-		q.first = c
+		q.first = k
 	} else {
-		q.last.among.next = c
+		q.last.next = k
 	}
-	q.last = c
+	q.last = k
 }
 
-func (q *connList) remove(c *serverConn) {
-	k := c.among
+// remove does nothing if k is not in the list.
+func (q *connList) remove(k *connLink) {
 	if !k.listed {
 		return
 	}
 	if k.prev == nil {
 		q.first = k.next
 	} else {
-		k.prev.among.next = k.next
+		k.prev.next = k.next
 	}
 	if k.next == nil {
 		q.last = k.prev
 	} else {
-		k.next.among.prev = k.prev
+		k.next.prev = k.prev
 	}
-	c.among = connLink{}
+	*k = connLink{c: k.c}
 }
 
 // all allows the current connection to be removed.
 func (q *connList) all() iter.Seq[*serverConn] {
 	return func(yield func(*serverConn) bool) {
-		for c := q.first; c != nil; {
-			next := c.among.next
-			if !yield(c) {
+		for k := q.first; k != nil; {
+			next := k.next
+			if !yield(k.c) {
 				return
 			}
-			c = next
+			k = next
 		}
 	}
 }
@@ -72,23 +73,18 @@ const idleGrace = time.Second
 //	rest 3: If the queue is not empty, a timer is set for the time when the first or bare is due, or
 //	   earlier.
 type idleQueue struct {
-	first, last, bare *serverConn
-	timer             *asyncio.TimerHandle // nil if none is set
-	at                asyncio.Instant      // when the timer is due
+	connList
+	bare  *connLink
+	timer *asyncio.TimerHandle // nil if none is set
+	at    asyncio.Instant      // when the timer is due
 }
 
 // enter puts c, which begins to wait, at the end.
 func (q *idleQueue) enter(s *Server, c *serverConn) {
 	c.since = s.loop.Time()
-	c.resting = connLink{prev: q.last, listed: true}
-	if q.last == nil {
-		q.first = c
-	} else {
-		q.last.resting.next = c
-	}
-	q.last = c
+	q.add(&c.resting)
 	if q.bare == nil {
-		q.bare = c
+		q.bare = &c.resting
 	}
 	if q.timer == nil || q.at.After(c.since.Add(idleGrace)) {
 		q.set(s)
@@ -96,24 +92,10 @@ func (q *idleQueue) enter(s *Server, c *serverConn) {
 }
 
 func (q *idleQueue) leave(c *serverConn) {
-	k := c.resting
-	if !k.listed {
-		return
+	if q.bare == &c.resting {
+		q.bare = c.resting.next
 	}
-	if q.bare == c {
-		q.bare = k.next
-	}
-	if k.prev == nil {
-		q.first = k.next
-	} else {
-		k.prev.resting.next = k.next
-	}
-	if k.next == nil {
-		q.last = k.prev
-	} else {
-		k.next.resting.prev = k.prev
-	}
-	c.resting = connLink{}
+	q.remove(&c.resting)
 }
 
 // set sets the timer for the next connection that is due (rest 3).
@@ -124,10 +106,10 @@ func (q *idleQueue) set(s *Server) {
 	}
 	next := asyncio.Never
 	if q.bare != nil {
-		next = q.bare.since.Add(idleGrace)
+		next = q.bare.c.since.Add(idleGrace)
 	}
 	if limit := s.idleTimeout(); limit > 0 && q.first != nil {
-		if at := q.first.since.Add(limit); at.Before(next) {
+		if at := q.first.c.since.Add(limit); at.Before(next) {
 			next = at
 		}
 	}
@@ -140,13 +122,14 @@ func (q *idleQueue) set(s *Server) {
 func (q *idleQueue) look(s *Server) {
 	q.timer = nil
 	now := s.loop.Time()
-	for q.bare != nil && !now.Before(q.bare.since.Add(idleGrace)) {
-		c := q.bare
-		q.bare = c.resting.next
-		c.nudge(toGiveBack)
+	for q.bare != nil && !now.Before(q.bare.c.since.Add(idleGrace)) {
+		k := q.bare
+		q.bare = k.next
+		k.c.nudge(toGiveBack)
 	}
 	limit := s.idleTimeout()
-	for c := q.first; limit > 0 && c != nil && !now.Before(c.since.Add(limit)); c = q.first {
+	for limit > 0 && q.first != nil && !now.Before(q.first.c.since.Add(limit)) {
+		c := q.first.c
 		q.leave(c)
 		if c.state == http.StateIdle { // a new one has ReadHeaderTimeout
 			c.nudge(toClose)
