@@ -2,9 +2,11 @@ package asynciohttp
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"path"
@@ -292,6 +294,14 @@ func (w *serverResponse) FlushError() error {
 }
 
 func (w *serverResponse) flush() error {
+	if err := w.passAll(); err != nil {
+		return err
+	}
+	return w.c.send()
+}
+
+// passAll passes on the head and what was collected of the body.
+func (w *serverResponse) passAll() error {
 	if len(w.buffered) > 0 {
 		if err := w.pass(w.buffered); err != nil {
 			return err
@@ -299,11 +309,9 @@ func (w *serverResponse) flush() error {
 		w.buffered = w.buffered[:0]
 	}
 	if !w.headMade {
-		if err := w.makeHead(nil); err != nil {
-			return err
-		}
+		return w.makeHead(nil)
 	}
-	return w.c.send()
+	return nil
 }
 
 // finish ends the response once the handler has returned.
@@ -316,15 +324,8 @@ func (w *serverResponse) finish() error {
 		return err // a task that the handler has left behind is sending
 	}
 	defer w.leave()
-	if len(w.buffered) > 0 {
-		if err := w.pass(w.buffered); err != nil {
-			return err
-		}
-	}
-	if !w.headMade {
-		if err := w.makeHead(nil); err != nil {
-			return err
-		}
+	if err := w.passAll(); err != nil {
+		return err
 	}
 	if w.chunking {
 		w.c.out = append(w.c.out, "0\r\n"...)
@@ -442,25 +443,10 @@ func (w *serverResponse) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	c.unwatch()
 	c.hijacked = true
 	_ = c.rwc.SetDeadline(time.Time{})
-	early := append([]byte(nil), c.in.unread()...)
-	r := bufio.NewReader(&withEarly{early, c.rwc})
+	early := bytes.Clone(c.in.unread())
+	r := bufio.NewReader(io.MultiReader(bytes.NewReader(early), c.rwc))
 	_, _ = r.Peek(len(early))
 	c.setState(http.StateHijacked)
 	c.leave()
 	return c.rwc, bufio.NewReadWriter(r, bufio.NewWriter(c.rwc)), nil
-}
-
-// withEarly reads bytes that came before a connection was hijacked, and then the connection.
-type withEarly struct {
-	early []byte
-	net.Conn
-}
-
-func (e *withEarly) Read(p []byte) (int, error) {
-	if len(e.early) > 0 {
-		n := copy(p, e.early)
-		e.early = e.early[n:]
-		return n, nil
-	}
-	return e.Conn.Read(p)
 }
