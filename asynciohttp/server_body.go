@@ -71,10 +71,10 @@ func (b *requestBody) begin() error {
 		return err
 	}
 	switch {
-	case b.busy:
-		return fmt.Errorf("%w: the body of a request", asyncio.ErrBusy)
 	case b.closed:
 		return http.ErrBodyReadAfterClose
+	case b.busy:
+		return fmt.Errorf("%w: the body of a request", asyncio.ErrBusy)
 	}
 	b.busy = true
 	return nil
@@ -240,10 +240,9 @@ func (b *requestBody) trailer() error {
 
 // Close ends reading. It suspends the task while it reads the rest of a short body (upload 3).
 func (b *requestBody) Close() error {
-	if b.closed {
+	if err := b.begin(); err == http.ErrBodyReadAfterClose {
 		return nil
-	}
-	if err := b.begin(); err != nil {
+	} else if err != nil {
 		return err
 	}
 	defer b.leave()

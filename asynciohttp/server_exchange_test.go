@@ -247,6 +247,9 @@ func TestServer_OthersAreRefused(t *testing.T) {
 				t.Errorf("%s by another goroutine: %v", what, err)
 			}
 		}
+		if _, err := asyncio.ToThread(ctx, func(context.Context) (int, error) { w.WriteHeader(103); return 0, nil }); err != nil {
+			t.Error(err)
+		}
 		// Two tasks read.
 		one := asyncio.CreateTask(ctx, func(context.Context) ([]byte, error) { return io.ReadAll(r.Body) })
 		if err := asyncio.Sleep(ctx, 0); err != nil {

@@ -151,6 +151,9 @@ func (w *serverResponse) complain(what string) {
 
 // inform sends an informational response.
 func (w *serverResponse) inform(status int) error {
+	if err := w.usable(); err != nil {
+		return err
+	}
 	if err := w.begin(); err != nil {
 		return err
 	}
@@ -174,7 +177,8 @@ func (w *serverResponse) sendContinue() error {
 	return w.c.send()
 }
 
-// begin begins an operation that sends, or refuses it (serve 2, response 3, response 4).
+// begin begins an operation that sends, or refuses it (response 3, response 4). The caller is the
+// loop's.
 func (w *serverResponse) begin() error {
 	switch {
 	case w.c.hijacked:
@@ -277,11 +281,8 @@ func (w *serverResponse) Flush() { _ = w.FlushError() }
 
 // FlushError sends what was written and suspends the task while the client accepts no more.
 func (w *serverResponse) FlushError() error {
-	if err := w.c.s.foreign(); err != nil {
+	if err := w.usable(); err != nil {
 		return err
-	}
-	if w.c.hijacked {
-		return http.ErrHijacked
 	}
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
@@ -406,14 +407,18 @@ func (w *serverResponse) SetWriteDeadline(d time.Time) error {
 	return w.c.rwc.SetWriteDeadline(d)
 }
 
+// usable returns the error for a caller that may not use the response at all (serve 2, response 4).
 func (w *serverResponse) usable() error {
+	if err := w.c.s.foreign(); err != nil {
+		return err
+	}
 	switch {
 	case w.c.hijacked:
 		return http.ErrHijacked
 	case w.over:
 		return errOver
 	}
-	return w.c.s.foreign()
+	return nil
 }
 
 // EnableFullDuplex leaves the body of the request alone when the response begins. It does not
