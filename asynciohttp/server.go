@@ -1,10 +1,12 @@
 package asynciohttp
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log"
 	"net"
 	"net/http"
@@ -479,19 +481,9 @@ func (s *Server) headerValueLimit() int {
 	return 500
 }
 
-func (s *Server) readHeaderTimeout() time.Duration {
-	if s.ReadHeaderTimeout != 0 {
-		return s.ReadHeaderTimeout
-	}
-	return s.ReadTimeout
-}
+func (s *Server) readHeaderTimeout() time.Duration { return cmp.Or(s.ReadHeaderTimeout, s.ReadTimeout) }
 
-func (s *Server) idleTimeout() time.Duration {
-	if s.IdleTimeout != 0 {
-		return s.IdleTimeout
-	}
-	return s.ReadTimeout
-}
+func (s *Server) idleTimeout() time.Duration { return cmp.Or(s.IdleTimeout, s.ReadTimeout) }
 
 // handshakeTimeout is the shortest of the times that limit a client that sends nothing, zero if
 // there is none.
@@ -530,7 +522,7 @@ func generalOptions(w http.ResponseWriter, r *http.Request) {
 	const most = 4 << 10
 	w.Header().Set("Content-Length", "0")
 	if r.ContentLength != 0 {
-		_ = discard(http.MaxBytesReader(w, r.Body, most))
+		_, _ = io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, most))
 	}
 }
 

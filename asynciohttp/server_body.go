@@ -325,9 +325,3 @@ func (m *chunkMeter) size(line []byte) (int64, error) {
 func isHex(b byte) bool {
 	return '0' <= b && b <= '9' || 'a' <= b && b <= 'f' || 'A' <= b && b <= 'F'
 }
-
-// discard reads r to its end.
-func discard(r io.Reader) error {
-	_, err := io.Copy(io.Discard, r)
-	return err
-}
