@@ -152,6 +152,7 @@ func (c *serverConn) run(ctx context.Context) (asyncio.None, error) {
 			return asyncio.None{}, onlyCancel(err)
 		}
 	}
+	c.limitHead()
 	if begins, err := c.beginsHTTP2(); err != nil {
 		return asyncio.None{}, onlyCancel(err)
 	} else if begins {
@@ -197,9 +198,6 @@ func (c *serverConn) beginsHTTP2() (bool, error) {
 	}
 	if !c.s.speaks().UnencryptedHTTP2() {
 		return false, nil
-	}
-	if d := c.s.readHeaderTimeout(); d > 0 {
-		c.setReadDeadline(c.s.loop.Now().Add(d))
 	}
 	if err := c.await(true); err != nil {
 		return false, err
@@ -288,17 +286,22 @@ func (c *serverConn) dropBuffers() {
 	c.in.r, c.in.w = 0, 0
 }
 
-// serve serves one request after the other.
-func (c *serverConn) serve() error {
+// limitHead sets the deadline for the head of a request. The time of the first one begins with the
+// connection, behind its handshake.
+func (c *serverConn) limitHead() {
 	if d := c.s.readHeaderTimeout(); d > 0 {
 		c.setReadDeadline(c.s.loop.Now().Add(d))
 	}
+}
+
+// serve serves one request after the other.
+func (c *serverConn) serve() error {
 	for first := true; ; first = false {
 		if err := c.await(first); err != nil {
 			return err
 		}
-		if d := c.s.readHeaderTimeout(); d > 0 && !first {
-			c.setReadDeadline(c.s.loop.Now().Add(d))
+		if !first {
+			c.limitHead()
 		}
 		if again, err := c.next(); !again {
 			return err
