@@ -82,8 +82,8 @@ sim:
 	ASYNCIOSIM_RUNS=$(SEEDS) go test -count 1 -timeout 120m -run '^TestSimulation$$' ./examples/raft
 
 nethttp:
-	test "$$(asynciohttp/nethttp/run | tee /dev/stderr | grep -c '^pass ')" -ge 147
-	test "$$(asynciohttp/nethttp/transport | tee /dev/stderr | grep -c '^pass ')" -ge 115
+	test "$$(asynciohttp/nethttp/run server | tee /dev/stderr | grep -c '^pass ')" -ge 147
+	test "$$(asynciohttp/nethttp/run transport | tee /dev/stderr | grep -c '^pass ')" -ge 115
 	GOBIN=$$PWD/bench/.build go install github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible
 	ASYNCIO_H2SPEC=$$PWD/bench/.build/h2spec go test -count 1 -run H2spec ./asynciohttp
 
