@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"testing"
 	"time"
 
@@ -19,7 +18,6 @@ import (
 
 	"github.com/goasyncio/asyncio"
 	"github.com/goasyncio/asyncio/asynciohttp"
-	"github.com/goasyncio/asyncio/sim"
 )
 
 // completions streams an answer word by word, as OpenAI's interface does. pause comes before each.
@@ -59,35 +57,24 @@ func readCompletion(ctx context.Context, url string) (text string, pieces int, e
 }
 
 func TestTransport_OpenAI(t *testing.T) {
-	srv := httptest.NewServer(completions(func(*http.Request) error { return nil }))
-	defer srv.Close()
-	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
-		if text, pieces, err := readCompletion(ctx, srv.URL); text != "one two three" || pieces != 3 || err != nil {
+	besideServer(t, completions(func(*http.Request) error { return nil }), func(ctx context.Context, url string) error {
+		if text, pieces, err := readCompletion(ctx, url); text != "one two three" || pieces != 3 || err != nil {
 			t.Errorf("%q in %d pieces, %v", text, pieces, err)
 		}
 		return nil
-	}), asyncio.DebugMode(true))
-	if err != nil {
-		t.Error(err)
-	}
+	})
 }
 
 // On virtual time the words come as they are sent, and a time-out ends the stream.
 func TestTransport_OpenAISimulated(t *testing.T) {
-	sim.Run(t, func(ctx context.Context) error {
-		sim.NewHost(ctx, "model", func(ctx context.Context) error {
-			h := completions(func(r *http.Request) error { return asyncio.Sleep(r.Context(), time.Minute) })
-			return asynciohttp.NewServer(&http.Server{Addr: ":80", Handler: h}).ListenAndServe(ctx)
-		})
-		if err := asyncio.Sleep(ctx, time.Second); err != nil {
-			return err
-		}
-		if text, pieces, err := readCompletion(ctx, "http://model"); text != "one two three" || pieces != 3 || err != nil {
+	h := completions(func(r *http.Request) error { return asyncio.Sleep(r.Context(), time.Minute) })
+	besideSimulated(t, h, func(ctx context.Context, url string) error {
+		if text, pieces, err := readCompletion(ctx, url); text != "one two three" || pieces != 3 || err != nil {
 			t.Errorf("%q in %d pieces, %v", text, pieces, err)
 		}
 		var text string
 		err := asyncio.FailAfter(ctx, 150*time.Second, func(ctx context.Context) (err error) {
-			text, _, err = readCompletion(ctx, "http://model")
+			text, _, err = readCompletion(ctx, url)
 			return err
 		})
 		if text != "one two " || !errors.Is(err, context.DeadlineExceeded) {
@@ -120,9 +107,7 @@ func TestTransport_Connect(t *testing.T) {
 		}
 		return connect.NewResponse(wrapperspb.String(all)), s.Err()
 	}))
-	srv := httptest.NewServer(mux)
-	defer srv.Close()
-	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
+	besideServer(t, mux, func(ctx context.Context, url string) error {
 		l, err := asyncio.GetRunningLoop(ctx)
 		if err != nil {
 			return err
@@ -130,7 +115,7 @@ func TestTransport_Connect(t *testing.T) {
 		tr := &asynciohttp.Transport{Loop: l}
 		defer tr.CloseIdleConnections()
 		client := func(path string) *connect.Client[text, text] {
-			return connect.NewClient[text, text](&http.Client{Transport: tr}, srv.URL+path)
+			return connect.NewClient[text, text](&http.Client{Transport: tr}, url+path)
 		}
 		resp, err := client("/s/Unary").CallUnary(ctx, connect.NewRequest(wrapperspb.String("hello")))
 		if err != nil || resp.Msg.Value != "hello!" {
@@ -168,8 +153,5 @@ func TestTransport_Connect(t *testing.T) {
 			t.Errorf("stream from the client: %q, %v", got, err)
 		}
 		return nil
-	}), asyncio.DebugMode(true))
-	if err != nil {
-		t.Error(err)
-	}
+	})
 }

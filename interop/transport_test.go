@@ -86,26 +86,38 @@ func useClients(ctx context.Context, url string) error {
 	})
 }
 
-// Libraries that take an http.Client run in tasks, without a call from another goroutine: debug
-// mode would refuse it.
-func TestTransport_Libraries(t *testing.T) {
-	srv := httptest.NewServer(&objects{all: make(map[string]string)})
+// besideServer runs body in a task, with net/http's server for h. Debug mode refuses what calls the
+// loop from another goroutine.
+func besideServer(t *testing.T, h http.Handler, body func(ctx context.Context, url string) error) {
+	t.Helper()
+	srv := httptest.NewServer(h)
 	defer srv.Close()
-	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error { return useClients(ctx, srv.URL) }), asyncio.DebugMode(true))
+	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error { return body(ctx, srv.URL) }), asyncio.DebugMode(true))
 	if err != nil {
 		t.Error(err)
 	}
 }
 
-// The same in a simulation, where nothing else would do.
-func TestTransport_LibrariesSimulated(t *testing.T) {
+// besideSimulated runs body on a simulated host, with asynciohttp's server for h on another one.
+func besideSimulated(t *testing.T, h http.Handler, body func(ctx context.Context, url string) error) {
+	t.Helper()
 	sim.Run(t, func(ctx context.Context) error {
-		sim.NewHost(ctx, "store", func(ctx context.Context) error {
-			return asynciohttp.NewServer(&http.Server{Addr: ":80", Handler: &objects{all: make(map[string]string)}}).ListenAndServe(ctx)
+		sim.NewHost(ctx, "srv", func(ctx context.Context) error {
+			return asynciohttp.NewServer(&http.Server{Addr: ":80", Handler: h}).ListenAndServe(ctx)
 		})
 		if err := asyncio.Sleep(ctx, time.Second); err != nil {
 			return err
 		}
-		return useClients(ctx, "http://store")
+		return body(ctx, "http://srv")
 	})
+}
+
+// Libraries that take an http.Client run in tasks, without a call from another goroutine.
+func TestTransport_Libraries(t *testing.T) {
+	besideServer(t, &objects{all: make(map[string]string)}, useClients)
+}
+
+// The same in a simulation, where nothing else would do.
+func TestTransport_LibrariesSimulated(t *testing.T) {
+	besideSimulated(t, &objects{all: make(map[string]string)}, useClients)
 }
