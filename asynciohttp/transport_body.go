@@ -38,21 +38,20 @@ var errReadOnClosed = fmt.Errorf("asynciohttp: the response's body is closed: %w
 
 // Read suspends the calling task until there is something. A cancel of the task and the end of the
 // request's context end the response (transport 6).
-func (b *responseBody) Read(p []byte) (int, error) {
-	inTask, err := onLoop(b.e.loop)
-	if err != nil {
-		return b.fromOutside(p)
-	}
-	if !inTask {
+func (b *responseBody) Read(p []byte) (int, error) { return readOn(b.e.loop, b, p) }
+
+// readOn reads from b, which belongs to l, for any caller. For another goroutine the bytes go
+// through a buffer: when the loop closes, it does not wait for the read any more, which must not
+// touch its own ones then.
+func readOn(l *asyncio.EventLoop, b interface{ read(p []byte) (int, error) }, p []byte) (int, error) {
+	inTask, err := onLoop(l)
+	switch {
+	case err == nil && inTask:
+		return b.read(p)
+	case err == nil:
 		return 0, fmt.Errorf("%w (in the Read of a response's body)", asyncio.ErrNotInTask)
 	}
-	return b.read(p)
-}
-
-// fromOutside reads for another goroutine. The bytes go through a buffer, for the goroutine may
-// only touch its own ones.
-func (b *responseBody) fromOutside(p []byte) (int, error) {
-	got, err := asyncio.Call(context.Background(), b.e.loop, func(context.Context) ([]byte, error) {
+	got, err := asyncio.Call(context.Background(), l, func(context.Context) ([]byte, error) {
 		buf := make([]byte, min(len(p), maxUnread))
 		n, err := b.read(buf)
 		return buf[:n], err
@@ -147,25 +146,7 @@ type gunzippedBody struct {
 
 var gunzippers sync.Pool // of *gzip.Reader
 
-func (g *gunzippedBody) Read(p []byte) (int, error) {
-	inTask, err := onLoop(g.body.e.loop)
-	if err != nil {
-		return g.fromOutside(p)
-	}
-	if !inTask {
-		return 0, fmt.Errorf("%w (in the Read of a response's body)", asyncio.ErrNotInTask)
-	}
-	return g.read(p)
-}
-
-func (g *gunzippedBody) fromOutside(p []byte) (int, error) {
-	got, err := asyncio.Call(context.Background(), g.body.e.loop, func(context.Context) ([]byte, error) {
-		buf := make([]byte, min(len(p), maxUnread))
-		n, err := g.read(buf)
-		return buf[:n], err
-	}, asyncio.TaskName("body for another goroutine"))
-	return copy(p, got), err
-}
+func (g *gunzippedBody) Read(p []byte) (int, error) { return readOn(g.body.e.loop, g, p) }
 
 func (g *gunzippedBody) read(p []byte) (n int, err error) {
 	switch {

@@ -175,9 +175,8 @@ var (
 // write writes the request, or its head if another task writes the body (transport 1).
 func (e *clientExchange) write() (err error) {
 	h := heads.Get().(*headBuffer)
-	told := false
 	defer func() {
-		if err != nil && !told {
+		if err != nil {
 			e.wroteRequest(err)
 		}
 	}()
@@ -192,7 +191,7 @@ func (e *clientExchange) write() (err error) {
 	waits := b != nil && e.req.ProtoAtLeast(1, 1) && httpguts.HeaderValuesContainsToken(e.req.Header["Expect"], "100-continue")
 	inline := b == nil || !waits && !f.chunked && f.length >= 0 && f.length <= inlineBody && (f.length == 0 || inMemory(b.src))
 	if b != nil && inline {
-		if err := h.appendBody(b, int(f.length)); err != nil {
+		if err := h.appendBody(b, f.length); err != nil {
 			return err
 		}
 	}
@@ -200,14 +199,12 @@ func (e *clientExchange) write() (err error) {
 		return &lostConn{err: err, writing: true}
 	}
 	h.recycle()
-	if inline {
-		told = true
-		e.wroteRequest(nil)
-		e.awaitHead()
+	if !inline {
+		e.send = newSending(e, f, waits)
 		return nil
 	}
-	told = true
-	e.send = newSending(e, f, waits)
+	e.wroteRequest(nil)
+	e.awaitHead()
 	return nil
 }
 
@@ -217,18 +214,18 @@ func (e *clientExchange) wroteRequest(err error) {
 	}
 }
 
-// appendBody appends a body of n bytes, and closes it.
-func (h *headBuffer) appendBody(b *sentBody, n int) error {
-	start := len(h.b)
+// appendBody appends a body of the given length, which is at most inlineBody, and closes it.
+func (h *headBuffer) appendBody(b *sentBody, length int64) error {
+	start, n := len(h.b), int(length)
 	h.b = slices.Grow(h.b, n+1)[:start+n+1]
 	got, err := io.ReadFull(b, h.b[start:])
 	h.b = h.b[:start+min(got, n)]
 	switch {
 	case got > n:
-		err = errLongBody(n)
+		err = errLongBody(length)
 	case err != io.EOF && err != io.ErrUnexpectedEOF:
 	case got < n:
-		err = errShortBody(int64(n), int64(got))
+		err = errShortBody(length, int64(got))
 	default:
 		err = nil
 	}
@@ -242,7 +239,7 @@ func errShortBody(want, got int64) error {
 	return fmt.Errorf("asynciohttp: ContentLength=%d with Body length %d", want, got)
 }
 
-func errLongBody[N int | int64](want N) error {
+func errLongBody(want int64) error {
 	return fmt.Errorf("asynciohttp: ContentLength=%d with a longer Body", want)
 }
 
