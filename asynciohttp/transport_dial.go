@@ -14,11 +14,11 @@ import (
 	"net/http/httptrace"
 	"net/url"
 	"reflect"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/goasyncio/asyncio"
+	"golang.org/x/net/proxy"
 )
 
 // dial opens the connection for e. If it fails, the caller closes c.
@@ -182,7 +182,7 @@ func (c *clientConn) connect(e *clientExchange, to *route) error {
 		ctx, cancel = asyncio.WithTimeout(ctx, connectTimeout)
 		defer cancel()
 	}
-	wire := &wireWith{c, ctx}
+	wire := &wireWith{c.conn, c, ctx}
 	if err := req.Write(wire); err != nil {
 		return err
 	}
@@ -208,6 +208,7 @@ func (c *clientConn) connect(e *clientExchange, to *route) error {
 
 // wireWith is the connection with a context for its operations.
 type wireWith struct {
+	net.Conn
 	c   *clientConn
 	ctx context.Context
 }
@@ -215,82 +216,26 @@ type wireWith struct {
 func (w *wireWith) Read(p []byte) (int, error)  { return w.c.read(w.ctx, p) }
 func (w *wireWith) Write(p []byte) (int, error) { return w.c.write(w.ctx, p) }
 
-// socks asks a SOCKS proxy for a connection to the server (RFC 1928, RFC 1929). The proxy looks the
-// name up.
+// dialled is a dialer for what is there already. With both methods no goroutine is used for it.
+type dialled struct{ net.Conn }
+
+func (d dialled) Dial(string, string) (net.Conn, error) { return d.Conn, nil }
+func (d dialled) DialContext(context.Context, string, string) (net.Conn, error) {
+	return d.Conn, nil
+}
+
+// socks asks a SOCKS proxy for a connection to the server. The proxy looks the name up.
 func (c *clientConn) socks(e *clientExchange, to *route) error {
-	name, portText, err := net.SplitHostPort(to.addr)
-	if err != nil {
-		return err
+	var auth *proxy.Auth
+	if user := to.proxy.User; user != nil {
+		auth = &proxy.Auth{User: user.Username()}
+		auth.Password, _ = user.Password()
 	}
-	port, err := strconv.ParseUint(portText, 10, 16)
-	if err != nil {
-		return err
+	d, err := proxy.SOCKS5("tcp", to.firstHop(), auth, dialled{&wireWith{c.conn, c, e.ctx}})
+	if err == nil {
+		// not by DialContext, which has a goroutine watch its context
+		_, err = d.Dial("tcp", to.addr)
 	}
-	wire := &wireWith{c, e.ctx}
-	const version, noAuth, password = 5, 0, 2
-	hello := []byte{version, 1, noAuth}
-	if to.proxy.User != nil {
-		hello = []byte{version, 2, noAuth, password}
-	}
-	var answer [262]byte
-	if _, err := wire.Write(hello); err != nil {
-		return err
-	}
-	if _, err := io.ReadFull(wire, answer[:2]); err != nil {
-		return err
-	}
-	switch {
-	case answer[0] != version:
-		return fmt.Errorf("unexpected version %d of SOCKS", answer[0])
-	case answer[1] == noAuth:
-	case answer[1] == password && to.proxy.User != nil:
-		user := to.proxy.User.Username()
-		secret, _ := to.proxy.User.Password()
-		if user == "" || len(user) > 255 || secret == "" || len(secret) > 255 {
-			return errors.New("invalid user name or password for SOCKS")
-		}
-		login := append([]byte{1, byte(len(user))}, user...)
-		login = append(append(login, byte(len(secret))), secret...)
-		if _, err := wire.Write(login); err != nil {
-			return err
-		}
-		if _, err := io.ReadFull(wire, answer[:2]); err != nil {
-			return err
-		}
-		if answer[1] != 0 {
-			return errors.New("user name or password for SOCKS refused")
-		}
-	default:
-		return errors.New("no acceptable authentication for SOCKS")
-	}
-	ask := []byte{version, 1, 0}
-	if ip := net.ParseIP(name); ip.To4() != nil {
-		ask = append(append(ask, 1), ip.To4()...)
-	} else if ip != nil {
-		ask = append(append(ask, 4), ip...)
-	} else if len(name) <= 255 {
-		ask = append(append(ask, 3, byte(len(name))), name...)
-	} else {
-		return errors.New("the host's name is too long for SOCKS")
-	}
-	if _, err := wire.Write(append(ask, byte(port>>8), byte(port))); err != nil {
-		return err
-	}
-	if _, err := io.ReadFull(wire, answer[:5]); err != nil {
-		return err
-	}
-	if answer[0] != version {
-		return fmt.Errorf("unexpected version %d of SOCKS", answer[0])
-	}
-	if answer[1] != 0 {
-		return fmt.Errorf("the SOCKS proxy could not connect to %s (code %d)", to.addr, answer[1])
-	}
-	rest := map[byte]int{1: 4, 3: 1 + int(answer[4]), 4: 16}[answer[3]]
-	if rest == 0 {
-		return fmt.Errorf("unknown type %d of address from the SOCKS proxy", answer[3])
-	}
-	// the first byte of the address is there, and two more are the port
-	_, err = io.ReadFull(wire, answer[5:5+rest-1+2])
 	return err
 }
 

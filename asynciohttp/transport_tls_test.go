@@ -1,6 +1,7 @@
 package asynciohttp_test
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"net/http/httptest"
 	"net/http/httptrace"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -66,7 +68,7 @@ func TestTransport_DeadIdleTLS(t *testing.T) {
 				if _, got, err := s.do(traced, "POST", "/", io.MultiReader(strings.NewReader("x"))); got != "POST / x <nil>" || err != nil {
 					t.Errorf("after the end: %q, %v", got, err)
 				}
-				if want := []bool{false, true, true, false}; len(reused) != 4 || [4]bool(reused) != [4]bool(want) {
+				if !slices.Equal(reused, []bool{false, true, true, false}) {
 					t.Errorf("reused: %v", reused)
 				}
 				s.tr.CloseIdleConnections()
@@ -256,6 +258,37 @@ func socksProxy(t *testing.T, user, password string) (addr string) {
 	return ln.Addr().String()
 }
 
+// A SOCKS proxy that falls silent is left when the request ends.
+func TestTransport_SOCKSEnds(t *testing.T) {
+	for _, sent := range []string{"", "\x05", "\x05\x00", "\x05\x00\x05\x00\x00\x01"} {
+		closed := false
+		scripted(t, func(ctx context.Context, n int, c *asyncio.Conn, br *bufio.Reader) error {
+			if _, err := io.WriteString(c, sent); err != nil {
+				return err
+			}
+			_, err := io.Copy(io.Discard, br)
+			closed = true
+			return err
+		}, func(ctx context.Context, tr *asynciohttp.Transport) error {
+			tr.Proxy = http.ProxyURL(&url.URL{Scheme: "socks5", Host: "srv:80"})
+			err := asyncio.Timeout(ctx, time.Second, func(ctx context.Context, _ *asyncio.TimeoutScope) error {
+				_, err := ask(ctx, tr, "GET", nil)
+				return err
+			})
+			if !errors.Is(err, asyncio.ErrTimeout) {
+				t.Errorf("after %q: %v", sent, err)
+			}
+			if err := asyncio.Sleep(ctx, time.Second); err != nil {
+				return err
+			}
+			if !closed {
+				t.Errorf("after %q: the connection is open", sent)
+			}
+			return nil
+		})
+	}
+}
+
 func TestTransport_SOCKS(t *testing.T) {
 	clientOf(t, http.HandlerFunc(echo), func(ctx context.Context, s *clientSite) error {
 		secure := httptest.NewTLSServer(http.HandlerFunc(echo))
@@ -267,9 +300,9 @@ func TestTransport_SOCKS(t *testing.T) {
 			{"socks5h://" + open, strings.Replace(plain, "127.0.0.1", "localhost", 1), ""},
 			{"socks5://" + open, secure.URL, ""},
 			{"socks5://joe:secret@" + locked, plain, ""},
-			{"socks5://joe:wrong@" + locked, plain, "refused"},
+			{"socks5://joe:wrong@" + locked, plain, "authentication failed"},
 			{"socks5://" + locked, plain, "no acceptable authentication"},
-			{"socks5://" + open, "http://refused.example", "code 4"},
+			{"socks5://" + open, "http://refused.example", "host unreachable"},
 			{"ftp://" + open, plain, "unsupported scheme"},
 		} {
 			u, _ := url.Parse(c.proxy)
