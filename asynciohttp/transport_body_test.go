@@ -53,16 +53,11 @@ func (b *slowBody) Close() error { b.closed++; return nil }
 func send(ctx context.Context, tr *asynciohttp.Transport, body io.ReadCloser, length int64, header ...string) (int, string, error) {
 	req, _ := http.NewRequestWithContext(ctx, "POST", "http://srv/", body)
 	req.ContentLength = length
-	for i := 0; i+1 < len(header); i += 2 {
-		req.Header.Set(header[i], header[i+1])
-	}
-	resp, err := tr.RoundTrip(req)
-	if err != nil {
+	resp, got, err := exchange(tr.RoundTrip, req, header...)
+	if resp == nil {
 		return 0, "", err
 	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	return resp.StatusCode, string(b), err
+	return resp.StatusCode, got, err
 }
 
 func TestTransport_ExpectContinue(t *testing.T) {

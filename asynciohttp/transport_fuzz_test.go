@@ -3,8 +3,6 @@ package asynciohttp_test
 import (
 	"bytes"
 	"context"
-	"errors"
-	"fmt"
 	"io"
 	"log"
 	"maps"
@@ -12,7 +10,6 @@ import (
 	"net/http"
 	"os"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -56,25 +53,6 @@ func (c *cannedConn) SetDeadline(time.Time) error                           { re
 func (c *cannedConn) SetReadDeadline(time.Time) error                       { return nil }
 func (c *cannedConn) SetWriteDeadline(time.Time) error                      { return nil }
 
-// describe says what came of a request.
-func describe(ctx context.Context, rt http.RoundTripper, method string) string {
-	req, _ := http.NewRequestWithContext(ctx, method, "http://h/", nil)
-	resp, err := rt.RoundTrip(req)
-	if err != nil {
-		return "error"
-	}
-	defer resp.Body.Close()
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s %q %d.%d length %d encoding %v close %v uncompressed %v\n", resp.Proto, resp.Status, resp.ProtoMajor, resp.ProtoMinor,
-		resp.ContentLength, resp.TransferEncoding, resp.Close, resp.Uncompressed)
-	for _, k := range slices.Sorted(maps.Keys(resp.Header)) {
-		fmt.Fprintf(&b, "  %q: %q\n", k, resp.Header[k])
-	}
-	got, err := io.ReadAll(resp.Body)
-	fmt.Fprintf(&b, "  body %q, failed %v, unexpected EOF %v, trailer %q", got, err != nil, errors.Is(err, io.ErrUnexpectedEOF), resp.Trailer)
-	return b.String()
-}
-
 // FuzzTransport_Response has package net/http's Transport and this one say what any bytes mean.
 func FuzzTransport_Response(f *testing.F) {
 	for _, name := range slices.Sorted(maps.Keys(rawResponses)) {
@@ -90,14 +68,18 @@ func FuzzTransport_Response(f *testing.F) {
 		if head {
 			method = http.MethodHead
 		}
+		request := func(ctx context.Context) *http.Request {
+			req, _ := http.NewRequestWithContext(ctx, method, "http://h/", nil)
+			return req
+		}
 		const limit = 4 << 10
 		conn := func() *cannedConn { return newCannedConn(bytes.Clone(raw), 1+int(piece)) }
 		oracle := &http.Transport{MaxResponseHeaderBytes: limit, DialContext: func(context.Context, string, string) (net.Conn, error) { return conn(), nil }}
-		want := describe(t.Context(), oracle, method)
+		want := describe(oracle, request(t.Context()))
 		oracle.CloseIdleConnections()
 		inTask(t, func(ctx context.Context) error {
 			ours := &asynciohttp.Transport{MaxResponseHeaderBytes: limit, DialContext: func(context.Context, string, string) (net.Conn, error) { return conn(), nil }}
-			if got := describe(ctx, ours, method); got != want {
+			if got := describe(ours, request(ctx)); got != want {
 				t.Errorf("%q by %d:\ngot  %s\nwant %s", raw, 1+int(piece), got, want)
 			}
 			ours.CloseIdleConnections()

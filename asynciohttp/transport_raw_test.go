@@ -201,28 +201,33 @@ func (s *rawServer) verdict(ctx context.Context, rt http.RoundTripper, method st
 			body = strings.NewReader("a body")
 		}
 		req, _ := http.NewRequestWithContext(ctx, method, "http://"+s.ln.Addr().String()+"/", body)
-		resp, err := rt.RoundTrip(req)
-		if err != nil {
-			fmt.Fprintf(&b, "error\n")
-			continue
-		}
-		fmt.Fprintf(&b, "%s %q %d.%d length %d encoding %v close %v uncompressed %v\n", resp.Proto, resp.Status, resp.ProtoMajor, resp.ProtoMinor,
-			resp.ContentLength, resp.TransferEncoding, resp.Close, resp.Uncompressed)
-		for _, k := range slices.Sorted(maps.Keys(resp.Header)) {
-			fmt.Fprintf(&b, "  %q: %.100q\n", k, resp.Header[k])
-		}
-		_, writable := resp.Body.(io.Writer)
-		got, err := io.ReadAll(resp.Body)
-		fmt.Fprintf(&b, "  body %.200q (%d), failed %v, unexpected EOF %v, writable %v, trailer %q\n", got, len(got), err != nil,
-			errors.Is(err, io.ErrUnexpectedEOF), writable, resp.Trailer)
-		resp.Body.Close()
+		b.WriteString(describe(rt, req) + "\n")
 	}
 	fmt.Fprintf(&b, "%d connections", s.conns.Load()-before)
 	return b.String()
 }
 
+// describe makes a request and says what came of it.
+func describe(rt http.RoundTripper, req *http.Request) string {
+	resp, err := rt.RoundTrip(req)
+	if err != nil {
+		return "error"
+	}
+	defer resp.Body.Close()
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %q %d.%d length %d encoding %v close %v uncompressed %v\n", resp.Proto, resp.Status, resp.ProtoMajor, resp.ProtoMinor,
+		resp.ContentLength, resp.TransferEncoding, resp.Close, resp.Uncompressed)
+	for _, k := range slices.Sorted(maps.Keys(resp.Header)) {
+		fmt.Fprintf(&b, "  %q: %q\n", k, resp.Header[k])
+	}
+	_, writable := resp.Body.(io.Writer)
+	got, err := io.ReadAll(resp.Body)
+	fmt.Fprintf(&b, "  body %q, failed %v, unexpected EOF %v, writable %v, trailer %q", got, err != nil,
+		errors.Is(err, io.ErrUnexpectedEOF), writable, resp.Trailer)
+	return b.String()
+}
+
 func TestTransport_RawResponses(t *testing.T) {
-	const limit = 64 << 10    // for heads
 	log.SetOutput(io.Discard) // net/http complains of what came unasked
 	t.Cleanup(func() { log.SetOutput(os.Stderr) })
 	for _, method := range []string{"GET", "HEAD", "POST"} {

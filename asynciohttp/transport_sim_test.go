@@ -61,16 +61,8 @@ func ask(ctx context.Context, rt http.RoundTripper, method string, body io.Reade
 	if err != nil {
 		return "", err
 	}
-	for i := 0; i+1 < len(header); i += 2 {
-		req.Header.Set(header[i], header[i+1])
-	}
-	resp, err := rt.RoundTrip(req)
-	if err != nil {
-		return "", err
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	return string(b), err
+	_, got, err := exchange(rt.RoundTrip, req, header...)
+	return got, err
 }
 
 // answer reads a request and writes raw.

@@ -67,15 +67,20 @@ func inTask(t *testing.T, body func(ctx context.Context) error) {
 }
 
 // do sends a request and returns the status and the body of the response.
-func (s *clientSite) do(ctx context.Context, method, path string, body io.Reader, header ...string) (*http.Response, string, error) {
+func (s *clientSite) do(ctx context.Context, method, path string, body io.Reader) (*http.Response, string, error) {
 	req, err := http.NewRequestWithContext(ctx, method, s.URL+path, body)
 	if err != nil {
 		return nil, "", err
 	}
+	return exchange(s.client.Do, req)
+}
+
+// exchange sends req by do, with more fields, and returns the response and its body.
+func exchange(do func(*http.Request) (*http.Response, error), req *http.Request, header ...string) (*http.Response, string, error) {
 	for i := 0; i+1 < len(header); i += 2 {
-		req.Header.Add(header[i], header[i+1])
+		req.Header.Set(header[i], header[i+1])
 	}
-	resp, err := s.client.Do(req)
+	resp, err := do(req)
 	if err != nil {
 		return nil, "", err
 	}
