@@ -5,44 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
-	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/goasyncio/asyncio"
 	"github.com/goasyncio/asyncio/asynciosql"
+	"github.com/goasyncio/asyncio/internal/leaktest"
 	"github.com/goasyncio/asyncio/sim"
 )
 
-// TestMain fails if the tests leave a goroutine behind.
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if left := goroutines(); code == 0 && left != "" {
-		fmt.Fprintf(os.Stderr, "goroutines left behind:\n%s\n", left)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-// goroutines returns the stacks of goroutines that do not end, besides the caller's.
-func goroutines() string {
-	var left []string
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); runtime.Gosched() {
-		buf := make([]byte, 1<<20)
-		left = left[:0]
-		for i, g := range strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
-			if i > 0 && !strings.Contains(g, "os/signal.") && !strings.Contains(g, "testing.(*M)") {
-				left = append(left, g)
-			}
-		}
-		if len(left) == 0 {
-			return ""
-		}
-	}
-	return strings.Join(left, "\n\n")
-}
+// TestMain fails the run if it leaves a goroutine or a descriptor behind.
+func TestMain(m *testing.M) { os.Exit(leaktest.Run(m)) }
 
 // reports are the reports to an exception handler.
 type reports struct {
