@@ -59,6 +59,7 @@ type server struct {
 	mute             bool          // results are asked for, announce it and wait for a go
 	fetched          int           // rows
 	wrong            []string      // violations of the protocol
+	reports          int           // to the exception handler, that a test expects
 }
 
 var errFake = errors.New("fake failure")

@@ -49,7 +49,8 @@ var transactors = []transactor{
 }
 
 // eachTransactor runs a test for each transactor, on a server with one connection, in a bubble and
-// so on a clock that jumps. It returns the reports.
+// so on a clock that jumps. It compares the number of reports with what test has put into
+// s.reports.
 func eachTransactor(t *testing.T, test func(t *testing.T, ctx context.Context, s *server, db *asynciosql.DB, with transactor)) {
 	for _, with := range transactors {
 		t.Run(with.name, func(t *testing.T) {
@@ -63,15 +64,16 @@ func eachTransactor(t *testing.T, test func(t *testing.T, ctx context.Context, s
 					return nil
 				})
 				must(t, err)
-				for _, r := range reported {
-					t.Log(r)
+				if len(reported) != s.reports {
+					t.Errorf("%d reports, want %d: %q", len(reported), s.reports, reported)
 				}
 			})
 		})
 	}
 }
 
-// sql 7: a transaction whose body does not return nil is rolled back, and the connection is kept.
+// sql 7: a transaction whose body does not return nil is rolled back, and the connection is kept. A
+// Goexit ends the run: see TestInTx_Goexit.
 func TestInTx_RollsBack(t *testing.T) {
 	errBody := errors.New("the body has failed")
 	for name, c := range map[string]struct {
@@ -80,12 +82,11 @@ func TestInTx_RollsBack(t *testing.T) {
 	}{
 		"error": {func(context.Context) error { return errBody }, errBody},
 		"panic": {func(context.Context) error { panic(errBody) }, errBody},
-		"exit":  {func(context.Context) error { runtime.Goexit(); return nil }, asyncio.ErrGoexit},
 		"a cancel": {func(ctx context.Context) error {
 			asyncio.CurrentTask(ctx).Cancel()
 			return asyncio.Sleep(ctx, time.Second)
 		}, asyncio.ErrCancelled},
-		"a cancel that owes": {func(ctx context.Context) error { asyncio.CurrentTask(ctx).Cancel(); return nil }, asyncio.ErrCancelled},
+		"a cancel that is owed": {func(ctx context.Context) error { asyncio.CurrentTask(ctx).Cancel(); return nil }, asyncio.ErrCancelled},
 		"a timeout": {func(ctx context.Context) error {
 			return asyncio.Timeout(ctx, time.Second, func(ctx context.Context, _ *asyncio.TimeoutScope) error {
 				return asyncio.Sleep(ctx, time.Hour)
@@ -94,8 +95,8 @@ func TestInTx_RollsBack(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			eachTransactor(t, func(t *testing.T, ctx context.Context, s *server, db *asynciosql.DB, with transactor) {
-				if name == "exit" {
-					t.Skip("ends the run; see TestInTx_Goexit")
+				if name == "panic" {
+					s.reports = 1
 				}
 				task := start(ctx, func(ctx context.Context) error {
 					return with.inTx(ctx, db, nil, func(ctx context.Context, tx *asynciosql.Tx) error {
@@ -139,21 +140,25 @@ func TestInTx_ContextEnds(t *testing.T) {
 
 // t.FailNow in a body, as tests have it.
 func TestInTx_Goexit(t *testing.T) {
-	s := newServer(t, 1)
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		_, _ = runReporting(t, sim.NewEventLoop, func(ctx context.Context) error {
-			return asynciosql.New(s.DB).InTx(ctx, nil, func(ctx context.Context, tx *asynciosql.Tx) error {
-				must(t, insert("a")(ctx, tx))
-				runtime.Goexit()
-				return nil
-			})
+	for _, with := range transactors {
+		t.Run(with.name, func(t *testing.T) {
+			s := newServer(t, 1)
+			ended := make(chan struct{})
+			go func() {
+				defer close(ended)
+				_, _ = runReporting(t, sim.NewEventLoop, func(ctx context.Context) error {
+					return with.inTx(ctx, asynciosql.New(s.DB), nil, func(ctx context.Context, tx *asynciosql.Tx) error {
+						must(t, insert("a")(ctx, tx))
+						runtime.Goexit()
+						return nil
+					})
+				})
+			}()
+			<-ended
+			is(t, "the table", s.has(), "")
+			is(t, "connections in use", s.Stats().InUse, 0)
 		})
-	}()
-	<-ended
-	is(t, "the table", s.has(), "")
-	is(t, "connections in use", s.Stats().InUse, 0)
+	}
 }
 
 // sql 7, sql 8: what a commit can come to.
@@ -233,6 +238,7 @@ func TestInTx_CommitUnderACancel(t *testing.T) {
 					is(t, "InTx failed", errors.Is(err, errFailed), c.fails)
 					is(t, "unknown", errors.Is(err, asynciosql.ErrOutcomeUnknown), c.unknown)
 					if c.words == "late" {
+						s.reports = 1
 						s.goes(t, ctx)
 						must(t, asyncio.Sleep(ctx, time.Second))
 					}
@@ -284,6 +290,7 @@ func TestInTx_RollbackFails(t *testing.T) {
 				is(t, "took", time.Since(before), c.took)
 				is(t, "the error", err, errBody)
 				if c.words == "deaf" {
+					s.reports = 1
 					is(t, "places", s.Stats().InUse, 1)
 					s.goes(t, ctx)
 				}
