@@ -318,9 +318,7 @@ func TestModules(t *testing.T) {
 // realSleeps lists the tests that may use time.Sleep, each with its reason. A test that waits for a
 // fixed time is slow when it passes, and fails on a slow day. Use package sim, package
 // testing/synctest, or wait for the event itself.
-var realSleeps = map[string]string{
-	"asynciosql/closing_test.go": "in a bubble of testing/synctest, whose clock is not the real one",
-}
+var realSleeps = map[string]string{}
 
 func TestTestsDoNotSleep(t *testing.T) {
 	for _, file := range files(t, "*_test.go") {

@@ -162,11 +162,13 @@ func TestInTx_LoopClosesInTheCommit(t *testing.T) {
 							return err
 						}))
 						must(t, err)
+						closing := time.Now()
 						must(t, l.Close())
 						if goes {
 							s.goOn <- struct{}{}
 						} else {
-							time.Sleep(10 * time.Second)
+							<-s.closed
+							is(t, "took", time.Since(closing), 5*time.Second) // the grace
 						}
 						synctest.Wait()
 						is(t, "connections in use", s.Stats().InUse, 0)

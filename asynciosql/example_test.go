@@ -14,11 +14,8 @@ import (
 
 // example runs main with a database in this process, on virtual time.
 func example(main func(ctx context.Context, pool *sql.DB) error) {
-	s := &server{entered: make(chan string, 100), table: make(map[string]string), conns: make(map[*fakeConn]bool)}
-	s.DB = sql.OpenDB(s)
-	pool := s.DB
+	pool := openServer(3).DB
 	defer pool.Close()
-	pool.SetMaxOpenConns(3)
 	ctx := asyncio.WithLoopFactory(context.Background(), sim.NewEventLoop)
 	if _, err := asyncio.Run(ctx, asyncio.Do(func(ctx context.Context) error { return main(ctx, pool) })); err != nil {
 		fmt.Println(err)
@@ -107,7 +104,7 @@ func ExampleNew() {
 	// Output: 499500 <nil>
 }
 
-// A limit ends the statement in the database too. Outside of a transaction it may have had its
+// A cancel ends the statement in the database too. Outside of a transaction it may have had its
 // effect.
 func ExampleErrOutcomeUnknown() {
 	example(func(ctx context.Context, pool *sql.DB) error {

@@ -46,6 +46,7 @@ type server struct {
 	*sql.DB
 	entered chan string   // what waits is announced here
 	goOn    chan struct{} // and goes on when it receives
+	closed  chan struct{} // receives for each connection that is closed, if somebody waits for it
 
 	mu               sync.Mutex
 	table            map[string]string
@@ -71,10 +72,7 @@ var errCut = io.ErrUnexpectedEOF
 // order.
 func newServer(t testing.TB, conns int) *server {
 	t.Helper()
-	s := &server{entered: make(chan string, 100), goOn: make(chan struct{}), table: make(map[string]string), conns: make(map[*fakeConn]bool)}
-	s.DB = sql.OpenDB(s)
-	s.SetMaxOpenConns(conns)
-	s.SetMaxIdleConns(conns)
+	s := openServer(conns)
 	t.Cleanup(func() {
 		if n := s.Stats().InUse; n != 0 {
 			t.Errorf("%d connections of the pool are still in use", n)
@@ -91,6 +89,17 @@ func newServer(t testing.TB, conns int) *server {
 			t.Error(w)
 		}
 	})
+	return s
+}
+
+func openServer(conns int) *server {
+	s := &server{
+		entered: make(chan string, 100), goOn: make(chan struct{}), closed: make(chan struct{}),
+		table: make(map[string]string), conns: make(map[*fakeConn]bool),
+	}
+	s.DB = sql.OpenDB(s)
+	s.SetMaxOpenConns(conns)
+	s.SetMaxIdleConns(conns)
 	return s
 }
 
@@ -475,6 +484,10 @@ func (c *fakeConn) Close() error {
 		c.s.wrong = append(c.s.wrong, "a connection was closed twice")
 	}
 	delete(c.s.conns, c)
+	select {
+	case c.s.closed <- struct{}{}:
+	default:
+	}
 	return nil
 }
 
