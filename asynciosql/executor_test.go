@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/goasyncio/asyncio"
 	"github.com/goasyncio/asyncio/asynciosql"
@@ -51,6 +52,24 @@ func TestInExecutor_Refuses(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A statement that is closed while it is in use is closed afterwards, also if the executor refuses.
+func TestInExecutor_RefusesToCloseAStatement(t *testing.T) {
+	s := newServer(t, 1)
+	run(t, func(ctx context.Context) error {
+		e := new(refusing)
+		stmt, err := asynciosql.New(s.DB, asynciosql.InExecutor(e)).Prepare(ctx, "rows 1000")
+		must(t, err)
+		for _, err := range stmt.Query(ctx) {
+			must(t, err)
+			must(t, stmt.Close(ctx))
+			e.n.Store(e.jobs.Load() + 2) // the job after the closing of the rows
+			break
+		}
+		return asyncio.Sleep(ctx, time.Second) // the clock stands still while it is being closed
+	})
+	is(t, "statements that are not closed", s.prepared, 0)
 }
 
 // A program may shut its executor down while there is a transaction.

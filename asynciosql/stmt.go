@@ -73,7 +73,7 @@ func (s *Stmt) chain() []*Stmt {
 // used ends a turn. If the statement has been closed meanwhile, the last turn closes it.
 func (s *Stmt) used() {
 	if s.users--; s.users == 0 && s.closed && s.of.lane == nil {
-		_ = s.of.db.newOperation(s.stmt.Close, nil, nil).begin(s.of.db.home.Load().loop.Context())
+		_ = s.of.db.newOperation(s.stmt.Close, nil, nil).start(s.of.db.home.Load().loop.Context())
 	}
 }
 
