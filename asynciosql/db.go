@@ -1,6 +1,7 @@
 package asynciosql
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -74,9 +75,9 @@ func New(from *sql.DB, opts ...Option) *DB {
 		panic(fmt.Errorf("%w: nil sql.DB (in asynciosql.New)", asyncio.ErrInvalidArgument))
 	}
 	most := from.Stats().MaxOpenConnections
-	d := &DB{limit: either(most, 10), grace: 5 * time.Second, batch: 256, executor: goroutines{}}
+	d := &DB{limit: cmp.Or(most, 10), grace: 5 * time.Second, batch: 256, executor: goroutines{}}
 	for _, o := range opts {
-		d.limit, d.grace, d.batch = either(o.limit, d.limit), either(o.grace, d.grace), either(o.batch, d.batch)
+		d.limit, d.grace, d.batch = cmp.Or(o.limit, d.limit), cmp.Or(o.grace, d.grace), cmp.Or(o.batch, d.batch)
 		if o.replaces {
 			d.executor = o.in
 		}
@@ -87,14 +88,6 @@ func New(from *sql.DB, opts ...Option) *DB {
 	d.pool = pool{from}
 	d.statements = statements{db: d, on: d.pool}
 	return d
-}
-
-func either[N comparable](n, otherwise N) N {
-	var zero N
-	if n == zero {
-		return otherwise
-	}
-	return n
 }
 
 // Ping has the database answer, on some connection. It must be called in a task, and suspends it.

@@ -21,6 +21,8 @@ type lane struct {
 	open  map[*sql.Stmt]struct{} // statements that nobody has closed
 }
 
+// enter begins the use of the lane, which a turn's leave ends. It does not suspend: whoever finds
+// the lane in use gets an error.
 func (l *lane) enter(ctx context.Context, what string) error {
 	running, err := asyncio.GetRunningLoop(ctx)
 	switch {

@@ -129,14 +129,13 @@ func (o *operation) perform(ctx context.Context) (cut, err error) {
 			}
 			return nil
 		})
+		settled = true
 		if !over && o.leave() {
-			settled = true
 			o.behind = true
 			err := &interrupted{cause: cut, grace: o.grace}
 			o.report(ctx, err)
 			return cut, err
 		}
-		settled = true
 		if err := o.outcome(); err != nil {
 			return cut, &interrupted{cause: cut, driver: err}
 		}

@@ -85,7 +85,7 @@ func (h *home) stuck(me asyncio.AnyTask) bool {
 
 // release gives the place back.
 func (p *place) release() {
-	if _, held := p.home.held[p]; !held || p.home.loop.IsClosed() {
+	if p.home.loop.IsClosed() {
 		return
 	}
 	delete(p.home.held, p)

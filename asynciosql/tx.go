@@ -34,11 +34,12 @@ type txKey struct{ pool *sql.DB }
 // nil the transaction is committed; if it returns an error, panics, exits or is cancelled it is
 // rolled back, whatever has become of ctx.
 //
+//	const add = "update accounts set balance = balance + $1 where id = $2"
 //	err := db.InTx(ctx, nil, func(ctx context.Context, tx *asynciosql.Tx) error {
-//		if _, err := tx.Exec(ctx, "update accounts set balance = balance - $1 where id = $2", amount, from); err != nil {
+//		if _, err := tx.Exec(ctx, add, -amount, from); err != nil {
 //			return err
 //		}
-//		_, err := tx.Exec(ctx, "update accounts set balance = balance + $1 where id = $2", amount, to)
+//		_, err := tx.Exec(ctx, add, amount, to)
 //		return err
 //	})
 //
@@ -163,8 +164,8 @@ func (tx *Tx) Stmt(stmt *Stmt) *Stmt {
 	return &Stmt{of: &tx.statements, from: stmt, tx: tx}
 }
 
-func (tx *Tx) shut() (idle bool) {
-	return tx.lane.shut(fmt.Errorf("%w (asynciosql: the body of InTx has returned)", sql.ErrTxDone))
+func (tx *Tx) shut() {
+	tx.lane.shut(fmt.Errorf("%w (asynciosql: the body of InTx has returned)", sql.ErrTxDone))
 }
 
 // mayCommit shuts the transaction after body has returned nil, and looks for reasons not to commit
