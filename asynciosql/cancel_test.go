@@ -255,7 +255,8 @@ func TestCancel_InTheMidst(t *testing.T) {
 // sql 4: the operation succeeds although it was interrupted. Its result counts, and the cancel
 // comes at the next await.
 func TestCancel_SucceedsAllTheSame(t *testing.T) {
-	alone := func(name string) bool { return !isTx(name) } // the next await of the others is their own
+	// The next await of the others is their own.
+	alone := func(name string) bool { return !isTx(name) }
 	each(t, alone, func(t *testing.T, ctx context.Context, s *server, db *asynciosql.DB, name string, statement func(ctx context.Context, words string) error, by stop) error {
 		task, stop := by.run(ctx, func(ctx context.Context) error {
 			if err := statement(ctx, "late"); err != nil {
