@@ -177,27 +177,15 @@ func (b *run) inLoop(test func(b *run, ctx context.Context) error) {
 
 // once runs the test, and returns how long the loop stood still, and how long the machine did.
 func (b *run) once(test func(b *run, ctx context.Context) error) (loop, around time.Duration) {
-	machine := measureMachine()
+	machine := machineBeats()
 	limit := patience + time.Duration(b.cancels)*time.Second/4
-	var pulse longest
+	pulse := new(gaps)
 	_, err := asyncio.Run(b.t.Context(), asyncio.Do(func(ctx context.Context) error {
-		loop, err := asyncio.GetRunningLoop(ctx)
+		loop, stop, err := watch(b.t, ctx, func() { b.beats++; pulse.beat() })
 		if err != nil {
 			return err
 		}
-		loop.SetExceptionHandler(func(_ *asyncio.EventLoop, e asyncio.ExceptionContext) {
-			b.t.Errorf("the loop reports: %s: %v\n%s", e.Message, e.Exception, e.Stack)
-		})
-		beating := asyncio.CreateTask(ctx, func(ctx context.Context) (asyncio.None, error) {
-			for {
-				if err := asyncio.Sleep(ctx, time.Millisecond); err != nil {
-					return asyncio.None{}, err
-				}
-				b.beats++
-				pulse.beat()
-			}
-		})
-		defer beating.Cancel()
+		defer stop()
 		late := loop.CallLater(limit-time.Second, func() {
 			stacks := make([]byte, 1<<20)
 			b.t.Logf("%s\n%s", asyncio.FormatTasks(ctx), stacks[:runtime.Stack(stacks, true)])
@@ -215,45 +203,12 @@ func (b *run) once(test func(b *run, ctx context.Context) error) (loop, around t
 	if err != nil {
 		b.t.Error(err)
 	}
-	return pulse.gap, machine()
+	loop, around, _ = pulse.compare(machine())
+	return loop, around
 }
 
 // patience is how long a test waits for what has to happen. Cancels at random points get more.
 const patience = time.Minute
-
-// A longest is the longest time between two beats.
-type longest struct {
-	last time.Time
-	gap  time.Duration
-}
-
-func (l *longest) beat() {
-	now := time.Now()
-	if !l.last.IsZero() {
-		l.gap = max(l.gap, now.Sub(l.last))
-	}
-	l.last = now
-}
-
-// measureMachine measures how long a goroutine of its own stands still, until the result is called.
-func measureMachine() (stop func() time.Duration) {
-	ticker := time.NewTicker(time.Millisecond)
-	quit, result := make(chan struct{}), make(chan time.Duration)
-	go func() {
-		defer ticker.Stop()
-		var l longest
-		for {
-			select {
-			case <-ticker.C:
-				l.beat()
-			case <-quit:
-				result <- l.gap
-				return
-			}
-		}
-	}()
-	return func() time.Duration { close(quit); return <-result }
-}
 
 // with gives body a client and closes it afterwards.
 func (b *run) with(ctx context.Context, conns int, body func(c *client) error) error {

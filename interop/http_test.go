@@ -184,13 +184,7 @@ func getWithRetries(ctx context.Context, rc *retryablehttp.Client, url string) (
 	if err != nil {
 		return "", err
 	}
-	response, err := rc.Do(r)
-	if err != nil {
-		return "", err
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	return string(body), err
+	return text(rc.Do(r))
 }
 
 // getObject reads the object with a path like /bucket/key.

@@ -95,14 +95,14 @@ func redisRows(socket string) []row {
 		{
 			library: "go-redis, subscription", way: callbacks, sim: "no",
 			cancel: outcome{atOnce, takenBack, oneEach}, done: outcome{atOnce, takenBack, oneEach}, closing: endsThem,
-			open: func(_ context.Context, conns int) (*client, error) {
+			open: func(_ context.Context, _ int) (*client, error) {
 				return subscriberClient(redis.NewClient(&redis.Options{Network: "unix", Addr: socket})), nil
 			},
 		},
 		{
 			library: "go-redis, subscription", way: onView, sim: "no",
 			cancel: outcome{atOnce, takenBack, oneEach}, done: outcome{atOnce, takenBack, oneEach}, closing: endsThem,
-			open: func(ctx context.Context, conns int) (*client, error) {
+			open: func(ctx context.Context, _ int) (*client, error) {
 				return subscriberClient(redis.NewClient(&redis.Options{Network: "unix", Addr: socket, Dialer: asyncio.ThreadsafeDialer(ctx)})), nil
 			},
 		},

@@ -311,28 +311,17 @@ func (s *stopping) test() (stoodStill bool) {
 	before := machineBeats()
 	pulse := new(gaps)
 	_, err := asyncio.Run(s.t.Context(), asyncio.Do(func(ctx context.Context) error {
-		loop, err := asyncio.GetRunningLoop(ctx)
+		loop, stop, err := watch(s.t, ctx, pulse.beat)
 		if err != nil {
 			return err
 		}
-		loop.SetExceptionHandler(func(_ *asyncio.EventLoop, e asyncio.ExceptionContext) {
-			s.t.Errorf("the loop reports: %s: %v\n%s", e.Message, e.Exception, e.Stack)
-		})
+		defer stop()
 		loop.SetStallWatchdog(standstill, func(stall asyncio.Stall) {
 			// Where a step stands tells whether it waits for a database, or for a processor.
 			if inDatabase.Match(stall.Stack) && !bytes.Contains(stall.Stack, []byte("asynciosql.(*Row).Scan(")) {
 				s.t.Errorf("the loop waits for the database:\n%s", stall.Stack)
 			}
 		})
-		beating := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
-			for {
-				if err := asyncio.Sleep(ctx, time.Millisecond); err != nil {
-					return err
-				}
-				pulse.beat()
-			}
-		}))
-		defer beating.Cancel()
 		if err := asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
 			for range sqlTasks {
 				tg.CreateTask(ctx, func(ctx context.Context) error {
@@ -380,7 +369,7 @@ func (s *stopping) count() (n int) {
 func (s *stopping) afterwards(ctx context.Context) error {
 	// All connections of the pool at a time: each answers its own question, and nothing is left
 	// over on it.
-	var meeting = asyncio.NewBarrier(sqlConns)
+	meeting := asyncio.NewBarrier(sqlConns)
 	for range 3 {
 		if err := asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
 			for range sqlConns {
@@ -456,69 +445,4 @@ func (s *stopping) compare(ctx context.Context) error {
 	}
 	s.t.Logf("%d keys were inserted for sure or not at all, %d perhaps; %d are there", len(s.there)-open, open, len(kept))
 	return nil
-}
-
-// gaps are the times between beats that are long.
-type gaps struct {
-	last time.Time
-	long []gap
-}
-
-type gap struct{ from, to time.Time }
-
-func (g gap) length() time.Duration { return g.to.Sub(g.from) }
-
-func (g *gaps) beat() {
-	now := time.Now()
-	if !g.last.IsZero() && now.Sub(g.last) > 3*time.Millisecond {
-		g.long = append(g.long, gap{g.last, now})
-	}
-	g.last = now
-}
-
-func (g *gaps) longest() (longest time.Duration) {
-	for _, gap := range g.long {
-		longest = max(longest, gap.length())
-	}
-	return longest
-}
-
-// compare returns the longest gap of the loop and of the machine, and the longest of the loop
-// without the time in which the machine stood still too.
-func (g *gaps) compare(machine *gaps) (loop, around, own time.Duration) {
-	for _, l := range g.long {
-		left := l.length()
-		for _, m := range machine.long {
-			from, to := m.from, m.to
-			if from.Before(l.from) {
-				from = l.from
-			}
-			if to.After(l.to) {
-				to = l.to
-			}
-			left -= max(0, to.Sub(from))
-		}
-		own = max(own, left)
-	}
-	return g.longest(), machine.longest(), own
-}
-
-// machineBeats lets a goroutine beat until the result is called.
-func machineBeats() (stop func() *gaps) {
-	ticker := time.NewTicker(time.Millisecond)
-	quit, result := make(chan struct{}), make(chan *gaps)
-	go func() {
-		defer ticker.Stop()
-		g := new(gaps)
-		for {
-			select {
-			case <-ticker.C:
-				g.beat()
-			case <-quit:
-				result <- g
-				return
-			}
-		}
-	}()
-	return func() *gaps { close(quit); return <-result }
 }
