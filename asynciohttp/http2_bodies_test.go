@@ -111,8 +111,8 @@ func TestHTTP2_Fairness(t *testing.T) {
 	}, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 30})
 }
 
-// TestHTTP2_Connections of the client of net/http: bodies of all sizes go both ways at once, whole.
-// Some requests are given up in the middle.
+// TestHTTP2_Bodies: with the client of net/http, bodies of all sizes go both ways at once, whole. Some
+// requests are given up in the middle.
 func TestHTTP2_Bodies(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -151,8 +151,12 @@ func TestHTTP2_Bodies(t *testing.T) {
 
 // echoes sends bodies and compares them with what comes back.
 func echoes(ctx context.Context, client *http.Client, url string, random *rand.Rand) error {
-	for range 10 {
-		body := make([]byte, random.IntN(300<<10))
+	for i := range 10 {
+		size := random.IntN(300 << 10)
+		if i == 0 {
+			size = 3 << 20 // more than a window
+		}
+		body := make([]byte, size)
 		for i := range body {
 			body[i] = byte(random.Uint32())
 		}
@@ -195,7 +199,14 @@ func echoes(ctx context.Context, client *http.Client, url string, random *rand.R
 // TestHTTP2_Explore tries orders of events and cancels of every task: each response is whole, or
 // the client is told that it is not; nothing hangs.
 func TestHTTP2_Explore(t *testing.T) {
-	long := strings.Repeat("0123456789", 3000)
+	long := strings.Repeat("0123456789", 4000)
+	// The streams' windows keep the responses waiting, or that of the connection does.
+	for _, window := range []uint32{20000, 1 << 20} {
+		t.Run(fmt.Sprint("window ", window), func(t *testing.T) { exploreHTTP2(t, window, long) })
+	}
+}
+
+func exploreHTTP2(t *testing.T, window uint32, long string) {
 	sim.Explore(t, func(ctx context.Context) error {
 		config := h2Config(t, func(w http.ResponseWriter, r *http.Request) {
 			body, err := io.ReadAll(r.Body)
@@ -217,7 +228,7 @@ func TestHTTP2_Explore(t *testing.T) {
 			return err
 		})
 		return sim.NewHost(ctx, "client", func(ctx context.Context) error {
-			c, err := dialHTTP2(ctx, "server:80", http2.Setting{ID: http2.SettingInitialWindowSize, Val: 20000})
+			c, err := dialHTTP2(ctx, "server:80", http2.Setting{ID: http2.SettingInitialWindowSize, Val: window})
 			if err != nil {
 				return givenUp(err)
 			}

@@ -3,8 +3,6 @@ package asynciohttp
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"net/http"
 	"net/textproto"
 	"net/url"
@@ -20,106 +18,21 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// An http2Request is a request that a server answers. Its handler may go on after the stream has
-// ended, but sends nothing.
-type http2Request struct {
-	http2Stream
-	server     *http2Server
-	ctx        context.Context // of the request
-	cancel     context.CancelCauseFunc
-	request    *http.Request
-	expects    bool // the client waits for 100 Continue
-	response   http2Response
-	handler    http.Handler // nil for the server's
-	readTimer  *asyncio.TimerHandle
-	writeTimer *asyncio.TimerHandle
-	cancelled  bool // the server is stopped
-}
-
 // An http2Context adds the response to a connection's context.
 type http2Context struct {
 	context.Context
-	r *http2Request
+	st *http2Stream
 }
 
 func (x *http2Context) Value(key any) any {
 	if key == (exchangeKey{}) {
-		return &x.r.response
+		return &x.st.response
 	}
 	return x.Context.Value(key)
 }
 
-func (c *http2Server) receiveHeaders(f *http2.MetaHeadersFrame) error {
-	id := f.StreamID
-	if id%2 == 0 {
-		return http2.ConnectionError(http2.ErrCodeProtocol)
-	}
-	if st := c.streams[id]; st != nil {
-		return c.receiveTrailer(st, f)
-	}
-	if id <= c.maxID {
-		switch c.recall(id) {
-		case resetByUs:
-			return nil
-		case resetByPeer:
-			return http2.StreamError{StreamID: id, Code: http2.ErrCodeStreamClosed}
-		case endedByBoth:
-			return http2.ConnectionError(http2.ErrCodeStreamClosed)
-		}
-		return http2.ConnectionError(http2.ErrCodeProtocol)
-	}
-	if c.goneAway {
-		return nil // the client will hear that it was not accepted
-	}
-	c.maxID = id
-	c.empty = 0
-	if uint32(len(c.streams)) >= c.settings.maxStreams {
-		code := http2.ErrCodeProtocol
-		if c.unacked > 0 {
-			code = http2.ErrCodeRefusedStream // it did not know the limit
-		}
-		return http2.StreamError{StreamID: id, Code: code}
-	}
-	if f.HasPriority() && f.Priority.StreamDep == id {
-		return http2.StreamError{StreamID: id, Code: http2.ErrCodeProtocol}
-	}
-	st := &http2Request{server: c}
-	st.c, st.id, st.declared = c.http2Conn, id, -1
-	declared, err := c.readRequest(st, f)
-	if err != nil {
-		return err
-	}
-	if len(c.streams) == 0 {
-		c.of.setState(http.StateActive)
-	}
-	c.openStream(&st.http2Stream, id, st)
-	st.declared = declared
-	st.mayTrail = st.announced
-	if f.StreamEnded() {
-		if st.declared > 0 {
-			return http2.StreamError{StreamID: id, Code: http2.ErrCodeProtocol}
-		}
-		st.remoteEnded, st.bodyErr = true, io.EOF
-	}
-	if t := c.s.ReadTimeout; t > 0 {
-		st.readTimer = c.s.loop.CallLater(t, st.readTimedOut)
-	}
-	if t := c.s.WriteTimeout; t > 0 {
-		st.writeTimer = c.s.loop.CallLater(t, st.writeTimedOut)
-	}
-	if uint32(len(c.handlers)) < c.settings.maxStreams {
-		c.handle(st)
-		return nil
-	}
-	if len(c.backlog) >= int(4*c.settings.maxStreams) { // (h2 5)
-		return http2.ConnectionError(http2.ErrCodeEnhanceYourCalm)
-	}
-	c.backlog = append(c.backlog, st)
-	return nil
-}
-
 // readRequest makes the request of a new stream.
-func (c *http2Server) readRequest(st *http2Request, f *http2.MetaHeadersFrame) (_ int64, err error) {
+func (c *http2Conn) readRequest(st *http2Stream, f *http2.MetaHeadersFrame) error {
 	bad := http2.StreamError{StreamID: st.id, Code: http2.ErrCodeProtocol}
 	var method, scheme, authority, path string
 	for _, field := range f.PseudoFields() {
@@ -133,15 +46,15 @@ func (c *http2Server) readRequest(st *http2Request, f *http2.MetaHeadersFrame) (
 		case ":path":
 			path = field.Value
 		default:
-			return 0, bad // extended CONNECT was not offered
+			return bad // extended CONNECT was not offered
 		}
 	}
 	if method == "CONNECT" {
 		if path != "" || scheme != "" || authority == "" {
-			return 0, bad
+			return bad
 		}
 	} else if method == "" || path == "" || scheme != "https" && scheme != "http" {
-		return 0, bad
+		return bad
 	}
 	regular := f.RegularFields()
 	header := make(http.Header, len(regular))
@@ -149,10 +62,10 @@ func (c *http2Server) readRequest(st *http2Request, f *http2.MetaHeadersFrame) (
 	for i, field := range regular {
 		switch field.Name {
 		case "connection", "proxy-connection", "keep-alive", "transfer-encoding", "upgrade":
-			return 0, bad
+			return bad
 		case "te":
 			if field.Value != "trailers" {
-				return 0, bad
+				return bad
 			}
 		}
 		key := canonicalKey(field.Name)
@@ -168,13 +81,13 @@ func (c *http2Server) readRequest(st *http2Request, f *http2.MetaHeadersFrame) (
 	}
 	if hosts := header["Host"]; len(hosts) > 0 {
 		if len(hosts) > 1 || authority != "" && hosts[0] != authority {
-			return 0, bad
+			return bad
 		}
 		authority = hosts[0]
 		delete(header, "Host")
 	}
 	if strings.Contains(authority, "@") || authority != "" && !httpguts.ValidHostHeader(authority) {
-		return 0, bad
+		return bad
 	}
 	var trailer http.Header
 	for _, v := range header["Trailer"] {
@@ -199,27 +112,27 @@ func (c *http2Server) readRequest(st *http2Request, f *http2.MetaHeadersFrame) (
 	uri := authority
 	if method != "CONNECT" {
 		if path[0] != '/' && path != "*" {
-			return 0, bad
+			return bad
 		}
 		var err error
 		if u, err = url.ParseRequestURI(path); err != nil {
-			return 0, bad
+			return bad
 		}
 		uri = path
 	}
-	length, declared := int64(0), int64(-1)
+	length := int64(0)
 	if lengths, ok := header["Content-Length"]; ok {
 		n, err := strconv.ParseUint(lengths[0], 10, 63)
 		if err != nil || slices.ContainsFunc(lengths[1:], func(s string) bool { return s != lengths[0] }) {
-			return 0, bad
+			return bad
 		}
 		length = int64(n)
-		declared = length
+		st.declared = length
 	} else if !f.StreamEnded() {
 		length = -1
 	}
 	if f.Truncated {
-		st.handler = http.HandlerFunc(tooLargeHeader)
+		st.refused = http.HandlerFunc(tooLargeHeader)
 	}
 	st.ctx, st.cancel = context.WithCancelCause(&http2Context{c.ctx, st})
 	r := &http.Request{
@@ -234,15 +147,15 @@ func (c *http2Server) readRequest(st *http2Request, f *http2.MetaHeadersFrame) (
 	st.request = r.WithContext(st.ctx)
 	st.response.st = st
 	st.response.head = method == "HEAD"
-	return declared, nil
+	return nil
 }
 
 func tooLargeHeader(w http.ResponseWriter, _ *http.Request) {
 	http.Error(w, "431 Request Header Fields Too Large", http.StatusRequestHeaderFieldsTooLarge)
 }
 
-// handle starts the handler of st (h2 5).
-func (c *http2Server) handle(st *http2Request) {
+// handle starts the handler of st (h2 6).
+func (c *http2Conn) handle(st *http2Stream) {
 	task := asyncio.CreateTask(st.ctx, asyncio.Do(st.run), asyncio.TaskName(st.request.Method+" "+st.request.URL.Path))
 	c.handlers[st] = task
 	// A task that is cancelled before its first step does not run its body.
@@ -250,23 +163,23 @@ func (c *http2Server) handle(st *http2Request) {
 }
 
 // run is the body of the handler's task.
-func (st *http2Request) run(ctx context.Context) error {
-	c := st.server
+func (st *http2Stream) run(ctx context.Context) error {
+	c := st.c
 	task := asyncio.CurrentTask(ctx)
 	returned := false
 	defer func() {
-		switch v := recover(); {
-		case returned, st.cancelled && v == nil:
-		default: // a panic, or Goexit
-			c.reset(&st.http2Stream, http2.ErrCodeInternal, errHTTP2Handler)
-			if v != nil && v != http.ErrAbortHandler {
-				c.s.logf("asynciohttp: panic serving %s: %v\n%s", c.of.remote, v, debug.Stack())
-			}
+		if returned {
+			return
+		}
+		v := recover() // nil for Goexit
+		c.reset(st, http2.ErrCodeInternal, errHTTP2Handler)
+		if v != nil && v != http.ErrAbortHandler {
+			c.s.logf("asynciohttp: panic serving %s: %v\n%s", c.of.remote, v, debug.Stack())
 		}
 	}()
 	if st.err == nil { // the client may have reset it already
-		if st.handler != nil {
-			st.handler.ServeHTTP(&st.response, st.request)
+		if st.refused != nil {
+			st.refused.ServeHTTP(&st.response, st.request)
 		} else {
 			c.s.handle(&st.response, st.request)
 		}
@@ -282,10 +195,10 @@ func (st *http2Request) run(ctx context.Context) error {
 }
 
 // leave follows the end of a handler's task. Its place is for the next in the backlog.
-func (st *http2Request) leave() {
-	c := st.server
+func (st *http2Stream) leave() {
+	c := st.c
 	if st.err == nil { // a cancel, before or in the middle of the response
-		c.reset(&st.http2Stream, http2.ErrCodeCancel, errHTTP2Handler)
+		c.reset(st, http2.ErrCodeCancel, errHTTP2Handler)
 	}
 	st.response.over = true
 	_ = (*http2Body)(st).Close()
@@ -310,41 +223,13 @@ func (st *http2Request) leave() {
 	}
 }
 
-func (st *http2Request) readTimedOut() {
+func (st *http2Stream) readTimedOut() {
 	if st.bodyErr == nil {
 		st.bodyErr = os.ErrDeadlineExceeded
 		st.readable.set()
 	}
 }
 
-func (st *http2Request) writeTimedOut() {
-	st.c.reset(&st.http2Stream, http2.ErrCodeInternal, os.ErrDeadlineExceeded)
-}
-
-// An http2Body is the body of a request.
-type http2Body http2Request
-
-// Read implements [io.Reader]. It suspends the calling task until there is something.
-func (b *http2Body) Read(p []byte) (int, error) {
-	st := (*http2Request)(b)
-	if _, err := st.c.task(); err != nil {
-		return 0, fmt.Errorf("%w (in the Read of a request's body)", err)
-	}
-	if st.expects && !st.bodyClosed {
-		st.expects = false
-		st.response.sendContinue()
-	}
-	return st.readBody(p)
-}
-
-// Close implements [io.Closer]. It does not suspend.
-func (b *http2Body) Close() error {
-	b.closeBody()
-	return nil
-}
-
-// announced reports whether the request has announced a trailer of this key.
-func (st *http2Request) announced(key string) bool {
-	_, ok := st.request.Trailer[key]
-	return ok
+func (st *http2Stream) writeTimedOut() {
+	st.c.reset(st, http2.ErrCodeInternal, os.ErrDeadlineExceeded)
 }

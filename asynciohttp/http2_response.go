@@ -18,7 +18,7 @@ import (
 
 // An http2Response is the response of a stream. It is for the handler's tasks, one at a time.
 type http2Response struct {
-	st   *http2Request
+	st   *http2Stream
 	head bool // of a request HEAD
 	over bool // the handler has returned
 
@@ -58,11 +58,11 @@ func (w *http2Response) WriteHeader(status int) {
 	}
 	if w.over || w.status != 0 {
 		if w.status != 0 {
-			w.st.server.s.logf("asynciohttp: superfluous WriteHeader call: the status is %d already", w.status)
+			w.st.c.s.logf("asynciohttp: superfluous WriteHeader call: the status is %d already", w.status)
 		}
 		return
 	}
-	if status < 200 && status != http.StatusSwitchingProtocols {
+	if status < 200 { // 101 means nothing in HTTP/2
 		w.sendInformation(status)
 		return
 	}
@@ -80,13 +80,13 @@ func (w *http2Response) take() {
 			if n, err := strconv.ParseUint(values[0], 10, 63); err == nil {
 				w.length = int64(n)
 			} else {
-				w.st.server.s.logf("asynciohttp: invalid Content-Length of %q is left out", values[0])
+				w.st.c.s.logf("asynciohttp: invalid Content-Length of %q is left out", values[0])
 			}
 			continue
 		case "Connection", "Keep-Alive", "Proxy-Connection", "Transfer-Encoding", "Upgrade":
 			// They do not exist in HTTP/2. What "close" means does.
 			if key == "Connection" && slices.Contains(values, "close") {
-				w.st.server.shutdown()
+				w.st.c.shutdown()
 			}
 			continue
 		case "Trailer":
@@ -138,11 +138,6 @@ func (w *http2Response) declare(name string) {
 	}
 }
 
-// hasBody reports whether a response with the status may have a body.
-func hasBody(status int) bool {
-	return status >= 200 && status != http.StatusNoContent && status != http.StatusNotModified
-}
-
 // Write implements [http.ResponseWriter]. It suspends the calling task while the client takes
 // nothing.
 func (w *http2Response) Write(p []byte) (int, error) { return writeHTTP2(w, p) }
@@ -158,7 +153,7 @@ func writeHTTP2[B []byte | string](w *http2Response, p B) (int, error) {
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
 	}
-	if !hasBody(w.status) {
+	if !bodyAllowed(w.status) {
 		return 0, http.ErrBodyNotAllowed
 	}
 	w.written += int64(len(p))
@@ -188,7 +183,7 @@ func writeHTTP2[B []byte | string](w *http2Response, p B) (int, error) {
 		w.buf = append(w.buf, p...)
 		return len(p), nil
 	}
-	n, err := w.st.c.sendData(&w.st.http2Stream, []byte(p), false)
+	n, err := w.st.c.sendData(w.st, []byte(p), false)
 	w.failed = w.failed || err != nil
 	return n, err
 }
@@ -226,7 +221,7 @@ func (w *http2Response) flush() error {
 	if w.head {
 		return nil
 	}
-	_, err := w.st.c.sendData(&w.st.http2Stream, p, false)
+	_, err := w.st.c.sendData(w.st, p, false)
 	w.failed = w.failed || err != nil
 	return err
 }
@@ -247,7 +242,7 @@ func (w *http2Response) FlushError() error {
 		return err
 	}
 	if !w.sent {
-		w.send(w.head || !hasBody(w.status), nil)
+		w.send(w.head || !bodyAllowed(w.status), nil)
 	}
 	if w.st.err != nil && !w.head {
 		return w.st.err
@@ -300,7 +295,7 @@ func (w *http2Response) failWith(err error) {
 		return
 	}
 	c := w.st.c
-	c.loop.CallExceptionHandler(asyncio.ExceptionContext{Message: "Unhandled exception in HTTP handler", Exception: err, Task: w.st.server.handlers[w.st]})
+	c.loop.CallExceptionHandler(asyncio.ExceptionContext{Message: "Unhandled exception in HTTP handler", Exception: err, Task: c.handlers[w.st]})
 }
 
 // handled makes the response of a handler that has failed or was cancelled one that says so: by its
@@ -324,7 +319,7 @@ func (w *http2Response) handled(cancelled bool) {
 func (w *http2Response) finish() error {
 	c, st := w.st.c, w.st
 	if w.failed { // a handler that has not looked at the error must not end the response
-		c.reset(&st.http2Stream, http2.ErrCodeInternal, errHTTP2Handler)
+		c.reset(st, http2.ErrCodeInternal, errHTTP2Handler)
 	}
 	if st.err != nil && !w.sent {
 		return nil
@@ -332,27 +327,27 @@ func (w *http2Response) finish() error {
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
 	}
-	for _, key := range w.keys() {
+	for key := range w.header {
 		if name, ok := strings.CutPrefix(key, http.TrailerPrefix); ok {
 			w.declare(name)
 		}
 	}
-	if !w.head && hasBody(w.status) && w.written < w.length {
+	if !w.head && bodyAllowed(w.status) && w.written < w.length {
 		// The client must not take it for whole.
-		st.server.s.logf("asynciohttp: %s %s: the handler has written %d bytes of a Content-Length of %d",
+		c.s.logf("asynciohttp: %s %s: the handler has written %d bytes of a Content-Length of %d",
 			st.request.Method, st.request.URL.Path, w.written, w.length)
-		c.reset(&st.http2Stream, http2.ErrCodeInternal, http.ErrContentLength)
+		c.reset(st, http2.ErrCodeInternal, http.ErrContentLength)
 		return nil
 	}
 	if !w.sent {
-		if w.length < 0 && len(w.trailers) == 0 && hasBody(w.status) && (len(w.buf) > 0 || !w.head) {
+		if w.length < 0 && len(w.trailers) == 0 && bodyAllowed(w.status) && (len(w.buf) > 0 || !w.head) {
 			w.length = int64(len(w.buf))
 		}
 		w.send(w.head || len(w.buf) == 0 && len(w.trailers) == 0, w.buf)
 	}
 	trailers := w.trailerFields()
 	if st.err == nil && !w.head {
-		if _, err := c.sendData(&st.http2Stream, w.buf, len(trailers) == 0); err != nil {
+		if _, err := c.sendData(st, w.buf, len(trailers) == 0); err != nil {
 			return err
 		}
 	}
@@ -360,7 +355,7 @@ func (w *http2Response) finish() error {
 		for _, f := range trailers {
 			_ = c.encoder.WriteField(f)
 		}
-		c.sendBlock(&st.http2Stream, true)
+		c.sendBlock(st, true)
 	}
 	putResponseBuffer(w.buf)
 	w.buf = nil
@@ -390,16 +385,16 @@ func (w *http2Response) send(end bool, body []byte) {
 	for _, f := range w.fields {
 		_ = c.encoder.WriteField(f)
 	}
-	if !w.has.contentType && !w.has.contentEncoding && hasBody(w.status) && len(body) > 0 {
+	if !w.has.contentType && !w.has.contentEncoding && bodyAllowed(w.status) && len(body) > 0 {
 		_ = c.encoder.WriteField(hpack.HeaderField{Name: "content-type", Value: http.DetectContentType(body)})
 	}
 	if w.length >= 0 {
 		_ = c.encoder.WriteField(hpack.HeaderField{Name: "content-length", Value: strconv.FormatInt(w.length, 10)})
 	}
 	if !w.has.date {
-		_ = c.encoder.WriteField(hpack.HeaderField{Name: "date", Value: w.st.server.s.date.string(c.loop)})
+		_ = c.encoder.WriteField(hpack.HeaderField{Name: "date", Value: w.st.c.s.date.string(c.loop)})
 	}
-	c.sendBlock(&w.st.http2Stream, end)
+	c.sendBlock(w.st, end)
 }
 
 // sendInformation sends a header with a status of 1xx.
@@ -418,7 +413,7 @@ func (w *http2Response) sendInformation(status int) {
 			_ = c.encoder.WriteField(f)
 		}
 	}
-	c.sendBlock(&w.st.http2Stream, false)
+	c.sendBlock(w.st, false)
 }
 
 // sendContinue tells the client to send its body.
@@ -428,7 +423,7 @@ func (w *http2Response) sendContinue() {
 	}
 	c := w.st.c
 	_ = c.encoder.WriteField(hpack.HeaderField{Name: ":status", Value: "100"})
-	c.sendBlock(&w.st.http2Stream, false)
+	c.sendBlock(w.st, false)
 }
 
 func statusText(status int) string {

@@ -1,8 +1,12 @@
 package asynciohttp
 
 import (
+	"cmp"
+	"context"
 	"fmt"
 	"io"
+	"iter"
+	"maps"
 	"net/http"
 	"slices"
 	"time"
@@ -13,13 +17,16 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// An http2Stream is a request with its response, as far as a server's and a client's have it in
-// common.
+// An http2Stream is a request with its response.
 type http2Stream struct {
-	c   *http2Conn
-	id  uint32
-	of  any   // *http2Request or *http2Call
-	err error // why nothing can be sent any more (h2 4)
+	c        *http2Conn
+	id       uint32
+	ctx      context.Context // of the request (h2 8)
+	cancel   context.CancelCauseFunc
+	request  *http.Request
+	response http2Response
+	refused  http.Handler // answers instead of the server's handler, nil for a good request
+	err      error        // why nothing can be sent any more (h2 4)
 
 	// What is received. The body is body[read:], and then bodyErr.
 	remoteEnded bool
@@ -30,19 +37,20 @@ type http2Stream struct {
 	read        int
 	bodyErr     error
 	bodyClosed  bool
-	reading     bool        // a task is in readBody
+	reading     bool        // a task is in Read
 	readable    signal      // for the task that reads
-	trailer     http.Header // as it has come
-	mayTrail    func(key string) bool
+	trailer     http.Header // of the announced fields, as they have come
+	expects     bool        // the client waits for 100 Continue
+	readTimer   *asyncio.TimerHandle
 
 	// What is sent.
-	localEnded bool
 	window     int64
 	sendable   signal // for the task that writes
 	queued     bool
+	writeTimer *asyncio.TimerHandle
 }
 
-// An endedStream is what is remembered of a stream that has ended: the peer may still have sent
+// An endedStream is what is remembered of a stream that has ended: the client may still have sent
 // something for it.
 type endedStream struct {
 	id  uint32
@@ -53,7 +61,7 @@ type ending uint8
 
 const (
 	endedByBoth ending = iota + 1
-	resetByPeer
+	resetByClient
 	resetByUs
 )
 
@@ -75,7 +83,7 @@ func (c *http2Conn) receive(f http2.Frame) error {
 	}
 	switch f := f.(type) {
 	case *http2.MetaHeadersFrame:
-		return c.end.receiveHeaders(f)
+		return c.receiveHeaders(f)
 	case *http2.DataFrame:
 		return c.receiveData(f)
 	case *http2.WindowUpdateFrame:
@@ -94,7 +102,10 @@ func (c *http2Conn) receive(f http2.Frame) error {
 			return http2.StreamError{StreamID: f.StreamID, Code: http2.ErrCodeProtocol}
 		}
 	case *http2.GoAwayFrame:
-		c.end.receiveGoAway(f)
+		if f.ErrCode != http2.ErrCodeNo {
+			c.s.logf("asynciohttp: HTTP/2 client %s is leaving: %v: %q", c.of.remote, f.ErrCode, f.DebugData())
+		}
+		c.shutdown()
 	case *http2.PushPromiseFrame:
 		return http2.ConnectionError(http2.ErrCodeProtocol) // clients do not push
 	}
@@ -127,7 +138,7 @@ func (c *http2Conn) receiveSettings(f *http2.SettingsFrame) error {
 				}
 			}
 			if more > 0 {
-				for _, st := range c.inOrder() {
+				for _, st := range inOrder(maps.Values(c.streams)) {
 					st.wakeSender()
 				}
 			}
@@ -140,7 +151,6 @@ func (c *http2Conn) receiveSettings(f *http2.SettingsFrame) error {
 	if err != nil {
 		return err
 	}
-	c.end.receivePeerSettings(f)
 	c.answers++
 	return c.framer.WriteSettingsAck()
 }
@@ -186,7 +196,7 @@ func (c *http2Conn) receiveReset(f *http2.RSTStreamFrame) error {
 		return http2.ConnectionError(http2.ErrCodeProtocol)
 	}
 	if st := c.streams[f.StreamID]; st != nil {
-		c.remember(st.id, resetByPeer)
+		c.remember(st.id, resetByClient)
 		c.endStream(st, http2.StreamError{StreamID: st.id, Code: f.ErrCode})
 	}
 	return nil
@@ -208,7 +218,7 @@ func (c *http2Conn) receiveData(f *http2.DataFrame) error {
 	if st == nil || st.remoteEnded {
 		c.giveBack(nil, int(f.Length))
 		if st == nil && c.recall(f.StreamID) == resetByUs {
-			return nil // the peer had not heard of it
+			return nil // the client had not heard of it
 		}
 		return http2.StreamError{StreamID: f.StreamID, Code: http2.ErrCodeStreamClosed}
 	}
@@ -226,7 +236,7 @@ func (c *http2Conn) receiveData(f *http2.DataFrame) error {
 		return http2.StreamError{StreamID: f.StreamID, Code: http2.ErrCodeProtocol}
 	}
 	if st.bodyClosed {
-		c.giveBack(nil, int(f.Length)) // of the connection: the peer should not send more
+		c.giveBack(nil, int(f.Length)) // of the connection: the client should not send more
 	} else {
 		c.giveBack(st, int(f.Length)-len(data)) // padding
 		st.body = append(st.body, data...)
@@ -238,7 +248,7 @@ func (c *http2Conn) receiveData(f *http2.DataFrame) error {
 	return nil
 }
 
-// receivedEnd ends the peer's side of st.
+// receivedEnd ends the client's side of st.
 func (c *http2Conn) receivedEnd(st *http2Stream) error {
 	if st.declared >= 0 && st.received != st.declared {
 		return http2.StreamError{StreamID: st.id, Code: http2.ErrCodeProtocol}
@@ -247,21 +257,77 @@ func (c *http2Conn) receivedEnd(st *http2Stream) error {
 	if st.bodyErr == nil {
 		st.bodyErr = io.EOF
 	}
-	c.end.remoteEnded(st)
-	st.readable.set()
-	if st.localEnded {
-		c.remember(st.id, endedByBoth)
-		c.endStream(st, errHTTP2Closed)
+	for key, values := range st.trailer {
+		st.request.Trailer[key] = values
 	}
+	st.readable.set()
 	return nil
 }
 
-// openStream puts a stream into streams.
-func (c *http2Conn) openStream(st *http2Stream, id uint32, of any) {
-	st.c, st.id, st.of = c, id, of
-	st.window, st.declared = c.peerWindow, -1
+func (c *http2Conn) receiveHeaders(f *http2.MetaHeadersFrame) error {
+	id := f.StreamID
+	if id%2 == 0 {
+		return http2.ConnectionError(http2.ErrCodeProtocol)
+	}
+	if st := c.streams[id]; st != nil {
+		return c.receiveTrailer(st, f)
+	}
+	if id <= c.maxID {
+		switch c.recall(id) {
+		case resetByUs:
+			return nil
+		case resetByClient:
+			return http2.StreamError{StreamID: id, Code: http2.ErrCodeStreamClosed}
+		case endedByBoth:
+			return http2.ConnectionError(http2.ErrCodeStreamClosed)
+		}
+		return http2.ConnectionError(http2.ErrCodeProtocol)
+	}
+	if c.goneAway {
+		return nil // the client will hear that it was not accepted
+	}
+	c.maxID = id
+	c.empty = 0
+	if uint32(len(c.streams)) >= c.settings.maxStreams {
+		code := http2.ErrCodeProtocol
+		if c.unacked > 0 {
+			code = http2.ErrCodeRefusedStream // it did not know the limit
+		}
+		return http2.StreamError{StreamID: id, Code: code}
+	}
+	if f.HasPriority() && f.Priority.StreamDep == id {
+		return http2.StreamError{StreamID: id, Code: http2.ErrCodeProtocol}
+	}
+	st := &http2Stream{c: c, id: id, window: c.peerWindow, declared: -1}
 	st.inflow.init(c.settings.streamWindow)
+	if err := c.readRequest(st, f); err != nil {
+		return err
+	}
+	if len(c.streams) == 0 {
+		c.of.setState(http.StateActive)
+	}
 	c.streams[id] = st
+	if f.StreamEnded() {
+		if st.declared > 0 {
+			return http2.StreamError{StreamID: id, Code: http2.ErrCodeProtocol}
+		}
+		st.remoteEnded, st.bodyErr = true, io.EOF
+	}
+	if t := c.s.ReadTimeout; t > 0 {
+		st.readTimer = c.loop.CallLater(t, st.readTimedOut)
+	}
+	if t := c.s.WriteTimeout; t > 0 {
+		st.writeTimer = c.loop.CallLater(t, st.writeTimedOut)
+	}
+	if uint32(len(c.handlers)) < c.settings.maxStreams {
+		c.handle(st)
+		return nil
+	}
+	if len(c.backlog) >= int(4*c.settings.maxStreams) { // (h2 6)
+		return http2.ConnectionError(http2.ErrCodeEnhanceYourCalm)
+	}
+	c.backlog = append(c.backlog, st)
+	return nil
 }
 
 func (c *http2Conn) receiveTrailer(st *http2Stream, f *http2.MetaHeadersFrame) error {
@@ -277,7 +343,7 @@ func (c *http2Conn) receiveTrailer(st *http2Stream, f *http2.MetaHeadersFrame) e
 		if !httpguts.ValidTrailerHeader(key) {
 			return http2.StreamError{StreamID: st.id, Code: http2.ErrCodeProtocol}
 		}
-		if st.mayTrail == nil || st.mayTrail(key) {
+		if _, announced := st.request.Trailer[key]; announced {
 			if st.trailer == nil {
 				st.trailer = make(http.Header)
 			}
@@ -293,7 +359,7 @@ func (c *http2Conn) isUnused(id uint32) bool { return id > c.maxID || id%2 == 0 
 // isRefused reports whether the client has opened a stream that GOAWAY does not accept, before it
 // had heard of that.
 func (c *http2Conn) isRefused(id uint32) bool {
-	return c.isServer && c.goneAway && id > c.maxID && id%2 == 1
+	return c.goneAway && id > c.maxID && id%2 == 1
 }
 
 func (c *http2Conn) remember(id uint32, how ending) {
@@ -311,20 +377,15 @@ func (c *http2Conn) recall(id uint32) ending {
 	return 0
 }
 
-// inOrder returns the streams in the order in which they were opened: the order of a map would make
-// runs differ.
-func (c *http2Conn) inOrder() []*http2Stream {
-	all := make([]*http2Stream, 0, len(c.streams))
-	for _, st := range c.streams {
-		all = append(all, st)
-	}
-	slices.SortFunc(all, func(a, b *http2Stream) int { return int(int64(a.id) - int64(b.id)) })
-	return all
+// inOrder returns streams in the order in which they were opened: the order of a map would make runs
+// differ.
+func inOrder(streams iter.Seq[*http2Stream]) []*http2Stream {
+	return slices.SortedFunc(streams, func(a, b *http2Stream) int { return cmp.Compare(a.id, b.id) })
 }
 
-// malformed resets a stream because of what the peer has sent.
+// malformed resets a stream because of what the client has sent.
 func (c *http2Conn) malformed(e http2.StreamError) {
-	if c.isServer && e.StreamID > c.maxID && e.StreamID%2 == 1 {
+	if e.StreamID > c.maxID && e.StreamID%2 == 1 {
 		c.maxID = e.StreamID
 	}
 	if st := c.streams[e.StreamID]; st != nil {
@@ -348,15 +409,14 @@ func (c *http2Conn) reset(st *http2Stream, code http2.ErrCode, err error) {
 	c.endStream(st, err)
 }
 
-// sentEnd ends our side of st.
+// sentEnd ends our side of st. A client that has not ended its own should send no more.
 func (c *http2Conn) sentEnd(st *http2Stream) {
-	st.localEnded = true
-	if st.remoteEnded {
-		c.remember(st.id, endedByBoth)
-		c.endStream(st, errHTTP2Closed)
+	if !st.remoteEnded {
+		c.reset(st, http2.ErrCodeNo, errHTTP2Closed)
 		return
 	}
-	c.end.localEnded(st)
+	c.remember(st.id, endedByBoth)
+	c.endStream(st, errHTTP2Closed)
 }
 
 // endStream takes st out of the connection's streams (h2 4).
@@ -369,21 +429,42 @@ func (c *http2Conn) endStream(st *http2Stream, err error) {
 	if st.bodyErr == nil {
 		st.bodyErr = err
 	}
+	for _, timer := range []*asyncio.TimerHandle{st.readTimer, st.writeTimer} {
+		if timer != nil {
+			timer.Cancel()
+		}
+	}
+	if err != errHTTP2Closed { // a handler that has sent all that it has may go on
+		st.cancel(errClientGone)
+	}
 	st.readable.set()
 	c.dequeue(st)
 	st.sendable.set()
-	c.end.streamEnded(st)
+	if len(c.streams) == 0 {
+		c.isIdle()
+	}
 }
 
-// readBody reads up to len(p) bytes of the body, at least one, and suspends the calling task until
-// there is something. Only one task may read at a time.
-func (st *http2Stream) readBody(p []byte) (int, error) {
+// An http2Body is the body of a request.
+type http2Body http2Stream
+
+// Read implements [io.Reader]. It suspends the calling task until there is something. Only one task
+// may read at a time.
+func (b *http2Body) Read(p []byte) (int, error) {
+	st := (*http2Stream)(b)
+	c := st.c
+	if _, err := c.task(); err != nil {
+		return 0, fmt.Errorf("%w (in the Read of a request's body)", err)
+	}
 	if st.reading {
 		return 0, fmt.Errorf("%w: the body", asyncio.ErrBusy)
 	}
+	if st.expects && !st.bodyClosed {
+		st.expects = false
+		st.response.sendContinue()
+	}
 	st.reading = true
 	defer func() { st.reading = false }()
-	c := st.c
 	for {
 		switch {
 		case st.bodyClosed:
@@ -406,12 +487,14 @@ func (st *http2Stream) readBody(p []byte) (int, error) {
 	}
 }
 
-// closeBody says that nobody will read the rest.
-func (st *http2Stream) closeBody() {
+// Close implements [io.Closer]. It does not suspend.
+func (b *http2Body) Close() error {
+	st := (*http2Stream)(b)
 	if !st.bodyClosed {
 		st.bodyClosed = true
 		st.c.giveBack(nil, len(st.body)-st.read)
 		st.body, st.read = nil, 0
 		st.readable.set()
 	}
+	return nil
 }

@@ -133,14 +133,13 @@ func h2Config(t *testing.T, h http.HandlerFunc) *http.Server {
 func overHTTP2(t *testing.T, config *http.Server, client func(ctx context.Context, c *h2Client) error, settings ...http2.Setting) {
 	t.Helper()
 	sim.Run(t, func(ctx context.Context) error {
-		server := sim.NewHost(ctx, "server", func(ctx context.Context) error {
+		sim.NewHost(ctx, "server", func(ctx context.Context) error {
 			l, err := asyncio.Listen(ctx, "tcp", ":80")
 			if err != nil {
 				return err
 			}
 			return asynciohttp.NewServer(config).Serve(ctx, l)
 		})
-		_ = server
 		return sim.NewHost(ctx, "client", func(ctx context.Context) error {
 			c, err := dialHTTP2(ctx, "server:80", settings...)
 			if err != nil {
@@ -303,9 +302,7 @@ func TestHTTP2_Frames(t *testing.T) {
 		name:   "a handler that is late",
 		config: func(config *http.Server) { config.WriteTimeout = time.Second },
 		handler: func(_ http.ResponseWriter, r *http.Request) {
-			if err := asyncio.Sleep(r.Context(), time.Minute); !errors.Is(err, context.Canceled) {
-				panic(err)
-			}
+			_ = asyncio.Sleep(r.Context(), time.Minute)
 		},
 		send: func(ctx context.Context, c *h2Client) error { return c.get(1, "/") },
 		want: []string{"1 reset INTERNAL_ERROR"},
@@ -390,6 +387,102 @@ func TestHTTP2_Frames(t *testing.T) {
 		},
 		handler: func(_ http.ResponseWriter, r *http.Request) { _, _ = io.ReadAll(r.Body) },
 		want:    []string{"goaway 1 ENHANCE_YOUR_CALM", "EOF"},
+	}, {
+		name:     "a write that the handler gives up, and says nothing of",
+		settings: []http2.Setting{{ID: http2.SettingInitialWindowSize, Val: 3}},
+		handler: func(w http.ResponseWriter, r *http.Request) {
+			_ = asyncio.Timeout(r.Context(), time.Second, func(context.Context, *asyncio.TimeoutScope) error {
+				io.WriteString(w, "hello")
+				return http.NewResponseController(w).Flush()
+			})
+		},
+		send: func(ctx context.Context, c *h2Client) error { return c.get(1, "/") },
+		want: []string{"1 headers status=200 content-type=text/plain; charset=utf-8", `1 data "hel"`, "1 reset INTERNAL_ERROR"},
+	}, {
+		name:     "windows that open byte by byte for a long response",
+		settings: []http2.Setting{{ID: http2.SettingInitialWindowSize, Val: 0}},
+		handler:  func(w http.ResponseWriter, _ *http.Request) { w.Write(make([]byte, 12000)) },
+		send: func(ctx context.Context, c *h2Client) (err error) {
+			err = c.get(1, "/")
+			for i := 0; i < 12000 && err == nil; i++ {
+				if err = c.WriteWindowUpdate(1, 1); i%100 == 0 {
+					err = errors.Join(err, asyncio.Sleep(ctx, 10*time.Millisecond))
+				}
+			}
+			all := 0
+			for all < 12000 && err == nil {
+				var f http2.Frame
+				if f, err = c.ReadFrame(); err == nil {
+					if d, ok := f.(*http2.DataFrame); ok {
+						all += len(d.Data())
+					}
+				}
+			}
+			return err
+		},
+		want: []string{`1 data "" end`},
+	}, {
+		name:   "pings for minutes, whose answers nobody reads",
+		config: func(config *http.Server) { config.IdleTimeout = time.Hour },
+		send: func(ctx context.Context, c *h2Client) (err error) {
+			for i := 0; i < 100000 && err == nil; i++ {
+				if err = c.WritePing(false, [8]byte{}); i%1000 == 0 {
+					err = errors.Join(err, asyncio.Sleep(ctx, 2*time.Second))
+				}
+			}
+			if err == nil {
+				return errors.New("the server takes 100,000 pings")
+			}
+			return nil
+		},
+		want: []string{"error: unexpected EOF"},
+	}, {
+		name:   "more than the stream's window",
+		config: func(config *http.Server) { config.HTTP2 = &http.HTTP2Config{MaxReceiveBufferPerStream: 100} },
+		send: func(ctx context.Context, c *h2Client) error {
+			return errors.Join(c.send(1, false, request("POST", "/")...), c.WriteData(1, true, make([]byte, 101)))
+		},
+		want: []string{"1 reset FLOW_CONTROL_ERROR"},
+	}, {
+		name:    "more than the connection's window",
+		config:  func(config *http.Server) { config.HTTP2 = &http.HTTP2Config{MaxReceiveBufferPerConnection: 1 << 16} },
+		handler: func(_ http.ResponseWriter, r *http.Request) { _ = asyncio.Sleep(r.Context(), time.Hour) },
+		send: func(ctx context.Context, c *h2Client) error {
+			err := c.send(1, false, request("POST", "/")...)
+			for range 5 {
+				err = errors.Join(err, c.WriteData(1, false, make([]byte, 1<<14)))
+			}
+			return err
+		},
+		want: []string{"goaway 1 FLOW_CONTROL_ERROR", "EOF"},
+	}, {
+		name:    "more streams than are allowed",
+		config:  func(config *http.Server) { config.HTTP2 = &http.HTTP2Config{MaxConcurrentStreams: 2} },
+		handler: func(_ http.ResponseWriter, r *http.Request) { _ = asyncio.Sleep(r.Context(), time.Hour) },
+		send: func(ctx context.Context, c *h2Client) error {
+			return errors.Join(c.get(1, "/"), c.get(3, "/"), c.get(5, "/"), pause(ctx), c.WriteSettingsAck(), c.get(7, "/"))
+		},
+		want: []string{"5 reset REFUSED_STREAM", "7 reset PROTOCOL_ERROR"},
+	}, {
+		name:    "headers for a stream that the client has reset",
+		handler: func(_ http.ResponseWriter, r *http.Request) { _ = asyncio.Sleep(r.Context(), time.Hour) },
+		send: func(ctx context.Context, c *h2Client) error {
+			return errors.Join(c.get(1, "/"), c.WriteRSTStream(1, http2.ErrCodeCancel), c.get(1, "/"))
+		},
+		want: []string{"1 reset STREAM_CLOSED"},
+	}, {
+		name: "headers for a stream that has ended",
+		send: func(ctx context.Context, c *h2Client) error {
+			return errors.Join(c.get(1, "/a"), pause(ctx), c.get(1, "/a"))
+		},
+		want: []string{"1 " + helloHeaders, `1 data "hello /a" end`, "goaway 1 STREAM_CLOSED", "EOF"},
+	}, {
+		name:    "data for a stream that the server has reset",
+		handler: func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+		send: func(ctx context.Context, c *h2Client) error {
+			return errors.Join(c.send(1, false, request("POST", "/")...), pause(ctx), c.WriteData(1, true, []byte("late")), c.get(3, "/"))
+		},
+		want: []string{"1 reset INTERNAL_ERROR", "3 reset INTERNAL_ERROR"},
 	}, {
 		name: "no preface",
 		send: func(ctx context.Context, c *h2Client) error {
