@@ -247,8 +247,8 @@ func TestServer_Timeouts(t *testing.T) {
 	const timeout = "i/o timeout"
 	for _, c := range []struct {
 		name, sent string
-		after      string // sent after a second
-		answer     string // in the first response, which is read if this is not empty
+		after      string        // sent after a second
+		answer     string        // in the first response, which is read if this is not empty
 		closed     time.Duration // since the connection was made
 	}{
 		{name: "nothing", closed: 2 * time.Second},
