@@ -70,7 +70,11 @@ func TestHTTP2_PlaceInTheQueue(t *testing.T) {
 			_, _ = io.WriteString(w, r.URL.Path)
 			return http.NewResponseController(w).Flush()
 		}
-		if r.URL.Path != "/gives-up" {
+		switch r.URL.Path {
+		case "/takes-all": // of the connection's window
+			_, _ = w.Write(make([]byte, 65535))
+			return
+		case "/waits":
 			_ = write()
 			return
 		}
@@ -78,9 +82,7 @@ func TestHTTP2_PlaceInTheQueue(t *testing.T) {
 		_ = asyncio.Sleep(r.Context(), time.Hour)
 	})
 	overHTTP2(t, config, func(ctx context.Context, c *h2Client) error {
-		// The first takes the whole window of the connection.
-		config.Handler = first(config.Handler, func(w http.ResponseWriter) { _, _ = w.Write(make([]byte, 65535)) })
-		err := errors.Join(c.get(1, "/"), pause(ctx), c.get(3, "/gives-up"), c.get(5, "/waits"), asyncio.Sleep(ctx, 5*time.Second), c.WriteWindowUpdate(0, 100))
+		err := errors.Join(c.get(1, "/takes-all"), pause(ctx), c.get(3, "/gives-up"), c.get(5, "/waits"), asyncio.Sleep(ctx, 5*time.Second), c.WriteWindowUpdate(0, 100))
 		if err != nil {
 			return err
 		}
@@ -91,19 +93,6 @@ func TestHTTP2_PlaceInTheQueue(t *testing.T) {
 		}
 		return errors.New("the one that waits behind gets no place")
 	}, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 20})
-}
-
-// first has do answer the first request.
-func first(h http.Handler, do func(w http.ResponseWriter)) http.Handler {
-	done := false
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if done {
-			h.ServeHTTP(w, r)
-			return
-		}
-		done = true
-		do(w)
-	})
 }
 
 // TestHTTP2_OneTaskAtATime: a second task that writes, or reads, is refused.
