@@ -830,7 +830,7 @@ func program(t *testing.T, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
 	if err != nil {
-		install := fmt.Sprintf("no %s: apt-get install %[1]s", name)
+		install := fmt.Sprintf("no %s, which .ci/run installs", name)
 		if os.Getenv("CI") == "true" {
 			t.Fatal(install)
 		}
