@@ -28,8 +28,9 @@ import (
 //	resp, err := client.Do(req)                                             // suspends the task
 //
 // The fields have the names and meanings of [http.Transport]'s, zero values too, except that time
-// is the loop's. Set them before the first use. Any number of loops may share a Transport; each has
-// a pool of connections of its own, to which the limits apply.
+// is the loop's and that a TLS handshake always has a limit. Set them before the first use. Any
+// number of loops may share a Transport; each has a pool of connections of its own, to which the
+// limits apply.
 //
 // A cancel of the task, asyncio.Timeout, the end of the request's context and a limit of the
 // Transport's own end a request wherever it waits. Its connection is closed then, and the pool goes
@@ -124,9 +125,8 @@ type Transport struct {
 	// MaxResponseHeaderBytes limits the head of a response. Zero means 10 MiB.
 	MaxResponseHeaderBytes int64
 
-	// WriteBufferSize and ReadBufferSize are the sizes of a connection's buffers. Zero means 4 KiB.
-	WriteBufferSize int
-	ReadBufferSize  int
+	// ReadBufferSize is the size of a connection's buffer while it is used. Zero means 4 KiB.
+	ReadBufferSize int
 
 	pools   sync.Map // of *pool, by *asyncio.EventLoop
 	latest  atomic.Pointer[pool]
@@ -288,13 +288,7 @@ func (e *clientExchange) heed(cancel <-chan struct{}) error {
 	return nil
 }
 
-var errRequestCancelled error = &requestCancelled{}
-
-// requestCancelled is the error after a close of Request.Cancel.
-type requestCancelled struct{}
-
-func (*requestCancelled) Error() string   { return "asynciohttp: the request was cancelled" }
-func (*requestCancelled) Is(e error) bool { return e == context.Canceled }
+var errRequestCancelled = fmt.Errorf("asynciohttp: Request.Cancel was closed: %w", context.Canceled)
 
 // run sends the request and returns the response, on the second and later connections too where
 // that is allowed (transport 4).
