@@ -93,11 +93,13 @@ func (b *responseBody) read(p []byte) (n int, err error) {
 	return n, err
 }
 
+var errGivenUp = errors.New("asynciohttp: the read of the response's body did not return")
+
 // fail ends the body with an error (responsebody 1).
 func (b *responseBody) fail(err error) {
 	if b.err == nil {
 		b.err = err
-		b.e.release(err)
+		b.e.release()
 	}
 }
 
@@ -121,11 +123,9 @@ func (b *responseBody) close() {
 	case !b.busy && b.small && b.e.keep && b.drain():
 		b.e.finish()
 	default:
-		b.e.release(errClosedEarly)
+		b.e.release()
 	}
 }
-
-var errClosedEarly = errors.New("asynciohttp: the response's body was closed before its end")
 
 // drain drops the rest of the body, and reports whether all of it had arrived.
 func (b *responseBody) drain() bool {

@@ -15,7 +15,6 @@ import (
 
 // A clientConn is a connection of a Transport (transport 2).
 type clientConn struct {
-	t    *Transport
 	pool *pool
 	host *host
 
@@ -34,7 +33,6 @@ type clientConn struct {
 	nowait bool            // reads must not wait
 	sawEOF bool
 	failed error // of the last read, for package net/http's parsers hide some errors
-	dead   error // why it is closed, nil if it is not
 
 	idle           bool
 	idleSince      asyncio.Instant
@@ -68,7 +66,7 @@ func (c *clientConn) got(e *clientExchange, how httptrace.GotConnInfo) {
 		_ = c.idler.OnReadable(nil)
 	}
 	if c.br == nil {
-		c.br = c.t.reader(c)
+		c.br = c.pool.t.reader(c)
 	}
 }
 
@@ -85,7 +83,7 @@ func (t *Transport) reader(c *clientConn) *bufio.Reader {
 func (c *clientConn) free() {
 	if c.br != nil {
 		c.br.Reset(nil)
-		c.t.readers.Put(c.br)
+		c.pool.t.readers.Put(c.br)
 		c.br = nil
 	}
 }
@@ -118,7 +116,7 @@ func (c *clientConn) watch() error {
 // news is called when something may have arrived.
 func (c *clientConn) news() {
 	if c.idle && c.watch() != nil {
-		c.close(errDiedIdle)
+		c.close()
 	}
 }
 
@@ -193,22 +191,17 @@ func (c *clientConn) inTaskOf(ctx context.Context, op func() (int, error)) (int,
 	return n, err
 }
 
-// close closes c, for good. More calls do nothing.
-func (c *clientConn) close(why error) {
-	if !c.drop(why) {
-		return
-	}
+// close closes c, for good. It is called once: by who dials c, by the request that c belongs to, or
+// by the pool while c is idle (pool 1).
+func (c *clientConn) close() {
+	c.drop()
 	if c.conn != nil {
 		_ = c.conn.Close()
 	}
 }
 
-// drop takes c out of the pool's account. It reports false if that was done before.
-func (c *clientConn) drop(why error) bool {
-	if c.dead != nil {
-		return false
-	}
-	c.dead = why
+// drop takes c out of the pool's account.
+func (c *clientConn) drop() {
 	if c.idle {
 		c.pool.take(c)
 	}
@@ -216,5 +209,4 @@ func (c *clientConn) drop(why error) bool {
 		_ = c.idler.OnReadable(nil)
 	}
 	c.pool.leave(c.host)
-	return true
 }

@@ -23,7 +23,7 @@ import (
 
 // dial opens the connection for e. If it fails, the caller closes c.
 func (c *clientConn) dial(e *clientExchange, to *route) error {
-	t := c.t
+	t := c.pool.t
 	if to.scheme == "https" && to.proxy == nil && t.DialTLSContext != nil {
 		conn, err := t.DialTLSContext(e.dialContext(), "tcp", to.addr)
 		if err := c.attach(e, conn, err, "DialTLSContext"); err != nil {
@@ -88,8 +88,8 @@ func (c *clientConn) startTLS(e *clientExchange, addr string) error {
 		return fmt.Errorf("asynciohttp: TLS needs an *asyncio.Conn, and Transport.DialContext returned a %T: return what asyncio.DialContext returns, or set DialTLSContext: %w", c.conn, errors.ErrUnsupported)
 	}
 	config := new(tls.Config)
-	if c.t.TLSClientConfig != nil {
-		config = c.t.TLSClientConfig.Clone()
+	if c.pool.t.TLSClientConfig != nil {
+		config = c.pool.t.TLSClientConfig.Clone()
 	}
 	if config.ServerName == "" {
 		config.ServerName, _, _ = net.SplitHostPort(addr)
@@ -98,7 +98,7 @@ func (c *clientConn) startTLS(e *clientExchange, addr string) error {
 		config.Time = e.loop.Now
 	}
 	var opts []asyncio.StreamOption
-	if d := c.t.TLSHandshakeTimeout; d > 0 {
+	if d := c.pool.t.TLSHandshakeTimeout; d > 0 {
 		opts = append(opts, asyncio.TLSHandshakeTimeout(d))
 	}
 	if e.trace != nil && e.trace.TLSHandshakeStart != nil {
@@ -161,8 +161,8 @@ const connectTimeout = time.Minute
 
 // connect asks the proxy for a tunnel.
 func (c *clientConn) connect(e *clientExchange, to *route) error {
-	header := c.t.ProxyConnectHeader
-	if get := c.t.GetProxyConnectHeader; get != nil {
+	header := c.pool.t.ProxyConnectHeader
+	if get := c.pool.t.GetProxyConnectHeader; get != nil {
 		var err error
 		if header, err = get(e.ctx, to.proxy, to.addr); err != nil {
 			return err
@@ -187,12 +187,12 @@ func (c *clientConn) connect(e *clientExchange, to *route) error {
 		return err
 	}
 	// the server says nothing before it is spoken to, so nothing of the tunnel is read ahead
-	resp, err := http.ReadResponse(bufio.NewReader(io.LimitReader(wire, c.t.maxHeader())), req)
+	resp, err := http.ReadResponse(bufio.NewReader(io.LimitReader(wire, c.pool.t.maxHeader())), req)
 	if err != nil {
 		return err
 	}
-	if c.t.OnProxyConnectResponse != nil {
-		if err := c.t.OnProxyConnectResponse(e.ctx, to.proxy, req, resp); err != nil {
+	if c.pool.t.OnProxyConnectResponse != nil {
+		if err := c.pool.t.OnProxyConnectResponse(e.ctx, to.proxy, req, resp); err != nil {
 			return err
 		}
 	}

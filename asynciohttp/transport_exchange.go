@@ -108,14 +108,14 @@ func (e *clientExchange) fail(err error) {
 		e.err = err
 	}
 	if e.c != nil {
-		e.release(err)
+		e.release()
 	}
 }
 
 // end ends e, which has failed with err.
 func (e *clientExchange) end(err error) {
 	if e.c != nil {
-		e.release(err)
+		e.release()
 	}
 	if e.send == nil || e.send.over {
 		e.closeBody() // else who sends it does that
@@ -131,7 +131,7 @@ func (e *clientExchange) on(c *clientConn) (resp *http.Response, err error) {
 	e.heard, e.read, e.keep, e.closed = false, false, false, false
 	defer func() {
 		if resp == nil { // also if a hook or a body panics, or the loop closes
-			e.release(errGivenUp)
+			e.release()
 		}
 	}()
 	if e.trace != nil && e.trace.GotConn != nil {
@@ -147,8 +147,6 @@ func (e *clientExchange) on(c *clientConn) (resp *http.Response, err error) {
 	}
 	return e.deliver(r)
 }
-
-var errGivenUp = errors.New("asynciohttp: the request was given up")
 
 // readHead reads responses up to the one that counts.
 func (e *clientExchange) readHead() (*http.Response, error) {
@@ -251,13 +249,11 @@ func (e *clientExchange) giveAway() io.ReadWriteCloser {
 		_, _ = io.ReadFull(c.br, body.early)
 	}
 	e.closed = true
-	c.drop(errGivenAway)
+	c.drop()
 	c.free()
 	e.stopContext()
 	return body
 }
-
-var errGivenAway = errors.New("asynciohttp: the connection speaks another protocol now")
 
 // finish notes that the response was read to its end. The connection is let go once the request is
 // written, for which there is a little time.
@@ -270,10 +266,10 @@ func (e *clientExchange) finish() {
 	e.keep = e.keep && !c.sawEOF && c.br.Buffered() == 0
 	if s := e.send; s != nil && !s.over {
 		if !e.keep {
-			e.release(errGivenUp)
+			e.release()
 			return
 		}
-		e.timer = e.loop.CallLater(maxWriteAfterResponse, func() { e.release(errNotWritten) })
+		e.timer = e.loop.CallLater(maxWriteAfterResponse, e.release)
 		return
 	}
 	e.settle()
@@ -282,37 +278,29 @@ func (e *clientExchange) finish() {
 // maxWriteAfterResponse is how long the rest of a request may take when the response is there.
 const maxWriteAfterResponse = 50 * time.Millisecond
 
-var (
-	errNotWritten = errors.New("asynciohttp: the response came before the request was written")
-	errLastOne    = errors.New("asynciohttp: the connection is not to be used again")
-)
-
 // settle lets the connection go when both sides are done (exchange 1).
 func (e *clientExchange) settle() {
 	if e.closed || !e.read {
 		return
 	}
 	if !e.keep || e.send != nil && e.send.err != nil {
-		e.release(errLastOne)
+		e.release()
 		return
 	}
 	e.closed = true
 	e.stopTimer()
-	c := e.c
-	if err := c.pool.put(c, e.trace); err != nil {
-		c.close(err)
-	}
+	e.c.pool.put(e.c, e.trace)
 	e.stopContext()
 }
 
 // release closes the connection, and ends the task that writes the body.
-func (e *clientExchange) release(why error) {
+func (e *clientExchange) release() {
 	if e.closed {
 		return
 	}
 	e.closed = true
 	e.stopTimer()
-	e.c.close(why)
+	e.c.close()
 	if s := e.send; s != nil && !s.over {
 		s.abandon()
 	}

@@ -149,11 +149,11 @@ func (p *pool) get(e *clientExchange, to *route) (*clientConn, error) {
 	} else {
 		h.conns++
 	}
-	c := &clientConn{t: p.t, pool: p, host: h}
+	c := &clientConn{pool: p, host: h}
 	dialled := false
 	defer func() { // also if dial does not return
 		if !dialled {
-			c.close(errNotDialled)
+			c.close()
 		}
 	}()
 	if err := c.dial(e, to); err != nil {
@@ -163,8 +163,6 @@ func (p *pool) get(e *clientExchange, to *route) (*clientConn, error) {
 	c.got(e, httptrace.GotConnInfo{})
 	return c, nil
 }
-
-var errNotDialled = errors.New("asynciohttp: the connection was not dialled")
 
 func (h *host) youngest() *clientConn {
 	if n := len(h.idle); n > 0 {
@@ -198,9 +196,7 @@ func (p *pool) giveUp(h *host, w *placeWait) {
 	case w.given == nil:
 		p.leave(h)
 	default:
-		if err := p.put(w.given, nil); err != nil {
-			w.given.close(err)
-		}
+		p.put(w.given, nil)
 	}
 }
 
@@ -234,30 +230,26 @@ func (p *pool) leave(h *host) {
 // Why a connection is not kept.
 var (
 	errKeepAlivesDisabled = errors.New("asynciohttp: connections are not kept")
-	errTooManyIdle        = errors.New("asynciohttp: too many idle connections")
 	errTooManyIdleHost    = errors.New("asynciohttp: too many idle connections to the host")
-	errIdleConnTimeout    = errors.New("asynciohttp: the connection was idle for too long")
-	errCloseIdle          = errors.New("asynciohttp: CloseIdleConnections was called")
 	errDiedIdle           = errors.New("asynciohttp: the server closed the idle connection, or sent something that was not asked for")
 )
 
-// put takes c back from a request (transport 2). If the pool does not keep it, put returns why, and
-// the caller closes it.
-func (p *pool) put(c *clientConn, trace *httptrace.ClientTrace) error {
+// put takes c back from a request (transport 2), and closes it if the pool does not keep it.
+func (p *pool) put(c *clientConn, trace *httptrace.ClientTrace) {
 	err := p.keep(c)
+	if err != nil {
+		c.close()
+	}
 	if trace != nil && trace.PutIdleConn != nil && err != errKeepAlivesDisabled {
 		trace.PutIdleConn(err)
 	}
-	return err
 }
 
+// keep hands c to the next request or makes it idle. The error says why it does neither.
 func (p *pool) keep(c *clientConn) error {
 	t, h := p.t, c.host
 	if t.DisableKeepAlives || t.MaxIdleConnsPerHost < 0 {
 		return errKeepAlivesDisabled
-	}
-	if c.dead != nil {
-		return c.dead
 	}
 	c.reused = true
 	if h.serve(c) {
@@ -279,7 +271,7 @@ func (p *pool) keep(c *clientConn) error {
 	p.newest = c
 	p.idle++
 	if t.MaxIdleConns > 0 && p.idle > t.MaxIdleConns {
-		p.oldest.close(errTooManyIdle)
+		p.oldest.close()
 	}
 	if t.IdleConnTimeout > 0 && p.expiry == nil {
 		p.expiry = p.loop.CallLater(t.IdleConnTimeout, p.expire)
@@ -325,12 +317,12 @@ func (p *pool) expire() {
 			p.expiry = p.loop.CallLater(left, p.expire)
 			return
 		}
-		p.oldest.close(errIdleConnTimeout)
+		p.oldest.close()
 	}
 }
 
 func (p *pool) closeIdle() {
 	for p.oldest != nil {
-		p.oldest.close(errCloseIdle)
+		p.oldest.close()
 	}
 }
