@@ -197,6 +197,75 @@ func TestTransport_BrokenBody(t *testing.T) {
 	}
 }
 
+// So does a body in memory, which is written with the head.
+func TestTransport_BrokenBodyInMemory(t *testing.T) {
+	clientOf(t, http.HandlerFunc(echo), func(ctx context.Context, s *clientSite) error {
+		for length, want := range map[int64]string{2: "with a longer Body", 4: "with Body length 3"} {
+			req, _ := http.NewRequestWithContext(ctx, "POST", s.URL, strings.NewReader("abc"))
+			req.ContentLength = length
+			if _, _, err := exchange(s.tr.RoundTrip, req); err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("ContentLength %d: %v", length, err)
+			}
+		}
+		return nil
+	})
+}
+
+// A GET whose body is of unknown length waits for the first byte, up to a point. That wait ends
+// with the request, and a byte that comes later is sent.
+func TestTransport_FirstByte(t *testing.T) {
+	got := ""
+	scripted(t, func(ctx context.Context, n int, c *asyncio.Conn, br *bufio.Reader) error {
+		req, err := http.ReadRequest(br)
+		if err != nil {
+			return io.EOF
+		}
+		b, err := io.ReadAll(req.Body)
+		if err != nil {
+			return io.EOF
+		}
+		got = string(b)
+		_, err = io.WriteString(c, okay(""))
+		return err
+	}, func(ctx context.Context, tr *asynciohttp.Transport) error {
+		late := &slowBody{ctx: ctx, parts: []string{"late"}, pause: time.Second}
+		if _, err := ask(ctx, tr, "GET", late); got != "late" || err != nil || late.closed == 0 {
+			t.Errorf("%q, %v, closed %d times", got, err, late.closed)
+		}
+		never := &slowBody{ctx: ctx, pause: time.Hour}
+		err := asyncio.Timeout(ctx, 100*time.Millisecond, func(ctx context.Context, _ *asyncio.TimeoutScope) error {
+			_, err := ask(ctx, tr, "GET", never)
+			return err
+		})
+		if !errors.Is(err, asyncio.ErrTimeout) || never.closed == 0 {
+			t.Errorf("%v, closed %d times", err, never.closed)
+		}
+		return nil
+	})
+}
+
+// A body is read in a task, not in a callback.
+func TestTransport_BodyInCallback(t *testing.T) {
+	clientOf(t, http.HandlerFunc(echo), func(ctx context.Context, s *clientSite) error {
+		req, _ := http.NewRequestWithContext(ctx, "GET", s.URL, nil)
+		resp, err := s.tr.RoundTrip(req)
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		l, _ := asyncio.GetRunningLoop(ctx)
+		done := asyncio.CreateFuture[error](ctx)
+		l.CallSoon(func() {
+			_, err := resp.Body.Read(make([]byte, 1))
+			_ = done.SetResult(err)
+		})
+		if err, _ := done.Await(ctx); !errors.Is(err, asyncio.ErrNotInTask) {
+			t.Errorf("in a callback: %v", err)
+		}
+		return nil
+	})
+}
+
 // A body that panics ends its request; the loop and the pool go on.
 func TestTransport_BodyPanics(t *testing.T) {
 	clientOf(t, http.HandlerFunc(echo), func(ctx context.Context, s *clientSite) error {
@@ -397,6 +466,42 @@ func TestTransport_Switch(t *testing.T) {
 			}
 		}
 		return nil
+	})
+}
+
+// Where another goroutine has asked for the change, the connection is for it.
+func TestTransport_SwitchOutside(t *testing.T) {
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c, rw, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer c.Close()
+		_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n")
+		_, _ = io.Copy(c, struct{ io.Reader }{rw})
+	})
+	clientOf(t, h, func(ctx context.Context, s *clientSite) error {
+		_, err := asyncio.ToThread(ctx, func(context.Context) (asyncio.None, error) {
+			req, _ := http.NewRequestWithContext(ctx, "GET", s.URL, nil)
+			req.Header.Set("Connection", "Upgrade")
+			req.Header.Set("Upgrade", "echo")
+			resp, err := s.tr.RoundTrip(req)
+			if err != nil {
+				return asyncio.None{}, err
+			}
+			rw := resp.Body.(io.ReadWriteCloser)
+			defer rw.Close()
+			if _, err := io.WriteString(rw, "ping"); err != nil {
+				return asyncio.None{}, err
+			}
+			p := make([]byte, 4)
+			if _, err := io.ReadFull(rw, p); string(p) != "ping" || err != nil {
+				t.Errorf("%q, %v", p, err)
+			}
+			return asyncio.None{}, nil
+		})
+		return err
 	})
 }
 

@@ -177,6 +177,7 @@ func TestTransport_HookPanics(t *testing.T) {
 			"WroteHeaders":         {WroteHeaders: oh},
 			"WroteRequest":         {WroteRequest: func(httptrace.WroteRequestInfo) { oh() }},
 			"GotFirstResponseByte": {GotFirstResponseByte: oh},
+			"PutIdleConn":          {PutIdleConn: func(error) { oh() }},
 		} {
 			for range 2 {
 				func() {
