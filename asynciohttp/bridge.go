@@ -42,17 +42,17 @@ func GroupHandler(g *asyncio.LoopGroup, h http.Handler) http.Handler {
 	return &bridge{g.Next, h}
 }
 
-// A HandlerFunc is a handler that returns an error. It must be called below [Handler],
-// [GroupHandler] or [Serve]: in a task, whose ctx it gets. A returned cancel cancels the task. Any
-// other error goes to the loop's exception handler, and the client gets 500 if nothing has been
-// sent, otherwise an aborted connection or stream.
+// A HandlerFunc is a handler that returns an error. It must be called below a [Server], [Handler]
+// or [GroupHandler]: in a task, whose ctx it gets. A returned cancel cancels the task. Any other
+// error goes to the loop's exception handler, and the client gets 500 if nothing has been sent,
+// otherwise an aborted connection or stream.
 type HandlerFunc func(ctx context.Context, w http.ResponseWriter, r *http.Request) error
 
 // ServeHTTP implements [http.Handler]. It must be called in a task, and suspends it where f does.
 func (f HandlerFunc) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	e, _ := r.Context().Value(exchangeKey{}).(failing)
 	if e == nil {
-		panic("asynciohttp: a HandlerFunc was called outside of a task: put asynciohttp.Handler around it")
+		panic("asynciohttp: a HandlerFunc was called outside of a task: serve it by an asynciohttp.Server, or put asynciohttp.Handler around it for net/http's")
 	}
 	if err := f(r.Context(), w, r); err != nil {
 		e.failWith(err)
@@ -309,7 +309,7 @@ func write[B []byte | string](e *exchange, p B) (n int, err error) {
 	if e.status == 0 {
 		e.WriteHeader(http.StatusOK)
 	}
-	if e.status < 200 || e.status == http.StatusNoContent || e.status == http.StatusNotModified {
+	if !bodyAllowed(e.status) {
 		return 0, http.ErrBodyNotAllowed
 	}
 	for {

@@ -19,6 +19,8 @@
 //		…
 //	}
 //
+// [Serve] is short for a Server on a listener that is there already.
+//
 // # Handlers
 //
 // A handler runs in a task. It suspends where it reads the request's body, writes or flushes the
@@ -38,10 +40,10 @@
 // # net/http's server and client
 //
 // A program that keeps net/http's server can have some of its requests served in tasks: [Handler]
-// and [GroupHandler] are handlers for goroutines which run another handler as a task, and [Serve]
-// is for a whole server. [Do] and [Get] await a request that net/http's client makes on goroutines,
-// also over HTTP/2. Each request costs a hand-over between a goroutine and the loop, and none of
-// this can be simulated. Use it where such a server or client is there already.
+// and [GroupHandler] are handlers for goroutines which run another handler as a task. [Do] and
+// [Get] await a request that net/http's client makes on goroutines, also over HTTP/2. Each request
+// costs a hand-over between a goroutine and the loop, and none of this can be simulated. Use it
+// where such a server or client is there already.
 //
 // # How a request reaches the loop from net/http's server
 //

@@ -16,12 +16,11 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// A Server serves HTTP/1.1 and HTTP/2 on one loop, in tasks and without a goroutine: one for each
-// connection, and with HTTP/2 also one for each request. Its
-// handlers are those of package net/http. Each runs in the task of its connection: it may suspend
-// wherever it reads the request, writes the response or awaits something, and r.Context() leads to
-// the loop, so asyncio.Sleep(r.Context(), d) works. Between two awaits nothing else of the loop
-// runs; what blocks belongs in asyncio.ToThread.
+// A Server serves HTTP/1.1 and HTTP/2 on one loop, in tasks and without a goroutine. Its handlers
+// are those of package net/http. Each runs in the task of its connection, with HTTP/2 in that of
+// its request: it may suspend wherever it reads the request, writes the response or awaits
+// something, and r.Context() leads to the loop, so asyncio.Sleep(r.Context(), d) works. Between two
+// awaits nothing else of the loop runs; what blocks belongs in asyncio.ToThread.
 //
 // The exported fields are those of [http.Server] and have the same meaning, except where a comment
 // says otherwise. They must not be changed once the server serves. [NewServer] takes them from an
@@ -31,8 +30,9 @@ import (
 // suspend. To serve on every core, each loop of an asyncio.LoopGroup has a Server of its own, with
 // one of the listeners of LoopGroup.Listen.
 //
-//	serve 1: A connection is one task. It reads a request, runs the handler and finishes the
-//	   response before it looks at the next request, so pipelined requests are answered in order.
+//	serve 1: A connection with HTTP/1.1 is one task. It reads a request, runs the handler and
+//	   finishes the response before it looks at the next request, so pipelined requests are answered
+//	   in order.
 //	serve 2: Only the connection's task, and tasks of its handler, read and write the connection.
 //	   A second reader or writer at the same time is refused with asyncio.ErrBusy, a foreign
 //	   goroutine with asyncio.ErrForeignGoroutine, before anything is changed.
