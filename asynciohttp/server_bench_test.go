@@ -20,15 +20,12 @@ import (
 	"github.com/goasyncio/asyncio/asynciohttp"
 )
 
-// serverProcess is the variable that makes the test binary a server. It names which one.
-const serverProcess = "ASYNCIOHTTP_BENCHED_SERVER"
+// benchedServer is the environment variable that makes the test's program a server. It names which
+// one.
+const benchedServer = "ASYNCIOHTTP_BENCHED_SERVER"
 
-// TestServerProcess is no test: BenchmarkServer runs it as a process of its own.
-func TestServerProcess(t *testing.T) {
-	which := os.Getenv(serverProcess)
-	if which == "" {
-		t.Skip("it is for BenchmarkServer")
-	}
+// serveBenched serves until the process is killed.
+func serveBenched(which string) error {
 	runtime.GOMAXPROCS(1)
 	mux := http.NewServeMux()
 	for _, n := range []int{64, 64 << 10} {
@@ -48,12 +45,12 @@ func TestServerProcess(t *testing.T) {
 	if which == "net/http" {
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
-			t.Fatal(err)
+			return err
 		}
 		fmt.Println(ln.Addr())
-		t.Fatal(http.Serve(ln, mux))
+		return http.Serve(ln, mux)
 	}
-	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
+	_, err := asyncio.Run(context.Background(), asyncio.Do(func(ctx context.Context) error {
 		ln, err := asyncio.Listen(ctx, "tcp", "127.0.0.1:0")
 		if err != nil {
 			return err
@@ -61,7 +58,7 @@ func TestServerProcess(t *testing.T) {
 		fmt.Println(ln.Addr())
 		return (&asynciohttp.Server{Handler: mux}).Serve(ctx, ln)
 	}))
-	t.Fatal(err)
+	return err
 }
 
 // A benched is a server in a process of its own.
@@ -72,8 +69,8 @@ type benched struct {
 
 func startBenched(b *testing.B, which string) *benched {
 	b.Helper()
-	cmd := exec.Command(os.Args[0], "-test.run=^TestServerProcess$")
-	cmd.Env = append(os.Environ(), serverProcess+"="+which)
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), benchedServer+"="+which)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		b.Fatal(err)
@@ -95,7 +92,7 @@ func (p *benched) stop() time.Duration {
 	return p.cmd.ProcessState.UserTime() + p.cmd.ProcessState.SystemTime()
 }
 
-// A client sends the same request over and over, and reads responses of a known length.
+// A benchClient sends the same request over and over, and reads responses of a known length.
 type benchClient struct {
 	net.Conn
 	r       *bufio.Reader
