@@ -106,7 +106,7 @@ const (
 	http2PrefaceTimeout  = 10 * time.Second // for the client's first bytes
 	http2SettingsTimeout = 2 * time.Second  // for its SETTINGS
 	http2Linger          = time.Second      // for the client to read why the connection ends
-	http2MaxAnswers      = 10000            // frames that the client makes us send and does not read
+	http2MaxAnswers      = 10000            // frames that the client has us send and does not read
 	http2MaxEmpty        = 10000            // frames without effect in http2EmptyTime
 	http2EmptyTime       = 10 * time.Second
 	http2OutLimit        = 64 << 10  // bytes in out at which handlers wait

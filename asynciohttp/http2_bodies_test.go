@@ -111,8 +111,8 @@ func TestHTTP2_Fairness(t *testing.T) {
 	}, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 30})
 }
 
-// TestHTTP2_Bodies: with the client of net/http, bodies of all sizes go both ways at once, whole. Some
-// requests are given up in the middle.
+// TestHTTP2_Bodies: with the client of net/http, bodies of all sizes go both ways at once, whole.
+// Some requests are given up in the middle.
 func TestHTTP2_Bodies(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)

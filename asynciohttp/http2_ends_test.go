@@ -62,8 +62,8 @@ func TestHTTP2_RequestThatIsResetHasNoHandler(t *testing.T) {
 	})
 }
 
-// TestHTTP2_PlaceInTheQueue: a handler that gives its place up leaves it to the next, although it goes
-// on itself.
+// TestHTTP2_PlaceInTheQueue: a handler that gives its place up leaves it to the next, although it
+// goes on itself.
 func TestHTTP2_PlaceInTheQueue(t *testing.T) {
 	config := h2Config(t, func(w http.ResponseWriter, r *http.Request) {
 		write := func() error {

@@ -377,8 +377,8 @@ func (c *http2Conn) recall(id uint32) ending {
 	return 0
 }
 
-// inOrder returns streams in the order in which they were opened: the order of a map would make runs
-// differ.
+// inOrder returns streams in the order in which they were opened: the order of a map would make
+// runs differ.
 func inOrder(streams iter.Seq[*http2Stream]) []*http2Stream {
 	return slices.SortedFunc(streams, func(a, b *http2Stream) int { return cmp.Compare(a.id, b.id) })
 }
