@@ -3,14 +3,15 @@ package asynciohttp
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
+	"net"
 	"net/http"
 	"os"
+	"slices"
 	"time"
 
 	"golang.org/x/net/http2"
@@ -19,33 +20,30 @@ import (
 	"github.com/goasyncio/asyncio"
 )
 
-// An http2Conn is a connection of a server that speaks HTTP/2.
+// An http2Conn is what both ends of a connection with HTTP/2 do alike: frames, windows, SETTINGS,
+// PING, the states of streams, and the limits for a hostile peer. An [http2Server] and an
+// [http2Client] embed one, and are its end.
 //
-//	h2 1: The connection's task reads frames and waits for nothing else. So a client that does not
-//	   read cannot keep the server from reading, and a window that opens is always noticed. What the
-//	   reader answers itself is appended to out; too many answers that wait there end the connection.
+//	h2 1: One task reads frames and waits for nothing else, the reader. So a peer that does not read
+//	   cannot keep us from reading, and a window that opens is always noticed. What the reader
+//	   answers itself is appended to out; too many answers that wait there end the connection.
 //	h2 2: One task writes, the writer: all that out has, at once. The others append whole frames to
 //	   out. So frames are never cut, and header blocks are sent in the order in which they were
 //	   compressed, which they depend on.
-//	h2 3: Data is appended only if both windows have room for it and out is short. A handler waits
+//	h2 3: Data is appended only if both windows have room for it and out is short. A sender waits
 //	   for the window of its stream by itself, and for the rest in a queue. Whoever leaves the queue
 //	   wakes the next if there is room, however the wait has ended. Each takes one frame and then its
 //	   place at the end, so that no stream starves.
 //	h2 4: A stream is in streams until both sides have ended it or one has reset it; then it has an
-//	   error, and nobody waits in it. Its handler may go on, but sends nothing.
-//	h2 5: Bytes of bodies that no handler has read are at most the window of the connection. The
-//	   window is opened when they are read, or when nobody will.
-//	h2 6: At most maxStreams handlers run. Requests of clients that open and reset streams faster
-//	   than handlers end wait in backlog, and too many of them end the connection.
-//	h2 7: The connection's task returns when the connection is closed and all handlers have
-//	   returned. A cancel of the task cancels theirs.
-//	h2 8: The context of a request ends when its handler has returned, and earlier when its stream
-//	   ends before the response was sent.
+//	   error, and nobody waits in it. What has arrived of its body can still be read.
+//	h2 5: Bytes of bodies that nobody has read are at most the window of the connection. The window
+//	   is opened when they are read, or when nobody will.
+//	h2 6: Only the reader calls the end's methods receive…, and they do not suspend. Code of the
+//	   program, as a handler or a hook, runs in tasks of its own.
 type http2Conn struct {
-	of       *serverConn
-	s        *Server
-	rwc      stream
-	ctx      context.Context // of the connection
+	end      http2End
+	conn     net.Conn        // for tasks
+	ctx      context.Context // leads to the loop
 	loop     *asyncio.EventLoop
 	settings http2Settings
 
@@ -56,6 +54,7 @@ type http2Conn struct {
 
 	// What is sent (h2 2).
 	out     []byte
+	taken   int64  // bytes that the writer has taken out of out
 	spare   []byte // the other buffer, while the writer has none in its hands
 	answers int    // frames of the reader's in out
 	writer  *asyncio.Task[asyncio.None]
@@ -69,7 +68,7 @@ type http2Conn struct {
 	peerFrame   int
 	queue       []*http2Stream
 	sawSettings bool
-	unacked     int // our SETTINGS that the client has not acknowledged
+	unacked     int // our SETTINGS that the peer has not acknowledged
 
 	// What may be received (h2 5).
 	inflow     inflow
@@ -80,17 +79,38 @@ type http2Conn struct {
 	maxID     uint32 // the highest that the client has opened
 	ended     [32]endedStream
 	endedNext int
-	handlers  map[*http2Stream]*asyncio.Task[asyncio.None]
-	backlog   []*http2Stream
-	drained   signal // no handler is left
 
-	goneAway  bool // GOAWAY was sent, and no further stream is accepted
+	goneAway  bool // the server has sent GOAWAY: streams above maxID are not accepted
 	refusing  bool // after an error of the connection: nothing is read any more but to be dropped
-	idleSince asyncio.Instant
-	idleTimer *asyncio.TimerHandle
 	lastFrame asyncio.Instant
-	health    *asyncio.TimerHandle // asks whether the client is still there
+	health    *asyncio.TimerHandle // asks whether the peer is still there
 	pinged    bool
+}
+
+// An http2End is a server or a client, as what both have in common needs it (h2 6).
+type http2End interface {
+	receiveHeaders(f *http2.MetaHeadersFrame) error
+	receiveGoAway(f *http2.GoAwayFrame)
+
+	// receiveSetting gets those that do not concern both ends.
+	receiveSetting(s http2.Setting)
+
+	// receivedSettings follows the last of them, and receivedPong an answer to a PING.
+	receivedSettings()
+	receivedPong()
+
+	// receiveLate says what DATA means for a stream that has ended. Its window is open again.
+	receiveLate(id uint32) error
+
+	// receiveMalformed reports whether to reset a stream that is none, for which something
+	// malformed has come.
+	receiveMalformed(id uint32) bool
+
+	// left follows the end of a stream.
+	left()
+
+	// failed hears of an error of the connection before the peer does.
+	failed(code http2.ErrCode, why string)
 }
 
 // http2Settings are the limits of a connection.
@@ -98,89 +118,57 @@ type http2Settings struct {
 	maxStreams, maxFrame, tableSize, peerTableSize, headerList uint32
 	connWindow, streamWindow                                   int32
 
-	// The client has to take something within it, unless it is 0.
+	// The peer has to take something within it, unless it is 0.
 	writeByte time.Duration
 }
 
 const (
 	http2PrefaceTimeout  = 10 * time.Second // for the client's first bytes
 	http2SettingsTimeout = 2 * time.Second  // for its SETTINGS
-	http2Linger          = time.Second      // for the client to read why the connection ends
-	http2MaxAnswers      = 10000            // frames that the client has us send and does not read
+	http2Linger          = time.Second      // for the peer to read why the connection ends
+	http2PingTimeout     = 15 * time.Second // for an answer, where nobody says otherwise
+	http2MaxAnswers      = 10000            // frames that the peer has us send and does not read
 	http2MaxEmpty        = 10000            // frames without effect in http2EmptyTime
 	http2EmptyTime       = 10 * time.Second
-	http2OutLimit        = 64 << 10  // bytes in out at which handlers wait
+	http2OutLimit        = 64 << 10  // bytes in out at which senders wait
 	http2BufferKept      = 256 << 10 // a larger buffer goes to the collector
+	http2FirstWindow     = 65535     // before SETTINGS and WINDOW_UPDATE
 	http2MaxWindow       = 1<<31 - 1
 )
 
-// http2SettingsOf reads the configuration, with the defaults of net/http.
-func http2SettingsOf(s *Server) http2Settings {
-	limits := http2Settings{
-		maxStreams:    250,
-		maxFrame:      16 << 10, // net/http takes 1 MiB, and holds so much for each connection
-		tableSize:     4096,
-		peerTableSize: 4096,
-		headerList:    http.DefaultMaxHeaderBytes,
-		connWindow:    1 << 20,
-		streamWindow:  1 << 20,
+// configure takes what the program has set.
+func (s *http2Settings) configure(c *http.HTTP2Config) {
+	if c == nil {
+		return
 	}
-	if s.MaxHeaderBytes > 0 {
-		limits.headerList = uint32(min(s.MaxHeaderBytes, 1<<30))
-	}
-	limits.headerList += 320 // a header of HTTP/1.1 counts less for each field than HPACK does
-	if c := s.HTTP2; c != nil {
-		set := func(to *uint32, v int) {
-			if v > 0 {
-				*to = uint32(min(v, http2MaxWindow))
-			}
-		}
-		limits.writeByte = c.WriteByteTimeout
-		set(&limits.maxStreams, c.MaxConcurrentStreams)
-		set(&limits.tableSize, c.MaxDecoderHeaderTableSize)
-		set(&limits.peerTableSize, c.MaxEncoderHeaderTableSize)
-		if c.MaxReadFrameSize >= 1<<14 && c.MaxReadFrameSize < 1<<24 {
-			limits.maxFrame = uint32(c.MaxReadFrameSize)
-		}
-		if c.MaxReceiveBufferPerConnection >= 64<<10 {
-			limits.connWindow = int32(min(c.MaxReceiveBufferPerConnection, http2MaxWindow))
-		}
-		if c.MaxReceiveBufferPerStream > 0 {
-			limits.streamWindow = int32(min(c.MaxReceiveBufferPerStream, http2MaxWindow))
+	set := func(to *uint32, v int) {
+		if v > 0 {
+			*to = uint32(min(v, http2MaxWindow))
 		}
 	}
-	return limits
+	s.writeByte = c.WriteByteTimeout
+	set(&s.maxStreams, c.MaxConcurrentStreams)
+	set(&s.tableSize, c.MaxDecoderHeaderTableSize)
+	set(&s.peerTableSize, c.MaxEncoderHeaderTableSize)
+	if c.MaxReadFrameSize >= 1<<14 && c.MaxReadFrameSize < 1<<24 {
+		s.maxFrame = uint32(c.MaxReadFrameSize)
+	}
+	if c.MaxReceiveBufferPerConnection >= 64<<10 {
+		s.connWindow = int32(min(c.MaxReceiveBufferPerConnection, http2MaxWindow))
+	}
+	if c.MaxReceiveBufferPerStream > 0 {
+		s.streamWindow = int32(min(c.MaxReceiveBufferPerStream, http2MaxWindow))
+	}
 }
 
-// The errors that handlers see.
-var (
-	errHTTP2Gone    = errors.New("asynciohttp: the client has closed the connection")
-	errHTTP2Closed  = errors.New("asynciohttp: the stream is closed")
-	errHTTP2Handler = errors.New("asynciohttp: the handler has returned")
-)
-
-// serveHTTP2 serves the connection until it is closed.
-func (c *serverConn) serveHTTP2(ctx context.Context) error {
-	before := bytes.Clone(c.in.unread())
-	c.dropBuffers()
-	c.h2 = newHTTP2Conn(c, before)
-	return c.h2.run(ctx)
-}
-
-// newHTTP2Conn returns the connection, of which some bytes have been read before.
-func newHTTP2Conn(of *serverConn, before []byte) *http2Conn {
-	limits := http2SettingsOf(of.s)
-	c := &http2Conn{
-		of: of, s: of.s, rwc: of.rwc, ctx: of.ctx, loop: of.s.loop, settings: limits,
-		window: 65535, peerWindow: 65535, peerFrame: 1 << 14,
-		streams:  make(map[uint32]*http2Stream),
-		handlers: make(map[*http2Stream]*asyncio.Task[asyncio.None]),
+// init makes c ready for conn, which is read from in.
+func (c *http2Conn) init(ctx context.Context, loop *asyncio.EventLoop, end http2End, conn net.Conn, in io.Reader, limits http2Settings) {
+	*c = http2Conn{
+		end: end, conn: conn, ctx: ctx, loop: loop, settings: limits,
+		window: http2FirstWindow, peerWindow: http2FirstWindow, peerFrame: 1 << 14,
+		streams: make(map[uint32]*http2Stream),
 	}
-	var from io.Reader = of.rwc
-	if len(before) > 0 {
-		from = io.MultiReader(bytes.NewReader(before), of.rwc)
-	}
-	c.in = bufio.NewReaderSize(from, inputBuffer)
+	c.in = bufio.NewReaderSize(in, inputBuffer)
 	c.framer = http2.NewFramer((*http2Out)(c), c.in)
 	c.framer.SetReuseFrames()
 	c.framer.SetMaxReadFrameSize(limits.maxFrame)
@@ -189,74 +177,26 @@ func newHTTP2Conn(of *serverConn, before []byte) *http2Conn {
 	c.encoder = hpack.NewEncoder(&c.block)
 	c.encoder.SetMaxDynamicTableSizeLimit(limits.peerTableSize)
 	c.inflow.init(limits.connWindow)
-	return c
 }
 
-func (c *http2Conn) run(ctx context.Context) error {
-	c.hello()
-	c.writer = asyncio.CreateTask(ctx, asyncio.Do(c.write), asyncio.TaskName("HTTP/2 writer"))
-	c.writer.AddDoneCallback(c.wrote)
-	defer c.close()
-	if why := c.rejected(); why != "" {
-		c.fail(http2.ErrCodeInadequateSecurity, why)
-		return c.leave(ctx, nil)
-	}
-	return c.leave(ctx, c.read())
-}
-
-// rejected says what is wrong with the connection's TLS, if anything (RFC 9113, 9.2).
-func (c *http2Conn) rejected() string {
-	if c.of.tls == nil {
-		return ""
-	}
-	if c.of.tls.Version < tls.VersionTLS12 {
-		return "TLS is older than 1.2"
-	}
-	if c.s.HTTP2 != nil && c.s.HTTP2.PermitProhibitedCipherSuites || c.of.tls.Version > tls.VersionTLS12 {
-		return ""
-	}
-	switch c.of.tls.CipherSuite {
-	case tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
-		tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
-		tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256:
-		return ""
-	}
-	return "HTTP/2 prohibits " + tls.CipherSuiteName(c.of.tls.CipherSuite)
-}
-
-// hello sends our SETTINGS.
-func (c *http2Conn) hello() {
-	l := c.settings
-	_ = c.framer.WriteSettings(
-		http2.Setting{ID: http2.SettingMaxFrameSize, Val: l.maxFrame},
-		http2.Setting{ID: http2.SettingMaxConcurrentStreams, Val: l.maxStreams},
-		http2.Setting{ID: http2.SettingMaxHeaderListSize, Val: l.headerList},
-		http2.Setting{ID: http2.SettingHeaderTableSize, Val: l.tableSize},
-		http2.Setting{ID: http2.SettingInitialWindowSize, Val: uint32(l.streamWindow)},
-		http2.Setting{ID: http2.SettingNoRFC7540Priorities, Val: 1},
-	)
+// hello sends our SETTINGS, and opens the connection's window.
+func (c *http2Conn) hello(settings ...http2.Setting) {
+	_ = c.framer.WriteSettings(settings...)
 	c.unacked++
-	if more := l.connWindow - 65535; more > 0 {
+	if more := c.settings.connWindow - http2FirstWindow; more > 0 {
 		_ = c.framer.WriteWindowUpdate(0, uint32(more))
 	}
 }
 
-// read reads frames until the connection ends. It returns the error of a cancel. All else is the
-// client's affair.
-func (c *http2Conn) read() error {
-	_ = c.rwc.SetReadDeadline(c.loop.Now().Add(http2PrefaceTimeout))
-	var preface [len(http2.ClientPreface)]byte
-	if _, err := io.ReadFull(c.in, preface[:]); err != nil {
-		return onlyCancel(err)
-	}
-	if string(preface[:]) != http2.ClientPreface {
-		return nil // it is no client of HTTP/2, so a frame tells it nothing
-	}
-	c.isIdle()
-	if h := c.s.HTTP2; h != nil {
-		c.watchHealth(h.SendPingTimeout, h.PingTimeout)
-	}
-	_ = c.rwc.SetReadDeadline(c.loop.Now().Add(http2SettingsTimeout))
+// startWriter starts the writer, in a task of ctx.
+func (c *http2Conn) startWriter(ctx context.Context) {
+	c.writer = asyncio.CreateTask(ctx, asyncio.Do(c.write), asyncio.TaskName("HTTP/2 writer"))
+	c.writer.AddDoneCallback(c.wrote)
+}
+
+// readFrames is the reader's work. It returns the error of the connection, or nil if we have found
+// one and told the peer.
+func (c *http2Conn) readFrames() error {
 	for {
 		f, err := c.framer.ReadFrame()
 		c.lastFrame = c.loop.Time()
@@ -271,6 +211,9 @@ func (c *http2Conn) read() error {
 		var ofConn http2.ConnectionError
 		switch {
 		case errors.As(err, &ofStream):
+			if ofStream.Cause == nil {
+				ofStream.Cause = c.framer.ErrorDetail()
+			}
 			c.malformed(ofStream)
 		case errors.As(err, &ofConn):
 			c.fail(http2.ErrCode(ofConn), err.Error())
@@ -279,7 +222,7 @@ func (c *http2Conn) read() error {
 		case errors.Is(err, os.ErrDeadlineExceeded) && !c.sawSettings:
 			c.fail(http2.ErrCodeSettingsTimeout, "no SETTINGS came")
 		default:
-			return onlyCancel(err)
+			return err
 		}
 		if c.refusing {
 			return nil
@@ -295,146 +238,85 @@ func (c *http2Conn) flush() {
 	}
 }
 
-// leave ends all streams, has the rest sent, and waits for the handlers (h2 7). It returns
-// err, or the error of a cancel.
-func (c *http2Conn) leave(ctx context.Context, err error) error {
-	c.goneAway = true
-	for _, st := range inOrder(maps.Values(c.streams)) {
-		c.endStream(st, errHTTP2Gone)
+// abandon ends all streams with err.
+func (c *http2Conn) abandon(err error) {
+	for _, st := range c.all() {
+		c.endStream(st, err)
 	}
-	c.backlog = nil
-	c.last = true
-	c.wake.set()
-	if err == nil && c.refusing {
-		err = c.linger()
-	}
-	for err == nil && len(c.handlers) > 0 {
-		err = c.await(&c.drained)
-	}
-	if err != nil { // a cancel: the handlers end too
-		for _, st := range inOrder(maps.Keys(c.handlers)) {
-			c.handlers[st].Cancel()
-		}
-		_ = asyncio.Cleanup(ctx, time.Minute, func(ctx context.Context) error {
-			for len(c.handlers) > 0 {
-				if err := c.await(&c.drained); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-	}
-	return err
 }
 
-// linger lets the client read the last frames, and drops what it sends meanwhile. A connection that
-// is closed with unread data is reset, and what was sent last is lost.
+// all returns the streams in the order in which they were opened: the order of a map would make
+// runs differ.
+func (c *http2Conn) all() []*http2Stream {
+	all := make([]*http2Stream, 0, len(c.streams))
+	for _, st := range c.streams {
+		all = append(all, st)
+	}
+	slices.SortFunc(all, func(a, b *http2Stream) int { return cmp.Compare(a.id, b.id) })
+	return all
+}
+
+// linger lets the peer read the last frames, and drops what it sends meanwhile. A connection that
+// is closed with unread data is reset, and what was sent last is lost. It suspends the reader, and
+// returns the error of a cancel.
 func (c *http2Conn) linger() error {
 	deadline := c.loop.Now().Add(http2Linger)
-	_ = c.rwc.SetWriteDeadline(deadline)
+	_ = c.conn.SetWriteDeadline(deadline)
 	if _, err := c.writer.Await(c.ctx); err != nil {
 		return err
 	}
-	_ = c.rwc.CloseWrite()
-	_ = c.rwc.SetReadDeadline(deadline)
+	c.closeWrite()
+	_ = c.conn.SetReadDeadline(deadline)
 	buf := make([]byte, 4<<10)
 	for {
-		if _, err := c.rwc.Read(buf); err != nil {
-			if errors.Is(err, asyncio.ErrCancelled) {
-				return err
-			}
-			return nil
+		if _, err := c.conn.Read(buf); err != nil {
+			return onlyCancel(err)
 		}
+	}
+}
+
+// closeWrite ends what is sent, where the connection can do that.
+func (c *http2Conn) closeWrite() {
+	if conn, ok := c.conn.(interface{ CloseWrite() error }); ok {
+		_ = conn.CloseWrite() // the peer may have gone
 	}
 }
 
 // close closes the connection.
 func (c *http2Conn) close() {
-	for _, timer := range []*asyncio.TimerHandle{c.idleTimer, c.health} {
-		if timer != nil {
-			timer.Cancel()
-		}
+	if c.health != nil {
+		c.health.Cancel()
 	}
 	c.writer.Cancel()
-	_ = c.rwc.Close()
+	_ = c.conn.Close()
 }
 
-// fail ends the connection with an error for the client.
+// fail ends the connection with an error for the peer.
 func (c *http2Conn) fail(code http2.ErrCode, why string) {
 	if c.refusing {
 		return
 	}
 	c.refusing = true
-	c.s.logf("asynciohttp: HTTP/2 connection from %s: %v: %s", c.of.remote, code, why)
+	c.end.failed(code, why)
 	c.goAway(code)
 }
 
-// goAway tells the client that no further stream is accepted.
+// goAway tells the peer that no further stream is accepted.
 func (c *http2Conn) goAway(code http2.ErrCode) {
 	c.goneAway = true
 	_ = c.framer.WriteGoAway(c.maxID, code, nil)
 	c.wake.set()
 }
 
-// shutdown ends the connection when its streams have ended.
-func (c *http2Conn) shutdown() {
-	if c.goneAway {
+// watchHealth sends a PING to a peer that has been silent, and calls lost if no frame follows. A
+// silence of zero or less means never.
+func (c *http2Conn) watchHealth(of *http.HTTP2Config, lost func()) {
+	if of == nil || of.SendPingTimeout <= 0 {
 		return
 	}
-	c.goAway(http2.ErrCodeNo)
-	c.closeIfIdle()
-}
-
-// closeIfIdle ends a connection that accepts no stream and has none left. The writer closes our
-// side; the client then closes its own, or the deadline ends it.
-func (c *http2Conn) closeIfIdle() {
-	if c.goneAway && !c.refusing && len(c.streams) == 0 {
-		c.last = true
-		c.wake.set()
-		_ = c.rwc.SetReadDeadline(c.loop.Now().Add(http2Linger))
-	}
-}
-
-// isIdle notes that no stream is left.
-func (c *http2Conn) isIdle() {
-	c.of.setState(http.StateIdle)
-	if !c.s.keepsAlive() {
-		c.shutdown()
-	}
-	if c.closeIfIdle(); c.goneAway {
-		return
-	}
-	timeout := c.s.idleTimeout()
-	if timeout <= 0 {
-		return
-	}
-	c.idleSince = c.loop.Time()
-	if c.idleTimer == nil {
-		c.idleTimer = c.loop.CallLater(timeout, func() { c.checkIdle(timeout) })
-	}
-}
-
-// checkIdle runs once in each timeout, so that a request need not stop a timer and start it again.
-func (c *http2Conn) checkIdle(timeout time.Duration) {
-	c.idleTimer = nil
-	if len(c.streams) > 0 {
-		return // isIdle starts it again
-	}
-	if rest := timeout - c.loop.Time().Sub(c.idleSince); rest > 0 {
-		c.idleTimer = c.loop.CallLater(rest, func() { c.checkIdle(timeout) })
-		return
-	}
-	c.shutdown()
-}
-
-// watchHealth sends a PING to a client that has been silent, and ends the connection if no frame
-// follows. A silence of zero or less means never.
-func (c *http2Conn) watchHealth(silence, answer time.Duration) {
-	if silence <= 0 {
-		return
-	}
+	silence, answer := of.SendPingTimeout, of.PingTimeout
 	if answer <= 0 {
-		answer = 15 * time.Second
+		answer = http2PingTimeout
 	}
 	var check func()
 	check = func() {
@@ -443,18 +325,23 @@ func (c *http2Conn) watchHealth(silence, answer time.Duration) {
 		case wait > 0:
 			c.pinged = false
 		case c.pinged:
-			_ = c.rwc.Close()
+			lost()
 			return
 		default:
 			c.pinged = true
-			_ = c.framer.WritePing(false, [8]byte{'a', 's', 'y', 'n', 'c', 'i', 'o', '?'})
-			c.wake.set()
+			c.ping()
 			wait = answer
 		}
 		c.health = c.loop.CallLater(wait, check)
 	}
 	c.lastFrame = c.loop.Time()
 	c.health = c.loop.CallLater(silence, check)
+}
+
+// ping asks the peer to answer.
+func (c *http2Conn) ping() {
+	_ = c.framer.WritePing(false, [8]byte{'a', 's', 'y', 'n', 'c', 'i', 'o', '?'})
+	c.wake.set()
 }
 
 // A signal wakes the one task that waits for it.
@@ -475,12 +362,17 @@ func (c *http2Conn) await(s *signal) error {
 	if err != nil {
 		return err
 	}
+	return c.awaitWithin(t.GetContext(), s)
+}
+
+// awaitWithin is await, and ends with ctx too.
+func (c *http2Conn) awaitWithin(ctx context.Context, s *signal) error {
 	if s.waiting != nil {
 		return fmt.Errorf("%w: another task waits there", asyncio.ErrBusy)
 	}
 	f := asyncio.CreateFuture[asyncio.None](c.ctx)
 	s.waiting = f
-	_, err = f.Await(t.GetContext())
+	_, err := f.Await(ctx)
 	if s.waiting == f {
 		s.waiting = nil
 	}

@@ -22,7 +22,7 @@ func (c *http2Conn) write(context.Context) error {
 		for len(c.out) == 0 {
 			if c.last {
 				c.allSent = true
-				_ = c.rwc.CloseWrite() // the client may have gone
+				c.closeWrite()
 				return nil
 			}
 			if cap(c.out) > 0 { // an idle connection needs no buffers
@@ -39,11 +39,12 @@ func (c *http2Conn) write(context.Context) error {
 			c.spare = getHTTP2Buffer()
 		}
 		c.out, c.spare, c.answers = c.spare[:0], nil, 0
+		c.taken += int64(len(p))
 		c.admit()
 		if t := c.settings.writeByte; t > 0 {
-			_ = c.rwc.SetWriteDeadline(c.loop.Now().Add(t))
+			_ = c.conn.SetWriteDeadline(c.loop.Now().Add(t))
 		}
-		if _, err := c.rwc.Write(p); err != nil {
+		if _, err := c.conn.Write(p); err != nil {
 			return onlyCancel(err)
 		}
 		if cap(p) <= http2BufferKept {
@@ -53,21 +54,21 @@ func (c *http2Conn) write(context.Context) error {
 }
 
 // wrote follows the end of the writer's task, which may have been cancelled before its first step.
-// The reader notices that nothing is sent any more: the client closes the connection, or it is
-// closed here.
+// The reader notices that nothing is sent any more: the peer closes the connection, or it is closed
+// here.
 func (c *http2Conn) wrote(*asyncio.Task[asyncio.None]) {
 	c.goneAway = true
 	if !c.allSent {
-		_ = c.rwc.Close()
+		_ = c.conn.Close()
 	}
 }
 
-// open reports whether data may be appended, as far as that depends on the connection (h2 3).
-func (c *http2Conn) open() bool { return c.window > 0 && len(c.out) < http2OutLimit }
+// hasRoom reports whether data may be appended, as far as that depends on the connection (h2 3).
+func (c *http2Conn) hasRoom() bool { return c.window > 0 && len(c.out) < http2OutLimit }
 
 // admit wakes the first in the queue if there is room.
 func (c *http2Conn) admit() {
-	if len(c.queue) > 0 && c.open() {
+	if len(c.queue) > 0 && c.hasRoom() {
 		st := c.queue[0]
 		c.queue = c.queue[1:]
 		st.queued = false
@@ -83,8 +84,8 @@ func (c *http2Conn) dequeue(st *http2Stream) {
 	}
 }
 
-// sendData sends p as data of st, and the end of the stream if end is set. It suspends until the
-// rest has room; what it returns was accepted.
+// sendData sends p as data of st, and the end of the stream if end is set. It suspends the calling
+// task until the rest has room; what it returns was accepted.
 func (c *http2Conn) sendData(st *http2Stream, p []byte, end bool) (n int, err error) {
 	if len(p) == 0 && end {
 		if st.err != nil {
@@ -117,7 +118,7 @@ func (c *http2Conn) awaitRoom(st *http2Stream) error {
 			return st.err
 		case st.window <= 0:
 			c.admit()
-		case c.open() && (waited || len(c.queue) == 0):
+		case c.hasRoom() && (waited || len(c.queue) == 0):
 			return nil
 		default:
 			st.queued = true
@@ -144,7 +145,7 @@ func (c *http2Conn) appendData(st *http2Stream, p []byte, end bool) {
 	c.out = append(c.out, byte(len(p)>>16), byte(len(p)>>8), byte(len(p)), byte(http2.FrameData), byte(flags),
 		byte(st.id>>24), byte(st.id>>16), byte(st.id>>8), byte(st.id))
 	c.out = append(c.out, p...)
-	c.empty = 0 // the client opens windows for this
+	c.empty = 0 // the peer opens windows for this
 	c.wake.set()
 	if end {
 		c.sentEnd(st)

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"net/textproto"
 	"net/url"
-	"os"
 	"runtime/debug"
 	"slices"
 	"strconv"
@@ -21,7 +20,7 @@ import (
 // An http2Context adds the response to a connection's context.
 type http2Context struct {
 	context.Context
-	st *http2Stream
+	st *serverStream
 }
 
 func (x *http2Context) Value(key any) any {
@@ -32,7 +31,7 @@ func (x *http2Context) Value(key any) any {
 }
 
 // readRequest makes the request of a new stream.
-func (c *http2Conn) readRequest(st *http2Stream, f *http2.MetaHeadersFrame) error {
+func (c *http2Server) readRequest(st *serverStream, f *http2.MetaHeadersFrame) error {
 	bad := http2.StreamError{StreamID: st.id, Code: http2.ErrCodeProtocol}
 	var method, scheme, authority, path string
 	for _, field := range f.PseudoFields() {
@@ -139,7 +138,7 @@ func (c *http2Conn) readRequest(st *http2Stream, f *http2.MetaHeadersFrame) erro
 		Method: method, URL: u, RequestURI: uri, Host: authority,
 		Proto: "HTTP/2.0", ProtoMajor: 2,
 		Header: header, Trailer: trailer, ContentLength: length,
-		Body: (*http2Body)(st), RemoteAddr: c.of.remote,
+		Body: (*http2RequestBody)(st), RemoteAddr: c.of.remote,
 	}
 	if scheme == "https" {
 		r.TLS = c.of.tls
@@ -154,8 +153,8 @@ func tooLargeHeader(w http.ResponseWriter, _ *http.Request) {
 	http.Error(w, "431 Request Header Fields Too Large", http.StatusRequestHeaderFieldsTooLarge)
 }
 
-// handle starts the handler of st (h2 6).
-func (c *http2Conn) handle(st *http2Stream) {
+// handle starts the handler of st (http2server 2).
+func (c *http2Server) handle(st *serverStream) {
 	task := asyncio.CreateTask(st.ctx, asyncio.Do(st.run), asyncio.TaskName(st.request.Method+" "+st.request.URL.Path))
 	c.handlers[st] = task
 	// A task that is cancelled before its first step does not run its body.
@@ -163,8 +162,8 @@ func (c *http2Conn) handle(st *http2Stream) {
 }
 
 // run is the body of the handler's task.
-func (st *http2Stream) run(ctx context.Context) error {
-	c := st.c
+func (st *serverStream) run(ctx context.Context) error {
+	c := st.conn
 	task := asyncio.CurrentTask(ctx)
 	returned := false
 	defer func() {
@@ -172,7 +171,7 @@ func (st *http2Stream) run(ctx context.Context) error {
 			return
 		}
 		v := recover() // nil for Goexit
-		c.reset(st, http2.ErrCodeInternal, errHTTP2Handler)
+		c.reset(&st.http2Stream, http2.ErrCodeInternal, errHTTP2Handler)
 		if v != nil && v != http.ErrAbortHandler {
 			c.s.logf("asynciohttp: panic serving %s: %v\n%s", c.of.remote, v, debug.Stack())
 		}
@@ -195,13 +194,13 @@ func (st *http2Stream) run(ctx context.Context) error {
 }
 
 // leave follows the end of a handler's task. Its place is for the next in the backlog.
-func (st *http2Stream) leave() {
-	c := st.c
+func (st *serverStream) leave() {
+	c := st.conn
 	if st.err == nil { // a cancel, before or in the middle of the response
-		c.reset(st, http2.ErrCodeCancel, errHTTP2Handler)
+		c.reset(&st.http2Stream, http2.ErrCodeCancel, errHTTP2Handler)
 	}
 	st.response.over = true
-	_ = (*http2Body)(st).Close()
+	_ = (*http2RequestBody)(st).Close()
 	if form := st.request.MultipartForm; form != nil {
 		_ = form.RemoveAll()
 	}
@@ -221,15 +220,4 @@ func (st *http2Stream) leave() {
 	if len(c.handlers) == 0 {
 		c.drained.set()
 	}
-}
-
-func (st *http2Stream) readTimedOut() {
-	if st.bodyErr == nil {
-		st.bodyErr = os.ErrDeadlineExceeded
-		st.readable.set()
-	}
-}
-
-func (st *http2Stream) writeTimedOut() {
-	st.c.reset(st, http2.ErrCodeInternal, os.ErrDeadlineExceeded)
 }

@@ -18,7 +18,7 @@ import (
 
 // An http2Response is the response of a stream. It is for the handler's tasks, one at a time.
 type http2Response struct {
-	st   *http2Stream
+	st   *serverStream
 	head bool // of a request HEAD
 	over bool // the handler has returned
 
@@ -58,7 +58,7 @@ func (w *http2Response) WriteHeader(status int) {
 	}
 	if w.over || w.status != 0 {
 		if w.status != 0 {
-			w.st.c.s.logf("asynciohttp: superfluous WriteHeader call: the status is %d already", w.status)
+			w.st.conn.s.logf("asynciohttp: superfluous WriteHeader call: the status is %d already", w.status)
 		}
 		return
 	}
@@ -80,13 +80,13 @@ func (w *http2Response) take() {
 			if n, err := strconv.ParseUint(values[0], 10, 63); err == nil {
 				w.length = int64(n)
 			} else {
-				w.st.c.s.logf("asynciohttp: invalid Content-Length of %q is left out", values[0])
+				w.st.conn.s.logf("asynciohttp: invalid Content-Length of %q is left out", values[0])
 			}
 			continue
 		case "Connection", "Keep-Alive", "Proxy-Connection", "Transfer-Encoding", "Upgrade":
 			// They do not exist in HTTP/2. What "close" means does.
 			if key == "Connection" && slices.Contains(values, "close") {
-				w.st.c.shutdown()
+				w.st.conn.shutdown()
 			}
 			continue
 		case "Trailer":
@@ -183,7 +183,7 @@ func writeHTTP2[B []byte | string](w *http2Response, p B) (int, error) {
 		w.buf = append(w.buf, p...)
 		return len(p), nil
 	}
-	n, err := w.st.c.sendData(w.st, []byte(p), false)
+	n, err := w.st.c.sendData(&w.st.http2Stream, []byte(p), false)
 	w.failed = w.failed || err != nil
 	return n, err
 }
@@ -221,7 +221,7 @@ func (w *http2Response) flush() error {
 	if w.head {
 		return nil
 	}
-	_, err := w.st.c.sendData(w.st, p, false)
+	_, err := w.st.c.sendData(&w.st.http2Stream, p, false)
 	w.failed = w.failed || err != nil
 	return err
 }
@@ -264,7 +264,7 @@ func (w *http2Response) SetWriteDeadline(t time.Time) error {
 }
 
 func (w *http2Response) setDeadline(timer **asyncio.TimerHandle, t time.Time, expire func()) error {
-	c := w.st.c
+	c := w.st.conn
 	if _, err := c.task(); err != nil {
 		return err
 	}
@@ -294,7 +294,7 @@ func (w *http2Response) failWith(err error) {
 	if errors.Is(err, asyncio.ErrCancelled) || w.st.ctx.Err() != nil {
 		return
 	}
-	c := w.st.c
+	c := w.st.conn
 	c.loop.CallExceptionHandler(asyncio.ExceptionContext{Message: "Unhandled exception in HTTP handler", Exception: err, Task: c.handlers[w.st]})
 }
 
@@ -317,9 +317,9 @@ func (w *http2Response) handled(cancelled bool) {
 
 // finish ends the response after the handler has returned. It suspends the handler's task.
 func (w *http2Response) finish() error {
-	c, st := w.st.c, w.st
+	c, st := w.st.conn, w.st
 	if w.failed { // a handler that has not looked at the error must not end the response
-		c.reset(st, http2.ErrCodeInternal, errHTTP2Handler)
+		c.reset(&st.http2Stream, http2.ErrCodeInternal, errHTTP2Handler)
 	}
 	if st.err != nil && !w.sent {
 		return nil
@@ -336,7 +336,7 @@ func (w *http2Response) finish() error {
 		// The client must not take it for whole.
 		c.s.logf("asynciohttp: %s %s: the handler has written %d bytes of a Content-Length of %d",
 			st.request.Method, st.request.URL.Path, w.written, w.length)
-		c.reset(st, http2.ErrCodeInternal, http.ErrContentLength)
+		c.reset(&st.http2Stream, http2.ErrCodeInternal, http.ErrContentLength)
 		return nil
 	}
 	if !w.sent {
@@ -347,7 +347,7 @@ func (w *http2Response) finish() error {
 	}
 	trailers := w.trailerFields()
 	if st.err == nil && !w.head {
-		if _, err := c.sendData(st, w.buf, len(trailers) == 0); err != nil {
+		if _, err := c.sendData(&st.http2Stream, w.buf, len(trailers) == 0); err != nil {
 			return err
 		}
 	}
@@ -355,7 +355,7 @@ func (w *http2Response) finish() error {
 		for _, f := range trailers {
 			_ = c.encoder.WriteField(f)
 		}
-		c.sendBlock(st, true)
+		c.sendBlock(&st.http2Stream, true)
 	}
 	putResponseBuffer(w.buf)
 	w.buf = nil
@@ -377,7 +377,7 @@ func (w *http2Response) trailerFields() (fields []hpack.HeaderField) {
 // send sends the header, and the end of the stream if end is set. body is how the body begins.
 func (w *http2Response) send(end bool, body []byte) {
 	w.sent = true
-	c := w.st.c
+	c := w.st.conn
 	if w.st.err != nil {
 		return
 	}
@@ -392,9 +392,9 @@ func (w *http2Response) send(end bool, body []byte) {
 		_ = c.encoder.WriteField(hpack.HeaderField{Name: "content-length", Value: strconv.FormatInt(w.length, 10)})
 	}
 	if !w.has.date {
-		_ = c.encoder.WriteField(hpack.HeaderField{Name: "date", Value: w.st.c.s.date.string(c.loop)})
+		_ = c.encoder.WriteField(hpack.HeaderField{Name: "date", Value: w.st.conn.s.date.string(c.loop)})
 	}
-	c.sendBlock(w.st, end)
+	c.sendBlock(&w.st.http2Stream, end)
 }
 
 // sendInformation sends a header with a status of 1xx.
@@ -402,7 +402,7 @@ func (w *http2Response) sendInformation(status int) {
 	if w.sent || w.st.err != nil {
 		return
 	}
-	c := w.st.c
+	c := w.st.conn
 	_ = c.encoder.WriteField(hpack.HeaderField{Name: ":status", Value: statusText(status)})
 	for _, key := range w.keys() {
 		switch key {
@@ -413,7 +413,7 @@ func (w *http2Response) sendInformation(status int) {
 			_ = c.encoder.WriteField(f)
 		}
 	}
-	c.sendBlock(w.st, false)
+	c.sendBlock(&w.st.http2Stream, false)
 }
 
 // sendContinue tells the client to send its body.
@@ -421,9 +421,9 @@ func (w *http2Response) sendContinue() {
 	if w.status != 0 || w.st.err != nil {
 		return
 	}
-	c := w.st.c
+	c := w.st.conn
 	_ = c.encoder.WriteField(hpack.HeaderField{Name: ":status", Value: "100"})
-	c.sendBlock(w.st, false)
+	c.sendBlock(&w.st.http2Stream, false)
 }
 
 func statusText(status int) string {

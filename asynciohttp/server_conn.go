@@ -55,7 +55,7 @@ type serverConn struct {
 	single [1]byte
 
 	res      *serverResponse // the current one, nil between requests
-	h2       *http2Conn      // nil for HTTP/1.1
+	h2       *http2Server    // nil for HTTP/1.1
 	watching bool            // for the end of the client (serve 4)
 	peek     func()          // c.look, made once
 
