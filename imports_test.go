@@ -44,7 +44,11 @@ const importPolicy = `
 
 # HTTP is for those who want it, and a user of the loop like any other. golang.org/x/net stays in its
 # module.
-./asynciohttp < std, ., golang.org/x/net/...
+./asynciohttp < std, ., ./asynciohttp/internal/handling, golang.org/x/net/...
+./asynciohttp/internal/handling < std, .
+
+# Its tools for tests are a user of it, and share with it what a request and its handler have in common.
+./asynciohttp/asynciohttptest < std, ., ./asynciohttp, ./asynciohttp/internal/handling
 
 # gRPC is for those who want it too. What it needs stays in its module.
 ./asynciogrpc < std, ., third-party
@@ -213,7 +217,7 @@ func TestImports(t *testing.T) {
 				}
 			}
 			for i, r := range rules {
-				nested := slices.ContainsFunc([]string{"./asynciovet/", "./bench/", "./cmd/", "./examples/raft/"}, func(dir string) bool {
+				nested := slices.ContainsFunc([]string{"./asynciohttp/", "./asynciovet/", "./bench/", "./cmd/", "./examples/raft/"}, func(dir string) bool {
 					return strings.HasPrefix(r.pkg, dir)
 				}) || r.pkg == "./asynciogrpc" || r.pkg == "./asynciohttp" || r.pkg == "./asynciosql" || r.pkg == "./examples/crawler" || r.pkg == "./interop"
 				if !used[i] && (whole || !nested) {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/goasyncio/asyncio"
+	"github.com/goasyncio/asyncio/asynciohttp/internal/handling"
 )
 
 // Handler returns a handler for net/http that runs each request as a task of l, named by its method
@@ -50,26 +51,23 @@ type HandlerFunc func(ctx context.Context, w http.ResponseWriter, r *http.Reques
 
 // ServeHTTP implements [http.Handler]. It must be called in a task, and suspends it where f does.
 func (f HandlerFunc) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	e, _ := r.Context().Value(exchangeKey{}).(failing)
+	e, _ := r.Context().Value(exchangeKey{}).(handling.Response)
 	if e == nil {
 		panic("asynciohttp: a HandlerFunc was called outside of a task: serve it by an asynciohttp.Server, or put asynciohttp.Handler around it for net/http's")
 	}
 	if err := f(r.Context(), w, r); err != nil {
-		e.failWith(err)
+		e.FailWith(err)
 	}
 }
 
-// failing is what a [HandlerFunc] needs of a response.
-type failing interface{ failWith(err error) }
-
-// failWith notes the first error of a [HandlerFunc].
-func (e *exchange) failWith(err error) {
+// FailWith notes the first error of a [HandlerFunc].
+func (e *exchange) FailWith(err error) {
 	if e.failure == nil {
 		e.failure = err
 	}
 }
 
-type exchangeKey struct{}
+type exchangeKey = handling.Key
 
 type bridge struct {
 	loop    func() *asyncio.EventLoop

@@ -284,9 +284,9 @@ func (w *http2Response) setDeadline(timer **asyncio.TimerHandle, t time.Time, ex
 	return nil
 }
 
-// failWith notes the error that a HandlerFunc returned, and tells the exception handler, unless
+// FailWith notes the error that a HandlerFunc returned, and tells the exception handler, unless
 // that is how a handler ends that was cancelled.
-func (w *http2Response) failWith(err error) {
+func (w *http2Response) FailWith(err error) {
 	if w.failure != nil || w.over {
 		return
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/goasyncio/asyncio"
+	"github.com/goasyncio/asyncio/asynciohttp/internal/handling"
 )
 
 // A Server serves HTTP/1.1 and HTTP/2 on one loop, in tasks and without a goroutine. Its handlers
@@ -465,6 +466,8 @@ func (s *Server) foreign() error {
 	_, err := callingTask(s.loop.Context())
 	return err
 }
+
+var callingTask = handling.CallingTask
 
 func (s *Server) headerLimit() int {
 	limit := s.MaxHeaderBytes

@@ -371,8 +371,8 @@ func (w *serverResponse) giveUp(cancelled bool) {
 	http.Error(w, http.StatusText(status), status)
 }
 
-// failWith notes the error that a HandlerFunc returned.
-func (w *serverResponse) failWith(err error) {
+// FailWith notes the error that a HandlerFunc returned.
+func (w *serverResponse) FailWith(err error) {
 	if w.failure == nil && !w.over {
 		w.failure = err
 		w.report(err)
