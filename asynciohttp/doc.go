@@ -30,10 +30,19 @@
 //
 // Handlers and middleware that call each other where they stand work as they are: [http.ServeMux],
 // [http.FileServer], [http.ServeContent], [http.MaxBytesHandler], [http.StripPrefix], forms, and
-// httputil.ReverseProxy with a Transport of this package and without a FlushInterval. What starts a
-// goroutine for the handler does not, because the goroutine is not the loop's: a write from there
-// is refused with [asyncio.ErrForeignGoroutine]. [http.TimeoutHandler] moreover waits in a select,
-// which stops the loop. Use [asyncio.FailAfter] in its place, or Server.WriteTimeout.
+// httputil.ReverseProxy with a Transport of this package. Its FlushInterval is left at zero, or
+// negative to flush after each write: a timer's flush would be refused. It passes no upgrades on.
+//
+// What runs the handler on a goroutine, or answers on one, does not work, because the goroutine is
+// not the loop's: a write or an await there is refused with [asyncio.ErrForeignGoroutine].
+// [http.TimeoutHandler] moreover waits in a select, which stops the loop. Use [TimeoutHandler] in
+// its place, or [asyncio.FailAfter], or Server.WriteTimeout. The vet tool asynciovet reports it.
+// A goroutine of middleware that has nothing to do with the request or the response is harmless.
+//
+// [http.CloseNotifier] is not implemented, because a handler that waits for its channel would stop
+// the loop. r.Context() tells the same.
+//
+// Package asynciohttptest tests handlers.
 //
 // A [HandlerFunc] is a handler that returns an error. It has the context as an argument.
 //
