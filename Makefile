@@ -91,6 +91,7 @@ nightly: sim arm64 nethttp
 	ASYNCIO_MODELS=100000 go test -count 1 -timeout 60m -run Model ./asynciosql
 	ASYNCIO_MODELS=2000 ASYNCIOSIM_RUNS=2000 go test -count 1 -timeout 60m -run 'Model|Explore' ./asynciohttp
 	go test -race -count 1 ./asynciovet
+	ASYNCIO_EXPLORE=all go test -count 1 -timeout 60m -run SameSeed ./asynciohttp
 	ASYNCIO_INTEROP_CANCELS=1000 go test -count 1 -timeout 60m ./interop
 	ASYNCIO_EXPLORE=all go test -count 1 -timeout 120m -run 'Explore|Repeats|Primitives|SameSeed|Model' . ./sim ./examples/gallery ./examples/raft
 

@@ -115,22 +115,6 @@ func weather(ctx context.Context) error {
 	})
 }
 
-// A simulation of the server takes the same course each time that it has the same seed.
-func TestServer_SameSeedSameTrace(t *testing.T) {
-	for seed := range uint64(3) {
-		first, err := sim.Trace(weather, sim.WithStrategy(sim.Random()), sim.Seed(seed))
-		if err != nil {
-			t.Fatalf("seed %d: %v", seed, err)
-		}
-		for range 2 {
-			again, err := sim.Trace(weather, sim.WithStrategy(sim.Random()), sim.Seed(seed))
-			if err != nil || again != first {
-				t.Fatalf("seed %d: %v; %d and %d bytes of trace", seed, err, len(first), len(again))
-			}
-		}
-	}
-}
-
 // The server and its clients come through everything under every schedule tried.
 func TestServer_Weather(t *testing.T) {
 	sim.Explore(t, weather, sim.Runs(10), sim.WithStrategy(sim.Random()))
