@@ -33,7 +33,7 @@ check: asynciovet
 	@test -z "$$(gofmt -l .)" || { echo not formatted: $$(gofmt -l .); exit 1; }
 	@for system in $(systems); do \
 		echo vet for $$system; \
-		GOOS=$${system%/*} GOARCH=$${system#*/} CGO_ENABLED=0 go vet . ./asynciohttp/... ./sim ./internal/... ./examples/... ./examples/crawler || exit 1; \
+		GOOS=$${system%/*} GOARCH=$${system#*/} CGO_ENABLED=0 go vet . ./asynciohttp/... ./sim ./internal/... ./examples/... ./examples/crawler ./examples/orders || exit 1; \
 	done
 	go test -short -timeout 5m . ./asynciohttp/... ./sim ./internal/...
 
@@ -79,7 +79,7 @@ generate:
 
 sim:
 	ASYNCIOSIM_RUNS=$(SEEDS) go test -count 1 -timeout 60m -run 'Corrected|Primitives' ./sim ./examples/gallery
-	ASYNCIOSIM_RUNS=$(SEEDS) go test -count 1 -timeout 120m -run '^TestSimulation$$' ./examples/raft
+	ASYNCIOSIM_RUNS=$(SEEDS) go test -count 1 -timeout 120m -run '^TestSimulation$$' ./examples/orders ./examples/raft
 
 nethttp:
 	test "$$(asynciohttp/nethttp/run server | tee /dev/stderr | grep -c '^pass ')" -ge 147
@@ -93,7 +93,7 @@ nightly: sim arm64 nethttp
 	go test -race -count 1 ./asynciovet
 	ASYNCIO_EXPLORE=all go test -count 1 -timeout 60m -run SameSeed ./asynciohttp
 	ASYNCIO_INTEROP_CANCELS=1000 go test -count 1 -timeout 60m ./interop
-	ASYNCIO_EXPLORE=all go test -count 1 -timeout 120m -run 'Explore|Repeats|Primitives|SameSeed|Model' . ./sim ./examples/gallery ./examples/raft
+	ASYNCIO_EXPLORE=all go test -count 1 -timeout 120m -run 'Explore|Repeats|Primitives|SameSeed|Model' . ./sim ./examples/gallery ./examples/orders ./examples/raft
 
 bench-compare:
 	go run ./bench -docs docs
