@@ -578,8 +578,10 @@ func (c *Conn) SetDeadline(d time.Time) error {
 }
 
 // SetReadDeadline makes Read, also one that waits already, fail with [os.ErrDeadlineExceeded] once
-// the loop's clock has reached d; the zero time takes the deadline away. To limit more than one
-// call use [Timeout] or [WithTimeout]. Any goroutine may call SetReadDeadline: from outside the
+// the loop's clock has reached d; the zero time takes the deadline away. A d that was made with
+// [time.Now], as libraries make it, means so much from now in a simulation too, rounded up to a
+// millisecond, and by a hundredth at most. To limit more than one call use [Timeout] or
+// [WithTimeout]. Any goroutine may call SetReadDeadline: from outside the
 // loop, and while the loop does not run, it returns nil at once and takes effect in the loop's next
 // iteration.
 func (c *Conn) SetReadDeadline(d time.Time) error { return c.setDeadline(d, true, false) }
