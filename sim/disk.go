@@ -1,11 +1,14 @@
 package sim
 
 import (
+	"fmt"
 	"io/fs"
 	"math/rand/v2"
 	"slices"
 	"syscall"
 	"time"
+
+	"github.com/goasyncio/asyncio"
 )
 
 // The promises of a simulated disk: those of POSIX, and no more.
@@ -89,7 +92,7 @@ type DiskFaults struct {
 type latencies struct{ min, max time.Duration }
 
 func (s latencies) draw(r *rand.Rand) time.Duration {
-	if s.max <= s.min {
+	if s.max == s.min {
 		return s.min
 	}
 	return s.min + time.Duration(r.Int64N(int64(s.max-s.min)+1))
@@ -106,19 +109,44 @@ func newDisk(chance func(fault string, p float64) bool, rng *rand.Rand, now func
 }
 
 // SetCapacity limits the disk to this many bytes, in sectors of 512; 0 means no limit. Data already
-// there stays there.
-func (d *Disk) SetCapacity(bytes int64) { d.capacity = max(bytes, 0) }
+// there stays there. It panics for a negative number.
+func (d *Disk) SetCapacity(bytes int64) {
+	if bytes < 0 {
+		panic(fmt.Errorf("%w: a capacity of %d bytes (in sim.Disk.SetCapacity)", asyncio.ErrInvalidArgument, bytes))
+	}
+	d.capacity = bytes
+}
 
 // SetLatency makes each operation take a time between min and max, evenly distributed. It has its
 // effect at some moment in between. For the time that a Sync or SyncDir takes see
-// [Disk.SetSyncLatency].
-func (d *Disk) SetLatency(min, max time.Duration) { d.latency = latencies{min, max} }
+// [Disk.SetSyncLatency]. It panics for a negative min, and for a max that is less.
+func (d *Disk) SetLatency(min, max time.Duration) {
+	d.latency = newLatencies(min, max, "SetLatency")
+}
 
 // SetSyncLatency is [Disk.SetLatency] for Sync and SyncDir.
-func (d *Disk) SetSyncLatency(min, max time.Duration) { d.sync = latencies{min, max} }
+func (d *Disk) SetSyncLatency(min, max time.Duration) {
+	d.sync = newLatencies(min, max, "SetSyncLatency")
+}
 
-// SetFaults sets how often the disk fails from now on.
-func (d *Disk) SetFaults(f DiskFaults) { d.faults = f }
+func newLatencies(min, max time.Duration, caller string) latencies {
+	if min < 0 || max < min {
+		panic(fmt.Errorf("%w: a latency from %v to %v (in sim.Disk.%s)", asyncio.ErrInvalidArgument, min, max, caller))
+	}
+	return latencies{min, max}
+}
+
+// SetFaults sets how often the disk fails from now on. It panics for a probability that is not from
+// 0 to 1, and for a negative StallTime.
+func (d *Disk) SetFaults(f DiskFaults) {
+	for _, p := range []float64{f.Read, f.Write, f.Sync, f.BitRot, f.Stall} {
+		mustBeProbability(p, "Disk.SetFaults")
+	}
+	if f.StallTime < 0 {
+		panic(fmt.Errorf("%w: a StallTime of %v (in sim.Disk.SetFaults)", asyncio.ErrInvalidArgument, f.StallTime))
+	}
+	d.faults = f
+}
 
 // ReadFile returns the contents of a file as a program sees them. For a file of more than a
 // gibibyte the error is syscall.EFBIG.

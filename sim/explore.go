@@ -20,8 +20,13 @@ type TB interface {
 type Option struct{ set func(*exploration) }
 
 // Runs sets how many schedules an exploration runs at most; the default is 200. The environment
-// variable ASYNCIOSIM_RUNS overrides it.
-func Runs(n int) Option { return Option{func(x *exploration) { x.runs = n }} }
+// variable ASYNCIOSIM_RUNS overrides it. Runs panics for an n of less than one.
+func Runs(n int) Option {
+	if n < 1 {
+		panic(fmt.Errorf("%w: %d runs (in sim.Runs)", asyncio.ErrInvalidArgument, n))
+	}
+	return Option{func(x *exploration) { x.runs = n }}
+}
 
 // Seed sets the seed of [Run], and the first of an exploration, which goes on with the numbers
 // after it. The default is 0 for Run and [Exhaustive], else 1.
@@ -38,8 +43,11 @@ func WithStrategy(s Strategy) Option { return Option{func(x *exploration) { x.st
 func Cancels() Option { return Option{func(x *exploration) { x.cancels = true }} }
 
 // StepLimit sets how many steps a run may make without the clock moving (more are a livelock), and
-// how many in all. The defaults are 100,000 and 10,000,000.
+// how many in all. The defaults are 100,000 and 10,000,000. It panics for a limit of less than one.
 func StepLimit(still, total int) Option {
+	if still < 1 || total < 1 {
+		panic(fmt.Errorf("%w: limits of %d and %d steps (in sim.StepLimit)", asyncio.ErrInvalidArgument, still, total))
+	}
 	return Option{func(x *exploration) { x.limits = limits{still, total} }}
 }
 

@@ -1,6 +1,11 @@
 package sim
 
-import "context"
+import (
+	"context"
+	"fmt"
+
+	"github.com/goasyncio/asyncio"
+)
 
 // Faults: what goes wrong only because a schedule says so. The network, disks and hosts ask for
 // theirs in the same way, by world.fault.
@@ -14,10 +19,19 @@ import "context"
 //		node2.Crash()
 //	}
 //
-// With a p of 1 or more it always happens, and is not recorded. It is for the loop only and does
-// not suspend; it panics if ctx does not come from a simulation.
+// With a p of 1 it always happens, and is not recorded. It is for the loop only and does not
+// suspend; it panics if ctx does not come from a simulation, or p is not from 0 to 1.
 func Fault(ctx context.Context, what string, p float64) bool {
-	return worldOf(ctx, "Fault").fault(what, p)
+	w := worldOf(ctx, "Fault")
+	mustBeProbability(p, "Fault")
+	return w.fault(what, p)
+}
+
+// mustBeProbability refuses a p that is none, given to caller.
+func mustBeProbability(p float64, caller string) {
+	if !(p >= 0 && p <= 1) {
+		panic(fmt.Errorf("%w: %v is not a probability; those are from 0 to 1 (in sim.%s)", asyncio.ErrInvalidArgument, p, caller))
+	}
 }
 
 // StopFaults ends all faults: from now on [Fault] reports false, the network is as after

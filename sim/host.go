@@ -215,8 +215,11 @@ func (h *Host) stop(caller string) *life {
 // Pause makes the host's program run nothing for d, as during a long garbage collection or on an
 // overloaded machine. Its clock goes on, the system below goes on receiving, and timers that come
 // due meanwhile are late. A longer pause replaces a shorter one. A program that is not running is
-// left alone. Pause panics for main's host.
+// left alone. Pause panics for main's host and for a negative d.
 func (h *Host) Pause(d time.Duration) {
+	if d < 0 {
+		panic(fmt.Errorf("%w: a pause of %v (in Host.Pause)", asyncio.ErrInvalidArgument, d))
+	}
 	if l := h.stop("Pause"); l != nil && d > 0 {
 		h.w.note(fmt.Sprintf("%s pauses for %v", h.name, d))
 		l.paused = max(l.paused, later(h.w.time(), d))
