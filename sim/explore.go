@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/goasyncio/asyncio"
@@ -236,11 +237,15 @@ func (x *exploration) explore() *Failure {
 		if f := x.single(seed); f != nil {
 			return f
 		}
-		if i == 1 {
+		if i == 1 { // it has passed
 			p := x.plan(seed)
 			p.traced = true
-			if f := x.compare(p, x.play(p), x.play(p)); f != nil {
+			first, second := x.play(p), x.play(p)
+			if f := x.compare(p, first, second); f != nil {
 				return f
+			}
+			if second.err != nil {
+				return x.unexplained(p, &outcome{second.w, endDiffers(nil, second.err)})
 			}
 		}
 		seed++
@@ -277,13 +282,34 @@ func (x *exploration) calibrate() *Failure {
 	return x.unexplained(p, first) // debug mode sees more
 }
 
-// compare reports whether two runs of one plan, with traces, were the same.
+// compare reports whether two runs of one plan, with traces, were the same, and ended in the same
+// way. If one of them has noticed why they cannot be, that is the failure.
 func (x *exploration) compare(p plan, first, second *outcome) *Failure {
+	for _, o := range []*outcome{first, second} {
+		if errors.Is(o.err, ErrNotDeterministic) {
+			return x.unexplained(p, o)
+		}
+	}
 	err := first.w.tracer.differ(second.w.tracer)
+	if err == nil && kind(first.err) != kind(second.err) {
+		err = endDiffers(first.err, second.err)
+	}
 	if err == nil {
 		return nil
 	}
 	return x.unexplained(p, &outcome{second.w, err})
+}
+
+// endDiffers is the failure of two runs that made the same steps, and whose ends differ.
+func endDiffers(first, second error) error {
+	ending := func(err error) string {
+		if err == nil {
+			return "passes"
+		}
+		return "fails: " + err.Error()
+	}
+	return fmt.Errorf("%w: two runs with the same seed make the same steps and end differently. The first %s. The second %s\n%s",
+		ErrNotDeterministic, ending(first), ending(second), otherThanTheSeed)
 }
 
 // unexplained is the failure of a run that cannot be repeated to see more.

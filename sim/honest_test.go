@@ -400,3 +400,20 @@ func TestHonest_NeedsASimulation(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// Runs that are compared must also end in the same way, whichever of them is the one that fails.
+func TestHonest_OutcomesAreCompared(t *testing.T) {
+	const repeated = 5 // two runs in order, one of the strategy, and two of that again
+	for bad := 1; bad <= repeated; bad++ {
+		calls := 0
+		r := sim.Check(func(ctx context.Context) error {
+			if calls++; calls == bad {
+				return errors.New("wrong")
+			}
+			return nil
+		}, sim.Runs(3))
+		if !errors.Is(r.Failure, sim.ErrNotDeterministic) || !strings.Contains(r.Failure.Error(), "wrong") {
+			t.Errorf("a failure in call %d only: %v", bad, r.Failure)
+		}
+	}
+}

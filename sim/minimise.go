@@ -29,6 +29,9 @@ const (
 
 // kind returns the way in which a run failed, for comparing failures (minimise 1).
 func kind(err error) string {
+	if err == nil {
+		return ""
+	}
 	var v *violation
 	var l *livelock
 	var long *tooLong

@@ -216,11 +216,13 @@ func (t *tracer) differ(u *tracer) error {
 		if i > 0 {
 			s += fmt.Sprintf("\nafter both had\n\t%s", t.line(i-1))
 		}
-		return fmt.Errorf("%w: two runs with the same seed differ: %s\nSomething other than the seed has a say: "+
-			"the order of a map, select, time.Now, a goroutine, random numbers that are not asyncio.Rand's, or a variable that is left from the run before", ErrNotDeterministic, s)
+		return fmt.Errorf("%w: two runs with the same seed differ: %s\n%s", ErrNotDeterministic, s, otherThanTheSeed)
 	}
 	return nil
 }
+
+const otherThanTheSeed = "Something other than the seed has a say: the order of a map, select, time.Now, a goroutine, random numbers that are not asyncio.Rand's, " +
+	"or a variable that is left from the run before"
 
 func (t *tracer) line(i int) string {
 	if i >= t.len() {
