@@ -22,9 +22,10 @@ import (
 //	disk 3: A power failure may lose anything that is not durable. Each write by itself is kept,
 //	   lost, or torn, and each truncation kept or lost. So a later write can be there without an
 //	   earlier one. Kept changes take effect in the order in which they were written. Of a torn
-//	   write a prefix is kept that ends at a multiple of 512 in the file; a sector is never torn. A
-//	   write that is not kept in full may still leave the file the length that it gave it, with
-//	   zeros for the missing bytes.
+//	   write any of its sectors are kept, those that begin at multiples of 512 in the file: the
+//	   first ones, as a file grows, or others, because a system writes pages back in any order. A
+//	   sector is never torn. A write that is not kept in full may still leave the file the length
+//	   that it gave it, with zeros for the missing bytes.
 //	disk 4: A change of a directory (a file created, a directory made, a rename, a removal) is
 //	   durable when a SyncDir of that directory has returned nil; for a rename between two
 //	   directories, a SyncDir of either one. Sync of a file is not enough for its name. SyncDir does

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
+	"strings"
 	"syscall"
 )
 
@@ -34,13 +36,36 @@ func (u *unsynced) String() string {
 	return fmt.Sprintf("write %s at %d, %d bytes", u.name, u.off, len(u.data))
 }
 
-// apply applies it to c; of a write only the first n bytes.
-func (u *unsynced) apply(c *fileContent, n int) {
-	if u.truncates {
+// apply applies it to c, of a write only the sectors that reach names, all if that is nil.
+func (u *unsynced) apply(c *fileContent, reach []bool) {
+	there := func() bool { return true }
+	switch {
+	case u.truncates:
 		c.truncate(u.size)
-	} else {
-		c.writeAt(u.data[:n], u.off, func() bool { return true })
+	case reach == nil:
+		c.writeAt(u.data, u.off, there)
 	}
+	for i, reaches := range reach {
+		if reaches {
+			from, to := u.sector(i)
+			c.writeAt(u.data[from:to], u.off+from, there)
+		}
+	}
+}
+
+// sectors returns how many sectors a write touches.
+func (u *unsynced) sectors() int {
+	if len(u.data) == 0 {
+		return 0
+	}
+	return int((u.off+int64(len(u.data))-1)/sectorSize - u.off/sectorSize + 1)
+}
+
+// sector returns where the part of the data begins and ends that lies in the i-th of these sectors.
+func (u *unsynced) sector(i int) (from, to int64) {
+	first := u.off / sectorSize * sectorSize
+	from = first + int64(i)*sectorSize - u.off
+	return max(from, 0), min(from+sectorSize, int64(len(u.data)))
 }
 
 func (d *Disk) addUnsynced(n *inode, u unsynced) {
@@ -56,7 +81,7 @@ func (d *Disk) syncFile(n *inode, name string) error {
 	failed := d.faults.Sync > 0 && d.chance("fail the sync of "+name, d.faults.Sync)
 	for _, u := range n.unsynced {
 		if !failed || !d.chance("never reaches the disk after the failed sync: "+u.String(), loseWrite) {
-			u.apply(&n.safe, len(u.data))
+			u.apply(&n.safe, nil)
 		}
 	}
 	n.unsynced = nil
@@ -195,33 +220,70 @@ func (d *Disk) powerFail() {
 // name.
 func (d *Disk) failFile(n *inode, named bool) {
 	for _, u := range n.unsynced {
-		kept := len(u.data)
-		torn := 0 // bytes kept if it is torn
-		first := u.off/sectorSize + 1
-		if cuts := (u.off+int64(len(u.data))-1)/sectorSize - first + 1; cuts > 0 {
-			torn = int((first+d.rng.Int64N(cuts))*sectorSize - u.off)
-		}
+		torn := d.tear(u.sectors())
 		if !named {
 			continue // with its numbers drawn (disk 9)
 		}
 		if u.truncates {
 			if !d.chance("lose: "+u.String(), loseWrite) {
-				u.apply(&n.safe, 0)
+				u.apply(&n.safe, nil)
 			}
 			continue
 		}
 		switch {
 		case d.chance("lose: "+u.String(), loseWrite):
-			kept = 0
-		case torn > 0 && d.chance(fmt.Sprintf("tear: %v: the first %d reach the disk", &u, torn), tearWrite):
-			kept = torn
+		case torn != nil && d.chance(fmt.Sprintf("tear: %v: %s", &u, reaching(torn)), tearWrite):
+			u.apply(&n.safe, torn)
+		default:
+			u.apply(&n.safe, nil)
 		}
-		u.apply(&n.safe, kept)
 		if end := u.off + int64(len(u.data)); end > n.safe.size &&
 			d.chance(fmt.Sprintf("keep the length that %s had, %d bytes, without the data: %v", u.name, end, &u), keepLength) {
 			n.safe.truncate(end)
 		}
 	}
+}
+
+// tear draws which of n sectors reach the disk if their write is torn: at least one does, and at
+// least one does not. Half of the time they are the first ones, as where a file grows. It returns
+// nil if there is nothing to tear.
+func (d *Disk) tear(n int) []bool {
+	if n < 2 {
+		return nil
+	}
+	reach := make([]bool, n)
+	inOrder, first, other := d.rng.IntN(2) == 0, 1+d.rng.IntN(n-1), d.rng.IntN(n)
+	for i := range reach {
+		reach[i] = d.rng.IntN(2) == 0
+		if inOrder {
+			reach[i] = i < first
+		}
+	}
+	if !slices.Contains(reach, !reach[0]) {
+		reach[other] = !reach[other]
+	}
+	return reach
+}
+
+// reaching says which sectors reach the disk.
+func reaching(reach []bool) string {
+	var parts []string
+	for i := 0; i < len(reach); i++ {
+		from := i
+		for i < len(reach) && reach[i] {
+			i++
+		}
+		switch {
+		case i-from == 1:
+			parts = append(parts, strconv.Itoa(i))
+		case i > from:
+			parts = append(parts, fmt.Sprintf("%d to %d", from+1, i))
+		}
+	}
+	if most := 8; len(parts) > most {
+		parts = append(parts[:most], "…")
+	}
+	return fmt.Sprintf("of %d sectors only %s reach the disk", len(reach), strings.Join(parts, ", "))
 }
 
 // revert makes programs see the durable names, and counts the links.
