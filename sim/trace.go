@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/goasyncio/asyncio"
 )
@@ -237,9 +238,8 @@ const shownSteps = 60
 
 // text returns the trace for people: the last shown steps, and all deviations.
 func (t *tracer) text(shown int) string {
-	var b strings.Builder
+	rows := table{{"step", "time", "what", "then it", "because of"}}
 	from := max(0, t.len()-shown)
-	fmt.Fprintf(&b, "%6s  %-10s %-20s %-52s  %s\n", "step", "time", "what", "then it", "because of")
 	skipped := 0
 	for i := range t.len() {
 		e := t.step(i)
@@ -249,11 +249,12 @@ func (t *tracer) text(shown int) string {
 			continue
 		}
 		if skipped > 0 {
-			fmt.Fprintf(&b, "%6s  (%d steps)\n", "...", skipped)
+			rows = append(rows, []string{"...", fmt.Sprintf("(%d steps)", skipped)})
 			skipped = 0
 		}
+		at := e.at.String()
 		if more.cancel != "" {
-			fmt.Fprintf(&b, "%6s  %-10v task %s is cancelled\n", "*", e.at, quote(more.cancel))
+			rows = append(rows, []string{"*", at, "task " + quote(more.cancel) + " is cancelled"})
 		}
 		mark, why := "", "time"
 		switch {
@@ -266,14 +267,49 @@ func (t *tracer) text(shown int) string {
 			mark = "*"
 			why += ", before " + quote(more.first)
 		}
-		fmt.Fprintf(&b, "%6s  %-10v %-20s %-52s  %s\n", mark+strconv.Itoa(i+1), e.at, t.name(e), more.after, why)
+		rows = append(rows, []string{mark + strconv.Itoa(i+1), at, t.name(e), more.after, why})
 		for _, n := range more.notes {
 			mark, text := "", strings.ReplaceAll(n.text, "\n", " ")
 			if n.fault {
 				mark, text = "*", "fault: "+text
 			}
-			fmt.Fprintf(&b, "%6s  %-10v %s\n", mark, e.at, text)
+			rows = append(rows, []string{mark, at, text})
 		}
+	}
+	return rows.String()
+}
+
+// A table has rows of cells. The last cell of a row may be longer than its column.
+type table [][]string
+
+func (rows table) String() string {
+	var widths []int
+	for _, row := range rows {
+		for i, cell := range row[:len(row)-1] {
+			if i == len(widths) {
+				widths = append(widths, 0)
+			}
+			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
+		}
+	}
+	var b strings.Builder
+	for _, row := range rows {
+		last := len(row) - 1
+		for i, cell := range row {
+			pad := ""
+			if i == 0 || i < last {
+				pad = strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell))
+			}
+			switch {
+			case i == 0:
+				b.WriteString("  " + pad + cell)
+			case i == last:
+				b.WriteString("  " + cell)
+			default:
+				b.WriteString("  " + cell + pad)
+			}
+		}
+		b.WriteByte('\n')
 	}
 	return b.String()
 }

@@ -116,3 +116,28 @@ func TestTrace_Iterators(t *testing.T) {
 		t.Errorf("%s", trace)
 	}
 }
+
+// The columns hold, however long times and names are.
+func TestTrace_Columns(t *testing.T) {
+	trace, err := sim.Trace(func(ctx context.Context) error {
+		asyncio.CreateTask(ctx, asyncio.Do(anHour), asyncio.TaskName("a task with a name that is longer than most"))
+		for _, d := range []time.Duration{time.Second, 123456789, 1, 10000 * time.Hour} {
+			if err := asyncio.Sleep(ctx, d); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimRight(trace, "\n"), "\n")
+	for _, column := range []string{"time", "what", "then it", "because of"} {
+		at := strings.Index(lines[0], column)
+		for _, line := range lines {
+			if len(line) <= at || line[at-1] != ' ' || column != "then it" && line[at] == ' ' {
+				t.Errorf("column %q is not at %d in %q of\n%s", column, at, line, trace)
+			}
+		}
+	}
+}
