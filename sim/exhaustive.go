@@ -111,26 +111,47 @@ func (w *world) children(n *node, cancels bool) func(func(deviation) bool) {
 	}
 }
 
-// exhaust runs the strategy Exhaustive (exhaustive 1).
+// exhaust runs the strategy Exhaustive (exhaustive 1): every schedule of a seed, and if the seed has
+// had a say, those of the next, as far as the runs go.
 func (x *exploration) exhaust() *Failure {
 	p := plan{name: x.strategy.name, seed: x.seed, strategy: func(*world) strategy { return fifo{} }}
 	if f := x.calibrate(); f != nil && errors.Is(f, ErrNotDeterministic) {
 		return f
 	}
 	x.report.Runs, x.report.Steps = 0, 0
-	var failed *outcome
-	c := x.enumerate(x.seed, x.strategy.bound, x.cancels, true, func(o *outcome) bool {
-		x.report.Runs++
-		x.report.Steps += o.w.step
-		x.faults = x.faults || len(o.w.asked) > 0
-		if o.err != nil {
-			failed = o
+	left := func() int { return x.runs - x.report.Runs }
+	c := coverage{whole: true}
+	drew := false // the runs depend on the seed
+	for {
+		var failed *outcome
+		next := x.enumerate(p.seed, x.strategy.bound, x.cancels, true, func(o *outcome) bool {
+			x.report.Runs++
+			x.report.Steps += o.w.step
+			x.faults = x.faults || len(o.w.asked) > 0
+			drew = drew || o.w.drew
+			if o.err != nil {
+				failed = o
+			}
+			return o.err == nil
+		}, left)
+		if failed != nil {
+			return x.explain(p, failed)
 		}
-		return o.err == nil
-	}, func() int { return x.runs - x.report.Runs })
-	if failed != nil {
-		return x.explain(p, failed)
+		if p.seed > x.seed && !next.complete {
+			break // all of the seeds before, and some of this one
+		}
+		next.whole = next.whole && c.whole
+		c = next
+		if p.seed++; !drew || !c.complete || left() <= 0 {
+			break
+		}
 	}
+	x.report.Coverage = fmt.Sprintf("%d runs, %d steps: %s", x.report.Runs, x.report.Steps, x.covered(c, drew, p.seed))
+	return nil
+}
+
+// covered says what was covered: c, for the seeds before end if the runs depend on the seed.
+func (x *exploration) covered(c coverage, drew bool, end uint64) string {
 	var what string
 	switch {
 	case c.whole:
@@ -142,12 +163,18 @@ func (x *exploration) exhaust() *Failure {
 	default:
 		what = fmt.Sprintf("every schedule with at most %d deviations from first in, first out, and some with %d; the others were not run (see Runs)", c.depth, c.depth+1)
 	}
+	switch {
+	case !drew:
+	case end > x.seed+1:
+		what += fmt.Sprintf(", for the seeds %d to %d: the program, the network or a disk draws numbers, and those of other seeds were not tried", x.seed, end-1)
+	default:
+		what += fmt.Sprintf(", for seed %d: the program, the network or a disk draws numbers, and those of other seeds were not tried", x.seed)
+	}
 	if x.cancels {
 		what += "; a cancel of a task counts as a deviation"
 	}
 	if x.faults {
 		what += "; a fault counts as a deviation"
 	}
-	x.report.Coverage = fmt.Sprintf("%d runs, %d steps: %s", x.report.Runs, x.report.Steps, what)
-	return nil
+	return what
 }

@@ -2,6 +2,7 @@ package sim_test
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -77,6 +78,56 @@ func TestExhaustive_SaysWhatWasNotCovered(t *testing.T) {
 		r := sim.Check(main, sim.WithStrategy(sim.Exhaustive(c.bound)), sim.Runs(c.runs))
 		if r.Failure != nil || r.Runs > c.runs || !strings.Contains(r.Coverage, c.want) {
 			t.Errorf("bound %d, %d runs: %q, want %q; %v", c.bound, c.runs, r.Coverage, c.want, r.Failure)
+		}
+	}
+}
+
+// What is drawn depends on the seed, so one seed's schedules are not all there are.
+func TestExhaustive_GoesOnWithOtherSeeds(t *testing.T) {
+	draws := func(ctx context.Context) error {
+		if asyncio.Rand(ctx).IntN(20) == 0 {
+			return errors.New("a rare number")
+		}
+		return nil
+	}
+	if r := sim.Check(draws, sim.WithStrategy(sim.Exhaustive(0))); r.Failure == nil || r.Failure.Seed == 0 {
+		t.Errorf("not found by another seed: %s %v", r.Coverage, r.Failure)
+	}
+	network := func(ctx context.Context) error {
+		h := sim.NewHost(ctx, "h", silent)
+		if err := asyncio.Sleep(ctx, time.Second); err != nil {
+			return err
+		}
+		c, err := asyncio.Dial(ctx, "tcp", "h:1")
+		if err != nil {
+			return err
+		}
+		h.Kill()
+		return c.Close()
+	}
+	disk := func(ctx context.Context) error {
+		sim.HostOf(ctx).Disk().SetLatency(time.Millisecond, time.Second)
+		return asyncio.WriteFile(ctx, "a", nil, 0o666)
+	}
+	orders := func(ctx context.Context) error {
+		for _, name := range []string{"a", "b", "c"} {
+			start(ctx, name, func(ctx context.Context) error { return yield(ctx, asyncio.Rand(ctx).IntN(3)) })
+		}
+		return asyncio.Sleep(ctx, time.Second)
+	}
+	for _, c := range []struct {
+		main func(context.Context) error
+		runs int
+		want string
+	}{
+		{func(ctx context.Context) error { return asyncio.Sleep(ctx, 1) }, 10, "1 runs, 4 steps: every schedule there is"},
+		{disk, 5, "every schedule there is, for the seeds 0 to 4: the program, the network or a disk draws numbers"},
+		{disk, 1, "every schedule there is, for seed 0: the program, the network or a disk draws numbers"},
+		{network, 30, "every schedule there is, for the seeds 0 to "},
+		{orders, 2, "some with 1; the others were not run (see Runs), for seed 0: "},
+	} {
+		if r := sim.Check(c.main, sim.WithStrategy(sim.Exhaustive(0)), sim.Runs(c.runs)); r.Failure != nil || !strings.Contains(r.Coverage, c.want) {
+			t.Errorf("%q, want %q; %v", r.Coverage, c.want, r.Failure)
 		}
 	}
 }

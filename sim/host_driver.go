@@ -22,6 +22,7 @@ func (l *life) Seed(consumer string) (uint64, uint64) {
 		// no name has a colon
 		consumer = fmt.Sprintf("%s:%d/%s", l.host.name, l.host.lives, consumer)
 	}
+	l.w.drew = true
 	return driver.Derive(l.w.seed, consumer)
 }
 

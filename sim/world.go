@@ -67,6 +67,7 @@ type world struct {
 	stillFrom int           // the step at which the clock moved last
 	now       time.Duration // as of the last step
 	injected  bool          // a task has been cancelled by the world
+	drew      bool          // random numbers have been drawn, so another seed may make another run
 	closing   bool          // main has ended
 	calm      bool          // there are no more faults
 	over      bool          // something is wrong and the run is over (world 4)
@@ -135,7 +136,18 @@ type limits struct {
 }
 
 func (w *world) stream(consumer string) *rand.Rand {
-	return rand.New(rand.NewPCG(driver.Derive(w.seed, "sim "+consumer)))
+	return rand.New(&source{w: w, PCG: rand.NewPCG(driver.Derive(w.seed, "sim "+consumer))})
+}
+
+// A source notes that numbers are drawn from it.
+type source struct {
+	*rand.PCG
+	w *world
+}
+
+func (s *source) Uint64() uint64 {
+	s.w.drew = true
+	return s.PCG.Uint64()
 }
 
 func (w *world) time() time.Duration { return time.Duration(w.clock.Load()) }
