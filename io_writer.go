@@ -210,19 +210,16 @@ func (w *StreamWriter) WriteSoon(p []byte) error {
 	t := CreateTask(context.WithoutCancel(w.loop.Context()), Do(func(ctx context.Context) error {
 		_, err := w.writeInTurn(ctx, rest, n > 0)
 		if err != nil && w.err == nil {
-			w.err = err // nobody else gets this error
+			w.err = err
 		}
-		return err
+		if isCancel(ctx, err) {
+			return err
+		}
+		return nil // the writer has the error, and nobody awaits the task
 	}), EagerStart(true), TaskName(caller))
-	t.addCallback((*soonWritten)(w))
+	t.own = true
 	return nil
 }
-
-// soonWritten runs at the end of a WriteSoon's task, whose error the writer has taken over.
-type soonWritten StreamWriter
-
-func (*soonWritten) fire(f *future) { f.retrieved() }
-func (*soonWritten) String() string { return "StreamWriter.WriteSoon()" }
 
 // WriteLines writes the concatenation of lines as [StreamWriter.Write] does. It adds no line ends.
 func (w *StreamWriter) WriteLines(ctx context.Context, lines ...[]byte) (int, error) {
