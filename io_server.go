@@ -149,7 +149,8 @@ func (s *Server) start(ctx context.Context, caller string) error {
 	if !s.serving {
 		s.serving = true
 		for _, ln := range s.listeners {
-			a := &acceptor{s: s, task: CreateTask(s.ctx, Do(func(ctx context.Context) error { return s.accept(ctx, ln) }))}
+			a := &acceptor{s: s, task: CreateTask(s.ctx, Do(func(ctx context.Context) error { return s.accept(ctx, ln) }), TaskName("acceptor of "+ln.Addr().String()))}
+			a.task.own = true
 			// the callback also runs for a task that was cancelled before it started
 			a.task.addCallback(a)
 			s.acceptors = append(s.acceptors, a)

@@ -147,6 +147,8 @@ func (l *driven) Name(i int) string {
 	}
 }
 
+func (l *driven) IsOwn(task any) bool { return task.(AnyTask).taskCore().own }
+
 func (l *driven) ContextEnded() bool {
 	if w := l.rootWatch; w != nil && !w.fired && w.ctx.Err() != nil {
 		return true

@@ -87,6 +87,7 @@ type task struct {
 	interrupted  bool // woken by the end of its context
 	covered      bool // a task it waits for runs on top of it (stack 5)
 	descending   bool // a cancel is on its way down from it (task 7)
+	own          bool // the library has made it for itself, where Python has no task
 }
 
 // body is the typed part of a task.

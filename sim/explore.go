@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/goasyncio/asyncio"
 )
@@ -41,7 +42,17 @@ func WithStrategy(s Strategy) Option { return Option{func(x *exploration) { x.st
 // turn: Exhaustive(1) cancels every task at every await it makes, one at a time. A run has not
 // failed if main, or the program of another host, ends cancelled by that. [Always] and [AtEnd]
 // check what must hold nevertheless. In order, and with [Tape], no task is cancelled.
-func Cancels() Option { return Option{func(x *exploration) { x.cancels = true }} }
+//
+// Tasks that the library has made for itself, as the one that accepts a server's connections, are
+// left alone. With functions only the tasks are cancelled for which one of them returns true; it
+// gets the task's name as a trace shows it, with the host's in front: "db/worker". The functions
+// are called in each run, and must not await or change anything.
+func Cancels(only ...func(task string) bool) Option {
+	if slices.ContainsFunc(only, func(f func(string) bool) bool { return f == nil }) {
+		panic(fmt.Errorf("%w: a nil function (in sim.Cancels)", asyncio.ErrInvalidArgument))
+	}
+	return Option{func(x *exploration) { x.cancels, x.cancelOnly = true, only }}
+}
 
 // StepLimit sets how many steps a run may make without the clock moving (more are a livelock), and
 // how many in all. The defaults are 100,000 and 10,000,000. It panics for a limit of less than one.
@@ -69,10 +80,12 @@ type exploration struct {
 	seeded   bool
 	strategy Strategy
 	cancels  bool
-	limits   limits
-	file     string
-	stopAt   int
-	watched  bool // steps that block are noticed
+	// tasks that may be cancelled, if there are any functions
+	cancelOnly []func(task string) bool
+	limits     limits
+	file       string
+	stopAt     int
+	watched    bool // steps that block are noticed
 
 	steps  int  // of the first run, in order
 	faults bool // there are some that can happen

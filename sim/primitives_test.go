@@ -1,10 +1,14 @@
 package sim_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -221,5 +225,69 @@ func TestCancels_ReachEveryAwait(t *testing.T) {
 	}
 	if hit["main"] == 0 {
 		t.Error("main is not cancelled")
+	}
+}
+
+// A task that the library has made for itself is not cancelled, and with functions only those are
+// that one of them chooses.
+func TestCancels_Whom(t *testing.T) {
+	hit := map[string]bool{}
+	main := func(ctx context.Context) error {
+		for _, host := range []string{"db", "web"} {
+			sim.NewHost(ctx, host, func(ctx context.Context) error {
+				s, err := asyncio.StartServer(ctx, func(ctx context.Context, r *asyncio.StreamReader, w *asyncio.StreamWriter) error {
+					_, err := r.Read(ctx, -1)
+					hit[host+"/handler"] = hit[host+"/handler"] || errors.Is(err, asyncio.ErrCancelled)
+					return w.Close(ctx)
+				}, ":1")
+				if err != nil {
+					return err
+				}
+				start(ctx, "worker", func(ctx context.Context) error {
+					err := asyncio.Sleep(ctx, time.Hour)
+					hit[host+"/worker"] = hit[host+"/worker"] || errors.Is(err, asyncio.ErrCancelled)
+					return err
+				})
+				err = s.Serve(ctx)
+				hit[host+"/main"] = hit[host+"/main"] || errors.Is(err, asyncio.ErrCancelled)
+				return err
+			})
+		}
+		if err := asyncio.Sleep(ctx, time.Second); err != nil {
+			hit["main"] = true
+			return err
+		}
+		_, w, err := asyncio.OpenConnection(ctx, "db:1")
+		if err != nil {
+			return nil // db has been cancelled
+		}
+		if err := w.WriteSoon(bytes.Repeat([]byte("x"), 200<<10)); err != nil {
+			return err
+		}
+		_ = w.Close(ctx) // db may be gone
+		return nil
+	}
+	all := []string{"db/handler", "db/main", "db/worker", "main", "web/main", "web/worker"}
+	for _, c := range []struct {
+		cancels sim.Option
+		want    []string
+	}{
+		{sim.Cancels(), all},
+		{sim.Cancels(func(task string) bool { return task == "db/worker" }), []string{"db/worker"}},
+		{sim.Cancels(
+			func(task string) bool { return task == "main" },
+			func(task string) bool { return strings.HasPrefix(task, "web/") },
+		), []string{"main", "web/main", "web/worker"}},
+		{sim.Cancels(func(string) bool { return false }), nil},
+	} {
+		clear(hit)
+		r := sim.Check(main, sim.WithStrategy(sim.Exhaustive(1)), c.cancels, sim.Runs(400))
+		if r.Failure != nil {
+			t.Error(r.Failure)
+		}
+		maps.DeleteFunc(hit, func(_ string, yes bool) bool { return !yes })
+		if got := slices.Sorted(maps.Keys(hit)); !slices.Equal(got, c.want) {
+			t.Errorf("cancelled %v, want %v; %s", got, c.want, r.Coverage)
+		}
 	}
 }

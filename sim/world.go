@@ -3,6 +3,7 @@ package sim
 import (
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -46,8 +47,10 @@ type world struct {
 	strategy strategy
 	limits   limits
 	cancels  bool // live is recorded
-	lists    bool // asked is recorded
-	stopAt   int  // before this step, for a debugger
+	// which tasks may be cancelled, by their names; all if there are no functions
+	cancelOnly []func(task string) bool
+	lists      bool // asked is recorded
+	stopAt     int  // before this step, for a debugger
 
 	supervised bool // debug mode is on
 	watched    bool // steps that block are noticed
@@ -437,10 +440,14 @@ type aliveTask struct {
 	life *life
 }
 
+// targets returns the tasks that may be cancelled.
 func (w *world) targets() []target {
 	var all []target
-	for name := range w.tasks {
-		all = append(all, name)
+	for t, task := range w.tasks {
+		chosen := func(only func(task string) bool) bool { return only(t.task) }
+		if !task.life.loop.IsOwn(task.AnyTask) && (len(w.cancelOnly) == 0 || slices.ContainsFunc(w.cancelOnly, chosen)) {
+			all = append(all, t)
+		}
 	}
 	return all
 }

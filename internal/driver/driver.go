@@ -111,6 +111,10 @@ type Loop interface {
 	// Name describes callback i, in the same words in every run of a program.
 	Name(i int) string
 
+	// IsOwn reports whether the library has made a task, an asyncio.AnyTask, for itself, as the one
+	// that accepts a server's connections.
+	IsOwn(task any) bool
+
 	// Do calls fn, which may do to the loop what a callback may. If that makes something ready
 	// during Wait, Wait must return.
 	Do(fn func())
