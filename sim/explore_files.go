@@ -127,11 +127,7 @@ func (x *exploration) replay(file string) *Failure {
 		x.report.Coverage = file + ": the schedule fits, and nothing went wrong"
 		return nil
 	}
-	f := &Failure{Err: o.err, Seed: s.seed, Steps: o.w.step, Trace: o.w.tracer.text(shownSteps), Schedule: s.String()}
-	for _, d := range o.w.devs {
-		f.Deviations = append(f.Deviations, d.String())
-	}
-	return f
+	return &Failure{Err: o.err, Seed: s.seed, Steps: o.w.step, Deviations: inWords(o.w.devs), Trace: o.w.tracer.text(shownSteps), Schedule: s.String()}
 }
 
 func hashOf(s string) uint64 {

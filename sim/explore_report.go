@@ -20,16 +20,18 @@ type Report struct {
 
 // A Failure is a run that went wrong. As an error it is the whole explanation.
 type Failure struct {
-	Err        error    // what went wrong
-	Seed       uint64   // of the random numbers
-	Run        int      // which run of the exploration it was, counted from 1; 0 for a replay
-	Strategy   string   // that found it
-	Steps      int      // until it had gone wrong
-	Deviations []string // from first in, first out, after minimising, in words
-	Found      int      // how many deviations the run had before
-	Minimal    string   // in what sense they are the fewest
-	Trace      string   // of the minimised run
-	Schedule   string   // the recorded schedule, to be written to a file and given to Replay
+	Err      error  // what went wrong
+	Seed     uint64 // of the random numbers
+	Run      int    // which run of the exploration it was, counted from 1; 0 for a replay
+	Strategy string // that found it
+	Steps    int    // until it had gone wrong
+	// from first in, first out, after minimising, in words; a line for each, or for a callback that is
+	// kept back for several steps
+	Deviations []string
+	Found      int    // how many deviations the run had before
+	Minimal    string // in what sense they are the fewest
+	Trace      string // of the minimised run
+	Schedule   string // the recorded schedule, to be written to a file and given to Replay
 
 	reproduce string
 	unread    bool // Err says why there is no schedule to be replayed

@@ -220,9 +220,7 @@ func (x *exploration) retrace(f *Failure, devs []deviation) *Failure {
 
 // write fills in the fields that follow from the run.
 func (x *exploration) write(f *Failure, devs []deviation, o *outcome) {
-	for _, d := range devs {
-		f.Deviations = append(f.Deviations, d.String())
-	}
+	f.Deviations = inWords(devs)
 	if o.w.tracer == nil {
 		return
 	}

@@ -46,12 +46,13 @@ func TestMinimise_OneMinimal(t *testing.T) {
 			if f == nil {
 				t.Fatalf("%+v: not found", c)
 			}
-			for i := range f.Deviations {
+			n := strings.Count(f.Schedule, "\nstep ") + strings.Count(f.Schedule, "\nfault ")
+			for i := range n {
 				if err := sim.Without(main, f.Schedule, i); err != nil {
-					t.Errorf("%+v: without %s it fails, too: %v\n%v", c, f.Deviations[i], err, f)
+					t.Errorf("%+v: without deviation %d it fails, too: %v\n%v", c, i, err, f)
 				}
 			}
-			t.Logf("%+v: %d deviations, %s", c, len(f.Deviations), f.Minimal)
+			t.Logf("%+v: %d deviations, %s", c, n, f.Minimal)
 		}
 	}
 }
@@ -89,5 +90,35 @@ func TestExplore_MinimisesLongRuns(t *testing.T) {
 	}
 	if spent := runs - r.Runs; spent > 100 {
 		t.Errorf("%d runs to find out which two of %d deviations it takes", spent, f.Found)
+	}
+}
+
+// A callback that is kept back for long is told in one line.
+func TestMinimise_KeptBack(t *testing.T) {
+	const steps = 20
+	main := func(ctx context.Context) error {
+		done := false
+		start(ctx, "t1", func(ctx context.Context) error {
+			err := yield(ctx, steps)
+			done = true
+			return err
+		})
+		if err := asyncio.Sleep(ctx, 0); err != nil {
+			return err
+		}
+		if done {
+			return errors.New("t1 ran to completion")
+		}
+		return nil
+	}
+	f := sim.Check(main, sim.WithStrategy(sim.PCT(1))).Failure
+	if f == nil {
+		t.Fatal("not found")
+	}
+	if want := "from step 3 to 22 'main' was kept back, and 't1' ran"; len(f.Deviations) != 1 || f.Deviations[0] != want || !strings.Contains(f.Schedule, "# first in, first out everywhere, except that\n#   "+want) {
+		t.Errorf("%q, want %q in\n%s", f.Deviations, want, f.Schedule)
+	}
+	if n := strings.Count(f.Schedule, "\nstep "); n != steps {
+		t.Errorf("%d deviations, want %d", n, steps)
 	}
 }

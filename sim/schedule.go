@@ -223,16 +223,59 @@ func explainDeviations(devs []deviation) string {
 	}
 	var b strings.Builder
 	b.WriteString("first in, first out everywhere, except that")
-	for i, d := range devs {
+	lines := inWords(devs)
+	for i, line := range lines {
 		switch {
-		case i > 0 && i == len(devs)-1:
+		case i > 0 && i == len(lines)-1:
 			b.WriteString(", and")
 		case i > 0:
 			b.WriteString(",")
 		}
-		b.WriteString("\n  " + d.String())
+		b.WriteString("\n  " + line)
 	}
 	return b.String()
+}
+
+// inWords describes each deviation. From three steps in a row on that keep the same callback back
+// they are one line.
+func inWords(devs []deviation) []string {
+	var lines []string
+	for len(devs) > 0 {
+		n := 1
+		for n < len(devs) && devs[n].goesOnFrom(devs[n-1]) {
+			n++
+		}
+		if n < 3 {
+			n = 1
+			lines = append(lines, devs[0].String())
+		} else {
+			lines = append(lines, fmt.Sprintf("from step %d to %d %s was kept back, and %s ran", devs[0].step, devs[n-1].step, quote(devs[0].first), whoRan(devs[:n])))
+		}
+		devs = devs[n:]
+	}
+	return lines
+}
+
+// goesOnFrom reports whether d keeps the callback back that e has kept back in the step before.
+func (d deviation) goesOnFrom(e deviation) bool {
+	return d.recorded != nil && e.recorded != nil && d.step == e.step+1 && d.first == e.first
+}
+
+// whoRan names the callbacks that were picked.
+func whoRan(picks []deviation) string {
+	var names []string
+	for _, d := range picks {
+		if name := quote(d.chosen); !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	switch last := len(names) - 1; {
+	case last == 0:
+		return names[0]
+	case last < 4:
+		return strings.Join(names[:last], ", ") + " and " + names[last]
+	}
+	return strings.Join(names[:3], ", ") + fmt.Sprintf(" and %d others", len(names)-3)
 }
 
 func (d deviation) String() string {
