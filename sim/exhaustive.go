@@ -30,30 +30,51 @@ func (n *node) devs() []deviation {
 }
 
 // enumerate runs every schedule with at most bound deviations once, fewest first, until each
-// returns false or left returns that no more are allowed.
+// returns false or left returns that no more are allowed. If worth is there it is asked before the
+// schedules of each number of deviations, with how many there are; false ends the enumeration, and
+// so does a number that is not known because no more are allowed.
 //
 //	exhaustive 1: A schedule's children have its deviations and one behind the last (in the order of
 //	   schedule 1). Up to there a child's run is its parent's, so the parent's run shows what could
 //	   be picked. Each schedule is the child of exactly one other: itself without its last
 //	   deviation.
-func (x *exploration) enumerate(seed uint64, bound int, cancels, faults bool, each func(*outcome) bool, left func() int) coverage {
-	queue := []*node{{}}
+func (x *exploration) enumerate(seed uint64, bound int, cancels, faults bool, each func(*outcome) bool, left func() int, worth func(n int) bool) coverage {
+	queue := []*node{{}} // those whose outcomes are not known
+	begun := 0           // how many of them are under way
+	depth := 0           // that has been begun
 	c := coverage{depth: math.MaxInt, whole: true}
 	undone := func(depth int) { c.depth = min(c.depth, depth-1) }
-	for len(queue) > 0 {
+	x.ahead(func() (plan, bool) {
+		if begun == len(queue) {
+			return plan{}, false
+		}
+		n := queue[begun]
+		if left() <= begun {
+			undone(n.depth)
+			return plan{}, false
+		}
+		if n.depth > depth && worth != nil {
+			if begun > 0 { // their children are of this depth too
+				return plan{}, false
+			}
+			if c.depth < n.depth || !worth(len(queue)) {
+				undone(n.depth)
+				return plan{}, false
+			}
+			depth = n.depth
+		}
+		begun++
+		devs := n.devs()
+		return plan{seed: seed, cancels: cancels, lists: faults, strategy: func(*world) strategy { return newReplay(devs, false) }}, true
+	}, func(o *outcome) bool {
 		n := queue[0]
 		queue[0] = nil
 		queue = queue[1:]
-		if left() <= 0 {
-			undone(n.depth)
-			break
-		}
-		devs := n.devs()
-		o := x.play(plan{seed: seed, cancels: cancels, lists: faults, strategy: func(*world) strategy { return newReplay(devs, false) }})
+		begun--
 		c.runs++
 		if !each(o) {
 			undone(n.depth)
-			break
+			return false
 		}
 		room := left() - len(queue)
 		for d := range o.w.children(n, cancels) {
@@ -68,7 +89,8 @@ func (x *exploration) enumerate(seed uint64, bound int, cancels, faults bool, ea
 			queue = append(queue, &node{parent: n, dev: d, depth: n.depth + 1})
 			room--
 		}
-	}
+		return true
+	})
 	c.complete = c.depth == math.MaxInt
 	c.whole = c.whole && c.complete
 	return c
@@ -111,8 +133,8 @@ func (w *world) children(n *node, cancels bool) func(func(deviation) bool) {
 	}
 }
 
-// exhaust runs the strategy Exhaustive (exhaustive 1): every schedule of a seed, and if the seed has
-// had a say, those of the next, as far as the runs go.
+// exhaust runs the strategy Exhaustive (exhaustive 1): every schedule of a seed, and if the seed
+// has had a say, those of the next, as far as the runs go.
 func (x *exploration) exhaust() *Failure {
 	p := plan{name: x.strategy.name, seed: x.seed, strategy: func(*world) strategy { return fifo{} }}
 	if f := x.calibrate(); f != nil && errors.Is(f, ErrNotDeterministic) {
@@ -133,7 +155,7 @@ func (x *exploration) exhaust() *Failure {
 				failed = o
 			}
 			return o.err == nil
-		}, left)
+		}, left, nil)
 		if failed != nil {
 			return x.explain(p, failed)
 		}

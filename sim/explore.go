@@ -1,9 +1,11 @@
 package sim
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 
 	"github.com/goasyncio/asyncio"
@@ -63,6 +65,17 @@ func StepLimit(still, total int) Option {
 	return Option{func(x *exploration) { x.limits = limits{still, total} }}
 }
 
+// Parallel lets an exploration make up to n runs at a time, as many as [runtime.GOMAXPROCS] says if
+// n is zero. What it finds and reports is the same as without Parallel. The goroutines of several
+// runs call main at the same time. So main may use a variable of the surrounding function only
+// under a lock, and the default is one run at a time. Parallel panics for a negative n.
+func Parallel(n int) Option {
+	if n < 0 {
+		panic(fmt.Errorf("%w: %d runs at a time (in sim.Parallel)", asyncio.ErrInvalidArgument, n))
+	}
+	return Option{func(x *exploration) { x.parallel = cmp.Or(n, runtime.GOMAXPROCS(0)) }}
+}
+
 // Replay runs the schedule recorded in a file, once, instead of exploring. The failure matches
 // [ErrIncompatible] if the schedule was recorded with a different program. The environment variable
 // ASYNCIOSIM does the same, see [Explore].
@@ -83,6 +96,7 @@ type exploration struct {
 	// tasks that may be cancelled, if there are any functions
 	cancelOnly []func(task string) bool
 	limits     limits
+	parallel   int // runs at a time
 	file       string
 	stopAt     int
 	watched    bool // steps that block are noticed
@@ -167,7 +181,7 @@ func Explore(t TB, main func(ctx context.Context) error, opts ...Option) {
 // files. It blocks the calling goroutine, which may be any one that does not run a loop.
 func Check(main func(ctx context.Context) error, opts ...Option) *Report {
 	x := newExploration(main, append([]Option{WithStrategy(Random())}, opts...))
-	x.report.Failure = whole(func() *Failure {
+	x.report.Failure = x.whole(func() *Failure {
 		if x.file != "" {
 			return x.replay(x.file)
 		}
@@ -184,7 +198,7 @@ func Check(main func(ctx context.Context) error, opts ...Option) *Report {
 // any one that does not run a loop.
 func Trace(main func(ctx context.Context) error, opts ...Option) (trace string, err error) {
 	x := newExploration(main, opts)
-	f := whole(func() *Failure {
+	f := x.whole(func() *Failure {
 		p := x.plan(x.seed)
 		if x.strategy.make != nil {
 			x.steps = max(x.play(plan{strategy: func(*world) strategy { return fifo{} }}).w.step, 1)
@@ -201,12 +215,15 @@ func Trace(main func(ctx context.Context) error, opts ...Option) (trace string, 
 }
 
 // whole returns the result of do, or the failure of a run that do has abandoned.
-func whole(do func() *Failure) (f *Failure) {
+func (x *exploration) whole(do func() *Failure) (f *Failure) {
 	defer func() {
 		switch v := recover().(type) {
 		case nil:
 		case abandoned:
 			f = v.failure
+			if f.Strategy != "" { // not a replay
+				f.Run = x.report.Runs + 1
+			}
 		default:
 			panic(v)
 		}
@@ -221,7 +238,7 @@ type abandoned struct{ failure *Failure }
 // test is the common part of Run and Explore.
 func (x *exploration) test(do func() *Failure) {
 	x.tb.Helper()
-	f := whole(func() *Failure { return x.asked(do) })
+	f := x.whole(func() *Failure { return x.asked(do) })
 	if f == nil {
 		if x.report.Coverage != "" {
 			x.tb.Logf("%s", x.report.Coverage)
@@ -246,25 +263,49 @@ func (x *exploration) explore() *Failure {
 	if !x.seeded {
 		seed = 1
 	}
-	for i := 1; i < x.runs; i++ {
+	if x.runs > 1 {
 		if f := x.single(seed); f != nil {
 			return f
 		}
-		if i == 1 { // it has passed
-			p := x.plan(seed)
-			p.traced = true
-			first, second := x.play(p), x.play(p)
-			if f := x.compare(p, first, second); f != nil {
-				return f
-			}
-			if second.err != nil {
-				return x.unexplained(p, &outcome{second.w, endDiffers(nil, second.err)})
-			}
+		p := x.plan(seed) // it has passed
+		p.traced = true
+		first, second := x.play(p), x.play(p)
+		if f := x.compare(p, first, second); f != nil {
+			return f
 		}
-		seed++
+		if second.err != nil {
+			return x.unexplained(p, &outcome{second.w, endDiffers(nil, second.err)})
+		}
+	}
+	if f := x.sample(seed+1, x.runs-2); f != nil {
+		return f
 	}
 	x.report.Coverage = fmt.Sprintf("%d runs, %d steps, %s: a sample, which proves nothing of the schedules that were not run", x.report.Runs, x.report.Steps, x.strategy)
 	return nil
+}
+
+// sample runs n seeds. The failure is that of the first seed that fails.
+func (x *exploration) sample(seed uint64, n int) (failure *Failure) {
+	var failed *outcome
+	begun := 0
+	x.ahead(func() (plan, bool) {
+		if begun >= n {
+			return plan{}, false
+		}
+		begun++
+		return x.plan(seed + uint64(begun-1)), true
+	}, func(o *outcome) bool {
+		x.report.Runs++
+		x.report.Steps += o.w.step
+		if o.err != nil {
+			failed = o
+		}
+		return o.err == nil
+	})
+	if failed == nil {
+		return nil
+	}
+	return x.explain(x.plan(failed.w.seed), failed)
 }
 
 // calibrate makes the first run, in order, twice and under supervision, and notes how long it is.

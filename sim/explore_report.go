@@ -25,8 +25,8 @@ type Failure struct {
 	Run      int    // which run of the exploration it was, counted from 1; 0 for a replay
 	Strategy string // that found it
 	Steps    int    // until it had gone wrong
-	// from first in, first out, after minimising, in words; a line for each, or for a callback that is
-	// kept back for several steps
+	// from first in, first out, after minimising, in words; a line for each, or for a callback that
+	// is kept back for several steps
 	Deviations []string
 	Found      int    // how many deviations the run had before
 	Minimal    string // in what sense they are the fewest

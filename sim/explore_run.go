@@ -53,11 +53,7 @@ func (x *exploration) play(p plan) *outcome {
 		o.err = x.run(w)
 	}()
 	if err := w.await(done); err != nil {
-		f := &Failure{Err: err, Seed: p.seed, Strategy: p.name}
-		if p.name != "" { // not a replay
-			f.Run = x.report.Runs + 1
-		}
-		panic(abandoned{f})
+		panic(abandoned{&Failure{Err: err, Seed: p.seed, Strategy: p.name}})
 	}
 	if o.err == nil && !failed && x.tb != nil && x.tb.Failed() {
 		o.err = errTestFailed

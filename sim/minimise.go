@@ -17,8 +17,8 @@ import (
 //	   fits (schedule 4), the run does not fail in that way.
 //	minimise 3: Where the budget allows, all schedules with fewer deviations have been run, and none
 //	   fails in that way: no schedule for this seed has fewer. Failure.Minimal says which of the two
-//	   holds. If a run has so many steps that the budget does not even cover all schedules with a
-//	   single deviation, this search is not begun.
+//	   holds. The search ends before a number of deviations for whose schedules the budget will not
+//	   do: some of them would prove nothing.
 //	minimise 4: Minimising is deterministic. Its budget counts runs and steps, not time.
 
 // minimiseRuns and minimiseSteps are the budget, in runs and steps (minimise 4).
@@ -117,11 +117,11 @@ func (m *minimiser) shrink(devs []deviation) (_ []deviation, minimal bool) {
 func (m *minimiser) fewest(devs []deviation) (_ []deviation, proven bool) {
 	cancels := slices.ContainsFunc(devs, func(d deviation) bool { return d.cancel != nil })
 	faults := slices.ContainsFunc(devs, func(d deviation) bool { return d.fault != nil })
-	if !m.affords(cancels, faults) {
-		return devs, false
-	}
 	var found []deviation
+	runs, steps := 0, 0
+	left := func() int { return minimiseRuns - m.runs }
 	all := m.x.enumerate(m.seed, len(devs)-1, cancels, faults, func(o *outcome) bool {
+		runs, steps = runs+1, steps+o.w.step
 		m.runs++
 		m.steps += o.w.step
 		if o.err != nil && kind(o.err) == m.kind {
@@ -129,25 +129,11 @@ func (m *minimiser) fewest(devs []deviation) (_ []deviation, proven bool) {
 			return false
 		}
 		return !m.spent()
-	}, func() int { return minimiseRuns - m.runs })
+	}, left, func(n int) bool { return n <= left() && n <= (minimiseSteps-m.steps)*runs/max(steps, 1) })
 	if found != nil {
 		return found, true // schedules with fewer deviations have been run before
 	}
 	return devs, all.complete
-}
-
-// affords reports whether the budget covers all schedules with one deviation.
-func (m *minimiser) affords(cancels, faults bool) bool {
-	p := m.x.following(m.seed, nil)
-	p.cancels, p.lists = cancels, faults
-	o := m.x.play(p)
-	m.runs++
-	m.steps += o.w.step
-	n := 0
-	for range o.w.children(&node{}, cancels) {
-		n++
-	}
-	return n <= minimiseRuns-m.runs && n <= (minimiseSteps-m.steps)/max(o.w.step, 1)
 }
 
 // follow runs a schedule, leaving out deviations that do not fit (schedule 4).

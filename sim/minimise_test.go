@@ -122,3 +122,14 @@ func TestMinimise_KeptBack(t *testing.T) {
 		t.Errorf("%d deviations, want %d", n, steps)
 	}
 }
+
+// The search for the fewest deviations ends before a number of them for which its budget will not
+// do.
+func TestMinimise_EndsWhereItProvesNothing(t *testing.T) {
+	runs := 0
+	main := starved(8, 8)
+	r := sim.Check(func(ctx context.Context) error { runs++; return main(ctx) }, sim.WithStrategy(sim.PCT(3)))
+	if f := r.Failure; f == nil || !strings.Contains(f.Minimal, "without any one of them") || runs-r.Runs > 300 {
+		t.Errorf("%d runs after %d: %v", runs-r.Runs, r.Runs, f)
+	}
+}
