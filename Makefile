@@ -11,7 +11,7 @@
 # make run FILE=x                      print the library's trace of a scenario
 # make generate SEED=1                 print a generated scenario
 # make sim [SEEDS=10000]               run the explorations under that many seeds or schedules
-# make nightly                         all long tests: four tasks on each primitive, 1000 repetitions of a seed, make sim
+# make nightly                         all long tests: four tasks on each primitive, 1000 repetitions of a seed, ten minutes of load, make sim
 # make bench-compare                   compare with goroutines, tokio, CPython, ... in docs/performance.md: up to fourteen minutes
 # make bench-quick                     check that the benchmarks work: every row of every peer once, with small numbers
 # make profile                         profile a yield and a spawn-and-await
@@ -93,6 +93,7 @@ nightly: sim arm64 nethttp
 	go test -race -count 1 ./asynciovet
 	ASYNCIO_EXPLORE=all go test -count 1 -timeout 60m -run SameSeed ./asynciohttp
 	ASYNCIO_INTEROP_CANCELS=1000 go test -count 1 -timeout 60m ./interop
+	ASYNCIO_SOAK=10m go test -count 1 -timeout 20m -run '^TestSoak$$' ./interop
 	ASYNCIO_EXPLORE=all go test -count 1 -timeout 120m -run 'Explore|Repeats|Primitives|SameSeed|Model' . ./sim ./examples/gallery ./examples/orders ./examples/raft
 
 bench-compare:
