@@ -1,7 +1,7 @@
 // Package asynciohttp speaks HTTP in the tasks of an asyncio loop. A [Server] serves the handlers
-// of package net/http over HTTP/1.1 and HTTP/2, and a [Transport] carries the requests of an
-// [http.Client] over HTTP/1.1. Both do it without goroutines, in production and on the simulated
-// hosts of package sim alike.
+// of package net/http, and a [Transport] carries the requests of an [http.Client], both over
+// HTTP/1.1 and HTTP/2. They do it without goroutines, in production and on the simulated hosts of
+// package sim alike.
 //
 //	func main() {
 //		_, err := asyncio.Run(context.Background(), asyncio.Do(func(ctx context.Context) error {

@@ -48,7 +48,8 @@ type http2Conn struct {
 	settings http2Settings
 
 	in      *bufio.Reader
-	framer  *http2.Framer // reads from in, and writes to out
+	framer  *http2.Framer // reads from in, by an http2In, and writes to out
+	parts   int           // frames of the header block that is read
 	encoder *hpack.Encoder
 	block   bytes.Buffer // of the encoder
 
@@ -61,6 +62,8 @@ type http2Conn struct {
 	wake    signal // of the writer
 	last    bool   // the writer ends when out is empty
 	allSent bool   // and has done so
+
+	writeErr error // of the writer
 
 	// What may be sent (h2 3).
 	window      int64 // of the connection
@@ -80,8 +83,9 @@ type http2Conn struct {
 	ended     [32]endedStream
 	endedNext int
 
-	goneAway  bool // the server has sent GOAWAY: streams above maxID are not accepted
-	refusing  bool // after an error of the connection: nothing is read any more but to be dropped
+	goneAway  bool  // the server has sent GOAWAY: streams above maxID are not accepted
+	refusing  bool  // after an error of the connection: nothing is read any more but to be dropped
+	heard     int64 // frames
 	lastFrame asyncio.Instant
 	health    *asyncio.TimerHandle // asks whether the peer is still there
 	pinged    bool
@@ -169,7 +173,7 @@ func (c *http2Conn) init(ctx context.Context, loop *asyncio.EventLoop, end http2
 		streams: make(map[uint32]*http2Stream),
 	}
 	c.in = bufio.NewReaderSize(in, inputBuffer)
-	c.framer = http2.NewFramer((*http2Out)(c), c.in)
+	c.framer = http2.NewFramer((*http2Out)(c), (*http2In)(c))
 	c.framer.SetReuseFrames()
 	c.framer.SetMaxReadFrameSize(limits.maxFrame)
 	c.framer.ReadMetaHeaders = hpack.NewDecoder(limits.tableSize, nil)
@@ -198,8 +202,10 @@ func (c *http2Conn) startWriter(ctx context.Context) {
 // one and told the peer.
 func (c *http2Conn) readFrames() error {
 	for {
+		c.parts = 0
 		f, err := c.framer.ReadFrame()
 		c.lastFrame = c.loop.Time()
+		c.heard++
 		if err == nil {
 			err = c.receive(f)
 		}
@@ -229,6 +235,20 @@ func (c *http2Conn) readFrames() error {
 		}
 		c.flush()
 	}
+}
+
+// http2In is the connection as the framer's reader. The framer limits the size of a header block,
+// but not the number of its frames, which may be empty. They are counted by their first bytes.
+type http2In http2Conn
+
+func (in *http2In) Read(p []byte) (int, error) {
+	const head = 9
+	if len(p) == head {
+		if in.parts++; in.parts > http2MaxEmpty {
+			return 0, http2.ConnectionError(http2.ErrCodeEnhanceYourCalm)
+		}
+	}
+	return in.in.Read(p)
 }
 
 // flush has the writer send what out has.

@@ -45,6 +45,7 @@ func (c *http2Conn) write(context.Context) error {
 			_ = c.conn.SetWriteDeadline(c.loop.Now().Add(t))
 		}
 		if _, err := c.conn.Write(p); err != nil {
+			c.writeErr = err
 			return onlyCancel(err)
 		}
 		if cap(p) <= http2BufferKept {

@@ -334,7 +334,11 @@ func (c *http2Conn) recall(id uint32) ending {
 // malformed resets a stream because of what the peer has sent.
 func (c *http2Conn) malformed(e http2.StreamError) {
 	if st := c.streams[e.StreamID]; st != nil {
-		c.reset(st, e.Code, e)
+		var err error = e
+		if e.Cause == errBodyShort || e.Cause == errBodyLong {
+			err = e.Cause
+		}
+		c.reset(st, e.Code, err)
 		return
 	}
 	if !c.end.receiveMalformed(e.StreamID) {

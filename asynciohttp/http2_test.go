@@ -85,40 +85,49 @@ func (c *h2Client) frames(ctx context.Context, silence time.Duration) (lines []s
 		case err != nil:
 			return append(lines, "error: "+err.Error())
 		}
-		end := ""
-		if f.Header().Flags.Has(http2.FlagDataEndStream) {
-			end = " end"
-		}
-		id := f.Header().StreamID
-		switch f := f.(type) {
-		case *http2.MetaHeadersFrame:
-			line := fmt.Sprintf("%d headers", id)
-			for _, field := range f.Fields {
-				if field.Name != "date" {
-					line += fmt.Sprintf(" %s=%s", strings.TrimPrefix(field.Name, ":"), field.Value)
-				}
-			}
-			lines = append(lines, line+end)
-		case *http2.DataFrame:
-			data := string(f.Data())
-			if len(data) > 40 {
-				data = fmt.Sprintf("(%d bytes)", len(data))
-			}
-			lines = append(lines, fmt.Sprintf("%d data %q%s", id, data, end))
-		case *http2.RSTStreamFrame:
-			lines = append(lines, fmt.Sprintf("%d reset %v", id, f.ErrCode))
-		case *http2.GoAwayFrame:
-			lines = append(lines, fmt.Sprintf("goaway %d %v", f.LastStreamID, f.ErrCode))
-		case *http2.WindowUpdateFrame:
-			if id != 0 {
-				lines = append(lines, fmt.Sprintf("%d window", id))
-			}
-		case *http2.PingFrame:
-			if !f.IsAck() {
-				lines = append(lines, "ping")
-			}
+		if line := frameLine(f); line != "" {
+			lines = append(lines, line)
 		}
 	}
+}
+
+// frameLine says what a frame is. Acknowledgements, windows of the connection and SETTINGS are not
+// worth a line.
+func frameLine(f http2.Frame) string {
+	end := ""
+	if f.Header().Flags.Has(http2.FlagDataEndStream) {
+		end = " end"
+	}
+	id := f.Header().StreamID
+	switch f := f.(type) {
+	case *http2.MetaHeadersFrame:
+		line := fmt.Sprintf("%d headers", id)
+		for _, field := range f.Fields {
+			if field.Name != "date" {
+				line += fmt.Sprintf(" %s=%s", strings.TrimPrefix(field.Name, ":"), field.Value)
+			}
+		}
+		return line + end
+	case *http2.DataFrame:
+		data := string(f.Data())
+		if len(data) > 40 {
+			data = fmt.Sprintf("(%d bytes)", len(data))
+		}
+		return fmt.Sprintf("%d data %q%s", id, data, end)
+	case *http2.RSTStreamFrame:
+		return fmt.Sprintf("%d reset %v", id, f.ErrCode)
+	case *http2.GoAwayFrame:
+		return fmt.Sprintf("goaway %d %v", f.LastStreamID, f.ErrCode)
+	case *http2.WindowUpdateFrame:
+		if id != 0 {
+			return fmt.Sprintf("%d window", id)
+		}
+	case *http2.PingFrame:
+		if !f.IsAck() {
+			return "ping"
+		}
+	}
+	return ""
 }
 
 // h2Config returns a configuration for HTTP/2 without TLS. Its log goes to the test's.

@@ -19,9 +19,9 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// A Transport is an [http.RoundTripper] for tasks: HTTP/1.1 spoken by the loop, without goroutines.
-// With it an [http.Client] and the libraries built on one (redirects, cookies, SDKs) run in a task,
-// in production and on simulated hosts alike:
+// A Transport is an [http.RoundTripper] for tasks: HTTP/1.1 and HTTP/2 spoken by the loop, without
+// goroutines. With it an [http.Client] and the libraries built on one (redirects, cookies, SDKs)
+// run in a task, in production and on simulated hosts alike:
 //
 //	client := &http.Client{Transport: &asynciohttp.Transport{}}
 //	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil) // ctx of the task
@@ -40,21 +40,24 @@ import (
 //	transport 1: A request is carried out by the task that calls RoundTrip. It writes the request
 //	   and reads the response. A second task writes the body of the request if that is not in
 //	   memory or is long, because the server may answer before it has taken all of it.
-//	transport 2: A connection is dialled by the task that needs it, counts from then on, and belongs
-//	   to one request at a time. It returns to the pool when both the response has been read to its
-//	   end and the request has been written; it is closed if one of the two fails or is given up.
-//	transport 3: An idle connection has no task and no buffer. The loop tells when something
-//	   arrives there, which can only be its end or a message nobody asked for, and it is closed at
-//	   once.
-//	transport 4: A request is sent a second time only by the rules of package net/http: on a reused
-//	   connection of which nothing has come back, if nothing of the request was written, or the
-//	   method is idempotent (or there is an Idempotency-Key) and its body can be had again. So a
-//	   POST whose beginning went out is never repeated.
-//	transport 5: A task waits for a connection only under MaxConnsPerHost. Connections and places
-//	   are handed to the task that waits longest. What is handed to a task that leaves at that
-//	   moment goes to the next.
+//	transport 2: A connection is dialled by the task that needs it, counts from then on, and with
+//	   HTTP/1.1 belongs to one request at a time. It returns to the pool when both the response has
+//	   been read to its end and the request has been written; it is closed if one of the two fails or
+//	   is given up. With HTTP/2 it has a stream for each request, and stays if one fails.
+//	transport 3: An idle connection with HTTP/1.1 has no task and no buffer. The loop tells when
+//	   something arrives there, which can only be its end or a message nobody asked for, and it is
+//	   closed at once. One with HTTP/2 has two tasks of the loop's: one reads, one writes.
+//	transport 4: A request is sent a second time only by the rules of package net/http. The server
+//	   has not processed it: HTTP/2 can say so. Or it was sent on a connection that had answered
+//	   before, of it nothing has come back, and nothing was written, or the method is idempotent (or
+//	   there is an Idempotency-Key). Its body must be untouched, or GetBody set. So a POST whose
+//	   beginning went out is never repeated, unless the server says that it has not looked at it.
+//	transport 5: A task waits for a connection under MaxConnsPerHost, and while another task dials
+//	   one that both can use. Connections and places are handed to the task that waits longest. What
+//	   is handed to a task that leaves at that moment goes to the next.
 //	transport 6: A read of a response's body that a cancel or the end of the context interrupts ends
-//	   the response: the connection is closed, and later reads return the same error.
+//	   the response: the connection is closed, or the stream reset, and later reads return the same
+//	   error.
 //	transport 7: Other goroutines are served too. RoundTrip and the body's methods have a task of
 //	   the loop do it, and block the goroutine. Their request bodies are read on goroutines, for they
 //	   may be pipes that other goroutines fill. A connection that changes its protocol is one for
@@ -125,8 +128,22 @@ type Transport struct {
 	// MaxResponseHeaderBytes limits the head of a response. Zero means 10 MiB.
 	MaxResponseHeaderBytes int64
 
-	// ReadBufferSize is the size of a connection's buffer while it is used. Zero means 4 KiB.
+	// ReadBufferSize is the size of a connection's buffer while it is used with HTTP/1.1. Zero
+	// means 4 KiB.
 	ReadBufferSize int
+
+	// Protocols are those to speak. With TLS the server chooses among HTTP1 and HTTP2. Without TLS,
+	// UnencryptedHTTP2 is spoken if HTTP1 is not among them. Nil means HTTP/1.1 and, with TLS,
+	// HTTP/2; the latter not if there is a TLSClientConfig or a dial function, unless
+	// ForceAttemptHTTP2 is set or the TLSClientConfig offers "h2". A connection of DialTLSContext
+	// that has negotiated HTTP/2 speaks it.
+	Protocols *http.Protocols
+
+	// ForceAttemptHTTP2 has HTTP/2 offered in spite of a TLSClientConfig or a dial function.
+	ForceAttemptHTTP2 bool
+
+	// HTTP2 is the configuration of HTTP/2. Defaults are net/http's. CountError is not called.
+	HTTP2 *http.HTTP2Config
 
 	pools   sync.Map // of *pool, by *asyncio.EventLoop
 	latest  atomic.Pointer[pool]
@@ -293,7 +310,7 @@ var errRequestCancelled = fmt.Errorf("asynciohttp: Request.Cancel was closed: %w
 // run sends the request and returns the response, on the second and later connections too where
 // that is allowed (transport 4).
 func (e *clientExchange) run(p *pool) (*http.Response, error) {
-	for {
+	for try := 0; ; try++ {
 		if e.ctx.Err() != nil {
 			return nil, context.Cause(e.ctx)
 		}
@@ -301,7 +318,7 @@ func (e *clientExchange) run(p *pool) (*http.Response, error) {
 		if err != nil {
 			return nil, err
 		}
-		e.c = nil // of an earlier try
+		e.c, e.st = nil, nil // of an earlier try
 		c, err := p.get(e, to)
 		if err != nil {
 			return nil, err
@@ -310,20 +327,39 @@ func (e *clientExchange) run(p *pool) (*http.Response, error) {
 		if err == nil {
 			return resp, nil
 		}
-		if !e.mayRetry(c, err) {
+		if left, ok := err.(*unprocessed); ok && try < maxTries {
+			if err := e.backOff(try); err != nil {
+				return nil, err
+			}
+			err = left.err
+		} else if !e.mayRetry(c, err) {
 			return nil, bareError(err)
 		}
-		if err := e.rewind(); err != nil {
+		if err := e.rewind(err); err != nil {
 			return nil, err
 		}
 	}
+}
+
+// maxTries is how often a request is sent again that servers do not process.
+const maxTries = 7
+
+// backOff waits before a request is sent again that a server has not processed, except the first
+// time: 1 s, 2 s, 4 s and so on, and up to a tenth more.
+func (e *clientExchange) backOff(try int) error {
+	if try == 0 {
+		return nil
+	}
+	d := time.Second << (try - 1)
+	d += time.Duration(asyncio.Rand(e.ctx).Int64N(int64(d/10) + 1))
+	return e.cause(asyncio.Sleep(e.ctx, d))
 }
 
 // mayRetry reports whether a request that failed on c with err may be sent again.
 func (e *clientExchange) mayRetry(c *clientConn, err error) bool {
 	lost, ok := err.(*lostConn)
 	switch {
-	case !ok || !c.reused:
+	case !ok || !c.reused || e.st != nil && !e.st.proven:
 		return false
 	case !e.wrote:
 		return e.length() == 0 || e.req.GetBody != nil
@@ -346,15 +382,15 @@ func (e *clientExchange) replayable() bool {
 	return key || x
 }
 
-// rewind gets the request's body again, if it was touched.
-func (e *clientExchange) rewind() error {
+// rewind gets the request's body again, if it was touched. why is the error of the last try.
+func (e *clientExchange) rewind(why error) error {
 	e.wrote = false
 	if e.body == nil || !e.body.read && !e.body.closed {
 		return nil
 	}
 	e.closeBody()
 	if e.req.GetBody == nil {
-		return errors.New("asynciohttp: the request cannot be sent again after the connection was lost: its body was read, and GetBody is nil")
+		return fmt.Errorf("asynciohttp: the request cannot be sent again, as its body was read and GetBody is nil: %w", bareError(why))
 	}
 	body, err := e.req.GetBody()
 	if err != nil {
@@ -382,6 +418,35 @@ func (t *Transport) CloseIdleConnections() {
 		}
 		return true
 	})
+}
+
+// Clone returns a Transport with the same settings, and with connections of its own. Any goroutine
+// may call it.
+func (t *Transport) Clone() *Transport {
+	c := &Transport{
+		Loop: t.Loop, Proxy: t.Proxy, OnProxyConnectResponse: t.OnProxyConnectResponse,
+		DialContext: t.DialContext, DialTLSContext: t.DialTLSContext,
+		TLSHandshakeTimeout: t.TLSHandshakeTimeout,
+		DisableKeepAlives:   t.DisableKeepAlives, DisableCompression: t.DisableCompression,
+		MaxIdleConns: t.MaxIdleConns, MaxIdleConnsPerHost: t.MaxIdleConnsPerHost,
+		MaxConnsPerHost: t.MaxConnsPerHost, IdleConnTimeout: t.IdleConnTimeout,
+		ResponseHeaderTimeout: t.ResponseHeaderTimeout, ExpectContinueTimeout: t.ExpectContinueTimeout,
+		ProxyConnectHeader: t.ProxyConnectHeader.Clone(), GetProxyConnectHeader: t.GetProxyConnectHeader,
+		MaxResponseHeaderBytes: t.MaxResponseHeaderBytes, ReadBufferSize: t.ReadBufferSize,
+		ForceAttemptHTTP2: t.ForceAttemptHTTP2,
+	}
+	if t.TLSClientConfig != nil {
+		c.TLSClientConfig = t.TLSClientConfig.Clone()
+	}
+	if t.Protocols != nil {
+		own := *t.Protocols
+		c.Protocols = &own
+	}
+	if t.HTTP2 != nil {
+		own := *t.HTTP2
+		c.HTTP2 = &own
+	}
+	return c
 }
 
 // poolOf returns the pool for l.

@@ -136,9 +136,19 @@ func (b *responseBody) drain() bool {
 	return err == io.EOF
 }
 
+// A clientBody is the body of a response, of either protocol. read is Read for tasks of the loop.
+type clientBody interface {
+	io.ReadCloser
+	read(p []byte) (int, error)
+	isClosed() bool
+}
+
+func (b *responseBody) isClosed() bool { return b.closed }
+
 // A gunzippedBody decompresses a body while it is read.
 type gunzippedBody struct {
-	body *responseBody
+	loop *asyncio.EventLoop
+	body clientBody
 	zr   *gzip.Reader // nil before the first read, and after the last
 	err  error
 	busy bool
@@ -146,11 +156,11 @@ type gunzippedBody struct {
 
 var gunzippers sync.Pool // of *gzip.Reader
 
-func (g *gunzippedBody) Read(p []byte) (int, error) { return readOn(g.body.e.loop, g, p) }
+func (g *gunzippedBody) Read(p []byte) (int, error) { return readOn(g.loop, g, p) }
 
 func (g *gunzippedBody) read(p []byte) (n int, err error) {
 	switch {
-	case g.body.closed:
+	case g.body.isClosed():
 		return 0, errReadOnClosed
 	case g.err != nil:
 		return 0, g.err
@@ -180,7 +190,7 @@ func (g *gunzippedBody) read(p []byte) (n int, err error) {
 }
 
 // compressed reads the compressed bytes, in the task that reads the others.
-type compressed struct{ body *responseBody }
+type compressed struct{ body clientBody }
 
 func (c compressed) Read(p []byte) (int, error) { return c.body.read(p) }
 

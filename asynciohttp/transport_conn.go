@@ -17,15 +17,17 @@ import (
 type clientConn struct {
 	pool *pool
 	host *host
+	h2   *http2Client // nil for HTTP/1.1, which what follows tls is for
 
 	conn   net.Conn    // nil before it is dialled
 	within contextConn // conn, if contexts can end its operations
 	idler  idleConn    // conn, if it can tell that something has come
 	tls    *tls.ConnectionState
 
+	reused bool // it has served a request
+
 	proxied   bool   // requests go to a proxy, with whole URLs
 	proxyAuth string // and this header
-	reused    bool   // it has served a request
 
 	br     *bufio.Reader   // nil while it is idle (transport 3)
 	e      *clientExchange // the request that it belongs to, nil while it is idle
@@ -61,7 +63,11 @@ func (c *clientConn) use(conn net.Conn) {
 
 // got gives c to e.
 func (c *clientConn) got(e *clientExchange, how httptrace.GotConnInfo) {
-	c.e, e.how = e, how
+	e.how = how
+	if c.h2 != nil {
+		return
+	}
+	c.e = e
 	if c.idler != nil && c.reused {
 		_ = c.idler.OnReadable(nil)
 	}
@@ -194,6 +200,10 @@ func (c *clientConn) inTaskOf(ctx context.Context, op func() (int, error)) (int,
 // close closes c, for good. It is called once: by who dials c, by the request that c belongs to, or
 // by the pool while c is idle (pool 1).
 func (c *clientConn) close() {
+	if c.h2 != nil {
+		c.h2.shut(errHTTP2Unused)
+		return
+	}
 	c.drop()
 	if c.conn != nil {
 		_ = c.conn.Close()

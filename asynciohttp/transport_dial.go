@@ -14,6 +14,7 @@ import (
 	"net/http/httptrace"
 	"net/url"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,13 +24,18 @@ import (
 
 // dial opens the connection for e. If it fails, the caller closes c.
 func (c *clientConn) dial(e *clientExchange, to *route) error {
+	if err := c.reach(e, to); err != nil {
+		return err
+	}
+	return c.begin(e, to)
+}
+
+// reach opens the connection up to the server, or to a proxy that is to pass requests on.
+func (c *clientConn) reach(e *clientExchange, to *route) error {
 	t := c.pool.t
 	if to.scheme == "https" && to.proxy == nil && t.DialTLSContext != nil {
 		conn, err := t.DialTLSContext(e.dialContext(), "tcp", to.addr)
-		if err := c.attach(e, conn, err, "DialTLSContext"); err != nil {
-			return err
-		}
-		return c.refuseProtocol()
+		return c.attach(e, conn, err, "DialTLSContext")
 	}
 	dial := t.DialContext
 	if dial == nil {
@@ -44,7 +50,7 @@ func (c *clientConn) dial(e *clientExchange, to *route) error {
 	}
 	if to.proxy == nil {
 		if to.scheme == "https" {
-			return c.startTLS(e, to.addr)
+			return c.startTLS(e, to.addr, to.protocols(t))
 		}
 		return nil
 	}
@@ -52,9 +58,43 @@ func (c *clientConn) dial(e *clientExchange, to *route) error {
 		return &net.OpError{Op: "proxyconnect", Net: "tcp", Err: err}
 	}
 	if to.scheme == "https" {
-		return c.startTLS(e, to.addr)
+		return c.startTLS(e, to.addr, to.protocols(t))
 	}
 	return nil
+}
+
+// protocols returns those to speak with TLS on the route.
+func (to *route) protocols(t *Transport) http.Protocols {
+	p := t.protocols()
+	if to.onlyHTTP1 {
+		p.SetHTTP1(true)
+		p.SetHTTP2(false)
+	}
+	return p
+}
+
+// begin begins the protocol that was agreed on.
+func (c *clientConn) begin(e *clientExchange, to *route) error {
+	t := c.pool.t
+	agreed := ""
+	switch {
+	case c.tls != nil && to.scheme == "https":
+		agreed = c.tls.NegotiatedProtocol
+	case to.scheme == "http" && t.offersHTTP2(to):
+		agreed = protocolHTTP2
+	}
+	switch agreed {
+	case "", protocolHTTP1:
+		return nil
+	case protocolHTTP2:
+		// If it was not the Transport that offered it, DialTLSContext was.
+		if to.onlyHTTP1 || t.Protocols != nil && to.scheme == "https" && !t.Protocols.HTTP2() {
+			return errors.New("asynciohttp: the server is to speak HTTP/2, which the request or Transport.Protocols excludes: leave h2 out of NextProtos in the tls.Config of DialTLSContext")
+		}
+		c.h2 = newHTTP2Client(c)
+		return nil
+	}
+	return fmt.Errorf("asynciohttp: the server is to speak %q, which the Transport does not: leave it out of NextProtos in the tls.Config", agreed)
 }
 
 // attach makes conn, the result of a dial function, the connection.
@@ -82,7 +122,7 @@ func (c *clientConn) attach(e *clientExchange, conn net.Conn, err error, from st
 }
 
 // startTLS does the handshake with the server at addr.
-func (c *clientConn) startTLS(e *clientExchange, addr string) error {
+func (c *clientConn) startTLS(e *clientExchange, addr string, speak http.Protocols) error {
 	plain, ok := c.conn.(*asyncio.Conn)
 	if !ok {
 		return fmt.Errorf("asynciohttp: TLS needs an *asyncio.Conn, and Transport.DialContext returned a %T: return what asyncio.DialContext returns, or set DialTLSContext: %w", c.conn, errors.ErrUnsupported)
@@ -97,6 +137,7 @@ func (c *clientConn) startTLS(e *clientExchange, addr string) error {
 	if config.Time == nil {
 		config.Time = e.loop.Now
 	}
+	config.NextProtos = offer(config.NextProtos, speak)
 	var opts []asyncio.StreamOption
 	if d := c.pool.t.TLSHandshakeTimeout; d > 0 {
 		opts = append(opts, asyncio.TLSHandshakeTimeout(d))
@@ -117,18 +158,25 @@ func (c *clientConn) startTLS(e *clientExchange, addr string) error {
 	if e.trace != nil && e.trace.TLSHandshakeDone != nil {
 		e.trace.TLSHandshakeDone(state, err)
 	}
-	if err != nil {
-		return err
-	}
-	return c.refuseProtocol()
+	return err
 }
 
-// refuseProtocol returns an error if TLS has chosen a protocol that is not spoken here.
-func (c *clientConn) refuseProtocol() error {
-	if c.tls == nil || c.tls.NegotiatedProtocol == "" || c.tls.NegotiatedProtocol == "http/1.1" {
-		return nil
+// offer returns the protocols to offer to a server: the caller's, with those of HTTP that are to be
+// spoken. If that is HTTP/1.1 alone, nothing need be said.
+func offer(wanted []string, speak http.Protocols) []string {
+	offered := slices.DeleteFunc(slices.Clone(wanted), func(p string) bool {
+		return p == protocolHTTP1 && !speak.HTTP1() || p == protocolHTTP2 && !speak.HTTP2()
+	})
+	if !speak.HTTP2() {
+		return offered
 	}
-	return fmt.Errorf("asynciohttp: the server is to speak %q, which the Transport does not: leave it out of NextProtos in the tls.Config", c.tls.NegotiatedProtocol)
+	if !slices.Contains(offered, protocolHTTP2) {
+		offered = append(offered, protocolHTTP2)
+	}
+	if speak.HTTP1() && !slices.Contains(offered, protocolHTTP1) {
+		offered = append(offered, protocolHTTP1)
+	}
+	return offered
 }
 
 // throughProxy prepares a connection to a proxy for requests to the server.
@@ -137,8 +185,11 @@ func (c *clientConn) throughProxy(e *clientExchange, to *route) error {
 		return c.socks(e, to)
 	}
 	if to.proxy.Scheme == "https" {
-		if err := c.startTLS(e, to.firstHop()); err != nil {
+		if err := c.startTLS(e, to.firstHop(), onlyHTTP1); err != nil {
 			return err
+		}
+		if p := c.tls.NegotiatedProtocol; p != "" && p != protocolHTTP1 {
+			return fmt.Errorf("asynciohttp: the proxy is to speak %q, and CONNECT is sent with HTTP/1.1: leave it out of NextProtos in the tls.Config", p)
 		}
 	}
 	if to.scheme == "http" {
@@ -275,6 +326,33 @@ func (c hookless) Value(key any) any {
 		return nil
 	}
 	return v
+}
+
+// protocols returns those to speak, by the rules of package net/http; there NextProtos alone does
+// not suffice.
+func (t *Transport) protocols() http.Protocols {
+	if t.Protocols != nil {
+		return *t.Protocols
+	}
+	p := onlyHTTP1
+	own := t.TLSClientConfig != nil || t.DialContext != nil || t.DialTLSContext != nil
+	wanted := t.TLSClientConfig != nil && slices.Contains(t.TLSClientConfig.NextProtos, protocolHTTP2)
+	p.SetHTTP2(t.ForceAttemptHTTP2 || wanted || !own)
+	return p
+}
+
+var onlyHTTP1 = func() (p http.Protocols) {
+	p.SetHTTP1(true)
+	return p
+}()
+
+// offersHTTP2 reports whether HTTP/2 may be spoken on a route.
+func (t *Transport) offersHTTP2(to *route) bool {
+	p := to.protocols(t)
+	if to.scheme == "http" {
+		return p.UnencryptedHTTP2() && !p.HTTP1()
+	}
+	return p.HTTP2()
 }
 
 func (t *Transport) maxHeader() int64 { return cmp.Or(t.MaxResponseHeaderBytes, 10<<20) }

@@ -24,7 +24,8 @@ import (
 //	exchange 2: The first error ends it, and closes the connection. Whoever waits at the connection
 //	   wakes up by that and reports the first error instead of its own.
 //	exchange 3: Closing the connection is the only way in which it is given up, so no byte of a
-//	   response is ever taken for the beginning of the next one.
+//	   response is ever taken for the beginning of the next one. With HTTP/2 what is said here of the
+//	   connection holds for the stream, which is reset.
 type clientExchange struct {
 	t     *Transport
 	loop  *asyncio.EventLoop
@@ -35,6 +36,7 @@ type clientExchange struct {
 	body  *sentBody // nil for none
 
 	c     *clientConn
+	st    *clientStream         // on c, nil for HTTP/1.1
 	how   httptrace.GotConnInfo // for the trace
 	wrote bool                  // something of the request went out on c
 	err   error                 // the first error, if it is not that of who waits (exchange 2)
@@ -60,8 +62,11 @@ func (l *lostConn) Error() string { return l.err.Error() }
 func (l *lostConn) Unwrap() error { return l.err }
 
 func bareError(err error) error {
-	if l, ok := err.(*lostConn); ok {
-		return l.err
+	switch err := err.(type) {
+	case *lostConn:
+		return err.err
+	case *unprocessed:
+		return err.err
 	}
 	return err
 }
@@ -127,7 +132,7 @@ func (e *clientExchange) end(err error) {
 
 // on sends the request on c and returns the response.
 func (e *clientExchange) on(c *clientConn) (resp *http.Response, err error) {
-	e.c, e.wrote, e.err, e.send = c, false, nil, nil
+	e.c, e.st, e.wrote, e.err, e.send = c, nil, false, nil, nil
 	e.heard, e.read, e.keep, e.closed = false, false, false, false
 	defer func() {
 		if resp == nil { // also if a hook or a body panics, or the loop closes
@@ -137,6 +142,9 @@ func (e *clientExchange) on(c *clientConn) (resp *http.Response, err error) {
 	if e.trace != nil && e.trace.GotConn != nil {
 		e.how.Conn = c.conn
 		e.trace.GotConn(e.how)
+	}
+	if c.h2 != nil {
+		return c.h2.roundTrip(e)
 	}
 	if err := e.write(); err != nil {
 		return nil, e.cause(err)
@@ -223,16 +231,20 @@ func (e *clientExchange) deliver(resp *http.Response) (*http.Response, error) {
 		e.finish()
 		return resp, nil
 	}
-	body := &responseBody{e: e, src: resp.Body, small: resp.ContentLength <= maxUnread}
+	e.setResponseBody(resp, &responseBody{e: e, src: resp.Body, small: resp.ContentLength <= maxUnread})
+	return resp, nil
+}
+
+// setResponseBody makes body that of resp, decompressed if the Transport has asked for gzip.
+func (e *clientExchange) setResponseBody(resp *http.Response, body clientBody) {
 	resp.Body = body
 	if e.gzip && strings.EqualFold(resp.Header.Get("Content-Encoding"), "gzip") {
-		resp.Body = &gunzippedBody{body: body}
+		resp.Body = &gunzippedBody{loop: e.loop, body: body}
 		resp.Header.Del("Content-Encoding")
 		resp.Header.Del("Content-Length")
 		resp.ContentLength = -1
 		resp.Uncompressed = true
 	}
-	return resp, nil
 }
 
 // switches reports whether a header belongs to a change of protocol.
@@ -300,7 +312,12 @@ func (e *clientExchange) release() {
 	}
 	e.closed = true
 	e.stopTimer()
-	e.c.close()
+	switch {
+	case e.st != nil:
+		e.st.giveUp()
+	case e.c.h2 == nil:
+		e.c.close()
+	}
 	if s := e.send; s != nil && !s.over {
 		s.abandon()
 	}

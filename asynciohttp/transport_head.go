@@ -199,13 +199,18 @@ func (w *headWriter) fields(h http.Header) {
 	}
 }
 
+// asksForGzip reports whether the Transport says that it accepts gzip. An empty value counts as
+// none. HEAD and ranges are not asked for compressed: some servers get the first wrong, and a part
+// of something compressed is of no use.
+func (e *clientExchange) asksForGzip() bool {
+	h := e.req.Header
+	return !e.t.DisableCompression && h.Get("Accept-Encoding") == "" && h.Get("Range") == "" && e.req.Method != http.MethodHead
+}
+
 // extra appends the Transport's fields.
 func (w *headWriter) extra(e *clientExchange) {
 	req := e.req
-	// An empty value counts as none. HEAD and ranges are not asked for compressed: some servers get
-	// the first wrong, and a part of something compressed is of no use.
-	e.gzip = !e.t.DisableCompression && req.Header.Get("Accept-Encoding") == "" && req.Header.Get("Range") == "" && req.Method != http.MethodHead
-	if e.gzip {
+	if e.gzip = e.asksForGzip(); e.gzip {
 		w.field("Accept-Encoding", "gzip")
 	}
 	if e.t.DisableKeepAlives && !req.Close && !httpguts.HeaderValuesContainsToken(req.Header["Connection"], "close") && !switches(req.Header) {

@@ -9,20 +9,26 @@ import (
 	"net/http/httptrace"
 	"net/url"
 	"slices"
-	"time"
+	"strings"
 
 	"github.com/goasyncio/asyncio"
+	"golang.org/x/net/http/httpguts"
 	"golang.org/x/net/idna"
 )
 
 // A pool has the connections of a Transport on one loop. Everything in it is for that loop.
 //
-//	pool 1: A connection is idle, or used by one request, or closed. An idle one is in its host's
-//	   list and in that of the pool, and neither has any other.
+//	pool 1: A connection with HTTP/1.1 is idle, or used by one request, or closed. One with HTTP/2
+//	   is idle while no request uses it or is about to. An idle one is in its host's list and in
+//	   that of the pool, and neither has any other.
 //	pool 2: conns of a host counts the connections that are dialled, idle or in use. It goes down
 //	   when such a connection is closed or given away, and with it a place is free.
-//	pool 3: While a request waits, no connection to that host is idle, and under MaxConnsPerHost no
-//	   place is free: both go to the request that waits longest.
+//	pool 3: While a request waits, there is nothing for it: no idle connection to the host, none
+//	   with HTTP/2 that has room, and no dial is allowed. What there is goes to the request that
+//	   waits longest.
+//	pool 4: A dial is not allowed beyond MaxConnsPerHost, and not while one is under way whose
+//	   connection several requests may share. If it fails, the next request dials. If it turns out
+//	   that the server speaks HTTP/1.1, all do.
 type pool struct {
 	t     *Transport
 	loop  *asyncio.EventLoop
@@ -35,10 +41,13 @@ type pool struct {
 
 // A host has the connections that lead the same way.
 type host struct {
-	key     routeKey
-	conns   int           // dialled, idle or in use (pool 2)
-	idle    []*clientConn // the youngest is last, and is used first
-	waiting []*placeWait  // those that wait, longest first
+	key      routeKey
+	conns    int           // dialled, idle or in use (pool 2)
+	dialling int           // how many of them are dialled
+	idle     []*clientConn // the youngest is last, and is used first
+	shared   []*clientConn // with HTTP/2, for further requests; the oldest is first
+	mayShare bool          // connections may turn out to speak HTTP/2
+	waiting  []*placeWait  // those that wait, longest first
 }
 
 // A placeWait is a request that waits for a connection, or for a place to dial one (pool 3).
@@ -54,19 +63,24 @@ func newPool(t *Transport, l *asyncio.EventLoop) *pool {
 
 // A route says by what way a request reaches its server.
 type route struct {
-	proxy  *url.URL // nil for none
-	scheme string   // of the request: http or https
-	addr   string   // of the server: host:port
-	key    routeKey
+	proxy     *url.URL // nil for none
+	scheme    string   // of the request: http or https
+	addr      string   // of the server: host:port
+	onlyHTTP1 bool     // the request means nothing in HTTP/2
+	key       routeKey
 }
 
 // A routeKey is the same for requests that can share connections. To a proxy of HTTP, plain
 // requests for all servers go on the same connections.
-type routeKey struct{ proxy, scheme, addr string }
+type routeKey struct {
+	proxy, scheme, addr string
+	onlyHTTP1           bool
+}
 
 func (t *Transport) routeOf(req *http.Request) (*route, error) {
 	r := &route{scheme: req.URL.Scheme, addr: addressOf(req.URL)}
-	r.key = routeKey{scheme: r.scheme, addr: r.addr}
+	r.onlyHTTP1 = r.scheme == "https" && upgradesToWebSocket(req.Header)
+	r.key = routeKey{scheme: r.scheme, addr: r.addr, onlyHTTP1: r.onlyHTTP1}
 	if t.Proxy == nil {
 		return r, nil
 	}
@@ -85,6 +99,11 @@ func (t *Transport) routeOf(req *http.Request) (*route, error) {
 	}
 	r.key.proxy = r.proxy.String()
 	return r, nil
+}
+
+// upgradesToWebSocket reports whether a header asks for WebSocket as HTTP/1.1 does it.
+func upgradesToWebSocket(h http.Header) bool {
+	return strings.EqualFold(h.Get("Upgrade"), "websocket") && httpguts.HeaderValuesContainsToken(h["Connection"], "upgrade")
 }
 
 var schemePorts = map[string]string{"http": "80", "https": "443", "socks5": "1080", "socks5h": "1080"}
@@ -115,29 +134,36 @@ func (r *route) firstHop() string {
 	return r.addr
 }
 
-func (p *pool) host(key routeKey) *host {
-	h := p.hosts[key]
+func (p *pool) host(to *route) *host {
+	h := p.hosts[to.key]
 	if h == nil {
-		h = &host{key: key}
-		p.hosts[key] = h
+		h = &host{key: to.key, mayShare: !p.t.DisableKeepAlives && p.t.offersHTTP2(to)}
+		p.hosts[to.key] = h
 	}
 	return h
 }
 
-// get returns a connection for e: an idle one, or one that it dials. The connection then belongs to
-// e (transport 2). A connection that has room for several requests, as in HTTP/2, would stay in its
-// host's list here for as long as it has.
+// get returns a connection for e: one with HTTP/2 that has room, an idle one, or one that it dials.
+// The connection, or a place in it, then belongs to e (transport 2).
 func (p *pool) get(e *clientExchange, to *route) (*clientConn, error) {
 	if e.trace != nil && e.trace.GetConn != nil {
 		e.trace.GetConn(to.firstHop())
 	}
-	h := p.host(to.key)
-	if c := h.youngest(); c != nil {
-		idleFor := p.take(c)
-		c.got(e, httptrace.GotConnInfo{Reused: true, WasIdle: true, IdleTime: idleFor})
+	h := p.host(to)
+	c := h.ready()
+	switch {
+	case c != nil:
+		how := httptrace.GotConnInfo{Reused: true, WasIdle: c.idle}
+		if c.idle {
+			how.IdleTime = p.loop.Time().Sub(c.idleSince)
+		}
+		p.assign(c)
+		c.got(e, how)
 		return c, nil
-	}
-	if limit := p.t.MaxConnsPerHost; limit > 0 && h.conns >= limit {
+	case p.mayDial(h):
+		h.conns++
+		h.dialling++
+	default:
 		c, err := p.wait(e, h)
 		if err != nil {
 			return nil, err
@@ -146,13 +172,24 @@ func (p *pool) get(e *clientExchange, to *route) (*clientConn, error) {
 			c.got(e, httptrace.GotConnInfo{Reused: true})
 			return c, nil
 		}
-	} else {
-		h.conns++
 	}
+	c, err := p.dial(e, h, to)
+	if err != nil {
+		return nil, err
+	}
+	c.got(e, httptrace.GotConnInfo{})
+	return c, nil
+}
+
+// dial opens a connection for e, which has a place for it.
+func (p *pool) dial(e *clientExchange, h *host, to *route) (*clientConn, error) {
 	c := &clientConn{pool: p, host: h}
 	dialled := false
 	defer func() { // also if dial does not return
-		if !dialled {
+		h.dialling--
+		if dialled {
+			p.match(h)
+		} else {
 			c.close()
 		}
 	}()
@@ -160,15 +197,48 @@ func (p *pool) get(e *clientExchange, to *route) (*clientConn, error) {
 		return nil, e.cause(err)
 	}
 	dialled = true
-	c.got(e, httptrace.GotConnInfo{})
+	h.mayShare = c.h2 != nil && !c.h2.single
+	if c.h2 != nil {
+		c.h2.join()
+	}
 	return c, nil
 }
 
-func (h *host) youngest() *clientConn {
-	if n := len(h.idle); n > 0 {
-		return h.idle[n-1]
+// ready returns a connection that can take a request, nil if there is none.
+func (h *host) ready() *clientConn {
+	for _, c := range h.shared {
+		if c.h2.room() > 0 {
+			return c
+		}
+	}
+	for _, c := range slices.Backward(h.idle) {
+		if c.h2 == nil {
+			return c
+		}
 	}
 	return nil
+}
+
+// mayDial reports whether a request may dial (pool 4).
+func (p *pool) mayDial(h *host) bool {
+	if limit := p.t.MaxConnsPerHost; limit > 0 && h.conns >= limit {
+		return false
+	}
+	if h.mayShare && h.dialling > 0 {
+		return false
+	}
+	strict := p.t.HTTP2 != nil && p.t.HTTP2.StrictMaxConcurrentRequests
+	return !strict || len(h.shared) == 0
+}
+
+// assign takes c, or a place in it, for a request.
+func (p *pool) assign(c *clientConn) {
+	if c.idle {
+		p.take(c)
+	}
+	if c.h2 != nil {
+		c.h2.reserved++
+	}
 }
 
 // wait waits for a connection, or for a place to dial one, for which it returns nil (pool 3).
@@ -193,16 +263,40 @@ func (p *pool) giveUp(h *host, w *placeWait) {
 	switch {
 	case !w.served:
 		h.waiting = slices.DeleteFunc(h.waiting, func(other *placeWait) bool { return other == w })
+		p.forget(h)
 	case w.given == nil:
+		h.dialling--
 		p.leave(h)
+	case w.given.h2 != nil:
+		w.given.h2.unreserve()
 	default:
 		p.put(w.given, nil)
 	}
 }
 
-// serve hands c, or a place if that is nil, to the request that waits longest. It reports whether
-// one waits.
-func (h *host) serve(c *clientConn) bool {
+// match gives what there is to the requests that wait (pool 3).
+func (p *pool) match(h *host) {
+	for len(h.waiting) > 0 {
+		c := h.ready()
+		if c == nil && !p.mayDial(h) {
+			return
+		}
+		w := h.next()
+		if w == nil {
+			return
+		}
+		if w.given = c; c != nil {
+			p.assign(c)
+		} else {
+			h.conns++
+			h.dialling++
+		}
+	}
+}
+
+// next wakes the request that waits longest, for which the caller has something. It returns nil if
+// none waits.
+func (h *host) next() *placeWait {
 	for len(h.waiting) > 0 {
 		w := h.waiting[0]
 		h.waiting[0] = nil
@@ -210,19 +304,23 @@ func (h *host) serve(c *clientConn) bool {
 			h.waiting = nil
 		}
 		if w.news.SetResult(asyncio.None{}) == nil { // its task has not been cancelled
-			w.served, w.given = true, c
-			return true
+			w.served = true
+			return w
 		}
 	}
-	return false
+	return nil
 }
 
 // leave gives a place back (pool 2).
 func (p *pool) leave(h *host) {
-	if h.serve(nil) {
-		return
-	}
-	if h.conns--; h.conns == 0 {
+	h.conns--
+	p.match(h)
+	p.forget(h)
+}
+
+// forget drops a host that nobody uses.
+func (p *pool) forget(h *host) {
+	if h.conns == 0 && len(h.waiting) == 0 && p.hosts[h.key] == h {
 		delete(p.hosts, h.key)
 	}
 }
@@ -252,15 +350,28 @@ func (p *pool) keep(c *clientConn) error {
 		return errKeepAlivesDisabled
 	}
 	c.reused = true
-	if h.serve(c) {
+	if w := h.next(); w != nil {
+		w.given = c
 		return nil
 	}
-	if len(h.idle) >= cmp.Or(t.MaxIdleConnsPerHost, http.DefaultMaxIdleConnsPerHost) {
+	if h.isFull(t) {
 		return errTooManyIdleHost
 	}
 	if err := c.rest(); err != nil {
 		return err
 	}
+	p.list(c)
+	return nil
+}
+
+// isFull reports whether the host has as many idle connections as are kept.
+func (h *host) isFull(t *Transport) bool {
+	return len(h.idle) >= cmp.Or(t.MaxIdleConnsPerHost, http.DefaultMaxIdleConnsPerHost)
+}
+
+// list makes c one of the idle connections.
+func (p *pool) list(c *clientConn) {
+	t, h := p.t, c.host
 	h.idle = append(h.idle, c)
 	c.idle, c.idleSince = true, p.loop.Time()
 	if c.older = p.newest; c.older != nil {
@@ -276,11 +387,10 @@ func (p *pool) keep(c *clientConn) error {
 	if t.IdleConnTimeout > 0 && p.expiry == nil {
 		p.expiry = p.loop.CallLater(t.IdleConnTimeout, p.expire)
 	}
-	return nil
 }
 
-// take takes c, which is idle, out of the lists, and returns how long it was idle.
-func (p *pool) take(c *clientConn) time.Duration {
+// take takes c, which is idle, out of the lists.
+func (p *pool) take(c *clientConn) {
 	h := c.host
 	if last := len(h.idle) - 1; h.idle[last] == c {
 		h.idle[last] = nil
@@ -303,7 +413,6 @@ func (p *pool) take(c *clientConn) time.Duration {
 		p.expiry.Cancel()
 		p.expiry = nil
 	}
-	return p.loop.Time().Sub(c.idleSince)
 }
 
 // expire closes the connections that have been idle for too long. One timer serves them all: it is

@@ -200,7 +200,7 @@ func (e *clientExchange) write() (err error) {
 	}
 	h.recycle()
 	if !inline {
-		e.send = newSending(e, f, waits)
+		e.send = newSending(e, &wireBody{e.c, e.req, f.chunked}, f, waits)
 		return nil
 	}
 	e.wroteRequest(nil)
@@ -245,21 +245,34 @@ func errLongBody(want int64) error {
 
 // A sending is a task that writes the body of a request (transport 1).
 type sending struct {
-	e       *clientExchange
-	c       *clientConn
-	body    *sentBody
-	framing framing
-	task    *asyncio.Task[asyncio.None]
+	e      *clientExchange
+	to     bodySink
+	body   *sentBody
+	length int64 // -1 if unknown
+	task   *asyncio.Task[asyncio.None]
 
 	hold  *asyncio.Future[bool] // nil unless the server is to be heard first: whether to send
 	timer *asyncio.TimerHandle  // ends that wait
 
-	over bool
-	err  error
+	over     bool
+	unwanted bool // the server does not want the rest, and may have answered
+	err      error
 }
 
-func newSending(e *clientExchange, f framing, waits bool) *sending {
-	s := &sending{e: e, c: e.c, body: e.body, framing: f}
+// A bodySink is where the body of a request goes. Its methods suspend the calling task.
+type bodySink interface {
+	// part sends n bytes of buf, which begin at bodyFront. Behind them is room for bodyBack more.
+	part(ctx context.Context, buf []byte, n int) error
+
+	// end ends the body. buf is for what it sends.
+	end(ctx context.Context, buf []byte) error
+}
+
+// bodyFront and bodyBack are the room for a chunk's size and for what follows the chunk.
+const bodyFront, bodyBack = 10, 2
+
+func newSending(e *clientExchange, to bodySink, f framing, waits bool) *sending {
+	s := &sending{e: e, to: to, body: e.body, length: f.length}
 	if waits {
 		s.hold = asyncio.CreateFuture[bool](e.loop.Context())
 		s.timer = e.loop.CallLater(e.t.ExpectContinueTimeout, func() { s.goOn(true) })
@@ -278,6 +291,14 @@ func (s *sending) goOn(send bool) {
 	if s.held() {
 		_ = s.hold.SetResult(send)
 		s.timer.Cancel()
+	}
+}
+
+// stop ends the task because the server does not want the rest.
+func (s *sending) stop() {
+	if !s.over {
+		s.unwanted = true
+		s.abandon()
 	}
 }
 
@@ -330,7 +351,7 @@ func (s *sending) finish(err error) {
 	}
 	e.wroteRequest(s.err)
 	switch {
-	case e.send != s || e.closed: // over, or sent again on another connection
+	case e.send != s || e.closed || s.unwanted: // over, or sent again on another connection
 	case err == nil && e.read:
 		e.settle()
 	case err == nil:
@@ -358,28 +379,18 @@ func (s *sending) copy(ctx context.Context) error {
 			return err
 		}
 	}
-	const front, back = 10, 2 // a chunk's size and what follows it
 	h := heads.Get().(*headBuffer)
-	h.b = slices.Grow(h.b, front+inlineBody+back)
-	buf := h.b[:front+inlineBody+back]
-	left := s.framing.length
+	h.b = slices.Grow(h.b, bodyFront+inlineBody+bodyBack)
+	buf := h.b[:bodyFront+inlineBody+bodyBack]
+	left := s.length
 	for empty := 0; left != 0; {
-		room := buf[front : front+inlineBody]
+		room := buf[bodyFront : bodyFront+inlineBody]
 		if left > 0 && int64(len(room)) > left {
 			room = room[:left]
 		}
 		n, err := s.body.Read(room)
 		if n > 0 {
-			out := room[:n]
-			if s.framing.chunked {
-				size := strconv.AppendInt(buf[:0:front], int64(n), 16)
-				start := front - len(size) - 2
-				copy(buf[start:], size) // to the right, so from what is behind it
-				copy(buf[front-2:], "\r\n")
-				copy(buf[front+n:], "\r\n")
-				out = buf[start : front+n+back]
-			}
-			if _, err := s.c.write(ctx, out); err != nil {
+			if err := s.to.part(ctx, buf, n); err != nil {
 				return err
 			}
 			if left > 0 {
@@ -397,25 +408,52 @@ func (s *sending) copy(ctx context.Context) error {
 		}
 	}
 	if left > 0 {
-		return &brokenBody{errShortBody(s.framing.length, s.framing.length-left)}
+		return &brokenBody{errShortBody(s.length, s.length-left)}
 	}
 	if left == 0 {
 		if n, _ := s.body.Read(buf[:1]); n > 0 {
-			return &brokenBody{errLongBody(s.framing.length)}
+			return &brokenBody{errLongBody(s.length)}
 		}
 	}
-	if s.framing.chunked {
-		end := bytes.NewBuffer(append(buf[:0], "0\r\n"...))
-		if err := s.e.req.Trailer.Write(end); err != nil {
-			return err
-		}
-		end.WriteString("\r\n")
-		if _, err := s.c.write(ctx, end.Bytes()); err != nil {
-			return err
-		}
+	if err := s.to.end(ctx, buf); err != nil {
+		return err
 	}
 	h.recycle()
 	return nil
+}
+
+// A wireBody is the [bodySink] of a connection with HTTP/1.1.
+type wireBody struct {
+	c       *clientConn
+	req     *http.Request
+	chunked bool
+}
+
+func (w *wireBody) part(ctx context.Context, buf []byte, n int) error {
+	out := buf[bodyFront : bodyFront+n]
+	if w.chunked {
+		size := strconv.AppendInt(buf[:0:bodyFront], int64(n), 16)
+		start := bodyFront - len(size) - 2
+		copy(buf[start:], size) // to the right, so from what is behind it
+		copy(buf[bodyFront-2:], "\r\n")
+		copy(buf[bodyFront+n:], "\r\n")
+		out = buf[start : bodyFront+n+bodyBack]
+	}
+	_, err := w.c.write(ctx, out)
+	return err
+}
+
+func (w *wireBody) end(ctx context.Context, buf []byte) error {
+	if !w.chunked {
+		return nil
+	}
+	end := bytes.NewBuffer(append(buf[:0], "0\r\n"...))
+	if err := w.req.Trailer.Write(end); err != nil {
+		return err
+	}
+	end.WriteString("\r\n")
+	_, err := w.c.write(ctx, end.Bytes())
+	return err
 }
 
 // maxEmptyReads is how often a body may return nothing without an error.

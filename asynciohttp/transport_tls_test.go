@@ -110,7 +110,7 @@ func TestTransport_Dial(t *testing.T) {
 				return asyncio.TLSClient(ctx, c, own)
 			}}, ""},
 			{"nothing", plain, &asynciohttp.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return nil, nil }}, "returned nil"},
-			{"HTTP/2", secure.URL, &asynciohttp.Transport{DialTLSContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			{"another protocol", secure.URL, &asynciohttp.Transport{DialTLSContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 				c, err := asyncio.DialContext(ctx, network, addr)
 				return &negotiated{c.(*asyncio.Conn)}, err
 			}}, "NextProtos"},
@@ -129,11 +129,11 @@ func TestTransport_Dial(t *testing.T) {
 	})
 }
 
-// negotiated is a connection whose TLS has chosen HTTP/2.
+// negotiated is a connection whose TLS has chosen a protocol that is not spoken here.
 type negotiated struct{ *asyncio.Conn }
 
 func (*negotiated) ConnectionState() tls.ConnectionState {
-	return tls.ConnectionState{NegotiatedProtocol: "h2"}
+	return tls.ConnectionState{NegotiatedProtocol: "h3"}
 }
 
 // The hooks that package net calls on goroutines run on the loop, in their order, before the
