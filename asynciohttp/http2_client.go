@@ -1,6 +1,7 @@
 package asynciohttp
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -41,7 +42,8 @@ type http2Client struct {
 	reserved int
 	single   bool // for one request
 	shared   bool // http2client 1
-	gone     bool // closed, or about to be
+	gone     bool // it has no stream, and gets none
+	closed   bool
 	answered bool // a response has come
 	lost     error
 	away     *http2.GoAwayFrame // what GOAWAY said, nil if it did not come
@@ -53,7 +55,7 @@ type http2Client struct {
 }
 
 const (
-	http2FirstStreams   = 100 // before the server's SETTINGS
+	http2FirstStreams   = 100 // before the server's first SETTINGS
 	http2DefaultStreams = 1000
 )
 
@@ -82,7 +84,7 @@ func newHTTP2Client(of *clientConn) *http2Client {
 		streamWindow:  4 << 20,
 	}
 	limits.configure(t.HTTP2)
-	c := &http2Client{of: of, max: http2FirstStreams, maxBlock: math.MaxUint64, single: t.DisableKeepAlives}
+	c := &http2Client{of: of, max: cmp.Or(of.host.streams, http2FirstStreams), maxBlock: math.MaxUint64, single: t.DisableKeepAlives}
 	ctx := p.loop.Context()
 	c.init(ctx, p.loop, c, of.conn, of.conn, limits)
 	c.out = append(getHTTP2Buffer(), http2.ClientPreface...)
@@ -119,45 +121,47 @@ func (c *http2Client) run(context.Context) error {
 	return onlyCancel(err)
 }
 
-// why returns the error for the requests of a connection that ended with err.
+// why returns the error for the requests of a connection that ended with err. Only one that was
+// lost is a reason to send them again (transport 4).
 func (c *http2Client) why(err error) error {
+	if c.lost != nil {
+		return c.lost
+	}
 	switch {
-	case c.lost != nil:
 	case c.away != nil:
-		c.lost = fmt.Errorf("asynciohttp: the server has sent GOAWAY and closed the connection: LastStreamID=%d, ErrCode=%v, debug=%q", c.away.LastStreamID, c.away.ErrCode, c.awaySaid)
+		err = fmt.Errorf("asynciohttp: the server has sent GOAWAY and closed the connection: LastStreamID=%d, ErrCode=%v, debug=%q", c.away.LastStreamID, c.away.ErrCode, c.awaySaid)
 	case c.writeErr != nil && onlyCancel(c.writeErr) == nil:
-		c.lost = c.writeErr
+		err = c.writeErr
 	case err == io.EOF:
-		c.lost = io.ErrUnexpectedEOF
+		err = io.ErrUnexpectedEOF
 	case err == nil || onlyCancel(err) != nil: // in words: it is no cancel of the request's task
-		c.lost = fmt.Errorf("asynciohttp: the task of the connection has ended: %w", net.ErrClosed)
-	default:
-		c.lost = err
+		err = fmt.Errorf("asynciohttp: the task of the connection has ended: %w", net.ErrClosed)
 	}
-	if _, ok := c.lost.(*lostConn); !ok {
-		c.lost = &lostConn{err: c.lost}
-	}
+	c.lost = &lostConn{err: err}
 	return c.lost
 }
 
 // shut closes the connection, and ends its requests with err.
 func (c *http2Client) shut(err error) {
-	if c.lost == nil {
-		c.lost = err
-	}
 	c.leave(err)
-	c.close()
+	if !c.closed {
+		c.closed = true
+		c.close()
+		c.of.drop()
+	}
 }
 
-// leave takes the connection out of the pool's account, and ends its requests with err.
+// leave ends the requests with err, and keeps c from getting others.
 func (c *http2Client) leave(err error) {
 	if c.gone {
 		return
 	}
 	c.gone = true
+	if c.lost == nil {
+		c.lost = err
+	}
 	c.unshare()
 	c.abandon(err)
-	c.of.drop()
 }
 
 // join makes c a connection for its host's further requests, and keeps a place for the one that has
@@ -255,7 +259,7 @@ func (c *http2Client) receiveSetting(s http2.Setting) {
 	switch s.ID {
 	case http2.SettingMaxConcurrentStreams:
 		c.max = s.Val
-		c.limited = true
+		c.limited, c.of.host.streams = true, s.Val
 	case http2.SettingMaxHeaderListSize:
 		c.maxBlock = uint64(s.Val)
 	}

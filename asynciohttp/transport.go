@@ -359,7 +359,7 @@ func (e *clientExchange) backOff(try int) error {
 func (e *clientExchange) mayRetry(c *clientConn, err error) bool {
 	lost, ok := err.(*lostConn)
 	switch {
-	case !ok || !c.reused || e.st != nil && !e.st.proven:
+	case !ok || !c.reused && (e.st == nil || !e.st.proven):
 		return false
 	case !e.wrote:
 		return e.length() == 0 || e.req.GetBody != nil

@@ -52,6 +52,9 @@ func (p *h2Peer) until(want string) error {
 		if s, ok := f.(*http2.SettingsFrame); ok && !s.IsAck() {
 			_ = p.WriteSettingsAck()
 		}
+		if ping, ok := f.(*http2.PingFrame); ok && !ping.IsAck() {
+			_ = p.WritePing(true, ping.Data)
+		}
 		line := frameLine(f)
 		if line == "" {
 			continue

@@ -25,6 +25,7 @@ import (
 type clientModel struct {
 	limit   int            // MaxConnsPerHost, 0 for none
 	plain   bool           // the connections hide all but net.Conn
+	http2   bool           // it is spoken, by a Server of this package
 	open    int            // the client's connections
 	up      bool           // the server was not cancelled before it began
 	arrived map[string]int // at the server, by the request's id
@@ -40,6 +41,9 @@ func (m *clientModel) serve(ctx context.Context) error {
 		return err
 	}
 	m.up = true
+	if m.http2 {
+		return m.serveHTTP2(ctx, ln)
+	}
 	for {
 		c, err := ln.AcceptContext(ctx)
 		if err != nil {
@@ -181,6 +185,9 @@ func (m *clientModel) request(ctx context.Context, client *http.Client, id strin
 		return err
 	}
 	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusServiceUnavailable {
+		return errors.New("the handler was cancelled")
+	}
 	if got := resp.Header.Get("X-Id"); got != id {
 		return fmt.Errorf("%w: the answer to %s is that to %s", errModel, id, got)
 	}
@@ -216,6 +223,11 @@ func (m *clientModel) run(ctx context.Context, workers, requests int) error {
 	tr := &asynciohttp.Transport{
 		DialContext: m.dial, MaxConnsPerHost: m.limit, MaxIdleConnsPerHost: 2, IdleConnTimeout: 20 * time.Millisecond,
 		ResponseHeaderTimeout: 100 * time.Millisecond, ExpectContinueTimeout: time.Millisecond,
+	}
+	if m.http2 {
+		tr.Protocols = unencrypted()
+		tr.HTTP2 = &http.HTTP2Config{MaxReceiveBufferPerConnection: 64 << 10, MaxReceiveBufferPerStream: 16 << 10,
+			SendPingTimeout: 50 * time.Millisecond, PingTimeout: 20 * time.Millisecond}
 	}
 	client := &http.Client{Transport: tr}
 	sim.AtEnd(ctx, "a POST was sent once", func() error {
@@ -308,6 +320,9 @@ func TestTransport_Model(t *testing.T) {
 		"one":         {limit: 1},
 		"three":       {limit: 3},
 		"plain conns": {limit: 2, plain: true},
+		"HTTP/2":      {http2: true},
+		"HTTP/2, one": {http2: true, limit: 1},
+		"HTTP/2, two": {http2: true, limit: 2, plain: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			sim.Explore(t, func(ctx context.Context) error {

@@ -27,8 +27,8 @@ import (
 //	   with HTTP/2 that has room, and no dial is allowed. What there is goes to the request that
 //	   waits longest.
 //	pool 4: A dial is not allowed beyond MaxConnsPerHost, and not while one is under way whose
-//	   connection several requests may share. If it fails, the next request dials. If it turns out
-//	   that the server speaks HTTP/1.1, all do.
+//	   connection several requests may share. If the request that dials is given up, the next one
+//	   dials. If the dial fails, or it turns out that the server speaks HTTP/1.1, all do.
 type pool struct {
 	t     *Transport
 	loop  *asyncio.EventLoop
@@ -47,6 +47,7 @@ type host struct {
 	idle     []*clientConn // the youngest is last, and is used first
 	shared   []*clientConn // with HTTP/2, for further requests; the oldest is first
 	mayShare bool          // connections may turn out to speak HTTP/2
+	streams  uint32        // that the server allows on one, 0 if it has not said so
 	waiting  []*placeWait  // those that wait, longest first
 }
 
@@ -194,7 +195,10 @@ func (p *pool) dial(e *clientExchange, h *host, to *route) (*clientConn, error) 
 		}
 	}()
 	if err := c.dial(e, to); err != nil {
-		return nil, e.cause(err)
+		if err = e.cause(err); e.ctx.Err() == nil && onlyCancel(err) == nil {
+			h.mayShare = false // the next ones may fail as slowly, so not one after the other
+		}
+		return nil, err
 	}
 	dialled = true
 	h.mayShare = c.h2 != nil && !c.h2.single
