@@ -114,9 +114,15 @@ type step struct {
 func (l *EventLoop) beginStep(s *stack, what callback) {
 	modes := l.modes.Load()
 	l.endStep(nil)
-	if modes&sharedMode != 0 {
+	if modes&(sharedMode|debugMode) != 0 {
 		b := &s.note().blocks
-		b.takesControl(blockOf(unsafe.Pointer(&modes)))
+		if block := blockOf(unsafe.Pointer(&modes)); !b.have(block) { // the stack has moved (foreign 6)
+			b.clear()
+			// Debug mode is not satisfied with a sequence of iter.Pull on which the step goes on.
+			if modes&debugMode == 0 || s.goroutine() == goroutineID() {
+				b.add(block)
+			}
+		}
 		l.blocks.Store(b)
 	}
 	if modes&debugMode == 0 && modes&guardedMode != 0 {

@@ -44,7 +44,9 @@ import (
 //	   turns out to have moved. One call is missed: that of another loop's stack which has grown, in
 //	   this very step, into memory that the stack in control has just moved away from, in its own
 //	   step.
-//	foreign 7: In debug mode every check compares ids, whatever the bits and addresses say.
+//	foreign 7: In debug mode guard is the id of the goroutine in control, and ids are compared,
+//	   whatever the bit says. Reading an id costs a walk over the whole stack. So a goroutine that
+//	   has the bit is also recognised by the blocks of the stack in control (foreign 6).
 //	foreign 8: Where the bit is set, a fault at an address that is not nil is a panic with an Addr.
 //	   If such a panic reaches the library, the program ends, as it would without the bit.
 
@@ -137,9 +139,19 @@ func (l *EventLoop) look(g uint64, caller string) error {
 		if l.blocks.Load().have(blockOf(unsafe.Pointer(&g))) {
 			return nil
 		}
-	}
-	if g == 0 && !l.running.Load() || isID(g) && g == goroutineID() {
-		return nil // the loop is at rest and its caller owns it, or the ids match (foreign 7)
+	case 0:
+		if !l.running.Load() {
+			return nil // the loop is at rest and its caller owns it
+		}
+	default: // an id (foreign 7)
+		block := blockOf(unsafe.Pointer(&g))
+		if l.blocks.Load().have(block) && hasBit() {
+			return nil
+		}
+		if g == goroutineID() {
+			l.blocks.Load().add(block)
+			return nil
+		}
 	}
 	return l.suspect(g, caller)
 }
@@ -580,14 +592,9 @@ func (b *blocks) add(block uintptr) {
 	}
 }
 
-// takesControl is called when the stack with these blocks has got control. If the stack is in none
-// of them, it has moved, and they are forgotten (foreign 6).
-func (b *blocks) takesControl(block uintptr) {
-	if !b.have(block) {
-		for i := range b.of {
-			b.of[i].Store(0)
-		}
-		b.add(block)
+func (b *blocks) clear() {
+	for i := range b.of {
+		b.of[i].Store(0)
 	}
 }
 

@@ -116,7 +116,7 @@ type EventLoop struct {
 	// is the id of the goroutine that has control. It is kept in debug mode only, because finding
 	// one's own id is slow (foreign 7).
 	guard  atomic.Uint64
-	blocks atomic.Pointer[blocks] // of the stack in control, while several loops run
+	blocks atomic.Pointer[blocks] // of the stack in control, while several loops run or in debug mode
 	kin    kin
 	runner atomic.Uint64 // id of the goroutine that runs the loop, or ran it last
 
@@ -445,6 +445,7 @@ func (l *EventLoop) choose(s *stack) bool {
 	}
 	if isID(l.guard.Load()) { // s's goroutine is not foreign, whichever had control before
 		l.guard.Store(s.goroutine())
+		l.blocks.Store(&s.note().blocks)
 	}
 	n := l.ready.n
 	if l.stopping {
