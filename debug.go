@@ -116,7 +116,7 @@ func (l *EventLoop) beginStep(s *stack, what callback) {
 	l.endStep(nil)
 	if modes&(sharedMode|debugMode) != 0 {
 		b := &s.note().blocks
-		if block := blockOf(unsafe.Pointer(&modes)); !b.have(block) { // the stack has moved (foreign 6)
+		if block := blockOf(unsafe.Pointer(&modes)); !b.have(block) { // it has moved
 			b.clear()
 			// Debug mode is not satisfied with a sequence of iter.Pull on which the step goes on.
 			if modes&debugMode == 0 || s.goroutine() == goroutineID() {

@@ -116,7 +116,7 @@ type EventLoop struct {
 	// is the id of the goroutine that has control. It is kept in debug mode only, because finding
 	// one's own id is slow (foreign 7).
 	guard  atomic.Uint64
-	blocks atomic.Pointer[blocks] // of the stack in control, while several loops run or in debug mode
+	blocks atomic.Pointer[blocks] // of the stack in control, where needed
 	kin    kin
 	runner atomic.Uint64 // id of the goroutine that runs the loop, or ran it last
 

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"encoding/binary"
 	"fmt"
 	"hash/fnv"
 	"path"
@@ -26,11 +27,13 @@ type tracer struct {
 	more    []*details        // of steps that have any; the first is that of all others
 	task    asyncio.AnyTask   // the task that the last step continued
 
+	places map[uint64]string // where tasks wait, by the hash of the calls there
+
 	placesFrom int // the step from which tasks' places are recorded; before, only at deviations
 }
 
 func newTracer(placesFrom int) *tracer {
-	return &tracer{numbers: make(map[string]uint32), more: []*details{{}}, placesFrom: placesFrom}
+	return &tracer{numbers: make(map[string]uint32), more: []*details{{}}, places: make(map[uint64]string), placesFrom: placesFrom}
 }
 
 const blockSize = 4096
@@ -152,8 +155,24 @@ func (t *tracer) endStep(w *world) {
 			t.ownDetails(e).after = "ends cancelled"
 		}
 	case w.step >= t.placesFrom || e.more != 0 && t.details(e).deviates():
-		w.turn.do(func() { t.ownDetails(e).after = waitsAt(task.GetStack()) })
+		w.turn.do(func() { t.ownDetails(e).after = t.place(w.turn.loop.Calls(task), task) })
 	}
+}
+
+// place returns where task waits, in these calls. To find out their lines and functions takes much
+// longer than a step, and there are few places, so each is looked up once.
+func (t *tracer) place(calls []uintptr, task asyncio.AnyTask) string {
+	h := fnv.New64a()
+	var buf [8]byte
+	for _, pc := range calls {
+		_, _ = h.Write(binary.NativeEndian.AppendUint64(buf[:0], uint64(pc)))
+	}
+	place, ok := t.places[h.Sum64()]
+	if !ok {
+		place = waitsAt(task.GetStack())
+		t.places[h.Sum64()] = place
+	}
+	return place
 }
 
 // beginStep records that the step is callback i of l, the k-th of n ready ones.

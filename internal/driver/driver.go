@@ -111,6 +111,10 @@ type Loop interface {
 	// Name describes callback i, in the same words in every run of a program.
 	Name(i int) string
 
+	// Calls returns the program counters of the calls in which a suspended task, an
+	// asyncio.AnyTask, waits. The same calls have the same ones.
+	Calls(task any) []uintptr
+
 	// IsOwn reports whether the library has made a task, an asyncio.AnyTask, for itself, as the one
 	// that accepts a server's connections.
 	IsOwn(task any) bool
