@@ -19,6 +19,7 @@ type StreamOption struct {
 	handshake time.Duration
 	clients   int
 	early     []byte // StartTLS: TLS bytes that have arrived already
+	answers   bool   // TLSServer: a client that does not speak TLS
 }
 
 // StreamLimit sets how many bytes ReadLine and ReadUntil may return, not counting the separator.

@@ -48,9 +48,12 @@ func TLSClient(ctx context.Context, c *Conn, config *tls.Config, opts ...StreamO
 }
 
 // TLSServer is [TLSClient] for the server's side. config must have a certificate.
+//
+// A client that does not begin with a handshake makes it fail with a [tls.RecordHeaderError]. Its
+// Conn is c then, which is still open, so that the client can be told; the caller closes it.
 func TLSServer(ctx context.Context, c *Conn, config *tls.Config, opts ...StreamOption) (*TLSConn, error) {
 	o := streamOptions(opts)
-	o.tls = config
+	o.tls, o.answers = config, true
 	return startTLS(ctx, c, o, tls.Server, "TLSServer")
 }
 
@@ -90,6 +93,10 @@ func startTLS(ctx context.Context, c *Conn, o StreamOption, start func(net.Conn,
 		return s.wire.cause(err)
 	})
 	s.wire.ctx = nil
+	if record := (tls.RecordHeaderError{}); o.answers && errors.As(err, &record) && record.Conn != nil {
+		ok, record.Conn = true, c
+		return nil, record
+	}
 	if err != nil {
 		return nil, err
 	}

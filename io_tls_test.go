@@ -306,8 +306,23 @@ func TestTLS_HandshakeFails(t *testing.T) {
 			if _, err := s.Write([]byte("220 this is not TLS\r\n")); err != nil {
 				return err
 			}
-			if _, err := start(ctx, c); !errors.As(err, new(tls.RecordHeaderError)) {
+			var record tls.RecordHeaderError
+			if _, err := start(ctx, c); !errors.As(err, &record) {
 				t.Errorf("%s: %v", name, err)
+			}
+			if name == "server" { // which can answer
+				if record.Conn != c {
+					t.Errorf("the connection of the error is %v", record.Conn)
+				}
+				if _, err := c.Write([]byte("speak TLS")); err != nil {
+					t.Errorf("an answer: %v", err)
+				}
+				c.Close()
+				if text, err := io.ReadAll(s); string(text) != "speak TLS" {
+					t.Errorf("the client read %q, %v", text, err)
+				}
+			} else if _, err := c.Read(nil); !errors.Is(err, net.ErrClosed) {
+				t.Errorf("%s: the connection was left open: %v", name, err)
 			}
 			s.Close()
 

@@ -142,7 +142,8 @@ func (s *Server) config() *http.Server {
 
 // Serve accepts connections at l and serves them, until the server is shut down or closed; then it
 // returns [http.ErrServerClosed] at once, while Shutdown may still wait. It closes l, which is an
-// [*asyncio.Listener] or, as asyncio.NewListener takes it, one for goroutines.
+// [*asyncio.Listener] or, as asyncio.NewListener takes it, one for goroutines. Connections of
+// [tls.NewListener] count as HTTPS; ServeTLS costs less.
 //
 // It must be called in a task, and suspends it. If the task is cancelled, or ctx ends, Serve shuts
 // the server down, waits until the current requests are answered, and returns that error. A second
@@ -286,7 +287,7 @@ func (s *Server) serve(ctx context.Context, nl net.Listener, config *tls.Config,
 	}
 	ln, ok := nl.(*asyncio.Listener)
 	if !ok {
-		if ln, err = asyncio.NewListener(ctx, nl); err != nil {
+		if ln, err = asyncio.NewListener(ctx, seeingTLS(nl)); err != nil {
 			return err
 		}
 	}

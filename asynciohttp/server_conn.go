@@ -32,6 +32,7 @@ type serverConn struct {
 	rwc    stream        // conn, or TLS on it
 	config *tls.Config   // nil without TLS
 	tls    *tls.ConnectionState
+	secure func() tls.ConnectionState // of a connection that came with TLS
 	remote string
 	ctx    context.Context
 	task   *asyncio.Task[asyncio.None]
@@ -105,6 +106,9 @@ func newServerConn(s *Server, base context.Context, conn *asyncio.Conn, config *
 	c := &serverConn{s: s, conn: conn, rwc: conn, config: config, since: s.loop.Time()}
 	if a := conn.RemoteAddr(); a != nil {
 		c.remote = a.String()
+		if s, ok := a.(securedAddr); ok {
+			c.secure = s.state
+		}
 	}
 	c.peek = c.look
 	c.in.c, c.among.c, c.resting.c = c, c, c
@@ -148,7 +152,7 @@ func (c *serverConn) setState(state http.ConnState) {
 func (c *serverConn) run(ctx context.Context) (asyncio.None, error) {
 	defer c.end()
 	if c.config != nil {
-		if err := c.handshake(ctx); err != nil {
+		if err := c.handshake(ctx); err != nil || c.tls == nil {
 			return asyncio.None{}, onlyCancel(err)
 		}
 	}
@@ -193,6 +197,13 @@ func onlyCancel(err error) error {
 // beginsHTTP2 reports whether HTTP/2 is to be spoken: TLS has negotiated it, or the client's first
 // bytes say so.
 func (c *serverConn) beginsHTTP2() (bool, error) {
+	if c.secure != nil { // the first bytes come after the handshake
+		if err := c.await(true); err != nil {
+			return false, err
+		}
+		state := c.secure()
+		c.tls = &state
+	}
 	if c.tls != nil {
 		return c.tls.NegotiatedProtocol == protocolHTTP2, nil
 	}
@@ -217,7 +228,8 @@ func (c *serverConn) beginsHTTP2() (bool, error) {
 	}
 }
 
-// handshake makes c.rwc a connection with TLS.
+// handshake makes c.rwc a connection with TLS, unless the client has spoken plain HTTP and was
+// told.
 func (c *serverConn) handshake(ctx context.Context) error {
 	var opts []asyncio.StreamOption
 	if d := c.s.handshakeTimeout(); d > 0 {
@@ -225,8 +237,17 @@ func (c *serverConn) handshake(ctx context.Context) error {
 	}
 	t, err := asyncio.TLSServer(ctx, c.conn, c.config, opts...)
 	if err != nil {
+		var record tls.RecordHeaderError
+		if errors.As(err, &record) && looksLikeHTTP(record.RecordHeader) {
+			err = errPlainHTTP
+		}
 		if onlyCancel(err) == nil && !c.s.stopping {
 			c.s.logf("http: TLS handshake error from %s: %v", c.remote, err)
+		}
+		if err == errPlainHTTP {
+			if _, err := io.WriteString(c.rwc, plainHTTPAnswer); err == nil {
+				return c.closeGently()
+			}
 		}
 		return err
 	}
@@ -234,6 +255,20 @@ func (c *serverConn) handshake(ctx context.Context) error {
 	state := t.ConnectionState()
 	c.tls = &state
 	return nil
+}
+
+// net/http's answer.
+const plainHTTPAnswer = "HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"
+
+var errPlainHTTP = errors.New("client sent an HTTP request to an HTTPS server")
+
+// looksLikeHTTP reports whether bytes that should be TLS begin a request, as net/http tells it.
+func looksLikeHTTP(head [5]byte) bool {
+	switch string(head[:]) {
+	case "GET /", "HEAD ", "POST ", "PUT /", "OPTIO":
+		return true
+	}
+	return false
 }
 
 // end closes the connection, unless it was hijacked, and takes it off the server's list. It is
