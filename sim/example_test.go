@@ -116,6 +116,26 @@ func ExampleExhaustive() {
 	// Output: true 16 runs, 152 steps: every schedule there is
 }
 
+// An exploration that never gets to the interesting state has tested nothing.
+func ExampleSometimes() {
+	report := sim.Check(func(ctx context.Context) error {
+		q := asyncio.NewQueue[int](3)
+		for i := range 3 {
+			if err := q.Put(ctx, i); err != nil {
+				return err
+			}
+			sim.Sometimes(ctx, "a producer has to wait", q.Full() && i < 2)
+			if _, err := q.Get(ctx); err != nil {
+				return err
+			}
+		}
+		return nil
+	}, sim.Runs(100))
+	fmt.Println(strings.Split(report.Failure.Error(), "\n")[0])
+	// Output:
+	// sim: something was not reached in 100 runs: 'a producer has to wait': sim.Sometimes has got false each of 300 times
+}
+
 // A condition may have to become true in the end, whatever happens before.
 func ExampleEventually() {
 	report := sim.Check(func(ctx context.Context) error {

@@ -140,15 +140,14 @@ func (x *exploration) exhaust() *Failure {
 	if f := x.calibrate(); f != nil && errors.Is(f, ErrNotDeterministic) {
 		return f
 	}
-	x.report.Runs, x.report.Steps = 0, 0
+	x.report = Report{}
 	left := func() int { return x.runs - x.report.Runs }
 	c := coverage{whole: true}
 	drew := false // the runs depend on the seed
 	for {
 		var failed *outcome
 		next := x.enumerate(p.seed, x.strategy.bound, x.cancels, true, func(o *outcome) bool {
-			x.report.Runs++
-			x.report.Steps += o.w.step
+			x.count(o.w)
 			x.faults = x.faults || len(o.w.asked) > 0
 			drew = drew || o.w.drew
 			if o.err != nil {
@@ -168,8 +167,8 @@ func (x *exploration) exhaust() *Failure {
 			break
 		}
 	}
-	x.report.Coverage = fmt.Sprintf("%d runs, %d steps: %s", x.report.Runs, x.report.Steps, x.covered(c, drew, p.seed))
-	return nil
+	x.report.Coverage = fmt.Sprintf("%d runs, %d steps: %s%s", x.report.Runs, x.report.Steps, x.covered(c, drew, p.seed), x.report.tallies())
+	return x.unreached()
 }
 
 // covered says what was covered: c, for the seeds before end if the runs depend on the seed.

@@ -280,8 +280,8 @@ func (x *exploration) explore() *Failure {
 	if f := x.sample(seed+1, x.runs-2); f != nil {
 		return f
 	}
-	x.report.Coverage = fmt.Sprintf("%d runs, %d steps, %s: a sample, which proves nothing of the schedules that were not run", x.report.Runs, x.report.Steps, x.strategy)
-	return nil
+	x.report.Coverage = fmt.Sprintf("%d runs, %d steps, %s: a sample, which proves nothing of the schedules that were not run%s", x.report.Runs, x.report.Steps, x.strategy, x.report.tallies())
+	return x.unreached()
 }
 
 // sample runs n seeds. The failure is that of the first seed that fails.
@@ -295,8 +295,7 @@ func (x *exploration) sample(seed uint64, n int) (failure *Failure) {
 		begun++
 		return x.plan(seed + uint64(begun-1)), true
 	}, func(o *outcome) bool {
-		x.report.Runs++
-		x.report.Steps += o.w.step
+		x.count(o.w)
 		if o.err != nil {
 			failed = o
 		}
@@ -313,8 +312,7 @@ func (x *exploration) sample(seed uint64, n int) (failure *Failure) {
 func (x *exploration) calibrate() *Failure {
 	p := plan{name: inOrder, strategy: func(*world) strategy { return fifo{} }, traced: true, supervised: true}
 	first := x.play(p)
-	x.report.Runs++
-	x.report.Steps += first.w.step
+	x.count(first.w)
 	x.steps = max(first.w.step, 1)
 	if first.err == errExited || first.err == errTestFailed {
 		return x.explain(p, first)
@@ -394,8 +392,7 @@ func (x *exploration) plan(seed uint64) plan {
 // attempt makes one run, and explains it if it fails.
 func (x *exploration) attempt(p plan) *Failure {
 	o := x.play(p)
-	x.report.Runs++
-	x.report.Steps += o.w.step
+	x.count(o.w)
 	if x.steps == 0 {
 		x.steps = o.w.step
 	}

@@ -15,6 +15,8 @@ type Report struct {
 	Runs     int      // schedules that were run
 	Steps    int      // of all of them
 	Coverage string   // what was covered and what was not, in words
+	Faults   []Tally  // by name, without details: those that could happen
+	Reached  []Tally  // by name: the conditions given to Sometimes
 	Failure  *Failure // nil if every run passed
 }
 

@@ -10,7 +10,8 @@
 // [Run] runs a program once, in the order of production. [Explore] runs it in many orders: any
 // ready callback may be next, at random ([Random]), by priorities ([PCT]), or in every possible
 // order ([Exhaustive]). With [Cancels] it also cancels tasks. State the conditions that must hold
-// by an error that main returns, or with [Always], [AtEnd] and [Eventually].
+// by an error that main returns, or with [Always], [AtEnd] and [Eventually], and those that an
+// exploration must reach with [Sometimes].
 //
 //	func TestTransfer(t *testing.T) {
 //		sim.Explore(t, func(ctx context.Context) error {

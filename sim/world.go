@@ -84,6 +84,8 @@ type world struct {
 	asked []deviation    // faults that could have happened, if lists
 	times map[string]int // how often each fault has been asked for
 
+	reached map[string]Tally // what Sometimes was told
+
 	checks  []check
 	hopes   []*hope
 	atEnd   []check

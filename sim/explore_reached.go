@@ -1,0 +1,146 @@
+package sim
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode"
+)
+
+// What the runs of an exploration have reached: which faults happened, and which conditions of
+// Sometimes held, how often.
+
+// Sometimes states that cond holds somewhere in an exploration, in at least one of its runs. If it
+// does not, [Explore] and [Check] fail: they have not tested what the program's author had in mind.
+// name identifies the condition, which is true if any call with that name has a true cond. A place
+// that no run reaches makes no call; so call Sometimes with false where every run comes by.
+//
+//	sim.Sometimes(ctx, "a follower is behind by more than a snapshot", index < snapshot.Index)
+//
+// [Report.Reached] says how often it held. A single run, of [Run] or a replay, does not fail.
+// Sometimes is for the loop only and does not suspend. It panics if ctx does not come from a
+// simulation.
+func Sometimes(ctx context.Context, name string, cond bool) {
+	w := worldOf(ctx, "Sometimes")
+	if w.over || w.closing {
+		return
+	}
+	if w.reached == nil {
+		w.reached = make(map[string]Tally)
+	}
+	t := w.reached[name]
+	t.Asked++
+	if cond {
+		t.Times++
+	}
+	w.reached[name] = t
+}
+
+// A Tally says how often something happened in the runs of an exploration.
+type Tally struct {
+	Name  string
+	Runs  int // in which it happened
+	Times int // that it happened, in all runs
+	Asked int // times that it could have happened: calls of Fault or Sometimes with that name
+}
+
+func (t Tally) String() string {
+	return fmt.Sprintf("%s: %d of %d times, in %s", quote(t.Name), t.Times, t.Asked, counted(t.Runs, "run"))
+}
+
+func counted(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
+}
+
+// count adds a run to the report.
+func (x *exploration) count(w *world) {
+	x.report.Runs++
+	x.report.Steps += w.step
+	faults := make(map[string]Tally)
+	for what, asked := range w.times {
+		t := faults[faultKind(what)]
+		t.Asked += asked
+		faults[faultKind(what)] = t
+	}
+	for _, d := range w.devs {
+		if d.fault != nil {
+			t := faults[faultKind(d.fault.what)]
+			t.Times++
+			faults[faultKind(d.fault.what)] = t
+		}
+	}
+	x.report.Faults = addTallies(x.report.Faults, faults)
+	x.report.Reached = addTallies(x.report.Reached, w.reached)
+}
+
+// addTallies adds those of a run to sum, which is in the order of names.
+func addTallies(sum []Tally, run map[string]Tally) []Tally {
+	for name, t := range run {
+		i, found := slices.BinarySearchFunc(sum, name, func(t Tally, name string) int { return cmp.Compare(t.Name, name) })
+		if !found {
+			sum = slices.Insert(sum, i, Tally{Name: name})
+		}
+		sum[i].Times += t.Times
+		sum[i].Asked += t.Asked
+		if t.Times > 0 {
+			sum[i].Runs++
+		}
+	}
+	return sum
+}
+
+// faultKind returns the name of a fault without its details: of "kv: tear: write log at 512, 8
+// bytes" only "kv: tear". Numbers are details too, but not those in names.
+func faultKind(what string) string {
+	words := strings.Split(what, ": ")
+	what = strings.Join(words[:min(len(words), 2)], ": ")
+	words = strings.Fields(what)
+	for i, word := range words {
+		if strings.IndexFunc(word, func(r rune) bool { return !unicode.IsDigit(r) }) < 0 {
+			words[i] = "N"
+		}
+	}
+	return strings.Join(words, " ")
+}
+
+// unreached is the failure of an exploration in which a condition never held, nil if there is none.
+func (x *exploration) unreached() *Failure {
+	var never []error
+	for _, t := range x.report.Reached {
+		if t.Times == 0 {
+			never = append(never, fmt.Errorf("%s: sim.Sometimes has got false each of %s", quote(t.Name), counted(t.Asked, "time")))
+		}
+	}
+	if never == nil {
+		return nil
+	}
+	err := fmt.Errorf("sim: something was not reached in %s: %w", counted(x.report.Runs, "run"), errors.Join(never...))
+	return &Failure{Err: fmt.Errorf("%w\n%s", err, x.report.Coverage), unread: true}
+}
+
+// shownTallies is how many faults and conditions a report lists.
+const shownTallies = 30
+
+// tallies lists what was reached, for people.
+func (r *Report) tallies() string {
+	var b strings.Builder
+	for _, list := range []struct {
+		what string
+		all  []Tally
+	}{{"fault", r.Faults}, {"reached", r.Reached}} {
+		for i, t := range list.all {
+			if i == shownTallies {
+				fmt.Fprintf(&b, "\nand %d more", len(list.all)-i)
+				break
+			}
+			fmt.Fprintf(&b, "\n%s %v", list.what, t)
+		}
+	}
+	return b.String()
+}
