@@ -179,19 +179,28 @@ func TestJournal_OneSyncForMany(t *testing.T) {
 	})
 }
 
-// A task that leaves does not keep its record from the disk.
+// Tasks that leave, by a cancel or a limit of time, do not keep their record from the disk, nor the
+// answer from others that wait for the same record.
 func TestJournal_CancelledAppend(t *testing.T) {
 	sim.Run(t, func(ctx context.Context) error {
-		sim.HostOf(ctx).Disk().SetSyncLatency(time.Second, time.Second)
 		return withJournal(ctx, func(ctx context.Context, j *journal, _ [][]byte) error {
+			sim.HostOf(ctx).Disk().SetSyncLatency(time.Second, time.Second)
 			durable := false
-			err := asyncio.FailAfter(ctx, 100*time.Millisecond, func(ctx context.Context) error {
-				return wait(ctx, j.append(ctx, "left behind", func() { durable = true }))
-			})
+			record := j.append(ctx, "left behind", func() { durable = true })
+			cancelled := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error { return wait(ctx, record) }))
+			patient := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error { return wait(ctx, record) }))
+			err := asyncio.FailAfter(ctx, 100*time.Millisecond, func(ctx context.Context) error { return wait(ctx, record) })
 			if !errors.Is(err, asyncio.ErrTimeout) || durable {
-				return fmt.Errorf("%v, durable: %v", err, durable)
+				return fmt.Errorf("%w, durable: %v", err, durable)
 			}
-			return sim.Eventually(ctx, time.Minute, "the record is durable", func() bool { return durable })
+			cancelled.Cancel()
+			if _, err := cancelled.Await(ctx); !errors.Is(err, asyncio.ErrCancelled) || durable {
+				return fmt.Errorf("%w, durable: %v", err, durable)
+			}
+			if _, err := patient.Await(ctx); err != nil || !durable {
+				return fmt.Errorf("%w, durable: %v", err, durable)
+			}
+			return nil
 		})
 	})
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -222,7 +223,7 @@ func TestOrders_ImpatientClient(t *testing.T) {
 }
 
 // SIGTERM while an order is being written: it is written, answered and paid before the program
-// ends.
+// ends. New connections are refused, and one that had not sent its request yet is told.
 func TestOrders_Shutdown(t *testing.T) {
 	withServices(t, "", func(ctx context.Context, s *simulation, c *caller) error {
 		s.orders.Disk().SetSyncLatency(time.Second, time.Second)
@@ -233,9 +234,23 @@ func TestOrders_Shutdown(t *testing.T) {
 		if err := asyncio.Sleep(ctx, 100*time.Millisecond); err != nil {
 			return err
 		}
+		late, err := asyncio.Dial(ctx, "tcp", "orders:80")
+		if err != nil {
+			return err
+		}
+		defer late.Close()
+		if err := asyncio.Sleep(ctx, 100*time.Millisecond); err != nil { // until it is accepted
+			return err
+		}
 		s.orders.Shutdown()
 		if err := asyncio.Sleep(ctx, 100*time.Millisecond); err != nil {
 			return err
+		}
+		if _, err := io.WriteString(late, "GET /healthz HTTP/1.1\r\nHost: orders\r\n\r\n"); err != nil {
+			return err
+		}
+		if resp, err := http.ReadResponse(bufio.NewReader(late), nil); err != nil || resp.StatusCode != http.StatusServiceUnavailable || !resp.Close {
+			return fmt.Errorf("health: %v %w", resp, err)
 		}
 		if got, err := c.call(ctx, "GET http://orders/healthz", ""); !errors.Is(err, syscall.ECONNREFUSED) {
 			return fmt.Errorf("a new connection: %s %w", got, err)

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -24,7 +25,11 @@ type process struct {
 	t       *testing.T
 	cmd     *exec.Cmd
 	address string // at which it listens
-	log     chan string
+
+	mu    sync.Mutex
+	more  *sync.Cond // signalled when there is more of the log, or when it has ended
+	log   []string   // what await has not seen
+	ended bool
 }
 
 // start starts a program and waits until it listens.
@@ -34,7 +39,8 @@ func start(t *testing.T, args ...string) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &process{t: t, cmd: exec.CommandContext(t.Context(), program, append(args, "-v")...), log: make(chan string, 1000)}
+	p := &process{t: t, cmd: exec.CommandContext(t.Context(), program, append(args, "-v")...)}
+	p.more = sync.NewCond(&p.mu)
 	p.cmd.Env = append(os.Environ(), asProgram+"=1")
 	stderr, err := p.cmd.StderrPipe()
 	if err != nil {
@@ -44,10 +50,16 @@ func start(t *testing.T, args ...string) *process {
 		t.Fatal(err)
 	}
 	go func() {
-		defer close(p.log)
 		for lines := bufio.NewScanner(stderr); lines.Scan(); {
-			p.log <- lines.Text()
+			p.mu.Lock()
+			p.log = append(p.log, lines.Text())
+			p.mu.Unlock()
+			p.more.Broadcast()
 		}
+		p.mu.Lock()
+		p.ended = true
+		p.mu.Unlock()
+		p.more.Broadcast()
 	}()
 	t.Cleanup(func() { _ = p.end(os.Kill) })
 	p.address = p.await(`msg=serving address=(\S+)`)
@@ -59,14 +71,22 @@ func (p *process) await(pattern string) string {
 	p.t.Helper()
 	re := regexp.MustCompile(pattern)
 	var seen []string
-	for line := range p.log {
-		if m := re.FindStringSubmatch(line); m != nil {
-			return m[len(m)-1]
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for {
+		for len(p.log) > 0 {
+			line := p.log[0]
+			p.log = p.log[1:]
+			if m := re.FindStringSubmatch(line); m != nil {
+				return m[len(m)-1]
+			}
+			seen = append(seen, line)
 		}
-		seen = append(seen, line)
+		if p.ended {
+			p.t.Fatalf("%s has ended without saying %q:\n%s", p.cmd.Args[1], pattern, strings.Join(seen, "\n"))
+		}
+		p.more.Wait()
 	}
-	p.t.Fatalf("%s has ended without saying %q:\n%s", p.cmd.Args[1], pattern, strings.Join(seen, "\n"))
-	return ""
 }
 
 // end sends a signal, if it is not nil, and waits for the end.
@@ -77,8 +97,11 @@ func (p *process) end(sig os.Signal) error {
 	if sig != nil {
 		_ = p.cmd.Process.Signal(sig)
 	}
-	for range p.log { // the pipe must be read to its end before Wait
+	p.mu.Lock()
+	for !p.ended { // the pipe must be read to its end before Wait
+		p.more.Wait()
 	}
+	p.mu.Unlock()
 	return p.cmd.Wait()
 }
 
