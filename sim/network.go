@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -42,9 +43,10 @@ type network struct {
 	chance func(fault string, p float64) bool  // p > 0
 	note   func(text string)                   // nil, or told of what a test does to the network
 
-	systems []*system // in the order of their first attach
-	wires   map[route]*wire
-	link    Link // of wires that have none of their own
+	systems []*system       // in the order of their first attach
+	wires   map[route]*wire // that have been asked for
+	groups  map[*system]int // of the partition
+	link    Link            // of wires that have none of their own
 	ids     uint64
 	calm    bool // chance says no from now on
 
@@ -99,10 +101,7 @@ func (n *network) newSystem(name string, addr netip.Addr) *system {
 		panic(fmt.Sprintf("sim: host %q cannot have the address %v: one of IPv4 is needed that no other host has", name, addr))
 	}
 	s := newSystem(n, name, addr)
-	for _, other := range n.systems {
-		n.wires[route{s, other}] = &wire{n: n, from: s, to: other}
-		n.wires[route{other, s}] = &wire{n: n, from: other, to: s}
-	}
+	s.number = len(n.systems)
 	// never down, without faults, and not without latency (link 5)
 	s.loopback = &wire{n: n, from: s, to: s, own: &loopbackLink}
 	n.wires[route{s, s}] = s.loopback
@@ -148,17 +147,41 @@ func (n *network) between(from, to, caller string) *wire {
 	if from == to {
 		panic(fmt.Errorf("%w: %q and %[2]q are one host, and what it sends to itself has no faults (in sim.Network.%s)", asyncio.ErrInvalidArgument, from, caller))
 	}
-	return n.wires[route{n.must(from, caller), n.must(to, caller)}]
+	return n.wire(n.must(from, caller), n.must(to, caller))
 }
 
-// each calls fn for every wire between two hosts, in a fixed order.
+// wire returns the wire from one host to another. It is made when it is asked for first: of many
+// hosts few talk to all others.
+func (n *network) wire(from, to *system) *wire {
+	w := n.wires[route{from, to}]
+	if w == nil {
+		w = &wire{n: n, from: from, to: to, apart: n.areApart(from, to)}
+		n.wires[route{from, to}] = w
+	}
+	return w
+}
+
+// areApart reports whether the partition, if there is one, separates two hosts.
+func (n *network) areApart(a, b *system) bool {
+	i, one := n.groups[a]
+	j, two := n.groups[b]
+	return one && two && i != j
+}
+
+// each calls fn for every wire between two hosts that has been made, in a fixed order. The others
+// are as a new one is.
 func (n *network) each(fn func(*wire)) {
-	for _, from := range n.systems {
-		for _, to := range n.systems {
-			if from != to {
-				fn(n.wires[route{from, to}])
-			}
+	all := make([]*wire, 0, len(n.wires))
+	for _, w := range n.wires {
+		if w.from != w.to {
+			all = append(all, w)
 		}
+	}
+	slices.SortFunc(all, func(a, b *wire) int {
+		return cmp.Or(cmp.Compare(a.from.number, b.from.number), cmp.Compare(a.to.number, b.to.number))
+	})
+	for _, w := range all {
+		fn(w)
 	}
 }
 
@@ -267,10 +290,9 @@ func (n *Network) Partition(groups ...[]string) {
 		}
 	}
 	n.n.say("the network: partition %v", groups)
+	n.n.groups = part
 	n.n.each(func(w *wire) {
-		i, one := part[w.from]
-		j, two := part[w.to]
-		w.change(func() { w.apart = one && two && i != j })
+		w.change(func() { w.apart = n.n.areApart(w.from, w.to) })
 	})
 	n.n.doubt()
 }
@@ -278,11 +300,14 @@ func (n *Network) Partition(groups ...[]string) {
 // Isolate cuts a host off from all others, in both directions, like [Network.Cut] for each pair.
 func (n *Network) Isolate(host string) {
 	s := n.n.must(host, "Isolate")
-	n.n.each(func(w *wire) {
-		if w.from == s || w.to == s {
-			w.change(func() { w.cut = true })
+	for _, from := range n.n.systems {
+		for _, to := range n.n.systems {
+			if from != to && (from == s || to == s) {
+				w := n.n.wire(from, to)
+				w.change(func() { w.cut = true })
+			}
 		}
-	})
+	}
 	n.n.say("the network: %s is isolated", host)
 	n.n.doubt()
 }
@@ -319,6 +344,7 @@ func (n *Network) oneWay(from, to, what string, do func(*wire)) {
 // Heal undoes every Cut, Hold and Partition. Links stay as they were set.
 func (n *Network) Heal() {
 	n.n.say("the network: all is healed")
+	n.n.groups = nil
 	n.n.each(func(w *wire) { w.change(func() { w.cut, w.apart, w.holding = false, false, false }) })
 	n.n.doubt()
 }
@@ -328,7 +354,7 @@ func (n *Network) Heal() {
 func (n *Network) Reset(a, b string) {
 	w := n.n.between(a, b, "Reset")
 	n.n.say("the network: connections between %s and %s are reset", a, b)
-	n.reset(func(c *tcpConn) bool { return c.out == w || c.out == n.n.wires[route{w.to, w.from}] })
+	n.reset(func(c *tcpConn) bool { return c.out == w || c.out == n.n.wire(w.to, w.from) })
 }
 
 // ResetAll is [Network.Reset] for every two hosts.

@@ -35,6 +35,7 @@ import (
 //	   connections are TCP connections on the loopback wire.
 type system struct {
 	n        *network
+	number   int // in the order in which they were made
 	name     string
 	addr     netip.Addr
 	loopback *wire
@@ -94,7 +95,7 @@ func (s *system) wireTo(addr netip.Addr) *wire {
 		return s.loopback
 	}
 	if to := s.n.addressed(addr); to != nil {
-		return s.n.wires[route{s, to}]
+		return s.n.wire(s, to)
 	}
 	return nil
 }
