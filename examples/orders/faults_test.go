@@ -26,14 +26,9 @@ func runs(n int) int {
 
 // Whatever goes wrong, no promise is broken: 2000 seeds in make nightly.
 func TestSimulation(t *testing.T) {
-	seen := new(tally)
 	sc := hardLife
-	sc.tally = seen
+	sc.thorough = runs(50) == 50
 	sim.Explore(t, sc.run, sim.Runs(runs(50)))
-	t.Log(seen)
-	if seen.runs >= 20 && (seen.orders < 20*seen.runs || seen.unanswered < seen.runs || len(seen.ends) < 3 || len(seen.troubles) < 15) {
-		t.Error("too little happens in these runs")
-	}
 }
 
 // The same seed gives the same run, step for step, whatever else the machine does: 1000 times with

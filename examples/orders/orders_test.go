@@ -250,7 +250,7 @@ func TestOrders_Shutdown(t *testing.T) {
 			return err
 		}
 		if resp, err := http.ReadResponse(bufio.NewReader(late), nil); err != nil || resp.StatusCode != http.StatusServiceUnavailable || !resp.Close {
-			return fmt.Errorf("health: %v %w", resp, err)
+			return fmt.Errorf("a connection without a request got the wrong answer: %w", err)
 		}
 		if got, err := c.call(ctx, "GET http://orders/healthz", ""); !errors.Is(err, syscall.ECONNREFUSED) {
 			return fmt.Errorf("a new connection: %s %w", got, err)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -24,15 +23,16 @@ import (
 type simulation struct {
 	net              *sim.Network
 	orders, payments *sim.Host
-	tally            *tally
 
 	orderOf  map[string]string // the order that a key was acknowledged with
 	acked    []string          // acknowledged orders
 	charges  map[string]string // the payment of each order
 	accepted map[string]bool   // requests that reached a handler of orders
+	answers  map[string]int    // how often, by method, path and status
 	stopping map[*sim.Host]bool
-	troubled int // how often something began or ended that may break connections
-	active   int // how many such things go on
+	ended    map[error]bool // programs, for these reasons
+	troubled int            // how often something began or ended that may break connections
+	active   int            // how many such things go on
 	broken   map[promise]error
 	over     bool // the clients are to come to an end
 
@@ -60,24 +60,7 @@ type scenario struct {
 	lasts    time.Duration // how long faults go on
 	restart  time.Duration // how long a program is off, at most
 	troubles func(s *simulation) []trouble
-	tally    *tally // nil if nothing is counted
-}
-
-// A tally counts the events in all runs of an exploration, to see that there are some.
-type tally struct {
-	runs, orders, unanswered int
-	simulated                time.Duration
-	ends                     map[string]int // of programs, by reason
-	troubles                 map[string]int
-}
-
-func (t *tally) String() string {
-	troubles := 0
-	for _, n := range t.troubles {
-		troubles += n
-	}
-	return fmt.Sprintf("%d runs of %v: %d orders, %d requests without an answer, programs that ended: %v, %d troubles of %d kinds",
-		t.runs, t.simulated/time.Duration(max(t.runs, 1)), t.orders, t.unanswered, t.ends, troubles, len(t.troubles))
+	thorough bool // the runs are so many that some of them meet everything
 }
 
 // A trouble is a fault that comes from time to time: after a random pause of at most twice pause,
@@ -101,11 +84,6 @@ const (
 // run is a run of the simulation.
 func (sc scenario) run(ctx context.Context) error {
 	s := newSimulation(ctx)
-	s.tally = cmp.Or(sc.tally, s.tally)
-	s.tally.runs++
-	if s.tally.ends == nil {
-		s.tally.ends, s.tally.troubles = make(map[string]int), make(map[string]int)
-	}
 	var err error
 	if s.payments, err = s.start(ctx, "payments -addr :80 -dir "+paymentsDir); err != nil {
 		return err
@@ -128,17 +106,32 @@ func (sc scenario) run(ctx context.Context) error {
 		if err := s.audit(ctx); err != nil {
 			return err
 		}
-		loop, err := asyncio.GetRunningLoop(ctx)
-		s.tally.simulated += loop.Time().SinceStart()
-		s.tally.orders += len(s.acked)
-		return err
+		if sc.thorough {
+			s.met(ctx)
+		}
+		return nil
 	})
 }
 
+// met states what some run must have met.
+func (s *simulation) met(ctx context.Context) {
+	sim.Sometimes(ctx, "clients have placed twenty orders", len(s.acked) >= 20)
+	sim.Sometimes(ctx, "orders is asked again for an order that it has", s.answers["POST /orders 200"] > 0)
+	sim.Sometimes(ctx, "payments is asked again for a payment that it has", s.answers["POST /payments 200"] > 0)
+	sim.Sometimes(ctx, "a request fails with the journal, or takes too long", s.answers["POST /orders 503"] > 0)
+	sim.Sometimes(ctx, "a client leaves before its answer", s.answers["POST /orders 0"] > 0)
+	for _, e := range ends {
+		sim.Sometimes(ctx, "a program ends: "+e.Error(), s.ended[e])
+	}
+}
+
+// ends are the reasons for which programs may end.
+var ends = []error{sim.ErrCrashed, asyncio.ErrCancelled, syscall.EIO, syscall.ENOSPC}
+
 func newSimulation(ctx context.Context) *simulation {
 	return &simulation{
-		net: sim.NetworkOf(ctx), tally: new(tally),
-		orderOf: make(map[string]string), charges: make(map[string]string), accepted: make(map[string]bool),
+		net: sim.NetworkOf(ctx), ended: make(map[error]bool),
+		orderOf: make(map[string]string), charges: make(map[string]string), accepted: make(map[string]bool), answers: make(map[string]int),
 		stopping: make(map[*sim.Host]bool), broken: make(map[promise]error),
 	}
 }
@@ -195,7 +188,6 @@ func (s *simulation) cause(ctx context.Context, t trouble) error {
 		if !sim.Fault(ctx, t.what, t.p) {
 			continue
 		}
-		s.tally.troubles[t.what]++
 		if !t.mild {
 			s.troubled++
 			s.active++
@@ -228,10 +220,9 @@ func (s *simulation) keep(ctx context.Context, h *sim.Host, after time.Duration)
 			return err
 		}
 		expected := false
-		for _, e := range []error{sim.ErrCrashed, asyncio.ErrCancelled, syscall.EIO, syscall.ENOSPC} {
+		for _, e := range ends {
 			if errors.Is(err, e) {
-				s.tally.ends[e.Error()]++
-				expected = true
+				s.ended[e], expected = true, true
 			}
 		}
 		if !expected {
@@ -267,6 +258,8 @@ func (w witness) Handle(_ context.Context, r slog.Record) error {
 	switch r.Message {
 	case "accepted":
 		w.s.accepted[attrs["request"]] = true
+	case "answered":
+		w.s.answers[fmt.Sprint(attrs["method"], " ", attrs["path"], " ", attrs["status"])]++
 	case "charged":
 		w.s.charged(attrs["order"], attrs["payment"])
 	}
@@ -339,7 +332,6 @@ func (s *simulation) order(ctx context.Context, client *http.Client, key, name s
 		case errors.Is(err, errRefused):
 			return fmt.Errorf("request %s: %w", request, err)
 		}
-		s.tally.unanswered++
 		if !errors.Is(err, errNotNow) && !errors.Is(err, context.DeadlineExceeded) && s.accepted[request] && calm && s.troubled == troubled {
 			s.breach(answered, "request %s was accepted and never answered, though all that happened were shutdowns: %w", request, err)
 		}
@@ -614,7 +606,7 @@ func everything(s *simulation) []trouble {
 					d.SetSyncLatency(0, time.Duration(1+r(1000))*time.Millisecond)
 				},
 				undo: func() { d.SetLatency(0, 0); d.SetSyncLatency(0, 5*time.Millisecond) }},
-			trouble{what: "the disk of " + h.Name() + " is full", p: 0.1, pause: 5 * second, lasts: 2 * second,
+			trouble{what: "the disk of " + h.Name() + " is full", p: 0.3, pause: 5 * second, lasts: 2 * second,
 				do: func(func(int) int) { d.SetCapacity(1) }, undo: func() { d.SetCapacity(0) }},
 			trouble{what: "the disk of " + h.Name() + " fails", p: 0.2, pause: 5 * second, lasts: 3 * second,
 				do:   func(func(int) int) { d.SetFaults(sim.DiskFaults{Read: 0.02, Write: 0.05, Sync: 0.1, Stall: 0.02}) },
