@@ -347,7 +347,7 @@ func (e *clientExchange) awaitHead() {
 	}
 }
 
-var errHeaderTimeout error = &timeLimit{"asynciohttp: time-out while waiting for the head of the response (ResponseHeaderTimeout)"}
+var errHeaderTimeout error = &timeLimit{"asynciohttp: timeout awaiting response headers (ResponseHeaderTimeout)"}
 
 var errHandshakeTimeout error = &timeLimit{"asynciohttp: TLS handshake timeout (TLSHandshakeTimeout)"}
 

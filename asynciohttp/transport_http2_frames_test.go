@@ -377,7 +377,7 @@ func TestTransportHTTP2_Frames(t *testing.T) {
 		answer: func(ctx context.Context, p *h2Peer) error {
 			return errors.Join(p.until("1 reset"), p.okay(1, "late")) // which is dropped
 		},
-		want:   "error: asynciohttp: time-out while waiting for the head of the response (ResponseHeaderTimeout)",
+		want:   "error: asynciohttp: timeout awaiting response headers (ResponseHeaderTimeout)",
 		frames: []string{"1 reset CANCEL"},
 	}, {
 		name:     "too large a request",
