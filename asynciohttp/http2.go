@@ -121,6 +121,7 @@ type http2End interface {
 type http2Settings struct {
 	maxStreams, maxFrame, tableSize, peerTableSize, headerList uint32
 	connWindow, streamWindow                                   int32
+	readBuffer                                                 int // bytes to read at a time
 
 	// The peer has to take something within it, unless it is 0.
 	writeByte time.Duration
@@ -172,7 +173,7 @@ func (c *http2Conn) init(ctx context.Context, loop *asyncio.EventLoop, end http2
 		window: http2FirstWindow, peerWindow: http2FirstWindow, peerFrame: 1 << 14,
 		streams: make(map[uint32]*http2Stream),
 	}
-	c.in = bufio.NewReaderSize(in, inputBuffer)
+	c.in = bufio.NewReaderSize(in, limits.readBuffer)
 	c.framer = http2.NewFramer((*http2Out)(c), (*http2In)(c))
 	c.framer.SetReuseFrames()
 	c.framer.SetMaxReadFrameSize(limits.maxFrame)

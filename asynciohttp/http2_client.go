@@ -82,6 +82,7 @@ func newHTTP2Client(of *clientConn) *http2Client {
 		headerList:    uint32(min(t.maxHeader(), math.MaxUint32)),
 		connWindow:    1 << 30, // an unread response is not to keep the others waiting
 		streamWindow:  4 << 20,
+		readBuffer:    32 << 10, // there are few such connections, and much comes on each
 	}
 	limits.configure(t.HTTP2)
 	c := &http2Client{of: of, max: cmp.Or(of.host.streams, http2FirstStreams), maxBlock: math.MaxUint64, single: t.DisableKeepAlives}

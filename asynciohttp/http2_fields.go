@@ -44,10 +44,17 @@ func lowerKey(key string) string {
 	return strings.ToLower(key)
 }
 
-// Unused buffers: for what a connection sends, and for the beginning of a response.
+const (
+	http2BodyBuffer = 64 << 10
+	http2SmallBody  = 1 << 10 // less data has a buffer of its own
+)
+
+// Unused buffers: for what a connection sends, for the beginning of a response, and for bodies that
+// nobody has read yet.
 var (
 	http2Buffers    = sync.Pool{New: func() any { return &bytesOf{make([]byte, 0, 16<<10)} }}
 	responseBuffers = sync.Pool{New: func() any { return &bytesOf{make([]byte, 0, http2ResponseBuffer)} }}
+	http2Bodies     = sync.Pool{New: func() any { return &bytesOf{make([]byte, 0, http2BodyBuffer)} }}
 	emptyBytesOf    = sync.Pool{New: func() any { return new(bytesOf) }}
 )
 

@@ -51,6 +51,7 @@ func http2ServerSettings(s *Server) http2Settings {
 		headerList:    http.DefaultMaxHeaderBytes,
 		connWindow:    1 << 20,
 		streamWindow:  1 << 20,
+		readBuffer:    inputBuffer,
 	}
 	if s.MaxHeaderBytes > 0 {
 		limits.headerList = uint32(min(s.MaxHeaderBytes, 1<<30))

@@ -268,13 +268,29 @@ func (c *http2Conn) receiveData(f *http2.DataFrame) error {
 		c.giveBack(nil, int(f.Length)) // of the connection: the peer should not send more
 	} else {
 		c.giveBack(st, int(f.Length)-len(data)) // padding
-		st.body = append(st.body, data...)
+		st.keep(data)
 		st.readable.set()
 	}
 	if f.StreamEnded() {
 		return c.receivedEnd(st)
 	}
 	return nil
+}
+
+// keep puts data into the body's buffer, which is one of all streams' if that is worth it.
+func (st *http2Stream) keep(data []byte) {
+	if st.body == nil && len(data) > http2SmallBody {
+		st.body = takeFrom(&http2Bodies)
+	}
+	st.body = append(st.body, data...)
+}
+
+// drop gives the body's buffer away.
+func (st *http2Stream) drop() {
+	if cap(st.body) == http2BodyBuffer {
+		giveTo(&http2Bodies, st.body)
+	}
+	st.body, st.read = nil, 0
 }
 
 // receivedEnd ends the peer's side of st.
@@ -393,7 +409,7 @@ func (st *http2Stream) readBody(ctx context.Context, p []byte, what string) (int
 		case st.read < len(st.body):
 			n := copy(p, st.body[st.read:])
 			if st.read += n; st.read == len(st.body) {
-				st.body, st.read = st.body[:0], 0
+				st.drop()
 			}
 			st.c.giveBack(st, n)
 			return n, nil
@@ -416,7 +432,7 @@ func (st *http2Stream) closeBody() {
 	if !st.bodyClosed {
 		st.bodyClosed = true
 		st.c.giveBack(nil, len(st.body)-st.read)
-		st.body, st.read = nil, 0
+		st.drop()
 		st.readable.set()
 	}
 }

@@ -23,13 +23,22 @@ import (
 // time is not the client's.
 const benchServer = "ASYNCIOHTTP_BENCH_SERVER"
 
-// serveBench answers every request with a body of n bytes.
+// serveBench answers every request with a body of n bytes, or of -n by net/http's server with
+// HTTP/2.
 func serveBench(n int) error {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
 	fmt.Println(ln.Addr())
+	if n < 0 {
+		go func() { // the benchmark closes it to end the server
+			_, _ = io.Copy(io.Discard, os.Stdin)
+			os.Exit(0)
+		}()
+		body := bytes.Repeat([]byte("x"), -n)
+		return (&http.Server{Protocols: unencrypted(), Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(body) })}).Serve(ln)
+	}
 	answer := []byte(fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nDate: Mon, 30 Nov 2026 00:00:00 GMT\r\nContent-Length: %d\r\n\r\n%s", n, strings.Repeat("x", n)))
 	go func() { // the benchmark closes it to end the server
 		_, _ = io.Copy(io.Discard, os.Stdin)
@@ -81,13 +90,18 @@ func startBenchServer(b *testing.B, n int) (addr string) {
 	return addr
 }
 
-// BenchmarkTransport is a request on one of 100 connections that are kept, by a hundred tasks and
-// by a hundred goroutines on one processor. Compare cpu-ns/op, the processor time of this process;
-// the server is another one.
+// BenchmarkTransport is a request on one of 100 connections that are kept, or on one connection
+// with HTTP/2, by a hundred tasks and by a hundred goroutines on one processor. Compare cpu-ns/op,
+// the processor time of this process; the server is another one.
 func BenchmarkTransport(b *testing.B) {
 	const workers = 100
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-	for _, n := range []int{64, 64 << 10} {
+	for _, size := range []int{64, 64 << 10, -64, -(64 << 10)} {
+		name, n, protocols := fmt.Sprint(size), size, (*http.Protocols)(nil)
+		if size < 0 {
+			n, protocols = -size, unencrypted()
+			name = fmt.Sprintf("HTTP2-%d", n)
+		}
 		request := func(ctx context.Context, rt http.RoundTripper, url string) error {
 			req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 			if err != nil {
@@ -114,9 +128,9 @@ func BenchmarkTransport(b *testing.B) {
 			b.StopTimer()
 			b.ReportMetric(float64(processorTime(b)-before)/float64(b.N), "cpu-ns/op")
 		}
-		b.Run(fmt.Sprintf("%d/net-http", n), func(b *testing.B) {
-			url := "http://" + startBenchServer(b, n) + "/"
-			tr := &http.Transport{MaxIdleConnsPerHost: workers}
+		b.Run(name+"/net-http", func(b *testing.B) {
+			url := "http://" + startBenchServer(b, size) + "/"
+			tr := &http.Transport{MaxIdleConnsPerHost: workers, Protocols: protocols}
 			defer tr.CloseIdleConnections()
 			round := func(total int) error {
 				var wg sync.WaitGroup
@@ -142,10 +156,10 @@ func BenchmarkTransport(b *testing.B) {
 			}
 			measure(b, func() error { return round(b.N) })
 		})
-		b.Run(fmt.Sprintf("%d/asynciohttp", n), func(b *testing.B) {
-			url := "http://" + startBenchServer(b, n) + "/"
+		b.Run(name+"/asynciohttp", func(b *testing.B) {
+			url := "http://" + startBenchServer(b, size) + "/"
 			_, err := asyncio.Run(context.Background(), asyncio.Do(func(ctx context.Context) error {
-				tr := &asynciohttp.Transport{MaxIdleConnsPerHost: workers}
+				tr := &asynciohttp.Transport{MaxIdleConnsPerHost: workers, Protocols: protocols}
 				defer tr.CloseIdleConnections()
 				round := func(total int) error {
 					return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
