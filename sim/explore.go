@@ -203,7 +203,7 @@ func Trace(main func(ctx context.Context) error, opts ...Option) (trace string, 
 		if x.strategy.make != nil {
 			x.steps = max(x.play(plan{strategy: func(*world) strategy { return fifo{} }}).w.step, 1)
 		}
-		p.traced, p.placesFrom = true, 1
+		p.traced, p.places = true, true
 		o := x.play(p)
 		trace, err = o.w.tracer.text(o.w.tracer.len()), o.err
 		return nil
@@ -310,7 +310,7 @@ func (x *exploration) sample(seed uint64, n int) (failure *Failure) {
 // calibrate makes the first run, in order, twice and under supervision, and notes how long it is.
 // Supervision is slow, so the second run goes without it if nothing is wrong.
 func (x *exploration) calibrate() *Failure {
-	p := plan{name: inOrder, strategy: func(*world) strategy { return fifo{} }, traced: true, supervised: true}
+	p := plan{name: inOrder, strategy: func(*world) strategy { return fifo{} }, traced: true, places: true, supervised: true}
 	first := x.play(p)
 	x.count(first.w)
 	x.steps = max(first.w.step, 1)
@@ -318,7 +318,7 @@ func (x *exploration) calibrate() *Failure {
 		return x.explain(p, first)
 	}
 	if first.err == nil {
-		p.supervised, p.placesFrom = false, 1
+		p.supervised = false
 	}
 	second := x.play(p)
 	if f := x.compare(p, first, second); f != nil {

@@ -119,7 +119,7 @@ func (x *exploration) replay(file string) *Failure {
 		return &Failure{Err: err, unread: true}
 	}
 	r := newReplay(s.devs, true)
-	o := x.play(plan{seed: s.seed, traced: true, placesFrom: s.steps - shownSteps, stopAt: x.stopAt, strategy: func(*world) strategy { return r }})
+	o := x.play(plan{seed: s.seed, traced: true, places: true, stopAt: x.stopAt, strategy: func(*world) strategy { return r }})
 	if misfit := r.finish(s, o.w.step, o.w.tracer.hash(s.steps)); misfit != nil && (o.err == nil || r.mismatch != nil) {
 		return &Failure{Err: misfit, Seed: s.seed}
 	}

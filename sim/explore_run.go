@@ -3,7 +3,6 @@ package sim
 import (
 	"errors"
 	"fmt"
-	"math"
 	"strings"
 
 	"github.com/goasyncio/asyncio"
@@ -20,8 +19,7 @@ type plan struct {
 	traced   bool
 
 	supervised bool // debug mode is on, and blocking steps are noticed
-	// the step from which the places where tasks wait are noted, if supervised or traced
-	placesFrom int
+	places     bool // with a trace: note where tasks wait, not only at deviations
 	cancels    bool // note the tasks that could be cancelled,
 	lists      bool // and the faults that could happen
 	stopAt     int
@@ -38,10 +36,7 @@ func (x *exploration) play(p plan) *outcome {
 	w := newWorld(p.seed, x.limits)
 	w.cancels, w.cancelOnly, w.lists, w.stopAt = p.cancels, x.cancelOnly, p.lists, p.stopAt
 	if p.traced {
-		w.tracer = newTracer(p.placesFrom)
-		if !p.supervised && p.placesFrom == 0 {
-			w.tracer.placesFrom = math.MaxInt
-		}
+		w.tracer = newTracer(p.places)
 	}
 	w.supervised, w.watched = p.supervised, p.supervised || x.watched
 	w.strategy = p.strategy(w)

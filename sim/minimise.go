@@ -188,7 +188,7 @@ func (x *exploration) explain(p plan, o *outcome) *Failure {
 // retrace runs the minimised schedule once more, to describe it.
 func (x *exploration) retrace(f *Failure, devs []deviation) *Failure {
 	p := x.following(f.Seed, devs)
-	p.traced, p.placesFrom = true, max(1, x.play(p).w.step-shownSteps)
+	p.traced, p.places = true, true
 	o := x.play(p)
 	if o.err == nil || kind(o.err) != kind(f.Err) {
 		now := "it passes"

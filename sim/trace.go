@@ -29,11 +29,11 @@ type tracer struct {
 
 	places map[uint64]string // where tasks wait, by the hash of the calls there
 
-	placesFrom int // the step from which tasks' places are recorded; before, only at deviations
+	everywhere bool // tasks' places are recorded at every step, not only at deviations
 }
 
-func newTracer(placesFrom int) *tracer {
-	return &tracer{numbers: make(map[string]uint32), more: []*details{{}}, places: make(map[uint64]string), placesFrom: placesFrom}
+func newTracer(everywhere bool) *tracer {
+	return &tracer{numbers: make(map[string]uint32), more: []*details{{}}, places: make(map[uint64]string), everywhere: everywhere}
 }
 
 const blockSize = 4096
@@ -154,7 +154,7 @@ func (t *tracer) endStep(w *world) {
 		if task.Cancelled() {
 			t.ownDetails(e).after = "ends cancelled"
 		}
-	case w.step >= t.placesFrom || e.more != 0 && t.details(e).deviates():
+	case t.everywhere || e.more != 0 && t.details(e).deviates():
 		w.turn.do(func() { t.ownDetails(e).after = t.place(w.turn.loop.Calls(task), task) })
 	}
 }
@@ -255,15 +255,21 @@ func (t *tracer) line(i int) string {
 // shownSteps is how many steps of a trace a failure shows at most.
 const shownSteps = 60
 
-// text returns the trace for people: the last shown steps, and all deviations.
+// text returns the trace for people: the last shown steps, and all deviations with a few steps
+// around each.
 func (t *tracer) text(shown int) string {
 	rows := table{{"step", "time", "what", "then it", "because of"}}
+	around := t.around()
 	from := max(0, t.len()-shown)
 	skipped := 0
 	for i := range t.len() {
 		e := t.step(i)
 		more := t.details(e)
-		if i < from && !more.deviates() && len(more.notes) == 0 {
+		for len(around) > 1 && i > around[0]+stepsAround {
+			around = around[1:]
+		}
+		near := len(around) > 0 && i >= around[0]-stepsAround && i <= around[0]+stepsAround
+		if i < from && !near && !more.deviates() && len(more.notes) == 0 {
 			skipped++
 			continue
 		}
@@ -296,6 +302,26 @@ func (t *tracer) text(shown int) string {
 		}
 	}
 	return rows.String()
+}
+
+// stepsAround is how many steps are shown before and after a deviation, unless there are many of
+// them: then the schedule is not minimal, and its reader needs no detail.
+const (
+	stepsAround    = 3
+	fewEnoughForIt = 20
+)
+
+// around returns the numbers of the steps that deviate, none if they are many.
+func (t *tracer) around() []int {
+	var all []int
+	for i := range t.len() {
+		if e := t.step(i); e.more != 0 && t.details(e).deviates() {
+			if all = append(all, i); len(all) > fewEnoughForIt {
+				return nil
+			}
+		}
+	}
+	return all
 }
 
 // A table has rows of cells. The last cell of a row may be longer than its column.

@@ -141,3 +141,34 @@ func TestTrace_Columns(t *testing.T) {
 		}
 	}
 }
+
+// A failure shows the steps around each deviation, and says how many it leaves out.
+func TestTrace_AroundDeviations(t *testing.T) {
+	f := sim.Check(func(ctx context.Context) error {
+		for range 500 {
+			if err := asyncio.Sleep(ctx, time.Millisecond); err != nil {
+				return err
+			}
+		}
+		if !sim.Fault(ctx, "early", 0.2) {
+			return nil
+		}
+		for range 500 {
+			if err := asyncio.Sleep(ctx, time.Millisecond); err != nil {
+				return err
+			}
+		}
+		return errors.New("early")
+	}).Failure
+	if f == nil || len(f.Deviations) != 1 {
+		t.Fatal(f)
+	}
+	for _, step := range []string{" 998  ", " 999  ", "1000  ", "1001  ", "1002  ", "1003  ", "1004  "} {
+		if !strings.Contains(f.Trace, "\n  "+step) {
+			t.Errorf("step %s is not in\n%s", step, f.Trace)
+		}
+	}
+	if n := strings.Count(f.Trace, "steps)"); n != 2 {
+		t.Errorf("steps are left out at %d places:\n%s", n, f.Trace)
+	}
+}
