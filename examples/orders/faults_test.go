@@ -37,7 +37,7 @@ func TestSimulation_Repeats(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
 	sc := hardLife
 	sc.lasts = 3 * time.Second
-	times := runs(10)
+	times := runs(5)
 	if os.Getenv("ASYNCIO_EXPLORE") == "all" {
 		times = 1000
 	}
@@ -119,7 +119,7 @@ func TestBugs(t *testing.T) {
 		t.Run(name+"/right", func(t *testing.T) {
 			right := b.scenario
 			right.flags = strings.Replace(b.flags, "-"+name, "", 1)
-			if f := sim.Check(right.run, sim.Runs(runs(50))).Failure; f != nil {
+			if f := sim.Check(right.run, sim.Runs(runs(20))).Failure; f != nil {
 				t.Error(f)
 			}
 		})

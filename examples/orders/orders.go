@@ -164,7 +164,6 @@ func (s *orders) post(ctx context.Context, r *http.Request) (int, any, error) {
 		s.repeated++
 		return http.StatusOK, p.order, nil
 	}
-	s.placed++
 	return http.StatusCreated, p.order, nil
 }
 
@@ -173,7 +172,10 @@ func (s *orders) place(ctx context.Context, key, item string, amount int) *place
 	id := newID(ctx, s.byID)
 	p := &placed{key: key, order: Order{ID: id, Item: item, Amount: amount, Status: "placed"}}
 	s.byID[id], s.byKey[key] = p, p
-	p.durable = s.journal.append(ctx, ordersRecord{Placed: &placedRecord{key, id, item, amount}}, func() { s.enqueue(p) })
+	p.durable = s.journal.append(ctx, ordersRecord{Placed: &placedRecord{key, id, item, amount}}, func() {
+		s.placed++
+		s.enqueue(p)
+	})
 	return p
 }
 
