@@ -11,8 +11,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
-	"regexp"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -192,20 +190,8 @@ func TestServer_Curl(t *testing.T) {
 	})
 }
 
-// wrk: requests as fast as they are answered, over many connections.
+// wrk as the client.
 func TestServer_Wrk(t *testing.T) {
-	wrk := program(t, "wrk")
-	const connections = 50
-	script := t.TempDir() + "/echo.lua"
-	if err := os.WriteFile(script, []byte(`
-wrk.method = "POST"
-wrk.body = string.rep("0123456789abcdef", 1024)
-function response(status, headers, body)
-	if status ~= 200 or body ~= wrk.body then print("wrong answer", status, #body) end
-end
-`), 0o600); err != nil {
-		t.Fatal(err)
-	}
 	served := 0
 	mux := http.NewServeMux()
 	mux.HandleFunc("/hello", func(w http.ResponseWriter, r *http.Request) {
@@ -219,32 +205,6 @@ end
 		_, _ = w.Write(b)
 	})
 	withPeers(t, false, mux, func(ctx context.Context, s *peerSite) error {
-		for path, args := range map[string][]string{"/hello": nil, "/echo": {"-s", script}} {
-			for total := 0; total < connections; { // on a busy machine few are answered in a second
-				before := served
-				out, err := asyncio.ToThread(ctx, func(ctx context.Context) (string, error) {
-					args := append([]string{"-t", "1", "-c", strconv.Itoa(connections), "-d", "1s", "--timeout", "30s"}, args...)
-					out, err := exec.CommandContext(ctx, wrk, append(args, s.url+path)...).CombinedOutput()
-					return string(out), err
-				})
-				if err != nil {
-					return fmt.Errorf("wrk: %w\n%s", err, out)
-				}
-				found := regexp.MustCompile(`(\d+) requests in`).FindStringSubmatch(out)
-				if found == nil || strings.Contains(out, "Socket errors") || strings.Contains(out, "Non-2xx") || strings.Contains(out, "wrong answer") {
-					return fmt.Errorf("%s:\n%s", path, out)
-				}
-				answered, err := strconv.Atoi(found[1])
-				if err != nil {
-					return err
-				}
-				if n := served - before; n < answered || n > answered+connections {
-					t.Errorf("%s: %d requests served, and wrk counted %d answers", path, n, answered)
-				}
-				total += answered
-				t.Logf("%s: %d requests in a second", path, answered)
-			}
-		}
-		return nil
+		return useWrk(ctx, t, s.url, &served)
 	})
 }
