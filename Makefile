@@ -12,7 +12,7 @@
 # make generate SEED=1                 print a generated scenario
 # make sim [SEEDS=10000]               run the explorations under that many seeds or schedules
 # make nightly                         all long tests: four tasks on each primitive, 1000 repetitions of a seed, ten minutes of load, make sim
-# make bench-compare                   compare with goroutines, tokio, CPython, ... in docs/performance.md: up to fourteen minutes
+# make bench-compare                   compare with goroutines, tokio, CPython, ... in docs/performance.md: up to twenty minutes
 # make bench-quick                     check that the benchmarks work: every row of every peer once, with small numbers
 # make profile                         profile a yield and a spawn-and-await
 #

@@ -77,7 +77,7 @@ const importPolicy = `
 ./cmd/... < std, ., ./sim, ./examples/..., ./cmd/..., third-party
 
 # The comparison with others is made from outside too, and what that needs stays in its module.
-./bench/... < std, ., ./bench/..., third-party
+./bench/... < std, ., ./asynciohttp, ./bench/..., third-party
 
 # The same of the drivers that it is tried with. (There are only tests.)
 ./interop < std, .

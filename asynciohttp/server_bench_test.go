@@ -127,7 +127,8 @@ func (c *benchClient) do() (string, error) {
 
 // BenchmarkServer is the processor time that a request costs the server on one core, with a hundred
 // keep-alive connections, and the memory of an idle connection; beside net/http's. The servers are
-// processes of their own, which the metrics are about.
+// processes of their own, which the metrics are about. The reference is docs/performance.md, which
+// has other peers too; this is quicker.
 func BenchmarkServer(b *testing.B) {
 	for _, which := range []string{"net/http", "asynciohttp"} {
 		name := strings.ReplaceAll(which, "/", "-")

@@ -129,11 +129,11 @@ func TestPeerRun_Refuses(t *testing.T) {
 	broken := errors.New("broken")
 	rows := map[string]peer.Row{"row": peer.Timed("row", func(int) error { return broken })}
 	for _, args := range [][]string{nil, {"row"}, {"other", "1"}, {"row", "0"}, {"row", "x"}, {"row", "1", "2"}} {
-		if err := peer.Run(io.Discard, rows, args); err == nil || errors.Is(err, broken) {
+		if err := peer.Run(io.Discard, rows, nil, nil, args); err == nil || errors.Is(err, broken) {
 			t.Errorf("%q: %v", args, err)
 		}
 	}
-	if err := peer.Run(io.Discard, rows, []string{"row", "1"}); !errors.Is(err, broken) {
+	if err := peer.Run(io.Discard, rows, nil, nil, []string{"row", "1"}); !errors.Is(err, broken) {
 		t.Errorf("%v, want the row's own error", err)
 	}
 }
@@ -191,6 +191,14 @@ func aRun() *results {
 	}
 	r.addEcho(0, echoConn, echoes[2], 2000, 50_000, 1000)
 	r.addEcho(0, "Go net", echoes[2], 4000, 40_000, 3000)
+	for _, w := range webs[:4] {
+		r.addWeb(0, ourHTTP, w, costs{[]float64{3000}, []float64{50_000}, []float64{700}})
+		r.addWeb(0, netHTTP, w, costs{[]float64{4000}, []float64{40_000}, []float64{1000}})
+		r.addWeb(0, "Node", w, costs{[]float64{2000}, []float64{30_000}, []float64{3000}})
+	}
+	fetch := webs[len(webs)-1]
+	r.addWeb(0, ourHTTP, fetch, costs{cpu: []float64{1000}})
+	r.addWeb(0, netHTTP, fetch, costs{cpu: []float64{2000}})
 	for _, n := range []int{10, 100} {
 		r.add(0, library, []peer.Measurement{{Row: "growth", N: n, Total: time.Duration(n * 50 * n)}})
 	}
@@ -241,6 +249,18 @@ func TestTables(t *testing.T) {
 		{"echo time", r.echoCPU(), []string{"| 100 connections | 3,000 | 3,000 | 1,500 | 3,000 |"}},
 		{"echo rate", r.echoRate(), []string{"| 1,000 connections | 50,000 | – | – | 40,000 |"}},
 		{"echo memory", r.echoMemory(), []string{"| 1,000 connections | 1,000 | – | – | 3,000 |"}},
+		{"HTTP", r.webRatios(), []string{
+			"| asynciohttp divided by | net/http | Node |",
+			"| HTTP/1.1 server, 64 B | 0.75 | **1.5** |",
+			"| HTTP/1.1 client, 64 KiB | 0.50 | – |",
+		}},
+		{"HTTP targets", r.webMet(), []string{
+			"| HTTP/1.1 server, 64 B | net/http | 0.8 | 0.75 | yes |",
+			"| HTTP/1.1 server, 64 B, 10,000 connections, bytes idle | net/http | 0.6 | 0.70 | **no** |",
+			"| HTTP/1.1 client, 64 KiB | net/http | 0.75 | 0.50 | yes |",
+		}},
+		{"HTTP time", r.webCPU(), []string{"| HTTP/1.1 server, 64 KiB | 3,000 | 4,000 | 2,000 |", "| HTTP/1.1 client, 64 KiB | 1,000 | 2,000 | – |"}},
+		{"HTTP memory", r.webMemory(), []string{"| HTTP/1.1 server, 64 B, 10,000 connections | 700 | 1,000 | 3,000 |"}},
 		{"absolute", r.absolute(), []string{"| uncontended lock | lock and unlock | 200 | – | 100 | 800 |"}},
 	} {
 		for _, l := range c.want {
@@ -280,7 +300,7 @@ func TestDocument_OfThisRepository(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := aRun()
-	if err := r.writeDocument(file); err != nil {
+	if err := r.writeDocument(file, true); err != nil {
 		t.Fatal(err)
 	}
 	after, err := os.ReadFile(file)
@@ -343,19 +363,24 @@ func TestPlot(t *testing.T) {
 		}
 	}
 	for _, c := range candidates {
-		if _, ok := looks[c.name]; !ok && c.name != cserver {
+		if _, ok := looks[c.name]; !ok && !slices.Contains(rowless, c.name) {
 			t.Errorf("%s has no look", c.name)
 		}
 	}
 }
 
 func TestSelect(t *testing.T) {
-	todo, talk, err := selectJobs("lock,growth,echo1")
-	if err != nil || len(todo) != 4 || len(talk) != 1 {
-		t.Errorf("%v, %v, %v", todo, talk, err)
-	}
-	if todo, talk, err := selectJobs("echo"); err != nil || len(todo) != 0 || len(talk) != len(echoes) {
-		t.Errorf("%v, %v, %v", todo, talk, err)
+	for rows, want := range map[string][3]int{
+		"lock,growth,echo1":  {4, 1, 0},
+		"echo":               {0, len(echoes), 0},
+		"http,timer":         {1, 0, len(webs)},
+		"fetch1_64,http2_64": {0, 0, 2},
+		"":                   {len(jobs), len(echoes), len(webs)},
+	} {
+		todo, err := selectRows(rows)
+		if got := [3]int{len(todo.jobs), len(todo.echoes), len(todo.webs)}; err != nil || got != want {
+			t.Errorf("%s: %v, %v, want %v", rows, got, err, want)
+		}
 	}
 	some, err := selectPeers("Tokio,all-cores")
 	var names []string
@@ -365,7 +390,7 @@ func TestSelect(t *testing.T) {
 	if want := []string{library, goroutinesAll, tokio}; err != nil || !slices.Equal(names, want) {
 		t.Errorf("%v, %v; want %v", names, err, want)
 	}
-	if _, _, err := selectJobs("nonsense"); err == nil {
+	if _, err := selectRows("nonsense"); err == nil {
 		t.Error("there is a row called nonsense")
 	}
 	if _, err := selectPeers("nonsense"); err == nil {

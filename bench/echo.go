@@ -91,9 +91,9 @@ var echoTargets = []struct {
 // net's.
 const longAtMost = 1.1
 
-// echoed holds the measurements of one server in one row, a value for each round.
-type echoed struct {
-	cpu  []float64 // of the server, in nanoseconds for a message
+// costs holds the measurements of one server, or client, in one row, a value for each round.
+type costs struct {
+	cpu  []float64 // of the process, in nanoseconds for a message
 	rate []float64 // messages a second
 	held []float64 // bytes of an idle connection
 }
@@ -116,43 +116,75 @@ func bufferOf(kind string, size int) int {
 func (s *suite) measureEcho(p *program, kind string, e echo, quick bool) (cpu, rate, held float64, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), callLimit)
 	defer cancel()
-	command := slices.Concat(s.files, s.pin, p.command, []string{"echo", kind, strconv.Itoa(bufferOf(kind, e.size))})
-	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
-	cmd.Env = append(slices.Clone(s.env), "GOMAXPROCS=1")
-	var stderr strings.Builder
-	cmd.Stderr = &stderr
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		return 0, 0, 0, err
-	}
-	if err := cmd.Start(); err != nil {
-		return 0, 0, 0, err
-	}
-	defer func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		if err != nil {
-			err = fmt.Errorf("%s, %s of %s: %w\n%s", e.row, kind, p.name, err, stderr.String())
+	server, err := s.start(ctx, s.pin, slices.Concat(p.command, []string{"serve", kind, strconv.Itoa(bufferOf(kind, e.size))})...)
+	if err == nil {
+		warm, limit := 200*time.Millisecond, 600*time.Millisecond
+		if quick {
+			warm, limit = 20*time.Millisecond, 50*time.Millisecond
 		}
-	}()
-	port, err := bufio.NewReader(stdout).ReadString('\n')
+		cpu, rate, held, err = s.load(ctx, server, e.conns, e.size, warm, limit)
+		err = server.stop(err)
+	}
 	if err != nil {
-		return 0, 0, 0, fmt.Errorf("it did not say its port: %w", err)
+		err = fmt.Errorf("%s, %s of %s: %w", e.row, kind, p.name, err)
 	}
-	warm, limit := 200*time.Millisecond, 600*time.Millisecond
-	if quick {
-		warm, limit = 20*time.Millisecond, 50*time.Millisecond
+	return cpu, rate, held, err
+}
+
+// A started is a server in a process of its own, that has said its port.
+type started struct {
+	cmd    *exec.Cmd
+	stderr strings.Builder
+	port   string
+}
+
+// start runs a server until stop.
+func (s *suite) start(ctx context.Context, pin []string, command ...string) (*started, error) {
+	command = slices.Concat(s.files, pin, command)
+	p := &started{cmd: exec.CommandContext(ctx, command[0], command[1:]...)}
+	p.cmd.Env = append(slices.Clone(s.env), "GOMAXPROCS=1")
+	p.cmd.Stderr = &p.stderr
+	stdout, err := p.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
 	}
-	load := slices.Concat(s.files, s.pinLoad, []string{filepath.Join(s.build, "load"), "-port", strings.TrimSpace(port),
-		"-pid", strconv.Itoa(cmd.Process.Pid), "-conns", strconv.Itoa(e.conns), "-size", strconv.Itoa(e.size),
-		"-warm", warm.String(), "-time", limit.String()})
-	run := exec.CommandContext(ctx, load[0], load[1:]...)
-	run.Env = cmd.Env
-	out, err := output(run)
+	if err := p.cmd.Start(); err != nil {
+		return nil, err
+	}
+	line, err := bufio.NewReader(stdout).ReadString('\n')
+	if err != nil {
+		return nil, p.stop(fmt.Errorf("it did not say its port: %w", err))
+	}
+	p.port = strings.TrimSpace(line)
+	return p, nil
+}
+
+// stop ends the process, and adds what it has written to err, if that is one.
+func (p *started) stop(err error) error {
+	_ = p.cmd.Process.Kill()
+	_ = p.cmd.Wait()
+	if err != nil {
+		err = fmt.Errorf("%w\n%s", err, p.stderr.String())
+	}
+	return err
+}
+
+// load sends messages to a server, and returns what parseLoad does.
+func (s *suite) load(ctx context.Context, to *started, conns, size int, warm, limit time.Duration, more ...string) (cpu, rate, held float64, err error) {
+	out, err := s.onLoadCore(ctx, filepath.Join(s.build, "load"), append(more, "-port", to.port, "-pid", strconv.Itoa(to.cmd.Process.Pid),
+		"-conns", strconv.Itoa(conns), "-size", strconv.Itoa(size), "-warm", warm.String(), "-time", limit.String())...)
 	if err != nil {
 		return 0, 0, 0, err
 	}
-	return parseLoad(out, e.conns)
+	return parseLoad(out, conns)
+}
+
+// onLoadCore runs a load generator on the core that is not the server's.
+func (s *suite) onLoadCore(ctx context.Context, name string, args ...string) (string, error) {
+	command := slices.Concat(s.files, s.pinLoad, []string{name}, args)
+	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
+	cmd.Env = s.env
+	return output(cmd)
 }
 
 func parseLoad(out string, conns int) (cpu, rate, held float64, err error) {
@@ -195,49 +227,59 @@ func measureEchoes(s *suite, programs []*program, todo []echo, quick bool, round
 	return nil
 }
 
-// prepareEcho builds the load, and finds out how many connections are possible.
+// prepareEcho builds the load, and leaves out the rows that are not possible here.
 func (s *suite) prepareEcho(todo []echo, res *results) ([]echo, error) {
 	if len(todo) == 0 {
 		return nil, nil
 	}
+	if built, err := s.buildLoad("echo", res); !built {
+		return nil, err
+	}
+	return slices.DeleteFunc(slices.Clone(todo), func(e echo) bool { return tooMany(e.row, e.conns, res) }), nil
+}
+
+// buildLoad reports whether there is a load generator for the rows of this name, and builds it.
+func (s *suite) buildLoad(rows string, res *results) (bool, error) {
+	if !loadExists {
+		res.absent = append(res.absent, rows+" (the load generator needs epoll)")
+		return false, nil
+	}
 	cmd := exec.Command("go", "build", "-o", filepath.Join(s.build, "load"), "./load")
 	cmd.Dir = s.dir
-	if loadExists {
-		if _, err := output(cmd); err != nil {
-			return nil, fmt.Errorf("building the load: %w", err)
-		}
-	} else {
-		res.absent = append(res.absent, "echo (the load generator needs epoll)")
-		return nil, nil
+	if _, err := output(cmd); err != nil {
+		return false, fmt.Errorf("building the load: %w", err)
 	}
+	return true, nil
+}
+
+// tooMany reports whether a process may not have as many connections as a row needs.
+func tooMany(row string, conns int, res *results) bool {
 	const spare = 100 // standard streams, libraries, ...
-	return slices.DeleteFunc(slices.Clone(todo), func(e echo) bool {
-		few := e.conns+spare > mostFiles()
-		if few {
-			res.absent = append(res.absent, fmt.Sprintf("%s (%d descriptors are too few)", e.row, mostFiles()))
-		}
-		return few
-	}), nil
+	few := conns+spare > mostFiles()
+	if few {
+		res.absent = append(res.absent, fmt.Sprintf("%s (%d descriptors are too few)", row, mostFiles()))
+	}
+	return few
 }
 
 func (r *results) addEcho(round int, name string, e echo, cpu, rate, held float64) {
 	if r.echoes == nil {
-		r.echoes = map[cell]*echoed{}
+		r.echoes = map[cell]*costs{}
 	}
 	c := cell{e.row, name}
 	if r.echoes[c] == nil {
-		r.echoes[c] = new(echoed)
+		r.echoes[c] = new(costs)
 	}
 	v := r.echoes[c]
 	v.cpu, v.rate, v.held = append(v.cpu, cpu), append(v.rate, rate), append(v.held, held)
 	r.raw = append(r.raw, fmt.Sprintf("%d,%s,%s,1,%.0f,%.0f\n", round, name, e.row, cpu, held))
 }
 
-func (r *results) echoOf(row, name string) echoed {
+func (r *results) echoOf(row, name string) costs {
 	if v := r.echoes[cell{row, name}]; v != nil {
 		return *v
 	}
-	return echoed{}
+	return costs{}
 }
 
 // echoTable has a line for each row and a column for each measured server.

@@ -1,11 +1,12 @@
 module github.com/goasyncio/asyncio/bench
 
-go 1.26
+go 1.26.0
 
 require (
 	github.com/goasyncio/asyncio v0.1.0
+	github.com/goasyncio/asyncio/asynciohttp v0.1.0
 	github.com/sourcegraph/conc v0.3.0
-	golang.org/x/sync v0.19.0
+	golang.org/x/sync v0.25.0
 	gonum.org/v1/plot v0.17.0
 )
 
@@ -19,5 +20,6 @@ require (
 	go.uber.org/atomic v1.7.0 // indirect
 	go.uber.org/multierr v1.9.0 // indirect
 	golang.org/x/image v0.30.0 // indirect
-	golang.org/x/text v0.28.0 // indirect
+	golang.org/x/net v0.62.0 // indirect
+	golang.org/x/text v0.44.0 // indirect
 )

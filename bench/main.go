@@ -1,9 +1,10 @@
 // Command bench runs the same rows as programs of this library and of its peers, side by side in
 // one run, and writes a comparison. docs/performance.md describes the rows.
 //
-//	go run ./bench                         all of it, up to fourteen minutes, to the terminal
+//	go run ./bench                         all of it, up to twenty minutes, to the terminal
 //	go run ./bench -docs docs              the same, and into docs/performance.md and .svg
 //	go run ./bench -quick                  small numbers, once: does everything work
+//	go run ./bench -rows http -docs docs   HTTP alone, two minutes, and its part of the document
 //	go run ./bench -rows lock,queue1 -peers tokio,goroutines -rounds 9
 package main
 
@@ -11,7 +12,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -31,7 +31,7 @@ func run() error {
 	rows := flag.String("rows", "", "only these `rows`, separated by commas")
 	peers := flag.String("peers", "", "only these `peers` beside asyncio, separated by commas; all-cores is goroutines on all cores")
 	quick := flag.Bool("quick", false, "small numbers and one round, to see whether it works; the figures mean nothing")
-	docs := flag.String("docs", "", "write the tables into performance.md and the plot to performance.svg in this `directory`")
+	docs := flag.String("docs", "", "write the tables into performance.md and the plot to performance.svg in this `directory`; with -rows http only the tables about HTTP")
 	raw := flag.String("raw", "", "write every measurement to this `file`: round,peer,row,n,ns,bytes")
 	flag.Parse()
 	if flag.NArg() > 0 {
@@ -43,10 +43,10 @@ func run() error {
 	if *quick {
 		*rounds = 1
 	}
-	if *docs != "" && (*quick || *rows != "" || *peers != "") {
-		return errors.New("-docs is for a whole run: not with -quick, -rows or -peers")
+	if *docs != "" && (*quick || *rows != "" && *rows != groupHTTP || *peers != "") {
+		return errors.New("-docs is for a whole run, or for one of -rows http: not with -quick, other -rows or -peers")
 	}
-	todo, talk, err := selectJobs(*rows)
+	todo, err := selectRows(*rows)
 	if err != nil {
 		return err
 	}
@@ -75,10 +75,13 @@ func run() error {
 		programs = append(programs, p)
 		res.peers = append(res.peers, peerVersion{p.name, p.version})
 	}
-	if talk, err = s.prepareEcho(talk, res); err != nil {
+	if todo.echoes, err = s.prepareEcho(todo.echoes, res); err != nil {
 		return err
 	}
-	if err := measureAll(s, programs, todo, talk, *quick, res); err != nil {
+	if todo.webs, err = s.prepareWeb(todo.webs, res); err != nil {
+		return err
+	}
+	if err := measureAll(s, programs, todo, *quick, res); err != nil {
 		return err
 	}
 	if err := res.writeTerminal(os.Stdout); err != nil {
@@ -92,18 +95,21 @@ func run() error {
 	if *docs == "" {
 		return nil
 	}
-	if err := res.plot(filepath.Join(*docs, "performance.svg")); err != nil {
-		return err
+	all := *rows == ""
+	if all {
+		if err := res.plot(filepath.Join(*docs, "performance.svg")); err != nil {
+			return err
+		}
 	}
-	return res.writeDocument(filepath.Join(*docs, "performance.md"))
+	return res.writeDocument(filepath.Join(*docs, "performance.md"), all)
 }
 
 // measureAll goes through all jobs once a round, and through all programs for each job, so compared
 // programs run one after the other. The first program changes from round to round.
-func measureAll(s *suite, programs []*program, todo []job, talk []echo, quick bool, res *results) error {
+func measureAll(s *suite, programs []*program, todo selection, quick bool, res *results) error {
 	start := time.Now()
 	for round := range res.rounds {
-		for _, j := range todo {
+		for _, j := range todo.jobs {
 			fmt.Fprintf(os.Stderr, "%6.1fs  round %d of %d  %s\n", time.Since(start).Seconds(), round+1, res.rounds, label(j.row, j.n))
 			for i := range programs {
 				p := programs[(i+round)%len(programs)]
@@ -118,7 +124,10 @@ func measureAll(s *suite, programs []*program, todo []job, talk []echo, quick bo
 				res.add(round, p.name, measured)
 			}
 		}
-		if err := measureEchoes(s, programs, talk, quick, round, start, res); err != nil {
+		if err := measureEchoes(s, programs, todo.echoes, quick, round, start, res); err != nil {
+			return err
+		}
+		if err := measureWebs(s, programs, todo.webs, quick, round, start, res); err != nil {
 			return err
 		}
 	}
@@ -126,35 +135,53 @@ func measureAll(s *suite, programs []*program, todo []job, talk []echo, quick bo
 	return nil
 }
 
-// selectJobs returns the rows asked for; echo stands for all rows about servers.
-func selectJobs(rows string) (todo []job, talk []echo, err error) {
+// The names of groups of rows.
+const (
+	groupEcho = "echo"
+	groupHTTP = "http"
+)
+
+// A selection is the rows to measure.
+type selection struct {
+	jobs   []job
+	echoes []echo
+	webs   []web
+}
+
+// selectRows returns the rows asked for; echo stands for all echo servers, http for all of HTTP.
+func selectRows(rows string) (selection, error) {
 	if rows == "" {
-		return jobs, echoes, nil
+		return selection{jobs, echoes, webs}, nil
 	}
+	var todo selection
 	for name := range strings.SplitSeq(rows, ",") {
+		known := []string{groupEcho, groupHTTP}
+		pick := func(row, group string) bool {
+			known = append(known, row)
+			return row == name || group != "" && group == name
+		}
 		some := false
 		for _, j := range jobs {
-			if j.row == name {
-				todo, some = append(todo, j), true
+			if pick(j.row, "") {
+				todo.jobs, some = append(todo.jobs, j), true
 			}
 		}
 		for _, e := range echoes {
-			if e.row == name || name == "echo" {
-				talk, some = append(talk, e), true
+			if pick(e.row, groupEcho) {
+				todo.echoes, some = append(todo.echoes, e), true
+			}
+		}
+		for _, w := range webs {
+			if pick(w.row, groupHTTP) {
+				todo.webs, some = append(todo.webs, w), true
 			}
 		}
 		if !some {
-			known := map[string]bool{"echo": true}
-			for _, e := range echoes {
-				known[e.row] = true
-			}
-			for _, j := range jobs {
-				known[j.row] = true
-			}
-			return nil, nil, fmt.Errorf("no row %q; there are %s", name, strings.Join(slices.Sorted(maps.Keys(known)), ", "))
+			slices.Sort(known)
+			return selection{}, fmt.Errorf("no row %q; there are %s", name, strings.Join(slices.Compact(known), ", "))
 		}
 	}
-	return todo, talk, nil
+	return todo, nil
 }
 
 // selectPeers returns the peers asked for and this library. "goroutines, all cores" can also be

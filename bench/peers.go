@@ -28,7 +28,12 @@ const (
 	uvloop        = "uvloop"
 	node          = "Node"
 	cserver       = "C" // an echo server and nothing else
+	hyper         = "hyper"
+	uvicorn       = "uvicorn"
 )
+
+// rowless are the programs that are servers and clients only.
+var rowless = []string{cserver, hyper, uvicorn}
 
 // A program is a peer that can be run.
 type program struct {
@@ -65,6 +70,8 @@ var candidates = []candidate{
 	{name: uvloop, prepare: uvloopProgram, slow: true},
 	{name: node, prepare: nodeProgram, slow: true},
 	{name: cserver, prepare: cProgram},
+	{name: hyper, prepare: hyperProgram},
+	{name: uvicorn, prepare: uvicornProgram, slow: true},
 }
 
 // A suite is the state that all programs share.
@@ -218,17 +225,22 @@ func goProgram(name string) func(*suite) ([]string, error) {
 // registry is where Debian installs the sources of Rust libraries.
 const registry = "/usr/share/cargo/registry"
 
-func tokioProgram(s *suite) ([]string, error) {
+func tokioProgram(s *suite) ([]string, error) { return s.rustProgram("tokio", "1.") }
+
+func hyperProgram(s *suite) ([]string, error) { return s.rustProgram("hyper", "0.14.") }
+
+// rustProgram builds the program of a peer that is a library of Rust, of a version that begins so.
+func (s *suite) rustProgram(name, begins string) ([]string, error) {
 	cargo, err := exec.LookPath("cargo")
 	if err != nil {
 		return nil, absent("no cargo")
 	}
-	installed, _ := filepath.Glob(filepath.Join(registry, "tokio-1.*"))
+	installed, _ := filepath.Glob(filepath.Join(registry, name+"-"+begins+"*"))
 	if len(installed) == 0 {
-		return nil, absent("no sources of tokio in %s: apt-get install librust-tokio-dev", registry)
+		return nil, absent("no sources of %s in %s: apt-get install librust-%s-dev", name, registry, name)
 	}
-	dir := filepath.Join(s.build, "tokio")
-	if err := copyTree(dir, filepath.Join(s.dir, "peers", "tokio")); err != nil {
+	dir := filepath.Join(s.build, name)
+	if err := copyTree(dir, filepath.Join(s.dir, "peers", name)); err != nil {
 		return nil, err
 	}
 	cmd := exec.Command(cargo, "build", "--release", "--offline", "--quiet",
@@ -240,9 +252,9 @@ func tokioProgram(s *suite) ([]string, error) {
 	if f := strings.Fields(rustc); len(f) > 1 {
 		version += ", Rust " + f[1]
 	}
-	cmd.Env = append(slices.Clone(s.env), "TOKIO_VERSION="+version)
+	cmd.Env = append(slices.Clone(s.env), "LIBRARY_VERSION="+version)
 	_, err = output(cmd)
-	return []string{filepath.Join(dir, "target", "release", "tokio-rows")}, err
+	return []string{filepath.Join(dir, "target", "release", name+"-rows")}, err
 }
 
 // copyTree updates the files of from in to, and leaves files alone that are up to date.
@@ -299,6 +311,14 @@ func uvloopProgram(s *suite) ([]string, error) {
 		return nil, absent("no Python with uvloop: apt-get install python3-uvloop")
 	}
 	return []string{file, filepath.Join(s.dir, "peers", "python", "main.py"), "--uvloop"}, nil
+}
+
+func uvicornProgram(s *suite) ([]string, error) {
+	file := python("import uvicorn, uvloop, httptools", "/usr/bin/python3", "python3")
+	if file == "" {
+		return nil, absent("no Python with uvicorn: apt-get install python3-uvicorn python3-uvloop python3-httptools")
+	}
+	return []string{file, filepath.Join(s.dir, "peers", "uvicorn", "main.py")}, nil
 }
 
 func nodeProgram(s *suite) ([]string, error) {

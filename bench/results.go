@@ -28,7 +28,8 @@ type results struct {
 	bytes map[cell][]float64 // bytes of one of n
 	sizes map[int]bool       // n of the curve
 
-	echoes map[cell]*echoed // of servers, whose names are not those of peers
+	echoes map[cell]*costs // of servers, whose names are not those of peers
+	webs   map[cell]*costs // of implementations of HTTP, which have names of their own too
 }
 
 type peerVersion struct{ name, version string }
@@ -93,7 +94,7 @@ func (r *results) time(row, name string) float64 {
 func (r *results) names() []string {
 	var names []string
 	for _, p := range r.peers {
-		if p.name != cserver {
+		if !slices.Contains(rowless, p.name) {
 			names = append(names, p.name)
 		}
 	}
@@ -258,19 +259,28 @@ func (r *results) suspendedN() int {
 	return ns[len(ns)-1]
 }
 
-// met compares the measurements with the targets.
-func (r *results) met() table {
-	t := table{{"row", "against", "at most", "measured", "met"}}
-	judge := func(row, against, atMost string, v, limit float64) {
-		if math.IsNaN(v) {
-			return
-		}
-		met := "yes"
-		if v > limit {
-			met = "**no**"
-		}
-		t = append(t, []string{row, against, atMost, digits(v), met})
+// A verdict is a table of targets.
+type verdict struct{ table }
+
+func newVerdict() *verdict {
+	return &verdict{table{{"row", "against", "at most", "measured", "met"}}}
+}
+
+// judge compares a measurement with a target, unless there is none.
+func (t *verdict) judge(row, against, atMost string, v, limit float64) {
+	if math.IsNaN(v) {
+		return
 	}
+	met := "yes"
+	if v > limit {
+		met = "**no**"
+	}
+	t.table = append(t.table, []string{row, against, atMost, digits(v), met})
+}
+
+// met compares the measurements with the targets, but for those about HTTP.
+func (r *results) met() table {
+	t := newVerdict()
 	for _, g := range targets {
 		mine, best := r.time(g.row, library), math.NaN()
 		of := r.time
@@ -291,13 +301,13 @@ func (r *results) met() table {
 			best += r.time("switch", limit)
 			against += " + 2 switches"
 		}
-		judge(row, against, fmt.Sprint(g.atMost), mine/best, g.atMost)
+		t.judge(row, against, fmt.Sprint(g.atMost), mine/best, g.atMost)
 	}
-	r.judgeEcho(judge)
+	r.judgeEcho(t.judge)
 	if len(r.ns()) > 1 {
-		judge("cost of a task, growing n", "itself", fmt.Sprint(flatWithin), r.grows(library), flatWithin)
+		t.judge("cost of a task, growing n", "itself", fmt.Sprint(flatWithin), r.grows(library), flatWithin)
 	}
-	return t
+	return t.table
 }
 
 // uncertain describes how far the rounds lay apart.
@@ -308,9 +318,11 @@ func (r *results) uncertain() string {
 			all = append(all, s)
 		}
 	}
-	for _, v := range r.echoes {
-		if s := spread(v.cpu); !math.IsNaN(s) {
-			all = append(all, s)
+	for _, of := range []map[cell]*costs{r.echoes, r.webs} {
+		for _, v := range of {
+			if s := spread(v.cpu); !math.IsNaN(s) {
+				all = append(all, s)
+			}
 		}
 	}
 	if len(all) == 0 {
@@ -349,9 +361,21 @@ func cpuModel() string {
 	return strings.TrimSpace(strings.TrimLeft(name, "\t :"))
 }
 
-// sections returns the written sections, by the names of their marks in the document.
-func (r *results) sections() []section {
-	return []section{
+// sections returns the sections to write, by the names of their marks in the document. Those about
+// HTTP can be written alone.
+func (r *results) sections(all bool) []section {
+	http := []section{
+		{"http environment", r.environment()},
+		{"http", r.webRatios().markdown()},
+		{"http targets", r.webMet().markdown()},
+		{"http time", r.webCPU().markdown()},
+		{"http rate", r.webRate().markdown()},
+		{"http memory", r.webMemory().markdown()},
+	}
+	if !all {
+		return http
+	}
+	return append(http, []section{
 		{"environment", r.environment()},
 		{"ratios", r.ratios().markdown()},
 		{"targets", r.met().markdown()},
@@ -362,7 +386,7 @@ func (r *results) sections() []section {
 		{"echo rate", r.echoRate().markdown()},
 		{"echo memory", r.echoMemory().markdown()},
 		{"absolute", r.absolute().markdown()},
-	}
+	}...)
 }
 
 type section struct{ name, text string }
@@ -371,9 +395,11 @@ func (r *results) writeTerminal(w io.Writer) error {
 	if _, err := fmt.Fprintf(w, "%s\n", r.environment()); err != nil {
 		return err
 	}
-	tables := []table{r.met()}
+	var tables []table
 	if len(r.times) > 0 {
 		tables = []table{r.ratios(), r.met(), r.absolute()}
+	} else if len(r.echoes) > 0 {
+		tables = []table{r.met()}
 	}
 	if len(r.sizes) > 0 {
 		tables = append(tables, r.curve())
@@ -384,7 +410,13 @@ func (r *results) writeTerminal(w io.Writer) error {
 	if len(r.echoes) > 0 {
 		tables = append(tables, r.echoRatios(echoConn), r.echoRatios(echoStreams), r.echoCPU(), r.echoRate(), r.echoMemory())
 	}
+	if len(r.webs) > 0 {
+		tables = append(tables, r.webRatios(), r.webMet(), r.webCPU(), r.webRate(), r.webMemory())
+	}
 	for _, t := range tables {
+		if len(t) == 1 {
+			continue // its rows were not asked for
+		}
 		if err := t.terminal(w); err != nil {
 			return err
 		}
@@ -395,12 +427,12 @@ func (r *results) writeTerminal(w io.Writer) error {
 	return nil
 }
 
-func (r *results) writeDocument(file string) error {
+func (r *results) writeDocument(file string, all bool) error {
 	b, err := os.ReadFile(file)
 	if err != nil {
 		return err
 	}
-	doc, err := fill(string(b), r.sections())
+	doc, err := fill(string(b), r.sections(all))
 	if err != nil {
 		return fmt.Errorf("%s: %w", file, err)
 	}

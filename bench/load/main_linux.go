@@ -1,6 +1,7 @@
-// Command load sends requests to an echo server again and again, over many connections at once, and
-// measures their cost to the server. It is the same for all servers, and does little itself: one
-// thread, epoll, no memory.
+// Command load sends messages to an echo server again and again, over many connections at once, and
+// measures their cost to the server. With -http the messages are requests of HTTP/1.1 over
+// connections that are kept. It is the same for all servers, and does little itself: one thread,
+// epoll, no memory.
 //
 //	load -port 7 -pid 123 -conns 100 -size 64 -warm 200ms -time 600ms
 //
@@ -10,6 +11,9 @@
 // each, and were idle.
 //
 // Over each connection there is one message on its way, there or back.
+//
+// With -answer it is the server, of clients of HTTP/1.1 that are measured: it prints its port, and
+// answers every request with a body of -size bytes.
 package main
 
 import (
@@ -23,38 +27,61 @@ import (
 	"syscall"
 	"time"
 	"unsafe"
+
+	"github.com/goasyncio/asyncio/bench/internal/peer"
 )
 
 var (
-	port  = flag.Int("port", 0, "of the server, on 127.0.0.1")
-	pid   = flag.Int("pid", 0, "of the server")
-	conns = flag.Int("conns", 1, "how many connections")
-	size  = flag.Int("size", 64, "bytes of a message")
-	warm  = flag.Duration("warm", 200*time.Millisecond, "at least, before it measures")
-	limit = flag.Duration("time", 600*time.Millisecond, "it measures at least")
+	port     = flag.Int("port", 0, "of the server, on 127.0.0.1")
+	pid      = flag.Int("pid", 0, "of the server")
+	conns    = flag.Int("conns", 1, "how many connections")
+	size     = flag.Int("size", 64, "bytes of a message")
+	warm     = flag.Duration("warm", 200*time.Millisecond, "at least, before it measures")
+	limit    = flag.Duration("time", 600*time.Millisecond, "it measures at least")
+	overHTTP = flag.Bool("http", false, "send requests of HTTP/1.1; -size is then that of the bodies in the answers")
+	idle     = flag.Duration("idle", 50*time.Millisecond, "how long connections are idle before their memory is taken")
+	serve    = flag.Bool("answer", false, "answer requests of HTTP/1.1, until killed")
 )
 
 func main() {
 	flag.Parse()
+	run := run
+	if *serve {
+		run = answer
+	}
 	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, "load:", err)
 		os.Exit(1)
 	}
 }
 
-// conn is a connection. The message is sent, and then comes back.
-type conn struct{ fd, sent, got int }
+// conn is a connection. The message is sent, and then its answer comes, of whole bytes.
+type conn struct{ fd, sent, got, whole int }
 
 func run() error {
 	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, highest()); err != nil {
 		return err
 	}
-	message, into := make([]byte, *size), make([]byte, *size)
+	message := make([]byte, *size)
 	for i := range message {
 		message[i] = byte('a' + i%23)
 	}
+	exchange, into := (*conn).echo, make([]byte, *size)
+	collect := func() error { return nil }
+	if *overHTTP {
+		message, into = request("/"), make([]byte, *size+maxHead)
+		exchange = (*conn).get
+		apart, err := dial()
+		if err != nil {
+			return err
+		}
+		collect = func() error { return apart.get(request(peer.Collect), into) }
+	}
 	epfd, err := syscall.EpollCreate1(0)
 	if err != nil {
+		return err
+	}
+	if err := collect(); err != nil {
 		return err
 	}
 	before := resident(*pid)
@@ -64,14 +91,17 @@ func run() error {
 			return fmt.Errorf("connection %d: %w", i, err)
 		}
 		// The server has accepted this connection once it answers, so its queue does not overflow.
-		if err := all[i].exchange(message, into); err != nil {
+		if err := exchange(&all[i], message, into); err != nil {
 			return fmt.Errorf("connection %d: %w", i, err)
 		}
 		if err := syscall.SetNonblock(all[i].fd, true); err != nil {
 			return err
 		}
 	}
-	time.Sleep(50 * time.Millisecond)
+	time.Sleep(*idle)
+	if err := collect(); err != nil {
+		return err
+	}
 	held := max(0, resident(*pid)-before)
 
 	for i := range all {
@@ -108,11 +138,11 @@ func run() error {
 	if err := until(time.Now().Add(*warm)); err != nil {
 		return err
 	}
-	start, cpu := time.Now(), processorTime(*pid)
+	start, cpu := time.Now(), peer.ProcessorTime(*pid)
 	if err := until(start.Add(*limit)); err != nil {
 		return err
 	}
-	cpu = processorTime(*pid) - cpu
+	cpu = peer.ProcessorTime(*pid) - cpu
 	took := time.Since(start)
 	if messages == 0 || cpu <= 0 {
 		return fmt.Errorf("%d messages in %v, in which the server worked for %v", messages, took, cpu)
@@ -125,27 +155,31 @@ func run() error {
 	return nil
 }
 
-func (c *conn) connect(epfd, index int) error {
+func dial() (conn, error) {
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return err
+		return conn{}, err
 	}
-	c.fd = fd
 	if err := syscall.Connect(fd, &syscall.SockaddrInet4{Port: *port, Addr: [4]byte{127, 0, 0, 1}}); err != nil {
-		return err
+		return conn{}, err
 	}
-	if err := syscall.SetsockoptInt(fd, syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1); err != nil {
+	return conn{fd: fd}, syscall.SetsockoptInt(fd, syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1)
+}
+
+func (c *conn) connect(epfd, index int) (err error) {
+	if *c, err = dial(); err != nil {
 		return err
 	}
 	const edgeTriggered = 1 << 31
-	return syscall.EpollCtl(epfd, syscall.EPOLL_CTL_ADD, fd, &syscall.EpollEvent{
+	return syscall.EpollCtl(epfd, syscall.EPOLL_CTL_ADD, c.fd, &syscall.EpollEvent{
 		Events: syscall.EPOLLIN | syscall.EPOLLOUT | edgeTriggered,
 		Fd:     int32(index),
 	})
 }
 
-// exchange sends one message and waits for its echo, which has to be the same.
-func (c *conn) exchange(message, into []byte) error {
+// echo sends one message and waits for its echo, which has to be the same.
+func (c *conn) echo(message, into []byte) error {
+	c.whole = len(message)
 	// A server may write before it has read everything, so a very long message is sent a part at a
 	// time. The system buffers more than a part on each side.
 	const part = 64 << 10
@@ -181,7 +215,7 @@ func (c *conn) pump(message, into []byte) (done int, err error) {
 	if err := c.send(message); err != nil {
 		return 0, err
 	}
-	n, _, errno := syscall.RawSyscall(syscall.SYS_READ, uintptr(c.fd), uintptr(unsafe.Pointer(&into[0])), uintptr(len(message)-c.got))
+	n, _, errno := syscall.RawSyscall(syscall.SYS_READ, uintptr(c.fd), uintptr(unsafe.Pointer(&into[0])), uintptr(c.whole-c.got))
 	switch {
 	case errno == syscall.EAGAIN:
 		return 0, nil
@@ -191,7 +225,7 @@ func (c *conn) pump(message, into []byte) (done int, err error) {
 		return 0, errClosed
 	}
 	c.got += int(n)
-	if c.got < len(message) {
+	if c.got < c.whole {
 		return 0, nil
 	}
 	c.sent, c.got = 0, 0
@@ -211,19 +245,6 @@ func (c *conn) send(message []byte) error {
 		c.sent += int(n)
 	}
 	return nil
-}
-
-// processorTime returns how long all threads of a process have run, as clock_gettime reports it for
-// a process.
-func processorTime(pid int) time.Duration {
-	const scheduled = 2
-	clock := ^pid<<3 | scheduled
-	var t syscall.Timespec
-	_, _, errno := syscall.RawSyscall(syscall.SYS_CLOCK_GETTIME, uintptr(int32(clock)), uintptr(unsafe.Pointer(&t)), 0)
-	if errno != 0 {
-		return 0
-	}
-	return time.Duration(t.Nano())
 }
 
 func resident(pid int) int64 {

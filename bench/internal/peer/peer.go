@@ -1,10 +1,13 @@
 // Package peer is the protocol between the programs of the comparison and its runner: how a program
 // is called, and the lines it prints.
 //
-//	program version        prints one line, what the program was built with
-//	program rows           prints the names of the rows it has, one a line
-//	program ROW N          runs a row and prints one line for each of its measurements
-//	program echo KIND SIZE  serves on 127.0.0.1 with buffers of SIZE bytes, and prints the port; it is killed in the end
+//	program version                  prints one line, what the program was built with
+//	program rows                     prints the names of the rows it has, one a line
+//	program ROW N                    runs a row and prints one line for each of its measurements
+//	program serve KIND SIZE          serves on 127.0.0.1, and prints the port; it is killed in the end
+//	program fetch KIND PORT SIZE N   makes N requests to 127.0.0.1, and prints a measurement
+//
+// SIZE is that of an echo server's buffers; with HTTP it is that of the bodies of responses.
 //
 // A measurement is four fields: the row, n, the nanoseconds that all n took together, and the bytes
 // they held, zero where memory is not measured.
@@ -16,6 +19,7 @@
 package peer
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -105,22 +109,22 @@ func Suspended(n int, bytes int64, create, finish, createAgain, finishAgain time
 	}
 }
 
-// Main is the main function of a program that has these rows.
-func Main(rows map[string]Row) {
-	if err := Run(os.Stdout, rows, os.Args[1:]); err != nil {
+// Main is the main function of a program that has these rows, servers and clients.
+func Main(rows map[string]Row, servers map[string]Server, clients map[string]Client) {
+	if err := Run(os.Stdout, rows, servers, clients, os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-// A Server is a kind of echo server. It listens on 127.0.0.1, calls listening with its address, and
+// A Server is a kind of server. It listens on 127.0.0.1, calls listening with its address, and
 // serves.
 type Server func(size int, listening func(net.Addr)) error
 
-// Serve runs the server that args, which begin with echo, ask for.
-func Serve(w io.Writer, servers map[string]Server, args []string) error {
+// serve runs the server that args, which begin with serve, ask for.
+func serve(w io.Writer, servers map[string]Server, args []string) error {
 	if len(args) != 3 || servers[args[1]] == nil {
-		return fmt.Errorf("usage: echo %s SIZE", strings.Join(slices.Sorted(maps.Keys(servers)), "|"))
+		return fmt.Errorf("usage: serve %s SIZE", strings.Join(slices.Sorted(maps.Keys(servers)), "|"))
 	}
 	size, err := strconv.Atoi(args[2])
 	if err != nil || size <= 0 {
@@ -130,8 +134,12 @@ func Serve(w io.Writer, servers map[string]Server, args []string) error {
 }
 
 // Run runs the command in args.
-func Run(w io.Writer, rows map[string]Row, args []string) error {
+func Run(w io.Writer, rows map[string]Row, servers map[string]Server, clients map[string]Client, args []string) error {
 	switch {
+	case len(args) > 0 && args[0] == "serve":
+		return serve(w, servers, args)
+	case len(args) > 0 && args[0] == "fetch":
+		return fetch(w, clients, args)
 	case len(args) == 1 && args[0] == "version":
 		_, err := fmt.Fprintln(w, version())
 		return err
@@ -163,7 +171,7 @@ func Run(w io.Writer, rows map[string]Row, args []string) error {
 		}
 		return nil
 	}
-	return fmt.Errorf("usage: version | rows | ROW N")
+	return errors.New("usage: version | rows | ROW N | serve KIND SIZE | fetch KIND PORT SIZE N")
 }
 
 // version returns the release of Go, and of the library that the program uses, if that is a module.

@@ -47,23 +47,25 @@ var servers = map[string]peer.Server{
 	"streams":         echoing(read),
 	"streams_into":    echoing(readInto),
 	"streams_exactly": echoing(readExactly),
+	"http1":           serveHTTP(false, true),
+	"chunks":          serveHTTP(false, false),
+	"http2":           serveHTTP(true, true),
 }
+
+var clients = map[string]peer.Client{"http1": fetch}
 
 func main() {
 	profile := flag.String("cpuprofile", "", "write a profile of the row to this `file`")
 	flag.Parse()
 	if err := profiled(*profile, func() error {
-		if flag.Arg(0) == "echo" {
-			return peer.Serve(os.Stdout, servers, flag.Args())
-		}
-		return peer.Run(os.Stdout, rows, flag.Args())
+		return peer.Run(os.Stdout, rows, servers, clients, flag.Args())
 	}); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-// untilInterrupted runs an echo server until an interrupt, so that a profile of it can be written.
+// untilInterrupted runs a server until an interrupt, so that a profile of it can be written.
 func untilInterrupted(serve func(ctx context.Context) error) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()

@@ -1,6 +1,6 @@
 // An echo server in C, with epoll: what the system itself costs, and next to nothing more.
 //
-//   program version | rows | echo epoll SIZE
+//   program version | rows | serve epoll SIZE
 //
 // It does what such servers do: one thread, level-triggered events for reading, one buffer for all connections. What a
 // connection does not take at once is kept for it, and nothing more is read from it until that is gone.
@@ -145,10 +145,10 @@ int main(int argc, char **argv) {
 		puts("C, compiler " __VERSION__);
 	else if (argc == 2 && !strcmp(argv[1], "rows"))
 		return 0;
-	else if (argc == 4 && !strcmp(argv[1], "echo") && !strcmp(argv[2], "epoll") && atoi(argv[3]) > 0)
+	else if (argc == 4 && !strcmp(argv[1], "serve") && !strcmp(argv[2], "epoll") && atoi(argv[3]) > 0)
 		serve(atoi(argv[3]));
 	else {
-		fprintf(stderr, "usage: version | rows | echo epoll SIZE\n");
+		fprintf(stderr, "usage: version | rows | serve epoll SIZE\n");
 		return 1;
 	}
 	return 0;

@@ -21,7 +21,7 @@ var rows = map[string]peer.Row{
 	"taskgroup":      peer.Timed("taskgroup", taskGroup),
 }
 
-func main() { peer.Main(rows) }
+func main() { peer.Main(rows, nil, nil) }
 
 func spawnAndAwait(n int) error {
 	sum := 0

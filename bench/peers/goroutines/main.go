@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"runtime"
 	"runtime/pprof"
 	"sync"
@@ -43,15 +42,17 @@ var rows = map[string]peer.Row{
 	"tothread": peer.Timed("tothread", spawnAndAwait),
 }
 
-var servers = map[string]peer.Server{"net": echo(false), "net_new": echo(true)}
-
-func main() {
-	if len(os.Args) > 1 && os.Args[1] == "echo" {
-		fmt.Fprintln(os.Stderr, peer.Serve(os.Stdout, servers, os.Args[1:]))
-		os.Exit(1)
-	}
-	peer.Main(rows)
+var servers = map[string]peer.Server{
+	"net":     echo(false),
+	"net_new": echo(true),
+	"http1":   serveHTTP(false, true),
+	"chunks":  serveHTTP(false, false),
+	"http2":   serveHTTP(true, true),
 }
+
+var clients = map[string]peer.Client{"http1": fetch}
+
+func main() { peer.Main(rows, servers, clients) }
 
 // echo is an echo server with a new buffer for each read or one for each connection. It does not
 // use io.Copy, which would make the system move the bytes, in three calls.

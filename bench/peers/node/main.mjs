@@ -8,6 +8,7 @@
 import { createServer } from "node:net";
 import { setImmediate, setTimeout as sleep } from "node:timers/promises";
 import { Worker, isMainThread, parentPort, workerData } from "node:worker_threads";
+import * as http from "./http.mjs";
 
 const GROUP = 1000;
 const CONTENDERS = 100;
@@ -401,8 +402,12 @@ if (!isMainThread) {
     console.log(`Node ${process.version}, V8 ${process.versions.v8}`);
   } else if (args[0] === "rows") {
     console.log(Object.keys(rows).sort().join("\n"));
-  } else if (args[0] === "echo") {
+  } else if (args[0] === "serve" && args[1] === "pipe") {
     echo();
+  } else if (args[0] === "serve") {
+    http.serve(args[1], Number(args[2]));
+  } else if (args[0] === "fetch") {
+    await http.fetch(...args.slice(2).map(Number));
   } else {
     for (const measurement of await rows[args[0]](args[0], Number(args[1]))) {
       console.log(measurement.join(","));

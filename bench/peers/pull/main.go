@@ -17,7 +17,7 @@ var rows = map[string]peer.Row{
 
 var errEnded = errors.New("a sequence ended too early or too late")
 
-func main() { peer.Main(rows) }
+func main() { peer.Main(rows, nil, nil) }
 
 func roundTrips(n int) error {
 	next, stop := iter.Pull(func(yield func(struct{}) bool) {

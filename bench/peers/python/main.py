@@ -340,7 +340,7 @@ def main(args):
         print(version)
     elif args == ["rows"]:
         print("\n".join(sorted(ROWS)))
-    elif args[0] == "echo":
+    elif args[0] == "serve":
         _, kind, size = args
         with asyncio.Runner(loop_factory=loop_factory) as runner:
             runner.run(echo(kind, int(size)))

@@ -345,9 +345,9 @@ async fn run(row: String, n: usize) -> Vec<Measurement> {
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["version"] => println!("tokio {}", env!("TOKIO_VERSION")),
+        ["version"] => println!("tokio {}", env!("LIBRARY_VERSION")),
         ["rows"] => println!("{}", ROWS.join("\n")),
-        ["echo", _, size] => {
+        ["serve", _, size] => {
             let size = size.parse().expect("size is a number");
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async { tokio::spawn(echo(size)).await.unwrap() }).unwrap();
@@ -361,6 +361,6 @@ fn main() {
                 println!("{},{},{},{}", m.row, m.n, m.total.as_nanos(), m.bytes);
             }
         }
-        _ => panic!("usage: version | rows | echo streams SIZE | ROW N"),
+        _ => panic!("usage: version | rows | serve streams SIZE | ROW N"),
     }
 }
