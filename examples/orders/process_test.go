@@ -257,6 +257,84 @@ func TestProcesses(t *testing.T) {
 	}
 }
 
+// SIGTERM while sixteen clients order as fast as they can: each request that was accepted is
+// answered. Others may find the connection closed.
+func TestProcess_ShutdownUnderLoad(t *testing.T) {
+	dir := t.TempDir()
+	payments := start(t, "payments", "-addr", "127.0.0.1:0", "-dir", filepath.Join(dir, "payments"))
+	orders := start(t, "orders", "-addr", "127.0.0.1:0", "-dir", filepath.Join(dir, "orders"), "-payments", "http://"+payments.address)
+	transport := &http.Transport{MaxIdleConnsPerHost: 16}
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Transport: transport}
+	var wg sync.WaitGroup
+	answers, failures := make(chan string, 16), make(chan string, 16)
+	for i := range 16 {
+		wg.Go(func() {
+			for n := 0; ; n++ {
+				name := fmt.Sprintf("client-%d-%d", i, n)
+				req, err := http.NewRequestWithContext(t.Context(), "POST", "http://"+orders.address+"/orders", strings.NewReader(tea))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				req.Header.Set("Idempotency-Key", name)
+				req.Header.Set("X-Request-Id", name)
+				resp, err := client.Do(req)
+				if err == nil {
+					_, err = io.Copy(io.Discard, resp.Body)
+					_ = resp.Body.Close()
+				}
+				switch {
+				case err != nil:
+					failures <- name
+					return
+				case resp.StatusCode != http.StatusCreated:
+					t.Errorf("%s: %s", name, resp.Status)
+					return
+				}
+				answers <- name
+			}
+		})
+	}
+	go func() {
+		wg.Wait()
+		close(answers)
+		close(failures)
+	}()
+	answered := 0
+	for range answers {
+		if answered++; answered == 200 {
+			if err := orders.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	if answered < 200 {
+		t.Fatalf("only %d requests were answered", answered)
+	}
+	if err := orders.end(nil); err != nil {
+		t.Errorf("orders was told to stop, and ends with %v", err)
+	}
+	accepted := make(map[string]bool)
+	re := regexp.MustCompile("msg=accepted .*request=(client-[0-9-]+)")
+	for _, line := range orders.log {
+		if m := re.FindStringSubmatch(line); m != nil {
+			accepted[m[1]] = true
+		}
+	}
+	if len(accepted) < answered {
+		t.Errorf("%d answers to %d requests", answered, len(accepted))
+	}
+	for name := range failures {
+		if accepted[name] {
+			t.Errorf("%s was accepted and not answered", name)
+		}
+	}
+	if err := payments.end(syscall.SIGTERM); err != nil {
+		t.Errorf("payments was told to stop, and ends with %v", err)
+	}
+}
+
 // A mistake in the command line is an error, with status 1.
 func TestProcess_Mistake(t *testing.T) {
 	program, err := os.Executable()

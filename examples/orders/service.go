@@ -126,9 +126,9 @@ func (s *service) serve(ctx context.Context) error {
 func serveAndDrop(ctx context.Context, srv *asynciohttp.Server, ln *asyncio.Listener) error {
 	serving := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error { return srv.Serve(ctx, ln) }))
 	_, err := asyncio.Shield(ctx, serving).Await(ctx)
-	_ = srv.Close() // the handlers' contexts end, and their clients see a broken connection
-	_, closed := serving.Await(ctx)
-	return errors.Join(err, closed)
+	_ = srv.Close()           // the handlers' contexts end, and so do their connections
+	_, _ = serving.Await(ctx) // http.ErrServerClosed
+	return err
 }
 
 // wait suspends the task until a record is durable. A cancel ends the wait and nothing else.
