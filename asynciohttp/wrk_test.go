@@ -31,8 +31,8 @@ end
 		return err
 	}
 	for path, args := range map[string][]string{"/hello": nil, "/echo": {"-s", script}} {
-		// On a busy machine few may be answered in a second, so wrk runs until each connection could
-		// have had its turn.
+		// On a busy machine few may be answered in a second, so wrk runs until each connection
+		// could have had its turn.
 		for total := 0; total < connections; {
 			before := *served
 			out, err := asyncio.ToThread(ctx, func(ctx context.Context) (string, error) {
