@@ -65,30 +65,17 @@ func TestTimeoutHandler_LikeNetHTTP(t *testing.T) {
 					panicked any
 					saw      []any
 				}
-				serve := func(of func(http.Handler, time.Duration, string) http.Handler, rec *httptest.ResponseRecorder, serve func(h http.Handler)) (o outcome) {
+				serve := func(of func(http.Handler, time.Duration, string) http.Handler, rec *httptest.ResponseRecorder, serve func(h http.Handler), wait func(ended <-chan struct{})) (o outcome) {
 					ended := make(chan struct{})
 					saw := func(v ...any) { o.saw = append(o.saw, v...) }
-					var tasks []asyncio.AnyTask
 					func() {
 						defer func() { o.panicked = recover() }()
 						serve(of(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 							defer close(ended)
-							if _, err := asyncio.GetRunningLoop(r.Context()); err == nil {
-								tasks = append(tasks, asyncio.CurrentTask(r.Context()))
-							}
 							h(w, r, saw)
 						}), 5*time.Millisecond, msg))
 					}()
-					if tasks == nil {
-						<-ended
-					}
-					for range 3 { // the handler that was left behind
-						for _, task := range tasks {
-							if !task.Done() {
-								_ = asyncio.Sleep(task.GetLoop().Context(), 0)
-							}
-						}
-					}
+					wait(ended) // for a handler that was left behind
 					o.status, o.header, o.body = rec.Code, rec.Result().Header, rec.Body.String()
 					return o
 				}
@@ -96,12 +83,16 @@ func TestTimeoutHandler_LikeNetHTTP(t *testing.T) {
 				want := serve(http.TimeoutHandler, rec, func(h http.Handler) {
 					quiet := context.WithValue(t.Context(), http.ServerContextKey, &http.Server{ErrorLog: discarded})
 					h.ServeHTTP(rec, httptest.NewRequest("GET", "/", nil).WithContext(quiet))
-				})
+				}, func(ended <-chan struct{}) { <-ended })
 				sim.Run(t, func(ctx context.Context) error {
 					rec := asynciohttptest.NewRecorder()
 					got := serve(asynciohttp.TimeoutHandler, rec.ResponseRecorder, func(h http.Handler) {
 						if err := rec.Serve(ctx, h, httptest.NewRequest("GET", "/", nil)); err != nil {
 							panic(err) // http.ErrAbortHandler
+						}
+					}, func(ended <-chan struct{}) {
+						if _, _, err := asyncio.Recv(ctx, ended); err != nil {
+							t.Error(err)
 						}
 					})
 					if !reflect.DeepEqual(got, want) {

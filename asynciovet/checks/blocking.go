@@ -44,6 +44,7 @@ func runBlocking(pass *analysis.Pass) (any, error) {
 		c.checkOperations(pass, f)
 	}
 	c.eachGiven(blocks, func(made *call, by chain) { c.reportBlocking(pass, nil, made, by) })
+	c.reportTimeoutHandlers(pass)
 	return nil, nil
 }
 
