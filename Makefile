@@ -4,7 +4,7 @@
 # make release                         check that this commit can be released, and print its changelog
 # make wasm                            test the library and the tutorial as js/wasm, under node
 # make arm64                           test the library for arm64, with qemu-user on other machines: part of make nightly
-# make nethttp                         run net/http's own tests against asynciohttp: part of make nightly
+# make nethttp                         compare net/http's own tests with the tables of them: part of make nightly
 # make api                             write api.txt of each package again, after a change of exported names
 # make conformance [N=3000] [SEED=0]   compare with CPython: the recorded traces, and N generated scenarios
 # make record                          record testdata/scenarios again, with the generator's current output
@@ -82,8 +82,8 @@ sim:
 	ASYNCIOSIM_RUNS=$(SEEDS) go test -count 1 -timeout 120m -run '^TestSimulation$$' ./examples/orders ./examples/raft
 
 nethttp:
-	test "$$(asynciohttp/nethttp/run server | tee /dev/stderr | grep -c '^pass ')" -ge 147
-	test "$$(asynciohttp/nethttp/run transport | tee /dev/stderr | grep -c '^pass ')" -ge 115
+	asynciohttp/nethttp/run server
+	asynciohttp/nethttp/run transport
 
 nightly: sim arm64 nethttp
 	ASYNCIO_MODELS=100000 go test -count 1 -timeout 60m -run 'Model|Trees' .
