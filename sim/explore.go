@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"time"
 
 	"github.com/goasyncio/asyncio"
+	"github.com/goasyncio/asyncio/internal/driver"
 )
 
 // TB is the part of [testing.TB] needed here; package testing has no place in a program.
@@ -65,6 +67,14 @@ func StepLimit(still, total int) Option {
 	return Option{func(x *exploration) { x.limits = limits{still, total} }}
 }
 
+// Epoch sets the wall-clock time at which each run begins, and the location of the times that
+// [asyncio.EventLoop.Now] returns: a minute before a leap day, or before the clocks change. The
+// default is 1 January 2000, UTC. Timers, and time in traces, begin at zero in any case.
+func Epoch(t time.Time) Option {
+	t = t.Round(0) // a time of the simulation has nothing to do with the machine's monotonic clock
+	return Option{func(x *exploration) { x.epoch = t }}
+}
+
 // Parallel lets an exploration make up to n runs at a time, as many as [runtime.GOMAXPROCS] says if
 // n is zero. What it finds and reports is the same as without Parallel. The goroutines of several
 // runs call main at the same time. So main may use a variable of the surrounding function only
@@ -96,6 +106,7 @@ type exploration struct {
 	// tasks that may be cancelled, if there are any functions
 	cancelOnly []func(task string) bool
 	limits     limits
+	epoch      time.Time
 	parallel   int // runs at a time
 	file       string
 	stopAt     int
@@ -112,7 +123,7 @@ func newExploration(main func(ctx context.Context) error, opts []Option) *explor
 	if main == nil {
 		panic(fmt.Errorf("%w: nil main (in package sim)", asyncio.ErrInvalidArgument))
 	}
-	x := &exploration{program: main, runs: defaultRuns, limits: limits{still: 100_000, total: 10_000_000}}
+	x := &exploration{program: main, runs: defaultRuns, epoch: driver.VirtualStart, limits: limits{still: 100_000, total: 10_000_000}}
 	for _, o := range opts {
 		if o.set != nil {
 			o.set(x)

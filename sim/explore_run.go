@@ -33,7 +33,7 @@ type outcome struct {
 
 // play makes a run. It has a goroutine of its own because t.FailNow in a task exits it.
 func (x *exploration) play(p plan) *outcome {
-	w := newWorld(p.seed, x.limits)
+	w := newWorld(p.seed, x.epoch, x.limits)
 	w.cancels, w.cancelOnly, w.lists, w.stopAt = p.cancels, x.cancelOnly, p.lists, p.stopAt
 	if p.traced {
 		w.tracer = newTracer(p.places)

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/goasyncio/asyncio"
-	"github.com/goasyncio/asyncio/internal/driver"
 )
 
 // A Host is a machine in a simulation. It has a name and an address in its network, a clock, a
@@ -90,7 +89,7 @@ func (w *world) newHost(name string) *Host {
 // wall is the host's wall clock.
 func (h *Host) wall() time.Time {
 	if h.life == nil {
-		return driver.VirtualStart.Add(h.w.time() + h.skew)
+		return h.w.epoch.Add(h.w.time() + h.skew)
 	}
 	return h.life.Wall()
 }

@@ -71,7 +71,7 @@ func (h *Host) begin(program func(ctx context.Context) error) *life {
 	h.lives++
 	l := &life{w: h.w, host: h, baton: make(chan int, 1)}
 	now := h.w.time()
-	l.clock.Store(&clock{rate: h.rate, world: now, start: driver.VirtualStart.Add(now + h.skew)})
+	l.clock.Store(&clock{rate: h.rate, world: now, start: h.w.epoch.Add(now + h.skew)})
 	h.life = l
 	l.disk = h.disk.fileSystem()
 	h.process = h.w.net.attach(h.name, h.addr, l.tell)
@@ -144,7 +144,7 @@ func (l *life) end(err error) {
 	}
 	l.state = gone
 	l.letGo(math.MaxInt)
-	h.skew = l.Wall().Sub(driver.VirtualStart.Add(w.time()))
+	h.skew = l.Wall().Sub(w.epoch.Add(w.time()))
 	if !l.killed {
 		h.process.kill()
 		h.disk.unmount()

@@ -44,6 +44,7 @@ import (
 //	   step returns after all, all lives of the world are killed.
 type world struct {
 	seed     uint64
+	epoch    time.Time // the wall-clock time of all hosts at which the run begins
 	strategy strategy
 	limits   limits
 	cancels  bool // live is recorded
@@ -112,8 +113,8 @@ type world struct {
 	leaks  []error // guarded by leakMu
 }
 
-func newWorld(seed uint64, limits limits) *world {
-	w := &world{seed: seed, limits: limits, times: make(map[string]int)}
+func newWorld(seed uint64, epoch time.Time, limits limits) *world {
+	w := &world{seed: seed, epoch: epoch, limits: limits, times: make(map[string]int)}
 	w.stirred.L = &w.mu
 	w.heldAt = make([]uintptr, 0, 64)
 	w.net = newNetwork(w.time, w.at, w.stream, w.fault)
