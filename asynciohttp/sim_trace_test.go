@@ -25,9 +25,9 @@ import (
 // meet everything at once: latency, loss, a partition, resets, and a crash in the midst of a
 // response.
 type storm struct {
-	scheme string
-	server *tls.Config
-	client *tls.Config
+	server, client *tls.Config     // nil without TLS
+	protocols      *http.Protocols // of both ends
+	proto          string          // which they speak
 }
 
 const (
@@ -60,7 +60,7 @@ func (s storm) serve(requests *int) func(ctx context.Context) error {
 					return
 				}
 				if nth == stormCrashAt && i == stormLines/2 {
-					if err := asyncio.Sleep(r.Context(), 50*time.Millisecond); err != nil {
+					if err := asyncio.Sleep(r.Context(), 250*time.Millisecond); err != nil {
 						return // so that the client has the first half
 					}
 					sim.HostOf(ctx).Crash()
@@ -68,7 +68,7 @@ func (s storm) serve(requests *int) func(ctx context.Context) error {
 			}
 		})
 		config := &asynciohttp.Server{
-			Addr: ":80", Handler: mux, ErrorLog: discarded, TLSConfig: s.server,
+			Addr: ":80", Handler: mux, ErrorLog: discarded, TLSConfig: s.server, Protocols: s.protocols,
 			ReadTimeout: 2 * time.Second, WriteTimeout: 2 * time.Second,
 		}
 		if s.server != nil {
@@ -81,6 +81,10 @@ func (s storm) serve(requests *int) func(ctx context.Context) error {
 // buy is what a client does: requests until each has been answered, with what it learned in the
 // trace.
 func (s storm) buy(ctx context.Context, client *http.Client, name string) error {
+	scheme := "http"
+	if s.client != nil {
+		scheme = "https"
+	}
 	for i := 0; i < stormRequests; {
 		item := fmt.Sprintf("%s-%d", name, i)
 		path := []string{"/buy", "/old"}[i%2]
@@ -89,7 +93,7 @@ func (s storm) buy(ctx context.Context, client *http.Client, name string) error 
 			if i%4 == 2 { // of unknown length
 				body = io.MultiReader(body)
 			}
-			req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.scheme+"://server:80"+path, body)
+			req, err := http.NewRequestWithContext(ctx, http.MethodPost, scheme+"://server:80"+path, body)
 			if err != nil {
 				return err
 			}
@@ -103,7 +107,7 @@ func (s storm) buy(ctx context.Context, client *http.Client, name string) error 
 			if err != nil {
 				return err
 			}
-			if want := stormAnswer(item); string(b) != want {
+			if want := stormAnswer(item); string(b) != want || resp.Proto != s.proto {
 				return fmt.Errorf("%w: the answer to %s is\n%s", errModel, item, b)
 			}
 			return nil
@@ -137,7 +141,7 @@ func (s storm) main(ctx context.Context) error {
 	requests := 0
 	server := sim.NewHost(ctx, "server", s.serve(&requests))
 	client := sim.NewHost(ctx, "client", func(ctx context.Context) error {
-		tr := &asynciohttp.Transport{TLSClientConfig: s.client, MaxIdleConnsPerHost: stormClients, IdleConnTimeout: time.Second}
+		tr := &asynciohttp.Transport{TLSClientConfig: s.client, Protocols: s.protocols, MaxIdleConnsPerHost: stormClients, IdleConnTimeout: time.Second}
 		defer tr.CloseIdleConnections()
 		return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
 			for i := range stormClients {
@@ -178,7 +182,7 @@ func stormTLS(t *testing.T) (server, client *tls.Config) {
 	other.StartTLS()
 	defer other.Close()
 	client = other.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
-	client.ServerName = "example.com" // which it is for
+	client.ServerName, client.NextProtos = "example.com", nil // which it is for
 	return &tls.Config{Certificates: other.TLS.Certificates}, client
 }
 
@@ -193,10 +197,15 @@ func TestClientAndServer_SameSeedSameTrace(t *testing.T) {
 	if os.Getenv("ASYNCIO_EXPLORE") == "all" {
 		repetitions = 1000
 	}
-	serverTLS, clientTLS := stormTLS(t)
+	server, client := stormTLS(t)
+	h2, h2c := new(http.Protocols), new(http.Protocols)
+	h2.SetHTTP2(true)
+	h2c.SetUnencryptedHTTP2(true)
 	for name, s := range map[string]storm{
-		"plain": {scheme: "http"},
-		"TLS":   {scheme: "https", server: serverTLS, client: clientTLS},
+		"plain":          {proto: "HTTP/1.1"},
+		"TLS":            {proto: "HTTP/1.1", server: server, client: client},
+		"HTTP2":          {proto: "HTTP/2.0", protocols: h2c},
+		"HTTP2 with TLS": {proto: "HTTP/2.0", protocols: h2, server: server, client: client},
 	} {
 		t.Run(name, func(t *testing.T) {
 			defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
