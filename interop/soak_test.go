@@ -37,7 +37,8 @@ type soak struct {
 	plain, secure, other string // the URLs: HTTP/1.1 and h2c, the same with TLS, net/http's server
 
 	h1, h2c, h2 *http.Client // net/http's, for goroutines
-	tasks       *http.Client // with asynciohttp's Transport, for tasks
+
+	tasks, tasksH2c, tasksH2 *http.Client // with asynciohttp's Transport, for tasks
 }
 
 const (
@@ -123,8 +124,11 @@ var soakGoroutines = []soakLoad{
 var soakTasks = []soakLoad{
 	{"Transport", 3, func(ctx context.Context, s *soak) error { return soakEcho(ctx, s.tasks, s.plain) }},
 	{"Transport with TLS", 1, func(ctx context.Context, s *soak) error { return soakEcho(ctx, s.tasks, s.secure) }},
+	{"Transport with h2c", 3, func(ctx context.Context, s *soak) error { return soakEcho(ctx, s.tasksH2c, s.plain) }},
+	{"Transport with h2", 2, func(ctx context.Context, s *soak) error { return soakEcho(ctx, s.tasksH2, s.secure) }},
 	{"Transport and net/http's server", 3, func(ctx context.Context, s *soak) error { return soakEcho(ctx, s.tasks, s.other) }},
 	{"cancels of the Transport", 2, func(ctx context.Context, s *soak) error { return soakTimedOut(ctx, s.tasks, s.plain) }},
+	{"cancels of the Transport, h2c", 2, func(ctx context.Context, s *soak) error { return soakTimedOut(ctx, s.tasksH2c, s.plain) }},
 	{"answers not read to their end", 2, func(ctx context.Context, s *soak) error {
 		url := s.plain
 		if rand.IntN(2) == 0 {
@@ -132,6 +136,7 @@ var soakTasks = []soakLoad{
 		}
 		return soakLeft(ctx, s.tasks, url)
 	}},
+	{"answers not read to their end, h2", 1, func(ctx context.Context, s *soak) error { return soakLeft(ctx, s.tasksH2, s.secure) }},
 	{"WebSockets in tasks", 2, func(ctx context.Context, s *soak) error {
 		return soakWebSocket(ctx, gorilla.Dialer{NetDialContext: asyncio.DialContext}, s.plain)
 	}},
@@ -439,16 +444,18 @@ func TestSoak(t *testing.T) {
 			c.NextProtos = nil
 			return c
 		}
-		only := func(set func(p *http.Protocols, on bool)) *http.Client {
+		only := func(set func(p *http.Protocols, on bool)) (theirs, ours *http.Client) {
 			p := new(http.Protocols)
 			set(p, true)
-			return &http.Client{Transport: &http.Transport{Protocols: p, TLSClientConfig: trusting()}}
+			return &http.Client{Transport: &http.Transport{Protocols: p, TLSClientConfig: trusting()}},
+				&http.Client{Transport: &asynciohttp.Transport{Protocols: p, TLSClientConfig: trusting()}}
 		}
-		s.h1, s.h2c, s.h2 = only((*http.Protocols).SetHTTP1), only((*http.Protocols).SetUnencryptedHTTP2), only((*http.Protocols).SetHTTP2)
-		s.tasks = &http.Client{Transport: &asynciohttp.Transport{TLSClientConfig: trusting()}}
+		s.h1, s.tasks = only((*http.Protocols).SetHTTP1)
+		s.h2c, s.tasksH2c = only((*http.Protocols).SetUnencryptedHTTP2)
+		s.h2, s.tasksH2 = only((*http.Protocols).SetHTTP2)
 
 		err := s.load(ctx, whole, done, &samples)
-		for _, c := range []*http.Client{s.h1, s.h2c, s.h2, s.tasks} {
+		for _, c := range []*http.Client{s.h1, s.h2c, s.h2, s.tasks, s.tasksH2c, s.tasksH2} {
 			c.CloseIdleConnections()
 		}
 		err = errors.Join(err, asyncio.Cleanup(ctx, time.Minute, server.Shutdown))
@@ -464,7 +471,7 @@ func TestSoak(t *testing.T) {
 	}
 	for _, l := range slices.Concat(soakGoroutines, soakTasks) {
 		n := done[l.name].Load()
-		t.Logf("%-32s %d", l.name, n)
+		t.Logf("%-36s %d", l.name, n)
 		if n == 0 {
 			t.Errorf("%s: none", l.name)
 		}
@@ -484,7 +491,7 @@ func TestSoak(t *testing.T) {
 			return v[len(v)/2]
 		}
 		first, last := middle(samples[fifth:2*fifth]), middle(samples[len(samples)-fifth:])
-		t.Logf("%-32s %.0f, in the end %.0f", q.name, first, last)
+		t.Logf("%-36s %.0f, in the end %.0f", q.name, first, last)
 		if last > first*1.1+q.slack {
 			t.Errorf("%s: %.0f in the end, %.0f at first", q.name, last, first)
 		}
