@@ -220,6 +220,9 @@ func (c *http2Server) left() {
 
 // isIdle notes that no stream is left.
 func (c *http2Server) isIdle() {
+	if c.of.state == http.StateNew {
+		c.of.setState(http.StateActive) // which comes before idle, as documented
+	}
 	c.of.setState(http.StateIdle)
 	if !c.s.keepsAlive() {
 		c.shutdown()

@@ -107,3 +107,46 @@ func TestServer_ForeignTLS(t *testing.T) {
 		})
 	}
 }
+
+// A connection with HTTP/2 goes through the states that are documented: httptest.Server panics at
+// others.
+func TestServer_ConnStateHTTP2(t *testing.T) {
+	sim.Run(t, func(ctx context.Context) error {
+		srv, err := asynciohttptest.NewUnstartedServer(ctx, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.Proto) }))
+		if err != nil {
+			return err
+		}
+		var states []string
+		srv.Config.ConnState = func(_ net.Conn, state http.ConnState) { states = append(states, state.String()) }
+		srv.EnableHTTP2 = true
+		srv.StartTLS()
+		defer srv.Close()
+		client := srv.Client()
+		for range 2 {
+			req, err := http.NewRequestWithContext(ctx, http.MethodGet, srv.URL, nil)
+			if err != nil {
+				return err
+			}
+			resp, err := client.Do(req)
+			if err != nil {
+				return err
+			}
+			text, err := io.ReadAll(resp.Body)
+			resp.Body.Close()
+			if string(text) != "HTTP/2.0" || err != nil {
+				t.Errorf("%q, %v", text, err)
+			}
+			if err := asyncio.Sleep(ctx, time.Second); err != nil {
+				return err
+			}
+		}
+		client.CloseIdleConnections()
+		if err := asyncio.Sleep(ctx, time.Second); err != nil {
+			return err
+		}
+		if got, want := strings.Join(states, " "), "new active idle active idle active idle closed"; got != want {
+			t.Errorf("the states are %s, want %s", got, want)
+		}
+		return nil
+	})
+}

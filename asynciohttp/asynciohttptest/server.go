@@ -25,8 +25,8 @@ type Server struct {
 	URL      string // http://ipaddr:port, without a slash at the end; set by Start
 	Listener net.Listener
 
-	// EnableHTTP2 says that the server speaks HTTP/2 besides HTTP/1.1, with TLS. Config.Protocols
-	// counts more, if it is set.
+	// EnableHTTP2 says that the server and its client speak HTTP/2, with TLS. Config.Protocols counts
+	// more for the server, if it is set.
 	EnableHTTP2 bool
 
 	// TLS is the configuration of StartTLS, which adds a certificate for example.com and the
@@ -144,7 +144,7 @@ func (s *Server) start(scheme string, trusting *tls.Config) {
 		}
 	}
 	s.transport = &asynciohttp.Transport{
-		TLSClientConfig: trusting,
+		TLSClientConfig: trusting, ForceAttemptHTTP2: s.EnableHTTP2,
 		DialContext: func(ctx context.Context, network, to string) (net.Conn, error) {
 			if host, _, err := net.SplitHostPort(to); err == nil && (host == "example.com" || strings.HasSuffix(host, ".example.com")) {
 				to = addr

@@ -257,13 +257,17 @@ func TestServer_Unstarted(t *testing.T) {
 func TestServer_HTTP2(t *testing.T) {
 	for _, enabled := range []bool{false, true} {
 		sim.Run(t, func(ctx context.Context) error {
-			srv, err := asynciohttptest.NewUnstartedServer(ctx, http.NotFoundHandler())
+			srv, err := asynciohttptest.NewUnstartedServer(ctx, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.Proto) }))
 			if err != nil {
 				return err
 			}
 			srv.EnableHTTP2 = enabled
 			srv.StartTLS()
 			defer srv.Close()
+			got, err := get(ctx, srv.Client(), srv.URL)
+			if want := map[bool]string{false: "HTTP/1.1", true: "HTTP/2.0"}[enabled]; got != want || err != nil {
+				t.Errorf("with EnableHTTP2 = %t the client speaks %q, %v", enabled, got, err)
+			}
 			c, err := asyncio.Dial(ctx, "tcp", srv.Listener.Addr().String())
 			if err != nil {
 				return err
