@@ -107,9 +107,11 @@ func (c *http2Server) readRequest(st *serverStream, f *http2.MetaHeadersFrame) e
 		st.expects = true
 		delete(header, "Expect")
 	}
-	u := &url.URL{Host: authority}
+	var u *url.URL
 	uri := authority
-	if method != "CONNECT" {
+	if method == "CONNECT" {
+		u = &url.URL{Host: authority}
+	} else {
 		if path[0] != '/' && path != "*" {
 			return bad
 		}

@@ -73,7 +73,8 @@ func (w *http2Response) WriteHeader(status int) {
 
 // take takes the fields of the header: later changes have no effect.
 func (w *http2Response) take() {
-	for _, key := range w.keys() {
+	var few [8]string
+	for _, key := range w.keys(few[:0]) {
 		values := w.header[key]
 		switch key {
 		case "Content-Length":
@@ -106,9 +107,9 @@ func (w *http2Response) take() {
 	}
 }
 
-// keys returns the header's keys with values, sorted: the order of a map would make runs differ.
-func (w *http2Response) keys() []string {
-	keys := make([]string, 0, len(w.header))
+// keys appends the header's keys with values to keys, sorted: the order of a map would make runs
+// differ.
+func (w *http2Response) keys(keys []string) []string {
 	for key, values := range w.header {
 		if len(values) > 0 || key == "Content-Type" || key == "Date" {
 			keys = append(keys, key)
@@ -404,7 +405,8 @@ func (w *http2Response) sendInformation(status int) {
 	}
 	c := w.st.conn
 	_ = c.encoder.WriteField(hpack.HeaderField{Name: ":status", Value: statusText(status)})
-	for _, key := range w.keys() {
+	var few [8]string
+	for _, key := range w.keys(few[:0]) {
 		switch key {
 		case "Content-Length", "Connection", "Keep-Alive", "Proxy-Connection", "Transfer-Encoding", "Upgrade":
 			continue
