@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/textproto"
 	"slices"
@@ -48,8 +49,8 @@ type clientStream struct {
 // roundTrip sends the request of e, for which a place was kept, and returns the response.
 func (c *http2Client) roundTrip(e *clientExchange) (*http.Response, error) {
 	c.reserved--
-	if !c.shared && (c.gone || !c.single || c.maxID > 0) {
-		c.left()
+	if !c.shared && (c.gone || !c.single || c.maxID > 0) || len(c.streams)+c.unsure >= int(min(c.max, math.MaxInt32)) {
+		c.left() // it is about to end, or has heard of the server's limit since
 		return nil, &unprocessed{errHTTP2Left}
 	}
 	st, err := c.send(e)

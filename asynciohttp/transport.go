@@ -327,11 +327,12 @@ func (e *clientExchange) run(p *pool) (*http.Response, error) {
 		if err == nil {
 			return resp, nil
 		}
-		if left, ok := err.(*unprocessed); ok && try < maxTries {
+		if left, ok := err.(*unprocessed); ok && left.err == errHTTP2Left {
+			try-- // it had no stream
+		} else if ok && try < maxTries {
 			if err := e.backOff(try); err != nil {
 				return nil, err
 			}
-			err = left.err
 		} else if !e.mayRetry(c, err) {
 			return nil, bareError(err)
 		}

@@ -1,6 +1,7 @@
 package asynciohttp_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -116,6 +117,38 @@ func TestTransportHTTP2_Sharing(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A limit that comes after places were promised, and before they are taken, holds for them.
+func TestTransportHTTP2_LateLimit(t *testing.T) {
+	most := 0
+	var conns []*h2Peer
+	scripted(t, func(ctx context.Context, n int, c *asyncio.Conn, br *bufio.Reader) error {
+		limit := http2.Setting{ID: http2.SettingMaxConcurrentStreams, Val: 2}
+		if err := http2.NewFramer(c, nil).WriteSettings(limit); err != nil {
+			return err
+		}
+		p, err := acceptHTTP2(n, c, br, limit)
+		if err != nil {
+			return err
+		}
+		conns = append(conns, p)
+		return slowly(&most)(ctx, p)
+	}, func(ctx context.Context, tr *asynciohttp.Transport) error {
+		tr.Protocols, tr.DisableCompression, tr.MaxConnsPerHost = unencrypted(), true, 1
+		tr.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			c, err := asyncio.DialContext(ctx, network, addr)
+			return c, errors.Join(err, pause(ctx)) // the limit has come then
+		}
+		got, err := together(ctx, tr, 7)
+		if err != nil {
+			return err
+		}
+		if most != 2 || len(conns) != 1 || got[0] != `200 "0.1"` || got[6] != `200 "0.9"` {
+			t.Errorf("%d at once, %d connections, %q", most, len(conns), got)
+		}
+		return nil
+	})
 }
 
 // The dial that many wait for belongs to one request. If that is given up, the next one dials; if
