@@ -25,8 +25,8 @@ type Server struct {
 	URL      string // http://ipaddr:port, without a slash at the end; set by Start
 	Listener net.Listener
 
-	// EnableHTTP2 says that the server and its client speak HTTP/2, with TLS. Config.Protocols counts
-	// more for the server, if it is set.
+	// EnableHTTP2 says that the server and its client speak HTTP/2, with TLS. Config.Protocols
+	// counts more for the server, if it is set.
 	EnableHTTP2 bool
 
 	// TLS is the configuration of StartTLS, which adds a certificate for example.com and the
