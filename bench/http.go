@@ -48,7 +48,7 @@ type web struct {
 	client     bool
 	conns      int // of a server
 	size       int // bytes of the body in an answer
-	n          int // requests of a client
+	n          int // requests of a client, of a slow one fewer
 	rounds     int // no more than; zero for as many as the others
 	atMost     float64
 	idleAtMost float64 // for the bytes of an idle connection; no such limit if zero
@@ -64,6 +64,9 @@ var webs = []web{
 	{row: "fetch1_64", title: "HTTP/1.1 client, 64 B", kind: http1, client: true, size: 64, n: 60_000, atMost: 0.75},
 	{row: "fetch1_64k", title: "HTTP/1.1 client, 64 KiB", kind: http1, client: true, size: 64 << 10, n: 20_000, atMost: 0.75},
 }
+
+// slowDivide is how many times fewer requests a slow client makes.
+const slowDivide = 5
 
 // idleFor is how long connections are idle before their memory is taken: longer than servers keep
 // what they may give back.
@@ -109,8 +112,11 @@ func (s *suite) measureFetch(ctx context.Context, p *program, w web, quick bool)
 	}
 	defer func() { err = server.stop(err) }()
 	n := w.n
+	if p.slow {
+		n /= slowDivide
+	}
 	if quick {
-		n /= quickDivide
+		n = max(peer.FetchAtOnce, n/quickDivide)
 	}
 	out, err := s.call(p, "fetch", w.kind, server.port, strconv.Itoa(w.size), strconv.Itoa(n))
 	if err != nil {
