@@ -44,16 +44,17 @@ func GroupHandler(g *asyncio.LoopGroup, h http.Handler) http.Handler {
 }
 
 // A HandlerFunc is a handler that returns an error. It must be called below a [Server], [Handler]
-// or [GroupHandler]: in a task, whose ctx it gets. A returned cancel cancels the task. Any other
-// error goes to the loop's exception handler, and the client gets 500 if nothing has been sent,
-// otherwise an aborted connection or stream.
+// or [GroupHandler], or by Serve of an asynciohttptest.ResponseRecorder: in a task, whose ctx it
+// gets. A returned cancel cancels the task. Any other error goes to the loop's exception handler,
+// and the client gets 500 if nothing has been sent, otherwise an aborted connection or stream.
 type HandlerFunc func(ctx context.Context, w http.ResponseWriter, r *http.Request) error
 
 // ServeHTTP implements [http.Handler]. It must be called in a task, and suspends it where f does.
 func (f HandlerFunc) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	e, _ := r.Context().Value(exchangeKey{}).(handling.Response)
 	if e == nil {
-		panic("asynciohttp: a HandlerFunc was called outside of a task: serve it by an asynciohttp.Server, or put asynciohttp.Handler around it for net/http's")
+		panic("asynciohttp: a HandlerFunc was called outside of a task: serve it by an asynciohttp.Server, or put asynciohttp.Handler around it for net/http's; " +
+			"in a test, give it to Serve of an asynciohttptest.ResponseRecorder")
 	}
 	if err := f(r.Context(), w, r); err != nil {
 		e.FailWith(err)

@@ -36,11 +36,23 @@
 // What runs the handler on a goroutine, or answers on one, does not work, because the goroutine is
 // not the loop's: a write or an await there is refused with [asyncio.ErrForeignGoroutine].
 // [http.TimeoutHandler] moreover waits in a select, which stops the loop. Use [TimeoutHandler] in
-// its place, or [asyncio.FailAfter], or Server.WriteTimeout. The vet tool asynciovet reports it.
+// its place, or a limit as below. The vet tool asynciovet reports it.
 // A goroutine of middleware that has nothing to do with the request or the response is harmless.
+//
+// [asyncio.FailAfter] limits what a handler awaits with the ctx that it gives. Reads of r.Body and
+// writes of the response take no ctx, so it does not end them, and neither does the end of a
+// context that r.WithContext sets. For them there are [asyncio.Timeout], which cancels the task,
+// Server.ReadTimeout and WriteTimeout, and the deadlines of [http.ResponseController].
 //
 // [http.CloseNotifier] is not implemented, because a handler that waits for its channel would stop
 // the loop. r.Context() tells the same.
+//
+// With HTTP/1.1 a handler of a Server may hijack the connection, as libraries for WebSocket do. It
+// gets an [*asyncio.Conn], or an [*asyncio.TLSConn], without deadlines. From then on only a read or
+// a write tells that the client has gone: r.Context() does not. It still ends when the handler
+// returns, so a task that goes on with the connection needs another context. Server.Shutdown and
+// Server.Close neither end such connections nor wait for them. A function of
+// Server.RegisterOnShutdown can end them; otherwise the end of the run cancels their tasks.
 //
 // Package asynciohttptest tests handlers.
 //

@@ -20,7 +20,8 @@ import (
 // in a task of its own, until it returns; a panic of h then goes to the loop's exception handler.
 //
 // What h writes is kept in memory until it returns, so h can neither flush nor hijack, as with
-// http.TimeoutHandler. For what streams use [asyncio.FailAfter] or Server.WriteTimeout.
+// http.TimeoutHandler. For what streams use Server.WriteTimeout, or [asyncio.Timeout], which ends a
+// write too; [asyncio.FailAfter] does not.
 //
 // Any goroutine may call TimeoutHandler. Below net/http's server, where a request's context leads
 // to no loop, the handler is http.TimeoutHandler.

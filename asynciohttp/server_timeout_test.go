@@ -263,3 +263,61 @@ func TestTimeoutHandler_OnGoroutines(t *testing.T) {
 		t.Errorf("%s, %q, %v", resp.Status, text, err)
 	}
 }
+
+// A read of a request's body takes no ctx: Timeout ends it, FailAfter does not.
+func TestServer_LimitOfABodysRead(t *testing.T) {
+	read := func(r *http.Request) error {
+		_, err := io.ReadAll(r.Body)
+		return err
+	}
+	for name, test := range map[string]struct {
+		limited func(ctx context.Context, r *http.Request) error
+		want    error
+		after   time.Duration
+	}{
+		"Timeout": {func(ctx context.Context, r *http.Request) error {
+			return asyncio.Timeout(ctx, time.Second, func(context.Context, *asyncio.TimeoutScope) error { return read(r) })
+		}, asyncio.ErrTimeout, time.Second},
+		"FailAfter": {func(ctx context.Context, r *http.Request) error {
+			return asyncio.FailAfter(ctx, time.Second, func(ctx context.Context) error { return read(r.WithContext(ctx)) })
+		}, io.ErrUnexpectedEOF, time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			sim.Run(t, func(ctx context.Context) error {
+				l, err := asyncio.GetRunningLoop(ctx)
+				if err != nil {
+					return err
+				}
+				var got error
+				took := time.Duration(-1)
+				srv, err := asynciohttptest.NewServer(ctx, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					begin := l.Time()
+					got = test.limited(r.Context(), r)
+					took = l.Time().Sub(begin)
+				}))
+				if err != nil {
+					return err
+				}
+				defer srv.Close()
+				conn, err := asyncio.Dial(ctx, "tcp", srv.Listener.Addr().String())
+				if err != nil {
+					return err
+				}
+				defer conn.Close()
+				if _, err := io.WriteString(conn, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc"); err != nil {
+					return err
+				}
+				if err := asyncio.Sleep(ctx, time.Minute); err != nil {
+					return err
+				}
+				if err := errors.Join(conn.Close(), asyncio.Sleep(ctx, time.Second)); err != nil {
+					return err
+				}
+				if !errors.Is(got, test.want) || took.Round(time.Second) != test.after {
+					t.Errorf("the read ended after %v: %v, want %v: %v", took, got, test.after, test.want)
+				}
+				return nil
+			})
+		})
+	}
+}

@@ -35,7 +35,9 @@ import (
 // A cancel of the task, asyncio.Timeout, the end of the request's context and a limit of the
 // Transport's own end a request wherever it waits. Its connection is closed then, and the pool goes
 // on with the others. [http.Client]'s Timeout works too, but counts the machine's time on a
-// goroutine, so on virtual time such a request is refused; use [asyncio.WithTimeout] there.
+// goroutine, so on virtual time such a request is refused; use [asyncio.WithTimeout] there. Reads
+// of a response's body heed the request's context and no other, so [asyncio.FailAfter] limits them
+// only if the request was made with its ctx.
 //
 //	transport 1: A request is carried out by the task that calls RoundTrip. It writes the request
 //	   and reads the response. A second task writes the body of the request if that is not in

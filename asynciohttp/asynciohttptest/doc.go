@@ -22,4 +22,9 @@
 // A Server needs a network: the machine's, or that of sim.Run and sim.Explore. A loop of
 // sim.NewEventLoop alone has none; the recorder works there too. Requests for a handler are made by
 // [httptest.NewRequest].
+//
+// An error that an asynciohttp.HandlerFunc returns goes to the loop's exception handler. That of
+// package sim fails the test, so a test that expects the error sets a handler of its own:
+//
+//	loop.SetExceptionHandler(func(_ *asyncio.EventLoop, c asyncio.ExceptionContext) { got = c.Exception })
 package asynciohttptest

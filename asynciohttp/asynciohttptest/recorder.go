@@ -33,7 +33,8 @@ type ResponseRecorder struct {
 	failure       error // of a HandlerFunc
 }
 
-// NewRecorder makes a [ResponseRecorder]. Any goroutine may call it.
+// NewRecorder makes a [ResponseRecorder], whose [ResponseRecorder.Serve] calls the handler: one
+// that is called as h.ServeHTTP(rec, r) is in no task. Any goroutine may call NewRecorder.
 func NewRecorder() *ResponseRecorder {
 	return &ResponseRecorder{ResponseRecorder: httptest.NewRecorder()}
 }
@@ -50,7 +51,8 @@ func NewRecorder() *ResponseRecorder {
 //
 // A handler that panics with [http.ErrAbortHandler], or fails after it has begun to answer, would
 // have its connection closed: Serve returns http.ErrAbortHandler. Other panics go on in the caller.
-// A handler that was cancelled or failed before gets its answer, 503 or 500, recorded.
+// A handler that was cancelled or failed before gets its answer, 503 or 500, recorded. The error of
+// an asynciohttp.HandlerFunc goes to the loop's exception handler.
 func (rec *ResponseRecorder) Serve(ctx context.Context, h http.Handler, r *http.Request) error {
 	l, err := asyncio.GetRunningLoop(ctx)
 	switch {

@@ -241,3 +241,14 @@ func TestResponseRecorder_NotInTask(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A HandlerFunc that is called as with httptest's recorder says what to do instead.
+func TestResponseRecorder_WithoutServe(t *testing.T) {
+	defer func() {
+		if text := fmt.Sprint(recover()); !strings.Contains(text, "Serve of an asynciohttptest.ResponseRecorder") {
+			t.Errorf("panic %q, want one that names Serve", text)
+		}
+	}()
+	h := asynciohttp.HandlerFunc(func(context.Context, http.ResponseWriter, *http.Request) error { return nil })
+	h.ServeHTTP(asynciohttptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil))
+}

@@ -5,6 +5,7 @@ package handling
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/goasyncio/asyncio"
 )
@@ -24,7 +25,7 @@ func CallingTask(ctx context.Context) (t asyncio.AnyTask, err error) {
 			if !ok || !errors.Is(refused, asyncio.ErrForeignGoroutine) {
 				panic(v)
 			}
-			err = refused
+			err = fmt.Errorf("%w (asynciohttp asked for the task: a server, a response and a body are for tasks)", refused)
 		}
 	}()
 	return asyncio.CurrentTask(ctx), nil
