@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"os"
 	"strings"
 	"syscall"
@@ -62,7 +63,7 @@ func parse(args []string, log *slog.Logger, level *slog.LevelVar) (func(ctx cont
 		limit := flags.Int("limit", 1_000_000, "the largest payment, in `cents`; a larger one is declined")
 		program = func(ctx context.Context) error { return runPayments(ctx, c, *limit) }
 	default:
-		return nil, fmt.Errorf("%q is neither orders nor payments", name)
+		return nil, fmt.Errorf("%q is neither orders nor payments; orders -h and payments -h list the flags", name)
 	}
 	if err := flags.Parse(args); err != nil {
 		return nil, err
@@ -73,6 +74,11 @@ func parse(args []string, log *slog.Logger, level *slog.LevelVar) (func(ctx cont
 	for _, required := range []string{"addr", "dir", "payments"} {
 		if f := flags.Lookup(required); f != nil && f.Value.String() == "" {
 			return nil, fmt.Errorf("%s needs -%s", name, required)
+		}
+	}
+	if f := flags.Lookup("payments"); f != nil {
+		if u, err := url.Parse(f.Value.String()); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+			return nil, fmt.Errorf("-payments needs a URL such as http://127.0.0.1:8081, and %q is none", f.Value)
 		}
 	}
 	if *verbose {

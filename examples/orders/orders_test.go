@@ -450,16 +450,18 @@ func TestRelay_Answers(t *testing.T) {
 
 func TestParse(t *testing.T) {
 	for args, want := range map[string]string{
-		"":                                     `"" is neither orders nor payments`,
-		"shop":                                 `"shop" is neither orders nor payments`,
-		"orders":                               "orders needs -addr",
-		"orders -addr :0":                      "orders needs -dir",
-		"orders -addr :0 -dir x":               "orders needs -payments",
-		"payments -addr :0":                    "payments needs -dir",
-		"payments -addr :0 -dir x":             "",
-		"orders -addr :0 -dir x -payments y":   "",
-		"payments -addr :0 -dir x y":           `what is "y"? The program has flags only`,
-		"orders -addr :0 -dir x -payments y z": `what is "z"? The program has flags only`,
+		"":                         `"" is neither orders nor payments; orders -h and payments -h list the flags`,
+		"shop":                     `"shop" is neither orders nor payments; orders -h and payments -h list the flags`,
+		"orders":                   "orders needs -addr",
+		"orders -addr :0":          "orders needs -dir",
+		"orders -addr :0 -dir x":   "orders needs -payments",
+		"payments -addr :0":        "payments needs -dir",
+		"payments -addr :0 -dir x": "",
+		"orders -addr :0 -dir x -payments http://y":     "",
+		"orders -addr :0 -dir x -payments y":            `-payments needs a URL such as http://127.0.0.1:8081, and "y" is none`,
+		"orders -addr :0 -dir x -payments 127.0.0.1:80": `-payments needs a URL such as http://127.0.0.1:8081, and "127.0.0.1:80" is none`,
+		"payments -addr :0 -dir x y":                    `what is "y"? The program has flags only`,
+		"orders -addr :0 -dir x -payments y z":          `what is "z"? The program has flags only`,
 	} {
 		_, err := parse(strings.Fields(args), slog.New(slog.DiscardHandler), new(slog.LevelVar))
 		if got := fmt.Sprint(err); got != want && (err != nil || want != "") {

@@ -195,7 +195,8 @@ func (s *service) handle(fn func(ctx context.Context, r *http.Request) (status i
 	})
 }
 
-// readBody reads the JSON of a request into v.
+// readBody reads the JSON of a request into v. Reads of a body take no ctx, so the server's
+// ReadTimeout limits them, and FailAfter does not.
 func readBody(r *http.Request, v any) error {
 	data, err := io.ReadAll(r.Body)
 	var long *http.MaxBytesError
