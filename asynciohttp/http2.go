@@ -83,12 +83,14 @@ type http2Conn struct {
 	ended     [32]endedStream
 	endedNext int
 
-	goneAway  bool  // the server has sent GOAWAY: streams above maxID are not accepted
-	refusing  bool  // after an error of the connection: nothing is read any more but to be dropped
-	heard     int64 // frames
-	lastFrame asyncio.Instant
-	health    *asyncio.TimerHandle // asks whether the peer is still there
-	pinged    bool
+	goneAway   bool  // the server has sent GOAWAY: streams above maxID are not accepted
+	refusing   bool  // after an error of the connection: nothing is read any more but to be dropped
+	heard      int64 // frames
+	lastFrame  asyncio.Instant
+	health     *asyncio.TimerHandle // asks whether the peer is still there
+	pinged     bool
+	pingedAt   asyncio.Instant
+	beforePing int64 // what heard was when the PING was sent
 }
 
 // An http2End is a server or a client, as what both have in common needs it (h2 6).
@@ -341,17 +343,20 @@ func (c *http2Conn) watchHealth(of *http.HTTP2Config, lost func()) {
 	}
 	var check func()
 	check = func() {
-		wait := silence - c.loop.Time().Sub(c.lastFrame)
-		switch {
-		case wait > 0:
-			c.pinged = false
-		case c.pinged:
-			lost()
-			return
-		default:
-			c.pinged = true
+		now := c.loop.Time()
+		c.pinged = c.pinged && c.heard == c.beforePing
+		wait := silence - now.Sub(c.lastFrame)
+		if !c.pinged && wait <= 0 {
+			c.pinged, c.pingedAt, c.beforePing = true, now, c.heard
 			c.ping()
-			wait = answer
+		}
+		if c.pinged {
+			left := answer - now.Sub(c.pingedAt)
+			if left <= 0 {
+				lost()
+				return
+			}
+			wait = min(left, silence) // the answer may be followed by silence
 		}
 		c.health = c.loop.CallLater(wait, check)
 	}
