@@ -121,16 +121,15 @@ func (l *headerFields) addTrailer(req *http.Request) error {
 	return nil
 }
 
-// encode compresses the fields, and tells the trace of them.
-func (l *headerFields) encode(e *clientExchange, to *hpack.Encoder) {
+// encode compresses the fields. It returns those that the trace is to be told of.
+func (l *headerFields) encode(e *clientExchange, to *hpack.Encoder) []hpack.HeaderField {
 	for _, f := range l.list {
 		_ = to.WriteField(f)
 	}
 	if e.trace != nil && e.trace.WroteHeaderField != nil {
-		for _, f := range l.list {
-			e.trace.WroteHeaderField(f.Name, []string{f.Value})
-		}
+		return slices.Clone(l.list)
 	}
+	return nil
 }
 
 // refuseConnectionFields returns an error for fields of HTTP/1.1 that a request with HTTP/2 cannot

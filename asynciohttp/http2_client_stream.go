@@ -93,23 +93,22 @@ func (c *http2Client) send(e *clientExchange) (*clientStream, error) {
 	c.streams[st.id] = &st.http2Stream
 	e.st, st.early = st, true
 	st.begun, st.heard = c.taken+int64(len(c.out)), c.heard
-	c.fields.encode(e, c.encoder)
+	told := c.fields.encode(e, c.encoder)
 	c.sendBlock(&st.http2Stream, length == 0 && !trailers)
-	if t := e.trace; t != nil && t.WroteHeaders != nil {
-		t.WroteHeaders()
-	}
-	if e.wrote = true; e.lastOnConn() {
-		c.unshare()
-	}
-	if !inline {
-		e.send = newSending(e, st, framing{length: length}, waits)
-		return st, nil
-	}
 	if h != nil {
 		c.appendAll(&st.http2Stream, h.b, !trailers)
 		h.recycle()
 	}
-	if trailers {
+	if e.wrote = true; e.lastOnConn() || c.maxID >= math.MaxInt32-2 {
+		c.unshare()
+		c.of.pool.match(c.of.host)
+	}
+	e.wroteHeaders(told)
+	if !inline {
+		e.send = newSending(e, st, framing{length: length}, waits)
+		return st, nil
+	}
+	if trailers && st.err == nil {
 		if err := st.sendTrailer(); err != nil {
 			e.fail(errors.Unwrap(err))
 		}
@@ -117,6 +116,22 @@ func (c *http2Client) send(e *clientExchange) (*clientStream, error) {
 	e.wroteRequest(e.err)
 	e.awaitHead()
 	return st, nil
+}
+
+// wroteHeaders tells the trace. Its hooks may panic, and suspend the task: what the connection uses
+// for all its requests is as it must be then.
+func (e *clientExchange) wroteHeaders(fields []hpack.HeaderField) {
+	if e.trace == nil {
+		return
+	}
+	if e.trace.WroteHeaderField != nil {
+		for _, f := range fields {
+			e.trace.WroteHeaderField(f.Name, []string{f.Value})
+		}
+	}
+	if e.trace.WroteHeaders != nil {
+		e.trace.WroteHeaders()
+	}
 }
 
 // lastOnConn reports whether the request asks for the end of its connection.

@@ -134,15 +134,25 @@ func (e *clientExchange) end(err error) {
 func (e *clientExchange) on(c *clientConn) (resp *http.Response, err error) {
 	e.c, e.st, e.wrote, e.err, e.send = c, nil, false, nil, nil
 	e.heard, e.read, e.keep, e.closed = false, false, false, false
+	begun := false
 	defer func() {
-		if resp == nil { // also if a hook or a body panics, or the loop closes
-			e.release()
+		if resp != nil {
+			return
+		}
+		// also if a hook or a body panics, or the loop closes
+		if c.h2 != nil && !begun {
+			c.h2.unreserve()
+		}
+		e.release()
+		if e.st != nil {
+			e.st.closeBody() // nobody gets what has come of it
 		}
 	}()
 	if e.trace != nil && e.trace.GotConn != nil {
 		e.how.Conn = c.conn
 		e.trace.GotConn(e.how)
 	}
+	begun = true
 	if c.h2 != nil {
 		return c.h2.roundTrip(e)
 	}

@@ -2,10 +2,17 @@ package asynciohttp_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/net/http2"
 
 	"github.com/goasyncio/asyncio"
 	"github.com/goasyncio/asyncio/asynciohttp"
@@ -35,5 +42,107 @@ func TestTransportHTTP2_HealthyIdle(t *testing.T) {
 		if want := int(10 * time.Minute / config.SendPingTimeout); pings < want-1 || pings > want {
 			t.Errorf("%v: %d pings, want %d", config.SendPingTimeout, pings, want)
 		}
+	}
+}
+
+// soon is outcome with a time limit.
+func soon(ctx context.Context, tr *asynciohttp.Transport, method string, body io.Reader, header ...string) string {
+	ctx, cancel := asyncio.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	return outcome(ctx, tr, method, body, header...)
+}
+
+// A hook that panics ends its request, and nothing else: the place and the connection remain.
+func TestTransportHTTP2_HookPanics(t *testing.T) {
+	oh := func() { panic("oh") }
+	for name, trace := range map[string]*httptrace.ClientTrace{
+		"GetConn":              {GetConn: func(string) { oh() }},
+		"GotConn":              {GotConn: func(httptrace.GotConnInfo) { oh() }},
+		"WroteHeaderField":     {WroteHeaderField: func(string, []string) { oh() }},
+		"WroteHeaders":         {WroteHeaders: oh},
+		"WroteRequest":         {WroteRequest: func(httptrace.WroteRequestInfo) { oh() }},
+		"GotFirstResponseByte": {GotFirstResponseByte: oh},
+	} {
+		for _, method := range []string{"GET", "POST"} {
+			t.Run(name+" "+method, func(t *testing.T) {
+				withPeer(t, answerAll, []http2.Setting{{ID: http2.SettingMaxConcurrentStreams, Val: 1}}, func(ctx context.Context, tr *asynciohttp.Transport) error {
+					tr.MaxConnsPerHost = 1
+					if got := soon(ctx, tr, "GET", nil); got != `200 "0.1"` {
+						t.Error(got)
+					}
+					func() {
+						defer func() {
+							if recover() != "oh" {
+								t.Error("no panic")
+							}
+						}()
+						var body io.Reader
+						if method == "POST" {
+							body = strings.NewReader("x")
+						}
+						_ = soon(httptrace.WithClientTrace(ctx, trace), tr, method, body)
+					}()
+					if got := soon(ctx, tr, "GET", nil); got != `200 "0.5"` && got != `200 "0.3"` {
+						t.Error(got)
+					}
+					return nil
+				})
+			})
+		}
+	}
+}
+
+// What had come of the body of a response that nobody gets does not count against the window.
+func TestTransportHTTP2_WindowOfFailed(t *testing.T) {
+	withPeer(t, func(ctx context.Context, p *h2Peer) error {
+		for id := uint32(1); id < 60; id += 2 {
+			if err := errors.Join(p.until(fmt.Sprint(id, " headers")), p.send(id, false, ":status", "103"), p.respond(id, false), p.WriteData(id, false, make([]byte, 5000))); err != nil {
+				return err
+			}
+		}
+		return answerAll(ctx, p)
+	}, nil, func(ctx context.Context, tr *asynciohttp.Transport) error {
+		tr.HTTP2 = &http.HTTP2Config{MaxReceiveBufferPerConnection: 64 << 10}
+		failing := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{Got1xxResponse: func(int, textproto.MIMEHeader) error {
+			return errors.Join(asyncio.Sleep(ctx, 100*time.Millisecond), errors.New("no"))
+		}})
+		for range 30 {
+			if got := soon(failing, tr, "GET", nil); got != "error: no" {
+				t.Fatal(got)
+			}
+		}
+		if got := soon(ctx, tr, "GET", nil); got != `200 "0.61"` {
+			t.Error(got)
+		}
+		return nil
+	})
+}
+
+// A request that ends its connection makes way for a dial (pool 3).
+func TestTransportHTTP2_StrictAndClose(t *testing.T) {
+	most := 0
+	seen := withPeer(t, slowly(&most), []http2.Setting{{ID: http2.SettingMaxConcurrentStreams, Val: 1}}, func(ctx context.Context, tr *asynciohttp.Transport) error {
+		tr.HTTP2 = &http.HTTP2Config{StrictMaxConcurrentRequests: true}
+		l, _ := asyncio.GetRunningLoop(ctx)
+		if got := outcome(ctx, tr, "GET", nil); got != `200 "0.1"` {
+			t.Error(got)
+		}
+		start := l.Time()
+		for i, header := range [][]string{nil, {"Connection", "close"}, nil} {
+			task := asyncio.CreateTask(ctx, func(ctx context.Context) (string, error) { return outcome(ctx, tr, "GET", nil, header...), nil })
+			defer func() {
+				got, err := task.Await(ctx)
+				if want := []string{`200 "0.3"`, `200 "0.5"`, `200 "1.1"`}[i]; got != want || err != nil {
+					t.Errorf("%s, want %s", got, want)
+				}
+				if took := l.Time().Sub(start).Truncate(time.Second); took > 2*time.Second {
+					t.Errorf("request %d took %v", i, took)
+				}
+			}()
+		}
+		return nil
+	})
+	if len(seen) != 2 {
+		t.Errorf("%d connections", len(seen))
 	}
 }
