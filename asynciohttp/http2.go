@@ -75,7 +75,8 @@ type http2Conn struct {
 
 	// What may be received (h2 5).
 	inflow     inflow
-	empty      int // frames without effect since emptySince
+	due        int64 // bytes of DATA that may still come for streams that we have reset
+	empty      int   // frames without effect since emptySince
 	emptySince asyncio.Instant
 
 	streams   map[uint32]*http2Stream

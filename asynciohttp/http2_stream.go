@@ -244,6 +244,10 @@ func (c *http2Conn) receiveData(f *http2.DataFrame) error {
 	switch {
 	case st == nil:
 		c.giveBack(nil, int(f.Length))
+		if n := int64(len(f.Data())); n > 0 && n <= c.due { // it was under way
+			c.due -= n
+			c.empty--
+		}
 		return c.end.receiveLate(f.StreamID)
 	case st.remoteEnded:
 		c.giveBack(nil, int(f.Length))
@@ -372,6 +376,9 @@ func (c *http2Conn) reset(st *http2Stream, code http2.ErrCode, err error) {
 	}
 	c.answers++
 	c.remember(st.id, resetByUs)
+	if !st.remoteEnded {
+		c.due += max(int64(st.inflow.avail), 0)
+	}
 	_ = c.framer.WriteRSTStream(st.id, code)
 	c.wake.set()
 	c.endStream(st, err)

@@ -146,3 +146,32 @@ func TestTransportHTTP2_StrictAndClose(t *testing.T) {
 		t.Errorf("%d connections", len(seen))
 	}
 }
+
+// A response that is given up may be under way in very many frames.
+func TestTransportHTTP2_SmallFramesUnderWay(t *testing.T) {
+	withPeer(t, func(ctx context.Context, p *h2Peer) error {
+		if err := errors.Join(p.until("1 headers"), p.respond(1, false), p.until("1 reset")); err != nil {
+			return err
+		}
+		for range 20000 {
+			if err := p.WriteData(1, false, []byte("x")); err != nil {
+				return err
+			}
+		}
+		return answerAll(ctx, p)
+	}, nil, func(ctx context.Context, tr *asynciohttp.Transport) error {
+		req, err := http.NewRequestWithContext(ctx, "GET", "http://srv/", nil)
+		if err != nil {
+			return err
+		}
+		resp, err := tr.RoundTrip(req)
+		if err != nil {
+			return err
+		}
+		resp.Body.Close()
+		if got := soon(ctx, tr, "GET", nil); got != `200 "0.3"` {
+			t.Error(got)
+		}
+		return nil
+	})
+}
