@@ -2,6 +2,8 @@ package asynciohttp
 
 import (
 	"context"
+	"errors"
+	"os"
 	"slices"
 
 	"github.com/goasyncio/asyncio"
@@ -41,16 +43,28 @@ func (c *http2Conn) write(context.Context) error {
 		c.out, c.spare, c.answers = c.spare[:0], nil, 0
 		c.taken += int64(len(p))
 		c.admit()
-		if t := c.settings.writeByte; t > 0 {
-			_ = c.conn.SetWriteDeadline(c.loop.Now().Add(t))
-		}
-		if _, err := c.conn.Write(p); err != nil {
+		if err := c.writeAll(p); err != nil {
 			c.writeErr = err
 			return onlyCancel(err)
 		}
 		if cap(p) <= http2BufferKept {
 			c.spare = p
 		}
+	}
+}
+
+// writeAll writes p to the connection. A peer that takes it slowly is no error, but one that takes
+// nothing.
+func (c *http2Conn) writeAll(p []byte) error {
+	for {
+		if t := c.settings.writeByte; t > 0 && !c.refusing {
+			_ = c.conn.SetWriteDeadline(c.loop.Now().Add(t))
+		}
+		n, err := c.conn.Write(p)
+		if n == 0 || c.refusing || !errors.Is(err, os.ErrDeadlineExceeded) {
+			return err
+		}
+		p = p[n:]
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"github.com/goasyncio/asyncio"
 	"github.com/goasyncio/asyncio/asynciohttp"
+	"github.com/goasyncio/asyncio/sim"
 )
 
 // An idle connection whose server answers each PING stays, whichever of the two times is longer.
@@ -170,6 +171,22 @@ func TestTransportHTTP2_SmallFramesUnderWay(t *testing.T) {
 		}
 		resp.Body.Close()
 		if got := soon(ctx, tr, "GET", nil); got != `200 "0.3"` {
+			t.Error(got)
+		}
+		return nil
+	})
+}
+
+// WriteByteTimeout ends a connection whose peer takes nothing, not one whose peer is slow.
+func TestTransportHTTP2_SlowUpload(t *testing.T) {
+	withPeer(t, func(ctx context.Context, p *h2Peer) error {
+		return errors.Join(p.until("1 headers"), p.WriteWindowUpdate(1, 1<<30), p.WriteWindowUpdate(0, 1<<30), answerAll(ctx, p))
+	}, nil, func(ctx context.Context, tr *asynciohttp.Transport) error {
+		sim.NetworkOf(ctx).SetLink(sim.Link{Bandwidth: 5000})
+		tr.HTTP2 = &http.HTTP2Config{WriteByteTimeout: 5 * time.Second}
+		ctx, cancel := asyncio.WithTimeout(ctx, time.Hour)
+		defer cancel()
+		if got := outcome(ctx, tr, "POST", strings.NewReader(strings.Repeat("x", 2<<20))); got != `200 "0.1"` {
 			t.Error(got)
 		}
 		return nil

@@ -645,7 +645,7 @@ func TestTransportHTTP2_Health(t *testing.T) {
 				return errors.Join(p.WriteWindowUpdate(1, 1<<30), p.WriteWindowUpdate(0, 1<<30), asyncio.Sleep(ctx, time.Hour))
 			}, func() io.Reader {
 				return readerFunc(func(p []byte) (int, error) { return len(p), nil })
-			}, "i/o timeout", 6 * time.Second}, // something was taken after three
+			}, "i/o timeout", 9 * time.Second}, // something was taken before
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			withPeer(t, func(ctx context.Context, p *h2Peer) error {
