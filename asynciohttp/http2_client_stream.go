@@ -294,6 +294,10 @@ func (st *clientStream) deliver(resp *http.Response) (*http.Response, error) {
 				return nil, e.cause(err)
 			}
 		}
+		if st.err != nil { // before anybody had heard of the response
+			e.stopContext()
+		}
+		st.watchContext() // for the rest of the request
 		return resp, nil
 	}
 	e.setResponseBody(resp, &http2ResponseBody{st: st, resp: resp})
@@ -337,7 +341,7 @@ func (st *clientStream) over(error) {
 	if st.watch != nil {
 		st.watch.Cancel()
 	}
-	if e.send != nil {
+	if e.send != nil && !st.localEnded {
 		e.send.stop()
 	}
 	if e.heard {

@@ -87,10 +87,15 @@ func (e *clientExchange) cause(err error) error {
 	case errors.As(err, &cancelled):
 		return bareCancel(err)
 	case e.ctx.Err() != nil:
-		return context.Cause(e.ctx)
+		if why := context.Cause(e.ctx); why != errExchangeOver {
+			return why
+		}
 	}
 	return err
 }
+
+// errExchangeOver is why the context of an exchange ends that has ended itself.
+var errExchangeOver = errors.New("asynciohttp: the request is over")
 
 // bareCancel returns a cancel without package net's wrapping, so that it is the very error that was
 // delivered.
@@ -339,7 +344,7 @@ func (e *clientExchange) release() {
 // stopContext ends what watches Request.Cancel.
 func (e *clientExchange) stopContext() {
 	if e.stop != nil {
-		e.stop(nil)
+		e.stop(errExchangeOver)
 	}
 }
 

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/http/httptrace"
 	"net/textproto"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -188,6 +190,124 @@ func TestTransportHTTP2_SlowUpload(t *testing.T) {
 		defer cancel()
 		if got := outcome(ctx, tr, "POST", strings.NewReader(strings.Repeat("x", 2<<20))); got != `200 "0.1"` {
 			t.Error(got)
+		}
+		return nil
+	})
+}
+
+// With Request.Cancel too, a body reports why it has ended, and nothing is left behind.
+func TestTransportHTTP2_RequestCancel(t *testing.T) {
+	inTask(t, func(ctx context.Context) error {
+		srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/empty" {
+				return
+			}
+			io.WriteString(w, "half")
+			w.(http.Flusher).Flush()
+			<-time.After(50 * time.Millisecond)
+			panic(http.ErrAbortHandler)
+		}))
+		srv.EnableHTTP2 = true
+		srv.StartTLS()
+		defer srv.Close()
+		tr := &asynciohttp.Transport{TLSClientConfig: srv.Client().Transport.(*http.Transport).TLSClientConfig.Clone(), ForceAttemptHTTP2: true}
+		defer tr.CloseIdleConnections()
+		get := func(path string) (string, error) {
+			req, err := http.NewRequestWithContext(ctx, "GET", srv.URL+path, nil)
+			if err != nil {
+				return "", err
+			}
+			req.Cancel = make(chan struct{})
+			_, got, err := exchange(tr.RoundTrip, req)
+			return got, err
+		}
+		if got, err := get("/half"); got != "half" || err == nil || !strings.Contains(err.Error(), "INTERNAL_ERROR") {
+			t.Errorf("%q, %v", got, err)
+		}
+		before := runtime.NumGoroutine()
+		for range 20 {
+			if _, err := get("/empty"); err != nil {
+				return err
+			}
+		}
+		for i := 0; runtime.NumGoroutine() > before+5; i++ {
+			if i == 50 {
+				t.Errorf("%d goroutines, then %d", before, runtime.NumGoroutine())
+				break
+			}
+			if err := asyncio.Sleep(ctx, 10*time.Millisecond); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// request is not sent yet.
+func TestTransportHTTP2_EarlyAnswerWithoutBody(t *testing.T) {
+	withPeer(t, func(ctx context.Context, p *h2Peer) error {
+		if err := errors.Join(p.until("1 headers"), p.okay(1, "hello"), p.until("3 data"), p.send(3, true, ":status", "204")); err != nil {
+			return err
+		}
+		return answerAll(ctx, p)
+	}, []http2.Setting{{ID: http2.SettingMaxConcurrentStreams, Val: 1}}, func(ctx context.Context, tr *asynciohttp.Transport) error {
+		tr.MaxConnsPerHost = 1
+		if got := soon(ctx, tr, "GET", nil); got != `200 "hello"` {
+			t.Error(got)
+		}
+		inner, cancel := asyncio.WithCancel(ctx)
+		if got := soon(inner, tr, "POST", strings.NewReader(strings.Repeat("x", 70000))); got != `204 ""` {
+			t.Error(got)
+		}
+		cancel()
+		if got := soon(ctx, tr, "GET", nil); got != `200 "0.5"` {
+			t.Error(got)
+		}
+		return nil
+	})
+}
+
+// closeAwaits is a body whose Close suspends.
+type closeAwaits struct {
+	io.Reader
+	close func() error
+}
+
+func (c closeAwaits) Close() error { return c.close() }
+
+// The response may end before the request has: the end of that is no cancel of its body.
+func TestTransportHTTP2_CloseOfTheBodyAfterTheResponse(t *testing.T) {
+	withPeer(t, func(ctx context.Context, p *h2Peer) error {
+		return errors.Join(p.until("1 data"), p.respond(1, true), p.until("never"))
+	}, nil, func(ctx context.Context, tr *asynciohttp.Transport) error {
+		l, _ := asyncio.GetRunningLoop(ctx)
+		var closed, wrote error
+		n := 0
+		body := closeAwaits{readerFunc(func(p []byte) (int, error) {
+			if n++; n == 1 {
+				return copy(p, "x"), nil
+			}
+			if err := asyncio.Sleep(asyncio.CurrentTask(l.Context()).GetContext(), time.Second); err != nil {
+				return 0, err
+			}
+			return 0, io.EOF
+		}), func() error {
+			closed = asyncio.Sleep(asyncio.CurrentTask(l.Context()).GetContext(), time.Second)
+			return closed
+		}}
+		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteRequest: func(i httptrace.WroteRequestInfo) { wrote = i.Err }})
+		req, err := http.NewRequestWithContext(ctx, "POST", "http://srv/", body)
+		if err != nil {
+			return err
+		}
+		if _, err := tr.RoundTrip(req); err != nil {
+			return err
+		}
+		if err := asyncio.Sleep(ctx, 5*time.Second); err != nil {
+			return err
+		}
+		if closed != nil || wrote != nil {
+			t.Errorf("%v, %v", closed, wrote)
 		}
 		return nil
 	})
