@@ -79,7 +79,7 @@ func newHTTP2Client(of *clientConn) *http2Client {
 		maxFrame:      16 << 10,
 		tableSize:     4096,
 		peerTableSize: 4096,
-		headerList:    uint32(min(t.maxHeader(), math.MaxUint32)),
+		headerList:    uint32(min(t.maxHeader(), 1<<30)),
 		connWindow:    1 << 30, // an unread response is not to keep the others waiting
 		streamWindow:  4 << 20,
 		readBuffer:    32 << 10, // there are few such connections, and much comes on each

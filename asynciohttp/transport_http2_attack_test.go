@@ -312,3 +312,16 @@ func TestTransportHTTP2_CloseOfTheBodyAfterTheResponse(t *testing.T) {
 		return nil
 	})
 }
+
+// A limit of 2 GiB for heads is one.
+func TestTransportHTTP2_LargeHeaderLimit(t *testing.T) {
+	for _, limit := range []int64{1 << 31, 1<<31 + 1, 1<<32 - 1, 1<<63 - 1} {
+		withPeer(t, answerAll, nil, func(ctx context.Context, tr *asynciohttp.Transport) error {
+			tr.MaxResponseHeaderBytes = limit
+			if got := soon(ctx, tr, "GET", nil); got != `200 "0.1"` {
+				t.Errorf("%d: %s", limit, got)
+			}
+			return nil
+		})
+	}
+}
