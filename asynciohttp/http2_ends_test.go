@@ -212,3 +212,38 @@ func TestHTTP2_ServerEnds(t *testing.T) {
 		})
 	}
 }
+
+// TestHTTP2_FirstWindow: a client may use a window of 65535 bytes until it has heard of a smaller
+// one.
+func TestHTTP2_FirstWindow(t *testing.T) {
+	config := h2Config(t, func(w http.ResponseWriter, r *http.Request) {
+		n, err := io.Copy(io.Discard, r.Body)
+		fmt.Fprint(w, n, err)
+	})
+	config.HTTP2 = &http.HTTP2Config{MaxReceiveBufferPerStream: 8 << 10}
+	overHTTP2(t, config, func(ctx context.Context, c *h2Client) error {
+		if err := c.send(1, false, request("POST", "/")...); err != nil {
+			return err
+		}
+		for i := range 3 {
+			if err := c.WriteData(1, i == 2, make([]byte, 16<<10)); err != nil {
+				return err
+			}
+		}
+		for {
+			f, err := c.ReadFrame()
+			if err != nil {
+				return err
+			}
+			switch f := f.(type) {
+			case *http2.RSTStreamFrame:
+				return fmt.Errorf("reset: %v", f.ErrCode)
+			case *http2.DataFrame:
+				if got := string(f.Data()); got != "49152 <nil>" {
+					return fmt.Errorf("%q", got)
+				}
+				return nil
+			}
+		}
+	})
+}

@@ -205,7 +205,7 @@ func (f *inflow) init(window int32) {
 
 // take counts n bytes that were received, if they were allowed.
 func (f *inflow) take(n uint32) bool {
-	if n > uint32(f.avail) {
+	if int64(n) > int64(f.avail) {
 		return false
 	}
 	f.avail -= int32(n)

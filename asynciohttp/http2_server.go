@@ -318,6 +318,9 @@ func (c *http2Server) receiveHeaders(f *http2.MetaHeadersFrame) error {
 	}
 	st := &serverStream{conn: c}
 	c.open(&st.http2Stream, st, id)
+	if more := http2FirstWindow - st.inflow.avail; more > 0 && c.unacked > 0 {
+		st.inflow.avail, st.ahead = http2FirstWindow, more
+	}
 	if err := c.readRequest(st, f); err != nil {
 		return err
 	}

@@ -24,6 +24,7 @@ type http2Stream struct {
 	remoteEnded bool
 	early       bool // DATA must not come yet
 	inflow      inflow
+	ahead       int32 // of inflow, until the peer has heard of our SETTINGS
 	declared    int64 // Content-Length, -1 without it
 	received    int64
 	body        []byte
@@ -132,6 +133,10 @@ func (c *http2Conn) receiveSettings(f *http2.SettingsFrame) error {
 	if f.IsAck() {
 		if c.unacked--; c.unacked < 0 {
 			return http2.ConnectionError(http2.ErrCodeProtocol)
+		}
+		for _, st := range c.streams {
+			st.inflow.avail -= st.ahead // which may be less than nothing then
+			st.ahead = 0
 		}
 		return nil
 	}

@@ -449,7 +449,7 @@ func TestHTTP2_Frames(t *testing.T) {
 		name:   "more than the stream's window",
 		config: func(config *http.Server) { config.HTTP2 = &http.HTTP2Config{MaxReceiveBufferPerStream: 100} },
 		send: func(ctx context.Context, c *h2Client) error {
-			return errors.Join(c.send(1, false, request("POST", "/")...), c.WriteData(1, true, make([]byte, 101)))
+			return errors.Join(c.send(1, false, request("POST", "/")...), c.WriteSettingsAck(), c.WriteData(1, true, make([]byte, 101)))
 		},
 		want: []string{"1 reset FLOW_CONTROL_ERROR"},
 	}, {
