@@ -44,6 +44,8 @@ type orders struct {
 	loaded []*placed // from the journal, in its order
 
 	placed, repeated, unsettled, attempts, failures int // for metrics
+
+	unanswered bool // the last request to payments that ended had no useful answer
 }
 
 // ordersConfig is the configuration of orders beside that of any service.

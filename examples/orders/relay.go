@@ -86,12 +86,20 @@ func (s *orders) settle(ctx context.Context, p *placed) error {
 	for limit := firstPause; ; limit = min(2*limit, maxPause) {
 		answer, err := s.pay(ctx, &p.order)
 		if err == nil {
+			if s.unanswered {
+				s.unanswered = false
+				s.log.Info("payments answers again")
+			}
 			return s.record(ctx, p, answer)
 		}
 		if errors.Is(err, asyncio.ErrCancelled) {
 			return err
 		}
 		s.failures++
+		if !s.unanswered {
+			s.unanswered = true
+			s.log.Warn("payments does not answer; orders stay in the outbox until it does", "error", err)
+		}
 		s.log.Debug("payments did not answer", "order", p.order.ID, "error", err)
 		pause := time.Duration(asyncio.Rand(ctx).Int64N(int64(limit))) // relay 4
 		if err := asyncio.Sleep(ctx, pause); err != nil {
