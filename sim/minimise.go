@@ -49,12 +49,26 @@ func kind(err error) string {
 		return "deadlock"
 	}
 	line, _, _ := strings.Cut(err.Error(), "\n")
-	return strings.Map(func(r rune) rune { // numbers differ from run to run
-		if unicode.IsDigit(r) {
-			return -1
+	return withoutNumbers(line)
+}
+
+// withoutNumbers returns text without its words that have a digit: numbers, and names that are
+// drawn (3f1c09ab), differ from run to run.
+func withoutNumbers(text string) string {
+	var kept []rune
+	word, drop := 0, false // where the last word begins, and whether it has a digit
+	for _, r := range text + " " {
+		if unicode.IsLetter(r) || unicode.IsDigit(r) {
+			drop = drop || unicode.IsDigit(r)
+		} else {
+			if drop {
+				kept = kept[:word]
+			}
+			word, drop = len(kept)+1, false
 		}
-		return r
-	}, line)
+		kept = append(kept, r)
+	}
+	return string(kept)
 }
 
 // A minimiser makes schedules smaller.

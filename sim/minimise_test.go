@@ -133,3 +133,44 @@ func TestMinimise_EndsWhereItProvesNothing(t *testing.T) {
 		t.Errorf("%d runs after %d: %v", runs-r.Runs, r.Runs, f)
 	}
 }
+
+// An error that names something drawn is the same failure with another name.
+func TestMinimise_DrawnNames(t *testing.T) {
+	main := func(ctx context.Context) error {
+		lost := ""
+		for range 20 {
+			if err := asyncio.Sleep(ctx, time.Second); err != nil {
+				return err
+			}
+			sim.Fault(ctx, "harmless", 0.3)
+			if sim.Fault(ctx, "a crash", 0.05) {
+				lost = fmt.Sprintf("%08x", asyncio.Rand(ctx).Uint32())
+			}
+			if sim.Fault(ctx, "it is named otherwise", 0.5) {
+				_ = asyncio.Rand(ctx).Uint32()
+			}
+		}
+		if lost != "" {
+			return fmt.Errorf("order %s (of node-7f3a) is lost", lost)
+		}
+		return nil
+	}
+	f := sim.Check(main).Failure
+	if f == nil || len(f.Deviations) != 1 || !strings.Contains(f.Deviations[0], "a crash") {
+		t.Errorf("%v", f)
+	}
+	// Other words tell failures apart.
+	other := sim.Check(func(ctx context.Context) error {
+		one, two := sim.Fault(ctx, "one", 0.5), sim.Fault(ctx, "two", 0.5)
+		switch {
+		case one && two:
+			return errors.New("both are lost")
+		case one || two:
+			return errors.New("one is lost")
+		}
+		return nil
+	}, sim.Seed(3)).Failure
+	if other == nil || strings.Contains(other.Error(), "both") != (len(other.Deviations) == 2) {
+		t.Errorf("%v", other)
+	}
+}
