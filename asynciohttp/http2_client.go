@@ -109,7 +109,10 @@ func newHTTP2Client(of *clientConn) *http2Client {
 
 // run is the body of the reader's task.
 func (c *http2Client) run(context.Context) error {
-	defer func() { c.shut(c.why(nil)) }() // also if the loop closes and unwinds the task
+	defer func() { // also if the loop closes and unwinds the task
+		c.shut(c.why(nil))
+		_ = c.conn.Close()
+	}()
 	err := c.readFrames()
 	why := c.why(err)
 	if c.refusing {
@@ -147,9 +150,30 @@ func (c *http2Client) shut(err error) {
 	c.leave(err)
 	if !c.closed {
 		c.closed = true
-		c.close()
+		if err == errHTTP2Unused {
+			c.part()
+		} else {
+			c.close()
+		}
 		c.of.drop()
 	}
+}
+
+// part closes the connection when what is left of requests is sent, for which there is a little
+// time.
+func (c *http2Client) part() {
+	if c.wake.waiting != nil && len(c.out) == 0 {
+		c.close()
+		return
+	}
+	if c.health != nil {
+		c.health.Cancel()
+	}
+	_ = c.conn.SetWriteDeadline(c.loop.Now().Add(http2Linger))
+	c.settings.writeByte = 0
+	c.last = true
+	c.wake.set()
+	c.writer.AddDoneCallback(func(*asyncio.Task[asyncio.None]) { c.close() })
 }
 
 // leave ends the requests with err, and keeps c from getting others.

@@ -325,3 +325,30 @@ func TestTransportHTTP2_LargeHeaderLimit(t *testing.T) {
 		})
 	}
 }
+
+// A connection that ends after its request sends all of it, also if the response came first.
+func TestTransportHTTP2_EndOfTheLastRequest(t *testing.T) {
+	seen := withPeer(t, func(ctx context.Context, p *h2Peer) error {
+		return errors.Join(p.until("1 data"), p.respond(1, true), p.until("never"))
+	}, nil, func(ctx context.Context, tr *asynciohttp.Transport) error {
+		tr.DisableKeepAlives = true
+		l, _ := asyncio.GetRunningLoop(ctx)
+		n := 0
+		body := readerFunc(func(p []byte) (int, error) {
+			if n++; n == 2 {
+				if err := asyncio.Sleep(asyncio.CurrentTask(l.Context()).GetContext(), time.Second); err != nil {
+					return 0, err
+				}
+				return copy(p, "the rest"), io.EOF
+			}
+			return copy(p, "x"), nil
+		})
+		if got := outcome(ctx, tr, "POST", body); got != `200 ""` {
+			t.Error(got)
+		}
+		return asyncio.Sleep(ctx, 5*time.Second)
+	})
+	if got := strings.Join(seen[0], ", "); !strings.HasSuffix(got, `1 data "x", 1 data "the rest", 1 data "" end`) {
+		t.Error(got)
+	}
+}
