@@ -133,10 +133,10 @@ func newExploration(main func(ctx context.Context) error, opts []Option) *explor
 }
 
 // Run runs main under virtual time, in the order of production (first in, first out), as part of
-// the test t. It fails t if main returns an error or something else goes wrong: a panic, an error
-// that nobody retrieves, a deadlock, an invariant ([Always], [AtEnd]) that does not hold, too many
-// steps, a leak of the real world. With [Replay] or [WithStrategy] the run follows another
-// schedule.
+// the test t. It fails t if main returns an error or something else goes wrong: a panic, a report
+// to the loop's exception handler, as of an error that nobody retrieves, a deadlock, an invariant
+// ([Always], [AtEnd]) that does not hold, too many steps, a leak of the real world. With [Replay]
+// or [WithStrategy] the run follows another schedule.
 //
 // main runs as a task named main, on a loop of its own. When it returns, the remaining tasks are
 // cancelled, as by [asyncio.Run]. It must not depend on anything left behind by an earlier run. Run
