@@ -47,6 +47,7 @@ type Tally struct {
 	Asked int // times that it could have happened: calls of Fault or Sometimes with that name
 }
 
+// String returns the tally in words. Any goroutine may call it.
 func (t Tally) String() string {
 	return fmt.Sprintf("%s: %d of %d times, in %s", quote(t.Name), t.Times, t.Asked, counted(t.Runs, "run"))
 }
