@@ -252,6 +252,7 @@ func TestTimeoutHandler_Cancelled(t *testing.T) {
 
 // Below net/http's server it is http.TimeoutHandler.
 func TestTimeoutHandler_OnGoroutines(t *testing.T) {
+	//asynciovet:allow blocking the handler runs on a goroutine of net/http's server
 	s := httptest.NewServer(asynciohttp.TimeoutHandler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }), time.Millisecond, "too slow"))
 	defer s.Close()
 	resp, err := s.Client().Get(s.URL)

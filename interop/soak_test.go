@@ -188,7 +188,7 @@ func soakCancelled(ctx context.Context, client *http.Client, url string) error {
 
 // soakTimedOut is soakCancelled in a task.
 func soakTimedOut(ctx context.Context, client *http.Client, url string) error {
-	err := asyncio.Timeout(ctx, time.Duration(rand.IntN(10_000))*time.Microsecond, func(ctx context.Context, _ *asyncio.TimeoutScope) error {
+	err := asyncio.Timeout(ctx, time.Duration(asyncio.Rand(ctx).IntN(10_000))*time.Microsecond, func(ctx context.Context, _ *asyncio.TimeoutScope) error {
 		_, err := soakDo(ctx, client, http.MethodGet, url+"/wait", nil)
 		return err
 	})
