@@ -235,6 +235,17 @@ func (l *EventLoop) lookAt(tasks []*task, tell func(t *task, pcs []uintptr)) {
 	<-done
 }
 
+// Calls implements [driver.Loop].
+func (l *driven) Calls(of any) (calls []uintptr) {
+	t := of.(AnyTask).taskCore()
+	(*EventLoop)(l).lookAt([]*task{t}, func(at *task, pcs []uintptr) {
+		if at == t {
+			calls = slices.Clone(pcs)
+		}
+	})
+	return calls
+}
+
 // A looker looks at stacks, one after the other.
 type looker struct {
 	me    *stack           // the stack in control

@@ -2,7 +2,6 @@ package asyncio
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 )
 
@@ -146,16 +145,6 @@ func (l *driven) Name(i int) string {
 		name, _, _ := strings.Cut(strings.TrimPrefix(fmt.Sprintf("%T", cb), "*asyncio."), "[")
 		return name
 	}
-}
-
-func (l *driven) Calls(of any) (calls []uintptr) {
-	t := of.(AnyTask).taskCore()
-	(*EventLoop)(l).lookAt([]*task{t}, func(at *task, pcs []uintptr) {
-		if at == t {
-			calls = slices.Clone(pcs)
-		}
-	})
-	return calls
 }
 
 func (l *driven) IsOwn(task any) bool { return task.(AnyTask).taskCore().own }
