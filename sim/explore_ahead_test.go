@@ -29,10 +29,10 @@ func TestParallel_TheSame(t *testing.T) {
 		main func(ctx context.Context) error
 		opts []sim.Option
 	}{
-		"passes":              {fails(1 << 40), []sim.Option{sim.Runs(100)}},
-		"one run":             {fails(1 << 40), []sim.Option{sim.Runs(1)}},
-		"two runs":            {fails(1 << 40), []sim.Option{sim.Runs(2)}},
-		"three runs":          {fails(1 << 40), []sim.Option{sim.Runs(3)}},
+		"passes":              {fails(1 << 30), []sim.Option{sim.Runs(100)}},
+		"one run":             {fails(1 << 30), []sim.Option{sim.Runs(1)}},
+		"two runs":            {fails(1 << 30), []sim.Option{sim.Runs(2)}},
+		"three runs":          {fails(1 << 30), []sim.Option{sim.Runs(3)}},
 		"fails early":         {fails(3), nil},
 		"fails late":          {fails(60), []sim.Option{sim.Seed(1000)}},
 		"lost update":         {transfer, nil},
