@@ -20,6 +20,9 @@ import (
 	"github.com/goasyncio/asyncio/sim"
 )
 
+// An answeredKey leads to a channel that is closed when http.TimeoutHandler has answered.
+type answeredKey struct{}
+
 // TimeoutHandler answers as http.TimeoutHandler does, and handlers see the same.
 func TestTimeoutHandler_LikeNetHTTP(t *testing.T) {
 	// late waits for the end of the request's context, where the handler runs.
@@ -28,6 +31,8 @@ func TestTimeoutHandler_LikeNetHTTP(t *testing.T) {
 			return asyncio.Sleep(r.Context(), time.Hour)
 		}
 		<-r.Context().Done()
+		// Before that, chance decides what a write gets.
+		<-r.Context().Value(answeredKey{}).(chan struct{})
 		return context.Cause(r.Context())
 	}
 	for name, h := range map[string]func(w http.ResponseWriter, r *http.Request, saw func(...any)){
@@ -81,7 +86,10 @@ func TestTimeoutHandler_LikeNetHTTP(t *testing.T) {
 				}
 				rec := httptest.NewRecorder()
 				want := serve(http.TimeoutHandler, rec, func(h http.Handler) {
+					answered := make(chan struct{})
+					defer close(answered)
 					quiet := context.WithValue(t.Context(), http.ServerContextKey, &http.Server{ErrorLog: discarded})
+					quiet = context.WithValue(quiet, answeredKey{}, answered)
 					h.ServeHTTP(rec, httptest.NewRequest("GET", "/", nil).WithContext(quiet))
 				}, func(ended <-chan struct{}) { <-ended })
 				sim.Run(t, func(ctx context.Context) error {

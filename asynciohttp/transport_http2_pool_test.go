@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -203,8 +204,9 @@ func TestTransportHTTP2_SharedDial(t *testing.T) {
 // first dial was waited for.
 func TestTransportHTTP2_NotSpoken(t *testing.T) {
 	inTask(t, func(ctx context.Context) error {
-		var all sync.WaitGroup
+		var round atomic.Pointer[sync.WaitGroup]
 		srv := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			all := round.Load()
 			all.Done()
 			all.Wait()
 			io.WriteString(w, r.Proto)
@@ -219,7 +221,9 @@ func TestTransportHTTP2_NotSpoken(t *testing.T) {
 			}
 		}})
 		for range 2 {
+			all := new(sync.WaitGroup)
 			all.Add(8)
+			round.Store(all)
 			if err := asyncio.RunTaskGroup(traced, func(ctx context.Context, tg *asyncio.TaskGroup) error {
 				for range 8 {
 					tg.CreateTask(ctx, func(ctx context.Context) error {
