@@ -12,10 +12,10 @@ import (
 
 // wrk as the client of net/http's server, whose handlers run on the loop.
 func TestPeer_Wrk(t *testing.T) {
-	served := 0
+	served := make(map[string]int)
 	mux := http.NewServeMux()
 	mux.Handle("/hello", asynciohttp.HandlerFunc(func(ctx context.Context, w http.ResponseWriter, r *http.Request) error {
-		served++
+		served[r.Host+r.URL.RequestURI()]++
 		if err := asyncio.Sleep(ctx, 0); err != nil { // so that they overlap
 			return err
 		}
@@ -23,7 +23,7 @@ func TestPeer_Wrk(t *testing.T) {
 		return err
 	}))
 	mux.Handle("/echo", asynciohttp.HandlerFunc(func(ctx context.Context, w http.ResponseWriter, r *http.Request) error {
-		served++
+		served[r.Host+r.URL.RequestURI()]++
 		b, err := io.ReadAll(r.Body)
 		if err != nil {
 			return err
@@ -37,6 +37,6 @@ func TestPeer_Wrk(t *testing.T) {
 			return err
 		}
 		l.SetDebug(false)
-		return useWrk(ctx, t, s.URL, &served)
+		return useWrk(ctx, t, s.URL, served)
 	})
 }

@@ -192,19 +192,19 @@ func TestServer_Curl(t *testing.T) {
 
 // wrk as the client.
 func TestServer_Wrk(t *testing.T) {
-	served := 0
+	served := make(map[string]int)
 	mux := http.NewServeMux()
 	mux.HandleFunc("/hello", func(w http.ResponseWriter, r *http.Request) {
-		served++
+		served[r.Host+r.URL.RequestURI()]++
 		_ = asyncio.Sleep(r.Context(), 0) // so that they overlap
 		_, _ = io.WriteString(w, "hello")
 	})
 	mux.HandleFunc("/echo", func(w http.ResponseWriter, r *http.Request) {
-		served++
+		served[r.Host+r.URL.RequestURI()]++
 		b, _ := io.ReadAll(r.Body)
 		_, _ = w.Write(b)
 	})
 	withPeers(t, false, mux, func(ctx context.Context, s *peerSite) error {
-		return useWrk(ctx, t, s.url, &served)
+		return useWrk(ctx, t, s.url, served)
 	})
 }
