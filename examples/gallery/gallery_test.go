@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -145,7 +146,7 @@ var gallery = []struct {
 	kind       string // of the failure
 	randomRuns int    // the run in which Random finds it
 	pctRuns    int    // PCT(3)
-	deviations int    // the fewest from first in, first out, in lines
+	deviations int    // the fewest from first in, first out
 	steps      int    // of that run
 	// of the corrected program: all schedules there are; 0 if it draws random numbers, and seeds
 	// are run
@@ -161,7 +162,7 @@ var gallery = []struct {
 		kind: `invariant "paid once"`, randomRuns: 3, pctRuns: 3, deviations: 0, steps: 6},
 	{name: "last item dropped", wrong: mailing((*Mailer).RunWrong, (*Mailer).CloseWrong),
 		right: mailing((*Mailer).Run, func(m *Mailer, _ context.Context) error { m.Close(); return nil }),
-		kind:  `invariant "all sent"`, randomRuns: 4, pctRuns: 4, deviations: 1, steps: 11, schedules: 16},
+		kind:  `invariant "all sent"`, randomRuns: 4, pctRuns: 4, deviations: 3, steps: 11, schedules: 16},
 	{name: "deadlock of two locks",
 		wrong: transfers(
 			func(ctx context.Context, a, b *Account) error { return TransferWrong(ctx, a, b, 1) },
@@ -193,9 +194,11 @@ func TestGallery_FoundAndMinimised(t *testing.T) {
 				if !strings.Contains(f.Err.Error(), g.kind) {
 					t.Errorf("%v found something else: %v", s.Strategy, f)
 				}
-				if f.Run != s.runs || len(f.Deviations) != g.deviations || f.Steps != g.steps {
+				// Several that keep one callback back are one line of f.Deviations.
+				n := len(regexp.MustCompile(`(?m)^(step|fault|cancel) `).FindAllString(f.Schedule, -1))
+				if f.Run != s.runs || n != g.deviations || f.Steps != g.steps {
 					t.Errorf("%v found it in run %d, minimised to %d deviations in %d steps; want run %d, %d deviations, %d steps",
-						s.Strategy, f.Run, len(f.Deviations), f.Steps, s.runs, g.deviations, g.steps)
+						s.Strategy, f.Run, n, f.Steps, s.runs, g.deviations, g.steps)
 				}
 				if len(f.Deviations) > 0 && !strings.Contains(f.Minimal, "no schedule with fewer fails") {
 					t.Errorf("%v: %s", s.Strategy, f.Minimal)
