@@ -3,7 +3,6 @@ package asyncio
 import (
 	"context"
 	"fmt"
-	"math"
 	"net"
 	"time"
 )
@@ -136,28 +135,13 @@ func (*half) quick() {}
 
 // at converts d to the loop's clock. Times before the start become the first Instant after it,
 // because zero stands for no deadline.
-//
-// A monotonic reading says that d was made with [time.Now]. On a virtual clock it can only mean so
-// much from now. Real time has gone by since it was made, a few microseconds that differ from run
-// to run, so what is left is rounded up, by at most a hundredth or a millisecond.
 func (l *EventLoop) at(d time.Time) Instant {
-	start := l.drv.Start()
-	if !isMonotonic(d) || isMonotonic(start) {
-		return Instant{max(d.Sub(start), 1)}
+	when := Instant{d.Sub(l.drv.Start())}
+	if l.isOfMachine(d) {
+		when = l.Time().Add(max(l.Until(d), 0))
 	}
-	left := max(time.Until(d), 0)
-	grain := time.Millisecond
-	for grain <= left/1000 {
-		grain *= 10
-	}
-	if over := left % grain; over > 0 && left < math.MaxInt64-grain {
-		left += grain - over
-	}
-	return Instant{max(l.Time().Add(left).age, 1)}
+	return Instant{max(when.age, 1)}
 }
-
-// isMonotonic reports whether t has a monotonic clock reading.
-func isMonotonic(t time.Time) bool { return t != t.Round(0) }
 
 func (h *half) setDeadline(d time.Time) {
 	h.loop.timers.remove(&h.timer)

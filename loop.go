@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -197,6 +198,35 @@ func (l *EventLoop) Time() Instant { return Instant{l.drv.Now()} }
 // whose clock may drift and be set. Deadlines that are given as a [time.Time] are on this scale.
 // Any goroutine may call it. Python: time.time().
 func (l *EventLoop) Now() time.Time { return l.drv.Wall() }
+
+// Until returns how long it takes on the loop's clock until t, which is less than zero if t has
+// passed. t is on the scale of [EventLoop.Now], or was made with [time.Now]: that means so much
+// from now on a virtual clock too. Real time has gone by since it was made, a few microseconds that
+// differ from run to run, so the result is then rounded up, by at most a millisecond or a
+// hundredth. It is for types that have deadlines of their own, as [Conn.SetDeadline]. Any goroutine
+// may call it.
+func (l *EventLoop) Until(t time.Time) time.Duration {
+	if !l.isOfMachine(t) {
+		return t.Sub(l.Now())
+	}
+	left := time.Until(t)
+	grain := time.Millisecond
+	for grain <= left/1000 {
+		grain *= 10
+	}
+	if over := left % grain; over > 0 && left < math.MaxInt64-grain {
+		left += grain - over
+	}
+	return left
+}
+
+// isOfMachine reports whether t is on the machine's clock, and the loop's is another. A monotonic
+// reading says that t was made with [time.Now].
+func (l *EventLoop) isOfMachine(t time.Time) bool {
+	return isMonotonic(t) && !isMonotonic(l.drv.Start())
+}
+
+func isMonotonic(t time.Time) bool { return t != t.Round(0) }
 
 // IsRunning reports whether the loop is running. Any goroutine may call it.
 func (l *EventLoop) IsRunning() bool { return l.running.Load() }

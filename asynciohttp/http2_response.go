@@ -276,7 +276,7 @@ func (w *http2Response) setDeadline(timer **asyncio.TimerHandle, t time.Time, ex
 	if w.st.err != nil || t.IsZero() {
 		return nil
 	}
-	d := t.Sub(c.loop.Now())
+	d := c.loop.Until(t)
 	if d <= 0 {
 		expire()
 		return nil

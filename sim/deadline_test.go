@@ -71,3 +71,37 @@ func silent(ctx context.Context) error {
 		}
 	}
 }
+
+// Until says how long it takes until a time, whatever clock it was made with.
+func TestUntil(t *testing.T) {
+	sim.Run(t, func(ctx context.Context) error {
+		l, err := asyncio.GetRunningLoop(ctx)
+		if err != nil {
+			return err
+		}
+		if err := asyncio.Sleep(ctx, time.Minute); err != nil {
+			return err
+		}
+		for _, c := range []struct {
+			until time.Time
+			want  time.Duration
+		}{
+			{l.Now().Add(1234567), 1234567},
+			{l.Now().Add(-time.Hour), -time.Hour},
+			{time.Now().Add(5 * time.Second), 5 * time.Second},
+			{time.Now().Add(1500 * time.Microsecond), 2 * time.Millisecond},
+		} {
+			if got := l.Until(c.until); got != c.want {
+				return fmt.Errorf("until %v: %v, want %v", c.until, got, c.want)
+			}
+		}
+		if got := l.Until(time.Now().Add(-time.Hour)); got > -time.Hour {
+			return fmt.Errorf("an hour ago: %v", got)
+		}
+		// Without its monotonic reading it is a date, decades away.
+		if got := l.Until(time.Now().Round(0)); got < 20*365*24*time.Hour {
+			return fmt.Errorf("until the machine's date: %v", got)
+		}
+		return nil
+	})
+}

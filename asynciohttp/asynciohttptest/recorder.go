@@ -26,8 +26,8 @@ type ResponseRecorder struct {
 	*httptest.ResponseRecorder
 
 	loop          *asyncio.EventLoop // nil before Serve
-	readDeadline  time.Time
-	writeDeadline time.Time
+	readDeadline  asyncio.Instant    // zero for none
+	writeDeadline asyncio.Instant
 	wrote         bool // the header
 	over          bool
 	failure       error // of a HandlerFunc
@@ -158,7 +158,7 @@ func (r recording) FailWith(err error) {
 var errOver = errors.New("asynciohttptest: the handler has returned")
 
 // usable returns the error for a caller that may not use the response, or comes after the deadline.
-func (rec *ResponseRecorder) usable(deadline time.Time) error {
+func (rec *ResponseRecorder) usable(deadline asyncio.Instant) error {
 	if rec.loop == nil {
 		return nil // the handler was called without Serve
 	}
@@ -168,7 +168,7 @@ func (rec *ResponseRecorder) usable(deadline time.Time) error {
 	if rec.over {
 		return errOver
 	}
-	if !deadline.IsZero() && !rec.loop.Now().Before(deadline) {
+	if deadline != (asyncio.Instant{}) && !rec.loop.Time().Before(deadline) {
 		return os.ErrDeadlineExceeded
 	}
 	return nil
@@ -179,7 +179,7 @@ func (rec *ResponseRecorder) WriteHeader(status int) {
 	if status >= 100 && status < 200 && status != http.StatusSwitchingProtocols {
 		return // informational: an httptest.ResponseRecorder would take it for the answer
 	}
-	if rec.usable(time.Time{}) == nil {
+	if rec.usable(asyncio.Instant{}) == nil {
 		rec.wrote = true
 		rec.ResponseRecorder.WriteHeader(status)
 	}
@@ -213,25 +213,37 @@ func (rec *ResponseRecorder) FlushError() error {
 // SetReadDeadline is for [http.ResponseController]: from d on, on the loop's clock, reads of the
 // request's body fail. It does not suspend.
 func (rec *ResponseRecorder) SetReadDeadline(d time.Time) error {
-	if err := rec.usable(time.Time{}); err != nil {
+	if err := rec.usable(asyncio.Instant{}); err != nil {
 		return err
 	}
-	rec.readDeadline = d
+	rec.readDeadline = rec.at(d)
 	return nil
 }
 
 // SetWriteDeadline is SetReadDeadline for writes.
 func (rec *ResponseRecorder) SetWriteDeadline(d time.Time) error {
-	if err := rec.usable(time.Time{}); err != nil {
+	if err := rec.usable(asyncio.Instant{}); err != nil {
 		return err
 	}
-	rec.writeDeadline = d
+	rec.writeDeadline = rec.at(d)
 	return nil
+}
+
+// at returns d on the loop's clock. Before Serve there is none, and no deadline.
+func (rec *ResponseRecorder) at(d time.Time) asyncio.Instant {
+	if rec.loop == nil || d.IsZero() {
+		return asyncio.Instant{}
+	}
+	when := rec.loop.Time().Add(rec.loop.Until(d))
+	if when == (asyncio.Instant{}) {
+		return when.Add(-1) // it has passed, and is one
+	}
+	return when
 }
 
 // EnableFullDuplex is for [http.ResponseController]: the body of the request can be read after the
 // response has begun, in any case.
-func (rec *ResponseRecorder) EnableFullDuplex() error { return rec.usable(time.Time{}) }
+func (rec *ResponseRecorder) EnableFullDuplex() error { return rec.usable(asyncio.Instant{}) }
 
 // A requestBody is the body of a request for as long as its handler runs.
 type requestBody struct {
