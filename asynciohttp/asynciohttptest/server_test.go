@@ -295,3 +295,44 @@ func TestServer_NoNetwork(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Close closes the client's idle connections, to other servers too.
+func TestServer_CloseOfTheClient(t *testing.T) {
+	sim.Run(t, func(ctx context.Context) error {
+		one, err := asynciohttptest.NewServer(ctx, http.NotFoundHandler())
+		if err != nil {
+			return err
+		}
+		other, err := asynciohttptest.NewUnstartedServer(ctx, http.NotFoundHandler())
+		if err != nil {
+			return err
+		}
+		state := http.StateNew
+		other.Config.ConnState = func(_ net.Conn, s http.ConnState) { state = s }
+		other.Start()
+		req, err := http.NewRequestWithContext(ctx, "GET", other.URL, nil)
+		if err != nil {
+			return err
+		}
+		resp, err := one.Client().Do(req)
+		if err != nil {
+			return err
+		}
+		if _, err := io.ReadAll(resp.Body); err != nil {
+			return err
+		}
+		if err := errors.Join(resp.Body.Close(), sim.Advance(ctx, time.Second)); err != nil {
+			return err
+		}
+		if state != http.StateIdle {
+			t.Errorf("the connection is %v before Close", state)
+		}
+		if err := errors.Join(one.Close(), sim.Advance(ctx, time.Second)); err != nil {
+			return err
+		}
+		if state != http.StateClosed {
+			t.Errorf("the connection is %v after Close", state)
+		}
+		return other.Close()
+	})
+}
