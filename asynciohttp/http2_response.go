@@ -53,9 +53,7 @@ func (w *http2Response) Header() http.Header {
 
 // WriteHeader implements [http.ResponseWriter]. It does not suspend.
 func (w *http2Response) WriteHeader(status int) {
-	if status < 100 || status > 999 {
-		panic(fmt.Sprintf("asynciohttp: invalid WriteHeader code %d", status))
-	}
+	mustBeStatus(status)
 	if w.over || w.status != 0 {
 		if w.status != 0 {
 			w.st.conn.s.logf("asynciohttp: superfluous WriteHeader call: the status is %d already", w.status)

@@ -102,6 +102,13 @@ func (w *serverResponse) Header() http.Header {
 	return w.header
 }
 
+// mustBeStatus panics as net/http does for what is no status.
+func mustBeStatus(status int) {
+	if status < 100 || status > 999 {
+		panic(fmt.Sprintf("invalid WriteHeader code %v", status))
+	}
+}
+
 // WriteHeader implements [http.ResponseWriter]. It suspends the task only for an informational
 // status, which is sent at once.
 func (w *serverResponse) WriteHeader(status int) {
@@ -112,9 +119,8 @@ func (w *serverResponse) WriteHeader(status int) {
 	case w.status != 0:
 		w.complain("superfluous response.WriteHeader call")
 		return
-	case status < 100 || status > 999:
-		panic(fmt.Sprintf("invalid WriteHeader code %v", status))
 	}
+	mustBeStatus(status)
 	if status == http.StatusContinue {
 		w.body.askFirst = false // the handler does it
 	} else if status >= 200 {

@@ -161,9 +161,7 @@ func (w *timeoutWriter) Header() http.Header { return w.header }
 
 // WriteHeader implements [http.ResponseWriter].
 func (w *timeoutWriter) WriteHeader(status int) {
-	if status < 100 || status > 999 {
-		panic(fmt.Sprintf("invalid WriteHeader code %v", status))
-	}
+	mustBeStatus(status)
 	if w.failed == nil && w.status == 0 {
 		w.status = status
 	}
