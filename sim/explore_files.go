@@ -119,7 +119,7 @@ func (x *exploration) replay(file string) *Failure {
 		return &Failure{Err: err, unread: true}
 	}
 	r := newReplay(s.devs, true)
-	o := x.play(plan{seed: s.seed, traced: true, places: true, stopAt: x.stopAt, strategy: func(*world) strategy { return r }})
+	o := x.play(plan{seed: s.seed, traced: true, places: true, explains: true, stopAt: x.stopAt, strategy: func(*world) strategy { return r }})
 	if misfit := r.finish(s, o.w.step, o.w.tracer.hash(s.steps)); misfit != nil && (o.err == nil || r.mismatch != nil) {
 		return &Failure{Err: misfit, Seed: s.seed}
 	}
@@ -127,7 +127,9 @@ func (x *exploration) replay(file string) *Failure {
 		x.report.Coverage = file + ": the schedule fits, and nothing went wrong"
 		return nil
 	}
-	return &Failure{Err: o.err, Seed: s.seed, Steps: o.w.step, Deviations: inWords(o.w.devs), Trace: o.w.tracer.text(shownSteps), Schedule: s.String()}
+	f := &Failure{Err: o.err, Seed: s.seed, Steps: o.w.step, Deviations: inWords(o.w.devs), Schedule: s.String()}
+	f.describe(o.w.devs, o)
+	return f
 }
 
 func hashOf(s string) uint64 {

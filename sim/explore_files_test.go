@@ -117,7 +117,8 @@ func TestExplore_InOrderIsNotRecorded(t *testing.T) {
 		"Explore": func(t *fakeT) { sim.Explore(t, wrong) },
 	} {
 		got := try("TestX", test)
-		if !strings.Contains(got.fatal, "once more: go test -run '^TestX$' github.com/goasyncio/asyncio/sim\n\nIt takes: first in, first out everywhere\n") {
+		if !strings.HasPrefix(got.fatal, "It takes: first in, first out everywhere\nIt goes wrong in step 1, 'main' to its end:\nmain returned") ||
+			!strings.Contains(got.fatal, "once more: go test -run '^TestX$' github.com/goasyncio/asyncio/sim\n") {
 			t.Errorf("%s: %s", name, got.fatal)
 		}
 	}

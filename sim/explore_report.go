@@ -35,6 +35,8 @@ type Failure struct {
 	Trace      string // of the minimised run
 	Schedule   string // the recorded schedule, to be written to a file and given to Replay
 
+	cause     []string // the deviations, and the places that they are about
+	wrong     string   // the step that went wrong, if it is known
 	reproduce string
 	unread    bool // Err says why there is no schedule to be replayed
 }
@@ -42,12 +44,16 @@ type Failure struct {
 // Unwrap returns Err.
 func (f *Failure) Unwrap() error { return f.Err }
 
+// Error returns the whole explanation: first the cause, which is the deviations and the step that
+// they make go wrong, then what went wrong, how to run it once more, and the trace.
 func (f *Failure) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%v\n", f.Err)
-	if f.unread {
+	if f.unread || errors.Is(f.Err, ErrIncompatible) {
+		fmt.Fprintf(&b, "%v\n", f.Err)
 		return b.String()
 	}
+	f.writeCause(&b)
+	fmt.Fprintf(&b, "%v\n", f.Err)
 	var p *asyncio.PanicError
 	if errors.As(f.Err, &p) {
 		fmt.Fprintf(&b, "%s", placesIn(p.Stack))
@@ -60,20 +66,39 @@ func (f *Failure) Error() string {
 	if f.reproduce != "" {
 		fmt.Fprintf(&b, "\nonce more: %s", f.reproduce)
 	}
-	if f.Schedule != "" || f.Strategy == inOrder || len(f.Deviations) > 0 {
-		b.WriteString("\n\nIt takes: first in, first out everywhere")
-	}
-	if len(f.Deviations) > 0 {
-		b.WriteString(", except that\n  " + strings.Join(f.Deviations, ",\n  "))
-	}
 	b.WriteString("\n")
-	if f.Minimal != "" {
-		fmt.Fprintf(&b, "(%s)\n", f.Minimal)
-	}
 	if f.Trace != "" {
 		b.WriteString("\n" + f.Trace)
 	}
 	return b.String()
+}
+
+// writeCause writes what stands before the error.
+func (f *Failure) writeCause(b *strings.Builder) {
+	cause := f.cause
+	if cause == nil {
+		cause = f.Deviations
+	}
+	if f.Schedule != "" || f.Strategy == inOrder || len(cause) > 0 {
+		b.WriteString("It takes: first in, first out everywhere")
+		if len(cause) > 0 {
+			b.WriteString(", except that\n  " + strings.Join(cause, ",\n  "))
+		}
+		b.WriteString("\n")
+	}
+	if f.Minimal != "" {
+		fmt.Fprintf(b, "(%s)\n", f.Minimal)
+	}
+	if f.wrong != "" {
+		fmt.Fprintf(b, "It goes wrong in %s:\n", f.wrong)
+	}
+}
+
+// describe fills in what a trace says about the failure.
+func (f *Failure) describe(devs []deviation, o *outcome) {
+	t := o.w.tracer
+	f.Trace = t.text(shownSteps)
+	f.cause, f.wrong = t.becauseOf(devs), t.goesWrong(o)
 }
 
 const inOrder = "in order"

@@ -20,6 +20,7 @@ type plan struct {
 
 	supervised bool // debug mode is on, and blocking steps are noticed
 	places     bool // with a trace: note where tasks wait, not only at deviations
+	explains   bool // with a trace: also note where steps begin, for the words about a failure
 	cancels    bool // note the tasks that could be cancelled,
 	lists      bool // and the faults that could happen
 	stopAt     int
@@ -37,6 +38,7 @@ func (x *exploration) play(p plan) *outcome {
 	w.cancels, w.cancelOnly, w.lists, w.stopAt = p.cancels, x.cancelOnly, p.lists, p.stopAt
 	if p.traced {
 		w.tracer = newTracer(p.places)
+		w.tracer.explains = p.explains
 	}
 	w.supervised, w.watched = p.supervised, p.supervised || x.watched
 	w.strategy = p.strategy(w)
@@ -78,6 +80,7 @@ func (x *exploration) run(w *world) error {
 		if errors.Is(err, asyncio.ErrDeadlock) {
 			return w.withHostErrors(w.describeHosts(err))
 		}
+		w.wrongTask = "main"
 		return w.withHostErrors(fmt.Errorf("main returned an error: %w", err))
 	}
 	err = runner.Close()
@@ -97,17 +100,18 @@ func (x *exploration) run(w *world) error {
 			return err
 		}
 	}
-	for err := range w.hostErrors {
+	for h, err := range w.hostErrors {
+		w.wrongTask = h.prefix + "main"
 		return err
 	}
 	return nil
 }
 
 // hostErrors iterates over the errors with which programs have ended and which nobody has seen.
-func (w *world) hostErrors(yield func(error) bool) {
+func (w *world) hostErrors(yield func(*Host, error) bool) {
 	for _, h := range w.hosts {
 		asked := w.injected && errors.Is(h.err, asyncio.ErrCancelled) // by Cancels
-		if h.err != nil && !h.known && !asked && !yield(fmt.Errorf("the program of host %s ended with an error that nobody asked for: %w", h.name, h.err)) {
+		if h.err != nil && !h.known && !asked && !yield(h, fmt.Errorf("the program of host %s ended with an error that nobody asked for: %w", h.name, h.err)) {
 			return
 		}
 	}
@@ -116,7 +120,7 @@ func (w *world) hostErrors(yield func(error) bool) {
 // withHostErrors adds those errors to a failure of main, behind its first line: they may be the
 // cause.
 func (w *world) withHostErrors(failure error) error {
-	for err := range w.hostErrors {
+	for _, err := range w.hostErrors {
 		failure = fmt.Errorf("%w\n\t%w", failure, err)
 	}
 	return failure

@@ -275,7 +275,7 @@ func (l *life) report(_ *asyncio.EventLoop, c asyncio.ExceptionContext) {
 	}
 	// The run is not over at once (world 4): main goes on and may describe the consequences.
 	if w.failure == nil {
-		w.failure = r
+		w.failure, w.wrongAt, w.wrongTask = r, w.step, r.task
 	}
 }
 

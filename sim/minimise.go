@@ -202,7 +202,7 @@ func (x *exploration) explain(p plan, o *outcome) *Failure {
 // retrace runs the minimised schedule once more, to describe it.
 func (x *exploration) retrace(f *Failure, devs []deviation) *Failure {
 	p := x.following(f.Seed, devs)
-	p.traced, p.places = true, true
+	p.traced, p.places, p.explains = true, true, true
 	o := x.play(p)
 	if o.err == nil || kind(o.err) != kind(f.Err) {
 		now := "it passes"
@@ -224,7 +224,7 @@ func (x *exploration) write(f *Failure, devs []deviation, o *outcome) {
 	if o.w.tracer == nil {
 		return
 	}
-	f.Trace = o.w.tracer.text(shownSteps)
+	f.describe(devs, o)
 	line, _, _ := strings.Cut(f.Err.Error(), "\n")
 	s := &schedule{seed: f.Seed, steps: o.w.tracer.len(), failure: line, devs: devs}
 	s.trace = o.w.tracer.hash(s.steps)

@@ -239,19 +239,25 @@ func explainDeviations(devs []deviation) string {
 // inWords describes each deviation. From three steps in a row on that keep the same callback back
 // they are one line.
 func inWords(devs []deviation) []string {
+	return wordsOf(devs, func(int) string { return "" })
+}
+
+// wordsOf is inWords, with a remark on the i-th deviation behind the words for it.
+func wordsOf(devs []deviation, remark func(i int) string) []string {
 	var lines []string
-	for len(devs) > 0 {
-		n := 1
+	for i := 0; i < len(devs); {
+		n := i + 1
 		for n < len(devs) && devs[n].goesOnFrom(devs[n-1]) {
 			n++
 		}
-		if n < 3 {
-			n = 1
-			lines = append(lines, devs[0].String())
+		words := devs[i].String()
+		if n < i+3 {
+			n = i + 1
 		} else {
-			lines = append(lines, fmt.Sprintf("from step %d to %d %s was kept back, and %s ran", devs[0].step, devs[n-1].step, quote(devs[0].first), whoRan(devs[:n])))
+			words = fmt.Sprintf("from step %d to %d %s was kept back, and %s ran", devs[i].step, devs[n-1].step, quote(devs[i].first), whoRan(devs[i:n]))
 		}
-		devs = devs[n:]
+		lines = append(lines, words+remark(i))
+		i = n
 	}
 	return lines
 }

@@ -28,12 +28,15 @@ type tracer struct {
 	task    asyncio.AnyTask   // the task that the last step continued
 
 	places map[uint64]string // where tasks wait, by the hash of the calls there
+	// words about a pick or a cancel: where the tasks are that it is about
+	where map[deviationKey]string
 
 	everywhere bool // tasks' places are recorded at every step, not only at deviations
+	explains   bool // and where each step begins, and where those are that a deviation is about
 }
 
 func newTracer(everywhere bool) *tracer {
-	return &tracer{numbers: make(map[string]uint32), more: []*details{{}}, places: make(map[uint64]string), everywhere: everywhere}
+	return &tracer{numbers: make(map[string]uint32), more: []*details{{}}, places: make(map[uint64]string), where: make(map[deviationKey]string), everywhere: everywhere}
 }
 
 const blockSize = 4096
@@ -49,6 +52,7 @@ type stepTaken struct {
 // details holds the data that few steps have.
 type details struct {
 	first  string // the oldest callback, if another was picked
+	from   string // the line from which the task went on
 	after  string
 	cancel string // the task that was cancelled before it
 	notes  []note // events in the step, or between it and the next
@@ -187,6 +191,9 @@ func (t *tracer) beginStep(w *world, l *life, i, k, n int) {
 		if c := w.devs[d].cancel; c != nil {
 			t.ownDetails(e).cancel = c.task
 		}
+	}
+	if t.explains {
+		t.explain(w, e, k)
 	}
 	l.note(0) // made ready by the world's own cancel
 	e.cause = l.causes[i]

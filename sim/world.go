@@ -92,6 +92,9 @@ type world struct {
 	atEnd   []check
 	idle    []*hope
 	failure error
+	// what the failure is about: the step after which it was seen, or the last step of a task
+	wrongAt   int
+	wrongTask string
 
 	tracer *tracer // nil: no trace is made
 
@@ -367,6 +370,9 @@ func (w *world) pick(n int) (*life, int) {
 //go:noinline
 func (w *world) inject(t target) {
 	if task, ok := w.find(t); ok {
+		if w.tracer != nil && w.tracer.explains {
+			w.tracer.where[deviationKey{w.step, true}] = aside(w.tracer.placeOfTask(task.life, task.AnyTask))
+		}
 		w.injected = true
 		w.devs = append(w.devs, deviation{step: w.step, cancel: &t})
 		task.life.do(func() { task.Cancel("injected by package sim") })
@@ -411,7 +417,7 @@ func (w *world) fail(err error) {
 	if w.over {
 		return
 	}
-	w.over, w.failure = true, err
+	w.over, w.failure, w.wrongAt = true, err, w.step
 	if l := w.main.eventLoop; l.IsRunning() {
 		w.main.do(l.Stop)
 	}

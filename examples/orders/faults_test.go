@@ -131,7 +131,7 @@ func (b bug) find(t *testing.T, seed uint64) {
 	if f == nil {
 		t.Fatal("not found")
 	}
-	explanation, _, _ := strings.Cut(f.Error(), "\n\n  step")
+	explanation, _, _ := strings.Cut(f.Error(), "\n\nseed")
 	t.Log(explanation)
 	if !strings.Contains(f.Err.Error(), b.found) {
 		t.Errorf("found something else than %q", b.found)
