@@ -69,8 +69,8 @@ func (t *tracer) goesWrong(o *outcome) string {
 	return t.sentence(at - 1)
 }
 
-// explain records where step e, the k-th of those that are ready, begins, and if it was picked out of
-// turn, where the two tasks are.
+// explain records where step e, the k-th of those that are ready, begins, and if it was picked out
+// of turn, where the two tasks are.
 func (t *tracer) explain(w *world, e *stepTaken, k int) {
 	l, i := w.ready(k)
 	place := t.placeOf(l, i)

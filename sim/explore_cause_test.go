@@ -74,7 +74,7 @@ func TestFailure_CauseComesFirst(t *testing.T) {
 			`  at step 1 there was a fault: the answer is lost \(step 1, 'main' to asyncio.Sleep at explore_cause_test.go:\d+\)`,
 			`\(of 1 deviations; no schedule with fewer fails\)`,
 			`It goes wrong in step 3, 'main' from explore_cause_test.go:\d+ to its end:`,
-			`main returned an error: .*it is wrong`,
+			`panic in task: task .main.: .*it is wrong`,
 		}},
 		{"a cancel", func(ctx context.Context) error {
 			cancelled := false
