@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 )
 
 // coverage is how far an enumeration got.
@@ -14,79 +15,101 @@ type coverage struct {
 	runs     int
 }
 
-// A node is a schedule to be run: that of its parent, and one deviation behind the others.
+// A node is a schedule to be run: that of its parent, and one decision behind the others.
 type node struct {
 	parent *node
-	dev    deviation
-	depth  int
+	// the decision: a deviation, or that the callback kept back by one of them runs
+	dev  deviation
+	ends int // which of them, counted from 1; 0: none
+
+	step, rank int // of the decision (schedule 1)
+	n          int // deviations
 }
 
 func (n *node) devs() []deviation {
-	all := make([]deviation, n.depth)
-	for ; n.depth > 0; n = n.parent {
-		all[n.depth-1] = n.dev
+	all := make([]deviation, n.n)
+	for at := n; at.parent != nil; at = at.parent {
+		switch {
+		case at.ends == 0:
+			all[at.n-1] = at.dev
+			if at.dev.until > 0 {
+				all[at.n-1].until = forever
+			}
+		}
+	}
+	for at := n; at.parent != nil; at = at.parent {
+		if at.ends > 0 {
+			all[at.ends-1].until = at.step - 1
+		}
 	}
 	return all
 }
 
 // enumerate runs every schedule with at most bound deviations once, fewest first, until each
 // returns false or left returns that no more are allowed. If worth is there it is asked before the
-// schedules of each number of deviations, with how many there are; false ends the enumeration, and
-// so does a number that is not known because no more are allowed.
+// schedules of each number of deviations, with how many are known; false ends the enumeration, and
+// so does a number of which not all can be run.
 //
-//	exhaustive 1: A schedule's children have its deviations and one behind the last (in the order of
-//	   schedule 1). Up to there a child's run is its parent's, so the parent's run shows what could
-//	   be picked. Each schedule is the child of exactly one other: itself without its last
-//	   deviation.
+//	exhaustive 1: A schedule's decisions are its deviations and the ends of those that keep a
+//	   callback back (keep 4), in the order of time. Its children have its decisions and one behind
+//	   the last. Up to there a child's run is its parent's, so the parent's run shows what could be
+//	   decided. Each schedule is the child of exactly one other: itself without its last decision.
+//	exhaustive 2: An end is no deviation. So a child may have as many deviations as its parent, and
+//	   the schedules of one number are known only when all of them have been run.
 func (x *exploration) enumerate(seed uint64, bound int, cancels, faults bool, each func(*outcome) bool, left func() int, worth func(n int) bool) coverage {
-	queue := []*node{{}} // those whose outcomes are not known
-	begun := 0           // how many of them are under way
-	depth := 0           // that has been begun
+	level, next := []*node{{}}, []*node(nil) // those whose outcomes are not known: with depth deviations, and one more
+	begun := 0                               // how many of level are under way
+	depth := 0
 	c := coverage{depth: math.MaxInt, whole: true}
 	undone := func(depth int) { c.depth = min(c.depth, depth-1) }
 	x.ahead(func() (plan, bool) {
-		if begun == len(queue) {
+		if len(level) == 0 && len(next) > 0 {
+			level, next = next, nil
+			depth++
+			if worth != nil && (c.depth < depth || !worth(len(level))) {
+				undone(depth)
+				level = nil
+			}
+		}
+		if begun == len(level) {
 			return plan{}, false
 		}
-		n := queue[begun]
 		if left() <= begun {
-			undone(n.depth)
+			undone(depth)
 			return plan{}, false
 		}
-		if n.depth > depth && worth != nil {
-			if begun > 0 { // their children are of this depth too
-				return plan{}, false
-			}
-			if c.depth < n.depth || !worth(len(queue)) {
-				undone(n.depth)
-				return plan{}, false
-			}
-			depth = n.depth
-		}
+		n := level[begun]
 		begun++
 		devs := n.devs()
-		return plan{seed: seed, cancels: cancels, lists: faults, strategy: func(*world) strategy { return newReplay(devs, false) }}, true
+		return plan{seed: seed, cancels: cancels, lists: faults, branching: true, strategy: func(*world) strategy { return newReplay(devs, false) }}, true
 	}, func(o *outcome) bool {
-		n := queue[0]
-		queue[0] = nil
-		queue = queue[1:]
+		n := level[0]
+		level[0] = nil
+		level = level[1:]
 		begun--
 		c.runs++
 		if !each(o) {
-			undone(n.depth)
+			undone(n.n)
 			return false
 		}
-		room := left() - len(queue)
-		for d := range o.w.children(n, cancels) {
-			if n.depth == bound {
+		room := left() - len(level) - len(next)
+		for child := range o.w.children(n, cancels) {
+			if child.n > bound {
 				c.whole = false
-				break
+				continue
 			}
 			if room <= 0 {
-				undone(n.depth + 1)
-				break
+				undone(child.n)
+				if worth != nil && child.n == depth {
+					return false
+				}
+				continue
 			}
-			queue = append(queue, &node{parent: n, dev: d, depth: n.depth + 1})
+			if child.n == depth {
+				level = append(level, child)
+			} else {
+				next = append(next, child)
+			}
 			room--
 		}
 		return true
@@ -96,36 +119,103 @@ func (x *exploration) enumerate(seed uint64, bound int, cancels, faults bool, ea
 	return c
 }
 
-// children iterates over the deviations that can follow those of n; w is the run of n.
-func (w *world) children(n *node, cancels bool) func(func(deviation) bool) {
-	return func(yield func(deviation) bool) {
+// A choice is what could have run in a step.
+type choice struct {
+	ready int // how many callbacks were
+	ran   int
+	kept  []keptReady // those of them that were kept back
+}
+
+// A keptReady is a ready callback that is kept back.
+type keptReady struct{ index, dev int }
+
+// choice describes the choice k of n.
+func (w *world) choice(n, k int) choice {
+	c := choice{ready: n, ran: k}
+	if w.keeps == 0 {
+		return c
+	}
+	base := 0
+	for _, l := range w.able {
+		for _, b := range l.kept {
+			if b.pos < l.n {
+				c.kept = append(c.kept, keptReady{base + b.pos, b.dev})
+			}
+		}
+		base += l.n
+	}
+	return c
+}
+
+// A branch is a choice that was not made.
+type branch struct {
+	index int  // which of the ready callbacks
+	dev   int  // of a callback that is kept back: by which deviation; otherwise -1
+	next  bool // it jumps over one only
+}
+
+// others iterates over the choices that were not made.
+func (c *choice) others(yield func(branch) bool) {
+	for _, k := range c.kept {
+		if k.index != c.ran && !yield(branch{k.index, k.dev, false}) {
+			return
+		}
+	}
+	isKept := func(i int) bool { return slices.ContainsFunc(c.kept, func(k keptReady) bool { return k.index == i }) }
+	jumped := 0
+	for i := range c.ready {
+		if isKept(i) {
+			continue
+		}
+		if i != c.ran && jumped > 0 && !yield(branch{i, -1, jumped == 1}) {
+			return
+		}
+		jumped++
+	}
+}
+
+// children iterates over the schedules with one decision behind those of n; w is the run of n.
+func (w *world) children(n *node, cancels bool) func(func(*node) bool) {
+	return func(yield func(*node) bool) {
+		deviate := func(d deviation) bool {
+			return yield(&node{parent: n, dev: d, step: d.step, rank: d.rank(), n: n.n + 1})
+		}
 		asked := w.asked
-		for len(asked) > 0 && asked[0].step < n.dev.step {
+		for len(asked) > 0 && asked[0].step < n.step {
 			asked = asked[1:]
 		}
-		if n.dev.fault != nil {
+		if n.dev.fault != nil && n.rank == faultRank {
 			for len(asked) > 0 && *asked[0].fault != *n.dev.fault {
 				asked = asked[1:]
 			}
 			asked = asked[min(1, len(asked)):]
 		}
-		for step := n.dev.step; step <= len(w.width); step++ {
-			if step > n.dev.step && cancels && !w.injected {
+		for step := n.step; step <= len(w.steps); step++ {
+			if step > n.step && cancels && !w.injected {
 				for _, t := range w.live[step-1] {
-					if !yield(deviation{step: step, cancel: &t}) {
+					if !deviate(deviation{step: step, cancel: &t}) {
 						return
 					}
 				}
 			}
-			if step > n.dev.step || n.dev.cancel != nil {
-				for k := 1; step > 0 && k < int(w.width[step-1]); k++ {
-					if !yield(deviation{step: step, pick: k}) {
+			if step > 0 && (step > n.step || n.rank == cancelRank) {
+				for b := range w.steps[step-1].others {
+					child := &node{parent: n, step: step, rank: pickRank, n: n.n}
+					if b.dev >= 0 {
+						child.ends = b.dev + 1
+					} else {
+						child.n, child.dev = n.n+1, deviation{step: step, pick: b.index}
+						if b.next {
+							child.dev.until = forever
+						}
+					}
+					if !yield(child) {
 						return
 					}
 				}
 			}
 			for ; len(asked) > 0 && asked[0].step == step; asked = asked[1:] {
-				if !yield(asked[0]) {
+				if !deviate(asked[0]) {
 					return
 				}
 			}

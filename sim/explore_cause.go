@@ -69,16 +69,16 @@ func (t *tracer) goesWrong(o *outcome) string {
 	return t.sentence(at - 1)
 }
 
-// explain records where step e, the k-th of those that are ready, begins, and if it was picked out
-// of turn, where the two tasks are.
-func (t *tracer) explain(w *world, e *stepTaken, k int) {
+// explain records where step e, the k-th of those that are ready, begins, and if it was picked out of
+// turn, before the first-th, where the two tasks are. Otherwise first is -1.
+func (t *tracer) explain(w *world, e *stepTaken, k, first int) {
 	l, i := w.ready(k)
 	place := t.placeOf(l, i)
 	if place != "" {
 		t.ownDetails(e).from = lineOf(place)
 	}
-	if k > 0 {
-		l, i := w.ready(0)
+	if first >= 0 {
+		l, i := w.ready(first)
 		words := t.placeOf(l, i)
 		if place != "" {
 			words = strings.TrimPrefix(words+"; "+quote(t.name(e))+" goes on from "+lineOf(place), "; ")

@@ -80,7 +80,7 @@ func TestExplore_RecordsAndTriesAgain(t *testing.T) {
 	} {
 		again := try("TestBank/transfer", how.run)
 		if !strings.Contains(again.fatal, "balance 1, want 2") || !strings.Contains(again.fatal, "replayed") ||
-			!strings.Contains(again.fatal, "at step 4 'main' ran before 'a'") {
+			!strings.Contains(again.fatal, "from step 4 to 5 'a' was kept back, and 'main' and 'b' ran") {
 			t.Errorf("%s: %s", how.name, again.fatal)
 		}
 	}

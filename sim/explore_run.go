@@ -23,6 +23,7 @@ type plan struct {
 	explains   bool // with a trace: also note where steps begin, for the words about a failure
 	cancels    bool // note the tasks that could be cancelled,
 	lists      bool // and the faults that could happen
+	branching  bool // and what else could have been picked
 	stopAt     int
 }
 
@@ -35,7 +36,7 @@ type outcome struct {
 // play makes a run. It has a goroutine of its own because t.FailNow in a task exits it.
 func (x *exploration) play(p plan) *outcome {
 	w := newWorld(p.seed, x.epoch, x.limits)
-	w.cancels, w.cancelOnly, w.lists, w.stopAt = p.cancels, x.cancelOnly, p.lists, p.stopAt
+	w.cancels, w.cancelOnly, w.lists, w.branching, w.stopAt = p.cancels, x.cancelOnly, p.lists, p.branching, p.stopAt
 	if p.traced {
 		w.tracer = newTracer(p.places)
 		w.tracer.explains = p.explains
@@ -52,6 +53,7 @@ func (x *exploration) play(p plan) *outcome {
 	if err := w.await(done); err != nil {
 		panic(abandoned{&Failure{Err: err, Seed: p.seed, Strategy: p.name}})
 	}
+	w.forgetAll()
 	if o.err == nil && !failed && x.tb != nil && x.tb.Failed() {
 		o.err = errTestFailed
 	}

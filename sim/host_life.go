@@ -39,6 +39,8 @@ type life struct {
 	disk   driver.Disk   // as it is mounted
 	clock  atomic.Pointer[clock]
 
+	kept []keptBack // callbacks that are kept back, by their places
+
 	// for each ready callback: the step that made it ready, 0 if no step did; only kept with a
 	// tracer
 	causes  []int
@@ -143,6 +145,7 @@ func (l *life) end(err error) {
 		_ = l.eventLoop.Close()
 	}
 	l.state = gone
+	w.forget(l)
 	l.letGo(math.MaxInt)
 	h.skew = l.Wall().Sub(w.epoch.Add(w.time()))
 	if !l.killed {

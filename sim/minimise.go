@@ -19,9 +19,11 @@ import (
 //	   fails in that way: no schedule for this seed has fewer. Failure.Minimal says which of the two
 //	   holds. The search ends before a number of deviations for whose schedules the budget will not
 //	   do: some of them would prove nothing.
-//	minimise 4: Minimising is deterministic. Its budget counts runs and steps, not time.
+//	minimise 4: A callback that is kept back for long is one deviation (keep 2). It is kept back for
+//	   as few steps as halving their number finds.
+//	minimise 5: Minimising is deterministic. Its budget counts runs and steps, not time.
 
-// minimiseRuns and minimiseSteps are the budget, in runs and steps (minimise 4).
+// minimiseRuns and minimiseSteps are the budget, in runs and steps (minimise 5).
 const (
 	minimiseRuns  = 5_000
 	minimiseSteps = 5_000_000
@@ -107,6 +109,21 @@ func (m *minimiser) shrink(devs []deviation) (_ []deviation, minimal bool) {
 			devs = made
 		}
 	}
+	for {
+		devs, minimal = m.reduce(devs)
+		smaller := m.fold(devs)
+		if smaller == nil {
+			smaller = m.shorten(devs)
+		}
+		if smaller == nil || m.spent() {
+			return devs, minimal && !m.spent()
+		}
+		devs = smaller
+	}
+}
+
+// reduce leaves deviations out, in large groups first, until none can go (minimise 2).
+func (m *minimiser) reduce(devs []deviation) (_ []deviation, minimal bool) {
 	for size := (len(devs) + 1) / 2; size >= 1 && !m.spent(); {
 		smaller := false
 		for from := 0; from < len(devs) && !m.spent(); {
@@ -125,6 +142,49 @@ func (m *minimiser) shrink(devs []deviation) (_ []deviation, minimal bool) {
 		}
 	}
 	return devs, len(devs) == 0
+}
+
+// fold looks for one callback that is kept back instead of several picks. It returns nil if it
+// finds none.
+func (m *minimiser) fold(devs []deviation) []deviation {
+	isPick := func(d deviation) bool { return d.rank() == pickRank }
+	for i := range devs {
+		if !isPick(devs[i]) {
+			continue
+		}
+		for j := len(devs) - 1; j > i && !m.spent(); j = i + (j-i)/2 {
+			one := devs[i]
+			one.until = max(devs[j].step, devs[j].until) // whichever is the next (schedule 4)
+			rest := slices.DeleteFunc(slices.Clone(devs[i+1:j+1]), isPick)
+			if len(rest) == j-i {
+				break
+			}
+			guess := slices.Concat(devs[:i], []deviation{one}, rest, devs[j+1:])
+			if made, ok := m.try(guess); ok && len(made) < len(devs) {
+				return made
+			}
+		}
+	}
+	return nil
+}
+
+// shorten lets callbacks be kept back for fewer steps, as far as halving finds it. It returns nil if
+// it does not find anything.
+func (m *minimiser) shorten(devs []deviation) (shorter []deviation) {
+	for i := 0; i < len(devs); {
+		guess := slices.Clone(devs)
+		guess[i].until = devs[i].step + (devs[i].until-devs[i].step)/2
+		if devs[i].until <= devs[i].step || m.spent() {
+			i++
+			continue
+		}
+		if made, ok := m.try(guess); ok && len(made) <= len(devs) && i < len(made) && made[i].until < devs[i].until {
+			devs, shorter = made, made
+		} else {
+			i++
+		}
+	}
+	return shorter
 }
 
 // fewest looks for a schedule with fewer deviations than devs (minimise 3).
@@ -174,6 +234,10 @@ func (x *exploration) explain(p plan, o *outcome) *Failure {
 		return f
 	case x.strategy.exhaustive:
 		f.Minimal = "no schedule with fewer deviations fails"
+		m := &minimiser{x: x, seed: p.seed, kind: kind(o.err)}
+		if shorter := m.shorten(devs); shorter != nil {
+			devs = shorter
+		}
 	default:
 		m := &minimiser{x: x, seed: p.seed, kind: kind(o.err)}
 		devs, minimal := m.shrink(devs)
@@ -188,11 +252,11 @@ func (x *exploration) explain(p plan, o *outcome) *Failure {
 				f.Minimal = ""
 			}
 		case proven:
-			f.Minimal = fmt.Sprintf("of %d deviations; no schedule with fewer fails", f.Found)
+			f.Minimal = fmt.Sprintf("of %s; no schedule with fewer fails", counted(f.Found, "deviation"))
 		case minimal:
-			f.Minimal = fmt.Sprintf("of %d deviations; without any one of them it does not fail", f.Found)
+			f.Minimal = fmt.Sprintf("of %s; without any one of them it does not fail", counted(f.Found, "deviation"))
 		default:
-			f.Minimal = fmt.Sprintf("of %d deviations; the attempt to find fewer was given up after %d runs", f.Found, m.runs)
+			f.Minimal = fmt.Sprintf("of %s; the attempt to find fewer was given up after %d runs", counted(f.Found, "deviation"), m.runs)
 		}
 		return x.retrace(f, devs)
 	}

@@ -15,7 +15,9 @@ import (
 //	schedule 1: A schedule is a set of deviations: everything not named in it runs first in, first
 //	   out, without faults. A deviation is at a step, which is a callback counted from 1 (world 1).
 //	   "cancel" cancels a task before the step. "step" runs, as that step, the k-th of the n ready
-//	   callbacks, counted from 0 as world 6 says, instead of the first. "fault" makes a fault happen
+//	   callbacks, counted from 0 as world 6 says, instead of the first that is not kept back. "keep"
+//	   does the same, for the next after that first, and keeps the first back until a later step,
+//	   or until nothing else is ready (keep 1 to keep 4). "fault" makes a fault happen
 //	   in the step or between it and the next: the nth one asked for by that name, counted from 1. A
 //	   step has at most one cancel and one pick; a cancel comes before a pick, and both before
 //	   faults. There is at most one cancel in all.
@@ -29,7 +31,7 @@ import (
 //	schedule 5: The file is text, UTF-8, one item a line, in this order; names are quoted as Go
 //	   quotes them:
 //
-//	   asyncio schedule 1                     the version; a reader refuses others
+//	   asyncio schedule 2                     the version; a reader refuses others
 //	   test "TestBank/transfer"               what to run
 //	   seed 17
 //	   steps 87                               how many the run had when it failed,
@@ -37,6 +39,8 @@ import (
 //	   failure "main returned an error: …"    and why, on one line
 //	   cancel 4 "writer" 0                    before step 4: the first task alive of that name
 //	   step 41 3/7 "writer" not "reader"      of 7 the one 3rd after the oldest: writer, not reader
+//	   keep 45 to 52 1/2 "main" for "writer"  of 2 the one 1st after the oldest: writer, and main,
+//	                                          the oldest, is kept back until step 52
 //	   fault 57 "crash of node2" 4            the fourth time that it was asked for
 //	   end
 //
@@ -56,6 +60,7 @@ type schedule struct {
 // A deviation is one item of schedule 1: pick is positive, or cancel or fault is set.
 type deviation struct {
 	step, pick int
+	until      int // of a pick that keeps a callback back: the last step at which it does; otherwise 0
 	cancel     *target
 	fault      *fault
 	*recorded  // of a pick, once it has been made in a run with a trace
@@ -77,6 +82,7 @@ type target struct {
 type recorded struct {
 	of            int
 	chosen, first string
+	ran           []string // while first was kept back, each once
 }
 
 // before reports whether d precedes e in a schedule (schedule 1). Faults at one step have no order.
@@ -87,18 +93,25 @@ func (d deviation) before(e deviation) bool {
 func (d deviation) rank() int {
 	switch {
 	case d.cancel != nil:
-		return 0
+		return cancelRank
 	case d.fault == nil:
-		return 1
+		return pickRank
 	}
-	return 2
+	return faultRank
 }
+
+// The order of deviations at one step.
+const (
+	cancelRank = iota
+	pickRank
+	faultRank
+)
 
 // ErrIncompatible is returned when a schedule was recorded with a different program: the code has
 // changed since.
 var ErrIncompatible = errors.New("sim: the schedule does not fit the program")
 
-const scheduleHeader = "asyncio schedule 1"
+const scheduleHeader = "asyncio schedule 2"
 
 func (s *schedule) String() string {
 	var b strings.Builder
@@ -113,6 +126,8 @@ func (s *schedule) String() string {
 			fmt.Fprintf(&b, "cancel %d %q %d\n", d.step, d.cancel.task, d.cancel.nth)
 		case d.fault != nil:
 			fmt.Fprintf(&b, "fault %d %q %d\n", d.step, d.fault.what, d.fault.nth)
+		case d.until > d.step:
+			fmt.Fprintf(&b, "keep %d to %d %d/%d %q for %q\n", d.step, d.until, d.pick, d.of, d.first, d.chosen)
 		default:
 			fmt.Fprintf(&b, "step %d %d/%d %q not %q\n", d.step, d.pick, d.of, d.chosen, d.first)
 		}
@@ -180,6 +195,13 @@ func parseSchedule(text string) (*schedule, error) {
 			if err == nil && (d.pick < 1 || d.pick >= d.of) {
 				err = fmt.Errorf("there is no %d of %d", d.pick, d.of)
 			}
+			d.until = d.step
+		case "keep":
+			d.recorded = new(recorded)
+			_, err = fmt.Sscanf(rest, "%d to %d %d/%d %q for %q", &d.step, &d.until, &d.pick, &d.of, &d.first, &d.chosen)
+			if err == nil && (d.pick < 1 || d.pick >= d.of || d.until <= d.step) {
+				err = errors.New("nothing is kept back")
+			}
 		case "end":
 			ended = true
 		default:
@@ -188,7 +210,7 @@ func parseSchedule(text string) (*schedule, error) {
 		if err != nil {
 			return bad("%v in %q", err, line)
 		}
-		if word == "cancel" || word == "step" || word == "fault" {
+		if word == "cancel" || word == "step" || word == "keep" || word == "fault" {
 			if d.step < 1 && (d.step < 0 || d.fault == nil) || len(s.devs) > 0 && !s.devs[len(s.devs)-1].before(d) {
 				return bad("step %d is out of order", d.step)
 			}
@@ -236,8 +258,7 @@ func explainDeviations(devs []deviation) string {
 	return b.String()
 }
 
-// inWords describes each deviation. From three steps in a row on that keep the same callback back
-// they are one line.
+// inWords describes each deviation.
 func inWords(devs []deviation) []string {
 	return wordsOf(devs, func(int) string { return "" })
 }
@@ -245,35 +266,17 @@ func inWords(devs []deviation) []string {
 // wordsOf is inWords, with a remark on the i-th deviation behind the words for it.
 func wordsOf(devs []deviation, remark func(i int) string) []string {
 	var lines []string
-	for i := 0; i < len(devs); {
-		n := i + 1
-		for n < len(devs) && devs[n].goesOnFrom(devs[n-1]) {
-			n++
-		}
-		words := devs[i].String()
-		if n < i+3 {
-			n = i + 1
-		} else {
-			words = fmt.Sprintf("from step %d to %d %s was kept back, and %s ran", devs[i].step, devs[n-1].step, quote(devs[i].first), whoRan(devs[i:n]))
-		}
-		lines = append(lines, words+remark(i))
-		i = n
+	for i, d := range devs {
+		lines = append(lines, d.String()+remark(i))
 	}
 	return lines
 }
 
-// goesOnFrom reports whether d keeps the callback back that e has kept back in the step before.
-func (d deviation) goesOnFrom(e deviation) bool {
-	return d.recorded != nil && e.recorded != nil && d.step == e.step+1 && d.first == e.first
-}
-
-// whoRan names the callbacks that were picked.
-func whoRan(picks []deviation) string {
-	var names []string
-	for _, d := range picks {
-		if name := quote(d.chosen); !slices.Contains(names, name) {
-			names = append(names, name)
-		}
+// whoRan lists names.
+func whoRan(ran []string) string {
+	names := make([]string, len(ran))
+	for i, name := range ran {
+		names[i] = quote(name)
 	}
 	switch last := len(names) - 1; {
 	case last == 0:
@@ -294,6 +297,9 @@ func (d deviation) String() string {
 			which = fmt.Sprintf(" (number %d of that name)", d.cancel.nth+1)
 		}
 		return fmt.Sprintf("before step %d task %s%s was cancelled", d.step, quote(d.cancel.task), which)
+	}
+	if d.recorded != nil && d.until > d.step && len(d.ran) > 0 {
+		return fmt.Sprintf("from step %d to %d %s was kept back, and %s ran", d.step, d.until, quote(d.first), whoRan(d.ran))
 	}
 	if d.recorded == nil {
 		return fmt.Sprintf("at step %d number %d ran before the oldest", d.step, d.pick)

@@ -53,11 +53,11 @@ func (r *replay) cancel(w *world) (target, bool) {
 
 func (r *replay) pick(w *world, n int) int {
 	if r.pos == len(r.devs) || r.devs[r.pos].step != w.step {
-		return 0
+		return w.planned()
 	}
 	d := r.devs[r.pos]
 	r.pos++
-	if r.strict && (n != d.of || w.readyName(d.pick) != d.chosen || w.readyName(0) != d.first) {
+	if r.strict && (n != d.of || w.readyName(d.pick) != d.chosen || w.readyName(w.oldest()) != d.first) {
 		now := make([]string, n)
 		for i := range now {
 			now[i] = quote(w.readyName(i))
@@ -66,8 +66,14 @@ func (r *replay) pick(w *world, n int) int {
 			d.step, d.of, quote(d.first), quote(d.chosen), d.pick, strings.Join(now, ", ")))
 		return 0
 	}
+	w.until = d.until
+	if d.until > d.step { // whichever is next, if it is a guess
+		if next := w.nextAfter(w.oldest()); next >= 0 {
+			return next
+		}
+	}
 	if d.pick >= n {
-		return 0
+		return w.planned()
 	}
 	return d.pick
 }

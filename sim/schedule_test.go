@@ -31,13 +31,13 @@ func TestReplay_Incompatible(t *testing.T) {
 		{"one is ready", func(ctx context.Context) error { return yield(ctx, 9) }, f.Schedule, "at step 4 it has 2 ready, and there was one"},
 		{"it ends before", func(context.Context) error { return nil }, f.Schedule, "it ends after 2 steps, and the schedule has something at step 4"},
 		{"other steps", lostUpdate, strings.Replace(f.Schedule, "trace ", "trace 1", 1), "value out of range"},
-		{"other steps", func(ctx context.Context) error { return yield(ctx, 3) }, "asyncio schedule 1\nseed 0\nsteps 3\ntrace 0000000000000001\nend\n", "the first 3 steps are not those that were recorded"},
-		{"no such task", func(ctx context.Context) error { return yield(ctx, 3) }, "asyncio schedule 1\nseed 0\ncancel 2 \"z\" 0\nend\n", "before step 2 task 'z' is to be cancelled, and it is not there"},
-		{"another version", lostUpdate, "asyncio schedule 2\nend\n", "it was written by another version"},
+		{"other steps", func(ctx context.Context) error { return yield(ctx, 3) }, "asyncio schedule 2\nseed 0\nsteps 3\ntrace 0000000000000001\nend\n", "the first 3 steps are not those that were recorded"},
+		{"no such task", func(ctx context.Context) error { return yield(ctx, 3) }, "asyncio schedule 2\nseed 0\ncancel 2 \"z\" 0\nend\n", "before step 2 task 'z' is to be cancelled, and it is not there"},
+		{"another version", lostUpdate, "asyncio schedule 1\nend\n", "it was written by another version"},
 		{"cut off", lostUpdate, strings.TrimSuffix(f.Schedule, "end\n"), "it was cut off"},
-		{"out of order", lostUpdate, "asyncio schedule 1\nstep 3 1/2 \"a\" not \"b\"\nstep 2 1/2 \"a\" not \"b\"\nend\n", "step 2 is out of order"},
-		{"no number", lostUpdate, "asyncio schedule 1\nstep 3 2/2 \"a\" not \"b\"\nend\n", "there is no 2 of 2"},
-		{"words", lostUpdate, "asyncio schedule 1\nhello\nend\n", `"hello" is not known`},
+		{"out of order", lostUpdate, "asyncio schedule 2\nstep 3 1/2 \"a\" not \"b\"\nstep 2 1/2 \"a\" not \"b\"\nend\n", "step 2 is out of order"},
+		{"no number", lostUpdate, "asyncio schedule 2\nstep 3 2/2 \"a\" not \"b\"\nend\n", "there is no 2 of 2"},
+		{"words", lostUpdate, "asyncio schedule 2\nhello\nend\n", `"hello" is not known`},
 	} {
 		file := filepath.Join(t.TempDir(), "s.sim")
 		write(t, file, c.text)

@@ -179,21 +179,23 @@ func (t *tracer) place(calls []uintptr, task asyncio.AnyTask) string {
 	return place
 }
 
-// beginStep records that the step is callback i of l, the k-th of n ready ones.
-func (t *tracer) beginStep(w *world, l *life, i, k, n int) {
+// beginStep records that the step is callback i of l, the k-th of n ready ones. first would have run
+// without a deviation at this step; it is -1 if there is none.
+func (t *tracer) beginStep(w *world, l *life, i, k, n, first int) {
 	name := w.readyName(k)
 	e := &stepTaken{at: w.now, name: t.number(name)}
-	if k > 0 {
-		t.ownDetails(e).first = w.readyName(0)
-		w.devs[len(w.devs)-1].recorded = &recorded{n, name, t.ownDetails(e).first}
+	if first >= 0 {
+		t.ownDetails(e).first = w.readyName(first)
+		w.devs[len(w.devs)-1].recorded = &recorded{of: n, chosen: name, first: t.ownDetails(e).first}
 	}
+	w.overtakes(name)
 	for d := len(w.devs) - 1; d >= 0 && w.devs[d].step == w.step; d-- {
 		if c := w.devs[d].cancel; c != nil {
 			t.ownDetails(e).cancel = c.task
 		}
 	}
 	if t.explains {
-		t.explain(w, e, k)
+		t.explain(w, e, k, first)
 	}
 	l.note(0) // made ready by the world's own cancel
 	e.cause = l.causes[i]

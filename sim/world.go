@@ -51,6 +51,7 @@ type world struct {
 	// which tasks may be cancelled, by their names; all if there are no functions
 	cancelOnly []func(task string) bool
 	lists      bool // asked is recorded
+	branching  bool // width and choices are recorded
 	stopAt     int  // before this step, for a debugger
 
 	supervised bool // debug mode is on
@@ -80,7 +81,9 @@ type world struct {
 
 	able  []*life        // lives that have something ready, in the order of world 6
 	devs  []deviation    // deviations made so far
-	width []uint32       // of each step: how many callbacks were ready
+	keeps int            // callbacks that are kept back (keep 1)
+	until int            // what the strategy says of the callback that its next pick keeps back
+	steps []choice       // of each step, if branching
 	live  [][]target     // of each step: tasks that could be cancelled before it, if cancels
 	asked []deviation    // faults that could have happened, if lists
 	times map[string]int // how often each fault has been asked for
@@ -347,19 +350,26 @@ func (w *world) settle() {
 // pick chooses the step among n ready callbacks.
 func (w *world) pick(n int) (*life, int) {
 	w.announced = false
-	k := 0
+	k, first := 0, -1
 	if n > 1 {
-		if k = w.strategy.pick(w, n); k > 0 {
-			w.devs = append(w.devs, deviation{step: w.step, pick: k})
-		}
+		w.until = forever
+		k = w.strategy.pick(w, n)
 		if w.over { // a replay that does not fit
 			return w.wayOut()
 		}
+		if w.branching {
+			w.steps = append(w.steps, w.choice(n, k))
+		}
+		if k > 0 || w.keeps > 0 {
+			first = w.account(k)
+		}
+	} else if w.branching {
+		w.steps = append(w.steps, choice{ready: 1})
 	}
-	w.width = append(w.width, uint32(n))
 	l, i := w.ready(k)
+	w.take(l, i)
 	if w.tracer != nil {
-		w.tracer.beginStep(w, l, i, k, n)
+		w.tracer.beginStep(w, l, i, k, n, first)
 	}
 	w.turn, w.made, w.happened, l.fresh = l, true, 0, false
 	return l, i
