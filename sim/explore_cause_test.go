@@ -55,8 +55,7 @@ func TestFailure_CauseComesFirst(t *testing.T) {
 			return err
 		}, nil, []string{
 			`It takes: first in, first out everywhere, except that`,
-			`  at step 4 'main' ran before 'first' \(in asyncio.Sleep at explore_cause_test.go:\d+; 'main' goes on from main_test.go:\d+\),`,
-			`  at step 5 'second' ran before 'first' \(in asyncio.Sleep at explore_cause_test.go:\d+\)`,
+			`  from step 4 to 5 'first' was kept back, and 'main' and 'second' ran \(in asyncio.Sleep at explore_cause_test.go:\d+; 'main' goes on from main_test.go:\d+\)`,
 			`\(of \d+ deviations; no schedule with fewer fails\)`,
 			`invariant "balance" does not hold: 1, want 2`,
 		}},
@@ -72,7 +71,7 @@ func TestFailure_CauseComesFirst(t *testing.T) {
 		}, nil, []string{
 			`It takes: first in, first out everywhere, except that`,
 			`  at step 1 there was a fault: the answer is lost \(step 1, 'main' to asyncio.Sleep at explore_cause_test.go:\d+\)`,
-			`\(of 1 deviations; no schedule with fewer fails\)`,
+			`\(of 1 deviation; no schedule with fewer fails\)`,
 			`It goes wrong in step 3, 'main' from explore_cause_test.go:\d+ to its end:`,
 			`panic in task: task .main.: .*it is wrong`,
 		}},
