@@ -62,6 +62,7 @@ import (
 // By default a disk has unlimited space, takes no time, and fails at power failures only.
 type Disk struct {
 	chance func(fault string, p float64) bool
+	amount func(what string, s span) int64 // nil: everything takes the least time
 	rng    *rand.Rand
 	now    func() time.Time
 
@@ -92,13 +93,6 @@ type DiskFaults struct {
 
 type latencies struct{ min, max time.Duration }
 
-func (s latencies) draw(r *rand.Rand) time.Duration {
-	if s.max == s.min {
-		return s.min
-	}
-	return s.min + time.Duration(r.Int64N(int64(s.max-s.min)+1))
-}
-
 // newDisk makes an empty disk. chance is asked for each fault, rng draws everything else, and now
 // is the host's clock.
 func newDisk(chance func(fault string, p float64) bool, rng *rand.Rand, now func() time.Time) *Disk {
@@ -118,8 +112,9 @@ func (d *Disk) SetCapacity(bytes int64) {
 	d.capacity = bytes
 }
 
-// SetLatency makes each operation take a time between min and max, evenly distributed. It has its
-// effect at some moment in between. For the time that a Sync or SyncDir takes see
+// SetLatency makes each operation take a time between min and max. In the order of production that
+// is min, and an operation has its effect at the end of its time; a longer time and an earlier
+// effect are deviations, like those of a [Link]. For the time that a Sync or SyncDir takes see
 // [Disk.SetSyncLatency]. It panics for a negative min, and for a max that is less.
 func (d *Disk) SetLatency(min, max time.Duration) {
 	d.latency = newLatencies(min, max, "SetLatency")

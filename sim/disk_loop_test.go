@@ -122,7 +122,7 @@ func TestDisk_CancelledWrite(t *testing.T) {
 	outcome := make(map[string]int)
 	for seed := range uint64(30) {
 		for wait := time.Duration(-1); wait <= 11; wait++ {
-			d := newDisk(never, rand.New(rand.NewPCG(seed, 0)), diskTime)
+			d := spending(never, rand.New(rand.NewPCG(seed, 0)))
 			must(t, d.WriteFile("a", []byte("......")))
 			d.SetLatency(10, 10)
 			onDisk(t, d, func(ctx context.Context) error {
@@ -179,7 +179,7 @@ func TestDisk_CancelledWrite(t *testing.T) {
 func TestDisk_CancelledRename(t *testing.T) {
 	seen := make(map[string]bool)
 	for seed := range uint64(10) {
-		d := newDisk(never, rand.New(rand.NewPCG(seed, 0)), diskTime)
+		d := spending(never, rand.New(rand.NewPCG(seed, 0)))
 		must(t, d.WriteFile("a", []byte("a")))
 		d.SetLatency(10, 10)
 		onDisk(t, d, func(ctx context.Context) error {
@@ -233,7 +233,7 @@ func TestDisk_SideBySide(t *testing.T) {
 func TestDisk_DiesInTheMiddle(t *testing.T) {
 	seen := make(map[string]bool)
 	for after := time.Duration(1); after < 40; after++ {
-		d := newDisk(never, rand.New(rand.NewPCG(uint64(after), 0)), diskTime)
+		d := spending(never, rand.New(rand.NewPCG(uint64(after), 0)))
 		must(t, d.WriteFile("a", []byte("old")))
 		d.SetLatency(10, 10)
 		reports := onDisk(t, d, func(ctx context.Context) error {
@@ -285,10 +285,10 @@ func TestDisk_SameSeed(t *testing.T) {
 	course := func() string {
 		var log strings.Builder
 		r := rand.New(rand.NewPCG(7, 7))
-		d := newDisk(func(fault string, p float64) bool {
+		d := spending(func(fault string, p float64) bool {
 			fmt.Fprintln(&log, fault)
 			return r.Float64() < p
-		}, rand.New(rand.NewPCG(8, 8)), diskTime)
+		}, rand.New(rand.NewPCG(8, 8)))
 		d.SetLatency(0, time.Second)
 		d.SetFaults(DiskFaults{Write: .1, Sync: .2, BitRot: .3, Stall: .1})
 		for range 5 {

@@ -50,18 +50,31 @@ func (m *mount) Latency(op driver.Operation) (before, after time.Duration) {
 	if op.Verb == "sync" {
 		s = d.sync
 	}
-	t, part := s.draw(d.rng), d.rng.Float64()
+	what := op.Verb + " " + shown(op.Name)
+	t := d.spent(what+" took", s.min, s.min, s.max)
 	if d.faults.Stall > 0 {
 		longer := d.faults.StallTime
 		if longer == 0 {
 			longer = time.Second
 		}
-		if d.chance(fmt.Sprintf("stall for %v: %s %s", longer, op.Verb, shown(op.Name)), d.faults.Stall) {
+		if d.chance(fmt.Sprintf("stall for %v: %s", longer, what), d.faults.Stall) {
 			t += longer
 		}
 	}
-	before = min(time.Duration(part*float64(t+1)), t)
+	before = d.spent(what+" had its effect after", t, 0, t)
 	return before, t - before
+}
+
+// spent asks for a time, which is usual in the order of production.
+func (d *Disk) spent(what string, usual, least, most time.Duration) time.Duration {
+	if least == most || d.amount == nil {
+		return usual
+	}
+	tried := most
+	if tried == usual {
+		tried = least
+	}
+	return time.Duration(d.amount(what, span{usual: int64(usual), least: int64(least), most: int64(most), p: 1, tried: int64(tried)}))
 }
 
 // walk is the disk's walk, for an operation of this life.

@@ -41,6 +41,13 @@ func wantContents(t *testing.T, d *Disk, name, want string) {
 
 func diskTime() time.Time { return time.Unix(0, 0) }
 
+// spending makes a disk whose operations take times that are drawn from rng.
+func spending(chance func(fault string, p float64) bool, rng *rand.Rand) *Disk {
+	d := newDisk(chance, rng, diskTime)
+	d.amount = func(_ string, s span) int64 { return s.least + rng.Int64N(s.most-s.least+1) }
+	return d
+}
+
 func testDisk(chance func(fault string, p float64) bool) *Disk {
 	return newDisk(chance, rand.New(rand.NewPCG(1, 1)), diskTime)
 }

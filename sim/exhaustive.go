@@ -184,8 +184,8 @@ func (w *world) children(n *node, cancels bool) func(func(*node) bool) {
 		for len(asked) > 0 && asked[0].step < n.step {
 			asked = asked[1:]
 		}
-		if n.dev.fault != nil && n.rank == faultRank {
-			for len(asked) > 0 && *asked[0].fault != *n.dev.fault {
+		if n.dev.answers() && n.rank == faultRank {
+			for len(asked) > 0 && asked[0].question() != n.dev.question() {
 				asked = asked[1:]
 			}
 			asked = asked[min(1, len(asked)):]
@@ -238,7 +238,8 @@ func (x *exploration) exhaust() *Failure {
 		var failed *outcome
 		next := x.enumerate(p.seed, x.strategy.bound, x.cancels, true, func(o *outcome) bool {
 			x.count(o.w)
-			x.faults = x.faults || len(o.w.asked) > 0
+			x.faults = x.faults || slices.ContainsFunc(o.w.asked, func(d deviation) bool { return d.fault != nil })
+			x.amounts = x.amounts || slices.ContainsFunc(o.w.asked, func(d deviation) bool { return d.amount != nil })
 			drew = drew || o.w.drew
 			if o.err != nil {
 				failed = o
@@ -286,6 +287,9 @@ func (x *exploration) covered(c coverage, drew bool, end uint64) string {
 	}
 	if x.faults {
 		what += "; a fault counts as a deviation"
+	}
+	if x.amounts {
+		what += "; so does a time or size that is not the usual one, of which one other is tried at each place"
 	}
 	return what
 }

@@ -94,20 +94,29 @@ func TestExhaustive_GoesOnWithOtherSeeds(t *testing.T) {
 		t.Errorf("not found by another seed: %s %v", r.Coverage, r.Failure)
 	}
 	network := func(ctx context.Context) error {
-		h := sim.NewHost(ctx, "h", silent)
-		if err := asyncio.Sleep(ctx, time.Second); err != nil {
-			return err
-		}
-		c, err := asyncio.Dial(ctx, "tcp", "h:1")
+		s, err := asyncio.ListenPacket(ctx, "udp", ":1")
 		if err != nil {
 			return err
 		}
-		h.Kill()
-		return c.Close()
+		defer s.Close()
+		sim.NewHost(ctx, "h", func(ctx context.Context) error {
+			c, err := asyncio.DialPacket(ctx, "udp", "main:1")
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			_, err = c.Write([]byte("hello"))
+			return err
+		})
+		_, _, err = s.ReadFrom(make([]byte, 10))
+		return err
 	}
 	disk := func(ctx context.Context) error {
 		sim.HostOf(ctx).Disk().SetLatency(time.Millisecond, time.Second)
 		return asyncio.WriteFile(ctx, "a", nil, 0o666)
+	}
+	number := func(ctx context.Context) error {
+		return asyncio.Sleep(ctx, time.Duration(asyncio.Rand(ctx).IntN(1000)))
 	}
 	orders := func(ctx context.Context) error {
 		for _, name := range []string{"a", "b", "c"} {
@@ -121,9 +130,10 @@ func TestExhaustive_GoesOnWithOtherSeeds(t *testing.T) {
 		want string
 	}{
 		{func(ctx context.Context) error { return asyncio.Sleep(ctx, 1) }, 10, "1 runs, 4 steps: every schedule there is"},
-		{disk, 5, "every schedule there is, for the seeds 0 to 4: the program, the network or a disk draws numbers"},
-		{disk, 1, "every schedule there is, for seed 0: the program, the network or a disk draws numbers"},
-		{network, 30, "every schedule there is, for the seeds 0 to "},
+		{number, 5, "every schedule there is, for the seeds 0 to 4: the program, the network or a disk draws numbers"},
+		{number, 1, "every schedule there is, for seed 0: the program, the network or a disk draws numbers"},
+		{disk, 100, "every schedule there is; so does a time or size"},
+		{network, 100, "2 runs"},
 		{orders, 2, "some with 1; the others were not run (see Runs), for seed 0: "},
 	} {
 		if r := sim.Check(c.main, sim.WithStrategy(sim.Exhaustive(0)), sim.Runs(c.runs)); r.Failure != nil || !strings.Contains(r.Coverage, c.want) {

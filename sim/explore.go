@@ -112,9 +112,10 @@ type exploration struct {
 	stopAt     int
 	watched    bool // steps that block are noticed
 
-	steps  int  // of the first run, in order
-	faults bool // there are some that can happen
-	report Report
+	steps   int  // of the first run, in order
+	faults  bool // there are some that can happen
+	amounts bool // there are some that can be other than usual
+	report  Report
 }
 
 const defaultRuns = 200

@@ -64,16 +64,20 @@ func (x *exploration) count(w *world) {
 	x.report.Runs++
 	x.report.Steps += w.step
 	faults := make(map[string]Tally)
-	for what, asked := range w.times {
+	for what, q := range w.questions {
+		if q.usual || q.asked == 0 {
+			continue
+		}
 		t := faults[faultKind(what)]
-		t.Asked += asked
+		t.Asked += q.asked
 		faults[faultKind(what)] = t
 	}
 	for _, d := range w.devs {
-		if d.fault != nil {
-			t := faults[faultKind(d.fault.what)]
+		if d.fault != nil || d.amount != nil && !d.amount.usualKind {
+			what := faultKind(d.question().what)
+			t := faults[what]
 			t.Times++
-			faults[faultKind(d.fault.what)] = t
+			faults[what] = t
 		}
 	}
 	x.report.Faults = addTallies(x.report.Faults, faults)

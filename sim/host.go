@@ -56,7 +56,7 @@ type Host struct {
 	crashFault       string
 	crashProbability float64       // after each step
 	back             time.Duration // how long the host then stays off
-	pauseFault       string
+	pauses           *question
 	pauseProbability float64 // after each step
 	longestPause     time.Duration
 }
@@ -77,11 +77,16 @@ func worldOf(ctx context.Context, caller string) *world { return lifeOf(ctx, cal
 // newHost makes a host that is off.
 func (w *world) newHost(name string) *Host {
 	i := len(w.hosts)
-	h := &Host{w: w, name: name, index: i, rate: 1, crashFault: "crash of " + name, pauseFault: "pause of " + name, addr: netip.AddrFrom4([4]byte{10, 0, byte((i + 1) >> 8), byte(i + 1)})}
+	h := &Host{w: w, name: name, index: i, rate: 1, crashFault: "crash of " + name, pauses: w.question(name+" paused for", inTime), addr: netip.AddrFrom4([4]byte{10, 0, byte((i + 1) >> 8), byte(i + 1)})}
 	if i > 0 {
 		h.prefix = name + "/"
 	}
 	h.disk = newDisk(func(fault string, p float64) bool { return w.fault(name+": "+fault, p) }, w.stream("disk of "+name), h.wall)
+	h.disk.amount = func(what string, s span) int64 {
+		q := w.question(name+": "+what, inTime)
+		q.usual = true
+		return w.amount(q, s)
+	}
 	w.hosts = append(w.hosts, h)
 	return h
 }
@@ -214,21 +219,22 @@ func (h *Host) stop(caller string) *life {
 // Pause makes the host's program run nothing for d, as during a long garbage collection or on an
 // overloaded machine. Its clock goes on, the system below goes on receiving, and timers that come
 // due meanwhile are late. A longer pause replaces a shorter one. A program that is not running is
-// left alone. Pause panics for main's host and for a negative d.
+// left alone. Pause panics for a negative d.
 func (h *Host) Pause(d time.Duration) {
+	h.w.mustNotLook("Host.Pause")
 	if d < 0 {
 		panic(fmt.Errorf("%w: a pause of %v (in Host.Pause)", asyncio.ErrInvalidArgument, d))
 	}
-	if l := h.stop("Pause"); l != nil && d > 0 {
+	if d > 0 && h.IsRunning() {
 		h.w.note(fmt.Sprintf("%s pauses for %v", h.name, d))
-		l.paused = max(l.paused, later(h.w.time(), d))
+		h.life.pause(d)
 	}
 }
 
 // SetPauses makes the host pause after each of its steps with the probability p, for a time up to
-// most. A pause is a [Fault], as a crash of [Host.SetCrashes] is. SetPauses panics for main's host.
+// most. A pause is a [Fault], as a crash of [Host.SetCrashes] is. Main's host can pause too.
 func (h *Host) SetPauses(p float64, most time.Duration) {
-	h.stop("SetPauses")
+	h.w.mustNotLook("Host.SetPauses")
 	if !(p >= 0 && p < 1) || p > 0 && most <= 0 {
 		panic(fmt.Errorf("%w: a probability of %v, and pauses up to %v (in Host.SetPauses)", asyncio.ErrInvalidArgument, p, most))
 	}

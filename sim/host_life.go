@@ -199,13 +199,15 @@ func (l *life) strike() (crashed bool) {
 		})
 		return true
 	}
-	if w.fault(h.pauseFault, h.pauseProbability) {
-		// Each pause draws from a stream of its own, so that leaving one out changes no other.
-		rng := w.stream(fmt.Sprintf("%s, number %d", h.pauseFault, w.times[h.pauseFault]))
-		h.Pause(1 + time.Duration(rng.Int64N(int64(h.longestPause))))
+	if h.pauseProbability > 0 && !w.isCalm() {
+		longest := int64(h.longestPause)
+		l.pause(time.Duration(w.amount(h.pauses, span{least: 1, most: longest, p: h.pauseProbability, tried: longest})))
 	}
 	return false
 }
+
+// pause makes the life run nothing for d from now on, unless it is in a longer pause.
+func (l *life) pause(d time.Duration) { l.paused = max(l.paused, later(l.w.time(), d)) }
 
 // isPaused reports whether the life is in a pause and runs nothing.
 func (l *life) isPaused() bool { return l.paused > l.w.time() }

@@ -125,7 +125,7 @@ func TestHost_SetPauses(t *testing.T) {
 			t.Fatalf("%v: not found", s)
 		}
 		text := f.Error()
-		if len(f.Deviations) != 1 || !strings.Contains(f.Deviations[0], "pause of ") || !strings.Contains(text, "pauses for ") || !strings.Contains(text, "the lease is b's until") {
+		if len(f.Deviations) != 1 || !strings.Contains(f.Deviations[0], " paused for ") || !strings.Contains(text, "the lease is b's until") {
 			t.Errorf("%v: %s", s, text)
 		}
 	}

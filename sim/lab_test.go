@@ -75,7 +75,7 @@ func (e *ear) Ready(read, write bool) {
 // newLab makes a network with a latency of 5 ms everywhere.
 func newLab(t *testing.T, seed uint64) *lab {
 	l := &lab{t: t, seed: seed, ears: make(map[driver.Handle]*ear)}
-	chances := rand.New(rand.NewPCG(seed, 0))
+	chances, amounts := rand.New(rand.NewPCG(seed, 0)), rand.New(rand.NewPCG(seed, 1))
 	l.network = newNetwork(
 		func() time.Duration { return l.clock },
 		func(when time.Duration, fn func()) {
@@ -85,8 +85,9 @@ func newLab(t *testing.T, seed uint64) *lab {
 			l.count++
 			heap.Push(&l.events, laterEvent{when, l.count, fn})
 		},
-		func(consumer string) *rand.Rand { return rand.New(rand.NewPCG(driver.Derive(seed, consumer))) },
-		func(fault string, p float64) bool {
+		func(what string, u unit) *question { return &question{what: what, unit: u} },
+		func(q *question, p float64) bool {
+			fault := q.what
 			if p <= 0 {
 				t.Errorf("%s: asked with probability %v", fault, p)
 			}
@@ -96,6 +97,12 @@ func newLab(t *testing.T, seed uint64) *lab {
 			}
 			fmt.Fprintf(&l.log, "%v %s: %v\n", l.clock, fault, yes)
 			return yes
+		},
+		func(q *question, s span) int64 {
+			if amounts.Float64() >= s.p {
+				return s.usual
+			}
+			return s.least + amounts.Int64N(s.most-s.least+1)
 		})
 	l.net = &Network{l.network}
 	l.net.SetLink(Link{MinLatency: 5 * time.Millisecond})

@@ -25,8 +25,8 @@ import (
 
 // minimiseRuns and minimiseSteps are the budget, in runs and steps (minimise 5).
 const (
-	minimiseRuns  = 5_000
-	minimiseSteps = 5_000_000
+	minimiseRuns  = 3_000
+	minimiseSteps = 1_000_000
 )
 
 // kind returns the way in which a run failed, for comparing failures (minimise 1).
@@ -98,15 +98,29 @@ func (m *minimiser) shrink(devs []deviation) (_ []deviation, minimal bool) {
 	if without, ok := m.try(nil); ok {
 		return without, true
 	}
-	// Most failures need only faults or only an order.
-	isFault := func(d deviation) bool { return d.fault != nil }
-	faults := slices.DeleteFunc(slices.Clone(devs), func(d deviation) bool { return !isFault(d) })
-	order := slices.DeleteFunc(slices.Clone(devs), isFault)
-	if len(faults) > 0 && len(order) > 0 {
-		if made, ok := m.try(faults); ok {
+	// Most failures need only one or two of these.
+	const faults, order, times = 1, 2, 4
+	class := func(d deviation) int {
+		switch {
+		case d.amount != nil && d.amount.usualKind:
+			return times
+		case d.answers():
+			return faults
+		}
+		return order
+	}
+	there := 0
+	for _, d := range devs {
+		there |= class(d)
+	}
+	for _, classes := range []int{faults, order, times, faults | order, faults | times, order | times} {
+		if classes&there == 0 || classes&there == there || classes&there != classes {
+			continue
+		}
+		some := slices.DeleteFunc(slices.Clone(devs), func(d deviation) bool { return class(d)&classes == 0 })
+		if made, ok := m.try(some); ok {
 			devs = made
-		} else if made, ok := m.try(order); ok {
-			devs = made
+			break
 		}
 	}
 	for {
@@ -190,7 +204,7 @@ func (m *minimiser) shorten(devs []deviation) (shorter []deviation) {
 // fewest looks for a schedule with fewer deviations than devs (minimise 3).
 func (m *minimiser) fewest(devs []deviation) (_ []deviation, proven bool) {
 	cancels := slices.ContainsFunc(devs, func(d deviation) bool { return d.cancel != nil })
-	faults := slices.ContainsFunc(devs, func(d deviation) bool { return d.fault != nil })
+	faults := slices.ContainsFunc(devs, deviation.answers)
 	var found []deviation
 	runs, steps := 0, 0
 	left := func() int { return minimiseRuns - m.runs }

@@ -3,7 +3,6 @@ package sim
 import (
 	"cmp"
 	"fmt"
-	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"strings"
@@ -22,11 +21,10 @@ import (
 //	   arrives a latency later. Segments of one direction of a connection arrive in the order in
 //	   which they were sent, and so do the datagrams of a wire, except reordered ones. Otherwise a
 //	   later packet may arrive earlier.
-//	link 3: A fault happens if chance says so. Chance is asked only where the probability is not
-//	   zero, and under a name that says what is lost and between which hosts. All other random
-//	   numbers (latencies, where segments end) come from streams, one for each wire and purpose. A
-//	   packet draws its numbers before it may be lost, so one loss less does not change how long
-//	   others take.
+//	link 3: Faults, latencies and sizes of segments are answers to questions (question 1), whose names
+//	   say what is meant and between which hosts. In the order of production a packet takes the
+//	   least latency of its link, and segments are as long as they can be. A fault is asked for only
+//	   where its probability is not zero, a latency even of a packet that is lost.
 //	link 4: A wire that is down (cut, or between two parts of a partition) loses what is under way
 //	   when it goes down and what is sent while it is down. A wire that is held keeps what arrives,
 //	   up to maxHeld, and hands it over in that order when it is released.
@@ -37,18 +35,19 @@ import (
 //	link 7: When everything is closed or idle, no event is left. No timer just keeps itself going
 //	   (see tcp 8).
 type network struct {
-	now    func() time.Duration
-	at     func(when time.Duration, fn func()) // in the order of the calls where times are equal
-	stream func(consumer string) *rand.Rand    // a stream for each consumer
-	chance func(fault string, p float64) bool  // p > 0
-	note   func(text string)                   // nil, or told of what a test does to the network
+	now      func() time.Duration
+	at       func(when time.Duration, fn func()) // in the order of the calls where times are equal
+	question func(what string, u unit) *question
+	happens  func(q *question, p float64) bool // p > 0
+	amount   func(q *question, s span) int64
+	note     func(text string) // nil, or told of what a test does to the network
 
 	systems []*system       // in the order of their first attach
 	wires   map[route]*wire // that have been asked for
 	groups  map[*system]int // of the partition
 	link    Link            // of wires that have none of their own
 	ids     uint64
-	calm    bool // chance says no from now on
+	calm    bool // no fault happens from now on
 
 	patience      time.Duration // how long unacknowledged data is sent again (tcp 6)
 	sendBuffer    int           // bytes, of a new connection
@@ -70,9 +69,10 @@ var (
 	loopbackLink = Link{MinLatency: 20 * time.Microsecond}
 )
 
-func newNetwork(now func() time.Duration, at func(when time.Duration, fn func()), stream func(consumer string) *rand.Rand, chance func(fault string, p float64) bool) *network {
+func newNetwork(now func() time.Duration, at func(when time.Duration, fn func()), question func(what string, u unit) *question,
+	happens func(q *question, p float64) bool, amount func(q *question, s span) int64) *network {
 	return &network{
-		now: now, at: at, stream: stream, chance: chance,
+		now: now, at: at, question: question, happens: happens, amount: amount,
 		wires: make(map[route]*wire), link: defaultLink,
 		patience: defaultPatience, sendBuffer: defaultBuffer, receiveBuffer: defaultBuffer, backlog: defaultBacklog,
 	}
@@ -219,8 +219,9 @@ type Network struct{ n *network }
 // as a delay: 200 ms plus a round trip, doubled each time the same segment is lost again. Any
 // goroutine may make a Link.
 type Link struct {
-	// The latency lies between the two, evenly distributed. If MaxLatency is zero it is always
-	// MinLatency.
+	// The latency lies between the two. In the order of production it is always MinLatency; every
+	// longer one is a deviation, which the strategy chooses and the schedule records. If MaxLatency
+	// is zero there is none.
 	MinLatency, MaxLatency time.Duration
 
 	// Bandwidth is in bytes a second, headers included. Zero means no limit.

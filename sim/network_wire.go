@@ -2,7 +2,6 @@ package sim
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"strings"
 	"time"
 )
@@ -31,9 +30,9 @@ type wire struct {
 	lastDatagram time.Duration // when the last datagram in order arrives
 	held         []parcel
 
-	latencies, sizes, order *rand.Rand // once used
-	faults                  map[mishap]string
-	traffic                 Traffic
+	questions map[mishap]*question
+	sizes     *question // of segments
+	traffic   Traffic
 }
 
 // cargo is what a wire carries.
@@ -78,33 +77,29 @@ func (w *wire) down() bool { return w.cut || w.apart }
 // silent reports whether nothing comes through for the time being.
 func (w *wire) silent() bool { return w.down() || w.holding || w.link().Loss >= 1 && !w.n.calm }
 
-// stream returns the random numbers of one consumer of this wire.
-func (w *wire) stream(consumer string, r **rand.Rand) *rand.Rand {
-	if *r == nil {
-		*r = w.n.stream(fmt.Sprintf("%s from %s to %s", consumer, w.from.name, w.to.name))
+// ask returns the question of whether something happens to cargo of this noun, or of how much if
+// the words go on behind it.
+func (w *wire) ask(verb string, what noun, behind string) *question {
+	m := mishap{verb, what}
+	if q := w.questions[m]; q != nil {
+		return q
 	}
-	return *r
+	article := "a"
+	if strings.ContainsAny(string(what[:1]), "aeiou") {
+		article = "an"
+	}
+	q := w.n.question(strings.TrimSpace(fmt.Sprintf("%s %s %s from %s to %s %s", verb, article, what, w.from.name, w.to.name, behind)), inTime)
+	q.usual = behind != ""
+	if w.questions == nil {
+		w.questions = make(map[mishap]*question)
+	}
+	w.questions[m] = q
+	return q
 }
 
 // happens reports whether a fault happens (link 3).
 func (w *wire) happens(verb string, what noun, p float64) bool {
-	if p <= 0 {
-		return false
-	}
-	f := mishap{verb, what}
-	name, ok := w.faults[f]
-	if !ok {
-		article := "a"
-		if strings.ContainsAny(string(what[:1]), "aeiou") {
-			article = "an"
-		}
-		name = fmt.Sprintf("%s %s %s from %s to %s", verb, article, what, w.from.name, w.to.name)
-		if w.faults == nil {
-			w.faults = make(map[mishap]string)
-		}
-		w.faults[f] = name
-	}
-	return w.n.chance(name, p)
+	return p > 0 && w.n.happens(w.ask(verb, what, ""), p)
 }
 
 // leave returns when cargo of this size, sent now, has left (link 2).
@@ -117,12 +112,26 @@ func (w *wire) leave(size int) time.Duration {
 	return now
 }
 
-func (w *wire) latency() time.Duration {
+// latency asks how long cargo takes (link 3).
+func (w *wire) latency(what noun) time.Duration {
 	l := w.link()
 	if l.MaxLatency <= l.MinLatency {
 		return l.MinLatency
 	}
-	return l.MinLatency + time.Duration(w.stream("latency", &w.latencies).Uint64N(uint64(l.MaxLatency-l.MinLatency)+1))
+	least, most := int64(l.MinLatency), int64(l.MaxLatency)
+	return time.Duration(w.n.amount(w.ask("", what, "took"), span{usual: least, least: least, most: most, p: 1, tried: most}))
+}
+
+// segmentSize asks where a segment ends that could have n bytes (tcp 3).
+func (w *wire) segmentSize(n int64) int64 {
+	if n < 2 {
+		return n
+	}
+	if w.sizes == nil {
+		w.sizes = w.n.question(fmt.Sprintf("a segment from %s to %s had", w.from.name, w.to.name), inBytes)
+		w.sizes.usual = true
+	}
+	return min(n, max(1, w.n.amount(w.sizes, span{usual: n, least: 1, most: n - 1, p: 0.25, tried: n / 2})))
 }
 
 // carry sends c, to arrive after last, and returns when it has left.
@@ -132,7 +141,7 @@ func (w *wire) carry(c cargo, last *time.Duration) (left time.Duration) {
 		return w.n.now()
 	}
 	left = w.leave(c.size())
-	arrival := later(left, w.latency())
+	arrival := later(left, w.latency(c.noun()))
 	if w.happens("lose", c.noun(), w.link().Loss) {
 		w.traffic.Lost++
 		return left
@@ -161,7 +170,8 @@ func (w *wire) carryDatagram(c cargo) {
 		}
 		// It is late, and datagrams sent meanwhile overtake it.
 		most := max(4*l.MaxLatency, 4*l.MinLatency, 4*time.Millisecond)
-		late := max(w.lastDatagram, w.n.now()) + 1 + time.Duration(w.stream("order", &w.order).Int64N(int64(most)))
+		behind := w.n.amount(w.ask("others overtook", c.noun(), "for"), span{usual: int64(most), least: 1, most: int64(most), p: 1, tried: int64(most)})
+		late := max(w.lastDatagram, w.n.now()) + time.Duration(behind)
 		w.carry(c, &late)
 	}
 }

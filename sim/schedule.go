@@ -18,9 +18,10 @@ import (
 //	   callbacks, counted from 0 as world 6 says, instead of the first that is not kept back. "keep"
 //	   does the same, for the next after that first, and keeps the first back until a later step,
 //	   or until nothing else is ready (keep 1 to keep 4). "fault" makes a fault happen
-//	   in the step or between it and the next: the nth one asked for by that name, counted from 1. A
-//	   step has at most one cancel and one pick; a cancel comes before a pick, and both before
-//	   faults. There is at most one cancel in all.
+//	   in the step or between it and the next: the nth one asked for by that name, counted from 1.
+//	   "amount" makes something take another time, or have another size, than usual; it is named
+//	   like a fault. A step has at most one cancel and one pick; a cancel comes before a pick, and
+//	   both before faults and amounts. There is at most one cancel in all.
 //	schedule 2: Seed and schedule determine the run (world 2): the same program makes the same
 //	   steps.
 //	schedule 3: Replaying draws no random number of a strategy. A file is replayed to the letter.
@@ -42,6 +43,8 @@ import (
 //	   keep 45 to 52 1/2 "main" for "writer"  of 2 the one 1st after the oldest: writer, and main,
 //	                                          the oldest, is kept back until step 52
 //	   fault 57 "crash of node2" 4            the fourth time that it was asked for
+//	   amount 60 "a segment from a to b took" 9 40ms not 1ms
+//	                                          a time; 300B is a size, 50000ppm a part of a million
 //	   end
 //
 //	   Lines that begin with # are comments for people. Deviations are in the order of their steps.
@@ -57,12 +60,14 @@ type schedule struct {
 	devs    []deviation
 }
 
-// A deviation is one item of schedule 1: pick is positive, or cancel or fault is set.
+// A deviation is one item of schedule 1: pick is positive, or one of cancel, fault and amount is
+// set.
 type deviation struct {
 	step, pick int
 	until      int // of a pick that keeps a callback back: the last step at which it does; otherwise 0
 	cancel     *target
 	fault      *fault
+	amount     *amount
 	*recorded  // of a pick, once it has been made in a run with a trace
 }
 
@@ -85,16 +90,31 @@ type recorded struct {
 	ran           []string // while first was kept back, each once
 }
 
-// before reports whether d precedes e in a schedule (schedule 1). Faults at one step have no order.
+// before reports whether d precedes e in a schedule (schedule 1). Answers at one step have no
+// order.
 func (d deviation) before(e deviation) bool {
-	return d.step < e.step || d.step == e.step && (d.rank() < e.rank() || d.fault != nil && e.fault != nil)
+	return d.step < e.step || d.step == e.step && (d.rank() < e.rank() || d.answers() && e.answers())
+}
+
+// answers reports whether d is the answer to a question.
+func (d deviation) answers() bool { return d.fault != nil || d.amount != nil }
+
+// question returns the question that d answers, and its number.
+func (d deviation) question() fault {
+	switch {
+	case d.fault != nil:
+		return *d.fault
+	case d.amount != nil:
+		return d.amount.fault
+	}
+	return fault{}
 }
 
 func (d deviation) rank() int {
 	switch {
 	case d.cancel != nil:
 		return cancelRank
-	case d.fault == nil:
+	case !d.answers():
 		return pickRank
 	}
 	return faultRank
@@ -126,6 +146,8 @@ func (s *schedule) String() string {
 			fmt.Fprintf(&b, "cancel %d %q %d\n", d.step, d.cancel.task, d.cancel.nth)
 		case d.fault != nil:
 			fmt.Fprintf(&b, "fault %d %q %d\n", d.step, d.fault.what, d.fault.nth)
+		case d.amount != nil:
+			b.WriteString(d.amount.line(d.step))
 		case d.until > d.step:
 			fmt.Fprintf(&b, "keep %d to %d %d/%d %q for %q\n", d.step, d.until, d.pick, d.of, d.first, d.chosen)
 		default:
@@ -189,6 +211,8 @@ func parseSchedule(text string) (*schedule, error) {
 			if err == nil && d.fault.nth < 1 {
 				err = errors.New("no fault is named")
 			}
+		case "amount":
+			d, err = parseAmountLine(rest)
 		case "step":
 			d.recorded = new(recorded)
 			_, err = fmt.Sscanf(rest, "%d %d/%d %q not %q", &d.step, &d.pick, &d.of, &d.chosen, &d.first)
@@ -210,8 +234,8 @@ func parseSchedule(text string) (*schedule, error) {
 		if err != nil {
 			return bad("%v in %q", err, line)
 		}
-		if word == "cancel" || word == "step" || word == "keep" || word == "fault" {
-			if d.step < 1 && (d.step < 0 || d.fault == nil) || len(s.devs) > 0 && !s.devs[len(s.devs)-1].before(d) {
+		if word == "cancel" || word == "step" || word == "keep" || word == "fault" || word == "amount" {
+			if d.step < 1 && (d.step < 0 || !d.answers()) || len(s.devs) > 0 && !s.devs[len(s.devs)-1].before(d) {
 				return bad("step %d is out of order", d.step)
 			}
 			s.devs = append(s.devs, d)
@@ -290,6 +314,9 @@ func whoRan(ran []string) string {
 func (d deviation) String() string {
 	if d.fault != nil {
 		return fmt.Sprintf("at step %d there was a fault: %s", d.step, d.fault.what)
+	}
+	if d.amount != nil {
+		return fmt.Sprintf("at step %d %s", d.step, d.amount)
 	}
 	if d.cancel != nil {
 		which := ""

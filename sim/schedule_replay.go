@@ -12,22 +12,22 @@ import (
 type replay struct {
 	devs     []deviation // cancels and picks
 	pos      int
-	faults   map[fault]int // the step at which each happens
-	strict   bool          // replayed to the letter (schedule 3); otherwise a guess (schedule 4)
-	mismatch error         // why the file does not fit the program (schedule 3)
+	answers  map[fault]deviation
+	strict   bool  // replayed to the letter (schedule 3); otherwise a guess (schedule 4)
+	mismatch error // why the file does not fit the program (schedule 3)
 }
 
 func newReplay(devs []deviation, strict bool) *replay {
 	r := &replay{strict: strict}
 	for _, d := range devs {
-		if d.fault == nil {
+		if !d.answers() {
 			r.devs = append(r.devs, d)
 			continue
 		}
-		if r.faults == nil {
-			r.faults = make(map[fault]int)
+		if r.answers == nil {
+			r.answers = make(map[fault]deviation)
 		}
-		r.faults[*d.fault] = d.step
+		r.answers[d.question()] = d
 	}
 	return r
 }
@@ -78,16 +78,32 @@ func (r *replay) pick(w *world, n int) int {
 	return d.pick
 }
 
-func (r *replay) fault(w *world, f deviation, _ float64) bool {
-	step, ok := r.faults[*f.fault]
+func (r *replay) fault(w *world, q *question, _ float64) bool {
+	return r.answer(w, q).fault != nil
+}
+
+func (r *replay) amount(w *world, q *question, s span) int64 {
+	if d := r.answer(w, q); d.amount != nil {
+		return d.amount.got
+	}
+	return s.usual
+}
+
+// answer returns the recorded answer to a question, if there is one.
+func (r *replay) answer(w *world, q *question) deviation {
+	if len(r.answers) == 0 {
+		return deviation{}
+	}
+	at := fault{q.what, q.asked}
+	d, ok := r.answers[at]
 	if !ok {
-		return false
+		return deviation{}
 	}
-	delete(r.faults, *f.fault)
-	if r.strict && step != f.step {
-		r.refuse(w, fmt.Errorf("the fault %s is at step %d, and was at step %d", quote(f.fault.what), f.step, step))
+	delete(r.answers, at)
+	if r.strict && d.step != w.step {
+		r.refuse(w, fmt.Errorf("%s is at step %d, and was at step %d", quote(q.what), w.step, d.step))
 	}
-	return true
+	return d
 }
 
 func (r *replay) refuse(w *world, why error) {
@@ -104,9 +120,9 @@ func (r *replay) finish(s *schedule, steps int, trace uint64) error {
 	if r.pos < len(r.devs) {
 		missing = r.devs[r.pos].step
 	}
-	for _, step := range r.faults {
-		if missing < 0 || step < missing {
-			missing = step
+	for _, d := range r.answers {
+		if missing < 0 || d.step < missing {
+			missing = d.step
 		}
 	}
 	switch {

@@ -9,9 +9,10 @@ import (
 // fifo is the order of production: first in, first out.
 type fifo struct{}
 
-func (fifo) pick(*world, int) int                  { return 0 }
-func (fifo) cancel(*world) (target, bool)          { return target{}, false }
-func (fifo) fault(*world, deviation, float64) bool { return false }
+func (fifo) pick(*world, int) int                       { return 0 }
+func (fifo) cancel(*world) (target, bool)               { return target{}, false }
+func (fifo) fault(*world, *question, float64) bool      { return false }
+func (fifo) amount(_ *world, _ *question, s span) int64 { return s.usual }
 
 // A randomCancel cancels a random task before a random step.
 type randomCancel struct {
@@ -36,19 +37,20 @@ func (c randomCancel) cancel(w *world) (target, bool) {
 	return all[c.rng.IntN(len(all))], true
 }
 
-// randomFaults makes each fault happen with its probability, by a stream of its own (world 3).
-type randomFaults struct{ streams map[string]*rand.Rand }
+// randomFaults makes each fault happen with its probability, and draws amounts (question 4).
+type randomFaults struct{}
 
-func (r *randomFaults) fault(w *world, f deviation, p float64) bool {
-	rng := r.streams[f.fault.what]
-	if rng == nil {
-		if r.streams == nil {
-			r.streams = make(map[string]*rand.Rand)
-		}
-		rng = w.stream("fault " + f.fault.what)
-		r.streams[f.fault.what] = rng
+func (randomFaults) fault(w *world, q *question, p float64) bool {
+	d := w.dice(q)
+	return d.float() < p
+}
+
+func (randomFaults) amount(w *world, q *question, s span) int64 {
+	d := w.dice(q)
+	if d.float() >= s.p {
+		return s.usual
 	}
-	return rng.Float64() < p
+	return d.between(s.least, s.most)
 }
 
 // random picks each ready callback with the same probability.
@@ -138,9 +140,18 @@ type tape struct {
 func (t *tape) pick(_ *world, n int) int { return int(t.next()) % n }
 
 // fault takes a byte too: the fault happens if the byte is not zero and within its probability.
-func (t *tape) fault(_ *world, _ deviation, p float64) bool {
+func (t *tape) fault(_ *world, _ *question, p float64) bool {
 	b := t.next()
 	return b > 0 && float64(b) <= max(1, 255*p)
+}
+
+// amount takes a byte as well: 0 is the usual amount, and 255 the most.
+func (t *tape) amount(_ *world, _ *question, s span) int64 {
+	b := t.next()
+	if b == 0 {
+		return s.usual
+	}
+	return s.least + int64(float64(s.most-s.least)*float64(b)/255)
 }
 
 func (t *tape) next() byte {

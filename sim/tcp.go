@@ -22,8 +22,8 @@ import (
 //	   acknowledged. edge is the end of the peer's room; it never goes back. So a slow reader stops
 //	   its writer when both buffers are full. A reader tells the peer when it has made room worth
 //	   speaking of.
-//	tcp 3: Bytes sent at once go in segments of up to a maximum. A quarter of the segments end
-//	   somewhere before it, at random: reads need not end where a program's writes did.
+//	tcp 3: Bytes sent at once go in segments of up to a maximum. A segment may end before it (link 3);
+//	   of random ones a quarter do. So reads need not end where a program's writes did.
 //	tcp 4: Every segment with something new is acknowledged at once, and so is every repeated one. A
 //	   lost acknowledgment is made up for by the next one, or by the segment being sent again.
 //	tcp 5: Connecting takes a round trip. A request is sent again after 1 s, 2 s, 4 s and so on, 6

@@ -72,12 +72,7 @@ func (c *tcpConn) segmentSize(available int64) int64 {
 	if c.out == c.sys.loopback {
 		return min(available, maxLoopbackSegment)
 	}
-	n := min(available, maxSegment)
-	rng := c.out.stream("segments", &c.out.sizes)
-	if n > 1 && rng.IntN(4) == 0 {
-		n = 1 + rng.Int64N(n-1)
-	}
-	return n
+	return c.out.segmentSize(min(available, maxSegment))
 }
 
 // stuck reports whether there is something to send and the peer has no room.

@@ -20,11 +20,11 @@ import (
 //	   cancel, and picks the next step.
 //	world 2: A run is determined by the program, by the seed, and by the deviations from first in,
 //	   first out without faults that the strategy decides on. The seed determines only what tasks
-//	   draw, what a strategy draws, and how long the network and disks take. So the seed and the
+//	   draw, what a strategy draws, and the details of some faults of disks. So the seed and the
 //	   recorded deviations reproduce the run (schedule 2 in schedule.go).
 //	world 3: Each consumer of random numbers has a stream of its own, derived from the seed and its
-//	   name: each task of each life of a host, the strategy, the choice of cancels, each fault, each
-//	   disk, each purpose of each direction between two hosts.
+//	   name: each task of each life of a host, the strategy, the choice of cancels, each disk. Random
+//	   answers to questions need no stream (question 4).
 //	world 4: Once something is wrong, the run is over: main's remaining callbacks run in order,
 //	   unchecked and unrecorded, and other hosts run nothing.
 //	world 5: Each life of a host has a loop, on a goroutine of its own. Exactly one life has the
@@ -79,14 +79,15 @@ type world struct {
 	ended     bool          // no host is turned on any more
 	looking   bool          // a function given to Always or Eventually is running
 
-	able  []*life        // lives that have something ready, in the order of world 6
-	devs  []deviation    // deviations made so far
-	keeps int            // callbacks that are kept back (keep 1)
-	until int            // what the strategy says of the callback that its next pick keeps back
-	steps []choice       // of each step, if branching
-	live  [][]target     // of each step: tasks that could be cancelled before it, if cancels
-	asked []deviation    // faults that could have happened, if lists
-	times map[string]int // how often each fault has been asked for
+	able  []*life     // lives that have something ready, in the order of world 6
+	devs  []deviation // deviations made so far
+	keeps int         // callbacks that are kept back (keep 1)
+	until int         // what the strategy says of the callback that its next pick keeps back
+	steps []choice    // of each step, if branching
+	live  [][]target  // of each step: tasks that could be cancelled before it, if cancels
+	asked []deviation // the deviations that could have been chosen, besides picks and cancels, if lists
+
+	questions map[string]*question // by their names
 
 	reached map[string]Tally // what Sometimes was told
 
@@ -120,10 +121,10 @@ type world struct {
 }
 
 func newWorld(seed uint64, epoch time.Time, limits limits) *world {
-	w := &world{seed: seed, epoch: epoch, limits: limits, times: make(map[string]int)}
+	w := &world{seed: seed, epoch: epoch, limits: limits, questions: make(map[string]*question)}
 	w.stirred.L = &w.mu
 	w.heldAt = make([]uintptr, 0, 64)
-	w.net = newNetwork(w.time, w.at, w.stream, w.fault)
+	w.net = newNetwork(w.time, w.at, w.question, w.happens, w.amount)
 	w.net.note = w.note
 	w.main = w.newHost("main").begin(nil)
 	w.main.state = running
@@ -138,8 +139,11 @@ type strategy interface {
 	// cancel is asked before each step whether to cancel a task, and which.
 	cancel(w *world) (target, bool)
 
-	// fault is asked whether a fault with the probability p happens.
-	fault(w *world, f deviation, p float64) bool
+	// fault is asked whether something with the probability p happens.
+	fault(w *world, q *question, p float64) bool
+
+	// amount is asked how much of something there is.
+	amount(w *world, q *question, s span) int64
 }
 
 type limits struct {
@@ -255,7 +259,7 @@ func (w *world) due() *life {
 func (w *world) count() int {
 	w.able = w.able[:0]
 	if len(w.hosts) == 1 {
-		if w.main.state != choosing {
+		if w.main.state != choosing || w.main.isPaused() {
 			return 0
 		}
 		w.able = append(w.able, w.main)
@@ -387,29 +391,6 @@ func (w *world) inject(t target) {
 		w.devs = append(w.devs, deviation{step: w.step, cancel: &t})
 		task.life.do(func() { task.Cancel("injected by package sim") })
 	}
-}
-
-// fault reports whether the fault named by what, of probability p, happens now.
-func (w *world) fault(what string, p float64) bool {
-	if !(p > 0) || w.over || w.closing || w.calm {
-		return false
-	}
-	if p >= 1 {
-		return true
-	}
-	w.times[what]++
-	f := deviation{step: w.step, fault: &fault{what, w.times[what]}}
-	if w.lists {
-		w.asked = append(w.asked, f)
-	}
-	if !w.strategy.fault(w, f, p) {
-		return false
-	}
-	w.devs = append(w.devs, f)
-	if w.tracer != nil {
-		w.tracer.note(note{what, true})
-	}
-	return true
 }
 
 // note adds a line to the trace.
