@@ -43,5 +43,6 @@ func mustBeProbability(p float64, caller string) {
 func StopFaults(ctx context.Context) {
 	w := worldOf(ctx, "StopFaults")
 	w.calm, w.net.calm = true, true
+	w.net.endRules()
 	(&Network{w.net}).Heal()
 }

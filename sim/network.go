@@ -49,6 +49,10 @@ type network struct {
 	ids     uint64
 	calm    bool // no fault happens from now on
 
+	rules    []*ActiveRule   // in the order in which they were added
+	messages uint64          // that have been numbered
+	seen     func(m Message) // nil, or told of what programs send
+
 	patience      time.Duration // how long unacknowledged data is sent again (tcp 6)
 	sendBuffer    int           // bytes, of a new connection
 	receiveBuffer int           // bytes, of a new connection

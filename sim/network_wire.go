@@ -140,6 +140,9 @@ func (w *wire) carry(c cargo, last *time.Duration) (left time.Duration) {
 		w.traffic.Lost++
 		return w.n.now()
 	}
+	if a := w.ruleFor(c); a != nil {
+		return w.carryBy(a, c, last)
+	}
 	left = w.leave(c.size())
 	arrival := later(left, w.latency(c.noun()))
 	if w.happens("lose", c.noun(), w.link().Loss) {
@@ -157,6 +160,10 @@ func (w *wire) carryDatagram(c cargo) {
 	l := w.link()
 	if l.Bandwidth > 0 && w.free-w.n.now() > maxQueued*time.Second/time.Duration(l.Bandwidth) {
 		w.traffic.Lost++
+		return
+	}
+	if a := w.ruleForDatagram(c); a != nil && !w.down() {
+		w.carryBy(a, c, &w.lastDatagram)
 		return
 	}
 	copies := 1

@@ -78,6 +78,7 @@ type tcpConn struct {
 	cautious        bool          // after a time-out: one segment at a time
 	deadline        time.Duration // when una is sent again, 0 for never
 	ring            time.Duration // when a timer goes off, 0 for none
+	marks           []*mark       // writes that rules act on
 
 	// The receiving direction.
 	heard         bool // the peer's request or its answer has arrived

@@ -102,6 +102,7 @@ func (c *tcpConn) Write(p []byte) (int, error) {
 	}
 	c.buf = append(c.buf, p[:n]...)
 	c.end += int64(n)
+	c.written(p[:n])
 	c.transmit()
 	return n, nil
 }

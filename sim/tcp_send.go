@@ -58,7 +58,7 @@ func (c *tcpConn) nextSegment() *segment {
 	case c.una == 0:
 		return nil
 	case c.next < c.end && c.next < c.edge:
-		n := c.segmentSize(min(c.end, c.edge) - c.next)
+		n := c.untilMark(c.segmentSize(min(c.end, c.edge) - c.next))
 		start := int64(len(c.buf)) - (c.end - c.next)
 		return &segment{number: c.next, data: c.buf[start : start+n], fin: c.finishing && c.next+n == c.end}
 	case c.next == c.end && c.finishing:
