@@ -16,9 +16,9 @@ func (t *tracer) becauseOf(devs []deviation) []string {
 	return wordsOf(devs, func(i int) string {
 		d := devs[i]
 		switch at := d.step - 1; {
-		case d.fault != nil && at >= 0 && at < t.len():
+		case d.answers() && at >= 0 && at < t.len():
 			return fmt.Sprintf(" (%s)", t.sentence(at))
-		case d.fault == nil:
+		case !d.answers():
 			return t.where[d.key()]
 		}
 		return ""

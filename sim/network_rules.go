@@ -108,7 +108,7 @@ type Rule struct {
 	Name     string               // in traces and reports; may be empty
 	From, To string               // hosts; an empty one is any other host
 	Kinds    []MessageKind        // writes and datagrams, if there are none
-	Match    func(m Message) bool // nil: all; it must not await or change anything of the simulation
+	Match    func(m Message) bool // nil: all; it must not await, nor change the simulation
 
 	Skip  int // let this many pass first
 	Times int // and do it to this many, or to all if it is zero
@@ -318,7 +318,7 @@ func (a *ActiveRule) happens() bool {
 		}
 		name = fmt.Sprintf("%v a message from %s to %s", a.rule.Do, any(a.from), any(a.to))
 	}
-	return a.n.chance(name, p)
+	return a.n.happens(a.n.question(name, inTime), p)
 }
 
 // A mark is a write to a stream that a rule acts on (rule 2): the bytes with the numbers from up to
@@ -430,7 +430,7 @@ func (w *wire) ruleForDatagram(c cargo) *ActiveRule {
 // carryBy is carry for cargo that a rule acts on.
 func (w *wire) carryBy(a *ActiveRule, c cargo, last *time.Duration) (left time.Duration) {
 	left = w.leave(c.size())
-	arrival := later(left, w.latency())
+	arrival := later(left, w.latency(c.noun()))
 	switch a.rule.Do {
 	case Drop:
 		w.traffic.Lost++
@@ -448,7 +448,7 @@ func (w *wire) carryBy(a *ActiveRule, c cargo, last *time.Duration) (left time.D
 			c = breaking{p}
 		}
 	case Duplicate:
-		w.deliver(c, later(arrival, w.latency()))
+		w.deliver(c, later(arrival, w.latency(c.noun())))
 	}
 	*last = max(*last, arrival)
 	w.deliver(c, *last)

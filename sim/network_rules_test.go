@@ -140,7 +140,7 @@ func TestRules(t *testing.T) {
 		{"drop the second write", false, sim.Rule{From: "main", To: "echo", Do: sim.Drop, Skip: 1, Times: 1},
 			"[a 1.02s] [b 2.24s] [c 3.02s]", "from main to echo, 2 bytes\n"},
 		{"drop an answer by content", false, sim.Rule{From: "echo", Match: contains("b"), Do: sim.Drop, Name: "b is lost"},
-			"[a 1.02s] [b 2.26s] [c 3.02s]", "(b is lost)"},
+			"[a 1.02s] [b 2.24s] [c 3.02s]", "(b is lost)"},
 		{"delay one write, and all behind it", false, sim.Rule{To: "echo", Match: contains("a"), Do: sim.Delay, Delay: 5 * time.Second},
 			"[a 6.02s] [b 6.04s] [c 6.04s]", "the network: delay write"},
 		{"break at a request", false, sim.Rule{To: "echo", Match: contains("b"), Do: sim.Break}, "[a 1.02s] connection reset by peer", "break the connection at write"},
@@ -285,9 +285,10 @@ func ExampleActiveRule() {
 			_, err = r.ReadLine(ctx)
 			return err
 		})
-		if err := answer.Wait(ctx, 1); err != nil { // the server has answered, and the client does not know
+		if err := answer.Wait(ctx, 1); err != nil {
 			return err
 		}
+		// The server has answered, and the client does not know.
 		server.Crash()
 		answer.Release()
 		_, err := client.Await(ctx)
