@@ -49,6 +49,10 @@ import (
 //	   has the bit is also recognised by the blocks of the stack in control (foreign 6).
 //	foreign 8: Where the bit is set, a fault at an address that is not nil is a panic with an Addr.
 //	   If such a panic reaches the library, the program ends, as it would without the bit.
+//	foreign 9: Loops of a simulation have the turn one at a time, and one that does not have it is
+//	   parked (guardParked), which refuses everybody. So the bit is enough for the one that has it,
+//	   however many there are, and none of them is guardShared. One call is missed outside debug
+//	   mode: that of a stack of a loop that is not of this simulation.
 
 // kin holds the goroutines of a loop, as far as anybody has asked (foreign 4, foreign 5). Any
 // goroutine may look at it.
@@ -199,6 +203,9 @@ func (l *EventLoop) checkForeign(caller string) error {
 			return nil
 		}
 		// Close is unwinding tasks.
+		if l.turns && hasBit() {
+			return nil
+		}
 		if me := self(); !me.pulled && !hasBit() || me.pulled && l.isOfAnother(me) {
 			return l.foreign(me, caller)
 		}
@@ -638,7 +645,7 @@ func (l *EventLoop) leavesLoops() {
 }
 
 func (l *EventLoop) share(on bool) {
-	l.setMode(sharedMode, on)
+	l.setMode(sharedMode, on && !l.turns)
 	l.settleGuard()
 }
 

@@ -55,8 +55,10 @@ type EventLoop struct {
 
 	// The iteration.
 	ready    readyQueue
-	todo     int  // callbacks still to run in this iteration (loop 3)
-	chosen   bool // the chooser has picked the first of them
+	todo     int    // callbacks still to run in this iteration (loop 3)
+	chosen   bool   // the chooser has picked the first of them
+	turns    bool   // loops of its kind run one at a time (foreign 9)
+	parked   uint64 // guard, while another of them has the turn
 	timers   timerHeap
 	timerSeq uint64
 	iterated bool // an iteration of this run has begun (loop 4)
@@ -160,6 +162,7 @@ func NewEventLoop(ctx context.Context) *EventLoop {
 		l.chooser.Attach((*driven)(l))
 	}
 	l.observer, _ = d.(driver.Observer)
+	_, l.turns = d.(driver.Turns)
 	l.ctx = &loopContext{Context: ctx, loop: l}
 	l.rootDone = ctx.Done()
 	l.stacks.loop = l

@@ -170,6 +170,15 @@ func (l *driven) Do(fn func()) {
 	fn()
 }
 
+// Park closes the loop to everybody while another loop has the turn (foreign 9).
+func (l *driven) Park(parked bool) {
+	if parked {
+		l.parked = l.guard.Swap(guardParked)
+	} else {
+		(*EventLoop)(l).setGuard(l.parked)
+	}
+}
+
 func functionName(fn any) string {
 	name, _ := function(funcPC(fn))
 	return name + "()"

@@ -2,7 +2,10 @@ package sim_test
 
 import (
 	"context"
+	"fmt"
+	"os"
 	"testing"
+	"time"
 
 	"github.com/goasyncio/asyncio"
 	"github.com/goasyncio/asyncio/sim"
@@ -59,4 +62,84 @@ func BenchmarkSchedule(b *testing.B) {
 			b.Fatal(f)
 		}
 	})
+}
+
+// service is a log on three hosts: each appends what a client sends to its file, syncs it and
+// answers. The client is a fourth program, main.
+func service(ctx context.Context) error {
+	serve := func(ctx context.Context) error {
+		log, err := asyncio.OpenFile(ctx, "log", os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o666)
+		if err != nil {
+			return err
+		}
+		server, err := asyncio.StartServer(ctx, func(ctx context.Context, r *asyncio.StreamReader, w *asyncio.StreamWriter) error {
+			defer func() { _ = w.Close(ctx) }()
+			for {
+				line, err := r.ReadUntil(ctx, []byte("\n"))
+				if err != nil {
+					return nil // the client has gone
+				}
+				if _, err := log.Write(ctx, line); err != nil {
+					return err
+				}
+				if err := log.Sync(ctx); err != nil {
+					return err
+				}
+				if _, err := w.Write(ctx, line); err != nil {
+					return err
+				}
+			}
+		}, ":7000")
+		if err != nil {
+			return err
+		}
+		return server.Serve(ctx)
+	}
+	var names []string
+	for i := range 3 {
+		name := fmt.Sprint("node", i)
+		sim.NewHost(ctx, name, serve)
+		names = append(names, name)
+	}
+	sim.NetworkOf(ctx).SetLink(sim.Link{MinLatency: time.Millisecond, MaxLatency: 5 * time.Millisecond})
+	if err := asyncio.Sleep(ctx, time.Second); err != nil {
+		return err
+	}
+	var clients []asyncio.AnyFuture
+	for _, name := range names {
+		clients = append(clients, start(ctx, "to "+name, func(ctx context.Context) error {
+			r, w, err := asyncio.OpenConnection(ctx, name+":7000")
+			if err != nil {
+				return err
+			}
+			defer func() { _ = w.Close(ctx) }()
+			for i := range 10 {
+				if _, err := w.Write(ctx, fmt.Appendln(nil, "entry", i)); err != nil {
+					return err
+				}
+				if _, err := r.ReadUntil(ctx, []byte("\n")); err != nil {
+					return err
+				}
+			}
+			return nil
+		}))
+	}
+	_, _, err := asyncio.Wait(ctx, clients)
+	return err
+}
+
+// BenchmarkService is the time of one run of a service: three hosts with TCP and disks.
+func BenchmarkService(b *testing.B) {
+	for _, c := range []struct {
+		name string
+		opts []sim.Option
+	}{{"Random", nil}, {"Parallel", []sim.Option{sim.Parallel(0)}}} {
+		b.Run(c.name, func(b *testing.B) {
+			r := sim.Check(service, append(c.opts, sim.Runs(b.N+10))...)
+			if r.Failure != nil {
+				b.Fatal(r.Failure)
+			}
+			b.ReportMetric(float64(r.Steps)/float64(r.Runs), "steps/run")
+		})
+	}
 }

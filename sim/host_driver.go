@@ -17,6 +17,9 @@ func (l *life) Attach(loop driver.Loop) { l.loop = loop }
 
 func (l *life) Polls() bool { return true }
 
+// TakesTurns implements [driver.Turns] (world 5).
+func (l *life) TakesTurns() {}
+
 func (l *life) Seed(consumer string) (uint64, uint64) {
 	if l.w.main != l {
 		// no name has a colon

@@ -185,11 +185,14 @@ func (w *world) pass(from *life) int {
 		to, order = w.decide()
 	}
 	if to != from {
-		to.baton <- order
 		if from.state == gone {
+			to.baton <- order
 			return die
 		}
+		from.loop.Park(true)
+		to.baton <- order
 		order = <-from.baton
+		from.loop.Park(false)
 	}
 	from.state = running
 	return order

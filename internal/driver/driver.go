@@ -2,8 +2,8 @@
 // the choice among several ready callbacks. [Real] parks on the machine's clock, and [Virtual] owns
 // a clock that jumps. Package sim has a third driver, which also chooses, and whose clock many
 // loops share. The loop recognises a driver's abilities by the interfaces that it implements
-// besides [Driver]: [Chooser], [Jumper], [Executor], [Performer], [Seeder], [Observer], [Sockets],
-// [Network] and [Storage] are optional.
+// besides [Driver]: [Chooser], [Jumper], [Executor], [Performer], [Seeder], [Observer], [Turns],
+// [Sockets], [Network] and [Storage] are optional.
 //
 // Only the asyncio package, its sim package and the conformance scenarios import this package; a
 // test holds them to it. [With] makes a context that tells asyncio.NewEventLoop which
@@ -115,6 +115,10 @@ type Loop interface {
 	// asyncio.AnyTask, waits. The same calls have the same ones.
 	Calls(task any) []uintptr
 
+	// Park says, in Choose or Wait, that another loop has the turn, and that this one has it again;
+	// see [Turns]. Do may be called meanwhile.
+	Park(parked bool)
+
 	// IsOwn reports whether the library has made a task, an asyncio.AnyTask, for itself, as the one
 	// that accepts a server's connections.
 	IsOwn(task any) bool
@@ -152,6 +156,10 @@ type Performance interface {
 	// then on the function is a step again: the next one, or this one if the loop is closing.
 	Resume(release func(), closing bool)
 }
+
+// Turns is implemented by a driver whose loops have the turn one after the other. It calls Park
+// whenever one of them gives the turn away in Choose or Wait, and when it gets it back.
+type Turns interface{ TakesTurns() }
 
 // Seeder is implemented by a driver whose world has no true randomness.
 type Seeder interface {
