@@ -35,7 +35,7 @@ type loopContext struct {
 }
 
 func (c *loopContext) Value(key any) any {
-	if key == (loopKey{}) {
+	if key == (loopKey{}) || key == (netKey{}) {
 		return c.loop
 	}
 	if key == labelKey && !c.loop.labelled() { // package pprof looks for labels (label 3)
@@ -336,7 +336,7 @@ func catch(failed **PanicError) {
 // the loop's time is virtual.
 func (l *EventLoop) warnOfDeadline(ctx context.Context) {
 	d, ok := ctx.Deadline()
-	if !ok {
+	if !ok || l.gate != nil { // behind a gate the standard library's time is the loop's
 		return
 	}
 	ours := context.Context(l.ctx)

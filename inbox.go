@@ -55,6 +55,9 @@ type arrival interface{ arrive() }
 
 // post hands cb to the loop. Any goroutine may call it; it does not block.
 func (l *EventLoop) post(cb callback) error {
+	if l.gate != nil && !hasBit() {
+		return l.postAtGate(cb)
+	}
 	b := &l.inbox
 	b.mu.Lock()
 	if b.closed {
@@ -70,6 +73,11 @@ func (l *EventLoop) post(cb callback) error {
 // postFunc posts a function.
 func (l *EventLoop) postFunc(fn func()) (*Handle, error) {
 	code := funcPC(fn)
+	if l.gate != nil && !hasBit() {
+		h := &Handle{loop: l, fn: fn}
+		h.state.Store(uint64(code) << 1)
+		return h, l.postAtGate((*posted)(h))
+	}
 	b := &l.inbox
 	b.mu.Lock()
 	if b.closed {

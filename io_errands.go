@@ -42,6 +42,11 @@ import (
 //	errand 7: In a simulation a thread function runs as a step. While its errand is not settled, its
 //	   step is over and the simulated time goes on; then the function goes on as the next step. So
 //	   what it does is as reproducible as what a task does.
+//	errand 8: Behind a gate (driver.Gate) a goroutine does not wait for its Write: the bytes are
+//	   copied, the line has them, and a failure is the result of a later Write. Libraries write under a
+//	   mutex, and for a goroutine that waits for a mutex a bubble never comes to rest. Only more than
+//	   maxAhead bytes are waited for. What ends the writing stands in the same line, and deadlines do
+//	   not touch what was accepted.
 type errand struct {
 	line    *errandLine
 	do      attempter
@@ -50,6 +55,9 @@ type errand struct {
 	settled chan struct{}
 	err     error // the result, valid once it is settled
 	place   link[*errand]
+
+	ahead bool  // nobody waits for it (errand 8)
+	size  int64 // of a write ahead
 
 	// of a thread function in a simulation, nil for any other goroutine (errand 7)
 	performance driver.Performance
@@ -102,6 +110,9 @@ func (r *errand) arrive() {
 		return
 	}
 	k := r.line
+	if c, ok := r.do.(*closing); ok {
+		c.refuse()
+	}
 	k.waiting = append(k.waiting, r)
 	switch {
 	case len(k.waiting) > 1:
@@ -118,6 +129,10 @@ func (*errand) fire(*future) {}
 func (r *errand) settle(err error) {
 	r.err = err
 	r.state.Store(errandSettled)
+	if r.ahead {
+		r.line.wroteAhead(r)
+		return
+	}
 	if r.performance == nil {
 		close(r.settled)
 	} else {
@@ -142,8 +157,14 @@ func (r *errand) giveUp(state uint32, err error) {
 // It is the loop's, but for user.
 type errandLine struct {
 	half      *half
+	number    uint64 // of the connection, in the order in which views were made; 0 for none
 	waiting   []*errand
 	scheduled bool
+	closing   bool // reads are refused, because a Close stands behind the writes
+
+	ahead  atomic.Int64              // bytes that were accepted and not written yet (errand 8)
+	broken atomic.Pointer[error]     // of a write ahead
+	until  atomic.Pointer[time.Time] // the deadline that a goroutine has set for writes
 
 	// how many goroutines are reading, writing or accepting; taskUser while a task is suspended
 	// there, or is in the midst of a write
@@ -155,7 +176,9 @@ const taskUser = -1
 // lineOfErrands returns the line, which it makes first if there is none.
 func (h *half) lineOfErrands() *errandLine {
 	if h.outside == nil {
-		h.outside = &errandLine{half: h}
+		q := errandsOn(h.loop)
+		q.lines++
+		h.outside = &errandLine{half: h, number: q.lines}
 	}
 	return h.outside.(*errandLine)
 }
@@ -208,7 +231,15 @@ func (k *errandLine) fire(*future) {
 
 func (*errandLine) quick() {}
 
-func (k *errandLine) readyName() string { return k.String() }
+func (k *errandLine) readyName() string {
+	if k.half.verb == "" && len(k.waiting) > 0 {
+		if o, ok := k.waiting[0].do.(ordered); ok {
+			_, name := o.order()
+			return "goroutine: " + name
+		}
+	}
+	return k.String()
+}
 
 func (k *errandLine) String() string {
 	if k.half.verb == "" {
@@ -227,7 +258,7 @@ func (k *errandLine) serve() {
 			continue
 		}
 		err := error(os.ErrDeadlineExceeded)
-		if r.began || !h.expired() {
+		if r.began || r.ahead || !h.expired() {
 			r.began = true
 			err = r.do.attempt()
 		}
@@ -236,7 +267,7 @@ func (k *errandLine) serve() {
 			r.state.Store(errandWaits)
 			k.wake()
 			return
-		case err == driver.ErrAgain && !h.expired():
+		case err == driver.ErrAgain && (r.ahead || !h.expired()):
 			r.state.Store(errandWaits)
 			return
 		case err == driver.ErrAgain:
@@ -256,7 +287,8 @@ func (k *errandLine) drop() {
 // errands are the part of a loop that its views share. Its loop does not change; the rest is under
 // mu.
 type errands struct {
-	loop *EventLoop
+	loop  *EventLoop
+	lines uint64 // how many lines were made; the loop's
 
 	mu     sync.Mutex
 	all    linkedList[*errand] // that are not settled
@@ -276,6 +308,9 @@ func errandsOn(l *EventLoop) *errands {
 	q := errandsOf.of(l)
 	if q.loop == nil { // goroutines read it later
 		q.loop = l
+	}
+	if l.gate != nil {
+		l.gate.Open()
 	}
 	return q
 }
@@ -318,6 +353,7 @@ func (q *errands) end(*EventLoop) {
 	}
 	for r := range q.all.all() {
 		if r.performance == nil {
+			r.giveUp(errandPosted, net.ErrClosed) // at a gate
 			r.giveUp(errandWaits, net.ErrClosed)
 		} else if !r.released { // no step follows in which the function could go on
 			performed = append(performed, r)

@@ -191,7 +191,13 @@ func (v *ThreadsafeConn) ask(op string, line *errandLine, p []byte) (int, error)
 	if len(p) == 0 {
 		return 0, nil
 	}
-	t := &transfer{conn: v.conn.Load(), write: line == v.wr, p: p}
+	t := &transfer{conn: v.conn.Load(), line: line, write: line == v.wr, p: p}
+	if t.write && v.asked.loop.gate != nil {
+		if err := v.asked.writeAhead(t); err != nil {
+			return t.n, v.failure(op, err)
+		}
+		return len(p), nil
+	}
 	if err := v.asked.ask(line, t); err != nil {
 		return t.n, v.failure(op, err)
 	}
@@ -201,13 +207,14 @@ func (v *ThreadsafeConn) ask(op string, line *errandLine, p []byte) (int, error)
 // A transfer is a Read or a Write that a goroutine asks for.
 type transfer struct {
 	conn  *Conn
+	line  *errandLine
 	write bool
 	p     []byte
 	n     int
 }
 
 func (t *transfer) attempt() error {
-	if t.conn.closed {
+	if t.conn.closed || !t.write && t.line.closing {
 		return net.ErrClosed
 	}
 	rest := t.p[t.n:]
@@ -231,6 +238,9 @@ func (t *transfer) attempt() error {
 func (v *ThreadsafeConn) Close() error {
 	if err := v.lock("ThreadsafeConn.Close"); err != nil {
 		return v.failure("close", err)
+	}
+	if v.asked.loop.gate != nil {
+		return v.asked.closeBehind(v.rd, v.wr, v.conn.Load().Close)
 	}
 	err := v.closeOwn()
 	if c := v.conn.Load(); c != nil {
@@ -290,6 +300,8 @@ func (v *ThreadsafeConn) shut(caller string, onLoop func(*Conn) error, own func(
 	case err != nil:
 	case c != nil:
 		return onLoop(c)
+	case v.asked.loop.gate != nil:
+		err = v.asked.doAhead(v.wr, &loopCall{fn: func() error { return onLoop(v.conn.Load()) }})
 	case v.own == nil:
 		err = v.asked.ask(v.asked.alone(), &loopCall{fn: func() error { return onLoop(v.conn.Load()) }})
 	default:
@@ -333,6 +345,7 @@ func (v *ThreadsafeConn) RemoteAddr() net.Addr {
 
 // SetDeadline sets both deadlines. See [ThreadsafeConn.SetReadDeadline].
 func (v *ThreadsafeConn) SetDeadline(d time.Time) error {
+	v.wr.limitAhead(d)
 	return v.setDeadline(d, net.Conn.SetDeadline, (*Conn).SetDeadline)
 }
 
@@ -344,6 +357,7 @@ func (v *ThreadsafeConn) SetReadDeadline(d time.Time) error {
 
 // SetWriteDeadline is [ThreadsafeConn.SetReadDeadline] for Write.
 func (v *ThreadsafeConn) SetWriteDeadline(d time.Time) error {
+	v.wr.limitAhead(d)
 	return v.setDeadline(d, net.Conn.SetWriteDeadline, (*Conn).SetWriteDeadline)
 }
 
@@ -361,6 +375,8 @@ func (v *ThreadsafeConn) setDeadline(d time.Time, own func(net.Conn, time.Time) 
 	switch {
 	case c == nil:
 		return nil
+	case v.asked.loop.gate != nil && !byTask:
+		return v.asked.setDeadlineAtGate(v.wr, d, func(d time.Time) { _ = onLoop(c, d) })
 	case byTask:
 		return onLoop(c, d)
 	case v.asked.loop.post(arrivalFunc(func() { _ = onLoop(c, d) })) != nil:
@@ -471,7 +487,9 @@ type dialling struct {
 func (a *dialling) attempt() error {
 	if a.task == nil {
 		ctx, leave := a.dialer.asked.loop.enterCall(a.ctx)
-		a.task = CreateTask(ctx, func(ctx context.Context) (*ThreadsafeConn, error) { return a.dialer.open(ctx, a.network, a.address) })
+		a.task = CreateTask(ctx, func(ctx context.Context) (*ThreadsafeConn, error) { return a.dialer.open(ctx, a.network, a.address) },
+			TaskName("dial of a goroutine"))
+		a.task.own = true
 		a.task.AddDoneCallback(func(*Task[*ThreadsafeConn]) {
 			leave()
 			a.line.wake()

@@ -3,6 +3,7 @@ package asyncio
 import (
 	"cmp"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/goasyncio/asyncio/internal/driver"
@@ -203,10 +204,16 @@ func (v *ThreadsafePacketConn) WriteTo(p []byte, to net.Addr) (int, error) {
 		line := v.conn.ways.wr.lineOfErrands()
 		if err = line.enter(); err == nil {
 			defer line.leave()
-			if v.own != nil {
+			switch {
+			case v.own != nil:
 				return v.own.WriteTo(p, to)
+			case v.asked.loop.gate != nil:
+				if err = v.asked.doAhead(line, &datagram{conn: v.conn, send: true, p: slices.Clone(p), addr: to}); err == nil {
+					return len(p), nil
+				}
+			default:
+				err = v.asked.ask(line, d)
 			}
-			err = v.asked.ask(line, d)
 		}
 	}
 	if err != nil {
@@ -240,6 +247,9 @@ func (d *datagram) attempt() (err error) {
 func (v *ThreadsafePacketConn) Close() error {
 	if err := v.lock("ThreadsafePacketConn.Close"); err != nil {
 		return v.failure("close", err)
+	}
+	if v.asked.loop.gate != nil {
+		return v.asked.closeBehind(v.conn.ways.rd.lineOfErrands(), v.conn.ways.wr.lineOfErrands(), v.conn.Close)
 	}
 	return cmp.Or(v.closeOwn(), v.conn.Close())
 }
@@ -279,6 +289,9 @@ func (v *ThreadsafePacketConn) setDeadline(d time.Time, own func(net.PacketConn,
 	}
 	if byTask {
 		return onLoop(v.conn, d)
+	}
+	if v.asked.loop.gate != nil {
+		return v.asked.setDeadlineAtGate(v.conn.ways.rd.lineOfErrands(), d, func(d time.Time) { _ = onLoop(v.conn, d) })
 	}
 	if v.asked.loop.post(arrivalFunc(func() { _ = onLoop(v.conn, d) })) != nil {
 		return v.failure("set", net.ErrClosed)

@@ -50,6 +50,8 @@ type EventLoop struct {
 	drv      driver.Driver
 	chooser  driver.Chooser  // nil: first in, first out
 	observer driver.Observer // nil: nobody watches
+	gate     driver.Gate     // nil: what other goroutines post arrives when the loop next looks
+	asked    *errands        // with a gate: those of this loop, for any goroutine
 	ctx      *loopContext
 	labels   context.Context // the labels of ctx, and nothing else (label 1)
 
@@ -163,6 +165,12 @@ func NewEventLoop(ctx context.Context) *EventLoop {
 	}
 	l.observer, _ = d.(driver.Observer)
 	_, l.turns = d.(driver.Turns)
+	if g, ok := d.(driver.Gated); ok {
+		if l.gate = g.Gate(); l.gate != nil {
+			l.asked = errandsOf.of(l)
+			l.asked.loop = l
+		}
+	}
 	l.ctx = &loopContext{Context: ctx, loop: l}
 	l.rootDone = ctx.Done()
 	l.stacks.loop = l
@@ -550,6 +558,9 @@ func (l *EventLoop) Close() error {
 	for _, cb := range accepted {
 		l.admit(cb)
 	}
+	if l.gate != nil {
+		l.gate.Flush()
+	}
 	for l.ready.n > 0 { // once, unless a callback halts the run with a Goexit
 		l.stopping, l.todo = true, 0
 		l.runToHalt()
@@ -558,6 +569,9 @@ func (l *EventLoop) Close() error {
 
 	l.closing.Store(true)
 	l.guard.Store(guardClosed)
+	if l.asked != nil { // deferred functions of tasks may wait for goroutines, as http.Server.Close does
+		l.asked.end(l)
+	}
 	for t := range l.tasks.all {
 		if !t.fut.quiet {
 			l.CallExceptionHandler(ExceptionContext{Message: "Task was destroyed but it is pending!", Task: t.self})

@@ -118,8 +118,11 @@ type named interface{ readyName() string }
 
 // Name leaves out the details that differ from run to run or from machine to machine: addresses and
 // directories.
-func (l *driven) Name(i int) string {
-	switch cb := l.ready.at(i).(type) {
+func (l *driven) Name(i int) string { return nameOf(l.ready.at(i)) }
+
+// nameOf names a callback.
+func nameOf(cb callback) string {
+	switch cb := cb.(type) {
 	case *task:
 		return cb.GetName()
 	case *alarm:

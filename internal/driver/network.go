@@ -163,3 +163,9 @@ type Connecting interface {
 	// ErrAgain, and Ready is called with write later.
 	Connect() error
 }
+
+// A Resolver is a [Network] that looks names up for programs.
+type Resolver interface {
+	// LookupHost returns the addresses of a host.
+	LookupHost(host string) ([]string, error)
+}
