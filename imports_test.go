@@ -40,7 +40,12 @@ const importPolicy = `
 ./internal/leaktest < std
 
 # Simulation reaches the loop through the seam, and sees nothing else of its inside.
-./sim < std, ., ./internal/driver
+./sim < std, ., ./internal/driver, ./internal/bubble
+./internal/bubble < std
+
+# Package testing stays out of it: only this one, which is for tests alone, imports testing.
+./sim/simtest < std, ./sim, ./internal/bubble
+./sim !<< testing
 
 # HTTP is for those who want it, and a user of the loop like any other. golang.org/x/net stays in its
 # module.

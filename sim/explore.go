@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/goasyncio/asyncio"
+	"github.com/goasyncio/asyncio/internal/bubble"
 	"github.com/goasyncio/asyncio/internal/driver"
 )
 
@@ -110,7 +111,8 @@ type exploration struct {
 	parallel   int // runs at a time
 	file       string
 	stopAt     int
-	watched    bool // steps that block are noticed
+	watched    bool           // steps that block are noticed
+	bubble     *bubble.Bubble // nil: runs are in no bubble
 
 	steps   int  // of the first run, in order
 	faults  bool // there are some that can happen
@@ -129,6 +131,9 @@ func newExploration(main func(ctx context.Context) error, opts []Option) *explor
 		if o.set != nil {
 			o.set(x)
 		}
+	}
+	if x.bubble != nil {
+		x.parallel = 1 // processors and cryptographic random numbers are the process's
 	}
 	return x
 }
@@ -228,6 +233,9 @@ func Trace(main func(ctx context.Context) error, opts ...Option) (trace string, 
 
 // whole returns the result of do, or the failure of a run that do has abandoned.
 func (x *exploration) whole(do func() *Failure) (f *Failure) {
+	if x.bubble != nil {
+		defer x.bubble.Begin()()
+	}
 	defer func() {
 		switch v := recover().(type) {
 		case nil:

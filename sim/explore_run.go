@@ -3,6 +3,7 @@ package sim
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 
 	"github.com/goasyncio/asyncio"
@@ -35,6 +36,46 @@ type outcome struct {
 
 // play makes a run. It has a goroutine of its own because t.FailNow in a task exits it.
 func (x *exploration) play(p plan) *outcome {
+	failed := x.tb != nil && x.tb.Failed()
+	o := &outcome{err: errExited}
+	before := runtime.NumGoroutine()
+	r := &playing{begun: make(chan struct{}), stuck: make(chan struct{}), done: make(chan struct{})}
+	go func() {
+		defer close(r.done)
+		if x.bubble == nil {
+			o.w = x.newWorld(p)
+			close(r.begun)
+			o.err = x.run(o.w)
+		} else {
+			x.inBubble(p, o, r, before)
+		}
+	}()
+	<-r.begun
+	if err := o.w.await(r); err != nil {
+		panic(abandoned{&Failure{Err: err, Seed: p.seed, Strategy: p.name}})
+	}
+	o.w.forgetAll()
+	if o.err == nil && !failed && x.tb != nil && x.tb.Failed() {
+		o.err = errTestFailed
+	}
+	if b := o.w.bubble; b != nil && b.open {
+		// What pools of the standard library keep must not come up in another bubble.
+		runtime.GC()
+		runtime.GC()
+	}
+	return o
+}
+
+// playing is a run as it is seen from outside its bubble, where the channels are made.
+type playing struct {
+	begun chan struct{} // closed when there is a world
+	stuck chan struct{} // closed when a step is blocked for ever (bubble 4)
+	done  chan struct{} // closed when the run is over
+	left  bool          // goroutines are left that can never go on
+}
+
+// newWorld makes the world for a run by p.
+func (x *exploration) newWorld(p plan) *world {
 	w := newWorld(p.seed, x.epoch, x.limits)
 	w.cancels, w.cancelOnly, w.lists, w.branching, w.stopAt = p.cancels, x.cancelOnly, p.lists, p.branching, p.stopAt
 	if p.traced {
@@ -43,21 +84,7 @@ func (x *exploration) play(p plan) *outcome {
 	}
 	w.supervised, w.watched = p.supervised, p.supervised || x.watched
 	w.strategy = p.strategy(w)
-	failed := x.tb != nil && x.tb.Failed()
-	o := &outcome{w: w, err: errExited}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		o.err = x.run(w)
-	}()
-	if err := w.await(done); err != nil {
-		panic(abandoned{&Failure{Err: err, Seed: p.seed, Strategy: p.name}})
-	}
-	w.forgetAll()
-	if o.err == nil && !failed && x.tb != nil && x.tb.Failed() {
-		o.err = errTestFailed
-	}
-	return o
+	return w
 }
 
 // run makes the run of w.

@@ -147,14 +147,21 @@ const stepBlocks = "a step blocks, and real time goes by: in a task asyncio.Slee
 
 // await waits for the end of a run. It returns an error once a step has been blocked for too long,
 // and then the run is abandoned (world 9).
-func (w *world) await(done <-chan struct{}) error {
+func (w *world) await(r *playing) error {
 	tick := time.NewTicker(blockedForever / 2)
 	defer tick.Stop()
 	beat, still := int64(0), 0
 	for {
 		select {
-		case <-done:
+		case <-r.done:
 			return nil
+		case <-r.stuck:
+			err := w.blocked()
+			if err == nil {
+				err = &leaked{what: stepBlocks + "not found among the goroutines"}
+			}
+			w.abandoned.Store(true)
+			return fmt.Errorf("the run was given up at step %d: %w", w.beat.Load(), err)
 		case <-tick.C:
 		}
 		if now := w.beat.Load(); now != beat {

@@ -71,6 +71,9 @@ func (l *life) BeginIteration() {
 // Hold is called when the loop waits in real time for a goroutine: to run a thread function, or on
 // a channel that only a goroutine can still use.
 func (l *life) Hold() {
+	if l.w.bubble != nil {
+		return // the clock moves only when all goroutines are at rest (bubble 1)
+	}
 	l.hold()
 	if calledBy("asyncio.(*channelWaits).wait") {
 		l.w.leak("a task waits for a channel, and only a goroutine outside of the simulation could still use it")
@@ -88,6 +91,9 @@ func (l *life) hold() {
 
 // Release implements [driver.Driver].
 func (l *life) Release() {
+	if l.w.bubble != nil {
+		return
+	}
 	l.letGo(1)
 	l.w.stir()
 }
@@ -100,7 +106,7 @@ func (l *life) Wake() {
 		l.w.stir()
 		return
 	}
-	if !l.w.leaking.Load() && !calledBy(
+	if l.w.bubble == nil && !l.w.leaking.Load() && !calledBy(
 		"asyncio.(*stackPool).take.func1", "asyncio.(*stackPool).run", // a loop of the world
 		"sim.(*exploration).run", "sim.(*life).live", // the goroutines that run them
 		"sim.(*life).perform",                                // which a loop waits for
@@ -122,9 +128,18 @@ func (l *life) Close() error { return nil }
 
 // Submit implements the default executor. A thread function runs as a step of the loop, which waits
 // for it, so the moment at which it ends does not depend on real time. If the function itself waits
-// for the loop, as at a view of a connection, it is several steps (performance).
+// for the loop, as at a view of a connection, it is several steps (performance). In a bubble it may
+// wait for anything.
 func (l *life) Submit(job func()) error {
+	b := l.w.bubble
+	if b != nil {
+		b.open = true
+	}
 	l.eventLoop.CallSoon(func() {
+		if b != nil { // it runs beside the loop, as in production
+			l.jobs.Go(job)
+			return
+		}
 		p := &performance{life: l, paused: make(chan struct{}), done: make(chan struct{})}
 		go l.perform(job, p)
 		p.attend()
@@ -197,8 +212,13 @@ func goroutineID() (id uint64) {
 	return id
 }
 
-// Shutdown implements the default executor. No job is under way when it is called.
-func (l *life) Shutdown(bool) {}
+// Shutdown implements the default executor. Outside of bubbles no job is under way when it is
+// called.
+func (l *life) Shutdown(wait bool) {
+	if wait {
+		l.jobs.Wait()
+	}
+}
 
 // The network.
 
@@ -245,6 +265,15 @@ func (l *life) Listen(network, address string) (driver.Listener, error) {
 
 func (l *life) ListenPacket(network, address string) (driver.PacketEndpoint, error) {
 	return l.host.process.ListenPacket(network, address)
+}
+
+// LookupHost implements [driver.Resolver].
+func (l *life) LookupHost(host string) ([]string, error) {
+	addr, err := l.host.process.sys.lookUp(host)
+	if err != nil {
+		return nil, err
+	}
+	return []string{addr.String()}, nil
 }
 
 // Disk implements [driver.Storage].

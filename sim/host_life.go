@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"regexp"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -33,7 +34,8 @@ type life struct {
 	baton   chan int // orders, with which it has the turn
 	killed  bool     // the life has been ended by a crash or a kill (host 2)
 	buried  chan struct{}
-	held    int // this life's part of w.held, guarded by w.mu
+	held    int            // this life's part of w.held, guarded by w.mu
+	jobs    sync.WaitGroup // thread functions, in a bubble
 
 	paused time.Duration // until when the life runs nothing, on the world's clock
 	disk   driver.Disk   // as it is mounted
@@ -97,7 +99,7 @@ func (l *life) newLoop(ctx context.Context) *asyncio.EventLoop {
 	l.eventLoop = asyncio.NewEventLoop(driver.With(ctx, l))
 	l.eventLoop.SetDebug(l.w.supervised)
 	l.eventLoop.SetExceptionHandler(l.report)
-	if l.w.watched {
+	if l.w.watched && l.w.bubble == nil { // a bubble sees blocked steps by its clock
 		l.eventLoop.SetStallWatchdog(stepPatience, l.stalled)
 	}
 	return l.eventLoop

@@ -54,6 +54,8 @@ type world struct {
 	branching  bool // width and choices are recorded
 	stopAt     int  // before this step, for a debugger
 
+	bubble *bubbled // nil: goroutines take no part
+
 	supervised bool // debug mode is on
 	watched    bool // steps that block are noticed
 
@@ -166,7 +168,12 @@ func (s *source) Uint64() uint64 {
 	return s.PCG.Uint64()
 }
 
-func (w *world) time() time.Duration { return time.Duration(w.clock.Load()) }
+func (w *world) time() time.Duration {
+	if w.bubble != nil {
+		return time.Since(w.bubble.start)
+	}
+	return time.Duration(w.clock.Load())
+}
 
 // Orders to a life, besides the index of the callback that it is to run.
 const (
@@ -200,6 +207,9 @@ func (w *world) pass(from *life) int {
 
 // decide acts between two steps and returns the life to run next, with its order (world 1).
 func (w *world) decide() (*life, int) {
+	if w.bubble != nil {
+		w.bubble.endStep(w)
+	}
 	if w.made {
 		w.settle()
 		if l := w.turn; l.state != gone && l.strike() {
@@ -207,6 +217,9 @@ func (w *world) decide() (*life, int) {
 		}
 	}
 	for {
+		if w.bubble != nil && w.bubble.open {
+			w.bubble.takeIn(w)
+		}
 		if w.over {
 			return w.wayOut()
 		}
@@ -379,6 +392,9 @@ func (w *world) pick(n int) (*life, int) {
 		w.tracer.beginStep(w, l, i, k, n, first)
 	}
 	w.turn, w.made, w.happened, l.fresh = l, true, 0, false
+	if w.bubble != nil {
+		w.bubble.beginStep(w)
+	}
 	return l, i
 }
 
