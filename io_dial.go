@@ -185,6 +185,7 @@ func (c *Conn) connect(ctx context.Context, l *EventLoop, n driver.Network, d *n
 		switch err {
 		case nil:
 			h.verb, h.deadline = "write to", Instant{}
+			c.ways.rd.addr, h.addr = end.RemoteAddr(), end.RemoteAddr() // which one of a name's
 			c.mustBeClosed(l.here())
 			return nil
 		case driver.ErrAgain:

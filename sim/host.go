@@ -149,8 +149,12 @@ func NetworkOf(ctx context.Context) *Network { return &Network{worldOf(ctx, "Net
 // Name returns the name of the host.
 func (h *Host) Name() string { return h.name }
 
-// Addr returns its address in the network.
+// Addr returns its address of IPv4 in the network.
 func (h *Host) Addr() netip.Addr { return h.addr }
+
+// Addr6 returns its address of IPv6, which reaches it while the network has IPv6
+// ([Network.SetIPv6]).
+func (h *Host) Addr6() netip.Addr { return sixOf(h.addr) }
 
 // Disk returns its disk.
 func (h *Host) Disk() *Disk { return h.disk }

@@ -49,6 +49,10 @@ type network struct {
 	ids     uint64
 	calm    bool // no fault happens from now on
 
+	dns   DNS
+	names map[string]record // set by SetName
+	ipv6  bool
+
 	rules    []*ActiveRule   // in the order in which they were added
 	messages uint64          // that have been numbered
 	seen     func(m Message) // nil, or told of what programs send
@@ -126,7 +130,7 @@ func (n *network) named(name string) *system {
 // addressed returns the host at an address, nil if there is none.
 func (n *network) addressed(addr netip.Addr) *system {
 	for _, s := range n.systems {
-		if s.addr == addr {
+		if s.addr == addr || s.addr6 == addr {
 			return s
 		}
 	}

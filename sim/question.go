@@ -169,13 +169,7 @@ func (w *world) question(what string, u unit) *question {
 
 // fault reports whether the fault named by what, of probability p, happens now.
 func (w *world) fault(what string, p float64) bool {
-	if !(p > 0) || w.isCalm() {
-		return false
-	}
-	if p >= 1 {
-		return true
-	}
-	return w.happens(w.question(what, inTime), p)
+	return p > 0 && w.happens(w.question(what, inTime), p)
 }
 
 // amount describes an answer.
@@ -186,10 +180,13 @@ func (q *question) amount(got, usual int64) *amount {
 // isCalm reports whether there are no deviations any more.
 func (w *world) isCalm() bool { return w.over || w.closing || w.calm }
 
-// happens asks whether something happens now.
+// happens asks whether something happens now. What has the probability 1 is no question.
 func (w *world) happens(q *question, p float64) bool {
 	if w.isCalm() {
 		return false
+	}
+	if p >= 1 {
+		return true
 	}
 	q.asked++
 	if w.lists {

@@ -18,10 +18,11 @@ import (
 // A system is the operating system of a host, as far as it is on the network. A [process] runs on
 // it, one in each life.
 //
-//	system 1: The name of a host, and only a whole one, stands for its address. "localhost" and
-//	   127.0.0.0/8 are the host itself. There is no IPv6, and ports are numbers.
-//	system 2: Listening at an empty host or 0.0.0.0 means all addresses of the host; connecting to
-//	   it means the host itself. Port 0 is the next free port from 32768 to 60999: the numbers are
+//	system 1: Names stand for addresses as dns 1 says. "localhost", 127.0.0.0/8 and ::1 are the host
+//	   itself. A host has an address of each family, that of IPv6 only while the network has IPv6.
+//	   Ports are numbers.
+//	system 2: Listening at an empty host means all addresses of the host, at 0.0.0.0 those of IPv4,
+//	   and at :: again all; connecting to one of these means the host itself. Port 0 is the next free port from 32768 to 60999: the numbers are
 //	   the same in each run, and a host that restarts does not begin again with the first.
 //	system 3: A port is in use at an address while a listener is there, at that address or at all
 //	   addresses, or while the system remembers a connection made from there. Connections accepted
@@ -38,6 +39,7 @@ type system struct {
 	number   int // in the order in which they were made
 	name     string
 	addr     netip.Addr
+	addr6    netip.Addr
 	loopback *wire
 	on       bool
 	process  *process // the current one, or the last
@@ -66,7 +68,7 @@ const firstEphemeral, lastEphemeral = 32768, 60999
 var localhost = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 
 func newSystem(n *network, name string, addr netip.Addr) *system {
-	s := &system{n: n, name: name, addr: addr, ephemeral: firstEphemeral - 1}
+	s := &system{n: n, name: name, addr: addr, addr6: sixOf(addr), ephemeral: firstEphemeral - 1}
 	s.forget()
 	return s
 }
@@ -80,6 +82,13 @@ func (s *system) forget() {
 	s.replaced = nil
 	s.sockets = make(map[uint16][]*udpSocket)
 	s.dialled = make(map[uint16]int)
+}
+
+// sixOf returns the address of IPv6 of the host with this one of IPv4: fd00:: and its last two
+// bytes.
+func sixOf(addr netip.Addr) netip.Addr {
+	four := addr.As4()
+	return netip.AddrFrom16([16]byte{0: 0xfd, 14: four[2], 15: four[3]})
 }
 
 func oldestFirst(a, b *tcpConn) int { return cmp.Compare(a.id, b.id) }
@@ -100,77 +109,118 @@ func (s *system) wireTo(addr netip.Addr) *wire {
 	return nil
 }
 
-func (s *system) isOwn(addr netip.Addr) bool { return addr == s.addr || addr.IsLoopback() }
+func (s *system) isOwn(addr netip.Addr) bool {
+	return addr == s.addr || addr == s.addr6 || addr.IsLoopback()
+}
 
 // sourceFor returns the address with which the host appears to another.
 func (s *system) sourceFor(to netip.Addr) netip.Addr {
-	if to.IsLoopback() {
+	switch {
+	case to.IsLoopback() && to.Is6():
+		return netip.IPv6Loopback()
+	case to.IsLoopback():
 		return localhost
+	case to.Is6():
+		return s.addr6
 	}
 	return s.addr
 }
 
-// transportOf returns the transport for the name of a network: "tcp", "udp" or "unix" (system 1).
-func transportOf(network string) (string, error) {
+// A family is what the name of a network says about addresses: 4 or 6, or 0 for both.
+type family int
+
+// transportOf returns the transport for the name of a network, "tcp", "udp" or "unix" (system 1),
+// and the family.
+func transportOf(network string) (string, family, error) {
 	switch network {
-	case "tcp", "tcp4":
-		return "tcp", nil
-	case "udp", "udp4":
-		return "udp", nil
-	case "unix":
-		return "unix", nil
-	case "tcp6", "udp6", "unixgram", "unixpacket":
-		return "", fmt.Errorf("network %q is not simulated; use tcp, udp or unix: %w", network, errors.ErrUnsupported)
+	case "tcp", "udp", "unix":
+		return network, 0, nil
+	case "tcp4", "udp4":
+		return network[:3], 4, nil
+	case "tcp6", "udp6":
+		return network[:3], 6, nil
+	case "unixgram", "unixpacket":
+		return "", 0, fmt.Errorf("network %q is not simulated; use tcp, udp or unix: %w", network, errors.ErrUnsupported)
 	}
-	return "", net.UnknownNetworkError(network)
+	return "", 0, net.UnknownNetworkError(network)
 }
 
-// resolve parses an address as programs write it (system 1, system 2).
-func (s *system) resolve(transport, address string, listen bool) (netip.AddrPort, error) {
-	none := netip.AddrPort{}
+// has reports whether an address is of the family.
+func (f family) has(addr netip.Addr) bool { return f == 0 || addr.Is4() == (f == 4) }
+
+// splitAddress parses an address as programs write it.
+func splitAddress(transport, address string) (host string, port uint16, err error) {
 	host, service, err := net.SplitHostPort(address)
 	if err != nil {
-		return none, err
+		return "", 0, err
 	}
-	port, err := strconv.Atoi(service)
+	n, err := strconv.Atoi(service)
 	switch {
 	case service == "":
-		port = 0
+		n = 0
 	case err != nil:
-		return none, &net.DNSError{Err: "unknown port", Name: transport + "/" + service, IsNotFound: true}
-	case port < 0 || port > 65535:
-		return none, &net.AddrError{Err: "invalid port", Addr: service}
+		return "", 0, &net.DNSError{Err: "unknown port", Name: transport + "/" + service, IsNotFound: true}
+	case n < 0 || n > 65535:
+		return "", 0, &net.AddrError{Err: "invalid port", Addr: service}
 	}
-	addr, err := s.lookUp(host)
-	if err != nil {
-		return none, err
-	}
-	switch {
-	case listen && !addr.IsUnspecified() && !s.isOwn(addr):
-		return none, os.NewSyscallError("bind", syscall.EADDRNOTAVAIL)
-	case !listen && addr.IsUnspecified():
-		addr = localhost
-	}
-	return netip.AddrPortFrom(addr, uint16(port)), nil
+	return host, uint16(n), nil
 }
 
-func (s *system) lookUp(host string) (netip.Addr, error) {
-	switch host {
-	case "":
-		return netip.IPv4Unspecified(), nil
-	case "localhost":
-		return localhost, nil
-	}
-	if addr, err := netip.ParseAddr(host); err == nil {
-		if addr = addr.Unmap(); !addr.Is4() {
-			return addr, &net.AddrError{Err: "IPv6 is not simulated", Addr: host}
+// resolve looks up a host as programs write it (system 1, system 2).
+func (s *system) resolve(f family, host string, listen bool) lookup {
+	var l lookup
+	literal := true
+	switch addr, err := netip.ParseAddr(host); {
+	case host == "" && (s.n.ipv6 && f != 4 || f == 6):
+		l.addrs = []netip.Addr{netip.IPv6Unspecified()}
+	case host == "":
+		l.addrs = []netip.Addr{netip.IPv4Unspecified()}
+	case host == "localhost" && f != 4 && s.n.ipv6:
+		l.addrs = []netip.Addr{netip.IPv6Loopback(), localhost}
+		if listen {
+			slices.Reverse(l.addrs)
 		}
-		return addr, nil
+	case host == "localhost":
+		l.addrs = []netip.Addr{localhost}
+	case err == nil:
+		l.addrs = []netip.Addr{addr.Unmap().WithZone("")}
+	default:
+		l = s.lookUpName(host)
+		literal = false
 	}
-	if to := s.n.named(host); to != nil {
-		return to.addr, nil
+	l.addrs = slices.DeleteFunc(l.addrs, func(a netip.Addr) bool { return !f.has(a) })
+	switch {
+	case l.err != nil:
+	case len(l.addrs) == 0:
+		l.err = &net.AddrError{Err: "no suitable address found", Addr: host}
+	case literal && l.addrs[0].Is6() && !s.n.ipv6:
+		l.err = &net.AddrError{Err: "there is no IPv6 in this network (sim.Network.SetIPv6)", Addr: host}
+	case listen && !l.addrs[0].IsUnspecified():
+		own := slices.DeleteFunc(l.addrs, func(a netip.Addr) bool { return !s.isOwn(a) })
+		if l.addrs = own; len(own) == 0 {
+			l.err = os.NewSyscallError("bind", syscall.EADDRNOTAVAIL)
+		}
+	case !listen && l.addrs[0].IsUnspecified():
+		l.addrs[0] = localhost
+		if host != "" && !netip.MustParseAddr(host).Is4() {
+			l.addrs[0] = netip.IPv6Loopback()
+		}
 	}
-	return netip.Addr{}, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
+	return l
+}
+
+// whereToListen returns the address to listen at. A name is looked up; that takes no time here,
+// because a program listens at its own names, which its system knows.
+func (s *system) whereToListen(transport string, f family, address string) (netip.AddrPort, error) {
+	host, port, err := splitAddress(transport, address)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	l := s.resolve(f, host, true)
+	if l.err != nil {
+		return netip.AddrPort{}, l.err
+	}
+	return netip.AddrPortFrom(l.addrs[0], port), nil
 }
 
 // nextPort returns the next free port.
@@ -199,7 +249,10 @@ func (s *system) bind(at netip.AddrPort, inUse func(netip.AddrPort) bool) (netip
 }
 
 // overlap reports whether two addresses at one port share an address of the host.
-func overlap(a, b netip.Addr) bool { return a == b || a.IsUnspecified() || b.IsUnspecified() }
+func overlap(a, b netip.Addr) bool { return covers(a, b) || covers(b, a) }
+
+// covers reports whether a is b, or stands for addresses with b among them (system 2).
+func covers(a, b netip.Addr) bool { return a == b || a.IsUnspecified() && (a.Is6() || b.Is4()) }
 
 func (s *system) portInUse(at netip.AddrPort) bool {
 	return s.dialled[at.Port()] > 0 || slices.ContainsFunc(s.listeners[at.Port()], func(l *listener) bool { return overlap(l.at.Addr(), at.Addr()) })
@@ -258,7 +311,7 @@ func (s *process) kill() {
 
 // Dial implements [driver.Network].
 func (s *process) Dial(network, address string, local net.Addr) (driver.Connecting, error) {
-	transport, err := transportOf(network)
+	transport, f, err := transportOf(network)
 	if err != nil {
 		return nil, err
 	}
@@ -271,18 +324,11 @@ func (s *process) Dial(network, address string, local net.Addr) (driver.Connecti
 		}
 		return s.dialUnix(address)
 	}
-	to, err := s.sys.resolve(transport, address, false)
+	host, port, err := splitAddress(transport, address)
 	if err != nil {
 		return nil, err
 	}
-	from, err := s.localFor(transport, to.Addr(), local)
-	if err != nil {
-		return nil, err
-	}
-	if transport == "udp" {
-		return s.dialUDP(from, to)
-	}
-	return s.dialTCP(from, to)
+	return s.dialTo(transport, s.sys.resolve(f, host, false), port, local)
 }
 
 // localFor returns the address to connect from; its port may be zero.
@@ -306,8 +352,8 @@ func (s *process) localFor(transport string, to netip.Addr, local net.Addr) (net
 	switch {
 	case !addr.IsValid() || addr.IsUnspecified():
 		addr = s.sys.sourceFor(to)
-	case !addr.Is4():
-		return at, &net.AddrError{Err: "IPv6 is not simulated", Addr: addr.String()}
+	case addr.Is4() != to.Is4():
+		return at, &net.AddrError{Err: "mismatched local address family", Addr: addr.String()}
 	case !s.sys.isOwn(addr):
 		return at, os.NewSyscallError("bind", syscall.EADDRNOTAVAIL)
 	case addr.IsLoopback() && !s.sys.isOwn(to):
@@ -318,7 +364,7 @@ func (s *process) localFor(transport string, to netip.Addr, local net.Addr) (net
 
 // Listen implements [driver.Network].
 func (s *process) Listen(network, address string) (driver.Listener, error) {
-	transport, err := transportOf(network)
+	transport, f, err := transportOf(network)
 	if err != nil {
 		return nil, err
 	}
@@ -339,7 +385,7 @@ func (s *process) Listen(network, address string) (driver.Listener, error) {
 		s.sys.paths[address] = l
 		return l, nil
 	case "tcp":
-		at, err := s.sys.resolve(transport, address, true)
+		at, err := s.sys.whereToListen(transport, f, address)
 		if err != nil {
 			return nil, err
 		}
@@ -354,7 +400,7 @@ func (s *process) Listen(network, address string) (driver.Listener, error) {
 
 // ListenPacket implements [driver.Network].
 func (s *process) ListenPacket(network, address string) (driver.PacketEndpoint, error) {
-	transport, err := transportOf(network)
+	transport, f, err := transportOf(network)
 	if err != nil {
 		return nil, err
 	}
@@ -364,7 +410,7 @@ func (s *process) ListenPacket(network, address string) (driver.PacketEndpoint, 
 	if transport != "udp" {
 		return nil, &net.AddrError{Err: "unexpected address type", Addr: address}
 	}
-	at, err := s.sys.resolve(transport, address, true)
+	at, err := s.sys.whereToListen(transport, f, address)
 	if err != nil {
 		return nil, err
 	}

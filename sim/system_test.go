@@ -50,12 +50,12 @@ func TestNetwork_Addresses(t *testing.T) {
 		{a, "tcp", "b:80", &net.TCPAddr{IP: net.IPv4(10, 0, 0, 9)}, "", syscall.EADDRNOTAVAIL, "bind"},
 		{a, "tcp", "b:80", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}, "", syscall.EINVAL, ""},
 		{a, "tcp", "b:80", &net.UDPAddr{}, "", nil, "mismatched local address type"},
-		{a, "tcp", "b:80", &net.TCPAddr{IP: net.IPv6loopback}, "", nil, "IPv6 is not simulated"},
+		{a, "tcp", "b:80", &net.TCPAddr{IP: net.IPv6loopback}, "", nil, "mismatched local address family"},
 		{a, "unix", "/run/b", &net.TCPAddr{}, "", nil, "mismatched local address type"},
 		{a, "tcp", "b", nil, "", nil, "missing port"},
 		{a, "tcp", "b:http", nil, "", nil, "unknown port"},
 		{a, "tcp", "b:70000", nil, "", nil, "invalid port"},
-		{a, "tcp", "[::1]:80", nil, "", nil, "IPv6 is not simulated"},
+		{a, "tcp", "[::1]:80", nil, "", nil, "there is no IPv6 in this network"},
 		{a, "tcp6", "b:80", nil, "", errors.ErrUnsupported, `network "tcp6" is not simulated`},
 		{a, "unixgram", "b:80", nil, "", errors.ErrUnsupported, ""},
 		{a, "carrier pigeon", "roof", nil, "", net.UnknownNetworkError("carrier pigeon"), ""},
@@ -91,7 +91,7 @@ func TestNetwork_Addresses(t *testing.T) {
 		{"tcp", "a:83", syscall.EADDRNOTAVAIL, "bind"},
 		{"unix", "", syscall.EINVAL, "bind"},
 		{"udp", ":1", nil, "unexpected address type"},
-		{"tcp", "[::]:80", nil, "IPv6 is not simulated"},
+		{"tcp", "[::]:80", nil, "there is no IPv6 in this network"},
 		{"pigeon", "", net.UnknownNetworkError("pigeon"), ""},
 	} {
 		_, err := b.Listen(c.network, c.address)

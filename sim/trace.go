@@ -179,8 +179,8 @@ func (t *tracer) place(calls []uintptr, task asyncio.AnyTask) string {
 	return place
 }
 
-// beginStep records that the step is callback i of l, the k-th of n ready ones. first would have run
-// without a deviation at this step; it is -1 if there is none.
+// beginStep records that the step is callback i of l, the k-th of n ready ones. first would have
+// run without a deviation at this step; it is -1 if there is none.
 func (t *tracer) beginStep(w *world, l *life, i, k, n, first int) {
 	name := w.readyName(k)
 	e := &stepTaken{at: w.now, name: t.number(name)}

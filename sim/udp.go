@@ -177,14 +177,18 @@ func (u *udpSocket) send(call string, p []byte, to netip.AddrPort) (int, error) 
 	}
 	addr := to.Addr().Unmap()
 	switch {
-	case !addr.Is4():
+	case addr.Is6() && u.at.Addr().Is4():
 		return 0, &net.AddrError{Err: "IPv6 address on an IPv4 socket", Addr: to.String()}
+	case addr.Is4() && u.at.Addr().Is6() && !u.at.Addr().IsUnspecified():
+		return 0, &net.AddrError{Err: "IPv4 address on an IPv6 socket", Addr: to.String()}
 	case to.Port() == 0:
 		return 0, os.NewSyscallError(call, syscall.EINVAL)
 	case len(p) > maxDatagram:
 		return 0, os.NewSyscallError(call, syscall.EMSGSIZE)
 	case u.mute:
 		return 0, os.NewSyscallError(call, syscall.EPIPE)
+	case addr.IsUnspecified() && addr.Is6():
+		addr = netip.IPv6Loopback()
 	case addr.IsUnspecified():
 		addr = localhost
 	}
