@@ -267,13 +267,15 @@ func (l *life) ListenPacket(network, address string) (driver.PacketEndpoint, err
 	return l.host.process.ListenPacket(network, address)
 }
 
-// LookupHost implements [driver.Resolver].
+// LookupHost implements [driver.Resolver]. It answers at once: who asks for addresses alone does not
+// wait for the time that a lookup takes (dns 3).
 func (l *life) LookupHost(host string) ([]string, error) {
-	addr, err := l.host.process.sys.lookUp(host)
-	if err != nil {
-		return nil, err
+	found := l.host.process.sys.resolve(0, host, false)
+	var addrs []string
+	for _, addr := range found.addrs {
+		addrs = append(addrs, addr.String())
 	}
-	return []string{addr.String()}, nil
+	return addrs, found.err
 }
 
 // Disk implements [driver.Storage].
