@@ -63,6 +63,11 @@ import (
 type Disk struct {
 	chance func(fault string, p float64) bool
 	amount func(what string, s span) int64 // nil: everything takes the least time
+	endure func(t Trouble) bool            // nil, or whether chaos may do something to the disk
+	ask    func(what string, t Trouble) bool
+	late   func(what string) time.Duration // how late chaos makes an operation
+	failed bool                            // because of chaos, in this life
+	timed  bool                            // the test has set how long operations take
 	rng    *rand.Rand
 	now    func() time.Time
 
@@ -93,6 +98,24 @@ type DiskFaults struct {
 
 type latencies struct{ min, max time.Duration }
 
+// fails asks whether an operation fails: with a probability that the test has set, or because of
+// chaos.
+func (d *Disk) fails(what func() string, p float64) bool {
+	return p > 0 && d.chance("fail the "+what(), p) || d.suffers(DiskErrors, "the ", what, " fails")
+}
+
+// suffers asks for a trouble of an operation.
+func (d *Disk) suffers(t Trouble, before string, what func() string, behind string) bool {
+	if !d.endures(t) || !d.ask(before+what()+behind, t) {
+		return false
+	}
+	d.failed = true
+	return true
+}
+
+// endures reports whether a trouble may befall the disk now.
+func (d *Disk) endures(t Trouble) bool { return d.endure != nil && d.endure(t) }
+
 // newDisk makes an empty disk. chance is asked for each fault, rng draws everything else, and now
 // is the host's clock.
 func newDisk(chance func(fault string, p float64) bool, rng *rand.Rand, now func() time.Time) *Disk {
@@ -117,12 +140,12 @@ func (d *Disk) SetCapacity(bytes int64) {
 // effect are deviations, like those of a [Link]. For the time that a Sync or SyncDir takes see
 // [Disk.SetSyncLatency]. It panics for a negative min, and for a max that is less.
 func (d *Disk) SetLatency(min, max time.Duration) {
-	d.latency = newLatencies(min, max, "SetLatency")
+	d.latency, d.timed = newLatencies(min, max, "SetLatency"), true
 }
 
 // SetSyncLatency is [Disk.SetLatency] for Sync and SyncDir.
 func (d *Disk) SetSyncLatency(min, max time.Duration) {
-	d.sync = newLatencies(min, max, "SetSyncLatency")
+	d.sync, d.timed = newLatencies(min, max, "SetSyncLatency"), true
 }
 
 func newLatencies(min, max time.Duration, caller string) latencies {

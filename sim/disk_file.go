@@ -57,7 +57,7 @@ func (h *diskFile) ReadAt(p []byte, off int64) (int, error) {
 	if d.faults.BitRot > 0 && there > 0 {
 		at, bit = off+d.rng.Int64N(there), d.rng.IntN(8)
 	}
-	if d.faults.Read > 0 && d.chance(fmt.Sprintf("fail the read of %s at %d", shown(h.name), off), d.faults.Read) {
+	if d.fails(func() string { return fmt.Sprintf("read of %s at %d", shown(h.name), off) }, d.faults.Read) {
 		return 0, h.failure("read", syscall.EIO)
 	}
 	if d.faults.BitRot > 0 && there > 0 && h.n.atRest(at) &&
@@ -98,8 +98,12 @@ func (h *diskFile) write(p []byte, off int64) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	if d.faults.Write > 0 && d.chance(fmt.Sprintf("fail the write of %s at %d, %d bytes", shown(h.name), off, len(p)), d.faults.Write) {
+	what := func() string { return fmt.Sprintf("write of %s at %d, %d bytes", shown(h.name), off, len(p)) }
+	if d.fails(what, d.faults.Write) {
 		return 0, h.failure("write", syscall.EIO)
+	}
+	if d.suffers(FullDisks, "there is no room for the ", what, "") {
+		return 0, h.failure("write", syscall.ENOSPC)
 	}
 	n := h.n.data.writeAt(p, off, d.alloc)
 	if n > 0 {

@@ -61,6 +61,9 @@ func (m *mount) Latency(op driver.Operation) (before, after time.Duration) {
 			t += longer
 		}
 	}
+	if !d.timed && d.endures(Delays) {
+		t += d.late(what)
+	}
 	before = d.spent(what+" had its effect after", t, 0, t)
 	return before, t - before
 }

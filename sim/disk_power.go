@@ -78,7 +78,7 @@ func (d *Disk) addUnsynced(n *inode, u unsynced) {
 
 // syncFile makes the file's writes durable, or fails and leaves each in doubt (disk 2, disk 6).
 func (d *Disk) syncFile(n *inode, name string) error {
-	failed := d.faults.Sync > 0 && d.chance("fail the sync of "+name, d.faults.Sync)
+	failed := d.fails(func() string { return "sync of " + name }, d.faults.Sync)
 	for _, u := range n.unsynced {
 		if !failed || !d.chance("never reaches the disk after the failed sync: "+u.String(), loseWrite) {
 			u.apply(&n.safe, nil)
@@ -93,7 +93,7 @@ func (d *Disk) syncFile(n *inode, name string) error {
 }
 
 func (d *Disk) syncDir(n *inode, name string) error {
-	if d.faults.Sync > 0 && d.chance("fail the sync of directory "+name, d.faults.Sync) {
+	if d.fails(func() string { return "sync of directory " + name }, d.faults.Sync) {
 		return syscall.EIO
 	}
 	d.commit(func(e dirEntry) bool { return e.dir == n })

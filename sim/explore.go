@@ -114,9 +114,11 @@ type exploration struct {
 	watched    bool           // steps that block are noticed
 	bubble     *bubble.Bubble // nil: runs are in no bubble
 
-	steps   int  // of the first run, in order
-	faults  bool // there are some that can happen
-	amounts bool // there are some that can be other than usual
+	chaos   Trouble
+	normal  course // of the first run, in order
+	steps   int    // of that
+	faults  bool   // there are some that can happen
+	amounts bool   // there are some that can be other than usual
 	report  Report
 }
 
@@ -218,7 +220,8 @@ func Trace(main func(ctx context.Context) error, opts ...Option) (trace string, 
 	f := x.whole(func() *Failure {
 		p := x.plan(x.seed)
 		if x.strategy.make != nil {
-			x.steps = max(x.play(plan{strategy: func(*world) strategy { return fifo{} }}).w.step, 1)
+			first := x.play(plan{strategy: func(*world) strategy { return fifo{} }}).w
+			x.steps, x.normal = max(first.step, 1), first.course
 		}
 		p.traced, p.places = true, true
 		o := x.play(p)
@@ -333,7 +336,7 @@ func (x *exploration) calibrate() *Failure {
 	p := plan{name: inOrder, strategy: func(*world) strategy { return fifo{} }, traced: true, places: true, supervised: true}
 	first := x.play(p)
 	x.count(first.w)
-	x.steps = max(first.w.step, 1)
+	x.steps, x.normal = max(first.w.step, 1), first.w.course
 	if first.err == errExited || first.err == errTestFailed {
 		return x.explain(p, first)
 	}

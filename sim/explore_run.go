@@ -82,6 +82,7 @@ func (x *exploration) newWorld(p plan) *world {
 		w.tracer = newTracer(p.places)
 		w.tracer.explains = p.explains
 	}
+	w.chaos, w.normal = x.chaos, x.normal
 	w.supervised, w.watched = p.supervised, p.supervised || x.watched
 	w.strategy = p.strategy(w)
 	return w

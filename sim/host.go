@@ -59,6 +59,8 @@ type Host struct {
 	pauses           *question
 	pauseProbability float64 // after each step
 	longestPause     time.Duration
+	spared           Trouble
+	troubles         *hostTroubles // once used
 }
 
 type hostKey struct{}
@@ -86,6 +88,13 @@ func (w *world) newHost(name string) *Host {
 		q := w.question(name+": "+what, inTime)
 		q.usual = true
 		return w.amount(q, s)
+	}
+	h.disk.endure = func(t Trouble) bool { return i > 0 && h.suffers(t) }
+	h.disk.ask = func(what string, t Trouble) bool {
+		return w.happens(w.trouble(name+": "+what, inTime, t), 0)
+	}
+	h.disk.late = func(what string) time.Duration {
+		return time.Duration(w.amount(w.trouble(name+": "+what+" was late by", inTime, Delays), lasting(100*time.Millisecond)))
 	}
 	w.hosts = append(w.hosts, h)
 	return h

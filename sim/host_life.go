@@ -31,8 +31,9 @@ type life struct {
 	fresh   bool          // an iteration has begun since its last step
 	pending atomic.Bool   // woken since the last Wait returned
 	tells   []tell
-	baton   chan int // orders, with which it has the turn
-	killed  bool     // the life has been ended by a crash or a kill (host 2)
+	baton   chan int      // orders, with which it has the turn
+	back    time.Duration // after which the host is turned on again when a shutdown of chaos has ended it
+	killed  bool          // the life has been ended by a crash or a kill (host 2)
 	buried  chan struct{}
 	held    int            // this life's part of w.held, guarded by w.mu
 	jobs    sync.WaitGroup // thread functions, in a bubble
@@ -154,7 +155,10 @@ func (l *life) end(err error) {
 		h.process.kill()
 		h.disk.unmount()
 	}
-	h.life, h.err, h.known = nil, err, l.killed || err == nil
+	h.life, h.err, h.known = nil, err, l.killed || err == nil || l.stoppedByChaos(err)
+	if h.known && l.back > 0 && !l.killed {
+		h.backAfter(l.back)
+	}
 	for _, hope := range h.ends {
 		hope.comeTrue()
 	}
@@ -191,19 +195,17 @@ func (l *life) kill() {
 func (l *life) strike() (crashed bool) {
 	w, h := l.w, l.host
 	if w.fault(h.crashFault, h.crashProbability) {
-		lives := h.lives
 		h.powerOff()
 		l.killed = true
-		w.at(later(w.time(), h.back), func() {
-			if h.life == nil && h.lives == lives { // else somebody has turned it on meanwhile
-				h.Restart()
-			}
-		})
+		h.backAfter(h.back)
 		return true
 	}
 	if h.pauseProbability > 0 && !w.isCalm() {
 		longest := int64(h.longestPause)
 		l.pause(time.Duration(w.amount(h.pauses, span{least: 1, most: longest, p: h.pauseProbability, tried: longest})))
+	}
+	if w.chaos != 0 {
+		return l.suffer()
 	}
 	return false
 }

@@ -40,14 +40,19 @@ type network struct {
 	question func(what string, u unit) *question
 	happens  func(q *question, p float64) bool // p > 0
 	amount   func(q *question, s span) int64
-	note     func(text string) // nil, or told of what a test does to the network
+	note     func(text string)                      // nil, or told of what a test does to the network
+	endure   func(from, to *system, t Trouble) bool // nil, or whether chaos may do something to a wire
 
-	systems []*system       // in the order of their first attach
-	wires   map[route]*wire // that have been asked for
-	groups  map[*system]int // of the partition
-	link    Link            // of wires that have none of their own
-	ids     uint64
-	calm    bool // no fault happens from now on
+	systems   []*system       // in the order of their first attach
+	wires     map[route]*wire // that have been asked for
+	groups    map[*system]int // of the partition
+	link      Link            // of wires that have none of their own
+	linkIsSet bool            // by the test
+	divisions map[divided]*division
+	divided   uint64 // how often a division was asked for
+	rounds    int    // how often everything was healed
+	ids       uint64
+	calm      bool // no fault happens from now on
 
 	dns   DNS
 	names map[string]record // set by SetName
@@ -269,7 +274,7 @@ func (l Link) check(caller string) Link {
 // SetLink sets the link between all hosts, in both directions, except those that
 // [Network.SetLinkBetween] has set.
 func (n *Network) SetLink(l Link) {
-	n.n.link = l.check("SetLink")
+	n.n.link, n.n.linkIsSet = l.check("SetLink"), true
 	n.n.doubt()
 }
 
@@ -350,11 +355,13 @@ func (n *Network) oneWay(from, to, what string, do func(*wire)) {
 	n.n.doubt()
 }
 
-// Heal undoes every Cut, Hold and Partition. Links stay as they were set.
+// Heal undoes every Cut, Hold and Partition, and what [Chaos] has done to the network so far. Links
+// stay as they were set.
 func (n *Network) Heal() {
 	n.n.say("the network: all is healed")
 	n.n.groups = nil
 	n.n.each(func(w *wire) { w.change(func() { w.cut, w.apart, w.holding = false, false, false }) })
+	n.n.heal()
 	n.n.doubt()
 }
 
@@ -363,17 +370,17 @@ func (n *Network) Heal() {
 func (n *Network) Reset(a, b string) {
 	w := n.n.between(a, b, "Reset")
 	n.n.say("the network: connections between %s and %s are reset", a, b)
-	n.reset(func(c *tcpConn) bool { return c.out == w || c.out == n.n.wire(w.to, w.from) })
+	n.n.resetBetween(w.from, w.to)
 }
 
 // ResetAll is [Network.Reset] for every two hosts.
 func (n *Network) ResetAll() {
-	n.reset(func(c *tcpConn) bool { return c.out != nil && c.out != c.sys.loopback })
+	n.n.reset(func(c *tcpConn) bool { return c.out != nil && c.out != c.sys.loopback })
 }
 
-func (n *Network) reset(these func(*tcpConn) bool) {
+func (n *network) reset(these func(*tcpConn) bool) {
 	var all []*tcpConn
-	for _, s := range n.n.systems {
+	for _, s := range n.systems {
 		for _, c := range s.connections() {
 			if these(c) {
 				all = append(all, c)

@@ -23,12 +23,19 @@ type wire struct {
 
 	cut     bool
 	apart   bool // separated by a partition
+	severed int  // how many troubles let nothing through
 	holding bool
 	epoch   uint64 // how often it has gone down
 
 	free         time.Duration // when the wire has taken everything sent so far
 	lastDatagram time.Duration // when the last datagram in order arrives
 	held         []parcel
+
+	late        time.Duration // everything takes longer by this,
+	lateUntil   time.Duration // until then,
+	bandwidth   int           // and has only this bandwidth,
+	narrowUntil time.Duration // until then
+	troubles    wireTroubles
 
 	questions map[mishap]*question
 	sizes     *question // of segments
@@ -54,6 +61,14 @@ const (
 	aRefusal         noun = "refusal of a datagram"
 )
 
+// a is the noun with its article.
+func (n noun) a() string {
+	if strings.ContainsAny(string(n[:1]), "aeiou") {
+		return "an " + string(n)
+	}
+	return "a " + string(n)
+}
+
 type mishap struct {
 	verb string
 	what noun
@@ -72,7 +87,15 @@ func (w *wire) link() *Link {
 	return &w.n.link
 }
 
-func (w *wire) down() bool { return w.cut || w.apart }
+func (w *wire) down() bool { return w.cut || w.apart || w.severed > 0 }
+
+// capacity returns the bandwidth, 0 for no limit.
+func (w *wire) capacity() int {
+	if w.n.now() < w.narrowUntil {
+		return w.bandwidth
+	}
+	return w.link().Bandwidth
+}
 
 // silent reports whether nothing comes through for the time being.
 func (w *wire) silent() bool { return w.down() || w.holding || w.link().Loss >= 1 && !w.n.calm }
@@ -84,11 +107,7 @@ func (w *wire) ask(verb string, what noun, behind string) *question {
 	if q := w.questions[m]; q != nil {
 		return q
 	}
-	article := "a"
-	if strings.ContainsAny(string(what[:1]), "aeiou") {
-		article = "an"
-	}
-	q := w.n.question(strings.TrimSpace(fmt.Sprintf("%s %s %s from %s to %s %s", verb, article, what, w.from.name, w.to.name, behind)), inTime)
+	q := w.n.question(strings.TrimSpace(fmt.Sprintf("%s %s from %s to %s %s", verb, what.a(), w.from.name, w.to.name, behind)), inTime)
 	q.usual = behind != ""
 	if w.questions == nil {
 		w.questions = make(map[mishap]*question)
@@ -105,7 +124,7 @@ func (w *wire) happens(verb string, what noun, p float64) bool {
 // leave returns when cargo of this size, sent now, has left (link 2).
 func (w *wire) leave(size int) time.Duration {
 	now := w.n.now()
-	if b := w.link().Bandwidth; b > 0 {
+	if b := w.capacity(); b > 0 {
 		w.free = max(w.free, now) + time.Duration(size)*time.Second/time.Duration(b)
 		return w.free
 	}
@@ -140,12 +159,13 @@ func (w *wire) carry(c cargo, last *time.Duration) (left time.Duration) {
 		w.traffic.Lost++
 		return w.n.now()
 	}
+	w.troubled()
 	if a := w.ruleFor(c); a != nil {
 		return w.carryBy(a, c, last)
 	}
 	left = w.leave(c.size())
-	arrival := later(left, w.latency(c.noun()))
-	if w.happens("lose", c.noun(), w.link().Loss) {
+	arrival := later(left, w.latency(c.noun())+w.lateness(c.noun()))
+	if w.happens("lose", c.noun(), w.link().Loss) || w.lostToChaos(c.noun()) {
 		w.traffic.Lost++
 		return left
 	}
@@ -158,7 +178,7 @@ func (w *wire) carry(c cargo, last *time.Duration) (left time.Duration) {
 // too many bytes wait (udp 3).
 func (w *wire) carryDatagram(c cargo) {
 	l := w.link()
-	if l.Bandwidth > 0 && w.free-w.n.now() > maxQueued*time.Second/time.Duration(l.Bandwidth) {
+	if b := w.capacity(); b > 0 && w.free-w.n.now() > maxQueued*time.Second/time.Duration(b) {
 		w.traffic.Lost++
 		return
 	}
@@ -167,11 +187,20 @@ func (w *wire) carryDatagram(c cargo) {
 		return
 	}
 	copies := 1
-	if !w.down() && w.happens("duplicate", c.noun(), l.Duplicate) {
+	if !w.down() && (w.happens("duplicate", c.noun(), l.Duplicate) || w.doubled()) {
 		copies = 2
 	}
 	for range copies {
-		if w.down() || !w.happens("reorder", c.noun(), l.Reorder) {
+		if w.down() {
+			w.carry(c, &w.lastDatagram)
+			continue
+		}
+		if d := w.overtaken(); d > 0 {
+			late := later(max(w.lastDatagram, w.n.now()), d)
+			w.carry(c, &late)
+			continue
+		}
+		if !w.happens("reorder", c.noun(), l.Reorder) {
 			w.carry(c, &w.lastDatagram)
 			continue
 		}

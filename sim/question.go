@@ -26,10 +26,12 @@ import (
 //	   one for each packet.
 type question struct {
 	what  string
-	unit  unit   // of an amount
-	asked int    // how often
-	usual bool   // it is about an amount of everyday life, and no fault
-	base  uint64 // of random answers, 0 before the first
+	unit  unit // of an amount
+	asked int  // how often
+	usual bool // it is about an amount of everyday life, and no fault
+
+	trouble Trouble // of chaos, 0 for none
+	base    uint64  // of random answers, 0 before the first
 }
 
 // A unit is the unit of an amount.
@@ -125,7 +127,8 @@ func parseAmountLine(rest string) (d deviation, err error) {
 type span struct {
 	usual       int64
 	least, most int64   // evenly distributed
-	p           float64 // the probability of another amount than the usual one
+	p           float64 // the probability of another amount than the usual one; of a trouble the mood has it
+	signed      bool    // it may also be negative
 	tried       int64   // by Exhaustive, instead of the usual one
 }
 
@@ -180,6 +183,15 @@ func (q *question) amount(got, usual int64) *amount {
 // isCalm reports whether there are no deviations any more.
 func (w *world) isCalm() bool { return w.over || w.closing || w.calm }
 
+// ask counts a question.
+func (w *world) ask(q *question) {
+	q.asked++
+	w.course.questions++
+	if q.trouble != 0 {
+		w.course.asked[q.trouble.index()]++
+	}
+}
+
 // happens asks whether something happens now. What has the probability 1 is no question.
 func (w *world) happens(q *question, p float64) bool {
 	if w.isCalm() {
@@ -188,7 +200,7 @@ func (w *world) happens(q *question, p float64) bool {
 	if p >= 1 {
 		return true
 	}
-	q.asked++
+	w.ask(q)
 	if w.lists {
 		w.asked = append(w.asked, deviation{step: w.step, fault: &fault{q.what, q.asked}})
 	}
@@ -207,7 +219,7 @@ func (w *world) amount(q *question, s span) int64 {
 	if w.over || w.closing {
 		return s.usual
 	}
-	q.asked++
+	w.ask(q)
 	if w.lists && s.tried != s.usual {
 		w.asked = append(w.asked, deviation{step: w.step, amount: q.amount(s.tried, s.usual)})
 	}

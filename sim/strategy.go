@@ -38,19 +38,45 @@ func (c randomCancel) cancel(w *world) (target, bool) {
 }
 
 // randomFaults makes each fault happen with its probability, and draws amounts (question 4).
-type randomFaults struct{}
+// Troubles are the mood's.
+type randomFaults struct {
+	mood  *mood // once asked
+	times times
+}
 
-func (randomFaults) fault(w *world, q *question, p float64) bool {
+// times says which of the usual amounts are other than usual.
+type times struct {
+	p      float64 // so often, of the times that the question allows
+	steady bool    // all answers to a question are the same until shifts is increased
+	shifts uint64
+}
+
+func (r *randomFaults) fault(w *world, q *question, p float64) bool {
 	d := w.dice(q)
+	if q.trouble != 0 {
+		return r.moodOf(w).happens(q, &d)
+	}
 	return d.float() < p
 }
 
-func (randomFaults) amount(w *world, q *question, s span) int64 {
+func (r *randomFaults) amount(w *world, q *question, s span) int64 {
 	d := w.dice(q)
-	if d.float() >= s.p {
+	switch {
+	case q.trouble != 0:
+		return r.moodOf(w).amount(q, s, &d)
+	case q.usual && r.times.steady && s.p == 1:
+		d = dice(q.base ^ r.times.shifts*0x9e3779b97f4a7c15)
+	case d.float() >= s.p || q.usual && r.times.p < 1 && d.float() >= r.times.p:
 		return s.usual
 	}
 	return d.between(s.least, s.most)
+}
+
+func (r *randomFaults) moodOf(w *world) *mood {
+	if r.mood == nil {
+		r.mood = newMood(w, w.stream("mood"))
+	}
+	return r.mood
 }
 
 // random picks each ready callback with the same probability.
@@ -67,6 +93,10 @@ func (r *random) pick(_ *world, n int) int { return r.rng.IntN(n) }
 // ready task with the highest priority runs. Only at depth-1 random steps the task that is about to
 // run falls below all others. A bug that needs depth orderings of steps, in a program of n tasks
 // and k steps, is found with a probability of at least 1/(n*k^(depth-1)).
+//
+// With several hosts the network decides more than the scheduler. So every link, and every kind of
+// packet on it, has a latency of its own, which is drawn anew at these steps too: one link is always
+// faster than another until their order changes.
 //
 // A callback that belongs to no task runs first, as soon as it is ready. A task that has been
 // preferred for maxRow steps falls too, because it may be waiting for another in a loop; the
@@ -85,7 +115,7 @@ type pct struct {
 const maxRow = 256
 
 func newPCT(w *world, depth, steps int) *pct {
-	p := &pct{rng: w.stream("strategy"), falls: make(map[int]bool), priority: make(map[any]int64)}
+	p := &pct{rng: w.stream("strategy"), falls: make(map[int]bool), priority: make(map[any]int64), randomFaults: randomFaults{times: times{p: 1, steady: true}}}
 	for range depth - 1 {
 		p.falls[1+p.rng.IntN(max(steps, 1))] = true
 	}
@@ -121,6 +151,9 @@ func (p *pct) pick(w *world, n int) int {
 		p.row++
 	} else {
 		p.last, p.row = who, 0
+	}
+	if p.falls[w.step] {
+		p.times.shifts++
 	}
 	if who != nil && (p.falls[w.step] || p.row >= maxRow) {
 		p.lowest--
@@ -178,7 +211,7 @@ func (s Strategy) String() string { return s.name }
 // Random picks each ready callback with the same probability.
 func Random() Strategy {
 	return Strategy{name: "Random()", make: func(w *world, steps int, cancels bool) strategy {
-		r := &random{rng: w.stream("strategy")}
+		r := &random{rng: w.stream("strategy"), randomFaults: randomFaults{times: times{p: 1}}}
 		if cancels {
 			r.randomCancel = newRandomCancel(w, steps)
 		}

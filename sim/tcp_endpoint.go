@@ -49,6 +49,9 @@ func (c *tcpConn) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
+	if most := min(len(p), c.unread); most > 1 && c.out != nil {
+		p = p[:c.out.readSize(most)]
+	}
 	n := 0
 	for n < len(p) && len(c.in) > 0 {
 		m := copy(p[n:], c.in[0])

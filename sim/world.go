@@ -90,6 +90,9 @@ type world struct {
 	asked []deviation // the deviations that could have been chosen, besides picks and cancels, if lists
 
 	questions map[string]*question // by their names
+	chaos     Trouble              // the troubles that there may be
+	normal    course               // what the run in order was like,
+	course    course               // and this run, so far
 
 	reached map[string]Tally // what Sometimes was told
 
@@ -127,7 +130,7 @@ func newWorld(seed uint64, epoch time.Time, limits limits) *world {
 	w.stirred.L = &w.mu
 	w.heldAt = make([]uintptr, 0, 64)
 	w.net = newNetwork(w.time, w.at, w.question, w.happens, w.amount)
-	w.net.note = w.note
+	w.net.note, w.net.endure = w.note, w.endures
 	w.main = w.newHost("main").begin(nil)
 	w.main.state = running
 	return w
@@ -372,6 +375,7 @@ func (w *world) pick(n int) (*life, int) {
 	w.announced = false
 	k, first := 0, -1
 	if n > 1 {
+		w.course.choices++
 		w.until = forever
 		k = w.strategy.pick(w, n)
 		if w.over { // a replay that does not fit
