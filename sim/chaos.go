@@ -29,14 +29,14 @@ import (
 // A Trouble is a kind of thing that goes wrong under [Chaos], or several: Crashes|Kills.
 type Trouble uint32
 
-// The troubles. The times that they last, and how late something is, are drawn from a wide range, up
-// to the time that the run in order takes.
+// The troubles. The times that they last, and how late something is, are drawn from a wide range,
+// up to the time that the run in order takes.
 const (
-	Delays     Trouble = 1 << iota // a packet is late, or all packets for a while, or an operation of a disk
+	Delays     Trouble = 1 << iota // a packet is late, or an operation of a disk
 	Losses                         // a packet is lost
 	Duplicates                     // a datagram arrives twice
 	Reordering                     // a datagram is overtaken by later ones
-	SlowLinks                      // a link has little bandwidth for a while
+	SlowLinks                      // a link has a long latency or little bandwidth for a while
 	Cuts                           // nothing arrives from one host at another for a while
 	Partitions                     // some hosts cannot reach the others for a while
 	Resets                         // all connections between two hosts are reset
@@ -79,23 +79,24 @@ func (t Trouble) String() string {
 // index returns the number of a single trouble.
 func (t Trouble) index() int { return bits.TrailingZeros32(uint32(t)) }
 
-// Chaos makes everything go wrong that goes wrong in production, on all hosts and links: all troubles
-// or only the given ones. Each run of an exploration draws which of them it has, and how bad each one
-// is: one run loses a few packets, another one has crashes, clocks that jump, and a partition. Nothing
-// goes wrong in the order of production. Every trouble that a failure needs is in its explanation,
-// and the rest is minimised away. [Exhaustive] tries each trouble at each place.
+// Chaos makes everything go wrong that goes wrong in production, on all hosts and links: all
+// troubles or only the given ones. Each run of an exploration draws which of them it has, and how
+// bad each one is: one run loses a few packets, another one has crashes, clocks that jump, and a
+// partition. Nothing goes wrong in the order of production. Every trouble that a failure needs is
+// in its explanation, and the rest is minimised away. [Exhaustive] tries each trouble at each
+// place.
 //
 //	sim.Explore(t, main, sim.Chaos())
 //	sim.Explore(t, main, sim.Chaos(sim.AllTroubles&^sim.DiskErrors))
 //
-// Hosts that chaos has stopped are turned on again, unless the test has turned them on by then, and so
-// is a program that ends with an error after its disk has failed. [StopFaults] ends all troubles, and
-// [Host.Spare] keeps them away from a host. Main's host is not stopped, and its disk does not fail,
-// but it pauses, and its connections break like others. Links and disks whose quality the test has set
-// keep it.
+// Hosts that chaos has stopped are turned on again, unless the test has turned them on by then, and
+// so is a program that ends with an error after its disk has failed. [StopFaults] ends all
+// troubles, and [Host.Spare] keeps them away from a host. Main's host is not stopped, and its disk
+// does not fail, but it pauses, and its connections break like others. Links and disks whose
+// quality the test has set keep it.
 //
-// A program that Shutdowns cancels ends with [asyncio.ErrCancelled], or without an error; anything else
-// fails the run. Chaos panics for a Trouble that is not known.
+// A program that Shutdowns cancels ends with [asyncio.ErrCancelled], or without an error; anything
+// else fails the run. Chaos panics for a Trouble that is not known.
 func Chaos(troubles ...Trouble) Option {
 	var all Trouble
 	for _, t := range troubles {
@@ -110,8 +111,8 @@ func Chaos(troubles ...Trouble) Option {
 	return Option{func(x *exploration) { x.chaos = all }}
 }
 
-// Spare keeps troubles of [Chaos] away from the host, all if none is named, and from its links in both
-// directions. It may be called again, for more of them.
+// Spare keeps troubles of [Chaos] away from the host, all if none is named, and from its links in
+// both directions. It may be called again, for more of them.
 func (h *Host) Spare(troubles ...Trouble) {
 	h.w.mustNotLook("Host.Spare")
 	if len(troubles) == 0 {
@@ -233,8 +234,8 @@ func (h *Host) backAfter(d time.Duration) {
 	})
 }
 
-// stoppedByChaos reports whether a life that has ended with an error has done so because of chaos: a
-// shutdown, or a disk that failed.
+// stoppedByChaos reports whether a life that has ended with an error has done so because of chaos:
+// a shutdown, or a disk that failed.
 func (l *life) stoppedByChaos(err error) bool {
 	h := l.host
 	failed := h.disk.failed

@@ -31,19 +31,18 @@ func (w *wire) trouble(what string, u unit, of Trouble) *question {
 	return q
 }
 
-// troubled asks for the troubles that begin with a packet. They take effect behind the step (link 6).
+// troubled asks for the troubles that begin with a packet. They take effect behind the step (link
+// 6).
 func (w *wire) troubled() {
 	t := &w.troubles
 	n := w.n
-	if w.suffersQuality(Delays) {
+	if w.suffersQuality(SlowLinks) {
 		if t.slow == nil {
-			t.slow = w.trouble("everything from %s to %s was late for a while, by", inTime, Delays)
+			t.slow = w.trouble("everything from %s to %s was late for a while, by", inTime, SlowLinks)
 		}
 		if d := time.Duration(n.amount(t.slow, lasting(200*time.Millisecond))); d != 0 {
 			w.late, w.lateUntil = d, later(n.now(), 10*d)
 		}
-	}
-	if w.suffersQuality(SlowLinks) {
 		if t.narrow == nil {
 			t.narrow = w.trouble("for 10s the bandwidth from %s to %s, in a second, was", inBytes, SlowLinks)
 		}
@@ -105,9 +104,9 @@ type division struct {
 	q               *question
 }
 
-// divide asks whether the sender of a packet is cut off now: alone or with another host, from all or
-// from all but one. Each question asks for one of these divisions, in an order that looks random: to
-// ask for all of them at each packet would be many more questions.
+// divide asks whether the sender of a packet is cut off now: alone or with another host, from all
+// or from all but one. Each question asks for one of these divisions, in an order that looks
+// random: to ask for all of them at each packet would be many more questions.
 func (n *network) divide(w *wire) {
 	if len(n.systems) < 3 {
 		return
@@ -185,9 +184,12 @@ func (w *wire) lostToChaos(what noun) bool {
 }
 
 // lateness returns how late cargo is because of chaos.
-func (w *wire) lateness(what noun) time.Duration {
+func (w *wire) lateness(what noun) (late time.Duration) {
+	if w.n.now() < w.lateUntil {
+		late = w.late
+	}
 	if !w.suffersQuality(Delays) {
-		return 0
+		return late
 	}
 	q := w.troubles.late[what]
 	if q == nil {
@@ -197,11 +199,7 @@ func (w *wire) lateness(what noun) time.Duration {
 		}
 		w.troubles.late[what] = q
 	}
-	d := time.Duration(w.n.amount(q, lasting(100*time.Millisecond)))
-	if w.n.now() < w.lateUntil {
-		d = max(d, w.late)
-	}
-	return d
+	return max(late, time.Duration(w.n.amount(q, lasting(100*time.Millisecond))))
 }
 
 // doubled reports whether a datagram arrives twice because of chaos.
@@ -226,8 +224,8 @@ func (w *wire) overtaken() time.Duration {
 	return time.Duration(w.n.amount(w.troubles.overtaken, lasting(100*time.Millisecond)))
 }
 
-// readSize returns how many bytes of those that have come from the other end a read returns. It asks
-// for all wires, also from a host to itself.
+// readSize returns how many bytes of those that have come from the other end a read returns. It
+// asks for all wires, also from a host to itself.
 func (w *wire) readSize(most int) int {
 	if w.n.endure == nil || !w.n.endure(w.from, w.to, ShortReads) {
 		return most

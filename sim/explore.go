@@ -39,7 +39,7 @@ func Runs(n int) Option {
 // after it. The default is 0 for Run and [Exhaustive], else 1.
 func Seed(seed uint64) Option { return Option{func(x *exploration) { x.seed, x.seeded = seed, true }} }
 
-// WithStrategy sets the strategy. The default is first in, first out for [Run], [Random] for an
+// WithStrategy sets the strategy. The default is first in, first out for [Run], [Swarm] for an
 // exploration.
 func WithStrategy(s Strategy) Option { return Option{func(x *exploration) { x.strategy = s }} }
 
@@ -186,7 +186,7 @@ func Run(t TB, main func(ctx context.Context) error, opts ...Option) {
 //	ASYNCIOSIM=testdata/sim/TestTransfer/5f3c09aa.sim@41 dlv test -- -test.run '^TestTransfer$'
 func Explore(t TB, main func(ctx context.Context) error, opts ...Option) {
 	t.Helper()
-	x := newExploration(main, append([]Option{WithStrategy(Random())}, opts...))
+	x := newExploration(main, append([]Option{WithStrategy(Swarm())}, opts...))
 	x.tb = t
 	x.test(func() *Failure {
 		if f := x.corpus(); f != nil {
@@ -199,7 +199,7 @@ func Explore(t TB, main func(ctx context.Context) error, opts ...Option) {
 // Check explores main as [Explore] does, outside a test: it reads no environment and writes no
 // files. It blocks the calling goroutine, which may be any one that does not run a loop.
 func Check(main func(ctx context.Context) error, opts ...Option) *Report {
-	x := newExploration(main, append([]Option{WithStrategy(Random())}, opts...))
+	x := newExploration(main, append([]Option{WithStrategy(Swarm())}, opts...))
 	x.report.Failure = x.whole(func() *Failure {
 		if x.file != "" {
 			return x.replay(x.file)

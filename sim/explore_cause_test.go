@@ -53,7 +53,7 @@ func TestFailure_CauseComesFirst(t *testing.T) {
 			}
 			_, err := asyncio.Gather(ctx, first, start(ctx, "second", add))
 			return err
-		}, nil, []string{
+		}, []sim.Option{sim.WithStrategy(sim.Random())}, []string{
 			`It takes: first in, first out everywhere, except that`,
 			`  from step 4 to 5 'first' was kept back, and 'main' and 'second' ran \(in asyncio.Sleep at explore_cause_test.go:\d+; 'main' goes on from main_test.go:\d+\)`,
 			`\(of \d+ deviations; no schedule with fewer fails\)`,

@@ -41,10 +41,10 @@ func Sometimes(ctx context.Context, name string, cond bool) {
 
 // A Tally says how often something happened in the runs of an exploration.
 type Tally struct {
-	Name  string
-	Runs  int // in which it happened
-	Times int // that it happened, in all runs
-	Asked int // times that it could have happened: calls of Fault or Sometimes with that name
+	Name  string // for Chaos that of the trouble
+	Runs  int    // in which it happened
+	Times int    // that it happened, in all runs
+	Asked int    // times that it could have happened: calls of Fault or Sometimes with that name
 }
 
 // String returns the tally in words. Any goroutine may call it.
@@ -64,17 +64,17 @@ func (x *exploration) count(w *world) {
 	x.report.Runs++
 	x.report.Steps += w.step
 	faults := make(map[string]Tally)
-	for what, q := range w.questions {
+	for _, q := range w.questions {
 		if q.usual || q.asked == 0 {
 			continue
 		}
-		t := faults[faultKind(what)]
+		t := faults[q.kind()]
 		t.Asked += q.asked
-		faults[faultKind(what)] = t
+		faults[q.kind()] = t
 	}
 	for _, d := range w.devs {
 		if d.fault != nil || d.amount != nil && !d.amount.usualKind {
-			what := faultKind(d.question().what)
+			what := w.questions[d.question().what].kind()
 			t := faults[what]
 			t.Times++
 			faults[what] = t
@@ -98,6 +98,14 @@ func addTallies(sum []Tally, run map[string]Tally) []Tally {
 		}
 	}
 	return sum
+}
+
+// kind returns the name under which a question is in the report.
+func (q *question) kind() string {
+	if q.trouble != 0 {
+		return q.trouble.String()
+	}
+	return faultKind(q.what)
 }
 
 // faultKind returns the name of a fault without its details: of "kv: tear: write log at 512, 8

@@ -118,13 +118,13 @@ func TestHonest_BlockedForEver(t *testing.T) {
 				l.CallSoon(block)
 			}
 			return asyncio.Sleep(ctx, time.Second)
-		}, []sim.Option{sim.Seed(3)}, "Random(), run "},
+		}, []sim.Option{sim.Seed(3)}, "Swarm(), run "},
 		{"in what is always looked at", func(ctx context.Context, block func()) error {
 			if sim.Fault(ctx, "blocks", 0.5) {
 				sim.Always(ctx, "x", func() error { block(); return nil })
 			}
 			return asyncio.Sleep(ctx, time.Second)
-		}, nil, "Random(), run "},
+		}, nil, "Swarm(), run "},
 		{"on another host", func(ctx context.Context, block func()) error {
 			sim.NewHost(ctx, "quiet", func(ctx context.Context) error { return asyncio.Sleep(ctx, time.Hour) })
 			h := sim.NewHost(ctx, "node", func(ctx context.Context) error {
@@ -379,7 +379,7 @@ func TestHonest_FailingTests(t *testing.T) {
 					c.fail(t)
 				}
 				return nil
-			})
+			}, sim.WithStrategy(sim.Random()))
 		})
 		for _, want := range []string{c.want, "seed 1, Random(), run 2", "once more: ASYNCIOSIM=1 go test -run '^TestX$' github.com/goasyncio/asyncio/sim", "return an error instead", "ran before the oldest"} {
 			if !strings.Contains(got.fatal, want) {

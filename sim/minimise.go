@@ -182,8 +182,8 @@ func (m *minimiser) fold(devs []deviation) []deviation {
 	return nil
 }
 
-// shorten lets callbacks be kept back for fewer steps, as far as halving finds it. It returns nil if
-// it does not find anything.
+// shorten lets callbacks be kept back for fewer steps, as far as halving finds it. It returns nil
+// if it does not find anything.
 func (m *minimiser) shorten(devs []deviation) (shorter []deviation) {
 	for i := 0; i < len(devs); {
 		guess := slices.Clone(devs)

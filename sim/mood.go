@@ -7,9 +7,9 @@ import (
 )
 
 // A mood says which troubles a run has, and how many: swarm testing (Groce, Zhang, Eide, Chen and
-// Regehr, "Swarm Testing", 2012). A run with everything at once hides as much as it shows: a program
-// that crashes all the time never gets as far as its mistake. So each run has a few kinds of trouble
-// only, and most have few of each kind.
+// Regehr, "Swarm Testing", 2012). A run with everything at once hides as much as it shows: a
+// program that crashes all the time never gets as far as its mistake. So each run has a few kinds
+// of trouble only, and most have few of each kind.
 type mood struct {
 	of   [troubleKinds]odds
 	most time.Duration // the longest time that anything lasts

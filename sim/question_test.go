@@ -48,8 +48,8 @@ func overtaken(ctx context.Context) error {
 	return nil
 }
 
-// A failure that needs one late packet is explained by that packet, whichever strategy finds it, and
-// its schedule is replayed.
+// A failure that needs one late packet is explained by that packet, whichever strategy finds it,
+// and its schedule is replayed.
 func TestAmount_LatePacketIsTheExplanation(t *testing.T) {
 	for _, s := range []sim.Strategy{sim.Random(), sim.PCT(3), sim.Exhaustive(0)} {
 		f := sim.Check(overtaken, sim.WithStrategy(s)).Failure

@@ -95,8 +95,8 @@ func (r *random) pick(_ *world, n int) int { return r.rng.IntN(n) }
 // and k steps, is found with a probability of at least 1/(n*k^(depth-1)).
 //
 // With several hosts the network decides more than the scheduler. So every link, and every kind of
-// packet on it, has a latency of its own, which is drawn anew at these steps too: one link is always
-// faster than another until their order changes.
+// packet on it, has a latency of its own, which is drawn anew at these steps too: one link is
+// always faster than another until their order changes.
 //
 // A callback that belongs to no task runs first, as soon as it is ready. A task that has been
 // preferred for maxRow steps falls too, because it may be waiting for another in a loop; the

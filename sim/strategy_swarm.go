@@ -42,25 +42,25 @@ func (f *few) pick(w *world, _ int) int {
 }
 
 // Swarm is the default of [Explore] and [Check]: each run draws what it is like, so that no kind of
-// mistake is out of reach of all runs. The order of callbacks is that of production, or that but for a
-// few callbacks that are kept back, or as [Random] or [PCT] of a depth up to 3 chooses it. The times of
-// networks and disks are all at their least, or a few are not, or all, or each link has its own. With
-// [Chaos] a run has some of the troubles, few or many of each. Where the order of production is the
-// only one, or nothing is ever asked for, runs are not spent on it.
+// mistake is out of reach of all runs. The order of callbacks is that of production, or that but
+// for a few callbacks that are kept back, or as [Random] or [PCT] of a depth up to 3 chooses it.
+// The times of networks and disks are all at their least, or a few are not, or all, or each link
+// has its own. With [Chaos] a run has some of the troubles, few or many of each. Where the order of
+// production is the only one, or nothing is ever asked for, runs are not spent on it.
 func Swarm() Strategy {
 	return Strategy{name: "Swarm()", make: func(w *world, steps int, cancels bool) strategy {
 		rng := w.stream("swarm")
 		s := &swarm{order: fifo{}}
-		inOrder := 4 // of 10
+		inOrder := 4 // of 11
 		if w.normal.questions == 0 && !cancels {
 			inOrder = 0
 		}
-		switch k := rng.IntN(6 + inOrder); {
-		case k < 2:
+		switch k := rng.IntN(7 + inOrder); {
+		case k < 3:
 			s.order = &random{rng: w.stream("strategy")}
-		case k < 4:
+		case k < 5:
 			s.order = &few{rng: w.stream("strategy"), p: float64(int(1)<<rng.IntN(4)) / float64(max(w.normal.choices, 1))}
-		case k < 6:
+		case k < 7:
 			s.pct = newPCT(w, 1+rng.IntN(3), steps)
 			s.order = s.pct
 		}
