@@ -58,7 +58,7 @@ func write(t *testing.T, file, text string) {
 // runs the seed.
 func TestExplore_RecordsAndTriesAgain(t *testing.T) {
 	t.Chdir(t.TempDir())
-	first := try("TestBank/transfer", func(t *fakeT) { sim.Explore(t, lostUpdate) })
+	first := try("TestBank/transfer", func(t *fakeT) { sim.Explore(t, lostUpdate, sim.WithStrategy(sim.Random())) })
 	if !strings.Contains(first.fatal, "balance 1, want 2") || !strings.Contains(first.fatal, "run 2") {
 		t.Fatalf("%s", first.fatal)
 	}
@@ -91,7 +91,7 @@ func TestExplore_RecordsAndTriesAgain(t *testing.T) {
 		t.Errorf("stopped %d times: %s", stops, again.fatal)
 	}
 	t.Setenv("ASYNCIOSIM", "1")
-	if again := try("TestY", func(t *fakeT) { sim.Explore(t, lostUpdate) }); !strings.Contains(again.fatal, "balance 1") || !strings.Contains(again.fatal, "seed 1") {
+	if again := try("TestY", func(t *fakeT) { sim.Explore(t, lostUpdate, sim.WithStrategy(sim.Random())) }); !strings.Contains(again.fatal, "balance 1") || !strings.Contains(again.fatal, "seed 1") {
 		t.Errorf("seed 1: %s", again.fatal)
 	}
 	t.Setenv("ASYNCIOSIM", "2")

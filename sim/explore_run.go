@@ -54,6 +54,7 @@ func (x *exploration) play(p plan) *outcome {
 	if err := o.w.await(r); err != nil {
 		panic(abandoned{&Failure{Err: err, Seed: p.seed, Strategy: p.name}})
 	}
+	o.w.course.time = o.w.time()
 	o.w.forgetAll()
 	if o.err == nil && !failed && x.tb != nil && x.tb.Failed() {
 		o.err = errTestFailed

@@ -15,7 +15,7 @@ import (
 
 // A schedule of another program is refused, and the error says what differs.
 func TestReplay_Incompatible(t *testing.T) {
-	f := sim.Check(lostUpdate).Failure
+	f := sim.Check(lostUpdate, sim.WithStrategy(sim.Random())).Failure
 	for _, c := range []struct {
 		what string
 		main func(ctx context.Context) error
