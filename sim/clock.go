@@ -10,6 +10,19 @@ import (
 // Arithmetic on times: a sum that does not overflow, and the clock of a host, which need not go at
 // the world's rate.
 
+// SetClock sets the host's wall clock to t, and its time zone to that of t, which is the location
+// of the times that [asyncio.EventLoop.Now] returns on the host. [Epoch] does that for all hosts
+// when a run begins. Timers, which are monotonic, do not notice. SetClock is for the loop only.
+func (h *Host) SetClock(t time.Time) {
+	t = t.Round(0)
+	h.zone = t.Location()
+	if h.life == nil {
+		h.skew = t.Sub(h.w.epoch.Add(h.w.time()))
+		return
+	}
+	h.setClock(func(c *clock) { c.start = t.Add(-h.life.Now()) })
+}
+
 // later is d after t, or never.
 func later(t, d time.Duration) time.Duration {
 	if d > driver.Never-t {

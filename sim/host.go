@@ -50,8 +50,9 @@ type Host struct {
 	known bool  // somebody has been told of err
 	ends  []*hope
 
-	rate float64       // of the clock
-	skew time.Duration // of the wall clock, while the host is off
+	rate float64        // of the clock
+	skew time.Duration  // of the wall clock, while the host is off
+	zone *time.Location // of the wall clock
 
 	crashFault       string
 	crashProbability float64       // after each step
@@ -79,7 +80,7 @@ func worldOf(ctx context.Context, caller string) *world { return lifeOf(ctx, cal
 // newHost makes a host that is off.
 func (w *world) newHost(name string) *Host {
 	i := len(w.hosts)
-	h := &Host{w: w, name: name, index: i, rate: 1, crashFault: "crash of " + name, pauses: w.question(name+" paused for", inTime), addr: netip.AddrFrom4([4]byte{10, 0, byte((i + 1) >> 8), byte(i + 1)})}
+	h := &Host{w: w, name: name, index: i, rate: 1, zone: w.epoch.Location(), crashFault: "crash of " + name, pauses: w.question(name+" paused for", inTime), addr: netip.AddrFrom4([4]byte{10, 0, byte((i + 1) >> 8), byte(i + 1)})}
 	if i > 0 {
 		h.prefix = name + "/"
 	}
@@ -103,7 +104,7 @@ func (w *world) newHost(name string) *Host {
 // wall is the host's wall clock.
 func (h *Host) wall() time.Time {
 	if h.life == nil {
-		return h.w.epoch.Add(h.w.time() + h.skew)
+		return h.w.epoch.Add(h.w.time() + h.skew).In(h.zone)
 	}
 	return h.life.Wall()
 }
@@ -263,6 +264,19 @@ func (h *Host) Restart() {
 	}
 	h.known = true
 	h.begin(h.program)
+}
+
+// RestartWith is [Host.Restart] with another program, which the host keeps: the next version in a
+// rolling upgrade, or the old one again. It finds the disk that the program before has left. A
+// crash by [Host.SetCrashes] restarts the program that the host has then.
+func (h *Host) RestartWith(main func(ctx context.Context) error) {
+	if main == nil {
+		panic(fmt.Errorf("%w: nil main (in Host.RestartWith)", asyncio.ErrInvalidArgument))
+	}
+	if h.life == nil { // else it is refused
+		h.program = main
+	}
+	h.Restart()
 }
 
 // Shutdown cancels the program, as SIGTERM does: its main task gets [asyncio.ErrCancelled].

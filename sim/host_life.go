@@ -76,7 +76,7 @@ func (h *Host) begin(program func(ctx context.Context) error) *life {
 	h.lives++
 	l := &life{w: h.w, host: h, baton: make(chan int, 1)}
 	now := h.w.time()
-	l.clock.Store(&clock{rate: h.rate, world: now, start: h.w.epoch.Add(now + h.skew)})
+	l.clock.Store(&clock{rate: h.rate, world: now, start: h.w.epoch.Add(now + h.skew).In(h.zone)})
 	h.life = l
 	l.disk = h.disk.fileSystem()
 	h.process = h.w.net.attach(h.name, h.addr, l.tell)

@@ -54,6 +54,7 @@ type network struct {
 	ids       uint64
 	calm      bool // no fault happens from now on
 
+	zones *zoning // nil: there are none
 	dns   DNS
 	names map[string]record // set by SetName
 	ipv6  bool

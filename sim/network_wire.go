@@ -84,6 +84,11 @@ func (w *wire) link() *Link {
 	if w.own != nil {
 		return w.own
 	}
+	if z := w.n.zones; z != nil {
+		if l := z.linkOf(w.from, w.to); l != nil {
+			return l
+		}
+	}
 	return &w.n.link
 }
 
