@@ -39,6 +39,8 @@ type life struct {
 	jobs    sync.WaitGroup // thread functions, in a bubble
 
 	paused time.Duration // until when the life runs nothing, on the world's clock
+	frozen bool          // it runs nothing but steps
+	steps  int           // that it may still make while it is frozen
 	disk   driver.Disk   // as it is mounted
 	clock  atomic.Pointer[clock]
 
@@ -214,11 +216,15 @@ func (l *life) strike() (crashed bool) {
 func (l *life) pause(d time.Duration) { l.paused = max(l.paused, later(l.w.time(), d)) }
 
 // isPaused reports whether the life is in a pause and runs nothing.
-func (l *life) isPaused() bool { return l.paused > l.w.time() }
+func (l *life) isPaused() bool { return l.paused > l.w.time() || l.isFrozen() }
+
+func (l *life) isFrozen() bool { return l.frozen && l.steps == 0 }
 
 // next returns the earliest time at which the life can go on, as things are.
 func (l *life) next() time.Duration {
 	switch {
+	case l.isFrozen():
+		return driver.Never
 	case l.isPaused():
 		return l.paused
 	case l.state == waiting:

@@ -96,11 +96,13 @@ type world struct {
 
 	reached map[string]Tally // what Sometimes was told
 
-	checks  []check
-	hopes   []*hope
-	atEnd   []check
-	idle    []*hope
-	failure error
+	checks []check
+	hopes  []*hope
+
+	barriers []*Barrier
+	atEnd    []check
+	idle     []*hope
+	failure  error
 	// what the failure is about: the step after which it was seen, or the last step of a task
 	wrongAt   int
 	wrongTask string
@@ -392,6 +394,9 @@ func (w *world) pick(n int) (*life, int) {
 	}
 	l, i := w.ready(k)
 	w.take(l, i)
+	if l.frozen {
+		l.steps--
+	}
 	if w.tracer != nil {
 		w.tracer.beginStep(w, l, i, k, n, first)
 	}
