@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/goasyncio/asyncio/internal/bubble"
@@ -26,8 +27,9 @@ import (
 //	bubble 3: Waiting for quiescence takes longer than a step. So the world does it only before it
 //	   moves the clock, until a door is open: until the program has made something by which
 //	   goroutines ask, or one has asked. From then on it does so between any two steps.
-//	bubble 4: A step takes no time. One during which the bubble's clock has moved has slept. One that
-//	   is blocked for ever shows by a timer that is far in the future (far), because everything else
+//	bubble 4: A step takes no time. One during which the bubble's clock has moved has slept. That is
+//	   seen at once while a door is open or steps are watched, else when the world next moves the
+//	   clock. A step that is blocked for ever shows by a timer that is far in the future (far), because everything else
 //	   comes to rest before.
 //	bubble 5: A life that ends settles what its goroutines wait for with net.ErrClosed, and so does
 //	   every later call (errand 5). Goroutines that are left when the run is over, and after a while
@@ -40,6 +42,9 @@ type bubbled struct {
 	// calls stepSleeps, if steps are watched
 	sentinel *time.Timer
 	knock    chan struct{} // something is at the gate, or a context has ended; holds one
+
+	// while the world sleeps its clock may be behind; it is read by any goroutine
+	asleep atomic.Bool
 
 	mu    sync.Mutex
 	posts []gatePost // guarded by mu
@@ -155,18 +160,28 @@ func (b *bubbled) takeIn(w *world) bool {
 }
 
 // sleep moves the clock to until, or to the moment at which something comes (bubble 1).
-func (b *bubbled) sleep(until time.Duration) (woken bool) {
-	b.timer.Reset(until - time.Since(b.start))
+func (b *bubbled) sleep(w *world, until time.Duration) (woken bool) {
+	if time.Since(b.start) != w.time() { // some step since the clock last moved
+		w.slept()
+	}
+	b.timer.Reset(until - w.time())
+	b.asleep.Store(true)
 	select {
 	case <-b.timer.C:
-		return false
 	case <-b.knock:
 		b.timer.Stop()
-		return true
+		woken = true
 	}
+	w.clock.Store(int64(time.Since(b.start)))
+	b.asleep.Store(false)
+	if woken {
+		w.rest()
+	}
+	return woken
 }
 
-// rest comes before the clock moves. It reports whether there is something to do at this time.
+// rest waits for quiescence, before the clock moves or when somebody has knocked. It reports whether
+// there is something to do at this time.
 func (w *world) rest() bool {
 	b := w.bubble
 	select {
@@ -194,7 +209,7 @@ func (b *bubbled) endStep(w *world) {
 	if w.made && b.open {
 		b.Wait() // checks see what goroutines have made of the step
 	}
-	if w.made && w.time() > w.now {
+	if w.made && (w.watched || b.open) && time.Since(b.start) != w.now {
 		w.slept()
 	}
 }
@@ -253,14 +268,16 @@ func blockedForEver(told chan<- struct{}, stay <-chan struct{}) {
 
 // slept notices a step during which the clock has moved (bubble 4).
 func (w *world) slept() {
+	blocked := time.Since(w.bubble.start) - w.now
+	w.clock.Store(int64(w.now + blocked))
 	if w.leaking.Load() {
 		return // the stack is known
 	}
-	step := fmt.Sprintf("a step of %s", w.turn.host.name)
+	step := "a step"
 	if w.tracer != nil {
 		step = fmt.Sprintf("step %d, %s,", w.step, quote(w.tracer.name(w.tracer.last())))
 	}
-	w.leak(fmt.Sprintf("%s blocks, and %v go by: in a task asyncio.Sleep, Recv and ToThread are for that", step, w.time()-w.now))
+	w.leak(fmt.Sprintf("%s blocks, and %v go by: in a task asyncio.Sleep, Recv and ToThread are for that", step, blocked))
 }
 
 // leftover waits, at the end of a run, until the program's goroutines have ended, and returns an

@@ -174,7 +174,7 @@ func (s *source) Uint64() uint64 {
 }
 
 func (w *world) time() time.Duration {
-	if w.bubble != nil {
+	if w.bubble != nil && w.bubble.asleep.Load() { // a goroutine asks
 		return time.Since(w.bubble.start)
 	}
 	return time.Duration(w.clock.Load())

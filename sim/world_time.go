@@ -73,7 +73,7 @@ const maxEvents = 1_000_000
 // advance moves the clock, or first wakes a task that waits until nothing else can run. It reports
 // false if nothing can happen any more. It is called only when nothing is ready or due (world 7).
 func (w *world) advance() bool {
-	if w.bubble != nil && w.rest() || w.pendingAfterHolds() {
+	if w.bubble != nil && (w.bubble.open || len(w.idle) > 0) && w.rest() || w.pendingAfterHolds() {
 		return true
 	}
 	if len(w.idle) > 0 {
@@ -92,7 +92,7 @@ func (w *world) advance() bool {
 		}
 	}
 	if w.bubble != nil {
-		return w.bubble.sleep(min(next, w.time()+endOfTime)) || next != driver.Never
+		return w.bubble.sleep(w, min(next, w.time()+endOfTime)) || next != driver.Never
 	}
 	if next == driver.Never {
 		return false

@@ -1,0 +1,72 @@
+package simtest_test
+
+import (
+	"context"
+	"runtime"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/goasyncio/asyncio"
+	"github.com/goasyncio/asyncio/sim"
+	"github.com/goasyncio/asyncio/sim/simtest"
+)
+
+// TestCost compares the time of a step in a bubble with that of a step outside, in explorations of
+// tasks that take turns, and sleep now and then. In the third no door is opened. The times are a
+// machine's; only what no machine excuses fails.
+func TestCost(t *testing.T) {
+	steps, repeats := 500, 1
+	if everything() {
+		steps, repeats = 4_000, 5
+	}
+	program := func(open bool, sleeps int) func(ctx context.Context) error {
+		return func(ctx context.Context) error {
+			if open {
+				asyncio.NetOf(ctx)
+			}
+			var all []asyncio.AnyFuture
+			for range 4 {
+				all = append(all, asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
+					for i := range steps / 4 {
+						d := time.Duration(0)
+						if sleeps > 0 && i%sleeps == 0 {
+							d = time.Millisecond
+						}
+						if err := asyncio.Sleep(ctx, d); err != nil {
+							return err
+						}
+					}
+					return nil
+				})))
+			}
+			_, _, err := asyncio.Wait(ctx, all)
+			return err
+		}
+	}
+	measure := func(main func(ctx context.Context) error, opts ...sim.Option) time.Duration {
+		var all []time.Duration
+		for range repeats {
+			began := time.Now()
+			r := sim.Check(main, append(opts, sim.Runs(60))...)
+			if r.Failure != nil {
+				t.Fatal(r.Failure)
+			}
+			all = append(all, time.Since(began)/time.Duration(r.Steps))
+		}
+		return slices.Min(all)
+	}
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	for _, c := range []struct {
+		name   string
+		sleeps int
+	}{{"no sleeps", 0}, {"a sleep of 20 steps", 20}, {"every step a sleep", 1}} {
+		without := measure(program(false, c.sleeps))
+		closed := measure(program(false, c.sleeps), simtest.Bubble(t))
+		open := measure(program(true, c.sleeps), simtest.Bubble(t))
+		t.Logf("%s: %v a step, in a bubble %.2f times that, with an open door %.2f times", c.name, without, float64(closed)/float64(without), float64(open)/float64(without))
+		if closed > 10*without {
+			t.Errorf("%s: a step takes %v in a bubble with no open door, and %v outside", c.name, closed, without)
+		}
+	}
+}
