@@ -302,32 +302,56 @@ func (b *bubbled) leftover(before int) error {
 // others returns the stacks of the bubble's goroutines that are not its own.
 func (b *bubbled) others() []string {
 	var stacks []string
-	mine := ""
+	mine := 0
 	for g := range goroutines {
-		head, frames, _ := strings.Cut(g, "\n")
-		_, label, ok := strings.Cut(head, "synctest bubble ")
-		if !ok {
-			continue
+		switch n := bubbleOf(g); {
+		case n == 0:
+		case mine == 0: // the caller's is the first
+			mine = n
+		case n == mine && !isOfBubble(g):
+			stacks = append(stacks, g)
 		}
-		label, _, _ = strings.Cut(label, "]")
-		if mine == "" { // the caller's is the first
-			mine = label
-			continue
-		}
-		if label != mine || isOfBubble(frames) {
-			continue
-		}
-		stacks = append(stacks, g)
 	}
 	return stacks
 }
 
+// bubbleOf returns the number of a goroutine's bubble, 0 if it is in none.
+func bubbleOf(stack string) (n int) {
+	head, _, _ := strings.Cut(stack, "\n")
+	if _, label, ok := strings.Cut(head, "synctest bubble "); ok {
+		_, _ = fmt.Sscanf(label, "%d", &n)
+	}
+	return n
+}
+
 // isOfBubble reports whether a goroutine is one that every bubble has.
-func isOfBubble(frames string) bool {
-	for _, f := range []string{"internal/synctest.Run(", "testing.tRunner(", "testing/synctest.testingSynctestTest(", simPackage + "(*exploration).inBubble"} {
-		if strings.Contains(frames, f) {
+func isOfBubble(stack string) bool {
+	for _, f := range []string{"internal/synctest.Run(", "testing.tRunner(", "testing/synctest.testingSynctestTest(", simPackage + "blockedForEver("} {
+		if strings.Contains(stack, f) {
 			return true
 		}
 	}
 	return false
+}
+
+// restless returns an error if a bubble, the last one made, does not come to rest because one of its
+// goroutines waits for something that is not of the bubble: a mutex, a channel from outside, a real
+// connection. It is called from outside.
+func restless() error {
+	last, found := 0, ""
+	for g := range goroutines {
+		head, _, _ := strings.Cut(g, "\n")
+		if n := bubbleOf(g); n >= last && n > 0 {
+			if n > last {
+				last, found = n, ""
+			}
+			if blocks(g) && !strings.Contains(head, "(durable)") && !isOfBubble(g) {
+				found = g
+			}
+		}
+	}
+	if found == "" {
+		return nil
+	}
+	return &leaked{what: "a goroutine waits for what is not of the simulation (a mutex that another holds while it waits, a channel that was made outside of the run, a real connection), so it never comes to rest; it is\n" + found}
 }

@@ -186,6 +186,9 @@ func (w *world) blocked() error {
 			return &leaked{what: stepBlocks + g}
 		}
 	}
+	if w.bubble != nil {
+		return restless()
+	}
 	return nil
 }
 

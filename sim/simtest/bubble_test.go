@@ -429,6 +429,37 @@ func TestGoroutinesLeftBehind(t *testing.T) {
 	})
 }
 
+// A goroutine for which the run never comes to rest is named.
+func TestGoroutineThatNeverRests(t *testing.T) {
+	if !everything() {
+		t.Skip("it takes ten seconds: ASYNCIO_EXPLORE is not all")
+	}
+	if alone(t) {
+		return
+	}
+	fails(t, func(ctx context.Context) error {
+		sim.NewHost(ctx, "echo", echo)
+		if err := asyncio.Sleep(ctx, time.Second); err != nil {
+			return err
+		}
+		return inThread(ctx, func(n *asyncio.Net) error {
+			c, err := n.Dial("tcp", "echo:7")
+			if err != nil {
+				return err
+			}
+			var mu sync.Mutex
+			go func() {
+				mu.Lock()
+				defer mu.Unlock()
+				_, _ = c.Read(make([]byte, 1))
+			}()
+			time.Sleep(time.Second)
+			mu.Lock()
+			return c.Close()
+		})
+	}, "given up", "never comes to rest", "bubble_test.go")
+}
+
 func forgotten() { <-make(chan int) }
 
 // What differs between runs is noticed.
