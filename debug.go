@@ -114,18 +114,19 @@ type step struct {
 func (l *EventLoop) beginStep(s *stack, what callback) {
 	modes := l.modes.Load()
 	l.endStep(nil)
-	if modes&(sharedMode|debugMode) != 0 {
+	exact := modes&debugMode != 0 && !l.turns // foreign 9
+	if exact || modes&sharedMode != 0 {
 		b := &s.note().blocks
 		if block := blockOf(unsafe.Pointer(&modes)); !b.have(block) { // it has moved
 			b.clear()
 			// Debug mode is not satisfied with a sequence of iter.Pull on which the step goes on.
-			if modes&debugMode == 0 || s.goroutine() == goroutineID() {
+			if !exact || s.goroutine() == goroutineID() {
 				b.add(block)
 			}
 		}
 		l.blocks.Store(b)
 	}
-	if modes&debugMode == 0 && modes&guardedMode != 0 {
+	if !exact && modes&guardedMode != 0 {
 		l.setGuard(0)
 		l.setMode(guardedMode, false)
 	}
@@ -137,9 +138,11 @@ func (l *EventLoop) beginStep(s *stack, what callback) {
 	if modes&kinMode != 0 {
 		l.step.head.Store(s.note().id)
 	}
-	if modes&debugMode != 0 {
+	if exact {
 		l.guard.Store(id)
 		l.setMode(guardedMode, true)
+	}
+	if modes&debugMode != 0 {
 		l.step.began = l.drv.Now() // the loop's clock (debug 4)
 	}
 	l.step.what = what

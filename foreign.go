@@ -51,8 +51,8 @@ import (
 //	   If such a panic reaches the library, the program ends, as it would without the bit.
 //	foreign 9: Loops of a simulation have the turn one at a time, and one that does not have it is
 //	   parked (guardParked), which refuses everybody. So the bit is enough for the one that has it,
-//	   however many there are, and none of them is guardShared. One call is missed outside debug
-//	   mode: that of a stack of a loop that is not of this simulation.
+//	   however many there are, and none of them is guardShared. Debug mode does not compare ids
+//	   either. One call is missed: that of a stack of a loop that is not of this simulation.
 
 // kin holds the goroutines of a loop, as far as anybody has asked (foreign 4, foreign 5). Any
 // goroutine may look at it.

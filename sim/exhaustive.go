@@ -227,7 +227,7 @@ func (w *world) children(n *node, cancels bool) func(func(*node) bool) {
 // has had a say, those of the next, as far as the runs go.
 func (x *exploration) exhaust() *Failure {
 	p := plan{name: x.strategy.name, seed: x.seed, strategy: func(*world) strategy { return fifo{} }}
-	if f := x.calibrate(); f != nil && errors.Is(f, ErrNotDeterministic) {
+	if f := x.calibrate(true); f != nil && errors.Is(f, ErrNotDeterministic) {
 		return f
 	}
 	x.report = Report{}

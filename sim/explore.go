@@ -174,10 +174,9 @@ func Run(t TB, main func(ctx context.Context) error, opts ...Option) {
 // main should return what it finds wrong as an error: after t.Error the runs cannot be told apart,
 // and the failing one is not minimised.
 //
-// To see whether main depends on more than its seed, the first run in order and the first of the
-// strategy are each made twice and the traces compared. These runs are in debug mode, in which more
-// calls from foreign goroutines are refused. See docs/simulation.md and
-// [asyncio.EventLoop.SetDebug].
+// To see whether main depends on more than its seed, the first run of the strategy is made twice and
+// the traces compared. The run in order is in debug mode, in which more calls from foreign
+// goroutines are refused. See docs/simulation.md and [asyncio.EventLoop.SetDebug].
 //
 // The environment variable ASYNCIOSIM makes Run and Explore do one thing only. A number runs one
 // seed. The name of a file replays the schedule in it. With @ and a step behind that, the run stops
@@ -223,7 +222,7 @@ func Trace(main func(ctx context.Context) error, opts ...Option) (trace string, 
 			first := x.play(plan{strategy: func(*world) strategy { return fifo{} }}).w
 			x.steps, x.normal = max(first.step, 1), first.course
 		}
-		p.traced, p.places = true, true
+		p.traced, p.places = true, allPlaces
 		o := x.play(p)
 		trace, err = o.w.tracer.text(o.w.tracer.len()), o.err
 		return nil
@@ -279,7 +278,7 @@ func (x *exploration) explore() *Failure {
 	if x.strategy.exhaustive {
 		return x.exhaust()
 	}
-	if f := x.calibrate(); f != nil {
+	if f := x.calibrate(x.runs == 1); f != nil {
 		return f
 	}
 	seed := x.seed
@@ -287,17 +286,16 @@ func (x *exploration) explore() *Failure {
 		seed = 1
 	}
 	if x.runs > 1 {
-		if f := x.single(seed); f != nil {
-			return f
+		p := x.plan(seed)
+		p.traced, p.places = true, somePlaces
+		first := x.play(p)
+		x.count(first.w)
+		if first.err != nil {
+			return x.explain(x.plan(seed), first)
 		}
-		p := x.plan(seed) // it has passed
-		p.traced = true
-		first, second := x.play(p), x.play(p)
+		second := x.play(p)
 		if f := x.compare(p, first, second); f != nil {
 			return f
-		}
-		if second.err != nil {
-			return x.unexplained(p, &outcome{second.w, endDiffers(nil, second.err)})
 		}
 	}
 	if f := x.sample(seed+1, x.runs-2); f != nil {
@@ -330,10 +328,14 @@ func (x *exploration) sample(seed uint64, n int) (failure *Failure) {
 	return x.explain(x.plan(failed.w.seed), failed)
 }
 
-// calibrate makes the first run, in order, twice and under supervision, and notes how long it is.
-// Supervision is slow, so the second run goes without it if nothing is wrong.
-func (x *exploration) calibrate() *Failure {
-	p := plan{name: inOrder, strategy: func(*world) strategy { return fifo{} }, traced: true, places: true, supervised: true}
+// calibrate makes the first run, in order and under supervision, and notes how long it is. It makes
+// the run twice if it fails, or if twice says that no other is going to be repeated. Supervision is
+// slow, so the second run goes without it if nothing is wrong.
+func (x *exploration) calibrate(twice bool) *Failure {
+	p := plan{name: inOrder, strategy: func(*world) strategy { return fifo{} }, traced: true, supervised: true}
+	if twice {
+		p.places = somePlaces
+	}
 	first := x.play(p)
 	x.count(first.w)
 	x.steps, x.normal = max(first.w.step, 1), first.w.course
@@ -342,6 +344,9 @@ func (x *exploration) calibrate() *Failure {
 	}
 	if first.err == nil {
 		p.supervised = false
+		if !twice {
+			return nil
+		}
 	}
 	second := x.play(p)
 	if f := x.compare(p, first, second); f != nil {
@@ -395,7 +400,7 @@ func (x *exploration) unexplained(p plan, o *outcome) *Failure {
 // single runs one seed.
 func (x *exploration) single(seed uint64) *Failure {
 	if x.strategy.make != nil && x.steps == 0 && x.strategy.name != "Tape" {
-		if f := x.calibrate(); f != nil {
+		if f := x.calibrate(true); f != nil {
 			return f
 		}
 	}

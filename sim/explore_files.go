@@ -29,7 +29,7 @@ func (x *exploration) asked(do func() *Failure) *Failure {
 		return do()
 	case err == nil:
 		x.runs = 1
-		if f := x.calibrate(); f != nil || seed == 0 {
+		if f := x.calibrate(true); f != nil || seed == 0 {
 			return f
 		}
 		return x.single(seed)
@@ -102,7 +102,7 @@ func (x *exploration) corpus() *Failure {
 			return f
 		}
 		x.tb.Logf("%s: %v; its seed is run instead. If what it once found is found in another way, delete the file", file, f.Err)
-		if f := x.calibrate(); f != nil {
+		if f := x.calibrate(true); f != nil {
 			return f
 		}
 		if f := x.single(f.Seed); f != nil {
@@ -119,7 +119,7 @@ func (x *exploration) replay(file string) *Failure {
 		return &Failure{Err: err, unread: true}
 	}
 	r := newReplay(s.devs, true)
-	o := x.play(plan{seed: s.seed, traced: true, places: true, explains: true, stopAt: x.stopAt, strategy: func(*world) strategy { return r }})
+	o := x.play(plan{seed: s.seed, traced: true, places: allPlaces, explains: true, stopAt: x.stopAt, strategy: func(*world) strategy { return r }})
 	if misfit := r.finish(s, o.w.step, o.w.tracer.hash(s.steps)); misfit != nil && (o.err == nil || r.mismatch != nil) {
 		return &Failure{Err: misfit, Seed: s.seed}
 	}

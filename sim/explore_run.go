@@ -19,12 +19,12 @@ type plan struct {
 	strategy func(*world) strategy
 	traced   bool
 
-	supervised bool // debug mode is on, and blocking steps are noticed
-	places     bool // with a trace: note where tasks wait, not only at deviations
-	explains   bool // with a trace: also note where steps begin, for the words about a failure
-	cancels    bool // note the tasks that could be cancelled,
-	lists      bool // and the faults that could happen
-	branching  bool // and what else could have been picked
+	supervised bool        // debug mode is on, and blocking steps are noticed
+	places     placesNoted // with a trace: where tasks wait
+	explains   bool        // with a trace: also note where steps begin, for the words about a failure
+	cancels    bool        // note the tasks that could be cancelled,
+	lists      bool        // and the faults that could happen
+	branching  bool        // and what else could have been picked
 	stopAt     int
 }
 

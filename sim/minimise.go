@@ -280,7 +280,7 @@ func (x *exploration) explain(p plan, o *outcome) *Failure {
 // retrace runs the minimised schedule once more, to describe it.
 func (x *exploration) retrace(f *Failure, devs []deviation) *Failure {
 	p := x.following(f.Seed, devs)
-	p.traced, p.places, p.explains = true, true, true
+	p.traced, p.places, p.explains = true, allPlaces, true
 	o := x.play(p)
 	if o.err == nil || kind(o.err) != kind(f.Err) {
 		now := "it passes"
@@ -299,7 +299,7 @@ func (x *exploration) retrace(f *Failure, devs []deviation) *Failure {
 // write fills in the fields that follow from the run.
 func (x *exploration) write(f *Failure, devs []deviation, o *outcome) {
 	f.Deviations = inWords(devs)
-	if o.w.tracer == nil {
+	if o.w.tracer == nil || o.w.tracer.noted != allPlaces { // it has no names for the deviations
 		return
 	}
 	f.describe(devs, o)

@@ -27,16 +27,33 @@ type tracer struct {
 	more    []*details        // of steps that have any; the first is that of all others
 	task    asyncio.AnyTask   // the task that the last step continued
 
-	places map[uint64]string // where tasks wait, by the hash of the calls there
+	places map[uint64]string    // where tasks wait, by the hash of the calls there
+	calls  map[uint64][]uintptr // the calls, where the words are not needed yet
 	// words about a pick or a cancel: where the tasks are that it is about
 	where map[deviationKey]string
 
-	everywhere bool // tasks' places are recorded at every step, not only at deviations
-	explains   bool // and where each step begins, and where those are that a deviation is about
+	noted    placesNoted // at which steps the places are recorded
+	explains bool        // and where each step begins, and where those are that a deviation is about
 }
 
-func newTracer(everywhere bool) *tracer {
-	return &tracer{numbers: make(map[string]uint32), more: []*details{{}}, places: make(map[uint64]string), where: make(map[deviationKey]string), everywhere: everywhere}
+// placesNoted says at which steps a tracer records where the task waits then. To look at a task costs
+// ten times what a step does.
+type placesNoted uint8
+
+const (
+	noPlaces placesNoted = iota
+	// at the first steps, and some of the others: enough to see that two runs wait at different places
+	somePlaces
+	allPlaces // for people
+)
+
+// at reports whether the place is recorded at a step.
+func (p placesNoted) at(step int) bool {
+	return p == allPlaces || p == somePlaces && (step <= 2 || step%16 == 0)
+}
+
+func newTracer(noted placesNoted) *tracer {
+	return &tracer{numbers: make(map[string]uint32), more: []*details{{}}, places: make(map[uint64]string), calls: make(map[uint64][]uintptr), where: make(map[deviationKey]string), noted: noted}
 }
 
 const blockSize = 4096
@@ -47,6 +64,7 @@ type stepTaken struct {
 	name  uint32 // in names
 	more  uint32 // in more
 	cause int    // the step that made it ready, 0 if none did
+	place uint64 // where its task then waits, in calls; 0 if that was not recorded
 }
 
 // details holds the data that few steps have.
@@ -158,25 +176,45 @@ func (t *tracer) endStep(w *world) {
 		if task.Cancelled() {
 			t.ownDetails(e).after = "ends cancelled"
 		}
-	case t.everywhere || e.more != 0 && t.details(e).deviates():
+	case t.noted == allPlaces:
 		w.turn.do(func() { t.ownDetails(e).after = t.place(w.turn.loop.Calls(task), task) })
+	case t.noted.at(w.step):
+		w.turn.do(func() {
+			calls := w.turn.loop.Calls(task)
+			e.place = hashOfCalls(calls)
+			t.calls[e.place] = calls
+		})
 	}
 }
 
 // place returns where task waits, in these calls. To find out their lines and functions takes much
 // longer than a step, and there are few places, so each is looked up once.
 func (t *tracer) place(calls []uintptr, task asyncio.AnyTask) string {
+	h := hashOfCalls(calls)
+	place, ok := t.places[h]
+	if !ok {
+		place = waitsAt(task.GetStack())
+		t.places[h] = place
+	}
+	return place
+}
+
+func hashOfCalls(calls []uintptr) uint64 {
 	h := fnv.New64a()
 	var buf [8]byte
 	for _, pc := range calls {
 		_, _ = h.Write(binary.NativeEndian.AppendUint64(buf[:0], uint64(pc)))
 	}
-	place, ok := t.places[h.Sum64()]
-	if !ok {
-		place = waitsAt(task.GetStack())
-		t.places[h.Sum64()] = place
+	return h.Sum64()
+}
+
+// after returns where the task of e waits behind that step, or that it has ended, as far as that was
+// recorded.
+func (t *tracer) after(e *stepTaken) string {
+	if calls, ok := t.calls[e.place]; ok {
+		return waitsAt(slices.Collect(framesOf(calls)))
 	}
-	return place
+	return t.details(e).after
 }
 
 // beginStep records that the step is callback i of l, the k-th of n ready ones. first would have
@@ -184,7 +222,7 @@ func (t *tracer) place(calls []uintptr, task asyncio.AnyTask) string {
 func (t *tracer) beginStep(w *world, l *life, i, k, n, first int) {
 	name := w.readyName(k)
 	e := &stepTaken{at: w.now, name: t.number(name)}
-	if first >= 0 {
+	if first >= 0 && t.noted == allPlaces {
 		t.ownDetails(e).first = w.readyName(first)
 		w.devs[len(w.devs)-1].recorded = &recorded{of: n, chosen: name, first: t.ownDetails(e).first}
 	}
@@ -237,7 +275,7 @@ func (t *tracer) differ(u *tracer) error {
 	for i := range max(t.len(), u.len()) {
 		if i < min(t.len(), u.len()) {
 			e, f := t.step(i), u.step(i)
-			if e.at == f.at && t.name(e) == u.name(f) && t.details(e).after == u.details(f).after {
+			if e.at == f.at && t.name(e) == u.name(f) && e.place == f.place && t.details(e).after == u.details(f).after {
 				continue
 			}
 		}
@@ -258,7 +296,7 @@ func (t *tracer) line(i int) string {
 		return "ended"
 	}
 	e := t.step(i)
-	return strings.TrimRight(fmt.Sprintf("%-10v %-20s %-48s", e.at, t.name(e), t.details(e).after), " ")
+	return strings.TrimRight(fmt.Sprintf("%-10v %-20s %-48s", e.at, t.name(e), t.after(e)), " ")
 }
 
 // shownSteps is how many steps of a trace a failure shows at most.
@@ -301,7 +339,7 @@ func (t *tracer) text(shown int) string {
 			mark = "*"
 			why += ", before " + quote(more.first)
 		}
-		rows = append(rows, []string{mark + strconv.Itoa(i+1), at, t.name(e), more.after, why})
+		rows = append(rows, []string{mark + strconv.Itoa(i+1), at, t.name(e), t.after(e), why})
 		for _, n := range more.notes {
 			mark, text := "", strings.ReplaceAll(n.text, "\n", " ")
 			if n.fault {
