@@ -34,6 +34,10 @@ func (p *gatePost) Order() (uint64, string) {
 	return 0, nameOf(p.cb)
 }
 
+func (p *gatePost) Name() string { return nameOf(p.cb) }
+
+func (r *errand) readyName() string { return r.line.nameFor(r) }
+
 func (fn postedCall) readyName() string { return "callback " + functionName(fn) }
 
 func (r *errand) order() (uint64, string) {

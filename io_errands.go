@@ -232,8 +232,15 @@ func (k *errandLine) fire(*future) {
 func (*errandLine) quick() {}
 
 func (k *errandLine) readyName() string {
-	if k.half.verb == "" && len(k.waiting) > 0 {
-		if o, ok := k.waiting[0].do.(ordered); ok {
+	if len(k.waiting) > 0 {
+		return k.nameFor(k.waiting[0])
+	}
+	return k.String()
+}
+
+func (k *errandLine) nameFor(r *errand) string {
+	if k.half.verb == "" {
+		if o, ok := r.do.(ordered); ok {
 			_, name := o.order()
 			return "goroutine: " + name
 		}

@@ -54,6 +54,34 @@ type bubbled struct {
 type gatePost struct {
 	life *life
 	driver.Posted
+	from []uintptr // the calls of the goroutine, in a run with a trace
+}
+
+// asked is what a goroutine has asked for, where, and after which step.
+type asked struct {
+	what  string
+	from  []uintptr
+	after int
+}
+
+// maxCallers is how many calls of a goroutine are noted.
+const maxCallers = 24
+
+// askedOtherwise says, for two runs that differ, what their goroutines have first done differently.
+func (t *tracer) askedOtherwise(u *tracer) string {
+	tell := func(all []asked, i int) string {
+		if i >= len(all) {
+			return "nothing more"
+		}
+		return fmt.Sprintf("%s (after step %d)%s", all[i].what, all[i].after, userPlaces(framesOf(all[i].from)))
+	}
+	for i := range max(len(t.asked), len(u.asked)) {
+		if i < len(t.asked) && i < len(u.asked) && t.asked[i].what == u.asked[i].what && slices.Equal(t.asked[i].from, u.asked[i].from) {
+			continue
+		}
+		return fmt.Sprintf("\ngoroutines have asked for different things; in the first one asked for\n\t%s\nand in the second for\n\t%s", tell(t.asked, i), tell(u.asked, i))
+	}
+	return ""
 }
 
 // endOfTime is how long the clock goes on while no loop and no event waits for it: a goroutine may.
@@ -96,8 +124,13 @@ func (g gate) Open() { g.life.w.bubble.open = true }
 
 func (g gate) Post(p driver.Posted) {
 	b := g.life.w.bubble
+	var from []uintptr
+	if g.life.w.tracer != nil {
+		from = make([]uintptr, maxCallers)
+		from = from[:runtime.Callers(3, from)]
+	}
 	b.mu.Lock()
-	b.posts = append(b.posts, gatePost{g.life, p})
+	b.posts = append(b.posts, gatePost{g.life, p, from})
 	b.mu.Unlock()
 	b.wake()
 }
@@ -154,6 +187,7 @@ func (b *bubbled) takeIn(w *world) bool {
 		p.life.do(p.Arrive)
 		if w.tracer != nil {
 			p.life.note(cause)
+			w.tracer.asked = append(w.tracer.asked, asked{p.life.host.prefix + p.Name(), p.from, w.step})
 		}
 	}
 	return len(posts) > 0

@@ -29,6 +29,7 @@ type tracer struct {
 
 	places map[uint64]string    // where tasks wait, by the hash of the calls there
 	calls  map[uint64][]uintptr // the calls, where the words are not needed yet
+	asked  []asked              // what goroutines have asked for, in a bubble
 	// words about a pick or a cancel: where the tasks are that it is about
 	where map[deviationKey]string
 
@@ -283,12 +284,12 @@ func (t *tracer) differ(u *tracer) error {
 		if i > 0 {
 			s += fmt.Sprintf("\nafter both had\n\t%s", t.line(i-1))
 		}
-		return fmt.Errorf("%w: two runs with the same seed differ: %s\n%s", ErrNotDeterministic, s, otherThanTheSeed)
+		return fmt.Errorf("%w: two runs with the same seed differ: %s%s\n%s", ErrNotDeterministic, s, t.askedOtherwise(u), otherThanTheSeed)
 	}
 	return nil
 }
 
-const otherThanTheSeed = "Something other than the seed has a say: the order of a map, select, time.Now, a goroutine, random numbers that are not asyncio.Rand's, " +
+const otherThanTheSeed = "Something other than the seed has a say: the order of a map, select, time.Now, a goroutine, timers of package time that are due at one moment, random numbers that are not asyncio.Rand's, " +
 	"or a variable that is left from the run before"
 
 func (t *tracer) line(i int) string {

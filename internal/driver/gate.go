@@ -32,4 +32,7 @@ type Posted interface {
 	// Order says which of those that wait goes first: the one with the lower number, and if that is
 	// the same, the lower name, and else the one that was posted first.
 	Order() (number uint64, name string)
+
+	// Name is what it is called in traces.
+	Name() string
 }
