@@ -16,17 +16,21 @@ import (
 //	minimise 2: It is 1-minimal: without any one of its deviations, the rest followed as far as it
 //	   fits (schedule 4), the run does not fail in that way.
 //	minimise 3: Where the budget allows, all schedules with fewer deviations have been run, and none
-//	   fails in that way: no schedule for this seed has fewer. Failure.Minimal says which of the two
-//	   holds. The search ends before a number of deviations for whose schedules the budget will not
+//	   fails in that way: no schedule for this seed has fewer. Of a time or size only one other
+//	   than the usual one is tried at each place, as Exhaustive does, so a schedule with fewer may
+//	   still be there where such amounts are among the deviations. Failure.Minimal says which of
+//	   these holds. The search ends before a number of deviations for whose schedules the budget will not
 //	   do: some of them would prove nothing.
 //	minimise 4: A callback that is kept back for long is one deviation (keep 2). It is kept back for
 //	   as few steps as halving their number finds.
 //	minimise 5: Minimising is deterministic. Its budget counts runs and steps, not time.
 
-// minimiseRuns and minimiseSteps are the budget, in runs and steps (minimise 5).
+// The budget, in runs and steps (minimise 5), and the part of it that is for minimise 3.
 const (
 	minimiseRuns  = 3_000
 	minimiseSteps = 1_000_000
+	fewestRuns    = 2_000
+	fewestSteps   = 200_000
 )
 
 // kind returns the way in which a run failed, for comparing failures (minimise 1).
@@ -92,33 +96,45 @@ func (m *minimiser) try(devs []deviation) ([]deviation, bool) {
 	return o.w.devs, o.err != nil && kind(o.err) == m.kind
 }
 
+// class is the class of a deviation: most failures need only one or two of these.
+type class uint8
+
+const (
+	ofFaults class = 1 << iota
+	ofOrder
+	ofTimes
+)
+
+func (d deviation) class() class {
+	switch {
+	case d.amount != nil && d.amount.usualKind:
+		return ofTimes
+	case d.answers():
+		return ofFaults
+	}
+	return ofOrder
+}
+
+// only returns the deviations of these classes.
+func only(devs []deviation, of class) []deviation {
+	return slices.DeleteFunc(slices.Clone(devs), func(d deviation) bool { return d.class()&of == 0 })
+}
+
 // shrink makes the schedule 1-minimal (minimise 2): delta debugging, then each deviation alone
 // until none can go.
 func (m *minimiser) shrink(devs []deviation) (_ []deviation, minimal bool) {
 	if without, ok := m.try(nil); ok {
 		return without, true
 	}
-	// Most failures need only one or two of these.
-	const faults, order, times = 1, 2, 4
-	class := func(d deviation) int {
-		switch {
-		case d.amount != nil && d.amount.usualKind:
-			return times
-		case d.answers():
-			return faults
-		}
-		return order
-	}
-	there := 0
+	there := class(0)
 	for _, d := range devs {
-		there |= class(d)
+		there |= d.class()
 	}
-	for _, classes := range []int{faults, order, times, faults | order, faults | times, order | times} {
+	for _, classes := range []class{ofFaults, ofOrder, ofTimes, ofFaults | ofOrder, ofFaults | ofTimes, ofOrder | ofTimes} {
 		if classes&there == 0 || classes&there == there || classes&there != classes {
 			continue
 		}
-		some := slices.DeleteFunc(slices.Clone(devs), func(d deviation) bool { return class(d)&classes == 0 })
-		if made, ok := m.try(some); ok {
+		if made, ok := m.try(only(devs, classes)); ok {
 			devs = made
 			break
 		}
@@ -128,6 +144,9 @@ func (m *minimiser) shrink(devs []deviation) (_ []deviation, minimal bool) {
 		smaller := m.fold(devs)
 		if smaller == nil {
 			smaller = m.shorten(devs)
+		}
+		if smaller == nil {
+			smaller = m.retime(devs)
 		}
 		if smaller == nil || m.spent() {
 			return devs, minimal && !m.spent()
@@ -182,6 +201,80 @@ func (m *minimiser) fold(devs []deviation) []deviation {
 	return nil
 }
 
+// retime looks for the failure with at most one of the times that are not the usual ones: the others
+// may only have let a fault come at the right moment, and there may be such a moment near by without
+// them. It returns nil if it finds none.
+func (m *minimiser) retime(devs []deviation) []deviation {
+	times := only(devs, ofTimes)
+	rest := only(devs, ofFaults|ofOrder)
+	if len(times) == 0 || len(rest) == 0 {
+		return nil
+	}
+	guess := func(guess []deviation) []deviation {
+		if made, ok := m.try(guess); ok && len(made) < len(devs) {
+			return made
+		}
+		return nil
+	}
+	for i, d := range rest {
+		for moved := range d.near(20) {
+			if m.spent() {
+				return nil
+			}
+			if found := guess(slices.Concat(rest[:i], []deviation{moved}, rest[i+1:])); found != nil {
+				return found
+			}
+		}
+	}
+	if len(times) == 1 {
+		return nil
+	}
+	tries := 0
+	for _, late := range slices.Backward(times) {
+		for i, d := range rest {
+			for moved := range d.near(3) {
+				for late := range late.near(6) {
+					if tries++; tries > 200 || m.spent() {
+						return nil
+					}
+					if found := guess(slices.Concat(rest[:i], []deviation{late, moved}, rest[i+1:])); found != nil {
+						return found
+					}
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// near iterates over the same answer at other times that its question is asked, the nearest first.
+func (d deviation) near(n int) func(func(deviation) bool) {
+	return func(yield func(deviation) bool) {
+		if !d.answers() {
+			return
+		}
+		for k := 1; k <= 2*n+1; k++ {
+			nth := d.question().nth + (k/2)*(1-k%2*2) // +0, +1, -1, +2 and so on
+			if nth > 0 && !yield(d.numbered(nth)) {
+				return
+			}
+		}
+	}
+}
+
+// numbered is the same answer the nth time that its question is asked.
+func (d deviation) numbered(nth int) deviation {
+	switch {
+	case d.fault != nil:
+		d.fault = &fault{d.fault.what, nth}
+	case d.amount != nil:
+		other := *d.amount
+		other.nth = nth
+		d.amount = &other
+	}
+	return d
+}
+
 // shorten lets callbacks be kept back for fewer steps, as far as halving finds it. It returns nil
 // if it does not find anything.
 func (m *minimiser) shorten(devs []deviation) (shorter []deviation) {
@@ -207,7 +300,7 @@ func (m *minimiser) fewest(devs []deviation) (_ []deviation, proven bool) {
 	faults := slices.ContainsFunc(devs, deviation.answers)
 	var found []deviation
 	runs, steps := 0, 0
-	left := func() int { return minimiseRuns - m.runs }
+	left := func() int { return min(minimiseRuns-m.runs, fewestRuns-runs) }
 	all := m.x.enumerate(m.seed, len(devs)-1, cancels, faults, func(o *outcome) bool {
 		runs, steps = runs+1, steps+o.w.step
 		m.runs++
@@ -216,8 +309,8 @@ func (m *minimiser) fewest(devs []deviation) (_ []deviation, proven bool) {
 			found = o.w.devs
 			return false
 		}
-		return !m.spent()
-	}, left, func(n int) bool { return n <= left() && n <= (minimiseSteps-m.steps)*runs/max(steps, 1) })
+		return !m.spent() && steps < fewestSteps
+	}, left, func(n int) bool { return n <= left() && n <= (fewestSteps-steps)*runs/max(steps, 1) })
 	if found != nil {
 		return found, true // schedules with fewer deviations have been run before
 	}

@@ -64,14 +64,14 @@ func Swarm() Strategy {
 			s.pct = newPCT(w, 1+rng.IntN(3), steps)
 			s.order = s.pct
 		}
-		switch rng.IntN(4) {
+		switch rng.IntN(10) {
 		case 0:
 			s.times = times{p: 0}
 		case 1:
 			s.times = times{p: float64(int(1)<<rng.IntN(4)) / float64(max(w.normal.questions, 1))}
-		case 2:
+		case 2, 3, 4, 5, 6:
 			s.times = times{p: 1}
-		case 3:
+		default:
 			s.times = times{p: 1, steady: true}
 		}
 		if cancels {
