@@ -66,6 +66,9 @@ const importPolicy = `
 ./internal/scenario < std, ., ./internal/driver
 ./internal/scenario/cmd/... < std, ./internal/scenario
 
+# The interpreter of the lessons is a user of the loop, and of its virtual clock.
+./lab/... < std, ., ./sim, ./lab/...
+
 # Examples show what users can write: the public packages are all they have.
 ./examples/... < std, ., ./sim
 
@@ -79,7 +82,7 @@ const importPolicy = `
 ./examples/raft/... < std, ., ./sim, third-party
 
 # The command is a user too. What it needs beyond the library stays in its module.
-./cmd/... < std, ., ./sim, ./examples/..., ./cmd/..., third-party
+./cmd/... < std, ., ./sim, ./lab, ./examples/..., ./cmd/..., third-party
 
 # The comparison with others is made from outside too, and what that needs stays in its module.
 ./bench/... < std, ., ./asynciohttp, ./bench/..., third-party
@@ -225,7 +228,7 @@ func TestImports(t *testing.T) {
 				}
 			}
 			for i, r := range rules {
-				nested := slices.ContainsFunc([]string{"./asynciohttp/", "./asynciovet/", "./bench/", "./cmd/", "./examples/raft/"}, func(dir string) bool {
+				nested := slices.ContainsFunc([]string{"./asynciohttp/", "./asynciovet/", "./bench/", "./cmd/", "./examples/raft/", "./lab/"}, func(dir string) bool {
 					return strings.HasPrefix(r.pkg, dir)
 				}) || r.pkg == "./asynciogrpc" || r.pkg == "./asynciohttp" || r.pkg == "./asynciosql" || r.pkg == "./examples/crawler" || r.pkg == "./examples/orders" || r.pkg == "./interop"
 				if !used[i] && (whole || !nested) {

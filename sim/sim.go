@@ -62,7 +62,8 @@ import (
 //
 // Any goroutine may call it. It has the form that [asyncio.WithLoopFactory] takes.
 func NewEventLoop(ctx context.Context) *asyncio.EventLoop {
-	l := asyncio.NewEventLoop(driver.With(ctx, driver.NewVirtual()))
+	clock := driver.NewVirtual()
+	l := asyncio.NewEventLoop(driver.With(context.WithValue(ctx, clockKey{}, clock), clock))
 	l.SetDebug(true)
 	return l
 }

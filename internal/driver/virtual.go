@@ -51,6 +51,10 @@ func (d *Virtual) Wait(until time.Duration) error {
 	return nil
 }
 
+// Pass moves the clock forward by span, as a step that takes so long does. It is for the goroutine
+// that does the loop's work.
+func (d *Virtual) Pass(span time.Duration) { d.now.Add(int64(max(span, 0))) }
+
 // Jumps reports whether nothing is held, so that the clock jumps.
 func (d *Virtual) Jumps() bool {
 	d.mu.Lock()

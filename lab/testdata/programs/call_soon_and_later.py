@@ -1,0 +1,16 @@
+import asyncio
+def show(*args):
+    print(*args, loop.time() - begin)
+loop = asyncio.new_event_loop()
+begin = loop.time()
+loop.call_later(2, show, "later 2")
+loop.call_later(1, show, "later 1")
+loop.call_soon(show, "soon 1")
+loop.call_soon(show, "soon 2")
+h = loop.call_later(1.5, show, "cancelled")
+h.cancel()
+loop.call_at(begin + 3, loop.stop)
+loop.run_forever()
+print("stopped", h.cancelled(), loop.is_running())
+loop.close()
+print(loop.is_closed())
