@@ -61,6 +61,7 @@ import (
 //
 // By default a disk has unlimited space, takes no time, and fails at power failures only.
 type Disk struct {
+	seen   func(what string, data []byte) // nil, or told of every change
 	chance func(fault string, p float64) bool
 	amount func(what string, s span) int64 // nil: everything takes the least time
 	endure func(t Trouble) bool            // nil, or whether chaos may do something to the disk

@@ -106,6 +106,9 @@ func (h *diskFile) write(p []byte, off int64) (int, error) {
 		return 0, h.failure("write", syscall.ENOSPC)
 	}
 	n := h.n.data.writeAt(p, off, d.alloc)
+	if d.seen != nil {
+		d.seen(fmt.Sprintf("write of %s at %d", shown(h.name), off), p[:n])
+	}
 	if n > 0 {
 		d.addUnsynced(h.n, unsynced{name: shown(h.name), off: off, data: slices.Clone(p[:n])})
 		if h.flag&os.O_SYNC != 0 {
@@ -139,6 +142,9 @@ func (h *diskFile) Truncate(size int64) error {
 func (h *diskFile) truncate(size int64) {
 	d := h.m.d
 	d.used -= h.n.data.truncate(size)
+	if d.seen != nil {
+		d.seen(fmt.Sprintf("truncation of %s to %s", shown(h.name), counted(int(size), "byte")), nil)
+	}
 	d.addUnsynced(h.n, unsynced{name: shown(h.name), truncates: true, size: size})
 }
 

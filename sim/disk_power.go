@@ -138,6 +138,9 @@ func set(in map[string]*inode, e dirEntry) {
 // change changes what programs see.
 func (d *Disk) change(what string, entries []dirEntry) *dirChange {
 	c := &dirChange{what: what, entries: entries}
+	if d.seen != nil {
+		d.seen(what, nil)
+	}
 	for _, e := range entries { // new names first, so that nothing is nameless while it moves
 		if e.n != nil {
 			e.n.links++

@@ -76,6 +76,12 @@ func Epoch(t time.Time) Option {
 	return Option{func(x *exploration) { x.epoch = t }}
 }
 
+// SameShape leaves the bytes of data out of the comparison of runs that should be the same: of
+// messages and of what is written to disks only the sizes are compared, and of notes and errors
+// nothing. It is for programs in whose data is something that does not come from the seed and has
+// no consequences, such as the identifiers of a library. Any goroutine may call it.
+func SameShape() Option { return Option{func(x *exploration) { x.sameShape = true }} }
+
 // Parallel lets an exploration make up to n runs at a time, as many as [runtime.GOMAXPROCS] says if
 // n is zero. What it finds and reports is the same as without Parallel. The goroutines of several
 // runs call main at the same time. So main may use a variable of the surrounding function only
@@ -111,6 +117,7 @@ type exploration struct {
 	parallel   int // runs at a time
 	file       string
 	stopAt     int
+	sameShape  bool           // bytes are not compared (data 2)
 	watched    bool           // steps that block are noticed
 	bubble     *bubble.Bubble // nil: runs are in no bubble
 
@@ -224,7 +231,7 @@ func Trace(main func(ctx context.Context) error, opts ...Option) (trace string, 
 		}
 		p.traced, p.places = true, allPlaces
 		o := x.play(p)
-		trace, err = o.w.tracer.text(o.w.tracer.len()), o.err
+		trace, err = o.w.tracer.text(o.w.tracer.len())+o.w.tracer.summary(), o.err
 		return nil
 	})
 	if f != nil {
@@ -370,7 +377,7 @@ func (x *exploration) compare(p plan, first, second *outcome) *Failure {
 			return x.unexplained(p, o)
 		}
 	}
-	err := first.w.tracer.differ(second.w.tracer)
+	err := first.w.tracer.differ(second.w.tracer, x.sameShape || first.w.bubble != nil && first.w.bubble.open)
 	if err == nil && kind(first.err) != kind(second.err) {
 		err = endDiffers(first.err, second.err)
 	}

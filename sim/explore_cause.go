@@ -41,7 +41,7 @@ func (t *tracer) sentence(i int) string {
 	if more.from != "" {
 		s += " from " + more.from
 	}
-	after := more.after
+	after := t.after(e)
 	for _, r := range []struct{ begin, words string }{
 		{"waits in ", " to "}, {"waits at ", " to "}, {"ends cancelled", " to its end, cancelled"}, {"ends", " to its end"},
 	} {

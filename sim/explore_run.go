@@ -82,6 +82,7 @@ func (x *exploration) newWorld(p plan) *world {
 	if p.traced {
 		w.tracer = newTracer(p.places)
 		w.tracer.explains = p.explains
+		w.observe()
 	}
 	w.chaos, w.normal = x.chaos, x.normal
 	w.supervised, w.watched = p.supervised, p.supervised || x.watched

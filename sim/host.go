@@ -98,6 +98,7 @@ func (w *world) newHost(name string) *Host {
 		return time.Duration(w.amount(w.trouble(name+": "+what+" was late by", inTime, Delays), lasting(100*time.Millisecond)))
 	}
 	w.hosts = append(w.hosts, h)
+	h.observe()
 	return h
 }
 

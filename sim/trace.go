@@ -30,6 +30,7 @@ type tracer struct {
 	places map[uint64]string    // where tasks wait, by the hash of the calls there
 	calls  map[uint64][]uintptr // the calls, where the words are not needed yet
 	asked  []asked              // what goroutines have asked for, in a bubble
+	data   []datum              // what was sent, stored and said
 	// words about a pick or a cancel: where the tasks are that it is about
 	where map[deviationKey]string
 
@@ -177,6 +178,7 @@ func (t *tracer) endStep(w *world) {
 		if task.Cancelled() {
 			t.ownDetails(e).after = "ends cancelled"
 		}
+		t.addDatum(datum{kind: anEnd, what: ending(task)}, nil)
 	case t.noted == allPlaces:
 		w.turn.do(func() { t.ownDetails(e).after = t.place(w.turn.loop.Calls(task), task) })
 	case t.noted.at(w.step):
@@ -252,6 +254,9 @@ func (t *tracer) note(n note) {
 	if e := t.last(); e != nil {
 		d := t.ownDetails(e)
 		d.notes = append(d.notes, n)
+		if !n.fault {
+			t.addDatum(datum{kind: aNote, what: n.text}, nil)
+		}
 	}
 }
 
@@ -271,22 +276,53 @@ func (t *tracer) hash(steps int) uint64 {
 	return h.Sum64()
 }
 
-// differ compares the traces of two runs that should be the same.
-func (t *tracer) differ(u *tracer) error {
-	for i := range max(t.len(), u.len()) {
-		if i < min(t.len(), u.len()) {
-			e, f := t.step(i), u.step(i)
-			if e.at == f.at && t.name(e) == u.name(f) && e.place == f.place && t.details(e).after == u.details(f).after {
-				continue
-			}
+// differ compares two runs that should be the same; with shape it leaves the bytes of data out
+// (data 2).
+func (t *tracer) differ(u *tracer, shape bool) error {
+	at := 0
+	for at < min(t.len(), u.len()) {
+		e, f := t.step(at), u.step(at)
+		if e.at != f.at || t.name(e) != u.name(f) || e.place != f.place || t.details(e).after != u.details(f).after {
+			break
 		}
-		s := fmt.Sprintf("at step %d the first has\n\t%s\nand the second\n\t%s", i+1, t.line(i), u.line(i))
-		if i > 0 {
-			s += fmt.Sprintf("\nafter both had\n\t%s", t.line(i-1))
-		}
-		return fmt.Errorf("%w: two runs with the same seed differ: %s%s\n%s", ErrNotDeterministic, s, t.askedOtherwise(u), otherThanTheSeed)
+		at++
 	}
-	return nil
+	d, e := t.dataDiffers(u, shape)
+	if in := stepOf(d, e); in >= 0 && in <= at { // data 3
+		return dataDiffer(t, d, e, in)
+	}
+	if at == max(t.len(), u.len()) {
+		return nil
+	}
+	s := fmt.Sprintf("at step %d the first has\n\t%s\nand the second\n\t%s", at+1, t.line(at), u.line(at))
+	if at > 0 {
+		s += fmt.Sprintf("\nafter both had\n\t%s", t.line(at-1))
+	}
+	why := t.swapped(u, at)
+	if why == "" && at < min(t.len(), u.len()) && t.name(t.step(at)) == u.name(u.step(at)) && t.step(at).at != u.step(at).at {
+		why = "The times differ: one is computed from time.Now, or from random numbers that are not asyncio.Rand's"
+	}
+	return notTheSame(s+t.askedOtherwise(u), why)
+}
+
+// dataDiffer is the failure of two runs that differ in a datum, behind step in.
+func dataDiffer(t *tracer, d, e *datum, in int) error {
+	s := fmt.Sprintf("the first has\n\t%s\nand the second\n\t%s", d.shown(), e.shown())
+	if in > 0 {
+		s = t.sentence(in-1) + ": " + s
+	}
+	return notTheSame(s, suspects(d, e))
+}
+
+// notTheSame says how two runs differ, and why, if that is known.
+func notTheSame(how, why string) error {
+	if why == "" {
+		why = otherThanTheSeed
+	}
+	if others := outsiders(); others != "" {
+		why += ".\nAlso " + others
+	}
+	return fmt.Errorf("%w: two runs with the same seed differ: %s\n%s", ErrNotDeterministic, how, why)
 }
 
 const otherThanTheSeed = "Something other than the seed has a say: the order of a map, select, time.Now, a goroutine, timers of package time that are due at one moment, random numbers that are not asyncio.Rand's, " +
@@ -310,6 +346,7 @@ func (t *tracer) text(shown int) string {
 	around := t.around()
 	from := max(0, t.len()-shown)
 	skipped := 0
+	data := t.data
 	for i := range t.len() {
 		e := t.step(i)
 		more := t.details(e)
@@ -341,6 +378,14 @@ func (t *tracer) text(shown int) string {
 			why += ", before " + quote(more.first)
 		}
 		rows = append(rows, []string{mark + strconv.Itoa(i+1), at, t.name(e), t.after(e), why})
+		for len(data) > 0 && data[0].step <= i {
+			data = data[1:]
+		}
+		for ; len(data) > 0 && data[0].step == i+1; data = data[1:] {
+			if data[0].kind == aMessage {
+				rows = append(rows, []string{"", at, data[0].msg.String()})
+			}
+		}
 		for _, n := range more.notes {
 			mark, text := "", strings.ReplaceAll(n.text, "\n", " ")
 			if n.fault {
