@@ -79,13 +79,13 @@ func (n *Net) wait(caller, instead string) (*errands, error) {
 	return q, err
 }
 
-// Dial is DialContext with context.Background.
+// Dial is DialContext with context.Background. It blocks the calling goroutine.
 func (n *Net) Dial(network, address string) (net.Conn, error) {
 	return n.DialContext(context.Background(), network, address)
 }
 
-// DialContext connects to an address. It has the form that libraries take, as
-// [net/http.Transport] in its DialContext.
+// DialContext connects to an address, and blocks the calling goroutine. It has the form that
+// libraries take, as [net/http.Transport] in its DialContext.
 func (n *Net) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	q, err := n.wait("Net.DialContext", "Dial")
 	switch {
@@ -97,7 +97,8 @@ func (n *Net) DialContext(ctx context.Context, network, address string) (net.Con
 	return (&threadsafeDialer{asked: q}).dial(ctx, network, address)
 }
 
-// Listen listens on an address. It does not wait, so a task may call it too.
+// Listen listens on an address. Any goroutine may call it, and also a task, because it does not
+// wait for anything but the look-up of a name.
 func (n *Net) Listen(ctx context.Context, network, address string) (net.Listener, error) {
 	return openAtNet(ctx, n, "Net.Listen", network, address, new(net.ListenConfig).Listen,
 		func(w driver.Network) (net.Listener, error) {
@@ -109,7 +110,8 @@ func (n *Net) Listen(ctx context.Context, network, address string) (net.Listener
 		})
 }
 
-// ListenPacket makes a socket for datagrams. It does not wait, so a task may call it too.
+// ListenPacket makes a socket for datagrams. As with Listen, any goroutine may call it, and also a
+// task.
 func (n *Net) ListenPacket(ctx context.Context, network, address string) (net.PacketConn, error) {
 	return openAtNet(ctx, n, "Net.ListenPacket", network, address, new(net.ListenConfig).ListenPacket,
 		func(w driver.Network) (net.PacketConn, error) {
@@ -150,8 +152,8 @@ func openAtNet[T any](ctx context.Context, n *Net, caller, network, address stri
 	return v, nil
 }
 
-// LookupHost returns the addresses of a host, as [net.Resolver.LookupHost] does. Clients take it as
-// their LookupFunc.
+// LookupHost returns the addresses of a host, as [net.Resolver.LookupHost] does, and blocks the
+// calling goroutine. Clients take it as their LookupFunc.
 func (n *Net) LookupHost(ctx context.Context, host string) (addrs []string, err error) {
 	q, err := n.wait("Net.LookupHost", "Dial")
 	switch {

@@ -22,6 +22,7 @@ import (
 //	threadsafe 2: In a simulation, and where goroutines serve the loop's connections, the loop does
 //	   the operations of goroutines (errand 1). There a step that waits for them waits for itself.
 //	   On the machine's clock that is noticed (errand 6).
+//	   Behind a gate, in a simulation with goroutines, writes are done ahead (errand 8).
 //	threadsafe 3: A connection that a goroutine has dialled or accepted is the loop's only when a
 //	   task first uses it.
 //	threadsafe 4: The loop keeps a list of the descriptors of views and closes them when it closes.
@@ -46,8 +47,11 @@ import (
 // Where goroutines serve the loop's connections, as on Windows, the loop does the operations of a
 // view of a Conn. There a step that waits for a goroutine that waits at the view is noticed: the
 // goroutine's operation fails with [ErrLoopBlocked], within a second if it began in that step, and
-// otherwise after ten. In a simulation a thread function
-// may use views, and is as reproducible as a task; other goroutines may not.
+// otherwise after ten.
+//
+// In a simulation a thread function may use views, and is as reproducible as a task. Other
+// goroutines may use them where they take part in it (package sim/simtest); there a Write does not
+// wait, and a failure is returned by a later one.
 //
 // There is no SyscallConn: the socket belongs to the loop. Set options on the Conn.
 type ThreadsafeConn struct {

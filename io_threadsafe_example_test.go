@@ -40,6 +40,38 @@ func ExampleThreadsafeConn() {
 	// Output: you asked for /tea <nil>
 }
 
+// A server and a client that run on goroutines have their network from NetOf: package net's here, a
+// simulated one in tests.
+func ExampleNet() {
+	text, err := asyncio.Run(context.Background(), func(ctx context.Context) (string, error) {
+		n := asyncio.NetOf(ctx)
+		ln, err := n.Listen(ctx, "tcp", "127.0.0.1:0")
+		if err != nil {
+			return "", err
+		}
+		server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			fmt.Fprintf(w, "you asked for %s", r.URL.Path)
+		})}
+		go server.Serve(ln)
+		defer server.Close()
+
+		transport := &http.Transport{DialContext: n.DialContext}
+		defer transport.CloseIdleConnections()
+		client := &http.Client{Transport: transport}
+		return asyncio.ToThread(ctx, func(ctx context.Context) (string, error) {
+			resp, err := client.Get("http://" + ln.Addr().String() + "/tea")
+			if err != nil {
+				return "", err
+			}
+			defer resp.Body.Close()
+			body, err := io.ReadAll(resp.Body)
+			return string(body), err
+		})
+	})
+	fmt.Println(text, err)
+	// Output: you asked for /tea <nil>
+}
+
 // Goroutines accept at the view of a listener.
 func ExampleThreadsafeListener() {
 	text, err := asyncio.Run(context.Background(), func(ctx context.Context) (string, error) {

@@ -569,7 +569,8 @@ func (l *EventLoop) Close() error {
 
 	l.closing.Store(true)
 	l.guard.Store(guardClosed)
-	if l.asked != nil { // deferred functions of tasks may wait for goroutines, as http.Server.Close does
+	if l.asked != nil {
+		// Deferred functions of tasks may wait for goroutines, as http.Server.Close does.
 		l.asked.end(l)
 	}
 	for t := range l.tasks.all {

@@ -136,7 +136,8 @@ func (c *threadContext) Done() <-chan struct{} {
 		return c.done.c
 	}
 	caller, me := c.outsideContext.Context, weak.Make(c)
-	if l := c.outsideContext.loop; l != nil && l.gate != nil { // the collector has no say in a simulation
+	if l := c.outsideContext.loop; l != nil && l.gate != nil {
+		// The collector has no say in a simulation.
 		context.AfterFunc(caller, func() { c.endWith(caller) })
 		return c.done.c
 	}

@@ -51,8 +51,8 @@ type stack struct {
 	shape bool // or only how many they are
 }
 
-// stacks says of each what repeats. Of gRPC nothing does: runtime.Gosched in its writer puts it behind
-// a queue at which the runtime looks after a number of steps that the process has made.
+// stacks says of each what repeats. Of gRPC nothing does: runtime.Gosched in its writer puts it
+// behind a queue at which the runtime looks after a number of steps that the process has made.
 var stacks = map[string]stack{
 	"go-redis":                  {serve: eachOn(serveStore), use: useRedis, bytes: true},
 	"pgxpool":                   {serve: eachOn(servePostgresGoroutine), use: usePgxpool, shape: true},

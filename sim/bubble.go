@@ -214,8 +214,8 @@ func (b *bubbled) sleep(w *world, until time.Duration) (woken bool) {
 	return woken
 }
 
-// rest waits for quiescence, before the clock moves or when somebody has knocked. It reports whether
-// there is something to do at this time.
+// rest waits for quiescence, before the clock moves or when somebody has knocked. It reports
+// whether there is something to do at this time.
 func (w *world) rest() bool {
 	b := w.bubble
 	select {
@@ -368,9 +368,9 @@ func isOfBubble(stack string) bool {
 	return false
 }
 
-// restless returns an error if a bubble, the last one made, does not come to rest because one of its
-// goroutines waits for something that is not of the bubble: a mutex, a channel from outside, a real
-// connection. It is called from outside.
+// restless returns an error if a bubble, the last one made, does not come to rest because one of
+// its goroutines waits for something that is not of the bubble: a mutex, a channel from outside, a
+// real connection. It is called from outside.
 func restless() error {
 	last, found := 0, ""
 	for g := range goroutines {

@@ -267,8 +267,8 @@ func (l *life) ListenPacket(network, address string) (driver.PacketEndpoint, err
 	return l.host.process.ListenPacket(network, address)
 }
 
-// LookupHost implements [driver.Resolver]. It answers at once: who asks for addresses alone does not
-// wait for the time that a lookup takes (dns 3).
+// LookupHost implements [driver.Resolver]. It answers at once: who asks for addresses alone does
+// not wait for the time that a lookup takes (dns 3).
 func (l *life) LookupHost(host string) ([]string, error) {
 	found := l.host.process.sys.resolve(0, host, false)
 	var addrs []string

@@ -256,8 +256,8 @@ func TestHTTPCrashes(t *testing.T) {
 	}
 }
 
-// A shop looks whether there is stock, charges the customer by another service, and takes the stock:
-// two customers can get the last piece. The bug is in handlers of net/http.
+// A shop looks whether there is stock, charges the customer by another service, and takes the
+// stock: two customers can get the last piece. The bug is in handlers of net/http.
 func TestHTTPFindsABug(t *testing.T) {
 	shop := func(fixed bool) func(ctx context.Context) error {
 		return func(ctx context.Context) error {

@@ -29,9 +29,9 @@ import (
 // testing/synctest. In it goroutines have a part in the simulation:
 //
 //   - They reach the network of their host by asyncio.NetOf, or by views of the loop's connections
-//     (asyncio.ThreadsafeDialer, asyncio.Conn.Threadsafe), and may call whatever any goroutine may
-//     call. What they ask for reaches a loop only when all goroutines have come to rest, in an order
-//     that is chosen as every other: it is explored, recorded and minimised.
+//     (asyncio.ThreadsafeDialer, asyncio.Conn.Threadsafe), and may call whatever any goroutine may.
+//     What they ask for reaches a loop only when all goroutines have come to rest, in an order that
+//     is chosen as every other: it is explored, recorded and minimised.
 //   - Package time is on the simulated clock: time.Now, time.Sleep, timers, and the deadlines of
 //     package context, in goroutines and in tasks.
 //   - Functions given to asyncio.ToThread may wait for such connections, for other goroutines and
@@ -44,7 +44,8 @@ import (
 func Bubble(t *testing.T) sim.Option {
 	return bubble.Option(&bubble.Bubble{
 		Begin: func() func() {
-			// A look-up makes channels that package net keeps, and that must not belong to a bubble.
+			// A look-up makes channels that package net keeps, and that must not belong to a
+			// bubble.
 			_, _ = net.LookupHost("localhost")
 			n := runtime.GOMAXPROCS(1)
 			return func() { runtime.GOMAXPROCS(n) }
