@@ -30,18 +30,11 @@ const module = "github.com/goasyncio/asyncio"
 // is the standard library. Imports of tests do not count.
 const importPolicy = `
 # Who uses the library takes on the standard library and golang.org/x/sys, nothing else.
-. < std, golang.org/x/sys/..., ./internal/coro, ./internal/driver, ./internal/inspection
+. < std, golang.org/x/sys/..., ./internal/coro, ./internal/driver
 
 # A mechanism knows nothing of the loop that uses it.
 ./internal/coro < std
 ./internal/driver < std, golang.org/x/sys/...
-
-# Looking at loops is a mechanism too: it knows them by an interface.
-./internal/inspection < std, golang.org/x/sys/...
-
-# The page of it is served by net/http, which is not in every program; so it is a package of its own,
-# and sees nothing of a loop but what is sent to other processes as well.
-./inspect < std, ./internal/inspection
 
 # What tests have in common is in no program.
 ./internal/leaktest < std
@@ -85,11 +78,14 @@ const importPolicy = `
 # So is the service of two programs.
 ./examples/orders < std, ., ./sim, ./asynciohttp
 
+# Histories of the gallery's programs are checked by a library, which stays in its module.
+./examples/gallery < std, ., ./sim, third-party
+
 # The replicated store is there to run code that nobody here wrote under tasks: that is third-party by intent, and stays in its module.
 ./examples/raft/... < std, ., ./sim, third-party
 
 # The command is a user too. What it needs beyond the library stays in its module.
-./cmd/... < std, ., ./sim, ./inspect, ./lab, ./examples/..., ./cmd/..., third-party
+./cmd/... < std, ., ./sim, ./lab, ./examples/..., ./cmd/..., third-party
 
 # The comparison with others is made from outside too, and what that needs stays in its module.
 ./bench/... < std, ., ./asynciohttp, ./bench/..., third-party
@@ -237,7 +233,7 @@ func TestImports(t *testing.T) {
 			for i, r := range rules {
 				nested := slices.ContainsFunc([]string{"./asynciohttp/", "./asynciovet/", "./bench/", "./cmd/", "./examples/raft/", "./lab/"}, func(dir string) bool {
 					return strings.HasPrefix(r.pkg, dir)
-				}) || r.pkg == "./asynciogrpc" || r.pkg == "./asynciohttp" || r.pkg == "./asynciosql" || r.pkg == "./examples/crawler" || r.pkg == "./examples/orders" || r.pkg == "./interop"
+				}) || r.pkg == "./asynciogrpc" || r.pkg == "./asynciohttp" || r.pkg == "./asynciosql" || r.pkg == "./examples/crawler" || r.pkg == "./examples/gallery" || r.pkg == "./examples/orders" || r.pkg == "./interop"
 				if !used[i] && (whole || !nested) {
 					t.Errorf("importPolicy has a rule for %s, which does not exist", r.pkg)
 				}

@@ -1,7 +1,8 @@
-// Package gallery has small classic bugs of concurrent programs, each beside its corrected version.
-// Between two awaits nothing else runs, so none of them is a data race. Each is an order of events
-// that its author did not think of, and none happens in the order in which the program runs on a
-// quiet machine. The tests find every one with package sim.
+// Package gallery has known bugs of real systems, each in a small program of its kind and beside
+// its corrected version ([Bugs]), and some small classics on one loop. Between two awaits nothing
+// else runs, so none of them is a data race. Each is an order of events, or something that goes
+// wrong at the wrong moment, that its author did not think of, and none happens in the order in
+// which the program runs on a quiet machine. The tests find every one with package sim.
 package gallery
 
 import (

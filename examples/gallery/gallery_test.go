@@ -15,9 +15,9 @@ import (
 	"github.com/goasyncio/asyncio/sim"
 )
 
-// A program uses one example of the gallery, and registers the conditions that must hold at the
+// An example uses one example of the gallery, and registers the conditions that must hold at the
 // end.
-type program func(ctx context.Context, atEnd func(name string, check func() error)) error
+type example func(ctx context.Context, atEnd func(name string, check func() error)) error
 
 // later gives the tasks started before a head start of two iterations, time enough for a round
 // trip, and then starts fn.
@@ -53,7 +53,7 @@ func want(what string, got, want int) func() error {
 	}
 }
 
-func deposits(deposit func(*Account, context.Context, int) error) program {
+func deposits(deposit func(*Account, context.Context, int) error) example {
 	return func(ctx context.Context, atEnd func(string, func() error)) error {
 		a := new(Account)
 		ten := func(ctx context.Context) error { return deposit(a, ctx, 10) }
@@ -65,7 +65,7 @@ func deposits(deposit func(*Account, context.Context, int) error) program {
 	}
 }
 
-func caching(get func(*Cache, context.Context) (int, error)) program {
+func caching(get func(*Cache, context.Context) (int, error)) example {
 	return func(ctx context.Context, atEnd func(string, func() error)) error {
 		c := &Cache{stored: 1}
 		read := func(ctx context.Context) error {
@@ -81,7 +81,7 @@ func caching(get func(*Cache, context.Context) (int, error)) program {
 	}
 }
 
-func lending(use func(*Pool, context.Context) error) program {
+func lending(use func(*Pool, context.Context) error) example {
 	return func(ctx context.Context, atEnd func(string, func() error)) error {
 		p := &Pool{free: asyncio.NewSemaphore(1)}
 		atEnd("permits", func() error { return want("free when all is over", p.free.Statistics().Value, 1)() })
@@ -91,7 +91,7 @@ func lending(use func(*Pool, context.Context) error) program {
 	}
 }
 
-func paying(pay func(*Bank, context.Context, int) error) program {
+func paying(pay func(*Bank, context.Context, int) error) example {
 	return func(ctx context.Context, atEnd func(string, func() error)) error {
 		b := &Bank{paid: map[string]int{}}
 		err := pay(b, ctx, 10)
@@ -100,7 +100,7 @@ func paying(pay func(*Bank, context.Context, int) error) program {
 	}
 }
 
-func mailing(run func(*Mailer, context.Context) error, end func(*Mailer, context.Context) error) program {
+func mailing(run func(*Mailer, context.Context) error, end func(*Mailer, context.Context) error) example {
 	return func(ctx context.Context, atEnd func(string, func() error)) error {
 		m := &Mailer{queue: asyncio.NewQueue[string](0)}
 		mailer := now(ctx, "mailer", func(ctx context.Context) error { return run(m, ctx) })
@@ -128,7 +128,7 @@ func mailing(run func(*Mailer, context.Context) error, end func(*Mailer, context
 	}
 }
 
-func transfers(there, back func(ctx context.Context, a, b *Account) error) program {
+func transfers(there, back func(ctx context.Context, a, b *Account) error) example {
 	return func(ctx context.Context, _ func(string, func() error)) error {
 		a, b := &Account{balance: 10}, &Account{balance: 10}
 		return together(ctx,
@@ -140,7 +140,7 @@ func transfers(there, back func(ctx context.Context, a, b *Account) error) progr
 // The gallery, with the effort needed to find each bug.
 var gallery = []struct {
 	name         string
-	wrong, right program
+	wrong, right example
 	opts         []sim.Option
 
 	kind       string // of the failure
@@ -173,7 +173,7 @@ var gallery = []struct {
 		kind: "deadlock", randomRuns: 2, pctRuns: 9, deviations: 1, steps: 7, schedules: 35},
 }
 
-func simulated(p program) func(ctx context.Context) error {
+func simulated(p example) func(ctx context.Context) error {
 	return func(ctx context.Context) error {
 		return p(ctx, func(name string, check func() error) { sim.AtEnd(ctx, name, check) })
 	}
@@ -231,7 +231,7 @@ func TestGallery_Repeats(t *testing.T) {
 	}
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
 	for _, g := range gallery {
-		for _, p := range []program{g.wrong, g.right} {
+		for _, p := range []example{g.wrong, g.right} {
 			opts := append([]sim.Option{sim.WithStrategy(sim.Random()), sim.Seed(7)}, g.opts...)
 			first, failed := sim.Trace(simulated(p), opts...)
 			for i := range runs {

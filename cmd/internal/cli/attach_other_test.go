@@ -1,5 +1,0 @@
-//go:build !linux && !darwin && !freebsd
-
-package cli_test
-
-func sickProgram() {}
