@@ -33,9 +33,9 @@ check: asynciovet
 	@test -z "$$(gofmt -l .)" || { echo not formatted: $$(gofmt -l .); exit 1; }
 	@for system in $(systems); do \
 		echo vet for $$system; \
-		GOOS=$${system%/*} GOARCH=$${system#*/} CGO_ENABLED=0 go vet . ./asynciohttp/... ./sim ./internal/... ./examples/... ./examples/crawler ./examples/orders || exit 1; \
+		GOOS=$${system%/*} GOARCH=$${system#*/} CGO_ENABLED=0 go vet . ./asynciohttp/... ./inspect ./sim ./internal/... ./examples/... ./examples/crawler ./examples/orders || exit 1; \
 	done
-	go test -short -timeout 5m . ./asynciohttp/... ./sim ./internal/...
+	go test -short -timeout 5m . ./asynciohttp/... ./inspect ./sim ./internal/...
 
 asynciovet:
 	@tool=$$(mktemp -d) && trap 'rm -rf "$$tool"' EXIT && \

@@ -31,6 +31,7 @@ const (
 	kinMode      // stacks note their ids, because sequences of iter.Pull use the loop (foreign 5)
 	labelledMode // there may be labels for profiles (label 3)
 	namedMode    // tasks get labels with their names
+	inspectMode  // steps are noted for who looks at a loop from outside
 )
 
 // debugByEnvironment is ASYNCIODEBUG as of the start of the program, as in Python.
@@ -130,7 +131,7 @@ func (l *EventLoop) beginStep(s *stack, what callback) {
 		l.setGuard(0)
 		l.setMode(guardedMode, false)
 	}
-	if modes&(debugMode|watchdogMode|kinMode) == 0 {
+	if modes&(debugMode|watchdogMode|kinMode|inspectMode) == 0 {
 		return
 	}
 	id := s.goroutine() // s is the stack we are on
@@ -149,7 +150,7 @@ func (l *EventLoop) beginStep(s *stack, what callback) {
 	if modes&debugMode != 0 && !l.watchdog.chosen && l.watchdog.stop == nil && !l.drv.Polls() {
 		l.watchdog.start(l) // debug mode has been switched on in the run
 	}
-	if l.watchdog.stop != nil {
+	if l.watchdog.stop != nil || modes&inspectMode != 0 {
 		t, _ := what.(*task)
 		l.step.task.Store(t)
 		l.step.count.Add(1)

@@ -171,19 +171,53 @@ func (d *describer) doing(t *task) string {
 	return d.says
 }
 
-// doing says what t, which is not done, is doing.
-func (t *task) doing() string {
+// An activity is what a task that is not done is doing.
+type activity uint8
+
+const (
+	runs activity = iota
+	waitsForTurn
+	notStarted
+	waits
+	canGoOn // it is in the ready queue, or has started an eager task that runs
+)
+
+func (t *task) activity() activity {
 	switch {
 	case t == t.loop().current:
-		return "runs"
+		return runs
 	case t.stack == nil && t.parked:
-		return "waits for its turn in a TaskGroup"
+		return waitsForTurn
 	case t.stack == nil:
-		return "has not started"
+		return notStarted
 	case t.parked && t.on != nil, t.waiter != nil && t.waiter.state == pending:
+		return waits
+	}
+	return canGoOn
+}
+
+// doing says what t, which is not done, is doing.
+func (t *task) doing() string {
+	switch t.activity() {
+	case runs:
+		return "runs"
+	case waitsForTurn:
+		return "waits for its turn in a TaskGroup"
+	case notStarted:
+		return "has not started"
+	case waits:
 		return "waits for " + t.waitingFor()
 	}
-	return "can go on" // it is in the ready queue, or has started an eager task that runs
+	return "can go on"
+}
+
+// waitsOn returns the thing that a task waits for whose activity is waits. It is nil for a future
+// that is nothing else.
+func (t *task) waitsOn() any {
+	if t.parked && t.on != nil {
+		return t.on
+	}
+	return t.waiter.super
 }
 
 // waitingFor describes what a suspended task waits for.

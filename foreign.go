@@ -611,6 +611,9 @@ var runningLoops struct {
 	all map[*EventLoop]struct{}
 }
 
+// observeRun is told when a run of a loop begins and when it ends. A room sets it.
+var observeRun = func(l *EventLoop, begins bool) {}
+
 // joinsLoops and leavesLoops are called when a run of the loop begins and ends.
 func (l *EventLoop) joinsLoops() {
 	r := &runningLoops
@@ -620,6 +623,7 @@ func (l *EventLoop) joinsLoops() {
 		r.all = make(map[*EventLoop]struct{})
 	}
 	r.all[l] = struct{}{}
+	observeRun(l, true)
 	switch len(r.all) {
 	case 1:
 	case 2:
@@ -636,6 +640,7 @@ func (l *EventLoop) leavesLoops() {
 	r.Lock()
 	defer r.Unlock()
 	delete(r.all, l)
+	observeRun(l, false)
 	l.share(false)
 	if len(r.all) == 1 {
 		for other := range r.all {

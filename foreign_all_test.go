@@ -231,7 +231,7 @@ var readOnly = regexp.MustCompile(`\.(Cancelled|Cancelling|Done|Result|Exception
 
 // fromOutside matches functions that are for goroutines by their nature, or that touch no loop.
 var fromOutside = regexp.MustCompile(`^(Call|Run|RunIn|RunLoopGroup|RunUntilComplete|DialContext|EagerTaskFactory|Runner\.Close|TaskRequest\.Wrap|` +
-	`Instant\.\w+|Threadsafe(Conn|Listener|PacketConn)\.\w+|ConcurrentFuture\.(Cancel|Finished)|Coroutine\.Await|LoopGroup\.\w+|DatagramConn\.WriteTo|EventLoop\.(Close|RunForever|CallExceptionHandler))$`)
+	`Instant\.\w+|Threadsafe(Conn|Listener|PacketConn)\.\w+|Net\.\w+|ConcurrentFuture\.(Cancel|Finished)|Coroutine\.Await|LoopGroup\.\w+|DatagramConn\.WriteTo|EventLoop\.(Close|RunForever|CallExceptionHandler))$`)
 
 // anyones matches documentation that says that anybody may call the function.
 var anyones = regexp.MustCompile(`(?i)any\s+goroutine|is\s+for\s+goroutines|is\s+\[(Conn|TLSConn|PacketConn)\.(Set\w*Deadline|Close|Abort)\]`)

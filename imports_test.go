@@ -30,11 +30,18 @@ const module = "github.com/goasyncio/asyncio"
 // is the standard library. Imports of tests do not count.
 const importPolicy = `
 # Who uses the library takes on the standard library and golang.org/x/sys, nothing else.
-. < std, golang.org/x/sys/..., ./internal/coro, ./internal/driver
+. < std, golang.org/x/sys/..., ./internal/coro, ./internal/driver, ./internal/inspection
 
 # A mechanism knows nothing of the loop that uses it.
 ./internal/coro < std
 ./internal/driver < std, golang.org/x/sys/...
+
+# Looking at loops is a mechanism too: it knows them by an interface.
+./internal/inspection < std, golang.org/x/sys/...
+
+# The page of it is served by net/http, which is not in every program; so it is a package of its own,
+# and sees nothing of a loop but what is sent to other processes as well.
+./inspect < std, ./internal/inspection
 
 # What tests have in common is in no program.
 ./internal/leaktest < std
@@ -85,7 +92,7 @@ const importPolicy = `
 ./examples/raft/... < std, ., ./sim, third-party
 
 # The command is a user too. What it needs beyond the library stays in its module.
-./cmd/... < std, ., ./sim, ./lab, ./examples/..., ./cmd/..., third-party
+./cmd/... < std, ., ./sim, ./inspect, ./lab, ./examples/..., ./cmd/..., third-party
 
 # The comparison with others is made from outside too, and what that needs stays in its module.
 ./bench/... < std, ., ./asynciohttp, ./bench/..., third-party

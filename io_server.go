@@ -8,6 +8,8 @@ import (
 	"io"
 	"net"
 	"time"
+
+	"github.com/goasyncio/asyncio/internal/driver"
 )
 
 // A Server accepts connections and runs a task for each. [StartServer] makes one.
@@ -233,8 +235,20 @@ func (s *Server) admit(c *Conn) {
 		s.limitHandshakes()
 		k.enter(&s.early)
 	}
-	k.task = CreateTask(s.ctx, inPlaceOf(s.handle, k.run))
+	var opts []TaskOption
+	if _, simulated := s.loop.drv.(driver.Network); simulated { // else a name costs too much
+		opts = []TaskOption{TaskName(connectionName(c))}
+	}
+	k.task = CreateTask(s.ctx, inPlaceOf(s.handle, k.run), opts...)
 	k.task.addCallback(k) // the callback also runs for a task that was cancelled before it started
+}
+
+// connectionName names the task of a client in a simulation, whose traces are read by people.
+func connectionName(c *Conn) string {
+	if remote := c.RemoteAddr(); remote != nil && remote.String() != "" {
+		return "connection from " + remote.String()
+	}
+	return "connection to " + c.LocalAddr().String() // of a Unix socket
 }
 
 // enter puts k into one of the server's lists.

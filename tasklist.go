@@ -1,5 +1,7 @@
 package asyncio
 
+import "slices"
+
 // taskList holds the tasks of a loop that are not done, in the order they were created. Each knows
 // its index, so adding one stores one pointer and removing it another. While the collector is at
 // work, storing pointers is most of the cost. (A linked list stores eight.)
@@ -9,6 +11,38 @@ type taskList struct {
 	at   []*task // nil where a task has ended; the last is not nil
 	head int     // index of the oldest task; all before it are nil
 	n    int     // how many tasks there are
+
+	cursors []*taskCursor
+}
+
+// A taskCursor goes through the tasks that are there when it is made and still there when it comes
+// by. It ends even if others come faster than it goes on.
+type taskCursor struct {
+	next, end int // indices
+	ended     bool
+}
+
+// cursor returns a cursor, to be given to forget when it is no longer used.
+func (l *taskList) cursor() *taskCursor {
+	c := &taskCursor{next: l.head, end: len(l.at)}
+	l.cursors = append(l.cursors, c)
+	return c
+}
+
+// take appends the next tasks to batch, as many as it has room for.
+func (l *taskList) take(c *taskCursor, batch []*task) []*task {
+	end := min(c.end, len(l.at))
+	for ; c.next < end && len(batch) < cap(batch); c.next++ {
+		if t := l.at[c.next]; t != nil {
+			batch = append(batch, t)
+		}
+	}
+	c.ended = c.next >= end
+	return batch
+}
+
+func (l *taskList) forget(c *taskCursor) {
+	l.cursors = slices.DeleteFunc(l.cursors, func(d *taskCursor) bool { return d == c })
 }
 
 func (l *taskList) add(t *task) {
@@ -42,11 +76,22 @@ func (l *taskList) remove(t *task) {
 // its cost for each task is small.
 func (l *taskList) close() {
 	kept := l.at[:0]
-	for _, t := range l.at[l.head:] {
+	for i, t := range l.at {
+		for _, c := range l.cursors {
+			if c.next == i {
+				c.next = len(kept)
+			}
+			if c.end == i {
+				c.end = len(kept)
+			}
+		}
 		if t != nil {
 			t.index = uint32(len(kept))
 			kept = append(kept, t)
 		}
+	}
+	for _, c := range l.cursors {
+		c.next, c.end = min(c.next, len(kept)), min(c.end, len(kept))
 	}
 	clear(l.at[len(kept):])
 	l.at, l.head = kept, 0

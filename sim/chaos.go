@@ -23,7 +23,7 @@ import (
 //	   again gets through in the end.
 //	chaos 4: What a test sets stays as it is set: chaos leaves the latency, loss and bandwidth of a link
 //	   alone for which the test has called SetLink or SetLinkBetween, and the times of a disk for
-//	   which it has called SetLatency or SetSyncLatency.
+//	   which it has called SetLatency or SetSyncLatency, and name servers if it has called SetDNS.
 //	chaos 5: Main's host is never stopped, and its disk does not fail: main is the test.
 
 // A Trouble is a kind of thing that goes wrong under [Chaos], or several: Crashes|Kills.
@@ -49,15 +49,16 @@ const (
 	Shutdowns                      // a program is cancelled, as by SIGTERM, and started again later
 	DiskErrors                     // an operation of a disk fails
 	FullDisks                      // there is no room for a write
+	NameErrors                     // a name server fails, or answers late
 	endOfTroubles
 
 	AllTroubles = endOfTroubles - 1
 )
 
-const troubleKinds = 17
+const troubleKinds = 18
 
 var troubleNames = [troubleKinds]string{"Delays", "Losses", "Duplicates", "Reordering", "SlowLinks", "Cuts", "Partitions", "Resets", "ShortReads",
-	"Pauses", "ClockJumps", "ClockRates", "Crashes", "Kills", "Shutdowns", "DiskErrors", "FullDisks"}
+	"Pauses", "ClockJumps", "ClockRates", "Crashes", "Kills", "Shutdowns", "DiskErrors", "FullDisks", "NameErrors"}
 
 // String returns the names of the constants: "Crashes|Kills". Any goroutine may call it.
 func (t Trouble) String() string {
@@ -92,8 +93,8 @@ func (t Trouble) index() int { return bits.TrailingZeros32(uint32(t)) }
 // Hosts that chaos has stopped are turned on again, unless the test has turned them on by then, and
 // so is a program that ends with an error after its disk has failed. [StopFaults] ends all
 // troubles, and [Host.Spare] keeps them away from a host. Main's host is not stopped, and its disk
-// does not fail, but it pauses, and its connections break like others. Links and disks whose
-// quality the test has set keep it.
+// does not fail, but it pauses, and its connections break like others. Links, disks and name
+// servers whose quality the test has set keep it.
 //
 // A program that Shutdowns cancels ends with [asyncio.ErrCancelled], or without an error; anything
 // else fails the run. Chaos panics for a Trouble that is not known.

@@ -237,6 +237,18 @@ func (w *wire) readSize(most int) int {
 	return int(min(max(w.n.amount(w.troubles.reads, least), 1), int64(most)))
 }
 
+// misled asks for troubles of a lookup: how late the answer is, and whether the name server fails.
+func (s *system) misled(name string) (late time.Duration, fails bool) {
+	n := s.n
+	if n.endure == nil || n.dns != (DNS{}) || !n.endure(s, s, NameErrors) {
+		return 0, false
+	}
+	slow := n.question(fmt.Sprintf("lookup: %s: the answer for %s was late by", s.name, name), inTime)
+	down := n.question(fmt.Sprintf("lookup: %s: no answer for %s", s.name, name), inTime)
+	slow.trouble, down.trouble = NameErrors, NameErrors
+	return time.Duration(n.amount(slow, lasting(5*time.Second))), n.happens(down, 0)
+}
+
 // heal ends all troubles of the network.
 func (n *network) heal() {
 	n.rounds++

@@ -192,6 +192,7 @@ func TestChaos_EachTrouble(t *testing.T) {
 		{sim.Kills, again, "a was killed for "},
 		{sim.Shutdowns, again, "a was shut down for "},
 		{sim.DiskErrors, oddly("input/output error"), "a: the write of x at 0, 1 bytes fails"},
+		{sim.NameErrors, sending(false, func(_ []int, _ []time.Duration, err error) error { return wrong(err != nil) }), "lookup: a: no answer for b"},
 		{sim.FullDisks, oddly("no space left"), "a: there is no room for the write of x"},
 	} {
 		t.Run(fmt.Sprint(c.trouble, " ", c.want), func(t *testing.T) {

@@ -128,12 +128,14 @@ func (s *system) lookUpName(name string) lookup {
 	if slow := cmp.Or(d.SlowTime, 5*time.Second); ask(fmt.Sprintf("%%s takes %v longer", slow), d.Slow) {
 		l.takes += slow
 	}
+	late, astray := s.misled(name)
+	l.takes += late
 	r, set := n.names[name]
 	if !set {
 		r.now = []string{name}
 	}
 	stale := ask("the answer for %s is stale", d.Stale) && r.changed
-	fails := ask("the name server fails for %s", d.Fails)
+	fails := ask("the name server fails for %s", d.Fails) || astray
 	missing := ask("%s is not found", d.NotFound)
 	targets := r.now
 	if stale {

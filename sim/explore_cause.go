@@ -13,7 +13,7 @@ import (
 
 // becauseOf adds to each deviation, in words, where the tasks are that it is about.
 func (t *tracer) becauseOf(devs []deviation) []string {
-	return wordsOf(devs, func(i int) string {
+	words := wordsOf(devs, func(i int) string {
 		d := devs[i]
 		switch at := d.step - 1; {
 		case d.answers() && at >= 0 && at < t.len():
@@ -23,6 +23,10 @@ func (t *tracer) becauseOf(devs []deviation) []string {
 		}
 		return ""
 	})
+	for i, line := range words {
+		words[i] = t.people(line)
+	}
+	return words
 }
 
 // key identifies a pick or a cancel: a step has at most one of each (schedule 1).
@@ -37,7 +41,7 @@ type deviationKey struct {
 func (t *tracer) sentence(i int) string {
 	e := t.step(i)
 	more := t.details(e)
-	s := fmt.Sprintf("step %d, %s", i+1, quote(t.name(e)))
+	s := fmt.Sprintf("step %d, %s", i+1, quote(t.people(t.name(e))))
 	if more.from != "" {
 		s += " from " + more.from
 	}

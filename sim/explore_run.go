@@ -161,6 +161,7 @@ func (w *world) withHostErrors(failure error) error {
 // describeHosts adds to a deadlock of main what the other hosts wait for.
 func (w *world) describeHosts(deadlock error) error {
 	var b strings.Builder
+	about := map[*Host]string{w.hosts[0]: deadlock.Error()}
 	for _, h := range w.hosts[1:] {
 		l := h.life
 		if l == nil {
@@ -172,12 +173,17 @@ func (w *world) describeHosts(deadlock error) error {
 		}
 		var tasks string
 		l.do(func() { tasks = asyncio.FormatTasks(l.eventLoop.Context()) })
+		about[h] = tasks
 		fmt.Fprintf(&b, "\n\thost %s:\n\t\t%s", h.name, strings.ReplaceAll(strings.TrimSpace(tasks), "\n", "\n\t\t"))
 	}
-	if b.Len() == 0 {
+	text := w.circleOfHosts(about) + b.String()
+	if text == "" {
 		return deadlock
 	}
-	return fmt.Errorf("%w%s", deadlock, b.String())
+	if w.tracer != nil {
+		text = w.tracer.people(text)
+	}
+	return fmt.Errorf("%w%s", deadlock, text)
 }
 
 // killAll ends the lives of all hosts but main's, when main has ended (host 4).

@@ -35,7 +35,7 @@ const perPacket = Delays | Losses | Duplicates | Reordering | ShortReads
 // newMood draws a mood.
 func newMood(w *world, rng *rand.Rand) *mood {
 	m := &mood{most: max(time.Second, min(w.normal.time, longest))}
-	share := []float64{0, 0.15, 0.3, 0.6}[rng.IntN(4)] // of the troubles, 0 for one alone
+	share := []float64{0, 0.3, 0.5, 0.5, 0.8}[rng.IntN(5)] // of the troubles, 0 for one alone
 	only := rng.IntN(troubleKinds)
 	for k := 0; k < 50 && w.normal.asked[only] == 0; k++ {
 		only = rng.IntN(troubleKinds)

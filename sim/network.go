@@ -59,6 +59,8 @@ type network struct {
 	names map[string]record // set by SetName
 	ipv6  bool
 
+	who func() endUser // nil, or tells which task runs (circle 2)
+
 	rules    []*ActiveRule   // in the order in which they were added
 	messages uint64          // that have been numbered
 	seen     func(m Message) // nil, or told of what programs send

@@ -80,6 +80,8 @@ type tcpConn struct {
 	ring            time.Duration // when a timer goes off, 0 for none
 	marks           []*mark       // writes that rules act on
 
+	user, reader endUser // the task that has used it last, and the last that had to wait (circle 1)
+
 	// The receiving direction.
 	heard         bool // the peer's request or its answer has arrived
 	rcv           int64

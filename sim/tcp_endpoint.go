@@ -49,6 +49,9 @@ func (c *tcpConn) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
+	if c.sys.n.who != nil {
+		c.user = c.sys.n.who()
+	}
 	if most := min(len(p), c.unread); most > 1 && c.out != nil {
 		p = p[:c.out.readSize(most)]
 	}
@@ -74,6 +77,7 @@ func (c *tcpConn) Read(p []byte) (int, error) {
 	if c.removed || c.deaf {
 		return 0, io.EOF
 	}
+	c.reader = c.user
 	return 0, c.againToRead()
 }
 
@@ -92,6 +96,9 @@ func (c *tcpConn) makeRoom() {
 func (c *tcpConn) Write(p []byte) (int, error) {
 	if c.shut() {
 		return 0, net.ErrClosed
+	}
+	if c.sys.n.who != nil {
+		c.user = c.sys.n.who()
 	}
 	if err := c.failed("write"); err != nil {
 		return 0, err

@@ -33,6 +33,7 @@ type tracer struct {
 	data   []datum              // what was sent, stored and said
 	// words about a pick or a cancel: where the tasks are that it is about
 	where map[deviationKey]string
+	hosts map[string]string // names, by address
 
 	noted    placesNoted // at which steps the places are recorded
 	explains bool        // and where each step begins, and where those are that a deviation is about
@@ -55,7 +56,7 @@ func (p placesNoted) at(step int) bool {
 }
 
 func newTracer(noted placesNoted) *tracer {
-	return &tracer{numbers: make(map[string]uint32), more: []*details{{}}, places: make(map[uint64]string), calls: make(map[uint64][]uintptr), where: make(map[deviationKey]string), noted: noted}
+	return &tracer{numbers: make(map[string]uint32), more: []*details{{}}, places: make(map[uint64]string), calls: make(map[uint64][]uintptr), where: make(map[deviationKey]string), hosts: make(map[string]string), noted: noted}
 }
 
 const blockSize = 4096
@@ -364,7 +365,7 @@ func (t *tracer) text(shown int) string {
 		}
 		at := e.at.String()
 		if more.cancel != "" {
-			rows = append(rows, []string{"*", at, "task " + quote(more.cancel) + " is cancelled"})
+			rows = append(rows, []string{"*", at, "task " + quote(t.people(more.cancel)) + " is cancelled"})
 		}
 		mark, why := "", "time"
 		switch {
@@ -375,9 +376,9 @@ func (t *tracer) text(shown int) string {
 		}
 		if more.first != "" {
 			mark = "*"
-			why += ", before " + quote(more.first)
+			why += ", before " + quote(t.people(more.first))
 		}
-		rows = append(rows, []string{mark + strconv.Itoa(i+1), at, t.name(e), t.after(e), why})
+		rows = append(rows, []string{mark + strconv.Itoa(i+1), at, t.people(t.name(e)), t.after(e), why})
 		for len(data) > 0 && data[0].step <= i {
 			data = data[1:]
 		}

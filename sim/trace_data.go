@@ -64,6 +64,9 @@ func (w *world) observe() {
 		m.Data = nil
 		w.tracer.addDatum(datum{kind: aMessage, msg: m}, data)
 	}
+	if w.tracer.explains {
+		w.net.who = w.userOfConnection
+	}
 	for _, h := range w.hosts {
 		h.observe()
 	}
@@ -71,6 +74,7 @@ func (w *world) observe() {
 
 func (h *Host) observe() {
 	if t := h.w.tracer; t != nil {
+		t.hosts[h.addr.String()], t.hosts[sixOf(h.addr).String()] = h.name, h.name
 		h.disk.seen = func(what string, data []byte) {
 			t.addDatum(datum{kind: aChange, what: h.name + ": " + what}, data)
 		}

@@ -42,7 +42,7 @@ func Run(args []string, lessons []tutorial.Lesson, stdout, stderr io.Writer) int
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
-	root.AddCommand(newTutorialCommand(lessons))
+	root.AddCommand(newTutorialCommand(lessons), newPsCommand(), newPstreeCommand(), newStacksCommand())
 	root.InitDefaultHelpCmd()
 	for _, c := range root.Commands() {
 		if c.Name() == "help" { // cobra's own takes any words, and ends with status 0

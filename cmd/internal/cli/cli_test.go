@@ -263,5 +263,6 @@ func TestMain(m *testing.M) {
 	if kind := os.Getenv(asCommand); kind != "" {
 		os.Exit(beCommand(kind))
 	}
+	sickProgram()
 	os.Exit(m.Run())
 }

@@ -1,0 +1,330 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/goasyncio/asyncio/inspect"
+)
+
+// Commands that look at a running process.
+
+// attachTimeout is how long an answer may take.
+const attachTimeout = 10 * time.Second
+
+// everyTask is more tasks than a loop can have.
+const everyTask = 1 << 30
+
+func newPsCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "ps PID",
+		Short: "List the tasks of a process",
+		Long:  "ps lists the tasks of all event loops of a process, with the columns of Python's asyncio ps.\n\n" + prepared,
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return attached(cmd, args[0], asJSON, everyTask, listTasks)
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func newPstreeCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "pstree PID",
+		Short: "Show which tasks of a process wait for which",
+		Long: "pstree shows the tasks of a process as a tree, as Python's asyncio pstree does: below each task\n" +
+			"the calls that it is in, and below these the tasks that it waits for.\n\n" + prepared,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return attached(cmd, args[0], asJSON, everyTask, showTree)
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func newStacksCommand() *cobra.Command {
+	var asJSON bool
+	var dump string
+	cmd := &cobra.Command{
+		Use:   "stacks PID",
+		Short: "Show what the tasks of a process wait for, in groups",
+		Long: "stacks shows the tasks of a process in groups, by coroutine and by the place where they wait, and the\n" +
+			"locks and queues that they wait for. Of a loop that is stuck it shows the step that does not return.\n" +
+			"With --dump it reads the text that a Go program prints when it gets SIGQUIT, and groups the tasks in it.\n\n" + prepared,
+		Example: "  asyncio stacks 4711\n" +
+			"  asyncio stacks --dump stderr.log",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if dump != "" {
+				return cobra.NoArgs(cmd, args)
+			}
+			return cobra.ExactArgs(1)(cmd, args)
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if dump == "" {
+				return attached(cmd, args[0], asJSON, 0, showGroups)
+			}
+			var in io.Reader = cmd.InOrStdin()
+			if dump != "-" {
+				f, err := os.Open(dump)
+				if err != nil {
+					return &failure{statusFailure, err}
+				}
+				defer f.Close()
+				in = f
+			}
+			if err := showDump(cmd.OutOrStdout(), in); err != nil {
+				return &failure{statusFailure, err}
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().StringVar(&dump, "dump", "", "read a goroutine dump from this `file`, or from standard input if it is -")
+	return cmd
+}
+
+const prepared = "The process must run with ASYNCIOINSPECT=1, or import github.com/goasyncio/asyncio/inspect."
+
+// attached asks a process and shows the answer.
+func attached(cmd *cobra.Command, arg string, asJSON bool, each int, show func(io.Writer, *inspect.Process) error) error {
+	pid, err := strconv.Atoi(arg)
+	if err != nil || pid <= 0 {
+		return fmt.Errorf("%q is not the number of a process", arg)
+	}
+	ctx, cancel := context.WithTimeout(cmd.Context(), attachTimeout)
+	defer cancel()
+	p, err := inspect.Attach(ctx, pid, inspect.Each(each))
+	if errors.Is(err, inspect.ErrNotPrepared) {
+		err = fmt.Errorf("%w\n%s\nOf a process that was not prepared, SIGQUIT prints all goroutines and ends it (kill -QUIT %d);\n"+
+			"give that text to asyncio stacks --dump. A debugger (dlv attach %[3]d) stops it for a look", err, prepared, pid)
+	}
+	if err != nil {
+		return &failure{statusFailure, err}
+	}
+	out := cmd.OutOrStdout()
+	if asJSON {
+		e := json.NewEncoder(out)
+		e.SetIndent("", "  ")
+		err = e.Encode(p)
+	} else {
+		err = show(out, p)
+	}
+	if err != nil {
+		return &failure{statusFailure, err}
+	}
+	return nil
+}
+
+// listTasks prints the columns of Python's asyncio ps. In the place of a thread's id is the number
+// of the loop.
+func listTasks(out io.Writer, p *inspect.Process) error {
+	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "loop\ttask id\ttask name\tcoroutine stack\tawaiter chain\tawaiter name\tawaiter id")
+	for _, l := range p.Loops {
+		if l.Stuck != nil {
+			fmt.Fprintf(t, "%d\t\t%s\tis stuck: %s\t\t\t\n", l.Number, l.Stuck.Task, l.Stuck.Where)
+		}
+		byID := tasksByID(l)
+		for _, k := range l.Each {
+			if len(k.AwaitedBy) == 0 {
+				fmt.Fprintf(t, "%d\t%s\t%s\t%s\t\t\t\n", l.Number, k.ID, k.Name, chain(k))
+			}
+			for _, id := range k.AwaitedBy {
+				by := byID[id]
+				if by == nil { // it has ended since
+					by = &inspect.Task{}
+				}
+				fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\t%s\n", l.Number, k.ID, k.Name, chain(k), chain(by), by.Name, id)
+			}
+		}
+	}
+	return t.Flush()
+}
+
+func tasksByID(l *inspect.Loop) map[string]*inspect.Task {
+	all := make(map[string]*inspect.Task, len(l.Each))
+	for _, k := range l.Each {
+		all[k.ID] = k
+	}
+	return all
+}
+
+// chain names the calls that a task is in, innermost first.
+func chain(k *inspect.Task) string {
+	if len(k.Stack) == 0 {
+		if k.Coroutine == "" {
+			return ""
+		}
+		return k.Coroutine + ", " + k.State
+	}
+	names := make([]string, len(k.Stack))
+	for i, call := range k.Stack {
+		names[i], _ = splitCall(call)
+	}
+	return strings.Join(names, " -> ")
+}
+
+// splitCall splits "main.fetch() at /src/app/fetch.go:12" into "main.fetch" and the place, with the
+// last directory of its path.
+func splitCall(call string) (name, place string) {
+	name, place, _ = strings.Cut(call, "() at ")
+	if dirs := strings.Split(place, "/"); len(dirs) > 2 {
+		place = strings.Join(dirs[len(dirs)-2:], "/")
+	}
+	return name, place
+}
+
+// showTree prints the tree of Python's asyncio pstree.
+func showTree(out io.Writer, p *inspect.Process) error {
+	w := &treeWriter{out: out}
+	for _, l := range p.Loops {
+		if len(p.Loops) > 1 {
+			w.line("", fmt.Sprintf("loop %d", l.Number))
+		}
+		if l.Stuck != nil {
+			w.line("", fmt.Sprintf("the loop is stuck in task %s, at %s, for at least %v", l.Stuck.Task, l.Stuck.Where, l.Stuck.For.Round(time.Millisecond)))
+		}
+		if l.Circle != nil {
+			w.line("", "tasks wait for each other in a circle: "+strings.Join(append(l.Circle, l.Circle[0]), " -> "))
+		}
+		w.tree(l)
+	}
+	return w.err
+}
+
+type treeWriter struct {
+	out     io.Writer
+	err     error
+	awaited map[string][]*inspect.Task // by the id of the task that waits
+	shown   map[string]bool
+}
+
+func (w *treeWriter) line(indent, text string) {
+	if w.err == nil {
+		_, w.err = fmt.Fprintf(w.out, "%s%s\n", indent, text)
+	}
+}
+
+func (w *treeWriter) tree(l *inspect.Loop) {
+	w.awaited, w.shown = make(map[string][]*inspect.Task), make(map[string]bool)
+	byID := tasksByID(l)
+	var roots []*inspect.Task
+	for _, k := range l.Each {
+		isRoot := true
+		for _, id := range k.AwaitedBy {
+			if byID[id] != nil && id != k.ID {
+				w.awaited[id] = append(w.awaited[id], k)
+				isRoot = false
+			}
+		}
+		if isRoot {
+			roots = append(roots, k)
+		}
+	}
+	for _, k := range roots {
+		w.task("", k, true)
+	}
+	for _, k := range l.Each { // in circles, no task is a root
+		if !w.shown[k.ID] {
+			w.task("", k, true)
+		}
+	}
+}
+
+func (w *treeWriter) task(indent string, k *inspect.Task, last bool) {
+	branch, deeper := "├── ", "│   "
+	if last {
+		branch, deeper = "└── ", "    "
+	}
+	if w.shown[k.ID] {
+		w.line(indent+branch, "(T) "+k.Name+", as above")
+		return
+	}
+	w.shown[k.ID] = true
+	w.line(indent+branch, "(T) "+k.Name)
+	indent += deeper
+	calls := k.Stack
+	if len(calls) == 0 {
+		w.line(indent+"└──  ", k.Coroutine+", "+k.State)
+		indent += "    "
+	}
+	for i := len(calls) - 1; i >= 0; i-- {
+		name, place := splitCall(calls[i])
+		w.line(indent+"└──  ", name+" "+place)
+		indent += "    "
+	}
+	below := w.awaited[k.ID]
+	for i, u := range below {
+		w.task(indent, u, i == len(below)-1)
+	}
+}
+
+// showGroups prints the groups of tasks of each loop.
+func showGroups(out io.Writer, p *inspect.Process) error {
+	w := &treeWriter{out: out}
+	w.line("", fmt.Sprintf("%s, process %d, %s, %s", p.Program, p.PID, p.Go, p.Time.Format(time.DateTime)))
+	if len(p.Loops) == 0 {
+		w.line("", "no loop runs")
+	}
+	for _, l := range p.Loops {
+		if l.Stuck != nil {
+			what := "a callback"
+			if l.Stuck.Task != "" {
+				what = "task " + l.Stuck.Task
+			}
+			w.line("", fmt.Sprintf("\nloop %d is stuck: %s has not returned for at least %v, at %s", l.Number, what, l.Stuck.For.Round(time.Millisecond), l.Stuck.Where))
+			for line := range strings.Lines(l.Stuck.Stack) {
+				w.line("    ", strings.TrimRight(line, "\n"))
+			}
+			continue
+		}
+		w.line("", fmt.Sprintf("\nloop %d: %d tasks, %d callbacks ready, %d timers, answered after %v", l.Number, l.Tasks, l.Ready, l.Timers, l.Lag.Round(time.Microsecond)))
+		if l.Circle != nil {
+			w.line("", "tasks wait for each other in a circle: "+strings.Join(append(l.Circle, l.Circle[0]), " -> "))
+		}
+		for _, o := range l.Objects {
+			text := fmt.Sprintf("%d wait for %s: %s", o.Waiters, o.What, some(o.Names, o.Waiters))
+			if o.Owner != "" {
+				text += "; task " + o.Owner + " has it"
+			}
+			w.line("", text)
+		}
+		for _, g := range l.Groups {
+			about := ""
+			if g.Sampled {
+				about = "about "
+			}
+			w.line("", fmt.Sprintf("\n%s%d × %s(), %s: %s", about, g.Count, g.Coroutine, g.State, some(g.Examples, g.Count)))
+			for _, call := range g.Stack {
+				w.line("    ", call)
+			}
+		}
+		if n := l.AllGroups - len(l.Groups); n > 0 {
+			w.line("", fmt.Sprintf("and %d more groups", n))
+		}
+	}
+	return w.err
+}
+
+// some lists names, and says how many there are besides.
+func some(names []string, all int) string {
+	text := strings.Join(names, ", ")
+	if n := all - len(names); n > 0 {
+		text += fmt.Sprintf(" and %d more", n)
+	}
+	return text
+}

@@ -1,0 +1,5 @@
+//go:build !linux && !darwin && !freebsd
+
+package cli_test
+
+func sickProgram() {}

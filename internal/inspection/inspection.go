@@ -1,0 +1,295 @@
+// Package inspection looks at the event loops of a process from outside of them: for package
+// inspect, and for the socket to which the asyncio command attaches. It knows loops by an interface
+// and describes them as JSON.
+package inspection
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+)
+
+//	inspection 1: A loop does the work for a look at it in slices, one in each of its iterations,
+//	   and each slice takes at most Slice, or one task. Text is made on the loop only for what is
+//	   shown.
+//	inspection 2: A loop whose step does not return answers nothing. Patience after the request it
+//	   is described from outside, by what it noted when the step began, and by the stack of the
+//	   step's goroutine.
+//	inspection 3: Nobody waits for a loop longer than Patience without an answer, and then for the
+//	   rest of the slices as long as the caller's context allows.
+
+// Slice is how long a loop works for an inspection in one iteration.
+const Slice = 100 * time.Microsecond
+
+// Patience is how long a loop may take until it begins to answer.
+const Patience = 40 * time.Millisecond
+
+// A Loop is an event loop that runs.
+type Loop interface {
+	// Survey begins a survey of the loop's tasks. Any goroutine may call it. began is closed when
+	// the loop takes it up, and done gets the result. The loop gives the survey up when ctx is
+	// done. ok is false if the loop has been closed.
+	Survey(ctx context.Context, ask Ask) (began <-chan struct{}, done <-chan *Survey, ok bool)
+
+	// Step describes the step under way. Any goroutine may call it.
+	Step() Step
+
+	// Watch has the loop note its steps from now on. Any goroutine may call it.
+	Watch()
+
+	// Stack returns the present stack of a goroutine, nil if it cannot be found. Any goroutine may
+	// call it.
+	Stack(goroutine uint64) []byte
+}
+
+// A Step is what a loop notes when a step begins.
+type Step struct {
+	Count     uint64 // of steps and waits so far
+	Task      string // empty for a callback
+	Goroutine uint64 // 0 if no step is under way
+}
+
+// Ask says what a survey is to contain besides groups.
+type Ask struct {
+	Tasks int // how many tasks are described one by one, oldest first
+}
+
+// A Process is everything that is known of a process.
+type Process struct {
+	PID     int       `json:"pid"`
+	Program string    `json:"program"`
+	Go      string    `json:"go"`
+	Time    time.Time `json:"time"`
+	Loops   []*Survey `json:"loops"`
+}
+
+// A Survey describes a loop.
+type Survey struct {
+	Number  int           `json:"loop"`
+	Stuck   *Stuck        `json:"stuck,omitempty"`
+	Lag     time.Duration `json:"lag_ns"`   // until it answered
+	Longest time.Duration `json:"slice_ns"` // the longest slice of this survey
+	Tasks   int           `json:"tasks"`
+	Ready   int           `json:"ready"`
+	Timers  int           `json:"timers"`
+	Groups  []*Group      `json:"groups"`            // the largest first
+	Objects []*Object     `json:"objects,omitempty"` // those with the most waiters first
+
+	// How many there are, also those that are left out.
+	AllGroups  int `json:"all_groups"`
+	AllObjects int `json:"all_objects"`
+
+	Circle []string `json:"circle,omitempty"`
+	Each   []*Task  `json:"each,omitempty"`
+}
+
+// Stuck describes a step that has not returned.
+type Stuck struct {
+	Task  string        `json:"task"` // empty for a callback
+	Where string        `json:"where,omitempty"`
+	For   time.Duration `json:"for_ns"`
+	Stack string        `json:"stack,omitempty"`
+}
+
+// A Group is the tasks that run the same coroutine and wait in the same way at the same place.
+type Group struct {
+	Coroutine string   `json:"coroutine"`
+	Defined   string   `json:"defined"`
+	State     string   `json:"state"`
+	Where     string   `json:"where"`
+	Stack     []string `json:"stack,omitempty"`
+	Count     int      `json:"count"`
+	Sampled   bool     `json:"sampled,omitempty"` // the place, and so the count, is of a sample
+	Examples  []string `json:"examples"`          // names of tasks, the oldest first
+}
+
+// An Object is something that tasks wait for: a lock, a queue.
+type Object struct {
+	What    string   `json:"what"`
+	Owner   string   `json:"owner,omitempty"`
+	Waiters int      `json:"waiters"`
+	Names   []string `json:"names"` // of some of them
+}
+
+// A Task is one task.
+type Task struct {
+	ID        string   `json:"id"`
+	Name      string   `json:"name"`
+	Coroutine string   `json:"coroutine"`
+	State     string   `json:"state"`
+	Stack     []string `json:"stack,omitempty"`
+	AwaitedBy []string `json:"awaited_by,omitempty"` // ids
+}
+
+var registry struct {
+	sync.Mutex
+	loops  map[Loop]*entry
+	number int
+	on     bool
+	socket io.Closer // nil while there is none
+}
+
+// An entry is a loop that runs, and what the last look at it has seen.
+type entry struct {
+	loop   Loop
+	number int
+	step   uint64 // Step.Count
+	since  time.Time
+}
+
+// sees notes the step under way, and returns for how long that step has been seen.
+func (e *entry) sees(s Step, now time.Time) time.Duration {
+	r := &registry
+	r.Lock()
+	defer r.Unlock()
+	if s.Count != e.step || e.since.IsZero() {
+		e.step, e.since = s.Count, now
+	}
+	return now.Sub(e.since)
+}
+
+// byEnvironment is ASYNCIOINSPECT as of the start of the program.
+var byEnvironment = os.Getenv("ASYNCIOINSPECT") != "" && os.Getenv("ASYNCIOINSPECT") != "0"
+
+// Begins is called when a loop's run begins.
+func Begins(l Loop) {
+	r := &registry
+	r.Lock()
+	defer r.Unlock()
+	if r.loops == nil {
+		r.loops = make(map[Loop]*entry)
+	}
+	r.number++
+	r.loops[l] = &entry{loop: l, number: r.number}
+	if byEnvironment && !r.on {
+		r.on = true
+		go serve()
+	}
+	if r.on {
+		l.Watch()
+	}
+}
+
+// Ends is called when a loop's run ends.
+func Ends(l Loop) {
+	r := &registry
+	r.Lock()
+	defer r.Unlock()
+	delete(r.loops, l)
+}
+
+// Enable has all loops watched, and opens the socket.
+func Enable() {
+	r := &registry
+	r.Lock()
+	defer r.Unlock()
+	if r.on {
+		return
+	}
+	r.on = true
+	for l := range r.loops {
+		l.Watch()
+	}
+	go serve()
+}
+
+// Disable closes the socket. It is for tests, which leave nothing behind.
+func Disable() {
+	r := &registry
+	for {
+		r.Lock()
+		socket := r.socket
+		r.socket = nil
+		r.Unlock()
+		if socket != nil {
+			_ = socket.Close()
+			return
+		}
+		runtime.Gosched() // it is being opened
+	}
+}
+
+func running() []*entry {
+	r := &registry
+	r.Lock()
+	defer r.Unlock()
+	return slices.SortedFunc(maps.Values(r.loops), func(a, b *entry) int { return cmp.Compare(a.number, b.number) })
+}
+
+// Look describes all loops that run, at the same time.
+func Look(ctx context.Context, ask Ask) *Process {
+	p := &Process{PID: os.Getpid(), Program: program(), Go: runtime.Version(), Time: time.Now()}
+	loops := running()
+	found := make([]*Survey, len(loops))
+	var all sync.WaitGroup
+	for i, l := range loops {
+		all.Go(func() { found[i] = survey(ctx, l, ask) })
+	}
+	all.Wait()
+	for _, s := range found {
+		if s != nil {
+			p.Loops = append(p.Loops, s)
+		}
+	}
+	return p
+}
+
+// JSON is Look as text.
+func JSON(ctx context.Context, ask Ask) ([]byte, error) { return json.Marshal(Look(ctx, ask)) }
+
+func program() string {
+	if len(os.Args) == 0 {
+		return ""
+	}
+	return filepath.Base(os.Args[0])
+}
+
+// survey describes a loop, nil if it has ended.
+func survey(ctx context.Context, n *entry, ask Ask) *Survey {
+	asked := time.Now()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	step := n.loop.Step()
+	n.sees(step, asked)
+	began, done, ok := n.loop.Survey(ctx, ask)
+	if !ok {
+		return nil
+	}
+	patience := time.NewTimer(Patience)
+	defer patience.Stop()
+	for {
+		select {
+		case <-began:
+			lag := time.Since(asked)
+			select {
+			case s := <-done:
+				if s != nil {
+					s.Number, s.Lag = n.number, lag
+				}
+				return s
+			case <-ctx.Done():
+				return &Survey{Number: n.number, Lag: lag}
+			}
+		case <-ctx.Done():
+			return &Survey{Number: n.number, Lag: time.Since(asked)}
+		case <-patience.C:
+			now := n.loop.Step()
+			if now.Count == step.Count && now.Goroutine != 0 {
+				stuck := &Stuck{Task: now.Task, For: n.sees(now, time.Now()), Stack: string(n.loop.Stack(now.Goroutine))}
+				stuck.Where = programsPlace(stuck.Stack)
+				return &Survey{Number: n.number, Lag: time.Since(asked), Stuck: stuck}
+			}
+			n.sees(now, time.Now())
+			step = now
+			patience.Reset(Patience)
+		}
+	}
+}
