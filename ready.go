@@ -113,6 +113,17 @@ func (l *driven) Task(i int) (_ any, resumes bool) {
 	return nil, false
 }
 
+func (l *driven) Awaiters(i int) (tasks []any) {
+	if a, ok := l.ready.at(i).(awaiter); ok {
+		if _, ok := a.(*task); !ok {
+			for _, t := range a.awaiters() {
+				tasks = append(tasks, t.self)
+			}
+		}
+	}
+	return tasks
+}
+
 // A callback has this method if it has a better name for a driver's traces than its type's.
 type named interface{ readyName() string }
 

@@ -13,6 +13,10 @@ type coverage struct {
 	whole    bool // and there are none beyond the bound
 	depth    int  // all schedules with at most this many deviations have been run; -1: none
 	runs     int
+
+	reduced bool // schedules were left out that differ only in the order of independent steps
+	states  int  // states seen, if the program declares its state
+	leftOut int  // choices that were not run because of either
 }
 
 // A node is a schedule to be run: that of its parent, and one decision behind the others.
@@ -24,9 +28,14 @@ type node struct {
 
 	step, rank int // of the decision (schedule 1)
 	n          int // deviations
+
+	all []deviation // instead, if schedules are left out (reduce 4)
 }
 
 func (n *node) devs() []deviation {
+	if n.all != nil {
+		return n.all
+	}
 	all := make([]deviation, n.n)
 	for at := n; at.parent != nil; at = at.parent {
 		switch {
@@ -62,6 +71,9 @@ func (x *exploration) enumerate(seed uint64, bound int, cancels, faults bool, ea
 	depth := 0
 	c := coverage{depth: math.MaxInt, whole: true}
 	undone := func(depth int) { c.depth = min(c.depth, depth-1) }
+	r := newReducer()
+	states := make(seen)
+	reduces := bound == math.MaxInt && !cancels && worth == nil
 	x.ahead(func() (plan, bool) {
 		if len(level) == 0 && len(next) > 0 {
 			level, next = next, nil
@@ -81,7 +93,7 @@ func (x *exploration) enumerate(seed uint64, bound int, cancels, faults bool, ea
 		n := level[begun]
 		begun++
 		devs := n.devs()
-		return plan{seed: seed, cancels: cancels, lists: faults, branching: true, strategy: func(*world) strategy { return newReplay(devs, false) }}, true
+		return plan{seed: seed, cancels: cancels, lists: faults, branching: true, reduces: reduces, strategy: func(*world) strategy { return newReplay(devs, false) }}, true
 	}, func(o *outcome) bool {
 		n := level[0]
 		level[0] = nil
@@ -93,7 +105,21 @@ func (x *exploration) enumerate(seed uint64, bound int, cancels, faults bool, ea
 			return false
 		}
 		room := left() - len(level) - len(next)
-		for child := range o.w.children(n, cancels) {
+		reduces = reduces && o.w.declared && len(o.w.stateOf) == 0 && len(o.w.steps) <= maxReduced
+		if c.reduced = c.reduced || reduces; c.reduced && !reduces {
+			undone(n.n) // it is too late for the others
+			return false
+		}
+		children := o.w.children(n, cancels)
+		if reduces {
+			children = slices.Values(r.children(o.w))
+		}
+		upTo := states.upTo(o.w, n)
+		for child := range children {
+			if child.step > upTo {
+				c.leftOut++
+				continue
+			}
 			if child.n > bound {
 				c.whole = false
 				continue
@@ -105,7 +131,7 @@ func (x *exploration) enumerate(seed uint64, bound int, cancels, faults bool, ea
 				}
 				continue
 			}
-			if child.n == depth {
+			if child.n <= depth {
 				level = append(level, child)
 			} else {
 				next = append(next, child)
@@ -116,14 +142,17 @@ func (x *exploration) enumerate(seed uint64, bound int, cancels, faults bool, ea
 	})
 	c.complete = c.depth == math.MaxInt
 	c.whole = c.whole && c.complete
+	c.leftOut += r.leftOut()
+	c.states = len(states)
 	return c
 }
 
 // A choice is what could have run in a step.
 type choice struct {
-	ready int // how many callbacks were
-	ran   int
-	kept  []keptReady // those of them that were kept back
+	ready   int // how many callbacks were
+	ran     int
+	kept    []keptReady // those of them that were kept back
+	entries []int       // their numbers, if schedules may be left out
 }
 
 // A keptReady is a ready callback that is kept back.
@@ -132,6 +161,9 @@ type keptReady struct{ index, dev int }
 // choice describes the choice k of n.
 func (w *world) choice(n, k int) choice {
 	c := choice{ready: n, ran: k}
+	if w.reduces {
+		c.entries = w.numbered()
+	}
 	if w.keeps == 0 {
 		return c
 	}
@@ -253,6 +285,8 @@ func (x *exploration) exhaust() *Failure {
 			break // all of the seeds before, and some of this one
 		}
 		next.whole = next.whole && c.whole
+		x.report.LeftOut += next.leftOut
+		x.report.States += next.states
 		c = next
 		if p.seed++; !drew || !c.complete || left() <= 0 {
 			break
@@ -266,6 +300,12 @@ func (x *exploration) exhaust() *Failure {
 func (x *exploration) covered(c coverage, drew bool, end uint64) string {
 	var what string
 	switch {
+	case c.states > 0 && c.whole:
+		what = fmt.Sprintf("every one of %s that sim.State tells apart, and every choice in each", counted(c.states, "state"))
+	case c.reduced && c.whole:
+		what = "every schedule there is, of those that differ in the order of steps that sim.Touches declares independent one each"
+	case c.reduced:
+		what = "some schedules, of those that differ in the order of steps that sim.Touches declares independent one each; the others were not run (see Runs)"
 	case c.whole:
 		what = "every schedule there is"
 	case c.complete:

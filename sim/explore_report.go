@@ -15,6 +15,8 @@ type Report struct {
 	Runs     int      // schedules that were run
 	Steps    int      // of all of them
 	Coverage string   // what was covered and what was not, in words
+	States   int      // that Exhaustive has seen, if the program declares its State
+	LeftOut  int      // choices that were not run because of what Touches and State declare
 	Faults   []Tally  // by name, without details: those that could happen
 	Reached  []Tally  // by name: the conditions given to Sometimes
 	Failure  *Failure // nil if every run passed

@@ -24,7 +24,8 @@ type plan struct {
 	explains   bool        // with a trace: also note where steps begin, for the words about a failure
 	cancels    bool        // note the tasks that could be cancelled,
 	lists      bool        // and the faults that could happen
-	branching  bool        // and what else could have been picked
+	branching  bool        // and what else could have been picked,
+	reduces    bool        // and what steps touch
 	stopAt     int
 }
 
@@ -79,6 +80,10 @@ type playing struct {
 func (x *exploration) newWorld(p plan) *world {
 	w := newWorld(p.seed, x.epoch, x.limits)
 	w.cancels, w.cancelOnly, w.lists, w.branching, w.stopAt = p.cancels, x.cancelOnly, p.lists, p.branching, p.stopAt
+	w.reduces = p.reduces
+	if p.branching {
+		w.ranLast = make(map[any]lastRun)
+	}
 	if p.traced {
 		w.tracer = newTracer(p.places)
 		w.tracer.explains = p.explains

@@ -44,7 +44,8 @@ type life struct {
 	disk   driver.Disk   // as it is mounted
 	clock  atomic.Pointer[clock]
 
-	kept []keptBack // callbacks that are kept back, by their places
+	kept    []keptBack   // callbacks that are kept back, by their places
+	entries []entryReady // the ready callbacks, if effects are recorded
 
 	// for each ready callback: the step that made it ready, 0 if no step did; only kept with a
 	// tracer
@@ -76,6 +77,7 @@ func (h *Host) begin(program func(ctx context.Context) error) *life {
 		return nil
 	}
 	h.lives++
+	h.w.acts()
 	l := &life{w: h.w, host: h, baton: make(chan int, 1)}
 	now := h.w.time()
 	l.clock.Store(&clock{rate: h.rate, world: now, start: h.w.epoch.Add(now + h.skew).In(h.zone)})
@@ -150,6 +152,7 @@ func (l *life) end(err error) {
 		_ = l.eventLoop.Close()
 	}
 	l.state = gone
+	w.acts()
 	w.forget(l)
 	l.letGo(math.MaxInt)
 	h.skew = l.Wall().Sub(w.epoch.Add(w.time()))

@@ -185,6 +185,7 @@ func (w *world) isCalm() bool { return w.over || w.closing || w.calm }
 
 // ask counts a question.
 func (w *world) ask(q *question) {
+	w.acts()
 	q.asked++
 	w.course.questions++
 	if q.trouble != 0 {

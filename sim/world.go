@@ -52,6 +52,7 @@ type world struct {
 	cancelOnly []func(task string) bool
 	lists      bool // asked is recorded
 	branching  bool // width and choices are recorded
+	reduces    bool // and effects
 	stopAt     int  // before this step, for a debugger
 
 	bubble *bubbled // nil: goroutines take no part
@@ -81,13 +82,17 @@ type world struct {
 	ended     bool          // no host is turned on any more
 	looking   bool          // a function given to Always or Eventually is running
 
-	able  []*life     // lives that have something ready, in the order of world 6
-	devs  []deviation // deviations made so far
-	keeps int         // callbacks that are kept back (keep 1)
-	until int         // what the strategy says of the callback that its next pick keeps back
-	steps []choice    // of each step, if branching
-	live  [][]target  // of each step: tasks that could be cancelled before it, if cancels
-	asked []deviation // the deviations that could have been chosen, besides picks and cancels, if lists
+	able    []*life         // lives that have something ready, in the order of world 6
+	devs    []deviation     // deviations made so far
+	keeps   int             // callbacks that are kept back (keep 1)
+	until   int             // what the strategy says of the callback that its next pick keeps back
+	steps   []choice        // of each step, if branching
+	stateOf []func() any    // given to State
+	states  []uint64        // behind each step, as a hash; 0: not comparable
+	ranLast map[any]lastRun // each task, if there may be states
+	effects                 // of steps, if schedules may be left out
+	live    [][]target      // of each step: tasks that could be cancelled before it, if cancels
+	asked   []deviation     // the deviations that could have been chosen, besides picks and cancels, if lists
 
 	questions map[string]*question // by their names
 	chaos     Trouble              // the troubles that there may be
@@ -364,11 +369,17 @@ func (w *world) settle() {
 		return
 	}
 	w.made = false
+	if w.reduces {
+		w.endEffect()
+	}
 	if w.tracer != nil {
 		w.tracer.endStep(w)
 	}
 	if !w.over {
 		w.check()
+	}
+	if w.branching && !w.over {
+		w.noteState()
 	}
 }
 
@@ -390,10 +401,18 @@ func (w *world) pick(n int) (*life, int) {
 			first = w.account(k)
 		}
 	} else if w.branching {
-		w.steps = append(w.steps, choice{ready: 1})
+		w.steps = append(w.steps, w.choice(1, 0))
 	}
 	l, i := w.ready(k)
 	w.take(l, i)
+	if w.branching {
+		if task, resumes := l.loop.Task(i); resumes {
+			w.ranLast[task] = lastRun{w.step, w.now}
+		}
+	}
+	if w.reduces {
+		w.beginEffect(l, i)
+	}
 	if l.frozen {
 		l.steps--
 	}

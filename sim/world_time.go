@@ -43,6 +43,7 @@ func (h *eventHeap) Pop() any {
 // at schedules fn to run at a time, between two steps.
 func (w *world) at(when time.Duration, fn func()) {
 	w.events.seq++
+	w.acts()
 	cause := w.cause
 	if cause == 0 {
 		cause = w.step

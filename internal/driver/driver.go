@@ -108,6 +108,10 @@ type Loop interface {
 	// if the callback continues the task, and false if it is a timer of it.
 	Task(i int) (task any, resumes bool)
 
+	// Awaiters returns the tasks, asyncio.AnyTask, for which callback i notes that what they wait
+	// for is done. There are none if it does anything else.
+	Awaiters(i int) (tasks []any)
+
 	// Name describes callback i, in the same words in every run of a program.
 	Name(i int) string
 
