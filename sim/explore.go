@@ -116,6 +116,8 @@ type exploration struct {
 	epoch      time.Time
 	parallel   int // runs at a time
 	file       string
+	tapes      string   // the directory of Corpus
+	must       []string // be reached
 	stopAt     int
 	sameShape  bool           // bytes are not compared (data 2)
 	watched    bool           // steps that block are noticed
@@ -284,6 +286,12 @@ func (x *exploration) test(do func() *Failure) {
 func (x *exploration) explore() *Failure {
 	if x.strategy.exhaustive {
 		return x.exhaust()
+	}
+	if x.strategy.guided {
+		if f := x.calibrate(true); f != nil {
+			return f
+		}
+		return x.guide()
 	}
 	if f := x.calibrate(x.runs == 1); f != nil {
 		return f

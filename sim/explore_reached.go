@@ -39,6 +39,17 @@ func Sometimes(ctx context.Context, name string, cond bool) {
 	w.reached[name] = t
 }
 
+// Reachable notes that a run has come by: [Report.Reached] says how often, and [Guided] goes on from
+// such runs. An exploration with the option [MustReach] fails if no run does. Reachable is for the
+// loop only and does not suspend. It panics if ctx does not come from a simulation.
+func Reachable(ctx context.Context, name string) { Sometimes(ctx, name, true) }
+
+// MustReach makes [Explore] and [Check] fail if no run comes by a [Reachable] with one of these
+// names, or a [Sometimes] that is true.
+func MustReach(names ...string) Option {
+	return Option{func(x *exploration) { x.must = append(x.must, names...) }}
+}
+
 // A Tally says how often something happened in the runs of an exploration.
 type Tally struct {
 	Name  string // for Chaos that of the trouble
@@ -125,6 +136,11 @@ func faultKind(what string) string {
 // unreached is the failure of an exploration in which a condition never held, nil if there is none.
 func (x *exploration) unreached() *Failure {
 	var never []error
+	for _, name := range x.must {
+		if !slices.ContainsFunc(x.report.Reached, func(t Tally) bool { return t.Name == name }) {
+			never = append(never, fmt.Errorf("%s: no run has come by a sim.Reachable or sim.Sometimes of that name", quote(name)))
+		}
+	}
 	for _, t := range x.report.Reached {
 		if t.Times == 0 {
 			never = append(never, fmt.Errorf("%s: sim.Sometimes has got false each of %s", quote(t.Name), counted(t.Asked, "time")))

@@ -15,6 +15,7 @@ type Report struct {
 	Runs     int      // schedules that were run
 	Steps    int      // of all of them
 	Coverage string   // what was covered and what was not, in words
+	Kept     int      // runs of Guided that reached something new
 	States   int      // that Exhaustive has seen, if the program declares its State
 	LeftOut  int      // choices that were not run because of what Touches and State declare
 	Faults   []Tally  // by name, without details: those that could happen

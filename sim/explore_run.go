@@ -25,6 +25,7 @@ type plan struct {
 	cancels    bool        // note the tasks that could be cancelled,
 	lists      bool        // and the faults that could happen
 	branching  bool        // and what else could have been picked,
+	features   bool        // note what the run has had, for Guided
 	reduces    bool        // and what steps touch
 	stopAt     int
 }
@@ -81,6 +82,9 @@ func (x *exploration) newWorld(p plan) *world {
 	w := newWorld(p.seed, x.epoch, x.limits)
 	w.cancels, w.cancelOnly, w.lists, w.branching, w.stopAt = p.cancels, x.cancelOnly, p.lists, p.branching, p.stopAt
 	w.reduces = p.reduces
+	if p.features {
+		w.features.of = make(map[uint64]bool)
+	}
 	if p.branching {
 		w.ranLast = make(map[any]lastRun)
 	}

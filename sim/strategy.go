@@ -174,13 +174,17 @@ func (t *tape) pick(_ *world, n int) int { return int(t.next()) % n }
 
 // fault takes a byte too: the fault happens if the byte is not zero and within its probability.
 func (t *tape) fault(_ *world, _ *question, p float64) bool {
-	b := t.next()
-	return b > 0 && float64(b) <= max(1, 255*p)
+	return faultOf(t.next(), p)
 }
+
+func faultOf(b byte, p float64) bool { return b > 0 && float64(b) <= max(1, 255*p) }
 
 // amount takes a byte as well: 0 is the usual amount, and 255 the most.
 func (t *tape) amount(_ *world, _ *question, s span) int64 {
-	b := t.next()
+	return amountOf(t.next(), s)
+}
+
+func amountOf(b byte, s span) int64 {
 	if b == 0 {
 		return s.usual
 	}
@@ -196,14 +200,15 @@ func (t *tape) next() byte {
 	return b
 }
 
-// A Strategy says which schedules an exploration runs. Make one with [Random], [PCT], [Exhaustive]
-// or [Tape]. Any goroutine may make one.
+// A Strategy says which schedules an exploration runs. Make one with [Random], [PCT], [Exhaustive],
+// [Guided] or [Tape]. Any goroutine may make one.
 type Strategy struct {
 	name string
 	make func(w *world, steps int, cancels bool) strategy // of one run
 
 	exhaustive bool
 	bound      int // of deviations
+	guided     bool
 }
 
 func (s Strategy) String() string { return s.name }

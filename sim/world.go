@@ -82,17 +82,18 @@ type world struct {
 	ended     bool          // no host is turned on any more
 	looking   bool          // a function given to Always or Eventually is running
 
-	able    []*life         // lives that have something ready, in the order of world 6
-	devs    []deviation     // deviations made so far
-	keeps   int             // callbacks that are kept back (keep 1)
-	until   int             // what the strategy says of the callback that its next pick keeps back
-	steps   []choice        // of each step, if branching
-	stateOf []func() any    // given to State
-	states  []uint64        // behind each step, as a hash; 0: not comparable
-	ranLast map[any]lastRun // each task, if there may be states
-	effects                 // of steps, if schedules may be left out
-	live    [][]target      // of each step: tasks that could be cancelled before it, if cancels
-	asked   []deviation     // the deviations that could have been chosen, besides picks and cancels, if lists
+	able     []*life         // lives that have something ready, in the order of world 6
+	devs     []deviation     // deviations made so far
+	keeps    int             // callbacks that are kept back (keep 1)
+	until    int             // what the strategy says of the callback that its next pick keeps back
+	steps    []choice        // of each step, if branching
+	features features        // for Guided
+	stateOf  []func() any    // given to State
+	states   []uint64        // behind each step, as a hash; 0: not comparable
+	ranLast  map[any]lastRun // each task, if there may be states
+	effects                  // of steps, if schedules may be left out
+	live     [][]target      // of each step: tasks that could be cancelled before it, if cancels
+	asked    []deviation     // the deviations that could have been chosen, besides picks and cancels, if lists
 
 	questions map[string]*question // by their names
 	chaos     Trouble              // the troubles that there may be
@@ -405,6 +406,9 @@ func (w *world) pick(n int) (*life, int) {
 	}
 	l, i := w.ready(k)
 	w.take(l, i)
+	if w.features.of != nil {
+		w.features.step(w.readyName(k))
+	}
 	if w.branching {
 		if task, resumes := l.loop.Task(i); resumes {
 			w.ranLast[task] = lastRun{w.step, w.now}
