@@ -188,6 +188,9 @@ type branch struct {
 
 // others iterates over the choices that were not made.
 func (c *choice) others(yield func(branch) bool) {
+	if c.ready == 1 {
+		return
+	}
 	for _, k := range c.kept {
 		if k.index != c.ran && !yield(branch{k.index, k.dev, false}) {
 			return
@@ -273,6 +276,7 @@ func (x *exploration) exhaust() *Failure {
 			x.faults = x.faults || slices.ContainsFunc(o.w.asked, func(d deviation) bool { return d.fault != nil })
 			x.amounts = x.amounts || slices.ContainsFunc(o.w.asked, func(d deviation) bool { return d.amount != nil })
 			drew = drew || o.w.drew
+			x.fair = x.fair || o.w.fair
 			if o.err != nil {
 				failed = o
 			}
@@ -321,6 +325,9 @@ func (x *exploration) covered(c coverage, drew bool, end uint64) string {
 		what += fmt.Sprintf(", for the seeds %d to %d: the program, the network or a disk draws numbers, and those of other seeds were not tried", x.seed, end-1)
 	default:
 		what += fmt.Sprintf(", for seed %d: the program, the network or a disk draws numbers, and those of other seeds were not tried", x.seed)
+	}
+	if x.fair {
+		what += fmt.Sprintf("; no callback is kept back for more than %d steps, or while the clock stands still for half of the steps of StepLimit", maxKept)
 	}
 	if x.cancels {
 		what += "; a cancel of a task counts as a deviation"

@@ -128,6 +128,7 @@ type exploration struct {
 	steps   int    // of that
 	faults  bool   // there are some that can happen
 	amounts bool   // there are some that can be other than usual
+	fair    bool   // in some runs the end was made fair (keep 5)
 	report  Report
 }
 

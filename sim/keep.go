@@ -21,6 +21,18 @@ import (
 //	keep 4: until is the last step at which the callback was kept back: it runs in the next, or the
 //	   run has ended, or its host has. A replay lets it run then, even if others are older.
 
+//	keep 5: Schedules are fair, so that none is found that lets a task spin and starves the one it
+//	   spins for. A guess keeps a callback back for maxKept steps at most. And when half of the steps
+//	   have been made that StepLimit allows without the clock moving, the rest runs first in, first
+//	   out, whatever is kept back and whatever the strategy says, until the clock moves. That takes
+//	   no deviation (keep 1). What is a livelock then is one.
+
+// maxKept is how long the end of a callback that is kept back is looked for.
+const maxKept = 256
+
+// mustBeFair reports whether the next step is to be the oldest callback, to be fair (keep 5).
+func (w *world) mustBeFair() bool { return w.step-w.stillFrom >= w.limits.still/2 }
+
 // forever is the until of a callback that is kept back while anything else is ready.
 const forever = math.MaxInt
 
@@ -93,7 +105,14 @@ func (w *world) planned() int {
 	base := 0
 	for _, l := range w.able {
 		for _, k := range l.kept {
-			if k.pos < l.n && w.devs[k.dev].until < w.step {
+			if k.pos >= l.n {
+				break
+			}
+			switch d := &w.devs[k.dev]; {
+			case d.until < w.step:
+				return base + k.pos
+			case d.until == forever && w.step-d.step > maxKept:
+				w.fair = true
 				return base + k.pos
 			}
 		}

@@ -85,6 +85,7 @@ type world struct {
 	able     []*life         // lives that have something ready, in the order of world 6
 	devs     []deviation     // deviations made so far
 	keeps    int             // callbacks that are kept back (keep 1)
+	fair     bool            // a callback has run because it was kept back for long (keep 5)
 	until    int             // what the strategy says of the callback that its next pick keeps back
 	steps    []choice        // of each step, if branching
 	features features        // for Guided
@@ -388,7 +389,14 @@ func (w *world) settle() {
 func (w *world) pick(n int) (*life, int) {
 	w.announced = false
 	k, first := 0, -1
-	if n > 1 {
+	if n > 1 && w.mustBeFair() {
+		w.fair = true
+		if w.branching {
+			c := w.choice(n, 0)
+			c.ready = 1 // there is no other
+			w.steps = append(w.steps, c)
+		}
+	} else if n > 1 {
 		w.course.choices++
 		w.until = forever
 		k = w.strategy.pick(w, n)
