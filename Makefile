@@ -93,6 +93,8 @@ nightly: sim arm64 nethttp
 	go test -race -count 1 ./asynciovet
 	ASYNCIO_EXPLORE=all go test -count 1 -timeout 60m -run SameSeed ./asynciohttp
 	ASYNCIO_INTEROP_CANCELS=1000 go test -count 1 -timeout 60m ./interop
+	ASYNCIO_EXPLORE=all go test -count 1 -timeout 60m ./sim/simtest
+	ASYNCIO_EXPLORE=all go test -count 1 -timeout 60m -run StacksInABubble ./interop
 	ASYNCIO_SOAK=10m go test -count 1 -timeout 20m -run '^TestSoak$$' ./interop
 	ASYNCIO_EXPLORE=all go test -count 1 -timeout 120m -run 'Explore|Repeats|Primitives|SameSeed|Model' . ./sim ./examples/gallery ./examples/orders ./examples/raft
 

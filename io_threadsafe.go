@@ -484,17 +484,21 @@ type dialling struct {
 	ctx              context.Context
 	network, address string
 	line             *errandLine
-	task             *Task[*ThreadsafeConn]
+	task             *Task[None]
 	view             *ThreadsafeConn
 }
 
 func (a *dialling) attempt() error {
 	if a.task == nil {
 		ctx, leave := a.dialer.asked.loop.enterCall(a.ctx)
-		a.task = CreateTask(ctx, func(ctx context.Context) (*ThreadsafeConn, error) { return a.dialer.open(ctx, a.network, a.address) },
-			TaskName("dial of a goroutine"))
+		// The task has no result: a simulation compares those, and a connection's address is new in
+		// each run.
+		a.task = CreateTask(ctx, Do(func(ctx context.Context) (err error) {
+			a.view, err = a.dialer.open(ctx, a.network, a.address)
+			return err
+		}), TaskName("dial of a goroutine"))
 		a.task.own = true
-		a.task.AddDoneCallback(func(*Task[*ThreadsafeConn]) {
+		a.task.AddDoneCallback(func(*Task[None]) {
 			leave()
 			a.line.wake()
 		})
@@ -502,8 +506,7 @@ func (a *dialling) attempt() error {
 	if !a.task.Done() {
 		return driver.ErrAgain
 	}
-	var err error
-	a.view, err = a.task.Result()
+	_, err := a.task.Result()
 	return err
 }
 
