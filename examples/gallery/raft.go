@@ -35,8 +35,8 @@ type raftNode struct {
 	committed func(index int, e raftEntry)
 }
 
-// raftMistakes are the mistakes of four entries of the gallery: see raftVote and its neighbours.
-type raftMistakes struct{ forgetsVote, countsOldTerms, readsAlone, countsReachable bool }
+// raftMistakes are the mistakes of three entries of the gallery: see raftVote and its neighbours.
+type raftMistakes struct{ forgetsVote, readsAlone, countsReachable bool }
 
 // A raftEntry is a write of a value, or of none: then it stands for a read.
 type raftEntry struct {
@@ -277,9 +277,8 @@ func (n *raftNode) replicate(ctx context.Context, peer string, term int) error {
 // count finds out what a majority has.
 func (n *raftNode) count() {
 	for length := len(n.log); length > n.commit; length-- {
-		// BUG raftOldTerm: without this, what a newer leader can still replace counts as committed
-		if !n.mistakes.countsOldTerms && n.log[length-1].term != n.term {
-			return
+		if n.log[length-1].term != n.term {
+			return // a newer leader can still replace it: figure 8 of the paper
 		}
 		have := 1
 		for _, has := range n.has {

@@ -14,11 +14,6 @@ import (
 // stable storage before an answer.
 func raftVote(mistake bool) program { return raftCluster(raftMistakes{forgetsVote: mistake}) }
 
-// raftOldTerm: a leader counts an entry of an earlier term as committed when a majority has it.
-// Then it ends, and a node with a newer last entry becomes the leader and replaces it. Figure 8 of
-// the paper shows how; an entry of the leader's own term must be among those that the majority has.
-func raftOldTerm(mistake bool) program { return raftCluster(raftMistakes{countsOldTerms: mistake}) }
-
 // raftRead: a leader answers reads from its memory. It may have been deposed and not know it. etcd
 // and Consul did that: https://aphyr.com/posts/316-jepsen-etcd-and-consul
 func raftRead(mistake bool) program { return raftCluster(raftMistakes{readsAlone: mistake}) }

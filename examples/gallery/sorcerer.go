@@ -26,7 +26,7 @@ type sender struct {
 
 func (s *sender) run(ctx context.Context) (err error) {
 	if s.conn, err = asyncio.DialPacket(ctx, "udp", "receiver"+port); err != nil {
-		return err
+		return gone(err) // this file is not sent
 	}
 	defer s.conn.Close()
 	s.due = 1

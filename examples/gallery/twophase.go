@@ -30,16 +30,11 @@ func (p *participant) run(ctx context.Context) (err error) {
 		return err
 	}
 	return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
-		for _, t := range slices.Sorted(maps.Keys(p.states)) {
-			if p.states[t] == "yes" {
-				tg.CreateTask(ctx, func(ctx context.Context) error { return p.resolve(ctx, t) }, asyncio.TaskName("resolver of "+t))
-			}
-		}
+		tg.CreateTask(ctx, p.resolve, asyncio.TaskName("resolver"))
 		return serve(ctx, inTurn(func(ctx context.Context, request string) (string, error) {
 			what, t, _ := strings.Cut(request, " ")
 			switch {
 			case what == "prepare" && p.states[t] == "":
-				tg.CreateTask(ctx, func(ctx context.Context) error { return p.resolve(ctx, t) }, asyncio.TaskName("resolver of "+t))
 				return "yes", p.become(ctx, t, "yes")
 			case what == "prepare":
 				return p.states[t], nil
@@ -64,23 +59,36 @@ func (p *participant) become(ctx context.Context, t, state string) error {
 	return saveStates(ctx, p.states)
 }
 
-// resolve ends a transaction of which the coordinator has not told the end.
-func (p *participant) resolve(ctx context.Context, t string) error {
-	for {
+// resolve ends transactions of which the coordinator does not tell the end.
+func (p *participant) resolve(ctx context.Context) error {
+	for waiting := []string(nil); ; {
+		for _, t := range waiting {
+			if p.states[t] != "yes" {
+				continue
+			}
+			decision := "abort" // BUG: the decision may be to commit, and late
+			if !p.mistake {
+				answer, err := call(ctx, "coordinator", "outcome "+t)
+				if err != nil && !isOneOf(err, errNoAnswer) {
+					return err
+				}
+				if err != nil || answer == "undecided" {
+					continue
+				}
+				decision = answer
+			}
+			if err := p.become(ctx, t, decision); err != nil {
+				return err
+			}
+		}
+		waiting = nil
+		for t, state := range p.states {
+			if state == "yes" {
+				waiting = append(waiting, t)
+			}
+		}
+		slices.Sort(waiting)
 		if err := asyncio.Sleep(ctx, 300*time.Millisecond); err != nil {
-			return err
-		}
-		if p.states[t] != "yes" {
-			return nil
-		}
-		if p.mistake {
-			return p.become(ctx, t, "abort") // BUG: the decision may be to commit, and late
-		}
-		decision, err := call(ctx, "coordinator", "outcome "+t)
-		if err == nil && decision != "undecided" {
-			return p.become(ctx, t, decision)
-		}
-		if err != nil && !isOneOf(err, errNoAnswer) {
 			return err
 		}
 	}
