@@ -13,17 +13,18 @@ import (
 
 // Chaos: everything that production does to programs, without a line of the test for it.
 //
-//	chaos 1: Every trouble is the answer to a question (question 1), asked at each place at which the
-//	   trouble could begin: after each step of a host, and for each packet between two hosts. It is
-//	   recorded, minimised and explained like a fault that the test asks for.
-//	chaos 2: The questions are the same in every run. How probable a trouble is, and whether a run has
-//	   it at all, is the strategy's decision (mood): so a schedule fits whatever the mood was.
-//	chaos 3: A trouble ends by itself: a host that was stopped is turned on again, a cut is mended. Only
-//	   a clock that goes at another rate keeps it. Each run has a budget, so a program that tries
-//	   again gets through in the end.
-//	chaos 4: What a test sets stays as it is set: chaos leaves the latency, loss and bandwidth of a link
-//	   alone for which the test has called SetLink or SetLinkBetween, and the times of a disk for
-//	   which it has called SetLatency or SetSyncLatency, and name servers if it has called SetDNS.
+//	chaos 1: Every trouble is the answer to a question (question 1), asked at each place at which
+//	   the trouble could begin: after each step of a host, and for each packet between two hosts.
+//	   It is recorded, minimised and explained like a fault that the test asks for.
+//	chaos 2: The questions are the same in every run. How probable a trouble is, and whether a run
+//	   has it at all, is the strategy's decision (mood): so a schedule fits whatever the mood was.
+//	chaos 3: A trouble ends by itself: a host that was stopped is turned on again, a cut is
+//	   mended. Only a clock that goes at another rate keeps it. Each run has a budget, so a
+//	   program that tries again gets through in the end.
+//	chaos 4: What a test sets stays as it is set: chaos leaves the latency, loss and bandwidth of
+//	   a link alone for which the test has called SetLink or SetLinkBetween, and the times of a
+//	   disk for which it has called SetLatency or SetSyncLatency, and name servers if it has
+//	   called SetDNS.
 //	chaos 5: Main's host is never stopped, and its disk does not fail: main is the test.
 
 // A Trouble is a kind of thing that goes wrong under [Chaos], or several: Crashes|Kills.

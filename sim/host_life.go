@@ -32,7 +32,7 @@ type life struct {
 	pending atomic.Bool   // woken since the last Wait returned
 	tells   []tell
 	baton   chan int      // orders, with which it has the turn
-	back    time.Duration // after which the host is turned on again when a shutdown of chaos has ended it
+	back    time.Duration // the host is off, if chaos ends the life; 0 if it does not
 	killed  bool          // the life has been ended by a crash or a kill (host 2)
 	buried  chan struct{}
 	held    int            // this life's part of w.held, guarded by w.mu

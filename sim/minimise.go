@@ -15,14 +15,14 @@ import (
 //	minimise 1: The result fails in the same way as the failure that was found (kind).
 //	minimise 2: It is 1-minimal: without any one of its deviations, the rest followed as far as it
 //	   fits (schedule 4), the run does not fail in that way.
-//	minimise 3: Where the budget allows, all schedules with fewer deviations have been run, and none
-//	   fails in that way: no schedule for this seed has fewer. Of a time or size only one other
-//	   than the usual one is tried at each place, as Exhaustive does, so a schedule with fewer may
-//	   still be there where such amounts are among the deviations. Failure.Minimal says which of
-//	   these holds. The search ends before a number of deviations for whose schedules the budget will not
-//	   do: some of them would prove nothing.
-//	minimise 4: A callback that is kept back for long is one deviation (keep 2). It is kept back for
-//	   as few steps as halving their number finds.
+//	minimise 3: Where the budget allows, all schedules with fewer deviations have been run, and
+//	   none fails in that way: no schedule for this seed has fewer. Of a time or size only one
+//	   other than the usual one is tried at each place, as Exhaustive does, so a schedule with
+//	   fewer may still be there where such amounts are among the deviations. Failure.Minimal says
+//	   which of these holds. The search ends before a number of deviations for whose schedules the
+//	   budget will not do: some of them would prove nothing.
+//	minimise 4: A callback that is kept back for long is one deviation (keep 2). It is kept back
+//	   for as few steps as halving their number finds.
 //	minimise 5: Minimising is deterministic. Its budget counts runs and steps, not time.
 
 // The budget, in runs and steps (minimise 5), and the part of it that is for minimise 3.
@@ -201,9 +201,9 @@ func (m *minimiser) fold(devs []deviation) []deviation {
 	return nil
 }
 
-// retime looks for the failure with at most one of the times that are not the usual ones: the others
-// may only have let a fault come at the right moment, and there may be such a moment near by without
-// them. It returns nil if it finds none.
+// retime looks for the failure with at most one of the times that are not the usual ones: the
+// others may only have let a fault come at the right moment, and there may be such a moment near by
+// without them. It returns nil if it finds none.
 func (m *minimiser) retime(devs []deviation) []deviation {
 	times := only(devs, ofTimes)
 	rest := only(devs, ofFaults|ofOrder)

@@ -21,17 +21,17 @@ import (
 //	   arrives a latency later. Segments of one direction of a connection arrive in the order in
 //	   which they were sent, and so do the datagrams of a wire, except reordered ones. Otherwise a
 //	   later packet may arrive earlier.
-//	link 3: Faults, latencies and sizes of segments are answers to questions (question 1), whose names
-//	   say what is meant and between which hosts. In the order of production a packet takes the
-//	   least latency of its link, and segments are as long as they can be. A fault is asked for only
-//	   where its probability is not zero, a latency even of a packet that is lost.
+//	link 3: Faults, latencies and sizes of segments are answers to questions (question 1), whose
+//	   names say what is meant and between which hosts. In the order of production a packet takes
+//	   the least latency of its link, and segments are as long as they can be. A fault is asked
+//	   for only where its probability is not zero, a latency even of a packet that is lost.
 //	link 4: A wire that is down (cut, or between two parts of a partition) loses what is under way
-//	   when it goes down and what is sent while it is down. A wire that is held keeps what arrives,
-//	   up to maxHeld, and hands it over in that order when it is released.
-//	link 5: The wire from a host to itself is never down and has no faults. Its latency is small but
-//	   not zero, so time passes for programs that talk to themselves for ever.
-//	link 6: Nothing happens inside a call that sends. A program's actions take effect elsewhere only
-//	   through at, between two of its steps.
+//	   when it goes down and what is sent while it is down. A wire that is held keeps what
+//	   arrives, up to maxHeld, and hands it over in that order when it is released.
+//	link 5: The wire from a host to itself is never down and has no faults. Its latency is small
+//	   but not zero, so time passes for programs that talk to themselves for ever.
+//	link 6: Nothing happens inside a call that sends. A program's actions take effect elsewhere
+//	   only through at, between two of its steps.
 //	link 7: When everything is closed or idle, no event is left. No timer just keeps itself going
 //	   (see tcp 8).
 type network struct {
@@ -40,8 +40,10 @@ type network struct {
 	question func(what string, u unit) *question
 	happens  func(q *question, p float64) bool // p > 0
 	amount   func(q *question, s span) int64
-	note     func(text string)                      // nil, or told of what a test does to the network
-	endure   func(from, to *system, t Trouble) bool // nil, or whether chaos may do something to a wire
+	// nil, or told of what a test does to the network
+	note func(text string)
+	// nil, or whether chaos may do something to a wire
+	endure func(from, to *system, t Trouble) bool
 
 	systems   []*system       // in the order of their first attach
 	wires     map[route]*wire // that have been asked for

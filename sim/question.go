@@ -13,17 +13,17 @@ import (
 // Questions: what a run asks its strategy, besides which callback is next.
 //
 //	question 1: A question has a name, which says what happens and where. It is asked whether that
-//	   happens now, or how much of something there is now: how long a segment takes, where it ends,
-//	   how long a host pauses. An answer is identified by the name and by how often that name was
-//	   asked for, not by its step: removing one deviation moves the steps of the rest.
+//	   happens now, or how much of something there is now: how long a segment takes, where it
+//	   ends, how long a host pauses. An answer is identified by the name and by how often that
+//	   name was asked for, not by its step: removing one deviation moves the steps of the rest.
 //	question 2: In the order of production nothing happens, and every amount is the usual one.
 //	   Every other answer is a deviation, and is recorded.
 //	question 3: A question is counted whatever the answer is, and even where the answer would make
 //	   no difference. So one fault less does not change the numbers of the others.
 //	question 4: A random answer is a function of the seed, the name and the number: no state is
 //	   kept, and no answer changes the next ones.
-//	question 5: Amounts are recorded as numbers, and put in words when they are shown. There may be
-//	   one for each packet.
+//	question 5: Amounts are recorded as numbers, and put in words when they are shown. There may
+//	   be one for each packet.
 type question struct {
 	what  string
 	unit  unit // of an amount
@@ -127,7 +127,7 @@ func parseAmountLine(rest string) (d deviation, err error) {
 type span struct {
 	usual       int64
 	least, most int64   // evenly distributed
-	p           float64 // the probability of another amount than the usual one; of a trouble the mood has it
+	p           float64 // the probability of another amount than the usual one; moods have their own
 	signed      bool    // it may also be negative
 	tried       int64   // by Exhaustive, instead of the usual one
 }

@@ -38,10 +38,10 @@ import (
 //	   steps 87                               how many the run had when it failed,
 //	   trace 9c1f0a3be8d0f122                 a hash of their names and times (schedule 6),
 //	   failure "main returned an error: …"    and why, on one line
+//	   keep 3 to 52 1/2 "main" for "writer"   of 2 the one 1st after the oldest: writer, and main,
+//	                                          the oldest, is kept back until step 52
 //	   cancel 4 "writer" 0                    before step 4: the first task alive of that name
 //	   step 41 3/7 "writer" not "reader"      of 7 the one 3rd after the oldest: writer, not reader
-//	   keep 45 to 52 1/2 "main" for "writer"  of 2 the one 1st after the oldest: writer, and main,
-//	                                          the oldest, is kept back until step 52
 //	   fault 57 "crash of node2" 4            the fourth time that it was asked for
 //	   amount 60 "a segment from a to b took" 9 40ms not 1ms
 //	                                          a time; 300B is a size, 50000ppm a part of a million
@@ -64,7 +64,7 @@ type schedule struct {
 // set.
 type deviation struct {
 	step, pick int
-	until      int // of a pick that keeps a callback back: the last step at which it does; otherwise 0
+	until      int // of a pick that keeps a callback back: the last step at which it does; else 0
 	cancel     *target
 	fault      *fault
 	amount     *amount

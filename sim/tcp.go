@@ -14,39 +14,40 @@ import (
 // sockets are the same on the loopback wire.
 //
 //	tcp 1: Each direction numbers what it sends: the request to connect is 0, bytes count from 1,
-//	   and the end of the stream follows the last byte. The request and the end are acknowledged and
-//	   sent again like bytes. una is the first number not acknowledged, next the next to be sent,
-//	   max the next that was never sent: una <= next <= max <= end+1. Segments that arrive early are
-//	   kept until their turn.
+//	   and the end of the stream follows the last byte. The request and the end are acknowledged
+//	   and sent again like bytes. una is the first number not acknowledged, next the next to be
+//	   sent, max the next that was never sent: una <= next <= max <= end+1. Segments that arrive
+//	   early are kept until their turn.
 //	tcp 2: Write takes as many bytes as fit into the send buffer, which holds everything not
-//	   acknowledged. edge is the end of the peer's room; it never goes back. So a slow reader stops
-//	   its writer when both buffers are full. A reader tells the peer when it has made room worth
-//	   speaking of.
-//	tcp 3: Bytes sent at once go in segments of up to a maximum. A segment may end before it (link 3);
-//	   of random ones a quarter do. So reads need not end where a program's writes did.
-//	tcp 4: Every segment with something new is acknowledged at once, and so is every repeated one. A
-//	   lost acknowledgment is made up for by the next one, or by the segment being sent again.
+//	   acknowledged. edge is the end of the peer's room; it never goes back. So a slow reader
+//	   stops its writer when both buffers are full. A reader tells the peer when it has made room
+//	   worth speaking of.
+//	tcp 3: Bytes sent at once go in segments of up to a maximum. A segment may end before it (link
+//	   3); of random ones a quarter do. So reads need not end where a program's writes did.
+//	tcp 4: Every segment with something new is acknowledged at once, and so is every repeated one.
+//	   A lost acknowledgment is made up for by the next one, or by the segment being sent again.
 //	tcp 5: Connecting takes a round trip. A request is sent again after 1 s, 2 s, 4 s and so on, 6
 //	   times; after 127 s it fails with ETIMEDOUT. A refused request fails at once; a request for
 //	   which the listener has no room is dropped. The answer is sent again 5 times.
-//	tcp 6: Unacknowledged data is sent again after 200 ms plus the measured round trip, doubled each
-//	   time, up to 120 s: at first a single segment, the rest when something is acknowledged. The
-//	   time begins when the data has left, or when something before it was acknowledged; sending
-//	   more behind it changes nothing. After network.patience without progress the connection fails
-//	   with ETIMEDOUT.
+//	tcp 6: Unacknowledged data is sent again after 200 ms plus the measured round trip, doubled
+//	   each time, up to 120 s: at first a single segment, the rest when something is acknowledged.
+//	   The time begins when the data has left, or when something before it was acknowledged;
+//	   sending more behind it changes nothing. After network.patience without progress the
+//	   connection fails with ETIMEDOUT.
 //	tcp 7: Close ends the stream behind what was written, which is still delivered. But with
 //	   something unread, or on Abort, or without lingering, the connection is reset, which drops
-//	   what is not delivered. A closed connection at which something arrives is reset too. A segment
-//	   of a connection unknown to the system is answered with a reset, and a reset is not sent
-//	   again. An end that is through stays to answer until the other end is through or gone.
-//	tcp 8: Probes (keep-alive, a closed window) are sent only while they have something to find out:
-//	   while the other end is gone, a wire between the two is silent, or the other end has made room
-//	   and this end has not heard of it. A probe is answered with an acknowledgment. Without an
-//	   answer keep-alive gives up after 15 s and nine more probes, a closed window as tcp 6 does.
-//	   This is the one place that looks at the other end, and it decides only whether to ask.
-//	tcp 9: A failure is reported once: to the next read, behind the data that has arrived, or to the
-//	   next write. Later reads return the end of the stream and later writes a broken pipe. After a
-//	   read has returned the end of the stream, all later reads return it too.
+//	   what is not delivered. A closed connection at which something arrives is reset too. A
+//	   segment of a connection unknown to the system is answered with a reset, and a reset is not
+//	   sent again. An end that is through stays to answer until the other end is through or gone.
+//	tcp 8: Probes (keep-alive, a closed window) are sent only while they have something to find
+//	   out: while the other end is gone, a wire between the two is silent, or the other end has
+//	   made room and this end has not heard of it. A probe is answered with an acknowledgment.
+//	   Without an answer keep-alive gives up after 15 s and nine more probes, a closed window as
+//	   tcp 6 does. This is the one place that looks at the other end, and it decides only whether
+//	   to ask.
+//	tcp 9: A failure is reported once: to the next read, behind the data that has arrived, or to
+//	   the next write. Later reads return the end of the stream and later writes a broken pipe.
+//	   After a read has returned the end of the stream, all later reads return it too.
 type tcpConn struct {
 	attention
 	sys    *system
