@@ -35,11 +35,11 @@ func mustBeProbability(p float64, caller string) {
 }
 
 // StopFaults ends all faults: from now on [Fault] reports false, the network is as after
-// [Network.Heal] and its links lose, repeat and reorder nothing, and disks work. Hosts that are off
-// stay off, except those that [Host.SetCrashes] will turn on again. A pause goes on to its end, and
-// clocks keep their rates. After StopFaults a liveness check with [Eventually] can demand what must
-// happen in the end. It is for the loop only and does not suspend; it panics if ctx does not come
-// from a simulation.
+// [Network.Heal] without rules that act ([Network.AddRule]), and its links lose, repeat and reorder
+// nothing, and disks work. Hosts that are off stay off, except those that [Host.SetCrashes] will
+// turn on again. A pause goes on to its end, and clocks keep their rates. After StopFaults a
+// liveness check with [Eventually] can demand what must happen in the end. It is for the loop only
+// and does not suspend; it panics if ctx does not come from a simulation.
 func StopFaults(ctx context.Context) {
 	w := worldOf(ctx, "StopFaults")
 	w.calm, w.net.calm = true, true

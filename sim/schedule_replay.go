@@ -58,9 +58,13 @@ func (r *replay) pick(w *world, n int) int {
 	d := r.devs[r.pos]
 	r.pos++
 	if r.strict && (n != d.of || w.readyName(d.pick) != d.chosen || w.readyName(w.oldest()) != d.first) {
-		now := make([]string, n)
+		const most = 4
+		now := make([]string, min(n, most))
 		for i := range now {
 			now[i] = quote(w.readyName(i))
+		}
+		if n > most {
+			now = append(now, fmt.Sprintf("and %d more", n-most))
 		}
 		r.refuse(w, fmt.Errorf("at step %d it has %d ready, %s the oldest and %s number %d; now there are %s",
 			d.step, d.of, quote(d.first), quote(d.chosen), d.pick, strings.Join(now, ", ")))

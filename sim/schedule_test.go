@@ -46,6 +46,8 @@ func TestReplay_Incompatible(t *testing.T) {
 			t.Errorf("%s: %v, want %q", c.what, got, c.want)
 		} else if strings.HasPrefix(c.want, "at step") && !errors.Is(got, sim.ErrIncompatible) {
 			t.Errorf("%s: %v is not ErrIncompatible", c.what, got)
+		} else if errors.Is(got, sim.ErrIncompatible) && strings.Count(got.Error(), "\n") != 1 {
+			t.Errorf("%s is told in more than a line: %v", c.what, got)
 		}
 	}
 	if got := sim.Check(lostUpdate, sim.Replay("missing.sim")).Failure; got == nil || !errors.Is(got, os.ErrNotExist) {

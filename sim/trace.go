@@ -35,17 +35,19 @@ type tracer struct {
 	where map[deviationKey]string
 	hosts map[string]string // names, by address
 
-	noted    placesNoted // at which steps the places are recorded
-	explains bool        // and where each step begins, and where those are that a deviation is about
+	noted placesNoted // at which steps the places are recorded
+	// also where each step begins, and where those are that a deviation is about
+	explains bool
 }
 
-// placesNoted says at which steps a tracer records where the task waits then. To look at a task costs
-// ten times what a step does.
+// placesNoted says at which steps a tracer records where the task waits then. To look at a task
+// costs ten times what a step does.
 type placesNoted uint8
 
 const (
 	noPlaces placesNoted = iota
-	// at the first steps, and some of the others: enough to see that two runs wait at different places
+	// at the first steps, and some of the others: enough to see that two runs wait at different
+	// places
 	somePlaces
 	allPlaces // for people
 )
@@ -212,8 +214,8 @@ func hashOfCalls(calls []uintptr) uint64 {
 	return h.Sum64()
 }
 
-// after returns where the task of e waits behind that step, or that it has ended, as far as that was
-// recorded.
+// after returns where the task of e waits behind that step, or that it has ended, as far as that
+// was recorded.
 func (t *tracer) after(e *stepTaken) string {
 	if calls, ok := t.calls[e.place]; ok {
 		return waitsAt(slices.Collect(framesOf(calls)))
