@@ -31,8 +31,16 @@ func later(ctx context.Context, name string, fn func(ctx context.Context) error)
 }
 
 func now(ctx context.Context, name string, fn func(ctx context.Context) error) *asyncio.Task[asyncio.None] {
-	return asyncio.CreateTask(ctx, asyncio.Do(fn), asyncio.TaskName(name))
+	return asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
+		if ctx.Value(declaring{}) != nil {
+			sim.Touches(ctx, "what the example is about")
+		}
+		return fn(ctx)
+	}), asyncio.TaskName(name))
 }
+
+// declaring is the key of a context in which tasks declare what they touch.
+type declaring struct{}
 
 func together(ctx context.Context, first, second func(ctx context.Context) error) error {
 	a := now(ctx, "first", first)
@@ -218,6 +226,37 @@ func TestGallery_CorrectedPasses(t *testing.T) {
 			if r.Failure != nil || r.Runs != g.schedules || !strings.Contains(r.Coverage, "every schedule there is") {
 				t.Errorf("want %d schedules: %s %v", g.schedules, r.Coverage, r.Failure)
 			}
+		})
+	}
+}
+
+// With all tasks declaring what they touch, and a bystander that touches nothing, Exhaustive leaves
+// schedules out and misses no bug.
+func TestGallery_Declared(t *testing.T) {
+	for _, g := range gallery {
+		t.Run(g.name, func(t *testing.T) {
+			declared := func(p example) func(ctx context.Context) error {
+				return func(ctx context.Context) error {
+					ctx = context.WithValue(ctx, declaring{}, true)
+					asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
+						sim.Touches(ctx)
+						return roundTrip(ctx)
+					}), asyncio.TaskName("bystander"))
+					return simulated(p)(ctx)
+				}
+			}
+			opts := append([]sim.Option{sim.WithStrategy(sim.Exhaustive(0)), sim.Runs(20000)}, g.opts...)
+			r := sim.Check(declared(g.wrong), opts...)
+			if r.Failure == nil || !strings.Contains(r.Failure.Err.Error(), g.kind) {
+				t.Errorf("want %s: %s %v", g.kind, r.Coverage, r.Failure)
+			}
+			if g.schedules == 0 || g.opts != nil { // with cancels nothing is left out
+				return
+			}
+			if r = sim.Check(declared(g.right), opts...); r.Failure != nil || r.LeftOut == 0 {
+				t.Errorf("%d choices left out: %s %v", r.LeftOut, r.Coverage, r.Failure)
+			}
+			t.Logf("%d schedules, %d choices left out", r.Runs, r.LeftOut)
 		})
 	}
 }

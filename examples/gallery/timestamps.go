@@ -78,7 +78,7 @@ func lastWriteWins(mistake bool) program {
 				return err
 			}
 			c := &storeClient{mistake: mistake, loop: loop}
-			for range 10 {
+			for range 8 {
 				o := h.write()
 				err := c.write(ctx, o.value)
 				if err == nil {
