@@ -76,7 +76,7 @@ func TestSimulated(t *testing.T) {
 						return nil
 					})
 				}).Wait(ctx)
-			}, sim.Runs(20))
+			}, sim.Runs(20), sim.SameShape())
 		})
 	}
 }
