@@ -174,3 +174,29 @@ func TestMinimise_DrawnNames(t *testing.T) {
 		t.Errorf("%v", other)
 	}
 }
+
+// Delays that have only moved a fault to the moment at which it hurts are not part of the
+// explanation, if there is such a moment without them.
+func TestMinimise_AnotherMoment(t *testing.T) {
+	main := func(ctx context.Context) error {
+		sim.HostOf(ctx).Disk().SetLatency(0, 5*time.Millisecond)
+		for range 20 {
+			if err := asyncio.WriteFile(ctx, "x", nil, 0o666); err != nil {
+				return err
+			}
+			if err := asyncio.Sleep(ctx, 10*time.Millisecond); err != nil {
+				return err
+			}
+			if sim.Fault(ctx, "it hurts in the second tenth of a second", 0.1) && now(ctx) > 150*time.Millisecond && now(ctx) < 180*time.Millisecond {
+				return errors.New("it hurts")
+			}
+		}
+		return nil
+	}
+	for seed := range uint64(10) {
+		f := sim.Check(main, sim.Seed(1+100*seed), sim.WithStrategy(sim.Random())).Failure
+		if f == nil || len(f.Deviations) != 1 || !strings.Contains(f.Deviations[0], "it hurts in") {
+			t.Errorf("%v", f)
+		}
+	}
+}

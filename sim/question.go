@@ -127,7 +127,7 @@ func parseAmountLine(rest string) (d deviation, err error) {
 type span struct {
 	usual       int64
 	least, most int64   // evenly distributed
-	p           float64 // the probability of another amount than the usual one; moods have their own
+	p           float64 // of another amount than the usual one; moods have their own
 	signed      bool    // it may also be negative
 	tried       int64   // by Exhaustive, instead of the usual one
 }
