@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/goasyncio/asyncio"
 	"github.com/goasyncio/asyncio/sim"
@@ -193,5 +194,75 @@ func TestTouches_SameOutcomes(t *testing.T) {
 	t.Logf("%d runs instead of %d", reduced, whole)
 	if reduced > whole*2/3 {
 		t.Errorf("%d runs instead of %d", reduced, whole)
+	}
+}
+
+// The ideas of shuttle's tests of its exhaustive scheduler (tests/basic/dfs.rs) and of loom's first
+// example, with the number of runs; docs/simulation.md has the table.
+func TestTouches_RunsOfKnownPrograms(t *testing.T) {
+	tasks := func(n int, name string, body func(ctx context.Context, i int) error) func(ctx context.Context, declare bool) error {
+		return func(ctx context.Context, declare bool) error {
+			for i := range n {
+				start(ctx, fmt.Sprint("t", i), func(ctx context.Context) error {
+					if declare {
+						sim.Touches(ctx, strings.ReplaceAll(name, "#", fmt.Sprint(i)))
+					}
+					return body(ctx, i)
+				})
+			}
+			return asyncio.Sleep(ctx, time.Second) // out of the way
+		}
+	}
+	yields := func(n int) func(ctx context.Context, i int) error {
+		return func(ctx context.Context, _ int) error { return yield(ctx, n) }
+	}
+	for _, c := range []struct {
+		name           string
+		main           func(ctx context.Context, declare bool) error
+		whole, reduced int // runs
+		fails          bool
+	}{
+		{"one task that yields 4 times", tasks(1, "", yields(4)), 1, 1, false},
+		{"two tasks that yield 4 times", tasks(2, "#", yields(4)), 252, 1, false},
+		{"three tasks that yield 3 times", tasks(3, "#", yields(3)), 34_650, 1, false},
+		{"two tasks that add one under a lock", func(ctx context.Context, declare bool) error {
+			var lock asyncio.Lock
+			counter := 0
+			return tasks(2, "lock", func(ctx context.Context, _ int) error {
+				if err := lock.Acquire(ctx); err != nil {
+					return err
+				}
+				defer lock.Release()
+				counter++
+				return nil
+			})(ctx, declare)
+		}, 2, 2, false},
+		{"two tasks that add one, with a yield between", func(ctx context.Context, declare bool) error {
+			counter := 0
+			err := tasks(2, "counter", func(ctx context.Context, _ int) error {
+				old := counter
+				err := asyncio.Sleep(ctx, 0)
+				counter = old + 1
+				return err
+			})(ctx, declare)
+			if counter != 2 {
+				return errors.New("lost")
+			}
+			return err
+		}, 1, 1, true},
+	} {
+		for _, declare := range []bool{false, true} {
+			want := c.whole
+			if declare {
+				want = c.reduced
+			}
+			if testing.Short() && want > 1000 {
+				continue
+			}
+			r := sim.Check(func(ctx context.Context) error { return c.main(ctx, declare) }, sim.WithStrategy(sim.Exhaustive(0)), sim.Runs(100_000))
+			if (r.Failure != nil) != c.fails || r.Runs != want {
+				t.Errorf("%s, declared %v: %d runs, want %d: %s; %v", c.name, declare, r.Runs, want, r.Coverage, r.Failure)
+			}
+		}
 	}
 }
