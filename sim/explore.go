@@ -184,8 +184,8 @@ func Run(t TB, main func(ctx context.Context) error, opts ...Option) {
 // main should return what it finds wrong as an error: after t.Error the runs cannot be told apart,
 // and the failing one is not minimised.
 //
-// To see whether main depends on more than its seed, the first run of the strategy is made twice and
-// the traces compared. The run in order is in debug mode, in which more calls from foreign
+// To see whether main depends on more than its seed, the first run of the strategy is made twice
+// and the traces compared. The run in order is in debug mode, in which more calls from foreign
 // goroutines are refused. See docs/simulation.md and [asyncio.EventLoop.SetDebug].
 //
 // The environment variable ASYNCIOSIM makes Run and Explore do one thing only. A number runs one

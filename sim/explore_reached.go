@@ -39,9 +39,9 @@ func Sometimes(ctx context.Context, name string, cond bool) {
 	w.reached[name] = t
 }
 
-// Reachable notes that a run has come by: [Report.Reached] says how often, and [Guided] goes on from
-// such runs. An exploration with the option [MustReach] fails if no run does. Reachable is for the
-// loop only and does not suspend. It panics if ctx does not come from a simulation.
+// Reachable notes that a run has come by: [Report.Reached] says how often, and [Guided] goes on
+// from such runs. An exploration with the option [MustReach] fails if no run does. Reachable is for
+// the loop only and does not suspend. It panics if ctx does not come from a simulation.
 func Reachable(ctx context.Context, name string) { Sometimes(ctx, name, true) }
 
 // MustReach makes [Explore] and [Check] fail if no run comes by a [Reachable] with one of these

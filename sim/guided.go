@@ -26,11 +26,11 @@ import (
 //	guided 4: Runs are made in rounds. What a round begins with depends on earlier rounds only, so the
 //	   same options make the same runs, in parallel or not.
 
-// Guided samples schedules as [Random] does, but goes on from those that have reached something new: a
-// condition of [Sometimes], a [Reachable], a kind of fault, or a callback that runs directly after
-// another. It finds failures that need several improbable choices one after the other, if something
-// shows that a run is half way there. All runs have the same seed, and [Cancels] does nothing.
-// [Corpus] makes it begin where another exploration, or go test -fuzz, has ended.
+// Guided samples schedules as [Random] does, but goes on from those that have reached something
+// new: a condition of [Sometimes], a [Reachable], a kind of fault, or a callback that runs directly
+// after another. It finds failures that need several improbable choices one after the other, if
+// something shows that a run is half way there. All runs have the same seed, and [Cancels] does
+// nothing. [Corpus] makes it begin where another exploration, or go test -fuzz, has ended.
 func Guided() Strategy {
 	return Strategy{name: "Guided()", guided: true, make: func(w *world, _ int, _ bool) strategy {
 		return &guided{rng: w.stream("strategy")}
@@ -38,8 +38,8 @@ func Guided() Strategy {
 }
 
 // Corpus names a directory of schedules, in the format of go test -fuzz: testdata/fuzz/FuzzTransfer
-// for the fuzz test FuzzTransfer, whose only argument is the tape of [Tape]. [Guided] begins with the
-// schedules in it, and adds those that reach something new.
+// for the fuzz test FuzzTransfer, whose only argument is the tape of [Tape]. [Guided] begins with
+// the schedules in it, and adds those that reach something new.
 func Corpus(dir string) Option { return Option{func(x *exploration) { x.tapes = dir }} }
 
 // guided is a tape that is drawn where it has no bytes.

@@ -61,8 +61,8 @@ func TestGuided_ClimbsInSteps(t *testing.T) {
 	}
 }
 
-// The corpus is that of a fuzz test: what one exploration has found out, the next begins with, and so
-// does go test -fuzz.
+// The corpus is that of a fuzz test: what one exploration has found out, the next begins with, and
+// so does go test -fuzz.
 func TestGuided_Corpus(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "testdata", "fuzz", "FuzzClimb")
 	main := climb(40)

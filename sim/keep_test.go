@@ -14,8 +14,8 @@ import (
 
 var everyStrategy = []sim.Strategy{sim.Random(), sim.PCT(1), sim.PCT(3), sim.Guided(), sim.Exhaustive(1), sim.Exhaustive(2)}
 
-// A task that spins until another has done its work is slow, and no livelock: a schedule that lets it
-// spin for ever is not fair.
+// A task that spins until another has done its work is slow, and no livelock: a schedule that lets
+// it spin for ever is not fair.
 func TestKeep_SchedulesAreFair(t *testing.T) {
 	spins := func(never bool) func(ctx context.Context) error {
 		return func(ctx context.Context) error {

@@ -33,9 +33,9 @@ const maxReduced = 1000
 
 // Touches declares what the calling task touches, in the current step and in all that follow, until
 // its next call: every variable and object through which its steps may influence others, or be
-// influenced by them, by names of the program's own: "account 1". That includes files, asyncio's locks,
-// queues and events, tasks that it cancels, and whatever functions do that it calls. No names means
-// nothing of that kind.
+// influenced by them, by names of the program's own: "account 1". That includes files, asyncio's
+// locks, queues and events, tasks that it cancels, and whatever functions do that it calls. No
+// names means nothing of that kind.
 //
 //	for i, account := range accounts {
 //		group.Go(func(ctx context.Context) error {
@@ -47,8 +47,8 @@ const maxReduced = 1000
 // Under [Exhaustive] without a bound, schedules that differ only in the order of steps with nothing
 // in common are then run once. A task that declares nothing is taken to touch everything. What is
 // declared is believed: if a step touches something else too, failures may be missed. Elsewhere
-// Touches does nothing. It is for the loop only and does not suspend. It panics if ctx does not come
-// from a simulation.
+// Touches does nothing. It is for the loop only and does not suspend. It panics if ctx does not
+// come from a simulation.
 func Touches(ctx context.Context, names ...string) {
 	w := worldOf(ctx, "Touches")
 	if !w.reduces || w.current == nil {
@@ -132,7 +132,8 @@ func (w *world) endEffect() {
 	w.current = nil
 }
 
-// acts notes that the world does something for the program: in the running step, or behind the last.
+// acts notes that the world does something for the program: in the running step, or behind the
+// last.
 func (w *world) acts() {
 	if w.acted = true; !w.made && len(w.did) > 0 {
 		w.did[len(w.did)-1].all = true
@@ -296,7 +297,8 @@ func (w *world) races(yield func(i int, initials []int) bool) {
 			if past[j].has(i) || !all[i].depends(f) {
 				continue
 			}
-			// Nothing between i and j puts them in order: those that would have been added before i.
+			// Nothing between i and j puts them in order: those that would have been added before
+			// i.
 			initials := w.initials(all, past, i, j)
 			after(i)
 			if !yield(i, initials) {

@@ -23,17 +23,17 @@ import (
 //	state 4: State and Touches are not combined: what one leaves out the other may rely on. State has
 //	   precedence.
 
-// State declares that the program's own data is what state returns, as [fmt] prints it: all that its
-// tasks share, and also the local variables whose values may differ when a task waits at a place:
-// counters of loops, and what was read before the wait. [Exhaustive] then does not go on from a state
-// that it has seen before; [Report.States] says how many it has seen.
+// State declares that the program's own data is what state returns, as [fmt] prints it: all that
+// its tasks share, and also the local variables whose values may differ when a task waits at a
+// place: counters of loops, and what was read before the wait. [Exhaustive] then does not go on
+// from a state that it has seen before; [Report.States] says how many it has seen.
 //
 //	sim.State(ctx, func() any { return []any{ballots, chosen} })
 //
 // What is declared is believed: if something is left out that makes a difference, failures may be
-// missed. Print values, not pointers. state is called after every step, and must not await or change
-// anything. Elsewhere State does nothing. It is for the loop only and does not suspend. It panics if
-// ctx does not come from a simulation.
+// missed. Print values, not pointers. state is called after every step, and must not await or
+// change anything. Elsewhere State does nothing. It is for the loop only and does not suspend. It
+// panics if ctx does not come from a simulation.
 func State(ctx context.Context, state func() any) {
 	w := worldOf(ctx, "State")
 	if state == nil {

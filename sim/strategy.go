@@ -242,10 +242,11 @@ func PCT(depth int) Strategy {
 
 // Exhaustive runs every schedule once, those with the fewest deviations from first in, first out
 // first, and none with more than bound; a bound of 0 or less means no bound. So the failures that
-// it finds need no minimising. A [Fault] counts as a deviation, and so does a cancel with
-// [Cancels]. What tasks draw, and how long the network and disks take, is the seed's: if anything
-// was drawn and all schedules of a seed have been run, Exhaustive goes on with the next seed.
-// [Report.Coverage] says how far it got within [Runs].
+// it finds need no minimising. A callback that is kept back counts as one deviation, however long
+// it is; so does one that runs before several others, a [Fault], and a cancel with [Cancels].
+// [Touches] and [State] let it leave schedules out. What tasks draw, and how long the network and
+// disks take, is the seed's: if anything was drawn and all schedules of a seed have been run,
+// Exhaustive goes on with the next seed. [Report.Coverage] says how far it got within [Runs].
 func Exhaustive(bound int) Strategy {
 	name := fmt.Sprintf("Exhaustive(%d)", max(bound, 0))
 	if bound <= 0 {
