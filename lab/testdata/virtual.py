@@ -1,19 +1,25 @@
-"""Runs a program under CPython on a virtual clock: python3.13 virtual.py PROGRAM ENDFILE.
+"""Runs programs under CPython on a virtual clock: paths come on standard input, one a line, each
+program runs in a process of its own, and its output goes to PATH.out and PATH.err.
 
 The clock jumps to the next timer where a loop would wait, counts whole nanoseconds, and stands while
 code runs, except for time.sleep, which moves it. Timers with equal times fire in the order they were
 set, as they do on a real clock, which has moved on between the two. Sets of tasks keep their order.
 Functions in threads run to their next time.sleep, one at a time, before the loop waits. The time at
-the end goes to ENDFILE. A loop that could only wait for ever ends the program with status 5.
+the end, in nanoseconds, and the status go to PATH.end. A loop that could only wait for ever ends the program with status 5.
 """
 import asyncio
 import asyncio.base_events
 import gc
 import heapq
+import inspect
+import linecache
 import os
+import signal
 import sys
+import textwrap
 import threading
 import time
+import traceback
 
 now = 0  # nanoseconds
 lock = threading.RLock()
@@ -134,7 +140,7 @@ class Loop(asyncio.base_events.BaseEventLoop):
 
         def thread():
             try:
-                value, error = run_quiet(run), None
+                value, error = run(), None
             except BaseException as e:
                 value, error = None, e
             done(future, value, error)
@@ -152,10 +158,6 @@ class Loop(asyncio.base_events.BaseEventLoop):
             while busy:
                 idle.wait()
         return future
-
-
-def run_quiet(run):
-    return run()
 
 
 def sleep(s):
@@ -210,10 +212,8 @@ def ordered_tasks(loop=None):
 
 asyncio.all_tasks = asyncio.tasks.all_tasks = ordered_tasks
 
-# The set of done tasks is a real set to programs that ask for its type, but ordered.
+# A set comprehension does not look its type up, so that line is replaced.
 completed = asyncio.tasks._AsCompletedIterator
-import inspect
-import textwrap
 source = textwrap.dedent(inspect.getsource(completed.__init__))
 before = '{ensure_future(aw, loop=loop) for aw in set(aws)}'
 namespace = {}
@@ -222,24 +222,24 @@ completed.__init__ = namespace['__init__']
 
 
 def finish(status):
-    with open(sys.argv[2], 'w') as f:
-        f.write(f'{now} {status}')
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(status)
+    with open(target + '.end', 'w') as f:
+        f.write(f'{now} {status}')
+    os._exit(0)
 
 
-def main():
-    import traceback
-    path = sys.argv[1]
+def run(path):
     with open(path, encoding='utf-8') as f:
         text = f.read()
+    name = os.path.basename(path)
+    linecache.cache[name] = (len(text), None, text.splitlines(True), name)
     module = type(sys)('__main__')
-    module.__file__ = path
+    module.__file__ = name
     sys.modules['__main__'] = module
     status = 0
     try:
-        exec(compile(text, path, 'exec'), module.__dict__)
+        exec(compile(text, name, 'exec'), module.__dict__)
     except SystemExit as e:
         status = e.code if isinstance(e.code, int) else 0 if e.code is None else 1
         if status == 1 and not isinstance(e.code, int):
@@ -247,11 +247,25 @@ def main():
     except BaseException as e:
         e.__traceback__ = e.__traceback__.tb_next
         traceback.print_exception(e)
-        del e
         status = 1
     module.__dict__.clear()
     gc.collect()
     finish(status & 255)
+
+
+def main():
+    global target
+    for line in sys.stdin:
+        target = line.rstrip('\n')
+        child = os.fork()
+        if not child:
+            for suffix, fd in (('.out', 1), ('.err', 2)):
+                file = os.open(target + suffix, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+                os.dup2(file, fd)
+            signal.alarm(20)
+            run(target)
+        os.waitpid(child, 0)
+        print('done', flush=True)
 
 
 main()
