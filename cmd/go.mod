@@ -4,6 +4,7 @@ go 1.26
 
 require (
 	github.com/goasyncio/asyncio v0.1.0
+	github.com/goasyncio/asyncio/lab v0.1.0
 	github.com/spf13/cobra v1.10.2
 )
 

@@ -70,12 +70,22 @@ class OrderedSet(dict):
         return '{' + ', '.join(map(repr, self)) + '}' if self else 'set()'
 
 
+def wake_sleepers():
+    global busy
+    with idle:
+        while sleepers and min(sleepers)[0] <= now:
+            _, _, event = heapq.heappop(sleepers)
+            busy += 1
+            event.set()
+            while busy:
+                idle.wait()
+
+
 class Selector:
     def __init__(self, loop):
         self.loop = loop
 
     def select(self, timeout):
-        global busy
         with idle:
             while busy:
                 idle.wait()
@@ -92,13 +102,7 @@ class Selector:
             if wake is not None:
                 until = min(until, wake)
         advance(until)
-        with idle:
-            while sleepers and min(sleepers)[0] <= now:
-                _, _, event = heapq.heappop(sleepers)
-                busy += 1
-                event.set()
-                while busy:
-                    idle.wait()
+        wake_sleepers()
         return []
 
     def close(self):
@@ -123,29 +127,25 @@ class Loop(asyncio.base_events.BaseEventLoop):
     def _write_to_self(self):
         pass
 
+    async def shutdown_default_executor(self, timeout=None):
+        while sleepers:
+            advance(min(sleepers)[0])
+            wake_sleepers()
+
     def run_in_executor(self, executor, func, *args):
         global busy
         with idle:
             busy += 1
 
-        def run():
-            global busy
-            try:
-                return func(*args)
-            finally:
-                with idle:
-                    busy -= 1
-                    idle.notify_all()
         future = self.create_future()
 
         def thread():
+            global busy
             try:
-                value, error = run(), None
+                value, error = func(*args), None
             except BaseException as e:
                 value, error = None, e
-            done(future, value, error)
 
-        def done(future, value, error):
             def set():
                 if not future.done():
                     if error is not None:
@@ -153,6 +153,9 @@ class Loop(asyncio.base_events.BaseEventLoop):
                     else:
                         future.set_result(value)
             self._ready.append(asyncio.events.Handle(set, (), self, None))
+            with idle:
+                busy -= 1
+                idle.notify_all()
         threading.Thread(target=thread, daemon=True).start()
         with idle:
             while busy:
@@ -199,7 +202,7 @@ inner_init = asyncio.Task.__init__
 class Task(asyncio.Task):
     def __init__(self, *args, **kwds):
         super().__init__(*args, **kwds)
-        numbered[id(self)] = len(numbered)
+        numbered[id(self)] = next(numbers)
 
 
 numbered = {}

@@ -32,7 +32,7 @@ func (f *failure) Unwrap() error { return f.err }
 func Run(args []string, lessons []tutorial.Lesson, stdout, stderr io.Writer) int {
 	root := &cobra.Command{
 		Use:   "asyncio",
-		Short: "Python's asyncio for Go: the tutorial",
+		Short: "Python's asyncio for Go: the tutorial, and Python programs",
 		Long: "asyncio shows what the Go library github.com/goasyncio/asyncio does:\n" +
 			"coroutines, tasks and an event loop, as in Python.",
 		Version:       version(),
@@ -42,7 +42,7 @@ func Run(args []string, lessons []tutorial.Lesson, stdout, stderr io.Writer) int
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
-	root.AddCommand(newTutorialCommand(lessons), newPsCommand(), newPstreeCommand(), newStacksCommand())
+	root.AddCommand(newTutorialCommand(lessons), newLabCommand(), newPsCommand(), newPstreeCommand(), newStacksCommand())
 	root.InitDefaultHelpCmd()
 	for _, c := range root.Commands() {
 		if c.Name() == "help" { // cobra's own takes any words, and ends with status 0
@@ -59,6 +59,9 @@ func Run(args []string, lessons []tutorial.Lesson, stdout, stderr io.Writer) int
 	cmd, err := root.ExecuteC()
 	if err == nil {
 		return 0
+	}
+	if s, ok := errors.AsType[silent](err); ok {
+		return int(s)
 	}
 	fmt.Fprintf(stderr, "asyncio: %v\n", err)
 	if f, ok := errors.AsType[*failure](err); ok {

@@ -76,7 +76,7 @@ func (th *Thread) pyError(err error) error {
 	}
 	if c, ok := errors.AsType[*asyncio.CancelledError](err); ok {
 		exc := newExc(cancelledError)
-		if c.Msg != "" {
+		if c.Msg != "" && (c.Msg != "timed out" || c.By != "") { // the library's own has no message in CPython
 			exc.exc.args = &Tuple{[]Value{c.Msg}}
 		}
 		exc.exc.cancel = err

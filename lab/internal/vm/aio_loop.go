@@ -230,9 +230,16 @@ func (in *Interp) closeSoon(th *Thread, g *Gen) {
 		return
 	}
 	step := &genStep{g: g, thrown: &Raise{newExc(excClasses["GeneratorExit"])}, closing: true}
-	if _, err := in.newTask(th, in.loop, wrapAwaitable(th, step), "", nil); err != nil {
-		in.unraisable(th, err)
-	}
+	l := in.loop
+	l.l.CallSoon(func() { // CPython's hook makes the task in a callback, too
+		if in.fatal != nil {
+			return
+		}
+		t := &Thread{in: in, ctx: l.l.Context()}
+		if _, err := in.newTask(t, l, wrapAwaitable(t, step), "", nil); err != nil {
+			in.unraisable(t, err)
+		}
+	})
 }
 
 func (in *Interp) closeLoop(l *loopObj) error {
@@ -683,7 +690,7 @@ func (th *Thread) inThread(l *loopObj, fn Value, args []Value, kw []KW) (Value, 
 			return None, fut.SetException(err)
 		}
 		return None, fut.SetResult(v)
-	}, asyncio.TaskName("thread"))
+	}, asyncio.TaskName("thread"), asyncio.EagerStart(true))
 	l.workers = append(l.workers, w)
 	return o, nil
 }
