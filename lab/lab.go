@@ -86,8 +86,8 @@ func (o Options) config(ctx context.Context) vm.Config {
 }
 
 // Run runs a program and returns how it ended. It blocks the calling goroutine, which may be any
-// one. The end of ctx ends the program with status 130. Errors of the program go to Stderr as Python
-// prints them.
+// one. The end of ctx ends the program with status 130. Errors of the program go to Stderr as
+// Python prints them.
 func Run(ctx context.Context, source string, o Options) Result {
 	in := vm.New(o.config(ctx))
 	status := in.Run(source)

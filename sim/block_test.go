@@ -10,7 +10,8 @@ import (
 	"github.com/goasyncio/asyncio/sim"
 )
 
-// A step that blocks makes the others late: a timer fires when the step is over, not when it is due.
+// A step that blocks makes the others late: a timer fires when the step is over, not when it is
+// due.
 func TestBlock(t *testing.T) {
 	ctx := asyncio.WithLoopFactory(context.Background(), sim.NewEventLoop)
 	_, err := asyncio.Run(ctx, asyncio.Do(func(ctx context.Context) error {

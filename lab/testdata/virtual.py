@@ -4,13 +4,13 @@ program runs in a process of its own, and its output goes to PATH.out and PATH.e
 The clock jumps to the next timer where a loop would wait, counts whole nanoseconds, and stands while
 code runs, except for time.sleep, which moves it. Timers with equal times fire in the order they were
 set, as they do on a real clock, which has moved on between the two. Sets of tasks keep their order.
-Functions in threads run to their next time.sleep, one at a time, before the loop waits. The time at
+A function in a thread runs to its next
+time.sleep while the loop waits for it, and is woken by a timer of the loop. The time at
 the end, in nanoseconds, and the status go to PATH.end. A loop that could only wait for ever ends the program with status 5.
 """
 import asyncio
 import asyncio.base_events
 import gc
-import heapq
 import inspect
 import linecache
 import os
@@ -22,9 +22,8 @@ import time
 import traceback
 
 now = 0  # nanoseconds
-lock = threading.RLock()
 loops = []
-sleepers = []  # (when, number, event) of threads in time.sleep
+workers = []  # a future for each function in a thread
 busy = 0  # threads that are neither done nor asleep
 idle = threading.Condition()
 numbers = iter(range(1 << 60))
@@ -70,39 +69,11 @@ class OrderedSet(dict):
         return '{' + ', '.join(map(repr, self)) + '}' if self else 'set()'
 
 
-def wake_sleepers():
-    global busy
-    with idle:
-        while sleepers and min(sleepers)[0] <= now:
-            _, _, event = heapq.heappop(sleepers)
-            busy += 1
-            event.set()
-            while busy:
-                idle.wait()
-
-
 class Selector:
-    def __init__(self, loop):
-        self.loop = loop
-
     def select(self, timeout):
-        with idle:
-            while busy:
-                idle.wait()
-        if self.loop._ready:
-            return []
-        wake = min(sleepers)[0] if sleepers else None
         if timeout is None:
-            if wake is None:
-                sys.stdout.flush()
-                finish(5)
-            until = wake
-        else:
-            until = now + round(timeout * 1e9)
-            if wake is not None:
-                until = min(until, wake)
-        advance(until)
-        wake_sleepers()
+            finish(5)
+        advance(now + round(timeout * 1e9))
         return []
 
     def close(self):
@@ -113,7 +84,8 @@ class Loop(asyncio.base_events.BaseEventLoop):
     def __init__(self):
         super().__init__()
         self._clock_resolution = 1e-10
-        self._selector = Selector(self)
+        self._selector = Selector()
+        loops.append(self)
 
     def time(self):
         return seconds()
@@ -128,16 +100,16 @@ class Loop(asyncio.base_events.BaseEventLoop):
         pass
 
     async def shutdown_default_executor(self, timeout=None):
-        while sleepers:
-            advance(min(sleepers)[0])
-            wake_sleepers()
+        if workers:
+            await asyncio.wait(workers)
 
     def run_in_executor(self, executor, func, *args):
         global busy
+        future = self.create_future()
+        worker = self.create_future()
+        workers.append(worker)
         with idle:
             busy += 1
-
-        future = self.create_future()
 
         def thread():
             global busy
@@ -147,6 +119,7 @@ class Loop(asyncio.base_events.BaseEventLoop):
                 value, error = None, e
 
             def set():
+                worker.set_result(None)
                 if not future.done():
                     if error is not None:
                         future.set_exception(error)
@@ -171,8 +144,17 @@ def sleep(s):
         advance(now + round(s * 1e9))
         return
     event = threading.Event()
+
+    def resume():
+        global busy
+        with idle:
+            busy += 1
+            event.set()
+            while busy:
+                idle.wait()
+    loop = loops[-1]
+    loop.call_at(loop.time() + s, loop.call_soon, resume)
     with idle:
-        heapq.heappush(sleepers, (now + round(s * 1e9), next(numbers), event))
         busy -= 1
         idle.notify_all()
     event.wait()

@@ -408,8 +408,8 @@ func (l *lexer) closing(quote string, isF bool, depth int) (int, error) {
 	return 0, l.fail(l.off, "SyntaxError", "unterminated string literal (detected at line "+strconv.Itoa(int(l.line))+")")
 }
 
-// nestedString reports whether a quote inside a field, like the one around it, opens a string: there
-// is another one, and then the field's end, on the same line.
+// nestedString reports whether a quote inside a field, like the one around it, opens a string:
+// there is another one, and then the field's end, on the same line.
 func nestedString(s, quote string) bool {
 	s = s[len(quote):]
 	if i := strings.IndexByte(s, '\n'); i >= 0 && len(quote) == 1 {

@@ -190,7 +190,8 @@ func (p *parser) withStmt(from Pos, async bool) Stmt {
 		return w
 	}
 	var items []WithItem
-	// Parentheses around the items are tried first; if they are part of an expression, they are not.
+	// Parentheses around the items are tried first; if they are part of an expression, they are
+	// not.
 	if p.isOp("(") {
 		save := p.i
 		func() {

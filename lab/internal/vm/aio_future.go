@@ -29,7 +29,7 @@ type future struct {
 	retrieved bool // somebody has seen its outcome
 	callbacks []*doneCallback
 	waits     *pending // what its task waits for
-	err       error // with which it has ended
+	err       error    // with which it has ended
 }
 
 type doneCallback struct {
@@ -509,4 +509,3 @@ func (th *Thread) futureRepr(o *Object) (string, error) {
 	}
 	return s + ">", nil
 }
-

@@ -56,7 +56,9 @@ func outside(line int, format string, args ...any) error {
 }
 
 // outside is for Go code that does not know the line.
-func (th *Thread) outside(format string, args ...any) error { return outside(th.line(), format, args...) }
+func (th *Thread) outside(format string, args ...any) error {
+	return outside(th.line(), format, args...)
+}
 
 var excClasses = map[string]*Class{}
 

@@ -158,6 +158,11 @@ func (th *Thread) run(f *Frame, thrown error) (v Value, yielded bool, err error)
 		}
 		h := f.handler[n-1]
 		f.handler = f.handler[:n-1]
+		for _, v := range f.stack[h.stack:] {
+			if g, ok := v.(*Gen); ok && !g.held && g.frame != nil && g.kind != isCoroutine {
+				th.freed(g) // the iterator of a loop that the exception leaves
+			}
+		}
 		clear(f.stack[h.stack:])
 		f.stack = f.stack[:h.stack]
 		f.excs = append(f.excs[:h.excs], exc)

@@ -14,8 +14,8 @@ import (
 	"github.com/goasyncio/asyncio/lab/internal/syntax"
 )
 
-// A Value is a Python object: None, bool, int, *big.Int, float64, string, or a pointer to one of the
-// types below. Nil is no value at all.
+// A Value is a Python object: None, bool, int, *big.Int, float64, string, or a pointer to one of
+// the types below. Nil is no value at all.
 type Value = any
 
 // Singletons.

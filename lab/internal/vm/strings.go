@@ -144,7 +144,9 @@ func strMethods() {
 		return strings.Replace(str(self), old, with, n), nil
 	})
 	c.def("format", "", nil)
-	c.method("format", func(th *Thread, args []Value, kw []KW) (Value, error) { return th.strFormat(str(args[0]), args[1:], kw) })
+	c.method("format", func(th *Thread, args []Value, kw []KW) (Value, error) {
+		return th.strFormat(str(args[0]), args[1:], kw)
+	})
 	affix := func(name string, has func(s, t string) bool) {
 		c.def(name, "prefix start? end?", func(th *Thread, self Value, a []Value) (Value, error) {
 			s, err := th.part(str(self), a[1], a[2])
