@@ -66,8 +66,9 @@ func (n *node) devs() []deviation {
 //	exhaustive 2: An end is no deviation. So a child may have as many deviations as its parent, and
 //	   the schedules of one number are known only when all of them have been run.
 func (x *exploration) enumerate(seed uint64, bound int, cancels, faults bool, each func(*outcome) bool, left func() int, worth func(n int) bool) coverage {
-	level, next := []*node{{}}, []*node(nil) // those whose outcomes are not known: with depth deviations, and one more
-	begun := 0                               // how many of level are under way
+	// Those whose outcomes are not known: with depth deviations, and with more.
+	level, next := []*node{{}}, []*node(nil)
+	begun := 0 // how many of level are under way
 	depth := 0
 	c := coverage{depth: math.MaxInt, whole: true}
 	undone := func(depth int) { c.depth = min(c.depth, depth-1) }

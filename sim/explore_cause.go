@@ -73,8 +73,8 @@ func (t *tracer) goesWrong(o *outcome) string {
 	return t.sentence(at - 1)
 }
 
-// explain records where step e, the k-th of those that are ready, begins, and if it was picked out of
-// turn, before the first-th, where the two tasks are. Otherwise first is -1.
+// explain records where step e, the k-th of those that are ready, begins, and if it was picked out
+// of turn, before the first-th, where the two tasks are. Otherwise first is -1.
 func (t *tracer) explain(w *world, e *stepTaken, k, first int) {
 	l, i := w.ready(k)
 	place := t.placeOf(l, i)

@@ -21,7 +21,7 @@ type plan struct {
 
 	supervised bool        // debug mode is on, and blocking steps are noticed
 	places     placesNoted // with a trace: where tasks wait
-	explains   bool        // with a trace: also note where steps begin, for the words about a failure
+	explains   bool        // with a trace: also note where steps begin, to explain a failure
 	cancels    bool        // note the tasks that could be cancelled,
 	lists      bool        // and the faults that could happen
 	branching  bool        // and what else could have been picked,

@@ -19,12 +19,12 @@ import (
 //	guided 1: A run's choices are a tape, byte by byte as [Tape] reads it. A run begins with the
 //	   choices of one that was kept, up to a random place; the rest is drawn anew, or one choice is
 //	   changed and the rest kept. Each fourth run begins with nothing.
-//	guided 2: A run is kept if it is the first that a condition of Sometimes holds in or that comes by
-//	   a Reachable, ever or so often (in powers of two), that has a fault of some kind, or in which
-//	   some callback runs directly after some other.
+//	guided 2: A run is kept if it is the first that a condition of Sometimes holds in or that comes
+//	   by a Reachable, ever or so often (in powers of two), that has a fault of some kind, or in
+//	   which some callback runs directly after some other.
 //	guided 3: All runs have one seed, so the tape is everything, and go test -fuzz can use it.
-//	guided 4: Runs are made in rounds. What a round begins with depends on earlier rounds only, so the
-//	   same options make the same runs, in parallel or not.
+//	guided 4: Runs are made in rounds. What a round begins with depends on earlier rounds only, so
+//	   the same options make the same runs, in parallel or not.
 
 // Guided samples schedules as [Random] does, but goes on from those that have reached something
 // new: a condition of [Sometimes], a [Reachable], a kind of fault, or a callback that runs directly

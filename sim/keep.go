@@ -7,10 +7,10 @@ import (
 
 // What a choice counts: callbacks that are kept back.
 //
-//	keep 1: A ready callback that a schedule has kept back stays kept back until it runs, or its life
-//	   ends. The oldest ready callback that is not kept back runs without a deviation, and so does
-//	   each that is kept back: its time may be over at any step. If all that are ready are kept back,
-//	   the oldest of them is the oldest.
+//	keep 1: A ready callback that a schedule has kept back stays kept back until it runs, or its
+//	   life ends. The oldest ready callback that is not kept back runs without a deviation, and so
+//	   does each that is kept back: its time may be over at any step. If all that are ready are kept
+//	   back, the oldest of them is the oldest.
 //	keep 2: Any other choice is one deviation. If it jumps over one callback that is not kept back,
 //	   that callback is kept back from then on (until is set). If it jumps over several, they are
 //	   not.
@@ -22,10 +22,10 @@ import (
 //	   run has ended, or its host has. A replay lets it run then, even if others are older.
 
 //	keep 5: Schedules are fair, so that none is found that lets a task spin and starves the one it
-//	   spins for. A guess keeps a callback back for maxKept steps at most. And when half of the steps
-//	   have been made that StepLimit allows without the clock moving, the rest runs first in, first
-//	   out, whatever is kept back and whatever the strategy says, until the clock moves. That takes
-//	   no deviation (keep 1). What is a livelock then is one.
+//	   spins for. A guess keeps a callback back for maxKept steps at most. And when half of the
+//	   steps have been made that StepLimit allows without the clock moving, the rest runs first in,
+//	   first out, whatever is kept back and whatever the strategy says, until the clock moves. That
+//	   takes no deviation (keep 1). What is a livelock then is one.
 
 // maxKept is how long the end of a callback that is kept back is looked for.
 const maxKept = 256

@@ -11,22 +11,23 @@ import (
 // 2005), with the races and initials of Abdulla, Aronsson, Jonsson and Sagonas, "Optimal Dynamic
 // Partial Order Reduction" (2014), without sleep sets.
 //
-//	reduce 1: Two steps are independent if their order changes neither what they do nor what comes of
-//	   it. Tasks share Go variables, which nobody sees. So nothing is independent unless the program
-//	   declares what its steps touch, and an undeclared step depends on every other.
+//	reduce 1: Two steps are independent if their order changes neither what they do nor what comes
+//	   of it. Tasks share Go variables, which nobody sees. So nothing is independent unless the
+//	   program declares what its steps touch, and an undeclared step depends on every other.
 //	reduce 2: A step is undeclared, whatever its task says, if in it the world has acted for the
 //	   program (a fault or an amount was asked for, an event of the network was set, a host was
 //	   turned on or off), if an Always or Eventually looks at what it does, or if main has ended. A
 //	   callback on behalf of a task that waits touches that task alone. Any other callback is
 //	   undeclared.
-//	reduce 3: A step happens before a later one of its own task, before those that it has made ready,
-//	   before those that depend on it, and before all that follow a move of the clock.
-//	reduce 4: If two steps of a run depend on each other, nothing between them puts them in order, and
-//	   the first has not made the second ready, then their other order is run too: from the state
-//	   before the first, with a step that happens before neither. Each choice in a state is run once.
-//	reduce 5: A schedule that stands for others may have more deviations than they. So nothing is left
-//	   out under a bound. Nothing is left out with Cancels either: a cancel depends on everything,
-//	   and may come between any two steps.
+//	reduce 3: A step happens before a later one of its own task, before those that it has made
+//	   ready, before those that depend on it, and before all that follow a move of the clock.
+//	reduce 4: If two steps of a run depend on each other, nothing between them puts them in order,
+//	   and the first has not made the second ready, then their other order is run too: from the
+//	   state before the first, with a step that happens before neither. Each choice in a state is
+//	   run once.
+//	reduce 5: A schedule that stands for others may have more deviations than they. So nothing is
+//	   left out under a bound. Nothing is left out with Cancels either: a cancel depends on
+//	   everything, and may come between any two steps.
 
 // maxReduced is how many steps a run may have that is looked at for races.
 const maxReduced = 1000

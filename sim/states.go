@@ -12,16 +12,16 @@ import (
 
 // States that were seen before.
 //
-//	state 1: A state is what the functions given to State return, and what the world knows: the time,
-//	   which tasks there are, where each of them waits and since when, those that wait in the order
-//	   in which they began to, and the callbacks that are ready, in no order.
+//	state 1: A state is what the functions given to State return, and what the world knows: the
+//	   time, which tasks there are, where each of them waits and since when, those that wait in the
+//	   order in which they began to, and the callbacks that are ready, in no order.
 //	state 2: What follows a state that was seen before, with no more deviations, has been run or is
 //	   going to be. So the schedules that deviate behind it are left out.
-//	state 3: The world does not know what is under way in a network or on a disk, or where a stream of
-//	   random numbers is. So once something is drawn, and while an event is set, no state counts as
-//	   seen. Nor does one in which a host has crashed or a task was cancelled.
-//	state 4: State and Touches are not combined: what one leaves out the other may rely on. State has
-//	   precedence.
+//	state 3: The world does not know what is under way in a network or on a disk, or where a stream
+//	   of random numbers is. So once something is drawn, and while an event is set, no state counts
+//	   as seen. Nor does one in which a host has crashed or a task was cancelled.
+//	state 4: State and Touches are not combined: what one leaves out the other may rely on. State
+//	   has precedence.
 
 // State declares that the program's own data is what state returns, as [fmt] prints it: all that
 // its tasks share, and also the local variables whose values may differ when a task waits at a

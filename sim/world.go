@@ -93,8 +93,8 @@ type world struct {
 	states   []uint64        // behind each step, as a hash; 0: not comparable
 	ranLast  map[any]lastRun // each task, if there may be states
 	effects                  // of steps, if schedules may be left out
-	live     [][]target      // of each step: tasks that could be cancelled before it, if cancels
-	asked    []deviation     // the deviations that could have been chosen, besides picks and cancels, if lists
+	live     [][]target      // of each step: tasks that could be cancelled, if cancels
+	asked    []deviation     // other deviations that could have been chosen, if lists
 
 	questions map[string]*question // by their names
 	chaos     Trouble              // the troubles that there may be
