@@ -21,7 +21,7 @@ import (
 
 // Exit statuses of a program, besides those that it chooses itself with sys.exit.
 const (
-	StatusError    = vm.StatusError    // an exception that nobody caught, or a text that is not Python
+	StatusError    = vm.StatusError    // an uncaught exception, or a text that is not Python
 	StatusOutside  = vm.StatusOutside  // something that the lab does not have
 	StatusLimit    = vm.StatusLimit    // more steps or memory than the limits allow
 	StatusDeadlock = vm.StatusDeadlock // on a virtual clock, nothing could happen any more

@@ -76,7 +76,8 @@ func (th *Thread) pyError(err error) error {
 	}
 	if c, ok := errors.AsType[*asyncio.CancelledError](err); ok {
 		exc := newExc(cancelledError)
-		if c.Msg != "" && (c.Msg != "timed out" || c.By != "") { // the library's own has no message in CPython
+		// In CPython the cancel of a timeout has no message.
+		if c.Msg != "" && (c.Msg != "timed out" || c.By != "") {
 			exc.exc.args = &Tuple{[]Value{c.Msg}}
 		}
 		exc.exc.cancel = err

@@ -240,13 +240,15 @@ func (in *Interp) closeSoon(th *Thread, g *Gen) {
 			in.unraisable(t, err)
 			return
 		}
-		// CPython throws the cancel of a task that has not begun into its coroutine; the library's
-		// coroutine is not entered then.
-		futureOf(o).fut.AddDoneCallback(func(*asyncio.Future[Value]) {
-			if step.state == pendingNew && in.fatal == nil {
-				if _, _, err := step.step(t, nil, &Raise{newExc(cancelledError)}); err != nil && !isExc(err, "BaseException") {
-					in.die(err)
-				}
+		// CPython throws the cancel of a task that has not begun into its coroutine. The library
+		// does not enter that coroutine, so this callback, which comes right behind the task's
+		// first step, does it.
+		l.l.CallSoon(func() {
+			if step.state != pendingNew || futureOf(o).task.Cancelling() == 0 || in.fatal != nil {
+				return
+			}
+			if _, _, err := step.step(t, nil, &Raise{newExc(cancelledError)}); err != nil && !isExc(err, "BaseException") {
+				in.die(err)
 			}
 		})
 	})

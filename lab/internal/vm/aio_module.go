@@ -587,7 +587,7 @@ func gatherFn(th *Thread, args []Value, kw []KW) (Value, error) {
 			if !ok {
 				return nil, r.Err
 			}
-			if e.cls == cancelledError && len(e.exc.args.items) == 0 { // as CPython's gather makes it
+			if e.cls == cancelledError && len(e.exc.args.items) == 0 { // as in CPython's gather
 				e.exc.args = &Tuple{[]Value{""}}
 			}
 			out.items = append(out.items, e)

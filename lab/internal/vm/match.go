@@ -121,7 +121,8 @@ func (c *compiler) match(s *syntax.Match) {
 		root := p.compile(k.Pat)
 		root.nValues, root.nNames = p.n, len(p.names)
 		c.u.code.pats = append(c.u.code.pats, root)
-		c.emit(opMatch, len(c.u.code.pats)-1) // subject values... -> the bound values, and whether it matches
+		// It takes the subject and the values, and leaves what is bound and whether it matches.
+		c.emit(opMatch, len(c.u.code.pats)-1)
 		fail := &label{}
 		c.jump(opJumpIfFalse, fail)
 		for i := len(p.names) - 1; i >= 0; i-- {

@@ -395,14 +395,16 @@ type Code struct {
 	pats       []*pattern
 	locals     []string
 	frees      []string
-	captures   []int // for each of frees: index of a local of the enclosing frame, or ^index of a free one
-	params     []string
-	nPos       int
-	posOnly    int
-	star, kw   bool // the locals after params
-	gen        bool // has yield
-	async      bool
-	doc        Value
+	// captures has, for each of frees, the index of a local of the enclosing frame, or ^index of a
+	// free variable of it.
+	captures []int
+	params   []string
+	nPos     int
+	posOnly  int
+	star, kw bool // the locals after params
+	gen      bool // has yield
+	async    bool
+	doc      Value
 }
 
 type ins struct {
