@@ -247,7 +247,9 @@ func TestGallery_Declared(t *testing.T) {
 			}
 			opts := append([]sim.Option{sim.WithStrategy(sim.Exhaustive(0)), sim.Runs(20000)}, g.opts...)
 			r := sim.Check(declared(g.wrong), opts...)
-			if r.Failure == nil || !strings.Contains(r.Failure.Err.Error(), g.kind) {
+			// whoever waits for the lost permit waits for ever, which is seen first in some orders
+			kinds := regexp.MustCompile(regexp.QuoteMeta(g.kind) + "|deadlock")
+			if r.Failure == nil || !kinds.MatchString(r.Failure.Err.Error()) {
 				t.Errorf("want %s: %s %v", g.kind, r.Coverage, r.Failure)
 			}
 			if g.schedules == 0 || g.opts != nil { // with cancels nothing is left out
