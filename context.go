@@ -28,6 +28,9 @@ import (
 
 type loopKey struct{}
 
+// netKey leads to the loop too, from the context of a thread function as well.
+type netKey struct{}
+
 // loopContext is the root of every context of a loop.
 type loopContext struct {
 	context.Context // the context that the loop was made with

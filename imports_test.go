@@ -343,7 +343,11 @@ func TestModules(t *testing.T) {
 // realSleeps lists the tests that may use time.Sleep, each with its reason. A test that waits for a
 // fixed time is slow when it passes, and fails on a slow day. Use package sim, package
 // testing/synctest, or wait for the event itself.
-var realSleeps = map[string]string{}
+var realSleeps = map[string]string{
+	"interop/bubble_test.go":     "it sleeps in a bubble of testing/synctest, on the clock of that",
+	"sim/simtest/bubble_test.go": "it sleeps in a bubble of testing/synctest, on the clock of that",
+	"sim/simtest/http_test.go":   "it sleeps in a bubble of testing/synctest, on the clock of that",
+}
 
 func TestTestsDoNotSleep(t *testing.T) {
 	for _, file := range files(t, "*_test.go") {

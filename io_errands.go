@@ -310,6 +310,12 @@ type errands struct {
 
 var errandsOf = newEndingPart[errands](endOpen)
 
+func init() {
+	madeAtGate = append(madeAtGate, func(l *EventLoop) { errandsOf.of(l).loop = l })
+}
+
+func (q *errands) leavesGate() { q.end(nil) }
+
 // errandsOn returns the part of l. It is for the loop only.
 func errandsOn(l *EventLoop) *errands {
 	q := errandsOf.of(l)

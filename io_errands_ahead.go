@@ -118,3 +118,12 @@ func (c *gateCall) fire(*future)            {}
 func (c *gateCall) order() (uint64, string) { return c.number, "" }
 
 func (a *dialling) order() (uint64, string) { return 0, "dial " + a.network + " " + a.address }
+
+func (r *errand) readyName() string { return r.line.nameFor(r) }
+
+func (r *errand) order() (uint64, string) {
+	if o, ok := r.do.(ordered); ok {
+		return o.order()
+	}
+	return r.line.number, ""
+}

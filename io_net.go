@@ -27,8 +27,6 @@ type Net struct {
 	err  error      // of every method
 }
 
-type netKey struct{}
-
 // NetOf returns the network of the loop that ctx belongs to, also if ctx is the context of a thread
 // function ([ToThread]) or of [Outside]. Without a loop it is package net. Any goroutine may call
 // NetOf; it does not suspend.
@@ -67,7 +65,7 @@ func (n *Net) enter(caller string) (q *errands, byTask bool, err error) {
 	if byTask, err = n.loop.byOwnTask(caller); err != nil || n.loop.gate == nil {
 		return nil, byTask, err
 	}
-	return n.loop.asked, byTask, nil
+	return errandsOf.ifAny(n.loop), byTask, nil
 }
 
 // wait is enter for a call that blocks its caller.

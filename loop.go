@@ -51,7 +51,6 @@ type EventLoop struct {
 	chooser  driver.Chooser  // nil: first in, first out
 	observer driver.Observer // nil: nobody watches
 	gate     driver.Gate     // nil: what other goroutines post arrives when the loop next looks
-	asked    *errands        // with a gate: those of this loop, for any goroutine
 	ctx      *loopContext
 	labels   context.Context // the labels of ctx, and nothing else (label 1)
 
@@ -167,8 +166,7 @@ func NewEventLoop(ctx context.Context) *EventLoop {
 	_, l.turns = d.(driver.Turns)
 	if g, ok := d.(driver.Gated); ok {
 		if l.gate = g.Gate(); l.gate != nil {
-			l.asked = errandsOf.of(l)
-			l.asked.loop = l
+			l.comeToGate()
 		}
 	}
 	l.ctx = &loopContext{Context: ctx, loop: l}
@@ -569,10 +567,7 @@ func (l *EventLoop) Close() error {
 
 	l.closing.Store(true)
 	l.guard.Store(guardClosed)
-	if l.asked != nil {
-		// Deferred functions of tasks may wait for goroutines, as http.Server.Close does.
-		l.asked.end(l)
-	}
+	l.leaveGate()
 	for t := range l.tasks.all {
 		if !t.fut.quiet {
 			l.CallExceptionHandler(ExceptionContext{Message: "Task was destroyed but it is pending!", Task: t.self})

@@ -85,3 +85,26 @@ func (l *EventLoop) endParts(stage endStage) {
 		}
 	}
 }
+
+// madeAtGate makes the parts of a loop with a gate that any goroutine may ask for. They are made
+// with the loop, so that the list of its parts is not changed later while a goroutine reads it.
+var madeAtGate []func(*EventLoop)
+
+func (l *EventLoop) comeToGate() {
+	for _, makes := range madeAtGate {
+		makes(l)
+	}
+}
+
+// leaveGate settles what goroutines wait for, before tasks are unwound: the deferred functions of
+// tasks may wait for goroutines, as http.Server.Close does.
+func (l *EventLoop) leaveGate() {
+	if l.gate == nil {
+		return
+	}
+	for _, p := range l.parts {
+		if p, ok := p.(interface{ leavesGate() }); ok {
+			p.leavesGate()
+		}
+	}
+}

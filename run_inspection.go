@@ -22,9 +22,9 @@ import (
 //	   it ends, however fast tasks come.
 //	inspect 3: What a group has in common decides to which group a task belongs: its coroutine, its
 //	   state, the type of the thing it waits for (these make its kind), and the calls it is in.
-//	inspect 4: To look at the calls of a task takes ten times as long as all the rest. So where there
-//	   are many tasks of a kind, only one of several is looked at, and the next ones count as being
-//	   where that one is. Such a group is marked as sampled.
+//	inspect 4: To look at the calls of a task takes ten times as long as all the rest. So where
+//	   there are many tasks of a kind, only one of several is looked at, and the next ones count
+//	   as being where that one is. Such a group is marked as sampled.
 
 func init() { observeRun = (*EventLoop).isInspected }
 

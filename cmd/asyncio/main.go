@@ -1,5 +1,5 @@
-// Command asyncio runs and shows the lessons of package examples/tutorial, and runs Python programs on
-// the library's loop, as far as module lab knows the language:
+// Command asyncio runs and shows the lessons of package examples/tutorial, and runs Python programs
+// on the library's loop, as far as module lab knows the language:
 //
 //	asyncio tutorial                        all lessons, in real time
 //	asyncio tutorial --virtual 2.4-task_1   one lesson, on a virtual clock
