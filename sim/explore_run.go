@@ -90,6 +90,7 @@ func (x *exploration) newWorld(p plan) *world {
 	}
 	if p.traced {
 		w.tracer = newTracer(p.places)
+		w.tracer.sameShape = x.sameShape
 		w.tracer.explains = p.explains
 		w.observe()
 	}

@@ -38,6 +38,8 @@ type tracer struct {
 	noted placesNoted // at which steps the places are recorded
 	// also where each step begins, and where those are that a deviation is about
 	explains bool
+
+	sameShape bool // bytes do not enter the hash of the data
 }
 
 // placesNoted says at which steps a tracer records where the task waits then. To look at a task
