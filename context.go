@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"reflect"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 )
 
@@ -161,6 +162,19 @@ func WithLoopFactory(ctx context.Context, factory func(context.Context) *EventLo
 func loopFactory(ctx context.Context) func(context.Context) *EventLoop {
 	f, _ := ctx.Value(factoryKey{}).(func(context.Context) *EventLoop)
 	return f
+}
+
+// A factoryMask hides the factory from itself while it makes a loop.
+type factoryMask struct {
+	context.Context
+	off atomic.Bool
+}
+
+func (m *factoryMask) Value(key any) any {
+	if key == (factoryKey{}) && !m.off.Load() {
+		return nil
+	}
+	return m.Context.Value(key)
 }
 
 type clockKey struct{}

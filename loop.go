@@ -148,10 +148,11 @@ func NewEventLoop(ctx context.Context) *EventLoop {
 	d, ctx := driver.From(ctx)
 	if d == nil {
 		if f := loopFactory(ctx); f != nil {
-			masked := context.WithValue(ctx, factoryKey{}, nil) // the factory may call NewEventLoop
+			masked := &factoryMask{Context: ctx} // the factory may call NewEventLoop
 			l := mustBeALoop(f(masked))
+			masked.off.Store(true) // so that it also serves runs inside of this one
 			if l.ctx.Context == masked {
-				l.ctx.Context = ctx // so that it also serves runs inside of this one
+				l.ctx.Context = ctx
 			}
 			return l
 		}

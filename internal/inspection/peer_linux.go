@@ -1,9 +1,9 @@
 package inspection
 
-import "golang.org/x/sys/unix"
+import "syscall"
 
 func peerUID(fd int) (int, error) {
-	cred, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
+	cred, err := syscall.GetsockoptUcred(fd, syscall.SOL_SOCKET, syscall.SO_PEERCRED)
 	if err != nil {
 		return -1, err
 	}
