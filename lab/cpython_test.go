@@ -123,7 +123,7 @@ func TestPrograms(t *testing.T) {
 		name := strings.TrimSuffix(filepath.Base(path), ".py")
 		t.Run(name, func(t *testing.T) {
 			src := readFile(t, path)
-			golden := strings.TrimSuffix(path, ".py") + ".out"
+			golden := strings.TrimSuffix(path, ".py") + ".txt"
 			if python != nil {
 				fresh := python.run(t, name+".py", src).String()
 				if os.Getenv("LAB_RECORD") != "" {
