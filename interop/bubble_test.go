@@ -127,6 +127,7 @@ func (s stack) main(tap *wiretap) func(ctx context.Context) error {
 			}
 			var served sync.WaitGroup
 			served.Go(func() { s.serve(asyncio.Outside(ctx), ln) })
+			//asynciovet:allow blocking the loop closes then, and the goroutines end by themselves
 			defer served.Wait()
 			defer ln.Close()
 			_, err = asyncio.CreateFuture[asyncio.None](ctx).Await(ctx)

@@ -137,6 +137,7 @@ func TestData_Suspects(t *testing.T) {
 		want string
 	}{
 		{"a range over a map starts tasks", func(ctx context.Context) error {
+			//asynciovet:allow maprange that is what must be found
 			for name := range keys {
 				start(ctx, name, func(ctx context.Context) error { return asyncio.Sleep(ctx, 0) })
 			}

@@ -324,9 +324,11 @@ func TestDatagrams(t *testing.T) {
 func TestInATask(t *testing.T) {
 	passes(t, func(ctx context.Context) error {
 		n := asyncio.NetOf(ctx)
+		//asynciovet:allow nestedrun it is refused, which is what the test wants
 		if _, err := n.Dial("tcp", "main:7"); !errors.Is(err, asyncio.ErrLoopBlocked) {
 			return fmt.Errorf("a dial in a task: %w", err)
 		}
+		//asynciovet:allow nestedrun it is refused, which is what the test wants
 		if _, err := n.LookupHost(ctx, "main"); !errors.Is(err, asyncio.ErrLoopBlocked) {
 			return fmt.Errorf("a look-up in a task: %w", err)
 		}
@@ -345,9 +347,11 @@ func TestInATask(t *testing.T) {
 func TestWithoutABubble(t *testing.T) {
 	sim.Run(t, func(ctx context.Context) error {
 		for _, err := range []error{
+			//asynciovet:allow nestedrun it is refused, which is what the test wants
 			second(asyncio.NetOf(ctx).Dial("tcp", "main:7")),
 			second(asyncio.NetOf(ctx).Listen(ctx, "tcp", ":7")),
 			second(asyncio.NetOf(ctx).ListenPacket(ctx, "udp", ":7")),
+			//asynciovet:allow nestedrun it is refused, which is what the test wants
 			second(asyncio.NetOf(ctx).LookupHost(ctx, "main")),
 		} {
 			if !errors.Is(err, errors.ErrUnsupported) || !strings.Contains(err.Error(), "simtest.Bubble") {
@@ -391,10 +395,12 @@ func TestDeadlock(t *testing.T) {
 func TestStepThatSleeps(t *testing.T) {
 	for _, d := range []time.Duration{time.Nanosecond, time.Hour} {
 		fails(t, func(ctx context.Context) error {
+			//asynciovet:allow blocking that is what must be found
 			time.Sleep(d)
 			return nil
 		}, "not deterministic", "blocks")
 	}
+	//asynciovet:allow blocking that is what must be found
 	fails(t, func(context.Context) error { time.Sleep(time.Second); return nil }, "bubble_test.go")
 }
 

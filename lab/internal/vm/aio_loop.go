@@ -70,6 +70,7 @@ func (in *Interp) block(th *Thread, d time.Duration) error {
 	case th.worker:
 		return th.pyError(asyncio.Sleep(th.ctx, d))
 	case !in.cfg.Virtual:
+		//asynciovet:allow blocking the program asked for time.sleep, which blocks the loop
 		select {
 		case <-time.After(d):
 		case <-in.cfg.Context.Done():
