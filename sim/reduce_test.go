@@ -174,10 +174,18 @@ func (s *scribble) run(declare bool, outcomes map[string]int) func(ctx context.C
 	}
 }
 
+// scribbles is how many programs are explored in each way.
+func scribbles() uint64 {
+	if testing.Short() {
+		return 15
+	}
+	return 60
+}
+
 // Whatever a program does, the reduced exploration has the same outcomes as the whole one.
 func TestTouches_SameOutcomes(t *testing.T) {
 	reduced, whole := 0, 0
-	for seed := range uint64(60) {
+	for seed := range scribbles() {
 		s := newScribble(rand.New(rand.NewPCG(seed, 0)))
 		all, some := map[string]int{}, map[string]int{}
 		a := sim.Check(s.run(false, all), sim.WithStrategy(sim.Exhaustive(0)), sim.Runs(1500))

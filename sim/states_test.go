@@ -56,7 +56,7 @@ func TestState_SeenBefore(t *testing.T) {
 // What comes of a program is the same, whether its states are told apart or not.
 func TestState_SameOutcomes(t *testing.T) {
 	some, whole := 0, 0
-	for seed := range uint64(60) {
+	for seed := range scribbles() {
 		s := newScribble(rand.New(rand.NewPCG(seed, 0)))
 		s.stateful = true
 		all, seen := map[string]int{}, map[string]int{}
