@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/goasyncio/asyncio"
@@ -75,7 +76,8 @@ func (s *sender) acknowledged(ctx context.Context) (int, error) {
 		if err == nil {
 			return strconv.Atoi(string(buffer[:n]))
 		}
-		if gone(err) != nil || ctx.Err() != nil {
+		// A refusal that comes with the end of the time is no answer either: the next read says so.
+		if !errors.Is(err, syscall.ECONNREFUSED) && (gone(err) != nil || ctx.Err() != nil) {
 			return 0, err
 		}
 	}
