@@ -175,44 +175,44 @@ func (d *describer) doing(t *task) string {
 type activity uint8
 
 const (
-	runs activity = iota
-	waitsForTurn
-	notStarted
-	waits
-	canGoOn // it is in the ready queue, or has started an eager task that runs
+	activityRuns activity = iota
+	activityWaitsForTurn
+	activityNotStarted
+	activityWaits
+	activityCanGoOn // it is in the ready queue, or has started an eager task that runs
 )
 
 func (t *task) activity() activity {
 	switch {
 	case t == t.loop().current:
-		return runs
+		return activityRuns
 	case t.stack == nil && t.parked:
-		return waitsForTurn
+		return activityWaitsForTurn
 	case t.stack == nil:
-		return notStarted
+		return activityNotStarted
 	case t.parked && t.on != nil, t.waiter != nil && t.waiter.state == pending:
-		return waits
+		return activityWaits
 	}
-	return canGoOn
+	return activityCanGoOn
 }
 
 // doing says what t, which is not done, is doing.
 func (t *task) doing() string {
 	switch t.activity() {
-	case runs:
+	case activityRuns:
 		return "runs"
-	case waitsForTurn:
+	case activityWaitsForTurn:
 		return "waits for its turn in a TaskGroup"
-	case notStarted:
+	case activityNotStarted:
 		return "has not started"
-	case waits:
+	case activityWaits:
 		return "waits for " + t.waitingFor()
 	}
 	return "can go on"
 }
 
-// waitsOn returns the thing that a task waits for whose activity is waits. It is nil for a future
-// that is nothing else.
+// waitsOn returns the thing that a task waits for whose activity is activityWaits. It is nil for a
+// future that is nothing else.
 func (t *task) waitsOn() any {
 	if t.parked && t.on != nil {
 		return t.on

@@ -16,7 +16,7 @@ import (
 // What package inspect and the asyncio command see of a loop.
 //
 //	inspect 1: A loop pays nothing for being inspected until something in the process asks for it
-//	   (inspection.On). From then on a step notes its task and goroutine, as for the watchdog.
+//	   (inspection.Enable). From then on a step notes its task and goroutine, as for the watchdog.
 //	inspect 2: A survey is a callback that puts itself into the ready queue again after each
 //	   slice (inspection 1). It sees the tasks that are there from its begin until their turn. So
 //	   it ends, however fast tasks come.
@@ -146,19 +146,21 @@ func (s *survey) readyName() string { return "Survey()" }
 
 // fire does a slice.
 func (s *survey) fire(*future) {
+	if s.ctx.Err() != nil { // nobody waits for it any more
+		s.loop.tasks.forget(s.cursor)
+		return
+	}
 	begins := time.Now()
 	s.until = begins.Add(inspection.Slice)
-	if s.batch == nil {
+	if s.cursor == nil {
 		s.begin()
 	}
 	over := s.slice()
 	s.found.Longest = max(s.found.Longest, time.Since(begins))
-	switch {
-	case s.ctx.Err() != nil:
-		s.end(nil)
-	case over:
-		s.lookForCircle()
-	default:
+	if over {
+		s.loop.tasks.forget(s.cursor)
+		go s.lookForCircle()
+	} else {
 		s.loop.schedule(s, nil)
 	}
 }
@@ -254,16 +256,17 @@ func (s *survey) tell(t *task, pcs []uintptr) {
 	}
 }
 
-func (s *survey) waits(t, for_ *task) {
+// waits notes that t waits for another task.
+func (s *survey) waits(t, other *task) {
 	if s.waitsFor[t] == nil {
 		s.waiting = append(s.waiting, t)
 	}
-	s.waitsFor[t] = append(s.waitsFor[t], for_)
+	s.waitsFor[t] = append(s.waitsFor[t], other)
 }
 
 func (s *survey) kindOf(t *task) *kind {
 	key := kindKey{code: t.self.code(), doing: t.activity()}
-	if key.doing == waits {
+	if key.doing == activityWaits {
 		if on := t.waitsOn(); on != nil {
 			key.on = reflect.TypeOf(on)
 			s.countAt(on, t)
@@ -339,7 +342,7 @@ func (s *survey) plan() {
 
 func (s *survey) describe(g *group) {
 	name, place := function(g.code)
-	shown := &inspection.Group{Coroutine: name, Defined: place, Count: g.n, Sampled: g.sampled, State: g.examples[0].doing(), Examples: names(g.examples)}
+	shown := &inspection.Group{Coroutine: name, Defined: place, Count: g.n, Sampled: g.sampled, State: g.examples[0].doing(), Examples: namesOf(g.examples)}
 	if i := slices.IndexFunc(g.examples, func(t *task) bool { return t.activity() == g.doing }); i >= 0 {
 		shown.State = g.examples[i].doing() // the first may have gone on since
 	}
@@ -353,7 +356,7 @@ func (s *survey) describe(g *group) {
 }
 
 func (s *survey) describeObject(on any, o *object) {
-	shown := &inspection.Object{Waiters: o.n, Names: names(o.examples)}
+	shown := &inspection.Object{Waiters: o.n, Names: namesOf(o.examples)}
 	switch on := on.(type) {
 	case *task:
 		shown.What = "task " + reprString(on.GetName())
@@ -386,7 +389,7 @@ func (s *survey) describeTask(t *task) {
 // taskID identifies a task as long as it lives.
 func taskID(t *task) string { return fmt.Sprintf("%p", t) }
 
-func names(tasks []*task) []string {
+func namesOf(tasks []*task) []string {
 	all := make([]string, len(tasks))
 	for i, t := range tasks {
 		all[i] = t.GetName()
@@ -394,28 +397,24 @@ func names(tasks []*task) []string {
 	return all
 }
 
-// lookForCircle looks on another goroutine for tasks that wait for each other in a circle, and has
-// the loop confirm what it finds: the slices saw the tasks at different times.
+// lookForCircle looks for tasks that wait for each other in a circle, on a goroutine of its own. It
+// has the loop confirm what it finds: the slices saw the tasks at different times.
 func (s *survey) lookForCircle() {
-	s.loop.tasks.forget(s.cursor)
-	go func() {
-		circle := findCircle(s.waiting, s.waitsFor)
-		confirm := func() {
-			for i, t := range circle {
-				if !t.waitsForTask(circle[(i+1)%len(circle)]) {
-					circle = nil
-					break
-				}
+	circle := findCircle(s.waiting, s.waitsFor)
+	if circle == nil {
+		s.done <- &s.found
+		return
+	}
+	_, _ = s.loop.postFunc(func() { // a loop that is closed is not waited for
+		for i, t := range circle {
+			if !t.waitsForTask(circle[(i+1)%len(circle)]) {
+				circle = nil
+				break
 			}
-			s.found.Circle = names(circle)
-			s.done <- &s.found
 		}
-		if circle == nil {
-			s.done <- &s.found
-		} else if _, err := s.loop.postFunc(confirm); err != nil {
-			s.done <- nil
-		}
-	}()
+		s.found.Circle = namesOf(circle)
+		s.done <- &s.found
+	})
 }
 
 // waitsForTask reports whether t cannot go on before u does.
@@ -424,10 +423,4 @@ func (t *task) waitsForTask(u *task) bool {
 		return true
 	}
 	return slices.Contains(u.fut.blocks(), t)
-}
-
-// end gives the survey up.
-func (s *survey) end(found *inspection.Survey) {
-	s.loop.tasks.forget(s.cursor)
-	s.done <- found
 }

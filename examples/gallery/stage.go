@@ -27,9 +27,9 @@ type stage struct {
 
 // staged returns a main for a simulation. It runs body and waits for the clients, but for no longer
 // than twenty seconds: where things go wrong all the time, there is no end. If body has set after,
-// all faults end then, the hosts get time to do what is left, and after looks. If it finds something
-// wrong, it looks once more, and that counts: a host may have been paused for a minute, and then
-// have been stopped for another.
+// all faults end then, the hosts get time to do what is left, and after looks. If it finds
+// something wrong, it looks once more, and that counts: a host may have been paused for a minute,
+// and then have been stopped for another.
 func staged(body func(ctx context.Context, s *stage) error) program {
 	return func(ctx context.Context) error {
 		return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {

@@ -20,23 +20,23 @@ import (
 //	inspection 1: A loop does the work for a look at it in slices, one in each of its iterations,
 //	   and each slice takes at most Slice, or one task. Text is made on the loop only for what is
 //	   shown.
-//	inspection 2: A loop whose step does not return answers nothing. Patience after the request it
-//	   is described from outside, by what it noted when the step began, and by the stack of the
-//	   step's goroutine.
-//	inspection 3: Nobody waits for a loop longer than Patience without an answer, and then for the
-//	   rest of the slices as long as the caller's context allows.
+//	inspection 2: A step that does not return is noticed from outside: Patience after the
+//	   request, or if it has begun later, when it has gone on for at most twice Patience. It is
+//	   described by what the loop noted when the step began, and by the stack of the step's
+//	   goroutine.
+//	inspection 3: Nobody waits for a loop that is stuck (inspection 2), or whose run has ended.
 
 // Slice is how long a loop works for an inspection in one iteration.
 const Slice = 100 * time.Microsecond
 
-// Patience is how long a loop may take until it begins to answer.
+// Patience is how long a step may take while somebody waits for the loop.
 const Patience = 40 * time.Millisecond
 
 // A Loop is an event loop that runs.
 type Loop interface {
 	// Survey begins a survey of the loop's tasks. Any goroutine may call it. began is closed when
-	// the loop takes it up, and done gets the result. The loop gives the survey up when ctx is
-	// done. ok is false if the loop has been closed.
+	// the loop takes it up, and done gets the result, unless ctx is done before, or the run ends.
+	// ok is false if the loop has been closed.
 	Survey(ctx context.Context, ask Ask) (began <-chan struct{}, done <-chan *Survey, ok bool)
 
 	// Step describes the step under way. Any goroutine may call it.
@@ -141,7 +141,8 @@ var registry struct {
 type entry struct {
 	loop   Loop
 	number int
-	step   uint64 // Step.Count
+	ended  chan struct{} // closed when the run has ended
+	step   uint64        // Step.Count
 	since  time.Time
 }
 
@@ -168,7 +169,7 @@ func Begins(l Loop) {
 		r.loops = make(map[Loop]*entry)
 	}
 	r.number++
-	r.loops[l] = &entry{loop: l, number: r.number}
+	r.loops[l] = &entry{loop: l, number: r.number, ended: make(chan struct{})}
 	if byEnvironment && !r.on {
 		r.on = true
 		go serve()
@@ -183,7 +184,10 @@ func Ends(l Loop) {
 	r := &registry
 	r.Lock()
 	defer r.Unlock()
-	delete(r.loops, l)
+	if e := r.loops[l]; e != nil {
+		close(e.ended)
+		delete(r.loops, l)
+	}
 }
 
 // Enable has all loops watched, and opens the socket.
@@ -252,44 +256,40 @@ func program() string {
 	return filepath.Base(os.Args[0])
 }
 
-// survey describes a loop, nil if it has ended.
-func survey(ctx context.Context, n *entry, ask Ask) *Survey {
+// survey describes a loop, nil if its run has ended (inspection 3).
+func survey(ctx context.Context, e *entry, ask Ask) *Survey {
 	asked := time.Now()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	step := n.loop.Step()
-	n.sees(step, asked)
-	began, done, ok := n.loop.Survey(ctx, ask)
+	step := e.loop.Step()
+	e.sees(step, asked)
+	began, done, ok := e.loop.Survey(ctx, ask)
 	if !ok {
 		return nil
 	}
-	patience := time.NewTimer(Patience)
+	patience := time.NewTicker(Patience)
 	defer patience.Stop()
+	var lag time.Duration // 0 until it has begun
 	for {
 		select {
 		case <-began:
-			lag := time.Since(asked)
-			select {
-			case s := <-done:
-				if s != nil {
-					s.Number, s.Lag = n.number, lag
-				}
-				return s
-			case <-ctx.Done():
-				return &Survey{Number: n.number, Lag: lag}
-			}
+			began, lag = nil, time.Since(asked)
+		case s := <-done:
+			s.Number, s.Lag = e.number, cmp.Or(lag, time.Since(asked))
+			return s
+		case <-e.ended:
+			return nil
 		case <-ctx.Done():
-			return &Survey{Number: n.number, Lag: time.Since(asked)}
+			return &Survey{Number: e.number, Lag: cmp.Or(lag, time.Since(asked))}
 		case <-patience.C:
-			now := n.loop.Step()
+			now := e.loop.Step()
+			since := e.sees(now, time.Now())
 			if now.Count == step.Count && now.Goroutine != 0 {
-				stuck := &Stuck{Task: now.Task, For: n.sees(now, time.Now()), Stack: string(n.loop.Stack(now.Goroutine))}
+				stuck := &Stuck{Task: now.Task, For: since, Stack: string(e.loop.Stack(now.Goroutine))}
 				stuck.Where = programsPlace(stuck.Stack)
-				return &Survey{Number: n.number, Lag: time.Since(asked), Stuck: stuck}
+				return &Survey{Number: e.number, Lag: cmp.Or(lag, time.Since(asked)), Stuck: stuck}
 			}
-			n.sees(now, time.Now())
 			step = now
-			patience.Reset(Patience)
 		}
 	}
 }
