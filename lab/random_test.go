@@ -48,7 +48,7 @@ func TestRandomPrograms(t *testing.T) {
 			}
 			if o.String() != got.String() {
 				if different++; different <= 20 {
-					t.Errorf("program %d: %s\n%s", i, firstDifference(got.String(), o.String()), stderr)
+					t.Errorf("program %d: %s\n%s\nit is\n%s", i, firstDifference(got.String(), o.String()), stderr, src)
 				}
 			}
 		}
@@ -81,13 +81,4 @@ func firstDifference(got, want string) string {
 		}
 	}
 	return fmt.Sprintf("%d lines, CPython prints %d", len(g), len(w))
-}
-
-// TestPrintProgram prints the random program that LAB_PRINT names.
-func TestPrintProgram(t *testing.T) {
-	n, err := strconv.ParseUint(os.Getenv("LAB_PRINT"), 10, 64)
-	if err != nil {
-		t.Skip("needs LAB_PRINT, the number of a program")
-	}
-	fmt.Println(program(n))
 }

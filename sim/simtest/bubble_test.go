@@ -437,9 +437,6 @@ func TestGoroutinesLeftBehind(t *testing.T) {
 
 // A goroutine for which the run never comes to rest is named.
 func TestGoroutineThatNeverRests(t *testing.T) {
-	if !everything() {
-		t.Skip("it takes ten seconds: ASYNCIO_EXPLORE is not all")
-	}
 	if alone(t) {
 		return
 	}

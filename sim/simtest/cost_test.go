@@ -13,13 +13,15 @@ import (
 )
 
 // TestCost compares the time of a step in a bubble with that of a step outside, in explorations of
-// tasks that take turns, and sleep now and then. In the third no door is opened. The times are a
-// machine's; only what no machine excuses fails.
+// tasks that take turns, and sleep now and then. The times are a machine's, and only shown. But on
+// every machine a bubble in which no door is open must cost less than one in which the world waits
+// for goroutines: by a factor of two and more.
 func TestCost(t *testing.T) {
-	if !everything() {
-		t.Skip("times want a machine of their own: ASYNCIO_EXPLORE is not all")
-	}
 	const steps = 4_000
+	runs := 10
+	if everything() {
+		runs = 60
+	}
 	program := func(open bool, sleeps int) func(ctx context.Context) error {
 		return func(ctx context.Context) error {
 			if open {
@@ -48,7 +50,7 @@ func TestCost(t *testing.T) {
 		var all []time.Duration
 		for range 5 {
 			began := time.Now()
-			r := sim.Check(main, append(opts, sim.Runs(60))...)
+			r := sim.Check(main, append(opts, sim.Runs(runs))...)
 			if r.Failure != nil {
 				t.Fatal(r.Failure)
 			}
@@ -65,8 +67,8 @@ func TestCost(t *testing.T) {
 		closed := measure(program(false, c.sleeps), simtest.Bubble(t))
 		open := measure(program(true, c.sleeps), simtest.Bubble(t))
 		t.Logf("%s: %v a step, in a bubble %.2f times that, with an open door %.2f times", c.name, without, float64(closed)/float64(without), float64(open)/float64(without))
-		if closed > 10*without {
-			t.Errorf("%s: a step takes %v in a bubble with no open door, and %v outside", c.name, closed, without)
+		if closed >= open {
+			t.Errorf("%s: a step takes %v in a bubble with no open door, and %v with one", c.name, closed, open)
 		}
 	}
 }
