@@ -27,8 +27,8 @@ import (
 
 // The budget, in runs and steps (minimise 5), and the part of it that is for minimise 3.
 const (
-	minimiseRuns  = 3_000
-	minimiseSteps = 1_000_000
+	minimiseRuns  = 5_000
+	minimiseSteps = 5_000_000
 	fewestRuns    = 2_000
 	fewestSteps   = 200_000
 )
@@ -139,6 +139,9 @@ func (m *minimiser) shrink(devs []deviation) (_ []deviation, minimal bool) {
 			break
 		}
 	}
+	if 2*len(devs)*m.steps/m.runs > minimiseSteps { // there is no time for each of them
+		devs = m.reduceQuestions(devs)
+	}
 	for {
 		devs, minimal = m.reduce(devs)
 		smaller := m.fold(devs)
@@ -153,6 +156,40 @@ func (m *minimiser) shrink(devs []deviation) (_ []deviation, minimal bool) {
 		}
 		devs = smaller
 	}
+}
+
+// reduceQuestions leaves out all answers to some questions, in large groups first: there may be a
+// thousand of them for a link whose segments are all late, where no other number of them will do,
+// and a hundred questions.
+func (m *minimiser) reduceQuestions(devs []deviation) []deviation {
+	asked := questionsOf(devs)
+	for size := (len(asked) + 1) / 2; size >= 1 && !m.spent(); size = (size + 1) / 2 {
+		for from := 0; from < len(asked) && !m.spent(); {
+			left := asked[from:min(from+size, len(asked))]
+			rest := slices.DeleteFunc(slices.Clone(devs), func(d deviation) bool { return d.answers() && slices.Contains(left, d.question().what) })
+			if made, ok := m.try(rest); ok && len(made) < len(devs) {
+				devs, asked = made, questionsOf(made)
+			} else {
+				from += size
+			}
+		}
+		if size == 1 {
+			break
+		}
+	}
+	return devs
+}
+
+// questionsOf returns the names of the questions that are answered, each once.
+func questionsOf(devs []deviation) (asked []string) {
+	seen := make(map[string]bool)
+	for _, d := range devs {
+		if d.answers() && !seen[d.question().what] {
+			seen[d.question().what] = true
+			asked = append(asked, d.question().what)
+		}
+	}
+	return asked
 }
 
 // reduce leaves deviations out, in large groups first, until none can go (minimise 2).

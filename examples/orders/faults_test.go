@@ -69,7 +69,7 @@ func TestSimulation_Repeats(t *testing.T) {
 type bug struct {
 	scenario
 	found string // the failure says this
-	cause string // the fault that the failure needs, and no other, besides times
+	cause string // the fault that the failure needs, and no other
 }
 
 var bugs = map[string]bug{
@@ -97,7 +97,7 @@ var bugs = map[string]bug{
 		scenario{
 			flags: "-drop-on-shutdown", clients: 1, think: 200 * time.Millisecond, lasts: time.Second, restart: 200 * time.Millisecond,
 			troubles: func(s *simulation) []trouble {
-				s.orders.Disk().SetSyncLatency(0, 50*time.Millisecond)
+				s.orders.Disk().SetSyncLatency(50*time.Millisecond, 50*time.Millisecond)
 				return []trouble{s.terminate(s.orders, 200*time.Millisecond)}
 			},
 		}, "was accepted and never answered, though all that happened were shutdowns", "SIGTERM of orders",
@@ -132,14 +132,12 @@ func (b bug) find(t *testing.T, seed uint64) {
 		t.Fatal("not found")
 	}
 	explanation, _, _ := strings.Cut(f.Error(), "\n\nseed")
-	t.Log(explanation)
+	t.Logf("in run %d: %s", f.Run, explanation)
 	if !strings.Contains(f.Err.Error(), b.found) {
 		t.Errorf("found something else than %q", b.found)
 	}
-	// The fault may need something to be slow: the power fails while a request is under way.
 	isCause := func(d string) bool { return strings.HasSuffix(d, "there was a fault: "+b.cause) }
-	isTime := func(d string) bool { return strings.Contains(d, " took ") || strings.Contains(d, " had ") }
-	if !slices.ContainsFunc(f.Deviations, isCause) || slices.ContainsFunc(f.Deviations, func(d string) bool { return !isCause(d) && !isTime(d) }) {
-		t.Errorf("the explanation is %q, want only %q, and times", f.Deviations, b.cause)
+	if len(f.Deviations) == 0 || slices.ContainsFunc(f.Deviations, func(d string) bool { return !isCause(d) }) {
+		t.Errorf("the explanation is %q, want only %q", f.Deviations, b.cause)
 	}
 }
