@@ -193,10 +193,12 @@ func TestDocs_Wrapped(t *testing.T) {
 	const columns = 100
 	for _, file := range filesWith(t, ".go") {
 		isOutput := false // of an Example
+		inRule := false
 		for i, line := range strings.Split(readFile(t, file), "\n") {
 			text, isComment := strings.CutPrefix(strings.TrimLeft(line, "\t"), "//")
 			isOutput = isComment && (isOutput || strings.HasPrefix(text, " Output:"))
-			laidOut := isOutput || strings.HasPrefix(text, "\t") && !definedRule.MatchString(line)
+			inRule = isComment && (definedRule.MatchString(line) || inRule && strings.HasPrefix(text, "\t   "))
+			laidOut := isOutput || strings.HasPrefix(text, "\t") && !inRule
 			if n := width(line); isComment && !laidOut && n > columns {
 				t.Errorf("%s:%d: a comment of %d columns", file, i+1, n)
 			}

@@ -43,10 +43,10 @@ import (
 //	   step is over and the simulated time goes on; then the function goes on as the next step. So
 //	   what it does is as reproducible as what a task does.
 //	errand 8: Behind a gate (driver.Gate) a goroutine does not wait for its Write: the bytes are
-//	   copied, the line has them, and a failure is the result of a later Write. Libraries write under a
-//	   mutex, and for a goroutine that waits for a mutex a bubble never comes to rest. Only more than
-//	   maxAhead bytes are waited for. What ends the writing stands in the same line, and deadlines do
-//	   not touch what was accepted.
+//	   copied, the line has them, and a failure is the result of a later Write. Libraries write
+//	   under a mutex, and for a goroutine that waits for a mutex a bubble never comes to rest. Only
+//	   more than maxAhead bytes are waited for. What ends the writing stands in the same line, and
+//	   deadlines do not touch what was accepted.
 type errand struct {
 	line    *errandLine
 	do      attempter

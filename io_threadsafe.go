@@ -16,8 +16,8 @@ import (
 // Views of connections for goroutines.
 //
 //	threadsafe 1: Where the system allows, a view has a descriptor of its own for the same socket,
-//	   in Go's poller. Goroutines use that with package net, at package net's cost, and the loop has no
-//	   part in it. So a step that waits for goroutines that wait for the network only keeps the
+//	   in Go's poller. Goroutines use that with package net, at package net's cost, and the loop has
+//	   no part in it. So a step that waits for goroutines that wait for the network only keeps the
 //	   loop: it does not wait for itself.
 //	threadsafe 2: In a simulation, and where goroutines serve the loop's connections, the loop does
 //	   the operations of goroutines (errand 1). There a step that waits for them waits for itself.

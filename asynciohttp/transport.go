@@ -44,8 +44,8 @@ import (
 //	   memory or is long, because the server may answer before it has taken all of it.
 //	transport 2: A connection is dialled by the task that needs it, counts from then on, and with
 //	   HTTP/1.1 belongs to one request at a time. It returns to the pool when both the response has
-//	   been read to its end and the request has been written; it is closed if one of the two fails or
-//	   is given up. With HTTP/2 it has a stream for each request, and stays if one fails.
+//	   been read to its end and the request has been written; it is closed if one of the two fails
+//	   or is given up. With HTTP/2 it has a stream for each request, and stays if one fails.
 //	transport 3: An idle connection with HTTP/1.1 has no task and no buffer. The loop tells when
 //	   something arrives there, which can only be its end or a message nobody asked for, and it is
 //	   closed at once. One with HTTP/2 has two tasks of the loop's: one reads, one writes.
@@ -61,9 +61,9 @@ import (
 //	   the response: the connection is closed, or the stream reset, and later reads return the same
 //	   error.
 //	transport 7: Other goroutines are served too. RoundTrip and the body's methods have a task of
-//	   the loop do it, and block the goroutine. Their request bodies are read on goroutines, for they
-//	   may be pipes that other goroutines fill. A connection that changes its protocol is one for
-//	   goroutines then, unless it has TLS.
+//	   the loop do it, and block the goroutine. Their request bodies are read on goroutines, for
+//	   they may be pipes that other goroutines fill. A connection that changes its protocol is one
+//	   for goroutines then, unless it has TLS.
 type Transport struct {
 	// Loop is the loop of requests whose context leads to none, as those of [http.Get] and
 	// [http.Client.Get]. If it is nil, such requests are refused. With a loop that serves other

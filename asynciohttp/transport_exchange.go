@@ -24,8 +24,8 @@ import (
 //	exchange 2: The first error ends it, and closes the connection. Whoever waits at the connection
 //	   wakes up by that and reports the first error instead of its own.
 //	exchange 3: Closing the connection is the only way in which it is given up, so no byte of a
-//	   response is ever taken for the beginning of the next one. With HTTP/2 what is said here of the
-//	   connection holds for the stream, which is reset.
+//	   response is ever taken for the beginning of the next one. With HTTP/2 what is said here of
+//	   the connection holds for the stream, which is reset.
 type clientExchange struct {
 	t     *Transport
 	loop  *asyncio.EventLoop

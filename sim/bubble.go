@@ -29,8 +29,8 @@ import (
 //	   goroutines ask, or one has asked. From then on it does so between any two steps.
 //	bubble 4: A step takes no time. One during which the bubble's clock has moved has slept. That is
 //	   seen at once while a door is open or steps are watched, else when the world next moves the
-//	   clock. A step that is blocked for ever shows by a timer that is far in the future (far), because everything else
-//	   comes to rest before.
+//	   clock. A step that is blocked for ever shows by a timer that is far in the future (far),
+//	   because everything else comes to rest before.
 //	bubble 5: A life that ends settles what its goroutines wait for with net.ErrClosed, and so does
 //	   every later call (errand 5). Goroutines that are left when the run is over, and after a while
 //	   of simulated time in which they may still end, are a failure that names them.

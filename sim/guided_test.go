@@ -41,7 +41,7 @@ func climb(n int) func(ctx context.Context) error {
 	}
 }
 
-// One run in a thousand of those drawn at random does, and guided ones get there in steps.
+// Of runs that are drawn at random one in 65,536 gets to the top, and guided ones climb in steps.
 func TestGuided_ClimbsInSteps(t *testing.T) {
 	const rounds, runs = 16, 2000
 	if r := sim.Check(climb(rounds), sim.WithStrategy(sim.Random()), sim.Runs(runs)); r.Failure != nil {

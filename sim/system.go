@@ -22,8 +22,9 @@ import (
 //	   itself. A host has an address of each family, that of IPv6 only while the network has IPv6.
 //	   Ports are numbers.
 //	system 2: Listening at an empty host means all addresses of the host, at 0.0.0.0 those of IPv4,
-//	   and at :: again all; connecting to one of these means the host itself. Port 0 is the next free port from 32768 to 60999: the numbers are
-//	   the same in each run, and a host that restarts does not begin again with the first.
+//	   and at :: again all; connecting to one of these means the host itself. Port 0 is the next
+//	   free port from 32768 to 60999: the numbers are the same in each run, and a host that restarts
+//	   does not begin again with the first.
 //	system 3: A port is in use at an address while a listener is there, at that address or at all
 //	   addresses, or while the system remembers a connection made from there. Connections accepted
 //	   there do not matter (SO_REUSEADDR).

@@ -23,8 +23,8 @@ import (
 //	   draw, what a strategy draws, and the details of some faults of disks. So the seed and the
 //	   recorded deviations reproduce the run (schedule 2 in schedule.go).
 //	world 3: Each consumer of random numbers has a stream of its own, derived from the seed and its
-//	   name: each task of each life of a host, the strategy, the choice of cancels, each disk. Random
-//	   answers to questions need no stream (question 4).
+//	   name: each task of each life of a host, the strategy, the choice of cancels, each disk.
+//	   Random answers to questions need no stream (question 4).
 //	world 4: Once something is wrong, the run is over: main's remaining callbacks run in order,
 //	   unchecked and unrecorded, and other hosts run nothing.
 //	world 5: Each life of a host has a loop, on a goroutine of its own. Exactly one life has the

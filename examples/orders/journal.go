@@ -26,8 +26,8 @@ import (
 //	journal 3: A record counts once it is durable: then durable is called, in the order of the
 //	   appends, and the future completes. Nobody is told of a record before.
 //	journal 4: So after a power failure only the last batch may lack sectors, and nobody was told of
-//	   it. It is cut off. Anything else (a wrong checksum anywhere, a batch behind an incomplete one)
-//	   is damage, and an error: a service must not go on without what it has acknowledged.
+//	   it. It is cut off. Anything else (a wrong checksum anywhere, a batch behind an incomplete
+//	   one) is damage, and an error: a service must not go on without what it has acknowledged.
 //	journal 5: When a service starts, the records that were read are written to a new file, which is
 //	   synced and renamed over the old one, before any of them is used. That cuts off the tail. It
 //	   also makes durable what an earlier life could not sync, which the system still shows although
