@@ -43,6 +43,9 @@ const importPolicy = `
 # and sees nothing of a loop but what is sent to other processes as well.
 ./inspect < std, ./internal/inspection
 
+# A timeline is data about a run, and formats that others have defined. It knows no loop.
+./internal/timeline < std
+
 # What tests have in common is in no program.
 ./internal/leaktest < std
 
