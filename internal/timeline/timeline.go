@@ -16,19 +16,19 @@ import (
 //	timeline 1: Times are from the beginning of the run or window. What is older than the window
 //	   has time 0, and what was not over at its end has the end Open.
 //	timeline 2: Steps are in the order in which they began. The order is what counts: in a
-//	   simulation, where the clock stands still while anything can run, many have the same time, and
-//	   take none.
-//	timeline 3: A task is always in one of four states, and its track shows which: it runs during
-//	   its steps; it waits during its waits, which end when it is woken; it is ready between that
-//	   and its next step; before Begin and after End it is not there.
+//	   simulation, where the clock stands still while anything can run, many have the same time,
+//	   and take none.
+//	timeline 3: A task that is there, from Begin to End, is in one of three states, and its track
+//	   shows which: it runs during its steps; it waits during its waits, which end when it is
+//	   woken; and it is ready between that and its next step.
 //	timeline 4: Whatever happened in a step names that step. Its time is then only more exact.
 //	timeline 5: A program that ends and begins again is another process of the same name.
-//	timeline 6: Every text may be anything: control characters, quotes, tags, invalid UTF-8. The
+//	timeline 6: A text may be anything: control characters, quotes, tags, invalid UTF-8. The
 //	   writers see to it.
 type Timeline struct {
 	Title     string
-	Text      string    // what one reads first: the explanation of a failure; may have several lines
-	Start     time.Time // the wall-clock time of time 0; the zero Time if that is not known
+	Text      string    // what one reads first: why a run failed; may have several lines
+	Start     time.Time // the wall-clock time of time 0; the zero Time if not known
 	Simulated bool      // time is that of a simulation (timeline 2)
 
 	Processes []Process
