@@ -32,6 +32,7 @@ const (
 	labelledMode // there may be labels for profiles (label 3)
 	namedMode    // tasks get labels with their names
 	inspectMode  // steps are noted for who looks at a loop from outside
+	timedMode    // they are timed, because somebody is looking
 )
 
 // debugByEnvironment is ASYNCIODEBUG as of the start of the program, as in Python.
@@ -105,10 +106,22 @@ type step struct {
 	goroutine atomic.Uint64 // the goroutine that runs the step
 	task      atomic.Pointer[task]
 
+	observer stepObserver // nil before the loop is first inspected
+
 	// For checks of suspected goroutines (foreign 5): the id of the stack that runs the step, 0 if
 	// it is not known. It is kept only in kinMode. A loop never leaves that mode, so head is not of
 	// an earlier step.
 	head atomic.Uint64
+}
+
+// A stepObserver is told of the tasks that a loop makes in inspectMode, and of its steps in
+// timedMode. It is called on the loop, runs no user code and does nothing to the loop.
+type stepObserver interface {
+	taskMade(t *task)
+
+	// stepEnded gets a step that has taken so long. suspends is the task if the step has ended
+	// because its task suspends; its stack is then the one we are on.
+	stepEnded(what callback, took time.Duration, suspends *task)
 }
 
 // beginStep is the rest of noteStep. what is nil if a step goes on that was interrupted by another.
@@ -131,7 +144,7 @@ func (l *EventLoop) beginStep(s *stack, what callback) {
 		l.setGuard(0)
 		l.setMode(guardedMode, false)
 	}
-	if modes&(debugMode|watchdogMode|kinMode|inspectMode) == 0 {
+	if modes&(debugMode|watchdogMode|kinMode|inspectMode|timedMode) == 0 {
 		return
 	}
 	id := s.goroutine() // s is the stack we are on
@@ -143,7 +156,7 @@ func (l *EventLoop) beginStep(s *stack, what callback) {
 		l.guard.Store(id)
 		l.setMode(guardedMode, true)
 	}
-	if modes&debugMode != 0 {
+	if modes&(debugMode|timedMode) != 0 {
 		l.step.began = l.drv.Now() // the loop's clock (debug 4)
 	}
 	l.step.what = what
@@ -160,13 +173,16 @@ func (l *EventLoop) beginStep(s *stack, what callback) {
 // endStep ends the step that is running, if there is one. If the step ends because its task
 // suspends, that task is given: its stack is the one we are on.
 func (l *EventLoop) endStep(suspends *task) {
-	what := l.step.what
-	l.step.what = nil
-	if what == nil || !l.debug() {
+	what, began := l.step.what, l.step.began
+	l.step.what, l.step.began = nil, 0
+	if what == nil || began == 0 {
 		return
 	}
-	took := l.drv.Now() - l.step.began
-	if took < l.slowStepLimit() {
+	took := l.drv.Now() - began
+	if l.step.observer != nil && l.modes.Load()&timedMode != 0 {
+		l.step.observer.stepEnded(what, took, suspends)
+	}
+	if took < l.slowStepLimit() || !l.debug() {
 		return
 	}
 	var attrs []any

@@ -47,6 +47,7 @@ type Queue[T any] struct {
 	getters, putters waitQueue
 	joiners          waitQueue
 	unfinished       int
+	noted            int  // the size that observeLarge was last told
 	down             bool // Shutdown was called
 }
 
@@ -205,6 +206,9 @@ func (q *Queue[T]) push(v T) {
 		q.order.push(v)
 	}
 	q.n++
+	if q.n >= largeQueue && q.n >= 2*q.noted {
+		q.becomesLarge()
+	}
 }
 
 func (q *Queue[T]) pop() (v T) {

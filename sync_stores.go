@@ -1,5 +1,51 @@
 package asyncio
 
+import "weak"
+
+// largeQueue is the number of values from which on whoever looks at loops is told of a queue, each
+// time it has become twice as long: nobody may ever wait for a queue that only grows.
+const largeQueue = 1024
+
+// observeLarge is told of a queue that has become large, by a call that puts a value into it. It
+// must not keep the queue. A room sets it.
+var observeLarge = func(q largeOne) {}
+
+// A largeOne is a large queue. Its methods are for the loop, which is nil if no task has had to
+// wait.
+type largeOne interface {
+	home() *EventLoop
+	measure() queueMeasures
+	weakly() func() largeOne // which returns nil once nobody holds the queue
+}
+
+type queueMeasures struct {
+	name             string
+	size, limit      int
+	getters, putters int
+	unfinished       int
+}
+
+func (q *Queue[T]) becomesLarge() {
+	q.noted = q.n
+	observeLarge(q)
+}
+
+func (q *Queue[T]) home() *EventLoop { return q.loop }
+
+func (q *Queue[T]) measure() queueMeasures {
+	return queueMeasures{q.name, q.n, q.maxsize, q.getters.len(), q.putters.len(), q.unfinished}
+}
+
+func (q *Queue[T]) weakly() func() largeOne {
+	held := weak.Make(q)
+	return func() largeOne {
+		if q := held.Value(); q != nil {
+			return q
+		}
+		return nil
+	}
+}
+
 // A store keeps the values of a queue, and so decides the order in which they come out.
 type store[T any] interface {
 	push(v T)

@@ -186,11 +186,15 @@ func (t *task) enlist(l *EventLoop, ctx context.Context, self body) {
 		l.taskSeq++
 		t.num = l.taskSeq
 	}
-	if modes := l.modes.Load(); modes != 0 {
+	modes := l.modes.Load()
+	if modes != 0 {
 		t.nameLabel(modes) // may panic, because a method of ctx may
 		t.fut.remember()
 	}
 	l.tasks.add(t)
+	if modes&inspectMode != 0 && l.step.observer != nil {
+		l.step.observer.taskMade(t)
+	}
 }
 
 // CurrentTask returns the task that is running on the loop ctx leads to. It returns nil in a

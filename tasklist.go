@@ -13,6 +13,10 @@ type taskList struct {
 	n    int     // how many tasks there are
 
 	cursors []*taskCursor
+
+	// When the tasks were made, as far as somebody has noted it: by index, in units of the one who
+	// notes it. It may be shorter than at.
+	born []uint32
 }
 
 // A taskCursor goes through the tasks that are there when it is made and still there when it comes
@@ -54,13 +58,33 @@ func (l *taskList) add(t *task) {
 	l.n++
 }
 
+// bear notes when t was made, which is the newest task.
+func (l *taskList) bear(t *task, when uint32) {
+	i := int(t.index)
+	if len(l.born) > i {
+		l.born = l.born[:i] // the rest is of tasks that have ended
+	}
+	for len(l.born) < i { // of these nothing is known
+		l.born = append(l.born, 0)
+	}
+	l.born = append(l.born, when)
+}
+
+// bornAt returns what was noted of t, 0 if nothing was.
+func (l *taskList) bornAt(t *task) uint32 {
+	if int(t.index) < len(l.born) {
+		return l.born[t.index]
+	}
+	return 0
+}
+
 func (l *taskList) remove(t *task) {
 	l.at[t.index] = nil
 	l.n--
 	if l.n == 0 {
 		l.at, l.head = l.at[:0], 0
 		if cap(l.at) > 1<<14 {
-			l.at = nil
+			l.at, l.born = nil, nil
 		}
 		return
 	}
@@ -86,10 +110,14 @@ func (l *taskList) close() {
 			}
 		}
 		if t != nil {
+			if i < len(l.born) {
+				l.born[len(kept)] = l.born[i]
+			}
 			t.index = uint32(len(kept))
 			kept = append(kept, t)
 		}
 	}
+	l.born = l.born[:min(len(kept), len(l.born))]
 	for _, c := range l.cursors {
 		c.next, c.end = min(c.next, len(kept)), min(c.end, len(kept))
 	}

@@ -166,6 +166,17 @@ func (e *ThreadPoolExecutor) Shutdown(wait bool) {
 	}
 }
 
+// measure describes the executor at one moment.
+func (e *ThreadPoolExecutor) measure() (threads, most, running, queued int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	running = e.workers
+	if e.idle.Load() {
+		running--
+	}
+	return e.workers, e.max, running, len(e.queue) - e.head
+}
+
 // defaultWorkers is CPython's default for its thread pool.
 func defaultWorkers() int { return min(32, runtime.NumCPU()+4) }
 

@@ -64,6 +64,18 @@ type Loop struct {
 	Circle []string `json:"circle,omitempty"`
 
 	Each []*Task `json:"each,omitempty"` // as many as were asked for, oldest first
+
+	// Tasks of coroutines that are still known, since somebody could look.
+	Made   int      `json:"made"`
+	Next   []*Timer `json:"next,omitempty"`   // timers, the earliest first
+	Queues []*Queue `json:"queues,omitempty"` // large ones, the largest first
+	Steps  *Steps   `json:"steps,omitempty"`  // while somebody is looking
+	// The longest of each second of the last minute in which somebody looked, oldest first.
+	Lags    []time.Duration `json:"lags_ns,omitempty"`
+	Servers []*Server       `json:"servers,omitempty"`
+	Sockets *Sockets        `json:"sockets,omitempty"` // nil if there are none
+	// The default one, nil if it has not been used.
+	Executor *Executor `json:"executor,omitempty"`
 }
 
 // Stuck is a step that has not returned: its task computes, or blocks without awaiting.
@@ -83,26 +95,116 @@ type Group struct {
 	Where     string   `json:"where"`   // file and line of the program's innermost call
 	Stack     []string `json:"stack,omitempty"`
 	Count     int      `json:"count"`
-	Sampled   bool     `json:"sampled,omitempty"` // Count is an estimate, because there are many
-	Examples  []string `json:"examples"`          // names of tasks, the oldest first
+	// Count is an estimate, because there are many.
+	Sampled  bool     `json:"sampled,omitempty"`
+	Examples []string `json:"examples"` // names of tasks, the oldest first
+	IDs      []string `json:"ids"`      // of these tasks
+	// Of the first example, which is the oldest; 0 if it is not known.
+	Age time.Duration `json:"age_ns,omitempty"`
+
+	// Of all tasks with this coroutine, in this group or not.
+	// A task that has made one of them, empty for a callback.
+	By      string        `json:"by,omitempty"`
+	Made    string        `json:"made_at,omitempty"`    // file and line of that call
+	Steps   int           `json:"steps,omitempty"`      // while somebody was looking
+	Busy    time.Duration `json:"busy_ns,omitempty"`    // all their steps together
+	Longest time.Duration `json:"longest_ns,omitempty"` // of their steps
 }
 
 // An Object is something that tasks wait for: a lock, an event, a queue.
 type Object struct {
 	What    string   `json:"what"`
-	Owner   string   `json:"owner,omitempty"` // the task that has the lock
+	Owner   string   `json:"owner,omitempty"`   // the task that has the lock
+	Size    int      `json:"size,omitempty"`    // values in a queue, free permits or tokens
+	Limit   int      `json:"limit,omitempty"`   // of a queue or a limiter
+	Holders []string `json:"holders,omitempty"` // of a limiter's tokens, some of them
 	Waiters int      `json:"waiters"`
 	Names   []string `json:"names"` // of some of them
 }
 
 // A Task is one task.
 type Task struct {
-	ID        string   `json:"id"` // its own for as long as it lives
-	Name      string   `json:"name"`
-	Coroutine string   `json:"coroutine"`
-	State     string   `json:"state"`
-	Stack     []string `json:"stack,omitempty"`      // innermost first
-	AwaitedBy []string `json:"awaited_by,omitempty"` // ids of the tasks that wait for it
+	ID        string        `json:"id"` // its own for as long as it lives
+	Name      string        `json:"name"`
+	Coroutine string        `json:"coroutine"`
+	Age       time.Duration `json:"age_ns,omitempty"` // 0 if it is not known
+	State     string        `json:"state"`
+	Stack     []string      `json:"stack,omitempty"`      // innermost first
+	AwaitedBy []string      `json:"awaited_by,omitempty"` // ids of the tasks that wait for it
+}
+
+// A Steps is what has been measured of a loop's steps.
+type Steps struct {
+	Count   int           `json:"count"`
+	Busy    time.Duration `json:"busy_ns"` // all of them together
+	Longest time.Duration `json:"longest_ns"`
+	For     time.Duration `json:"for_ns"`         // how long they have been measured
+	Slow    []*SlowStep   `json:"slow,omitempty"` // those of the last minute that took longest
+}
+
+// A SlowStep is a step that took longer than a millisecond.
+type SlowStep struct {
+	Task  string        `json:"task"`            // empty for a callback
+	What  string        `json:"what"`            // the coroutine, or the callback
+	Where string        `json:"where,omitempty"` // where its task suspended
+	Took  time.Duration `json:"took_ns"`
+	Ago   time.Duration `json:"ago_ns"` // when it ended
+}
+
+// A Timer is a callback that is due at a time, or a task that sleeps until then.
+type Timer struct {
+	What string        `json:"what"`
+	In   time.Duration `json:"in_ns"` // less than zero if it is late
+}
+
+// A Queue is one that has become large.
+type Queue struct {
+	What       string `json:"what"`
+	Size       int    `json:"size"`            // values in it
+	Limit      int    `json:"limit,omitempty"` // values that it can hold, 0 for any number
+	Getters    int    `json:"getters"`         // tasks that wait for a value
+	Putters    int    `json:"putters"`         // tasks that wait for room
+	Unfinished int    `json:"unfinished"`      // values for which TaskDone was not called
+	// The task that had put a value when it was last looked at, empty for a callback.
+	By    string        `json:"by,omitempty"`
+	Where string        `json:"where,omitempty"` // file and line of that call
+	Stack []string      `json:"stack,omitempty"`
+	Was   int           `json:"was"`    // its size then
+	Ago   time.Duration `json:"ago_ns"` // how long that is ago
+}
+
+// A Server is one that accepts connections.
+type Server struct {
+	Addresses []string `json:"addresses"`
+	// That are connected, in a handshake or with a handler.
+	Clients int `json:"clients"`
+	Limit   int `json:"limit,omitempty"` // MaxClients, 0 for any number
+	// The task of the client that has been there longest.
+	Oldest string        `json:"oldest,omitempty"`
+	Age    time.Duration `json:"age_ns,omitempty"` // of that task, 0 if it is not known
+}
+
+// A Sockets is the sockets that a loop has open.
+type Sockets struct {
+	Connections int        `json:"connections"`
+	Listeners   int        `json:"listeners"`
+	Addresses   []*Address `json:"addresses"` // those with most connections first, at most 20
+}
+
+// An Address is a local address.
+type Address struct {
+	Address     string `json:"address"`
+	Connections int    `json:"connections"`
+	Listens     bool   `json:"listens,omitempty"`
+}
+
+// An Executor runs thread functions.
+type Executor struct {
+	What    string `json:"what"`
+	Threads int    `json:"threads"` // goroutines that it has
+	Most    int    `json:"most"`    // goroutines that it may have
+	Running int    `json:"running"` // functions under way
+	Queued  int    `json:"queued"`  // functions that wait for a goroutine
 }
 
 // An Option is an option of [Take] and [Attach]. Any goroutine may make one.

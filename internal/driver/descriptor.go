@@ -45,7 +45,8 @@ type slot struct {
 	greedy             bool // only EAGAIN clears readable (epoll 2)
 	asleep             bool // not in the poller (share 1)
 
-	close func() // called when the poller closes
+	close func()      // called when the poller closes
+	of    *descriptor // nil if the descriptor is somebody else's
 }
 
 func (t *slots) put(s *slot) {
@@ -84,6 +85,21 @@ func (t *slots) at(fd int, generation uint32) *slot {
 		return s
 	}
 	return nil
+}
+
+// some tells yield of the sockets from a place in the table on, and returns the next place, -1 if
+// that was the last.
+func (t *slots) some(from, most int, yield func(local net.Addr, listens bool)) (next int) {
+	end := min(from+most, len(t.table))
+	for ; from < end; from++ {
+		if s := t.table[from]; s != nil && s.of != nil && s.of.network != "pipe" {
+			yield(s.of.local, s.of.listens)
+		}
+	}
+	if end == len(t.table) {
+		return -1
+	}
+	return end
 }
 
 func (t *slots) closeAll() {
@@ -195,10 +211,11 @@ type descriptor struct {
 	slot
 	network string
 	local   net.Addr
+	listens bool // it accepts connections
 }
 
 func (d *descriptor) open(p *poller, fd int, network string, local net.Addr) error {
-	d.p, d.fd, d.network, d.local = p, fd, network, local
+	d.p, d.fd, d.network, d.local, d.of = p, fd, network, local, d
 	d.readable, d.writable = true, true // the first attempt finds out
 	d.greedy = network != "tcp"
 	p.put(&d.slot)

@@ -56,6 +56,14 @@ type Sockets interface {
 	Poll() error
 }
 
+// Census is implemented by a driver that can tell which sockets it has open. Pipes are none.
+type Census interface {
+	// OpenSockets tells yield the local addresses of sockets, beginning at a place: zero, or
+	// what the last call returned, which is less than zero if there are no more. It looks at no
+	// more than most places. Sockets that come and go between two calls may be missed.
+	OpenSockets(from, most int, yield func(local net.Addr, listens bool)) (next int)
+}
+
 // A Notifier is told in which direction its endpoint may be ready. It tries, and waits again if the
 // call was for no reason (endpoint 3).
 type Notifier interface{ Ready(read, write bool) }

@@ -23,6 +23,7 @@ func isSocket(any) bool { return false }
 func newPoller() (*poller, error)                                         { return nil, ErrSockets }
 func (*poller) wait(until, now time.Duration) (bool, error)               { return false, ErrSockets }
 func (*poller) wake()                                                     {}
+func (*poller) some(int, int, func(net.Addr, bool)) int                   { return -1 }
 func (*poller) close() error                                              { return nil }
 func (*poller) adopt(net.Conn) (*socket, error)                           { return nil, ErrSockets }
 func (*poller) share(net.Conn) (*socket, error)                           { return nil, ErrSockets }

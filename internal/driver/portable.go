@@ -78,6 +78,18 @@ func (n *news) drop(e interface{ shut() }) {
 	delete(n.all, e)
 }
 
+// each tells yield of all open endpoints: a map has no place to go on from.
+func (n *news) each(yield func(local net.Addr, listens bool)) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for e := range n.all {
+		_, listens := e.(Listener)
+		if h, ok := e.(Handle); ok {
+			yield(h.LocalAddr(), listens)
+		}
+	}
+}
+
 // close closes all open endpoints and waits for the goroutines.
 func (n *news) close() {
 	n.mu.Lock()

@@ -146,6 +146,18 @@ func (d *Real) Poll() error {
 	return err
 }
 
+// OpenSockets implements [Census]. Endpoints that goroutines serve come all at once, at the first
+// place.
+func (d *Real) OpenSockets(from, most int, yield func(local net.Addr, listens bool)) (next int) {
+	if from == 0 {
+		d.news.each(yield)
+	}
+	if d.poller == nil {
+		return -1
+	}
+	return d.poller.some(from, most, yield)
+}
+
 func (d *Real) Wake() {
 	if d.pending.Load() || d.pending.Swap(true) {
 		return // an earlier Wake that Wait has not seen yet covers both

@@ -200,6 +200,7 @@ func (p *poller) adoptListener(l net.Listener, named bool) (*listenerSocket, err
 		return nil, err
 	}
 	s := new(listenerSocket)
+	s.listens = true
 	s.close = func() { s.Close() }
 	if err := s.open(p, fd, l.Addr().Network(), l.Addr()); err != nil {
 		return nil, err

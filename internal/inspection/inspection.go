@@ -25,6 +25,10 @@ import (
 //	   described by what the loop noted when the step began, and by the stack of the step's
 //	   goroutine.
 //	inspection 3: Nobody waits for a loop that is stuck (inspection 2), or whose run has ended.
+//	inspection 4: From a look until a minute later, loops time their steps, and are pinged four
+//	   times a second for their lag. So a page or a collector that looks again and again sees both,
+//	   and a program at which nobody looks does neither. There is no goroutine for that: a timer
+//	   starts one each time.
 
 // Slice is how long a loop works for an inspection in one iteration.
 const Slice = 100 * time.Microsecond
@@ -44,6 +48,13 @@ type Loop interface {
 
 	// Watch has the loop note its steps from now on. Any goroutine may call it.
 	Watch()
+
+	// Time has the loop measure its steps, or no longer. Any goroutine may call it.
+	Time(on bool)
+
+	// Ping has the loop call fn soon. Any goroutine may call it. It reports false if the loop has
+	// been closed.
+	Ping(fn func()) bool
 
 	// Stack returns the present stack of a goroutine, nil if it cannot be found. Any goroutine may
 	// call it.
@@ -89,6 +100,18 @@ type Survey struct {
 
 	Circle []string `json:"circle,omitempty"`
 	Each   []*Task  `json:"each,omitempty"`
+
+	// Tasks of coroutines that are still known, since somebody could look.
+	Made   int      `json:"made"`
+	Next   []*Timer `json:"next,omitempty"`   // timers, the earliest first
+	Queues []*Queue `json:"queues,omitempty"` // large ones, the largest first
+	Steps  *Steps   `json:"steps,omitempty"`  // while somebody is looking
+	// The longest of each second of the last minute in which somebody looked, oldest first.
+	Lags    []time.Duration `json:"lags_ns,omitempty"`
+	Servers []*Server       `json:"servers,omitempty"`
+	Sockets *Sockets        `json:"sockets,omitempty"` // nil if there are none
+	// The default one, nil if it has not been used.
+	Executor *Executor `json:"executor,omitempty"`
 }
 
 // Stuck describes a step that has not returned.
@@ -107,26 +130,116 @@ type Group struct {
 	Where     string   `json:"where"`
 	Stack     []string `json:"stack,omitempty"`
 	Count     int      `json:"count"`
-	Sampled   bool     `json:"sampled,omitempty"` // the place, and so the count, is of a sample
-	Examples  []string `json:"examples"`          // names of tasks, the oldest first
+	// The place, and so the count, is of a sample.
+	Sampled  bool     `json:"sampled,omitempty"`
+	Examples []string `json:"examples"` // names of tasks, the oldest first
+	IDs      []string `json:"ids"`      // of these tasks
+	// Of the first example, which is the oldest; 0 if it is not known.
+	Age time.Duration `json:"age_ns,omitempty"`
+
+	// Of all tasks with this coroutine, in this group or not.
+	// A task that has made one of them, empty for a callback.
+	By      string        `json:"by,omitempty"`
+	Made    string        `json:"made_at,omitempty"`    // file and line of that call
+	Steps   int           `json:"steps,omitempty"`      // while somebody was looking
+	Busy    time.Duration `json:"busy_ns,omitempty"`    // all their steps together
+	Longest time.Duration `json:"longest_ns,omitempty"` // of their steps
 }
 
 // An Object is something that tasks wait for: a lock, a queue.
 type Object struct {
 	What    string   `json:"what"`
 	Owner   string   `json:"owner,omitempty"`
+	Size    int      `json:"size,omitempty"`    // values in a queue, free permits or tokens
+	Limit   int      `json:"limit,omitempty"`   // of a queue or a limiter
+	Holders []string `json:"holders,omitempty"` // of a limiter's tokens, some of them
 	Waiters int      `json:"waiters"`
 	Names   []string `json:"names"` // of some of them
 }
 
 // A Task is one task.
 type Task struct {
-	ID        string   `json:"id"`
-	Name      string   `json:"name"`
-	Coroutine string   `json:"coroutine"`
-	State     string   `json:"state"`
-	Stack     []string `json:"stack,omitempty"`
-	AwaitedBy []string `json:"awaited_by,omitempty"` // ids
+	ID        string        `json:"id"`
+	Name      string        `json:"name"`
+	Coroutine string        `json:"coroutine"`
+	Age       time.Duration `json:"age_ns,omitempty"` // 0 if it is not known
+	State     string        `json:"state"`
+	Stack     []string      `json:"stack,omitempty"`
+	AwaitedBy []string      `json:"awaited_by,omitempty"` // ids
+}
+
+// A Steps is what has been measured of a loop's steps.
+type Steps struct {
+	Count   int           `json:"count"`
+	Busy    time.Duration `json:"busy_ns"` // all of them together
+	Longest time.Duration `json:"longest_ns"`
+	For     time.Duration `json:"for_ns"`         // how long they have been measured
+	Slow    []*SlowStep   `json:"slow,omitempty"` // those of the last minute that took longest
+}
+
+// A SlowStep is a step that took longer than a millisecond.
+type SlowStep struct {
+	Task  string        `json:"task"`            // empty for a callback
+	What  string        `json:"what"`            // the coroutine, or the callback
+	Where string        `json:"where,omitempty"` // where its task suspended
+	Took  time.Duration `json:"took_ns"`
+	Ago   time.Duration `json:"ago_ns"` // when it ended
+}
+
+// A Timer is a callback that is due at a time, or a task that sleeps until then.
+type Timer struct {
+	What string        `json:"what"`
+	In   time.Duration `json:"in_ns"` // less than zero if it is late
+}
+
+// A Queue is one that has become large.
+type Queue struct {
+	What       string `json:"what"`
+	Size       int    `json:"size"`            // values in it
+	Limit      int    `json:"limit,omitempty"` // values that it can hold, 0 for any number
+	Getters    int    `json:"getters"`         // tasks that wait for a value
+	Putters    int    `json:"putters"`         // tasks that wait for room
+	Unfinished int    `json:"unfinished"`      // values for which TaskDone was not called
+	// The task that had put a value when it was last looked at, empty for a callback.
+	By    string        `json:"by,omitempty"`
+	Where string        `json:"where,omitempty"` // file and line of that call
+	Stack []string      `json:"stack,omitempty"`
+	Was   int           `json:"was"`    // its size then
+	Ago   time.Duration `json:"ago_ns"` // how long that is ago
+}
+
+// A Server is one that accepts connections.
+type Server struct {
+	Addresses []string `json:"addresses"`
+	// That are connected, in a handshake or with a handler.
+	Clients int `json:"clients"`
+	Limit   int `json:"limit,omitempty"` // MaxClients, 0 for any number
+	// The task of the client that has been there longest.
+	Oldest string        `json:"oldest,omitempty"`
+	Age    time.Duration `json:"age_ns,omitempty"` // of that task, 0 if it is not known
+}
+
+// A Sockets is the sockets that a loop has open.
+type Sockets struct {
+	Connections int        `json:"connections"`
+	Listeners   int        `json:"listeners"`
+	Addresses   []*Address `json:"addresses"` // those with most connections first, at most 20
+}
+
+// An Address is a local address.
+type Address struct {
+	Address     string `json:"address"`
+	Connections int    `json:"connections"`
+	Listens     bool   `json:"listens,omitempty"`
+}
+
+// An Executor runs thread functions.
+type Executor struct {
+	What    string `json:"what"`
+	Threads int    `json:"threads"` // goroutines that it has
+	Most    int    `json:"most"`    // goroutines that it may have
+	Running int    `json:"running"` // functions under way
+	Queued  int    `json:"queued"`  // functions that wait for a goroutine
 }
 
 var registry struct {
@@ -135,6 +248,9 @@ var registry struct {
 	number int
 	on     bool
 	socket io.Closer // nil while there is none
+
+	looked time.Time   // when somebody has last looked
+	attend *time.Timer // until a minute later (inspection 4)
 }
 
 // An entry is a loop that runs, and what the last look at it has seen.
@@ -144,6 +260,7 @@ type entry struct {
 	ended  chan struct{} // closed when the run has ended
 	step   uint64        // Step.Count
 	since  time.Time
+	lags   lags
 }
 
 // sees notes the step under way, and returns for how long that step has been seen.
@@ -160,8 +277,9 @@ func (e *entry) sees(s Step, now time.Time) time.Duration {
 // byEnvironment is ASYNCIOINSPECT as of the start of the program.
 var byEnvironment = os.Getenv("ASYNCIOINSPECT") != "" && os.Getenv("ASYNCIOINSPECT") != "0"
 
-// Begins is called when a loop's run begins.
-func Begins(l Loop) {
+// Begins is called when a loop's run begins, and says whether the loop is to note its steps, and
+// whether it is to time them.
+func Begins(l Loop) (watched, timed bool) {
 	r := &registry
 	r.Lock()
 	defer r.Unlock()
@@ -174,9 +292,7 @@ func Begins(l Loop) {
 		r.on = true
 		go serve()
 	}
-	if r.on {
-		l.Watch()
-	}
+	return r.on, r.attend != nil
 }
 
 // Ends is called when a loop's run ends.
@@ -231,6 +347,7 @@ func running() []*entry {
 // Look describes all loops that run, at the same time.
 func Look(ctx context.Context, ask Ask) *Process {
 	p := &Process{PID: os.Getpid(), Program: program(), Go: runtime.Version(), Time: time.Now()}
+	attend()
 	loops := running()
 	found := make([]*Survey, len(loops))
 	var all sync.WaitGroup
@@ -275,7 +392,7 @@ func survey(ctx context.Context, e *entry, ask Ask) *Survey {
 		case <-began:
 			began, lag = nil, time.Since(asked)
 		case s := <-done:
-			s.Number, s.Lag = e.number, cmp.Or(lag, time.Since(asked))
+			s.Number, s.Lag, s.Lags = e.number, cmp.Or(lag, time.Since(asked)), e.lags.all()
 			return s
 		case <-e.ended:
 			return nil
@@ -287,7 +404,7 @@ func survey(ctx context.Context, e *entry, ask Ask) *Survey {
 			if now.Count == step.Count && now.Goroutine != 0 {
 				stuck := &Stuck{Task: now.Task, For: since, Stack: string(e.loop.Stack(now.Goroutine))}
 				stuck.Where = programsPlace(stuck.Stack)
-				return &Survey{Number: e.number, Lag: cmp.Or(lag, time.Since(asked)), Stuck: stuck}
+				return &Survey{Number: e.number, Lag: cmp.Or(lag, time.Since(asked)), Lags: e.lags.all(), Stuck: stuck}
 			}
 			step = now
 		}

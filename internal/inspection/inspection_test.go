@@ -25,6 +25,8 @@ func (l *silentLoop) Survey(context.Context, inspection.Ask) (began <-chan struc
 
 func (l *silentLoop) Step() inspection.Step { return l.step }
 func (l *silentLoop) Watch()                {}
+func (*silentLoop) Time(bool)               {}
+func (*silentLoop) Ping(func()) bool        { return true }
 func (l *silentLoop) Stack(uint64) []byte {
 	return []byte("goroutine 8 [running]:\nmain.work()\n\t/src/app/main.go:7 +0x1\n")
 }

@@ -129,26 +129,52 @@ func attached(cmd *cobra.Command, arg string, asJSON bool, each int, show func(i
 	return nil
 }
 
-// listTasks prints the columns of Python's asyncio ps. In the place of a thread's id is the number
-// of the loop.
+// taskColumns are the columns of Python's asyncio ps, with the least widths that they have
+// there. In the place of a thread's id is the number of the loop.
+var taskColumns = []struct {
+	name  string
+	width int
+}{{"loop", 10}, {"task id", 20}, {"task name", 20}, {"coroutine stack", 50}, {"awaiter chain", 50}, {"awaiter name", 15}, {"awaiter id", 15}}
+
+// nobody is the id of the awaiter of a task for which no task waits.
+const nobody = "0x0"
+
+// listTasks prints the table of Python's asyncio ps.
 func listTasks(out io.Writer, p *inspect.Process) error {
-	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "loop\ttask id\ttask name\tcoroutine stack\tawaiter chain\tawaiter name\tawaiter id")
+	t := tabwriter.NewWriter(out, 0, 0, 1, ' ', 0)
+	row := func(cells ...string) {
+		for i, c := range cells {
+			end := "\t"
+			if i == len(cells)-1 {
+				end = "\n"
+			}
+			fmt.Fprintf(t, "%-*s%s", taskColumns[i].width, shown(c), end)
+		}
+	}
+	var heads []string
+	line := len(taskColumns) - 1
+	for _, c := range taskColumns {
+		heads = append(heads, c.name)
+		line += c.width
+	}
+	row(heads...)
+	fmt.Fprintln(t, strings.Repeat("-", line))
 	for _, l := range p.Loops {
+		number := strconv.Itoa(l.Number)
 		if l.Stuck != nil {
-			fmt.Fprintf(t, "%d\t\t%s\tis stuck: %s\t\t\t\n", l.Number, l.Stuck.Task, l.Stuck.Where)
+			row(number, "", l.Stuck.Task, "is stuck: "+l.Stuck.Where, "", "", nobody)
 		}
 		byID := tasksByID(l)
 		for _, k := range l.Each {
 			if len(k.AwaitedBy) == 0 {
-				fmt.Fprintf(t, "%d\t%s\t%s\t%s\t\t\t\n", l.Number, k.ID, k.Name, chain(k))
+				row(number, k.ID, k.Name, chain(k), "", "", nobody)
 			}
 			for _, id := range k.AwaitedBy {
 				by := byID[id]
 				if by == nil { // it has ended since
-					by = &inspect.Task{}
+					by = &inspect.Task{Name: "Unknown"}
 				}
-				fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\t%s\n", l.Number, k.ID, k.Name, chain(k), chain(by), by.Name, id)
+				row(number, k.ID, k.Name, chain(k), chain(by), by.Name, id)
 			}
 		}
 	}
@@ -178,13 +204,9 @@ func chain(k *inspect.Task) string {
 	return strings.Join(names, " -> ")
 }
 
-// splitCall splits "main.fetch() at /src/app/fetch.go:12" into "main.fetch" and the place, with the
-// last directory of its path.
+// splitCall splits "main.fetch() at /src/app/fetch.go:12" into the name and the place.
 func splitCall(call string) (name, place string) {
 	name, place, _ = strings.Cut(call, "() at ")
-	if dirs := strings.Split(place, "/"); len(dirs) > 2 {
-		place = strings.Join(dirs[len(dirs)-2:], "/")
-	}
 	return name, place
 }
 
@@ -199,7 +221,7 @@ func showTree(out io.Writer, p *inspect.Process) error {
 			w.line("", fmt.Sprintf("the loop is stuck in task %s, at %s, for at least %v", l.Stuck.Task, l.Stuck.Where, l.Stuck.For.Round(time.Millisecond)))
 		}
 		if l.Circle != nil {
-			w.line("", "tasks wait for each other in a circle: "+strings.Join(append(l.Circle, l.Circle[0]), " -> "))
+			w.line("", "tasks wait for each other in a circle: "+circle(l))
 		}
 		w.tree(l)
 	}
@@ -251,15 +273,15 @@ func (w *treeWriter) task(indent string, k *inspect.Task, last bool) {
 		branch, deeper = "└── ", "    "
 	}
 	if w.shown[k.ID] {
-		w.line(indent+branch, "(T) "+k.Name+", as above")
+		w.line(indent+branch, "(T) "+shown(k.Name)+", as above")
 		return
 	}
 	w.shown[k.ID] = true
-	w.line(indent+branch, "(T) "+k.Name)
+	w.line(indent+branch, "(T) "+shown(k.Name))
 	indent += deeper
 	calls := k.Stack
 	if len(calls) == 0 {
-		w.line(indent+"└──  ", k.Coroutine+", "+k.State)
+		w.line(indent+"└──  ", shown(k.Coroutine+", "+k.State))
 		indent += "    "
 	}
 	for i := len(calls) - 1; i >= 0; i-- {
@@ -271,60 +293,4 @@ func (w *treeWriter) task(indent string, k *inspect.Task, last bool) {
 	for i, u := range below {
 		w.task(indent, u, i == len(below)-1)
 	}
-}
-
-// showGroups prints the groups of tasks of each loop.
-func showGroups(out io.Writer, p *inspect.Process) error {
-	w := &treeWriter{out: out}
-	w.line("", fmt.Sprintf("%s, process %d, %s, %s", p.Program, p.PID, p.Go, p.Time.Format(time.DateTime)))
-	if len(p.Loops) == 0 {
-		w.line("", "no loop runs")
-	}
-	for _, l := range p.Loops {
-		if l.Stuck != nil {
-			what := "a callback"
-			if l.Stuck.Task != "" {
-				what = "task " + l.Stuck.Task
-			}
-			w.line("", fmt.Sprintf("\nloop %d is stuck: %s has not returned for at least %v, at %s", l.Number, what, l.Stuck.For.Round(time.Millisecond), l.Stuck.Where))
-			for line := range strings.Lines(l.Stuck.Stack) {
-				w.line("    ", strings.TrimRight(line, "\n"))
-			}
-			continue
-		}
-		w.line("", fmt.Sprintf("\nloop %d: %d tasks, %d callbacks ready, %d timers, answered after %v", l.Number, l.Tasks, l.Ready, l.Timers, l.Lag.Round(time.Microsecond)))
-		if l.Circle != nil {
-			w.line("", "tasks wait for each other in a circle: "+strings.Join(append(l.Circle, l.Circle[0]), " -> "))
-		}
-		for _, o := range l.Objects {
-			text := fmt.Sprintf("%d wait for %s: %s", o.Waiters, o.What, some(o.Names, o.Waiters))
-			if o.Owner != "" {
-				text += "; task " + o.Owner + " has it"
-			}
-			w.line("", text)
-		}
-		for _, g := range l.Groups {
-			about := ""
-			if g.Sampled {
-				about = "about "
-			}
-			w.line("", fmt.Sprintf("\n%s%d × %s(), %s: %s", about, g.Count, g.Coroutine, g.State, some(g.Examples, g.Count)))
-			for _, call := range g.Stack {
-				w.line("    ", call)
-			}
-		}
-		if n := l.AllGroups - len(l.Groups); n > 0 {
-			w.line("", fmt.Sprintf("and %d more groups", n))
-		}
-	}
-	return w.err
-}
-
-// some lists names, and says how many there are besides.
-func some(names []string, all int) string {
-	text := strings.Join(names, ", ")
-	if n := all - len(names); n > 0 {
-		text += fmt.Sprintf(" and %d more", n)
-	}
-	return text
 }

@@ -26,7 +26,7 @@ import (
 
 // sickProgram runs the program that CLI_SICK names, if it names one, and exits.
 func sickProgram() {
-	programs := map[string]func(ctx context.Context) error{"deadlock": deadlock, "leak": leak, "stall": stall, "chain": chain}
+	programs := map[string]func(ctx context.Context) error{"deadlock": deadlock, "leak": leak, "stall": stall, "chain": chain, "grow": grow}
 	main, found := programs[os.Getenv("CLI_SICK")]
 	if !found {
 		return
@@ -107,6 +107,42 @@ func hash(context.Context) error {
 	}
 }
 
+func grow(ctx context.Context) error {
+	jobs := asyncio.NewQueue[int](0)
+	asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error { return consume(ctx, jobs) }), asyncio.TaskName("consumer"))
+	producer := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error { return produce(ctx, jobs) }), asyncio.TaskName("producer"))
+	_, err := producer.Await(ctx)
+	return err
+}
+
+func consume(ctx context.Context, jobs *asyncio.Queue[int]) error {
+	for {
+		if _, err := jobs.Get(ctx); err != nil {
+			return err
+		}
+		// The work, which takes too long.
+		if err := asyncio.Sleep(ctx, 10*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+func produce(ctx context.Context, jobs *asyncio.Queue[int]) error {
+	for i := 0; ; i++ {
+		if err := jobs.Put(ctx, i); err != nil {
+			return err
+		}
+		if i == 5000 {
+			ill()
+		}
+		if i%100 == 0 {
+			if err := asyncio.Sleep(ctx, time.Millisecond); err != nil {
+				return err
+			}
+		}
+	}
+}
+
 func chain(ctx context.Context) error {
 	store := asyncio.CreateTask(ctx, asyncio.Do(forever), asyncio.TaskName("store"))
 	serve := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error { _, err := store.Await(ctx); return err }), asyncio.TaskName("serve"))
@@ -172,11 +208,12 @@ func TestSick(t *testing.T) {
 		{"deadlock", "stacks", []string{"wait for each other in a circle: ", "there -> back", "wait for <asyncio.Lock", "attach_test.go:", "has it"}},
 		{"deadlock", "pstree", []string{"in a circle: ", "(T) there", "(T) back", "accounts).transfer", "Lock).Acquire"}},
 		{"leak", "stacks", []string{"2000 wait for <Queue", "2000 × ", "handleRequest() at ", "attach_test.go:", "Task-2, "}},
+		{"grow", "stacks", []string{"<Queue maxsize=0> has ", " values, 4096 of them for ", "; task producer puts some there, at ", "attach_test.go:", "produce() at "}},
 		{"stall", "stacks", []string{"is stuck: task hash has not returned for at least", "attach_test.go:", "cli_test.hash("}},
 		{"stall", "ps", []string{"hash", "is stuck: ", "attach_test.go:"}},
 		{"stall", "pstree", []string{"stuck in task hash", "attach_test.go:"}},
 		{"chain", "pstree", []string{"└── (T) Task-1\n", "└── (T) serve\n", "└── (T) store\n"}},
-		{"chain", "ps", []string{"awaiter chain", "store", "serve", "Sleep -> "}},
+		{"chain", "ps", []string{"awaiter chain", "store", "serve", "Sleep -> ", "0x0", "awaiter id"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.program+"/"+tt.command, func(t *testing.T) {
