@@ -118,15 +118,15 @@ type Fate uint8
 
 // The fates of messages.
 const (
-	Arrived Fate = iota
+	Arrived Fate = iota // or is still under way, if To.At is Open
 	Lost
-	Held // until the end of the run, or in it: then it has arrived later, and there is a mark
+	Held // and released later, or never, if To.At is Open
 )
 
 // An Arrow leads from where something was caused to where that took effect.
 type Arrow struct {
 	Kind     ArrowKind
-	From, To Point  // To.At is Open if it never arrived; To.Track is then where it would have
+	From, To Point  // if it never arrived, To.At is Open and To.Track where it would have
 	Name     string // "write 7", "timer"; may be empty
 	Size     int    // of a message, in bytes
 	Fate     Fate
@@ -167,6 +167,7 @@ type Counter struct {
 type Sample struct {
 	At    time.Duration
 	Value int64
+	Step  int // in a simulation: the step in which that was so (timeline 4); else without meaning
 }
 
 // End returns the time of the last thing that happened.
@@ -259,6 +260,9 @@ func (t *Timeline) Check() error {
 		c.index("process", n.Process, len(t.Processes), true)
 		for j := range n.Samples {
 			c.span(n.Samples[j].At, Open)
+			if t.Simulated {
+				c.index("step", n.Samples[j].Step, len(t.Steps), true)
+			}
 			c.known("order: a sample is before the one before it", j == 0 || n.Samples[j].At >= n.Samples[j-1].At)
 		}
 	}
