@@ -50,7 +50,7 @@ const importPolicy = `
 ./internal/leaktest < std
 
 # Simulation reaches the loop through the seam, and sees nothing else of its inside.
-./sim < std, ., ./internal/driver, ./internal/bubble
+./sim < std, ., ./internal/driver, ./internal/bubble, ./internal/timeline
 ./internal/bubble < std
 
 # Package testing stays out of it: only this one, which is for tests alone, imports testing.
@@ -102,6 +102,9 @@ const importPolicy = `
 
 # The same of the drivers that it is tried with. (There are only tests.)
 ./interop < std, .
+
+# What is shown is tried with the programs that show it; these are third-party. (There are only tests.)
+./browser < std, .
 
 # The vet tool reads programs, the library among them, as text and as types. It calls nothing of it.
 ./asynciovet/... < std, ./asynciovet/..., third-party
@@ -243,7 +246,7 @@ func TestImports(t *testing.T) {
 			for i, r := range rules {
 				nested := slices.ContainsFunc([]string{"./asynciohttp/", "./asynciovet/", "./bench/", "./cmd/", "./examples/raft/", "./lab/"}, func(dir string) bool {
 					return strings.HasPrefix(r.pkg, dir)
-				}) || r.pkg == "./asynciogrpc" || r.pkg == "./asynciohttp" || r.pkg == "./asynciosql" || r.pkg == "./examples/crawler" || r.pkg == "./examples/gallery" || r.pkg == "./examples/orders" || r.pkg == "./interop"
+				}) || r.pkg == "./asynciogrpc" || r.pkg == "./asynciohttp" || r.pkg == "./asynciosql" || r.pkg == "./browser" || r.pkg == "./examples/crawler" || r.pkg == "./examples/gallery" || r.pkg == "./examples/orders" || r.pkg == "./interop"
 				if !used[i] && (whole || !nested) {
 					t.Errorf("importPolicy has a rule for %s, which does not exist", r.pkg)
 				}

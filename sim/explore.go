@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"runtime"
 	"slices"
 	"time"
@@ -226,21 +227,44 @@ func Check(main func(ctx context.Context) error, opts ...Option) *Report {
 // any one that does not run a loop.
 func Trace(main func(ctx context.Context) error, opts ...Option) (trace string, err error) {
 	x := newExploration(main, opts)
-	f := x.whole(func() *Failure {
+	o, f := x.once(func(*plan) {})
+	if f != nil {
+		return "", f.Err
+	}
+	return o.w.tracer.text(o.w.tracer.len()) + o.w.tracer.summary(), o.err
+}
+
+// WriteTimeline runs main once, as [Trace] does, and writes the run to w as a page for a browser: a
+// lane for each task, with its steps and waits, and messages between hosts. The error is that of w,
+// or else the failure of the run, of which the page is written all the same. It blocks the calling
+// goroutine, which may be any one that does not run a loop.
+func WriteTimeline(w io.Writer, main func(ctx context.Context) error, opts ...Option) error {
+	x := newExploration(main, opts)
+	o, f := x.once(func(p *plan) { p.explains, p.pictured = true, true })
+	if f != nil {
+		return f.Err
+	}
+	if err := o.w.picture.finish(o.w.tracer, o).WriteHTML(w); err != nil {
+		return err
+	}
+	return o.err
+}
+
+// once makes one run with a trace, in which places are noted. If it cannot be made, that is the
+// failure.
+func (x *exploration) once(more func(*plan)) (o *outcome, f *Failure) {
+	f = x.whole(func() *Failure {
 		p := x.plan(x.seed)
 		if x.strategy.make != nil {
 			first := x.play(plan{strategy: func(*world) strategy { return fifo{} }}).w
 			x.steps, x.normal = max(first.step, 1), first.course
 		}
 		p.traced, p.places = true, allPlaces
-		o := x.play(p)
-		trace, err = o.w.tracer.text(o.w.tracer.len())+o.w.tracer.summary(), o.err
+		more(&p)
+		o = x.play(p)
 		return nil
 	})
-	if f != nil {
-		err = f.Err
-	}
-	return trace, err
+	return o, f
 }
 
 // whole returns the result of do, or the failure of a run that do has abandoned.
@@ -280,6 +304,7 @@ func (x *exploration) test(do func() *Failure) {
 	if f.Run > 0 {
 		f.reproduce = x.record(f)
 	}
+	x.draw(f)
 	x.tb.Fatalf("%v", f)
 }
 

@@ -59,8 +59,16 @@ func (t *tracer) sentence(i int) string {
 // goesWrong says which step the failure is about, if it is about one: the last one of a task, if
 // one has ended with the error, or the one after which something did not hold.
 func (t *tracer) goesWrong(o *outcome) string {
+	if at := t.wrongStep(o); at > 0 {
+		return t.sentence(at - 1)
+	}
+	return ""
+}
+
+// wrongStep returns the number of that step, 0 if there is none.
+func (t *tracer) wrongStep(o *outcome) int {
 	if errors.Is(o.err, ErrNotDeterministic) {
-		return ""
+		return 0
 	}
 	at := o.w.wrongAt
 	if o.w.wrongTask != "" {
@@ -68,9 +76,9 @@ func (t *tracer) goesWrong(o *outcome) string {
 		}
 	}
 	if at < 1 || at > t.len() {
-		return ""
+		return 0
 	}
-	return t.sentence(at - 1)
+	return at
 }
 
 // explain records where step e, the k-th of those that are ready, begins, and if it was picked out

@@ -67,7 +67,27 @@ func (x *exploration) record(f *Failure) string {
 		x.tb.Logf("the schedule could not be written: %v", err)
 		return fmt.Sprintf("ASYNCIOSIM=%d %s", f.Seed, command)
 	}
+	f.file = file
 	return fmt.Sprintf("ASYNCIOSIM=%s %s", filepath.ToSlash(file), command)
+}
+
+// draw writes the timeline of a failure beside its schedule.
+func (x *exploration) draw(f *Failure) {
+	base, ok := strings.CutSuffix(f.file, ".sim")
+	if f.picture == nil || !ok {
+		return
+	}
+	file := base + ".html"
+	f.picture.Title = x.tb.Name()
+	out, err := os.Create(file)
+	if err == nil {
+		err = errors.Join(f.WriteTimeline(out), out.Close())
+	}
+	if err != nil {
+		x.tb.Logf("the timeline could not be written: %v", err)
+		return
+	}
+	f.timeline = filepath.ToSlash(file)
 }
 
 // testedPackage returns the import path of the package whose tests run, so that the command works
@@ -119,7 +139,7 @@ func (x *exploration) replay(file string) *Failure {
 		return &Failure{Err: err, unread: true}
 	}
 	r := newReplay(s.devs, true)
-	o := x.play(plan{seed: s.seed, traced: true, places: allPlaces, explains: true, stopAt: x.stopAt, strategy: func(*world) strategy { return r }})
+	o := x.play(plan{seed: s.seed, traced: true, places: allPlaces, explains: true, pictured: true, stopAt: x.stopAt, strategy: func(*world) strategy { return r }})
 	if misfit := r.finish(s, o.w.step, o.w.tracer.hash(s.steps)); misfit != nil && (o.err == nil || r.mismatch != nil) {
 		return &Failure{Err: misfit, Seed: s.seed}
 	}
@@ -129,6 +149,7 @@ func (x *exploration) replay(file string) *Failure {
 	}
 	f := &Failure{Err: o.err, Seed: s.seed, Steps: o.w.step, Deviations: inWords(o.w.devs), Schedule: s.String()}
 	f.describe(o.w.devs, o)
+	f.file = file
 	return f
 }
 

@@ -3,9 +3,11 @@ package sim
 import (
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/goasyncio/asyncio"
+	"github.com/goasyncio/asyncio/internal/timeline"
 )
 
 // What an exploration returns: its report, and a failure in words.
@@ -38,8 +40,11 @@ type Failure struct {
 	Trace      string // of the minimised run
 	Schedule   string // the recorded schedule, to be written to a file and given to Replay
 
-	cause     []string // the deviations, and the places that they are about
-	wrong     string   // the step that went wrong, if it is known
+	cause     []string           // the deviations, and the places that they are about
+	wrong     string             // the step that went wrong, if it is known
+	picture   *timeline.Timeline // nil: there is none
+	file      string             // of the schedule
+	timeline  string             // the file of the picture
 	reproduce string
 	unread    bool // Err says why there is no schedule to be replayed
 }
@@ -50,8 +55,20 @@ func (f *Failure) Unwrap() error { return f.Err }
 // Error returns the whole explanation: first the cause, which is the deviations and the step that
 // they make go wrong, then what went wrong, how to run it once more, and the trace.
 func (f *Failure) Error() string {
+	s := f.summary()
+	if f.Trace != "" && !f.isAboutTheSchedule() {
+		s += "\n" + f.Trace
+	}
+	return s
+}
+
+// isAboutTheSchedule reports whether there was no run that could be explained.
+func (f *Failure) isAboutTheSchedule() bool { return f.unread || errors.Is(f.Err, ErrIncompatible) }
+
+// summary is everything but the trace.
+func (f *Failure) summary() string {
 	var b strings.Builder
-	if f.unread || errors.Is(f.Err, ErrIncompatible) {
+	if f.isAboutTheSchedule() {
 		fmt.Fprintf(&b, "%v\n", f.Err)
 		return b.String()
 	}
@@ -69,10 +86,10 @@ func (f *Failure) Error() string {
 	if f.reproduce != "" {
 		fmt.Fprintf(&b, "\nonce more: %s", f.reproduce)
 	}
-	b.WriteString("\n")
-	if f.Trace != "" {
-		b.WriteString("\n" + f.Trace)
+	if f.timeline != "" {
+		fmt.Fprintf(&b, "\ntimeline: %s", f.timeline)
 	}
+	b.WriteString("\n")
 	return b.String()
 }
 
@@ -102,6 +119,21 @@ func (f *Failure) describe(devs []deviation, o *outcome) {
 	t := o.w.tracer
 	f.Trace = t.text(shownSteps)
 	f.cause, f.wrong = t.becauseOf(devs), t.goesWrong(o)
+	if p := o.w.picture; p != nil {
+		f.picture = p.finish(t, o)
+	}
+}
+
+// WriteTimeline writes the run as a page for a browser: a lane for each task, with its steps and
+// waits, messages between hosts, and marks at the deviations. [Explore] writes it beside the
+// schedule. The error is that of w; it is [errors.ErrUnsupported] if there is no picture, because
+// the run could not be repeated. Any goroutine may call it, and it does not suspend.
+func (f *Failure) WriteTimeline(w io.Writer) error {
+	if f.picture == nil {
+		return fmt.Errorf("sim: this failure has no timeline: %w", errors.ErrUnsupported)
+	}
+	f.picture.Text = f.summary()
+	return f.picture.WriteHTML(w)
 }
 
 const inOrder = "in order"

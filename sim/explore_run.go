@@ -22,6 +22,7 @@ type plan struct {
 	supervised bool        // debug mode is on, and blocking steps are noticed
 	places     placesNoted // with a trace: where tasks wait
 	explains   bool        // with a trace: also note where steps begin, to explain a failure
+	pictured   bool        // with these: also draw the run
 	cancels    bool        // note the tasks that could be cancelled,
 	lists      bool        // and the faults that could happen
 	branching  bool        // and what else could have been picked,
@@ -93,6 +94,10 @@ func (x *exploration) newWorld(p plan) *world {
 		w.tracer.sameShape = x.sameShape
 		w.tracer.explains = p.explains
 		w.observe()
+		if p.pictured {
+			w.picture = newPicture(w)
+			w.tracer.picture, w.net.picture = w.picture, w.picture
+		}
 	}
 	w.chaos, w.normal = x.chaos, x.normal
 	w.supervised, w.watched = p.supervised, p.supervised || x.watched

@@ -94,6 +94,9 @@ func (h *Host) begin(program func(ctx context.Context) error) *life {
 		panic(err) // it was made by newLoop
 	}
 	l.program = asyncio.CreateTask(loop.Context(), asyncio.Do(program), asyncio.TaskName("main"))
+	if h.w.picture != nil {
+		h.w.picture.begins(l)
+	}
 	h.w.note(h.name + " is turned on")
 	go l.live()
 	return l
@@ -152,6 +155,9 @@ func (l *life) end(err error) {
 		_ = l.eventLoop.Close()
 	}
 	l.state = gone
+	if w.picture != nil {
+		w.picture.ends(l, err)
+	}
 	w.acts()
 	w.forget(l)
 	l.letGo(math.MaxInt)

@@ -410,7 +410,7 @@ func (x *exploration) explain(p plan, o *outcome) *Failure {
 // retrace runs the minimised schedule once more, to describe it.
 func (x *exploration) retrace(f *Failure, devs []deviation) *Failure {
 	p := x.following(f.Seed, devs)
-	p.traced, p.places, p.explains = true, allPlaces, true
+	p.traced, p.places, p.explains, p.pictured = true, allPlaces, true, true
 	o := x.play(p)
 	if o.err == nil || kind(o.err) != kind(f.Err) {
 		now := "it passes"

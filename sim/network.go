@@ -66,6 +66,7 @@ type network struct {
 	rules    []*ActiveRule   // in the order in which they were added
 	messages uint64          // that have been numbered
 	seen     func(m Message) // nil, or told of what programs send
+	picture  *picture        // nil, or told of packets
 
 	patience      time.Duration // how long unacknowledged data is sent again (tcp 6)
 	sendBuffer    int           // bytes, of a new connection

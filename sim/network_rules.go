@@ -347,6 +347,9 @@ func (c *tcpConn) written(p []byte) {
 	if c.sys.n.seen != nil {
 		c.sys.n.seen(m)
 	}
+	if c.sys.n.picture != nil {
+		c.ids = append(c.ids, numbered{c.end - int64(len(p)), m.ID})
+	}
 	if a := c.sys.n.decide(c.out, m); a != nil {
 		c.marks = append(c.marks, &mark{from: c.end - int64(len(p)), to: c.end, by: a})
 	}
@@ -428,12 +431,12 @@ func (w *wire) ruleForDatagram(c cargo) *ActiveRule {
 }
 
 // carryBy is carry for cargo that a rule acts on.
-func (w *wire) carryBy(a *ActiveRule, c cargo, last *time.Duration) (left time.Duration) {
+func (w *wire) carryBy(a *ActiveRule, c cargo, number int, last *time.Duration) (left time.Duration) {
 	left = w.leave(c.size())
 	arrival := later(left, w.latency(c.noun()))
 	switch a.rule.Do {
 	case Drop:
-		w.traffic.Lost++
+		w.lose(number)
 		return left
 	case Delay:
 		arrival = later(arrival, a.rule.Delay)
@@ -441,17 +444,18 @@ func (w *wire) carryBy(a *ActiveRule, c cargo, last *time.Duration) (left time.D
 			last = new(time.Duration)
 		}
 	case Hold:
-		a.held = append(a.held, heldParcel{w, parcel{c, w.epoch}})
+		w.n.picture.holds(number)
+		a.held = append(a.held, heldParcel{w, parcel{c, w.epoch, number}})
 		return left
 	case Break:
 		if p, ok := c.(*segment); ok {
 			c = breaking{p}
 		}
 	case Duplicate:
-		w.deliver(c, later(arrival, w.latency(c.noun())))
+		w.deliver(c, w.n.picture.sent(w, c), later(arrival, w.latency(c.noun())))
 	}
 	*last = max(*last, arrival)
-	w.deliver(c, *last)
+	w.deliver(c, number, *last)
 	return left
 }
 

@@ -77,7 +77,8 @@ type mishap struct {
 // A parcel is cargo under way.
 type parcel struct {
 	cargo
-	epoch uint64 // in which it was sent
+	epoch  uint64 // in which it was sent
+	number int    // in the picture of the run, 0 if there is none of it
 }
 
 func (w *wire) link() *Link {
@@ -160,22 +161,23 @@ func (w *wire) segmentSize(n int64) int64 {
 
 // carry sends c, to arrive after last, and returns when it has left.
 func (w *wire) carry(c cargo, last *time.Duration) (left time.Duration) {
+	number := w.n.picture.sent(w, c)
 	if w.down() {
-		w.traffic.Lost++
+		w.lose(number)
 		return w.n.now()
 	}
 	w.troubled()
 	if a := w.ruleFor(c); a != nil {
-		return w.carryBy(a, c, last)
+		return w.carryBy(a, c, number, last)
 	}
 	left = w.leave(c.size())
 	arrival := later(left, w.latency(c.noun())+w.lateness(c.noun()))
 	if w.happens("lose", c.noun(), w.link().Loss) || w.lostToChaos(c.noun()) {
-		w.traffic.Lost++
+		w.lose(number)
 		return left
 	}
 	*last = max(*last, arrival)
-	w.deliver(c, *last)
+	w.deliver(c, number, *last)
 	return left
 }
 
@@ -184,11 +186,11 @@ func (w *wire) carry(c cargo, last *time.Duration) (left time.Duration) {
 func (w *wire) carryDatagram(c cargo) {
 	l := w.link()
 	if b := w.capacity(); b > 0 && w.free-w.n.now() > maxQueued*time.Second/time.Duration(b) {
-		w.traffic.Lost++
+		w.lose(w.n.picture.sent(w, c))
 		return
 	}
 	if a := w.ruleForDatagram(c); a != nil && !w.down() {
-		w.carryBy(a, c, &w.lastDatagram)
+		w.carryBy(a, c, w.n.picture.sent(w, c), &w.lastDatagram)
 		return
 	}
 	copies := 1
@@ -218,8 +220,8 @@ func (w *wire) carryDatagram(c cargo) {
 }
 
 // deliver lets c arrive at a time, between two steps (link 6).
-func (w *wire) deliver(c cargo, when time.Duration) {
-	p := parcel{c, w.epoch}
+func (w *wire) deliver(c cargo, number int, when time.Duration) {
+	p := parcel{c, w.epoch, number}
 	w.n.at(when, func() { w.arrive(p) })
 }
 
@@ -227,15 +229,23 @@ func (w *wire) deliver(c cargo, when time.Duration) {
 func (w *wire) arrive(p parcel) {
 	switch {
 	case p.epoch != w.epoch:
-		w.traffic.Lost++
+		w.lose(p.number)
 	case !w.holding:
 		w.traffic.Delivered++
+		w.n.picture.arrives(p.number)
 		p.cargo.arrive(w.to)
 	case len(w.held) < maxHeld:
 		w.held = append(w.held, p)
+		w.n.picture.holds(p.number)
 	default:
-		w.traffic.Lost++
+		w.lose(p.number)
 	}
+}
+
+// lose counts a packet that is lost.
+func (w *wire) lose(number int) {
+	w.traffic.Lost++
+	w.n.picture.loses(number)
 }
 
 // change changes the wire with fn and then handles the packets under way (link 4).
@@ -244,7 +254,9 @@ func (w *wire) change(fn func()) {
 	fn()
 	if w.down() && !was {
 		w.epoch++
-		w.traffic.Lost += len(w.held)
+		for _, p := range w.held {
+			w.lose(p.number)
+		}
 		w.held = nil
 	}
 	if !w.holding {

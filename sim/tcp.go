@@ -80,6 +80,7 @@ type tcpConn struct {
 	deadline        time.Duration // when una is sent again, 0 for never
 	ring            time.Duration // when a timer goes off, 0 for none
 	marks           []*mark       // writes that rules act on
+	ids             []numbered    // where writes begin, if there is a picture
 
 	user, reader endUser // the task that has used it last, and the last that had to wait (circle 1)
 

@@ -35,7 +35,8 @@ type tracer struct {
 	where map[deviationKey]string
 	hosts map[string]string // names, by address
 
-	noted placesNoted // at which steps the places are recorded
+	noted   placesNoted // at which steps the places are recorded
+	picture *picture    // nil: none is made
 	// also where each step begins, and where those are that a deviation is about
 	explains bool
 
@@ -256,6 +257,9 @@ func (t *tracer) beginStep(w *world, l *life, i, k, n, first int) {
 
 // note adds a line behind the last step, and behind the earlier notes of that step.
 func (t *tracer) note(n note) {
+	if t.picture != nil {
+		t.picture.note(n)
+	}
 	if e := t.last(); e != nil {
 		d := t.ownDetails(e)
 		d.notes = append(d.notes, n)

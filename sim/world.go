@@ -114,7 +114,8 @@ type world struct {
 	wrongAt   int
 	wrongTask string
 
-	tracer *tracer // nil: no trace is made
+	tracer  *tracer  // nil: no trace is made
+	picture *picture // nil: none is made (picture 1)
 
 	mu sync.Mutex
 	// signalled when there is something new to look at: a life is pending, held has dropped, or a
@@ -377,6 +378,9 @@ func (w *world) settle() {
 	if w.tracer != nil {
 		w.tracer.endStep(w)
 	}
+	if w.picture != nil {
+		w.picture.endStep(w.tracer)
+	}
 	if !w.over {
 		w.check()
 	}
@@ -430,6 +434,9 @@ func (w *world) pick(n int) (*life, int) {
 	}
 	if w.tracer != nil {
 		w.tracer.beginStep(w, l, i, k, n, first)
+	}
+	if w.picture != nil {
+		w.picture.beginStep(w.tracer, l, i)
 	}
 	w.turn, w.made, w.happened, l.fresh = l, true, 0, false
 	if w.bubble != nil {
