@@ -19,9 +19,19 @@ import (
 )
 
 // These are the promises about allocation. (The race detector allocates on its own.)
-func TestAllocations(t *testing.T) {
+func TestAllocations(t *testing.T) { promised(t, 0) }
+
+// They hold with a flight recorder, too.
+func TestAllocations_Recorded(t *testing.T) { promised(t, 4096) }
+
+func promised(t *testing.T, ring int) {
+	t.Helper()
 	run(t, func(ctx context.Context) error {
 		loop(t, ctx).SetDebug(false) // debug mode allocates to find the goroutine's id
+		loop(t, ctx).SetFlightRecorder(ring)
+		for range 10 * ring { // until the ring is full, it grows
+			_ = asyncio.Sleep(ctx, 0)
+		}
 		settle(t, ctx)
 		done := asyncio.CreateFuture[int](ctx)
 		must(t, done.SetResult(1))

@@ -62,6 +62,9 @@ func (t *task) ask(c *CancelledError, r *request) cancelAnswer {
 	if rep := t.fut.report; rep != nil {
 		rep.cancel = c
 	}
+	if l := t.loop(); l.recorder != nil {
+		l.recorder.cancelled(t, c)
+	}
 	if held := t.note(c, r); held {
 		return accepted
 	}

@@ -121,10 +121,44 @@ var (
 // coroutinePC returns the code address of the function that coro runs.
 func coroutinePC[T any](coro Coroutine[T]) uintptr {
 	pc := funcPC(coro)
-	if pc == pcOfDo || pc == pcOfInPlaceOf || pc == funcPC(wrapped[T](nil, nil)) {
+	if hides[T](pc) {
 		var who whoAreYou
 		_, _ = coro(&who)
 		pc = who.pc
+	}
+	return pc
+}
+
+// hides reports whether pc is of the closures of Do, inPlaceOf or wrapped.
+func hides[T any](pc uintptr) bool {
+	return pc == pcOfDo || pc == pcOfInPlaceOf || pc == funcPC(wrapped[T](nil, nil))
+}
+
+// codes remembers which functions hide others, so that codeOf allocates nothing.
+type codes struct {
+	who   whoAreYou
+	last  uintptr // the last that was asked for,
+	hides bool    // and whether it hides another
+	all   map[uintptr]bool
+}
+
+// codeOf is coroutinePC for who asks often.
+func codeOf[T any](coro Coroutine[T], c *codes) uintptr {
+	pc := funcPC(coro)
+	if pc != c.last {
+		hide, known := c.all[pc]
+		if !known {
+			if c.all == nil {
+				c.all = make(map[uintptr]bool)
+			}
+			hide = hides[T](pc)
+			c.all[pc] = hide
+		}
+		c.last, c.hides = pc, hide
+	}
+	if c.hides {
+		_, _ = coro(&c.who)
+		pc = c.who.pc
 	}
 	return pc
 }

@@ -33,7 +33,39 @@ const (
 	namedMode    // tasks get labels with their names
 	inspectMode  // steps are noted for who looks at a loop from outside
 	timedMode    // they are timed, because somebody is looking
+	recordMode   // the loop has a recorder
 )
+
+// A recorder notes what happens on a loop. Its methods are called where that happens, in this order
+// for each turn of a callback: turn, begun unless the callback is quick, then whatever it does. See
+// the flight recorder (recorder 1).
+type recorder interface {
+	iteration()                           // an iteration begins
+	idle()                                // the loop is about to wait
+	woken()                               // it has waited
+	turn(cb callback)                     // cb is next
+	begun(cb callback)                    // a step begins; nil if one goes on that was interrupted
+	waits(t *task)                        // the step ends because t waits
+	scheduled(cb callback)                // cb has become ready
+	made(t *task)                         // t is a new task
+	ended(t *task)                        // t has ended
+	cancelled(t *task, c *CancelledError) // t was asked to end
+	panicked()                            // the step under way has panicked
+}
+
+// A room sets these. beginRecording is called for every new loop, stallRecorded by the goroutine of
+// a watchdog for a step that has taken so long.
+var (
+	beginRecording = func(l *EventLoop) {}
+	stallRecorded  = func(l *EventLoop, d time.Duration) {}
+)
+
+// setRecorder makes r the recorder of the loop, or takes it away if r is nil.
+func (l *EventLoop) setRecorder(r recorder) {
+	l.recorder = r
+	l.attended = l.chooser != nil || l.observer != nil || r != nil
+	l.setMode(recordMode, r != nil)
+}
 
 // debugByEnvironment is ASYNCIODEBUG as of the start of the program, as in Python.
 var debugByEnvironment = os.Getenv("ASYNCIODEBUG") != "" && os.Getenv("ASYNCIODEBUG") != "0"
@@ -127,6 +159,11 @@ type stepObserver interface {
 // beginStep is the rest of noteStep. what is nil if a step goes on that was interrupted by another.
 func (l *EventLoop) beginStep(s *stack, what callback) {
 	modes := l.modes.Load()
+	if modes == recordMode {
+		l.step.what = what
+		l.recorder.begun(what)
+		return
+	}
 	l.endStep(nil)
 	exact := modes&debugMode != 0 && !l.turns // foreign 9
 	if exact || modes&sharedMode != 0 {
@@ -143,6 +180,10 @@ func (l *EventLoop) beginStep(s *stack, what callback) {
 	if !exact && modes&guardedMode != 0 {
 		l.setGuard(0)
 		l.setMode(guardedMode, false)
+	}
+	if modes&recordMode != 0 {
+		l.recorder.begun(what)
+		l.step.what = what
 	}
 	if modes&(debugMode|watchdogMode|kinMode|inspectMode|timedMode) == 0 {
 		return
@@ -173,6 +214,9 @@ func (l *EventLoop) beginStep(s *stack, what callback) {
 // endStep ends the step that is running, if there is one. If the step ends because its task
 // suspends, that task is given: its stack is the one we are on.
 func (l *EventLoop) endStep(suspends *task) {
+	if suspends != nil && l.recorder != nil {
+		l.recorder.waits(suspends)
+	}
 	what, began := l.step.what, l.step.began
 	l.step.what, l.step.began = nil, 0
 	if what == nil || began == 0 {

@@ -239,6 +239,9 @@ func (l *EventLoop) invokeRecovering(fn func(), src any, handle any) {
 				Message:   "exception in callback " + callSite(funcPC(src)),
 				Exception: &PanicError{Value: v, Stack: debug.Stack()},
 			}
+			if l.recorder != nil {
+				l.recorder.panicked()
+			}
 			c.Handle, _ = handle.(fmt.Stringer)
 			c.Context = callbackContext(handle)
 			l.CallExceptionHandler(c)

@@ -30,18 +30,24 @@ const module = "github.com/goasyncio/asyncio"
 // is the standard library. Imports of tests do not count.
 const importPolicy = `
 # Who uses the library takes on the standard library and golang.org/x/sys, nothing else.
-. < std, golang.org/x/sys/..., ./internal/coro, ./internal/driver, ./internal/inspection
+. < std, golang.org/x/sys/..., ./internal/coro, ./internal/driver, ./internal/inspection, ./internal/recording
 
 # A mechanism knows nothing of the loop that uses it.
 ./internal/coro < std
 ./internal/driver < std, golang.org/x/sys/...
 
 # Looking at loops is a mechanism too: it knows them by an interface.
-./internal/inspection < std, golang.org/x/sys/...
+./internal/inspection < std, golang.org/x/sys/..., ./internal/recording
+
+# A recording is words and a file, for the loop that writes it and for whoever reads it.
+./internal/recording < std
+
+# A picture of a recording needs both, and neither needs the other.
+./internal/recording/picture < std, ./internal/recording, ./internal/timeline
 
 # The page of it is served by net/http, which is not in every program; so it is a package of its own,
 # and sees nothing of a loop but what is sent to other processes as well.
-./inspect < std, ./internal/inspection
+./inspect < std, ./internal/inspection, ./internal/recording, ./internal/recording/picture, ./internal/timeline
 
 # A timeline is data about a run, and formats that others have defined. It knows no loop.
 ./internal/timeline < std

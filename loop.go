@@ -50,6 +50,8 @@ type EventLoop struct {
 	drv      driver.Driver
 	chooser  driver.Chooser  // nil: first in, first out
 	observer driver.Observer // nil: nobody watches
+	recorder recorder        // nil: nobody records
+	attended bool            // it has one of these
 	gate     driver.Gate     // nil: what other goroutines post arrives when the loop next looks
 	ctx      *loopContext
 	labels   context.Context // the labels of ctx, and nothing else (label 1)
@@ -175,6 +177,8 @@ func NewEventLoop(ctx context.Context) *EventLoop {
 	l.stacks.loop = l
 	l.initLabels(ctx)
 	l.setMode(debugMode, debugByEnvironment)
+	l.setRecorder(nil)
+	beginRecording(l)
 	return l
 }
 
@@ -294,8 +298,8 @@ func (l *EventLoop) beginIteration() bool {
 		}
 		l.iterated = true
 		l.iteration++
-		if l.observer != nil {
-			l.observer.BeginIteration()
+		if l.attended {
+			l.tellIteration()
 		}
 		l.takeIn()
 		looked := l.sockets == nil
@@ -325,6 +329,16 @@ func (l *EventLoop) beginIteration() bool {
 		if l.todo > 0 {
 			return true
 		}
+	}
+}
+
+// tellIteration tells those who attend to the loop that an iteration begins.
+func (l *EventLoop) tellIteration() {
+	if l.observer != nil {
+		l.observer.BeginIteration()
+	}
+	if l.recorder != nil {
+		l.recorder.iteration()
 	}
 }
 
@@ -367,6 +381,9 @@ func (l *EventLoop) park() bool {
 	if l.modes.Load() != 0 {
 		l.endStep(nil)
 		l.step.waits()
+		if l.recorder != nil {
+			l.recorder.idle()
+		}
 	}
 	if len(l.stacks.idle) > keptIdle {
 		if next := l.stacks.age(); !l.drv.Polls() {
@@ -383,6 +400,9 @@ func (l *EventLoop) park() bool {
 		err = l.drv.Wait(until)
 	}
 	l.setGuard(guard)
+	if l.recorder != nil {
+		l.recorder.woken()
+	}
 	switch {
 	case err == nil:
 	case errors.Is(err, driver.ErrKilled):
@@ -458,10 +478,22 @@ type unbroken struct {
 // upcoming returns the callback to run next and leaves it in the queue. It is called on the stack
 // s. If the driver ends the run instead, the entry has no callback.
 func (l *EventLoop) upcoming(s *stack) entry {
-	if l.chooser != nil && !l.choose(s) {
+	if l.attended && !l.attend(s) {
 		return entry{}
 	}
 	return l.ready.first()
+}
+
+// attend is the part of upcoming for loops that have a chooser or a recorder. It reports false if
+// the run is over.
+func (l *EventLoop) attend(s *stack) bool {
+	if l.chooser != nil && !l.choose(s) {
+		return false
+	}
+	if l.recorder != nil {
+		l.recorder.turn(l.ready.first().cb)
+	}
+	return true
 }
 
 // advance takes the callback that upcoming returned off the queue.
@@ -497,9 +529,7 @@ func (l *EventLoop) choose(s *stack) bool {
 		return false
 	}
 	if k >= l.todo {
-		if l.observer != nil {
-			l.observer.BeginIteration()
-		}
+		l.tellIteration()
 		l.takeIn()
 		l.takeDue(l.Time())
 		l.todo = l.ready.n
@@ -516,6 +546,9 @@ func (l *EventLoop) schedule(cb callback, fut *future) {
 		l.emptyInbox()
 	}
 	l.ready.push(entry{cb, fut})
+	if l.recorder != nil {
+		l.recorder.scheduled(cb)
+	}
 }
 
 func (l *EventLoop) setTimer(t *timer) {

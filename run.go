@@ -19,6 +19,7 @@ type RunOption struct {
 	debug    int8 // 0: as the loop has it, 1: on, -1: off
 	sigint   int8 // likewise; the default is on
 	labels   int8 // likewise
+	recorder *int // the bytes of its ring
 	signals  []os.Signal
 }
 
@@ -131,6 +132,9 @@ func NewRunner(ctx context.Context, opts ...RunOption) *Runner {
 		if o.labels != 0 {
 			r.opts.labels = o.labels
 		}
+		if o.recorder != nil {
+			r.opts.recorder = o.recorder
+		}
 		r.opts.signals = append(r.opts.signals, o.signals...)
 	}
 	return r
@@ -155,6 +159,9 @@ func (r *Runner) GetLoop() (*EventLoop, error) {
 		}
 		if r.opts.labels != 0 {
 			r.loop.SetTaskLabels(r.opts.labels > 0)
+		}
+		if r.opts.recorder != nil {
+			r.loop.SetFlightRecorder(*r.opts.recorder)
 		}
 		if r.opts.stall != nil {
 			r.loop.SetStallWatchdog(*r.opts.stall, nil)

@@ -272,6 +272,7 @@ func (s *stack) begin(t *task) bool {
 	l.noteStep(s, t)
 	if t.state != noCancel { // evicted while it waited for its turn to start
 		t.end(t.deliver(), asCancellation)
+		t.leaves(l.modes.Load())
 		l.current = nil
 		return false
 	}
@@ -286,7 +287,9 @@ func (s *stack) end(t *task, err error, as outcome) {
 	t.end(err, as)
 	l := s.pool.loop
 	l.current = nil
-	l.unlabel()
+	if modes := l.modes.Load(); modes&(labelledMode|recordMode) != 0 {
+		t.leaves(modes)
+	}
 }
 
 // rest gives control to another stack and makes s idle (stack 6).

@@ -77,6 +77,7 @@ type task struct {
 	outside   int32           // how many of these came from outside and are owed
 	num       uint32
 	index     uint32 // in the loop's list of tasks
+	recorded  uint32 // the number by which the recorder knows it, 0 if it has none
 	cleanups  uint16 // how many Cleanups it is in (cancel 3)
 
 	state    cancelState
@@ -95,6 +96,7 @@ type body interface {
 	AnyTask
 	run(ctx context.Context) error
 	code() uintptr // address of the coroutine function
+	codeWith(*codes) uintptr
 }
 
 // A TaskOption is an option of [CreateTask], [GroupTask], [GroupStart], [Call] and [StartCall]. Any
@@ -190,6 +192,9 @@ func (t *task) enlist(l *EventLoop, ctx context.Context, self body) {
 	if modes != 0 {
 		t.nameLabel(modes) // may panic, because a method of ctx may
 		t.fut.remember()
+		if l.recorder != nil {
+			l.recorder.made(t)
+		}
 	}
 	l.tasks.add(t)
 	if modes&inspectMode != 0 && l.step.observer != nil {
@@ -235,6 +240,8 @@ func (t *Task[T]) run(ctx context.Context) (err error) {
 }
 
 func (t *Task[T]) code() uintptr { return coroutinePC(t.coro) }
+
+func (t *Task[T]) codeWith(c *codes) uintptr { return codeOf(t.coro, c) }
 
 // AddDoneCallback is [Future.AddDoneCallback] for the task: fn gets the task itself. Python:
 // Task.add_done_callback.
@@ -308,6 +315,9 @@ func (t *task) recovered() {
 		mustEnd(v)
 		p := &PanicError{Value: v, Stack: debug.Stack()}
 		t.fut.err = p
+		if r := t.loop().recorder; r != nil {
+			r.panicked()
+		}
 		t.loop().CallExceptionHandler(ExceptionContext{Message: "panic in task", Exception: p, Task: t.self})
 		t.panicked(p)
 	}
@@ -336,6 +346,7 @@ func (t *task) exited(s *stack) {
 		if !s.abandoned {
 			l.current = t.below(s)
 			t.end(&CancelledError{cause: ErrLoopClosed}, asCancellation)
+			t.leaves(recordMode)
 		}
 		return
 	}
@@ -346,6 +357,7 @@ func (t *task) exited(s *stack) {
 		u.waiter, u.covered = nil, false
 	}
 	t.end(ErrGoexit, asSeen) // the exit of the run reports it
+	t.leaves(recordMode)
 	l.haltByGoexit()
 	l.current = u
 }
@@ -380,6 +392,17 @@ func (t *task) end(err error, as outcome) {
 	t.fut.finish(err)
 	if as == asSeen {
 		t.fut.retrieved()
+	}
+}
+
+// leaves does what is to be done in some modes when t has ended.
+func (t *task) leaves(modes uint32) {
+	l := t.loop()
+	if modes&recordMode != 0 && l.recorder != nil {
+		l.recorder.ended(t)
+	}
+	if modes&labelledMode != 0 {
+		l.unlabel()
 	}
 }
 
@@ -618,6 +641,7 @@ func (l *EventLoop) destroy(t *task) {
 	}
 	if t.fut.state == pending {
 		t.end(&CancelledError{cause: ErrLoopClosed}, asCancellation)
+		t.leaves(recordMode)
 	}
 }
 

@@ -110,6 +110,7 @@ func (l *EventLoop) watchSteps(limit time.Duration, report func(Stall), stop <-c
 			stall.Task = t.GetName()
 		}
 		if s.count.Load() == n { // it is still that step
+			stallRecorded(l, took)
 			l.reportStall(report, stall)
 		}
 	}

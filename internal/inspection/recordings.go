@@ -1,0 +1,133 @@
+package inspection
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/goasyncio/asyncio/internal/recording"
+)
+
+// A Recorded is a [Loop] that has a flight recorder.
+type Recorded interface {
+	// Record switches the recorder on, with a ring of so many bytes, or off if there are none. Any
+	// goroutine may call it.
+	Record(bytes int)
+
+	// Recording returns what the recorder holds, nil if it is off. It waits for the loop to list
+	// its tasks, unless that is stuck, ctx is done, or gone is closed. Any goroutine may call it.
+	Recording(ctx context.Context, gone <-chan struct{}) *recording.Loop
+}
+
+// NewRecording makes a recording of these loops of this process.
+func NewRecording(why string, loops ...*recording.Loop) *recording.Recording {
+	return &recording.Recording{Program: program(), PID: os.Getpid(), Time: time.Now(), Reason: why, Loops: loops}
+}
+
+// SetRecording switches the recorders of all loops that run on, with a ring of so many bytes, or
+// off if bytes is 0. It does not wait for them.
+func SetRecording(bytes int) {
+	for _, e := range running() {
+		if r, ok := e.loop.(Recorded); ok {
+			r.Record(bytes)
+		}
+	}
+}
+
+// ErrNotRecorded is returned if no loop that runs has its recorder on.
+var ErrNotRecorded = errors.New("no loop has its flight recorder on")
+
+// TakeRecording returns what the recorders of the loops that run hold.
+func TakeRecording(ctx context.Context, why string) (*recording.Recording, error) {
+	loops := running()
+	found := make([]*recording.Loop, len(loops))
+	var all sync.WaitGroup
+	for i, e := range loops {
+		if r, ok := e.loop.(Recorded); ok {
+			all.Go(func() {
+				if found[i] = r.Recording(ctx, e.ended); found[i] != nil {
+					found[i].Number = e.number
+				}
+			})
+		}
+	}
+	all.Wait()
+	found = slices.DeleteFunc(found, func(l *recording.Loop) bool { return l == nil })
+	if len(found) == 0 {
+		return nil, fmt.Errorf("%w: start the program with ASYNCIORECORD=1, or switch it on", ErrNotRecorded)
+	}
+	return NewRecording(why, found...), nil
+}
+
+// Files that are written when there is trouble.
+const (
+	maxFiles     = 10               // of a process; the oldest give way
+	troublePause = time.Second      // between two of them
+	troubleLimit = 10 * time.Second // for taking one
+)
+
+var trouble struct {
+	sync.Mutex
+	dir    string // empty: none are written
+	last   time.Time
+	number int
+	busy   bool
+}
+
+// troubleDirectory is ASYNCIORECORD_DIR as of the start of the program.
+var troubleDirectory = os.Getenv("ASYNCIORECORD_DIR")
+
+// RecordTrouble writes a recording to the directory for that, if there is one, on a goroutine of
+// its own. What comes within a second of the last one is in that one or of the same kind, and
+// writes none.
+func RecordTrouble(why string) {
+	if troubleDirectory == "" {
+		return
+	}
+	t := &trouble
+	t.Lock()
+	defer t.Unlock()
+	if t.busy || time.Since(t.last) < troublePause {
+		return
+	}
+	t.busy = true
+	go func() {
+		path, err := writeTrouble(why)
+		if err != nil {
+			slog.Warn("asyncio: no recording was written", slog.String("because of", why), slog.Any("error", err))
+		} else {
+			slog.Warn("asyncio: a recording was written", slog.String("because of", why), slog.String("file", path))
+		}
+		t.Lock()
+		defer t.Unlock()
+		t.busy, t.last = false, time.Now()
+	}()
+}
+
+func writeTrouble(why string) (path string, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), troubleLimit)
+	defer cancel()
+	r, err := TakeRecording(ctx, why)
+	if err != nil {
+		return "", err
+	}
+	t := &trouble
+	t.Lock()
+	t.number++
+	n := t.number
+	t.Unlock()
+	name := func(n int) string {
+		return filepath.Join(troubleDirectory, fmt.Sprintf("%s-%d-%d.asyncrec", program(), os.Getpid(), n))
+	}
+	if err := os.WriteFile(name(n), r.Encode(), 0o600); err != nil {
+		return "", err
+	}
+	_ = os.Remove(name(n - maxFiles))
+	return name(n), nil
+}
