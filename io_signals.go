@@ -2,38 +2,43 @@ package asyncio
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"os/signal"
+	"sync"
 
 	"github.com/goasyncio/asyncio/internal/driver"
 )
 
-// signalHandler is AddSignalHandler's handler for one signal, with a goroutine that passes the
-// signal on.
-type signalHandler struct {
+// Signals.
+//
+//	signals 1: A signal that somebody at a loop wants has a port there: a channel of package signal,
+//	   and a goroutine that reads it. Each signal that comes is dealt with once: by the handler, if
+//	   there is one at that time, else by the run of the loop. If the two had a channel each, the
+//	   run could come to read a signal after its handler was removed, and take it for its own.
+//	signals 2: The first signal that a run takes gives all signals without a handler their usual
+//	   effect back, before the loop hears of it: the second one must end the program even if the
+//	   loop is stuck.
+//	signals 3: A port that nobody wants is closed. What has come by then is dealt with as if it had
+//	   been read at once. If the run has taken a signal already, it is raised again.
+type signalPorts struct {
+	mu  sync.Mutex
+	all map[os.Signal]*signalPort // those that are open
+}
+
+type signalPort struct {
 	loop        *EventLoop
+	ports       *signalPorts
 	sig         os.Signal
-	handle      *Handle
 	signals     chan os.Signal
 	over, ended chan struct{}
+
+	// Guarded by ports.mu.
+	handle *Handle             // the handler, nil if there is none
+	take   func(sig os.Signal) // the run's, called with ports.mu held; nil if no run listens
 }
 
-// signalHandlers has the handlers of a loop.
-type signalHandlers struct {
-	all map[os.Signal]*signalHandler
-	run signalSharer // the run, if it handles signals itself
-}
-
-// A signalSharer handles signals that have no handler.
-type signalSharer interface {
-	// pause leaves sig to a handler, which listens already.
-	pause(sig os.Signal)
-
-	// resume undoes pause.
-	resume(sig os.Signal)
-}
-
-var loopSignals = newEndingPart[signalHandlers](endSources)
+var signalPortsOf = newEndingPart[signalPorts](endSources)
 
 // maxPendingSignals is the number of signals of one kind that can wait to be passed to the loop;
 // further ones are not counted.
@@ -69,57 +74,84 @@ func (l *EventLoop) AddSignalHandler(sig os.Signal, fn func()) error {
 		return err
 	}
 	handle := &Handle{loop: l, fn: fn, created: l.created()}
-	handlers := loopSignals.of(l)
-	if h := handlers.all[sig]; h != nil {
-		h.handle = handle
-		return nil
-	}
-	h := &signalHandler{
-		loop:    l,
-		sig:     sig,
-		handle:  handle,
-		signals: make(chan os.Signal, maxPendingSignals),
-		over:    make(chan struct{}),
-		ended:   make(chan struct{}),
-	}
-	if handlers.all == nil {
-		handlers.all = make(map[os.Signal]*signalHandler)
-	}
-	handlers.all[sig] = h
-	signal.Notify(h.signals, sig)
-	if handlers.run != nil {
-		handlers.run.pause(sig)
-	}
-	go h.listen()
+	ports := signalPortsOf.of(l)
+	ports.mu.Lock()
+	defer ports.mu.Unlock()
+	ports.open(l, sig).handle = handle
 	return nil
 }
 
-func (h *signalHandler) listen() {
-	defer close(h.ended)
+// open returns the port of sig. The caller holds ports.mu and says at once what the port is for.
+func (ports *signalPorts) open(l *EventLoop, sig os.Signal) *signalPort {
+	p := ports.all[sig]
+	if p == nil {
+		p = &signalPort{
+			loop: l, ports: ports, sig: sig,
+			signals: make(chan os.Signal, maxPendingSignals),
+			over:    make(chan struct{}),
+			ended:   make(chan struct{}),
+		}
+		if ports.all == nil {
+			ports.all = make(map[os.Signal]*signalPort)
+		}
+		ports.all[sig] = p
+		signal.Notify(p.signals, sig)
+		go p.listen()
+	}
+	return p
+}
+
+func (p *signalPort) isOpen() bool { return p.ports.all[p.sig] == p }
+
+// close gives the signal its usual effect back. The caller holds ports.mu, and the port is open.
+func (p *signalPort) close() {
+	delete(p.ports.all, p.sig)
+	signal.Stop(p.signals)
+	close(p.over)
+}
+
+func (p *signalPort) listen() {
+	defer close(p.ended)
 	for {
 		select {
-		case <-h.signals:
-			_ = h.loop.post(h)
-		case <-h.over:
+		case <-p.signals:
+			p.deal()
+			continue
+		case <-p.over:
+		}
+		select {
+		case <-p.signals: // it came before the port was closed
+			p.deal()
+		default:
 			return
 		}
 	}
 }
 
-// arrive schedules the handler, if it is still there.
-func (h *signalHandler) arrive() {
-	if loopSignals.of(h.loop).all[h.sig] == h { // it has been made, with h
-		h.loop.schedule(h.handle, nil)
+// deal deals with a signal (signals 1).
+func (p *signalPort) deal() {
+	p.ports.mu.Lock()
+	defer p.ports.mu.Unlock()
+	if p.handle != nil {
+		_ = p.loop.post(p)
+	} else if p.take != nil {
+		p.take(p.sig)
 	}
 }
 
-func (h *signalHandler) fire(*future) { h.arrive() }
-
-func (h *signalHandler) stop() {
-	signal.Stop(h.signals)
-	close(h.over)
-	<-h.ended
+// arrive schedules the handler. If it has been removed meanwhile, the run gets the signal, and
+// without a run nobody does, as in Python.
+func (p *signalPort) arrive() {
+	p.ports.mu.Lock()
+	defer p.ports.mu.Unlock()
+	if p.handle != nil {
+		p.loop.schedule(p.handle, nil)
+	} else if p.take != nil {
+		p.take(p.sig)
+	}
 }
+
+func (p *signalPort) fire(*future) { p.arrive() }
 
 // RemoveSignalHandler removes the handler that AddSignalHandler has set, and reports whether there
 // was one. The signal then has its default effect in a Go program (package os/signal), or the
@@ -128,23 +160,44 @@ func (h *signalHandler) stop() {
 // and does not suspend. Python: loop.remove_signal_handler.
 func (l *EventLoop) RemoveSignalHandler(sig os.Signal) bool {
 	l.mustNotBeForeign("RemoveSignalHandler")
-	handlers := loopSignals.ifAny(l) // part 4
-	if handlers == nil || handlers.all[sig] == nil {
+	ports := signalPortsOf.ifAny(l) // part 4
+	return ports != nil && ports.remove(sig)
+}
+
+// remove takes the handler of sig away and reports whether there was one.
+func (ports *signalPorts) remove(sig os.Signal) bool {
+	ports.mu.Lock()
+	p := ports.all[sig]
+	if p == nil || p.handle == nil {
+		ports.mu.Unlock()
 		return false
 	}
-	h := handlers.all[sig]
-	delete(handlers.all, sig)
-	if handlers.run != nil {
-		handlers.run.resume(sig)
+	p.handle = nil
+	unwanted := p.take == nil
+	if unwanted {
+		p.close()
 	}
-	h.stop()
+	ports.mu.Unlock()
+	if unwanted {
+		<-p.ended
+	}
 	return true
 }
 
+// leave ends what the run has of p, which it has opened. The caller holds ports.mu.
+func (p *signalPort) leave() {
+	switch {
+	case !p.isOpen():
+	case p.handle != nil:
+		p.take = nil
+	default:
+		p.close() // what has come still goes to take
+	}
+}
+
 // end removes the handlers, because the loop closes.
-func (handlers *signalHandlers) end(*EventLoop) {
-	for sig, h := range handlers.all { // the order cannot be observed
-		delete(handlers.all, sig)
-		h.stop()
+func (ports *signalPorts) end(*EventLoop) {
+	for sig := range maps.Clone(ports.all) { // no run is left that could change it
+		ports.remove(sig)
 	}
 }

@@ -141,6 +141,7 @@ func TestSignals_Defaults(t *testing.T) {
 		"removed":       "handled\nsignal: terminated",
 		"closed":        "handled\nsignal: terminated",
 		"SIGINT":        "handled\nhandled\nnot cancelled\ninterrupted: true\n<nil>",
+		"SIGINT often":  "not cancelled\ninterrupted: false\n<nil>",
 		"SIGINT before": "handled\nnot cancelled\ninterrupted: false\n<nil>",
 		"SIGINT late":   "cancelled\nsignal: interrupt",
 	} {
@@ -198,6 +199,25 @@ func TestSignals_DefaultsSubprocess(t *testing.T) {
 			l.RemoveSignalHandler(os.Interrupt)
 			raise(t, syscall.SIGINT)
 			return asyncio.Sleep(ctx, time.Minute)
+		}))
+		fmt.Println("interrupted:", errors.Is(err, asyncio.ErrKeyboardInterrupt))
+	// a signal that a handler has dealt with is not the run's as well, however soon the handler
+	// goes
+	case "SIGINT often":
+		_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
+			l := loop(t, ctx)
+			for range 500 {
+				came := false
+				must(t, l.AddSignalHandler(os.Interrupt, func() { came = true }))
+				raise(t, syscall.SIGINT)
+				for !came {
+					must(t, asyncio.Sleep(ctx, 0))
+				}
+				l.RemoveSignalHandler(os.Interrupt)
+			}
+			must(t, asyncio.Sleep(ctx, 10*time.Millisecond))
+			fmt.Println("not cancelled")
+			return nil
 		}))
 		fmt.Println("interrupted:", errors.Is(err, asyncio.ErrKeyboardInterrupt))
 	case "SIGINT before":

@@ -194,17 +194,7 @@ func RunIn[T any](r *Runner, main Coroutine[T]) (T, error) {
 		signals = append([]os.Signal{os.Interrupt}, signals...)
 	}
 	s := listenForSignals(l, &t.task, signals)
-	handlers := loopSignals.of(l)
-	if s != nil {
-		handlers.run = s
-		for sig := range handlers.all {
-			s.pause(sig)
-		}
-	}
-	defer func() {
-		s.stop()
-		handlers.run = nil
-	}()
+	defer s.stop()
 	v, err := RunUntilComplete(l, t)
 	switch s.stop(); {
 	case s.came() && !s.accepted: // main was done already
@@ -255,15 +245,17 @@ func giveSignals(sigs []os.Signal) {
 // A stopper cancels a task at the first of some signals and then stops listening, which gives the
 // signals their default effect back. A nil stopper does nothing.
 type stopper struct {
-	handles     []os.Signal
-	signals     chan os.Signal
-	over, ended chan struct{}
-	got         os.Signal // valid once ended
-	accepted    bool      // the task accepted the cancel; only the loop touches it
-	stopped     bool
+	loop    *EventLoop
+	task    *task
+	handles []os.Signal
+	ports   []*signalPort // of handles
 
-	mu     sync.Mutex
-	paused []os.Signal // signals left to handlers of the loop; guarded by mu
+	accepted bool // the task accepted the cancel; only the loop touches it
+	stopped  bool
+
+	// Guarded by the mutex of the ports.
+	got  os.Signal // the first signal, valid after stop
+	over bool      // the task has ended
 }
 
 // listenForSignals returns a stopper for t, nil if there is no signal to listen for.
@@ -272,72 +264,54 @@ func listenForSignals(l *EventLoop, t *task, sigs []os.Signal) *stopper {
 	if len(handles) == 0 {
 		return nil
 	}
-	s := &stopper{handles: handles, signals: make(chan os.Signal, maxPendingSignals), over: make(chan struct{}), ended: make(chan struct{})}
-	signal.Notify(s.signals, handles...)
-	go func() {
-		defer close(s.ended)
-		over := false
-		for s.got == nil && !over {
-			select {
-			case sig := <-s.signals:
-				s.take(sig)
-			case <-s.over:
-				over = true
-			}
-		}
-		signal.Stop(s.signals)
-		if !over {
-			_, _ = l.CallSoonThreadsafe(func() { s.accepted = t.fut.Cancel() })
-		}
-		for {
-			select {
-			case sig := <-s.signals: // it came before Stop
-				if s.got == nil {
-					s.take(sig)
-				} else if p, err := os.FindProcess(os.Getpid()); err == nil && !over {
-					_ = p.Signal(sig) // a second signal takes its usual effect
-				}
-				continue
-			default:
-			}
-			return
-		}
-	}()
+	s := &stopper{loop: l, task: t, handles: handles}
+	ports := signalPortsOf.of(l)
+	ports.mu.Lock() // a signal may come before all are open
+	defer ports.mu.Unlock()
+	for _, sig := range handles {
+		p := ports.open(l, sig)
+		p.take = s.take
+		s.ports = append(s.ports, p)
+	}
 	return s
 }
 
-// take notes that sig came, unless sig is left to a handler of the loop.
+// take deals with a signal that has no handler (signals 2 and 3). Its caller holds the mutex of the
+// ports.
 func (s *stopper) take(sig os.Signal) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !slices.Contains(s.paused, sig) {
-		s.got = sig
+	if s.got != nil {
+		if p, err := os.FindProcess(os.Getpid()); err == nil {
+			_ = p.Signal(sig)
+		}
+		return
 	}
-}
-
-// pause leaves sig to a handler of the loop that listens already, so there is no moment at which
-// sig has its default effect.
-func (s *stopper) pause(sig os.Signal) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.paused = append(s.paused, sig)
-}
-
-// resume undoes pause.
-func (s *stopper) resume(sig os.Signal) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.paused = slices.DeleteFunc(s.paused, func(p os.Signal) bool { return p == sig })
+	s.got = sig
+	for _, p := range s.ports {
+		p.leave()
+	}
+	if !s.over {
+		_, _ = s.loop.CallSoonThreadsafe(func() { s.accepted = s.task.fut.Cancel() })
+	}
 }
 
 // stop ends listening, if it has not ended.
 func (s *stopper) stop() {
-	if s != nil && !s.stopped {
-		s.stopped = true
-		close(s.over)
-		<-s.ended
-		giveSignals(s.handles)
+	if s == nil || s.stopped {
+		return
 	}
+	s.stopped = true
+	mu := &signalPortsOf.of(s.loop).mu
+	mu.Lock()
+	s.over = true
+	for _, p := range s.ports {
+		p.leave()
+	}
+	closed := slices.DeleteFunc(slices.Clone(s.ports), (*signalPort).isOpen)
+	mu.Unlock()
+	for _, p := range closed {
+		<-p.ended
+	}
+	giveSignals(s.handles)
 }
 
 // came reports whether a signal came. It may be called after stop only.
