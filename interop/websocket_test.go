@@ -101,8 +101,8 @@ func gorillaClient(ctx context.Context, dialer gorilla.Dialer, url string) (*cli
 	return webSocketClient(ws.Close, func(_ context.Context, message string) (string, error) { return exchange(ws, message) }), nil
 }
 
-// gorillaThreadClient uses the library in threads. It has no ctx, so the end of ctx closes the
-// connection.
+// gorillaThreadClient uses the library in threads. It has no ctx, so who stops waiting closes the
+// connection. The task does that, not a goroutine that may come after the task's next request.
 func gorillaThreadClient(ctx context.Context, dialer gorilla.Dialer, url string) (*client, error) {
 	ws, err := asyncio.ToThread(ctx, func(ctx context.Context) (*gorilla.Conn, error) {
 		ws, _, err := dialer.DialContext(ctx, url, nil)
@@ -112,10 +112,11 @@ func gorillaThreadClient(ctx context.Context, dialer gorilla.Dialer, url string)
 		return nil, err
 	}
 	return webSocketClient(ws.Close, func(ctx context.Context, message string) (string, error) {
-		return asyncio.ToThread(ctx, func(ctx context.Context) (string, error) {
-			defer context.AfterFunc(ctx, func() { ws.Close() })()
-			return exchange(ws, message)
-		})
+		answer, err := asyncio.ToThread(ctx, func(context.Context) (string, error) { return exchange(ws, message) })
+		if err != nil {
+			ws.Close()
+		}
+		return answer, err
 	}), nil
 }
 
