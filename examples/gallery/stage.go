@@ -99,6 +99,7 @@ const port = ":7000"
 // or with the first error of handle: a program that cannot do its work ends, and is started again.
 func serve(ctx context.Context, handle func(ctx context.Context, request string) (string, error)) error {
 	failed := asyncio.CreateFuture[asyncio.None](ctx)
+	defer failed.Cancel() // a client that comes while this ends has nobody to tell
 	server, err := asyncio.StartServer(ctx, func(ctx context.Context, r *asyncio.StreamReader, w *asyncio.StreamWriter) error {
 		for {
 			line, err := r.ReadLine(ctx)
