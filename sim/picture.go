@@ -36,6 +36,13 @@ type picture struct {
 	life *life           // of the step that runs
 }
 
+// Bounds of a picture: how many packets of a life wait to be claimed by a step, and how many steps
+// are drawn, the last of them.
+const (
+	mostArrived = 64
+	mostDrawn   = 100_000
+)
+
 // A processPicture is a life.
 type processPicture struct {
 	index     int
@@ -333,6 +340,9 @@ func (p *picture) arrives(number int) {
 	host := p.line.Processes[p.line.Tracks[a.To.Track].Process].Name
 	of := p.latest[host]
 	a.To.Track = p.lane(of, timeline.Network)
+	if len(of.arrived) == mostArrived {
+		of.arrived = append(of.arrived[:0], of.arrived[1:]...)
+	}
 	of.arrived = append(of.arrived, number-1)
 }
 
@@ -354,7 +364,7 @@ func (p *picture) loses(number int) {
 // and returns when it arrived.
 func (p *picture) claim(of *processPicture, cause int, to timeline.Point) (at time.Duration, ok bool) {
 	for i, number := range of.arrived {
-		if a := &p.line.Arrows[number]; a.From.Step == cause || a.From.Step == timeline.None && a.To.At == to.At {
+		if a := &p.line.Arrows[number]; a.From.Step == cause || (a.From.Step == timeline.None || a.Fate == timeline.Held) && a.To.At == to.At {
 			at = a.To.At
 			a.To = to
 			of.arrived = append(of.arrived[:i], of.arrived[i+1:]...)
@@ -402,9 +412,15 @@ func (p *picture) finish(t *tracer, o *outcome) *timeline.Timeline {
 		line.Steps[i].Name = t.people(line.Steps[i].Name)
 		p.deviations(t, i)
 	}
-	if o.err == nil {
-		return line
+	if o.err != nil {
+		p.failure(t, o)
 	}
+	return line.Last(mostDrawn)
+}
+
+// failure adds the mark at which the run went wrong.
+func (p *picture) failure(t *tracer, o *outcome) {
+	line := &p.line
 	m := timeline.Mark{Kind: timeline.Failure, Process: timeline.None, Point: timeline.Nowhere, By: timeline.Nowhere}
 	m.Text, _, _ = strings.Cut(t.people(o.err.Error()), "\n")
 	m.Point.At = p.w.time()
@@ -416,7 +432,6 @@ func (p *picture) finish(t *tracer, o *outcome) *timeline.Timeline {
 		m.Process = 0
 	}
 	line.Marks = append(line.Marks, m)
-	return line
 }
 
 // deviations adds marks for what the schedule has at a step: a pick out of turn, a cancel.

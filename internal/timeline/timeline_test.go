@@ -231,6 +231,33 @@ func TestTimeline_Sizes(t *testing.T) {
 	}
 }
 
+// The last steps, however many, are a timeline too.
+func TestTimeline_Last(t *testing.T) {
+	for _, whole := range []*timeline.Timeline{small(), large(1000)} {
+		for n := range len(whole.Steps) + 2 {
+			last := whole.Last(n)
+			if err := last.Check(); err != nil {
+				t.Fatalf("the last %d of %d: %v", n, len(whole.Steps), err)
+			}
+			if got := len(last.Steps); got != min(n, len(whole.Steps)) {
+				t.Errorf("%d steps, want %d", got, n)
+			}
+			for i, s := range last.Steps {
+				of := whole.Steps[len(whole.Steps)-len(last.Steps)+i]
+				if last.Tracks[s.Track].Name != whole.Tracks[of.Track].Name || s.Begin != of.Begin {
+					t.Fatalf("step %d of the last %d is another one", i, n)
+				}
+			}
+		}
+		if err := whole.Check(); err != nil {
+			t.Errorf("the whole has changed: %v", err)
+		}
+	}
+	if last := small().Last(2); len(last.Steps) != 2 || len(last.Arrows) != 2 || len(last.Marks) != 4 {
+		t.Errorf("%d steps, %d arrows, %d marks", len(last.Steps), len(last.Arrows), len(last.Marks))
+	}
+}
+
 func TestTimeline_Check(t *testing.T) {
 	for _, c := range []struct {
 		name, want string
