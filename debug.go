@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 	"unsafe"
+
+	"github.com/goasyncio/asyncio/internal/metering"
 )
 
 // What debug mode does, and why it costs nothing when it is off.
@@ -34,6 +36,8 @@ const (
 	inspectMode  // steps are noted for who looks at a loop from outside
 	timedMode    // they are timed, because somebody is looking
 	recordMode   // the loop has a recorder
+	meteredMode  // the loop keeps a meter (meter 1)
+	tracedMode   // tasks and their coroutines are in execution traces (trace 1)
 )
 
 // A recorder notes what happens on a loop. Its methods are called where that happens, in this order
@@ -138,7 +142,8 @@ type step struct {
 	goroutine atomic.Uint64 // the goroutine that runs the step
 	task      atomic.Pointer[task]
 
-	observer stepObserver // nil before the loop is first inspected
+	observer stepObserver                   // nil before the loop is first inspected
+	meter    atomic.Pointer[metering.Meter] // nil unless the loop has been given one (meter 1)
 
 	// For checks of suspected goroutines (foreign 5): the id of the stack that runs the step, 0 if
 	// it is not known. It is kept only in kinMode. A loop never leaves that mode, so head is not of
@@ -165,6 +170,9 @@ func (l *EventLoop) beginStep(s *stack, what callback) {
 		return
 	}
 	l.endStep(nil)
+	if modes&meteredMode != 0 {
+		l.step.meter.Load().Begins(l.iteration)
+	}
 	exact := modes&debugMode != 0 && !l.turns // foreign 9
 	if exact || modes&sharedMode != 0 {
 		b := &s.note().blocks
@@ -236,6 +244,35 @@ func (l *EventLoop) endStep(suspends *task) {
 		}
 	}
 	slog.Warn(fmt.Sprintf("asyncio: executing %s took %.3f seconds", describe(what), took.Seconds()), attrs...)
+}
+
+// isMade does what the observers want when a task is made, before it is in the loop's list.
+func (t *task) isMade(modes uint32) {
+	t.nameLabel(modes) // may panic, because a method of ctx may
+	t.beginTrace(modes)
+	t.fut.remember()
+	if modes&meteredMode != 0 {
+		t.loop().step.meter.Load().Makes()
+	}
+}
+
+// hasEnded does what they want when a task has ended with err.
+func (t *task) hasEnded(modes uint32, err error, as outcome) {
+	t.endTrace()
+	if modes&meteredMode == 0 {
+		return
+	}
+	how := metering.Failed
+	_, panicked := err.(*PanicError)
+	switch {
+	case err == nil:
+		how = metering.Returned
+	case panicked && as == asSeen:
+		how = metering.Panicked
+	case as != asResult && err != ErrGoexit: // the end of its context is as good as a cancel
+		how = metering.Cancelled
+	}
+	t.loop().step.meter.Load().Ends(how)
 }
 
 // tinyDuration is shorter than any duration that is meant, and longer than a number without a unit.

@@ -230,7 +230,7 @@ var readOnly = regexp.MustCompile(`\.(Cancelled|Cancelling|Done|Result|Exception
 	`Clients|Reader|Writer|CanWriteEOF|OK|Error|Is|Unwrap|Timeout|First|Split|Subgroup)$`)
 
 // fromOutside matches functions that are for goroutines by their nature, or that touch no loop.
-var fromOutside = regexp.MustCompile(`^(Call|Run|RunIn|RunLoopGroup|RunUntilComplete|DialContext|EagerTaskFactory|Runner\.Close|TaskRequest\.Wrap|` +
+var fromOutside = regexp.MustCompile(`^(Call|Run|RunIn|RunLoopGroup|RunUntilComplete|DialContext|EagerTaskFactory|Runner\.Close|TaskRequest\.(Coroutine|Wrap)|` +
 	`Instant\.\w+|Threadsafe(Conn|Listener|PacketConn)\.\w+|Net\.\w+|ConcurrentFuture\.(Cancel|Finished)|Coroutine\.Await|LoopGroup\.\w+|DatagramConn\.WriteTo|EventLoop\.(Close|RunForever|CallExceptionHandler))$`)
 
 // anyones matches documentation that says that anybody may call the function.

@@ -52,6 +52,20 @@ func function(pc uintptr) (name, place string) {
 	return name, fmt.Sprintf("%s:%d", file, line)
 }
 
+// coroutineName returns the package-qualified name of a coroutine's function, for labels, which are
+// made for every task.
+func coroutineName(pc uintptr) string {
+	if name, ok := coroutineNames.Load(pc); ok {
+		return name.(string)
+	}
+	name, _ := function(pc)
+	coroutineNames.Store(pc, name)
+	return name
+}
+
+// coroutineNames has the names by address. There are no more of them than functions in the program.
+var coroutineNames sync.Map
+
 // literalName gives a function literal the name that it has if nothing is inlined,
 // "main.function.func7", as far as its own name tells. If the compiler inlines a function into
 // another literal, it names the function's literals without "func". Until Go 1.26 such a name

@@ -30,7 +30,7 @@ const module = "github.com/goasyncio/asyncio"
 // is the standard library. Imports of tests do not count.
 const importPolicy = `
 # Who uses the library takes on the standard library and golang.org/x/sys, nothing else.
-. < std, golang.org/x/sys/..., ./internal/coro, ./internal/driver, ./internal/inspection, ./internal/recording
+. < std, golang.org/x/sys/..., ./internal/coro, ./internal/driver, ./internal/inspection, ./internal/metering, ./internal/recording
 
 # A mechanism knows nothing of the loop that uses it.
 ./internal/coro < std
@@ -44,6 +44,16 @@ const importPolicy = `
 
 # A picture of a recording needs both, and neither needs the other.
 ./internal/recording/picture < std, ./internal/recording, ./internal/timeline
+
+# So is counting what they do.
+./internal/metering < std, ./internal/inspection
+
+# The numbers are for exporters, whose formats stay in modules of their own.
+./metrics < std, ./internal/metering
+
+# These are users of the numbers, and of tasks.
+./asyncioprometheus < std, ./metrics, third-party
+./asynciootel < std, ., ./metrics, third-party
 
 # The page of it is served by net/http, which is not in every program; so it is a package of its own,
 # and sees nothing of a loop but what is sent to other processes as well.
@@ -252,7 +262,7 @@ func TestImports(t *testing.T) {
 			for i, r := range rules {
 				nested := slices.ContainsFunc([]string{"./asynciohttp/", "./asynciovet/", "./bench/", "./cmd/", "./examples/raft/", "./lab/"}, func(dir string) bool {
 					return strings.HasPrefix(r.pkg, dir)
-				}) || r.pkg == "./asynciogrpc" || r.pkg == "./asynciohttp" || r.pkg == "./asynciosql" || r.pkg == "./browser" || r.pkg == "./examples/crawler" || r.pkg == "./examples/gallery" || r.pkg == "./examples/orders" || r.pkg == "./interop"
+				}) || r.pkg == "./asynciogrpc" || r.pkg == "./asyncioprometheus" || r.pkg == "./asynciootel" || r.pkg == "./asynciohttp" || r.pkg == "./asynciosql" || r.pkg == "./browser" || r.pkg == "./examples/crawler" || r.pkg == "./examples/gallery" || r.pkg == "./examples/orders" || r.pkg == "./interop"
 				if !used[i] && (whole || !nested) {
 					t.Errorf("importPolicy has a rule for %s, which does not exist", r.pkg)
 				}

@@ -144,7 +144,13 @@ func (c *Conn) begin(l *EventLoop, end driver.Endpoint) {
 	c.ways.rd = half{loop: l, verb: "read from", addr: end.RemoteAddr()}
 	c.ways.wr = half{loop: l, verb: "write to", addr: end.RemoteAddr()}
 	end.Notify(c.ways)
+	openConns.of(l).n++
 }
+
+// openConnections counts the connections of a loop that have not been closed.
+type openConnections struct{ n int }
+
+var openConns = newPart[openConnections]()
 
 // unclosed refers to the endpoint of a connection that nobody holds any more (conn 5).
 type unclosed struct {
@@ -185,6 +191,9 @@ func (u *unclosed) fire(*future) {
 		Message:         fmt.Sprintf("unclosed connection %s: nobody holds it any more; whoever opens a connection must close it (Close)", name),
 		SourceTraceback: u.made.String(),
 	})
+	if _, ok := u.end.(driver.Endpoint); ok {
+		openConns.of(u.loop).n--
+	}
 	_ = u.end.Close()
 }
 
@@ -487,6 +496,7 @@ func (c *Conn) shut(how func() error) error {
 		return nil
 	}
 	c.closed = true
+	openConns.of(c.loop).n--
 	c.watch.Stop()
 	err := how()
 	if c.view != nil {
@@ -556,6 +566,7 @@ func (c *Conn) Detach() (net.Conn, error) {
 		return nil, c.failure("detach", unsupported(err))
 	}
 	c.closed = true
+	openConns.of(c.loop).n--
 	c.watch.Stop()
 	if c.view != nil {
 		_ = c.view.closeOwn()

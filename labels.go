@@ -3,7 +3,10 @@ package asyncio
 import (
 	"context"
 	"runtime/pprof"
+	exectrace "runtime/trace"
 )
+
+// What profiles and execution traces tell of tasks.
 
 // Labels of profiles (package runtime/pprof).
 //
@@ -22,12 +25,14 @@ import (
 //	   give the lower task its labels back. A task that was on top when the mode began is on top of
 //	   one that had the loop's labels.
 
-// SetTaskLabels gives each task that is made from now on a label with the key "task" and the name
-// it is made with, so that profiles of package [runtime/pprof] tell tasks apart:
+// SetTaskLabels gives each task that is made from now on two labels, so that profiles of package
+// [runtime/pprof] tell tasks apart: "task" is the name that it is made with, and "coroutine" the
+// function that it runs.
 //
 //	go tool pprof -tagfocus task=fetch cpu.prof
+//	go tool pprof -tagroot coroutine -http :8080 cpu.prof
 //
-// The label is in the task's context, so it stays when [pprof.Do] adds to it, and goes along to
+// The labels are in the task's context, so they stay when [pprof.Do] adds to them, and go along to
 // [ToThread]. Creating and awaiting a task that returns at once takes three to four times as long.
 // The loop's work between two steps counts for the task that was suspended last.
 //
@@ -109,9 +114,69 @@ func trySetLabels(ctx context.Context) (failed *PanicError) {
 	return nil
 }
 
-// nameLabel puts a label with t's name into t's context, if labels with names are asked for.
+// nameLabel puts labels with the names of t and its coroutine into t's context, if they are asked
+// for.
 func (t *task) nameLabel(modes uint32) {
 	if modes&namedMode != 0 {
-		t.ctx = pprof.WithLabels(t.ctx, pprof.Labels("task", t.GetName()))
+		t.ctx = pprof.WithLabels(t.ctx, pprof.Labels("task", t.GetName(), "coroutine", coroutineName(t.self.code())))
 	}
+}
+
+// Tasks in execution traces (package runtime/trace).
+//
+//	trace 1: A task of the loop is a task of the trace, from when it is made until it ends, with its
+//	   name as a log entry. The task of the trace is in the context that the coroutine is given, so
+//	   what the coroutine makes with that context belongs to it, also on other goroutines and loops.
+//	trace 2: The regions of a goroutine nest, or the whole trace cannot be read. A coroutine may
+//	   suspend inside a region of its own. So there is no region for each step: there is one for the
+//	   coroutine, from its first step to its end, on the stack that it runs on. What runs on top of
+//	   a suspended task ends before the task goes on (stack 5), so these regions nest too. When the
+//	   coroutine has control is what the trace tells of the stack's goroutine.
+//	trace 3: A task that was made before the mode began has neither.
+
+// SetTaskTrace makes each task that is made from now on a task of the execution trace (package
+// [runtime/trace]), of the type of its coroutine, such as main.fetch, and with its name as a log
+// entry "task". Its coroutine is a region of the same type. The tasks, regions and log entries that
+// it makes with its ctx are below it, those of functions in threads too:
+//
+//	curl -o trace http://localhost:6060/debug/pprof/trace?seconds=5
+//	go tool trace trace
+//
+// A region that is begun in a coroutine must be ended there, as package trace demands of
+// goroutines, or the trace cannot be read: coroutines share goroutines. While no trace is being
+// made, creating and awaiting a task that returns at once takes about twice as long.
+//
+// Any goroutine may call it. It does not suspend. Python has no equivalent.
+func (l *EventLoop) SetTaskTrace(enabled bool) { l.setMode(tracedMode, enabled) }
+
+// A tracedContext leads to the trace's task of the task whose context it is.
+type tracedContext struct {
+	context.Context
+	task *exectrace.Task
+	of   *task // whose it is; others can have been given it too
+}
+
+// beginTrace puts a task of the trace into t's context (trace 1).
+func (t *task) beginTrace(modes uint32) {
+	if modes&tracedMode == 0 {
+		return
+	}
+	ctx, task := exectrace.NewTask(t.ctx, coroutineName(t.self.code()))
+	t.ctx = &tracedContext{ctx, task, t}
+	if exectrace.IsEnabled() {
+		exectrace.Log(ctx, "task", t.GetName())
+	}
+}
+
+// endTrace ends the trace's task of t. The mode may have ended before.
+func (t *task) endTrace() {
+	if c, ok := t.ctx.(*tracedContext); ok && c.of == t {
+		c.task.End()
+	}
+}
+
+// runTraced runs t's coroutine in a region (trace 2).
+func (t *task) runTraced() error {
+	defer exectrace.StartRegion(t.ctx, coroutineName(t.self.code())).End()
+	return t.self.run(t.ctx)
 }

@@ -250,24 +250,37 @@ func TestLabels_OfTheLoop(t *testing.T) {
 	}
 }
 
+// wantNames is wantLabels without the label of the coroutine.
+func wantNames(t *testing.T, who, want string) {
+	t.Helper()
+	labels := labelsHere(t)
+	if before, after, ok := strings.Cut(labels, `"coroutine":"`); ok {
+		_, after, _ = strings.Cut(after, `", `)
+		labels = before + after
+	}
+	if labels != want {
+		t.Errorf("%s has the labels %q, want %q", who, labels, want)
+	}
+}
+
 func TestLabels_NameTheTask(t *testing.T) {
 	main := func(ctx context.Context) error {
 		const task = `{"task":"fetch"}`
 		fetch := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
-			wantLabels(t, "the task", task)
+			wantLabels(t, "the task", `{"coroutine":"asyncio_test.TestLabels_NameTheTask.func1.1", "task":"fetch"}`)
 			must(t, asyncio.Sleep(ctx, time.Second))
-			wantLabels(t, "the task after a sleep", task)
+			wantNames(t, "the task after a sleep", task)
 			must(t, ended(ctx, asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
-				wantLabels(t, "its child", `{"task":"parse"}`)
+				wantNames(t, "its child", `{"task":"parse"}`)
 				return nil
 			}), asyncio.TaskName("parse"))))
-			wantLabels(t, "the task after its child", task)
+			wantNames(t, "the task after its child", task)
 			pprof.Do(ctx, pprof.Labels("req", "42"), func(ctx context.Context) {
-				wantLabels(t, "the task in pprof.Do", `{"req":"42", "task":"fetch"}`)
+				wantNames(t, "the task in pprof.Do", `{"req":"42", "task":"fetch"}`)
 				_, err := asyncio.ToThread(ctx, func(context.Context) (asyncio.None, error) { return asyncio.None{}, nil })
 				must(t, err)
 			})
-			wantLabels(t, "the task after pprof.Do", task)
+			wantNames(t, "the task after pprof.Do", task)
 			if got, _ := pprof.Label(asyncio.CurrentTask(ctx).GetContext(), "task"); got != "fetch" {
 				t.Errorf("the task's context says %q", got)
 			}
@@ -275,12 +288,12 @@ func TestLabels_NameTheTask(t *testing.T) {
 		}), asyncio.TaskName("fetch"))
 		must(t, ended(ctx, fetch))
 		must(t, ended(ctx, asyncio.CreateTask(ctx, asyncio.Do(func(context.Context) error {
-			wantLabels(t, "a task without a name of its own", `{"task":"Task-2"}`)
+			wantNames(t, "a task without a name of its own", `{"task":"Task-2"}`)
 			return nil
 		}))))
 		return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
 			asyncio.GroupTask(ctx, tg, asyncio.Do(func(context.Context) error {
-				wantLabels(t, "a child of a group", `{"task":"child"}`)
+				wantNames(t, "a child of a group", `{"task":"child"}`)
 				return nil
 			}), asyncio.TaskName("child"))
 			return nil
@@ -288,7 +301,7 @@ func TestLabels_NameTheTask(t *testing.T) {
 	}
 	t.Run("option", func(t *testing.T) {
 		_, err := asyncio.Run(onVirtualTime(t.Context(), new(reports)), asyncio.Do(func(ctx context.Context) error {
-			wantLabels(t, "main", `{"task":"Task-1"}`)
+			wantNames(t, "main", `{"task":"Task-1"}`)
 			return main(ctx)
 		}), asyncio.LabelTasks(true))
 		must(t, err)

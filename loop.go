@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/goasyncio/asyncio/internal/driver"
+	"github.com/goasyncio/asyncio/internal/metering"
 )
 
 // EventLoop runs callbacks and tasks one at a time. [Run] makes, runs and closes one for a program;
@@ -631,6 +632,9 @@ func (l *EventLoop) Close() error {
 	}
 	l.timers.clear()
 	l.stacks.drain()
+	if m := l.step.meter.Load(); m != nil {
+		metering.GiveBack(m)
+	}
 	err := l.drv.Close()
 	l.closed.Store(true) // only now: from here on any goroutine may close descriptors
 	if l.goexit {

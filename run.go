@@ -20,6 +20,7 @@ type RunOption struct {
 	sigint   int8 // likewise; the default is on
 	labels   int8 // likewise
 	recorder *int // the bytes of its ring
+	trace    int8 // likewise
 	signals  []os.Signal
 }
 
@@ -55,6 +56,10 @@ func StallWatchdog(limit time.Duration) RunOption { return RunOption{stall: &lim
 
 // LabelTasks switches the labels of tasks for the loop of a [Run]; see [EventLoop.SetTaskLabels].
 func LabelTasks(enabled bool) RunOption { return RunOption{labels: onOff(enabled)} }
+
+// TraceTasks switches the tasks of execution traces for the loop of a [Run]; see
+// [EventLoop.SetTaskTrace].
+func TraceTasks(enabled bool) RunOption { return RunOption{trace: onOff(enabled)} }
 
 // slowShutdown is how long a shutdown goes on before it names the tasks that have not ended.
 const slowShutdown = 10 * time.Second
@@ -135,6 +140,9 @@ func NewRunner(ctx context.Context, opts ...RunOption) *Runner {
 		if o.recorder != nil {
 			r.opts.recorder = o.recorder
 		}
+		if o.trace != 0 {
+			r.opts.trace = o.trace
+		}
 		r.opts.signals = append(r.opts.signals, o.signals...)
 	}
 	return r
@@ -162,6 +170,9 @@ func (r *Runner) GetLoop() (*EventLoop, error) {
 		}
 		if r.opts.recorder != nil {
 			r.loop.SetFlightRecorder(*r.opts.recorder)
+		}
+		if r.opts.trace != 0 {
+			r.loop.SetTaskTrace(r.opts.trace > 0)
 		}
 		if r.opts.stall != nil {
 			r.loop.SetStallWatchdog(*r.opts.stall, nil)

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/goasyncio/asyncio/internal/inspection"
+	"github.com/goasyncio/asyncio/internal/metering"
 )
 
 // What package inspect and the asyncio command see of a loop, as an [inspection.Loop].
@@ -22,6 +23,7 @@ func (l *EventLoop) isInspected(begins bool) {
 	}
 	if !begins {
 		inspection.Ends((*inspected)(l))
+		metering.Ends((*metered)(l))
 		return
 	}
 	watched, timed := inspection.Begins((*inspected)(l))
@@ -29,6 +31,7 @@ func (l *EventLoop) isInspected(begins bool) {
 		l.beObserved()
 	}
 	l.setMode(timedMode, timed)
+	metering.Begins((*metered)(l))
 }
 
 // beObserved has the loop note its steps. It is for the loop, or for the goroutine that begins a

@@ -190,8 +190,7 @@ func (t *task) enlist(l *EventLoop, ctx context.Context, self body) {
 	}
 	modes := l.modes.Load()
 	if modes != 0 {
-		t.nameLabel(modes) // may panic, because a method of ctx may
-		t.fut.remember()
+		t.isMade(modes)
 		if l.recorder != nil {
 			l.recorder.made(t)
 		}
@@ -302,10 +301,16 @@ func (t *task) classify(err error) outcome {
 // call runs the coroutine. If it panics, the error is left in the task's future.
 func (t *task) call() (error, outcome) {
 	defer t.recovered()
-	if t.loop().labelled() {
+	modes := t.loop().modes.Load()
+	if modes&labelledMode != 0 {
 		setLabels(t.ctx)
 	}
-	err := t.self.run(t.ctx)
+	var err error
+	if modes&tracedMode == 0 {
+		err = t.self.run(t.ctx)
+	} else {
+		err = t.runTraced()
+	}
 	return err, t.classify(err)
 }
 
@@ -384,6 +389,9 @@ func (t *task) end(err error, as outcome) {
 	}
 	if err == nil && t.cancels > 0 && l.debug() {
 		t.reportSwallowedCancel()
+	}
+	if modes := l.modes.Load(); modes != 0 {
+		t.hasEnded(modes, err, as)
 	}
 	if as == asCancellation {
 		t.fut.finishCancelled(err)

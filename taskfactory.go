@@ -28,8 +28,13 @@ type TaskRequest struct {
 	// caller used the option.
 	EagerStart, EagerStartGiven bool
 
+	code uintptr // of the coroutine
 	wrap func(ctx context.Context, run func(ctx context.Context) error) error
 }
+
+// Coroutine returns the package-qualified name of the function that the task runs, such as
+// main.fetch. It is for the factory and does not suspend. Python: coro.__qualname__.
+func (r *TaskRequest) Coroutine() string { return coroutineName(r.code) }
 
 // Wrap makes the task call around instead of its coroutine. around is to call run, which is the
 // coroutine, and to return the error of run or one of its own; it may await. The value of the
@@ -76,7 +81,7 @@ func (t *Task[T]) prepare(l *EventLoop, ctx context.Context, opts []TaskOption) 
 	if l.taskFactory == nil {
 		return ctx, given > 0
 	}
-	r := &TaskRequest{Context: ctx, EagerStart: given > 0, EagerStartGiven: given != 0}
+	r := &TaskRequest{Context: ctx, EagerStart: given > 0, EagerStartGiven: given != 0, code: t.code()}
 	if name := t.name.Load(); name != nil {
 		r.Name = *name
 	}

@@ -160,6 +160,9 @@ func (s *step) waits() {
 	s.goroutine.Store(0)
 	s.head.Store(0)
 	s.count.Add(1)
+	if m := s.meter.Load(); m != nil {
+		m.Waits()
+	}
 }
 
 // stackOf returns the present stack of a goroutine, nil if there is none with that id.
