@@ -167,6 +167,9 @@ func (p *picture) trackOf(task asyncio.AnyTask, l *life, e *stepTaken, begins bo
 	tr := timeline.Track{Process: of.index, Name: task.GetName(), Maker: timeline.Nowhere, Begin: e.at, End: timeline.Open}
 	l.do(func() { tr.Coroutine = reprField(task.String(), " coro=") })
 	tr.Coroutine = strings.TrimPrefix(strings.TrimSuffix(tr.Coroutine, ">"), "<")
+	if name, at, ok := strings.Cut(tr.Coroutine, " running, defined at "); ok { // the same on every machine
+		tr.Coroutine = name + " at " + at[strings.LastIndexAny(at, `/\\`)+1:]
+	}
 	if begins && e.cause > 0 {
 		tr.Maker = p.point(e.cause - 1)
 		tr.Begin = tr.Maker.At

@@ -133,6 +133,9 @@ func TestTimeline_Tasks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if c := d.Texts[d.Tracks["coroutine"][0]]; !strings.Contains(c, "TestTimeline_Tasks.func1() at picture_test.go:") {
+		t.Errorf("the coroutine of main is %s", c)
+	}
 	ends := d.text(d.Tracks["ended"])
 	got := make(map[string]string)
 	for i := range ends {
