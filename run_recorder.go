@@ -27,8 +27,9 @@ import (
 //	recorder 4: Words are stored whole, and read whole. Of the block that is being written a reader
 //	   takes the words before the first that is 0 (word 1); so the writer clears a block before it
 //	   makes it known.
-//	recorder 5: The clock is read in each step, or, if steps take less than shortStep, in one of
-//	   sparseClock. It is always read where the loop waits, and after that.
+//	recorder 5: The clock is read in each step. While a loop is busy and its steps take less than
+//	   shortStep, it is read in one of sparseClock. It is always read where the loop waits, and
+//	   for the first steps after that.
 //	recorder 6: A name is needed for each task that is in the window. A task that was made in it, or
 //	   has ended in it, is defined there (word 5). The others are there when the recording is
 //	   taken, and the loop lists them, a slice in each iteration, as a survey does (survey 1). A
@@ -48,6 +49,7 @@ type flightRecorder struct {
 	clock  time.Duration // as last read
 	unread int           // steps since then
 	sparse int           // how many steps there are from one reading to the next (recorder 5)
+	short  int           // readings in a row that found short steps
 
 	under  uint32 // the task whose step is under way
 	actor  recording.ActorKind
@@ -180,10 +182,10 @@ func (r *flightRecorder) tick() uint32 {
 	if r.fresh != 0 {
 		r.begins() // now and then, for the numbers in it
 	}
-	if now-r.clock < time.Duration(r.unread)*shortStep {
+	if now-r.clock >= time.Duration(r.unread)*shortStep {
+		r.short, r.sparse = 0, 1
+	} else if r.short++; r.short > sparseClock {
 		r.sparse = sparseClock
-	} else {
-		r.sparse = 1
 	}
 	return r.time(now)
 }
@@ -220,6 +222,7 @@ func (r *flightRecorder) idle() {
 func (r *flightRecorder) woken() {
 	t := r.time(r.loop.drv.Now())
 	r.put(recording.Of(recording.Woken, t, 0))
+	r.short, r.sparse = 0, 1
 }
 
 func (r *flightRecorder) turn(cb callback) {

@@ -326,17 +326,24 @@ func (l *EventLoop) WriteRecording(w io.Writer) error {
 	}
 	list := part.recorder.lister(context.Background(), math.MaxInt64)
 	list.fire(nil)
-	rec := inspection.NewRecording("asked for", part.recorder.recorded(list))
+	rec := inspection.NewRecording(recording.Asked, part.recorder.recorded(list))
 	_, err := w.Write(rec.Encode())
 	return err
 }
 
-// Record implements [inspection.Recorded].
+// Record implements [inspection.Recorder].
 func (l *inspected) Record(bytes int) {
-	_, _ = (*EventLoop)(l).postFunc(func() { (*EventLoop)(l).record(bytes) })
+	_, _ = (*EventLoop)(l).postFunc(func() {
+		if bytes == 0 || !l.Records() {
+			(*EventLoop)(l).record(bytes)
+		}
+	})
 }
 
-// Recording implements [inspection.Recorded].
+// Records implements [inspection.Recorder].
+func (l *inspected) Records() bool { return recordersOf((*EventLoop)(l)) != nil }
+
+// Recording implements [inspection.Recorder].
 func (l *inspected) Recording(ctx context.Context, gone <-chan struct{}) *recording.Loop {
 	r := recordersOf((*EventLoop)(l))
 	if r == nil {

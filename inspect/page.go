@@ -22,7 +22,8 @@ const patience = 5 * time.Second
 // maxEach is how many tasks a request may ask for one by one.
 const maxEach = 10_000
 
-// Handler serves the page, which is live, and the JSON of [Process] below it, at json. It is for
+// Handler serves the page, which is live, the JSON of [Process] below it, at json, and what the
+// flight recorders hold, at recording: a page, or a file with ?format=file. It is for
 // net/http's own servers, whose goroutines answer while a loop is stuck; a server on a loop would
 // be stuck with it. Serve it under /debug/asyncio/, and to nobody whom you would not show the
 // program's stacks: it asks for no password.
@@ -60,6 +61,7 @@ func Handler() http.Handler {
 		_ = out.Encode(p)
 	})
 	mux.HandleFunc("GET /debug/asyncio/events", events)
+	mux.HandleFunc("GET /debug/asyncio/recording", serveRecording)
 	return mux
 }
 

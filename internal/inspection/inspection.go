@@ -71,6 +71,8 @@ type Step struct {
 // Ask says what a survey is to contain besides groups.
 type Ask struct {
 	Tasks int // how many tasks are described one by one, oldest first
+
+	Recording *AskRecording `json:",omitempty"` // asks for that instead
 }
 
 // A Process is everything that is known of a process.

@@ -2,6 +2,7 @@ package inspection
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -14,11 +15,14 @@ import (
 	"github.com/goasyncio/asyncio/internal/recording"
 )
 
-// A Recorded is a [Loop] that has a flight recorder.
-type Recorded interface {
-	// Record switches the recorder on, with a ring of so many bytes, or off if there are none. Any
-	// goroutine may call it.
+// A Recorder is a [Loop] that has a flight recorder.
+type Recorder interface {
+	// Record switches the recorder on, with a ring of so many bytes, unless it is on; or off, if
+	// bytes is 0. It does not wait for the loop. Any goroutine may call it.
 	Record(bytes int)
+
+	// Records reports whether the recorder is on. Any goroutine may call it.
+	Records() bool
 
 	// Recording returns what the recorder holds, nil if it is off. It waits for the loop to list
 	// its tasks, unless that is stuck, ctx is done, or gone is closed. Any goroutine may call it.
@@ -30,14 +34,65 @@ func NewRecording(why string, loops ...*recording.Loop) *recording.Recording {
 	return &recording.Recording{Program: program(), PID: os.Getpid(), Time: time.Now(), Reason: why, Loops: loops}
 }
 
-// SetRecording switches the recorders of all loops that run on, with a ring of so many bytes, or
-// off if bytes is 0. It does not wait for them.
-func SetRecording(bytes int) {
+// SetRecording is [Recorder.Record] for all loops that run. It reports whether a recorder was on.
+func SetRecording(bytes int) (was bool) {
 	for _, e := range running() {
-		if r, ok := e.loop.(Recorded); ok {
+		if r, ok := e.loop.(Recorder); ok {
+			was = was || r.Records()
 			r.Record(bytes)
 		}
 	}
+	return was
+}
+
+// An AskRecording says what a process is to do with its recorders: switch them on if Bytes is
+// positive, then take a recording if Take is set, then switch them off if Off is set.
+type AskRecording struct {
+	Bytes int
+	Take  bool
+	Off   bool
+}
+
+// A Recorded is the answer to an AskRecording.
+type Recorded struct {
+	Was  bool   `json:"was"`            // a recorder was on before
+	File []byte `json:"file,omitempty"` // the recording, if one was taken
+}
+
+func (a *AskRecording) answer(ctx context.Context) (r Recorded, err error) {
+	if a.Bytes < 0 || a.Bytes > maxAskedRing {
+		return r, fmt.Errorf("a ring of %d bytes, at most %d are possible", a.Bytes, maxAskedRing)
+	}
+	if a.Bytes > 0 {
+		r.Was = SetRecording(a.Bytes)
+	}
+	if a.Take {
+		taken, err := TakeRecording(ctx, recording.Asked+" from outside")
+		if err != nil {
+			return r, err
+		}
+		r.File = taken.Encode()
+	}
+	if a.Off {
+		SetRecording(0)
+	}
+	return r, nil
+}
+
+// maxAskedRing is the largest ring that can be asked for from outside, in bytes.
+const maxAskedRing = 64 << 20
+
+// AttachRecording asks a process for a recording.
+func AttachRecording(ctx context.Context, pid int, ask AskRecording) (*Recorded, error) {
+	line, err := Attach(ctx, pid, Ask{Recording: &ask})
+	if err != nil {
+		return nil, err
+	}
+	r := new(Recorded)
+	if err := json.Unmarshal(line, r); err != nil || ask.Take && r.File == nil {
+		return nil, fmt.Errorf("process %d does not know of recordings: it was built with an older version", pid)
+	}
+	return r, nil
 }
 
 // ErrNotRecorded is returned if no loop that runs has its recorder on.
@@ -49,7 +104,7 @@ func TakeRecording(ctx context.Context, why string) (*recording.Recording, error
 	found := make([]*recording.Loop, len(loops))
 	var all sync.WaitGroup
 	for i, e := range loops {
-		if r, ok := e.loop.(Recorded); ok {
+		if r, ok := e.loop.(Recorder); ok {
 			all.Go(func() {
 				if found[i] = r.Recording(ctx, e.ended); found[i] != nil {
 					found[i].Number = e.number

@@ -21,8 +21,9 @@ import (
 //	   the number of the process. A directory that is a link, belongs to somebody else or is open to
 //	   others is refused, by both ends.
 //	socket 2: A peer of another user is refused, even if it got as far as the socket.
-//	socket 3: A request is a line of JSON, an Ask. The answer is a line of JSON: a Process, or an
-//	   object with the field "error". One connection has one request.
+//	socket 3: A request is a line of JSON, an Ask. The answer is a line of JSON: a Process, a
+//	   Recorded if that was asked for, or an object with the field "error". One connection has one
+//	   request.
 //	socket 4: A socket of a process that has gone is removed by the next process that comes to the
 //	   directory.
 
@@ -146,7 +147,16 @@ func answer(c *net.UnixConn) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
 	defer cancel()
-	reply(Look(ctx, ask))
+	if ask.Recording == nil {
+		reply(Look(ctx, ask))
+		return
+	}
+	answer, err := ask.Recording.answer(ctx)
+	if err != nil {
+		fail("%v", err)
+		return
+	}
+	reply(answer)
 }
 
 // ErrNotPrepared is returned for a process that has no socket.

@@ -10,9 +10,12 @@ type Recording struct {
 	Program string
 	PID     int
 	Time    time.Time // when it was taken
-	Reason  string    // why: "asked for", "a stall"
+	Reason  string    // why: "a stall", or a text that begins with Asked
 	Loops   []*Loop
 }
+
+// Asked is the reason of a recording that somebody wanted.
+const Asked = "asked for"
 
 // A Loop is the recording of one loop.
 type Loop struct {

@@ -15,18 +15,20 @@ import (
 // Of returns the timeline of a recording. Loops become processes, tasks and the callbacks of a loop
 // become tracks. The error is that of [recording.Loop.Events].
 //
-//	picture 1: A step ends where the next step, callback or wait of its loop begins, because the
+//	painting 1: A step ends where the next step, callback or wait of its loop begins, because the
 //	   clock is not read in between. A callback that needs no step of its own takes no time.
-//	picture 2: A task waits from the end of the step that says so until it is woken, and is ready
+//	painting 2: A task waits from the end of the step that says so until it is woken, and is ready
 //	   from there to its next step. A step that ends without a wait leaves its task ready.
-//	picture 3: A task of which the window says nothing, because it waits all the time, has a track
+//	painting 3: A task of which the window says nothing, because it waits all the time, has a track
 //	   with one wait, if the loop has listed it; at most maxIdle of them do.
-//	picture 4: Time 0 is that of the first event of all loops, by their wall clocks.
+//	painting 4: Time 0 is that of the first event of all loops, by their wall clocks.
 func Of(r *recording.Recording) (*timeline.Timeline, error) {
 	p := &painter{t: &timeline.Timeline{
 		Title: fmt.Sprintf("%s, process %d", r.Program, r.PID),
-		Text:  fmt.Sprintf("The flight recorder of %s (process %d), taken at %s because of: %s", r.Program, r.PID, r.Time.UTC().Format(time.RFC3339), r.Reason),
 	}}
+	if !strings.HasPrefix(r.Reason, recording.Asked) {
+		p.t.Text = fmt.Sprintf("The flight recorder was read at %s because of %s.", r.Time.UTC().Format(time.RFC3339), r.Reason)
+	}
 	events := make([][]recording.Event, len(r.Loops))
 	for i, l := range r.Loops {
 		var err error
@@ -49,7 +51,7 @@ func Of(r *recording.Recording) (*timeline.Timeline, error) {
 	return p.t, nil
 }
 
-// maxIdle is how many tasks are shown of which the window says nothing (picture 3).
+// maxIdle is how many tasks are shown of which the window says nothing (painting 3).
 const maxIdle = 5000
 
 type painter struct {
@@ -292,7 +294,7 @@ func (p *painter) begin(l *lane, at time.Duration, name string) {
 	}
 }
 
-// closeStep ends the step under way (picture 1), and moves the wait behind it to its end.
+// closeStep ends the step under way (painting 1), and moves the wait behind it to its end.
 func (p *painter) closeStep(at time.Duration) {
 	l := p.under
 	if l == nil {
