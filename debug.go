@@ -1,6 +1,7 @@
 package asyncio
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"os"
@@ -237,13 +238,13 @@ func (l *EventLoop) endStep(suspends *task) {
 	if took < l.slowStepLimit() || !l.debug() {
 		return
 	}
-	var attrs []any
+	var attrs []slog.Attr
 	if suspends != nil {
 		if at := firstOutside(callers(maxCallers)); at != "" {
 			attrs = append(attrs, slog.String("until", at))
 		}
 	}
-	slog.Warn(fmt.Sprintf("asyncio: executing %s took %.3f seconds", describe(what), took.Seconds()), attrs...)
+	logReport(context.Background(), slog.LevelWarn, fmt.Sprintf("asyncio: executing %s took %.3f seconds", describe(what), took.Seconds()), attrs...)
 }
 
 // isMade does what the observers want when a task is made, before it is in the loop's list.
@@ -289,7 +290,7 @@ func (l *EventLoop) warnOfTinyDuration(d time.Duration) {
 	}
 	at := firstOutside(callers(maxCallers))
 	if _, told := tinyDurations.LoadOrStore(at, true); !told {
-		slog.Warn(fmt.Sprintf("asyncio: a duration of %v: a bare number counts nanoseconds; write time.Second", d), slog.String("at", at))
+		logReport(context.Background(), slog.LevelWarn, fmt.Sprintf("asyncio: a duration of %v: a bare number counts nanoseconds; write time.Second", d), slog.String("at", at))
 	}
 }
 
@@ -308,7 +309,7 @@ func describe(cb callback) string {
 
 // reportSwallowedCancel warns about a task that ends with a result although it was cancelled.
 func (t *task) reportSwallowedCancel() {
-	var attrs []any
+	var attrs []slog.Attr
 	if r := t.fut.report; r != nil {
 		if r.cancel != nil {
 			attrs = append(attrs, slog.String("cancel", fmt.Sprint(r.cancel)))
@@ -321,7 +322,7 @@ func (t *task) reportSwallowedCancel() {
 	if place != "" {
 		name += "() at " + place
 	}
-	slog.Warn(fmt.Sprintf("asyncio: task %s was cancelled and returned a result: it, or what it awaited, swallowed the "+
+	logReport(t.ctx, slog.LevelWarn, fmt.Sprintf("asyncio: task %s was cancelled and returned a result: it, or what it awaited, swallowed the "+
 		"cancellation; return the error, or call Uncancel to say that it carries on", reprString(t.GetName())),
 		append(attrs, slog.String("coro", name))...)
 }

@@ -46,15 +46,25 @@ func (l *EventLoop) GetExceptionHandler() func(*EventLoop, ExceptionContext) {
 	return l.exceptionHandler
 }
 
-// DefaultExceptionHandler logs c as an error with [log/slog]. Any goroutine may call it.
+// DefaultExceptionHandler logs c as an error with [log/slog]. Any goroutine may call it. The record
+// has the values of c as attributes, and c.Context as its context. The attribute "stack" has a call
+// in each line, the innermost one of the program first. If the program has set no logger, all of
+// this is in the message, each call in a line of its own.
 func (l *EventLoop) DefaultExceptionHandler(c ExceptionContext) {
 	if c.Message == "" {
 		c.Message = "unhandled exception in event loop"
 	}
-	var attrs []any
+	var attrs []slog.Attr
 	add := func(key string, value any) { attrs = append(attrs, slog.Any(key, value)) }
 	if c.Exception != nil {
 		add("exception", fmt.Sprint(c.Exception)) // Sprint survives an Error method that panics
+	}
+	stack := c.Stack
+	if p, ok := c.Exception.(*PanicError); ok && stack == nil {
+		stack = p.Stack
+	}
+	if stack != nil {
+		attrs = append(attrs, stackAttr(stack))
 	}
 	if c.Task != nil {
 		add("task", c.Task.String())
@@ -69,17 +79,10 @@ func (l *EventLoop) DefaultExceptionHandler(c ExceptionContext) {
 	if c.Source != "" {
 		add("source", c.Source)
 	}
-	stack := c.Stack
-	if p, ok := c.Exception.(*PanicError); ok && stack == nil {
-		stack = p.Stack
-	}
-	if stack != nil {
-		add("stack", string(stack))
-	}
 	if c.SourceTraceback != "" {
 		add("created", c.SourceTraceback)
 	}
-	slog.Error("asyncio: "+c.Message, attrs...)
+	logReport(c.Context, slog.LevelError, "asyncio: "+c.Message, attrs...)
 }
 
 // CallExceptionHandler hands c to the exception handler, with a Context if it has none. If the

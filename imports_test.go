@@ -62,6 +62,9 @@ const importPolicy = `
 # A timeline is data about a run, and formats that others have defined. It knows no loop.
 ./internal/timeline < std
 
+# Handlers for package slog know a task by the public interface.
+./asynciolog < std, .
+
 # What tests have in common is in no program.
 ./internal/leaktest < std
 

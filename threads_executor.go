@@ -268,8 +268,8 @@ func (l *EventLoop) ShutdownDefaultExecutor(ctx context.Context, timeout time.Du
 		select {
 		case failed = <-joined:
 		case <-limit.C:
-			slog.Warn(fmt.Sprintf("asyncio: the executor did not finish its jobs within %v; they are left behind", timeout),
-				"stacks", string(stacksWith("asyncio.(*threadJob[")))
+			logReport(ctx, slog.LevelWarn, fmt.Sprintf("asyncio: the executor did not finish its jobs within %v; they are left behind", timeout),
+				slog.String("stacks", string(stacksWith("asyncio.(*threadJob["))))
 			err = context.DeadlineExceeded
 		}
 		_ = l.post(&Handle{loop: l, fn: func() {

@@ -2,11 +2,14 @@ package asyncio
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"log/slog"
 	"runtime"
 	"runtime/debug"
 	"time"
+
+	"github.com/goasyncio/asyncio/internal/inspection"
 )
 
 // A Stall is a step of a loop that does not return: a task or callback computes, or blocks without
@@ -144,8 +147,14 @@ func logStall(s Stall) {
 	if s.Task != "" {
 		what = "task " + reprString(s.Task)
 	}
-	slog.Warn(fmt.Sprintf("asyncio: %s has been keeping the loop for %.3f seconds and still is", what, s.For.Seconds()),
-		slog.String("stack", string(s.Stack)))
+	var attrs []slog.Attr
+	if at := inspection.ProgramsPlace(string(s.Stack)); at != "" {
+		attrs = append(attrs, slog.String("at", at)) // what it calls there comes first in the stack
+	}
+	if s.Stack != nil {
+		attrs = append(attrs, stackAttr(s.Stack))
+	}
+	logReport(context.Background(), slog.LevelWarn, fmt.Sprintf("asyncio: %s has been keeping the loop for %.3f seconds and still is", what, s.For.Seconds()), attrs...)
 }
 
 // isWatched notes the current step, which calls it: that of t, or of a callback if t is nil.

@@ -8,6 +8,3 @@ func Listen() error {
 	}
 	return err
 }
-
-// ProgramsPlace is programsPlace.
-var ProgramsPlace = programsPlace

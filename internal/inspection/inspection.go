@@ -405,7 +405,7 @@ func survey(ctx context.Context, e *entry, ask Ask) *Survey {
 			since := e.sees(now, time.Now())
 			if now.Count == step.Count && now.Goroutine != 0 {
 				stuck := &Stuck{Task: now.Task, For: since, Stack: string(e.loop.Stack(now.Goroutine))}
-				stuck.Where = programsPlace(stuck.Stack)
+				stuck.Where = ProgramsPlace(stuck.Stack)
 				return &Survey{Number: e.number, Lag: cmp.Or(lag, time.Since(asked)), Lags: e.lags.all(), Stuck: stuck}
 			}
 			step = now

@@ -2,9 +2,9 @@ package inspection
 
 import "strings"
 
-// programsPlace returns the innermost place of a goroutine's stack, as runtime.Stack prints it,
+// ProgramsPlace returns the innermost place of a goroutine's stack, as runtime.Stack prints it,
 // that is neither in the standard library nor in this one: "/src/app/main.go:12".
-func programsPlace(stack string) string {
+func ProgramsPlace(stack string) string {
 	_, frames, _ := strings.Cut(stack, "\n")
 	function := ""
 	for line := range strings.Lines(frames) {
