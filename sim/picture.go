@@ -13,15 +13,15 @@ import (
 
 // The picture of a run: what its trace does not have because only a drawing needs it.
 //
-//	picture 1: Only the run that explains a failure, and that of [WriteTimeline], have one. All
+//	drawing 1: Only the run that explains a failure, and that of [WriteTimeline], have one. All
 //	   others pay for a comparison with nil.
-//	picture 2: A picture looks and decides nothing: it draws no random numbers, asks no questions,
+//	drawing 2: A picture looks and decides nothing: it draws no random numbers, asks no questions,
 //	   numbers no messages, makes nothing ready, and retrieves no error. So the run is the same with
 //	   it and without.
-//	picture 3: A task is seen when it makes its first step, and has been made in the step that made
+//	drawing 3: A task is seen when it makes its first step, and has been made in the step that made
 //	   that one ready.
-//	picture 4: Each life of a host is a process, since nothing in memory outlives it.
-//	picture 5: A packet leads to the first step that it makes ready, or else to the lane of its
+//	drawing 4: Each life of a host is a process, since nothing in memory outlives it.
+//	drawing 5: A packet leads to the first step that it makes ready, or else to the lane of its
 //	   host's network. Acknowledgments are left out, as is what a host sends to itself.
 type picture struct {
 	w    *world
@@ -155,7 +155,7 @@ func (p *picture) point(step int) timeline.Point {
 	return timeline.Point{Track: s.Track, Step: step, At: s.Begin}
 }
 
-// trackOf returns the track of a task (picture 3).
+// trackOf returns the track of a task (drawing 3).
 func (p *picture) trackOf(task asyncio.AnyTask, l *life, e *stepTaken, begins bool) int {
 	i, ok := p.tracks[task]
 	if ok {
@@ -167,7 +167,8 @@ func (p *picture) trackOf(task asyncio.AnyTask, l *life, e *stepTaken, begins bo
 	tr := timeline.Track{Process: of.index, Name: task.GetName(), Maker: timeline.Nowhere, Begin: e.at, End: timeline.Open}
 	l.do(func() { tr.Coroutine = reprField(task.String(), " coro=") })
 	tr.Coroutine = strings.TrimPrefix(strings.TrimSuffix(tr.Coroutine, ">"), "<")
-	if name, at, ok := strings.Cut(tr.Coroutine, " running, defined at "); ok { // the same on every machine
+	// the same on every machine
+	if name, at, ok := strings.Cut(tr.Coroutine, " running, defined at "); ok {
 		tr.Coroutine = name + " at " + at[strings.LastIndexAny(at, `/\\`)+1:]
 	}
 	if begins && e.cause > 0 {

@@ -115,7 +115,7 @@ type world struct {
 	wrongTask string
 
 	tracer  *tracer  // nil: no trace is made
-	picture *picture // nil: none is made (picture 1)
+	picture *picture // nil: none is made (drawing 1)
 
 	mu sync.Mutex
 	// signalled when there is something new to look at: a life is pending, held has dropped, or a
