@@ -188,12 +188,19 @@ func (t *task) enlist(l *EventLoop, ctx context.Context, self body) {
 		l.taskSeq++
 		t.num = l.taskSeq
 	}
-	modes := l.modes.Load()
-	if modes != 0 {
-		t.isMade(modes)
-		if l.recorder != nil {
-			l.recorder.made(t)
-		}
+	if modes := l.modes.Load(); modes != 0 {
+		t.enlistIn(modes)
+		return
+	}
+	l.tasks.add(t)
+}
+
+// enlistIn is the rest of enlist for a loop with observers (debug 1).
+func (t *task) enlistIn(modes uint32) {
+	l := t.loop()
+	t.isMade(modes)
+	if l.recorder != nil {
+		l.recorder.made(t)
 	}
 	l.tasks.add(t)
 	if modes&inspectMode != 0 && l.step.observer != nil {

@@ -15,7 +15,8 @@
 // All loops of the process are found by themselves, but for those of a simulation. A loop is never
 // stopped: it looks at its tasks in slices of a tenth of a millisecond, one in each iteration. A
 // loop whose step does not return is described from outside. A step costs a few nanoseconds more,
-// as with a stall watchdog.
+// as with a stall watchdog, and a new task a tenth of a microsecond, because its age and its maker
+// are noted. For a minute after each look, steps are timed, and loops are pinged for their lag.
 package inspect
 
 import (
