@@ -42,9 +42,10 @@ type flightRecorder struct {
 	blocks []atomic.Pointer[recordBlock]
 	opened atomic.Uint64 // how many blocks have been begun
 
-	block  *recordBlock // that is being written
-	n      int          // words in it
-	oldest uint32       // tasks from this number on were defined in the window
+	block  *recordBlock                  // that is being written
+	words  *[recording.BlockWords]uint64 // its words
+	n      int                           // how many have been written
+	oldest uint32                        // tasks from this number on were defined in the window
 
 	clock  time.Duration // as last read
 	unread int           // steps since then
@@ -101,8 +102,17 @@ const (
 // wants to see that it is on purpose, and a processor of 32 bits would store halves.
 const plainStores = !raceDetector && unsafe.Sizeof(uintptr(0)) == 8
 
-// put writes a word.
+// put writes a word. It is short enough to be inlined.
 func (r *flightRecorder) put(w uint64) {
+	if !plainStores || r.n >= recording.BlockWords {
+		r.putSlowly(w)
+	} else {
+		r.words[r.n] = w
+		r.n++
+	}
+}
+
+func (r *flightRecorder) putSlowly(w uint64) {
 	if r.n == recording.BlockWords {
 		r.turnOver()
 	}
@@ -153,7 +163,7 @@ func (r *flightRecorder) turnOver() {
 	b.number.Store(opened + 1)
 	place.Store(b)
 	r.opened.Store(opened + 1)
-	r.block, r.n = b, 0
+	r.block, r.words, r.n = b, &b.words, 0
 	if old := r.blocks[(opened+1)%uint64(r.limit)].Load(); old != nil {
 		r.oldest = old.first + 1
 	} else {
@@ -201,8 +211,12 @@ func (r *flightRecorder) iteration() {
 		r.next = nil
 	}
 	if r.stall.Load() != 0 {
-		r.put(recording.Of(recording.Stall, 0, uint32(time.Duration(r.stall.Swap(0))/time.Millisecond)))
+		r.stalled()
 	}
+}
+
+func (r *flightRecorder) stalled() {
+	r.put(recording.Of(recording.Stall, 0, uint32(time.Duration(r.stall.Swap(0))/time.Millisecond)))
 }
 
 // begins writes that the iteration has begun.
@@ -284,10 +298,14 @@ func (r *flightRecorder) begun(cb callback) {
 	r.call(subject, tick)
 }
 
+// waits notes that the step ends because t suspends. If it only gives way, there is nothing to say.
 func (r *flightRecorder) waits(t *task) {
-	if !t.parked && t.waiter == nil {
-		return // it gives way
+	if t.parked || t.waiter != nil {
+		r.waitsFor(t)
 	}
+}
+
+func (r *flightRecorder) waitsFor(t *task) {
 	on := r.thing(t)
 	switch {
 	case on.Task != 0:
