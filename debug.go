@@ -38,7 +38,8 @@ const (
 	timedMode    // they are timed, because somebody is looking
 	recordMode   // the loop has a recorder
 	meteredMode  // the loop keeps a meter (meter 1)
-	tracedMode   // tasks and their coroutines are in execution traces (trace 1)
+	tracedMode   // there may be tasks in execution traces (trace 3)
+	tracingMode  // tasks are put there when they are made
 )
 
 // A recorder notes what happens on a loop. Its methods are called where that happens, in this order
@@ -259,7 +260,7 @@ func (t *task) isMade(modes uint32) {
 
 // hasEnded does what they want when a task has ended with err.
 func (t *task) hasEnded(modes uint32, err error, as outcome) {
-	t.endTrace()
+	t.endTrace(modes)
 	if modes&meteredMode == 0 {
 		return
 	}

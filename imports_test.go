@@ -52,7 +52,7 @@ const importPolicy = `
 ./metrics < std, ./internal/metering
 
 # These are users of the numbers, and of tasks.
-./asyncioprometheus < std, ./metrics, third-party
+./asyncioprometheus < std, ., ./metrics, third-party
 ./asynciootel < std, ., ./metrics, third-party
 
 # The page of it is served by net/http, which is not in every program; so it is a package of its own,

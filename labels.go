@@ -132,7 +132,8 @@ func (t *task) nameLabel(modes uint32) {
 //	   coroutine, from its first step to its end, on the stack that it runs on. What runs on top of
 //	   a suspended task ends before the task goes on (stack 5), so these regions nest too. When the
 //	   coroutine has control is what the trace tells of the stack's goroutine.
-//	trace 3: A task that was made before the mode began has neither.
+//	trace 3: A task is in traces if tracingMode was on when it was made, until it ends.
+//	   tracedMode begins with the first such task and stays.
 
 // SetTaskTrace makes each task that is made from now on a task of the execution trace (package
 // [runtime/trace]), of the type of its coroutine, such as main.fetch, and with its name as a log
@@ -147,7 +148,12 @@ func (t *task) nameLabel(modes uint32) {
 // made, creating and awaiting a task that returns at once takes about twice as long.
 //
 // Any goroutine may call it. It does not suspend. Python has no equivalent.
-func (l *EventLoop) SetTaskTrace(enabled bool) { l.setMode(tracedMode, enabled) }
+func (l *EventLoop) SetTaskTrace(enabled bool) {
+	if enabled {
+		l.setMode(tracedMode, true)
+	}
+	l.setMode(tracingMode, enabled)
+}
 
 // A tracedContext leads to the trace's task of the task whose context it is.
 type tracedContext struct {
@@ -158,7 +164,7 @@ type tracedContext struct {
 
 // beginTrace puts a task of the trace into t's context (trace 1).
 func (t *task) beginTrace(modes uint32) {
-	if modes&tracedMode == 0 {
+	if modes&tracingMode == 0 {
 		return
 	}
 	ctx, task := exectrace.NewTask(t.ctx, coroutineName(t.self.code()))
@@ -168,15 +174,29 @@ func (t *task) beginTrace(modes uint32) {
 	}
 }
 
-// endTrace ends the trace's task of t. The mode may have ended before.
-func (t *task) endTrace() {
+// inTrace returns the trace's task of t, nil if it has none. The context may be that of the task
+// that made t.
+func (t *task) inTrace() *exectrace.Task {
 	if c, ok := t.ctx.(*tracedContext); ok && c.of == t {
-		c.task.End()
+		return c.task
+	}
+	return nil
+}
+
+// endTrace ends the trace's task of t.
+func (t *task) endTrace(modes uint32) {
+	if modes&tracedMode == 0 {
+		return
+	}
+	if task := t.inTrace(); task != nil {
+		task.End()
 	}
 }
 
 // runTraced runs t's coroutine in a region (trace 2).
 func (t *task) runTraced() error {
-	defer exectrace.StartRegion(t.ctx, coroutineName(t.self.code())).End()
+	if t.inTrace() != nil {
+		defer exectrace.StartRegion(t.ctx, coroutineName(t.self.code())).End()
+	}
 	return t.self.run(t.ctx)
 }

@@ -70,6 +70,7 @@ func (*census) quick() {}
 // fire does a slice.
 func (c *census) fire(*future) {
 	l := c.loop
+	l.step.meter.Load().Waits() // this is no part of the step that was before it
 	until := time.Now().Add(inspection.Slice)
 	if c.cursor == nil {
 		close(c.began)
