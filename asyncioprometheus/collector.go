@@ -1,6 +1,7 @@
 // Package asyncioprometheus gives the numbers of a process's event loops to Prometheus:
 //
 //	prometheus.MustRegister(asyncioprometheus.NewCollector())
+//	http.Handle("/metrics", asyncioprometheus.Handler(prometheus.DefaultGatherer, promhttp.HandlerOpts{}))
 //
 // docs/metrics.md lists the metrics and says what they mean; dashboard.json there is a dashboard
 // for Grafana.
