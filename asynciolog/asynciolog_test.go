@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"strings"
-	"sync"
 	"testing"
 	"testing/slogtest"
 	"time"
@@ -60,9 +59,14 @@ func TestTaskHandler(t *testing.T) {
 		if err := asyncio.Sleep(ctx, 0); err != nil {
 			return err
 		}
-		var goroutine sync.WaitGroup
-		goroutine.Go(func() { log.InfoContext(ctx, "in a goroutine") })
-		goroutine.Wait()
+		logged := asyncio.CreateFuture[asyncio.None](ctx)
+		go func() {
+			log.InfoContext(ctx, "in a goroutine")
+			_, _ = loop.CallSoonThreadsafe(func() { _ = logged.SetResult(asyncio.None{}) })
+		}()
+		if _, err := logged.Await(ctx); err != nil {
+			return err
+		}
 		_, err = asyncio.ToThread(ctx, func(ctx context.Context) (int, error) { log.InfoContext(ctx, "in a thread"); return 0, nil })
 		return err
 	}))
