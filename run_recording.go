@@ -311,9 +311,8 @@ func (r *flightRecorder) recorded(list *taskLister) *recording.Loop {
 // asyncio record reads. The whole of it is one step of the loop; package inspect and the command
 // take a recording without keeping the loop.
 //
-// It is for the loop only, and does not suspend. After the loop was closed any goroutine may call
-// it. It returns [ErrInvalidState] if the recorder is off, [ErrForeignGoroutine], and the error of
-// w.
+// It is for the loop only, and does not suspend. Once the loop is closed, it works from everywhere.
+// It returns [ErrInvalidState] if the recorder is off, [ErrForeignGoroutine], and the error of w.
 func (l *EventLoop) WriteRecording(w io.Writer) error {
 	if !l.closed.Load() {
 		if err := l.checkForeign("WriteRecording"); err != nil {
