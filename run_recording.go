@@ -46,7 +46,7 @@ const maxRing = 1 << 30
 // who was cancelled by whom. The ring has room for about three words of eight bytes for each step,
 // so [DefaultFlightRecorder] bytes hold the last 300,000 steps. The memory is taken as the ring
 // fills. It costs a loop that works on messages a few hundredths of its time, and one that does
-// nothing but switch tasks up to as much as the switches. The names of tasks and the messages of
+// nothing but switch tasks up to three quarters more. The names of tasks and the messages of
 // cancels are kept as far as 63 bytes. Switching it on again, with another size too, begins anew.
 //
 // What it holds is written by [EventLoop.WriteRecording], by package inspect and by the command
@@ -144,13 +144,20 @@ type taskLister struct {
 
 	began chan struct{} // closed when the list has begun
 	done  chan struct{} // closed when it is complete
-	tasks []listedTask  // valid then
+	tasks []*listBlock  // valid then
 }
 
 // A listedTask is a task as it was when the list came by.
 type listedTask struct {
 	recording.Task
 	name *string
+}
+
+// A listBlock is a part of a list. One slice of all tasks would take longer to make than a slice of
+// time has.
+type listBlock struct {
+	tasks [256]listedTask
+	n     int
 }
 
 func (r *flightRecorder) lister(ctx context.Context, slice time.Duration) *taskLister {
@@ -187,7 +194,6 @@ func (s *taskLister) fire(*future) {
 func (s *taskLister) begin() {
 	close(s.began)
 	s.batch = make([]*task, 0, surveyBatch)
-	s.tasks = make([]listedTask, 0, s.r.loop.tasks.n)
 	s.cursor = s.r.loop.tasks.cursor()
 	s.r.lists = append(s.r.lists, s)
 }
@@ -218,7 +224,12 @@ func (s *taskLister) add(t *task) {
 	if t.fut.state == pending && t.activity() == activityWaits {
 		listed.Waits = s.r.waiting(t)
 	}
-	s.tasks = append(s.tasks, listed)
+	if n := len(s.tasks); n == 0 || s.tasks[n-1].n == len(s.tasks[n-1].tasks) {
+		s.tasks = append(s.tasks, new(listBlock))
+	}
+	b := s.tasks[len(s.tasks)-1]
+	b.tasks[b.n] = listed
+	b.n++
 }
 
 // waiting is thing, without giving a task a number for the sake of a list.
@@ -296,10 +307,11 @@ func (r *flightRecorder) recorded(list *taskLister) *recording.Loop {
 	select {
 	case <-list.done:
 		found.Listed = true
-		found.Tasks = make([]recording.Task, len(list.tasks))
-		for i, t := range list.tasks {
-			t.Task.Name = *t.name
-			found.Tasks[i] = t.Task
+		for _, b := range list.tasks {
+			for _, t := range b.tasks[:b.n] {
+				t.Task.Name = *t.name
+				found.Tasks = append(found.Tasks, t.Task)
+			}
 		}
 	default:
 	}
