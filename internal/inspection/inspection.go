@@ -7,8 +7,8 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"io"
 	"maps"
+	"net"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -249,7 +249,7 @@ var registry struct {
 	loops  map[Loop]*entry
 	number int
 	on     bool
-	socket io.Closer // nil while there is none
+	socket *net.UnixListener // nil while there is none
 
 	looked time.Time   // when somebody has last looked
 	attend *time.Timer // until a minute later (inspection 4)
@@ -332,7 +332,7 @@ func Disable() {
 		r.socket = nil
 		r.Unlock()
 		if socket != nil {
-			_ = socket.Close()
+			closeSocket(socket)
 			return
 		}
 		runtime.Gosched() // it is being opened

@@ -26,6 +26,8 @@ import (
 //	   request.
 //	socket 4: A socket of a process that has gone is removed by the next process that comes to the
 //	   directory.
+//	socket 5: A socket gets its name when it listens and is the user's alone. Under that name it
+//	   could else be found when it still refuses, and be taken for one of a process that has gone.
 
 // maxRequest is how long a request may be, in bytes, and requestTimeout how long it and its answer
 // may take.
@@ -88,16 +90,28 @@ func listen() (*net.UnixListener, error) {
 	}
 	sweep(dir)
 	path := socketPath(os.Getpid())
-	_ = os.Remove(path) // of an earlier process with this number
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	begun := path + beginning
+	_ = os.Remove(begun) // of an earlier process with this number
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: begun, Net: "unix"})
 	if err != nil {
 		return nil, err
 	}
-	if err := os.Chmod(path, 0o600); err != nil {
+	l.SetUnlinkOnClose(false) // it would be the wrong name
+	if err := errors.Join(os.Chmod(begun, 0o600), os.Rename(begun, path)); err != nil {
+		_ = os.Remove(begun)
 		_ = l.Close()
 		return nil, err
 	}
 	return l, nil
+}
+
+// beginning ends the name of a socket that does not listen yet (socket 5).
+const beginning = ".new"
+
+// closeSocket closes l, the socket of this process.
+func closeSocket(l *net.UnixListener) {
+	_ = os.Remove(strings.TrimSuffix(l.Addr().String(), beginning))
+	_ = l.Close()
 }
 
 // sweep removes the sockets of processes that have gone (socket 4).
@@ -107,6 +121,12 @@ func sweep(dir string) {
 		return
 	}
 	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), beginning) { // its process has ended before it listened
+			if i, err := e.Info(); err == nil && time.Since(i.ModTime()) > time.Minute {
+				_ = os.Remove(filepath.Join(dir, e.Name()))
+			}
+			continue
+		}
 		name, found := strings.CutSuffix(e.Name(), ".sock")
 		if _, err := strconv.Atoi(name); !found || err != nil {
 			continue
