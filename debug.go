@@ -42,6 +42,9 @@ const (
 	tracingMode  // tasks are put there when they are made
 )
 
+// stepModes are the modes in which somebody observes steps.
+const stepModes = ^(labelledMode | namedMode | tracedMode | tracingMode)
+
 // A recorder notes what happens on a loop. Its methods are called where that happens, in this order
 // for each turn of a callback: turn, begun unless the callback is quick, then whatever it does. See
 // the flight recorder (recorder 1).
@@ -259,7 +262,8 @@ func (t *task) isMade(modes uint32) {
 }
 
 // hasEnded does what they want when a task has ended with err.
-func (t *task) hasEnded(modes uint32, err error, as outcome) {
+func (t *task) hasEnded(err error, as outcome) {
+	modes := t.loop().modes.Load()
 	t.endTrace(modes)
 	if modes&meteredMode == 0 {
 		return

@@ -496,7 +496,7 @@ func (l *EventLoop) stackInControl() *stack {
 
 // noteStep notes that s has control and begins step, if the loop has observers (debug 1).
 func (l *EventLoop) noteStep(s *stack, step callback) {
-	if l.modes.Load() != 0 {
+	if l.modes.Load()&stepModes != 0 {
 		l.beginStep(s, step)
 	}
 }

@@ -308,16 +308,10 @@ func (t *task) classify(err error) outcome {
 // call runs the coroutine. If it panics, the error is left in the task's future.
 func (t *task) call() (error, outcome) {
 	defer t.recovered()
-	modes := t.loop().modes.Load()
-	if modes&labelledMode != 0 {
-		setLabels(t.ctx)
+	if t.loop().modes.Load()&(labelledMode|tracedMode) != 0 {
+		return t.callShown()
 	}
-	var err error
-	if modes&tracedMode == 0 {
-		err = t.self.run(t.ctx)
-	} else {
-		err = t.runTraced()
-	}
+	err := t.self.run(t.ctx)
 	return err, t.classify(err)
 }
 
@@ -397,8 +391,8 @@ func (t *task) end(err error, as outcome) {
 	if err == nil && t.cancels > 0 && l.debug() {
 		t.reportSwallowedCancel()
 	}
-	if modes := l.modes.Load(); modes != 0 {
-		t.hasEnded(modes, err, as)
+	if l.modes.Load() != 0 {
+		t.hasEnded(err, as)
 	}
 	if as == asCancellation {
 		t.fut.finishCancelled(err)
@@ -454,7 +448,7 @@ func (l *EventLoop) startEagerly(t *task) {
 // returns the place where t's stack is to wait, or nil if t's own turn has come already.
 func (t *task) depart() *coro.Place {
 	l, s := t.loop(), t.stack
-	if l.modes.Load() != 0 {
+	if l.modes.Load()&stepModes != 0 {
 		l.endStep(t)
 	}
 	l.current = nil
@@ -479,7 +473,7 @@ func (t *task) arrive() {
 			runtime.Goexit()
 		}
 	}
-	if l.modes.Load() != 0 {
+	if l.modes.Load()&stepModes != 0 {
 		l.beginStep(s, t)
 	}
 }
