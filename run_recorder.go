@@ -72,10 +72,10 @@ type flightRecorder struct {
 
 // A recordBlock is a part of the ring.
 type recordBlock struct {
+	words   [recording.BlockWords]uint64 // first, for the alignment on 32 bits
 	readers atomic.Int32
 	number  atomic.Uint64 // which block of the recording it is, from 1 on; 0 while it is cleared
 	first   uint32        // the number of the last task before it; the loop's
-	words   [recording.BlockWords]uint64
 }
 
 // A recordName is a function or a type.
