@@ -24,7 +24,7 @@ var needs = map[string][]string{
 	// each other take minutes and show nothing.
 	"threads": {
 		"Test.*ConcurrentSafe", "TestContext_ManyDeadlines", "TestExecutor_SubmitAsTheWorkerEnds", "TestCallSoonThreadsafe_OrderWhileContextsEnd", "Test.*Watchdog.*", "TestLoopGroup_LoopsRunAtTheSameTime",
-		"TestLoop_AMillionTimers",
+		"TestLoop_AMillionTimers", "TestReports_OfStallsSayWhere",
 	},
 }
 
