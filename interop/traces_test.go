@@ -42,9 +42,11 @@ func burn(d time.Duration) (n int) {
 func TestLabels_OfAProfile(t *testing.T) {
 	var out bytes.Buffer
 	must(t, pprof.StartCPUProfile(&out))
+	// The times differ from turn to turn: a sample is taken every 10 milliseconds, and turns of
+	// that length would show it the same task again and again.
 	first := func(ctx context.Context) error {
-		for range 60 {
-			burn(10 * time.Millisecond)
+		for i := range 60 {
+			burn(time.Duration(5+7*i%11) * time.Millisecond)
 			if err := asyncio.Sleep(ctx, 0); err != nil {
 				return err
 			}
@@ -52,11 +54,11 @@ func TestLabels_OfAProfile(t *testing.T) {
 		return nil
 	}
 	second := func(ctx context.Context) error {
-		for range 60 {
-			burn(5 * time.Millisecond)
+		for i := range 60 {
+			burn(time.Duration(1+4*i%9) * time.Millisecond)
 			// A child that is awaited at once, and one that suspends.
 			if _, err := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
-				burn(5 * time.Millisecond)
+				burn(time.Duration(1+5*i%9) * time.Millisecond)
 				return asyncio.Sleep(ctx, 0)
 			}), asyncio.TaskName("child")).Await(ctx); err != nil {
 				return err
