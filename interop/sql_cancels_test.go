@@ -101,6 +101,7 @@ const (
 	sqlConns = 6
 	sqlTasks = sqlConns + 1
 	sqlStops = 150 // or what cancelsVariable says
+	alone    = -1  // for the time after which a use is stopped
 )
 
 // A stopping is one test with one driver.
@@ -263,7 +264,9 @@ var errRollback = errors.New("rolled back on purpose")
 var errSQLStopped = errors.New("the context of a use has ended")
 
 // use runs one use in a task that is stopped after a random time: at once, in the midst, or not at
-// all.
+// all. Some uses are left alone however long they take: where a connection takes longer than every
+// time here, the stops would come before each first statement, and the server would fall behind the
+// dials that were given up.
 func (s *stopping) use(ctx context.Context) error {
 	names := []string{"Exec", "QueryRow", "Query", "Prepare", "InTx", "InTx", "OnConn"}
 	name := names[s.random.IntN(len(names))]
@@ -271,9 +274,16 @@ func (s *stopping) use(ctx context.Context) error {
 	defer cancel(nil)
 	task := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error { return sqlUses[name](s, ctx) }))
 	byContext := s.random.IntN(2) == 0
-	if most := []int{0, 1000, 10_000, 50_000, 200_000}[s.random.IntN(5)]; most > 0 {
-		patient := context.WithoutCancel(ctx)
-		if _, _, err := asyncio.Wait(patient, []*asyncio.Task[asyncio.None]{task}, asyncio.WaitTimeout(time.Duration(s.random.IntN(most))*time.Microsecond)); err != nil {
+	patient := context.WithoutCancel(ctx)
+	tasks := []*asyncio.Task[asyncio.None]{task}
+	switch most := []int{alone, 0, 1000, 10_000, 50_000, 200_000}[s.random.IntN(6)]; most {
+	case alone:
+		if _, _, err := asyncio.Wait(patient, tasks); err != nil {
+			return err
+		}
+	case 0:
+	default:
+		if _, _, err := asyncio.Wait(patient, tasks, asyncio.WaitTimeout(time.Duration(s.random.IntN(most))*time.Microsecond)); err != nil {
 			return err
 		}
 	}
@@ -283,11 +293,10 @@ func (s *stopping) use(ctx context.Context) error {
 	} else {
 		task.Cancel("a random stop")
 	}
-	_, _, err := asyncio.Wait(context.WithoutCancel(ctx), []*asyncio.Task[asyncio.None]{task})
-	if err != nil {
+	if _, _, err := asyncio.Wait(patient, tasks); err != nil {
 		return err
 	}
-	err = task.Exception()
+	err := task.Exception()
 	switch {
 	case err == nil || errors.Is(err, errRollback) || errors.Is(err, errNotKept):
 	case errors.Is(err, errSQLStopped), errors.Is(err, asyncio.ErrCancelled):
