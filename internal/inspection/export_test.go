@@ -2,9 +2,15 @@ package inspection
 
 // Listen opens the socket and closes it again.
 func Listen() error {
-	l, err := listen()
+	closes, err := OpenSocket()
 	if err == nil {
-		err = l.Close()
+		closes()
 	}
 	return err
+}
+
+// OpenSocket opens the socket, for nobody.
+func OpenSocket() (closes func(), err error) {
+	l, err := listen()
+	return func() { closeSocket(l) }, err
 }

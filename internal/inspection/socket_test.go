@@ -272,3 +272,32 @@ func TestSocket_BadRequests(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A socket that can be seen does not refuse, or another process would take it for one that was left
+// behind, and remove it (socket 5).
+func TestSocket_HasItsNameOnceItListens(t *testing.T) {
+	for range 300 {
+		path := filepath.Join(directory(t), strconv.Itoa(os.Getpid())+".sock")
+		dialled := make(chan error)
+		go func() {
+			for {
+				switch c, err := net.Dial("unix", path); {
+				case err == nil:
+					dialled <- c.Close()
+					return
+				case !errors.Is(err, os.ErrNotExist):
+					dialled <- err
+					return
+				}
+			}
+		}()
+		closes, err := inspection.OpenSocket()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := <-dialled; err != nil {
+			t.Error(err)
+		}
+		closes()
+	}
+}
