@@ -23,7 +23,6 @@ func (l *EventLoop) isInspected(begins bool) {
 	}
 	if !begins {
 		inspection.Ends((*inspected)(l))
-		metering.Ends((*metered)(l))
 		return
 	}
 	watched, timed := inspection.Begins((*inspected)(l))
@@ -31,7 +30,7 @@ func (l *EventLoop) isInspected(begins bool) {
 		l.beObserved()
 	}
 	l.setMode(timedMode, timed)
-	metering.Begins((*metered)(l))
+	metering.Begins((*inspected)(l))
 }
 
 // beObserved has the loop note its steps. It is for the loop, or for the goroutine that begins a

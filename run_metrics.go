@@ -7,33 +7,27 @@ import (
 	"github.com/goasyncio/asyncio/internal/metering"
 )
 
-// metered implements [metering.Loop].
-type metered EventLoop
-
 // SetMeter implements [metering.Loop]. From the next step on the loop counts there.
-func (l *metered) SetMeter(m *metering.Meter) {
+func (l *inspected) SetMeter(m *metering.Meter) {
 	m.GiveTo(l)
 	l.step.meter.Store(m)
 	(*EventLoop)(l).setMode(meteredMode|inspectMode, true)
 }
 
 // Now implements [metering.Meterable].
-func (l *metered) Now() time.Duration { return l.drv.Now() }
+func (l *inspected) Now() time.Duration { return l.drv.Now() }
 
 // Slow implements [metering.Meterable].
-func (l *metered) Slow() time.Duration { return (*EventLoop)(l).slowStepLimit() }
+func (l *inspected) Slow() time.Duration { return (*EventLoop)(l).slowStepLimit() }
 
 // NumTasks implements [metering.Meterable].
-func (l *metered) NumTasks() int { return l.tasks.n }
+func (l *inspected) NumTasks() int { return l.tasks.n }
 
 // Meter implements [metering.Loop].
-func (l *metered) Meter() *metering.Meter { return l.step.meter.Load() }
-
-// Step implements [metering.Loop].
-func (l *metered) Step() inspection.Step { return (*inspected)(l).Step() }
+func (l *inspected) Meter() *metering.Meter { return l.step.meter.Load() }
 
 // Count implements [metering.Loop].
-func (l *metered) Count() (began <-chan struct{}, done <-chan *metering.Census, ok bool) {
+func (l *inspected) Count() (began <-chan struct{}, done <-chan *metering.Census, ok bool) {
 	c := &census{
 		loop: (*EventLoop)(l), began: make(chan struct{}), done: make(chan *metering.Census, 1),
 		kinds: make(map[censusKey]int), batch: make([]*task, 0, censusBatch),

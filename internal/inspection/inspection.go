@@ -255,14 +255,20 @@ var registry struct {
 	attend *time.Timer // until a minute later (inspection 4)
 }
 
-// An entry is a loop that runs, and what the last look at it has seen.
+// A Run is a loop that runs.
+type Run struct {
+	Loop   Loop
+	Number int             // counted by the process
+	Ended  <-chan struct{} // closed when the run has ended
+}
+
+// An entry is a run, and what the last look at it has seen.
 type entry struct {
-	loop   Loop
-	number int
-	ended  chan struct{} // closed when the run has ended
-	step   uint64        // Step.Count
-	since  time.Time
-	lags   lags
+	Run
+	ended chan struct{} // Run.Ended
+	step  uint64        // Step.Count
+	since time.Time
+	lags  lags
 }
 
 // sees notes the step under way, and returns for how long that step has been seen.
@@ -289,7 +295,8 @@ func Begins(l Loop) (watched, timed bool) {
 		r.loops = make(map[Loop]*entry)
 	}
 	r.number++
-	r.loops[l] = &entry{loop: l, number: r.number, ended: make(chan struct{})}
+	ended := make(chan struct{})
+	r.loops[l] = &entry{Run: Run{l, r.number, ended}, ended: ended}
 	if byEnvironment && !r.on {
 		r.on = true
 		go serve()
@@ -339,11 +346,20 @@ func Disable() {
 	}
 }
 
+// Running returns the loops that run, in the order of their numbers.
+func Running() []Run {
+	var all []Run
+	for _, e := range running() {
+		all = append(all, e.Run)
+	}
+	return all
+}
+
 func running() []*entry {
 	r := &registry
 	r.Lock()
 	defer r.Unlock()
-	return slices.SortedFunc(maps.Values(r.loops), func(a, b *entry) int { return cmp.Compare(a.number, b.number) })
+	return slices.SortedFunc(maps.Values(r.loops), func(a, b *entry) int { return cmp.Compare(a.Number, b.Number) })
 }
 
 // Look describes all loops that run, at the same time.
@@ -380,9 +396,9 @@ func survey(ctx context.Context, e *entry, ask Ask) *Survey {
 	asked := time.Now()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	step := e.loop.Step()
+	step := e.Loop.Step()
 	e.sees(step, asked)
-	began, done, ok := e.loop.Survey(ctx, ask)
+	began, done, ok := e.Loop.Survey(ctx, ask)
 	if !ok {
 		return nil
 	}
@@ -394,19 +410,19 @@ func survey(ctx context.Context, e *entry, ask Ask) *Survey {
 		case <-began:
 			began, lag = nil, time.Since(asked)
 		case s := <-done:
-			s.Number, s.Lag, s.Lags = e.number, cmp.Or(lag, time.Since(asked)), e.lags.all()
+			s.Number, s.Lag, s.Lags = e.Number, cmp.Or(lag, time.Since(asked)), e.lags.all()
 			return s
-		case <-e.ended:
+		case <-e.Ended:
 			return nil
 		case <-ctx.Done():
-			return &Survey{Number: e.number, Lag: cmp.Or(lag, time.Since(asked))}
+			return &Survey{Number: e.Number, Lag: cmp.Or(lag, time.Since(asked))}
 		case <-patience.C:
-			now := e.loop.Step()
+			now := e.Loop.Step()
 			since := e.sees(now, time.Now())
 			if now.Count == step.Count && now.Goroutine != 0 {
-				stuck := &Stuck{Task: now.Task, For: since, Stack: string(e.loop.Stack(now.Goroutine))}
+				stuck := &Stuck{Task: now.Task, For: since, Stack: string(e.Loop.Stack(now.Goroutine))}
 				stuck.Where = ProgramsPlace(stuck.Stack)
-				return &Survey{Number: e.number, Lag: cmp.Or(lag, time.Since(asked)), Lags: e.lags.all(), Stuck: stuck}
+				return &Survey{Number: e.Number, Lag: cmp.Or(lag, time.Since(asked)), Lags: e.lags.all(), Stuck: stuck}
 			}
 			step = now
 		}

@@ -36,8 +36,8 @@ func NewRecording(why string, loops ...*recording.Loop) *recording.Recording {
 
 // SetRecording is [Recorder.Record] for all loops that run. It reports whether a recorder was on.
 func SetRecording(bytes int) (was bool) {
-	for _, e := range running() {
-		if r, ok := e.loop.(Recorder); ok {
+	for _, run := range Running() {
+		if r, ok := run.Loop.(Recorder); ok {
 			was = was || r.Records()
 			r.Record(bytes)
 		}
@@ -100,14 +100,14 @@ var ErrNotRecorded = errors.New("no loop has its flight recorder on")
 
 // TakeRecording returns what the recorders of the loops that run hold.
 func TakeRecording(ctx context.Context, why string) (*recording.Recording, error) {
-	loops := running()
+	loops := Running()
 	found := make([]*recording.Loop, len(loops))
 	var all sync.WaitGroup
-	for i, e := range loops {
-		if r, ok := e.loop.(Recorder); ok {
+	for i, run := range loops {
+		if r, ok := run.Loop.(Recorder); ok {
 			all.Go(func() {
-				if found[i] = r.Recording(ctx, e.ended); found[i] != nil {
-					found[i].Number = e.number
+				if found[i] = r.Recording(ctx, run.Ended); found[i] != nil {
+					found[i].Number = run.Number
 				}
 			})
 		}
@@ -129,7 +129,6 @@ const (
 
 var trouble struct {
 	sync.Mutex
-	dir    string // empty: none are written
 	last   time.Time
 	number int
 	busy   bool

@@ -29,7 +29,9 @@ type Meter struct {
 	Steps      Histogram
 	Iterations Histogram
 
-	taken bool // by a loop; guarded by registry
+	// Guarded by registry.
+	taken    bool      // by a loop
+	readings *readings // of that loop
 
 	// For the loop only.
 	loop       Meterable

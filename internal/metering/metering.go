@@ -2,7 +2,6 @@ package metering
 
 import (
 	"context"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -14,7 +13,7 @@ import (
 //
 //	reading 1: Totals come from the meters, without the loops' doing. The rest is counted by a
 //	   census, which the loop makes in slices, like a survey (inspection 1). A loop is asked for one
-//	   census at a time: who comes meanwhile gets the same one.
+//	   census at a time: whoever comes meanwhile gets the same one.
 //	reading 2: Nobody waits for a loop that does not answer. One whose step has not returned after
 //	   inspection.Patience is stuck (inspection 2); one that is only busy has the time of Limit.
 //	   Then its last census is given, and the one that it has not made stays asked for.
@@ -25,8 +24,10 @@ import (
 // Limit is how long a reading may take.
 const Limit = 200 * time.Millisecond
 
-// A Loop is an event loop that runs. Any goroutine may call its methods.
+// A Loop is an [inspection.Loop] that can keep a meter. Any goroutine may call its methods.
 type Loop interface {
+	inspection.Loop
+
 	// SetMeter has the loop keep m from now on, and Meter returns the loop's meter.
 	SetMeter(m *Meter)
 	Meter() *Meter
@@ -34,9 +35,6 @@ type Loop interface {
 	// Count asks for a census. began is closed when the loop takes it up, and done gets the result,
 	// unless the loop closes before. ok is false if the loop is closed.
 	Count() (began <-chan struct{}, done <-chan *Census, ok bool)
-
-	// Step describes the step under way.
-	Step() inspection.Step
 }
 
 // A Census is what a loop has counted at one time.
@@ -77,32 +75,16 @@ type Live struct {
 var registry struct {
 	sync.Mutex
 	on     bool
-	loops  map[Loop]*entry
 	meters []*Meter // by number, from 1 on
 }
 
-// Begins is called when a loop's run begins, and Ends when it ends.
+// Begins is called when a loop's run begins, after [inspection.Begins].
 func Begins(l Loop) {
 	r := &registry
 	r.Lock()
 	defer r.Unlock()
-	if r.loops == nil {
-		r.loops = make(map[Loop]*entry)
-	}
-	r.loops[l] = &entry{loop: l, ended: make(chan struct{})}
 	if r.on {
 		keep(l)
-	}
-}
-
-// Ends is called when a loop's run ends.
-func Ends(l Loop) {
-	r := &registry
-	r.Lock()
-	defer r.Unlock()
-	if e := r.loops[l]; e != nil {
-		close(e.ended)
-		delete(r.loops, l)
 	}
 }
 
@@ -114,9 +96,11 @@ func Enable() {
 	if r.on {
 		return
 	}
-	r.on = true
-	for l := range r.loops {
-		keep(l)
+	r.on = true // before the loops are looked up, so one that begins now is found here or in Begins
+	for _, run := range inspection.Running() {
+		if l, ok := run.Loop.(Loop); ok {
+			keep(l)
+		}
 	}
 }
 
@@ -132,8 +116,9 @@ func keep(l Loop) {
 		i = len(r.meters)
 		r.meters = append(r.meters, &Meter{Number: i + 1})
 	}
-	r.meters[i].taken = true
-	l.SetMeter(r.meters[i])
+	m := r.meters[i]
+	m.taken, m.readings = true, new(readings)
+	l.SetMeter(m)
 }
 
 // GiveBack is called when the loop that has m has been closed.
@@ -149,27 +134,27 @@ func GiveBack(m *Meter) {
 func Read(ctx context.Context) []Numbers {
 	r := &registry
 	r.Lock()
-	found := make([]Numbers, len(r.meters))
+	found, readings := make([]Numbers, len(r.meters)), make([]*readings, len(r.meters))
 	for i, m := range r.meters {
-		found[i].Meter = m
+		found[i].Meter, readings[i] = m, m.readings
 	}
-	running := slices.Collect(maps.Values(r.loops))
 	r.Unlock()
 	var all sync.WaitGroup
-	for _, e := range running {
-		if m := e.loop.Meter(); m != nil && m.Number <= len(found) { // not closed or begun just now
-			all.Go(func() { found[m.Number-1].Live = e.read(ctx) })
+	for _, run := range inspection.Running() {
+		l, ok := run.Loop.(Loop)
+		if !ok {
+			continue
+		}
+		if m := l.Meter(); m != nil && m.Number <= len(found) { // not closed or begun just now
+			all.Go(func() { found[m.Number-1].Live = readings[m.Number-1].read(ctx, l, run.Ended) })
 		}
 	}
 	all.Wait()
 	return found
 }
 
-// An entry is a run of a loop.
-type entry struct {
-	loop  Loop
-	ended chan struct{} // closed when the run has ended
-
+// readings is how a loop that has a meter is read.
+type readings struct {
 	mu     sync.Mutex
 	flight *flight // the reading under way, nil if there is none
 
@@ -190,21 +175,21 @@ type flight struct {
 }
 
 // read joins the reading under way, or begins one. It returns nil if the run has ended.
-func (e *entry) read(ctx context.Context) *Live {
-	e.mu.Lock()
-	f := e.flight
+func (r *readings) read(ctx context.Context, l Loop, ended <-chan struct{}) *Live {
+	r.mu.Lock()
+	f := r.flight
 	if f == nil {
 		f = &flight{landed: make(chan struct{})}
-		e.flight = f
+		r.flight = f
 		go func() {
-			f.found = e.look()
-			e.mu.Lock()
-			e.flight = nil
-			e.mu.Unlock()
+			f.found = r.look(l, ended)
+			r.mu.Lock()
+			r.flight = nil
+			r.mu.Unlock()
 			close(f.landed)
 		}()
 	}
-	e.mu.Unlock()
+	r.mu.Unlock()
 	select {
 	case <-f.landed:
 		return f.found
@@ -215,12 +200,12 @@ func (e *entry) read(ctx context.Context) *Live {
 
 // look asks for a census, unless one is asked for already, and waits for it as long as there is
 // hope (reading 2).
-func (e *entry) look() *Live {
-	first := e.sees(time.Now())
-	if e.done == nil {
+func (r *readings) look(l Loop, ended <-chan struct{}) *Live {
+	first := r.sees(l, time.Now())
+	if r.done == nil {
 		var ok bool
-		e.asked = time.Now()
-		if e.began, e.done, ok = e.loop.Count(); !ok {
+		r.asked = time.Now()
+		if r.began, r.done, ok = l.Count(); !ok {
 			return nil
 		}
 	}
@@ -230,38 +215,38 @@ func (e *entry) look() *Live {
 	defer limit.Stop()
 	for {
 		select {
-		case <-e.began:
-			e.began, e.lag = nil, time.Since(e.asked)
-		case e.last = <-e.done:
-			if e.began != nil {
-				e.began, e.lag = nil, time.Since(e.asked)
+		case <-r.began:
+			r.began, r.lag = nil, time.Since(r.asked)
+		case r.last = <-r.done:
+			if r.began != nil {
+				r.began, r.lag = nil, time.Since(r.asked)
 			}
-			e.done = nil
-			return &Live{Lag: e.lag, Last: e.last}
-		case <-e.ended:
+			r.done = nil
+			return &Live{Lag: r.lag, Last: r.last}
+		case <-ended:
 			return nil
 		case <-limit.C:
-			return &Live{Lag: e.lagNow(), Last: e.last}
+			return &Live{Lag: r.lagNow(), Last: r.last}
 		case now := <-patience.C:
-			if e.sees(now).Count == first.Count && first.Goroutine != 0 {
-				return &Live{Stuck: true, Task: e.step.Task, For: time.Since(e.since), Lag: e.lagNow(), Last: e.last}
+			if r.sees(l, now).Count == first.Count && first.Goroutine != 0 {
+				return &Live{Stuck: true, Task: r.step.Task, For: time.Since(r.since), Lag: r.lagNow(), Last: r.last}
 			}
-			first = e.step
+			first = r.step
 		}
 	}
 }
 
-func (e *entry) lagNow() time.Duration {
-	if e.began == nil {
-		return e.lag
+func (r *readings) lagNow() time.Duration {
+	if r.began == nil {
+		return r.lag
 	}
-	return time.Since(e.asked)
+	return time.Since(r.asked)
 }
 
 // sees notes the step under way.
-func (e *entry) sees(now time.Time) inspection.Step {
-	if s := e.loop.Step(); s.Count != e.step.Count || e.since.IsZero() {
-		e.step, e.since = s, now
+func (r *readings) sees(l Loop, now time.Time) inspection.Step {
+	if s := l.Step(); s.Count != r.step.Count || r.since.IsZero() {
+		r.step, r.since = s, now
 	}
-	return e.step
+	return r.step
 }
