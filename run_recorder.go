@@ -35,7 +35,7 @@ import (
 //	   taken, and the loop lists them, a slice in each iteration, as a survey does (survey 1). A
 //	   task that ends between the beginning of the list and its turn puts itself on it.
 //	recorder 7: A step that panics, or is unwound, ends as any other: with the end of its task. When
-//	   a loop is closed its words stay, for who is reading them, and its list is not made any more.
+//	   a loop is closed its words stay for those who read them, and its list is not made any more.
 type flightRecorder struct {
 	loop   *EventLoop
 	limit  int // how many blocks the ring has
@@ -343,22 +343,24 @@ func (r *flightRecorder) object(x any) recording.Thing {
 	return recording.Thing{Name: r.typeOf(x), Object: objectBits(x)}
 }
 
-// An anyValue is how an interface is made: of a type and a pointer.
-type anyValue struct{ typ, data unsafe.Pointer }
-
-// objectBits returns 20 bits of the address of what x points to (word 6).
+// objectBits returns 20 bits of the address of what x points to (word 6), 0 if it is no pointer.
 func objectBits(x any) uint32 {
-	p := uintptr((*anyValue)(unsafe.Pointer(&x)).data)
+	v := reflect.ValueOf(x)
+	if v.Kind() != reflect.Pointer {
+		return 0
+	}
+	p := v.Pointer()
 	return uint32(p>>3^p>>23) & (1<<20 - 1)
 }
 
 // typeOf returns the name of x's type.
 func (r *flightRecorder) typeOf(x any) uint32 {
-	key := uintptr((*anyValue)(unsafe.Pointer(&x)).typ)
+	typ := reflect.TypeOf(x)
+	key := reflect.ValueOf(typ).Pointer()
 	if c := &r.cache[key>>6&63]; c.key == key {
 		return c.name
 	}
-	return r.find(key, recordName{typ: reflect.TypeOf(x)})
+	return r.find(key, recordName{typ: typ})
 }
 
 // function returns the name of a function.

@@ -46,7 +46,7 @@ const maxRing = 1 << 30
 // who was cancelled by whom. The ring has room for about three words of eight bytes for each step,
 // so [DefaultFlightRecorder] bytes hold the last 300,000 steps. The memory is taken as the ring
 // fills. It costs a loop that works on messages a few hundredths of its time, and one that does
-// nothing but switch tasks up to three quarters more. The names of tasks and the messages of
+// nothing but switch tasks or make them up to as much again. The names of tasks and the messages of
 // cancels are kept as far as 63 bytes. Switching it on again, with another size too, begins anew.
 //
 // What it holds is written by [EventLoop.WriteRecording], by package inspect and by the command
@@ -110,7 +110,7 @@ func recordersOf(l *EventLoop) *flightRecorder {
 	return f
 }
 
-// record is SetFlightRecorder for who has checked.
+// record is SetFlightRecorder without its checks.
 func (l *EventLoop) record(bytes int) {
 	part := recorderParts.of(l)
 	if bytes == 0 {
@@ -323,8 +323,9 @@ func (r *flightRecorder) recorded(list *taskLister) *recording.Loop {
 // asyncio record reads. The whole of it is one step of the loop; package inspect and the command
 // take a recording without keeping the loop.
 //
-// It is for the loop only, and does not suspend. Once the loop is closed, it works from everywhere.
-// It returns [ErrInvalidState] if the recorder is off, [ErrForeignGoroutine], and the error of w.
+// It is for the loop only, and does not suspend. Once the loop is closed, it works from everywhere,
+// for one goroutine at a time. It returns [ErrInvalidState] if the recorder is off,
+// [ErrForeignGoroutine], and the error of w.
 func (l *EventLoop) WriteRecording(w io.Writer) error {
 	if !l.closed.Load() {
 		if err := l.checkForeign("WriteRecording"); err != nil {
