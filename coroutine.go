@@ -142,7 +142,7 @@ type codes struct {
 	all   map[uintptr]bool
 }
 
-// codeOf is coroutinePC for who asks often.
+// codeOf is coroutinePC for callers that ask often.
 func codeOf[T any](coro Coroutine[T], c *codes) uintptr {
 	pc := funcPC(coro)
 	if pc != c.last {

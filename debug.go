@@ -34,7 +34,7 @@ const (
 	kinMode      // stacks note their ids, because sequences of iter.Pull use the loop (foreign 5)
 	labelledMode // there may be labels for profiles (label 3)
 	namedMode    // tasks get labels with their names
-	inspectMode  // steps are noted for who looks at a loop from outside
+	inspectMode  // steps are noted for those who look at a loop from outside
 	timedMode    // they are timed, because somebody is looking
 	recordMode   // the loop has a recorder
 	meteredMode  // the loop keeps a meter (meter 1)

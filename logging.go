@@ -47,8 +47,10 @@ func logReport(ctx context.Context, level slog.Level, message string, attrs ...s
 	logger.Log(ctx, level, b.String())
 }
 
-// isPreset reports whether h is the handler that package slog has without the program's doing. It
-// has no name outside of that package.
+// isPreset reports whether h is the handler that package slog has without the program's doing. Its
+// type has no name outside of that package. If it ever gets another one there, reports are printed
+// as package slog does, and a test says so. To compare with the handler at the start of the program
+// would not do: the init function of a package may have set another one before.
 func isPreset(h slog.Handler) bool {
 	t := reflect.TypeOf(h)
 	return t != nil && t.Kind() == reflect.Pointer && t.Elem().PkgPath() == "log/slog" && t.Elem().Name() == "defaultHandler"

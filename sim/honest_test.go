@@ -72,7 +72,7 @@ func TestHonest_LeaksAreErrors(t *testing.T) {
 		}, []string{"a thread function waits", "honest_test.go:"}},
 		{"a step blocks", func(ctx context.Context) error {
 			//asynciovet:allow blocking that is what must be found
-			<-time.After(100 * time.Millisecond)
+			<-time.After(500 * time.Millisecond) // a busy machine may look late
 			return asyncio.Sleep(ctx, 0)
 		}, []string{"a step blocks, and real time goes by", "honest_test.go:"}},
 	} {

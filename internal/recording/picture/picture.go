@@ -171,7 +171,7 @@ func (p *painter) lane(id uint32) *lane {
 	return p.addTask(id, fmt.Sprintf("task %d of the recording", id), 0, p.t.Processes[p.process].Begin)
 }
 
-// laneOf returns the lane of who was under way, nil for nobody.
+// laneOf returns the lane of the task or callback under way, nil if there is none.
 func (p *painter) laneOf(a recording.Actor) *lane {
 	switch a.Kind {
 	case recording.ATask:
