@@ -60,6 +60,9 @@ type recorder interface {
 	ended(t *task)                        // t has ended
 	cancelled(t *task, c *CancelledError) // t was asked to end
 	panicked()                            // the step under way has panicked
+
+	// ran tells of a function that was called on a thread so long ago, and has returned.
+	ran(code uintptr, ago, took time.Duration)
 }
 
 // A room sets these. beginRecording is called for every new loop, stallRecorded by the goroutine of

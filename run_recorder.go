@@ -15,7 +15,8 @@ import (
 //	recorder 1: A loop without a recorder pays for it one comparison where a callback becomes ready,
 //	   and one in other places that no step has to pass. With one, whatever happens is told to it
 //	   where it happens. It asks nothing of the program: it calls no method of the program's
-//	   types and reads no clock but the loop's, which in a simulation is the simulated one.
+//	   types and reads no clock but the loop's, which in a simulation is the simulated one. (Thread
+//	   functions are timed by their threads, and not in a simulation.)
 //	recorder 2: Only the goroutine that works for the loop writes. It takes no lock but when it
 //	   comes upon a function or a type for the first time, and makes nothing but blocks: one for
 //	   each block's worth of words until the ring is full, and after that only in place of blocks
@@ -30,10 +31,12 @@ import (
 //	recorder 5: The clock is read in each step. While a loop is busy and its steps take less than
 //	   shortStep, it is read in one of sparseClock. It is always read where the loop waits, and
 //	   for the first steps after that.
-//	recorder 6: A name is needed for each task that is in the window. A task that was made in it, or
-//	   has ended in it, is defined there (word 5). The others are there when the recording is
-//	   taken, and the loop lists them, a slice in each iteration, as a survey does (survey 1). A
-//	   task that ends between the beginning of the list and its turn puts itself on it.
+//	recorder 6: A name is needed for each task that is in the window. A task that has ended is
+//	   defined in the block in which it ends, or it was made there: so where one of its words is,
+//	   there its name is too, since the end comes last (word 5). The others are there when the
+//	   recording is taken, and the loop lists them, a slice in each iteration, as a survey does
+//	   (survey 1). A task that ends between the beginning of the list and its turn puts itself on
+//	   it.
 //	recorder 7: A step that panics, or is unwound, ends as any other: with the end of its task. When
 //	   a loop is closed its words stay for those who read them, and its list is not made any more.
 type flightRecorder struct {
@@ -42,10 +45,9 @@ type flightRecorder struct {
 	blocks []atomic.Pointer[recordBlock]
 	opened atomic.Uint64 // how many blocks have been begun
 
-	block  *recordBlock                  // that is being written
-	words  *[recording.BlockWords]uint64 // its words
-	n      int                           // how many have been written
-	oldest uint32                        // tasks from this number on were defined in the window
+	block *recordBlock                  // that is being written
+	words *[recording.BlockWords]uint64 // its words
+	n     int                           // how many have been written
 
 	clock  time.Duration // as last read
 	unread int           // steps since then
@@ -164,11 +166,6 @@ func (r *flightRecorder) turnOver() {
 	place.Store(b)
 	r.opened.Store(opened + 1)
 	r.block, r.words, r.n = b, &b.words, 0
-	if old := r.blocks[(opened+1)%uint64(r.limit)].Load(); old != nil {
-		r.oldest = old.first + 1
-	} else {
-		r.oldest = r.blocks[0].Load().first + 1
-	}
 	r.put(recording.Wide(recording.Clock, uint64(r.clock)))
 	r.put(recording.Of(recording.Amid, uint32(r.actor), r.under))
 	r.put(recording.Of(recording.Number, 0, r.serial))
@@ -483,7 +480,8 @@ func (r *flightRecorder) ended(t *task) {
 	if r.fresh != 0 {
 		r.begins()
 	}
-	if t.recorded == 0 || int32(t.recorded-r.oldest) < 0 {
+	r.reserve(2 + maxText) // the definition, if it takes one, and the end
+	if t.recorded == 0 || int32(t.recorded-r.block.first) <= 0 {
 		r.define(recording.Known, t)
 	}
 	for _, l := range r.lists {
@@ -528,6 +526,18 @@ func (r *flightRecorder) cancelled(t *task, c *CancelledError) {
 	if c.Msg != "" {
 		r.text(c.Msg)
 	}
+}
+
+func (r *flightRecorder) ran(code uintptr, ago, took time.Duration) {
+	r.acts()
+	if r.fresh != 0 {
+		r.begins()
+	}
+	name := r.function(code)
+	r.reserve(3)
+	r.put(recording.Of(recording.Job, 0, name))
+	r.put(recording.Wide(recording.Span, uint64(ago)))
+	r.put(recording.Wide(recording.Span, uint64(took)))
 }
 
 func (r *flightRecorder) panicked() { recordTrouble(r.loop, "a panic") }

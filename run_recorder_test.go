@@ -16,6 +16,7 @@ import (
 	"github.com/goasyncio/asyncio/internal/inspection"
 	"github.com/goasyncio/asyncio/internal/recording"
 	"github.com/goasyncio/asyncio/internal/recording/picture"
+	"github.com/goasyncio/asyncio/internal/timeline"
 	"github.com/goasyncio/asyncio/sim"
 )
 
@@ -213,40 +214,74 @@ func told(t *testing.T, l *recording.Loop) (log []string) {
 	return log
 }
 
-// What the recorder tells of a program is what the program tells of itself: every step, wait, wake
-// with its waker, task made with its maker, cancel and end, in their order.
-func TestFlightRecorder_Model(t *testing.T) {
-	for seed := range uint64(modelRuns(t, 60)) {
-		w := &witness{rng: rand.New(rand.NewPCG(seed, 1)), names: map[*asyncio.Task[int]]string{}, joined: map[string][]string{}, queued: map[*asyncio.Future[int]][]string{}, of: map[string]*asyncio.Task[int]{}, budget: 20}
-		l := sim.NewEventLoop(t.Context())
-		if seed%2 == 1 { // on the real clock
-			l = asyncio.NewEventLoop(t.Context())
-		}
-		// Some fail on purpose.
-		l.SetExceptionHandler(func(*asyncio.EventLoop, asyncio.ExceptionContext) {})
-		l.SetFlightRecorder(1 << 20)
-		main := asyncio.CreateTask(l.Context(), asyncio.Do(func(ctx context.Context) error {
-			w.says("main steps")
+// witnessed runs a program that keeps its own account, in so many rounds of some 25 tasks, and
+// returns what the recorder has told of it, without what main does not tell, and the account.
+func witnessed(t *testing.T, l *asyncio.EventLoop, seed uint64, ring, rounds int) (said, account []string, lost uint64) {
+	t.Helper()
+	w := &witness{rng: rand.New(rand.NewPCG(seed, 1)), names: map[*asyncio.Task[int]]string{}, joined: map[string][]string{}, queued: map[*asyncio.Future[int]][]string{}, of: map[string]*asyncio.Task[int]{}}
+	// Some fail on purpose.
+	l.SetExceptionHandler(func(*asyncio.EventLoop, asyncio.ExceptionContext) {})
+	l.SetFlightRecorder(ring)
+	main := asyncio.CreateTask(l.Context(), asyncio.Do(func(ctx context.Context) error {
+		w.says("main steps")
+		for range rounds {
+			w.budget, w.tasks = 20, nil
 			for range 5 {
 				w.spawn(ctx, "main")
 			}
 			mustNot(asyncio.Sleep(ctx, 0))
 			w.says("main steps")
-			return w.finish(ctx)
-		}), asyncio.TaskName("main"))
-		_, err := asyncio.RunUntilComplete(l, main)
-		must(t, err)
-		got := told(t, recorded(t, l))
-		must(t, l.Close())
-		got = slices.DeleteFunc(got, func(s string) bool { return s == " makes main" || strings.HasPrefix(s, "main ends") })
-		if !slices.Equal(got, w.log) {
+			if err := w.finish(ctx); err != nil {
+				return err
+			}
+		}
+		return nil
+	}), asyncio.TaskName("main"))
+	_, err := asyncio.RunUntilComplete(l, main)
+	must(t, err)
+	r := recorded(t, l)
+	must(t, l.Close())
+	got := slices.DeleteFunc(told(t, r), func(s string) bool { return s == " makes main" || strings.HasPrefix(s, "main ends") })
+	return got, w.log, r.Lost
+}
+
+// What the recorder tells of a program is what the program tells of itself: every step, wait, wake
+// with its waker, task made with its maker, cancel and end, in their order.
+func TestFlightRecorder_Model(t *testing.T) {
+	for seed := range uint64(modelRuns(t, 60)) {
+		l := sim.NewEventLoop(t.Context())
+		if seed%2 == 1 { // on the real clock
+			l = asyncio.NewEventLoop(t.Context())
+		}
+		got, want, _ := witnessed(t, l, seed, 1<<20, 1)
+		if !slices.Equal(got, want) {
 			i := 0
-			for i < len(got) && i < len(w.log) && got[i] == w.log[i] {
+			for i < len(got) && i < len(want) && got[i] == want[i] {
 				i++
 			}
-			t.Fatalf("seed %d, at %d of %d:\ntold %q\nwant %q", seed, i, len(w.log), got[max(0, i-3):min(len(got), i+4)], w.log[max(0, i-3):min(len(w.log), i+4)])
+			t.Fatalf("seed %d, at %d of %d:\ntold %q\nwant %q", seed, i, len(want), got[max(0, i-3):min(len(got), i+4)], want[max(0, i-3):min(len(want), i+4)])
 		}
 	}
+}
+
+// What is left in a ring that has wrapped around is the end of what the program tells of itself.
+func FuzzFlightRecorder_Wraps(f *testing.F) {
+	for seed := range uint64(4) {
+		f.Add(seed, uint8(30*seed))
+	}
+	f.Fuzz(func(t *testing.T, seed uint64, more uint8) {
+		l := sim.NewEventLoop(t.Context())
+		got, want, lost := witnessed(t, l, seed, 1, 40+int(more)) // the smallest ring
+		if len(got) > len(want) || (lost == 0) != (len(got) == len(want)) {
+			t.Fatalf("%d of %d are told, %d words are lost", len(got), len(want), lost)
+		}
+		want = want[len(want)-len(got):]
+		for i := range got {
+			if got[i] != want[i] {
+				t.Fatalf("at %d of %d, %d words lost:\ntold %q\nwant %q", i, len(want), lost, got[max(0, i-3):min(len(got), i+4)], want[max(0, i-3):min(len(want), i+4)])
+			}
+		}
+	})
 }
 
 // finish has main release and cancel what is left until all tasks have ended.
@@ -421,4 +456,64 @@ func TestFlightRecorder_Misuse(t *testing.T) {
 		l.SetFlightRecorder(1)
 		return l.WriteRecording(new(bytes.Buffer))
 	})
+}
+
+func onThread(ctx context.Context) (int, error) { return 42, nil }
+
+// Functions that ran on threads are in the picture, each with the wake that came of it; those of
+// one moment beside each other.
+func TestFlightRecorder_Threads(t *testing.T) {
+	l := asyncio.NewEventLoop(t.Context())
+	l.SetFlightRecorder(1 << 20)
+	meet, met := make(chan struct{}), make(chan struct{})
+	main := asyncio.CreateTask(l.Context(), asyncio.Do(func(ctx context.Context) error {
+		if _, err := asyncio.ToThread(ctx, onThread); err != nil {
+			return err
+		}
+		// These two run at the same time.
+		return asyncio.RunTaskGroup(ctx, func(ctx context.Context, tg *asyncio.TaskGroup) error {
+			for _, hand := range [][2]chan struct{}{{meet, met}, {met, meet}} {
+				tg.CreateTask(ctx, func(ctx context.Context) error {
+					_, err := asyncio.ToThread(ctx, func(context.Context) (int, error) {
+						select {
+						case hand[0] <- struct{}{}:
+							<-hand[1]
+						case <-hand[1]:
+							hand[0] <- struct{}{}
+						}
+						return 0, nil
+					})
+					return err
+				})
+			}
+			return nil
+		})
+	}))
+	_, err := asyncio.RunUntilComplete(l, main)
+	must(t, err)
+	var file bytes.Buffer
+	must(t, l.WriteRecording(&file))
+	must(t, l.Close())
+	r, err := recording.Decode(file.Bytes())
+	must(t, err)
+	drawn, err := picture.Of(r)
+	must(t, err)
+	must(t, drawn.Check())
+	ran, arrows := make(map[string]int), 0
+	for _, s := range drawn.Steps {
+		if tr := drawn.Tracks[s.Track]; tr.Kind == timeline.Job {
+			ran[tr.Name]++
+			if s.Name != "asyncio_test.onThread" && !strings.HasPrefix(s.Name, "asyncio_test.TestFlightRecorder_Threads.") {
+				t.Errorf("a function is called %q", s.Name)
+			}
+		}
+	}
+	for _, a := range drawn.Arrows {
+		if a.From.Track != timeline.None && drawn.Tracks[a.From.Track].Kind == timeline.Job {
+			arrows++
+		}
+	}
+	if ran["thread 1"] != 2 || ran["thread 2"] != 1 || arrows != 3 {
+		t.Errorf("functions on %v, %d arrows", ran, arrows)
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 	"weak"
 )
 
@@ -240,6 +241,8 @@ type threadJob[T any] struct {
 	value T
 	err   error
 
+	ran *threadRun // nil unless the loop had a recorder when fn was called
+
 	awaited bool // ToThread waits for it and withdraws it itself, so it is no done callback of fut
 	over    bool // the loop knows that fn has returned, or the executor has refused the job
 }
@@ -309,8 +312,18 @@ func (j *threadJob[T]) run() {
 		return
 	}
 	l := j.fut.loop
+	if l.modes.Load()&recordMode != 0 && !l.drv.Polls() {
+		if j.ran = (&threadRun{begun: time.Now()}); j.with != nil {
+			j.ran.code = funcPC(j.with)
+		} else {
+			j.ran.code = funcPC(j.fn)
+		}
+	}
 	j.err = ErrGoexit // unless fn returns
 	defer func() {
+		if j.ran != nil {
+			j.ran.took = time.Since(j.ran.begun)
+		}
 		if v := recover(); v != nil {
 			j.err = &PanicError{Value: v, Stack: debug.Stack()}
 		}
@@ -351,6 +364,14 @@ func (*threadJob[T]) quick() {}
 
 func (j *threadJob[T]) String() string { return "RunInExecutor()" }
 
+// A threadRun is what a recorder wants to know of a function that has run on a thread. In a
+// simulation there is none, because such functions take real time.
+type threadRun struct {
+	code  uintptr
+	begun time.Time
+	took  time.Duration
+}
+
 // threadResult is a threadJob on its way back to the loop. It runs no user code.
 type threadResult[T any] threadJob[T]
 
@@ -358,6 +379,9 @@ func (*threadResult[T]) quick() {}
 
 func (r *threadResult[T]) fire(*future) {
 	j := (*threadJob[T])(r)
+	if l := j.fut.loop; j.ran != nil && l.recorder != nil {
+		l.recorder.ran(j.ran.code, time.Since(j.ran.begun), j.ran.took)
+	}
 	j.end()
 	j.over = true
 	if f := j.fut; f.state == pending {

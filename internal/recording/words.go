@@ -16,8 +16,8 @@ package recording
 //	   since the time before. If that is too much, a Clock comes first. The highest bit of such a
 //	   note is First.
 //	word 5: A task is a number that the recorder gives it, from 1 on. The word that says its name,
-//	   a Made or a Known, comes when the number is given, and again when the task ends if the
-//	   block with the first has been overwritten. A task that was numbered and not ended is in
+//	   a Made or a Known, comes when the number is given, and again when the task ends if that is
+//	   in another block. A task that was numbered and not ended is in
 //	   the list of tasks (Loop.Tasks). Nearly all tasks are named by the number after the last
 //	   one, which is a bit of the note; otherwise a Number or Texts follow.
 //	word 6: A callback or a thing is an index of Loop.Names in bits 0 to 11 of the subject, and

@@ -21,7 +21,10 @@ import (
 //	   from there to its next step. A step that ends without a wait leaves its task ready.
 //	painting 3: A task of which the window says nothing, because it waits all the time, has a track
 //	   with one wait, if the loop has listed it; at most maxIdle of them do.
-//	painting 4: Time 0 is that of the first event of all loops, by their wall clocks.
+//	painting 4: The functions of executors are on tracks called thread 1, 2 and so on, each on the
+//	   first that was free; which of the executor's goroutines ran it is not known. The wake behind
+//	   such a function comes from it.
+//	painting 5: Time 0 is that of the first event of all loops, by their wall clocks.
 func Of(r *recording.Recording) (*timeline.Timeline, error) {
 	p := &painter{t: &timeline.Timeline{
 		Title: fmt.Sprintf("%s, process %d", r.Program, r.PID),
@@ -69,6 +72,8 @@ type painter struct {
 	timers    *timeline.Counter
 	alive     *timeline.Counter
 	due       map[uint32]timeline.Point // by callback
+	threads   []thread
+	ran       timeline.Point // the end of the function that the event before told of (painting 4)
 }
 
 // A lane is a track with what is open on it.
@@ -79,9 +84,16 @@ type lane struct {
 	woken timeline.Point
 }
 
+// A thread is a track for functions of executors (painting 4).
+type thread struct {
+	track int
+	free  time.Duration // when the last of them ended
+}
+
 func (p *painter) loop(l *recording.Loop, events []recording.Event) {
 	p.l, p.tracks, p.under, p.callbacks = l, map[uint32]*lane{}, nil, nil
 	p.due = map[uint32]timeline.Point{}
+	p.threads, p.ran = nil, timeline.Nowhere
 	p.offset = l.Start.Sub(p.t.Start)
 	p.process = len(p.t.Processes)
 	begin := p.at(l.Now)
@@ -233,6 +245,8 @@ func (p *painter) point(e *recording.Event) timeline.Point {
 
 func (p *painter) event(e *recording.Event) {
 	at := p.at(e.At)
+	ran := p.ran
+	p.ran = timeline.Nowhere
 	switch e.Kind {
 	case recording.Step:
 		p.begin(p.lane(e.Task), at, "")
@@ -253,7 +267,13 @@ func (p *painter) event(e *recording.Event) {
 		l.wait = len(p.t.Waits)
 		p.t.Waits = append(p.t.Waits, timeline.Wait{Track: l.track, After: l.step, Begin: at, End: timeline.Open, On: p.thing(e.Thing)})
 	case recording.Wake:
-		p.wake(p.lane(e.Task), p.point(e), at)
+		if ran.Track != timeline.None {
+			p.wake(p.lane(e.Task), ran, at)
+		} else {
+			p.wake(p.lane(e.Task), p.point(e), at)
+		}
+	case recording.Job:
+		p.job(p.typeName(recording.CallbackName(e.Callback)), at, p.at(e.At+e.Took))
 	case recording.Made:
 		l := p.lane(e.Task)
 		p.t.Tracks[l.track].Begin, p.t.Tracks[l.track].Maker = at, p.point(e)
@@ -272,6 +292,22 @@ func (p *painter) event(e *recording.Event) {
 	case recording.Stall:
 		p.t.Marks = append(p.t.Marks, timeline.Mark{Kind: timeline.Stall, Process: p.process, Point: timeline.Point{Track: timeline.None, Step: timeline.None, At: at}, By: timeline.Nowhere, Text: fmt.Sprintf("a step took at least %v", e.Took)})
 	}
+}
+
+// job draws a function that ran on a goroutine (painting 4).
+func (p *painter) job(name string, begin, end time.Duration) {
+	i := slices.IndexFunc(p.threads, func(t thread) bool { return t.free <= begin })
+	if i < 0 {
+		i = len(p.threads)
+		p.threads = append(p.threads, thread{track: len(p.t.Tracks)})
+		p.t.Tracks = append(p.t.Tracks, timeline.Track{
+			Process: p.process, Kind: timeline.Job, Name: fmt.Sprintf("thread %d", i+1), Maker: timeline.Nowhere, Begin: p.t.Processes[p.process].Begin, End: timeline.Open,
+		})
+	}
+	t := &p.threads[i]
+	t.free = end
+	p.ran = timeline.Point{Track: t.track, Step: len(p.t.Steps), At: end}
+	p.t.Steps = append(p.t.Steps, timeline.Step{Track: t.track, Begin: begin, End: end, Name: name})
 }
 
 func (p *painter) reason(e *recording.Event) string {
@@ -344,9 +380,11 @@ func (p *painter) done(l *lane, e *recording.Event, at time.Duration) {
 	p.alive.Samples = append(p.alive.Samples, timeline.Sample{At: at, Value: p.tasks})
 }
 
-// sortSteps puts the steps of several loops into the order in which they began.
+// sortSteps puts the steps into the order in which they began. Those of several loops are not, nor
+// are functions of executors, which the loop hears of when they are over.
 func (p *painter) sortSteps() {
-	if len(p.t.Processes) < 2 {
+	earlier := func(a, b timeline.Step) int { return cmp.Compare(a.Begin, b.Begin) }
+	if slices.IsSortedFunc(p.t.Steps, earlier) {
 		return
 	}
 	order := make([]int, len(p.t.Steps))
