@@ -2,6 +2,9 @@ package asyncio
 
 import (
 	"context"
+	"strconv"
+	"strings"
+	"time"
 
 	"github.com/goasyncio/asyncio/internal/inspection"
 	"github.com/goasyncio/asyncio/internal/metering"
@@ -73,7 +76,54 @@ func (l *inspected) Step() inspection.Step {
 }
 
 // Stack implements [inspection.Loop].
-func (l *inspected) Stack(goroutine uint64) []byte { return stackOf(goroutine) }
+func (l *inspected) Stack() []byte { return l.step.stack() }
+
+// Cancel implements [inspection.Loop].
+func (l *inspected) Cancel(ctx context.Context, id, name, why string) (found <-chan bool, ok bool) {
+	c := &taskCancel{loop: (*EventLoop)(l), ctx: ctx, name: name, why: why, found: make(chan bool, 1)}
+	c.id, _ = strconv.ParseUint(strings.TrimPrefix(id, "0x"), 16, 64) // 0 is no task's
+	return c.found, c.loop.post(c) == nil
+}
+
+// A taskCancel looks for a task and cancels it. It is a callback that goes on in slices, as a
+// survey does (survey 1).
+type taskCancel struct {
+	loop      *EventLoop
+	ctx       context.Context
+	id        uint64
+	name, why string
+	found     chan bool
+	cursor    *taskCursor
+}
+
+func (c *taskCancel) String() string { return "CancelFromOutside()" }
+
+func (c *taskCancel) readyName() string { return "CancelFromOutside()" }
+
+func (c *taskCancel) fire(*future) {
+	tasks := &c.loop.tasks
+	if c.cursor == nil {
+		c.cursor = tasks.cursor()
+	}
+	batch := make([]*task, 0, surveyBatch)
+	for until := time.Now().Add(inspection.Slice); c.ctx.Err() == nil && !c.cursor.ended; {
+		batch = tasks.take(c.cursor, batch[:0])
+		for _, t := range batch {
+			if taskNumber(t) == c.id && t.GetName() == c.name && t.fut.state == pending {
+				tasks.forget(c.cursor)
+				t.cancel(&CancelledError{Msg: c.why})
+				c.found <- true
+				return
+			}
+		}
+		if time.Now().After(until) {
+			c.loop.schedule(c, nil)
+			return
+		}
+	}
+	tasks.forget(c.cursor)
+	c.found <- false
+}
 
 // Survey implements [inspection.Loop].
 func (l *inspected) Survey(ctx context.Context, ask inspection.Ask) (began <-chan struct{}, done <-chan *inspection.Survey, ok bool) {

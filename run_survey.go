@@ -7,6 +7,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -338,8 +339,10 @@ func (s *survey) describeTask(t *task) {
 	s.found.Each = append(s.found.Each, shown)
 }
 
-// taskID identifies a task as long as it lives.
-func taskID(t *task) string { return fmt.Sprintf("%p", t) }
+// taskID identifies a task as long as it lives. It looks like the address that CPython prints.
+func taskID(t *task) string { return "0x" + strconv.FormatUint(taskNumber(t), 16) }
+
+func taskNumber(t *task) uint64 { return uint64(reflect.ValueOf(t).Pointer()) }
 
 func namesOf(tasks []*task) []string {
 	all := make([]string, len(tasks))

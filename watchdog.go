@@ -7,6 +7,9 @@ import (
 	"log/slog"
 	"runtime"
 	"runtime/debug"
+	"runtime/pprof"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/goasyncio/asyncio/internal/inspection"
@@ -17,7 +20,7 @@ import (
 type Stall struct {
 	For   time.Duration // how long it has been running, at least
 	Task  string        // the name of the task, empty for a callback
-	Stack []byte        // of its goroutine, now; nil if there are too many goroutines to find it
+	Stack []byte        // of its goroutine, now; nil if it cannot be told from others
 }
 
 // SetStallWatchdog has the loop watched from outside while it runs. A step that has not returned
@@ -108,7 +111,7 @@ func (l *EventLoop) watchSteps(limit time.Duration, report func(Stall), stop <-c
 			continue
 		}
 		next = 2 * took
-		stall := Stall{For: took, Stack: stackOf(g)}
+		stall := Stall{For: took, Stack: s.stack()}
 		if t := s.task.Load(); t != nil {
 			stall.Task = t.GetName()
 		}
@@ -174,8 +177,16 @@ func (s *step) waits() {
 	}
 }
 
-// stackOf returns the present stack of a goroutine, nil if there is none with that id.
-func stackOf(id uint64) []byte {
+// stack returns the stack of the step under way, as runtime.Stack prints it; nil if there is no
+// step, or it cannot be told from others. Any goroutine may call it.
+func (s *step) stack() []byte {
+	id := s.goroutine.Load()
+	if id == 0 {
+		return nil
+	}
+	if runtime.NumGoroutine() > tooManyToPrint {
+		return s.stackAmongMany(id)
+	}
 	head := fmt.Appendf(nil, "goroutine %d ", id)
 	for g := range bytes.SplitSeq(allStacks(), []byte("\n\n")) {
 		if bytes.HasPrefix(g, head) {
@@ -183,6 +194,95 @@ func stackOf(id uint64) []byte {
 		}
 	}
 	return nil
+}
+
+// tooManyToPrint are so many that everything would stand still for too long while the runtime
+// prints all of their stacks: that takes some 30 microseconds for each.
+const tooManyToPrint = 2000
+
+// stackAmongMany finds the stack in the goroutine profile, for which the program hardly stops. The
+// profile has no ids. But the goroutine of a step is a stack's (stack 1), and is not in a place. If
+// the steps of other loops are under way too, the coroutine of the task has to tell.
+func (s *step) stackAmongMany(id uint64) []byte {
+	var out bytes.Buffer
+	if err := pprof.Lookup("goroutine").WriteTo(&out, 1); err != nil {
+		return nil
+	}
+	coroutine := ""
+	if t := s.task.Load(); t != nil {
+		if fn := runtime.FuncForPC(t.self.code()); fn != nil {
+			// The wrapper of a method value is in no stack.
+			coroutine = strings.TrimSuffix(fn.Name(), "-fm")
+		}
+	}
+	var found [][]profiledCall
+	for g := range bytes.SplitSeq(out.Bytes(), []byte("\n\n")) {
+		calls := profiledCalls(string(g))
+		if slices.ContainsFunc(calls, isCallOf(stackBody)) && !inPlace(calls) && runs(calls, coroutine) {
+			found = append(found, calls)
+		}
+	}
+	if len(found) != 1 {
+		return nil
+	}
+	text := fmt.Appendf(nil, "goroutine %d [in a step]:\n", id)
+	for _, c := range found[0] {
+		text = fmt.Appendf(text, "%s(...)\n\t%s +%s\n", c.function, c.place, c.offset)
+	}
+	return text
+}
+
+// runs reports whether the task that runs on top of a stack has this coroutine; or, if that is
+// empty, whether no task does.
+func runs(calls []profiledCall, coroutine string) bool {
+	i := slices.IndexFunc(calls, isCallOf(taskBody))
+	if i < 0 {
+		return coroutine == ""
+	}
+	for i--; i >= 0; i-- { // functions of the library come between the task and its coroutine
+		if f := calls[i].function; f == coroutine || !strings.HasPrefix(f, libraryPrefix) {
+			return f == coroutine
+		}
+	}
+	return false
+}
+
+// Where a stack is: every stack in stackBody, a task in taskBody, and a loop that waits for events
+// in loopParked.
+const (
+	stackBody  = libraryPrefix + "(*stackPool).take.func1"
+	taskBody   = libraryPrefix + "(*task).call"
+	loopParked = libraryPrefix + "(*EventLoop).park"
+)
+
+// inPlace reports whether a stack waits in a place, or its loop waits for events. A sequence of
+// iter.Pull waits the same way, but its functions are called by others.
+func inPlace(calls []profiledCall) bool {
+	if len(calls) < 2 {
+		return false
+	}
+	pulled := strings.HasPrefix(calls[0].function, "iter.Pull") && (strings.HasPrefix(calls[1].function, libraryPrefix) || strings.Contains(calls[1].function, "asyncio/internal/coro."))
+	return pulled || slices.ContainsFunc(calls, isCallOf(loopParked))
+}
+
+// A profiledCall is a call in a goroutine profile.
+type profiledCall struct{ function, offset, place string }
+
+func isCallOf(function string) func(profiledCall) bool {
+	return func(c profiledCall) bool { return c.function == function }
+}
+
+// profiledCalls reads lines like
+//
+//	#	0x4a3b1c	main.work+0x1c	/src/main.go:12
+func profiledCalls(text string) (calls []profiledCall) {
+	for line := range strings.Lines(text) {
+		if fields := strings.FieldsFunc(line, func(r rune) bool { return r == '\t' || r == '\n' }); len(fields) == 4 && fields[0] == "#" {
+			function, offset, _ := strings.Cut(fields[2], "+")
+			calls = append(calls, profiledCall{function, offset, fields[3]})
+		}
+	}
+	return calls
 }
 
 // maxTraces bounds how many bytes of traces are looked at.

@@ -220,6 +220,10 @@ func Each(n int) Option {
 	return Option{func(ask *inspection.Ask) { ask.Tasks = n }}
 }
 
+// withoutStacks has a loop that is stuck described at once: to find the stack of one goroutine
+// among many thousands takes a part of a second.
+var withoutStacks = Option{func(ask *inspection.Ask) { ask.NoStacks = true }}
+
 func ask(opts []Option) inspection.Ask {
 	var a inspection.Ask
 	for _, o := range opts {
@@ -256,6 +260,18 @@ func Attach(ctx context.Context, pid int, opts ...Option) (*Process, error) {
 		return nil, err
 	}
 	return decode(text)
+}
+
+// ErrNoTask is returned by [Cancel] if there is no such task, or no longer.
+var ErrNoTask = inspection.ErrNoTask
+
+// Cancel asks a task of this process to cancel, as its Cancel method does: by the number of its
+// loop, its id and its name, as a [Process] has them. An id alone could be that of a later task.
+// Cancel blocks its caller until the loop has found the task, a slice in each iteration; so it is
+// for goroutines, not for tasks. It returns [ErrNoTask], or the cause of ctx if that is done
+// before; then the loop is stuck, and looks for the task no longer.
+func Cancel(ctx context.Context, loop int, id, name string) error {
+	return inspection.Cancel(ctx, loop, id, name)
 }
 
 // decode is the only way from the process that was looked at to the one that looks, even if they

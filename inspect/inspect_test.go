@@ -374,3 +374,58 @@ func TestProcess_IsWhatIsSent(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// heavy keeps its loop until the channel is closed.
+func heavy(goOn <-chan struct{}) { <-goOn }
+
+type staller func(ctx context.Context) error
+
+func (s staller) run(ctx context.Context) error { return s(ctx) }
+
+// A step is found among thousands of goroutines, and another loop's step is not taken for it.
+func TestTake_StuckAmongMany(t *testing.T) {
+	const tasks = 3000
+	goOn := make(chan struct{})
+	stuck := make(chan struct{}, 2)
+	stall := func(ctx context.Context) error {
+		stuck <- struct{}{}
+		heavy(goOn)
+		return nil
+	}
+	other := staller(stall).run
+	ended := make(chan error, 2)
+	for i, coro := range []func(context.Context) error{stall, other} {
+		go func() {
+			_, err := asyncio.Run(context.Background(), asyncio.Do(func(ctx context.Context) error {
+				spawn(ctx, tasks, sleeper)
+				if err := yield(ctx); err != nil {
+					return err
+				}
+				_, err := asyncio.CreateTask(ctx, asyncio.Do(coro), asyncio.TaskName(fmt.Sprint("heavy-", i))).Await(ctx)
+				return err
+			}))
+			ended <- err
+		}()
+		<-stuck
+	}
+	p, err := inspect.Take(t.Context())
+	close(goOn)
+	if err != nil || len(p.Loops) != 2 {
+		t.Fatalf("%v, %v", p, err)
+	}
+	for _, l := range p.Loops {
+		if l.Stuck == nil {
+			t.Errorf("loop %d is not stuck", l.Number)
+			continue
+		}
+		byMethod := strings.Contains(l.Stuck.Stack, "inspect_test.staller.run(")
+		if !strings.Contains(l.Stuck.Stack, "inspect_test.heavy(") || byMethod != (l.Stuck.Task == "heavy-1") || !strings.Contains(l.Stuck.Where, "inspect_test.go:") {
+			t.Errorf("%s, at %s:\n%s", l.Stuck.Task, l.Stuck.Where, l.Stuck.Stack)
+		}
+	}
+	for range 2 {
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}
+}

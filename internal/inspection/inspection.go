@@ -7,6 +7,8 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"maps"
 	"net"
 	"os"
@@ -56,9 +58,14 @@ type Loop interface {
 	// been closed.
 	Ping(fn func()) bool
 
-	// Stack returns the present stack of a goroutine, nil if it cannot be found. Any goroutine may
-	// call it.
-	Stack(goroutine uint64) []byte
+	// Stack returns the present stack of the goroutine of the step under way, nil if it cannot be
+	// found. Any goroutine may call it.
+	Stack() []byte
+
+	// Cancel has the loop look for a task with this id and name, and cancel it with the message
+	// why, unless ctx is done before. found gets whether there is such a task. Any goroutine may
+	// call it. ok is false if the loop has been closed.
+	Cancel(ctx context.Context, id, name, why string) (found <-chan bool, ok bool)
 }
 
 // A Step is what a loop notes when a step begins.
@@ -71,6 +78,8 @@ type Step struct {
 // Ask says what a survey is to contain besides groups.
 type Ask struct {
 	Tasks int // how many tasks are described one by one, oldest first
+
+	NoStacks bool `json:",omitempty"` // a step that does not return is described without its stack
 
 	Recording *AskRecording `json:",omitempty"` // asks for that instead
 }
@@ -301,6 +310,9 @@ func Begins(l Loop) (watched, timed bool) {
 		r.on = true
 		go serve()
 	}
+	if r.number == 1 && recordedSignal != "" {
+		recordAtSignal(recordedSignal)
+	}
 	return r.on, r.attend != nil
 }
 
@@ -420,11 +432,47 @@ func survey(ctx context.Context, e *entry, ask Ask) *Survey {
 			now := e.Loop.Step()
 			since := e.sees(now, time.Now())
 			if now.Count == step.Count && now.Goroutine != 0 {
-				stuck := &Stuck{Task: now.Task, For: since, Stack: string(e.Loop.Stack(now.Goroutine))}
-				stuck.Where = ProgramsPlace(stuck.Stack)
+				stuck := &Stuck{Task: now.Task, For: since}
+				if !ask.NoStacks {
+					stuck.Stack = string(e.Loop.Stack())
+					stuck.Where = ProgramsPlace(stuck.Stack)
+					if now = e.Loop.Step(); now.Count != step.Count { // it has returned since
+						step = now
+						continue
+					}
+				}
 				return &Survey{Number: e.Number, Lag: cmp.Or(lag, time.Since(asked)), Lags: e.lags.all(), Stuck: stuck}
 			}
 			step = now
 		}
+	}
+}
+
+// ErrNoTask is returned for a task that is not there, or no longer.
+var ErrNoTask = errors.New("there is no such task")
+
+// Cancel cancels a task of a loop that runs (inspection 3).
+func Cancel(ctx context.Context, loop int, id, name string) error {
+	all := running()
+	i := slices.IndexFunc(all, func(e *entry) bool { return e.Number == loop })
+	if i < 0 {
+		return fmt.Errorf("%w: no loop has the number %d", ErrNoTask, loop)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	found, ok := all[i].Loop.Cancel(ctx, id, name, "cancelled by package inspect")
+	if !ok {
+		return fmt.Errorf("%w: loop %d has ended", ErrNoTask, loop)
+	}
+	select {
+	case is := <-found:
+		if !is {
+			return fmt.Errorf("%w: no task %q of loop %d has the id %s", ErrNoTask, name, loop, id)
+		}
+		return nil
+	case <-all[i].Ended:
+		return fmt.Errorf("%w: loop %d has ended", ErrNoTask, loop)
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 }

@@ -27,7 +27,10 @@ func (l *silentLoop) Step() inspection.Step { return l.step }
 func (l *silentLoop) Watch()                {}
 func (*silentLoop) Time(bool)               {}
 func (*silentLoop) Ping(func()) bool        { return true }
-func (l *silentLoop) Stack(uint64) []byte {
+func (*silentLoop) Cancel(context.Context, string, string, string) (<-chan bool, bool) {
+	return nil, false
+}
+func (l *silentLoop) Stack() []byte {
 	return []byte("goroutine 8 [running]:\nmain.work()\n\t/src/app/main.go:7 +0x1\n")
 }
 
