@@ -137,6 +137,10 @@ var trouble struct {
 // troubleDirectory is ASYNCIORECORD_DIR as of the start of the program.
 var troubleDirectory = os.Getenv("ASYNCIORECORD_DIR")
 
+// recordedSignal is ASYNCIORECORD_SIGNAL as of the start of the program: the signal at which a
+// recording is written there too.
+var recordedSignal = os.Getenv("ASYNCIORECORD_SIGNAL")
+
 // RecordTrouble writes a recording to the directory for that, if there is one, on a goroutine of
 // its own. What comes within a second of the last one is in that one or of the same kind, and
 // writes none.
@@ -179,7 +183,11 @@ func writeTrouble(why string) (path string, err error) {
 	name := func(n int) string {
 		return filepath.Join(troubleDirectory, fmt.Sprintf("%s-%d-%d.asyncrec", program(), os.Getpid(), n))
 	}
-	if err := os.WriteFile(name(n), r.Encode(), 0o600); err != nil {
+	begun := name(n) + beginning // who finds the name finds all of the file
+	if err := os.WriteFile(begun, r.Encode(), 0o600); err != nil {
+		return "", errors.Join(err, os.Remove(begun))
+	}
+	if err := os.Rename(begun, name(n)); err != nil {
 		return "", err
 	}
 	_ = os.Remove(name(n - maxFiles))

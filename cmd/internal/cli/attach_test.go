@@ -26,7 +26,7 @@ import (
 
 // sickProgram runs the program that CLI_SICK names, if it names one, and exits.
 func sickProgram() {
-	programs := map[string]func(ctx context.Context) error{"deadlock": deadlock, "leak": leak, "stall": stall, "chain": chain, "grow": grow}
+	programs := map[string]func(ctx context.Context) error{"deadlock": deadlock, "leak": leak, "stall": stall, "chain": chain, "grow": grow, "panic": panics}
 	main, found := programs[os.Getenv("CLI_SICK")]
 	if !found {
 		return
@@ -141,6 +141,12 @@ func produce(ctx context.Context, jobs *asyncio.Queue[int]) error {
 			}
 		}
 	}
+}
+
+func panics(ctx context.Context) error {
+	asyncio.CreateTask(ctx, asyncio.Do(func(context.Context) error { panic("on purpose") }), asyncio.TaskName("unlucky"))
+	ill()
+	return forever(ctx)
 }
 
 func chain(ctx context.Context) error {
@@ -259,9 +265,9 @@ func TestAttach_Refused(t *testing.T) {
 	}{
 		{[]string{"ps"}, 2, "accepts 1 arg(s), received 0"},
 		{[]string{"ps", "1", "2"}, 2, "accepts 1 arg(s), received 2"},
-		{[]string{"ps", "many"}, 2, `"many" is not the number of a process`},
+		{[]string{"ps", "many"}, 2, `"many" is neither the number of a process nor the URL of a page`},
 		{[]string{"pstree", "-1"}, 2, "unknown shorthand flag"},
-		{[]string{"stacks", "0"}, 2, `"0" is not the number of a process`},
+		{[]string{"stacks", "0"}, 2, `"0" is neither the number of a process nor the URL of a page`},
 		{[]string{"stacks", "--dump", "nowhere.txt"}, 1, "nowhere.txt"},
 		{[]string{"stacks", "--dump", "nowhere.txt", "1"}, 2, `"1"`},
 		{[]string{"stacks", "--dump", os.DevNull}, 1, "there is no task in it"},

@@ -5,7 +5,10 @@ package cli_test
 import (
 	"os"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -35,6 +38,46 @@ func TestRecord(t *testing.T) {
 	}
 }
 
+// A process writes a recording when a task panics, and when the signal comes that it was told of.
+func TestRecord_OfTrouble(t *testing.T) {
+	for _, tt := range []struct{ program, signal, why, has string }{
+		{"panic", "", "a panic", "unlucky"},
+		{"leak", "usr2", "SIGUSR2", "leak.func1"},
+	} {
+		t.Run(tt.program, func(t *testing.T) {
+			dir := t.TempDir()
+			t.Setenv("ASYNCIORECORD", "1")
+			t.Setenv("ASYNCIORECORD_DIR", dir)
+			t.Setenv("ASYNCIORECORD_SIGNAL", tt.signal)
+			pid := sick(t, tt.program)
+			if tt.signal != "" {
+				number, err := strconv.Atoi(pid)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := syscall.Kill(number, syscall.SIGUSR2); err != nil {
+					t.Fatal(err)
+				}
+			}
+			file := filepath.Join(dir, filepath.Base(os.Args[0])+"-"+pid+"-1.asyncrec")
+			for !exists(file) {
+				runtime.Gosched()
+			}
+			out := filepath.Join(dir, "out.html")
+			if status, _, stderr := command(nil, "record", "--read", file, "-o", out); status != 0 {
+				t.Fatalf("status %d: %s", status, stderr)
+			}
+			page, err := os.ReadFile(out)
+			if err != nil || !strings.Contains(string(page), tt.has) || !strings.Contains(string(page), tt.why) {
+				t.Errorf("%v, no %q or %q in %d bytes", err, tt.has, tt.why, len(page))
+			}
+			if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
+				t.Errorf("%v, %v", info.Mode(), err)
+			}
+		})
+	}
+}
+
 func TestRecord_Refused(t *testing.T) {
 	broken := filepath.Join(t.TempDir(), "broken.asyncrec")
 	if err := os.WriteFile(broken, []byte("asyncrec\x01\x00\x00\x00\x00\x00\x00\x00\x00"), 0o600); err != nil {
@@ -47,7 +90,7 @@ func TestRecord_Refused(t *testing.T) {
 		says   string
 	}{
 		{[]string{"record"}, 2, "accepts 1 arg(s)"},
-		{[]string{"record", "x"}, 2, "is not the number of a process"},
+		{[]string{"record", "x"}, 2, "is neither the number of a process"},
 		{[]string{"record", "1", "-o", "out.txt"}, 2, "must end with .html"},
 		{[]string{"record", "1", "--seconds", "NaN"}, 2, "a number from 0 to 3600"},
 		{[]string{"record", "1", "--read", broken}, 2, "unknown command"},
