@@ -1,9 +1,7 @@
 package cli
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -28,7 +26,7 @@ const everyTask = 1 << 30
 func newPsCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "ps PID",
+		Use:   "ps PID|URL",
 		Short: "List the tasks of a process",
 		Long:  "ps lists the tasks of all event loops of a process, with the columns of Python's asyncio ps.\n\n" + prepared,
 		Args:  cobra.ExactArgs(1),
@@ -43,7 +41,7 @@ func newPsCommand() *cobra.Command {
 func newPstreeCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "pstree PID",
+		Use:   "pstree PID|URL",
 		Short: "Show which tasks of a process wait for which",
 		Long: "pstree shows the tasks of a process as a tree, as Python's asyncio pstree does: below each task\n" +
 			"the calls that it is in, and below these the tasks that it waits for.\n\n" + prepared,
@@ -60,7 +58,7 @@ func newStacksCommand() *cobra.Command {
 	var asJSON bool
 	var dump string
 	cmd := &cobra.Command{
-		Use:   "stacks PID",
+		Use:   "stacks PID|URL",
 		Short: "Show what the tasks of a process wait for, in groups",
 		Long: "stacks shows the tasks of a process in groups, by coroutine and by the place where they wait, and the\n" +
 			"locks and queues that they wait for. Of a loop that is stuck it shows the step that does not return.\n" +
@@ -97,23 +95,18 @@ func newStacksCommand() *cobra.Command {
 	return cmd
 }
 
-const prepared = "The process must run with ASYNCIOINSPECT=1, or import github.com/goasyncio/asyncio/inspect."
+const prepared = "The process must run with ASYNCIOINSPECT=1, or import github.com/goasyncio/asyncio/inspect.\n" +
+	"Instead of its number, the URL of the page that this package serves will do: http://host:8080/debug/asyncio/"
 
 // attached asks a process and shows the answer.
 func attached(cmd *cobra.Command, arg string, asJSON bool, each int, show func(io.Writer, *inspect.Process) error) error {
-	pid, err := strconv.Atoi(arg)
-	if err != nil || pid <= 0 {
-		return fmt.Errorf("%q is not the number of a process", arg)
-	}
-	ctx, cancel := context.WithTimeout(cmd.Context(), attachTimeout)
-	defer cancel()
-	p, err := inspect.Attach(ctx, pid, inspect.Each(each))
-	if errors.Is(err, inspect.ErrNotPrepared) {
-		err = fmt.Errorf("%w\n%s\nOf a process that was not prepared, SIGQUIT prints all goroutines and ends it (kill -QUIT %d);\n"+
-			"give that text to asyncio stacks --dump. A debugger (dlv attach %[3]d) stops it for a look", err, prepared, pid)
-	}
+	at, err := newTarget(arg)
 	if err != nil {
-		return &failure{statusFailure, err}
+		return err
+	}
+	p, err := at.look(cmd.Context(), each)
+	if err != nil {
+		return failed(err)
 	}
 	out := cmd.OutOrStdout()
 	if asJSON {
@@ -123,10 +116,7 @@ func attached(cmd *cobra.Command, arg string, asJSON bool, each int, show func(i
 	} else {
 		err = show(out, p)
 	}
-	if err != nil {
-		return &failure{statusFailure, err}
-	}
-	return nil
+	return failed(err)
 }
 
 // taskColumns are the columns of Python's asyncio ps, with the least widths that they have

@@ -42,7 +42,7 @@ func Run(args []string, lessons []tutorial.Lesson, stdout, stderr io.Writer) int
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
-	root.AddCommand(newTutorialCommand(lessons), newLabCommand(), newPsCommand(), newPstreeCommand(), newStacksCommand(), newRecordCommand())
+	root.AddCommand(newTutorialCommand(lessons), newLabCommand(), newPsCommand(), newPstreeCommand(), newStacksCommand(), newTopCommand(), newRecordCommand())
 	root.InitDefaultHelpCmd()
 	for _, c := range root.Commands() {
 		if c.Name() == "help" { // cobra's own takes any words, and ends with status 0

@@ -263,6 +263,9 @@ func TestMain(m *testing.M) {
 	if kind := os.Getenv(asCommand); kind != "" {
 		os.Exit(beCommand(kind))
 	}
+	if line := os.Getenv("CLI_COMMAND"); line != "" { // its words are on lines
+		os.Exit(cli.Run(strings.Split(line, "\n"), nil, os.Stdout, os.Stderr))
+	}
 	sickProgram()
 	os.Exit(m.Run())
 }

@@ -1,14 +1,11 @@
 package cli
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
@@ -30,7 +27,7 @@ func newRecordCommand() *cobra.Command {
 	var seconds float64
 	var out, read string
 	cmd := &cobra.Command{
-		Use:   "record PID",
+		Use:   "record PID|URL",
 		Short: "Show what has happened in a process lately",
 		Long: "record takes what the flight recorders of a process hold, and writes it to a file: a page for a browser\n" +
 			"(.html), a file for Perfetto (.pftrace) or Chrome (.json), or the recording itself (.asyncrec).\n" +
@@ -50,7 +47,7 @@ func newRecordCommand() *cobra.Command {
 			if read != "" {
 				name = strings.TrimSuffix(filepath.Base(read), filepath.Ext(read)) + ".html"
 			} else {
-				name = "asyncio-" + args[0] + ".html"
+				name = "asyncio-" + fileName(args[0]) + ".html"
 			}
 			if out != "" {
 				name = out
@@ -67,16 +64,20 @@ func newRecordCommand() *cobra.Command {
 			if read != "" {
 				r, err = readRecording(read)
 			} else {
-				r, err = attachRecording(cmd.Context(), args[0], time.Duration(seconds*float64(time.Second)))
+				var at target
+				if at, err = newTarget(args[0]); err != nil {
+					return err
+				}
+				// An interrupt ends it, and switches off what it has switched on.
+				ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt)
+				defer stop()
+				r, err = at.record(ctx, time.Duration(seconds*float64(time.Second)))
 			}
 			if err == nil {
 				err = writeRecording(name, r, write)
 			}
-			if u, ok := errors.AsType[usageError](err); ok {
-				return u
-			}
 			if err != nil {
-				return &failure{statusFailure, err}
+				return failed(err)
 			}
 			fmt.Fprintln(cmd.OutOrStdout(), name)
 			return nil
@@ -95,22 +96,14 @@ type usageError string
 
 func (e usageError) Error() string { return string(e) }
 
-// attachRecording takes a recording of a process. An interrupt ends it, and switches off what it
-// has switched on.
-func attachRecording(ctx context.Context, arg string, d time.Duration) (*inspect.Recording, error) {
-	pid, err := strconv.Atoi(arg)
-	if err != nil || pid <= 0 {
-		return nil, usageError(fmt.Sprintf("%q is not the number of a process", arg))
-	}
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt)
-	defer stop()
-	ctx, cancel := context.WithTimeout(ctx, d+attachTimeout)
-	defer cancel()
-	r, err := inspect.AttachRecording(ctx, pid, d)
-	if errors.Is(err, inspect.ErrNotPrepared) {
-		err = fmt.Errorf("%w\n%s", err, prepared)
-	}
-	return r, err
+// fileName is a target as a part of a file's name.
+func fileName(arg string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '.' || r == '-' || '0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' {
+			return r
+		}
+		return '_'
+	}, arg)
 }
 
 func readRecording(name string) (*inspect.Recording, error) {

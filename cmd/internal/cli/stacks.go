@@ -63,13 +63,18 @@ func showStuck(w *treeWriter, l *inspect.Loop) {
 	}
 }
 
-func showQueue(w *treeWriter, q *inspect.Queue) {
+// queueText says who makes a queue grow.
+func queueText(q *inspect.Queue) string {
 	by := "a callback"
 	if q.By != "" {
 		by = "task " + shown(q.By)
 	}
-	w.line("", fmt.Sprintf("%s has %d values, %d of them for %v; %s puts some there, at %s; %d tasks wait for one",
-		q.What, q.Size, q.Was, roughly(q.Ago), by, q.Where, q.Getters))
+	return fmt.Sprintf("%s has %d values, %d of them for %v; %s puts some there, at %s; %d tasks wait for one",
+		q.What, q.Size, q.Was, roughly(q.Ago), by, q.Where, q.Getters)
+}
+
+func showQueue(w *treeWriter, q *inspect.Queue) {
+	w.line("", queueText(q))
 	for _, call := range q.Stack {
 		w.line("    ", call)
 	}
