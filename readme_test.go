@@ -37,37 +37,54 @@ func sections(doc string) []string {
 	return regexp.MustCompile(`(?m)^#+ .*$`).FindAllString(doc, -1)
 }
 
-// The README's program is that of examples/readme, whose tests show that it works.
-func TestReadme_ExampleIsTheProgram(t *testing.T) {
-	program := readFile(t, "examples/readme/main.go")
-	output := regexp.MustCompile(`\t// Output:\n((?:\t// .*\n)+)`).FindStringSubmatch(readFile(t, "examples/readme/main_test.go"))
+// expected returns what the test in a file says that an example prints.
+func expected(t *testing.T, name string) string {
+	t.Helper()
+	output := regexp.MustCompile(`\t// Output:\n((?:\t// .*\n)+)`).FindStringSubmatch(readFile(t, name))
 	if output == nil {
-		t.Fatal("the example's test does not say what it prints")
+		t.Fatalf("%s does not say what the example prints", name)
 	}
-	prints := strings.ReplaceAll(output[1], "\t// ", "")
+	return strings.ReplaceAll(output[1], "\t// ", "")
+}
+
+// The README's programs are those of examples/readme, whose tests show what they print.
+func TestReadme_ExamplesAreThePrograms(t *testing.T) {
+	_, payment, _ := strings.Cut(readFile(t, "examples/readme/payment_test.go"), "\nfunc payment(")
+	payment, _, _ = strings.Cut("func payment("+payment, "\nfunc ")
+	programs := []string{readFile(t, "examples/readme/main.go"), payment}
+	prints := []string{expected(t, "examples/readme/main_test.go"), expected(t, "examples/readme/payment_test.go")}
 	for _, name := range readmes {
 		doc := readFile(t, name)
-		if got := fenced(doc, "go"); !slices.Equal(got, []string{program}) {
-			t.Errorf("%s: the Go code is %q, want examples/readme/main.go, once: %q", name, got, program)
+		if got := fenced(doc, "go"); !slices.Equal(got, programs) {
+			t.Errorf("%s: the Go code is %q, want the two of examples/readme: %q", name, got, programs)
 		}
-		if got := fenced(doc, "text"); !slices.Equal(got, []string{prints}) {
-			t.Errorf("%s: the example's output is %q, want what its test expects: %q", name, got, prints)
+		if got := fenced(doc, "text"); !slices.Equal(got, prints) {
+			t.Errorf("%s: the examples' output is %q, want what their tests expect: %q", name, got, prints)
+		}
+		if n := strings.Count(doc, "\n"); n >= 130 {
+			t.Errorf("%s has %d lines, want less than 130", name, n)
 		}
 	}
 }
 
 func TestReadme_SameInBothLanguages(t *testing.T) {
-	english, chinese := readFile(t, readmes[0]), readFile(t, readmes[1])
 	want := []string{"go run ./cmd/asyncio tutorial\ngo test work\n"}
 	for _, name := range readmes {
 		if got := fenced(readFile(t, name), "sh"); !slices.Equal(got, want) {
 			t.Errorf("%s: set-up commands %q, want %q", name, got, want)
 		}
 	}
+	sameInBothLanguages(t, readmes[0], readmes[1])
+	sameInBothLanguages(t, "docs/overview.md", "docs/overview.zh-CN.md")
+}
+
+// sameInBothLanguages: sections, tables, lists, numbers and links are the same in every language.
+func sameInBothLanguages(t *testing.T, en, zh string) {
+	t.Helper()
+	english, chinese := readFile(t, en), readFile(t, zh)
 	if e, c := sections(english), sections(chinese); len(e) != len(c) {
 		t.Errorf("sections: %d in English, %d in Chinese:\n%q\n%q", len(e), len(c), e, c)
 	}
-	// Tables, lists, numbers and links are the same in every language.
 	for what, re := range map[string]*regexp.Regexp{
 		"table rows": regexp.MustCompile(`(?m)^\|`),
 		"list items": regexp.MustCompile(`(?m)^- `),
@@ -75,14 +92,17 @@ func TestReadme_SameInBothLanguages(t *testing.T) {
 		"links":      regexp.MustCompile(`\]\([^)]*\)`),
 	} {
 		e, c := re.FindAllString(english, -1), re.FindAllString(chinese, -1)
+		if what == "links" { // each leads to the other, and to documents in its own language
+			for _, links := range [][]string{e, c} {
+				for i, s := range links {
+					links[i] = strings.Replace(s, ".zh-CN.md", ".md", 1)
+				}
+			}
+		}
 		slices.Sort(e)
 		slices.Sort(c)
-		if what == "links" { // each README links to the other
-			e = slices.DeleteFunc(e, func(s string) bool { return strings.Contains(s, "README") })
-			c = slices.DeleteFunc(c, func(s string) bool { return strings.Contains(s, "README") })
-		}
 		if !slices.Equal(e, c) {
-			t.Errorf("%s differ:\n%q\n%q", what, e, c)
+			t.Errorf("%s and %s: %s differ:\n%q\n%q", en, zh, what, e, c)
 		}
 	}
 }
