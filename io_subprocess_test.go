@@ -206,17 +206,16 @@ func TestSubprocess_SignalAtTheEnd(t *testing.T) {
 // The end of its scope kills a process that ignores SIGTERM (process 1).
 func TestSubprocess_IgnoresTerminate(t *testing.T) {
 	onProcesses(t, func(t *testing.T, ctx context.Context) error {
-		var p *asyncio.Process
-		expired, err := asyncio.MoveOnAfter(ctx, 50*time.Millisecond, func(ctx context.Context) error {
-			p = shell(t, ctx, "trap '' TERM; echo ready; while :; do sleep 1000; done", asyncio.Stdout(asyncio.Pipe))
-			if got := readLine(t, ctx, p.Stdout); got != "ready" {
-				t.Error(got)
-			}
-			must(t, p.Terminate())
-			return second(p.Wait(ctx))
-		})
-		if !expired || err != nil {
-			t.Errorf("%v, %v", expired, err)
+		scope, end := asyncio.WithCancel(ctx)
+		defer end()
+		p := shell(t, scope, "trap '' TERM; echo ready; while :; do sleep 1000; done", asyncio.Stdout(asyncio.Pipe))
+		if got := readLine(t, ctx, p.Stdout); got != "ready" {
+			t.Error(got)
+		}
+		must(t, p.Terminate())
+		loop(t, ctx).CallLater(50*time.Millisecond, end)
+		if err := second(p.Wait(scope)); !errors.Is(err, context.Canceled) {
+			t.Error(err)
 		}
 		endsWith(t, ctx, p, -int(syscall.SIGKILL))
 		return nil

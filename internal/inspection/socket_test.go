@@ -58,11 +58,21 @@ func directory(t *testing.T) string {
 	return dir
 }
 
+// emulated is a command with the program that is to run it: if the kernel cannot run programs like
+// this one, ASYNCIO_EMULATOR names the emulator that does.
+func emulated(command ...string) []string {
+	if emulator := os.Getenv("ASYNCIO_EMULATOR"); emulator != "" {
+		return append([]string{emulator}, command...)
+	}
+	return command
+}
+
 // serving starts a process that has a socket, or has been refused one, and returns its number and
 // what it says.
 func serving(t *testing.T) (pid int, log *strings.Builder) {
 	t.Helper()
-	cmd := exec.Command(os.Args[0])
+	program := emulated(os.Args[0])
+	cmd := exec.Command(program[0], program[1:]...)
 	cmd.Env = append(os.Environ(), "INSPECTION_CHILD=serve")
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -204,7 +214,15 @@ func TestSocket_AnotherUser(t *testing.T) {
 	if _, err := attach(t, pid); err != nil {
 		t.Fatal(err)
 	}
-	exe := filepath.Join(dir, "attach")
+	everybodys, err := os.MkdirTemp("", "insp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(everybodys) })
+	if err := os.Chmod(everybodys, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	exe := filepath.Join(everybodys, "attach")
 	binary, err := os.ReadFile(os.Args[0])
 	if err != nil {
 		t.Fatal(err)
@@ -213,7 +231,7 @@ func TestSocket_AnotherUser(t *testing.T) {
 		t.Fatal(err)
 	}
 	asNobody := func() string {
-		args := []string{"env", "INSPECTION_CHILD=attach", "ASYNCIOINSPECT_DIR=" + dir, exe, strconv.Itoa(pid)}
+		args := append([]string{"env", "INSPECTION_CHILD=attach", "ASYNCIOINSPECT_DIR=" + dir}, emulated(exe, strconv.Itoa(pid))...)
 		cmd := exec.Command(args[0], args[1:]...)
 		if os.Getuid() == 0 {
 			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
