@@ -67,6 +67,7 @@ const importPolicy = `
 
 # What tests have in common is in no program.
 ./internal/leaktest < std
+./internal/lessontest < std, ., ./sim
 
 # Simulation reaches the loop through the seam, and sees nothing else of its inside.
 ./sim < std, ., ./internal/driver, ./internal/bubble, ./internal/timeline

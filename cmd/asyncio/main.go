@@ -1,11 +1,14 @@
-// Command asyncio runs and shows the lessons of package examples/tutorial, and runs Python programs
-// on the library's loop, as far as module lab knows the language:
+// Command asyncio teaches asyncio, runs Python programs on the library's loop, and looks at
+// processes that use the library:
 //
-//	asyncio tutorial                        all lessons, in real time
-//	asyncio tutorial --virtual 2.4-task_1   one lesson, on a virtual clock
-//	asyncio tutorial --source 2.4-task_1    its Go source
+//	asyncio lesson                          the lessons, in English and in Chinese
+//	asyncio lesson 5 --steps                one of them, with each step of the loop
+//	asyncio tutorial                        the programs of the tutorial, in real time
+//	asyncio tutorial --virtual 2.4-task_1   one of them, on a virtual clock
 //	asyncio lab [--virtual] [--steps] FILE.py a Python program
 //	asyncio lab                             a prompt with await at the top
+//	asyncio stacks PID                      tasks in groups; also ps, pstree and top
+//	asyncio record PID                      what has happened lately, as a page
 //
 // The exit status is 0 if all went well, 1 if a lesson failed, 2 if the command was called
 // in a way it does not understand, 130 after Ctrl-C and 143 after SIGTERM. lab has more; see

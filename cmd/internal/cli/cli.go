@@ -32,9 +32,9 @@ func (f *failure) Unwrap() error { return f.err }
 func Run(args []string, lessons []tutorial.Lesson, stdout, stderr io.Writer) int {
 	root := &cobra.Command{
 		Use:   "asyncio",
-		Short: "Python's asyncio for Go: the tutorial, and Python programs",
-		Long: "asyncio shows what the Go library github.com/goasyncio/asyncio does:\n" +
-			"coroutines, tasks and an event loop, as in Python.",
+		Short: "Python's asyncio for Go: lessons, Python programs, and a look at running processes",
+		Long: "asyncio belongs to the Go library github.com/goasyncio/asyncio: coroutines, tasks and an event\n" +
+			"loop, as in Python. It teaches them, runs Python programs on them, and looks at running processes.",
 		Version:       version(),
 		SilenceErrors: true, // printed below
 		SilenceUsage:  true,
@@ -42,7 +42,7 @@ func Run(args []string, lessons []tutorial.Lesson, stdout, stderr io.Writer) int
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
-	root.AddCommand(newTutorialCommand(lessons), newLabCommand(), newPsCommand(), newPstreeCommand(), newStacksCommand(), newTopCommand(), newRecordCommand())
+	root.AddCommand(newTutorialCommand(lessons), newLessonCommand(), newLabCommand(), newPsCommand(), newPstreeCommand(), newStacksCommand(), newTopCommand(), newRecordCommand())
 	root.InitDefaultHelpCmd()
 	for _, c := range root.Commands() {
 		if c.Name() == "help" { // cobra's own takes any words, and ends with status 0

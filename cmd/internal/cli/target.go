@@ -136,10 +136,10 @@ func (t target) unprepared(err error) error {
 		"give that text to asyncio stacks --dump. A debugger (dlv attach %[3]d) stops it for a look", err, prepared, t.pid)
 }
 
-// failed gives an error of looking the status with which the command exits.
+// failed gives an error, unless it has one, the status with which the command exits.
 func failed(err error) error {
-	if err == nil {
-		return nil
+	if _, has := errors.AsType[*failure](err); has || err == nil {
+		return err
 	}
 	if u, ok := errors.AsType[usageError](err); ok {
 		return u
