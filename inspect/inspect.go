@@ -268,8 +268,8 @@ var ErrNoTask = inspection.ErrNoTask
 // Cancel asks a task of this process to cancel, as its Cancel method does: by the number of its
 // loop, its id and its name, as a [Process] has them. An id alone could be that of a later task.
 // Cancel blocks its caller until the loop has found the task, a slice in each iteration; so it is
-// for goroutines, not for tasks. It returns [ErrNoTask], or the cause of ctx if that is done
-// before; then the loop is stuck, and looks for the task no longer.
+// for goroutines, not for tasks. It returns [ErrNoTask], or wraps the cause of ctx if that is
+// done before; then the loop is stuck, and looks for the task no longer.
 func Cancel(ctx context.Context, loop int, id, name string) error {
 	return inspection.Cancel(ctx, loop, id, name)
 }

@@ -473,6 +473,6 @@ func Cancel(ctx context.Context, loop int, id, name string) error {
 	case <-all[i].Ended:
 		return fmt.Errorf("%w: loop %d has ended", ErrNoTask, loop)
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return fmt.Errorf("loop %d has not answered: %w", loop, context.Cause(ctx))
 	}
 }
