@@ -92,7 +92,8 @@ nightly: sim arm64 nethttp
 	ASYNCIO_MODELS=2000 ASYNCIOSIM_RUNS=2000 go test -count 1 -timeout 60m -run 'Model|Explore' ./asynciohttp
 	LAB_PROGRAMS=2000 go test -count 1 -timeout 60m -run 'Programs' ./lab
 	go test -run '^$$' -fuzz FuzzRun -fuzztime 2m ./lab
-	go test -race -count 1 -timeout 60m ./asynciovet ./examples/gallery
+	.ci/alone test
+	go test -race -count 1 -timeout 60m ./... ./asynciogrpc ./asynciohttp/... ./asynciootel ./asyncioprometheus ./asynciosql ./asynciovet ./examples/gallery ./lab/...
 	ASYNCIO_EXPLORE=all go test -count 1 -timeout 60m -run SameSeed ./asynciohttp
 	ASYNCIO_INTEROP_CANCELS=1000 go test -count 1 -timeout 60m ./interop
 	ASYNCIO_EXPLORE=all go test -count 1 -timeout 60m ./sim/simtest
