@@ -15,7 +15,8 @@ var block = func(_ context.Context, d time.Duration) error {
 	return nil
 }
 
-// blockThread keeps another goroutine busy for d. On a virtual clock, asyncio.Sleep takes its place.
+// blockThread keeps another goroutine busy for d. On a virtual clock, asyncio.Sleep takes its
+// place.
 var blockThread = func(ctx context.Context, d time.Duration) error {
 	_, err := asyncio.ToThread(ctx, func(context.Context) (asyncio.None, error) {
 		time.Sleep(d)
