@@ -458,6 +458,32 @@ func TestFlightRecorder_Misuse(t *testing.T) {
 	})
 }
 
+// A recording that is asked for right after the recorders were switched on finds them on, although
+// the loop has been busy.
+func TestFlightRecorder_AskedAtOnce(t *testing.T) {
+	_, err := asyncio.Run(t.Context(), asyncio.Do(func(ctx context.Context) error {
+		asked, busy := make(chan struct{}), make(chan struct{})
+		c := asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
+			_, err := asyncio.ToThread(ctx, func(ctx context.Context) (int, error) {
+				<-busy
+				inspection.SetRecording(1 << 17)
+				close(asked)
+				_, err := inspection.TakeRecording(ctx, "a test")
+				return 0, err
+			})
+			return err
+		}))
+		if err := asyncio.Sleep(ctx, 0); err != nil {
+			return err
+		}
+		close(busy)
+		<-asked // the step goes on for longer than the thread needs to ask
+		_, err := c.Await(ctx)
+		return err
+	}))
+	must(t, err)
+}
+
 func onThread(ctx context.Context) (int, error) { return 42, nil }
 
 // Functions that ran on threads are in the picture, each with the wake that came of it; those of

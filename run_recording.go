@@ -358,8 +358,14 @@ func (l *inspected) Records() bool { return recordersOf((*EventLoop)(l)) != nil 
 // Recording implements [inspection.Recorder].
 func (l *inspected) Recording(ctx context.Context, gone <-chan struct{}) *recording.Loop {
 	r := recordersOf((*EventLoop)(l))
-	if r == nil {
-		return nil
+	if r == nil { // the loop may not have come to it yet
+		passed := make(chan struct{})
+		if l.Ping(func() { close(passed) }) {
+			waitFor(ctx, passed, gone, inspection.Patience)
+		}
+		if r = recordersOf((*EventLoop)(l)); r == nil {
+			return nil
+		}
 	}
 	list := r.lister(ctx, inspection.Slice)
 	if r.loop.post(list) == nil {
@@ -370,22 +376,24 @@ func (l *inspected) Recording(ctx context.Context, gone <-chan struct{}) *record
 
 // wait waits for the list, but not for a loop that is stuck or gone.
 func (s *taskLister) wait(gone <-chan struct{}) {
-	patience := time.NewTimer(inspection.Patience)
+	if waitFor(s.ctx, s.began, gone, inspection.Patience) {
+		waitFor(s.ctx, s.done, gone, math.MaxInt64)
+	}
+}
+
+// waitFor waits until done is closed, and reports whether it was before gone is, ctx is done, or
+// the time is up.
+func waitFor(ctx context.Context, done, gone <-chan struct{}, most time.Duration) bool {
+	patience := time.NewTimer(most)
 	defer patience.Stop()
 	select {
-	case <-s.began:
+	case <-done:
+		return true
 	case <-gone:
-		return
-	case <-s.ctx.Done():
-		return
+	case <-ctx.Done():
 	case <-patience.C:
-		return
 	}
-	select {
-	case <-s.done:
-	case <-gone:
-	case <-s.ctx.Done():
-	}
+	return false
 }
 
 // recordTrouble has a recording written because of trouble on a loop, if a directory is named for

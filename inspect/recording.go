@@ -43,8 +43,8 @@ func Record(ctx context.Context) (*Recording, error) {
 }
 
 // SetRecording switches the flight recorders of all loops that run on, with rings of so many bytes,
-// as far as they are off; or all of them off, if bytes is 0. It does not wait for the loops. It
-// panics if bytes is negative. Any goroutine may call it.
+// as far as they are off; or all of them off, if bytes is 0. It does not wait for the loops, but a
+// [Record] that follows does. It panics if bytes is negative. Any goroutine may call it.
 func SetRecording(bytes int) {
 	if bytes < 0 {
 		panic(fmt.Errorf("inspect: a ring of %d bytes", bytes))
