@@ -1,6 +1,6 @@
 module github.com/goasyncio/asyncio/cmd
 
-go 1.26
+go 1.26.0
 
 require (
 	github.com/goasyncio/asyncio v0.1.0
