@@ -49,11 +49,11 @@ func (m *clientModel) serve(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		// A task that is cancelled before its first step does not run at all.
 		asyncio.CreateTask(ctx, asyncio.Do(func(ctx context.Context) error {
-			defer c.Close()
 			m.serveConn(ctx, c)
 			return nil
-		}))
+		})).AddDoneCallback(func(*asyncio.Task[asyncio.None]) { _ = c.Close() })
 	}
 }
 
