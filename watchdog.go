@@ -201,8 +201,8 @@ func (s *step) stack() []byte {
 const tooManyToPrint = 2000
 
 // stackAmongMany finds the stack in the goroutine profile, for which the program hardly stops. The
-// profile has no ids. But the goroutine of a step is a stack's (stack 1), and is not in a place. If
-// the steps of other loops are under way too, the coroutine of the task has to tell.
+// profile has no ids. But the goroutine of a step is a stack's (stack 1), and does not wait at a
+// place. If the steps of other loops are under way too, the coroutine of the task has to tell.
 func (s *step) stackAmongMany(id uint64) []byte {
 	var out bytes.Buffer
 	if err := pprof.Lookup("goroutine").WriteTo(&out, 1); err != nil {
@@ -215,32 +215,32 @@ func (s *step) stackAmongMany(id uint64) []byte {
 			coroutine = strings.TrimSuffix(fn.Name(), "-fm")
 		}
 	}
-	var found [][]profiledCall
+	var found []byte
 	for g := range bytes.SplitSeq(out.Bytes(), []byte("\n\n")) {
-		calls := profiledCalls(string(g))
-		if slices.ContainsFunc(calls, isCallOf(stackBody)) && !inPlace(calls) && runs(calls, coroutine) {
-			found = append(found, calls)
+		functions, trace := profiled(string(g))
+		if !slices.Contains(functions, stackBody) || slices.Contains(functions, loopParked) || atPlace(trace) || !runs(functions, coroutine) {
+			continue
 		}
+		if found != nil {
+			return nil
+		}
+		found = trace
 	}
-	if len(found) != 1 {
+	if found == nil {
 		return nil
 	}
-	text := fmt.Appendf(nil, "goroutine %d [in a step]:\n", id)
-	for _, c := range found[0] {
-		text = fmt.Appendf(text, "%s(...)\n\t%s +%s\n", c.function, c.place, c.offset)
-	}
-	return text
+	return append(fmt.Appendf(nil, "goroutine %d [in a step]:\n", id), found...)
 }
 
 // runs reports whether the task that runs on top of a stack has this coroutine; or, if that is
 // empty, whether no task does.
-func runs(calls []profiledCall, coroutine string) bool {
-	i := slices.IndexFunc(calls, isCallOf(taskBody))
+func runs(functions []string, coroutine string) bool {
+	i := slices.Index(functions, taskBody)
 	if i < 0 {
 		return coroutine == ""
 	}
 	for i--; i >= 0; i-- { // functions of the library come between the task and its coroutine
-		if f := calls[i].function; f == coroutine || !strings.HasPrefix(f, libraryPrefix) {
+		if f := functions[i]; f == coroutine || !strings.HasPrefix(f, libraryPrefix) {
 			return f == coroutine
 		}
 	}
@@ -255,34 +255,22 @@ const (
 	loopParked = libraryPrefix + "(*EventLoop).park"
 )
 
-// inPlace reports whether a stack waits in a place, or its loop waits for events. A sequence of
-// iter.Pull waits the same way, but its functions are called by others.
-func inPlace(calls []profiledCall) bool {
-	if len(calls) < 2 {
-		return false
-	}
-	pulled := strings.HasPrefix(calls[0].function, "iter.Pull") && (strings.HasPrefix(calls[1].function, libraryPrefix) || strings.Contains(calls[1].function, "asyncio/internal/coro."))
-	return pulled || slices.ContainsFunc(calls, isCallOf(loopParked))
-}
-
-// A profiledCall is a call in a goroutine profile.
-type profiledCall struct{ function, offset, place string }
-
-func isCallOf(function string) func(profiledCall) bool {
-	return func(c profiledCall) bool { return c.function == function }
-}
-
-// profiledCalls reads lines like
+// profiled reads a part of a goroutine profile, whose lines are like
 //
 //	#	0x4a3b1c	main.work+0x1c	/src/main.go:12
-func profiledCalls(text string) (calls []profiledCall) {
+//
+// It returns the functions, innermost first, and the frames as runtime.Stack prints them.
+func profiled(text string) (functions []string, trace []byte) {
 	for line := range strings.Lines(text) {
-		if fields := strings.FieldsFunc(line, func(r rune) bool { return r == '\t' || r == '\n' }); len(fields) == 4 && fields[0] == "#" {
-			function, offset, _ := strings.Cut(fields[2], "+")
-			calls = append(calls, profiledCall{function, offset, fields[3]})
+		fields := strings.FieldsFunc(line, func(r rune) bool { return r == '\t' || r == '\n' })
+		if len(fields) != 4 || fields[0] != "#" {
+			continue
 		}
+		function, offset, _ := strings.Cut(fields[2], "+")
+		functions = append(functions, function)
+		trace = fmt.Appendf(trace, "%s(...)\n\t%s +%s\n", function, fields[3], offset)
 	}
-	return calls
+	return functions, trace
 }
 
 // maxTraces bounds how many bytes of traces are looked at.

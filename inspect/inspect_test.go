@@ -387,7 +387,11 @@ func TestTake_StuckAmongMany(t *testing.T) {
 	const tasks = 3000
 	goOn := make(chan struct{})
 	stuck := make(chan struct{}, 2)
+	var calls atomic.Int32
 	stall := func(ctx context.Context) error {
+		if calls.Add(1)%2 == 1 { // another task with the same coroutine, which waits
+			return sleeper(ctx)
+		}
 		stuck <- struct{}{}
 		heavy(goOn)
 		return nil
@@ -398,6 +402,7 @@ func TestTake_StuckAmongMany(t *testing.T) {
 		go func() {
 			_, err := asyncio.Run(context.Background(), asyncio.Do(func(ctx context.Context) error {
 				spawn(ctx, tasks, sleeper)
+				spawn(ctx, 1, coro)
 				if err := yield(ctx); err != nil {
 					return err
 				}
@@ -425,6 +430,57 @@ func TestTake_StuckAmongMany(t *testing.T) {
 	}
 	for range 2 {
 		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// A callback has no coroutine to be known by, and a loop that waits for events is not taken for it.
+func TestTake_StuckCallbackAmongMany(t *testing.T) {
+	goOn, stuck := make(chan struct{}), make(chan struct{})
+	ready, ended := make(chan struct{}), make(chan error, 2)
+	begin := func(main func(ctx context.Context) error) {
+		go func() {
+			_, err := asyncio.Run(context.Background(), asyncio.Do(main))
+			ended <- err
+		}()
+	}
+	var stop func()
+	begin(func(ctx context.Context) error { // waits for events
+		spawn(ctx, 3000, sleeper)
+		if err := yield(ctx); err != nil {
+			return err
+		}
+		task := asyncio.CurrentTask(ctx)
+		l, err := asyncio.GetRunningLoop(ctx)
+		if err != nil {
+			return err
+		}
+		stop = func() { _, _ = l.CallSoonThreadsafe(func() { task.Cancel() }) }
+		close(ready)
+		return sleeper(ctx)
+	})
+	<-ready
+	begin(func(ctx context.Context) error {
+		l, err := asyncio.GetRunningLoop(ctx)
+		if err != nil {
+			return err
+		}
+		l.CallSoon(func() { close(stuck); heavy(goOn) })
+		return yield(ctx)
+	})
+	<-stuck
+	p, err := inspect.Take(t.Context())
+	close(goOn)
+	stop()
+	if err != nil || len(p.Loops) != 2 || p.Loops[0].Stuck != nil || p.Loops[1].Stuck == nil {
+		t.Fatalf("%v, %v", p, err)
+	}
+	if s := p.Loops[1].Stuck; s.Task != "" || !strings.Contains(s.Stack, "inspect_test.heavy(") {
+		t.Errorf("%q:\n%s", s.Task, s.Stack)
+	}
+	for range 2 {
+		if err := <-ended; err != nil && !errors.Is(err, asyncio.ErrCancelled) {
 			t.Error(err)
 		}
 	}
