@@ -26,7 +26,8 @@ import (
 //	   request, or if it has begun later, when it has gone on for at most twice Patience. It is
 //	   described by what the loop noted when the step began, and by the stack of the step's
 //	   goroutine.
-//	inspection 3: Nobody waits for a loop that is stuck (inspection 2), or whose run has ended.
+//	inspection 3: No look waits for a loop that is stuck (inspection 2), and nobody for one whose
+//	   run has ended.
 //	inspection 4: From a look until a minute later, loops time their steps, and are pinged four
 //	   times a second for their lag. So a page or a collector that looks again and again sees both,
 //	   and a program at which nobody looks does neither. There is no goroutine for that: a timer
@@ -297,6 +298,14 @@ var byEnvironment = os.Getenv("ASYNCIOINSPECT") != "" && os.Getenv("ASYNCIOINSPE
 // Begins is called when a loop's run begins, and says whether the loop is to note its steps, and
 // whether it is to time them.
 func Begins(l Loop) (watched, timed bool) {
+	first, watched, timed := begins(l)
+	if first && recordedSignal != "" {
+		recordAtSignal(recordedSignal) // it may log, which is the program's
+	}
+	return watched, timed
+}
+
+func begins(l Loop) (first, watched, timed bool) {
 	r := &registry
 	r.Lock()
 	defer r.Unlock()
@@ -310,10 +319,7 @@ func Begins(l Loop) (watched, timed bool) {
 		r.on = true
 		go serve()
 	}
-	if r.number == 1 && recordedSignal != "" {
-		recordAtSignal(recordedSignal)
-	}
-	return r.on, r.attend != nil
+	return r.number == 1, r.on, r.attend != nil
 }
 
 // Ends is called when a loop's run ends.
@@ -451,7 +457,7 @@ func survey(ctx context.Context, e *entry, ask Ask) *Survey {
 // ErrNoTask is returned for a task that is not there, or no longer.
 var ErrNoTask = errors.New("there is no such task")
 
-// Cancel cancels a task of a loop that runs (inspection 3).
+// Cancel cancels a task of a loop that runs. It waits for a loop that is stuck until ctx is done.
 func Cancel(ctx context.Context, loop int, id, name string) error {
 	all := running()
 	i := slices.IndexFunc(all, func(e *entry) bool { return e.Number == loop })

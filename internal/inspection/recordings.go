@@ -185,9 +185,11 @@ func writeTrouble(why string) (path string, err error) {
 	}
 	begun := name(n) + beginning // who finds the name finds all of the file
 	if err := os.WriteFile(begun, r.Encode(), 0o600); err != nil {
-		return "", errors.Join(err, os.Remove(begun))
+		_ = os.Remove(begun)
+		return "", err
 	}
 	if err := os.Rename(begun, name(n)); err != nil {
+		_ = os.Remove(begun)
 		return "", err
 	}
 	_ = os.Remove(name(n - maxFiles))
