@@ -168,7 +168,25 @@ func listTasks(out io.Writer, p *inspect.Process) error {
 			}
 		}
 	}
-	return t.Flush()
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for _, l := range p.Loops {
+		if text := leftOut(l); text != "" {
+			if _, err := fmt.Fprintln(out, text); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// leftOut says how many tasks of a loop a page has left out.
+func leftOut(l *inspect.Loop) string {
+	if n := l.Tasks - len(l.Each); n > 0 && len(l.Each) == eachOfPage {
+		return fmt.Sprintf("and %d more tasks of loop %d: a page shows the oldest %d", n, l.Number, eachOfPage)
+	}
+	return ""
 }
 
 func tasksByID(l *inspect.Loop) map[string]*inspect.Task {
@@ -214,6 +232,9 @@ func showTree(out io.Writer, p *inspect.Process) error {
 			w.line("", "tasks wait for each other in a circle: "+circle(l))
 		}
 		w.tree(l)
+		if text := leftOut(l); text != "" {
+			w.line("", text)
+		}
 	}
 	return w.err
 }

@@ -177,7 +177,7 @@ func (s *lessonScreen) show(ctx context.Context, l lessons.Lesson) error {
 
 func (s *lessonScreen) bold(line string) string {
 	if isTerminal(s.out) {
-		return topBold + line + topPlain
+		return styleBold + line + stylePlain
 	}
 	return line
 }

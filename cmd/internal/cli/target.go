@@ -28,7 +28,7 @@ const pagePath = "/debug/asyncio/"
 // maxPage bounds what is read from a URL, in bytes.
 const maxPage = 1 << 30
 
-// eachOfPage is for how many tasks the page can be asked one by one.
+// eachOfPage is for how many tasks of a loop a page can be asked one by one.
 const eachOfPage = 10_000
 
 // newTarget reads an argument, "4711" or "http://host:8080/debug/asyncio/". The path may be left

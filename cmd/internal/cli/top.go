@@ -254,12 +254,13 @@ func (s *top) rates(loop int, g *inspect.Group) (r rates) {
 	return r
 }
 
+// How text is shown in a terminal.
 const (
-	topBold    = "\x1b[1m"
-	topReverse = "\x1b[7m"
-	topRed     = "\x1b[31;1m"
-	topYellow  = "\x1b[33;1m"
-	topPlain   = "\x1b[m"
+	styleBold    = "\x1b[1m"
+	styleReverse = "\x1b[7m"
+	styleRed     = "\x1b[31;1m"
+	styleYellow  = "\x1b[33;1m"
+	stylePlain   = "\x1b[m"
 )
 
 func (s *top) View() tea.View {
@@ -285,12 +286,12 @@ func (s *top) lines() []string {
 	}
 	above = above[:min(len(above), max(1, s.height-len(below)-4))]
 	room := s.height - len(above) - len(below) - 2 // for the rows: without their head and the foot
-	lines := append(above, s.styled(topBold, rowHead))
+	lines := append(above, s.styled(styleBold, rowHead))
 	first := min(max(0, mark-room/2), max(0, len(rows)-room))
 	for i := first; i < len(rows) && i < first+room; i++ {
 		style := ""
 		if i == mark {
-			style = topReverse
+			style = styleReverse
 		}
 		lines = append(lines, s.styled(style, rows[i].text()))
 	}
@@ -311,10 +312,10 @@ func (s *top) styled(style, text string) string {
 	if style == "" {
 		return text
 	}
-	if style == topReverse {
+	if style == styleReverse {
 		text += strings.Repeat(" ", max(0, s.width-ansi.StringWidth(text)))
 	}
-	return style + text + topPlain
+	return style + text + stylePlain
 }
 
 // above returns what is said of the process and its loops.
@@ -327,7 +328,7 @@ func (s *top) above() []string {
 		state = ", paused"
 	}
 	p := s.now
-	lines := []string{s.styled(topBold, fmt.Sprintf("%s, process %d, %s, %s%s", p.Program, p.PID, p.Go, p.Time.Format(time.TimeOnly), state))}
+	lines := []string{s.styled(styleBold, fmt.Sprintf("%s, process %d, %s, %s%s", p.Program, p.PID, p.Go, p.Time.Format(time.TimeOnly), state))}
 	if len(p.Loops) == 0 {
 		return append(lines, "no loop runs")
 	}
@@ -337,15 +338,15 @@ func (s *top) above() []string {
 			if l.Stuck.Task != "" {
 				what = "task " + l.Stuck.Task
 			}
-			lines = append(lines, s.styled(topRed, fmt.Sprintf("loop %d is stuck: %s has not returned for at least %v, at %s", l.Number, what, roughly(l.Stuck.For), short(l.Stuck.Where))))
+			lines = append(lines, s.styled(styleRed, fmt.Sprintf("loop %d is stuck: %s has not returned for at least %v, at %s", l.Number, what, roughly(l.Stuck.For), short(l.Stuck.Where))))
 			continue
 		}
 		lines = append(lines, s.styled("", s.loopText(l)))
 		if l.Circle != nil {
-			lines = append(lines, s.styled(topRed, "  tasks wait for each other in a circle: "+circle(l)))
+			lines = append(lines, s.styled(styleRed, "  tasks wait for each other in a circle: "+circle(l)))
 		}
 		for _, q := range l.Queues {
-			lines = append(lines, s.styled(topYellow, "  "+queueText(q)))
+			lines = append(lines, s.styled(styleYellow, "  "+queueText(q)))
 		}
 		for _, o := range l.Objects[:min(3, len(l.Objects))] {
 			lines = append(lines, s.styled("", "  "+objectText(o)))
@@ -422,7 +423,7 @@ func short(place string) string {
 
 // callsOf returns the calls that the tasks of a row are in, and who makes such tasks.
 func (s *top) callsOf(r row) []string {
-	lines := []string{s.styled(topBold, fmt.Sprintf("%s(), %s: %s", r.group.Coroutine, r.group.State, some(r.group.Examples, r.group.Count)))}
+	lines := []string{s.styled(styleBold, fmt.Sprintf("%s(), %s: %s", r.group.Coroutine, r.group.State, some(r.group.Examples, r.group.Count)))}
 	for _, call := range r.group.Stack {
 		lines = append(lines, s.styled("", "    "+call))
 	}
@@ -438,11 +439,11 @@ func (s *top) callsOf(r row) []string {
 
 func (s *top) foot() string {
 	if s.typing {
-		return s.styled(topBold, "/"+s.filter+"▏  enter: keep, esc: drop")
+		return s.styled(styleBold, "/"+s.filter+"▏  enter: keep, esc: drop")
 	}
 	text := fmt.Sprintf("q quit   p pause   s sort (%s)   / filter   ↑↓ choose   enter calls", topOrders[s.order].name)
 	if s.filter != "" {
 		text = fmt.Sprintf("only %q (esc: all)   ", s.filter) + text
 	}
-	return s.styled(topBold, text)
+	return s.styled(styleBold, text)
 }
