@@ -4,7 +4,8 @@
 //
 // The Go programs run by themselves: go run ./examples/lessons/05-tasks. The Python programs run
 // under CPython, and under the command asyncio lab, which is this library. Both print what
-// expected.txt says, at the same times.
+// expected.txt says, at the same times. The last two explore a simulation in Go, for which there is
+// no Python; expected.go.txt says what they print.
 package lessons
 
 import (
@@ -26,7 +27,7 @@ type Lesson struct {
 	Python string // the program
 	Go     string // the same program
 	Lines  []Pair // which lines of the two say the same, in the order of the Python lines
-	Stdout string // what both print
+	Stdout string // what the Python program prints
 	Texts  map[string]Text
 	Right  int // the index of the right choice
 }
@@ -79,13 +80,14 @@ func read(name string) (l Lesson, err error) {
 	}
 	l.Python, l.Go = file("main.py"), file("main.go")
 	l.Stdout, _, _ = strings.Cut(file("expected.txt"), "%% ")
+	type question struct {
+		Question string
+		Choices  []string
+		Because  string
+	}
 	var quiz struct {
 		Right  int
-		En, Zh struct {
-			Question string
-			Choices  []string
-			Because  string
-		}
+		En, Zh question
 	}
 	quizText, lines := file("quiz.json"), file("lines.txt")
 	l.Texts = make(map[string]Text)
@@ -100,11 +102,7 @@ func read(name string) (l Lesson, err error) {
 		return l, err
 	}
 	l.Right = quiz.Right
-	for lang, q := range map[string]struct {
-		Question string
-		Choices  []string
-		Because  string
-	}{"en": quiz.En, "zh": quiz.Zh} {
+	for lang, q := range map[string]question{"en": quiz.En, "zh": quiz.Zh} {
 		t := l.Texts[lang]
 		t.Question, t.Choices, t.Because = q.Question, q.Choices, q.Because
 		l.Texts[lang] = t

@@ -15,8 +15,8 @@ import (
 )
 
 // Run runs the program of the lesson in whose directory the test runs, and compares what it prints,
-// and the time at which it ends, with expected.txt; or, if the lesson has no counterpart in Python,
-// with expected.go.txt.
+// and the time at which it ends, with expected.txt; or with expected.go.txt, which a lesson has if
+// its Go program prints something else than its Python program.
 func Run(t *testing.T, program func(ctx context.Context) error) {
 	t.Helper()
 	want, err := os.ReadFile("expected.go.txt")
