@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"runtime"
 	"runtime/debug"
 	"runtime/pprof"
@@ -200,14 +201,12 @@ func (s *step) stack() []byte {
 // prints all of their stacks: that takes some 30 microseconds for each.
 const tooManyToPrint = 2000
 
-// stackAmongMany finds the stack in the goroutine profile, for which the program hardly stops. The
+// stackAmongMany finds the stack in goroutine profiles, for which the program hardly stops. A
 // profile has no ids. But the goroutine of a step is a stack's (stack 1), and does not wait at a
-// place. If the steps of other loops are under way too, the coroutine of the task has to tell.
+// place; the coroutine of its task is known. If steps of other loops fit too, these are over soon,
+// and further profiles tell which one stays.
 func (s *step) stackAmongMany(id uint64) []byte {
-	var out bytes.Buffer
-	if err := pprof.Lookup("goroutine").WriteTo(&out, 1); err != nil {
-		return nil
-	}
+	count := s.count.Load()
 	coroutine := ""
 	if t := s.task.Load(); t != nil {
 		if fn := runtime.FuncForPC(t.self.code()); fn != nil {
@@ -215,21 +214,54 @@ func (s *step) stackAmongMany(id uint64) []byte {
 			coroutine = strings.TrimSuffix(fn.Name(), "-fm")
 		}
 	}
-	var found []byte
-	for g := range bytes.SplitSeq(out.Bytes(), []byte("\n\n")) {
-		functions, trace := profiled(string(g))
-		if !slices.Contains(functions, stackBody) || slices.Contains(functions, loopParked) || atPlace(trace) || !runs(functions, coroutine) {
-			continue
+	fit := stepsUnderWay(coroutine)
+	for range maxProfiles - 1 {
+		if len(fit) < 2 {
+			break
 		}
-		if found != nil {
-			return nil
-		}
-		found = trace
+		time.Sleep(profilePause)
+		again := stepsUnderWay(coroutine)
+		maps.DeleteFunc(fit, func(calls string, _ [][]byte) bool { return again[calls] == nil })
 	}
-	if found == nil {
+	if len(fit) != 1 || s.count.Load() != count {
 		return nil
 	}
-	return append(fmt.Appendf(nil, "goroutine %d [in a step]:\n", id), found...)
+	for _, traces := range fit {
+		if len(traces) == 1 {
+			return append(fmt.Appendf(nil, "goroutine %d [in a step]:\n", id), traces[0]...)
+		}
+	}
+	return nil
+}
+
+const (
+	maxProfiles  = 10
+	profilePause = 5 * time.Millisecond
+)
+
+// stepsUnderWay returns the stacks of goroutines that are in a step, of a task with this coroutine
+// or, if that is empty, of none. Their keys are the calls that stay while a step goes on: those
+// from the outermost to the first function of the program.
+func stepsUnderWay(coroutine string) map[string][][]byte {
+	all := make(map[string][][]byte)
+	var out bytes.Buffer
+	if err := pprof.Lookup("goroutine").WriteTo(&out, 1); err != nil {
+		return all
+	}
+	for g := range bytes.SplitSeq(out.Bytes(), []byte("\n\n")) {
+		functions, trace := profiled(string(g))
+		body := slices.Index(functions, stackBody)
+		if body < 0 || slices.Contains(functions, loopParked) || atPlace(trace) || !runs(functions, coroutine) {
+			continue
+		}
+		first := body
+		for first > 0 && strings.HasPrefix(functions[first], libraryPrefix) {
+			first--
+		}
+		calls := strings.Join(functions[first:body], "\n")
+		all[calls] = append(all[calls], trace)
+	}
+	return all
 }
 
 // runs reports whether the task that runs on top of a stack has this coroutine; or, if that is
