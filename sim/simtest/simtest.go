@@ -25,6 +25,9 @@ import (
 	"github.com/goasyncio/asyncio/sim"
 )
 
+// wait is a variable, so that a test can count the calls.
+var wait = synctest.Wait
+
 // Bubble makes each run of [sim.Run], [sim.Explore], [sim.Check] or [sim.Trace] a bubble of
 // testing/synctest. In it goroutines have a part in the simulation:
 //
@@ -56,6 +59,6 @@ func Bubble(t *testing.T) sim.Option {
 				fn()
 			})
 		},
-		Wait: synctest.Wait,
+		Wait: func() { wait() },
 	}).(sim.Option)
 }
