@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"maps"
 	"runtime"
 	"runtime/debug"
 	"runtime/pprof"
@@ -204,7 +203,8 @@ const tooManyToPrint = 2000
 // stackAmongMany finds the stack in goroutine profiles, for which the program hardly stops. A
 // profile has no ids. But the goroutine of a step is a stack's (stack 1), and does not wait at a
 // place; the coroutine of its task is known. If steps of other loops fit too, these are over soon,
-// and further profiles tell which one stays.
+// and further profiles tell which one stays; a loop that runs the same function again and again
+// cannot be told apart.
 func (s *step) stackAmongMany(id uint64) []byte {
 	count := s.count.Load()
 	coroutine := ""
@@ -215,23 +215,17 @@ func (s *step) stackAmongMany(id uint64) []byte {
 		}
 	}
 	fit := stepsUnderWay(coroutine)
-	for range maxProfiles - 1 {
-		if len(fit) < 2 {
-			break
-		}
+	for n := 1; n < maxProfiles && len(fit) > 1; n++ {
 		time.Sleep(profilePause)
-		again := stepsUnderWay(coroutine)
-		maps.DeleteFunc(fit, func(calls string, _ [][]byte) bool { return again[calls] == nil })
+		before := fit
+		fit = slices.DeleteFunc(stepsUnderWay(coroutine), func(u underWay) bool {
+			return !slices.ContainsFunc(before, func(b underWay) bool { return b.calls == u.calls })
+		})
 	}
 	if len(fit) != 1 || s.count.Load() != count {
 		return nil
 	}
-	for _, traces := range fit {
-		if len(traces) == 1 {
-			return append(fmt.Appendf(nil, "goroutine %d [in a step]:\n", id), traces[0]...)
-		}
-	}
-	return nil
+	return append(fmt.Appendf(nil, "goroutine %d [in a step]:\n", id), fit[0].trace...)
 }
 
 const (
@@ -239,14 +233,19 @@ const (
 	profilePause = 5 * time.Millisecond
 )
 
+// underWay is the stack of a step. calls are those that stay while the step goes on: from the
+// outermost to the first function of the program.
+type underWay struct {
+	calls string
+	trace []byte
+}
+
 // stepsUnderWay returns the stacks of goroutines that are in a step, of a task with this coroutine
-// or, if that is empty, of none. Their keys are the calls that stay while a step goes on: those
-// from the outermost to the first function of the program.
-func stepsUnderWay(coroutine string) map[string][][]byte {
-	all := make(map[string][][]byte)
+// or, if that is empty, of none.
+func stepsUnderWay(coroutine string) (all []underWay) {
 	var out bytes.Buffer
 	if err := pprof.Lookup("goroutine").WriteTo(&out, 1); err != nil {
-		return all
+		return nil
 	}
 	for g := range bytes.SplitSeq(out.Bytes(), []byte("\n\n")) {
 		functions, trace := profiled(string(g))
@@ -258,8 +257,7 @@ func stepsUnderWay(coroutine string) map[string][][]byte {
 		for first > 0 && strings.HasPrefix(functions[first], libraryPrefix) {
 			first--
 		}
-		calls := strings.Join(functions[first:body], "\n")
-		all[calls] = append(all[calls], trace)
+		all = append(all, underWay{strings.Join(functions[first:body], "\n"), trace})
 	}
 	return all
 }

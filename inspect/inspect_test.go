@@ -435,97 +435,60 @@ func TestTake_StuckAmongMany(t *testing.T) {
 	}
 }
 
-// The steps of another loop that is busy are over soon, and so are not taken for the stuck one.
-func TestTake_StuckCallbackBesideABusyLoop(t *testing.T) {
-	goOn, stuck := make(chan struct{}), make(chan struct{})
-	ready, ended := make(chan struct{}), make(chan error, 2)
-	begin := func(main func(ctx context.Context) error) {
-		go func() {
-			_, err := asyncio.Run(context.Background(), asyncio.Do(main))
-			ended <- err
-		}()
-	}
+// A callback has no coroutine to be known by. A loop that waits for events is not taken for it, nor
+// one that is busy, whose steps are over soon.
+func TestTake_StuckCallbackAmongMany(t *testing.T) {
 	burn := func() {
 		for begun := time.Now(); time.Since(begun) < time.Millisecond; {
 		}
 	}
-	var stop func()
-	begin(func(ctx context.Context) error {
-		spawn(ctx, 3000, sleeper)
-		task := asyncio.CurrentTask(ctx)
-		l, err := asyncio.GetRunningLoop(ctx)
-		if err != nil {
-			return err
-		}
-		// Functions of different names, one after the other.
-		callbacks := []func(){func() { burn() }, func() { burn() }, func() { burn() }, func() { burn() }, func() { burn() }, func() { burn() }, func() { burn() }, func() { burn() }}
-		var next func(i int)
-		next = func(i int) {
-			l.CallSoon(callbacks[i%len(callbacks)])
-			l.CallSoon(func() { next(i + 1) })
-		}
-		next(0)
-		stop = func() { _, _ = l.CallSoonThreadsafe(func() { task.Cancel() }) }
-		close(ready)
-		return sleeper(ctx)
-	})
-	<-ready
-	begin(func(ctx context.Context) error {
-		l, err := asyncio.GetRunningLoop(ctx)
-		if err != nil {
-			return err
-		}
-		l.CallSoon(func() { close(stuck); heavy(goOn) })
-		return yield(ctx)
-	})
-	<-stuck
-	p, err := inspect.Take(t.Context())
-	close(goOn)
-	stop()
-	if err != nil || len(p.Loops) != 2 || p.Loops[1].Stuck == nil {
-		t.Fatalf("%v, %v", p, err)
-	}
-	if s := p.Loops[1].Stuck; s.Task != "" || !strings.Contains(s.Stack, "inspect_test.heavy(") {
-		t.Errorf("%q:\n%s", s.Task, s.Stack)
-	}
-	for range 2 {
-		if err := <-ended; err != nil && !errors.Is(err, asyncio.ErrCancelled) {
-			t.Error(err)
-		}
+	for name, beside := range map[string]func(l *asyncio.EventLoop){
+		"a loop that waits": func(*asyncio.EventLoop) {},
+		"a loop that is busy": func(l *asyncio.EventLoop) {
+			// Functions of different names, in an order that is not in step with the looks.
+			callbacks := []func(){func() { burn() }, func() { burn() }, func() { burn() }, func() { burn() }, func() { burn() }, func() { burn() }, func() { burn() }, func() { burn() }}
+			random := asyncio.Rand(l.Context())
+			var next func()
+			next = func() {
+				l.CallSoon(callbacks[random.IntN(len(callbacks))])
+				l.CallSoon(next)
+			}
+			next()
+		},
+	} {
+		t.Run(name, func(t *testing.T) { stuckCallbackBeside(t, beside) })
 	}
 }
 
-// A callback has no coroutine to be known by, and a loop that waits for events is not taken for it.
-func TestTake_StuckCallbackAmongMany(t *testing.T) {
+func stuckCallbackBeside(t *testing.T, beside func(l *asyncio.EventLoop)) {
 	goOn, stuck := make(chan struct{}), make(chan struct{})
 	ready, ended := make(chan struct{}), make(chan error, 2)
-	begin := func(main func(ctx context.Context) error) {
+	begin := func(main func(ctx context.Context, l *asyncio.EventLoop) error) {
 		go func() {
-			_, err := asyncio.Run(context.Background(), asyncio.Do(main))
+			_, err := asyncio.Run(context.Background(), asyncio.Do(func(ctx context.Context) error {
+				l, err := asyncio.GetRunningLoop(ctx)
+				if err != nil {
+					return err
+				}
+				return main(ctx, l)
+			}))
 			ended <- err
 		}()
 	}
 	var stop func()
-	begin(func(ctx context.Context) error { // waits for events
+	begin(func(ctx context.Context, l *asyncio.EventLoop) error {
 		spawn(ctx, 3000, sleeper)
 		if err := yield(ctx); err != nil {
 			return err
 		}
+		beside(l)
 		task := asyncio.CurrentTask(ctx)
-		l, err := asyncio.GetRunningLoop(ctx)
-		if err != nil {
-			return err
-		}
 		stop = func() { _, _ = l.CallSoonThreadsafe(func() { task.Cancel() }) }
 		close(ready)
 		return sleeper(ctx)
 	})
 	<-ready
-	begin(func(ctx context.Context) error {
-		l, err := asyncio.GetRunningLoop(ctx)
-		if err != nil {
-			return err
-		}
+	begin(func(ctx context.Context, l *asyncio.EventLoop) error {
 		l.CallSoon(func() { close(stuck); heavy(goOn) })
 		return yield(ctx)
 	})
