@@ -72,7 +72,7 @@ func TestCost(t *testing.T) {
 		open, ofOpen := measure(program(true, c.sleeps), simtest.Bubble(t))
 		t.Logf("%s: %v a step, in a bubble %.2f times that and %d waits a run, with an open door %.2f times and %d waits", c.name, without,
 			float64(closed)/float64(without), ofClosed, float64(open)/float64(without), ofOpen)
-		if ofClosed > 10 || ofOpen < steps/2 {
+		if ofClosed > 10 || ofOpen < steps {
 			t.Errorf("%s: the world waits for goroutines %d times in a run of %d steps with no open door, and %d times with one", c.name, ofClosed, steps, ofOpen)
 		}
 	}

@@ -59,6 +59,6 @@ func Bubble(t *testing.T) sim.Option {
 				fn()
 			})
 		},
-		Wait: func() { wait() },
+		Wait: wait,
 	}).(sim.Option)
 }
